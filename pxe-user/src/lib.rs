@@ -1,0 +1,3 @@
+//! The library behind `pxed`.
+
+pub mod dhcp;

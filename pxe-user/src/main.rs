@@ -1,0 +1,3 @@
+//! `pxed`, the network boot responder.
+
+fn main() {}

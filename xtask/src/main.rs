@@ -1,0 +1,3 @@
+//! `cargo xtask`: set-up, the main job, the tests.
+
+fn main() {}
