@@ -13,7 +13,8 @@ const OVERRIDE: &str = "PXED_EBPF_TOOLCHAIN";
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-env-changed={OVERRIDE}");
-    let manifest = PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?);
+    let manifest =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?);
     let workspace = manifest.parent().context("pxe-user lies in the workspace")?;
     // aya-build watches pxe-ebpf; the classifier lives next door.
     println!("cargo:rerun-if-changed={}", workspace.join("pxe-common").display());
@@ -65,7 +66,12 @@ fn toolchain() -> Result<String> {
 }
 
 fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
-    let out = rustc.args(["--print", "sysroot"]).env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
+    let out = rustc
+        .args(["--print", "sysroot"])
+        .env_remove("RUSTC")
+        .env_remove("RUSTUP_TOOLCHAIN")
+        .output()
+        .ok()?;
     let path = String::from_utf8(out.stdout).ok()?;
     out.status.success().then(|| Path::new(path.trim()).to_path_buf())
 }

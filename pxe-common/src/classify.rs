@@ -4,8 +4,8 @@
 //! in full, by user space. Lengths come from the IP and UDP headers, because a 46-byte ACK arrives padded
 //! to 60 bytes.
 //!
-//! Written for the verifier as much as for the reader: every loop has a constant bound, every offset is
-//! masked to a constant before it is used, and nothing is called that is not inlined.
+//! Written for the verifier as much as for the reader: every loop has a constant bound, every offset has one too,
+//! and nothing is called that is not inlined.
 
 use crate::abi::{Config, TransferKey, dhcp_mode};
 use crate::wire::{self, option};
@@ -220,11 +220,12 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRe
     let mut class_matches = false;
     let mut complete = false;
     for _ in 0..MAX_OPTIONS {
+        at = frame.forget(at) & OFFSET_MASK;
         if at >= end {
             complete = true; // no END: clients that forget it are served all the same
             break;
         }
-        let Some([code]) = frame.read::<1>(at & OFFSET_MASK) else { return Err(Pass::OptionsBound) };
+        let Some([code]) = frame.read::<1>(at) else { return Err(Pass::OptionsBound) };
         if code == option::PAD {
             at += 1;
             continue;
@@ -233,7 +234,7 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRe
             complete = true;
             break;
         }
-        let Some([length]) = frame.read::<1>((at + 1) & OFFSET_MASK) else { return Err(Pass::OptionsBound) };
+        let Some([length]) = frame.read::<1>(at + 1) else { return Err(Pass::OptionsBound) };
         let value = at + 2;
         at = value + length as usize;
         if at > end {
@@ -241,10 +242,10 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRe
         }
         match code {
             option::MESSAGE_TYPE if length >= 1 => {
-                request.message_type = frame.read_u8(value & OFFSET_MASK).unwrap_or(0);
+                request.message_type = frame.read_u8(value).unwrap_or(0);
             }
             option::VENDOR => request.has_vendor = true,
-            option::CLASS => class_matches = is_network_boot(frame, value & OFFSET_MASK, length),
+            option::CLASS => class_matches = is_network_boot(frame, value, length),
             _ => continue,
         }
         // A DISCOVER needs nothing more; for the others option 43 may still come.

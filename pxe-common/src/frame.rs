@@ -15,6 +15,15 @@ pub trait Frame {
         self.len() == 0
     }
 
+    /// `value`, unchanged, of which the verifier shall know nothing any more.
+    ///
+    /// At the head of a loop the ways through its body differ in what the verifier knows of each variable. If it
+    /// forgets, it sees that the states are equal and follows one of them; else their number doubles at each turn.
+    #[inline(always)]
+    fn forget(&self, value: usize) -> usize {
+        value
+    }
+
     /// The byte at offset `at`.
     #[inline(always)]
     fn read_u8(&self, at: usize) -> Option<u8> {

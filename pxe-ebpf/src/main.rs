@@ -32,14 +32,14 @@ fn run(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
     let verdict = classify(&packet, config, maps::knows);
-    let (verdict, action) = carry_out(ctx, &packet, verdict);
+    let (verdict, action) = carry_out(ctx, verdict);
     maps::count(verdict);
     action
 }
 
 /// Turns a verdict into an action, and says which verdict that was in the end.
 #[inline(always)]
-fn carry_out(ctx: &XdpContext, packet: &Packet, verdict: Verdict) -> (Verdict, u32) {
+fn carry_out(ctx: &XdpContext, verdict: Verdict) -> (Verdict, u32) {
     match verdict {
         Verdict::Redirect(service) => {
             let queue = ctx.rx_queue_index();
@@ -54,7 +54,7 @@ fn carry_out(ctx: &XdpContext, packet: &Packet, verdict: Verdict) -> (Verdict, u
         Verdict::Copy(service) => {
             let queue = ctx.rx_queue_index();
             log(ctx, service, queue);
-            let copied = maps::copy(packet, queue);
+            let copied = maps::copy(ctx, queue);
             (if copied { verdict } else { Verdict::Drop(Drop::CopyLost) }, xdp_action::XDP_PASS)
         }
         Verdict::Pass(_) => (verdict, xdp_action::XDP_PASS),

@@ -2,6 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, XskMap};
+use aya_ebpf::programs::XdpContext;
 use pxe_common::abi::{COPIED_MAX, Config, Copied, Transfer, TransferKey};
 use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
 
@@ -40,8 +41,12 @@ pub fn count(verdict: Verdict) {
 }
 
 /// Copies the frame into the ring buffer; false if there was no room.
+///
+/// The frame's bounds are read afresh, behind LLVM's back: what the verifier learnt of them on one of the many ways
+/// through the classifier would else make it walk the copying loop once for each way.
 #[inline(always)]
-pub fn copy(packet: &Packet, queue: u32) -> bool {
+pub fn copy(ctx: &XdpContext, queue: u32) -> bool {
+    let packet = Packet::new(&XdpContext::new(core::hint::black_box(ctx.ctx)));
     let Some(mut entry) = COPIES.reserve::<Copied>(0) else { return false };
     let record = entry.as_mut_ptr();
     let mut len = 0;

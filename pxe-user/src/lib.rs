@@ -1,3 +1,8 @@
 //! The library behind `pxed`.
 
+pub mod checksum;
+pub mod datagram;
 pub mod dhcp;
+pub mod nic;
+pub mod tftp;
+pub mod time;
