@@ -1,11 +1,11 @@
 //! DHCP options, read in place (RFC 2132, RFC 3396).
 //!
-//! Why not `dhcproto`, which the tests use as the independent oracle: its `DhcpOptions::decode` builds a hash map with
-//! a vector per option (this is the DHCP storm's hot path); option 82 becomes a `BTreeMap` of sub-options, so that
-//! encoding it again sorts them, drops repeated ones and everything after a damaged one, where RFC 3046 section 2.2
-//! wants the bytes back as they came; option 93 must have two bytes and only its first entry survives; overload (52) is
-//! not followed into `file` and `sname`; and a packet with one odd option that we do not care about is an error as a
-//! whole. `tests/dhcp_oracle.rs` shows the first points.
+//! Why not `dhcproto` (0.15), which the tests use as the independent oracle: its decoder builds a tree with a vector per
+//! option, and this is the DHCP storm's hot path; option 82 becomes a tree of sub-options, so that encoding it again
+//! sorts them and drops repeated ones, where RFC 3046 section 2.2 wants the bytes back as they came; of the list in
+//! option 93 only the first entry is read; an option that it cannot read, such as 93 with one byte, ends the reading
+//! without an error; parts of an option are joined only if they are neighbours (RFC 3396 section 5); and overload (52)
+//! is not followed into `file` and `sname`. `tests/dhcp/oracle.rs` shows the points about 82, 93 and parts.
 
 use super::header::{FILE, OPTIONS_AT, SNAME};
 use super::ignored::Malformed;
