@@ -10,7 +10,8 @@ use std::fmt;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// Whether the vendor part belongs to Raspberry Pi (IEEE registry, six of its blocks and one more seen in use).
+    /// Whether the vendor part belongs to Raspberry Pi (their OUIs as far as seen in use; newer
+    /// boards name themselves in option 97 too).
     #[must_use]
     pub fn is_raspberry_pi(self) -> bool {
         const OUIS: [[u8; 3]; 7] = [

@@ -44,6 +44,18 @@ pub enum Answer<'s> {
     Menu(&'s Menu),
 }
 
+impl<'s> Answer<'s> {
+    /// The file's name, the URL, or `boot menu`: for a log line.
+    #[must_use]
+    pub fn as_str(self) -> &'s str {
+        match self {
+            Self::Program(program) | Self::Script(program) => program.file.as_str(),
+            Self::Url(url) => url.as_str(),
+            Self::Menu(_) => "boot menu",
+        }
+    }
+}
+
 /// What the log and the picture of the fleet want to know of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told<'s> {
@@ -90,7 +102,7 @@ pub fn reply<'s>(
     let (mac, ack) = admit(service, request, via)?;
     let to = destination(request, via, from)?;
     let style = if service.menu.is_none() && style == Style::Menu { Style::Direct } else { style };
-    let answer = choose(service, request, via, ack, style)?;
+    let answer = choose(service, request, ack, style)?;
     let told = Told { mac, ack, style, answer };
     let len = write(service, request, &told, out)?;
     let from_port = match via {
@@ -154,12 +166,10 @@ fn is_host(address: Ipv4Addr) -> bool {
 fn choose<'s>(
     service: &'s Service,
     request: &Request<'_>,
-    via: Via,
     ack: bool,
     style: Style,
 ) -> Result<Answer<'s>, Ignored> {
     if request.class() == Class::Http {
-        debug_assert_eq!(via, Via::Port67);
         return service.url(request).map(Answer::Url);
     }
     // A Raspberry Pi shows no menu: it looks for its own magic text in 43.9 instead.

@@ -240,12 +240,13 @@ impl<'a> Request<'a> {
 
     /// Whether this is a Raspberry Pi's own boot loader.
     ///
-    /// It says arch 0, like a PC (raspberrypi/rpi-eeprom#182), so only the address or the UUID tells: the newer boot
-    /// loader begins it with `RPi4`. iPXE or UEFI on a Pi name themselves and are no Pi in this sense.
+    /// It says arch 0, like a PC (raspberrypi/rpi-eeprom#182), so only the address or the UUID tells: that of a Pi 4 or 5
+    /// begins with `RPi4` or `RPi5` (Raspberry Pi's documentation, `DHCP_OPTION97`). iPXE or UEFI on a Pi name
+    /// themselves and are no Pi in this sense.
     #[must_use]
     pub fn is_raspberry_pi(&self) -> bool {
         let marked = self.mac().is_some_and(Mac::is_raspberry_pi)
-            || self.uuid_bytes().is_some_and(|uuid| uuid.starts_with(b"\0RPi4"));
+            || self.uuid_bytes().is_some_and(|uuid| uuid.starts_with(b"\0RPi"));
         match self.arches().next() {
             Some(Arch::RPI) => true,
             Some(Arch::BIOS) => marked && !self.is_ipxe(),

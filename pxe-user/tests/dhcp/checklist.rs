@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_user::dhcp::{Answer, Arch, BootFile, Ignored, Program, Programs, Service, Style, Via};
+use pxe_user::dhcp::{Answer, Arch, BootFile, Ignored, Programs, Service, Style, Via};
 
 use crate::support::*;
 
@@ -391,45 +391,4 @@ fn line_37_machines_with_one_xid_each_get_their_own_answer() {
         let ack = ask(&service, &item.bytes(), Via::Port4011, from, Style::Menu).expect("an ack");
         assert_eq!((&ack.bytes[28..34], file(&ack.bytes), ack.reply.to), (&mac[..], *name, from));
     }
-}
-
-/// `no image for arch N`: the first architecture that the client names is the one to report.
-#[test]
-fn an_architecture_without_a_program_is_named() {
-    let service = menu_service();
-    for style in STYLES {
-        let refused = on_67(&service, &Ask::pxe(DISCOVER, 27).bytes(), style).err();
-        assert_eq!(refused, Some(Ignored::NoImageForArch(Arch(27))));
-    }
-    let list = Ask::empty().option(53, &[1]).option(60, b"PXEClient").option(93, &[0, 27, 0, 11]);
-    assert_eq!(file(&on_67(&service, &list.bytes(), Style::Direct).expect("an offer").bytes), "arm64.efi");
-    let list = Ask::empty().option(53, &[1]).option(60, b"PXEClient").option(93, &[0, 29, 0, 27]);
-    assert_eq!(on_67(&service, &list.bytes(), Style::Direct).err(), Some(Ignored::NoImageForArch(Arch(29))));
-}
-
-/// A Raspberry Pi says arch 0 like a PC: its address or its UUID gives it away, and it needs Raspberry Pi's own 43.
-#[test]
-fn a_raspberry_pi_gets_the_documented_option_43() {
-    let service = menu_service();
-    let by_mac = Ask::pxe(DISCOVER, 0).head(28, &[0xb8, 0x27, 0xeb, 1, 2, 3]);
-    let by_uuid = Ask::pxe(DISCOVER, 0).option(97, b"\0RPi4\x14\x31\xc0\x00abcdefgh");
-    let by_arch = Ask::pxe(DISCOVER, 41);
-    for request in [by_mac.clone(), by_uuid, by_arch] {
-        for style in STYLES {
-            let answered = on_67(&service, &request.bytes(), style).expect("an offer");
-            let vendor = option(&answered.bytes, 43).expect("a magic text");
-            assert_eq!(vendor, b"\x06\x01\x03\x0a\x04\0PXE\x09\x14\0\0\x11Raspberry Pi Boot\xff");
-            assert_eq!(file(&answered.bytes), "bootcode.bin");
-        }
-    }
-    // iPXE on the same board is iPXE, and its UEFI is ARM64.
-    let ipxe = on_67(&service, &by_mac.option(77, b"iPXE").bytes(), Style::Direct).expect("an offer");
-    assert_eq!(file(&ipxe.bytes), "boot.ipxe");
-    let uefi = Ask::pxe(DISCOVER, 11).head(28, &[0xb8, 0x27, 0xeb, 1, 2, 3]);
-    assert_eq!(file(&on_67(&service, &uefi.bytes(), Style::Direct).expect("an offer").bytes), "arm64.efi");
-    let mut programs = Programs::default();
-    programs.set(Arch::BIOS, Program::from(BootFile::new("pxelinux.0").expect("a valid name")));
-    let pc_only = Service { programs, ..Service::new(SERVER) };
-    let pi = Ask::pxe(DISCOVER, 0).head(28, &[0xb8, 0x27, 0xeb, 1, 2, 3]);
-    assert_eq!(on_67(&pc_only, &pi.bytes(), Style::Direct).err(), Some(Ignored::NoImageForArch(Arch::RPI)));
 }
