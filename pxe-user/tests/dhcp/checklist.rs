@@ -47,7 +47,8 @@ fn line_02_a_request_on_67_is_answered_only_with_a_boot_item() {
 fn line_03_yiaddr_is_zero_and_nothing_is_a_nak() {
     let service = menu_service();
     for style in STYLES {
-        let wanting = Ask::pxe(DISCOVER, 7).option(50, &[10, 99, 0, 50]).head(16, &[10, 99, 0, 51]);
+        let wanting =
+            Ask::pxe(DISCOVER, 7).option(50, &[10, 99, 0, 50]).head(12, &[10, 99, 0, 51, 10, 99, 0, 52]);
         let offer = on_67(&service, &wanting.bytes(), style).expect("an offer");
         assert_eq!((&offer.bytes[12..20], option(&offer.bytes, 53)), (&[0; 8][..], Some(vec![2])));
         let having = Ask::pxe(REQUEST, 7).head(12, &[10, 99, 0, 115]);
@@ -100,6 +101,26 @@ fn line_04_a_short_buffer_is_a_typed_error() {
     let result =
         pxe_user::dhcp::reply(&service, &request, Via::Port67, CLIENT, Style::Direct, &mut out[..300]);
     assert_eq!(result.map(|reply| reply.len), Ok(300));
+}
+
+/// Line 4: however large the client's limit and the buffer are, 1472 bytes are the end.
+#[test]
+fn line_04_nothing_is_larger_than_1472_bytes() {
+    let mut program = program("pxelinux.0");
+    program.config = Some(text(&"c".repeat(255)));
+    program.path_prefix = Some(text(&"p".repeat(255)));
+    let mut service = service();
+    service.programs.set(Arch::BIOS, program);
+    let mut out = [0; 4096];
+    // 240, 3 + 6 + 11, 257 (97), 2 * 257 (209, 210), 6 (43), END: 1038 bytes, and 434 for option 82 in two parts.
+    for (relay, expected) in [(430, Ok(1472)), (431, Err(Ignored::DoesNotFit))] {
+        let request =
+            Ask::pxe(DISCOVER, 0).option(57, &[255, 255]).option(97, &[7; 255]).option(82, &vec![9; relay]);
+        let packet = request.bytes();
+        let request = pxe_user::dhcp::Request::parse(&packet).expect("well formed");
+        let result = pxe_user::dhcp::reply(&service, &request, Via::Port67, CLIENT, Style::Direct, &mut out);
+        assert_eq!(result.map(|reply| reply.len), expected);
+    }
 }
 
 /// Line 5: "OFFER from source port 67."
@@ -221,6 +242,9 @@ fn line_13_a_boot_server_ack_echoes_its_item_from_a_listed_server() {
         assert_eq!(file(&ack.bytes), expected);
         assert!(servers.contains(&(item.to_vec(), ack.bytes[20..24].to_vec())), "{servers:?}");
     }
+    let early = Ask::pxe(DISCOVER, 7).option(43, &[71, 4, 0x80, 1, 0, 0, 255]);
+    let offer = on_67(&service, &early.bytes(), Style::Direct).expect("an offer");
+    assert_eq!(file(&offer.bytes), "memtest86+x64.efi", "a DISCOVER chooses nothing");
     for (item, reason) in [(0, Ignored::LocalBoot), (0x77, Ignored::UnknownBootItem(0x77))] {
         let request = Ask::pxe(REQUEST, 7).option(43, &[71, 4, 0, item, 0, 0, 255]);
         assert_eq!(on_4011(&service, &request.bytes(), Style::Menu).err(), Some(reason));

@@ -37,7 +37,7 @@ fn a_raspberry_pi_gets_the_documented_option_43() {
     }
     // iPXE on the same board is iPXE, and its UEFI is ARM64.
     let ipxe = on_67(&service, &by_mac.option(77, b"iPXE").bytes(), Style::Direct).expect("an offer");
-    assert_eq!(file(&ipxe.bytes), "boot.ipxe");
+    assert_eq!((file(&ipxe.bytes), option(&ipxe.bytes, 43)), ("boot.ipxe", Some(vec![6, 1, 8, 255])));
     let uefi = Ask::pxe(DISCOVER, 11).head(28, &[0xb8, 0x27, 0xeb, 1, 2, 3]);
     assert_eq!(file(&on_67(&service, &uefi.bytes(), Style::Direct).expect("an offer").bytes), "arm64.efi");
     let mut programs = Programs::default();
@@ -97,4 +97,29 @@ fn the_longest_menu_and_url_fit() {
     let answered = on_67(&service, &golden("ovmf-http-discover"), Style::Direct).expect("an offer");
     let url = option(&answered.bytes, 67).expect("a URL");
     assert_eq!((url.len(), url.last()), (255, Some(&0)));
+}
+
+/// A machine sees the menu if any entry is for it, wherever in the menu that stands.
+#[test]
+fn a_menu_is_shown_to_machines_that_some_entry_is_for() {
+    let mut bios_only = Programs::default();
+    bios_only.set(Arch::BIOS, program("rescue.0"));
+    let some = || MenuItem::boot(1, text("For all"), None).expect("valid");
+    let other = || MenuItem::boot(2, text("For BIOS"), Some(bios_only.clone())).expect("valid");
+    for items in [vec![some(), other()], vec![other(), some()]] {
+        let service = Service { menu: Some(Menu::new(text("?"), 1, items).expect("valid")), ..service() };
+        assert!(on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), Style::Menu).is_ok());
+    }
+    let service = Service { menu: Some(Menu::new(text("?"), 1, vec![other()]).expect("valid")), ..service() };
+    let refused = on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), Style::Menu).err();
+    assert_eq!(refused, Some(Ignored::NoImageForArch(Arch::X64)));
+}
+
+#[test]
+fn the_last_program_that_is_set_counts() {
+    let mut programs = programs();
+    programs.set(Arch::X64, program("other.efi"));
+    assert_eq!(programs.get(Arch::X64).map(|program| program.file.as_str()), Some("other.efi"));
+    assert_eq!(programs.get(Arch::EBC).map(|program| program.file.as_str()), Some("other.efi"));
+    assert_eq!(programs.get(Arch::ARM64).map(|program| program.file.as_str()), Some("arm64.efi"));
 }
