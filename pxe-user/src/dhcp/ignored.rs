@@ -58,7 +58,8 @@ pub enum Ignored {
     HttpNotConfigured,
     /// An HTTPClient on 4011, which HTTP boot does not use.
     HttpOnPort4011,
-    /// Option 43.71 asks for a boot service that is not in the menu.
+    /// Option 43.71 asks for a boot service that is not in the menu: a boot server is silent on types that it does not
+    /// serve (PXE's `PXE_BOOT_SERVERS`, as IBM's pxed documents it).
     UnknownBootItem(u16),
     /// The menu's local-boot entry was asked for over the network: there is nothing to send.
     LocalBoot,

@@ -35,7 +35,7 @@ pub use service::{BootFile, Invalid, Menu, MenuItem, Program, Programs, Service,
 pub const PORT_SERVER: u16 = 67;
 /// The BOOTP client port (RFC 951).
 pub const PORT_CLIENT: u16 = 68;
-/// The PXE boot server port (PXE 2.1 section 2.2.4).
+/// The PXE boot server port (PXE 2.1 chapter 2).
 pub const PORT_BOOT_SERVER: u16 = 4011;
 /// The largest reply that is ever built, in bytes: what fits a 1500-byte IP packet unfragmented.
 pub const MAX_REPLY: usize = 1472;

@@ -128,7 +128,7 @@ fn admit(service: &Service, request: &Request<'_>, via: Via) -> Result<(Mac, boo
     let ack = match (request.message().ok_or(Ignored::NoMessageType)?, via) {
         (Message::Discover, Via::Port67) => false,
         (Message::Request, Via::Port4011) => true,
-        // PXE 2.1 section 2.2.4: boot servers may be discovered by broadcast to 67. All other DHCPREQUESTs there are
+        // PXE 2.1 chapter 2: boot servers may be discovered by broadcast to 67. All other DHCPREQUESTs there are
         // the DHCP server's, and some clients loop when two answer (clients.md line 2).
         (Message::Request, Via::Port67) if pxe && request.boot_item().is_some() => true,
         (Message::Request, Via::Port67) => return Err(Ignored::RequestOnPort67),
@@ -142,7 +142,7 @@ fn admit(service: &Service, request: &Request<'_>, via: Via) -> Result<(Mac, boo
     Ok((mac, ack))
 }
 
-/// RFC 2131 section 4.1 for 67; PXE 2.1 section 2.2.4 and clients.md line 11 for 4011.
+/// RFC 2131 section 4.1 for 67; PXE 2.1 chapter 2 and clients.md line 11 for 4011.
 fn destination(request: &Request<'_>, via: Via, from: SocketAddrV4) -> Result<SocketAddrV4, Ignored> {
     let giaddr = request.giaddr();
     let relayed = !giaddr.is_unspecified();

@@ -15,7 +15,7 @@ use super::vendor;
 pub enum Message {
     /// DHCPDISCOVER, 1.
     Discover,
-    /// DHCPREQUEST, 3: to port 4011 also the PXE boot server's DISCOVER (PXE 2.1 section 2.2.4).
+    /// DHCPREQUEST, 3: to port 4011 also the PXE boot server's DISCOVER (PXE 2.1 chapter 2).
     Request,
     /// Any other type, by its number.
     Other(u8),
@@ -24,7 +24,7 @@ pub enum Message {
 /// What kind of client option 60 announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
-    /// `PXEClient...` (PXE 2.1 table 2-1).
+    /// `PXEClient...` (PXE 2.1 chapter 2).
     Pxe,
     /// `HTTPClient...` (UEFI 2.10 section 24.7).
     Http,
@@ -34,7 +34,7 @@ pub enum Class {
     Other,
 }
 
-/// The boot service that a client asks for: option 43.71, `PXE_BOOT_ITEM` (PXE 2.1 table 2-3).
+/// The boot service that a client asks for: option 43.71, `PXE_BOOT_ITEM` (PXE 2.1 chapter 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BootItem {
     /// Boot server type, as in the menu; 0 is the bootstrap server or local boot.
@@ -188,7 +188,7 @@ impl<'a> Request<'a> {
     }
 
     /// The client's architectures, best first: option 93 (a list, RFC 4578 section 2.1; an odd last byte is passed
-    /// over), else the number in option 60's `:Arch:nnnnn` (PXE 2.1 table 2-1).
+    /// over), else the number in option 60's `:Arch:nnnnn` (PXE 2.1 chapter 2).
     pub fn arches(&self) -> impl Iterator<Item = Arch> + '_ {
         let (pairs, _) = self.options.get(code::ARCH).unwrap_or_default().as_chunks::<2>();
         let from_class = if pairs.is_empty() { arch_in_class(self.vendor_class()) } else { None };

@@ -25,7 +25,7 @@ pub enum Invalid {
     /// Two menu entries with one type: the client's choice would be ambiguous.
     #[error("boot menu: type {0} is used twice")]
     DuplicateItem(u16),
-    /// Type 0 belongs to the local-boot entry (PXE 2.1 table 2-3).
+    /// Type 0 belongs to the local-boot entry (PXE 2.1 chapter 2).
     #[error(
         "boot menu: type 0 means local boot; give boot services types from 1 (0x8000 and above are free)"
     )]
@@ -225,7 +225,7 @@ impl MenuItem {
     }
 }
 
-/// A boot menu that the firmware shows (PXE 2.1 section 2.4.3); the first entry is the default.
+/// A boot menu that the firmware shows (PXE 2.1 chapter 2); the first entry is the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Menu {
     prompt: Text,

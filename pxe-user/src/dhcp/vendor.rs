@@ -1,4 +1,4 @@
-//! Option 43 as PXE uses it (PXE 2.1 tables 2-2 and 2-3): encapsulated tags, read from requests and built for replies.
+//! Option 43 as PXE uses it (PXE specification 2.1, chapter 2): encapsulated tags, read from requests and built for replies.
 
 use std::net::Ipv4Addr;
 

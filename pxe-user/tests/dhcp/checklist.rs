@@ -27,7 +27,7 @@ fn line_01_other_clients_get_no_reply() {
     assert_eq!(on_67(&service, &uboot.bytes(), Style::Direct).err(), Some(Ignored::UBoot));
 }
 
-/// Line 2: "Broadcast REQUEST on 67 without 43.71: no reply." With it there is one (PXE 2.1 section 2.2.4).
+/// Line 2: "Broadcast REQUEST on 67 without 43.71: no reply." With it there is one (PXE 2.1 chapter 2).
 #[test]
 fn line_02_a_request_on_67_is_answered_only_with_a_boot_item() {
     let service = service();
