@@ -101,7 +101,7 @@ impl Interface {
             return Err(InterfaceError::NotEthernet(name.into()));
         }
         // IFF_UP, from linux/if.h.
-        if !flags(&read(&sys, "flags")?).is_some_and(|flags| flags & 1 != 0) {
+        if flags(&read(&sys, "flags")?).is_none_or(|flags| flags & 1 == 0) {
             return Err(InterfaceError::Down(name.into()));
         }
         Ok(Self {

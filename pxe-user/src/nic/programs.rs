@@ -173,8 +173,7 @@ impl Programs {
             return Err(ProgramsError::Absent(abi::MAP_TRANSFERS));
         };
         let copy = |data: &MapData| -> Result<MapData, MapError> {
-            let fd: OwnedFd =
-                data.fd().as_fd().try_clone_to_owned().map_err(|io_error| MapError::IoError(io_error))?;
+            let fd: OwnedFd = data.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError)?;
             MapData::from_fd(fd)
         };
         let data = copy(data).map_err(map_error(abi::MAP_TRANSFERS))?;

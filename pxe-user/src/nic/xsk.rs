@@ -141,10 +141,8 @@ impl Xsk {
         let completion =
             Consumer::map(fd.as_fd(), &offsets.cr, page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), sizes.tx)
                 .map_err(&map)?;
-        let rx =
-            Consumer::map(fd.as_fd(), &offsets.rx, libc::XDP_PGOFF_RX_RING as i64, sizes.rx).map_err(&map)?;
-        let tx =
-            Producer::map(fd.as_fd(), &offsets.tx, libc::XDP_PGOFF_TX_RING as i64, sizes.tx).map_err(&map)?;
+        let rx = Consumer::map(fd.as_fd(), &offsets.rx, libc::XDP_PGOFF_RX_RING, sizes.rx).map_err(&map)?;
+        let tx = Producer::map(fd.as_fd(), &offsets.tx, libc::XDP_PGOFF_TX_RING, sizes.tx).map_err(&map)?;
         // Not in older kernels, and never needed: an error means 32 descriptors a call.
         let _ = set_option(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &sizes.tx);
         bind(fd.as_fd(), interface, queue, copying).map_err(|source| XskError::Bind { queue, source })?;
