@@ -9,7 +9,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use pxe_common::wire;
 
 use crate::checksum::Sum;
-use crate::nic::MacAddr;
+use crate::mac::Mac;
 
 /// Ethernet and both tags, IPv4 and UDP: the most that stands in front of a payload, in bytes.
 pub const HEADERS_MAX: usize =
@@ -21,14 +21,14 @@ pub const HEADERS_MAX: usize =
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
     /// Where the frame came from: the client, or the router in front of it.
-    pub peer: MacAddr,
+    pub peer: Mac,
     /// TPID and TCI of each tag, outermost first; what is unused is 0.
     tags: [[u8; wire::VLAN_LEN]; wire::MAX_VLAN_TAGS],
 }
 
 impl Link {
     /// An untagged way to `peer`.
-    pub fn untagged(peer: MacAddr) -> Self {
+    pub fn untagged(peer: Mac) -> Self {
         Self { peer, tags: Default::default() }
     }
 
@@ -95,7 +95,7 @@ impl<'a> Datagram<'a> {
 
 fn parse_ethernet(frame: &[u8]) -> Result<(Link, &[u8]), BadFrame> {
     let header: &[u8; wire::ETH_TYPE] = frame.first_chunk().ok_or(BadFrame::Truncated)?;
-    let mut peer = MacAddr::default();
+    let mut peer = Mac::default();
     peer.0.copy_from_slice(&header[6..12]);
     let mut link = Link::untagged(peer);
     let mut rest = &frame[wire::ETH_TYPE..];
@@ -120,7 +120,7 @@ fn parse_ethernet(frame: &[u8]) -> Result<(Link, &[u8]), BadFrame> {
 /// The payload is `head` and `body`, one behind the other; `head` has an even length.
 pub fn write_frame(
     frame: &mut [u8],
-    own: MacAddr,
+    own: Mac,
     link: &Link,
     from: SocketAddrV4,
     to: SocketAddrV4,
@@ -150,7 +150,7 @@ pub fn write_frame(
 }
 
 /// Writes addresses, tags and the EtherType of IPv4; returns the offset behind them, or 0 if there is no room.
-fn write_ethernet(frame: &mut [u8], own: MacAddr, link: &Link) -> usize {
+fn write_ethernet(frame: &mut [u8], own: Mac, link: &Link) -> usize {
     if frame.len() < HEADERS_MAX {
         return 0;
     }
@@ -204,8 +204,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const OWN: MacAddr = MacAddr([0x52, 0x54, 0, 0x99, 0xfe, 2]);
-    const PEER: MacAddr = MacAddr([0x52, 0x54, 0, 0x99, 0, 0x10]);
+    const OWN: Mac = Mac([0x52, 0x54, 0, 0x99, 0xfe, 2]);
+    const PEER: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
 
     fn from() -> SocketAddrV4 {
         SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 2), 61000)

@@ -3,6 +3,7 @@
 pub mod checksum;
 pub mod datagram;
 pub mod dhcp;
+pub mod mac;
 pub mod nic;
 pub mod tftp;
 pub mod time;

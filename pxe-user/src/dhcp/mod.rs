@@ -16,7 +16,6 @@
 mod arch;
 mod header;
 mod ignored;
-mod mac;
 mod options;
 mod reply;
 mod request;
@@ -24,9 +23,9 @@ mod service;
 mod vendor;
 mod writer;
 
+pub use crate::mac::Mac;
 pub use arch::{Arch, UnknownArch};
 pub use ignored::{Ignored, Malformed};
-pub use mac::Mac;
 pub use reply::{Answer, Reply, Style, Told, Via, reply};
 pub use request::{BootItem, Class, Message, Printable, Request, Uuid};
 pub use service::{BootFile, Invalid, Menu, MenuItem, Program, Programs, Service, Text, Url};

@@ -3,13 +3,13 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::ignored::Ignored;
-use super::mac::Mac;
 use super::options::code;
 use super::request::{Class, Message, Request};
 use super::service::{Menu, Program, Service, Url};
 use super::vendor::Vendor;
 use super::writer::Writer;
 use super::{MAX_REPLY, PORT_BOOT_SERVER, PORT_CLIENT, PORT_SERVER};
+use crate::mac::Mac;
 
 /// The port of ours at which a request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

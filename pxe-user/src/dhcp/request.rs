@@ -6,9 +6,9 @@ use std::net::Ipv4Addr;
 use super::arch::Arch;
 use super::header::{self, Header};
 use super::ignored::Malformed;
-use super::mac::Mac;
 use super::options::{Options, code};
 use super::vendor;
+use crate::mac::Mac;
 
 /// DHCP message types (RFC 2132 section 9.6) that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use super::MacAddr;
+use crate::mac::Mac;
 
 /// Why an interface cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ pub struct Interface {
     /// Its index in this network namespace.
     pub index: u32,
     /// Its Ethernet address.
-    pub mac: MacAddr,
+    pub mac: Mac,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
     /// Its driver's name if there is a device behind it; veth, bridges and the like have none.
@@ -161,7 +161,7 @@ fn flags(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-fn mac(sys: &Path) -> Result<MacAddr, InterfaceError> {
+fn mac(sys: &Path) -> Result<Mac, InterfaceError> {
     let text = read(sys, "address")?;
     parse_mac(&text).ok_or_else(|| InterfaceError::Read {
         what: sys.join("address").display().to_string(),
@@ -169,13 +169,13 @@ fn mac(sys: &Path) -> Result<MacAddr, InterfaceError> {
     })
 }
 
-fn parse_mac(text: &str) -> Option<MacAddr> {
+fn parse_mac(text: &str) -> Option<Mac> {
     let mut bytes = [0; 6];
     let mut parts = text.split(':');
     for byte in &mut bytes {
         *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
     }
-    parts.next().is_none().then_some(MacAddr(bytes))
+    parts.next().is_none().then_some(Mac(bytes))
 }
 
 /// Names in a folder that start with `prefix`, without it.
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn an_ethernet_address_has_six_bytes() {
-        assert_eq!(parse_mac("52:54:00:99:fe:02"), Some(MacAddr([0x52, 0x54, 0, 0x99, 0xfe, 2])));
+        assert_eq!(parse_mac("52:54:00:99:fe:02"), Some(Mac([0x52, 0x54, 0, 0x99, 0xfe, 2])));
         assert_eq!(parse_mac("52:54:00:99:fe"), None);
         assert_eq!(parse_mac("52:54:00:99:fe:02:03"), None);
     }

@@ -1,12 +1,12 @@
-//! The hardware address by which a machine is known.
+//! The Ethernet address by which a machine is known.
 
 use std::fmt;
 
-/// An Ethernet hardware address (`chaddr` with htype 1, hlen 6).
+/// An Ethernet address (in DHCP: `chaddr` with htype 1, hlen 6).
 ///
 /// A machine is known by this and never by its `xid`: iPXE's boot-server requests all carry xid 0, and its EFI
 /// builds repeat the same xids after every power-on (measured, captures/README.md).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
