@@ -200,8 +200,7 @@ impl Receiver {
     pub fn receive(
         &mut self,
         socket: &UdpSocket,
-        mut take: impl FnMut(SocketAddrV4, Ipv4Addr, &[u8]),
-    ) -> io::Result<usize> {
+    ) -> io::Result<impl Iterator<Item = (SocketAddrV4, Ipv4Addr, &[u8])>> {
         // SAFETY: all-zero is a valid value of these structs of integers and pointers.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
@@ -227,17 +226,25 @@ impl Receiver {
                 std::ptr::null_mut(),
             )
         };
-        if count < 0 {
+        let count = if count < 0 {
             let error = io::Error::last_os_error();
-            return if error.kind() == io::ErrorKind::WouldBlock { Ok(0) } else { Err(error) };
-        }
-        let count = count as usize;
-        for (index, message) in messages[..count].iter().enumerate() {
-            let len = (message.msg_len as usize).min(RECEIVED_MAX);
-            let to = destination(&message.msg_hdr).unwrap_or(Ipv4Addr::UNSPECIFIED);
-            take(from_raw(&self.addresses[index]), to, &self.buffers[index][..len]);
-        }
-        Ok(count)
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(error);
+            }
+            0
+        } else {
+            count as usize
+        };
+        let this = &*self;
+        // Read out now: the headers point to locals of this function.
+        let found: [(usize, Ipv4Addr); BATCH] = std::array::from_fn(|index| {
+            let len = (messages[index].msg_len as usize).min(RECEIVED_MAX);
+            let to = if index < count { destination(&messages[index].msg_hdr) } else { None };
+            (len, to.unwrap_or(Ipv4Addr::UNSPECIFIED))
+        });
+        Ok(found.into_iter().take(count).enumerate().map(move |(index, (len, to))| {
+            (from_raw(&this.addresses[index]), to, &this.buffers[index][..len])
+        }))
     }
 }
 
@@ -583,7 +590,7 @@ mod tests {
         theirs.send_to(b"two", ours).unwrap();
         let mut seen = Vec::new();
         let mut receiver = Receiver::default();
-        receiver.receive(&sockets[0], |from, at, bytes| seen.push((from, at, bytes.to_vec()))).unwrap();
+        seen.extend(receiver.receive(&sockets[0]).unwrap().map(|(from, at, bytes)| (from, at, bytes.to_vec())));
         let expected = |bytes: &[u8]| (to, Ipv4Addr::LOCALHOST, bytes.to_vec());
         assert_eq!(seen, [expected(b"one"), expected(b"two")]);
     }

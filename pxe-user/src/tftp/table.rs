@@ -79,6 +79,11 @@ impl<C> Entry<C> {
         self.transfer.as_ref()
     }
 
+    /// The state machine, once the file is there, and the caller's own.
+    pub fn parts_mut(&mut self) -> (Option<&mut Transfer>, &mut C) {
+        (self.transfer.as_mut(), &mut self.context)
+    }
+
     /// When the request came.
     pub fn asked(&self) -> Timestamp {
         self.asked
@@ -330,14 +335,10 @@ impl<C> Table<C> {
         self.slots.get(id.slot as usize)?.as_ref()
     }
 
-    fn get_mut(&mut self, id: Id) -> Option<&mut Entry<C>> {
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut Entry<C>> {
         (*self.generations.get(id.slot as usize)? == id.generation).then_some(())?;
         self.entry_mut(id.slot)
-    }
-
-    /// The state machine of a transfer, to tell it what was sent.
-    pub fn transfer_mut(&mut self, id: Id) -> Option<&mut Transfer> {
-        self.get_mut(id)?.transfer.as_mut()
     }
 
     fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry<C>> {
