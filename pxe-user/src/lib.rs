@@ -1,5 +1,6 @@
 //! The library behind `pxed`.
 
+pub mod boot;
 pub mod checksum;
 pub mod boot;
 pub mod datagram;
