@@ -1,14 +1,42 @@
-//! The library behind `pxed`.
+//! The library behind `pxed`: a network boot responder beside a network's own DHCP server.
+//!
+//! ```text
+//! NIC --> pxe-ebpf: classify --PASS--> kernel (everything that is not surely ours)
+//!               |
+//!               +--REDIRECT--> nic::xsk --> datagram --> responder { dhcp | tftp } --> datagram --> nic::xsk --> NIC
+//!                                                            |
+//!                              nic::udp (no XDP) ------------+--> boot: snapshots of boot files
+//! ```
+//!
+//! Modules in the order of a packet's way; each knows only those to its right.
+//!
+//! | module | what | knows |
+//! |---|---|---|
+//! | [`command`] | the command line | all |
+//! | [`server`] | sets everything up and takes it down | `worker`, `plan`, `fleet` |
+//! | [`plan`] | which datapath on which interface, and why | `nic` |
+//! | [`worker`] | the only place where datapath, responder and clock meet | `nic`, `responder`, `datagram` |
+//! | [`nic`] | frames and datagrams in and out | no protocol |
+//! | [`datagram`] | frame <-> datagram | `checksum` |
+//! | [`responder`] | datagram in, datagrams out; pure | `dhcp`, `tftp`, `boot`, `fleet` |
+//! | [`dhcp`] | request -> reply or a reason for silence; pure | - |
+//! | [`tftp`] | packets, transfers, their table; pure | - |
+//! | [`boot`] | what is served under which name | `dhcp` and `tftp` for their plain types |
+//! | [`fleet`] | the machines and their story | plain types |
+//! | [`tally`] | every outcome is a counter | plain types |
 
 pub mod boot;
 pub mod checksum;
-pub mod boot;
+pub mod command;
 pub mod datagram;
 pub mod dhcp;
 pub mod fleet;
 pub mod mac;
 pub mod nic;
+pub mod plan;
 pub mod responder;
+pub mod server;
 pub mod tally;
 pub mod tftp;
 pub mod time;
+pub mod worker;

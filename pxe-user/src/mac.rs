@@ -1,6 +1,7 @@
 //! The Ethernet address by which a machine is known.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// An Ethernet address (in DHCP: `chaddr` with htype 1, hlen 6).
 ///
@@ -27,6 +28,25 @@ impl Mac {
     }
 }
 
+/// Not six hexadecimal numbers with colons between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("an Ethernet address looks like 52:54:00:12:34:56")]
+pub struct InvalidMac;
+
+impl FromStr for Mac {
+    type Err = InvalidMac;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMac> {
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+')).ok_or(InvalidMac)?;
+            *byte = u8::from_str_radix(part, 16).map_err(|_| InvalidMac)?;
+        }
+        if parts.next().is_some() { Err(InvalidMac) } else { Ok(Self(bytes)) }
+    }
+}
+
 impl fmt::Display for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, e, g] = self.0;
@@ -37,5 +57,19 @@ impl fmt::Display for Mac {
 impl fmt::Debug for Mac {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_read_as_it_is_written() {
+        let mac = Mac([0x52, 0x54, 0, 0x99, 0xfe, 2]);
+        assert_eq!(mac.to_string().parse(), Ok(mac));
+        for wrong in ["52:54:00:99:fe", "52:54:00:99:fe:02:03", "52:54:00:99:fe:+2", "", "525400:99:fe:02"] {
+            assert_eq!(wrong.parse::<Mac>(), Err(InvalidMac), "{wrong}");
+        }
     }
 }

@@ -229,7 +229,7 @@ impl Responder {
             Ok(name) => name,
             Err(refusal) => {
                 self.tally.count(refusal);
-                let error = Control::error(refusal.error_code(), refusal.client_text());
+                let error = Control::error(refusal.code(), refusal.text());
                 return self.refuse(datagram, &error, host);
             }
         };
@@ -260,6 +260,7 @@ impl Responder {
     fn find(&mut self, now: Timestamp, id: Id, name: &FileName, host: &mut impl Host) {
         match self.catalogue.lookup(name) {
             Lookup::Ready(image) => self.start(now, id, image, host),
+            Lookup::Refused(refusal) => self.loaded(now, id, name, Err(refusal), host),
             Lookup::Absent => {
                 if !host.load(id, name) {
                     self.tally.count(Other::LoaderBusy);
@@ -286,7 +287,7 @@ impl Responder {
                     let (client, peer) = (entry.client, entry.context.link.peer);
                     host.record(Event::Refused { client, peer, name: Box::new(*name), refusal });
                 }
-                self.give_up(id, refusal.error_code(), refusal.client_text(), host);
+                self.give_up(id, refusal.code(), refusal.text(), host);
             }
         }
     }

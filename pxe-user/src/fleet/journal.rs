@@ -55,7 +55,7 @@ impl Journal {
                     // PXELINUX and GRUB look for up to a dozen names before they find theirs.
                     tracing::debug!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "no such file");
                 } else {
-                    tracing::warn!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "{refusal}");
+                    tracing::warn!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "{}", refusal.remedy());
                 }
             }
         }

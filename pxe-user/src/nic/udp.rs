@@ -197,10 +197,10 @@ impl Receiver {
     ///
     /// # Errors
     /// The system's; an empty socket is no error.
-    pub fn receive(
-        &mut self,
+    pub fn receive<'a>(
+        &'a mut self,
         socket: &UdpSocket,
-    ) -> io::Result<impl Iterator<Item = (SocketAddrV4, Ipv4Addr, &[u8])>> {
+    ) -> io::Result<impl Iterator<Item = (SocketAddrV4, Ipv4Addr, &'a [u8])> + use<'a>> {
         // SAFETY: all-zero is a valid value of these structs of integers and pointers.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.

@@ -1,0 +1,52 @@
+//! The command line of `pxed`.
+
+mod check;
+mod images;
+mod log;
+mod options;
+mod serve;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+pub use log::LogFormat;
+
+/// Boots every PXE machine of a network into memtest86+ (or what you give it), beside the DHCP server that is there.
+#[derive(Debug, Parser)]
+#[command(name = "pxed", version, about, long_about = LONG_ABOUT, propagate_version = true)]
+pub struct Cli {
+    /// How log lines look on standard error; RUST_LOG says which (for example RUST_LOG=debug)
+    #[arg(long, global = true, value_enum, default_value_t)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const LONG_ABOUT: &str = "\
+Boots every PXE machine of a network into memtest86+ (or what you give it), beside the DHCP server that is there.
+
+pxed answers network boot requests only (proxyDHCP on UDP 67 and 4011, TFTP on 69). It never gives out addresses, and \
+every other packet goes its way.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer boot requests on one or more interfaces until Ctrl-C
+    Serve(serve::Serve),
+    /// List what would be served: name, size, SHA-256, where from
+    Images(options::Files),
+    /// Say what would be served on which interface with which datapath, and why; start nothing
+    Check(serve::Serve),
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What is in the way, with the remedy.
+pub fn run(cli: Cli) -> Result<()> {
+    log::start(cli.log_format)?;
+    match cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Images(files) => images::run(&files),
+        Command::Check(serve) => check::run(&serve),
+    }
+}

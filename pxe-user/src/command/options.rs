@@ -1,0 +1,51 @@
+//! Options that several commands have.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use crate::boot::{Catalogue, Config, Links, Source};
+use crate::dhcp::Arch;
+
+/// Which files are served.
+#[derive(Clone, Debug, Args)]
+pub struct Files {
+    /// Serve this directory as it stands; without it, the memtest86+ and boot loaders that are installed here
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// What an architecture starts with (bios, ia32, x64, arm64, ... or a number of option 93); may be repeated
+    #[arg(long = "boot-file", value_name = "ARCH=NAME", value_parser = boot_file)]
+    boot_files: Vec<(Arch, String)>,
+    /// Refuse links that lead out of the directory; without this, those of root or the directory's owner are followed
+    #[arg(long, requires = "root")]
+    no_links: bool,
+    /// Memory for boot files, in MiB [default: half of what is available]
+    #[arg(long, value_name = "MIB")]
+    memory: Option<u64>,
+}
+
+impl Files {
+    /// Opens the catalogue.
+    pub(super) fn open(&self) -> Result<Catalogue> {
+        let links = if self.no_links { Links::Stay } else { Links::FollowAdministrators };
+        let source = match &self.root {
+            Some(root) => Source::Tree { root: root.clone(), links },
+            None => Source::Virtual { system: "/".into() },
+        };
+        let memory = self.memory.map(|mib| mib.saturating_mul(1 << 20));
+        Ok(Catalogue::open(Config { source, boot_files: self.boot_files.clone(), memory })?)
+    }
+}
+
+fn boot_file(text: &str) -> Result<(Arch, String), String> {
+    pair(text).and_then(|(arch, name)| Ok((arch.parse().map_err(|error| format!("{error}"))?, name.to_owned())))
+}
+
+/// Splits `ARCH=VALUE`.
+pub(super) fn pair(text: &str) -> Result<(&str, &str), String> {
+    match text.split_once('=') {
+        Some((arch, value)) if !value.is_empty() => Ok((arch, value)),
+        _ => Err("write ARCH=VALUE, for example x64=bootx64.efi".into()),
+    }
+}

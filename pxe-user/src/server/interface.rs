@@ -1,0 +1,259 @@
+//! One interface that is served: its lock, its kernel side, its workers.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, bail};
+use pxe_common::abi::{Config, dhcp_mode};
+use pxe_common::wire;
+use tokio::sync::mpsc;
+
+use super::Options;
+use crate::boot::Catalogue;
+use crate::dhcp::Service;
+use crate::fleet::event::Event;
+use crate::nic::interface::udp_listeners;
+use crate::nic::lock::InterfaceLock;
+use crate::nic::programs::{Mode, Programs};
+use crate::nic::xsk::{Copying, Xsk};
+use crate::nic::Queue;
+use crate::plan::{DhcpPath, Plan};
+use crate::responder::{Responder, Settings};
+use crate::tally::Published;
+use crate::tftp::table::TidPorts;
+use crate::tftp::terms::Limits;
+use crate::worker::mail::{LoaderQueue, Mailbox};
+use crate::worker::sockets::SocketPath;
+use crate::worker::xdp::XdpPath;
+use crate::worker::{Clock, Datapath, Surroundings, Worker};
+
+/// What all interfaces share.
+pub(super) struct Shared<'a> {
+    pub(super) options: &'a Options,
+    pub(super) catalogue: &'a Arc<Catalogue>,
+    pub(super) orders: &'a Arc<LoaderQueue>,
+    pub(super) journal: &'a mpsc::Sender<Event>,
+    pub(super) clock: Clock,
+}
+
+/// An interface that is served.
+pub(super) struct Served {
+    pub(super) plan: Plan,
+    /// The kernel side; none with plain sockets.
+    pub(super) programs: Option<Programs>,
+    pub(super) dhcp: DhcpPath,
+    pub(super) published: Vec<Published>,
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    threads: Vec<JoinHandle<()>>,
+    _lock: InterfaceLock,
+}
+
+/// The kernel side with a socket on each queue, not yet redirecting anything.
+struct Xdp {
+    programs: Programs,
+    sockets: Vec<Xsk>,
+    mode: Mode,
+}
+
+impl Served {
+    /// Serves an interface as planned, or falls back to sockets if the plan allows that.
+    pub(super) fn start(plan: Plan, shared: &Shared<'_>) -> Result<Self> {
+        let lock = InterfaceLock::take(&plan.interface.name)?;
+        refuse_taken_ports(&plan)?;
+        let dhcp = DhcpPath::decide(&plan.interface);
+        let mut served = Self {
+            programs: None,
+            dhcp,
+            published: Vec::new(),
+            mailboxes: Arc::default(),
+            threads: Vec::new(),
+            _lock: lock,
+            plan,
+        };
+        match served.open_xdp(shared)? {
+            Some(xdp) => served.start_xdp(xdp, shared)?,
+            None => served.start_sockets(shared)?,
+        }
+        Ok(served)
+    }
+
+    /// Tries the planned modes in turn. `None` means plain sockets, by plan or after all have failed.
+    fn open_xdp(&self, shared: &Shared<'_>) -> Result<Option<Xdp>> {
+        let mut failures = Vec::new();
+        for &mode in &self.plan.modes {
+            match open_xdp(&self.plan, mode, shared.options.transfers) {
+                Ok(xdp) => return Ok(Some(xdp)),
+                Err(error) => failures.push(format!("{error:#}")),
+            }
+        }
+        if !failures.is_empty() {
+            let reason = failures.join("; ");
+            if !self.plan.may_fall_back {
+                bail!("{reason}");
+            }
+            tracing::warn!(interface = self.plan.interface.name, "no XDP here, so plain sockets serve instead: {reason}");
+        }
+        Ok(None)
+    }
+
+    fn start_xdp(&mut self, xdp: Xdp, shared: &Shared<'_>) -> Result<()> {
+        let Xdp { mut programs, sockets, mode } = xdp;
+        let copying = sockets.first().map_or(Copying::Copy, |socket| socket.copying);
+        let count = sockets.len();
+        let mut copies = Some(programs.copies()?);
+        self.make_mailboxes(count, shared)?;
+        for (index, socket) in sockets.into_iter().enumerate() {
+            let queue = Queue(u32::try_from(index).context("too many queues")?);
+            programs.connect(queue, &socket)?;
+            let path = XdpPath::new(socket, self.plan.interface.mac, programs.transfers()?, copies.take())?;
+            self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
+        }
+        // Last of all: from here on frames are redirected, and somebody is there to take them.
+        programs.configure(&self.config())?;
+        self.programs = Some(programs);
+        tracing::info!(
+            interface = self.plan.interface.name,
+            address = %self.plan.subnet.address,
+            datapath = "xdp",
+            mode = mode.as_str(),
+            copying = copying.as_str(),
+            queues = count,
+            "serving; {}; DHCP requests are {}",
+            self.plan.why,
+            self.dhcp.explain()
+        );
+        Ok(())
+    }
+
+    fn start_sockets(&mut self, shared: &Shared<'_>) -> Result<()> {
+        let plan = &self.plan;
+        let address = plan.subnet.address;
+        let dhcp_here = matches!(self.dhcp, DhcpPath::Copy(_));
+        let path = SocketPath::open(&plan.interface.name, address, plan.tids, dhcp_here)?;
+        let (tids, mtu) = (path.tids(), plan.path_mtu(false));
+        self.make_mailboxes(1, shared)?;
+        self.spawn(0, path, tids, mtu, shared)?;
+        tracing::info!(interface = self.plan.interface.name, %address, datapath = "socket", "serving");
+        Ok(())
+    }
+
+    fn make_mailboxes(&mut self, count: usize, shared: &Shared<'_>) -> Result<()> {
+        let mailbox = |_| Mailbox::new(shared.options.transfers).map(Arc::new);
+        self.mailboxes = (0..count).map(mailbox).collect::<std::io::Result<_>>().context("cannot make an eventfd")?;
+        Ok(())
+    }
+
+    /// Starts the worker `index`.
+    fn spawn<D: Datapath>(
+        &mut self,
+        index: usize,
+        path: D,
+        all_ports: TidPorts,
+        mtu: u16,
+        shared: &Shared<'_>,
+    ) -> Result<()> {
+        let workers = u16::try_from(self.mailboxes.len()).context("too many queues")?;
+        let options = shared.options;
+        let service: Arc<Service> = Arc::new(options.service(self.plan.subnet.address, shared.catalogue));
+        let settings = Settings {
+            address: self.plan.subnet.address,
+            limits: Limits::for_mtu(mtu, options.windowsize),
+            transfers: transfers_each(options.transfers, usize::from(workers)),
+            ports: all_ports.share(u16::try_from(index).context("too many queues")?, workers),
+            style: options.style,
+        };
+        let responder = Responder::new(settings, service, Arc::clone(shared.catalogue));
+        let published = Published::default();
+        self.published.push(published.clone());
+        let surroundings = Surroundings {
+            index,
+            all_ports,
+            mailboxes: Arc::clone(&self.mailboxes),
+            loader: Arc::clone(shared.orders),
+            journal: shared.journal.clone(),
+            published,
+            clock: shared.clock,
+        };
+        let worker = Worker::new(path, responder, surroundings);
+        let name = format!("pxed-{}-{index}", self.plan.interface.name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run());
+        self.threads.push(thread.context("cannot start a thread")?);
+        Ok(())
+    }
+
+    fn config(&self) -> Config {
+        let ports = self.plan.tids;
+        Config {
+            address: self.plan.subnet.address.octets(),
+            broadcast: self.plan.subnet.broadcast().octets(),
+            dhcp_mode: self.dhcp.abi(),
+            tftp: 1,
+            tid_first: ports.first,
+            tid_last: ports.first + (ports.count - 1),
+        }
+    }
+
+    /// Looks whether the host's own DHCP needs have changed, and does what follows.
+    pub(super) fn look_again(&mut self) -> Result<()> {
+        let dhcp = DhcpPath::decide(&self.plan.interface);
+        if dhcp == self.dhcp || self.programs.is_none() {
+            return Ok(());
+        }
+        self.dhcp = dhcp;
+        let config = self.config();
+        if let Some(programs) = &mut self.programs {
+            programs.configure(&config)?;
+        }
+        tracing::info!(interface = self.plan.interface.name, "DHCP requests are now {}", dhcp.explain());
+        Ok(())
+    }
+
+    /// Stops redirecting, then stops the workers, then detaches.
+    pub(super) fn stop(&mut self) {
+        if let Some(programs) = &mut self.programs {
+            let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
+            let _ = programs.configure(&off);
+        }
+        self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+        self.programs = None;
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A worker's share of the transfers: twice the even share, since cards spread machines unevenly.
+fn transfers_each(all: usize, workers: usize) -> usize {
+    (all * 2 / workers.max(1)).min(all).max(1)
+}
+
+fn open_xdp(plan: &Plan, mode: Mode, transfers: usize) -> Result<Xdp> {
+    let interface = &plan.interface;
+    // Ended transfers keep their entries for a moment: see `tftp::table`.
+    let entries = u32::try_from(transfers * 4).unwrap_or(u32::MAX);
+    let mut programs = Programs::load(interface.queues, entries, interface.mtu)?;
+    programs.attach(interface.index, mode)?;
+    let open = |queue| Xsk::open(interface.index, Queue(queue), mode, plan.sizes);
+    let sockets = (0..interface.queues).map(open).collect::<Result<Vec<_>, _>>()?;
+    Ok(Xdp { programs, sockets, mode })
+}
+
+/// With XDP nothing is bound, so a server that has our ports would be starved without a word.
+fn refuse_taken_ports(plan: &Plan) -> Result<()> {
+    for (port, what) in [(wire::PORT_TFTP, "TFTP"), (wire::PORT_PXE, "PXE boot")] {
+        let address = plan.subnet.address;
+        if udp_listeners(port).iter().any(|taken| taken.is_unspecified() || *taken == address) {
+            bail!(
+                "another {what} server on this host uses UDP port {port} (see `ss -lunp 'sport = :{port}'`): \
+                 stop it, or serve another interface or address"
+            );
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! The supervisor: signals, the journal, the kernel program's log, and a look at the host now and then.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::Server;
+use super::interface::Served;
+use crate::fleet::journal::Journal;
+use crate::mac::Mac;
+
+/// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Runs until a signal says stop.
+pub(super) async fn run(server: &mut Server) -> Result<()> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
+    for served in &mut server.served {
+        follow_kernel_log(served)?;
+    }
+    let names: Vec<_> = server.served.iter().map(|served| served.plan.interface.name.as_str()).collect();
+    tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    let mut journal = Journal::default();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let result = loop {
+        tokio::select! {
+            _ = interrupt.recv() => break Ok(()),
+            _ = terminate.recv() => break Ok(()),
+            Some(event) = server.journal.recv() => journal.record(server.clock.now(), &event, neighbour),
+            _ = look.tick() => if let Err(error) = look_around(&mut server.served) {
+                break Err(error);
+            },
+        }
+    };
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    // The last events are those of the machines that were loading just now.
+    while let Ok(event) = server.journal.try_recv() {
+        journal.record(server.clock.now(), &event, neighbour);
+    }
+    summarise(&server.served);
+    result
+}
+
+fn look_around(served: &mut [Served]) -> Result<()> {
+    for served in served {
+        let interface = &served.plan.interface;
+        let index = std::fs::read_to_string(format!("/sys/class/net/{}/ifindex", interface.name));
+        if index.ok().and_then(|text| text.trim().parse::<u32>().ok()) != Some(interface.index) {
+            bail!("interface {} is gone: start pxed again when it is back", interface.name);
+        }
+        served.look_again()?;
+    }
+    Ok(())
+}
+
+/// Hands the kernel program's records to the log.
+fn follow_kernel_log(served: &mut Served) -> Result<()> {
+    let Some(programs) = &mut served.programs else { return Ok(()) };
+    let logger = programs.logger()?;
+    let mut logger = AsyncFd::register_with_interest(logger, Interest::READABLE).map_err(|error| error.into_parts().1).context("cannot read the kernel's log")?;
+    tokio::spawn(async move {
+        while let Ok(mut guard) = logger.readable_mut().await {
+            guard.get_inner_mut().flush();
+            guard.clear_ready();
+        }
+    });
+    Ok(())
+}
+
+/// The Ethernet address of a neighbour, from the kernel's table: sockets do not show it.
+fn neighbour(address: Ipv4Addr) -> Option<Mac> {
+    let text = std::fs::read_to_string("/proc/net/arp").ok()?;
+    let address = address.to_string();
+    let line = text.lines().find(|line| line.split_whitespace().next() == Some(&address))?;
+    line.split_whitespace().nth(3)?.parse().ok()
+}
+
+fn summarise(served: &[Served]) {
+    for served in served {
+        let interface = served.plan.interface.name.as_str();
+        let mut all: Vec<(&str, u64)> = Vec::new();
+        for published in &served.published {
+            for (label, value) in published.read().filter(|(_, value)| *value > 0) {
+                match all.iter_mut().find(|(known, _)| *known == label) {
+                    Some((_, sum)) => *sum += value,
+                    None => all.push((label, value)),
+                }
+            }
+        }
+        if let Some(programs) = &served.programs {
+            let kernel = programs.counters().unwrap_or_default();
+            all.extend(kernel.into_iter().filter(|(_, value)| *value > 0));
+        }
+        let text: Vec<_> = all.iter().map(|(label, value)| format!("{label}={value}")).collect();
+        tracing::info!(interface, "counted: {}", if text.is_empty() { "nothing".into() } else { text.join(" ") });
+    }
+}
