@@ -300,3 +300,6 @@ fn open_root(root: &Path, links: Links, readers: Readers) -> Result<Tree, Catalo
     Tree::open(root, links, readers)
         .map_err(|errno| CatalogueError::Root { root: root.to_owned(), reason: errno.to_string() })
 }
+
+#[cfg(test)]
+mod tests;

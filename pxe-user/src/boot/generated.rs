@@ -99,8 +99,8 @@ impl Virtual {
         self.0.get(name)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &FileName> {
-        self.0.keys()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&FileName, &Content)> {
+        self.0.iter()
     }
 
     pub(super) fn generated(&self) -> impl Iterator<Item = (FileName, &[u8])> {

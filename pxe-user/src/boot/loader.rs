@@ -23,6 +23,7 @@ type Trail = Vec<(WatchId, Vec<u8>)>;
 pub(super) struct Loader {
     trails: HashMap<FileName, Trail>,
     unsettled: HashSet<FileName>,
+    watched: HashSet<WatchId>,
 }
 
 impl Loader {
@@ -108,6 +109,7 @@ impl Loader {
     fn find_watched(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Found, Refusal> {
         let found = catalogue.find(name)?;
         let trail = watch(catalogue, &found.trail);
+        self.watched.extend(trail.iter().map(|(id, _)| *id));
         // Already watched: nothing happened unnoticed since. Otherwise the way is gone again, now under watch.
         if self.trails.get(name) == Some(&trail) {
             return Ok(found);
@@ -120,7 +122,15 @@ impl Loader {
         Ok(again)
     }
 
-    fn forget_unused_watches(&mut self, _catalogue: &Catalogue) {}
+    /// A watch that leads to no loaded file only costs kernel memory.
+    fn forget_unused_watches(&mut self, catalogue: &Catalogue) {
+        let Some(watcher) = &catalogue.watcher else { return };
+        let used: HashSet<_> = self.trails.values().flatten().map(|(id, _)| *id).collect();
+        for id in self.watched.difference(&used) {
+            watcher.remove(*id);
+        }
+        self.watched = used;
+    }
 }
 
 fn watch(catalogue: &Catalogue, steps: &[Step]) -> Trail {

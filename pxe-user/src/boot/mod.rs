@@ -21,10 +21,12 @@
 //! | [`discover`] | where distributions install what we boot |
 //! | `generated` | the virtual tree: names, and the files that we write ourselves |
 //! | `usual` | what each architecture starts with in a tree made by hand |
+//! | `entries` | the list of everything, for people |
 //! | [`catalogue`] | all of it together |
 
 pub mod catalogue;
 pub mod discover;
+mod entries;
 mod generated;
 pub mod image;
 mod loader;

@@ -106,7 +106,7 @@ pub(super) struct Step {
 #[derive(Debug)]
 pub(super) struct Found {
     fd: OwnedFd,
-    pub(super) stat: Stat,
+    stat: Stat,
     pub(super) trail: Vec<Step>,
     readers: Readers,
 }
@@ -139,6 +139,11 @@ impl Tree {
     /// The root directory, for listing it.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
+    }
+
+    /// The root directory's identity.
+    pub(super) fn root_id(&self) -> (u64, u64) {
+        self.root.id
     }
 }
 
@@ -225,6 +230,11 @@ impl Found {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 
+    /// Device and inode.
+    pub(super) fn id(&self) -> (u64, u64) {
+        id(&self.stat)
+    }
+
     /// Opens it for reading, if it is a regular file which may be read.
     ///
     /// # Errors
@@ -279,3 +289,6 @@ pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
     names.sort();
     Ok(names)
 }
+
+#[cfg(test)]
+mod tests;

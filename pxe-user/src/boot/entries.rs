@@ -1,0 +1,75 @@
+//! The list of everything that is served, for people.
+
+use std::path::Path;
+
+use rustix::fs::FileType;
+
+use super::catalogue::{Catalogue, Entry, Kind};
+use super::generated::Content;
+use super::image::{Digest, Origin};
+use super::names::FileName;
+use super::refusal::Refusal;
+use super::tree::Found;
+
+/// How deep directories are listed: more than any boot tree has, and an end to links that lead in a circle.
+const DEPTH_MAX: usize = 16;
+
+impl Catalogue {
+    /// All files by name, with sizes and hashes; refused ones with the reason. Reads every file of the tree: for
+    /// `pxed images`, not while serving.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        match &self.kind {
+            Kind::Virtual(table) => entries.extend(table.iter().map(|(name, content)| match content {
+                Content::Generated(bytes) => {
+                    let content = Digest::of(bytes.as_slice()).map_err(Refusal::from);
+                    Entry { name: *name, origin: Origin::Generated, content }
+                }
+                Content::File(path) => entry(*name, self.find(name), Path::new("/").join(path).as_path()),
+            })),
+            Kind::Tree(root) => {
+                let top = super::tree::names(self.tree.root()).unwrap_or_default();
+                let mut parents = vec![self.tree.root_id()];
+                self.list(root, &[], top, &mut parents, &mut entries);
+            }
+        }
+        entries
+    }
+
+    fn list(
+        &self,
+        root: &Path,
+        directory: &[u8],
+        names: Vec<Vec<u8>>,
+        parents: &mut Vec<(u64, u64)>,
+        out: &mut Vec<Entry>,
+    ) {
+        for name in names {
+            let path = if directory.is_empty() { name } else { [directory, b"/", &name].concat() };
+            // A name that no client can ask for, such as one with a backslash in it, is not served.
+            let Some(name) = FileName::normalise(&path).ok().filter(|name| name.as_bytes() == path) else {
+                continue;
+            };
+            match self.find(&name) {
+                Ok(found) if found.file_type() == FileType::Directory => {
+                    if parents.len() < DEPTH_MAX && !parents.contains(&found.id()) {
+                        parents.push(found.id());
+                        self.list(root, &path, found.names().unwrap_or_default(), parents, out);
+                        parents.pop();
+                    }
+                }
+                found => out.push(entry(name, found, &root.join(name.to_string()))),
+            }
+        }
+    }
+}
+
+fn entry(name: FileName, found: Result<Found, Refusal>, path: &Path) -> Entry {
+    let origin = Origin::File(found.as_ref().map_or_else(|_| path.to_owned(), Found::path));
+    let content = found.and_then(|found| {
+        let (file, _) = found.open()?;
+        Ok(Digest::of(file)?)
+    });
+    Entry { name, origin, content }
+}
