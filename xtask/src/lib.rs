@@ -12,4 +12,5 @@
 pub mod clock;
 pub mod command;
 pub mod lab;
+pub mod run;
 pub mod setup;

@@ -1,12 +1,16 @@
 //! `cargo xtask`: set-up, the main job, the tests.
 
+use std::ffi::OsString;
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use xtask::run::{self, Responder};
 use xtask::setup;
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     task: Task,
@@ -16,10 +20,43 @@ struct Arguments {
 enum Task {
     /// Install what is missing: eBPF toolchain, boot files, lab and test tools
     Setup,
+
+    /// Boot machines into memtest86+: on a real network, or in a built-in lab
+    ///
+    /// With an interface: installs what is missing, builds, and serves there as root (through sudo), beside
+    /// the network's own DHCP server:
+    ///
+    ///     cargo xtask run -- --interface eth0
+    ///
+    /// Everything after `--` goes to `pxed serve`.
+    ///
+    /// Without one: the same in a lab of network namespaces on this machine, with a DHCP server, the daemon,
+    /// and a BIOS and a UEFI machine in QEMU that boot over it. Screens and logs go to out/run. It leaves
+    /// nothing else behind.
+    #[command(verbatim_doc_comment)]
+    Run {
+        /// Who answers in the lab: our daemon, or dnsmasq for comparison
+        #[arg(long, value_enum, default_value = "pxed")]
+        responder: Responder,
+        /// Arguments for `pxed serve`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PXED ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+
+    /// The lab with a daemon that is built already: `run` calls this as root
+    #[command(hide = true)]
+    Lab {
+        #[arg(long)]
+        pxed: Option<PathBuf>,
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
+        Task::Run { responder, arguments } => run::run(&arguments, responder),
+        Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     }
 }

@@ -192,7 +192,12 @@ impl Lab {
     /// When the lab is at fault: QEMU or a firmware file is missing, and the like. A machine that does not boot is
     /// no error but an [`Outcome`].
     pub fn boot(&self, spec: &MachineSpec, progress: impl FnMut(&Progress)) -> Result<Outcome> {
-        ensure!(spec.port < self.machines, "the lab has {} machine ports, not {}", self.machines, spec.port + 1);
+        ensure!(
+            spec.port < self.machines,
+            "the lab has {} machine ports, not {}",
+            self.machines,
+            spec.port + 1
+        );
         machine::boot(self, spec, progress)
     }
 }
@@ -324,7 +329,12 @@ impl Namespace {
         let written = ip.stdin.take().context("no pipe")?.write_all(lines.as_bytes());
         let out = ip.wait_with_output()?;
         written.context("cannot talk to `ip`")?;
-        ensure!(out.status.success(), "`ip` in {}: {}", self.name, String::from_utf8_lossy(&out.stderr).trim());
+        ensure!(
+            out.status.success(),
+            "`ip` in {}: {}",
+            self.name,
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
         Ok(())
     }
 

@@ -142,9 +142,11 @@ impl MachineSpec {
     }
 
     fn add_ovmf(&self, qemu: &mut Command, lab: &Lab) -> Result<()> {
-        let candidates = if self.firmware == Firmware::Uefi32 { firmware::OVMF_IA32 } else { firmware::OVMF_X64 };
-        let [code, template] = firmware::first_pair(candidates)
-            .with_context(|| format!("{} is not installed: run `cargo xtask setup`", self.firmware.title()))?;
+        let candidates =
+            if self.firmware == Firmware::Uefi32 { firmware::OVMF_IA32 } else { firmware::OVMF_X64 };
+        let [code, template] = firmware::first_pair(candidates).with_context(|| {
+            format!("{} is not installed: run `cargo xtask setup`", self.firmware.title())
+        })?;
         let variables = lab.folder().join(format!("{}.vars", self.name));
         fs::copy(template, &variables)?;
         if self.firmware == Firmware::Uefi32 {

@@ -13,8 +13,7 @@ const COLUMNS: usize = 80;
 const ROWS: usize = 25;
 const CELL: (usize, usize) = (8, 16);
 /// The letter A in the font of PC text screens, by which the font is found in a program.
-const LETTER_A: [u8; 16] =
-    [0, 0, 0x10, 0x38, 0x6c, 0xc6, 0xc6, 0xfe, 0xc6, 0xc6, 0xc6, 0xc6, 0, 0, 0, 0];
+const LETTER_A: [u8; 16] = [0, 0, 0x10, 0x38, 0x6c, 0xc6, 0xc6, 0xfe, 0xc6, 0xc6, 0xc6, 0xc6, 0, 0, 0, 0];
 
 /// A picture of a machine's screen.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,7 +48,8 @@ impl Screen {
             let [width, height, most] = [word()?.parse().ok()?, word()?.parse().ok()?, word()?.parse().ok()?];
             (kind == "P6" && most == 255usize).then_some((width, height))
         })();
-        let (width, height): (usize, usize) = header.context("not a PPM picture with 8 bits for each colour")?;
+        let (width, height): (usize, usize) =
+            header.context("not a PPM picture with 8 bits for each colour")?;
         let rgb = data.get(at + 1..).unwrap_or_default().to_vec();
         ensure!(width.checked_mul(height * 3) == Some(rgb.len()), "the PPM picture has the wrong size");
         Ok(Self { width, height, rgb })
@@ -95,7 +95,8 @@ impl Screen {
 /// The text of a card in text mode: pairs of character and colour, 80 to the line.
 pub(super) fn vga_text(memory: &[u8]) -> String {
     let printable = |c: u8| if (32..127).contains(&c) { char::from(c) } else { ' ' };
-    let line = |row: &[u8]| row.iter().step_by(2).map(|&c| printable(c)).collect::<String>().trim_end().to_owned();
+    let line =
+        |row: &[u8]| row.iter().step_by(2).map(|&c| printable(c)).collect::<String>().trim_end().to_owned();
     memory.chunks(COLUMNS * 2).map(line).collect::<Vec<_>>().join("\n")
 }
 
@@ -204,7 +205,9 @@ mod tests {
     fn pictures_are_read_whole_or_refused() {
         let screen = Screen::from_ppm(b"P6\n2 1\n255\n\x01\x02\x03\x0a\x0b\x0c").unwrap();
         assert_eq!((screen.width, screen.height, screen.pixel(1, 0)), (2, 1, &[10, 11, 12][..]));
-        for bad in [&b"P6\n2 1\n255\n\x01"[..], b"P5\n1 1\n255\n\x01", b"P6\n2", b"", b"P6\n1 1\n65535\n\0\0\0"] {
+        for bad in
+            [&b"P6\n2 1\n255\n\x01"[..], b"P5\n1 1\n255\n\x01", b"P6\n2", b"", b"P6\n1 1\n65535\n\0\0\0"]
+        {
             assert!(Screen::from_ppm(bad).is_err());
         }
     }

@@ -78,13 +78,32 @@ const DEAD_ENDS: &[&str] = &[
 
 /// Words of a line that says what went wrong.
 const COMPLAINTS: &[&str] = &[
-    "PXE-E", "PXE-M", "PXE-T", "No boot filename", "Nothing to boot", "No more network devices", "No bootable",
-    "ailed", "ould not", "imed out", "imeout", "ipxe.org/", "not found", "Unable to", "denied", "nvalid",
+    "PXE-E",
+    "PXE-M",
+    "PXE-T",
+    "No boot filename",
+    "Nothing to boot",
+    "No more network devices",
+    "No bootable",
+    "ailed",
+    "ould not",
+    "imed out",
+    "imeout",
+    "ipxe.org/",
+    "not found",
+    "Unable to",
+    "denied",
+    "nvalid",
 ];
 
 /// Said at every end, whatever the cause.
-const VAGUE: &[&str] =
-    &["No bootable", "No more network devices", "Press any key", "failed to load Boot", "failed to start Boot"];
+const VAGUE: &[&str] = &[
+    "No bootable",
+    "No more network devices",
+    "Press any key",
+    "failed to load Boot",
+    "failed to start Boot",
+];
 
 /// Judges one machine.
 #[derive(Debug)]
@@ -184,7 +203,8 @@ pub(super) fn complaint(screen: &str, serial: &str) -> String {
 
 /// The last line with something to read.
 pub(super) fn last_line(screen: &str, serial: &str) -> String {
-    let readable = |line: &&str| line.chars().filter(char::is_ascii_alphanumeric).count() > 3 && !line.contains("??");
+    let readable =
+        |line: &&str| line.chars().filter(char::is_ascii_alphanumeric).count() > 3 && !line.contains("??");
     let serial = without_escapes(serial);
     let last = |text: &str| {
         text.split(['\r', '\n']).map(str::trim).rev().find(readable).map(|l| l.chars().take(60).collect())
@@ -240,7 +260,9 @@ mod tests {
 
         let screen = "iPXE initialising devices...ok\nNothing to boot: No such file (https://ipxe.org/2d03e13b)\n\
                       No more network devices\nNo bootable device.";
-        let Verdict::DeadEnd(why) = Judge::new(Expect::Memtest).look(screen, "") else { panic!("no dead end") };
+        let Verdict::DeadEnd(why) = Judge::new(Expect::Memtest).look(screen, "") else {
+            panic!("no dead end")
+        };
         assert_eq!(why, "Nothing to boot: No such file (https://ipxe.org/2d03e13b)");
     }
 
