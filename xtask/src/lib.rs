@@ -14,3 +14,4 @@ pub mod command;
 pub mod lab;
 pub mod run;
 pub mod setup;
+pub mod test;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::run::{self, Responder};
-use xtask::setup;
+use xtask::{setup, test};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -43,6 +43,15 @@ enum Task {
         arguments: Vec<OsString>,
     },
 
+    /// Run everything that is checked: formatting, lints, licences, all tests (those that need root through sudo)
+    ///
+    /// Arguments go to the test programs: `cargo xtask test NAME` runs the tests whose name contains NAME.
+    Test {
+        /// Arguments for the test programs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TEST ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+
     /// The lab with a daemon that is built already: `run` calls this as root
     #[command(hide = true)]
     Lab {
@@ -57,6 +66,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
+        Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     }
 }
