@@ -31,7 +31,9 @@ pub(super) fn addresses(lab: &Lab, router: bool) -> Result<Process> {
 fn start(lab: &Lab, host: &Host, name: &str, options: &[String]) -> Result<Process> {
     let mut command = host.command("dnsmasq");
     command
-        .args(["--conf-file=/dev/null", "--keep-in-foreground", "--user=root", "--port=0", "--no-resolv"])
+        // In the foreground and as the user that it is: the kernel forgets to end a child with us when the child
+        // changes its user or capabilities.
+        .args(["--no-daemon", "--conf-file=/dev/null", "--port=0", "--no-resolv"])
         .args(["--no-hosts", "--bind-interfaces", "--except-interface=lo", "--log-dhcp", "--log-facility=-"])
         .arg(format!("--interface={}", host.interface()))
         .args(options);
