@@ -1,9 +1,10 @@
 //! `cargo xtask`: set-up, the main job, the tests.
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::run::{self, Responder};
 use xtask::{setup, test};
@@ -62,11 +63,19 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().task {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
         Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    // Without a backtrace, whatever RUST_BACKTRACE says: what failed here is the machine's state, not this program.
+    let mut told = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        told += &format!("  because: {cause}\n");
     }
+    drop(io::stderr().write_all(told.as_bytes()));
+    ExitCode::FAILURE
 }

@@ -33,7 +33,10 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         println!("     Running {} (as root)", program.display());
         // The machine has few cores and each of these tests wants its own: one after the other.
         let mut test = command::as_root("env")?;
-        test.args(kept_environment()).arg(&program).arg("--test-threads=1").args(arguments);
+        test.args(kept_environment()).arg(&program).args(arguments);
+        if !arguments.iter().any(|a| a.to_string_lossy().starts_with("--test-threads")) {
+            test.arg("--test-threads=1");
+        }
         test.current_dir(command::workspace().join("tests"));
         if let Err(error) = command::run(&mut test) {
             failed.push(format!("{error:#}"));

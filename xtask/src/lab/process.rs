@@ -93,7 +93,7 @@ impl Process {
         &self.err
     }
 
-    /// Waits until it wrote `words`, on either output.
+    /// Waits until it wrote `words`, on either output, and not as a part of longer words: `ready`, not `already`.
     ///
     /// # Errors
     /// When it ends first, or `timeout` passes; with what it said last.
@@ -101,7 +101,7 @@ impl Process {
         let deadline = clock::now() + timeout;
         loop {
             let running = self.is_running();
-            if self.stderr().contains(words) || self.stdout().contains(words) {
+            if says(&self.stderr(), words) || says(&self.stdout(), words) {
                 return Ok(());
             }
             if !running {
@@ -154,6 +154,14 @@ impl Drop for Process {
         owner::end_child(&self.child);
         owner::forget_child(&self.child);
     }
+}
+
+/// Whether a text holds `words` with no letter or digit next to them.
+fn says(text: &str, words: &str) -> bool {
+    text.match_indices(words).any(|(at, _)| {
+        let around = [text[..at].chars().next_back(), text[at + words.len()..].chars().next()];
+        !around.into_iter().flatten().any(char::is_alphanumeric)
+    })
 }
 
 fn create(path: &Path) -> Result<File> {
@@ -219,6 +227,13 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+
+    #[test]
+    fn already_is_not_ready() {
+        assert!(says(r#"{"message":"ready on pxe0"}"#, "ready"));
+        assert!(says("already there, but ready", "ready"));
+        assert!(!says("eth0 has a responder already", "ready"));
+    }
 
     #[test]
     fn a_tail_gives_each_line_once_and_only_whole() {

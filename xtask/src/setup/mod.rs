@@ -89,12 +89,10 @@ fn install(manager: Manager, wanted: &[&str]) -> Result<()> {
         if manager == Manager::Apt {
             refresh_apt(wanted)?;
         }
-        let mut install = command::as_root(manager.program())?;
+        // Through `env`, since sudo clears the environment; nothing may ask a question.
+        let mut install = command::as_root("env")?;
+        install.arg("DEBIAN_FRONTEND=noninteractive").arg(manager.program());
         install.args(manager.install_words()).args(wanted);
-        if manager == Manager::Apt {
-            // sudo clears the environment, so the answer to debconf goes as an option where it can.
-            install.args(["-o", "Dpkg::Use-Pty=0", "--quiet"]).env("DEBIAN_FRONTEND", "noninteractive");
-        }
         command::run(&mut install)
     };
     attempt().with_context(|| {

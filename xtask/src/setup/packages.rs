@@ -119,7 +119,7 @@ impl Manager {
     #[must_use]
     pub fn install_words(self) -> &'static [&'static str] {
         match self {
-            Self::Apt => &["install", "--yes", "--no-install-recommends"],
+            Self::Apt => &["install", "--quiet", "--yes", "--no-install-recommends"],
             Self::Dnf => &["install", "-y"],
             Self::Pacman => &["-S", "--needed", "--noconfirm"],
             Self::Zypper => &["--non-interactive", "install", "--no-recommends"],
