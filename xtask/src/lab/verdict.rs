@@ -201,8 +201,12 @@ pub(super) fn complaint(screen: &str, serial: &str) -> String {
     best[best.len().saturating_sub(2)..].join("; ")
 }
 
-/// The last line with something to read.
+/// The last line with something to read; of memtest86+, how it stands.
 pub(super) fn last_line(screen: &str, serial: &str) -> String {
+    if memtest_clock(screen).is_some() {
+        let status = screen.lines().find_map(|l| Some(l[l.find("Time:")?..].trim().to_owned()));
+        return status.unwrap_or_default();
+    }
     let readable =
         |line: &&str| line.chars().filter(char::is_ascii_alphanumeric).count() > 3 && !line.contains("??");
     let serial = without_escapes(serial);
@@ -264,6 +268,16 @@ mod tests {
             panic!("no dead end")
         };
         assert_eq!(why, "Nothing to boot: No such file (https://ipxe.org/2d03e13b)");
+    }
+
+    #[test]
+    fn the_line_to_show_is_the_last_that_says_something() {
+        assert_eq!(last_line("one line\nPXELINUX 6.04\n ??? \n-", "serial line"), "PXELINUX 6.04");
+        assert_eq!(
+            last_line("", "\x1b[2Jfirst line\r\n\x1b[01;01H>>Start PXE over IPv4.\r\n"),
+            ">>Start PXE over IPv4."
+        );
+        assert_eq!(last_line(&memtest("0:00:07"), ""), "Time:  0:00:07   Status: Testing");
     }
 
     #[test]
