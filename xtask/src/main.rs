@@ -33,7 +33,8 @@ enum Task {
     ///
     /// Without one: the same in a lab of network namespaces on this machine, with a DHCP server, the daemon,
     /// and a BIOS and a UEFI machine in QEMU that boot over it. Screens and logs go to out/run. It leaves
-    /// nothing else behind.
+    /// nothing else behind. The machines are emulated, since KVM is often broken inside a virtual machine;
+    /// PXED_LAB_ACCEL=kvm in the environment uses it all the same.
     #[command(verbatim_doc_comment)]
     Run {
         /// Who answers in the lab: our daemon, or dnsmasq for comparison

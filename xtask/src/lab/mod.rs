@@ -27,7 +27,10 @@
 //!
 //! Names carry the process that made them, so labs run side by side. Guards remove everything when they are
 //! dropped; so does a signal handler ([`Lab::builder`] installs it), children die with us (`PR_SET_PDEATHSIG`),
-//! and every start sweeps up what a killed predecessor left.
+//! and every start sweeps up what a killed predecessor left: its namespaces, the programs in them (the kernel
+//! forgets the death signal of a program that changes its user or capabilities) and its files.
+//!
+//! The machines are emulated. `PXED_LAB_ACCEL=kvm` uses KVM instead, where a person knows that it works.
 
 mod dnsmasq;
 pub mod firmware;
