@@ -1,0 +1,280 @@
+//! The one classifier: frame in, verdict out.
+//!
+//! It fails open. Whatever is not provably ours is passed to the host, and what is ours is parsed again,
+//! in full, by user space. Lengths come from the IP and UDP headers, because a 46-byte ACK arrives padded
+//! to 60 bytes.
+//!
+//! Written for the verifier as much as for the reader: every loop has a constant bound, every offset has one too,
+//! and nothing is called that is not inlined.
+
+use crate::abi::{Config, TransferKey, dhcp_mode};
+use crate::wire::{self, option};
+use crate::{Drop, Frame, Pass, Service, Verdict};
+
+/// Options that are walked in search of 53, 60 and 43 before a frame is left to the host.
+///
+/// Real clients put them among the first five (`docs/design.md`); 35 is the most that any has been seen to send.
+pub const MAX_OPTIONS: usize = 48;
+
+/// Offsets into a frame stay below this: the largest frame without fragments at MTU 1500, and then some.
+/// A power of two, so that the verifier learns the bound from one AND.
+const OFFSET_MASK: usize = 0x7ff;
+
+/// Says what to do with `frame`, which came in on the interface that `config` describes.
+///
+/// `known` answers whether a TFTP transfer is ours.
+#[inline(always)]
+pub fn classify<F: Frame>(frame: &F, config: &Config, known: impl FnOnce(&TransferKey) -> bool) -> Verdict {
+    match udp(frame) {
+        Ok(udp) => by_port(frame, config, &udp, known),
+        Err(reason) => Verdict::Pass(reason),
+    }
+}
+
+/// What the headers of a whole UDP datagram say.
+struct Udp {
+    source: [u8; 4],
+    destination: [u8; 4],
+    source_port: u16,
+    destination_port: u16,
+    /// Offset of the payload in the frame.
+    payload: usize,
+    /// Length of the payload, by the UDP header.
+    payload_len: usize,
+}
+
+#[inline(always)]
+fn udp<F: Frame>(frame: &F) -> Result<Udp, Pass> {
+    let ip = ipv4_offset(frame)?;
+    let header: [u8; wire::IPV4_LEN] = frame.read(ip).ok_or(Pass::Truncated)?;
+    if header[0] != wire::IPV4_VERSION_IHL {
+        // The EtherType said IPv4, so this is a longer header, or nonsense that the host may judge.
+        return Err(Pass::IpOptions);
+    }
+    if header[wire::IPV4_PROTOCOL] != wire::PROTOCOL_UDP {
+        return Err(Pass::NotUdp);
+    }
+    let be16 = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+    if be16(wire::IPV4_FRAGMENT) & wire::IPV4_FRAGMENT_MASK != 0 {
+        return Err(Pass::Fragment);
+    }
+    let total_length = be16(wire::IPV4_TOTAL_LENGTH) as usize;
+    let udp = ip + wire::IPV4_LEN;
+    let header_udp: [u8; wire::UDP_LEN] = frame.read(udp).ok_or(Pass::Truncated)?;
+    let udp_length = u16::from_be_bytes([header_udp[4], header_udp[5]]) as usize;
+    // RFC 768: Length counts this header; RFC 791: Total Length counts the IP header.
+    if udp_length < wire::UDP_LEN
+        || udp_length + wire::IPV4_LEN > total_length
+        || ip + total_length > frame.len()
+    {
+        return Err(Pass::Truncated);
+    }
+    let address = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
+    Ok(Udp {
+        source: address(wire::IPV4_SOURCE),
+        destination: address(wire::IPV4_DESTINATION),
+        source_port: u16::from_be_bytes([header_udp[0], header_udp[1]]),
+        destination_port: u16::from_be_bytes([header_udp[2], header_udp[3]]),
+        payload: udp + wire::UDP_LEN,
+        payload_len: udp_length - wire::UDP_LEN,
+    })
+}
+
+/// Offset of the IPv4 header, behind up to two tags.
+#[inline(always)]
+fn ipv4_offset<F: Frame>(frame: &F) -> Result<usize, Pass> {
+    let mut at = wire::ETH_TYPE;
+    let mut ethertype = frame.read_u16(at).ok_or(Pass::Truncated)?;
+    for _ in 0..wire::MAX_VLAN_TAGS {
+        if ethertype != wire::TPID_CUSTOMER && ethertype != wire::TPID_SERVICE {
+            break;
+        }
+        at += wire::VLAN_LEN;
+        ethertype = frame.read_u16(at).ok_or(Pass::Truncated)?;
+    }
+    if ethertype == wire::ETHERTYPE_IPV4 { Ok(at + 2) } else { Err(Pass::NotIpv4) }
+}
+
+#[inline(always)]
+fn by_port<F: Frame>(
+    frame: &F,
+    config: &Config,
+    udp: &Udp,
+    known: impl FnOnce(&TransferKey) -> bool,
+) -> Verdict {
+    let port = udp.destination_port;
+    match port {
+        // A boot-server request may be broadcast as well as sent to a server (PXE specification 2.1, section 2.2.3).
+        wire::PORT_DHCP_SERVER | wire::PORT_PXE if is_ours(config, udp) || is_broadcast(config, udp) => {
+            to_dhcp(frame, config, udp)
+        }
+        _ if !is_ours(config, udp) => Verdict::Pass(Pass::OtherPort),
+        wire::PORT_TFTP => to_tftp(config, udp),
+        _ if port < config.tid_first || port > config.tid_last => Verdict::Pass(Pass::OtherPort),
+        _ => {
+            let key = TransferKey {
+                client_addr: udp.source,
+                client_port: udp.source_port.to_be_bytes(),
+                server_port: port.to_be_bytes(),
+            };
+            if known(&key) {
+                Verdict::Redirect(Service::TftpTransfer)
+            } else {
+                Verdict::Pass(Pass::UnknownTransfer)
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn is_ours(config: &Config, udp: &Udp) -> bool {
+    u32::from_ne_bytes(udp.destination) == u32::from_ne_bytes(config.address)
+}
+
+#[inline(always)]
+fn is_broadcast(config: &Config, udp: &Udp) -> bool {
+    let destination = u32::from_ne_bytes(udp.destination);
+    destination == u32::MAX || destination == u32::from_ne_bytes(config.broadcast)
+}
+
+#[inline(always)]
+fn to_tftp(config: &Config, udp: &Udp) -> Verdict {
+    if config.tftp == 0 {
+        return Verdict::Pass(Pass::Off);
+    }
+    match sender(config, udp) {
+        Err(reason) => Verdict::Drop(reason),
+        Ok(()) => Verdict::Redirect(Service::TftpRequest),
+    }
+}
+
+/// Whether the sender can be a client: no reply may go to many hosts, to ourselves, or to another server.
+#[inline(always)]
+fn sender(config: &Config, udp: &Udp) -> Result<(), Drop> {
+    let first = udp.source[0];
+    if first == 0
+        || first == 127
+        || first >= 224
+        || u32::from_ne_bytes(udp.source) == u32::from_ne_bytes(config.address)
+    {
+        return Err(Drop::SourceAddress);
+    }
+    match udp.source_port {
+        0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE => Err(Drop::SourcePort),
+        _ => Ok(()),
+    }
+}
+
+#[inline(always)]
+fn to_dhcp<F: Frame>(frame: &F, config: &Config, udp: &Udp) -> Verdict {
+    if config.dhcp_mode == dhcp_mode::OFF {
+        return Verdict::Pass(Pass::Off);
+    }
+    let request = match boot_request(frame, udp) {
+        Err(reason) => return Verdict::Pass(reason),
+        Ok(request) => request,
+    };
+    if udp.destination_port == wire::PORT_PXE {
+        return deliver(config, Service::BootServer);
+    }
+    match request.message_type {
+        wire::DHCP_DISCOVER => deliver(config, Service::Dhcp),
+        // A REQUEST to the DHCP server is the DHCP server's; with option 43 it may name a boot server.
+        wire::DHCP_REQUEST if request.has_vendor => deliver(config, Service::Dhcp),
+        _ => Verdict::Pass(Pass::OtherMessage),
+    }
+}
+
+#[inline(always)]
+fn deliver(config: &Config, service: Service) -> Verdict {
+    if config.dhcp_mode == dhcp_mode::COPY { Verdict::Copy(service) } else { Verdict::Redirect(service) }
+}
+
+/// What the options of a network boot client's BOOTREQUEST say.
+struct BootRequest {
+    /// Option 53, or 0.
+    message_type: u8,
+    /// Whether option 43 is there.
+    has_vendor: bool,
+}
+
+#[inline(always)]
+fn boot_request<F: Frame>(frame: &F, udp: &Udp) -> Result<BootRequest, Pass> {
+    let end = udp.payload + udp.payload_len;
+    let first = frame.read_u8(udp.payload).ok_or(Pass::NotBootRequest)?;
+    let cookie: [u8; 4] = frame.read(udp.payload + wire::BOOTP_LEN).ok_or(Pass::NotBootRequest)?;
+    if first != wire::BOOTREQUEST
+        || u32::from_ne_bytes(cookie) != u32::from_ne_bytes(wire::DHCP_COOKIE)
+        || udp.payload_len < wire::BOOTP_LEN + wire::DHCP_COOKIE.len()
+        || end > OFFSET_MASK
+    {
+        return Err(Pass::NotBootRequest);
+    }
+    walk_options(frame, udp.payload + wire::BOOTP_LEN + wire::DHCP_COOKIE.len(), end)
+}
+
+/// Walks the options from `at` to `end` for 60, 53 and 43.
+#[inline(always)]
+fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRequest, Pass> {
+    let mut request = BootRequest { message_type: 0, has_vendor: false };
+    let mut class_matches = false;
+    let mut complete = false;
+    for _ in 0..MAX_OPTIONS {
+        at = frame.forget(at) & OFFSET_MASK;
+        if at >= end {
+            complete = true; // no END: clients that forget it are served all the same
+            break;
+        }
+        let Some([code]) = frame.read::<1>(at) else { return Err(Pass::OptionsBound) };
+        if code == option::PAD {
+            at += 1;
+            continue;
+        }
+        if code == option::END {
+            complete = true;
+            break;
+        }
+        let Some([length]) = frame.read::<1>(at + 1) else { return Err(Pass::OptionsBound) };
+        let value = at + 2;
+        at = value + length as usize;
+        if at > end {
+            return Err(Pass::OptionsBound);
+        }
+        match code {
+            option::MESSAGE_TYPE if length >= 1 => {
+                request.message_type = frame.read_u8(value).unwrap_or(0);
+            }
+            option::VENDOR => request.has_vendor = true,
+            option::CLASS => class_matches = is_network_boot(frame, value, length),
+            _ => continue,
+        }
+        // A DISCOVER needs nothing more; for the others option 43 may still come.
+        if class_matches && request.message_type == wire::DHCP_DISCOVER {
+            return Ok(request);
+        }
+    }
+    match (class_matches, complete) {
+        (true, true) => Ok(request),
+        (_, false) => Err(Pass::OptionsBound),
+        (false, true) => Err(Pass::NotNetworkBoot),
+    }
+}
+
+/// Whether option 60 begins `PXEClient` (PXE specification 2.1, section 2.2.1) or `HTTPClient` (UEFI 2.10, section 24.7).
+#[inline(always)]
+fn is_network_boot<F: Frame>(frame: &F, at: usize, length: u8) -> bool {
+    // Compared as numbers: a slice comparison would become a call to memcmp, a loop of the kernel's.
+    let word = |bytes: [u8; 8]| u64::from_ne_bytes(bytes);
+    match length {
+        0..9 => false,
+        _ => match frame.read::<9>(at) {
+            Some([a, b, c, d, e, f, g, h, i]) => {
+                let head = word([a, b, c, d, e, f, g, h]);
+                let pxe = head == word(*b"PXEClien") && i == b't';
+                let http = head == word(*b"HTTPClie") && i == b'n' && length >= 10;
+                pxe || (http && frame.read_u8(at + 9) == Some(b't'))
+            }
+            None => false,
+        },
+    }
+}

@@ -1,0 +1,75 @@
+//! The maps, by the names of `pxe_common::abi` (checked by user space when it takes them).
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, XskMap};
+use aya_ebpf::programs::XdpContext;
+use pxe_common::abi::{COPIED_MAX, Config, Copied, Transfer, TransferKey};
+use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
+
+use crate::packet::Packet;
+
+#[map]
+pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
+
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICTS.len() as u32, 0);
+
+/// Size set by user space to its transfer limit.
+#[map]
+static TRANSFERS: HashMap<TransferKey, Transfer> = HashMap::with_max_entries(8192, 0);
+
+/// Size set by user space to the number of receive queues.
+#[map]
+pub static XSKS: XskMap = XskMap::with_max_entries(64, 0);
+
+/// DHCP requests are rare: 256 KiB hold 170 of them until the daemon wakes up.
+#[map]
+static COPIES: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+
+/// Whether a transfer is ours.
+#[inline(always)]
+pub fn knows(key: &TransferKey) -> bool {
+    TRANSFERS.get_ptr(key).is_some()
+}
+
+#[inline(always)]
+pub fn count(verdict: Verdict) {
+    if let Some(counter) = COUNTERS.get_ptr_mut(verdict.index()) {
+        // SAFETY: the slot is this CPU's own and XDP does not nest, so nobody else writes it meanwhile.
+        unsafe { *counter += 1 };
+    }
+}
+
+/// Copies the frame into the ring buffer; false if there was no room.
+///
+/// The frame's bounds are read afresh, behind LLVM's back: what the verifier learnt of them on one of the many ways
+/// through the classifier would else make it walk the copying loop once for each way.
+#[inline(always)]
+pub fn copy(ctx: &XdpContext, queue: u32) -> bool {
+    let packet = Packet::new(&XdpContext::new(core::hint::black_box(ctx.ctx)));
+    let Some(mut entry) = COPIES.reserve::<Copied>(0) else { return false };
+    let record = entry.as_mut_ptr();
+    let mut len = 0;
+    // SAFETY: `record` points to a whole reserved `Copied`; every index below is smaller than COPIED_MAX.
+    unsafe {
+        let bytes = (&raw mut (*record).bytes).cast::<u8>();
+        // Words first: `bpf_xdp_load_bytes` would do it at once, but needs Linux 5.18.
+        while len + 8 <= COPIED_MAX {
+            let Some(word) = packet.read::<8>(len) else { break };
+            bytes.add(len).cast::<[u8; 8]>().write_unaligned(word);
+            len += 8;
+        }
+        for _ in 0..7 {
+            let Some([byte]) = packet.read::<1>(len) else { break };
+            if len >= COPIED_MAX {
+                break;
+            }
+            bytes.add(len).write(byte);
+            len += 1;
+        }
+        (&raw mut (*record).len).write(len as u32);
+        (&raw mut (*record).queue).write(queue);
+    }
+    entry.submit(0);
+    true
+}

@@ -1,0 +1,51 @@
+//! The frame between `data` and `data_end` of an XDP context.
+
+use aya_ebpf::programs::XdpContext;
+use pxe_common::Frame;
+
+/// No linear part of a frame is longer; larger offsets are refused by the verifier anyway (`MAX_PACKET_OFF`).
+const OFFSET_LIMIT: usize = 0x3fff;
+
+/// A frame in the kernel. Each read is checked against `data_end`, as the verifier demands.
+pub struct Packet {
+    data: usize,
+    data_end: usize,
+    /// A number that the verifier cannot know.
+    unknown: usize,
+}
+
+impl Packet {
+    #[inline(always)]
+    pub fn new(ctx: &XdpContext) -> Self {
+        Self { data: ctx.data(), data_end: ctx.data_end(), unknown: ctx.rx_queue_index() as usize }
+    }
+}
+
+impl Frame for Packet {
+    #[inline(always)]
+    fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
+        if at > OFFSET_LIMIT {
+            return None;
+        }
+        let start = self.data + at;
+        // For one byte LLVM would compare `start >= data_end`, from which the verifier learns nothing.
+        let end = if N == 1 { core::hint::black_box(start + N) } else { start + N };
+        if end > self.data_end {
+            return None;
+        }
+        // SAFETY: `start..start + N` lies within `data..data_end`, checked on the line above; the kernel keeps
+        // that memory valid while the program runs, and `[u8; N]` has no alignment.
+        Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn forget(&self, value: usize) -> usize {
+        // The verifier does not see that x ^ y ^ y is x, and LLVM is not shown.
+        core::hint::black_box(value ^ self.unknown) ^ self.unknown
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.data_end - self.data
+    }
+}

@@ -1,0 +1,302 @@
+//! The catalogue: names, the files behind them, and what each architecture starts with.
+
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::dhcp::{Arch, Programs};
+
+use super::generated::{Content, Virtual};
+use super::image::{Digest, Image, Memory, Origin};
+use super::loader::Loader;
+use super::names::FileName;
+use super::refusal::Refusal;
+use super::store::Store;
+use super::tree::{Links, Readers, Tree};
+use super::usual;
+use super::watch::Watcher;
+
+/// Where the files come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A directory, served as it stands (`--root`).
+    Tree {
+        /// The directory.
+        root: PathBuf,
+        /// What becomes of links that leave it.
+        links: Links,
+    },
+    /// What is installed on this host, with configuration files of our own.
+    Virtual {
+        /// The host's own root directory, `/` but for tests.
+        system: PathBuf,
+    },
+}
+
+/// What to serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Where the files come from.
+    pub source: Source,
+    /// What architectures start with, where it is not the usual (`--boot-file`).
+    pub boot_files: Vec<(Arch, String)>,
+    /// Memory for all snapshots together, in bytes; by default half of what is available now.
+    pub memory: Option<u64>,
+}
+
+impl Default for Config {
+    /// What is installed on this host.
+    fn default() -> Self {
+        Self { source: Source::Virtual { system: "/".into() }, boot_files: Vec::new(), memory: None }
+    }
+}
+
+/// Why there is nothing to serve. The text says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogueError {
+    /// The root cannot be opened.
+    #[error("cannot serve {}: {reason}. Give an existing, readable directory with --root", root.display())]
+    Root {
+        /// The directory that was asked for.
+        root: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// No usual boot program at the root, and none given.
+    #[error(
+        "{} has no boot program under a usual name ({usual}): put one there, or name one with --boot-file ARCH=NAME",
+        root.display()
+    )]
+    NoBootProgram {
+        /// The directory.
+        root: PathBuf,
+        /// Some of the names that were looked for.
+        usual: String,
+    },
+    /// A file given with `--boot-file` cannot be served.
+    #[error("--boot-file {arch}={name}: {reason}")]
+    BootFile {
+        /// The architecture.
+        arch: Arch,
+        /// The name as given.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Nothing that could be booted is installed.
+    #[error(
+        "no memtest86+ is installed here, nor anything else to boot: install it (`apt-get install memtest86+ pxelinux \
+         syslinux-common`, `dnf install memtest86+ syslinux-nonlinux`, `pacman -S memtest86+ memtest86+-efi syslinux`) or give \
+         a directory of your own with --root"
+    )]
+    NothingInstalled,
+    /// The system refused something that is needed.
+    #[error("cannot prepare the boot files: {0}")]
+    System(Refusal),
+}
+
+/// What is known of a name without waiting.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// It is loaded.
+    Ready(Arc<Image>),
+    /// Ask [`Catalogue::load`], on the loader's thread.
+    Absent,
+    /// There is certainly no such file.
+    Refused(Refusal),
+}
+
+/// What [`Catalogue::changed`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Names that have new contents.
+    pub updated: Vec<FileName>,
+    /// Names that have none any more, and why.
+    pub removed: Vec<(FileName, Refusal)>,
+    /// Names whose file changed while it was copied: the old contents stay until the next attempt.
+    pub unsettled: Vec<FileName>,
+}
+
+/// A line of `pxed images`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name that it is served under.
+    pub name: FileName,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// Size and hash, or why it is not served.
+    pub content: Result<(u64, Digest), Refusal>,
+}
+
+/// Everything that is served. Shared by all threads; see [`Self::lookup`] and [`Self::load`] for who calls what.
+#[derive(Debug)]
+pub struct Catalogue {
+    pub(super) kind: Kind,
+    pub(super) tree: Tree,
+    pub(super) store: Store,
+    pub(super) watcher: Option<Watcher>,
+    loader: Mutex<Loader>,
+    pub(super) boot_files: Vec<(Arch, FileName)>,
+}
+
+/// How a name becomes a path below the tree's root.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// It is one.
+    Tree(PathBuf),
+    /// By a table.
+    Virtual(Virtual),
+}
+
+impl Catalogue {
+    /// Prepares everything: looks for the files and, for a virtual tree, loads them.
+    ///
+    /// # Errors
+    /// Why nothing could be served, with the remedy.
+    pub fn open(config: Config) -> Result<Self, CatalogueError> {
+        let store = Store::new(config.memory.unwrap_or_else(Memory::default_limit));
+        let (tree, kind) = match config.source {
+            Source::Tree { root, links } => {
+                let tree = open_root(&root, links, Readers::Everybody)?;
+                (tree, Kind::Tree(root))
+            }
+            Source::Virtual { system } => {
+                let tree = open_root(&system, Links::FollowAdministrators, Readers::Us)?;
+                let found = Virtual::discover(&tree);
+                (tree, Kind::Virtual(found))
+            }
+        };
+        let watcher = Watcher::new()
+            .inspect_err(
+                |error| tracing::warn!(%error, "no inotify: changes of boot files are noticed later"),
+            )
+            .ok();
+        let mut catalogue =
+            Self { kind, tree, store, watcher, loader: Mutex::default(), boot_files: Vec::new() };
+        catalogue.set_boot_files(config.boot_files)?;
+        catalogue.check()?;
+        catalogue.preload()?;
+        Ok(catalogue)
+    }
+
+    fn set_boot_files(&mut self, given: Vec<(Arch, String)>) -> Result<(), CatalogueError> {
+        for (arch, text) in given {
+            let refused = |reason: String| CatalogueError::BootFile { arch, name: text.clone(), reason };
+            let name: FileName = text.parse().map_err(|refusal: Refusal| refused(refusal.to_string()))?;
+            usual::program(name).map_err(|invalid| refused(invalid.to_string()))?;
+            self.probe(&name).map_err(|refusal| refused(refusal.to_string()))?;
+            self.boot_files.push((arch, name));
+        }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), CatalogueError> {
+        match &self.kind {
+            Kind::Tree(root) if usual::choose(self, &self.boot_files).is_empty() => {
+                Err(CatalogueError::NoBootProgram { root: root.clone(), usual: usual::some_names() })
+            }
+            Kind::Virtual(table) if table.is_empty() => Err(CatalogueError::NothingInstalled),
+            _ => Ok(()),
+        }
+    }
+
+    fn preload(&self) -> Result<(), CatalogueError> {
+        let Kind::Virtual(table) = &self.kind else { return Ok(()) };
+        for (name, bytes) in table.generated() {
+            let image = Image::generated(name, bytes, self.store.memory())
+                .map_err(|error| CatalogueError::System(error.into()))?;
+            self.store.insert(Arc::new(image));
+        }
+        for name in table.files() {
+            if let Err(refusal) = self.load(&name) {
+                tracing::warn!(%name, %refusal, "boot file cannot be read now");
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of a name: takes no lock, reads no file; for every thread.
+    #[must_use]
+    pub fn lookup(&self, name: &FileName) -> Lookup {
+        match (self.store.get(name), &self.kind) {
+            (Some(image), _) => Lookup::Ready(image),
+            (None, Kind::Virtual(table)) if !table.contains(name) => Lookup::Refused(Refusal::NotFound),
+            (None, _) => Lookup::Absent,
+        }
+    }
+
+    /// Loads a file unless it is loaded as it is now. Reads files and may wait: for the loader's thread only.
+    ///
+    /// # Errors
+    /// Why it is not served. Nothing is remembered: the next call looks again.
+    pub fn load(&self, name: &FileName) -> Result<Arc<Image>, Refusal> {
+        self.loader().load(self, name)
+    }
+
+    /// Readable when [`Self::changed`] has something to do. `None` where there is no inotify: then only
+    /// [`Self::recheck`] notices changes.
+    #[must_use]
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watcher.as_ref().map(|watcher| watcher.as_fd())
+    }
+
+    /// Loads again what changed, as far as inotify said so, and what did not hold still last time. For the loader's
+    /// thread.
+    pub fn changed(&self) -> Changes {
+        self.loader().changed(self)
+    }
+
+    /// Looks at all loaded files again, by their times and sizes: for changes that inotify does not report, as on network
+    /// file systems and through mappings. Cheap; for the loader's thread, every few seconds.
+    pub fn recheck(&self) -> Changes {
+        self.loader().recheck(self)
+    }
+
+    /// What each architecture starts with, as things are now: a tree's may change, so ask again after a while.
+    #[must_use]
+    pub fn programs(&self) -> Programs {
+        usual::programs(self, &self.boot_files)
+    }
+
+    fn loader(&self) -> MutexGuard<'_, Loader> {
+        // A panic while loading leaves at worst a file that is loaded again.
+        self.loader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Catalogue {
+    /// The path of a name below the tree's root.
+    pub(super) fn path<'n>(&self, name: &'n FileName) -> Result<&'n [u8], Refusal> {
+        match &self.kind {
+            Kind::Tree(_) => Ok(name.as_bytes()),
+            Kind::Virtual(table) => match table.get(name) {
+                Some(Content::File(path)) => Ok(path.as_bytes()),
+                _ => Err(Refusal::NotFound),
+            },
+        }
+    }
+
+    /// Whether that name could be served now; loads nothing.
+    pub(super) fn probe(&self, name: &FileName) -> Result<(), Refusal> {
+        if let Kind::Virtual(table) = &self.kind
+            && let Some(Content::Generated(_)) = table.get(name)
+        {
+            return Ok(());
+        }
+        self.find(name)?.open().map(drop)
+    }
+
+    /// What cannot be booted and how to change that: a sentence each, for the log at start.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        match &self.kind {
+            Kind::Virtual(table) => table.missing(),
+            Kind::Tree(root) => usual::missing(self, root),
+        }
+    }
+}
+
+fn open_root(root: &Path, links: Links, readers: Readers) -> Result<Tree, CatalogueError> {
+    Tree::open(root, links, readers)
+        .map_err(|errno| CatalogueError::Root { root: root.to_owned(), reason: errno.to_string() })
+}

@@ -1,0 +1,260 @@
+//! Images: immutable snapshots of boot files, and the memory that all of them share.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::Stat;
+use sha2::{Digest as _, Sha256};
+
+use super::names::FileName;
+use super::refusal::Refusal;
+use super::sealed::Sealed;
+
+/// Where an image's bytes come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Written by this program.
+    Generated,
+    /// A file, by its true path after all links.
+    File(PathBuf),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generated => f.write_str("generated"),
+            Self::File(path) => fmt::Display::fmt(&path.display(), f),
+        }
+    }
+}
+
+/// What tells one version of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    file: (u64, u64),
+    size: i64,
+    mtime: (i64, u64),
+    ctime: (i64, u64),
+}
+
+impl From<&Stat> for Stamp {
+    #[expect(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
+    fn from(stat: &Stat) -> Self {
+        Self {
+            file: (stat.st_dev as u64, stat.st_ino as u64),
+            size: stat.st_size as i64,
+            mtime: (stat.st_mtime as i64, stat.st_mtime_nsec as u64),
+            ctime: (stat.st_ctime as i64, stat.st_ctime_nsec as u64),
+        }
+    }
+}
+
+/// A snapshot of a boot file. Whoever holds it has these bytes, whatever becomes of the file.
+#[derive(Debug)]
+pub struct Image {
+    name: FileName,
+    origin: Origin,
+    stamp: Option<Stamp>,
+    used: AtomicU64,
+    bytes: Sealed,
+    _share: Share,
+}
+
+impl Image {
+    /// An image of bytes that this program wrote.
+    pub(super) fn generated(name: FileName, bytes: &[u8], memory: &Arc<Memory>) -> io::Result<Self> {
+        let share = Memory::take(memory, bytes.len() as u64);
+        let bytes = Sealed::from_bytes(bytes)?;
+        Ok(Self {
+            name,
+            origin: Origin::Generated,
+            stamp: None,
+            used: AtomicU64::new(0),
+            bytes,
+            _share: share,
+        })
+    }
+
+    /// One attempt to copy an open regular file; `before` is its state when it was opened.
+    ///
+    /// # Errors
+    /// [`Refusal::Changing`] if the file did not hold still meanwhile, or the system's reason.
+    pub(super) fn copy(
+        name: FileName,
+        file: &File,
+        before: &Stat,
+        path: PathBuf,
+        memory: &Arc<Memory>,
+    ) -> Result<Self, Refusal> {
+        let stamp = Stamp::from(before);
+        let size = u64::try_from(before.st_size).unwrap_or_default();
+        let share = Memory::take(memory, size);
+        // One byte more than expected, to notice a file that grew.
+        let bytes = Sealed::copy(file, size.saturating_add(1))?;
+        let after = rustix::fs::fstat(file)?;
+        if bytes.len() as u64 != size || !same_version(before, &after) {
+            return Err(Refusal::Changing);
+        }
+        let (origin, used) = (Origin::File(path), AtomicU64::new(0));
+        Ok(Self { name, origin, stamp: Some(stamp), used, bytes, _share: share })
+    }
+
+    /// The name that it is served under.
+    #[must_use]
+    pub fn name(&self) -> &FileName {
+        &self.name
+    }
+
+    /// The contents.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    /// Whether there are no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Where the bytes come from.
+    #[must_use]
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The SHA-256 of the contents: computed now, which takes about a second for a gigabyte.
+    #[must_use]
+    pub fn sha256(&self) -> Digest {
+        Digest(Sha256::digest(self.bytes()).into())
+    }
+
+    pub(super) fn stamp(&self) -> Option<Stamp> {
+        self.stamp
+    }
+
+    pub(super) fn use_at(&self, tick: u64) {
+        self.used.store(tick, Ordering::Relaxed);
+    }
+
+    pub(super) fn last_use(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+fn same_version(before: &Stat, after: &Stat) -> bool {
+    Stamp::from(before) == Stamp::from(after)
+}
+
+/// A SHA-256; `Display` prints it in hexadecimal, as sha256sum does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Reads to the end; also says how many bytes there were.
+    pub(super) fn of(mut source: impl Read) -> io::Result<(u64, Self)> {
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 1 << 17];
+        let mut size = 0;
+        loop {
+            match source.read(&mut buffer)? {
+                0 => return Ok((size, Self(hash.finalize().into()))),
+                len => {
+                    hash.update(&buffer[..len]);
+                    size += len as u64;
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// The memory that all images share. An image's share comes back when its last user lets go of it.
+#[derive(Debug)]
+pub(super) struct Memory {
+    limit: u64,
+    used: AtomicU64,
+}
+
+impl Memory {
+    pub(super) fn new(limit: u64) -> Arc<Self> {
+        Arc::new(Self { limit, used: AtomicU64::new(0) })
+    }
+
+    /// Half of what the system could give now, or 256 MiB where it does not say.
+    pub(super) fn default_limit() -> u64 {
+        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        available(&text).map_or(256 << 20, |bytes| bytes / 2)
+    }
+
+    pub(super) fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    fn take(memory: &Arc<Self>, bytes: u64) -> Share {
+        memory.used.fetch_add(bytes, Ordering::AcqRel);
+        Share { memory: Arc::clone(memory), bytes }
+    }
+}
+
+/// `MemAvailable` of /proc/meminfo, in bytes.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[derive(Debug)]
+struct Share {
+    memory: Arc<Memory>,
+    bytes: u64,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_generated_image_has_its_bytes_its_hash_and_its_share_of_memory() {
+        let memory = Memory::new(100);
+        let image = Image::generated("abc".parse().unwrap(), b"abc", &memory).unwrap();
+        assert_eq!((image.bytes(), image.len(), memory.used()), (&b"abc"[..], 3, 3));
+        // FIPS 180-2, appendix B.1.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(image.sha256().to_string(), expected);
+        assert_eq!(Digest::of(&b"abc"[..]).unwrap(), (3, image.sha256()));
+        drop(image);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[test]
+    fn available_memory_is_read_in_bytes() {
+        assert_eq!(available("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"), Some(2048 * 1024));
+        assert_eq!(available("MemTotal: 9 kB\n"), None);
+        assert_eq!(available("MemAvailable: many kB\n"), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! The loader's side of the catalogue: copies files, watches what led to them, and copies again what changed.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::catalogue::{Catalogue, Changes};
+use super::image::{Image, Stamp};
+use super::names::FileName;
+use super::refusal::Refusal;
+use super::tree::{Found, Step};
+use super::watch::{Event, WatchId};
+
+/// How long to wait before another attempt to copy a file that did not hold still.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(40)];
+
+/// The directory entries that lead to a file.
+type Trail = Vec<(WatchId, Vec<u8>)>;
+
+/// State of the one loader.
+#[derive(Debug, Default)]
+pub(super) struct Loader {
+    trails: HashMap<FileName, Trail>,
+    unsettled: HashSet<FileName>,
+}
+
+impl Loader {
+    /// See [`Catalogue::load`].
+    pub(super) fn load(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Arc<Image>, Refusal> {
+        match catalogue.store.get(name) {
+            Some(image) if catalogue.is_current(&image) => Ok(image),
+            _ => self.reload(catalogue, name),
+        }
+    }
+
+    /// See [`Catalogue::changed`].
+    pub(super) fn changed(&mut self, catalogue: &Catalogue) -> Changes {
+        let events = catalogue.watcher.as_ref().map(|watcher| watcher.drain()).unwrap_or_default();
+        if events.contains(&Event::Lost) {
+            tracing::debug!("inotify lost events");
+            return self.recheck(catalogue);
+        }
+        let mut stale = std::mem::take(&mut self.unsettled);
+        // A burst of events about one file is one name in a set. Times and sizes are not asked: they can be the same
+        // as before, when two changes fall into one tick of the file system's clock.
+        stale.extend(self.trails.iter().filter(|(_, trail)| is_hit(trail, &events)).map(|(name, _)| *name));
+        self.reload_all(catalogue, stale)
+    }
+
+    /// See [`Catalogue::recheck`].
+    pub(super) fn recheck(&mut self, catalogue: &Catalogue) -> Changes {
+        let mut stale = std::mem::take(&mut self.unsettled);
+        let images = catalogue.store.files();
+        stale.extend(images.iter().filter(|image| !catalogue.is_current(image)).map(|image| *image.name()));
+        self.reload_all(catalogue, stale)
+    }
+
+    fn reload_all(&mut self, catalogue: &Catalogue, names: HashSet<FileName>) -> Changes {
+        let mut changes = Changes::default();
+        for name in names {
+            match self.reload(catalogue, &name) {
+                Ok(_) => changes.updated.push(name),
+                Err(Refusal::Changing) => changes.unsettled.push(name),
+                Err(refusal) => changes.removed.push((name, refusal)),
+            }
+        }
+        self.forget_unused_watches(catalogue);
+        changes
+    }
+
+    /// Copies the file and publishes the copy. What cannot be served any more disappears; while a file does not hold
+    /// still, its last whole version stays.
+    fn reload(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Arc<Image>, Refusal> {
+        let mut result = self.attempt(catalogue, name);
+        for pause in PAUSES {
+            if result.as_ref().err() != Some(&Refusal::Changing) {
+                break;
+            }
+            std::thread::sleep(pause);
+            result = self.attempt(catalogue, name);
+        }
+        match &result {
+            Ok(image) => catalogue.store.insert(Arc::clone(image)),
+            Err(Refusal::Changing) if self.trails.contains_key(name) => {
+                self.unsettled.insert(*name);
+            }
+            Err(_) => {
+                catalogue.store.remove(&[*name]);
+                self.trails.remove(name);
+            }
+        }
+        result
+    }
+
+    fn attempt(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Arc<Image>, Refusal> {
+        let found = self.find_watched(catalogue, name)?;
+        let (file, stat) = found.open()?;
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        for dropped in catalogue.store.make_room(size, name)? {
+            tracing::debug!(name = %dropped, "dropped to make room");
+            self.trails.remove(&dropped);
+        }
+        Image::copy(*name, &file, &stat, found.path(), catalogue.store.memory()).map(Arc::new)
+    }
+
+    /// Finds the file with all entries that lead to it being watched since before they were looked up.
+    fn find_watched(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Found, Refusal> {
+        let found = catalogue.find(name)?;
+        let trail = watch(catalogue, &found.trail);
+        // Already watched: nothing happened unnoticed since. Otherwise the way is gone again, now under watch.
+        if self.trails.get(name) == Some(&trail) {
+            return Ok(found);
+        }
+        let again = catalogue.find(name)?;
+        if !same_way(&found.trail, &again.trail) {
+            return Err(Refusal::Changing);
+        }
+        self.trails.insert(*name, trail);
+        Ok(again)
+    }
+
+    fn forget_unused_watches(&mut self, _catalogue: &Catalogue) {}
+}
+
+fn watch(catalogue: &Catalogue, steps: &[Step]) -> Trail {
+    let Some(watcher) = &catalogue.watcher else { return Trail::new() };
+    let last = steps.len().saturating_sub(1);
+    let mut trail = Trail::with_capacity(steps.len());
+    for (i, step) in steps.iter().enumerate() {
+        match watcher.add(&step.dir, i == last) {
+            Ok(id) => trail.push((id, step.name.clone())),
+            Err(error) => tracing::warn!(
+                %error,
+                "cannot watch a directory for changes (fs.inotify.max_user_watches?): they are noticed later"
+            ),
+        }
+    }
+    trail
+}
+
+fn same_way(a: &[Step], b: &[Step]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dir.id() == b.dir.id() && a.name == b.name)
+}
+
+fn is_hit(trail: &Trail, events: &[Event]) -> bool {
+    events.iter().any(|event| match event {
+        Event::Entry(id, name) => trail.iter().any(|(watched, entry)| watched == id && entry == name),
+        Event::Directory(id) => trail.iter().any(|(watched, _)| watched == id),
+        Event::Lost => true,
+    })
+}
+
+impl Catalogue {
+    /// Follows a name to its file.
+    pub(super) fn find(&self, name: &FileName) -> Result<Found, Refusal> {
+        self.tree.find(self.path(name)?)
+    }
+
+    /// Whether the image is its file's present version.
+    fn is_current(&self, image: &Image) -> bool {
+        let Some(stamp) = image.stamp() else { return true };
+        let found = self.find(image.name()).and_then(|found| found.open());
+        found.is_ok_and(|(_, stat)| Stamp::from(&stat) == stamp)
+    }
+}

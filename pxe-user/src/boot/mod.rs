@@ -1,0 +1,43 @@
+//! The boot catalogue: what is served under which name.
+//!
+//! ```text
+//! RRQ name --> FileName::normalise --> Catalogue::lookup (any thread, lock-free) --> Ready(Arc<Image>)
+//!                                           | Absent                                  ^
+//!                                           v                                         | published map
+//!                                      Catalogue::load (loader's thread) --> Tree::find --> sealed copy
+//!                                      Catalogue::changed  <-- inotify
+//! ```
+//!
+//! | file | noun |
+//! |---|---|
+//! | [`names`] | names as clients write them, normalised |
+//! | [`refusal`] | why a file is not served |
+//! | [`tree`] | finding a file below a root, confined |
+//! | `sealed` | bytes that nobody can change (the only `unsafe` here) |
+//! | [`image`] | a snapshot of a file, and the memory that all snapshots share |
+//! | `store` | the snapshots that are loaded, published to all threads |
+//! | `loader` | copying files and noticing changes |
+//! | `watch` | inotify |
+//! | [`discover`] | where distributions install what we boot |
+//! | `generated` | the virtual tree: names, and the files that we write ourselves |
+//! | `usual` | what each architecture starts with in a tree made by hand |
+//! | [`catalogue`] | all of it together |
+
+pub mod catalogue;
+pub mod discover;
+mod generated;
+pub mod image;
+mod loader;
+pub mod names;
+pub mod refusal;
+mod sealed;
+mod store;
+pub mod tree;
+mod usual;
+mod watch;
+
+pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, Source};
+pub use image::{Digest, Image, Origin};
+pub use names::FileName;
+pub use refusal::Refusal;
+pub use tree::Links;

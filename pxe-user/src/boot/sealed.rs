@@ -1,0 +1,83 @@
+//! Bytes in memory that nobody can change any more: a sealed memfd, mapped.
+#![expect(
+    unsafe_code,
+    reason = "a mapping of a file is sound only if nobody changes the file: the seals see to it"
+)]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::ops::Deref;
+
+use memmap2::{Mmap, MmapOptions};
+use rustix::fs::{MemfdFlags, SealFlags};
+use rustix::io::Errno;
+
+/// Immutable bytes. Neither a change of the file that they were copied from nor its end can reach them.
+#[derive(Debug)]
+pub(super) struct Sealed(Mmap);
+
+impl Sealed {
+    /// Copies at most `limit` bytes from `source`.
+    ///
+    /// # Errors
+    /// The system's, when it cannot read the source or has no memory.
+    pub(super) fn copy(source: impl Read, limit: u64) -> io::Result<Self> {
+        let mut memory = memfd()?;
+        // Inside the kernel where the source is a file; std falls back to read and write.
+        io::copy(&mut source.take(limit), &mut memory)?;
+        Self::seal(memory)
+    }
+
+    /// Copies from memory.
+    ///
+    /// # Errors
+    /// The system's, when there is no memory.
+    pub(super) fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
+        let mut memory = memfd()?;
+        memory.write_all(bytes)?;
+        Self::seal(memory)
+    }
+
+    fn seal(memory: File) -> io::Result<Self> {
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&memory, seals)?;
+        // Private, since before Linux 6.7 a shared mapping of a file with F_SEAL_WRITE is refused, a read-only one too.
+        // Populated, so that no page fault falls into a transfer.
+        // SAFETY: the seals were accepted: no descriptor can change the memfd's contents or length from here on, not
+        // even one that another process opened through /proc; so the bytes neither change nor end under a reader
+        // (no SIGBUS). F_SEAL_WRITE is refused while writable mappings exist, so there are none either.
+        let map = unsafe { MmapOptions::new().populate().map_copy_read_only(&memory)? };
+        Ok(Self(map))
+    }
+}
+
+impl Deref for Sealed {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn memfd() -> io::Result<File> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let create = |flags| rustix::fs::memfd_create("pxed-boot-file", flags);
+    // Since Linux 6.3 the kernel asks for a word on executability; older ones do not know it.
+    match create(flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => Ok(create(flags)?.into()),
+        result => Ok(result?.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_copied_up_to_the_limit_and_nothing_is_a_slice_too() {
+        assert_eq!(&*Sealed::from_bytes(b"pxed").unwrap(), b"pxed");
+        assert_eq!(&*Sealed::copy(&b"0123456789"[..], 4).unwrap(), b"0123");
+        assert_eq!(&*Sealed::copy(&b""[..], 4).unwrap(), b"");
+        assert_eq!(Sealed::from_bytes(&vec![7; 1 << 20]).unwrap().len(), 1 << 20);
+    }
+}

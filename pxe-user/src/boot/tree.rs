@@ -1,0 +1,281 @@
+//! Finding a file below a root directory without being led elsewhere.
+//!
+//! Every component is opened by itself, with `O_PATH | O_NOFOLLOW` below the directory that was opened before it, and
+//! judged by `fstat` of what was opened; links are read from their own descriptor. So there is no moment between a
+//! check and a use. `..` in a link goes back along the directories that were opened, not to where they may have been
+//! moved. (`openat2` with `RESOLVE_BENEATH` could open most files in one call, but does not say which directories it
+//! went through, and those must be watched for changes; it would be a second way to the same answer.)
+//!
+//! # Who may lead where
+//! Links made by the administrator (owner: root, or the owner of the root directory) are followed, also out of the
+//! tree: the usual recipe links `pxelinux.0` from the distribution's folder. All others are refused, inside the tree
+//! and outside: whoever owns a directory on the way may put there what he likes, but a link of his leads nowhere.
+//! So he decides which of *his* files is served under a name that the administrator pointed at his directory, and
+//! nothing more; the owners of the directories themselves are therefore not checked. A hard link would do what a link
+//! may not: Linux's `fs.protected_hardlinks`, on everywhere, restricts those to one's own files, and what is served is
+//! readable for everybody on this host anyway.
+//! Links of /proc and the like that name no path ("magic links") are read as text as well, so they lead nowhere.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, Stat, fstat, openat, readlinkat};
+use rustix::io::Errno;
+
+use super::refusal::Refusal;
+
+/// As many links as the kernel follows (path_resolution(7)).
+const LINKS_MAX: u32 = 40;
+
+const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// What becomes of symbolic links that lead out of the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Links {
+    /// The administrator's are followed.
+    #[default]
+    FollowAdministrators,
+    /// All are refused (`--no-links`).
+    Stay,
+}
+
+/// Whose reading right a file must grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readers {
+    /// Everybody's, as tftpd-hpa demands: the network is everybody.
+    Everybody,
+    /// Ours: for files that this program itself chose by name.
+    Us,
+}
+
+/// An open directory.
+#[derive(Debug)]
+pub(super) struct Dir {
+    fd: OwnedFd,
+    id: (u64, u64),
+}
+
+impl Dir {
+    fn new(fd: OwnedFd, stat: &Stat) -> Arc<Self> {
+        Arc::new(Self { fd, id: id(stat) })
+    }
+
+    fn open(at: BorrowedFd<'_>, path: &Path) -> Result<(Arc<Self>, Stat), Errno> {
+        let fd = openat(at, path, DIRECTORY, Mode::empty())?;
+        let stat = fstat(&fd)?;
+        Ok((Self::new(fd, &stat), stat))
+    }
+
+    pub(super) fn id(&self) -> (u64, u64) {
+        self.id
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[expect(clippy::unnecessary_cast, reason = "the fields' types differ between architectures")]
+fn id(stat: &Stat) -> (u64, u64) {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// A root directory, and the rules for what is below it.
+#[derive(Debug)]
+pub(super) struct Tree {
+    root: Arc<Dir>,
+    owner: u32,
+    links: Links,
+    readers: Readers,
+}
+
+/// A directory in which a name was looked up on the way to a file: if that entry changes, so may the file.
+#[derive(Clone, Debug)]
+pub(super) struct Step {
+    pub(super) dir: Arc<Dir>,
+    pub(super) name: Vec<u8>,
+}
+
+/// What a name leads to.
+#[derive(Debug)]
+pub(super) struct Found {
+    fd: OwnedFd,
+    pub(super) stat: Stat,
+    pub(super) trail: Vec<Step>,
+    readers: Readers,
+}
+
+impl Tree {
+    /// Opens the root; links in `root` itself are followed, whoever made them: the administrator wrote this path.
+    ///
+    /// # Errors
+    /// The system's, also if `root` is no directory.
+    pub(super) fn open(root: &Path, links: Links, readers: Readers) -> Result<Self, Errno> {
+        let (root, stat) = Dir::open(CWD, root)?;
+        Ok(Self { root, owner: stat.st_uid, links, readers })
+    }
+
+    /// Follows `path` (relative, as a normalised name is) to what it names.
+    ///
+    /// # Errors
+    /// Why it leads nowhere.
+    pub(super) fn find(&self, path: &[u8]) -> Result<Found, Refusal> {
+        let stack = vec![Arc::clone(&self.root)];
+        let mut walk = Walk { tree: self, stack, todo: Vec::new(), links: 0, trail: Vec::new() };
+        walk.push(path);
+        let (fd, stat) = walk.run()?;
+        if self.links == Links::Stay && !walk.is_inside() {
+            return Err(Refusal::LinkLeaves);
+        }
+        Ok(Found { fd, stat, trail: walk.trail, readers: self.readers })
+    }
+
+    /// The root directory, for listing it.
+    pub(super) fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+struct Walk<'t> {
+    tree: &'t Tree,
+    /// The directories that we are in, outermost first; never empty.
+    stack: Vec<Arc<Dir>>,
+    /// Components still to go, next one last.
+    todo: Vec<Vec<u8>>,
+    links: u32,
+    trail: Vec<Step>,
+}
+
+impl Walk<'_> {
+    fn push(&mut self, path: &[u8]) {
+        let components = path.split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+        self.todo.extend(components.rev().map(<[u8]>::to_vec));
+    }
+
+    fn here(&self) -> &Arc<Dir> {
+        self.stack.last().unwrap_or(&self.tree.root)
+    }
+
+    fn run(&mut self) -> Result<(OwnedFd, Stat), Refusal> {
+        while let Some(name) = self.todo.pop() {
+            if name == b".." {
+                self.up()?;
+                continue;
+            }
+            let dir = Arc::clone(self.here());
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let fd = openat(&*dir, name.as_slice(), flags, Mode::empty())?;
+            let stat = fstat(&fd)?;
+            self.trail.push(Step { dir, name });
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Symlink => self.follow(&fd, &stat)?,
+                FileType::Directory => self.stack.push(Dir::new(fd, &stat)),
+                _ if self.todo.is_empty() => return Ok((fd, stat)),
+                _ => return Err(Refusal::NotFound),
+            }
+        }
+        let fd = self.here().fd.try_clone().map_err(Refusal::from)?;
+        let stat = fstat(&fd)?;
+        Ok((fd, stat))
+    }
+
+    fn up(&mut self) -> Result<(), Errno> {
+        if self.stack.len() > 1 {
+            self.stack.pop();
+            return Ok(());
+        }
+        let (parent, _) = Dir::open(self.here().as_fd(), Path::new(".."))?;
+        self.stack = vec![parent];
+        Ok(())
+    }
+
+    fn follow(&mut self, link: &OwnedFd, stat: &Stat) -> Result<(), Refusal> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Refusal::LinkLoop);
+        }
+        if stat.st_uid != 0 && stat.st_uid != self.tree.owner {
+            return Err(Refusal::LinkOwner);
+        }
+        // The empty path means the opened link itself (readlinkat(2), since Linux 2.6.39).
+        let target = readlinkat(link, "", Vec::new())?;
+        let target = target.as_bytes();
+        if target.first() == Some(&b'/') {
+            let (top, _) = Dir::open(CWD, Path::new("/"))?;
+            self.stack = vec![top];
+        }
+        self.push(target);
+        Ok(())
+    }
+
+    fn is_inside(&self) -> bool {
+        self.stack.iter().any(|dir| dir.id == self.tree.root.id)
+    }
+}
+
+impl Found {
+    /// What it is.
+    pub(super) fn file_type(&self) -> FileType {
+        FileType::from_raw_mode(self.stat.st_mode)
+    }
+
+    /// Opens it for reading, if it is a regular file which may be read.
+    ///
+    /// # Errors
+    /// Why it must not be served; [`Refusal::Changing`] if something else has this name by now.
+    pub(super) fn open(&self) -> Result<(File, Stat), Refusal> {
+        if self.file_type() != FileType::RegularFile {
+            return Err(Refusal::NotAFile);
+        }
+        let everybody = Mode::from_raw_mode(self.stat.st_mode).contains(Mode::ROTH);
+        if self.readers == Readers::Everybody && !everybody {
+            return Err(Refusal::NotReadable);
+        }
+        let step = self.trail.last().ok_or(Refusal::NotAFile)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let fd = match openat(&*step.dir, step.name.as_slice(), flags, Mode::empty()) {
+            Err(Errno::LOOP | Errno::NXIO) => return Err(Refusal::Changing),
+            result => result?,
+        };
+        let stat = fstat(&fd)?;
+        if id(&stat) != id(&self.stat) {
+            return Err(Refusal::Changing);
+        }
+        Ok((fd.into(), stat))
+    }
+
+    /// Its true path, for people; the kernel's own words.
+    pub(super) fn path(&self) -> PathBuf {
+        use std::os::fd::AsRawFd as _;
+        std::fs::read_link(format!("/proc/self/fd/{}", self.fd.as_raw_fd())).unwrap_or_else(|_| {
+            let names = self.trail.last().map(|step| step.name.clone()).unwrap_or_default();
+            PathBuf::from(OsString::from_vec(names))
+        })
+    }
+
+    /// The names in it, if it is a directory.
+    pub(super) fn names(&self) -> Result<Vec<Vec<u8>>, Errno> {
+        names(self.fd.as_fd())
+    }
+}
+
+/// The names in a directory, sorted, without `.` and `..`.
+pub(super) fn names(dir: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = openat(dir, ".", flags, Mode::empty())?;
+    let mut names = Vec::new();
+    for entry in rustix::fs::Dir::new(fd)? {
+        let name = entry?.file_name().to_bytes().to_vec();
+        if !matches!(name.as_slice(), b"." | b"..") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}

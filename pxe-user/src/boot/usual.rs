@@ -1,0 +1,160 @@
+//! What each architecture starts with: by `--boot-file`, by the virtual tree's table, or by its usual name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use crate::dhcp::{Arch, BootFile, Invalid, Program, Programs, Text};
+
+use super::catalogue::{Catalogue, Kind};
+use super::names::FileName;
+
+/// The names at a tree's root that people and packages use, the first that is there wins: what brings its own
+/// configuration (boot loaders) before what boots one thing.
+const USUAL: &[(Arch, &[&str])] = &[
+    (
+        Arch::BIOS,
+        &[
+            "pxelinux.0",
+            "lpxelinux.0",
+            "undionly.kpxe",
+            "ipxe.pxe",
+            "undionly.kkpxe",
+            "boot/grub/i386-pc/core.0",
+        ],
+    ),
+    (
+        Arch::X64,
+        &[
+            "bootx64.efi",
+            "BOOTX64.EFI",
+            "EFI/BOOT/BOOTX64.EFI",
+            "shimx64.efi",
+            "grubx64.efi",
+            "grubnetx64.efi",
+            "boot/grub/x86_64-efi/core.efi",
+            "syslinux.efi",
+            "snponly.efi",
+            "ipxe.efi",
+            "memtest86+x64.efi",
+            "memtest.efi",
+        ],
+    ),
+    (
+        Arch::IA32,
+        &[
+            "bootia32.efi",
+            "BOOTIA32.EFI",
+            "EFI/BOOT/BOOTIA32.EFI",
+            "shimia32.efi",
+            "grubia32.efi",
+            "boot/grub/i386-efi/core.efi",
+            "memtest86+ia32.efi",
+        ],
+    ),
+    (
+        Arch::ARM64,
+        &[
+            "bootaa64.efi",
+            "BOOTAA64.EFI",
+            "EFI/BOOT/BOOTAA64.EFI",
+            "shimaa64.efi",
+            "grubaa64.efi",
+            "grubnetaa64.efi",
+            "boot/grub/arm64-efi/core.efi",
+            "ipxe-arm64.efi",
+        ],
+    ),
+    (Arch::ARM32, &["bootarm.efi", "BOOTARM.EFI", "EFI/BOOT/BOOTARM.EFI", "grubarm.efi"]),
+    (Arch(27), &["bootriscv64.efi", "BOOTRISCV64.EFI", "EFI/BOOT/BOOTRISCV64.EFI", "grubriscv64.efi"]),
+    (Arch(39), &["bootloongarch64.efi", "BOOTLOONGARCH64.EFI", "EFI/BOOT/BOOTLOONGARCH64.EFI"]),
+    (Arch::RPI, &["bootcode.bin"]),
+];
+
+/// Scripts for iPXE, wherever it runs.
+const SCRIPTS: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
+
+const CONFIG: &str = "pxelinux.cfg/default";
+
+/// Some of the usual names, for a message.
+pub(super) fn some_names() -> String {
+    let names: Vec<_> = USUAL.iter().take(3).filter_map(|(_, names)| names.first().copied()).collect();
+    names.join(", ")
+}
+
+/// The program of that name, without more.
+pub(super) fn program(name: FileName) -> Result<Program, Invalid> {
+    // A name that is not UTF-8 has a replacement character then; it would be asked for under another name, so:
+    let text = name.as_str().ok_or_else(|| Invalid::Text { text: name.to_string(), max: 127 })?;
+    BootFile::new(text).map(Program::from)
+}
+
+/// What each architecture starts with.
+pub(super) fn choose(catalogue: &Catalogue, given: &[(Arch, FileName)]) -> BTreeMap<Arch, FileName> {
+    let is_there = |name: &&str| name.parse().is_ok_and(|name| catalogue.probe(&name).is_ok());
+    let usual: Vec<(Arch, &str)> = match &catalogue.kind {
+        Kind::Virtual(table) => table.programs().collect(),
+        Kind::Tree(_) => USUAL
+            .iter()
+            .filter_map(|(arch, names)| Some((*arch, names.iter().copied().find(is_there)?)))
+            .collect(),
+    };
+    let usual = usual.into_iter().filter_map(|(arch, name)| Some((arch, name.parse().ok()?)));
+    usual.chain(given.iter().copied()).collect()
+}
+
+/// The same for the DHCP side.
+pub(super) fn programs(catalogue: &Catalogue, given: &[(Arch, FileName)]) -> Programs {
+    let mut programs = Programs::default();
+    for (arch, name) in choose(catalogue, given) {
+        if let Ok(mut program) = program(name) {
+            program.config = config_of(catalogue, &name);
+            programs.set(arch, program);
+        }
+    }
+    let script =
+        SCRIPTS.iter().filter_map(|name| name.parse().ok()).find(|name| catalogue.probe(name).is_ok());
+    if let Some(Ok(script)) = script.map(program) {
+        programs.set_ipxe(script);
+    }
+    programs
+}
+
+/// Option 209 for PXELINUX, which saves it ten look-ups (clients.md section 3). It would also keep it from looking for
+/// a machine's own file, so it is left out where there are any. The name is relative to the boot file's directory.
+fn config_of(catalogue: &Catalogue, name: &FileName) -> Option<Text> {
+    if !matches!(name.base(), b"pxelinux.0" | b"lpxelinux.0") {
+        return None;
+    }
+    catalogue.probe(&name.sibling(CONFIG).ok()?).ok()?;
+    if let Kind::Tree(_) = &catalogue.kind {
+        let directory = catalogue.find(&name.sibling("pxelinux.cfg").ok()?).ok()?;
+        if directory.names().ok()?.iter().any(|name| is_of_one_machine(name)) {
+            return None;
+        }
+    }
+    Text::new(CONFIG).ok()
+}
+
+/// Whether PXELINUX takes a file of this name for some machines only: by UUID, by hardware type and MAC, or by the
+/// first digits of the IP address in upper-case hexadecimal.
+fn is_of_one_machine(name: &[u8]) -> bool {
+    let upper_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
+    let dashed_hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
+    (1..=8).contains(&name.len()) && name.iter().all(upper_hex)
+        || matches!(name.len(), 20 | 36) && name.iter().all(dashed_hex)
+}
+
+/// What a tree has no program for, of the architectures that most machines are.
+pub(super) fn missing(catalogue: &Catalogue, root: &Path) -> Vec<String> {
+    let chosen = choose(catalogue, &catalogue.boot_files);
+    let common = USUAL.iter().take(3).filter(|(arch, _)| !chosen.contains_key(arch));
+    common
+        .map(|(arch, names)| {
+            let some = names.get(..3).unwrap_or(names).join(", ");
+            format!(
+                "{arch} machines: {} has none of {some} and so on: --boot-file {arch}=NAME",
+                root.display()
+            )
+        })
+        .collect()
+}

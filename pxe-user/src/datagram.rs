@@ -1,0 +1,269 @@
+//! Frame to datagram and back: Ethernet with up to two tags, IPv4 without options, UDP.
+//!
+//! Frames are parsed in full here, whatever the kernel's filter promised. UDP checksums are not verified: a frame from
+//! a socket of this host arrives over veth with half a checksum, and the link's own check has passed. What is written
+//! always has full checksums.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use pxe_common::wire;
+
+use crate::checksum::Sum;
+use crate::mac::Mac;
+
+/// Ethernet and both tags, IPv4 and UDP: the most that stands in front of a payload, in bytes.
+pub const HEADERS_MAX: usize =
+    wire::ETH_LEN + wire::MAX_VLAN_TAGS * wire::VLAN_LEN + wire::IPV4_LEN + wire::UDP_LEN;
+
+/// The way back to a client: the neighbour that its frame came from, with the frame's tags. No ARP, ever.
+///
+/// Sockets find the way by themselves; for them it is empty.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// Where the frame came from: the client, or the router in front of it.
+    pub peer: Mac,
+    /// TPID and TCI of each tag, outermost first; what is unused is 0.
+    tags: [[u8; wire::VLAN_LEN]; wire::MAX_VLAN_TAGS],
+}
+
+impl Link {
+    /// An untagged way to `peer`.
+    pub fn untagged(peer: Mac) -> Self {
+        Self { peer, tags: Default::default() }
+    }
+
+    fn tags(&self) -> impl Iterator<Item = &[u8; wire::VLAN_LEN]> {
+        self.tags.iter().take_while(|tag| tag[0] != 0)
+    }
+}
+
+/// A UDP datagram and the way it came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram<'a> {
+    /// The way back.
+    pub link: Link,
+    /// The sender.
+    pub from: SocketAddrV4,
+    /// The address that the sender used: ours, or a broadcast address.
+    pub to: SocketAddrV4,
+    /// What it says.
+    pub payload: &'a [u8],
+}
+
+/// Why a frame holds no datagram for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BadFrame {
+    /// It ends before its headers say so.
+    Truncated,
+    /// Not IPv4 without options, or a fragment.
+    NotPlainIpv4,
+    /// Not UDP.
+    NotUdp,
+}
+
+impl<'a> Datagram<'a> {
+    /// Reads a frame.
+    ///
+    /// # Errors
+    /// [`BadFrame`]; nothing is ever read past the end.
+    pub fn parse(frame: &'a [u8]) -> Result<Self, BadFrame> {
+        let (link, ip) = parse_ethernet(frame)?;
+        let header: &[u8; wire::IPV4_LEN] = ip.first_chunk().ok_or(BadFrame::Truncated)?;
+        let be16 = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
+        let address = |at: usize| Ipv4Addr::new(header[at], header[at + 1], header[at + 2], header[at + 3]);
+        if header[0] != wire::IPV4_VERSION_IHL || be16(wire::IPV4_FRAGMENT) & wire::IPV4_FRAGMENT_MASK != 0 {
+            return Err(BadFrame::NotPlainIpv4);
+        }
+        if header[wire::IPV4_PROTOCOL] != wire::PROTOCOL_UDP {
+            return Err(BadFrame::NotUdp);
+        }
+        // Lengths come from the headers: short frames are padded.
+        let total = usize::from(be16(wire::IPV4_TOTAL_LENGTH));
+        let udp = ip.get(wire::IPV4_LEN..total).ok_or(BadFrame::Truncated)?;
+        let ports: &[u8; wire::UDP_LEN] = udp.first_chunk().ok_or(BadFrame::Truncated)?;
+        let length = usize::from(u16::from_be_bytes([ports[4], ports[5]]));
+        let payload = udp.get(wire::UDP_LEN..length).ok_or(BadFrame::Truncated)?;
+        let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+        Ok(Self {
+            link,
+            from: SocketAddrV4::new(address(wire::IPV4_SOURCE), port(0)),
+            to: SocketAddrV4::new(address(wire::IPV4_DESTINATION), port(2)),
+            payload,
+        })
+    }
+}
+
+fn parse_ethernet(frame: &[u8]) -> Result<(Link, &[u8]), BadFrame> {
+    let header: &[u8; wire::ETH_TYPE] = frame.first_chunk().ok_or(BadFrame::Truncated)?;
+    let mut peer = Mac::default();
+    peer.0.copy_from_slice(&header[6..12]);
+    let mut link = Link::untagged(peer);
+    let mut rest = &frame[wire::ETH_TYPE..];
+    for tag in &mut link.tags {
+        let Some(&bytes) = rest.first_chunk::<{ wire::VLAN_LEN }>() else { break };
+        let tpid = u16::from_be_bytes([bytes[0], bytes[1]]);
+        if tpid != wire::TPID_CUSTOMER && tpid != wire::TPID_SERVICE {
+            break;
+        }
+        *tag = bytes;
+        rest = &rest[wire::VLAN_LEN..];
+    }
+    let (ethertype, ip) = rest.split_first_chunk::<2>().ok_or(BadFrame::Truncated)?;
+    if u16::from_be_bytes(*ethertype) != wire::ETHERTYPE_IPV4 {
+        return Err(BadFrame::NotPlainIpv4);
+    }
+    Ok((link, ip))
+}
+
+/// Writes a frame with one datagram into `frame` and returns its length in bytes, or 0 if it does not fit.
+///
+/// The payload is `head` and `body`, one behind the other; `head` has an even length.
+pub fn write_frame(
+    frame: &mut [u8],
+    own: Mac,
+    link: &Link,
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    head: &[u8],
+    body: &[u8],
+) -> usize {
+    let udp_len = wire::UDP_LEN + head.len() + body.len();
+    let mut at = write_ethernet(frame, own, link);
+    let total = at + wire::IPV4_LEN + udp_len;
+    let (Ok(ip_len), Ok(udp_len)) = (u16::try_from(wire::IPV4_LEN + udp_len), u16::try_from(udp_len)) else {
+        return 0;
+    };
+    if at == 0 || frame.len() < total {
+        return 0;
+    }
+    let header = ipv4_header(ip_len, *from.ip(), *to.ip());
+    frame[at..at + wire::IPV4_LEN].copy_from_slice(&header);
+    at += wire::IPV4_LEN;
+    let payload = Sum::of(head).and(Sum::of(body));
+    let header = udp_header(udp_len, from, to, payload);
+    frame[at..at + wire::UDP_LEN].copy_from_slice(&header);
+    at += wire::UDP_LEN;
+    frame[at..at + head.len()].copy_from_slice(head);
+    at += head.len();
+    frame[at..total].copy_from_slice(body);
+    total
+}
+
+/// Writes addresses, tags and the EtherType of IPv4; returns the offset behind them, or 0 if there is no room.
+fn write_ethernet(frame: &mut [u8], own: Mac, link: &Link) -> usize {
+    if frame.len() < HEADERS_MAX {
+        return 0;
+    }
+    frame[..6].copy_from_slice(&link.peer.0);
+    frame[6..12].copy_from_slice(&own.0);
+    let mut at = wire::ETH_TYPE;
+    for tag in link.tags() {
+        frame[at..at + wire::VLAN_LEN].copy_from_slice(tag);
+        at += wire::VLAN_LEN;
+    }
+    frame[at..at + 2].copy_from_slice(&wire::ETHERTYPE_IPV4.to_be_bytes());
+    at + 2
+}
+
+fn ipv4_header(total: u16, from: Ipv4Addr, to: Ipv4Addr) -> [u8; wire::IPV4_LEN] {
+    const DONT_FRAGMENT: [u8; 2] = [0x40, 0];
+    const TTL: u8 = 64;
+    let mut header = [0; wire::IPV4_LEN];
+    header[0] = wire::IPV4_VERSION_IHL;
+    header[2..4].copy_from_slice(&total.to_be_bytes());
+    header[6..8].copy_from_slice(&DONT_FRAGMENT);
+    header[8] = TTL;
+    header[9] = wire::PROTOCOL_UDP;
+    header[12..16].copy_from_slice(&from.octets());
+    header[16..20].copy_from_slice(&to.octets());
+    let checksum = Sum::of(&header).finish();
+    header[10..12].copy_from_slice(&checksum);
+    header
+}
+
+fn udp_header(length: u16, from: SocketAddrV4, to: SocketAddrV4, payload: Sum) -> [u8; wire::UDP_LEN] {
+    let mut header = [0; wire::UDP_LEN];
+    header[..2].copy_from_slice(&from.port().to_be_bytes());
+    header[2..4].copy_from_slice(&to.port().to_be_bytes());
+    header[4..6].copy_from_slice(&length.to_be_bytes());
+    // The pseudo header of RFC 768: both addresses, the protocol, the length.
+    let mut pseudo = [0; 12];
+    pseudo[..4].copy_from_slice(&from.ip().octets());
+    pseudo[4..8].copy_from_slice(&to.ip().octets());
+    pseudo[9] = wire::PROTOCOL_UDP;
+    pseudo[10..12].copy_from_slice(&length.to_be_bytes());
+    let checksum = Sum::of(&pseudo).and(Sum::of(&header)).and(payload).finish();
+    // RFC 768: 0 means no checksum, so a computed 0 is sent as all ones.
+    let checksum = if checksum == [0, 0] { [0xff, 0xff] } else { checksum };
+    header[6..8].copy_from_slice(&checksum);
+    header
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const OWN: Mac = Mac([0x52, 0x54, 0, 0x99, 0xfe, 2]);
+    const PEER: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
+
+    fn from() -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 2), 61000)
+    }
+
+    fn to() -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 100), 2070)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            head in proptest::collection::vec(any::<u8>(), 0..3).prop_map(|v| v.repeat(2)),
+            body in proptest::collection::vec(any::<u8>(), 0..1468),
+            tags in 0usize..=2,
+            padding in 0usize..20,
+        ) {
+            let mut link = Link::untagged(PEER);
+            link.tags[..tags].fill([0x81, 0, 0, 42]);
+            let mut frame = [0; 2048];
+            let len = write_frame(&mut frame, OWN, &link, from(), to(), &head, &body);
+            prop_assert_eq!(len, HEADERS_MAX - 8 + 4 * tags + head.len() + body.len());
+            let datagram = Datagram::parse(&frame[..len + padding]).unwrap();
+            // A frame says where it came from; written by us, that is our own address.
+            prop_assert_eq!(datagram.link, Link { peer: OWN, ..link });
+            prop_assert_eq!((datagram.from, datagram.to), (from(), to()));
+            prop_assert_eq!(datagram.payload, [head, body].concat());
+        }
+
+        #[test]
+        fn any_bytes_are_survived(frame in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Datagram::parse(&frame);
+        }
+
+        #[test]
+        fn damaged_frames_are_survived(at in 0usize..60, value in any::<u8>(), cut in 0usize..80) {
+            let mut frame = [0; 128];
+            let len = write_frame(&mut frame, OWN, &Link::untagged(PEER), from(), to(), b"abcd", b"efg");
+            frame[at] = value;
+            if let Ok(datagram) = Datagram::parse(&frame[..len.min(cut)]) {
+                prop_assert!(datagram.payload.len() <= cut);
+            }
+        }
+    }
+
+    #[test]
+    fn both_checksums_are_right() {
+        let mut frame = [0; 128];
+        let len = write_frame(&mut frame, OWN, &Link::untagged(PEER), from(), to(), &[0, 3, 0, 1], b"odd");
+        assert_eq!(Sum::of(&frame[14..34]).finish(), [0, 0]);
+        let mut pseudo = frame[26..34].to_vec();
+        pseudo.extend([0, 17, 0, 15]);
+        assert_eq!(Sum::of(&pseudo).and(Sum::of(&frame[34..len])).finish(), [0, 0]);
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_is_not_written() {
+        let mut frame = [0; 100];
+        assert_eq!(write_frame(&mut frame, OWN, &Link::untagged(PEER), from(), to(), &[], &[0; 100]), 0);
+    }
+}

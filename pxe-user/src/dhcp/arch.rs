@@ -1,0 +1,152 @@
+//! Client architectures: option 93's codes and the names that people use for them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A client system architecture, as in option 93.
+///
+/// Source: RFC 4578 section 2.1 as corrected and extended by IANA's registry "Processor Architecture Types". Codes
+/// without a name here are carried as numbers: a new architecture needs a boot file, not a new build.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Arch(pub u16);
+
+/// Code and name; the first name of a code is what `Display` prints, later ones are only understood.
+const NAMES: &[(u16, &str)] = &[
+    (0, "bios"),
+    (6, "ia32"),
+    (7, "x64"),
+    (9, "ebc"),
+    (10, "arm32"),
+    (11, "arm64"),
+    (15, "ia32-http"),
+    (16, "x64-http"),
+    (17, "ebc-http"),
+    (18, "arm32-http"),
+    (19, "arm64-http"),
+    (20, "bios-http"),
+    (21, "arm32-uboot"),
+    (22, "arm64-uboot"),
+    (25, "riscv32"),
+    (26, "riscv32-http"),
+    (27, "riscv64"),
+    (28, "riscv64-http"),
+    (29, "riscv128"),
+    (30, "riscv128-http"),
+    (37, "loongarch32"),
+    (38, "loongarch32-http"),
+    (39, "loongarch64"),
+    (40, "loongarch64-http"),
+    (41, "rpi"),
+    (0, "pc"),
+    (0, "x86"),
+    (6, "i386"),
+    (6, "efi32"),
+    (7, "x86_64"),
+    (7, "amd64"),
+    (7, "efi64"),
+    (10, "arm"),
+    (11, "aarch64"),
+    (41, "rpiboot"),
+];
+
+impl Arch {
+    /// Legacy BIOS ("x86 BIOS").
+    pub const BIOS: Self = Self(0);
+    /// UEFI, 32-bit x86.
+    pub const IA32: Self = Self(6);
+    /// UEFI, x86-64.
+    pub const X64: Self = Self(7);
+    /// EFI byte code: in practice x86-64 firmware, from the days when the RFC and the registry disagreed.
+    pub const EBC: Self = Self(9);
+    /// UEFI, 32-bit ARM.
+    pub const ARM32: Self = Self(10);
+    /// UEFI, 64-bit ARM.
+    pub const ARM64: Self = Self(11);
+    /// UEFI HTTP boot, x86-64.
+    pub const X64_HTTP: Self = Self(16);
+    /// UEFI HTTP boot, EFI byte code.
+    pub const EBC_HTTP: Self = Self(17);
+    /// Raspberry Pi's own boot loader.
+    pub const RPI: Self = Self(41);
+
+    /// The architecture whose boot file this one gets: EFI byte code means x86-64, everything else means itself.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        match self {
+            Self::EBC => Self::X64,
+            Self::EBC_HTTP => Self::X64_HTTP,
+            other => other,
+        }
+    }
+
+    /// The usual name, if the code has one.
+    #[must_use]
+    pub fn name(self) -> Option<&'static str> {
+        NAMES.iter().find(|(code, _)| *code == self.0).map(|(_, name)| *name)
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.name() {
+            Some(name) => f.pad(name),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// The text is neither a number of 16 bits nor a known name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is no architecture: give option 93's number (0 to 65535) or a name, such as bios, ia32, x64, arm32, arm64, \
+     riscv64, loongarch64, rpi or x64-http"
+)]
+pub struct UnknownArch(String);
+
+impl FromStr for Arch {
+    type Err = UnknownArch;
+
+    /// Reads a number or a name; case does not matter.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Ok(code) = text.parse::<u16>() {
+            return Ok(Self(code));
+        }
+        NAMES
+            .iter()
+            .find(|(_, name)| name.eq_ignore_ascii_case(text))
+            .map(|(code, _)| Self(*code))
+            .ok_or_else(|| UnknownArch(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_code_prints_a_name_that_reads_back() {
+        for (code, name) in NAMES {
+            assert_eq!(name.parse(), Ok(Arch(*code)));
+            assert_eq!(Arch(*code).to_string().parse(), Ok(Arch(*code)));
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (i, (_, name)) in NAMES.iter().enumerate() {
+            assert!(NAMES[i + 1..].iter().all(|(_, other)| other != name), "{name} twice");
+        }
+    }
+
+    #[test]
+    fn numbers_and_names_are_read_and_nonsense_is_explained() {
+        assert_eq!("7".parse(), Ok(Arch::X64));
+        assert_eq!("ARM64".parse(), Ok(Arch::ARM64));
+        assert_eq!("65535".parse(), Ok(Arch(0xffff)));
+        assert_eq!(Arch(0xffff).to_string(), "65535");
+        for bad in ["", "65536", "-1", "x 64", "sparc"] {
+            let error = bad.parse::<Arch>().expect_err(bad).to_string();
+            assert!(error.contains(&format!("`{bad}`")) && error.contains("x64"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Option 43 as PXE uses it (PXE specification 2.1, chapter 2): encapsulated tags, read from requests and built for replies.
+
+use std::net::Ipv4Addr;
+
+use super::options::{Items, code};
+use super::request::BootItem;
+use super::service::{Menu, Text};
+
+/// PXE_DISCOVERY_CONTROL: bit 0 no broadcast, bit 1 no multicast discovery, bit 2 listed servers only, bit 3 take the
+/// boot file named in this very offer, without a prompt, a menu or discovery.
+const DISCOVERY_CONTROL: u8 = 6;
+const BOOT_SERVERS: u8 = 8;
+const BOOT_MENU: u8 = 9;
+const MENU_PROMPT: u8 = 10;
+const BOOT_ITEM: u8 = 71;
+
+const CONTROL_DIRECT: u8 = 0x08;
+/// Unicast to the listed servers, and a menu: what iPXE was measured to take (captures, bios-menu), and what Raspberry
+/// Pi documents.
+const CONTROL_MENU: u8 = 0x03;
+
+/// The longest option 43 that is built: iPXE does not join split options, so there is one part only.
+pub(super) const MAX: usize = 255;
+
+/// Reads 43.71. Damaged tags behind it do no harm, damaged tags before it hide it.
+pub(super) fn boot_item(vendor: &[u8]) -> Option<BootItem> {
+    let (_, value) = Items::new(vendor).map_while(Result::ok).find(|(code, _)| *code == BOOT_ITEM)?;
+    let [a, b, c, d, ..] = *value else { return None };
+    Some(BootItem { boot_type: u16::from_be_bytes([a, b]), layer: u16::from_be_bytes([c, d]) })
+}
+
+/// An option 43 under construction, with room for END always kept.
+pub(super) struct Vendor {
+    bytes: [u8; MAX],
+    len: usize,
+}
+
+/// The option would be longer than 255 bytes.
+#[derive(Debug)]
+pub(super) struct TooLong;
+
+impl Vendor {
+    fn new() -> Self {
+        Self { bytes: [0; MAX], len: 0 }
+    }
+
+    /// "Take the file of this offer from this server": 43.6 with bit 3.
+    pub(super) fn direct() -> Result<Self, TooLong> {
+        let mut vendor = Self::new();
+        vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_DIRECT]])?;
+        Ok(vendor.end())
+    }
+
+    /// A boot server's acknowledgement: 43.71 as asked. The list (43.8) that edk2 checks this reply's siaddr against
+    /// is the one of the offer (`PxeBcExtractDiscoverInfo`), not one in this reply.
+    pub(super) fn boot_item(item: BootItem) -> Result<Self, TooLong> {
+        let mut vendor = Self::new();
+        vendor.tag(BOOT_ITEM, &[&item.boot_type.to_be_bytes(), &item.layer.to_be_bytes()])?;
+        Ok(vendor.end())
+    }
+
+    /// A boot menu: which servers (43.8), which entries (43.9), and the prompt with its timeout (43.10).
+    pub(super) fn menu(menu: &Menu, server: Ipv4Addr) -> Result<Self, TooLong> {
+        let mut vendor = Self::new();
+        vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_MENU]])?;
+        vendor.list(BOOT_SERVERS, |list| {
+            for item in menu.items().iter().filter(|item| !item.is_local()) {
+                list.raw(&item.boot_type().to_be_bytes())?;
+                list.raw(&[1])?;
+                list.raw(&server.octets())?;
+            }
+            Ok(())
+        })?;
+        vendor.list(BOOT_MENU, |list| {
+            for item in menu.items() {
+                list.raw(&item.boot_type().to_be_bytes())?;
+                list.text(item.text())?;
+            }
+            Ok(())
+        })?;
+        vendor.tag(MENU_PROMPT, &[&[menu.timeout_s()], menu.prompt().as_bytes()])?;
+        Ok(vendor.end())
+    }
+
+    /// What a Raspberry Pi's boot loader looks for, byte for byte as in Raspberry Pi's own documentation ("Network boot
+    /// your Raspberry Pi", tcpdump of the reply). The text decides; the Pi takes its file names from itself.
+    pub(super) fn raspberry_pi() -> Result<Self, TooLong> {
+        let mut vendor = Self::new();
+        vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_MENU]])?;
+        vendor.tag(MENU_PROMPT, &[&[0], b"PXE"])?;
+        vendor.tag(BOOT_MENU, &[&[0, 0, 17], b"Raspberry Pi Boot"])?;
+        Ok(vendor.end())
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn tag(&mut self, tag: u8, parts: &[&[u8]]) -> Result<(), TooLong> {
+        self.list(tag, |list| parts.iter().try_for_each(|part| list.raw(part)))
+    }
+
+    /// A tag whose length is known only when `fill` is through.
+    fn list(&mut self, tag: u8, fill: impl FnOnce(&mut Self) -> Result<(), TooLong>) -> Result<(), TooLong> {
+        self.raw(&[tag, 0])?;
+        let start = self.len;
+        fill(self)?;
+        let len = u8::try_from(self.len - start).map_err(|_| TooLong)?;
+        if let Some(byte) = self.bytes.get_mut(start - 1) {
+            *byte = len;
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &Text) -> Result<(), TooLong> {
+        self.raw(&[u8::try_from(text.as_bytes().len()).map_err(|_| TooLong)?])?;
+        self.raw(text.as_bytes())
+    }
+
+    fn raw(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
+        let end = self.len + bytes.len();
+        // The last byte is END's.
+        if end >= MAX {
+            return Err(TooLong);
+        }
+        self.bytes.get_mut(self.len..end).ok_or(TooLong)?.copy_from_slice(bytes);
+        self.len = end;
+        Ok(())
+    }
+
+    fn end(mut self) -> Self {
+        if let Some(byte) = self.bytes.get_mut(self.len) {
+            *byte = code::END;
+            self.len += 1;
+        }
+        self
+    }
+}

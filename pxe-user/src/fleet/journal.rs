@@ -1,0 +1,133 @@
+//! The machines as events tell of them, and one log line for each step of a boot.
+//!
+//! Runs beside the workers. The same thing said twice within a boot is said once: firmware repeats its DISCOVERs.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use crate::dhcp::Arch;
+use crate::fleet::event::{Brief, Client, Event};
+use crate::mac::Mac;
+use crate::tftp::transfer::Outcome;
+use crate::time::Timestamp;
+
+/// The same words to the same machine within this time are not logged again.
+const SAME_BOOT: Duration = Duration::from_secs(60);
+/// Machines that are remembered; a flood of invented addresses makes it forget, not grow.
+const MACHINES_MAX: usize = 65536;
+
+/// What is known of one machine.
+#[derive(Clone, Debug)]
+struct Machine {
+    arch: Arch,
+    client: Client,
+    told: Brief,
+    told_at: Timestamp,
+    first_seen: Timestamp,
+}
+
+/// All machines.
+#[derive(Debug, Default)]
+pub struct Journal {
+    machines: HashMap<Mac, Machine>,
+    without_image: HashMap<Mac, Arch>,
+    by_address: HashMap<Ipv4Addr, Mac>,
+}
+
+impl Journal {
+    /// Logs an event. `neighbour` finds the Ethernet address of an IP address, where a socket has hidden it.
+    pub fn record(&mut self, now: Timestamp, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
+        if self.machines.len() > MACHINES_MAX || self.by_address.len() > MACHINES_MAX {
+            *self = Self::default();
+        }
+        match event {
+            Event::Told { .. } => self.told(now, event),
+            Event::NoImage { mac, arch } => self.no_image(*mac, *arch),
+            Event::Fetched { client, peer, .. } => {
+                let mac = self.who(*client.ip(), *peer, neighbour);
+                self.fetched(now, mac, event);
+            }
+            Event::Refused { client, peer, name, refusal } => {
+                let mac = self.who(*client.ip(), *peer, neighbour);
+                let mac = text(mac);
+                if matches!(refusal, crate::boot::Refusal::NotFound) {
+                    // PXELINUX and GRUB look for up to a dozen names before they find theirs.
+                    tracing::debug!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "no such file");
+                } else {
+                    tracing::warn!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "{refusal}");
+                }
+            }
+        }
+    }
+
+    fn told(&mut self, now: Timestamp, event: &Event) {
+        let Event::Told { mac, arch, client, file, style, ack, address, relay } = event else { return };
+        if let Some(address) = address {
+            self.by_address.insert(*address, *mac);
+        }
+        let known = self.machines.get(mac);
+        let again = known.is_some_and(|machine| {
+            machine.told == *file && machine.client == *client && now.since(machine.told_at) < SAME_BOOT
+        });
+        let first_seen = known.filter(|m| now.since(m.told_at) < SAME_BOOT).map_or(now, |m| m.first_seen);
+        self.machines
+            .insert(*mac, Machine { arch: *arch, client: *client, told: *file, told_at: now, first_seen });
+        let reply = if *ack { "ACK" } else { "OFFER" };
+        let style = format!("{style:?}").to_lowercase();
+        let relay = relay.map(|relay| relay.to_string());
+        if again {
+            tracing::debug!(event = "told_again", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, "told again");
+        } else {
+            tracing::info!(event = "told", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, "told what to boot");
+        }
+    }
+
+    fn no_image(&mut self, mac: Mac, arch: Arch) {
+        if self.without_image.len() > MACHINES_MAX {
+            self.without_image.clear();
+        }
+        if self.without_image.insert(mac, arch) != Some(arch) {
+            tracing::warn!(event = "no_image", %mac, %arch, "no image for arch {}: give one with --boot-file {}=NAME", arch.0, arch.0);
+        }
+    }
+
+    fn fetched(&self, now: Timestamp, mac: Option<Mac>, event: &Event) {
+        let Event::Fetched { client, image, outcome, bytes, took, retransmits, .. } = event else { return };
+        let machine = mac.and_then(|mac| self.machines.get(&mac));
+        let arch = machine.map(|machine| machine.arch.to_string());
+        let who = machine.map(|machine| machine.client.as_str());
+        let since_seen = machine.map(|machine| seconds(now.since(machine.first_seen)));
+        let (mac, address, file) = (text(mac), client.ip(), image.name());
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        match outcome {
+            Outcome::Complete | Outcome::CompleteUnconfirmed => {
+                tracing::info!(event = "fetched", mac, arch, client = who, %address, %file, bytes, ms, retransmits, since_seen, "fetched a file");
+            }
+            Outcome::Probe => {
+                tracing::debug!(event = "probed", mac, arch, client = who, %address, %file, "asked for the size only");
+            }
+            Outcome::Aborted(code) => {
+                tracing::info!(event = "aborted", mac, arch, client = who, %address, %file, bytes, ms, retransmits, %code, "broke a transfer off");
+            }
+            Outcome::TimedOut | Outcome::Superseded => {
+                let why = if matches!(outcome, Outcome::TimedOut) { "vanished" } else { "began again" };
+                tracing::warn!(event = "failed", mac, arch, client = who, %address, %file, bytes, ms, retransmits, "{why} in the middle of a transfer");
+            }
+        }
+    }
+
+    /// The machine behind an address: by its own word, by its frames, or by the kernel's list of neighbours.
+    fn who(&self, address: Ipv4Addr, peer: Mac, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+        let said = self.by_address.get(&address).copied();
+        said.or_else(|| Some(peer).filter(|peer| *peer != Mac::default())).or_else(|| neighbour(address))
+    }
+}
+
+fn text(mac: Option<Mac>) -> Option<String> {
+    mac.map(|mac| mac.to_string())
+}
+
+fn seconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1000.0).round() / 1000.0
+}

@@ -1,0 +1,41 @@
+//! The Ethernet address by which a machine is known.
+
+use std::fmt;
+
+/// An Ethernet address (in DHCP: `chaddr` with htype 1, hlen 6).
+///
+/// A machine is known by this and never by its `xid`: iPXE's boot-server requests all carry xid 0, and its EFI
+/// builds repeat the same xids after every power-on (measured, captures/README.md).
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Whether the vendor part belongs to Raspberry Pi (their OUIs as far as seen in use; newer
+    /// boards name themselves in option 97 too).
+    #[must_use]
+    pub fn is_raspberry_pi(self) -> bool {
+        const OUIS: [[u8; 3]; 7] = [
+            [0xb8, 0x27, 0xeb],
+            [0xdc, 0xa6, 0x32],
+            [0xe4, 0x5f, 0x01],
+            [0x28, 0xcd, 0xc1],
+            [0xd8, 0x3a, 0xdd],
+            [0x2c, 0xcf, 0x67],
+            [0x88, 0xa2, 0x9e],
+        ];
+        OUIS.iter().any(|oui| self.0.starts_with(oui))
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,289 @@
+//! What the host says of a network interface: sysfs, procfs and `getifaddrs`, read at the start and now and then later.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use crate::mac::Mac;
+
+/// Why an interface cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum InterfaceError {
+    /// No such name.
+    #[error("there is no interface `{name}` here; this host has: {present}")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// The names there are.
+        present: String,
+    },
+    /// It has no IPv4 address that machines could load files from.
+    #[error(
+        "interface {0} has no IPv4 address: give it one in the machines' network (ip addr add A.B.C.D/NN dev {0})"
+    )]
+    NoAddress(String),
+    /// `--address` names an address that the interface does not have.
+    #[error("interface {name} does not have the address {address}; it has: {present}")]
+    ForeignAddress {
+        /// The interface.
+        name: String,
+        /// What was asked for.
+        address: Ipv4Addr,
+        /// What there is.
+        present: String,
+    },
+    /// It is not Ethernet (loopback, tunnels, InfiniBand).
+    #[error("interface {0} is not Ethernet: machines cannot boot over it")]
+    NotEthernet(String),
+    /// It is down.
+    #[error("interface {0} is down: ip link set {0} up")]
+    Down(String),
+    /// sysfs or the address list could not be read.
+    #[error("cannot read {what}: {source}")]
+    Read {
+        /// Which file or list.
+        what: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+/// An IPv4 address with its subnet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subnet {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Its mask.
+    pub mask: Ipv4Addr,
+}
+
+impl Subnet {
+    /// The broadcast address: all host bits set; for a /31 or /32, the limited broadcast.
+    pub fn broadcast(self) -> Ipv4Addr {
+        let host = !self.mask.to_bits();
+        if host <= 1 { Ipv4Addr::BROADCAST } else { Ipv4Addr::from_bits(self.address.to_bits() | host) }
+    }
+}
+
+/// A network interface.
+#[derive(Clone, Debug)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Its index in this network namespace.
+    pub index: u32,
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Largest IP packet, in bytes.
+    pub mtu: u32,
+    /// Its driver's name if there is a device behind it; veth, bridges and the like have none.
+    pub driver: Option<String>,
+    /// Receive queues in use.
+    pub queues: u32,
+    /// Interfaces on top of it (bridge, bond, macvlan ...), VLAN interfaces left out.
+    pub uppers: Vec<String>,
+    /// Its IPv4 addresses, in the kernel's order.
+    pub addresses: Vec<Subnet>,
+}
+
+impl Interface {
+    /// Reads what the host says of the interface `name`.
+    ///
+    /// # Errors
+    /// [`InterfaceError`] if it is absent, down, or not Ethernet.
+    pub fn read(name: &str) -> Result<Self, InterfaceError> {
+        let sys = PathBuf::from("/sys/class/net").join(name);
+        let known = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
+        if !known || !sys.exists() {
+            return Err(InterfaceError::Unknown { name: name.into(), present: present() });
+        }
+        // ARPHRD_ETHER, from linux/if_arp.h.
+        if read(&sys, "type")? != "1" {
+            return Err(InterfaceError::NotEthernet(name.into()));
+        }
+        // IFF_UP, from linux/if.h.
+        if flags(&read(&sys, "flags")?).is_none_or(|flags| flags & 1 == 0) {
+            return Err(InterfaceError::Down(name.into()));
+        }
+        Ok(Self {
+            name: name.into(),
+            index: number(&sys, "ifindex")?,
+            mac: mac(&sys)?,
+            mtu: number(&sys, "mtu")?,
+            driver: link_name(&sys.join("device/driver")),
+            queues: entries(&sys.join("queues"), "rx-").len().max(1) as u32,
+            uppers: entries(&sys, "upper_").into_iter().filter(|upper| !is_vlan(upper)).collect(),
+            addresses: addresses(name)?,
+        })
+    }
+
+    /// The address to serve from: `wanted`, or the interface's first.
+    ///
+    /// # Errors
+    /// [`InterfaceError::NoAddress`], [`InterfaceError::ForeignAddress`].
+    pub fn serving(&self, wanted: Option<Ipv4Addr>) -> Result<Subnet, InterfaceError> {
+        let first = self.addresses.first().copied();
+        let Some(wanted) = wanted else {
+            return first.ok_or_else(|| InterfaceError::NoAddress(self.name.clone()));
+        };
+        self.addresses.iter().copied().find(|subnet| subnet.address == wanted).ok_or_else(|| {
+            let present: Vec<_> = self.addresses.iter().map(|subnet| subnet.address.to_string()).collect();
+            InterfaceError::ForeignAddress {
+                name: self.name.clone(),
+                address: wanted,
+                present: present.join(", "),
+            }
+        })
+    }
+}
+
+fn present() -> String {
+    let mut names = entries(Path::new("/sys/class/net"), "");
+    names.retain(|name| name != "lo" && name != "bonding_masters");
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+fn read(sys: &Path, file: &str) -> Result<String, InterfaceError> {
+    let path = sys.join(file);
+    std::fs::read_to_string(&path)
+        .map(|text| text.trim().to_owned())
+        .map_err(|source| InterfaceError::Read { what: path.display().to_string(), source })
+}
+
+fn number(sys: &Path, file: &str) -> Result<u32, InterfaceError> {
+    let text = read(sys, file)?;
+    text.parse().map_err(|_| InterfaceError::Read {
+        what: sys.join(file).display().to_string(),
+        source: std::io::Error::other(format!("`{text}` is no number")),
+    })
+}
+
+fn flags(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+}
+
+fn mac(sys: &Path) -> Result<Mac, InterfaceError> {
+    let text = read(sys, "address")?;
+    parse_mac(&text).ok_or_else(|| InterfaceError::Read {
+        what: sys.join("address").display().to_string(),
+        source: std::io::Error::other(format!("`{text}` is no Ethernet address")),
+    })
+}
+
+fn parse_mac(text: &str) -> Option<Mac> {
+    let mut bytes = [0; 6];
+    let mut parts = text.split(':');
+    for byte in &mut bytes {
+        *byte = u8::from_str_radix(parts.next()?, 16).ok()?;
+    }
+    parts.next().is_none().then_some(Mac(bytes))
+}
+
+/// Names in a folder that start with `prefix`, without it.
+fn entries(folder: &Path, prefix: &str) -> Vec<String> {
+    let Ok(list) = std::fs::read_dir(folder) else { return Vec::new() };
+    let names = list.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter_map(|name| name.strip_prefix(prefix).map(str::to_owned)).collect();
+    names.sort();
+    names
+}
+
+fn link_name(link: &Path) -> Option<String> {
+    std::fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned)
+}
+
+/// A VLAN interface takes no frames from its parent that were not for it, so it starves nobody.
+fn is_vlan(name: &str) -> bool {
+    Path::new("/proc/net/vlan").join(name).exists()
+}
+
+fn addresses(name: &str) -> Result<Vec<Subnet>, InterfaceError> {
+    let failed = |error: nix::errno::Errno| InterfaceError::Read {
+        what: "the list of addresses".into(),
+        source: error.into(),
+    };
+    let list = nix::ifaddrs::getifaddrs().map_err(failed)?;
+    Ok(list
+        .filter(|entry| entry.interface_name == name)
+        .filter_map(|entry| {
+            let address = entry.address?.as_sockaddr_in()?.ip();
+            let mask = entry.netmask.and_then(|mask| Some(mask.as_sockaddr_in()?.ip()));
+            Some(Subnet { address, mask: mask.unwrap_or(Ipv4Addr::BROADCAST) })
+        })
+        .collect())
+}
+
+/// Whether a process of this network namespace has a UDP socket on `port`, and on which addresses.
+///
+/// DHCP servers that read raw packets (ISC, Kea) hold such a socket, too.
+pub fn udp_listeners(port: u16) -> Vec<Ipv4Addr> {
+    let mut found = Vec::new();
+    for file in ["/proc/net/udp", "/proc/net/udp6"] {
+        let Ok(text) = std::fs::read_to_string(file) else { continue };
+        found.extend(text.lines().skip(1).filter_map(|line| listener(line, port)));
+    }
+    found
+}
+
+/// The local address of a line of /proc/net/udp or udp6 whose local port is `port`; an IPv6 wildcard counts as 0.0.0.0.
+fn listener(line: &str, port: u16) -> Option<Ipv4Addr> {
+    let (address, local_port) = line.split_whitespace().nth(1)?.split_once(':')?;
+    if u16::from_str_radix(local_port, 16).ok()? != port {
+        return None;
+    }
+    if address.len() == 8 {
+        // The kernel prints the 32 bits as a number of this machine's byte order.
+        let bits = u32::from_str_radix(address, 16).ok()?;
+        return Some(Ipv4Addr::from(bits.to_ne_bytes()));
+    }
+    address.bytes().all(|byte| byte == b'0').then_some(Ipv4Addr::UNSPECIFIED)
+}
+
+/// The ports that the kernel gives to sockets which ask for none, as (first, last).
+pub fn ephemeral_ports() -> (u16, u16) {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(first), Some(last)) => (first, last),
+        // The kernel's default since 2.4.
+        _ => (32768, 60999),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_found_by_its_port_and_its_address_read_in_host_order() {
+        let bits = u32::from_ne_bytes([10, 99, 0, 2]);
+        let line = format!(
+            "  1: {bits:08X}:0043 00000000:0000 07 00000000:00000000 00:00000000 00000000 0 0 1 2 0 0"
+        );
+        assert_eq!(listener(&line, 67), Some(Ipv4Addr::new(10, 99, 0, 2)));
+        assert_eq!(listener(&line, 69), None);
+        let line6 = "  2: 00000000000000000000000000000000:0043 0:0 07";
+        assert_eq!(listener(line6, 67), Some(Ipv4Addr::UNSPECIFIED));
+    }
+
+    #[test]
+    fn broadcast_has_all_host_bits_set() {
+        let subnet = |mask| Subnet { address: Ipv4Addr::new(192, 168, 178, 20), mask };
+        assert_eq!(subnet(Ipv4Addr::new(255, 255, 255, 0)).broadcast(), Ipv4Addr::new(192, 168, 178, 255));
+        assert_eq!(subnet(Ipv4Addr::new(255, 255, 240, 0)).broadcast(), Ipv4Addr::new(192, 168, 191, 255));
+        assert_eq!(subnet(Ipv4Addr::BROADCAST).broadcast(), Ipv4Addr::BROADCAST);
+    }
+
+    #[test]
+    fn an_ethernet_address_has_six_bytes() {
+        assert_eq!(parse_mac("52:54:00:99:fe:02"), Some(Mac([0x52, 0x54, 0, 0x99, 0xfe, 2])));
+        assert_eq!(parse_mac("52:54:00:99:fe"), None);
+        assert_eq!(parse_mac("52:54:00:99:fe:02:03"), None);
+    }
+
+    #[test]
+    fn an_unknown_interface_is_named_with_those_there_are() {
+        let error = Interface::read("nosuch0").map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("nosuch0"), "{error}");
+        assert!(Interface::read("../net/lo").is_err());
+    }
+}

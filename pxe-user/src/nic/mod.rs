@@ -1,0 +1,25 @@
+//! Frames and datagrams in, frames and datagrams out. Knows no protocol above UDP.
+//!
+//! | file | noun |
+//! |---|---|
+//! | [`interface`] | what the host says of a network interface |
+//! | [`lock`] | one responder per interface |
+//! | [`programs`] | the kernel side: the XDP program and its maps (the only user of aya) |
+//! | [`umem`] | memory that kernel and daemon share frames in |
+//! | [`ring`] | the four rings of an AF_XDP socket |
+//! | [`xsk`] | an AF_XDP socket: receiving and sending halves |
+//! | [`udp`] | plain sockets with batches and segmentation, for hosts without XDP |
+//!
+//! `unsafe` lives in `umem`, `ring`, `xsk` and `udp` only, each block with its argument.
+
+pub mod interface;
+pub mod lock;
+pub mod programs;
+pub mod ring;
+pub mod udp;
+pub mod umem;
+pub mod xsk;
+
+/// A receive queue of an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Queue(pub u32);

@@ -1,0 +1,133 @@
+//! UMEM: memory in chunks of one frame each, which the kernel and this process hand to each other.
+#![expect(unsafe_code, reason = "memory that the kernel writes, behind tokens that make its use exclusive")]
+
+use std::io;
+use std::ptr::NonNull;
+
+/// What the kernel keeps in front of a received frame (`XDP_PACKET_HEADROOM`), in bytes.
+pub const HEADROOM: u32 = 256;
+
+/// One chunk, owned: whoever holds it may read and write it, and nobody else, the kernel included.
+///
+/// Neither `Clone` nor `Copy`. A chunk is given to the kernel by its address and comes back by its address.
+#[derive(Debug)]
+pub struct Chunk(u64);
+
+impl Chunk {
+    /// The chunk's offset in the UMEM, in bytes: what a descriptor holds.
+    pub fn address(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The memory.
+#[derive(Debug)]
+pub struct Umem {
+    area: NonNull<u8>,
+    len: usize,
+    chunk_len: u32,
+}
+
+// SAFETY: the area is plain memory; every access needs a `Chunk`, of which there is one for each part of it.
+unsafe impl Send for Umem {}
+// SAFETY: as above: `&Umem` alone gives access to nothing.
+unsafe impl Sync for Umem {}
+
+impl Umem {
+    /// Memory for `chunks` chunks of `chunk_len` bytes (a power of two, 2048 or 4096), with a token for each.
+    ///
+    /// # Errors
+    /// The system's, when there is not enough memory.
+    pub fn new(chunks: u32, chunk_len: u32) -> io::Result<(Self, Vec<Chunk>)> {
+        let len = chunks as usize * chunk_len as usize;
+        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory that exists.
+        let area = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
+                -1,
+                0,
+            )
+        };
+        if area == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let area = NonNull::new(area.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
+        let tokens = (0..chunks).map(|index| Chunk(u64::from(index) * u64::from(chunk_len))).collect();
+        Ok((Self { area, len, chunk_len }, tokens))
+    }
+
+    /// Where the memory is, for registering it with the kernel.
+    pub fn address(&self) -> u64 {
+        self.area.as_ptr() as u64
+    }
+
+    /// Size of the memory, in bytes.
+    pub fn size(&self) -> u64 {
+        self.len as u64
+    }
+
+    /// Size of a chunk, in bytes.
+    pub fn chunk_len(&self) -> u32 {
+        self.chunk_len
+    }
+
+    /// The chunk that `address` lies in, back from the kernel. `None` for an address that is outside.
+    ///
+    /// Only for addresses that a ring has just returned: the kernel gives each chunk back once.
+    pub(super) fn reclaim(&self, address: u64) -> Option<Chunk> {
+        (address < self.len as u64).then(|| Chunk(address & !(u64::from(self.chunk_len) - 1)))
+    }
+
+    /// `len` bytes at `address`, which lies in `chunk`; `None` if they do not.
+    pub fn bytes<'a>(&'a self, chunk: &'a Chunk, address: u64, len: u32) -> Option<&'a [u8]> {
+        let end = address.checked_add(u64::from(len))?;
+        if address < chunk.0 || end > chunk.0 + u64::from(self.chunk_len) || end > self.len as u64 {
+            return None;
+        }
+        // SAFETY: the range lies in the chunk and the chunk in the area (checked above); the token is borrowed, so
+        // neither the kernel nor anybody else writes there meanwhile.
+        Some(unsafe { std::slice::from_raw_parts(self.area.as_ptr().add(address as usize), len as usize) })
+    }
+
+    /// The whole chunk, to be written.
+    pub fn chunk_mut<'a>(&'a self, chunk: &'a mut Chunk) -> &'a mut [u8] {
+        // SAFETY: tokens are made by `new` and `reclaim` only, so the chunk lies in the area; the token is borrowed
+        // mutably, so this is the only reference to it.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.area.as_ptr().add(chunk.0 as usize), self.chunk_len as usize)
+        }
+    }
+}
+
+impl Drop for Umem {
+    fn drop(&mut self) {
+        // SAFETY: `area` and `len` are those of the mapping, and no slice of it outlives `self`.
+        unsafe { libc::munmap(self.area.as_ptr().cast(), self.len) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chunk_gives_access_to_itself_only() {
+        let (umem, mut chunks) = Umem::new(4, 2048).unwrap();
+        umem.chunk_mut(&mut chunks[1])[..4].copy_from_slice(b"pxed");
+        assert_eq!(umem.bytes(&chunks[1], 2048, 4), Some(&b"pxed"[..]));
+        assert_eq!(umem.bytes(&chunks[1], 2047, 4), None);
+        assert_eq!(umem.bytes(&chunks[1], 4094, 4), None);
+        assert_eq!(umem.bytes(&chunks[3], u64::MAX, 4), None);
+    }
+
+    #[test]
+    fn an_address_inside_a_chunk_reclaims_that_chunk() {
+        let (umem, chunks) = Umem::new(4, 2048).unwrap();
+        drop(chunks);
+        assert_eq!(umem.reclaim(2048 + 256).map(|chunk| chunk.address()), Some(2048));
+        assert!(umem.reclaim(4 * 2048).is_none());
+    }
+}

@@ -1,0 +1,426 @@
+//! An AF_XDP socket: a receiving half and a sending half, each with chunks of its own.
+//!
+//! A chunk is always in exactly one place: with us (the free list, or in hand), in a ring, or with the kernel. The
+//! halves share the memory and nothing else, so a reply can be written while the request is being read.
+#![expect(unsafe_code, reason = "socket options of AF_XDP, for which no safe wrapper exists")]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::Queue;
+use super::programs::Mode;
+use super::ring::{Consumer, Producer};
+use super::umem::{Chunk, HEADROOM, Umem};
+
+/// `XDP_MAX_TX_SKB_BUDGET` (Linux 6.17): descriptors that one system call sends in copy mode, 32 without it.
+const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
+/// System calls in a row that may find the device busy before we leave the rest to the next round.
+const KICKS_MAX: u32 = 1024;
+
+/// Sizes of a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Chunks for receiving, a power of two: also the size of the fill and RX rings.
+    pub rx: u32,
+    /// Chunks for sending, a power of two: also the size of the TX and completion rings.
+    pub tx: u32,
+    /// Bytes per chunk: 2048, or 4096 for larger frames.
+    pub chunk: u32,
+}
+
+impl Sizes {
+    /// Sizes for an interface with this MTU (bytes) and this many queues.
+    pub fn for_interface(mtu: u32, queues: u32) -> Self {
+        // Ethernet header and two tags on top of the MTU, the kernel's headroom in front.
+        let chunk = if mtu + 22 + HEADROOM <= 2048 { 2048 } else { 4096 };
+        // 16 MiB for one queue; more queues share the load, and memory should not grow with them for ever.
+        let each = if queues <= 4 { 4096 } else { 2048 };
+        Self { rx: each, tx: each, chunk }
+    }
+
+    /// The largest frame that fits into a chunk, in bytes.
+    pub fn largest_frame(&self) -> u32 {
+        self.chunk - HEADROOM
+    }
+}
+
+/// How frames get into the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copying {
+    /// The card writes into our memory.
+    ZeroCopy,
+    /// The kernel copies.
+    Copy,
+}
+
+impl Copying {
+    /// The word for it in logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ZeroCopy => "zero-copy",
+            Self::Copy => "copy",
+        }
+    }
+}
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum XskError {
+    /// The kernel has no AF_XDP, or we may not use it.
+    #[error("no AF_XDP socket (it needs CONFIG_XDP_SOCKETS and CAP_NET_RAW, or root): {0}")]
+    Socket(#[source] io::Error),
+    /// A step of the set-up failed.
+    #[error("setting up an AF_XDP socket failed at {step}: {source}")]
+    Setup {
+        /// Which step.
+        step: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The queue could not be had.
+    #[error("cannot bind an AF_XDP socket to queue {}: {source}{}", .queue.0, busy_hint(.source))]
+    Bind {
+        /// Which queue.
+        queue: Queue,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+fn busy_hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::EBUSY) => " (another program has an AF_XDP socket there)",
+        _ => "",
+    }
+}
+
+/// Both halves of a socket that is bound to one queue.
+#[derive(Debug)]
+pub struct Xsk {
+    /// The receiving half.
+    pub rx: Rx,
+    /// The sending half.
+    pub tx: Tx,
+    /// How frames get in and out.
+    pub copying: Copying,
+}
+
+impl Xsk {
+    /// Opens a socket on a queue: zero-copy if the driver can and the program runs there, else copying.
+    ///
+    /// # Errors
+    /// [`XskError`].
+    pub fn open(interface: u32, queue: Queue, mode: Mode, sizes: Sizes) -> Result<Self, XskError> {
+        if mode == Mode::Native
+            && let Ok(xsk) = Self::open_with(interface, queue, sizes, Copying::ZeroCopy)
+        {
+            return Ok(xsk);
+        }
+        Self::open_with(interface, queue, sizes, Copying::Copy)
+    }
+
+    fn open_with(interface: u32, queue: Queue, sizes: Sizes, copying: Copying) -> Result<Self, XskError> {
+        let fd = socket().map_err(XskError::Socket)?;
+        let (umem, mut chunks) = Umem::new(sizes.rx + sizes.tx, sizes.chunk).map_err(setup("UMEM"))?;
+        register(fd.as_fd(), &umem).map_err(setup("XDP_UMEM_REG"))?;
+        for (option, name, size) in [
+            (libc::XDP_UMEM_FILL_RING, "XDP_UMEM_FILL_RING", sizes.rx),
+            (libc::XDP_UMEM_COMPLETION_RING, "XDP_UMEM_COMPLETION_RING", sizes.tx),
+            (libc::XDP_RX_RING, "XDP_RX_RING", sizes.rx),
+            (libc::XDP_TX_RING, "XDP_TX_RING", sizes.tx),
+        ] {
+            set_option(fd.as_fd(), option, &size).map_err(setup(name))?;
+        }
+        let offsets = offsets(fd.as_fd()).map_err(setup("XDP_MMAP_OFFSETS"))?;
+        // The page offsets are unsigned in the header and signed for mmap; all of them fit.
+        let page = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
+        let map = setup("mapping the rings");
+        let fill = Producer::map(fd.as_fd(), &offsets.fr, page(libc::XDP_UMEM_PGOFF_FILL_RING), sizes.rx)
+            .map_err(&map)?;
+        let completion =
+            Consumer::map(fd.as_fd(), &offsets.cr, page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), sizes.tx)
+                .map_err(&map)?;
+        let rx = Consumer::map(fd.as_fd(), &offsets.rx, libc::XDP_PGOFF_RX_RING, sizes.rx).map_err(&map)?;
+        let tx = Producer::map(fd.as_fd(), &offsets.tx, libc::XDP_PGOFF_TX_RING, sizes.tx).map_err(&map)?;
+        // Not in older kernels, and never needed: an error means 32 descriptors a call.
+        let _ = set_option(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &sizes.tx);
+        bind(fd.as_fd(), interface, queue, copying).map_err(|source| XskError::Bind { queue, source })?;
+
+        let socket = Arc::new(Socket { fd, umem });
+        let free = chunks.split_off(sizes.rx as usize);
+        let mut rx = Rx { fill, ring: rx, socket: Arc::clone(&socket) };
+        chunks.into_iter().for_each(|chunk| rx.give(chunk));
+        rx.fill.submit();
+        Ok(Self { rx, tx: Tx { ring: tx, completion, free, unsubmitted: false, socket }, copying })
+    }
+}
+
+impl AsRawFd for Xsk {
+    fn as_raw_fd(&self) -> RawFd {
+        self.rx.socket.fd.as_raw_fd()
+    }
+}
+
+impl AsFd for Xsk {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.rx.socket.fd.as_fd()
+    }
+}
+
+/// The descriptor and the memory registered with it. The kernel lets go of the memory when the descriptor is closed.
+#[derive(Debug)]
+struct Socket {
+    fd: OwnedFd,
+    umem: Umem,
+}
+
+/// The receiving half.
+#[derive(Debug)]
+pub struct Rx {
+    fill: Producer<u64>,
+    ring: Consumer<libc::xdp_desc>,
+    socket: Arc<Socket>,
+}
+
+impl Rx {
+    /// Hands up to `most` received frames to `take`, and returns how many there were.
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
+        let mut count = 0;
+        while count < most
+            && let Some(descriptor) = self.ring.pop()
+        {
+            count += 1;
+            let Some(chunk) = self.socket.umem.reclaim(descriptor.addr) else { continue };
+            if let Some(frame) = self.socket.umem.bytes(&chunk, descriptor.addr, descriptor.len) {
+                take(frame);
+            }
+            self.give(chunk);
+        }
+        if count > 0 {
+            self.ring.release();
+            self.fill.submit();
+            if self.fill.needs_wakeup() {
+                self.wake();
+            }
+        }
+        count
+    }
+
+    /// Whether a frame waits.
+    pub fn is_empty(&self) -> bool {
+        self.ring.is_empty()
+    }
+
+    /// Gives a chunk to the kernel. The fill ring has a place for each, so this cannot fail.
+    fn give(&mut self, chunk: Chunk) {
+        let given = self.fill.push(chunk.address());
+        debug_assert!(given.is_ok(), "more chunks than the fill ring has places");
+    }
+
+    fn wake(&self) {
+        // SAFETY: no buffer is passed; the call only makes the driver look at the fill ring.
+        unsafe {
+            libc::recvfrom(
+                self.socket.fd.as_raw_fd(),
+                std::ptr::null_mut(),
+                0,
+                libc::MSG_DONTWAIT,
+                std::ptr::null_mut(),
+                std::ptr::null_mut(),
+            )
+        };
+    }
+
+    /// What the kernel had to drop.
+    pub fn statistics(&self) -> Statistics {
+        // SAFETY: all-zero is a valid value of this struct of integers.
+        let mut raw: libc::xdp_statistics = unsafe { std::mem::zeroed() };
+        match get_option(self.socket.fd.as_fd(), libc::XDP_STATISTICS, &mut raw) {
+            Ok(()) => Statistics {
+                rx_dropped: raw.rx_dropped,
+                rx_ring_full: raw.rx_ring_full,
+                fill_ring_empty: raw.rx_fill_ring_empty_descs,
+                tx_invalid: raw.tx_invalid_descs,
+            },
+            Err(_) => Statistics::default(),
+        }
+    }
+}
+
+/// What an AF_XDP socket could not take (`struct xdp_statistics`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Frames dropped for other reasons.
+    pub rx_dropped: u64,
+    /// Frames dropped since the RX ring was full.
+    pub rx_ring_full: u64,
+    /// Times that the kernel found no chunk in the fill ring.
+    pub fill_ring_empty: u64,
+    /// Descriptors that the kernel refused to send.
+    pub tx_invalid: u64,
+}
+
+/// The sending half.
+#[derive(Debug)]
+pub struct Tx {
+    ring: Producer<libc::xdp_desc>,
+    completion: Consumer<u64>,
+    free: Vec<Chunk>,
+    unsubmitted: bool,
+    socket: Arc<Socket>,
+}
+
+impl Tx {
+    /// Queues one frame, which `write` puts into a chunk and whose length it returns. False if all chunks are on
+    /// their way; then call [`Self::flush`] and try again later.
+    pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
+        if self.free.is_empty() {
+            self.flush();
+        }
+        let Some(mut chunk) = self.free.pop() else { return false };
+        let len = write(self.socket.umem.chunk_mut(&mut chunk));
+        let len = u32::try_from(len).unwrap_or(0).min(self.socket.umem.chunk_len());
+        let descriptor = libc::xdp_desc { addr: chunk.address(), len, options: 0 };
+        if len == 0 || self.ring.push(descriptor).is_err() {
+            self.free.push(chunk);
+            return false;
+        }
+        self.unsubmitted = true;
+        true
+    }
+
+    /// Chunks that can be filled at once.
+    pub fn room(&mut self) -> usize {
+        self.reclaim();
+        self.free.len()
+    }
+
+    /// Sends what is queued, and takes back what has been sent.
+    pub fn flush(&mut self) {
+        if self.unsubmitted {
+            self.ring.submit();
+            self.unsubmitted = false;
+        }
+        // Copy mode sends a limited number at each call, and says EAGAIN when there are more.
+        let mut kicks = 0;
+        while self.ring.pending() > 0 && self.ring.needs_wakeup() && kicks < KICKS_MAX {
+            kicks += 1;
+            if self.kick().is_err_and(|error| !is_busy(&error)) {
+                break;
+            }
+            self.reclaim();
+        }
+        self.reclaim();
+    }
+
+    /// Whether frames are queued that the kernel has not taken.
+    pub fn has_pending(&mut self) -> bool {
+        self.ring.pending() > 0
+    }
+
+    fn reclaim(&mut self) {
+        let mut any = false;
+        while let Some(address) = self.completion.pop() {
+            any = true;
+            self.free.extend(self.socket.umem.reclaim(address));
+        }
+        if any {
+            self.completion.release();
+        }
+    }
+
+    fn kick(&self) -> io::Result<()> {
+        // SAFETY: no buffer is passed; the call makes the driver look at the TX ring.
+        let sent = unsafe {
+            libc::sendto(
+                self.socket.fd.as_raw_fd(),
+                std::ptr::null(),
+                0,
+                libc::MSG_DONTWAIT,
+                std::ptr::null(),
+                0,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+fn is_busy(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS))
+}
+
+fn setup(step: &'static str) -> impl Fn(io::Error) -> XskError {
+    move |source| XskError::Setup { step, source }
+}
+
+fn socket() -> io::Result<OwnedFd> {
+    // SAFETY: no pointers; the descriptor is checked and owned by nobody else.
+    unsafe {
+        let fd = libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
+    }
+}
+
+fn register(fd: BorrowedFd<'_>, umem: &Umem) -> io::Result<()> {
+    // SAFETY: all-zero is a valid value of this struct of integers; newer kernels have more fields, which stay 0.
+    let mut registration: libc::xdp_umem_reg = unsafe { std::mem::zeroed() };
+    registration.addr = umem.address();
+    registration.len = umem.size();
+    registration.chunk_size = umem.chunk_len();
+    set_option(fd, libc::XDP_UMEM_REG, &registration)
+}
+
+fn set_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_XDP,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as libc::socklen_t,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn get_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &mut T) -> io::Result<()> {
+    let mut len = size_of::<T>() as libc::socklen_t;
+    // SAFETY: the pointer and the length describe `value`; the kernel writes at most that many bytes, and callers
+    // pass structs of integers only, for which any bytes are valid.
+    let result = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, std::ptr::from_mut(value).cast(), &mut len)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn offsets(fd: BorrowedFd<'_>) -> io::Result<libc::xdp_mmap_offsets> {
+    // SAFETY: all-zero is a valid value of this struct of integers.
+    let mut offsets: libc::xdp_mmap_offsets = unsafe { std::mem::zeroed() };
+    get_option(fd, libc::XDP_MMAP_OFFSETS, &mut offsets)?;
+    Ok(offsets)
+}
+
+fn bind(fd: BorrowedFd<'_>, interface: u32, queue: Queue, copying: Copying) -> io::Result<()> {
+    let copying = match copying {
+        Copying::ZeroCopy => libc::XDP_ZEROCOPY,
+        Copying::Copy => libc::XDP_COPY,
+    };
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: copying | libc::XDP_USE_NEED_WAKEUP,
+        sxdp_ifindex: interface,
+        sxdp_queue_id: queue.0,
+        sxdp_shared_umem_fd: 0,
+    };
+    // SAFETY: the pointer and the length describe `address`.
+    let result = unsafe {
+        libc::bind(
+            fd.as_raw_fd(),
+            std::ptr::from_ref(&address).cast(),
+            size_of::<libc::sockaddr_xdp>() as libc::socklen_t,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

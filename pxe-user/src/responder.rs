@@ -1,0 +1,481 @@
+//! Datagram in, datagrams out: joins proxyDHCP, TFTP and the boot catalogue.
+//!
+//! ```text
+//! handle(now, datagram) --67, 4011--> dhcp::reply ------------------------------> host.control
+//!                       --69--------> table.admit -> catalogue -> table.start --> host.control (OACK) | host.data
+//!                                                        \-> host.load ... loaded(now, id, file)
+//!                       --TIDs------> table.on_ack -----------------------------> host.data (the next window)
+//! poll(now)             ------------> table.expire -----------------------------> host.control | host.data (again)
+//! ```
+//! No socket, clock or thread here: what it needs of the world is the trait [`Host`], and `now` is an argument. Nothing
+//! is allocated per packet.
+
+use std::collections::VecDeque;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use pxe_common::wire;
+
+use crate::boot::{Catalogue, FileName, Image, Lookup, Refusal};
+use crate::datagram::{Datagram, Link};
+use crate::dhcp::{self, Arch, Class, Ignored, Message, Service, Style, Via};
+use crate::fleet::event::{Client, Event, brief};
+use crate::fleet::habits::Habits;
+use crate::tally::{Other, Tally};
+use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet, Request};
+use crate::tftp::table::{Admission, Entry, Expired, Id, Reaction, Table, TidPorts};
+use crate::tftp::terms::{Limits, Terms};
+use crate::tftp::transfer::{Outcome, Step};
+use crate::tftp::Block;
+use crate::time::Timestamp;
+
+/// The way of an outgoing datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The neighbour.
+    pub link: Link,
+    /// Our address and port.
+    pub from: SocketAddrV4,
+    /// The client's address and port.
+    pub to: SocketAddrV4,
+}
+
+/// Consecutive blocks of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks<'a> {
+    /// The file.
+    pub image: &'a Arc<Image>,
+    /// Bytes per block.
+    pub blksize: u16,
+    /// The first block.
+    pub first: Block,
+    /// How many.
+    pub count: u64,
+}
+
+impl Blocks<'_> {
+    /// The header and the place in the file of the `index`th of these blocks.
+    pub fn get(&self, index: u64) -> ([u8; 4], std::ops::Range<usize>) {
+        let block = self.first + index;
+        let len = self.image.bytes().len() as u64;
+        let start = block.offset(self.blksize).min(len);
+        let end = (start + u64::from(self.blksize)).min(len);
+        (crate::tftp::packet::data_header(block), start as usize..end as usize)
+    }
+}
+
+/// What the responder needs of the world around it.
+pub trait Host {
+    /// Sends a small packet; if there is no room it is lost, as on a wire.
+    fn control(&mut self, route: &Route, payload: &[u8]);
+
+    /// Sends blocks as DATA; returns how many there was room for.
+    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64;
+
+    /// From now on packets from `client` to our port `port` shall come here. False if there is no room for that.
+    fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
+
+    /// No longer.
+    fn close(&mut self, client: SocketAddrV4, port: u16);
+
+    /// Asks the loader for a file; [`Responder::loaded`] brings the answer. False if too many wait.
+    fn load(&mut self, id: Id, name: &FileName) -> bool;
+
+    /// Something worth a line in the journal; called per request and transfer, never per packet.
+    fn record(&mut self, event: Event);
+}
+
+/// What a responder is told at its start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our address on the interface.
+    pub address: Ipv4Addr,
+    /// What the path and the administrator allow.
+    pub limits: Limits,
+    /// Most transfers at a time.
+    pub transfers: usize,
+    /// Our TIDs.
+    pub ports: TidPorts,
+    /// How machines are told, unless they have shown that they want it otherwise.
+    pub style: Style,
+}
+
+/// What is kept for each transfer beside its state.
+#[derive(Debug)]
+struct Context {
+    link: Link,
+    /// The address that the client used: its replies come from there (RFC 1123, section 4.2.3.4 in spirit).
+    server: Ipv4Addr,
+    asked: Asked,
+    image: Option<Arc<Image>>,
+    /// It waits for room to send.
+    queued: bool,
+}
+
+/// The responder of one worker.
+#[derive(Debug)]
+pub struct Responder {
+    settings: Settings,
+    service: Arc<Service>,
+    catalogue: Arc<Catalogue>,
+    table: Table<Context>,
+    habits: Habits,
+    /// Transfers with blocks that found no room.
+    backlog: VecDeque<Id>,
+    tally: Tally,
+}
+
+impl Responder {
+    /// A responder that has not been asked yet.
+    pub fn new(settings: Settings, service: Arc<Service>, catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            table: Table::new(settings.transfers, settings.ports),
+            backlog: VecDeque::with_capacity(settings.transfers),
+            habits: Habits::new(settings.style),
+            tally: Tally::default(),
+            settings,
+            service,
+            catalogue,
+        }
+    }
+
+    /// A datagram has come.
+    pub fn handle(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
+        match datagram.to.port() {
+            wire::PORT_DHCP_SERVER => self.on_dhcp(now, datagram, Via::Port67, host),
+            wire::PORT_PXE => self.on_dhcp(now, datagram, Via::Port4011, host),
+            wire::PORT_TFTP => self.on_tftp(now, datagram, host),
+            port if self.settings.ports.contains(port) => self.on_transfer(now, datagram, host),
+            _ => self.tally.count(Other::OtherPort),
+        }
+    }
+
+    fn on_dhcp(&mut self, now: Timestamp, datagram: &Datagram<'_>, via: Via, host: &mut impl Host) {
+        let request = match dhcp::Request::parse(datagram.payload) {
+            Ok(request) => request,
+            Err(malformed) => return self.tally.count(Ignored::from(malformed)),
+        };
+        let style = self.style(now, &request, via);
+        let mut out = [0; dhcp::MAX_REPLY];
+        match dhcp::reply(&self.service, &request, via, datagram.from, style, &mut out) {
+            Ok(reply) => {
+                let from = SocketAddrV4::new(self.settings.address, reply.from_port);
+                host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
+                self.tally.count(if reply.told.ack { Other::Acks } else { Other::Offers });
+                host.record(told(&request, &reply.told));
+            }
+            Err(ignored) => {
+                if let (Ignored::NoImageForArch(arch), Some(mac)) = (ignored, request.mac()) {
+                    host.record(Event::NoImage { mac, arch });
+                }
+                self.tally.count(ignored);
+            }
+        }
+    }
+
+    /// How this machine is told: a DISCOVER may teach us something, the request that follows it must find the same.
+    fn style(&mut self, now: Timestamp, request: &dhcp::Request<'_>, via: Via) -> Style {
+        let Some(mac) = request.mac() else { return self.settings.style };
+        let discover = via == Via::Port67
+            && request.message() == Some(Message::Discover)
+            && request.class() == Class::Pxe
+            && !request.is_ipxe();
+        if discover { self.habits.discovered(now, mac) } else { self.habits.style(mac) }
+    }
+
+    fn on_tftp(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
+        if !is_client(datagram.from, self.settings.address) {
+            return self.tally.count(Other::BadSource);
+        }
+        let refusal = match Packet::parse(datagram.payload) {
+            Ok(Packet::Read(request)) => match request.mode {
+                Mode::Octet => return self.on_read(now, datagram, &request, host),
+                Mode::Netascii | Mode::Other => {
+                    self.tally.count(Other::Mode);
+                    Control::error(ErrorCode::ILLEGAL, "only octet (binary) mode is served")
+                }
+            },
+            Ok(Packet::Write) => {
+                self.tally.count(Other::Write);
+                Control::error(ErrorCode::DENIED, "this server is read only")
+            }
+            Ok(_) => return self.tally.count(Other::TftpUnexpected),
+            Err(malformed) => return self.tally.count(malformed),
+        };
+        self.refuse(datagram, &refusal, host);
+    }
+
+    /// Answers a request that gets no slot, from a port that is no transfer's.
+    fn refuse(&self, datagram: &Datagram<'_>, error: &Control, host: &mut impl Host) {
+        let from = SocketAddrV4::new(self.reply_address(datagram), self.settings.ports.first);
+        host.control(&Route { link: datagram.link, from, to: datagram.from }, error.as_bytes());
+    }
+
+    /// The address that the client used, unless that was a broadcast.
+    fn reply_address(&self, datagram: &Datagram<'_>) -> Ipv4Addr {
+        let used = *datagram.to.ip();
+        if used.is_broadcast() || used.is_unspecified() { self.settings.address } else { used }
+    }
+
+    fn on_read(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram<'_>,
+        request: &Request<'_>,
+        host: &mut impl Host,
+    ) {
+        self.habits.understood(datagram.link.peer);
+        let name = match FileName::normalise(request.filename) {
+            Ok(name) => name,
+            Err(refusal) => {
+                self.tally.count(refusal);
+                let error = Control::error(refusal.error_code(), refusal.client_text());
+                return self.refuse(datagram, &error, host);
+            }
+        };
+        let server = self.reply_address(datagram);
+        let context =
+            Context { link: datagram.link, server, asked: request.options, image: None, queued: false };
+        let tally = &mut self.tally;
+        let replaced = |entry: &Entry<Context>, outcome: Option<Outcome>| {
+            if let Some(outcome) = outcome {
+                end(tally, entry, outcome, now, host);
+            }
+            host.close(entry.client, entry.port);
+        };
+        match self.table.admit(now, datagram.from, datagram.payload, context, replaced) {
+            Admission::Admitted(id) => {
+                self.tally.count(Other::Requests);
+                self.find(now, id, &name, host);
+            }
+            Admission::Duplicate => self.tally.count(Other::DuplicateRequest),
+            Admission::Full => {
+                self.tally.count(Other::Full);
+                let error = Control::error(ErrorCode::UNDEFINED, "too many transfers at once, try again");
+                self.refuse(datagram, &error, host);
+            }
+        }
+    }
+
+    fn find(&mut self, now: Timestamp, id: Id, name: &FileName, host: &mut impl Host) {
+        match self.catalogue.lookup(name) {
+            Lookup::Ready(image) => self.start(now, id, image, host),
+            Lookup::Absent => {
+                if !host.load(id, name) {
+                    self.tally.count(Other::LoaderBusy);
+                    self.give_up(id, ErrorCode::UNDEFINED, "too many requests at once, try again", host);
+                }
+            }
+        }
+    }
+
+    /// The loader has an answer to [`Host::load`].
+    pub fn loaded(
+        &mut self,
+        now: Timestamp,
+        id: Id,
+        name: &FileName,
+        file: Result<Arc<Image>, Refusal>,
+        host: &mut impl Host,
+    ) {
+        match file {
+            Ok(image) => self.start(now, id, image, host),
+            Err(refusal) => {
+                self.tally.count(refusal);
+                if let Some(entry) = self.table.get(id) {
+                    let (client, peer) = (entry.client, entry.context.link.peer);
+                    host.record(Event::Refused { client, peer, name: Box::new(*name), refusal });
+                }
+                self.give_up(id, refusal.error_code(), refusal.client_text(), host);
+            }
+        }
+    }
+
+    fn start(&mut self, now: Timestamp, id: Id, image: Arc<Image>, host: &mut impl Host) {
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let terms = Terms::grant(&entry.context.asked, &self.settings.limits);
+        let size = image.bytes().len() as u64;
+        entry.context.image = Some(image);
+        if !host.open(entry.client, entry.port, id.slot()) {
+            self.tally.count(Other::KernelFull);
+            return self.give_up(id, ErrorCode::UNDEFINED, "too many transfers at once, try again", host);
+        }
+        if let Some(step) = self.table.start(now, id, size, terms) {
+            self.perform(now, id, step, host);
+        }
+    }
+
+    /// Frees the slot of a request that gets no file, and tells the client.
+    fn give_up(&mut self, id: Id, code: ErrorCode, text: &str, host: &mut impl Host) {
+        if let Some(entry) = self.table.refuse(id) {
+            host.control(&route(&entry), Control::error(code, text).as_bytes());
+        }
+    }
+
+    fn on_transfer(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
+        let (client, port) = (datagram.from, datagram.to.port());
+        let (reaction, is_error) = match Packet::parse(datagram.payload) {
+            Ok(Packet::Ack(block)) => (self.table.on_ack(now, client, port, block), false),
+            Ok(Packet::Error(code)) => (self.table.on_error(now, client, port, code), true),
+            Ok(_) => return self.tally.count(Other::TftpUnexpected),
+            Err(malformed) => return self.tally.count(malformed),
+        };
+        match reaction {
+            Reaction::Step(id, step) => self.perform(now, id, step, host),
+            Reaction::Stranger => {
+                self.tally.count(Other::Stranger);
+                // RFC 1350, section 4: the stranger gets an error, the transfer stays. Errors are never answered.
+                if !is_error && is_client(client, self.settings.address) {
+                    let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
+                    let from = SocketAddrV4::new(self.reply_address(datagram), port);
+                    host.control(&Route { link: datagram.link, from, to: client }, error.as_bytes());
+                }
+            }
+        }
+    }
+
+    fn perform(&mut self, now: Timestamp, id: Id, step: Step, host: &mut impl Host) {
+        match step {
+            Step::Wait => {}
+            Step::Ignore(ignored) => self.tally.count(ignored),
+            Step::SendData => self.send(id, host),
+            Step::SendOack => {
+                let Some(entry) = self.table.get(id) else { return };
+                let Some(transfer) = entry.transfer() else { return };
+                let oack = Control::oack(&transfer.terms().granted(transfer.size()));
+                host.control(&route(entry), oack.as_bytes());
+            }
+            Step::End(outcome) => {
+                if let Some(entry) = self.table.get(id) {
+                    end(&mut self.tally, entry, outcome, now, host);
+                }
+            }
+        }
+    }
+
+    /// Sends what a transfer's window still lacks, as far as there is room.
+    fn send(&mut self, id: Id, host: &mut impl Host) {
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let Some((route, transfer, context)) = entry.sending() else { return };
+        let (first, count) = transfer.unsent();
+        let Some(image) = &context.image else { return };
+        let blksize = transfer.terms().blksize;
+        let sent = host.data(&route, &Blocks { image, blksize, first, count });
+        transfer.sent(sent);
+        self.tally.add(Other::DataPackets, sent);
+        let bytes = (first + sent).offset(blksize).min(transfer.size()) - first.offset(blksize).min(transfer.size());
+        self.tally.add(Other::DataBytes, bytes);
+        if sent < count && !context.queued {
+            context.queued = true;
+            self.tally.count(Other::SendBusy);
+            self.backlog.push_back(id);
+        }
+    }
+
+    /// Time has passed, or there is room to send again.
+    pub fn poll(&mut self, now: Timestamp, host: &mut impl Host) {
+        for _ in 0..self.backlog.len() {
+            let Some(id) = self.backlog.pop_front() else { break };
+            if let Some(entry) = self.table.get_mut(id) {
+                entry.context.queued = false;
+                self.send(id, host);
+            }
+        }
+        while let Some(expired) = self.table.expire(now) {
+            match expired {
+                Expired::Step(id, step) => {
+                    if matches!(step, Step::SendData | Step::SendOack) {
+                        self.tally.count(Other::Timeouts);
+                    }
+                    self.perform(now, id, step, host);
+                }
+                Expired::Freed(entry) => host.close(entry.client, entry.port),
+            }
+        }
+    }
+
+    /// When [`Self::poll`] wants to be called; `now` or earlier means at once.
+    pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
+        if self.backlog.is_empty() { self.table.next_deadline() } else { Some(now) }
+    }
+
+    /// What was counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// For what the worker itself counts.
+    pub fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// Our TIDs.
+    pub fn ports(&self) -> TidPorts {
+        self.settings.ports
+    }
+
+    /// Transfers that have not ended.
+    pub fn active(&self) -> usize {
+        self.table.active()
+    }
+}
+
+/// Whether an address and port can be a client's: no reply goes to many hosts, to ourselves, or to another server
+/// (clients.md, section 5, line 10).
+fn is_client(from: SocketAddrV4, own: Ipv4Addr) -> bool {
+    let address = from.ip();
+    let server_port = matches!(from.port(), 0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE);
+    let [first, ..] = address.octets();
+    !(server_port || first == 0 || first >= 224 || *address == own)
+}
+
+fn route(entry: &Entry<Context>) -> Route {
+    Route {
+        link: entry.context.link,
+        from: SocketAddrV4::new(entry.context.server, entry.port),
+        to: entry.client,
+    }
+}
+
+impl Entry<Context> {
+    /// What sending needs of an entry.
+    fn sending(&mut self) -> Option<(Route, &mut crate::tftp::transfer::Transfer, &mut Context)> {
+        let route = route(self);
+        let (transfer, context) = self.parts_mut();
+        Some((route, transfer?, context))
+    }
+}
+
+/// Counts and records the end of a transfer.
+fn end(tally: &mut Tally, entry: &Entry<Context>, outcome: Outcome, now: Timestamp, host: &mut impl Host) {
+    tally.count(outcome);
+    let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
+    tally.add(Other::DataRepeated, transfer.repeated_blocks());
+    host.record(Event::Fetched {
+        client: entry.client,
+        peer: entry.context.link.peer,
+        image: Arc::clone(image),
+        outcome,
+        bytes: transfer.bytes(outcome),
+        took: now.since(transfer.started()),
+        retransmits: transfer.repeated_blocks(),
+    });
+}
+
+fn told(request: &dhcp::Request<'_>, told: &dhcp::Told<'_>) -> Event {
+    let client = match request.class() {
+        Class::Http => Client::Http,
+        _ if request.is_ipxe() => Client::Ipxe,
+        _ => Client::Pxe,
+    };
+    Event::Told {
+        mac: told.mac,
+        arch: request.arches().next().unwrap_or(Arch(0)),
+        client,
+        file: brief(told.answer.as_str()),
+        style: told.style,
+        ack: told.ack,
+        address: Some(request.ciaddr()).filter(|address| !address.is_unspecified()),
+        relay: Some(request.giaddr()).filter(|address| !address.is_unspecified()),
+    }
+}

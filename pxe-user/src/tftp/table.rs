@@ -1,0 +1,374 @@
+//! All transfers of one worker: known by their TIDs, with one timer for all.
+//!
+//! Everything is allocated at the start; a request takes a slot, the end gives it back. A client's address and port
+//! name one transfer at a time, so that a repeated RRQ finds its session and a new one replaces the old.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddrV4;
+use std::time::Duration;
+
+use super::packet::ErrorCode;
+use super::terms::Terms;
+use super::transfer::{Outcome, Step, Transfer};
+use crate::time::Timestamp;
+
+/// An ended transfer keeps its TIDs this long, so that late duplicates find silence instead of an error.
+const DALLY: Duration = Duration::from_secs(2);
+
+/// The ports that we use as TIDs: a range that this worker has for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TidPorts {
+    /// First port of the range.
+    pub first: u16,
+    /// How many there are, at least 1.
+    pub count: u16,
+}
+
+impl TidPorts {
+    /// Whether a port is one of ours.
+    pub fn contains(self, port: u16) -> bool {
+        port >= self.first && port - self.first < self.count
+    }
+
+    /// The range of worker `index` out of `workers`, which share this range.
+    pub fn share(self, index: u16, workers: u16) -> Self {
+        let count = (self.count / workers.max(1)).max(1);
+        Self { first: self.first + index * count, count }
+    }
+}
+
+/// Names a slot of the table, together with the transfer that is in it: a slot that was given to another transfer
+/// meanwhile is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id {
+    slot: u32,
+    generation: u32,
+}
+
+impl Id {
+    /// The slot's number.
+    pub fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
+/// What the table keeps beside the state machine; `C` is what the caller wants to find again (file, link).
+#[derive(Debug)]
+pub struct Entry<C> {
+    /// The client's TID.
+    pub client: SocketAddrV4,
+    /// Our TID.
+    pub port: u16,
+    /// The caller's own.
+    pub context: C,
+    request: u64,
+    /// `None` while the file is being looked for.
+    transfer: Option<Transfer>,
+    asked: Timestamp,
+    /// When the timer that counts for this slot rings; others in the heap are outdated.
+    scheduled: Timestamp,
+    /// The transfer has ended; the slot is freed when the timer rings, or earlier if it is needed.
+    dallies: bool,
+}
+
+impl<C> Entry<C> {
+    /// The state machine, once the file is there.
+    pub fn transfer(&self) -> Option<&Transfer> {
+        self.transfer.as_ref()
+    }
+
+    /// The state machine, once the file is there, and the caller's own.
+    pub fn parts_mut(&mut self) -> (Option<&mut Transfer>, &mut C) {
+        (self.transfer.as_mut(), &mut self.context)
+    }
+
+    /// When the request came.
+    pub fn asked(&self) -> Timestamp {
+        self.asked
+    }
+}
+
+/// What becomes of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It has a slot. If it replaced an earlier transfer of the same client, that one is named with its end.
+    Admitted(Id),
+    /// It is a copy of a request whose transfer is under way.
+    Duplicate,
+    /// The limit is reached.
+    Full,
+}
+
+/// What becomes of an ACK or ERROR.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reaction {
+    /// The transfer's answer.
+    Step(Id, Step),
+    /// No transfer has these TIDs.
+    Stranger,
+}
+
+/// All transfers of one worker.
+#[derive(Debug)]
+pub struct Table<C> {
+    slots: Vec<Option<Entry<C>>>,
+    generations: Vec<u32>,
+    free: Vec<u32>,
+    by_client: HashMap<SocketAddrV4, u32>,
+    /// Ended transfers, oldest first: the first to give way.
+    dallying: VecDeque<Id>,
+    /// (deadline, slot, generation); an entry counts only if it is the one its slot has `scheduled`.
+    timers: BinaryHeap<Reverse<(Timestamp, u32, u32)>>,
+    hasher: RandomState,
+    ports: TidPorts,
+    next_port: u16,
+    limit: usize,
+    active: usize,
+}
+
+impl<C> Table<C> {
+    /// Room for `limit` transfers at a time, with TIDs from `ports`.
+    pub fn new(limit: usize, ports: TidPorts) -> Self {
+        // Dallying transfers hold slots, too; they give way when room is short.
+        let slots = limit * 2;
+        let hasher = RandomState::new();
+        let start = u16::try_from(hasher.hash_one(limit) % u64::from(ports.count.max(1))).unwrap_or(0);
+        Self {
+            slots: (0..slots).map(|_| None).collect(),
+            generations: vec![0; slots],
+            free: (0..u32::try_from(slots).unwrap_or(u32::MAX)).rev().collect(),
+            by_client: HashMap::with_capacity(slots),
+            dallying: VecDeque::with_capacity(slots),
+            timers: BinaryHeap::with_capacity(slots * 3),
+            hasher,
+            ports,
+            next_port: start,
+            limit,
+            active: 0,
+        }
+    }
+
+    /// Takes a slot for a request. `request` is its payload, to know it again; `replaced` is told of a transfer that
+    /// the same client had and that ends now.
+    pub fn admit(
+        &mut self,
+        now: Timestamp,
+        client: SocketAddrV4,
+        request: &[u8],
+        context: C,
+        mut replaced: impl FnMut(&Entry<C>, Option<Outcome>),
+    ) -> Admission {
+        let request = self.hasher.hash_one(request);
+        if let Some(&slot) = self.by_client.get(&client) {
+            let Some(entry) = self.entry_mut(slot) else { return Admission::Full };
+            let same = entry.transfer.as_ref().is_none_or(|transfer| transfer.is_same_session(now));
+            if entry.request == request && same {
+                return Admission::Duplicate;
+            }
+            let end = entry.transfer.as_mut().map_or(Step::End(Outcome::Superseded), Transfer::supersede);
+            let ended = match end {
+                Step::End(outcome) => Some(outcome),
+                _ => None,
+            };
+            if let Some(entry) = self.remove(slot) {
+                replaced(&entry, ended);
+            }
+        }
+        if self.active >= self.limit {
+            return Admission::Full;
+        }
+        if self.free.is_empty()
+            && let Some(entry) = self.evict()
+        {
+            replaced(&entry, None);
+        }
+        let Some(slot) = self.free.pop() else { return Admission::Full };
+        let port = self.ports.first + self.next_port;
+        self.next_port = (self.next_port + 1) % self.ports.count.max(1);
+        let entry = Entry {
+            client,
+            port,
+            context,
+            request,
+            transfer: None,
+            asked: now,
+            scheduled: now,
+            dallies: false,
+        };
+        let (Some(place), Some(&generation)) =
+            (self.slots.get_mut(slot as usize), self.generations.get(slot as usize))
+        else {
+            return Admission::Full;
+        };
+        *place = Some(entry);
+        self.by_client.insert(client, slot);
+        self.active += 1;
+        Admission::Admitted(Id { slot, generation })
+    }
+
+    /// The file of an admitted request has been found: the transfer begins.
+    pub fn start(&mut self, now: Timestamp, id: Id, size: u64, terms: Terms) -> Option<Step> {
+        let (transfer, step) = Transfer::start(now, size, terms);
+        let deadline = transfer.deadline();
+        self.get_mut(id)?.transfer = Some(transfer);
+        self.schedule(id, deadline);
+        Some(step)
+    }
+
+    /// Gives back the slot of a request that is refused.
+    pub fn refuse(&mut self, id: Id) -> Option<Entry<C>> {
+        self.get_mut(id)?;
+        self.remove(id.slot)
+    }
+
+    /// An ACK has come to our port `port`.
+    pub fn on_ack(&mut self, now: Timestamp, client: SocketAddrV4, port: u16, block: u16) -> Reaction {
+        self.react(now, client, port, |transfer| transfer.on_ack(now, block))
+    }
+
+    /// An ERROR has come to our port `port`.
+    pub fn on_error(&mut self, now: Timestamp, client: SocketAddrV4, port: u16, code: ErrorCode) -> Reaction {
+        self.react(now, client, port, |transfer| transfer.on_error(code))
+    }
+
+    fn react(
+        &mut self,
+        now: Timestamp,
+        client: SocketAddrV4,
+        port: u16,
+        event: impl FnOnce(&mut Transfer) -> Step,
+    ) -> Reaction {
+        let Some(&slot) = self.by_client.get(&client) else { return Reaction::Stranger };
+        let Some(&generation) = self.generations.get(slot as usize) else { return Reaction::Stranger };
+        let Some(entry) = self.entry_mut(slot) else { return Reaction::Stranger };
+        if entry.port != port {
+            return Reaction::Stranger;
+        }
+        let Some(transfer) = entry.transfer.as_mut() else { return Reaction::Stranger };
+        let step = event(transfer);
+        let deadline = transfer.deadline();
+        let id = Id { slot, generation };
+        match step {
+            Step::End(_) => self.retire(now, id),
+            // A timer that rings too early is set again then; only an earlier deadline needs a new one now.
+            _ if deadline < entry.scheduled => self.schedule(id, deadline),
+            _ => {}
+        }
+        Reaction::Step(id, step)
+    }
+
+    fn schedule(&mut self, id: Id, at: Timestamp) {
+        if let Some(entry) = self.entry_mut(id.slot) {
+            entry.scheduled = at;
+            self.timers.push(Reverse((at, id.slot, id.generation)));
+        }
+    }
+
+    /// Frees the slot a little later.
+    fn retire(&mut self, now: Timestamp, id: Id) {
+        if let Some(entry) = self.entry_mut(id.slot)
+            && !entry.dallies
+        {
+            entry.dallies = true;
+            self.active -= 1;
+            self.dallying.push_back(id);
+            self.schedule(id, now + DALLY);
+        }
+    }
+
+    /// Frees the slot of the transfer that ended first.
+    fn evict(&mut self) -> Option<Entry<C>> {
+        while let Some(id) = self.dallying.pop_front() {
+            if self.get(id).is_some() {
+                return self.remove(id.slot);
+            }
+        }
+        None
+    }
+
+    /// The next transfer whose time has come; `None` when there is none at `now`.
+    pub fn expire(&mut self, now: Timestamp) -> Option<Expired<C>> {
+        while let Some(&Reverse((at, slot, generation))) = self.timers.peek() {
+            if at > now {
+                return None;
+            }
+            self.timers.pop();
+            let id = Id { slot, generation };
+            let Some(entry) = self.get_mut(id) else { continue };
+            if entry.scheduled != at {
+                continue;
+            }
+            if entry.dallies {
+                // All dally equally long, so this one is in front, behind others at the most that were replaced.
+                while let Some(&front) = self.dallying.front()
+                    && (front == id || self.get(front).is_none())
+                {
+                    self.dallying.pop_front();
+                }
+                return self.remove(slot).map(Expired::Freed);
+            }
+            let Some(transfer) = entry.transfer.as_mut() else { continue };
+            let step = transfer.on_time(now);
+            let deadline = transfer.deadline();
+            if let Step::End(_) = step {
+                self.retire(now, id);
+            } else {
+                self.schedule(id, deadline);
+            }
+            if step != Step::Wait {
+                return Some(Expired::Step(id, step));
+            }
+        }
+        None
+    }
+
+    /// When [`Self::expire`] wants to be called; may be early, never late.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.timers.peek().map(|Reverse((at, ..))| *at)
+    }
+
+    /// The entry of a transfer, if it is still there.
+    pub fn get(&self, id: Id) -> Option<&Entry<C>> {
+        (*self.generations.get(id.slot as usize)? == id.generation).then_some(())?;
+        self.slots.get(id.slot as usize)?.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, id: Id) -> Option<&mut Entry<C>> {
+        (*self.generations.get(id.slot as usize)? == id.generation).then_some(())?;
+        self.entry_mut(id.slot)
+    }
+
+    fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry<C>> {
+        self.slots.get_mut(slot as usize)?.as_mut()
+    }
+
+    fn remove(&mut self, slot: u32) -> Option<Entry<C>> {
+        let entry = self.slots.get_mut(slot as usize)?.take()?;
+        if !entry.dallies {
+            self.active -= 1;
+        }
+        self.by_client.remove(&entry.client);
+        if let Some(generation) = self.generations.get_mut(slot as usize) {
+            *generation = generation.wrapping_add(1);
+        }
+        self.free.push(slot);
+        Some(entry)
+    }
+
+    /// Transfers that have not ended.
+    pub fn active(&self) -> usize {
+        self.active
+    }
+}
+
+/// What [`Table::expire`] found.
+#[derive(Debug)]
+pub enum Expired<C> {
+    /// A transfer's timer ran out.
+    Step(Id, Step),
+    /// An ended transfer's TIDs are free.
+    Freed(Entry<C>),
+}

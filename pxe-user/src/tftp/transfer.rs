@@ -1,0 +1,366 @@
+//! One transfer as a state machine: events in, what to send out.
+//!
+//! ```text
+//!            RRQ with options             ACK 0                     ACK of the last block
+//!   (start) ------------------> Offered -------> Sending ... Sending ---------------------> Ended
+//!      \___ RRQ without options ________________/   ^  |
+//!                                                   |  | time-out, or an ACK inside the window: the window again
+//!                                                   +--+
+//! ```
+//!
+//! The rules that keep a network quiet:
+//! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice). In a transfer with
+//!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block.
+//! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once.
+//! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
+
+use std::time::Duration;
+
+use super::Block;
+use super::packet::ErrorCode;
+use super::terms::Terms;
+use crate::time::Timestamp;
+
+/// Time-outs are doubled up to this.
+const RTO_MAX: Duration = Duration::from_secs(8);
+/// First time-out, unless the client asked for another (RFC 2349).
+const RTO_FIRST: Duration = Duration::from_secs(1);
+/// A client that is silent this long in the middle of a transfer has gone.
+const SILENCE: Duration = Duration::from_secs(45);
+/// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
+const SILENCE_OFFERED: Duration = Duration::from_secs(135);
+/// An OACK is repeated this often at the most; after that only the client's own repeats help.
+const OACKS_MAX: u8 = 6;
+/// When every block was sent and only the last ACK is missing, this many repeats suffice.
+const REPEATS_OF_LAST: u8 = 5;
+/// Bounds of the time that passes between a duplicate ACK in a windowed transfer and the window's repeat.
+const HASTE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// How a transfer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The last block was acknowledged.
+    Complete,
+    /// All blocks were sent, the last ACK never came: clients that jump into what they loaded do that.
+    CompleteUnconfirmed,
+    /// The client asked for the size only, and said so by ERROR 8 or 0 in answer to the OACK.
+    Probe,
+    /// The client gave up.
+    Aborted(ErrorCode),
+    /// The client vanished.
+    TimedOut,
+    /// A new request came from the client's same port.
+    Superseded,
+}
+
+/// Why a packet of a known transfer changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ignored {
+    /// An ACK of the block that was acknowledged last.
+    DuplicateAck,
+    /// An ACK of a block from before that, or of one that was not sent yet.
+    StrayAck,
+    /// Anything for a transfer that has ended.
+    Ended,
+}
+
+/// What is to be done after an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Ignore(Ignored),
+    /// Nothing yet: the timer was early.
+    Wait,
+    /// Send the OACK.
+    SendOack,
+    /// Send DATA from [`Transfer::unsent`] on.
+    SendData,
+    /// The transfer is over.
+    End(Outcome),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The OACK was sent; ACK 0 has not come.
+    Offered,
+    Sending,
+    Ended,
+}
+
+/// One transfer.
+#[derive(Clone, Debug)]
+pub struct Transfer {
+    size: u64,
+    started: Timestamp,
+    /// When the client was last heard with something new.
+    heard: Timestamp,
+    /// When the window that is on its way was sent, for measuring the round trip.
+    sent: Timestamp,
+    deadline: Timestamp,
+    /// First block that is not acknowledged.
+    first: Block,
+    /// First block that is to be sent next: up to here the window is on its way.
+    next: Block,
+    /// End of the window, exclusive.
+    window_end: Block,
+    /// Highest block that was ever sent.
+    highest: Block,
+    repeated_blocks: u64,
+    /// Smoothed round trip, in microseconds; 0 until measured.
+    round_trip: u32,
+    rto: Duration,
+    terms: Terms,
+    repeats: u8,
+    phase: Phase,
+    /// The window is a repeat: its ACK measures nothing (Karn).
+    repeated: bool,
+    /// The client has acknowledged something, so its address is no forgery.
+    touched: bool,
+    /// A duplicate ACK has brought the timer forward in this window.
+    hastened: bool,
+}
+
+impl Transfer {
+    /// A transfer of `size` bytes on these terms, and the first step to take.
+    pub fn start(now: Timestamp, size: u64, terms: Terms) -> (Self, Step) {
+        let rto = terms.timeout.map_or(RTO_FIRST, |seconds| Duration::from_secs(u64::from(seconds)));
+        let mut transfer = Self {
+            size,
+            started: now,
+            heard: now,
+            sent: now,
+            deadline: now + rto,
+            first: Block(1),
+            next: Block(1),
+            window_end: Block(1),
+            highest: Block(0),
+            repeated_blocks: 0,
+            round_trip: 0,
+            rto,
+            terms,
+            repeats: 0,
+            phase: Phase::Offered,
+            repeated: false,
+            touched: false,
+            hastened: false,
+        };
+        let step = if terms.oack { Step::SendOack } else { transfer.open_window(now) };
+        (transfer, step)
+    }
+
+    /// The client acknowledges the block with this number, modulo 65536.
+    pub fn on_ack(&mut self, now: Timestamp, wire: u16) -> Step {
+        match self.phase {
+            Phase::Ended => Step::Ignore(Ignored::Ended),
+            Phase::Offered if wire == 0 => {
+                self.progress(now);
+                self.open_window(now)
+            }
+            Phase::Offered => Step::Ignore(Ignored::StrayAck),
+            Phase::Sending => self.on_block_ack(now, wire),
+        }
+    }
+
+    fn on_block_ack(&mut self, now: Timestamp, wire: u16) -> Step {
+        let previous = Block(self.first.0 - 1);
+        let acked = previous.at_or_after(wire);
+        if acked == previous {
+            self.hasten(now);
+            return Step::Ignore(Ignored::DuplicateAck);
+        }
+        if acked > self.highest {
+            return Step::Ignore(Ignored::StrayAck);
+        }
+        self.measure(now, acked);
+        self.progress(now);
+        self.first = acked + 1;
+        if acked == self.last() {
+            return self.end(Outcome::Complete);
+        }
+        self.open_window(now)
+    }
+
+    /// The client says ERROR.
+    pub fn on_error(&mut self, code: ErrorCode) -> Step {
+        match self.phase {
+            Phase::Ended => Step::Ignore(Ignored::Ended),
+            Phase::Offered if code == ErrorCode::OPTIONS || code == ErrorCode::UNDEFINED => {
+                self.end(Outcome::Probe)
+            }
+            Phase::Offered | Phase::Sending => self.end(Outcome::Aborted(code)),
+        }
+    }
+
+    /// Time has passed.
+    pub fn on_time(&mut self, now: Timestamp) -> Step {
+        if now < self.deadline || self.phase == Phase::Ended {
+            return Step::Wait;
+        }
+        match self.phase {
+            Phase::Offered => self.offer_again(now),
+            _ => self.window_again(now),
+        }
+    }
+
+    fn offer_again(&mut self, now: Timestamp) -> Step {
+        if now.since(self.started) >= SILENCE_OFFERED {
+            return self.end(Outcome::TimedOut);
+        }
+        if self.repeats == OACKS_MAX {
+            self.deadline = self.started + SILENCE_OFFERED;
+            return Step::Wait;
+        }
+        self.back_off(now);
+        Step::SendOack
+    }
+
+    fn window_again(&mut self, now: Timestamp) -> Step {
+        if self.touched && self.highest == self.last() && self.repeats >= REPEATS_OF_LAST {
+            return self.end(Outcome::CompleteUnconfirmed);
+        }
+        if now.since(self.heard) >= SILENCE.max(self.first_rto() * 3) {
+            return self.end(Outcome::TimedOut);
+        }
+        let step = self.open_window(now);
+        self.repeated = true;
+        self.back_off(now);
+        step
+    }
+
+    /// Blocks that are to be sent now: the first one and how many.
+    pub fn unsent(&self) -> (Block, u64) {
+        (self.next, self.window_end.0.saturating_sub(self.next.0))
+    }
+
+    /// `blocks` of [`Self::unsent`] have been sent.
+    pub fn sent(&mut self, blocks: u64) {
+        let end = Block((self.next.0 + blocks).min(self.window_end.0));
+        let fresh = end.0.saturating_sub(self.next.0.max(self.highest.0 + 1));
+        self.repeated_blocks += (end.0 - self.next.0) - fresh;
+        self.next = end;
+        self.highest = self.highest.max(Block(end.0 - 1));
+    }
+
+    /// A new request took this one's place.
+    pub fn supersede(&mut self) -> Step {
+        match self.phase {
+            Phase::Ended => Step::Ignore(Ignored::Ended),
+            _ if self.phase == Phase::Sending && self.highest == self.last() => {
+                self.end(Outcome::CompleteUnconfirmed)
+            }
+            _ => self.end(Outcome::Superseded),
+        }
+    }
+
+    fn end(&mut self, outcome: Outcome) -> Step {
+        self.phase = Phase::Ended;
+        Step::End(outcome)
+    }
+
+    fn progress(&mut self, now: Timestamp) {
+        self.heard = now;
+        self.touched = true;
+        self.phase = Phase::Sending;
+        self.rto = self.first_rto();
+        self.repeats = 0;
+        self.repeated = false;
+        self.hastened = false;
+    }
+
+    /// Puts the window behind the acknowledged blocks.
+    fn open_window(&mut self, now: Timestamp) -> Step {
+        self.phase = Phase::Sending;
+        // After a loss inside the window, blocks go out a second time: their ACK measures nothing.
+        self.repeated |= self.first <= self.highest;
+        self.next = self.first;
+        self.window_end = Block((self.first.0 + u64::from(self.terms.windowsize)).min(self.last().0 + 1));
+        self.sent = now;
+        self.deadline = now + self.rto;
+        Step::SendData
+    }
+
+    fn back_off(&mut self, now: Timestamp) {
+        self.repeats = self.repeats.saturating_add(1);
+        self.deadline = now + self.rto;
+        self.rto = (self.rto * 2).min(RTO_MAX.max(self.first_rto()));
+    }
+
+    fn first_rto(&self) -> Duration {
+        self.terms.timeout.map_or(RTO_FIRST, |seconds| Duration::from_secs(u64::from(seconds)))
+    }
+
+    /// Brings the timer forward once a window; lock-step transfers wait for their time-out, as RFC 1123 has it.
+    fn hasten(&mut self, now: Timestamp) {
+        if self.terms.windowsize == 1 || self.hastened {
+            return;
+        }
+        self.hastened = true;
+        let patience = Duration::from_micros(u64::from(self.round_trip) * 2).clamp(HASTE.0, HASTE.1);
+        self.deadline = self.deadline.min(now + patience);
+    }
+
+    fn measure(&mut self, now: Timestamp, acked: Block) {
+        if self.repeated || acked + 1 < self.window_end {
+            return;
+        }
+        let sample = u32::try_from(now.since(self.sent).as_micros()).unwrap_or(u32::MAX);
+        self.round_trip =
+            if self.round_trip == 0 { sample } else { self.round_trip - self.round_trip / 8 + sample / 8 };
+    }
+
+    /// The last block: always shorter than the others, and empty if the size is a multiple (RFC 1350, section 6).
+    pub fn last(&self) -> Block {
+        Block(self.size / u64::from(self.terms.blksize) + 1)
+    }
+
+    /// When [`Self::on_time`] wants to be called.
+    pub fn deadline(&self) -> Timestamp {
+        self.deadline
+    }
+
+    /// The terms.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// The file's size in bytes.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// When it began.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
+    /// Whether the same request again at `now` is a delayed copy of the one that began this transfer.
+    ///
+    /// While the OACK is being repeated it always is; later only for a moment, since a machine that was reset may come
+    /// back with the same port and the same request.
+    pub fn is_same_session(&self, now: Timestamp) -> bool {
+        const MOMENT: Duration = Duration::from_secs(1);
+        match self.phase {
+            Phase::Offered => self.repeats < OACKS_MAX,
+            Phase::Sending if !self.touched => true,
+            Phase::Sending | Phase::Ended => now.since(self.heard) < MOMENT,
+        }
+    }
+
+    /// Whether it is over.
+    pub fn has_ended(&self) -> bool {
+        self.phase == Phase::Ended
+    }
+
+    /// Bytes of the file that the client has acknowledged, or was sent if it never confirmed the end.
+    pub fn bytes(&self, outcome: Outcome) -> u64 {
+        match outcome {
+            Outcome::Complete | Outcome::CompleteUnconfirmed => self.size,
+            _ => self.first.offset(self.terms.blksize).min(self.size),
+        }
+    }
+
+    /// DATA packets that were sent more than once.
+    pub fn repeated_blocks(&self) -> u64 {
+        self.repeated_blocks
+    }
+}

@@ -1,0 +1,205 @@
+//! What crosses threads: bounded lock-free queues with a bell.
+
+use std::net::SocketAddrV4;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrayvec::ArrayVec;
+use crossbeam_queue::ArrayQueue;
+use rustix::event::{EventfdFlags, eventfd};
+
+use crate::boot::{FileName, Image, Refusal};
+use crate::datagram::{Datagram, Link};
+use crate::tftp::table::Id;
+
+/// Packets of another worker's transfers that may wait.
+const FORWARDED_MAX: usize = 1024;
+/// An ACK has 4 bytes; an ERROR is understood by as many.
+const FORWARDED_PAYLOAD: usize = 64;
+
+/// A bell that a sleeping thread hears: an eventfd.
+#[derive(Debug)]
+struct Bell(OwnedFd);
+
+impl Bell {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
+    }
+
+    fn ring(&self) {
+        // It can only fail when it rings already as loudly as it can.
+        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
+    }
+
+    fn quiet(&self) {
+        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
+    }
+}
+
+/// The loader's answer.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Which request.
+    pub id: Id,
+    /// The name that was asked for.
+    pub name: FileName,
+    /// The file, or why there is none.
+    pub file: Result<Arc<Image>, Refusal>,
+}
+
+/// A packet that reached the wrong worker: receive queues are chosen by the card, TIDs by us.
+#[derive(Clone, Debug)]
+pub struct Forwarded {
+    link: Link,
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    payload: ArrayVec<u8, FORWARDED_PAYLOAD>,
+}
+
+impl Forwarded {
+    /// Copies a datagram, cut to what an ACK or ERROR needs.
+    pub fn new(datagram: &Datagram<'_>) -> Option<Self> {
+        let len = datagram.payload.len().min(FORWARDED_PAYLOAD);
+        let payload = ArrayVec::try_from(&datagram.payload[..len]).ok()?;
+        Some(Self { link: datagram.link, from: datagram.from, to: datagram.to, payload })
+    }
+
+    /// The datagram again.
+    pub fn datagram(&self) -> Datagram<'_> {
+        Datagram { link: self.link, from: self.from, to: self.to, payload: &self.payload }
+    }
+}
+
+/// What other threads have for a worker.
+#[derive(Debug)]
+pub struct Mailbox {
+    loaded: ArrayQueue<Loaded>,
+    forwarded: ArrayQueue<Forwarded>,
+    bell: Bell,
+    stopped: AtomicBool,
+}
+
+impl Mailbox {
+    /// Room for the answers to `transfers` requests.
+    ///
+    /// # Errors
+    /// The system's, when there are no more descriptors.
+    pub fn new(transfers: usize) -> std::io::Result<Self> {
+        Ok(Self {
+            loaded: ArrayQueue::new(transfers.max(1) * 2),
+            forwarded: ArrayQueue::new(FORWARDED_MAX),
+            bell: Bell::new()?,
+            stopped: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts an answer in. A worker has at most one request for each transfer, so there is room.
+    pub fn answer(&self, loaded: Loaded) {
+        let _ = self.loaded.push(loaded);
+        self.bell.ring();
+    }
+
+    /// Puts a packet in; false if there is no room.
+    pub fn forward(&self, forwarded: Forwarded) -> bool {
+        let ring = self.forwarded.is_empty();
+        let sent = self.forwarded.push(forwarded).is_ok();
+        if ring {
+            self.bell.ring();
+        }
+        sent
+    }
+
+    /// The next answer.
+    pub fn next_loaded(&self) -> Option<Loaded> {
+        self.loaded.pop()
+    }
+
+    /// The next packet.
+    pub fn next_forwarded(&self) -> Option<Forwarded> {
+        self.forwarded.pop()
+    }
+
+    /// Readable when something is here.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.0.as_fd()
+    }
+
+    /// Heard.
+    pub fn quiet(&self) {
+        self.bell.quiet();
+    }
+
+    /// Tells the worker to end.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Whether it was told so.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
+/// A worker's request for a file.
+#[derive(Debug)]
+pub struct Order {
+    /// Where the answer goes.
+    pub mailbox: Arc<Mailbox>,
+    /// Which request.
+    pub id: Id,
+    /// The file.
+    pub name: FileName,
+}
+
+/// The requests that wait for the loader.
+#[derive(Debug)]
+pub struct LoaderQueue {
+    orders: ArrayQueue<Order>,
+    bell: Bell,
+    stopped: AtomicBool,
+}
+
+impl LoaderQueue {
+    /// Room for `most` requests.
+    ///
+    /// # Errors
+    /// The system's, when there are no more descriptors.
+    pub fn new(most: usize) -> std::io::Result<Self> {
+        Ok(Self { orders: ArrayQueue::new(most.max(1)), bell: Bell::new()?, stopped: AtomicBool::new(false) })
+    }
+
+    /// Adds a request; false if too many wait.
+    pub fn push(&self, order: Order) -> bool {
+        let pushed = self.orders.push(order).is_ok();
+        self.bell.ring();
+        pushed
+    }
+
+    /// The next request.
+    pub fn pop(&self) -> Option<Order> {
+        self.orders.pop()
+    }
+
+    /// Readable when something is here.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.0.as_fd()
+    }
+
+    /// Heard.
+    pub fn quiet(&self) {
+        self.bell.quiet();
+    }
+
+    /// Tells the loader to end.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Whether it was told so.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}

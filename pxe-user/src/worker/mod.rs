@@ -1,0 +1,238 @@
+//! A worker: the only place where a datapath, the responder and the clock meet.
+//!
+//! One thread for each receive queue (or for all sockets of an interface). Threads share nothing on the hot path; what
+//! must cross goes through bounded lock-free [mailboxes](mail), a handful of messages in a boot.
+//!
+//! ```text
+//! loop:  receive a batch -> handle each -> mail -> timers -> flush what was sent;   nothing there? publish, wait
+//! ```
+
+pub mod loader;
+pub mod mail;
+pub mod sockets;
+pub mod xdp;
+
+use std::net::SocketAddrV4;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use crate::boot::FileName;
+use crate::datagram::Datagram;
+use crate::fleet::event::Event;
+use crate::responder::{Blocks, Host, Responder, Route};
+use crate::tally::{Other, Published, Tally};
+use crate::tftp::table::{Id, TidPorts};
+use crate::time::Timestamp;
+use mail::{Forwarded, LoaderQueue, Mailbox, Order};
+
+/// The longest that a worker sleeps: counters are published at least this often.
+const NAP_MAX: Duration = Duration::from_millis(500);
+
+/// The monotonic clock, and the only one that the workers read.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts at 0.
+    #[expect(clippy::disallowed_methods, reason = "this is the driver's clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Time since the start.
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The sending side of a datapath.
+pub trait Net {
+    /// See [`Host::control`].
+    fn control(&mut self, route: &Route, payload: &[u8]);
+    /// See [`Host::data`].
+    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64;
+    /// See [`Host::open`].
+    fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
+    /// See [`Host::close`].
+    fn close(&mut self, client: SocketAddrV4, port: u16);
+}
+
+/// What a datapath found in a batch.
+pub enum Received<'a> {
+    /// A datagram.
+    Datagram(Datagram<'a>),
+    /// A frame that holds none.
+    Bad(crate::datagram::BadFrame),
+}
+
+/// Receives and sends datagrams.
+pub trait Datapath: Send + 'static {
+    /// Its sending side.
+    type Net: Net;
+
+    /// Takes a batch; returns how many frames or datagrams there were.
+    fn receive(&mut self, take: &mut dyn FnMut(Received<'_>, &mut Self::Net)) -> usize;
+
+    /// The sending side, for what is not an answer to a datagram at hand.
+    fn net(&mut self) -> &mut Self::Net;
+
+    /// Sends what is queued.
+    fn flush(&mut self);
+
+    /// Sleeps until something comes, `other` becomes readable, or the time is over.
+    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration);
+}
+
+/// What a worker has beside its datapath and its responder.
+pub struct Surroundings {
+    /// Its number among the workers of its interface.
+    pub index: usize,
+    /// The TIDs of all workers of the interface.
+    pub all_ports: TidPorts,
+    /// The mailboxes of the interface's workers, its own included.
+    pub mailboxes: Arc<[Arc<Mailbox>]>,
+    /// Where files are asked for.
+    pub loader: Arc<LoaderQueue>,
+    /// Where events go.
+    pub journal: mpsc::Sender<Event>,
+    /// Where counters are shown.
+    pub published: Published,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl Surroundings {
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailboxes[self.index]
+    }
+
+    /// Whose transfer a packet to `port` belongs to, if not ours.
+    fn owner(&self, ports: TidPorts, port: u16) -> Option<&Mailbox> {
+        if ports.contains(port) || !self.all_ports.contains(port) {
+            return None;
+        }
+        let index = usize::from((port - self.all_ports.first) / ports.count.max(1));
+        self.mailboxes.get(index).filter(|_| index != self.index).map(Arc::as_ref)
+    }
+}
+
+/// The responder's view of the world: one datapath's sending side and the surroundings.
+struct View<'a, N> {
+    net: &'a mut N,
+    surroundings: &'a Surroundings,
+    lost: &'a mut u64,
+}
+
+impl<N: Net> Host for View<'_, N> {
+    fn control(&mut self, route: &Route, payload: &[u8]) {
+        self.net.control(route, payload);
+    }
+
+    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64 {
+        self.net.data(route, blocks)
+    }
+
+    fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool {
+        self.net.open(client, port, slot)
+    }
+
+    fn close(&mut self, client: SocketAddrV4, port: u16) {
+        self.net.close(client, port);
+    }
+
+    fn load(&mut self, id: Id, name: &FileName) -> bool {
+        let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
+        self.surroundings.loader.push(Order { mailbox, id, name: *name })
+    }
+
+    fn record(&mut self, event: Event) {
+        *self.lost += u64::from(self.surroundings.journal.try_send(event).is_err());
+    }
+}
+
+/// A thread's work.
+pub struct Worker<D> {
+    datapath: D,
+    responder: Responder,
+    surroundings: Surroundings,
+    journal_lost: u64,
+}
+
+impl<D: Datapath> Worker<D> {
+    /// A worker that is ready to [run](Self::run).
+    pub fn new(datapath: D, responder: Responder, surroundings: Surroundings) -> Self {
+        Self { datapath, responder, surroundings, journal_lost: 0 }
+    }
+
+    /// Works until its mailbox says stop.
+    pub fn run(mut self) {
+        while !self.surroundings.mailbox().is_stopped() {
+            let received = self.turn();
+            if received == 0 {
+                self.publish();
+                self.sleep();
+            }
+        }
+        self.datapath.flush();
+        self.publish();
+    }
+
+    /// One turn of the loop; returns how much came in.
+    fn turn(&mut self) -> usize {
+        let now = self.surroundings.clock.now();
+        let Self { datapath, responder, surroundings, journal_lost } = self;
+        let received = datapath.receive(&mut |received, net| match received {
+            Received::Bad(bad) => responder.tally_mut().count(bad),
+            Received::Datagram(datagram) => match surroundings.owner(responder.ports(), datagram.to.port()) {
+                Some(mailbox) => forward(mailbox, &datagram, responder.tally_mut()),
+                None => {
+                    let mut view = View { net, surroundings, lost: journal_lost };
+                    responder.handle(now, &datagram, &mut view);
+                }
+            },
+        });
+        let mut view = View { net: datapath.net(), surroundings, lost: journal_lost };
+        let mail = read_mail(now, responder, &mut view);
+        if responder.next_deadline(now).is_some_and(|deadline| deadline <= now) {
+            responder.poll(now, &mut view);
+        }
+        datapath.flush();
+        received + mail
+    }
+
+    fn publish(&mut self) {
+        let lost = std::mem::take(&mut self.journal_lost);
+        self.responder.tally_mut().add(Other::JournalLost, lost);
+        self.responder.tally().publish(&self.surroundings.published);
+    }
+
+    fn sleep(&mut self) {
+        let now = self.surroundings.clock.now();
+        let nap = self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
+        let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
+        self.datapath.wait(mailbox.bell(), nap);
+        mailbox.quiet();
+    }
+}
+
+fn forward(mailbox: &Mailbox, datagram: &Datagram<'_>, tally: &mut Tally) {
+    let sent = Forwarded::new(datagram).is_some_and(|forwarded| mailbox.forward(forwarded));
+    tally.count(if sent { Other::Forwarded } else { Other::ForwardLost });
+}
+
+fn read_mail<N: Net>(now: Timestamp, responder: &mut Responder, view: &mut View<'_, N>) -> usize {
+    let mailbox = view.surroundings.mailbox();
+    let mut count = 0;
+    while let Some(loaded) = mailbox.next_loaded() {
+        count += 1;
+        responder.loaded(now, loaded.id, &loaded.name, loaded.file, view);
+    }
+    while let Some(forwarded) = mailbox.next_forwarded() {
+        count += 1;
+        responder.handle(now, &forwarded.datagram(), view);
+    }
+    count
+}
