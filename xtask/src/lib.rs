@@ -1,1 +1,17 @@
 //! What cargo cannot do, as a library: set-up and the lab of namespaces and virtual machines.
+//!
+//! ```text
+//! setup     what must be installed, found by looking for it; installed by the system's package manager
+//! lab       a switch, a DHCP server, hosts and QEMU machines, all inside network namespaces
+//! run       the main job: a real interface, or the lab with two machines
+//! test      formatting, lints and every test, the privileged ones included
+//! ```
+//!
+//! The privileged tests use [`lab`] directly; the binary is a thin command line over the rest.
+
+pub mod clock;
+pub mod command;
+pub mod lab;
+pub mod run;
+pub mod setup;
+pub mod test;

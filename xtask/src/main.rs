@@ -1,3 +1,82 @@
 //! `cargo xtask`: set-up, the main job, the tests.
 
-fn main() {}
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::run::{self, Responder};
+use xtask::{setup, test};
+
+/// Set-up, the main job and the tests of pxed.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what is missing: eBPF toolchain, boot files, lab and test tools
+    Setup,
+
+    /// Boot machines into memtest86+: on a real network, or in a built-in lab
+    ///
+    /// With an interface: installs what is missing, builds, and serves there as root (through sudo), beside
+    /// the network's own DHCP server:
+    ///
+    ///     cargo xtask run -- --interface eth0
+    ///
+    /// Everything after `--` goes to `pxed serve`.
+    ///
+    /// Without one: the same in a lab of network namespaces on this machine, with a DHCP server, the daemon,
+    /// and a BIOS and a UEFI machine in QEMU that boot over it. Screens and logs go to out/run. It leaves
+    /// nothing else behind. The machines are emulated, since KVM is often broken inside a virtual machine;
+    /// PXED_LAB_ACCEL=kvm in the environment uses it all the same.
+    #[command(verbatim_doc_comment)]
+    Run {
+        /// Who answers in the lab: our daemon, or dnsmasq for comparison
+        #[arg(long, value_enum, default_value = "pxed")]
+        responder: Responder,
+        /// Arguments for `pxed serve`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PXED ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+
+    /// Run everything that is checked: formatting, lints, licences, all tests (those that need root through sudo)
+    ///
+    /// Arguments go to the test programs: `cargo xtask test NAME` runs the tests whose name contains NAME.
+    Test {
+        /// Arguments for the test programs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TEST ARGUMENTS")]
+        arguments: Vec<OsString>,
+    },
+
+    /// The lab with a daemon that is built already: `run` calls this as root
+    #[command(hide = true)]
+    Lab {
+        #[arg(long)]
+        pxed: Option<PathBuf>,
+        #[arg(last = true)]
+        arguments: Vec<OsString>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().task {
+        Task::Setup => setup::ensure(setup::ALL),
+        Task::Run { responder, arguments } => run::run(&arguments, responder),
+        Task::Test { arguments } => test::run(&arguments),
+        Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
+    };
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    // Without a backtrace, whatever RUST_BACKTRACE says: what failed here is the machine's state, not this program.
+    let mut told = format!("error: {error}\n");
+    for cause in error.chain().skip(1) {
+        told += &format!("  because: {cause}\n");
+    }
+    drop(io::stderr().write_all(told.as_bytes()));
+    ExitCode::FAILURE
+}

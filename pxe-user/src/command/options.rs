@@ -10,7 +10,7 @@ use crate::dhcp::Arch;
 
 /// Which files are served.
 #[derive(Clone, Debug, Args)]
-pub struct Files {
+pub(crate) struct Files {
     /// Serve this directory as it stands; without it, the memtest86+ and boot loaders that are installed here
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,

@@ -12,7 +12,7 @@ use crate::server::{Options, Server};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, Args)]
-pub struct Serve {
+pub(crate) struct Serve {
     /// Interface in the machines' network; may be repeated
     #[arg(long = "interface", short, value_name = "IF", required = true)]
     interfaces: Vec<String>,

@@ -4,8 +4,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::Server;
@@ -15,24 +13,32 @@ use crate::mac::Mac;
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the kernel program's records are read, when anybody wants them.
+const READ_LOGS_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until a signal says stop.
 pub(super) async fn run(server: &mut Server) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
-    for served in &mut server.served {
-        follow_kernel_log(served)?;
+    let mut kernel_logs = Vec::new();
+    for programs in server.served.iter_mut().filter_map(|served| served.programs.as_mut()) {
+        kernel_logs.push(programs.logger()?);
     }
     let names: Vec<_> = server.served.iter().map(|served| served.plan.interface.name.as_str()).collect();
     tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let mut journal = Journal::default();
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
             Some(event) = server.journal.recv() => journal.record(server.clock.now(), &event, neighbour),
+            // Below debug the kernel program writes nothing.
+            _ = read_logs.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
+                kernel_logs.iter_mut().for_each(aya_log::EbpfLogger::flush);
+            }
             _ = look.tick() => if let Err(error) = look_around(&mut server.served) {
                 break Err(error);
             },
@@ -56,20 +62,6 @@ fn look_around(served: &mut [Served]) -> Result<()> {
         }
         served.look_again()?;
     }
-    Ok(())
-}
-
-/// Hands the kernel program's records to the log.
-fn follow_kernel_log(served: &mut Served) -> Result<()> {
-    let Some(programs) = &mut served.programs else { return Ok(()) };
-    let logger = programs.logger()?;
-    let mut logger = AsyncFd::register_with_interest(logger, Interest::READABLE).map_err(|error| error.into_parts().1).context("cannot read the kernel's log")?;
-    tokio::spawn(async move {
-        while let Ok(mut guard) = logger.readable_mut().await {
-            guard.get_inner_mut().flush();
-            guard.clear_ready();
-        }
-    });
     Ok(())
 }
 

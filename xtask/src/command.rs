@@ -1,0 +1,124 @@
+//! Finding and running other programs, as root where that is needed.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Where a program is, looking through `PATH` and the folders for the administrator's programs, which an
+/// ordinary user's `PATH` often leaves out.
+#[must_use]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// Whether this process may do everything.
+#[must_use]
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// A command line that runs as root: through `sudo` when this process is not root.
+///
+/// # Errors
+/// When it is not root and there is no `sudo`.
+pub fn as_root<S: AsRef<OsStr>>(program: S) -> Result<Command> {
+    if is_root() {
+        return Ok(Command::new(program));
+    }
+    let sudo = find("sudo").context("this needs root and there is no `sudo` here: run it as root")?;
+    let mut command = Command::new(sudo);
+    command.arg("--").arg(program);
+    Ok(command)
+}
+
+/// Runs a command to its end with this process's own input and output.
+///
+/// # Errors
+/// When it cannot be started or ends with anything but success.
+pub fn run(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(status.success(), "`{line}` ended with {status}");
+    Ok(())
+}
+
+/// What a command prints.
+///
+/// # Errors
+/// When it cannot be started or fails; the error carries what it said.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    let out = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
+    if !out.status.success() {
+        let said = String::from_utf8_lossy(&out.stderr);
+        bail!("`{line}` ended with {}: {}", out.status, said.trim());
+    }
+    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// A command as a person would type it.
+#[must_use]
+pub fn shown(command: &Command) -> String {
+    let variables =
+        command.get_envs().filter_map(|(name, value)| Some(format!("{}={}", name.display(), quoted(value?))));
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
+    variables.chain(words).collect::<Vec<_>>().join(" ")
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.into_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// The folder that holds the workspace.
+///
+/// # Panics
+/// Never: the crate lies one folder below it.
+#[must_use]
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+}
+
+/// The `cargo` that runs us, or the one in `PATH`.
+#[must_use]
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(workspace());
+    cargo
+}
+
+/// Where cargo builds.
+#[must_use]
+pub fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |d| workspace().join(d))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_command_can_be_typed_again() {
+        let mut command = Command::new("echo");
+        command.args(["plain", "two words", "it's", ""]).env("A", "b c");
+        assert_eq!(shown(&command), r"A='b c' echo plain 'two words' 'it'\''s' ''");
+        let typed = Command::new("sh").arg("-c").arg(shown(&command)).output().expect("sh");
+        assert_eq!(typed.stdout, b"plain two words it's \n");
+    }
+}

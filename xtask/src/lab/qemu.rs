@@ -1,0 +1,166 @@
+//! What a machine is made of, and QEMU's command line for it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use super::firmware;
+use super::network::Lab;
+use super::verdict::Expect;
+
+/// The firmware of a machine, and how it asks the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS; the network card's own ROM (iPXE) boots.
+    Bios,
+    /// OVMF x64, PXE over IPv4.
+    Uefi,
+    /// OVMF IA32, PXE over IPv4.
+    Uefi32,
+    /// OVMF x64, HTTP boot over IPv4.
+    UefiHttp,
+}
+
+impl Firmware {
+    /// Its name for a person.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bios => "BIOS (SeaBIOS, iPXE ROM)",
+            Self::Uefi => "UEFI x64 (OVMF)",
+            Self::Uefi32 => "UEFI IA32 (OVMF)",
+            Self::UefiHttp => "UEFI x64 (OVMF), HTTP",
+        }
+    }
+
+    fn is_bios(self) -> bool {
+        self == Self::Bios
+    }
+}
+
+/// A machine's network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Card {
+    /// virtio-net.
+    Virtio,
+    /// Intel's old 1 Gb/s card. On UEFI machines its driver is iPXE's, in its ROM.
+    E1000,
+}
+
+/// A machine to be booted.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// Its name: in messages, and of its files.
+    pub name: String,
+    /// Its firmware.
+    pub firmware: Firmware,
+    /// Its network card.
+    pub card: Card,
+    /// Its port on the lab's switch, from 0. One machine at a time for each.
+    pub port: usize,
+    /// What it shall show.
+    pub expect: Expect,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long it goes on after it has shown that, for a last picture that shows it at work.
+    pub linger: Duration,
+    /// Where its pictures go, one for each change of the screen, at most one every three seconds. Without it only
+    /// its last words are kept, in the [`Outcome`](super::Outcome).
+    pub pictures: Option<PathBuf>,
+}
+
+impl MachineSpec {
+    /// A machine with a virtio card that shall boot memtest86+ within three minutes.
+    #[must_use]
+    pub fn new(name: &str, firmware: Firmware, port: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            firmware,
+            card: Card::Virtio,
+            port,
+            expect: Expect::Memtest,
+            timeout: Duration::from_secs(180),
+            linger: Duration::ZERO,
+            pictures: None,
+        }
+    }
+
+    /// Its hardware address, which its port decides.
+    #[must_use]
+    pub fn mac(&self) -> String {
+        format!("52:54:00:99:00:{:02x}", self.port + 16)
+    }
+
+    /// Its UUID, which its port decides.
+    #[must_use]
+    pub fn uuid(&self) -> String {
+        format!("c0ffee00-0099-4000-8000-{:012x}", self.port + 16)
+    }
+
+    /// QEMU, stopped before the first instruction, with its monitor on standard input and output.
+    pub(super) fn command(&self, lab: &Lab, serial: &Path) -> Result<Command> {
+        let bios = self.firmware.is_bios();
+        let mut qemu = lab.switch_command("qemu-system-x86_64");
+        qemu.args(["-name", &self.name, "-uuid", &self.uuid(), "-nodefaults", "-no-user-config", "-S"])
+            .args(["-smp", "1", "-vga", "std", "-display", "none"])
+            .args(["-m", if bios { "128" } else { "256" }])
+            // KVM only when a person says that it works: under nested virtualisation it often looks fine and is not.
+            .args(["-accel", &std::env::var("PXED_LAB_ACCEL").unwrap_or_else(|_| "tcg".to_owned())])
+            .args(["-machine", self.board()])
+            .args(["-chardev", "stdio,id=monitor,signal=off", "-mon", "chardev=monitor,mode=control"])
+            .arg("-serial")
+            .arg(format!("file:{}", serial.display()))
+            .args(["-boot", "order=n,strict=on,reboot-timeout=-1"])
+            .arg("-netdev")
+            .arg(format!("tap,id=net,ifname=m{},script=no,downscript=no", self.port))
+            .args(["-device", &self.card_device()]);
+        if !bios {
+            self.add_ovmf(&mut qemu, lab)?;
+        }
+        Ok(qemu)
+    }
+
+    fn board(&self) -> &'static str {
+        match self.firmware {
+            Firmware::Bios => "pc",
+            Firmware::Uefi | Firmware::UefiHttp => "q35",
+            Firmware::Uefi32 => "q35,smm=on",
+        }
+    }
+
+    fn card_device(&self) -> String {
+        let model = match self.card {
+            Card::Virtio => "virtio-net-pci",
+            Card::E1000 => "e1000",
+        };
+        // OVMF drives virtio itself, without the card's ROM.
+        let rom = if self.card == Card::Virtio && !self.firmware.is_bios() { ",romfile=" } else { "" };
+        format!("{model},netdev=net,mac={},bootindex=1{rom}", self.mac())
+    }
+
+    fn add_ovmf(&self, qemu: &mut Command, lab: &Lab) -> Result<()> {
+        let candidates =
+            if self.firmware == Firmware::Uefi32 { firmware::OVMF_IA32 } else { firmware::OVMF_X64 };
+        let [code, template] = firmware::first_pair(candidates).with_context(|| {
+            format!("{} is not installed: run `cargo xtask setup`", self.firmware.title())
+        })?;
+        let variables = lab.folder().join(format!("{}.vars", self.name));
+        fs::copy(template, &variables)?;
+        if self.firmware == Firmware::Uefi32 {
+            qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        let pxe = if self.firmware == Firmware::UefiHttp { "n" } else { "y" };
+        qemu.arg("-drive")
+            .arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()))
+            .arg("-drive")
+            .arg(format!("if=pflash,format=raw,unit=1,file={}", variables.display()))
+            .args(["-device", "virtio-rng-pci"])
+            .arg("-fw_cfg")
+            .arg(format!("name=opt/org.tianocore/IPv4PXESupport,string={pxe}"))
+            .args(["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]);
+        Ok(())
+    }
+}

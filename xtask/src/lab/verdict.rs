@@ -1,0 +1,290 @@
+//! Judges from a machine's screen and serial line how far it is. Pure: it is shown text and remembers little.
+
+/// What a machine shall show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// memtest86+ at work: its banner is there and its clock moves.
+    Memtest,
+    /// These words on the screen.
+    Screen(String),
+    /// These words on the serial line.
+    Serial(String),
+}
+
+/// How far a machine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Just switched on.
+    PowerOn,
+    /// Its firmware asks the network.
+    Network,
+    /// A boot loader runs.
+    Loader,
+    /// memtest86+ is on the screen.
+    Memtest,
+    /// memtest86+ tests memory.
+    Running,
+}
+
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 5] = [Self::PowerOn, Self::Network, Self::Loader, Self::Memtest, Self::Running];
+
+    /// A few words for a person.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::PowerOn => "power on",
+            Self::Network => "asks the network",
+            Self::Loader => "loads",
+            Self::Memtest => "memtest86+ starts",
+            Self::Running => "memtest86+ runs",
+        }
+    }
+
+    fn shown(text: &str) -> Self {
+        let has = |words: &[&str]| words.iter().any(|w| text.contains(w));
+        if has(&["PXELINUX", "Loading memtest", "NBP file downloaded", "Downloading NBP file"]) {
+            Self::Loader
+        } else if has(&["iPXE", "Start PXE over", "Start HTTP Boot over"]) {
+            Self::Network
+        } else {
+            Self::PowerOn
+        }
+    }
+}
+
+/// What the judge says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Not there yet.
+    Wait,
+    /// What was expected is there.
+    Success(String),
+    /// Nothing more will come: the firmware's own words.
+    DeadEnd(String),
+}
+
+/// Screens after which a machine asks the network no more.
+const DEAD_ENDS: &[&str] = &[
+    "No bootable device",
+    "No bootable option or device was found",
+    "UEFI Interactive Shell",
+    "Press any key to enter the Boot Manager Menu",
+    // Our machines have one way to boot; what follows are ways that they were not asked for.
+    "BdsDxe: failed to load Boot0001",
+    "BdsDxe: failed to start Boot0001",
+];
+
+/// Words of a line that says what went wrong.
+const COMPLAINTS: &[&str] = &[
+    "PXE-E",
+    "PXE-M",
+    "PXE-T",
+    "No boot filename",
+    "Nothing to boot",
+    "No more network devices",
+    "No bootable",
+    "ailed",
+    "ould not",
+    "imed out",
+    "imeout",
+    "ipxe.org/",
+    "not found",
+    "Unable to",
+    "denied",
+    "nvalid",
+];
+
+/// Said at every end, whatever the cause.
+const VAGUE: &[&str] = &[
+    "No bootable",
+    "No more network devices",
+    "Press any key",
+    "failed to load Boot",
+    "failed to start Boot",
+];
+
+/// Judges one machine.
+#[derive(Debug)]
+pub(super) struct Judge {
+    expect: Expect,
+    clock: Option<String>,
+    stage: Stage,
+}
+
+impl Judge {
+    pub(super) fn new(expect: Expect) -> Self {
+        Self { expect, clock: None, stage: Stage::PowerOn }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// Looks at what is on the screen, and at everything that came over the serial line.
+    pub(super) fn look(&mut self, screen: &str, serial: &str) -> Verdict {
+        self.stage = self.stage.max(Stage::shown(screen)).max(Stage::shown(serial));
+        match &self.expect {
+            Expect::Screen(words) if screen.contains(words.as_str()) => {
+                return Verdict::Success(format!("`{words}` is on the screen"));
+            }
+            Expect::Serial(words) if serial.contains(words.as_str()) => {
+                return Verdict::Success(format!("`{words}` came over the serial line"));
+            }
+            Expect::Memtest => {
+                if let Some(verdict) = self.memtest(screen, serial) {
+                    return verdict;
+                }
+            }
+            Expect::Screen(_) | Expect::Serial(_) => {}
+        }
+        let dead = |text: &str| loading_failed(text) || DEAD_ENDS.iter().any(|end| text.contains(end));
+        if self.clock.is_none() && (dead(screen) || dead(serial)) {
+            return Verdict::DeadEnd(complaint(screen, serial));
+        }
+        Verdict::Wait
+    }
+
+    fn memtest(&mut self, screen: &str, serial: &str) -> Option<Verdict> {
+        let (place, clock) = [("screen", screen), ("serial line", serial)]
+            .into_iter()
+            .find_map(|(place, text)| Some((place, memtest_clock(text)?)))?;
+        self.stage = self.stage.max(Stage::Memtest);
+        match &self.clock {
+            // Its clock moves: it tests, and is not merely painted.
+            Some(first) if first != clock => {
+                self.stage = Stage::Running;
+                Some(Verdict::Success(format!("memtest86+ runs, seen on the {place}")))
+            }
+            Some(_) => None,
+            None => {
+                self.clock = Some(clock.to_owned());
+                None
+            }
+        }
+    }
+}
+
+/// The clock of memtest86+, if its banner is there too.
+fn memtest_clock(text: &str) -> Option<&str> {
+    let version = text[text.find("Memtest86+")? + "Memtest86+".len()..].trim_start();
+    version.strip_prefix('v').unwrap_or(version).starts_with(|c: char| c.is_ascii_digit()).then_some(())?;
+    // The serial line carries it many times: the last one counts.
+    text.match_indices("Time:").filter_map(|(at, label)| time(text[at + label.len()..].trim_start())).last()
+}
+
+/// `h:mm:ss` at the beginning of a text.
+fn time(text: &str) -> Option<&str> {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(text.len());
+    let time = &text[..end];
+    (time.split(':').count() == 3 && time.split(':').all(|part| !part.is_empty())).then_some(time)
+}
+
+/// PXELINUX's `Loading NAME... failed`.
+fn loading_failed(text: &str) -> bool {
+    text.lines().any(|line| line.trim_start().starts_with("Loading ") && line.contains("... failed"))
+}
+
+/// The lines that best say what went wrong.
+pub(super) fn complaint(screen: &str, serial: &str) -> String {
+    let text = format!("{screen}\n{}", without_escapes(serial));
+    let lines: Vec<_> = text.split(['\r', '\n']).map(str::trim).filter(|l| !l.is_empty()).collect();
+    let any = |line: &str, words: &[&str]| words.iter().any(|w| line.contains(w));
+    let bad: Vec<_> = lines.iter().copied().filter(|l| any(l, COMPLAINTS)).collect();
+    let telling: Vec<_> = bad.iter().copied().filter(|l| !any(l, VAGUE)).collect();
+    let mut best = [telling, bad, lines].into_iter().find(|l| !l.is_empty()).unwrap_or_default();
+    best.dedup();
+    if best.is_empty() {
+        return "a blank screen".to_owned();
+    }
+    best[best.len().saturating_sub(2)..].join("; ")
+}
+
+/// The last line with something to read; of memtest86+, how it stands.
+pub(super) fn last_line(screen: &str, serial: &str) -> String {
+    if memtest_clock(screen).is_some() {
+        let status = screen.lines().find_map(|l| Some(l[l.find("Time:")?..].trim().to_owned()));
+        return status.unwrap_or_default();
+    }
+    let readable =
+        |line: &&str| line.chars().filter(char::is_ascii_alphanumeric).count() > 3 && !line.contains("??");
+    let serial = without_escapes(serial);
+    let last = |text: &str| {
+        text.split(['\r', '\n']).map(str::trim).rev().find(readable).map(|l| l.chars().take(60).collect())
+    };
+    last(screen).or_else(|| last(&serial)).unwrap_or_default()
+}
+
+/// Without a terminal's control sequences; each is a line break, since most move the cursor.
+fn without_escapes(text: &str) -> String {
+    let mut parts = text.split("\x1b[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        plain.push('\n');
+        let end = part.find(|c: char| c.is_ascii_alphabetic()).map_or(part.len(), |at| at + 1);
+        plain.push_str(&part[end..]);
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memtest(clock: &str) -> String {
+        format!(" Memtest86+ v6.10      | CPU\n Pass 2%\n Time:  {clock}   Status: Testing")
+    }
+
+    #[test]
+    fn memtest_runs_only_when_its_clock_moves() {
+        let mut judge = Judge::new(Expect::Memtest);
+        assert_eq!(judge.look(&memtest("0:00:01"), ""), Verdict::Wait);
+        assert_eq!(judge.stage(), Stage::Memtest);
+        assert_eq!(judge.look(&memtest("0:00:01"), ""), Verdict::Wait, "painted, but it stands still");
+        assert!(matches!(judge.look(&memtest("0:00:02"), ""), Verdict::Success(_)));
+        assert_eq!(judge.stage(), Stage::Running);
+    }
+
+    #[test]
+    fn a_moving_clock_without_the_banner_is_not_memtest() {
+        let mut judge = Judge::new(Expect::Memtest);
+        assert_eq!(judge.look("Time: 0:00:01", ""), Verdict::Wait);
+        assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:02", ""), Verdict::Wait);
+        assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:03", ""), Verdict::Wait);
+    }
+
+    #[test]
+    fn a_dead_end_ends_with_the_firmwares_own_words() {
+        let mut judge = Judge::new(Expect::Memtest);
+        let serial = "\x1b[2J>>Start PXE over IPv4.\x1b[01;01H\r\n  PXE-E16: No valid offer received.\r\n\
+                      BdsDxe: failed to load Boot0001 \"UEFI PXEv4\" from PciRoot: Not Found\r\n";
+        assert_eq!(judge.look("", serial), Verdict::DeadEnd("PXE-E16: No valid offer received.".to_owned()));
+        assert_eq!(judge.stage(), Stage::Network);
+
+        let screen = "iPXE initialising devices...ok\nNothing to boot: No such file (https://ipxe.org/2d03e13b)\n\
+                      No more network devices\nNo bootable device.";
+        let Verdict::DeadEnd(why) = Judge::new(Expect::Memtest).look(screen, "") else {
+            panic!("no dead end")
+        };
+        assert_eq!(why, "Nothing to boot: No such file (https://ipxe.org/2d03e13b)");
+    }
+
+    #[test]
+    fn the_line_to_show_is_the_last_that_says_something() {
+        assert_eq!(last_line("one line\nPXELINUX 6.04\n ??? \n-", "serial line"), "PXELINUX 6.04");
+        assert_eq!(
+            last_line("", "\x1b[2Jfirst line\r\n\x1b[01;01H>>Start PXE over IPv4.\r\n"),
+            ">>Start PXE over IPv4."
+        );
+        assert_eq!(last_line(&memtest("0:00:07"), ""), "Time:  0:00:07   Status: Testing");
+    }
+
+    #[test]
+    fn words_can_be_expected_on_either_side() {
+        let mut judge = Judge::new(Expect::Serial("login:".to_owned()));
+        assert_eq!(judge.look("login:", ""), Verdict::Wait);
+        assert!(matches!(judge.look("", "host login: "), Verdict::Success(_)));
+        assert!(matches!(Judge::new(Expect::Screen("ok".to_owned())).look("ok", ""), Verdict::Success(_)));
+    }
+}

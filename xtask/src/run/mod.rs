@@ -1,0 +1,207 @@
+//! The main job: on a real interface, or in the built-in lab.
+
+mod fetched;
+mod show;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command;
+use crate::lab::{Firmware, Lab, MachineSpec, Outcome, Process, Reference};
+use crate::setup;
+use fetched::{Fetched, Follower};
+use show::Show;
+
+/// Who answers the machines in the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Responder {
+    /// This project's daemon.
+    Pxed,
+    /// The usual recipe, to compare with.
+    Dnsmasq,
+}
+
+/// How long the daemon may take until it serves.
+const READY: Duration = Duration::from_secs(15);
+
+/// Sets up, builds, and serves on the interface that `arguments` name, or else runs the lab.
+///
+/// # Errors
+/// When set-up or the build fails, or a machine of the lab does not reach memtest86+.
+pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
+    let names_interface = |a: &OsString| {
+        let a = a.to_string_lossy();
+        a == "-i" || a == "--interface" || a.starts_with("--interface=")
+    };
+    if arguments.iter().any(names_interface) {
+        setup::ensure(setup::SERVE)?;
+        return serve(&build()?, arguments);
+    }
+    setup::ensure(setup::LAB)?;
+    let pxed = match responder {
+        Responder::Pxed => Some(build()?),
+        Responder::Dnsmasq => None,
+    };
+    if command::is_root() { lab(pxed.as_deref(), arguments) } else { lab_as_root(pxed.as_deref(), arguments) }
+}
+
+/// Builds the daemon, and tells where it is.
+fn build() -> Result<PathBuf> {
+    println!("run: cargo builds pxed (release)");
+    let mut cargo = command::cargo();
+    command::run(cargo.args(["build", "--release", "--package", "pxe-user", "--bin", "pxed"]))?;
+    Ok(command::target_dir().join("release/pxed"))
+}
+
+/// Becomes the daemon, so that signals and the exit code are its own.
+fn serve(pxed: &Path, arguments: &[OsString]) -> Result<()> {
+    let mut daemon = command::as_root(pxed)?;
+    daemon.arg("serve").args(arguments);
+    println!("run: {}", command::shown(&daemon));
+    let error = daemon.exec();
+    bail!("cannot start {}: {error}", pxed.display())
+}
+
+/// Becomes this program as root, for the part that needs it.
+fn lab_as_root(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
+    let mut again = command::as_root(std::env::current_exe()?)?;
+    again.arg("lab");
+    if let Some(pxed) = pxed {
+        again.arg("--pxed").arg(pxed);
+    }
+    again.arg("--").args(arguments);
+    println!("run: the lab makes network namespaces, so it needs root: {}", command::shown(&again));
+    let error = again.exec();
+    bail!("cannot start sudo: {error}")
+}
+
+/// The lab: one BIOS and one UEFI machine boot at the same time, beside an ordinary DHCP server.
+///
+/// # Errors
+/// When the lab cannot be made, the daemon does not serve, or a machine does not reach memtest86+.
+pub fn lab(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
+    let out = command::workspace().join("out/run");
+    let mut specs =
+        [MachineSpec::new("bios", Firmware::Bios, 0), MachineSpec::new("uefi", Firmware::Uefi, 1)];
+    for spec in &mut specs {
+        spec.pictures = Some(out.join(&spec.name));
+        spec.linger = Duration::from_secs(2);
+    }
+    println!(
+        "run: a switch, a DHCP server and two machines in network namespaces; logs in {}",
+        out.display()
+    );
+    let done = in_lab(&specs, &out, pxed, arguments);
+    give_back(&out);
+    let (outcomes, fetched, log) = done?;
+
+    println!("{}", show::table(&specs, &outcomes, &fetched));
+    for (spec, outcome) in specs.iter().zip(&outcomes) {
+        println!("{}: {}", spec.name, outcome.reason);
+        if let Some(picture) = &outcome.picture {
+            println!("{}: its screen is in {}", spec.name, picture.display());
+        }
+    }
+    if outcomes.iter().all(|o| o.booted) {
+        println!("every machine runs memtest86+");
+        return Ok(());
+    }
+    let lost: Vec<_> =
+        specs.iter().zip(&outcomes).filter(|(_, o)| !o.booted).map(|(s, _)| &*s.name).collect();
+    bail!("not in memtest86+: {}. What the responder said: {}", lost.join(", "), log.display())
+}
+
+type Done = (Vec<Outcome>, Vec<Fetched>, PathBuf);
+
+fn in_lab(specs: &[MachineSpec], out: &Path, pxed: Option<&Path>, arguments: &[OsString]) -> Result<Done> {
+    let lab = Lab::builder().machines(specs.len()).logs(out).start()?;
+    let serving = match pxed {
+        Some(pxed) => Serving::Pxed(start_pxed(&lab, pxed, arguments)?),
+        None => Serving::Dnsmasq(Reference::start(&lab)?),
+    };
+    let log = serving.process().stderr_file().to_owned();
+    let show = Show::new(specs);
+    let fetched = Mutex::new(Follower::new(&lab, &serving));
+    let outcomes = boot_all(&lab, specs, &show, &fetched);
+    show.close();
+    let mut follower = fetched.into_inner().unwrap_or_else(PoisonError::into_inner);
+    follower.catch_up();
+    let fetched = follower.all();
+    if let Serving::Pxed(process) = &serving {
+        let status = process.stop()?;
+        if !status.success() {
+            println!("run: pxed ended with {status}: {}", process.last_words());
+        }
+    }
+    Ok((outcomes?, fetched, log))
+}
+
+/// All machines at the same time.
+fn boot_all(
+    lab: &Lab,
+    specs: &[MachineSpec],
+    show: &Show,
+    fetched: &Mutex<Follower>,
+) -> Result<Vec<Outcome>> {
+    let boot = |number: usize, spec: &MachineSpec| {
+        let outcome = lab.boot(spec, |progress| {
+            let mut follower = fetched.lock().unwrap_or_else(PoisonError::into_inner);
+            follower.catch_up();
+            show.update(number, progress, follower.bytes(&spec.mac()));
+        });
+        show.finish(number, outcome.as_ref().is_ok_and(|o| o.booted));
+        outcome
+    };
+    let boot_one = &boot;
+    thread::scope(|scope| {
+        let start = |(number, spec)| scope.spawn(move || boot_one(number, spec));
+        let threads: Vec<_> = specs.iter().enumerate().map(start).collect();
+        threads.into_iter().map(|t| t.join().unwrap_or_else(|_| bail!("a machine's thread failed"))).collect()
+    })
+}
+
+/// The responder of a run.
+enum Serving {
+    Pxed(Process),
+    Dnsmasq(Reference),
+}
+
+impl Serving {
+    fn process(&self) -> &Process {
+        match self {
+            Self::Pxed(process) => process,
+            Self::Dnsmasq(reference) => reference.process(),
+        }
+    }
+}
+
+fn start_pxed(lab: &Lab, pxed: &Path, arguments: &[OsString]) -> Result<Process> {
+    let host = lab.responder();
+    let mut daemon: Command = host.command(&pxed.to_string_lossy());
+    daemon.args(["serve", "--interface", host.interface(), "--log-format", "json"]).args(arguments);
+    let process = lab.spawn("pxed", daemon)?;
+    process.wait_for("ready", READY).context("pxed does not serve")?;
+    Ok(process)
+}
+
+/// What root made in `out` belongs to the user who called sudo.
+fn give_back(out: &Path) {
+    let id = |name| std::env::var(name).ok().and_then(|id| id.parse().ok());
+    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return };
+    let mut left = vec![out.parent().unwrap_or(out).to_owned()];
+    while let Some(path) = left.pop() {
+        if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|f| f.path()));
+        }
+        drop(chown(&path, Some(user), Some(group)));
+    }
+}

@@ -1,0 +1,124 @@
+//! Every test with one command: formatting, lints, licences, then the tests, the privileged ones last.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{command, setup};
+
+/// The crate whose tests need root.
+const PRIVILEGED: &str = "pxe-tests";
+
+/// Sets up, checks, and runs the tests; `arguments` go to each test program, so a name chooses among them.
+///
+/// # Errors
+/// At the first step that fails; but all tests are run before that of a test is told.
+pub fn run(arguments: &[OsString]) -> Result<()> {
+    setup::ensure(setup::ALL)?;
+    step(&["fmt", "--all", "--check"])?;
+    step(&["clippy", "--all-targets", "--", "--deny", "warnings"])?;
+    licences()?;
+
+    let unprivileged = tests(arguments);
+    let programs = build_privileged()?;
+    let mut failed = Vec::new();
+    if unprivileged.is_err() {
+        failed.push("the unprivileged ones".to_owned());
+    }
+    for program in programs {
+        println!("     Running {} (as root)", program.display());
+        // The machine has few cores and each of these tests wants its own: one after the other.
+        let mut test = command::as_root("env")?;
+        test.args(kept_environment()).arg(&program).args(arguments);
+        if !arguments.iter().any(|a| a.to_string_lossy().starts_with("--test-threads")) {
+            test.arg("--test-threads=1");
+        }
+        test.current_dir(command::workspace().join("tests"));
+        if command::run(&mut test).is_err() {
+            failed.push(program.display().to_string());
+        }
+    }
+    ensure!(failed.is_empty(), "tests failed: {}", failed.join(", "));
+    Ok(())
+}
+
+fn step(arguments: &[&str]) -> Result<()> {
+    println!("test: cargo {}", arguments.join(" "));
+    command::run(command::cargo().args(arguments))
+}
+
+/// cargo-deny takes minutes to build, so it is asked only where it is installed.
+fn licences() -> Result<()> {
+    if command::find("cargo-deny").is_none() {
+        println!(
+            "test: no cargo-deny: licences and sources are not checked (`cargo install --locked cargo-deny`)"
+        );
+        return Ok(());
+    }
+    // Without the advisories: their database is on the network.
+    step(&["deny", "check", "licenses", "bans", "sources"])
+}
+
+fn tests(arguments: &[OsString]) -> Result<()> {
+    println!("test: cargo test (unprivileged)");
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--no-fail-fast", "--workspace", "--exclude", PRIVILEGED, "--exclude", "pxe-ebpf"]);
+    command::run(cargo.arg("--").args(arguments))
+}
+
+/// Builds the privileged tests as the user that we are, and tells which programs they are.
+fn build_privileged() -> Result<Vec<PathBuf>> {
+    println!("test: cargo test ({PRIVILEGED})");
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--no-run", "--package", PRIVILEGED, "--message-format", "json-render-diagnostics"]);
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let messages = BufReader::new(child.stdout.take().context("cargo has no output")?);
+    let mut programs: Vec<PathBuf> =
+        messages.lines().map_while(Result::ok).filter_map(|l| program(&l)).collect();
+    if !child.wait()?.success() {
+        bail!("the privileged tests do not compile");
+    }
+    // The library of helpers first: it has next to no tests, and the closing lines shall be of those that matter.
+    programs.sort_by_key(|p| !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("pxe_tests-")));
+    Ok(programs)
+}
+
+/// The test program that one of cargo's messages tells of.
+fn program(message: &str) -> Option<PathBuf> {
+    let message: Value = serde_json::from_str(message).ok()?;
+    let is_test = message["reason"] == "compiler-artifact" && message["profile"]["test"] == true;
+    is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+}
+
+/// What sudo would drop and tests need: where cargo is and builds, what they shall print.
+fn kept_environment() -> impl Iterator<Item = OsString> {
+    let kept =
+        ["PATH", "HOME", "CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "RUSTUP_HOME", "RUST_BACKTRACE", "CI"];
+    kept.into_iter().filter_map(|name| {
+        let mut assignment = OsString::from(format!("{name}="));
+        assignment.push(std::env::var_os(name)?);
+        Some(assignment)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_test_programs_are_run() {
+        let artifact = |test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","profile":{{"test":{test}}},"executable":{executable}}}"#
+            )
+        };
+        assert_eq!(program(&artifact(true, r#""/t/boot-1""#)), Some(PathBuf::from("/t/boot-1")));
+        assert_eq!(program(&artifact(false, r#""/t/pxed""#)), None);
+        assert_eq!(program(&artifact(true, "null")), None);
+        assert_eq!(program("{}"), None);
+    }
+}
