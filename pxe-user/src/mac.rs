@@ -40,7 +40,8 @@ impl FromStr for Mac {
         let mut bytes = [0; 6];
         let mut parts = text.split(':');
         for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2 && !part.starts_with('+')).ok_or(InvalidMac)?;
+            let part =
+                parts.next().filter(|part| part.len() == 2 && !part.starts_with('+')).ok_or(InvalidMac)?;
             *byte = u8::from_str_radix(part, 16).map_err(|_| InvalidMac)?;
         }
         if parts.next().is_some() { Err(InvalidMac) } else { Ok(Self(bytes)) }

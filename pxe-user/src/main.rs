@@ -9,7 +9,10 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            #[expect(clippy::print_stderr, reason = "the last word goes to the terminal, whatever the log's filter")]
+            #[expect(
+                clippy::print_stderr,
+                reason = "the last word goes to the terminal, whatever the log's filter"
+            )]
             {
                 eprintln!("pxed: {error:#}");
             }

@@ -76,7 +76,9 @@ impl DhcpPath {
     pub fn explain(self) -> &'static str {
         match self {
             Self::Redirect => "redirected (nothing else on this host needs them)",
-            Self::Copy(CopyReason::ServerHere) => "copied and passed on (another server on this host uses UDP port 67)",
+            Self::Copy(CopyReason::ServerHere) => {
+                "copied and passed on (another server on this host uses UDP port 67)"
+            }
             Self::Copy(CopyReason::UpperInterface) => {
                 "copied and passed on (a bridge or the like is on top of this interface)"
             }
@@ -148,11 +150,13 @@ fn modes(interface: &Interface, datapath: DatapathChoice, mode: ModeChoice) -> (
     match (mode, &interface.driver) {
         (ModeChoice::Native, _) => (vec![Mode::Native], "native XDP, as asked".into()),
         (ModeChoice::Generic, _) => (vec![Mode::Generic], "generic XDP, as asked".into()),
-        (ModeChoice::Auto, Some(driver)) => {
-            (vec![Mode::Native, Mode::Generic], format!("native XDP first, since this is a network card ({driver})"))
-        }
+        (ModeChoice::Auto, Some(driver)) => (
+            vec![Mode::Native, Mode::Generic],
+            format!("native XDP first, since this is a network card ({driver})"),
+        ),
         (ModeChoice::Auto, None) => {
-            let why = "generic XDP, since this is a virtual interface: native XDP would halve the host's TCP here";
+            let why =
+                "generic XDP, since this is a virtual interface: native XDP would halve the host's TCP here";
             (vec![Mode::Generic], why.into())
         }
     }

@@ -22,11 +22,11 @@ use crate::dhcp::{self, Arch, Class, Ignored, Message, Service, Style, Via};
 use crate::fleet::event::{Client, Event, brief};
 use crate::fleet::habits::Habits;
 use crate::tally::{Other, Tally};
+use crate::tftp::Block;
 use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet, Request};
 use crate::tftp::table::{Admission, Entry, Expired, Id, Reaction, Table, TidPorts};
 use crate::tftp::terms::{Limits, Terms};
 use crate::tftp::transfer::{Outcome, Step};
-use crate::tftp::Block;
 use crate::time::Timestamp;
 
 /// The way of an outgoing datagram.
@@ -364,7 +364,8 @@ impl Responder {
         let sent = host.data(&route, &Blocks { image, blksize, first, count });
         transfer.sent(sent);
         self.tally.add(Other::DataPackets, sent);
-        let bytes = (first + sent).offset(blksize).min(transfer.size()) - first.offset(blksize).min(transfer.size());
+        let bytes =
+            (first + sent).offset(blksize).min(transfer.size()) - first.offset(blksize).min(transfer.size());
         self.tally.add(Other::DataBytes, bytes);
         if sent < count && !context.queued {
             context.queued = true;

@@ -271,11 +271,7 @@ mod tests {
         let shown: Vec<_> = published.read().filter(|(_, value)| *value > 0).collect();
         assert_eq!(
             shown,
-            [
-                (dhcp::Ignored::NotPxe.as_str(), 1),
-                (Refusal::NotFound.as_str(), 1),
-                ("tftp_data_bytes", 1468)
-            ]
+            [(dhcp::Ignored::NotPxe.as_str(), 1), (Refusal::NotFound.as_str(), 1), ("tftp_data_bytes", 1468)]
         );
     }
 }

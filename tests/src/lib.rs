@@ -1,1 +1,6 @@
-//! Helpers shared by the privileged tests.
+//! Helpers of the privileged tests. They need root, and the tools that `cargo xtask setup` installs; a test whose tool is
+//! missing fails.
+
+pub mod daemon;
+pub mod frames;
+pub mod namespace;

@@ -31,13 +31,18 @@ pub(super) fn run(serve: &Serve) -> Result<()> {
 
 fn interface(out: &mut impl std::io::Write, plan: &Plan, windowsize: u16) -> Result<()> {
     let interface = &plan.interface;
-    writeln!(out, "{} ({}), address {}, MTU {}", interface.name, interface.mac, plan.subnet.address, interface.mtu)?;
+    writeln!(
+        out,
+        "{} ({}), address {}, MTU {}",
+        interface.name, interface.mac, plan.subnet.address, interface.mtu
+    )?;
     let xdp = match plan.modes.as_slice() {
         [] => false,
         _ => match Programs::load(interface.queues, 16, interface.mtu) {
             Ok(_) => true,
             Err(error) => {
-                let then = if plan.may_fall_back { "plain sockets would serve" } else { "pxed would not start" };
+                let then =
+                    if plan.may_fall_back { "plain sockets would serve" } else { "pxed would not start" };
                 writeln!(out, "  XDP is not possible: {error}; {then}")?;
                 false
             }

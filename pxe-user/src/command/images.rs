@@ -11,8 +11,16 @@ pub(super) fn run(files: &Files) -> Result<()> {
     let mut out = std::io::stdout().lock();
     for entry in catalogue.entries() {
         match entry.content {
-            Ok((size, digest)) => writeln!(out, "{:<28} {size:>11}  {digest}  {}", entry.name.to_string(), entry.origin)?,
-            Err(refusal) => writeln!(out, "{:<28} not served: {}  {}", entry.name.to_string(), refusal.remedy(), entry.origin)?,
+            Ok((size, digest)) => {
+                writeln!(out, "{:<28} {size:>11}  {digest}  {}", entry.name.to_string(), entry.origin)?
+            }
+            Err(refusal) => writeln!(
+                out,
+                "{:<28} not served: {}  {}",
+                entry.name.to_string(),
+                refusal.remedy(),
+                entry.origin
+            )?,
         }
     }
     for missing in catalogue.missing() {

@@ -39,7 +39,8 @@ impl Files {
 }
 
 fn boot_file(text: &str) -> Result<(Arch, String), String> {
-    pair(text).and_then(|(arch, name)| Ok((arch.parse().map_err(|error| format!("{error}"))?, name.to_owned())))
+    pair(text)
+        .and_then(|(arch, name)| Ok((arch.parse().map_err(|error| format!("{error}"))?, name.to_owned())))
 }
 
 /// Splits `ARCH=VALUE`.

@@ -590,7 +590,9 @@ mod tests {
         theirs.send_to(b"two", ours).unwrap();
         let mut seen = Vec::new();
         let mut receiver = Receiver::default();
-        seen.extend(receiver.receive(&sockets[0]).unwrap().map(|(from, at, bytes)| (from, at, bytes.to_vec())));
+        seen.extend(
+            receiver.receive(&sockets[0]).unwrap().map(|(from, at, bytes)| (from, at, bytes.to_vec())),
+        );
         let expected = |bytes: &[u8]| (to, Ipv4Addr::LOCALHOST, bytes.to_vec());
         assert_eq!(seen, [expected(b"one"), expected(b"two")]);
     }

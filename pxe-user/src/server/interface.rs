@@ -12,11 +12,11 @@ use super::Options;
 use crate::boot::Catalogue;
 use crate::dhcp::Service;
 use crate::fleet::event::Event;
+use crate::nic::Queue;
 use crate::nic::interface::udp_listeners;
 use crate::nic::lock::InterfaceLock;
 use crate::nic::programs::{Mode, Programs};
 use crate::nic::xsk::{Copying, Xsk};
-use crate::nic::Queue;
 use crate::plan::{DhcpPath, Plan};
 use crate::responder::{Responder, Settings};
 use crate::tally::Published;
@@ -91,7 +91,10 @@ impl Served {
             if !self.plan.may_fall_back {
                 bail!("{reason}");
             }
-            tracing::warn!(interface = self.plan.interface.name, "no XDP here, so plain sockets serve instead: {reason}");
+            tracing::warn!(
+                interface = self.plan.interface.name,
+                "no XDP here, so plain sockets serve instead: {reason}"
+            );
         }
         Ok(None)
     }
@@ -139,7 +142,8 @@ impl Served {
 
     fn make_mailboxes(&mut self, count: usize, shared: &Shared<'_>) -> Result<()> {
         let mailbox = |_| Mailbox::new(shared.options.transfers).map(Arc::new);
-        self.mailboxes = (0..count).map(mailbox).collect::<std::io::Result<_>>().context("cannot make an eventfd")?;
+        self.mailboxes =
+            (0..count).map(mailbox).collect::<std::io::Result<_>>().context("cannot make an eventfd")?;
         Ok(())
     }
 

@@ -55,7 +55,8 @@ impl Options {
     /// # Errors
     /// The first interface that cannot be served, with the remedy.
     pub fn plans(&self) -> Result<Vec<Plan>> {
-        let plan = |name: &String| Plan::decide(name, self.address, self.datapath, self.mode).map_err(Into::into);
+        let plan =
+            |name: &String| Plan::decide(name, self.address, self.datapath, self.mode).map_err(Into::into);
         self.interfaces.iter().map(plan).collect()
     }
 
@@ -86,7 +87,8 @@ impl Server {
     pub fn start(options: &Options, catalogue: Catalogue) -> Result<Self> {
         let plans = options.plans()?;
         let catalogue = Arc::new(catalogue);
-        let orders = Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
+        let orders =
+            Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
         let (sender, journal) = mpsc::channel(JOURNAL_MAX);
         let clock = Clock::start();
         let mut server = Self { served: Vec::new(), loader: None, orders, journal, clock };

@@ -90,6 +90,10 @@ fn summarise(served: &[Served]) {
             all.extend(kernel.into_iter().filter(|(_, value)| *value > 0));
         }
         let text: Vec<_> = all.iter().map(|(label, value)| format!("{label}={value}")).collect();
-        tracing::info!(interface, "counted: {}", if text.is_empty() { "nothing".into() } else { text.join(" ") });
+        tracing::info!(
+            interface,
+            "counted: {}",
+            if text.is_empty() { "nothing".into() } else { text.join(" ") }
+        );
     }
 }

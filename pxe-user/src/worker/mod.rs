@@ -211,7 +211,8 @@ impl<D: Datapath> Worker<D> {
 
     fn sleep(&mut self) {
         let now = self.surroundings.clock.now();
-        let nap = self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
+        let nap =
+            self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
         self.datapath.wait(mailbox.bell(), nap);
         mailbox.quiet();

@@ -129,11 +129,19 @@ impl Datapath for SocketPath {
             let Self { receiver, net, ready } = self;
             let port = net.sockets[index].port();
             // The socket is lent out while its datagrams are answered through the others.
-            let received = receiver.receive(&net.sockets[index])
-                .map(|batch| batch.map(|(from, to, payload)| {
-                    let to = SocketAddrV4::new(to, port);
-                    take(Received::Datagram(Datagram { link: Link::default(), from, to, payload }), net);
-                }).count())
+            let received = receiver
+                .receive(&net.sockets[index])
+                .map(|batch| {
+                    batch
+                        .map(|(from, to, payload)| {
+                            let to = SocketAddrV4::new(to, port);
+                            take(
+                                Received::Datagram(Datagram { link: Link::default(), from, to, payload }),
+                                net,
+                            );
+                        })
+                        .count()
+                })
                 .unwrap_or(0);
             ready[index] = received > 0;
             count += received;
@@ -150,8 +158,12 @@ impl Datapath for SocketPath {
     }
 
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) {
-        let mut fds: Vec<PollFd<'_>> =
-            self.net.sockets.iter().map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN)).collect();
+        let mut fds: Vec<PollFd<'_>> = self
+            .net
+            .sockets
+            .iter()
+            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
+            .collect();
         fds.push(PollFd::from_borrowed_fd(other, PollFlags::IN));
         sleep(&mut fds, most);
         for (ready, fd) in self.ready.iter_mut().zip(&fds) {
