@@ -247,7 +247,7 @@ impl Catalogue {
     }
 
     /// Looks at all loaded files again, by their times and sizes: for changes that inotify does not report, as on network
-    /// file systems and through mappings. Cheap; for the loader's thread, every few seconds.
+    /// file systems and through mappings. What changed is loaded when it looks the same twice in a row. Cheap; for the loader's thread, every few seconds.
     pub fn recheck(&self) -> Changes {
         self.loader().recheck(self)
     }
