@@ -136,7 +136,42 @@ fn a_file_that_changes_while_it_is_copied_is_refused() {
         let copy = Image::copy(name("file"), &file, &before, place.path("file"), &memory);
         assert_eq!(copy.map(drop), Err(Refusal::Changing), "{change}");
     }
+    // Of the same size: only the times tell.
+    let before = rustix::fs::fstat(&file).unwrap();
+    place.write("file", "c");
+    let times = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
+    fs::File::options().write(true).open(place.path("file")).unwrap().set_times(times).unwrap();
+    let copy = Image::copy(name("file"), &file, &before, place.path("file"), &memory);
+    assert_eq!(copy.map(drop), Err(Refusal::Changing));
     assert_eq!(memory.used(), 0);
+}
+
+/// `srv` is the last directory of one file's way and the first of the other's.
+#[test]
+fn a_directory_is_watched_for_all_files_that_it_leads_to() {
+    let place = Place::new(&[("srv/pxelinux.0", "loader"), ("srv/boot/kernel", "kernel")]);
+    let catalogue = place.open();
+    catalogue.read("pxelinux.0").unwrap();
+    catalogue.read("boot/kernel").unwrap();
+    place.write("srv/pxelinux.0", "new");
+    assert_eq!(catalogue.updated(), [name("pxelinux.0")]);
+    place.write("srv/boot/kernel", "new");
+    assert_eq!(catalogue.updated(), [name("boot/kernel")]);
+}
+
+#[test]
+fn what_leads_to_no_file_any_more_is_not_watched() {
+    use std::os::fd::AsRawFd as _;
+    let place = Place::new(&[("srv/pxelinux.0", "loader"), ("srv/boot/kernel", "kernel")]);
+    let catalogue = place.open();
+    let info = format!("/proc/self/fdinfo/{}", catalogue.fd().unwrap().as_raw_fd());
+    let watches = || fs::read_to_string(&info).unwrap().matches("inotify wd:").count();
+    catalogue.read("pxelinux.0").unwrap();
+    catalogue.read("boot/kernel").unwrap();
+    assert_eq!(watches(), 2);
+    fs::remove_file(place.path("srv/boot/kernel")).unwrap();
+    catalogue.changed();
+    assert_eq!(watches(), 1);
 }
 
 #[test]
@@ -204,11 +239,14 @@ fn versions_are_never_mixed() {
                 assert!(image.bytes().iter().all(|byte| *byte == image.bytes()[0]));
             }
         });
-        for digit in "123456789".repeat(5).chars() {
-            place.write("srv/new", &String::from(digit).repeat(100_000));
+        let versions = "123456789".repeat(5);
+        let noticed = versions.chars().filter(|digit| {
+            place.write("srv/new", &String::from(*digit).repeat(100_000));
             fs::rename(place.path("srv/new"), place.path("srv/pxelinux.0")).unwrap();
-            assert_eq!(catalogue.updated(), [file]);
-        }
+            catalogue.changed().updated == [file]
+        });
+        let noticed = noticed.count();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(noticed, versions.len());
     });
 }
