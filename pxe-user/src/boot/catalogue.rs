@@ -227,6 +227,9 @@ impl Catalogue {
 
     /// Loads a file unless it is loaded as it is now. Reads files and may wait: for the loader's thread only.
     ///
+    /// A file that somebody is still writing, but not at this moment, looks whole: the first who asks gets what is
+    /// there, later ones the rest, once it is closed. Who replaces a file by renaming avoids that.
+    ///
     /// # Errors
     /// Why it is not served. Nothing is remembered: the next call looks again.
     pub fn load(&self, name: &FileName) -> Result<Arc<Image>, Refusal> {

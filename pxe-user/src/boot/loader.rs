@@ -97,7 +97,7 @@ impl Loader {
         }
         match &result {
             Ok(image) => catalogue.store.insert(Arc::clone(image)),
-            Err(Refusal::Changing) if self.trails.contains_key(name) => {
+            Err(Refusal::Changing) if catalogue.store.get(name).is_some() => {
                 self.unsettled.insert(*name);
             }
             Err(_) => {

@@ -137,6 +137,7 @@ fn a_file_that_changes_while_it_is_copied_is_refused() {
         assert_eq!(copy.map(drop), Err(Refusal::Changing), "{change}");
     }
     // Of the same size: only the times tell.
+    let file = fs::File::open(place.path("file")).unwrap();
     let before = rustix::fs::fstat(&file).unwrap();
     place.write("file", "c");
     let times = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
