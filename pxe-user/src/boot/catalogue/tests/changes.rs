@@ -147,6 +147,14 @@ fn a_file_that_changes_while_it_is_copied_is_refused() {
     assert_eq!(memory.used(), 0);
 }
 
+/// Files of /proc have a size of 0 and contents: what stat says cannot be kept.
+#[test]
+fn a_file_whose_size_is_not_what_stat_says_is_refused() {
+    let place = Place::new(&[("srv/pxelinux.0", "")]);
+    symlink("/proc/version", place.path("srv/version")).unwrap();
+    assert_eq!(place.open().read("version"), Err(Refusal::Changing));
+}
+
 /// `srv` is the last directory of one file's way and the first of the other's.
 #[test]
 fn a_directory_is_watched_for_all_files_that_it_leads_to() {
