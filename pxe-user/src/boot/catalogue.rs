@@ -227,6 +227,9 @@ impl Catalogue {
 
     /// Loads a file unless it is loaded as it is now. Reads files and may wait: for the loader's thread only.
     ///
+    /// A file that somebody is still writing, but not at this moment, looks whole: the first who asks gets what is
+    /// there, later ones the rest, once it is closed. Who replaces a file by renaming avoids that.
+    ///
     /// # Errors
     /// Why it is not served. Nothing is remembered: the next call looks again.
     pub fn load(&self, name: &FileName) -> Result<Arc<Image>, Refusal> {
@@ -247,7 +250,7 @@ impl Catalogue {
     }
 
     /// Looks at all loaded files again, by their times and sizes: for changes that inotify does not report, as on network
-    /// file systems and through mappings. Cheap; for the loader's thread, every few seconds.
+    /// file systems and through mappings. What changed is loaded when it looks the same twice in a row. Cheap; for the loader's thread, every few seconds.
     pub fn recheck(&self) -> Changes {
         self.loader().recheck(self)
     }

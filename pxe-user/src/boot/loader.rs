@@ -24,6 +24,8 @@ pub(super) struct Loader {
     trails: HashMap<FileName, Trail>,
     unsettled: HashSet<FileName>,
     watched: HashSet<WatchId>,
+    /// New versions that [`Self::recheck`] saw once.
+    suspects: HashMap<FileName, Stamp>,
 }
 
 impl Loader {
@@ -39,8 +41,9 @@ impl Loader {
     pub(super) fn changed(&mut self, catalogue: &Catalogue) -> Changes {
         let events = catalogue.watcher.as_ref().map(|watcher| watcher.drain()).unwrap_or_default();
         if events.contains(&Event::Lost) {
-            tracing::debug!("inotify lost events");
-            return self.recheck(catalogue);
+            tracing::debug!("inotify lost events: all files are read again");
+            let all = catalogue.store.files().iter().map(|image| *image.name()).collect();
+            return self.reload_all(catalogue, all);
         }
         let mut stale = std::mem::take(&mut self.unsettled);
         // A burst of events about one file is one name in a set. Times and sizes are not asked: they can be the same
@@ -49,11 +52,22 @@ impl Loader {
         self.reload_all(catalogue, stale)
     }
 
-    /// See [`Catalogue::recheck`].
+    /// See [`Catalogue::recheck`]. A file may be half written: a new version counts when it looks the same twice.
     pub(super) fn recheck(&mut self, catalogue: &Catalogue) -> Changes {
         let mut stale = std::mem::take(&mut self.unsettled);
-        let images = catalogue.store.files();
-        stale.extend(images.iter().filter(|image| !catalogue.is_current(image)).map(|image| *image.name()));
+        let before = std::mem::take(&mut self.suspects);
+        for image in catalogue.store.files() {
+            let name = *image.name();
+            match catalogue.stamp(&name) {
+                Ok(stamp) if Some(stamp) == image.stamp() => {}
+                Ok(stamp) if before.get(&name) != Some(&stamp) => {
+                    self.suspects.insert(name, stamp);
+                }
+                _ => {
+                    stale.insert(name);
+                }
+            }
+        }
         self.reload_all(catalogue, stale)
     }
 
@@ -83,7 +97,7 @@ impl Loader {
         }
         match &result {
             Ok(image) => catalogue.store.insert(Arc::clone(image)),
-            Err(Refusal::Changing) if self.trails.contains_key(name) => {
+            Err(Refusal::Changing) if catalogue.store.get(name).is_some() => {
                 self.unsettled.insert(*name);
             }
             Err(_) => {
@@ -100,7 +114,9 @@ impl Loader {
         let size = u64::try_from(stat.st_size).unwrap_or_default();
         for dropped in catalogue.store.make_room(size, name)? {
             tracing::debug!(name = %dropped, "dropped to make room");
-            self.trails.remove(&dropped);
+            if dropped != *name {
+                self.trails.remove(&dropped);
+            }
         }
         Image::copy(*name, &file, &stat, found.path(), catalogue.store.memory()).map(Arc::new)
     }
@@ -167,10 +183,13 @@ impl Catalogue {
         self.tree.find(self.path(name)?)
     }
 
-    /// Whether the image is its file's present version.
+    /// The present version of a name's file.
+    fn stamp(&self, name: &FileName) -> Result<Stamp, Refusal> {
+        let (_, stat) = self.find(name)?.open()?;
+        Ok(Stamp::from(&stat))
+    }
+
     fn is_current(&self, image: &Image) -> bool {
-        let Some(stamp) = image.stamp() else { return true };
-        let found = self.find(image.name()).and_then(|found| found.open());
-        found.is_ok_and(|(_, stat)| Stamp::from(&stat) == stamp)
+        image.stamp().is_none_or(|stamp| self.stamp(image.name()) == Ok(stamp))
     }
 }

@@ -80,4 +80,18 @@ mod tests {
         assert_eq!(&*Sealed::copy(&b""[..], 4).unwrap(), b"");
         assert_eq!(Sealed::from_bytes(&vec![7; 1 << 20]).unwrap().len(), 1 << 20);
     }
+
+    #[test]
+    fn nobody_can_change_what_is_sealed() {
+        let mut memory = memfd().unwrap();
+        memory.write_all(b"pxed").unwrap();
+        let mut other = memory.try_clone().unwrap();
+        let sealed = Sealed::seal(memory).unwrap();
+        for attempt in [other.write(b"!").map(drop), other.set_len(0), other.set_len(100)] {
+            assert_eq!(attempt.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
+        let more = rustix::fs::fcntl_add_seals(&other, SealFlags::FUTURE_WRITE);
+        assert_eq!(more, Err(Errno::PERM));
+        assert_eq!(&*sealed, b"pxed");
+    }
 }

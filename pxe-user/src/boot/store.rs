@@ -62,27 +62,28 @@ impl Store {
         changed
     }
 
-    /// Makes room for `size` more bytes by dropping files that nobody is using, least recently used ones first;
-    /// `except` is about to be replaced and stays until then. Returns what was dropped.
+    /// Makes room for `size` more bytes by dropping files that nobody is using, least recently used ones first, and
+    /// last the old version of `wanted`, whose new version needs the room. Returns what was dropped.
     ///
     /// # Errors
     /// [`Refusal::TooLarge`] if there could never be room, [`Refusal::OutOfMemory`] if there is none now; then nothing
     /// was dropped.
-    pub(super) fn make_room(&self, size: u64, except: &FileName) -> Result<Vec<FileName>, Refusal> {
+    pub(super) fn make_room(&self, size: u64, wanted: &FileName) -> Result<Vec<FileName>, Refusal> {
         let limit = self.memory.limit();
         if size > limit {
             return Err(Refusal::TooLarge);
         }
         let mut missing = self.memory.used().saturating_add(size).saturating_sub(limit);
-        let mut idle: Vec<(u64, FileName, u64)> = Vec::new();
+        let mut idle = Vec::new();
         for image in self.images.load().values() {
             let is_file = matches!(image.origin(), Origin::File(_));
             // The map's own count is the only one: nobody is sending it.
-            if is_file && image.name() != except && Arc::strong_count(image) == 1 {
-                idle.push((image.last_use(), *image.name(), image.len()));
+            if is_file && Arc::strong_count(image) == 1 {
+                let is_wanted = image.name() == wanted;
+                idle.push(((is_wanted, image.last_use()), *image.name(), image.len()));
             }
         }
-        idle.sort_unstable_by_key(|(last_use, ..)| *last_use);
+        idle.sort_unstable_by_key(|(order, ..)| *order);
         let mut dropped = Vec::new();
         for (_, name, len) in idle {
             if missing == 0 {

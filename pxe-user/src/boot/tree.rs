@@ -39,7 +39,7 @@ pub enum Links {
     /// The administrator's are followed.
     #[default]
     FollowAdministrators,
-    /// All are refused (`--no-links`).
+    /// A way that ends outside is refused; the administrator's links that stay inside are followed (`--no-links`).
     Stay,
 }
 

@@ -152,6 +152,8 @@ fn dot_dot_in_a_link_goes_up_from_where_the_link_is() {
     assert_eq!(place.read("far/up").as_deref(), Ok("kernel"), "from a/b, not from where `far` is");
     assert_eq!(place.read("a/top").ok(), fs::read_to_string("/etc/hostname").ok());
     assert_eq!(place.read_with(Links::Stay, "a/top"), Err(Refusal::LinkLeaves));
+    place.link("srv/a/b/near", "../b/c", 0);
+    assert_eq!(place.read_with(Links::Stay, "a/b/near").as_deref(), Ok("c"), "up is not out");
 }
 
 #[test]
