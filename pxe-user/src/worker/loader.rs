@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::mail::{Loaded, LoaderQueue};
-use crate::boot::Catalogue;
+use crate::boot::{Catalogue, Changes};
+
+/// Files on network file systems change without a word to inotify: look again this often, in seconds.
+const RECHECK_EVERY: i64 = 5;
 
 /// Loads what workers ask for, and follows changes of the files, until the queue says stop.
 pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>) {
@@ -14,21 +17,37 @@ pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>) {
         {
             let mut fds = vec![PollFd::from_borrowed_fd(queue.bell(), PollFlags::IN)];
             fds.extend(catalogue.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            if poll(&mut fds, None).is_ok() {
-                for (readable, fd) in readable.iter_mut().zip(&fds) {
-                    *readable = !fd.revents().is_empty();
+            match poll(&mut fds, Some(&Timespec { tv_sec: RECHECK_EVERY, tv_nsec: 0 })) {
+                Ok(0) => report(&catalogue.recheck()),
+                Ok(_) => {
+                    for (readable, fd) in readable.iter_mut().zip(&fds) {
+                        *readable = !fd.revents().is_empty();
+                    }
                 }
+                Err(_) => {} // interrupted
             }
         }
         if readable[0] {
             queue.quiet();
         }
         if readable[1] {
-            catalogue.changed();
+            report(&catalogue.changed());
         }
         while let Some(order) = queue.pop() {
             let file = catalogue.load(&order.name);
             order.mailbox.answer(Loaded { id: order.id, name: order.name, file });
         }
+    }
+}
+
+fn report(changes: &Changes) {
+    for name in &changes.updated {
+        tracing::info!(event = "file_changed", file = %name, "a boot file changed: new transfers get the new one");
+    }
+    for (name, refusal) in &changes.removed {
+        tracing::warn!(event = "file_gone", file = %name, reason = refusal.as_str(), "{}", refusal.remedy());
+    }
+    for name in &changes.unsettled {
+        tracing::debug!(event = "file_unsettled", file = %name, "a boot file is being written: the old one stays meanwhile");
     }
 }
