@@ -4,3 +4,4 @@
 pub mod daemon;
 pub mod frames;
 pub mod namespace;
+pub mod tree;

@@ -61,20 +61,19 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// A socket on `interface` for datagrams to `address` (0.0.0.0: also broadcasts) and `port`. `shared` lets other
-    /// sockets have the port, too: a broadcast then goes to each of them.
+    /// A socket on `interface` for datagrams to `address` (0.0.0.0: also broadcasts) and `port`.
     ///
     /// # Errors
     /// [`UdpError`].
-    pub fn open(interface: &str, address: Ipv4Addr, port: u16, shared: bool) -> Result<Self, UdpError> {
-        Self::try_open(interface, address, port, shared).map_err(|source| match source.raw_os_error() {
+    pub fn open(interface: &str, address: Ipv4Addr, port: u16) -> Result<Self, UdpError> {
+        Self::try_open(interface, address, port).map_err(|source| match source.raw_os_error() {
             Some(libc::EADDRINUSE) => UdpError::InUse { port, address },
             Some(libc::EACCES | libc::EPERM) => UdpError::Denied(port),
             _ => UdpError::Io { port, address, source },
         })
     }
 
-    fn try_open(interface: &str, address: Ipv4Addr, port: u16, shared: bool) -> io::Result<Self> {
+    fn try_open(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<Self> {
         // SAFETY: no pointers; the descriptor is checked and owned by nobody else.
         let fd = unsafe {
             let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
@@ -84,9 +83,6 @@ impl UdpSocket {
             OwnedFd::from_raw_fd(fd)
         };
         let on: libc::c_int = 1;
-        if shared {
-            set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_REUSEADDR, &on)?;
-        }
         set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, &on)?;
         set_option(fd.as_fd(), libc::SOL_IP, libc::IP_PKTINFO, &on)?;
         // Never a fragment, whatever the path's MTU turns out to be: see `tftp::terms::Limits`.
@@ -547,7 +543,7 @@ mod tests {
     use std::time::Duration;
 
     fn pair() -> (Vec<UdpSocket>, std::net::UdpSocket, SocketAddrV4) {
-        let ours = UdpSocket::open("lo", Ipv4Addr::LOCALHOST, 0, false).unwrap();
+        let ours = UdpSocket::open("lo", Ipv4Addr::LOCALHOST, 0).unwrap();
         let theirs = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         theirs.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let std::net::SocketAddr::V4(address) = theirs.local_addr().unwrap() else {
@@ -601,7 +597,7 @@ mod tests {
     fn a_port_in_use_is_said() {
         let taken = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port();
-        let error = UdpSocket::open("lo", Ipv4Addr::LOCALHOST, port, false).unwrap_err();
+        let error = UdpSocket::open("lo", Ipv4Addr::LOCALHOST, port).unwrap_err();
         assert!(matches!(error, UdpError::InUse { .. }), "{error}");
     }
 }
