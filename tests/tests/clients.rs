@@ -259,3 +259,51 @@ fn unrelated_traffic_passes() {
         daemon.stop().unwrap();
     }
 }
+
+/// With several receive queues a request and its ACKs may reach different workers: each packet finds its transfer.
+#[test]
+fn several_queues_serve_together() {
+    let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
+    for (name, datapath) in &DATAPATHS[..2] {
+        let lab = Lab::builder().start().unwrap();
+        // A cable between client and responder without a switch: the client's transmit queues choose ours.
+        let queues = ["numrxqueues", "4", "numtxqueues", "4"];
+        let (host, client) = (lab.responder(), lab.client());
+        let link =
+            [&["link", "add", "many0"], &queues[..], &["type", "veth", "peer", "name", "many1"], &queues[..]];
+        host.output("ip", &[&link.concat()[..], &["netns", client.namespace()]].concat()).unwrap();
+        for (host, own) in [
+            (host, ["addr", "add", "10.98.0.2/24", "dev", "many0"]),
+            (client, ["addr", "add", "10.98.0.3/24", "dev", "many1"]),
+        ] {
+            host.output("ip", &own).unwrap();
+            host.output("ip", &["link", "set", own[4], "up"]).unwrap();
+        }
+        let root = tree::with_files(lab.folder(), &files).unwrap();
+        let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], *datapath].concat();
+        let daemon = Daemon::start_on(&lab, host, "many0", &arguments).unwrap();
+        assert!(daemon.log().contains("\"queues\":4"), "{}", daemon.log());
+        let url = "tftp://10.98.0.2/large";
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let clients: Vec<_> = (0..24)
+            .map(|number| {
+                let mut command = lab.client().command("curl");
+                command.args(["--silent", "--show-error", "--tftp-blksize", "1428", "--output"]);
+                command.arg(number.to_string()).arg(url).current_dir(folder.path()).spawn().unwrap()
+            })
+            .collect();
+        for (number, mut client) in clients.into_iter().enumerate() {
+            assert!(client.wait().unwrap().success(), "{name}: client {number}");
+            assert!(
+                fs::read(folder.path().join(number.to_string())).unwrap() == files[1].1,
+                "{name}: {number}"
+            );
+        }
+        let log = daemon.stop().unwrap();
+        assert!(
+            Daemon::count(&log, "datagram_forwarded") > 0,
+            "{name}: no packet took the way between workers\n{log}"
+        );
+        assert_eq!(Daemon::count(&log, "datagram_forward_lost"), 0, "{name}");
+    }
+}
