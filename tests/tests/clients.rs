@@ -307,3 +307,55 @@ fn several_queues_serve_together() {
         assert_eq!(Daemon::count(&log, "datagram_forward_lost"), 0, "{name}");
     }
 }
+
+/// Large frames: chunks of 4096 bytes, and above an MTU of 3498 the program for frames of several buffers.
+#[test]
+fn large_mtus_carry_large_blocks() {
+    let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
+    for mtu in ["3000", "9000"] {
+        for (name, datapath) in DATAPATHS {
+            let lab = Lab::builder().start().unwrap();
+            for port in [lab.responder().port(), lab.client().port(), "br0".to_owned()] {
+                assert!(
+                    lab.switch_command("ip")
+                        .args(["link", "set", &port, "mtu", mtu])
+                        .status()
+                        .unwrap()
+                        .success()
+                );
+            }
+            for host in [lab.responder(), lab.client()] {
+                host.output("ip", &["link", "set", host.interface(), "mtu", mtu]).unwrap();
+            }
+            let daemon = serve(&lab, &files, datapath);
+            let url = format!("tftp://{}/large", lab.responder().address());
+            let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+            let arguments = ["--silent", "--show-error", "--tftp-blksize", "8900", "--output", "got", &url];
+            run_in(lab.client(), folder.path(), "curl", &arguments);
+            assert!(fs::read(folder.path().join("got")).unwrap() == files[1].1, "{name}, MTU {mtu}");
+            let log = daemon.stop().unwrap();
+            // Blocks as large as the path, or the AF_XDP chunk, takes in one piece: fewer packets than at MTU 1500.
+            let packets = Daemon::count(&log, "tftp_data_packets");
+            assert!(packets > 0 && packets < 500, "{name}, MTU {mtu}: {packets} packets\n{log}");
+        }
+    }
+}
+
+/// A boot file that is replaced while we serve: new transfers get the new bytes, without a restart.
+#[test]
+fn a_replaced_file_is_served_as_it_is_now() {
+    let lab = Lab::builder().start().unwrap();
+    let daemon = serve(&lab, &[("small", tree::bytes(10)), ("image", tree::bytes(5000))], DATAPATHS[0].1);
+    let url = format!("tftp://{}/image", lab.responder().address());
+    let get = || lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
+    assert!(get().stdout == tree::bytes(5000));
+    let root = lab.folder().join("root");
+    fs::write(root.join("image.new"), tree::bytes(7000)).unwrap();
+    fs::rename(root.join("image.new"), root.join("image")).unwrap();
+    daemon.wait_events("file_changed", 1).unwrap();
+    assert!(get().stdout == tree::bytes(7000), "replaced");
+    fs::remove_file(root.join("image")).unwrap();
+    daemon.wait_events("file_gone", 1).unwrap();
+    assert_eq!(get().status.code(), Some(68), "removed: curl's code for `file not found`");
+    daemon.stop().unwrap();
+}
