@@ -218,7 +218,7 @@ impl Served {
             let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
             let _ = programs.configure(&off);
         }
-        self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        self.mailboxes.iter().for_each(|mailbox| mailbox.door().stop());
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
