@@ -16,6 +16,11 @@ pub const PROGRAM: &str = "pxed";
 /// The same program for multi-buffer frames (`xdp.frags`, Linux 5.18): needed above an MTU of about 3.5 KB.
 pub const PROGRAM_FRAGS: &str = "pxed_frags";
 
+/// The load generator's program: every frame to the socket of its queue.
+pub const PROGRAM_TAKE_ALL: &str = "take_all";
+/// The benchmark's yardstick: every frame back.
+pub const PROGRAM_REFLECT: &str = "reflect";
+
 /// What becomes of the DHCP requests that we answer.
 pub mod dhcp_mode {
     /// Leave them to the host.

@@ -3,5 +3,6 @@
 
 pub mod daemon;
 pub mod frames;
+pub mod load;
 pub mod namespace;
 pub mod tree;

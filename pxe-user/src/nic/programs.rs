@@ -106,6 +106,15 @@ impl Programs {
     /// # Errors
     /// [`ProgramsError`]: no rights, a kernel that is too old, or a build without the object.
     pub fn load(queues: u32, transfers: u32, mtu: u32) -> Result<Self, ProgramsError> {
+        let program = if mtu > MTU_OF_ONE_BUFFER { abi::PROGRAM_FRAGS } else { abi::PROGRAM };
+        Self::load_program(program, queues, transfers)
+    }
+
+    /// Loads another program of the object, by its name in [`abi`].
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_program(program: &'static str, queues: u32, transfers: u32) -> Result<Self, ProgramsError> {
         if OBJECT.is_empty() {
             return Err(ProgramsError::NotBuilt);
         }
@@ -116,7 +125,6 @@ impl Programs {
             .override_global(aya_log::LEVEL, &level, true)
             .load(OBJECT)
             .map_err(|error| ProgramsError::Load(Box::new(error)))?;
-        let program = if mtu > MTU_OF_ONE_BUFFER { abi::PROGRAM_FRAGS } else { abi::PROGRAM };
         xdp(&mut ebpf, program)?.load()?;
         Ok(Self {
             config: take(&mut ebpf, abi::MAP_CONFIG)?,

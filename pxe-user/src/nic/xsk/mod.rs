@@ -251,6 +251,12 @@ impl Rx {
     }
 }
 
+impl AsRawFd for Rx {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.fd.as_raw_fd()
+    }
+}
+
 /// What an AF_XDP socket could not take (`struct xdp_statistics`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
