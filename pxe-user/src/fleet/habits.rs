@@ -85,7 +85,9 @@ mod tests {
     #[test]
     fn a_machine_that_keeps_asking_gets_binl_and_keeps_it_once_it_has_understood() {
         let mut habits = Habits::new(Style::Direct);
-        for (seconds, style) in [(0, Style::Direct), (4, Style::Direct), (12, Style::Direct), (28, Style::Binl)] {
+        for (seconds, style) in
+            [(0, Style::Direct), (4, Style::Direct), (12, Style::Direct), (28, Style::Binl)]
+        {
             assert_eq!(habits.discovered(at(seconds), MAC), style, "at {seconds} s");
         }
         habits.understood(MAC);

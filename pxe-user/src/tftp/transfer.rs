@@ -31,8 +31,9 @@ const SILENCE: Duration = Duration::from_secs(45);
 const SILENCE_OFFERED: Duration = Duration::from_secs(135);
 /// An OACK is repeated this often at the most; after that only the client's own repeats help.
 const OACKS_MAX: u8 = 6;
-/// When every block was sent and only the last ACK is missing, this many repeats suffice.
-const REPEATS_OF_LAST: u8 = 5;
+/// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s,
+/// so that GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
+const REPEATS_OF_LAST: u8 = 7;
 /// Bounds of the time that passes between a duplicate ACK in a windowed transfer and the window's repeat.
 const HASTE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
@@ -254,6 +255,8 @@ impl Transfer {
 
     fn end(&mut self, outcome: Outcome) -> Step {
         self.phase = Phase::Ended;
+        // What found no room until now is not sent any more.
+        self.window_end = self.next;
         Step::End(outcome)
     }
 
@@ -295,7 +298,11 @@ impl Transfer {
             return;
         }
         self.hastened = true;
-        let patience = Duration::from_micros(u64::from(self.round_trip) * 2).clamp(HASTE.0, HASTE.1);
+        // Before a round trip was measured, haste could mean to send each window twice: its echoes are duplicate ACKs again.
+        let patience = match self.round_trip {
+            0 => HASTE.1,
+            micros => Duration::from_micros(u64::from(micros) * 2).clamp(HASTE.0, HASTE.1),
+        };
         self.deadline = self.deadline.min(now + patience);
     }
 
@@ -364,3 +371,6 @@ impl Transfer {
         self.repeated_blocks
     }
 }
+
+#[cfg(test)]
+mod tests;
