@@ -11,7 +11,10 @@
 //! The rules that keep a network quiet:
 //! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice). In a transfer with
 //!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block.
-//! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once.
+//! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once. Until that
+//!   has been acknowledged to its end, such an ACK may as well be an echo of a block that the client has twice, as EDK2
+//!   makes them: it only moves the window on, and what is lost again is the timer's affair. Without this rule each
+//!   echo would send a window, whose blocks the client has already, which makes new echoes, to the end of the file.
 //! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
 
 use std::time::Duration;
@@ -173,12 +176,13 @@ impl Transfer {
             return Step::Ignore(Ignored::StrayAck);
         }
         self.measure(now, acked);
+        let echo = self.repeated && acked + 1 < self.window_end;
         self.progress(now);
         self.first = acked + 1;
         if acked == self.last() {
             return self.end(Outcome::Complete);
         }
-        self.open_window(now)
+        if echo { self.slide_window(now) } else { self.open_window(now) }
     }
 
     /// The client says ERROR.
@@ -280,6 +284,15 @@ impl Transfer {
         self.sent = now;
         self.deadline = now + self.rto;
         Step::SendData
+    }
+
+    /// The same while the window is a repeat: only what was not sent since then is sent.
+    fn slide_window(&mut self, now: Timestamp) -> Step {
+        let next = self.next.max(self.first);
+        let step = self.open_window(now);
+        self.next = next;
+        self.repeated = true;
+        step
     }
 
     fn back_off(&mut self, now: Timestamp) {

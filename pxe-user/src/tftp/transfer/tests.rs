@@ -254,6 +254,27 @@ fn line_24_duplicate_acks_hasten_a_window_once_and_lock_step_never() {
     assert_eq!(windowed.deadline(), deadline);
 }
 
+/// EDK2's echoes (clients.md, section 2): 3014 ACKs instead of 26, if each of them brought a window.
+#[test]
+fn an_echo_of_a_repeated_window_only_moves_it_on() {
+    let mut transfer = sending(4);
+    // Block 4 was lost: the timer sends 1 to 4 again; the client has three of them and says so three times.
+    assert_eq!(transfer.on_time(transfer.deadline()), Step::SendData);
+    assert_eq!(flush(&mut transfer), (1, 4));
+    assert_eq!(transfer.on_ack(ms(1030), 3), Step::SendData);
+    assert_eq!(flush(&mut transfer), (5, 3));
+    assert_eq!(transfer.on_ack(ms(1031), 3), Step::Ignore(Ignored::DuplicateAck));
+    // A repeat that was acknowledged to its end is over: the next loss is repaired at once.
+    assert_eq!(transfer.on_ack(ms(1040), 7), Step::SendData);
+    assert_eq!(flush(&mut transfer), (8, 3));
+    assert_eq!(transfer.on_ack(ms(1050), 8), Step::SendData);
+    assert_eq!(flush(&mut transfer), (9, 2));
+    // Something was lost again: time brings it.
+    assert_eq!(transfer.on_ack(ms(1051), 8), Step::Ignore(Ignored::DuplicateAck));
+    assert_eq!(transfer.on_time(transfer.deadline()), Step::SendData);
+    assert_eq!(transfer.unsent(), (Block(9), 2));
+}
+
 /// Without a measured round trip haste is slow: on a path of 50 ms each window would go out twice, for ever.
 #[test]
 fn an_unknown_round_trip_is_given_time() {
