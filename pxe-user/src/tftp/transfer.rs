@@ -220,11 +220,12 @@ impl Transfer {
     }
 
     fn window_again(&mut self, now: Timestamp) -> Step {
-        if self.touched && self.highest == self.last() && self.repeats >= REPEATS_OF_LAST {
-            return self.end(Outcome::CompleteUnconfirmed);
-        }
-        if now.since(self.heard) >= SILENCE.max(self.first_rto() * 3) {
-            return self.end(Outcome::TimedOut);
+        let all_sent = self.touched && self.highest == self.last();
+        let silent = now.since(self.heard) >= SILENCE.max(self.first_rto() * 3);
+        match all_sent {
+            true if silent || self.repeats >= REPEATS_OF_LAST => return self.end(Outcome::CompleteUnconfirmed),
+            false if silent => return self.end(Outcome::TimedOut),
+            _ => {}
         }
         let step = self.open_window(now);
         self.repeated = true;

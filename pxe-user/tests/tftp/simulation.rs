@@ -220,7 +220,9 @@ fn line_24_no_sorcerers_apprentice() {
                         // After the end, the client is silent.
                         assert!(story.data <= story.blocks(), "{case}: {} DATA", story.data);
                     } else {
-                        let most = story.blocks() * 2;
+                        // What overtook looks like a loss to the client; each costs one window (RFC 7440, section 4).
+                        let window = if jitter > 0 { story.client.window } else { 1 };
+                        let most = story.blocks() * (1 + window);
                         assert!(story.data <= most, "{case}: {} DATA of {}", story.data, story.blocks());
                     }
                 }
@@ -244,9 +246,10 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
                 match &story.client.state {
                     State::Done => {
                         assert_eq!(story.client.got.len(), size, "{case}");
-                        let outcome = story.outcome();
-                        let well = [Some(Outcome::Complete), Some(Outcome::CompleteUnconfirmed)].contains(&outcome);
-                        assert!(well, "{case}: {outcome:?}");
+                        // Others may be there: of EDK2's probe, if its ERROR was lost.
+                        let outcomes = story.lab.outcomes();
+                        let good = [Outcome::Complete, Outcome::CompleteUnconfirmed];
+                        assert!(outcomes.iter().any(|end| good.contains(end)), "{case}: {outcomes:?}");
                     }
                     // A client's patience may end before its luck comes.
                     State::Failed(why) if loss >= 300 && why == "gave up" => failed += 1,
@@ -256,7 +259,7 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
                 // Each time-out and each loss costs a window at the most, and so does what overtook or was doubled.
                 let trouble = timeouts + story.network.lost + story.network.duplicated;
                 let window = story.client.window;
-                let most = story.blocks() + window * trouble + if window > 1 && jitter > 0 { story.blocks() } else { 0 };
+                let most = story.blocks() + window * trouble + if window > 1 && jitter > 0 { story.blocks() * window } else { 0 };
                 assert!(story.data <= most, "{case}: {} DATA, not {most}", story.data);
             }
         }

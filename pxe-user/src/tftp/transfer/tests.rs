@@ -172,6 +172,15 @@ fn line_34_a_missing_last_ack_ends_as_complete() {
     let (end, repeats) = story.split_last().unwrap();
     assert!(repeats.last().unwrap().0 >= 30_000, "{repeats:?}");
     assert_eq!(*end, (40_000, Step::End(Outcome::CompleteUnconfirmed)));
+    // With a client's long time-out as well, though there are fewer repeats.
+    for seconds in [5, 30, 255] {
+        let asked = Asked { timeout: Some(seconds), ..asked(Some(64)) };
+        let (mut transfer, _) = Transfer::start(ms(0), 72, grant(&asked));
+        transfer.on_ack(ms(0), 0);
+        flush(&mut transfer);
+        let end = silence(&mut transfer, 0).last().unwrap().1;
+        assert_eq!(end, Step::End(Outcome::CompleteUnconfirmed), "{seconds} s");
+    }
     // But not if nobody was ever heard: such a request may be forged.
     let (mut transfer, _) = Transfer::start(ms(0), 100, grant(&Asked::default()));
     flush(&mut transfer);
