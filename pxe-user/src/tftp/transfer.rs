@@ -223,7 +223,9 @@ impl Transfer {
         let all_sent = self.touched && self.highest == self.last();
         let silent = now.since(self.heard) >= SILENCE.max(self.first_rto() * 3);
         match all_sent {
-            true if silent || self.repeats >= REPEATS_OF_LAST => return self.end(Outcome::CompleteUnconfirmed),
+            true if silent || self.repeats >= REPEATS_OF_LAST => {
+                return self.end(Outcome::CompleteUnconfirmed);
+            }
             false if silent => return self.end(Outcome::TimedOut),
             _ => {}
         }

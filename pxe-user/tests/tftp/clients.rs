@@ -104,7 +104,15 @@ pub(crate) const PLAIN: Manners = Manners {
     ..IPXE
 };
 
-pub(crate) const ALL: [Manners; 6] = [IPXE, EDK2, PXELINUX, GRUB, U_BOOT, PLAIN];
+/// No firmware, but what a window may be.
+pub(crate) const WIDE: Manners = Manners {
+    name: "a client with wide windows",
+    options: &[("tsize", "0"), ("blksize", "1024"), ("windowsize", "64")],
+    probes: false,
+    ..EDK2
+};
+
+pub(crate) const ALL: [Manners; 7] = [IPXE, EDK2, PXELINUX, GRUB, U_BOOT, PLAIN, WIDE];
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum State {

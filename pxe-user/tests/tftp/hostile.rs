@@ -46,7 +46,12 @@ fn line_2_a_very_long_name() {
 
 #[test]
 fn line_3_errors_are_never_answered() {
-    for payload in [b"\0\x05".to_vec(), b"\0\x05\0".to_vec(), error(5), [b"\0\x05\0\0".to_vec(), vec![b'x'; 1400]].concat()] {
+    for payload in [
+        b"\0\x05".to_vec(),
+        b"\0\x05\0".to_vec(),
+        error(5),
+        [b"\0\x05\0\0".to_vec(), vec![b'x'; 1400]].concat(),
+    ] {
         let mut lab = lab();
         let (port, _) = lab.ask("file", OPTIONS);
         // Not on 69, not by strangers, and not in a transfer.
@@ -102,8 +107,14 @@ fn line_9_a_flood_of_forged_requests_is_bounded_and_passes() {
 fn line_10_sources_that_are_no_clients() {
     let ip = *CLIENT.ip();
     for from in [0, 67, 69, 4011].map(|port| SocketAddrV4::new(ip, port)).into_iter().chain(
-        [Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 1), Ipv4Addr::UNSPECIFIED, Ipv4Addr::new(240, 0, 0, 1), SERVER]
-            .map(|ip| SocketAddrV4::new(ip, 2070)),
+        [
+            Ipv4Addr::BROADCAST,
+            Ipv4Addr::new(224, 0, 0, 1),
+            Ipv4Addr::UNSPECIFIED,
+            Ipv4Addr::new(240, 0, 0, 1),
+            SERVER,
+        ]
+        .map(|ip| SocketAddrV4::new(ip, 2070)),
     ) {
         let mut lab = lab();
         for payload in [rrq("file", OPTIONS), rrq("nowhere", &[]), b"\0\x02f\0octet\0".to_vec()] {
@@ -149,7 +160,8 @@ fn line_13_wrong_acks_change_nothing_and_strangers_get_error_5() {
     }
     assert_eq!(lab.count(Other::StrayAck), 5);
     let to = SocketAddrV4::new(SERVER, port);
-    for stranger in [SocketAddrV4::new(*CLIENT.ip(), 9), SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 98), 2070)] {
+    for stranger in [SocketAddrV4::new(*CLIENT.ip(), 9), SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 98), 2070)]
+    {
         let sent = lab.say_as(stranger, to, &ack(4));
         assert_eq!((sent[0].said(), sent[0].route.to, sent[0].route.from), (Said::Error(5), stranger, to));
     }
@@ -183,7 +195,15 @@ fn line_15_writes_modes_and_opcodes() {
 fn in_a_transfer_only_acks_and_errors_count() {
     let mut lab = lab();
     let (port, _) = lab.ask("file", OPTIONS);
-    for payload in [&b"\0\x03\0\x01x"[..], b"\0\x06x\0y\0", b"\0\x02f\0octet\0", b"\0\x01f\0octet\0", b"\0\x04\0", b"", b"\0\x09"] {
+    for payload in [
+        &b"\0\x03\0\x01x"[..],
+        b"\0\x06x\0y\0",
+        b"\0\x02f\0octet\0",
+        b"\0\x01f\0octet\0",
+        b"\0\x04\0",
+        b"",
+        b"\0\x09",
+    ] {
         assert_eq!(lab.say(port, payload), [], "{payload:?}");
     }
     assert_eq!(lab.say(port, &ack(0)).len(), 4);

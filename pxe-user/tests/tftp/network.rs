@@ -85,7 +85,14 @@ impl Network {
             let arrives = now + Duration::from_micros(delay);
             self.number += 1;
             let number = self.number;
-            self.flights.push(Reverse(Flight { arrives, number, to_server, from, to, payload: payload.to_vec() }));
+            self.flights.push(Reverse(Flight {
+                arrives,
+                number,
+                to_server,
+                from,
+                to,
+                payload: payload.to_vec(),
+            }));
         }
     }
 

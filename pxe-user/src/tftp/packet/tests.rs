@@ -121,7 +121,8 @@ fn section_5_line_5_many_duplicate_and_odd_options() {
     assert!(oack.as_bytes().len() < CONTROL_MAX);
     assert_eq!(
         oack.as_bytes(),
-        b"\0\x06tsize\018446744073709551615\0blksize\065464\0timeout\0255\0windowsize\065535\0".as_slice()
+        b"\0\x06tsize\x0018446744073709551615\0blksize\x0065464\0timeout\x00255\0windowsize\x0065535\0"
+            .as_slice()
     );
 }
 

@@ -70,7 +70,8 @@ fn transition_table() {
     type State = fn(u16) -> Transfer;
     let aborted = |code| Step::End(Outcome::Aborted(ErrorCode(code)));
     // State, window, event -> step, phase, blocks that are to be sent (first, how many).
-    let table: &[(&str, State, u16, On, Step, Phase, Option<(u64, u64)>)] = &[
+    type Case = (&'static str, State, u16, On, Step, Phase, Option<(u64, u64)>);
+    let table: &[Case] = &[
         // RFC 2347: only ACK 0 answers an OACK.
         ("offered", offered, 1, On::Ack(0), Step::SendData, Sending, Some((1, 1))),
         ("offered", offered, 4, On::Ack(0), Step::SendData, Sending, Some((1, 4))),
