@@ -194,6 +194,10 @@ impl Responder {
         if !is_client(datagram.from, self.settings.address) {
             return self.tally.count(Other::BadSource);
         }
+        // RFC 1123, section 4.2.3.5: a request that was broadcast is silently ignored.
+        if is_to_many(datagram.to) {
+            return self.tally.count(Other::ToMany);
+        }
         let refusal = match Packet::parse(datagram.payload) {
             Ok(Packet::Read(request)) => match request.mode {
                 Mode::Octet => return self.on_read(now, datagram, &request, host),
@@ -218,10 +222,10 @@ impl Responder {
         host.control(&Route { link: datagram.link, from, to: datagram.from }, error.as_bytes());
     }
 
-    /// The address that the client used, unless that was a broadcast.
+    /// The address that the client used, if the datapath knows it.
     fn reply_address(&self, datagram: &Datagram<'_>) -> Ipv4Addr {
         let used = *datagram.to.ip();
-        if used.is_broadcast() || used.is_unspecified() { self.settings.address } else { used }
+        if used.is_unspecified() { self.settings.address } else { used }
     }
 
     fn on_read(
@@ -333,7 +337,7 @@ impl Responder {
             Reaction::Stranger => {
                 self.tally.count(Other::Stranger);
                 // RFC 1350, section 4: the stranger gets an error, the transfer stays. Errors are never answered.
-                if !is_error && is_client(client, self.settings.address) {
+                if !is_error && is_client(client, self.settings.address) && !is_to_many(datagram.to) {
                     let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
                     let from = SocketAddrV4::new(self.reply_address(datagram), port);
                     host.control(&Route { link: datagram.link, from, to: client }, error.as_bytes());
@@ -399,6 +403,11 @@ impl Responder {
                     self.perform(now, id, step, host);
                 }
                 Expired::Freed(entry) => host.close(entry.client, entry.port),
+                Expired::NotLoaded(entry) => {
+                    self.tally.count(Other::LoaderBusy);
+                    let error = Control::error(ErrorCode::UNDEFINED, "too many requests at once, try again");
+                    host.control(&route(&entry), error.as_bytes());
+                }
             }
         }
     }
@@ -436,6 +445,10 @@ fn is_client(from: SocketAddrV4, own: Ipv4Addr) -> bool {
     let server_port = matches!(from.port(), 0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE);
     let [first, ..] = address.octets();
     !(server_port || first == 0 || first >= 224 || *address == own)
+}
+
+fn is_to_many(to: SocketAddrV4) -> bool {
+    to.ip().is_broadcast() || to.ip().is_multicast()
 }
 
 fn route(entry: &Entry<Context>) -> Route {

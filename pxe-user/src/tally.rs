@@ -95,6 +95,8 @@ others! {
     TftpUnexpected = "tftp_unexpected_packet",
     /// Requests from an address that is no host's, or from a server's port.
     BadSource = "tftp_bad_source",
+    /// Requests for a file that were broadcast.
+    ToMany = "tftp_to_many",
     /// Frames that end before their headers say so.
     FrameTruncated = "frame_truncated",
     /// Frames without plain IPv4.

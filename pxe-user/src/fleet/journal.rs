@@ -135,3 +135,6 @@ fn text(mac: Option<Mac>) -> Option<String> {
 fn seconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1000.0).round() / 1000.0
 }
+
+#[cfg(test)]
+mod tests;

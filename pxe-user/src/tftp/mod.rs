@@ -7,11 +7,13 @@
 //! | [`packet`] | what is on the wire |
 //! | [`terms`] | what is granted of what was asked |
 //! | [`transfer`] | one transfer's state machine |
-//! | [`table`] | all transfers, known by their TIDs, and their timers |
+//! | [`table`] | all transfers, known by their TIDs |
+//! | `timers` | one timer for each of them |
 
 pub mod packet;
 pub mod table;
 pub mod terms;
+mod timers;
 pub mod transfer;
 
 use std::ops::Add;

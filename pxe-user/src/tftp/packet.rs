@@ -305,3 +305,6 @@ pub fn data_header(block: super::Block) -> [u8; DATA_HEADER_LEN] {
     let [c, d] = block.wire().to_be_bytes();
     [a, b, c, d]
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,19 +3,22 @@
 //! Everything is allocated at the start; a request takes a slot, the end gives it back. A client's address and port
 //! name one transfer at a time, so that a repeated RRQ finds its session and a new one replaces the old.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use super::packet::ErrorCode;
 use super::terms::Terms;
-use super::transfer::{Outcome, Step, Transfer};
+use super::timers::Timers;
+use super::transfer::{Ignored, Outcome, Step, Transfer};
 use crate::time::Timestamp;
 
 /// An ended transfer keeps its TIDs this long, so that late duplicates find silence instead of an error.
 const DALLY: Duration = Duration::from_secs(2);
+
+/// A file that is not found in this time is given up: no slot waits for ever for a loader that lost its request.
+const LOADING_MAX: Duration = Duration::from_secs(30);
 
 /// The ports that we use as TIDs: a range that this worker has for itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +70,6 @@ pub struct Entry<C> {
     /// `None` while the file is being looked for.
     transfer: Option<Transfer>,
     asked: Timestamp,
-    /// When the timer that counts for this slot rings; others in the heap are outdated.
-    scheduled: Timestamp,
     /// The transfer has ended; the slot is freed when the timer rings, or earlier if it is needed.
     dallies: bool,
 }
@@ -117,10 +118,9 @@ pub struct Table<C> {
     generations: Vec<u32>,
     free: Vec<u32>,
     by_client: HashMap<SocketAddrV4, u32>,
-    /// Ended transfers, oldest first: the first to give way.
+    /// Ended transfers, oldest first: the first to give way. Some may be gone already.
     dallying: VecDeque<Id>,
-    /// (deadline, slot, generation); an entry counts only if it is the one its slot has `scheduled`.
-    timers: BinaryHeap<Reverse<(Timestamp, u32, u32)>>,
+    timers: Timers,
     hasher: RandomState,
     ports: TidPorts,
     next_port: u16,
@@ -140,8 +140,8 @@ impl<C> Table<C> {
             generations: vec![0; slots],
             free: (0..u32::try_from(slots).unwrap_or(u32::MAX)).rev().collect(),
             by_client: HashMap::with_capacity(slots),
-            dallying: VecDeque::with_capacity(slots),
-            timers: BinaryHeap::with_capacity(slots * 3),
+            dallying: VecDeque::with_capacity(slots * 2),
+            timers: Timers::new(slots),
             hasher,
             ports,
             next_port: start,
@@ -187,16 +187,7 @@ impl<C> Table<C> {
         let Some(slot) = self.free.pop() else { return Admission::Full };
         let port = self.ports.first + self.next_port;
         self.next_port = (self.next_port + 1) % self.ports.count.max(1);
-        let entry = Entry {
-            client,
-            port,
-            context,
-            request,
-            transfer: None,
-            asked: now,
-            scheduled: now,
-            dallies: false,
-        };
+        let entry = Entry { client, port, context, request, transfer: None, asked: now, dallies: false };
         let (Some(place), Some(&generation)) =
             (self.slots.get_mut(slot as usize), self.generations.get(slot as usize))
         else {
@@ -205,6 +196,7 @@ impl<C> Table<C> {
         *place = Some(entry);
         self.by_client.insert(client, slot);
         self.active += 1;
+        self.timers.set(slot, now + LOADING_MAX);
         Admission::Admitted(Id { slot, generation })
     }
 
@@ -213,7 +205,7 @@ impl<C> Table<C> {
         let (transfer, step) = Transfer::start(now, size, terms);
         let deadline = transfer.deadline();
         self.get_mut(id)?.transfer = Some(transfer);
-        self.schedule(id, deadline);
+        self.timers.set(id.slot, deadline);
         Some(step)
     }
 
@@ -241,29 +233,24 @@ impl<C> Table<C> {
         event: impl FnOnce(&mut Transfer) -> Step,
     ) -> Reaction {
         let Some(&slot) = self.by_client.get(&client) else { return Reaction::Stranger };
-        let Some(&generation) = self.generations.get(slot as usize) else { return Reaction::Stranger };
+        let Some(id) = self.id(slot) else { return Reaction::Stranger };
         let Some(entry) = self.entry_mut(slot) else { return Reaction::Stranger };
         if entry.port != port {
             return Reaction::Stranger;
         }
-        let Some(transfer) = entry.transfer.as_mut() else { return Reaction::Stranger };
+        let Some(transfer) = entry.transfer.as_mut() else {
+            return Reaction::Step(id, Step::Ignore(Ignored::StrayAck));
+        };
         let step = event(transfer);
         let deadline = transfer.deadline();
-        let id = Id { slot, generation };
         match step {
             Step::End(_) => self.retire(now, id),
+            Step::Ignore(Ignored::Ended) => {}
             // A timer that rings too early is set again then; only an earlier deadline needs a new one now.
-            _ if deadline < entry.scheduled => self.schedule(id, deadline),
+            _ if self.timers.get(slot).is_none_or(|at| deadline < at) => self.timers.set(slot, deadline),
             _ => {}
         }
         Reaction::Step(id, step)
-    }
-
-    fn schedule(&mut self, id: Id, at: Timestamp) {
-        if let Some(entry) = self.entry_mut(id.slot) {
-            entry.scheduled = at;
-            self.timers.push(Reverse((at, id.slot, id.generation)));
-        }
     }
 
     /// Frees the slot a little later.
@@ -273,8 +260,14 @@ impl<C> Table<C> {
         {
             entry.dallies = true;
             self.active -= 1;
+            self.timers.set(id.slot, now + DALLY);
+            if self.dallying.len() >= self.slots.len() * 2 {
+                // A client that asks and breaks off all the time leaves only gone ones behind.
+                let mut dallying = std::mem::take(&mut self.dallying);
+                dallying.retain(|id| self.get(*id).is_some());
+                self.dallying = dallying;
+            }
             self.dallying.push_back(id);
-            self.schedule(id, now + DALLY);
         }
     }
 
@@ -290,16 +283,15 @@ impl<C> Table<C> {
 
     /// The next transfer whose time has come; `None` when there is none at `now`.
     pub fn expire(&mut self, now: Timestamp) -> Option<Expired<C>> {
-        while let Some(&Reverse((at, slot, generation))) = self.timers.peek() {
+        while let Some((at, slot)) = self.timers.first() {
             if at > now {
                 return None;
             }
-            self.timers.pop();
-            let id = Id { slot, generation };
-            let Some(entry) = self.get_mut(id) else { continue };
-            if entry.scheduled != at {
+            let Some(id) = self.id(slot) else {
+                self.timers.clear(slot);
                 continue;
-            }
+            };
+            let Some(entry) = self.entry_mut(slot) else { continue };
             if entry.dallies {
                 // All dally equally long, so this one is in front, behind others at the most that were replaced.
                 while let Some(&front) = self.dallying.front()
@@ -309,13 +301,15 @@ impl<C> Table<C> {
                 }
                 return self.remove(slot).map(Expired::Freed);
             }
-            let Some(transfer) = entry.transfer.as_mut() else { continue };
+            let Some(transfer) = entry.transfer.as_mut() else {
+                return self.remove(slot).map(Expired::NotLoaded);
+            };
             let step = transfer.on_time(now);
             let deadline = transfer.deadline();
             if let Step::End(_) = step {
                 self.retire(now, id);
             } else {
-                self.schedule(id, deadline);
+                self.timers.set(slot, deadline);
             }
             if step != Step::Wait {
                 return Some(Expired::Step(id, step));
@@ -326,7 +320,7 @@ impl<C> Table<C> {
 
     /// When [`Self::expire`] wants to be called; may be early, never late.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.timers.peek().map(|Reverse((at, ..))| *at)
+        self.timers.first().map(|(at, _)| at)
     }
 
     /// The entry of a transfer, if it is still there.
@@ -341,6 +335,12 @@ impl<C> Table<C> {
         self.entry_mut(id.slot)
     }
 
+    /// The name of what is in a slot now.
+    fn id(&self, slot: u32) -> Option<Id> {
+        self.slots.get(slot as usize)?.as_ref()?;
+        Some(Id { slot, generation: *self.generations.get(slot as usize)? })
+    }
+
     fn entry_mut(&mut self, slot: u32) -> Option<&mut Entry<C>> {
         self.slots.get_mut(slot as usize)?.as_mut()
     }
@@ -351,6 +351,7 @@ impl<C> Table<C> {
             self.active -= 1;
         }
         self.by_client.remove(&entry.client);
+        self.timers.clear(slot);
         if let Some(generation) = self.generations.get_mut(slot as usize) {
             *generation = generation.wrapping_add(1);
         }
@@ -371,4 +372,9 @@ pub enum Expired<C> {
     Step(Id, Step),
     /// An ended transfer's TIDs are free.
     Freed(Entry<C>),
+    /// The file of a request was not found in time; its slot is free.
+    NotLoaded(Entry<C>),
 }
+
+#[cfg(test)]
+mod tests;

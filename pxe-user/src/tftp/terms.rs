@@ -21,7 +21,7 @@ impl Limits {
         let largest = *super::packet::BLKSIZE_RANGE.end();
         Self {
             blksize: mtu.saturating_sub(Self::OVERHEAD).clamp(Terms::DEFAULT_BLKSIZE, largest),
-            windowsize,
+            windowsize: windowsize.clamp(1, Terms::WINDOWSIZE_MAX),
         }
     }
 }
@@ -46,12 +46,18 @@ impl Terms {
     /// Bytes per block without the option (RFC 1350, section 2).
     pub const DEFAULT_BLKSIZE: u16 = 512;
 
+    /// Most blocks in a window, whatever was asked. With more, a late copy of an old ACK would look like an ACK inside the
+    /// window, since block numbers have 16 bits: a client would be thought to have blocks that it lacks.
+    pub const WINDOWSIZE_MAX: u16 = 32767;
+
     /// Grants what was asked as far as the limits go: never more, and nothing that was not asked (RFC 2347).
     pub fn grant(asked: &Asked, limits: &Limits) -> Self {
         let oack = *asked != Asked::default();
         Self {
             blksize: asked.blksize.map_or(Self::DEFAULT_BLKSIZE, |wish| wish.min(limits.blksize)),
-            windowsize: asked.windowsize.map_or(1, |wish| wish.min(limits.windowsize.max(1))),
+            windowsize: asked
+                .windowsize
+                .map_or(1, |wish| wish.min(limits.windowsize.clamp(1, Self::WINDOWSIZE_MAX))),
             timeout: asked.timeout,
             oack,
             tsize: asked.tsize,
@@ -69,5 +75,69 @@ impl Terms {
             timeout: self.timeout,
             windowsize: self.asked_windowsize.then_some(self.windowsize),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn asked() -> impl Strategy<Value = Asked> {
+        let blksize = prop::option::of(8u16..=65464);
+        let windowsize = prop::option::of(1u16..);
+        (blksize, any::<bool>(), prop::option::of(1u8..), windowsize)
+            .prop_map(|(blksize, tsize, timeout, windowsize)| Asked { blksize, tsize, timeout, windowsize })
+    }
+
+    proptest! {
+        /// RFC 2347; clients.md, section 6, lines 19 to 21: only what was asked, at most as much, always an OACK then.
+        #[test]
+        fn nothing_more_is_granted_than_was_asked(
+            asked in asked(),
+            mtu in 0u16..,
+            window in 0u16..,
+            size in any::<u64>(),
+        ) {
+            let limits = Limits::for_mtu(mtu, window);
+            let terms = Terms::grant(&asked, &limits);
+            let granted = terms.granted(size);
+            prop_assert_eq!(granted.blksize.is_some(), asked.blksize.is_some());
+            prop_assert!(granted.blksize <= asked.blksize);
+            prop_assert_eq!(granted.windowsize.is_some(), asked.windowsize.is_some());
+            prop_assert!(granted.windowsize <= asked.windowsize);
+            prop_assert_ne!(granted.windowsize, Some(0));
+            prop_assert_eq!(granted.timeout, asked.timeout);
+            prop_assert_eq!(granted.tsize, asked.tsize.then_some(size));
+            prop_assert_eq!(terms.oack, asked != Asked::default());
+            prop_assert_eq!(terms.oack, !granted.is_empty());
+            // What is granted is what is done.
+            prop_assert_eq!(terms.blksize, granted.blksize.unwrap_or(512));
+            prop_assert_eq!(terms.windowsize, granted.windowsize.unwrap_or(1));
+        }
+    }
+
+    /// clients.md, section 6, line 22: IPv4, UDP and TFTP headers and the block are one packet of the path.
+    #[test]
+    fn line_22_blksize_is_clamped_to_the_path() {
+        for (mtu, largest) in [(1500, 1468), (1492, 1460), (9000, 8968), (65535, 65464), (0, 512), (576, 544)]
+        {
+            let limits = Limits::for_mtu(mtu, 64);
+            let asked = Asked { blksize: Some(65464), ..Asked::default() };
+            assert_eq!(Terms::grant(&asked, &limits).blksize, largest, "MTU {mtu}");
+            let asked = Asked { blksize: Some(8), ..Asked::default() };
+            assert_eq!(Terms::grant(&asked, &limits).blksize, 8, "MTU {mtu}");
+        }
+    }
+
+    #[test]
+    fn a_window_never_spans_half_of_the_block_numbers() {
+        for limits in [Limits::for_mtu(1500, u16::MAX), Limits { blksize: 1468, windowsize: u16::MAX }] {
+            let asked = Asked { windowsize: Some(u16::MAX), ..Asked::default() };
+            assert_eq!(Terms::grant(&asked, &limits).windowsize, 32767);
+        }
+        let asked = Asked { windowsize: Some(4), ..Asked::default() };
+        assert_eq!(Terms::grant(&asked, &Limits { blksize: 1468, windowsize: 0 }).windowsize, 1);
     }
 }

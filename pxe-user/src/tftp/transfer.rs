@@ -11,7 +11,10 @@
 //! The rules that keep a network quiet:
 //! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice). In a transfer with
 //!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block.
-//! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once.
+//! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once. Until that
+//!   has been acknowledged to its end, such an ACK may as well be an echo of a block that the client has twice, as EDK2
+//!   makes them: it only moves the window on, and what is lost again is the timer's affair. Without this rule each
+//!   echo would send a window, whose blocks the client has already, which makes new echoes, to the end of the file.
 //! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
 
 use std::time::Duration;
@@ -31,8 +34,9 @@ const SILENCE: Duration = Duration::from_secs(45);
 const SILENCE_OFFERED: Duration = Duration::from_secs(135);
 /// An OACK is repeated this often at the most; after that only the client's own repeats help.
 const OACKS_MAX: u8 = 6;
-/// When every block was sent and only the last ACK is missing, this many repeats suffice.
-const REPEATS_OF_LAST: u8 = 5;
+/// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s,
+/// so that GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
+const REPEATS_OF_LAST: u8 = 7;
 /// Bounds of the time that passes between a duplicate ACK in a windowed transfer and the window's repeat.
 const HASTE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
@@ -172,12 +176,13 @@ impl Transfer {
             return Step::Ignore(Ignored::StrayAck);
         }
         self.measure(now, acked);
+        let echo = self.repeated && acked + 1 < self.window_end;
         self.progress(now);
         self.first = acked + 1;
         if acked == self.last() {
             return self.end(Outcome::Complete);
         }
-        self.open_window(now)
+        if echo { self.slide_window(now) } else { self.open_window(now) }
     }
 
     /// The client says ERROR.
@@ -215,11 +220,14 @@ impl Transfer {
     }
 
     fn window_again(&mut self, now: Timestamp) -> Step {
-        if self.touched && self.highest == self.last() && self.repeats >= REPEATS_OF_LAST {
-            return self.end(Outcome::CompleteUnconfirmed);
-        }
-        if now.since(self.heard) >= SILENCE.max(self.first_rto() * 3) {
-            return self.end(Outcome::TimedOut);
+        let all_sent = self.touched && self.highest == self.last();
+        let silent = now.since(self.heard) >= SILENCE.max(self.first_rto() * 3);
+        match all_sent {
+            true if silent || self.repeats >= REPEATS_OF_LAST => {
+                return self.end(Outcome::CompleteUnconfirmed);
+            }
+            false if silent => return self.end(Outcome::TimedOut),
+            _ => {}
         }
         let step = self.open_window(now);
         self.repeated = true;
@@ -254,6 +262,8 @@ impl Transfer {
 
     fn end(&mut self, outcome: Outcome) -> Step {
         self.phase = Phase::Ended;
+        // What found no room until now is not sent any more.
+        self.window_end = self.next;
         Step::End(outcome)
     }
 
@@ -279,6 +289,15 @@ impl Transfer {
         Step::SendData
     }
 
+    /// The same while the window is a repeat: only what was not sent since then is sent.
+    fn slide_window(&mut self, now: Timestamp) -> Step {
+        let next = self.next.max(self.first);
+        let step = self.open_window(now);
+        self.next = next;
+        self.repeated = true;
+        step
+    }
+
     fn back_off(&mut self, now: Timestamp) {
         self.repeats = self.repeats.saturating_add(1);
         self.deadline = now + self.rto;
@@ -295,7 +314,11 @@ impl Transfer {
             return;
         }
         self.hastened = true;
-        let patience = Duration::from_micros(u64::from(self.round_trip) * 2).clamp(HASTE.0, HASTE.1);
+        // Before a round trip was measured, haste could mean to send each window twice: its echoes are duplicate ACKs again.
+        let patience = match self.round_trip {
+            0 => HASTE.1,
+            micros => Duration::from_micros(u64::from(micros) * 2).clamp(HASTE.0, HASTE.1),
+        };
         self.deadline = self.deadline.min(now + patience);
     }
 
@@ -364,3 +387,6 @@ impl Transfer {
         self.repeated_blocks
     }
 }
+
+#[cfg(test)]
+mod tests;

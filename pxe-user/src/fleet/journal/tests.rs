@@ -1,0 +1,131 @@
+//! What the log says, and how often.
+
+use std::io;
+use std::net::SocketAddrV4;
+use std::sync::{Arc, Mutex};
+
+use tracing::Level;
+
+use super::*;
+use crate::boot::Refusal;
+use crate::dhcp::Style;
+use crate::fleet::event::brief;
+
+const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The log's lines at `level` and above, after `events`, each with its second.
+fn lines(level: Level, neighbour: Option<Mac>, events: &[(u64, Event)]) -> Vec<String> {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_ansi(false)
+        .without_time()
+        .with_target(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::with_default(subscriber, || {
+        let mut journal = Journal::default();
+        for (second, event) in events {
+            journal.record(Timestamp::from_micros(second * 1_000_000), event, |_| neighbour);
+        }
+    });
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn told(file: &str, address: Option<Ipv4Addr>) -> Event {
+    Event::Told {
+        mac: MAC,
+        arch: Arch(7),
+        client: Client::Pxe,
+        file: brief(file),
+        style: Style::Direct,
+        ack: false,
+        address,
+        relay: None,
+    }
+}
+
+fn refused(peer: Mac, refusal: Refusal) -> Event {
+    let name = Box::new("a\nb".parse().unwrap());
+    Event::Refused { client: SocketAddrV4::new(ADDRESS, 2070), peer, name, refusal }
+}
+
+#[test]
+fn the_same_words_within_a_boot_are_one_line() {
+    let same = || told("x64.efi", None);
+    let events =
+        [(0, same()), (4, same()), (12, same()), (20, told("ia32.efi", None)), (200, told("ia32.efi", None))];
+    let lines = lines(Level::INFO, None, &events);
+    assert_eq!(lines.len(), 3, "{lines:#?}");
+    assert!(lines[0].contains("x64.efi") && lines[0].contains(&MAC.to_string()), "{}", lines[0]);
+}
+
+#[test]
+fn a_machine_without_an_image_is_named_once_and_told_the_remedy() {
+    let event = |arch| Event::NoImage { mac: MAC, arch: Arch(arch) };
+    let lines =
+        lines(Level::INFO, None, &[(0, event(11)), (4, event(11)), (9000, event(11)), (9001, event(6))]);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    assert!(lines[0].contains("--boot-file 11=NAME"), "{}", lines[0]);
+}
+
+#[test]
+fn missing_files_are_no_warning_and_others_come_with_the_remedy() {
+    assert_eq!(lines(Level::INFO, None, &[(0, refused(MAC, Refusal::NotFound))]), [""; 0]);
+    let lines = lines(Level::INFO, None, &[(0, refused(MAC, Refusal::NotReadable))]);
+    assert_eq!(lines.len(), 1, "a name from the network cannot break a line: {lines:#?}");
+    assert!(lines[0].contains("chmod o+r"), "{}", lines[0]);
+}
+
+/// By its own word, else by its frames, else by the kernel's list of neighbours.
+#[test]
+fn a_machine_is_found_by_its_address() {
+    let (frame, kernel) = (Mac([2, 0, 0, 0, 0, 2]), Mac([2, 0, 0, 0, 0, 3]));
+    for (word, peer, neighbour, expected) in [
+        (Some(ADDRESS), frame, Some(kernel), Some(MAC)),
+        (None, frame, Some(kernel), Some(frame)),
+        (None, Mac::default(), Some(kernel), Some(kernel)),
+        (None, Mac::default(), None, None),
+    ] {
+        let events = [(0, told("f", word)), (1, refused(peer, Refusal::NotReadable))];
+        let lines = lines(Level::WARN, neighbour, &events);
+        let found = [MAC, frame, kernel].into_iter().find(|mac| lines[0].contains(&mac.to_string()));
+        assert_eq!(found, expected, "{lines:#?}");
+    }
+}
+
+#[test]
+fn strangers_cannot_fill_the_memory() {
+    let mut journal = Journal::default();
+    for n in 0..200_000u32 {
+        let [a, b, c, d] = n.to_be_bytes();
+        let mac = Mac([2, 0, a, b, c, d]);
+        let Event::Told { mut address, arch, client, file, style, ack, relay, .. } = told("f", None) else {
+            return;
+        };
+        address = address.or(Some(Ipv4Addr::from(n)));
+        let event = Event::Told { mac, arch, client, file, style, ack, address, relay };
+        journal.record(Timestamp::default(), &event, |_| None);
+        journal.record(Timestamp::default(), &Event::NoImage { mac, arch }, |_| None);
+    }
+    assert!(journal.machines.len() <= MACHINES_MAX + 1);
+    assert!(journal.by_address.len() <= MACHINES_MAX + 1);
+    assert!(journal.without_image.len() <= MACHINES_MAX + 1);
+}

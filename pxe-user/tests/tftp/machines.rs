@@ -1,0 +1,83 @@
+//! DHCP and TFTP together: what a machine does with one teaches how it is told by the other.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+
+use pxe_user::dhcp::{Arch, BootFile, Service, Style};
+use pxe_user::fleet::event::Event;
+use pxe_user::tally::Other;
+
+use crate::support::*;
+
+const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+const ALL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+
+fn packet(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/packets/dhcp/{name}.bin"));
+    std::fs::read(path).expect("a golden packet")
+}
+
+/// A lab whose machines are those of the golden packets, told to load `file`.
+fn lab(arch: Arch) -> Lab {
+    let mut service = Service::new(SERVER);
+    service.programs.set(arch, BootFile::new("file").expect("valid").into());
+    Lab::with(settings(), service, &[("file", b"program")])
+}
+
+fn styles(lab: &Lab) -> Vec<Style> {
+    let told = lab.notes.events.iter().filter_map(|event| match event {
+        Event::Told { style, .. } => Some(*style),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
+    let mut lab = lab(Arch::X64);
+    let discover = packet("ovmf-discover");
+    for _ in 0..4 {
+        assert_eq!(lab.say_as(ANY, ALL, &discover).len(), 1);
+        lab.wait(4000);
+    }
+    assert_eq!(styles(&lab), [Style::Direct, Style::Direct, Style::Direct, Style::Binl]);
+    assert_eq!(lab.count(Other::Offers), 4);
+    // It is the DISCOVER's MAC that counts. A request for a file shows that it was understood: it stays so.
+    let mac = pxe_user::dhcp::Request::parse(&discover).unwrap().mac().unwrap();
+    let link = pxe_user::datagram::Link::untagged(mac);
+    let request = rrq("file", &[]);
+    let to = SocketAddrV4::new(SERVER, 69);
+    let datagram = pxe_user::datagram::Datagram { link, from: CLIENT, to, payload: &request };
+    for _ in 0..3 {
+        lab.responder.handle(lab.notes.now, &datagram, &mut lab.notes);
+        lab.load();
+        lab.say_as(ANY, ALL, &discover);
+        lab.wait(4000);
+    }
+    assert_eq!(styles(&lab)[4..], [Style::Binl; 3]);
+}
+
+#[test]
+fn a_machine_without_an_image_is_reported_by_name_and_counted() {
+    let mut lab = lab(Arch::X64);
+    for _ in 0..3 {
+        assert!(lab.say_as(ANY, ALL, &packet("ipxe-bios-discover")).is_empty());
+    }
+    let arches = lab.notes.events.iter().map(|event| match event {
+        Event::NoImage { arch, .. } => *arch,
+        other => panic!("{other:?}"),
+    });
+    let arches: Vec<_> = arches.collect();
+    // The journal says it once (fleet::journal).
+    assert_eq!(arches, [Arch(0); 3]);
+    assert_eq!(lab.count(pxe_user::dhcp::Ignored::NoImageForArch(Arch(0))), 3);
+}
+
+#[test]
+fn offers_come_from_our_address_and_port_67() {
+    let mut lab = lab(Arch::X64);
+    let sent = lab.say_as(ANY, ALL, &packet("ovmf-discover"));
+    assert_eq!(sent[0].route.from, SocketAddrV4::new(SERVER, 67));
+    assert_eq!(sent[0].route.to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
+    assert_eq!(sent[0].route.link.peer, MAC);
+}

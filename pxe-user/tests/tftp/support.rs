@@ -1,0 +1,254 @@
+//! A responder with files to serve, and a host that only takes notes.
+
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pxe_user::boot::{Catalogue, Config, FileName, Links, Source};
+use pxe_user::datagram::{Datagram, Link};
+use pxe_user::dhcp::{Service, Style};
+use pxe_user::fleet::event::Event;
+use pxe_user::mac::Mac;
+use pxe_user::responder::{Blocks, Host, Responder, Route, Settings};
+use pxe_user::tally::Count;
+use pxe_user::tftp::table::{Id, TidPorts};
+use pxe_user::tftp::terms::Limits;
+use pxe_user::tftp::transfer::Outcome;
+use pxe_user::time::Timestamp;
+use tempfile::TempDir;
+
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2070);
+pub(crate) const MAC: Mac = Mac([2, 0, 0, 0, 0, 0x99]);
+pub(crate) const PORTS: TidPorts = TidPorts { first: 50_000, count: 16 };
+
+pub(crate) fn ms(millis: u64) -> Timestamp {
+    Timestamp::from_micros(millis * 1000)
+}
+
+/// What a file of that size holds: no two blocks of any block size are equal for long.
+pub(crate) fn content(size: usize) -> Vec<u8> {
+    (0..size as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+pub(crate) fn rrq(name: &str, options: &[(&str, &str)]) -> Vec<u8> {
+    let mut packet = [&[0, 1], name.as_bytes(), b"\0octet\0"].concat();
+    for (name, value) in options {
+        packet.extend([name.as_bytes(), &[0], value.as_bytes(), &[0]].concat());
+    }
+    packet
+}
+
+pub(crate) fn ack(block: u16) -> Vec<u8> {
+    [&[0, 4], &block.to_be_bytes()[..]].concat()
+}
+
+pub(crate) fn error(code: u16) -> Vec<u8> {
+    [&[0, 5], &code.to_be_bytes()[..], b"text\0"].concat()
+}
+
+/// A packet that was sent, in short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    Data(u16, usize),
+    Oack(String),
+    Error(u16),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) at: Timestamp,
+    pub(crate) route: Route,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Sent {
+    pub(crate) fn said(&self) -> Said {
+        let [_, opcode, a, b, rest @ ..] = &self.payload[..] else { panic!("{:?}", self.payload) };
+        match opcode {
+            3 => Said::Data(u16::from_be_bytes([*a, *b]), rest.len()),
+            5 => Said::Error(u16::from_be_bytes([*a, *b])),
+            6 => Said::Oack(String::from_utf8(self.payload[2..].to_vec()).unwrap().replace('\0', " ")),
+            other => panic!("opcode {other}"),
+        }
+    }
+}
+
+/// The host: a notebook.
+#[derive(Debug)]
+pub(crate) struct Notes {
+    pub(crate) now: Timestamp,
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) opened: BTreeSet<(SocketAddrV4, u16)>,
+    pub(crate) orders: Vec<(Id, FileName)>,
+    pub(crate) events: Vec<Event>,
+    /// Room for DATA packets.
+    pub(crate) room: u64,
+    /// Whether a further transfer can be opened.
+    pub(crate) opens: bool,
+    /// Whether a further file can be asked for.
+    pub(crate) loads: bool,
+}
+
+impl Host for Notes {
+    fn control(&mut self, route: &Route, payload: &[u8]) {
+        self.sent.push(Sent { at: self.now, route: *route, payload: payload.to_vec() });
+    }
+
+    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64 {
+        let count = blocks.count.min(self.room);
+        self.room -= count;
+        for index in 0..count {
+            let (header, range) = blocks.get(index);
+            let payload = [&header[..], &blocks.image.bytes()[range]].concat();
+            self.sent.push(Sent { at: self.now, route: *route, payload });
+        }
+        count
+    }
+
+    fn open(&mut self, client: SocketAddrV4, port: u16, _slot: u32) -> bool {
+        if self.opens {
+            assert!(self.opened.insert((client, port)), "opened twice");
+        }
+        self.opens
+    }
+
+    fn close(&mut self, client: SocketAddrV4, port: u16) {
+        self.opened.remove(&(client, port));
+    }
+
+    fn load(&mut self, id: Id, name: &FileName) -> bool {
+        if self.loads {
+            self.orders.push((id, *name));
+        }
+        self.loads
+    }
+
+    fn record(&mut self, event: Event) {
+        self.events.push(event);
+    }
+}
+
+/// Everything together.
+pub(crate) struct Lab {
+    pub(crate) dir: TempDir,
+    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) responder: Responder,
+    pub(crate) notes: Notes,
+    /// Files are there at once.
+    pub(crate) loader_runs: bool,
+}
+
+pub(crate) fn settings() -> Settings {
+    Settings {
+        address: SERVER,
+        limits: Limits::for_mtu(1500, 64),
+        transfers: 8,
+        ports: PORTS,
+        style: Style::Direct,
+    }
+}
+
+impl Lab {
+    pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
+        Self::with(settings(), Service::new(SERVER), files)
+    }
+
+    pub(crate) fn with(settings: Settings, service: Service, files: &[(&str, &[u8])]) -> Self {
+        let dir = TempDir::new().unwrap();
+        std::fs::write(dir.path().join("pxelinux.0"), b"boot").unwrap();
+        for (name, bytes) in files {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        let source = Source::Tree { root: dir.path().into(), links: Links::FollowAdministrators };
+        let memory = Some(64 << 20);
+        let catalogue = Arc::new(Catalogue::open(Config { source, memory, ..Config::default() }).unwrap());
+        let notes = Notes {
+            now: ms(0),
+            sent: Vec::new(),
+            opened: BTreeSet::new(),
+            orders: Vec::new(),
+            events: Vec::new(),
+            room: u64::MAX,
+            opens: true,
+            loads: true,
+        };
+        let responder = Responder::new(settings, Arc::new(service), Arc::clone(&catalogue));
+        Self { dir, catalogue, responder, notes, loader_runs: true }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.notes.now
+    }
+
+    /// A datagram comes; what is sent at once.
+    pub(crate) fn say_as(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<Sent> {
+        let now = self.notes.now;
+        let datagram = Datagram { link: Link::untagged(MAC), from, to, payload };
+        self.responder.handle(now, &datagram, &mut self.notes);
+        if self.loader_runs {
+            self.load();
+        }
+        std::mem::take(&mut self.notes.sent)
+    }
+
+    /// From [`CLIENT`] to our address.
+    pub(crate) fn say(&mut self, port: u16, payload: &[u8]) -> Vec<Said> {
+        let sent = self.say_as(CLIENT, SocketAddrV4::new(SERVER, port), payload);
+        sent.iter().map(Sent::said).collect()
+    }
+
+    /// An RRQ from [`CLIENT`]; our TID and the first answer.
+    pub(crate) fn ask(&mut self, name: &str, options: &[(&str, &str)]) -> (u16, Said) {
+        let sent = self.say_as(CLIENT, SocketAddrV4::new(SERVER, 69), &rrq(name, options));
+        let [only] = &sent[..] else { panic!("{sent:?}") };
+        (only.route.from.port(), only.said())
+    }
+
+    /// The loader does what was ordered.
+    pub(crate) fn load(&mut self) {
+        for (id, name) in std::mem::take(&mut self.notes.orders) {
+            let file = self.catalogue.load(&name);
+            self.responder.loaded(self.notes.now, id, &name, file, &mut self.notes);
+        }
+    }
+
+    /// Time passes, and timers ring when they want to and never at other times; what was sent meanwhile.
+    pub(crate) fn wait(&mut self, millis: u64) -> Vec<Sent> {
+        let end = self.now() + Duration::from_millis(millis);
+        while let Some(at) = self.responder.next_deadline(self.now()).filter(|at| *at <= end) {
+            self.notes.now = self.notes.now.max(at);
+            self.responder.poll(self.notes.now, &mut self.notes);
+        }
+        self.notes.now = end;
+        std::mem::take(&mut self.notes.sent)
+    }
+
+    pub(crate) fn count(&self, what: impl Into<Count>) -> u64 {
+        self.responder.tally().get(what)
+    }
+
+    /// The ends that were reported.
+    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
+        let ends = self.notes.events.iter().filter_map(|event| match event {
+            Event::Fetched { outcome, .. } => Some(*outcome),
+            _ => None,
+        });
+        ends.collect()
+    }
+
+    /// Nothing is left of anything.
+    pub(crate) fn assert_idle(&self) {
+        assert_eq!(self.responder.active(), 0);
+        assert_eq!(self.notes.opened, BTreeSet::new());
+        assert_eq!(self.responder.next_deadline(self.now()), None);
+    }
+}
+
+/// Seconds since `since` at which packets were sent.
+pub(crate) fn seconds(sent: &[Sent], since: Timestamp) -> Vec<u64> {
+    sent.iter().map(|sent| sent.at.since(since).as_secs()).collect()
+}
