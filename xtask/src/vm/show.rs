@@ -1,0 +1,38 @@
+//! `cargo xtask vm`: every case on every kernel, for a person.
+
+use anyhow::{Result, ensure};
+
+use super::{Guest, KERNELS, Kernel, Programs, fetch};
+use crate::{clock, command, setup};
+
+/// Boots the named kernels, or all of them, and says how each case went.
+///
+/// # Errors
+/// When a kernel cannot be had or booted, or a case fails; but every kernel is tried before that is told.
+pub fn run(names: &[String]) -> Result<()> {
+    let kernels: Vec<Kernel> = if names.is_empty() {
+        KERNELS.to_vec()
+    } else {
+        names.iter().map(|name| Kernel::named(name).copied()).collect::<Result<_>>()?
+    };
+    setup::ensure(setup::VM)?;
+    let programs = Programs::build()?;
+    let mut failed = Vec::new();
+    for kernel in kernels {
+        let start = clock::now();
+        let fetched = fetch(&kernel)?;
+        println!("vm: {}: Linux {} (had after {:.1?})", kernel.name, fetched.version, start.elapsed());
+        let folder = command::workspace().join("out/vm").join(kernel.name);
+        let start = clock::now();
+        let report = Guest { kernel: &fetched, programs: &programs, folder: &folder }.run()?;
+        for (case, said) in &report.cases {
+            println!("vm: {}: {case}: {said}", kernel.name);
+        }
+        println!("vm: {}: took {:.1?}; its console: {}", kernel.name, start.elapsed(), folder.display());
+        if !report.done || report.cases.iter().any(|(_, said)| said != "ok") {
+            failed.push(kernel.name);
+        }
+    }
+    ensure!(failed.is_empty(), "not well on: {}", failed.join(", "));
+    Ok(())
+}
