@@ -19,20 +19,27 @@ pub fn run(names: &[String]) -> Result<()> {
     let programs = Programs::build()?;
     let mut failed = Vec::new();
     for kernel in kernels {
-        let start = clock::now();
-        let fetched = fetch(&kernel)?;
-        println!("vm: {}: Linux {} (had after {:.1?})", kernel.name, fetched.version, start.elapsed());
-        let folder = command::workspace().join("out/vm").join(kernel.name);
-        let start = clock::now();
-        let report = Guest { kernel: &fetched, programs: &programs, folder: &folder }.run()?;
-        for (case, said) in &report.cases {
-            println!("vm: {}: {case}: {said}", kernel.name);
-        }
-        println!("vm: {}: took {:.1?}; its console: {}", kernel.name, start.elapsed(), folder.display());
-        if !report.done || report.cases.iter().any(|(_, said)| said != "ok") {
-            failed.push(kernel.name);
+        match boot(&kernel, &programs) {
+            Ok(true) => {}
+            Ok(false) => failed.push(kernel.name.to_owned()),
+            Err(error) => failed.push(format!("{} ({error:#})", kernel.name)),
         }
     }
     ensure!(failed.is_empty(), "not well on: {}", failed.join(", "));
     Ok(())
+}
+
+/// Boots one kernel, and says how each case went; false if one did not go well.
+fn boot(kernel: &Kernel, programs: &Programs) -> Result<bool> {
+    let start = clock::now();
+    let fetched = fetch(kernel)?;
+    println!("vm: {}: Linux {} (had after {:.1?})", kernel.name, fetched.version, start.elapsed());
+    let folder = command::workspace().join("out/vm").join(kernel.name);
+    let start = clock::now();
+    let report = Guest { kernel: &fetched, programs, folder: &folder }.run()?;
+    for (case, said) in &report.cases {
+        println!("vm: {}: {case}: {said}", kernel.name);
+    }
+    println!("vm: {}: took {:.1?}; its console: {}", kernel.name, start.elapsed(), folder.display());
+    Ok(report.done && report.cases.iter().all(|(case, _)| report.is_ok(case)))
 }
