@@ -100,7 +100,12 @@ pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
     let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache of kernels")?;
     if !folder.is_dir() {
-        fetch_into(kernel, &folder).with_context(|| {
+        let unfinished = folder.with_extension("unfinished");
+        let fetched = fetch_into(kernel, &unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
+        if fetched.is_err() && unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fetched.with_context(|| {
             format!(
                 "cannot fetch Debian's {} kernel (it is kept in {} once it is there)",
                 kernel.name,
@@ -120,11 +125,10 @@ fn cache() -> Result<PathBuf> {
     Ok(base.join("pxed/kernels").join(CACHE_FORMAT))
 }
 
-/// Fills a folder beside the wanted one, and renames it when it is whole.
-fn fetch_into(kernel: &Kernel, folder: &Path) -> Result<()> {
-    let unfinished = folder.with_extension("unfinished");
+/// Fills a folder beside the wanted one: what is under the right name is whole.
+fn fetch_into(kernel: &Kernel, unfinished: &Path) -> Result<()> {
     if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
+        fs::remove_dir_all(unfinished)?;
     }
     let packages = unfinished.join("packages");
     let tree = packages.join("tree");
@@ -133,23 +137,23 @@ fn fetch_into(kernel: &Kernel, folder: &Path) -> Result<()> {
     for package in image_packages(&apt, kernel)? {
         apt.unpack(&package, &tree)?;
     }
-    let version = version(&tree)?;
+    let (version, image) = image(&tree)?;
     if kernel.version.is_some_and(|wanted| !version.starts_with(wanted)) {
         bail!("{} brought Linux {version}", kernel.package);
     }
-    fs::rename(tree.join("boot").join(format!("vmlinuz-{version}")), unfinished.join("vmlinuz"))
-        .context("the package has no kernel image")?;
+    fs::rename(image, unfinished.join("vmlinuz"))?;
     modules::collect(&tree, MODULES, &unfinished.join("modules"))?;
     fs::write(unfinished.join("version"), &version)?;
     fs::remove_dir_all(&packages)?;
-    fs::rename(&unfinished, folder)?;
     Ok(())
 }
 
-/// The packages behind the one that always means the present kernel. Since Debian 14 image and modules come apart.
+/// The packages behind the one that always means the present kernel. In newer ones image and modules come apart.
 fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
     let is_kernel = |name: &String| {
-        ["linux-image-", "linux-binary-", "linux-modules-"].iter().any(|start| name.starts_with(start))
+        ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"]
+            .iter()
+            .any(|start| name.starts_with(start))
             && name.contains(|c: char| c.is_ascii_digit())
     };
     let mut packages: Vec<String> = apt.dependencies(kernel.package)?.into_iter().filter(is_kernel).collect();
@@ -164,16 +168,21 @@ fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
     Ok(packages)
 }
 
-/// The kernel's version: that of its image.
-fn version(tree: &Path) -> Result<String> {
-    let boot = tree.join("boot");
-    for entry in fs::read_dir(&boot).with_context(|| format!("no {}", boot.display()))? {
-        let name = entry?.file_name();
-        if let Some(version) = name.to_str().and_then(|name| name.strip_prefix("vmlinuz-")) {
-            return Ok(version.to_owned());
-        }
-    }
-    bail!("the packages have no kernel image")
+/// The kernel's version and its image: `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
+fn image(tree: &Path) -> Result<(String, PathBuf)> {
+    let names = |folder: &str| {
+        let entries = fs::read_dir(tree.join(folder)).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+    };
+    let mut in_boot = names("boot").filter_map(|name| {
+        let version = name.strip_prefix("vmlinuz-")?.to_owned();
+        Some((version, tree.join("boot").join(name)))
+    });
+    let mut with_modules = names("usr/lib/modules").filter_map(|name| {
+        let image = tree.join("usr/lib/modules").join(&name).join("vmlinuz");
+        image.is_file().then_some((name, image))
+    });
+    in_boot.next().or_else(|| with_modules.next()).context("the packages have no kernel image")
 }
 
 fn read(folder: &Path) -> Result<Fetched> {
