@@ -11,6 +11,8 @@ const EVERYWHERE: &[(&str, &str)] = &[
     ("veth-generic", "ok: xdp generic copy"),
     ("veth-native", "ok: xdp native copy"),
     ("veth-socket", "ok: socket"),
+    ("killed-generic", "ok"),
+    ("killed-native", "ok"),
     ("virtio-socket", "ok: socket"),
 ];
 

@@ -62,6 +62,9 @@ enum Task {
         /// Which kernels (5.10, 6.1, 6.12, newest) [default: all]
         #[arg(value_name = "KERNEL")]
         kernels: Vec<String>,
+        /// Fetch them again, since Debian may have newer ones by now
+        #[arg(long)]
+        fetch: bool,
     },
 
     /// The lab with a daemon that is built already: `run` calls this as root
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
-        Task::Vm { kernels } => vm::run(&kernels),
+        Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     };

@@ -72,3 +72,51 @@ impl<'a> Options<'a> {
         self.0.iter().find(|(other, _)| *other == code).map(|(_, value)| *value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DISCOVER: &[u8] = include_bytes!("../../packets/dhcp/ovmf-discover.bin");
+
+    fn offer(file: &str, options: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; OPTIONS_AT];
+        message[0] = 2;
+        message[4..8].copy_from_slice(&DISCOVER[4..8]);
+        message[20..24].copy_from_slice(&[10, 99, 0, 2]);
+        message[28..44].copy_from_slice(&DISCOVER[28..44]);
+        message[FILE.start..][..file.len()].copy_from_slice(file.as_bytes());
+        message[236..].copy_from_slice(&[99, 130, 83, 99]);
+        message.extend_from_slice(options);
+        message
+    }
+
+    const GOOD: &[u8] = b"\x35\x01\x02\x36\x04\x0a\x63\x00\x02\x3c\x09PXEClient\x2b\x04\x06\x01\x08\xff\xff";
+
+    #[test]
+    fn a_direct_offer_is_taken() {
+        let taken = Offer::parse(&offer("bootx64.efi", GOOD), DISCOVER).expect("nothing is wrong with it");
+        assert_eq!(taken, Offer { server: Ipv4Addr::new(10, 99, 0, 2), file: "bootx64.efi".into() });
+    }
+
+    #[test]
+    fn what_edk2_drops_is_refused() {
+        let without_end = &GOOD[..GOOD.len() - 1];
+        let acknowledgement = [b"\x35\x01\x05", &GOOD[3..]].concat();
+        let asks_boot_server = [&GOOD[..GOOD.len() - 3], &[0, 255, 255]].concat();
+        let mut other_xid = offer("x", GOOD);
+        other_xid[4] ^= 1;
+        for (message, why) in [
+            (offer("x", without_end), "no END"),
+            (offer("x", &acknowledgement), "not an OFFER"),
+            (offer("x", &asks_boot_server), "bit 3"),
+            (offer("", GOOD), "`file`"),
+            (other_xid, "xid"),
+            (vec![2; 100], "shorter"),
+            (vec![2; 1473], "EDK2's buffer"),
+        ] {
+            let error = Offer::parse(&message, DISCOVER).expect_err(why).to_string();
+            assert!(error.contains(why), "{why}: {error}");
+        }
+    }
+}

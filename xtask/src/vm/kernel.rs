@@ -88,17 +88,12 @@ pub struct Fetched {
 }
 
 /// Takes a kernel from the cache; fetches it from Debian before that if it is not there. Several may call this at a
-/// time.
+/// time. What is there stays as it is until it is [forgotten](forget).
 ///
 /// # Errors
 /// When Debian's archive cannot be reached, or the tools to unpack its packages are missing.
 pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
-    let cache = cache()?;
-    let folder = cache.join(kernel.name);
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let lock = cache.join(format!("{}.lock", kernel.name));
-    let lock = File::create(&lock).with_context(|| format!("cannot write {}", lock.display()))?;
-    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache of kernels")?;
+    let (folder, _lock) = place(kernel)?;
     if !folder.is_dir() {
         let unfinished = folder.with_extension("unfinished");
         let fetched = fetch_into(kernel, &unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
@@ -114,6 +109,28 @@ pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
         })?;
     }
     read(&folder)
+}
+
+/// Removes a kernel from the cache, so that it is fetched again: Debian's present one of that name.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn forget(kernel: &Kernel) -> Result<()> {
+    let (folder, _lock) = place(kernel)?;
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// A kernel's folder in the cache, and the lock on it.
+fn place(kernel: &Kernel) -> Result<(PathBuf, File)> {
+    let cache = cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let path = cache.join(format!("{}.lock", kernel.name));
+    let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache of kernels")?;
+    Ok((cache.join(kernel.name), lock))
 }
 
 /// `$XDG_CACHE_HOME/pxed/kernels/FORMAT`.

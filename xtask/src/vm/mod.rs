@@ -31,6 +31,6 @@ mod show;
 
 pub use apt::KEYRING as DEBIAN_KEYS;
 pub use guest::{Guest, Report};
-pub use kernel::{Fetched, KERNELS, Kernel, fetch};
+pub use kernel::{Fetched, KERNELS, Kernel, fetch, forget};
 pub use programs::Programs;
 pub use show::run;

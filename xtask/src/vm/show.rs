@@ -2,14 +2,14 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Guest, KERNELS, Kernel, Programs, fetch};
+use super::{Guest, KERNELS, Kernel, Programs, fetch, forget};
 use crate::{clock, command, setup};
 
-/// Boots the named kernels, or all of them, and says how each case went.
+/// Boots the named kernels, or all of them, and says how each case went. With `anew` they are fetched again before.
 ///
 /// # Errors
 /// When a kernel cannot be had or booted, or a case fails; but every kernel is tried before that is told.
-pub fn run(names: &[String]) -> Result<()> {
+pub fn run(names: &[String], anew: bool) -> Result<()> {
     let kernels: Vec<Kernel> = if names.is_empty() {
         KERNELS.to_vec()
     } else {
@@ -19,6 +19,9 @@ pub fn run(names: &[String]) -> Result<()> {
     let programs = Programs::build()?;
     let mut failed = Vec::new();
     for kernel in kernels {
+        if anew {
+            forget(&kernel)?;
+        }
         match boot(&kernel, &programs) {
             Ok(true) => {}
             Ok(false) => failed.push(kernel.name.to_owned()),

@@ -19,16 +19,24 @@ type Case = fn() -> Result<String>;
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("load", || load(1500)),
     ("load-frags", || load(9000)),
-    ("veth-generic", || over_veth(&["--datapath", "xdp", "--xdp-mode", "generic"])),
-    ("veth-native", || over_veth(&["--datapath", "xdp", "--xdp-mode", "native"])),
-    ("veth-socket", || over_veth(&["--datapath", "socket"])),
+    ("veth-generic", || over_veth(|server, machine| boot(server, machine, GENERIC))),
+    ("veth-native", || over_veth(|server, machine| boot(server, machine, NATIVE))),
+    ("veth-socket", || over_veth(|server, machine| boot(server, machine, SOCKET))),
+    ("killed-generic", || over_veth(|server, _| kill(server, GENERIC))),
+    ("killed-native", || over_veth(|server, _| kill(server, NATIVE))),
     ("virtio-auto", || over_virtio(&[])),
-    ("virtio-socket", || over_virtio(&["--datapath", "socket"])),
+    ("virtio-socket", || over_virtio(SOCKET)),
 ];
+
+const GENERIC: &[&str] = &["--datapath", "xdp", "--xdp-mode", "generic"];
+const NATIVE: &[&str] = &["--datapath", "xdp", "--xdp-mode", "native"];
+const SOCKET: &[&str] = &["--datapath", "socket"];
 
 /// The daemon's address, and the one that a DHCP server would have given to the machine.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const MACHINE: &str = "10.99.0.100/24";
+/// Where the boot tree is made.
+const TREE: &str = "/tmp/tree";
 /// The network namespace that the machine's interface is in.
 const NAMESPACE: &str = "machine";
 /// A real machine's DISCOVER; provenance in tests/packets/dhcp/README.md.
@@ -57,34 +65,37 @@ fn kernel_version() -> Result<(u32, u32)> {
     Ok((numbers.next().context("no version")?, numbers.next().context("no version")?))
 }
 
-/// Boots the machine over a new pair of virtual interfaces.
-fn over_veth(arguments: &[&str]) -> Result<String> {
+/// Runs something with the names of a new pair of virtual interfaces.
+fn over_veth(run: impl FnOnce(&str, &str) -> Result<String>) -> Result<String> {
     let _namespace = Namespace::new()?;
     ip(&format!("link add server type veth peer name machine netns {NAMESPACE}"))?;
-    let result = boot("server", "machine", arguments);
+    let result = bring_up("server", "machine").and_then(|()| run("server", "machine"));
     ip("link delete server")?;
     result
 }
 
-/// The same over two virtio cards, whose addresses the host has given them.
+/// Boots the machine over two virtio cards, whose addresses the host has given them.
 fn over_virtio(arguments: &[&str]) -> Result<String> {
     let namespace = Namespace::new()?;
     let server = interface_of("52:54:00:99:01:01")?;
     let machine = interface_of("52:54:00:99:01:02")?;
     ip(&format!("link set {machine} netns {NAMESPACE}"))?;
-    let result = boot(&server, &machine, arguments);
+    let result = bring_up(&server, &machine).and_then(|()| boot(&server, &machine, arguments));
     ip(&format!("address flush dev {server}"))?;
     namespace.ip(&format!("link set {machine} netns 1"))?;
     result
 }
 
-/// One boot from DISCOVER to the last byte; says which datapath it was.
-fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
+fn bring_up(server: &str, machine: &str) -> Result<()> {
     ip(&format!("address add {SERVER}/24 dev {server}"))?;
     ip(&format!("link set {server} up"))?;
-    ip(&format!("-n {NAMESPACE} link set {machine} up"))?;
-    let content = boot_tree(Path::new("/tmp/tree"))?;
-    let daemon = Daemon::start(server, "/tmp/tree", arguments)?;
+    ip(&format!("-n {NAMESPACE} link set {machine} up"))
+}
+
+/// One boot from DISCOVER to the last byte; says which datapath it was.
+fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
+    let content = boot_tree(Path::new(TREE))?;
+    let daemon = Daemon::start(server, TREE, arguments)?;
     let booted = daemon.serving().and_then(|serving| {
         check_attached(server, &serving)?;
         let bytes = in_namespace(|| load_as_machine(machine))?;
@@ -94,9 +105,19 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
     let log = daemon.stop();
     let serving = booted.inspect_err(|_| crate::system::say(log.as_deref().unwrap_or("no log")))?;
     log?;
-    let link = ip_says(&format!("link show {server}"))?;
-    ensure!(!link.contains("xdp"), "a program is still attached: {link}");
+    check_detached(server)?;
     Ok(format!("ok: {serving}"))
+}
+
+/// A daemon that cannot clean up after itself leaves nothing attached either.
+fn kill(server: &str, arguments: &[&str]) -> Result<String> {
+    boot_tree(Path::new(TREE))?;
+    let daemon = Daemon::start(server, TREE, arguments)?;
+    let attached = daemon.serving().and_then(|serving| check_attached(server, &serving));
+    daemon.kill()?;
+    attached?;
+    check_detached(server)?;
+    Ok("ok".into())
 }
 
 /// Whether the kernel shows what the daemon claims.
@@ -108,6 +129,12 @@ fn check_attached(interface: &str, serving: &Serving) -> Result<()> {
         (false, false) => "socket",
     };
     ensure!(serving.to_string().starts_with(shown), "the daemon says {serving}, the kernel {link}");
+    Ok(())
+}
+
+fn check_detached(interface: &str) -> Result<()> {
+    let link = ip_says(&format!("link show {interface}"))?;
+    ensure!(!link.contains("xdp"), "a program is still attached: {link}");
     Ok(())
 }
 

@@ -55,6 +55,13 @@ impl Daemon {
         bail!("pxed is not ready after {LIMIT:?}")
     }
 
+    /// Ends it without giving it a chance to clean up.
+    pub(crate) fn kill(mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+
     /// Ends it by SIGTERM. It must end well; returns its log.
     pub(crate) fn stop(mut self) -> Result<String> {
         // An error means that it has ended already, which its status tells better.
