@@ -90,6 +90,8 @@ pub trait Host {
 pub struct Settings {
     /// Our address on the interface.
     pub address: Ipv4Addr,
+    /// The subnet's broadcast address.
+    pub broadcast: Ipv4Addr,
     /// What the path and the administrator allow.
     pub limits: Limits,
     /// Most transfers at a time.
@@ -151,6 +153,11 @@ impl Responder {
     }
 
     fn on_dhcp(&mut self, now: Timestamp, datagram: &Datagram<'_>, via: Via, host: &mut impl Host) {
+        // A card that hears everything (a bridge's) brings requests to other servers, too.
+        let to = *datagram.to.ip();
+        if to != self.settings.address && !to.is_broadcast() && to != self.settings.broadcast {
+            return self.tally.count(Other::OtherAddress);
+        }
         let request = match dhcp::Request::parse(datagram.payload) {
             Ok(request) => request,
             Err(malformed) => return self.tally.count(Ignored::from(malformed)),

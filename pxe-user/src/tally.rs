@@ -103,6 +103,8 @@ others! {
     FrameNotUdp = "frame_not_udp",
     /// Datagrams to none of our ports.
     OtherPort = "datagram_other_port",
+    /// DHCP requests to other servers.
+    OtherAddress = "datagram_other_address",
     /// Packets of another worker's transfer that were handed over.
     Forwarded = "datagram_forwarded",
     /// Such packets that found the other's mailbox full.

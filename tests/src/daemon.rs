@@ -32,19 +32,19 @@ impl Daemon {
     /// # Errors
     /// When it ends, or says nothing; with its last words.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Result<Self> {
-        Self::start_on(lab, lab.responder(), "pxed", arguments)
+        Self::start_on(lab, lab.responder(), lab.responder().interface(), arguments)
     }
 
-    /// The same on any host, with a name for its log files.
+    /// The same on any host and interface.
     ///
     /// # Errors
     /// As above.
-    pub fn start_on(lab: &Lab, host: &Host, name: &str, arguments: &[&str]) -> Result<Self> {
+    pub fn start_on(lab: &Lab, host: &Host, interface: &str, arguments: &[&str]) -> Result<Self> {
         let program = program();
         let mut command = host.command(program.to_str().context("the path is not UTF-8")?);
-        command.args(["--log-format", "json", "serve", "--interface", host.interface()]).args(arguments);
+        command.args(["--log-format", "json", "serve", "--interface", interface]).args(arguments);
         command.env("RUST_LOG", "debug");
-        let process = lab.spawn(name, command)?;
+        let process = lab.spawn("pxed", command)?;
         process.wait_for("ready", START)?;
         Ok(Self(process))
     }

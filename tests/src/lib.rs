@@ -5,3 +5,4 @@ pub mod daemon;
 pub mod frames;
 pub mod machine;
 pub mod namespace;
+pub mod tree;

@@ -1,18 +1,24 @@
 //! A network namespace of its own for one test's thread.
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
-/// Moves the calling thread into a new network namespace whose loopback interface is up.
+/// Moves the calling thread into a new network namespace whose loopback interface is up, with a /sys of its own, as
+/// `ip netns exec` does.
 ///
-/// The namespace goes with the thread; processes that the thread starts are in it, too.
+/// The namespaces go with the thread; processes that the thread starts are in them, too.
 ///
 /// # Errors
 /// Without root.
 #[expect(unsafe_code, reason = "rustix marks unshare so, since some of its flags pull memory or files apart")]
 pub fn enter_new() -> Result<()> {
-    // SAFETY: only the network namespace is changed, and only this thread's.
-    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.context("a new network namespace needs root")?;
+    // SAFETY: files and memory stay shared; the working directory and the mounts of this thread become its own.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::FS) }
+        .context("a new network namespace needs root")?;
+    let private = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
+    mount_change("/", private).context("cannot keep mounts to ourselves")?;
+    mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None).context("cannot mount /sys")?;
     let status = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
     ensure!(status.success(), "ip link set lo up failed");
     Ok(())

@@ -21,7 +21,8 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     setup::ensure(setup::ALL)?;
     step(&["fmt", "--all", "--check"])?;
     step(&["clippy", "--all-targets", "--", "--deny", "warnings"])?;
-    licences()?;
+    // Without the advisories: their database is on the network.
+    step(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])?;
 
     let unprivileged = tests(arguments);
     let programs = build_privileged()?;
@@ -54,18 +55,6 @@ fn step(arguments: &[&str]) -> Result<()> {
     command::run(command::cargo().args(arguments))
 }
 
-/// cargo-deny takes minutes to build, so it is asked only where it is installed.
-fn licences() -> Result<()> {
-    if command::find("cargo-deny").is_none() {
-        println!(
-            "test: no cargo-deny: licences and sources are not checked (`cargo install --locked cargo-deny`)"
-        );
-        return Ok(());
-    }
-    // Without the advisories: their database is on the network.
-    step(&["deny", "check", "licenses", "bans", "sources"])
-}
-
 fn tests(arguments: &[OsString]) -> Result<()> {
     println!("test: cargo test (unprivileged)");
     let mut cargo = command::cargo();
@@ -91,6 +80,8 @@ fn fetch_kernels() {
 /// Builds the privileged tests as the user that we are, and tells which programs they are.
 fn build_privileged() -> Result<Vec<PathBuf>> {
     println!("test: cargo test ({PRIVILEGED})");
+    // The daemon that they start lies beside them.
+    command::run(command::cargo().args(["build", "--quiet", "--package", "pxe-user"]))?;
     let mut cargo = command::cargo();
     cargo.args(["test", "--no-run", "--package", PRIVILEGED, "--message-format", "json-render-diagnostics"]);
     let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;

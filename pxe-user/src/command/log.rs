@@ -16,7 +16,8 @@ pub enum LogFormat {
 /// Starts logging; `RUST_LOG` filters, the ready line is always shown.
 pub(super) fn start(format: LogFormat) -> Result<()> {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
-    let filter = EnvFilter::try_new(format!("{directives},pxed::ready=info"))
+    // aya tells each relocation at debug; who wants that names it.
+    let filter = EnvFilter::try_new(format!("aya=warn,aya_obj=warn,{directives},pxed::ready=info"))
         .with_context(|| format!("RUST_LOG={directives} is no log filter: try RUST_LOG=debug"))?;
     let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
     match format {

@@ -23,6 +23,7 @@ struct Machine {
     arch: Arch,
     client: Client,
     told: Brief,
+    by_ack: bool,
     told_at: Timestamp,
     first_seen: Timestamp,
 }
@@ -68,11 +69,14 @@ impl Journal {
         }
         let known = self.machines.get(mac);
         let again = known.is_some_and(|machine| {
-            machine.told == *file && machine.client == *client && now.since(machine.told_at) < SAME_BOOT
+            (machine.told, machine.client, machine.by_ack) == (*file, *client, *ack)
+                && now.since(machine.told_at) < SAME_BOOT
         });
         let first_seen = known.filter(|m| now.since(m.told_at) < SAME_BOOT).map_or(now, |m| m.first_seen);
-        self.machines
-            .insert(*mac, Machine { arch: *arch, client: *client, told: *file, told_at: now, first_seen });
+        self.machines.insert(
+            *mac,
+            Machine { arch: *arch, client: *client, told: *file, by_ack: *ack, told_at: now, first_seen },
+        );
         let reply = if *ack { "ACK" } else { "OFFER" };
         let style = format!("{style:?}").to_lowercase();
         let relay = relay.map(|relay| relay.to_string());

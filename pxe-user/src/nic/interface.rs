@@ -16,6 +16,11 @@ pub enum InterfaceError {
         /// The names there are.
         present: String,
     },
+    /// /sys shows another network namespace than the one we are in.
+    #[error(
+        "/sys belongs to another network namespace than {0}: enter it by `ip netns exec NAME pxed ...`, which brings its own"
+    )]
+    ForeignSys(String),
     /// It has no IPv4 address that machines could load files from.
     #[error(
         "interface {0} has no IPv4 address: give it one in the machines' network (ip addr add A.B.C.D/NN dev {0})"
@@ -94,6 +99,9 @@ impl Interface {
         let sys = PathBuf::from("/sys/class/net").join(name);
         let known = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
         if !known || !sys.exists() {
+            if addresses(name).is_ok_and(|addresses| !addresses.is_empty()) {
+                return Err(InterfaceError::ForeignSys(name.into()));
+            }
             return Err(InterfaceError::Unknown { name: name.into(), present: present() });
         }
         // ARPHRD_ETHER, from linux/if_arp.h.

@@ -8,12 +8,14 @@
 //! | [`umem`] | memory that kernel and daemon share frames in |
 //! | [`ring`] | the four rings of an AF_XDP socket |
 //! | [`xsk`] | an AF_XDP socket: receiving and sending halves |
+//! | [`packet`] | a packet socket that hears one port beside its owner |
 //! | [`udp`] | plain sockets with batches and segmentation, for hosts without XDP |
 //!
-//! `unsafe` lives in `umem`, `ring`, `xsk` and `udp` only, each block with its argument.
+//! `unsafe` lives in `umem`, `ring`, `xsk`, `packet` and `udp` only, each block with its argument.
 
 pub mod interface;
 pub mod lock;
+pub mod packet;
 pub mod programs;
 pub mod ring;
 pub mod udp;

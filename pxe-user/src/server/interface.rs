@@ -131,8 +131,7 @@ impl Served {
     fn start_sockets(&mut self, shared: &Shared<'_>) -> Result<()> {
         let plan = &self.plan;
         let address = plan.subnet.address;
-        let dhcp_here = matches!(self.dhcp, DhcpPath::Copy(_));
-        let path = SocketPath::open(&plan.interface.name, address, plan.tids, dhcp_here)?;
+        let path = SocketPath::open(&plan.interface, address, plan.tids)?;
         let (tids, mtu) = (path.tids(), plan.path_mtu(false));
         self.make_mailboxes(1, shared)?;
         self.spawn(0, path, tids, mtu, shared)?;
@@ -161,6 +160,7 @@ impl Served {
         let service: Arc<Service> = Arc::new(options.service(self.plan.subnet.address, shared.catalogue));
         let settings = Settings {
             address: self.plan.subnet.address,
+            broadcast: self.plan.subnet.broadcast(),
             limits: Limits::for_mtu(mtu, options.windowsize),
             transfers: transfers_each(options.transfers, usize::from(workers)),
             ports: all_ports.share(u16::try_from(index).context("too many queues")?, workers),
@@ -218,7 +218,7 @@ impl Served {
             let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
             let _ = programs.configure(&off);
         }
-        self.mailboxes.iter().for_each(|mailbox| mailbox.stop());
+        self.mailboxes.iter().for_each(|mailbox| mailbox.door().stop());
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

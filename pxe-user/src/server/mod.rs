@@ -126,7 +126,7 @@ impl Server {
         for served in &mut self.served {
             served.stop();
         }
-        self.orders.stop();
+        self.orders.door().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();
         }

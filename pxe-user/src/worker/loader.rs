@@ -12,10 +12,10 @@ const RECHECK_EVERY: i64 = 5;
 
 /// Loads what workers ask for, and follows changes of the files, until the queue says stop.
 pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>) {
-    while !queue.is_stopped() {
+    while !queue.door().is_stopped() {
         let mut readable = [false; 2];
         {
-            let mut fds = vec![PollFd::from_borrowed_fd(queue.bell(), PollFlags::IN)];
+            let mut fds = vec![PollFd::from_borrowed_fd(queue.door().bell(), PollFlags::IN)];
             fds.extend(catalogue.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, Some(&Timespec { tv_sec: RECHECK_EVERY, tv_nsec: 0 })) {
                 Ok(0) => report(&catalogue.recheck()),
@@ -28,7 +28,7 @@ pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>) {
             }
         }
         if readable[0] {
-            queue.quiet();
+            queue.door().quiet();
         }
         if readable[1] {
             report(&catalogue.changed());

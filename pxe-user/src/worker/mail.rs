@@ -37,6 +37,40 @@ impl Bell {
     }
 }
 
+/// A sleeping thread's door: others ring, and may tell it to end.
+#[derive(Debug)]
+pub struct Door {
+    bell: Bell,
+    stopped: AtomicBool,
+}
+
+impl Door {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { bell: Bell::new()?, stopped: AtomicBool::new(false) })
+    }
+
+    /// Readable when somebody has rung.
+    pub fn bell(&self) -> BorrowedFd<'_> {
+        self.bell.0.as_fd()
+    }
+
+    /// Heard.
+    pub fn quiet(&self) {
+        self.bell.quiet();
+    }
+
+    /// Tells the thread to end.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Whether it was told so.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
 /// The loader's answer.
 #[derive(Debug)]
 pub struct Loaded {
@@ -76,8 +110,7 @@ impl Forwarded {
 pub struct Mailbox {
     loaded: ArrayQueue<Loaded>,
     forwarded: ArrayQueue<Forwarded>,
-    bell: Bell,
-    stopped: AtomicBool,
+    door: Door,
 }
 
 impl Mailbox {
@@ -89,15 +122,14 @@ impl Mailbox {
         Ok(Self {
             loaded: ArrayQueue::new(transfers.max(1) * 2),
             forwarded: ArrayQueue::new(FORWARDED_MAX),
-            bell: Bell::new()?,
-            stopped: AtomicBool::new(false),
+            door: Door::new()?,
         })
     }
 
     /// Puts an answer in. A worker has at most one request for each transfer, so there is room.
     pub fn answer(&self, loaded: Loaded) {
         let _ = self.loaded.push(loaded);
-        self.bell.ring();
+        self.door.bell.ring();
     }
 
     /// Puts a packet in; false if there is no room.
@@ -105,7 +137,7 @@ impl Mailbox {
         let ring = self.forwarded.is_empty();
         let sent = self.forwarded.push(forwarded).is_ok();
         if ring {
-            self.bell.ring();
+            self.door.bell.ring();
         }
         sent
     }
@@ -120,25 +152,9 @@ impl Mailbox {
         self.forwarded.pop()
     }
 
-    /// Readable when something is here.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        self.bell.0.as_fd()
-    }
-
-    /// Heard.
-    pub fn quiet(&self) {
-        self.bell.quiet();
-    }
-
-    /// Tells the worker to end.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.bell.ring();
-    }
-
-    /// Whether it was told so.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+    /// Its owner's door.
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 }
 
@@ -157,8 +173,7 @@ pub struct Order {
 #[derive(Debug)]
 pub struct LoaderQueue {
     orders: ArrayQueue<Order>,
-    bell: Bell,
-    stopped: AtomicBool,
+    door: Door,
 }
 
 impl LoaderQueue {
@@ -167,13 +182,13 @@ impl LoaderQueue {
     /// # Errors
     /// The system's, when there are no more descriptors.
     pub fn new(most: usize) -> std::io::Result<Self> {
-        Ok(Self { orders: ArrayQueue::new(most.max(1)), bell: Bell::new()?, stopped: AtomicBool::new(false) })
+        Ok(Self { orders: ArrayQueue::new(most.max(1)), door: Door::new()? })
     }
 
     /// Adds a request; false if too many wait.
     pub fn push(&self, order: Order) -> bool {
         let pushed = self.orders.push(order).is_ok();
-        self.bell.ring();
+        self.door.bell.ring();
         pushed
     }
 
@@ -182,24 +197,8 @@ impl LoaderQueue {
         self.orders.pop()
     }
 
-    /// Readable when something is here.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        self.bell.0.as_fd()
-    }
-
-    /// Heard.
-    pub fn quiet(&self) {
-        self.bell.quiet();
-    }
-
-    /// Tells the loader to end.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.bell.ring();
-    }
-
-    /// Whether it was told so.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+    /// Its owner's door.
+    pub fn door(&self) -> &Door {
+        &self.door
     }
 }

@@ -169,7 +169,7 @@ impl<D: Datapath> Worker<D> {
 
     /// Works until its mailbox says stop.
     pub fn run(mut self) {
-        while !self.surroundings.mailbox().is_stopped() {
+        while !self.surroundings.mailbox().door().is_stopped() {
             let received = self.turn();
             if received == 0 {
                 self.publish();
@@ -214,8 +214,8 @@ impl<D: Datapath> Worker<D> {
         let nap =
             self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
-        self.datapath.wait(mailbox.bell(), nap);
-        mailbox.quiet();
+        self.datapath.wait(mailbox.door().bell(), nap);
+        mailbox.door().quiet();
     }
 }
 

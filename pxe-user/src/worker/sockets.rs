@@ -1,4 +1,4 @@
-//! The socket datapath: all ports of one interface, in one thread.
+//! The socket datapath: all ports of one interface, in one thread. DHCP is heard beside whoever holds port 67.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -10,7 +10,10 @@ use rustix::event::{PollFd, PollFlags};
 use super::xdp::sleep;
 use super::{Datapath, Net, Received};
 use crate::boot::Image;
-use crate::datagram::{Datagram, Link};
+use crate::datagram::{Datagram, Link, write_frame};
+use crate::mac::Mac;
+use crate::nic::interface::Interface;
+use crate::nic::packet::PacketSocket;
 use crate::nic::udp::{Receiver, Sender, UdpError, UdpSocket};
 use crate::responder::{Blocks, Route};
 use crate::tftp::table::TidPorts;
@@ -18,8 +21,13 @@ use crate::tftp::table::TidPorts;
 /// Ports for transfers: a client's address and port tell its transfers apart already, so a few suffice to make late
 /// packets of an old one recognisable.
 const TIDS: u16 = 16;
-/// The sockets in front of those: DHCP, boot server, TFTP.
-const FIXED: [u16; 3] = [wire::PORT_DHCP_SERVER, wire::PORT_PXE, wire::PORT_TFTP];
+/// The sockets in front of those: boot server, TFTP.
+const FIXED: [u16; 2] = [wire::PORT_PXE, wire::PORT_TFTP];
+/// DHCP requests per turn.
+const DHCP_BATCH: usize = 64;
+
+/// Room for a DHCP message in its frame, in bytes.
+const FRAME_MAX: usize = 2048;
 
 /// A file that a batch holds on to until it is sent.
 #[derive(Clone)]
@@ -34,12 +42,17 @@ impl AsRef<[u8]> for Held {
 /// All sockets of one interface.
 pub struct SocketPath {
     receiver: Receiver,
+    /// Which UDP sockets have something to read.
     ready: Vec<bool>,
+    dhcp_ready: bool,
+    dhcp_frame: Box<[u8; FRAME_MAX]>,
     net: SocketNet,
 }
 
 /// Its sending side.
 pub struct SocketNet {
+    dhcp: PacketSocket,
+    own: Mac,
     sockets: Vec<UdpSocket>,
     sender: Sender<Held>,
     tids: TidPorts,
@@ -47,22 +60,26 @@ pub struct SocketNet {
 
 impl SocketPath {
     /// Opens the ports on `interface`. TIDs are taken from `range`, which should lie outside the ephemeral ports.
-    /// `shared` admits a DHCP server of this host on port 67.
     ///
     /// # Errors
     /// [`UdpError`], with the port.
-    pub fn open(interface: &str, address: Ipv4Addr, range: TidPorts, shared: bool) -> Result<Self, UdpError> {
-        // DHCP and boot-server requests may be broadcast; files are asked for at our address only.
+    pub fn open(interface: &Interface, address: Ipv4Addr, range: TidPorts) -> Result<Self, UdpError> {
+        let port = wire::PORT_DHCP_SERVER;
+        let dhcp = PacketSocket::open(interface.index, port).map_err(|source| match source.kind() {
+            std::io::ErrorKind::PermissionDenied => UdpError::Denied(port),
+            _ => UdpError::Io { port, address, source },
+        })?;
+        // Boot-server requests may be broadcast; files are asked for at our address only.
         let mut sockets = vec![
-            UdpSocket::open(interface, Ipv4Addr::UNSPECIFIED, wire::PORT_DHCP_SERVER, shared)?,
-            UdpSocket::open(interface, Ipv4Addr::UNSPECIFIED, wire::PORT_PXE, false)?,
-            UdpSocket::open(interface, address, wire::PORT_TFTP, false)?,
+            UdpSocket::open(&interface.name, Ipv4Addr::UNSPECIFIED, wire::PORT_PXE)?,
+            UdpSocket::open(&interface.name, address, wire::PORT_TFTP)?,
         ];
-        let (tids, more) = open_tids(interface, address, range)?;
+        let (tids, more) = open_tids(&interface.name, address, range)?;
         sockets.extend(more);
         let ready = vec![true; sockets.len()];
-        let net = SocketNet { sockets, sender: Sender::default(), tids };
-        Ok(Self { receiver: Receiver::default(), ready, net })
+        let net = SocketNet { dhcp, own: interface.mac, sockets, sender: Sender::default(), tids };
+        let dhcp_frame = Box::new([0; FRAME_MAX]);
+        Ok(Self { receiver: Receiver::default(), ready, dhcp_ready: true, dhcp_frame, net })
     }
 
     /// The ports that transfers use.
@@ -80,7 +97,7 @@ fn open_tids(
     let mut last = UdpError::InUse { port: range.first, address };
     for row in 0..range.count / TIDS {
         let first = range.first + row * TIDS;
-        let open = |port| UdpSocket::open(interface, address, port, false);
+        let open = |port| UdpSocket::open(interface, address, port);
         match (first..first + TIDS).map(open).collect() {
             Ok(sockets) => return Ok((TidPorts { first, count: TIDS }, sockets)),
             Err(error) => last = error,
@@ -98,6 +115,12 @@ impl SocketNet {
 
 impl Net for SocketNet {
     fn control(&mut self, route: &Route, payload: &[u8]) {
+        if route.from.port() == wire::PORT_DHCP_SERVER {
+            let mut frame = [0; FRAME_MAX];
+            let len = write_frame(&mut frame, self.own, &route.link, route.from, route.to, &[], payload);
+            self.dhcp.send(&frame[..len]);
+            return;
+        }
         let index = self.index(route.from.port());
         self.sender.push(&mut self.sockets, index, *route.from.ip(), route.to, payload);
     }
@@ -117,16 +140,36 @@ impl Net for SocketNet {
     fn close(&mut self, _client: SocketAddrV4, _port: u16) {}
 }
 
+impl SocketPath {
+    fn receive_dhcp(&mut self, take: &mut dyn FnMut(Received<'_>, &mut SocketNet)) -> usize {
+        let mut count = 0;
+        while self.dhcp_ready && count < DHCP_BATCH {
+            let Some(frame) = self.net.dhcp.receive() else {
+                self.dhcp_ready = false;
+                break;
+            };
+            // Copied out of the socket's buffer, since the answer goes through the same socket.
+            let len = frame.len().min(FRAME_MAX);
+            self.dhcp_frame[..len].copy_from_slice(&frame[..len]);
+            let received =
+                Datagram::parse(&self.dhcp_frame[..len]).map_or_else(Received::Bad, Received::Datagram);
+            take(received, &mut self.net);
+            count += 1;
+        }
+        count
+    }
+}
+
 impl Datapath for SocketPath {
     type Net = SocketNet;
 
     fn receive(&mut self, take: &mut dyn FnMut(Received<'_>, &mut Self::Net)) -> usize {
-        let mut count = 0;
+        let mut count = self.receive_dhcp(take);
         for index in 0..self.ready.len() {
             if !self.ready[index] {
                 continue;
             }
-            let Self { receiver, net, ready } = self;
+            let Self { receiver, net, ready, .. } = self;
             let port = net.sockets[index].port();
             // The socket is lent out while its datagrams are answered through the others.
             let received = receiver
@@ -164,8 +207,10 @@ impl Datapath for SocketPath {
             .iter()
             .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
             .collect();
+        fds.push(PollFd::from_borrowed_fd(self.net.dhcp.as_fd(), PollFlags::IN));
         fds.push(PollFd::from_borrowed_fd(other, PollFlags::IN));
         sleep(&mut fds, most);
+        self.dhcp_ready = !fds[self.net.sockets.len()].revents().is_empty();
         for (ready, fd) in self.ready.iter_mut().zip(&fds) {
             *ready = !fd.revents().is_empty();
         }

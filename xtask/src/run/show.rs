@@ -21,7 +21,7 @@ impl Show {
     pub(super) fn new(specs: &[MachineSpec]) -> Self {
         let bars = std::io::stderr().is_terminal().then(|| {
             let all = MultiProgress::new();
-            let bars = specs.iter().map(|spec| all.add(bar(&spec.name))).collect();
+            let bars = specs.iter().map(|spec| bar(&all, &spec.name)).collect();
             (all, bars)
         });
         let names = specs.iter().map(|spec| spec.name.clone()).collect();
@@ -66,8 +66,9 @@ impl Show {
     }
 }
 
-fn bar(name: &str) -> ProgressBar {
-    let bar = ProgressBar::new(Stage::ALL.len() as u64 - 1);
+fn bar(all: &MultiProgress, name: &str) -> ProgressBar {
+    // Into the group before anything is drawn: a bar that has drawn itself leaves its first line behind.
+    let bar = all.add(ProgressBar::new(Stage::ALL.len() as u64 - 1));
     let style = ProgressStyle::with_template("{prefix:6} [{bar:20}] {elapsed:>4} {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
     bar.set_prefix(name.to_owned());

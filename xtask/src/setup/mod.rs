@@ -1,5 +1,6 @@
 //! Set-up: looks at what is missing and installs it, and says so. Running it again changes nothing.
 
+mod deny;
 mod ebpf;
 mod packages;
 
@@ -37,6 +38,9 @@ pub fn ensure(groups: &[Group]) -> Result<()> {
     install_needs(&missing)?;
     if groups.contains(&Group::Build) {
         ebpf::ensure()?;
+    }
+    if groups.contains(&Group::Tests) {
+        deny::ensure()?;
     }
     Ok(())
 }

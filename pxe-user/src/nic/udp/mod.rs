@@ -1,0 +1,234 @@
+//! Plain UDP sockets, in batches: `recvmmsg` in, `sendmmsg` out, whole windows by `UDP_SEGMENT`.
+//!
+//! A block goes out straight from where it lies: the batch holds on to its owner until the kernel has taken it.
+#![expect(unsafe_code, reason = "socket options that have no safe wrapper")]
+
+mod receive;
+mod send;
+
+pub use receive::Receiver;
+pub use send::Sender;
+
+use std::io;
+use std::mem::size_of;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+/// Datagrams per system call.
+const BATCH: usize = 64;
+/// Receive buffer: the requests of a thousand machines that are switched on together.
+const RECEIVE_BUFFER: libc::c_int = 8 << 20;
+/// Send buffer.
+const SEND_BUFFER: libc::c_int = 4 << 20;
+
+/// Why there is no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum UdpError {
+    /// Another process has the port.
+    #[error(
+        "UDP port {port} on {address} is in use: see `ss -lunp 'sport = :{port}'`, and stop that server or give pxed another interface"
+    )]
+    InUse {
+        /// The port.
+        port: u16,
+        /// The address.
+        address: Ipv4Addr,
+    },
+    /// No right to use the port or the interface.
+    #[error("no right to use UDP port {0} (run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW)")]
+    Denied(u16),
+    /// Something else.
+    #[error("cannot open UDP port {port} on {address}: {source}")]
+    Io {
+        /// The port.
+        port: u16,
+        /// The address.
+        address: Ipv4Addr,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// A socket of one interface and one port.
+#[derive(Debug)]
+pub struct UdpSocket {
+    fd: OwnedFd,
+    port: u16,
+    /// Whether the kernel cuts messages into segments for it; given up at the first refusal.
+    segments: bool,
+}
+
+impl UdpSocket {
+    /// A socket on `interface` for datagrams to `address` (0.0.0.0: also broadcasts) and `port`.
+    ///
+    /// # Errors
+    /// [`UdpError`].
+    pub fn open(interface: &str, address: Ipv4Addr, port: u16) -> Result<Self, UdpError> {
+        Self::try_open(interface, address, port).map_err(|source| match source.raw_os_error() {
+            Some(libc::EADDRINUSE) => UdpError::InUse { port, address },
+            Some(libc::EACCES | libc::EPERM) => UdpError::Denied(port),
+            _ => UdpError::Io { port, address, source },
+        })
+    }
+
+    fn try_open(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<Self> {
+        // SAFETY: no pointers; the descriptor is checked and owned by nobody else.
+        let fd = unsafe {
+            let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        let on: libc::c_int = 1;
+        set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, &on)?;
+        set_option(fd.as_fd(), libc::SOL_IP, libc::IP_PKTINFO, &on)?;
+        // Never a fragment, whatever the path's MTU turns out to be: see `tftp::terms::Limits`.
+        set_option(fd.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)?;
+        // Beyond the system's limit if we may, else up to it.
+        for (forced, plain, size) in [
+            (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),
+            (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER),
+        ] {
+            if set_option(fd.as_fd(), libc::SOL_SOCKET, forced, &size).is_err() {
+                set_option(fd.as_fd(), libc::SOL_SOCKET, plain, &size)?;
+            }
+        }
+        bind_to_device(fd.as_fd(), interface)?;
+        bind(fd.as_fd(), address, port)?;
+        Ok(Self { fd, port, segments: true })
+    }
+
+    /// Our port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn set_option<T>(fd: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+    // SAFETY: the pointer and the length describe `value`, which the kernel only reads.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            std::ptr::from_ref(value).cast(),
+            size_of::<T>() as u32,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn bind_to_device(fd: BorrowedFd<'_>, interface: &str) -> io::Result<()> {
+    let name = interface.as_bytes();
+    // SAFETY: the pointer and the length describe `name`; the option takes a name of any length below IFNAMSIZ.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_BINDTODEVICE,
+            name.as_ptr().cast(),
+            name.len() as u32,
+        )
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn bind(fd: BorrowedFd<'_>, address: Ipv4Addr, port: u16) -> io::Result<()> {
+    let raw = to_raw(SocketAddrV4::new(address, port));
+    // SAFETY: the pointer and the length describe `raw`.
+    let result = unsafe {
+        libc::bind(fd.as_raw_fd(), std::ptr::from_ref(&raw).cast(), size_of::<libc::sockaddr_in>() as u32)
+    };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+fn to_raw(address: SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as u16,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(address.ip().octets()) },
+        sin_zero: [0; 8],
+    }
+}
+
+fn from_raw(raw: &libc::sockaddr_in) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes()), u16::from_be(raw.sin_port))
+}
+
+/// Room for control messages, aligned as their headers want it.
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Ancillary([u8; 64]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    fn pair() -> (Vec<UdpSocket>, std::net::UdpSocket, SocketAddrV4) {
+        let ours = UdpSocket::open("lo", Ipv4Addr::LOCALHOST, 0).unwrap();
+        let theirs = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        theirs.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let std::net::SocketAddr::V4(address) = theirs.local_addr().unwrap() else {
+            panic!("an IPv4 socket")
+        };
+        (vec![ours], theirs, address)
+    }
+
+    #[test]
+    fn a_window_arrives_as_its_blocks() {
+        let (mut sockets, theirs, to) = pair();
+        let bytes: Arc<[u8]> = (0..=255).cycle().take(1468 * 70 + 77).collect();
+        let mut sender = Sender::default();
+        let blksize = 1468;
+        sender.push_blocks(&mut sockets, 0, Ipv4Addr::LOCALHOST, to, &bytes, 71, |index| {
+            let start = index as usize * blksize;
+            ([0, 3, 0, index as u8], start..(start + blksize).min(bytes.len()))
+        });
+        sender.flush(&mut sockets);
+        assert_eq!(sender.lost(), 0);
+        let mut buffer = [0; 2048];
+        for index in 0..71 {
+            let len = theirs.recv(&mut buffer).unwrap();
+            assert_eq!(buffer[..4], [0, 3, 0, index as u8]);
+            let start = index * blksize;
+            assert_eq!(buffer[4..len], bytes[start..(start + blksize).min(bytes.len())], "block {index}");
+        }
+    }
+
+    #[test]
+    fn a_batch_is_received_with_its_addresses() {
+        let (mut sockets, theirs, to) = pair();
+        let mut sender: Sender<Vec<u8>> = Sender::default();
+        sender.push(&mut sockets, 0, Ipv4Addr::LOCALHOST, to, b"port?");
+        sender.flush(&mut sockets);
+        let mut buffer = [0; 16];
+        let (len, ours) = theirs.recv_from(&mut buffer).unwrap();
+        assert_eq!(&buffer[..len], b"port?");
+        theirs.send_to(b"one", ours).unwrap();
+        theirs.send_to(b"two", ours).unwrap();
+        let mut seen = Vec::new();
+        let mut receiver = Receiver::default();
+        seen.extend(
+            receiver.receive(&sockets[0]).unwrap().map(|(from, at, bytes)| (from, at, bytes.to_vec())),
+        );
+        let expected = |bytes: &[u8]| (to, Ipv4Addr::LOCALHOST, bytes.to_vec());
+        assert_eq!(seen, [expected(b"one"), expected(b"two")]);
+    }
+
+    #[test]
+    fn a_port_in_use_is_said() {
+        let taken = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let error = UdpSocket::open("lo", Ipv4Addr::LOCALHOST, port).unwrap_err();
+        assert!(matches!(error, UdpError::InUse { .. }), "{error}");
+    }
+}

@@ -1,0 +1,291 @@
+//! Batches of datagrams on their way out.
+#![expect(unsafe_code, reason = "message headers of sendmmsg, which point into buffers")]
+
+use std::io;
+use std::mem::{MaybeUninit, size_of, zeroed};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd as _;
+
+use super::{Ancillary, BATCH, UdpSocket, to_raw};
+
+/// The largest datagram that is sent from a buffer: a DHCP reply.
+const SMALL_MAX: usize = 1536;
+/// Segments that the kernel cuts out of one message (`UDP_MAX_SEGMENTS` in Linux before 6.9).
+const SEGMENTS_MAX: usize = 64;
+/// The largest UDP payload (RFC 768: 16 bits, less the headers of IPv4 and UDP).
+const PAYLOAD_MAX: usize = 65507;
+
+/// One message of a [`Sender`]'s batch: a small datagram, or blocks of an owner with a header in front of each.
+struct Slot<O> {
+    socket: usize,
+    from: Ipv4Addr,
+    to: SocketAddrV4,
+    small: [u8; SMALL_MAX],
+    small_len: usize,
+    heads: [[u8; 4]; SEGMENTS_MAX],
+    /// Offset and length in the owner's bytes of each block.
+    blocks: [(usize, usize); SEGMENTS_MAX],
+    block_count: usize,
+    owner: Option<O>,
+}
+
+/// A batch of datagrams on their way out.
+pub struct Sender<O> {
+    slots: Vec<Slot<O>>,
+    used: usize,
+    lost: u64,
+}
+
+impl<O: AsRef<[u8]>> Default for Sender<O> {
+    fn default() -> Self {
+        let slot = || Slot {
+            socket: 0,
+            from: Ipv4Addr::UNSPECIFIED,
+            to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+            small: [0; SMALL_MAX],
+            small_len: 0,
+            heads: [[0; 4]; SEGMENTS_MAX],
+            blocks: [(0, 0); SEGMENTS_MAX],
+            block_count: 0,
+            owner: None,
+        };
+        Self { slots: (0..BATCH).map(|_| slot()).collect(), used: 0, lost: 0 }
+    }
+}
+
+impl<O: AsRef<[u8]>> Sender<O> {
+    /// Queues one datagram to go out of the socket with this index. What is too long for the buffer is not sent.
+    pub fn push(
+        &mut self,
+        sockets: &mut [UdpSocket],
+        socket: usize,
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+        bytes: &[u8],
+    ) {
+        if bytes.len() > SMALL_MAX {
+            self.lost += 1;
+            return;
+        }
+        let slot = self.slot(sockets, socket, from, to);
+        slot.small[..bytes.len()].copy_from_slice(bytes);
+        slot.small_len = bytes.len();
+    }
+
+    /// Queues datagrams of `head(i)` and the bytes `block(i)` of `owner`, for i below `count`. All blocks but the last
+    /// have the same length.
+    #[expect(clippy::too_many_arguments, reason = "one call a window; a struct would only name them twice")]
+    pub fn push_blocks(
+        &mut self,
+        sockets: &mut [UdpSocket],
+        socket: usize,
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+        owner: &O,
+        count: u64,
+        mut block: impl FnMut(u64) -> ([u8; 4], std::ops::Range<usize>),
+    ) where
+        O: Clone,
+    {
+        let mut index = 0;
+        while index < count {
+            let segments = sockets.get(socket).is_some_and(|socket| socket.segments);
+            let slot = self.slot(sockets, socket, from, to);
+            let mut bytes = 0;
+            while index < count && slot.block_count < if segments { SEGMENTS_MAX } else { 1 } {
+                let (head, range) = block(index);
+                if bytes + head.len() + range.len() > PAYLOAD_MAX {
+                    break;
+                }
+                bytes += head.len() + range.len();
+                slot.heads[slot.block_count] = head;
+                slot.blocks[slot.block_count] = (range.start, range.len());
+                slot.block_count += 1;
+                index += 1;
+            }
+            slot.owner = Some(owner.clone());
+        }
+    }
+
+    fn slot(
+        &mut self,
+        sockets: &mut [UdpSocket],
+        socket: usize,
+        from: Ipv4Addr,
+        to: SocketAddrV4,
+    ) -> &mut Slot<O> {
+        if self.used == self.slots.len() {
+            self.flush(sockets);
+        }
+        let slot = &mut self.slots[self.used];
+        self.used += 1;
+        (slot.socket, slot.from, slot.to) = (socket, from, to);
+        (slot.small_len, slot.block_count) = (0, 0);
+        slot
+    }
+
+    /// Sends what is queued. What the kernel does not take is lost, as on a wire; the peers' timers see to that.
+    pub fn flush(&mut self, sockets: &mut [UdpSocket]) {
+        let mut start = 0;
+        while start < self.used {
+            let socket = self.slots[start].socket;
+            let len = self.slots[start..self.used].iter().take_while(|slot| slot.socket == socket).count();
+            if let Some(socket) = sockets.get_mut(socket) {
+                self.lost += send_all(socket, &self.slots[start..start + len]);
+            }
+            start += len;
+        }
+        for slot in &mut self.slots[..self.used] {
+            slot.owner = None;
+        }
+        self.used = 0;
+    }
+
+    /// Datagrams that the kernel did not take.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+/// Sends the slots in order; returns how many were lost.
+fn send_all<O: AsRef<[u8]>>(socket: &mut UdpSocket, slots: &[Slot<O>]) -> u64 {
+    let (mut done, mut lost) = (0, 0);
+    while done < slots.len() {
+        match send_some(socket, &slots[done..]) {
+            Ok(sent) => done += sent,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                let slot = &slots[done];
+                if slot.block_count > 1 && cannot_segment(&error) {
+                    socket.segments = false;
+                    lost += send_singly(socket, slot);
+                } else {
+                    lost += 1;
+                }
+                done += 1;
+            }
+        }
+    }
+    lost
+}
+
+/// What Linux says where it cannot cut segments: no such option, no checksum offload, or a path MTU that is too small.
+fn cannot_segment(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP))
+}
+
+/// Sends each block of a slot as a message of its own; returns how many were lost.
+fn send_singly<O: AsRef<[u8]>>(socket: &UdpSocket, slot: &Slot<O>) -> u64 {
+    let blocks = slot.heads.iter().zip(&slot.blocks).take(slot.block_count);
+    let bytes = slot.owner.as_ref().map_or(&[][..], AsRef::as_ref);
+    let to = to_raw(slot.to);
+    let mut lost = 0;
+    for (head, &(start, len)) in blocks {
+        let block = bytes.get(start..start + len).unwrap_or_default();
+        let mut vectors = [vector(head), vector(block)];
+        let mut ancillary = Ancillary([0; 64]);
+        let header = header(&to, &mut vectors, &mut ancillary, slot.from, None);
+        // SAFETY: the header points to locals that live through the call.
+        let sent = unsafe { libc::sendmsg(socket.fd.as_raw_fd(), &header, 0) };
+        lost += u64::from(sent < 0);
+    }
+    lost
+}
+
+/// One `sendmmsg`; returns how many messages the kernel has taken, at least one.
+fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Result<usize> {
+    let count = slots.len().min(BATCH);
+    // SAFETY: all-zero is a valid value of these structs of integers and pointers.
+    let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
+    // SAFETY: as above.
+    let mut addresses: [libc::sockaddr_in; BATCH] = unsafe { zeroed() };
+    let mut ancillary = [Ancillary([0; 64]); BATCH];
+    // 128 KiB, of which a batch mostly uses little: not worth clearing.
+    let mut vectors = [const { [const { MaybeUninit::uninit() }; 2 * SEGMENTS_MAX] }; BATCH];
+    for (index, slot) in slots[..count].iter().enumerate() {
+        addresses[index] = to_raw(slot.to);
+        let (used, segment) = gather(slot, &mut vectors[index]);
+        messages[index].msg_hdr = header(&addresses[index], used, &mut ancillary[index], slot.from, segment);
+    }
+    // SAFETY: the headers point to locals, and to bytes of the slots and their owners; all live through the call.
+    let sent = unsafe { libc::sendmmsg(socket.fd.as_raw_fd(), messages.as_mut_ptr(), count as u32, 0) };
+    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+}
+
+/// Points the vectors at a slot's bytes; returns those that are used, and the segments' length if there are several.
+fn gather<'a, O: AsRef<[u8]>>(
+    slot: &Slot<O>,
+    vectors: &'a mut [MaybeUninit<libc::iovec>],
+) -> (&'a mut [libc::iovec], Option<u16>) {
+    let mut used = 0;
+    let mut push = |bytes: &[u8]| {
+        vectors[used].write(vector(bytes));
+        used += 1;
+    };
+    if slot.block_count == 0 {
+        push(&slot.small[..slot.small_len]);
+    }
+    let bytes = slot.owner.as_ref().map_or(&[][..], AsRef::as_ref);
+    for index in 0..slot.block_count {
+        let (start, len) = slot.blocks[index];
+        push(&slot.heads[index]);
+        push(bytes.get(start..start + len).unwrap_or_default());
+    }
+    // SAFETY: the first `used` elements were written above.
+    let vectors = unsafe { vectors[..used].assume_init_mut() };
+    let segment = slot.heads[0].len() + slot.blocks[0].1;
+    (vectors, (slot.block_count > 1).then(|| u16::try_from(segment).unwrap_or(u16::MAX)))
+}
+
+fn vector(bytes: &[u8]) -> libc::iovec {
+    libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
+}
+
+/// A header for `sendmsg`, valid for as long as what it points to.
+fn header(
+    to: &libc::sockaddr_in,
+    vectors: &mut [libc::iovec],
+    ancillary: &mut Ancillary,
+    from: Ipv4Addr,
+    segment: Option<u16>,
+) -> libc::msghdr {
+    // SAFETY: all-zero is a valid value of a struct of integers and pointers.
+    let mut header: libc::msghdr = unsafe { zeroed() };
+    header.msg_name = std::ptr::from_ref(to).cast_mut().cast();
+    header.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
+    header.msg_iov = vectors.as_mut_ptr();
+    header.msg_iovlen = vectors.len();
+    header.msg_control = ancillary.0.as_mut_ptr().cast();
+    header.msg_controllen = size_of::<Ancillary>();
+    let info = libc::in_pktinfo {
+        ipi_ifindex: 0,
+        ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    // SAFETY: `ancillary` is aligned, and its 64 bytes hold both messages (CMSG_SPACE of 12 and of 2 bytes: 32 + 24).
+    unsafe {
+        let first = libc::CMSG_FIRSTHDR(&header);
+        fill(first, libc::SOL_IP, libc::IP_PKTINFO, &info);
+        header.msg_controllen = libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) as usize;
+        if let Some(segment) = segment {
+            let second = first.cast::<u8>().add(header.msg_controllen).cast();
+            fill(second, libc::SOL_UDP, libc::UDP_SEGMENT, &segment);
+            header.msg_controllen += libc::CMSG_SPACE(size_of::<u16>() as u32) as usize;
+        }
+    }
+    header
+}
+
+/// Writes a control message.
+///
+/// # Safety
+/// `at` points to aligned memory with room for `CMSG_SPACE(size_of::<T>())` bytes.
+unsafe fn fill<T: Copy>(at: *mut libc::cmsghdr, level: libc::c_int, kind: libc::c_int, value: &T) {
+    // SAFETY: promised by the caller.
+    unsafe {
+        (*at).cmsg_level = level;
+        (*at).cmsg_type = kind;
+        (*at).cmsg_len = libc::CMSG_LEN(size_of::<T>() as u32) as usize;
+        libc::CMSG_DATA(at).cast::<T>().write_unaligned(*value);
+    }
+}

@@ -1,0 +1,361 @@
+//! Real TFTP and DHCP clients against the daemon, over each datapath.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use pxe_tests::daemon::Daemon;
+use pxe_tests::tree;
+use xtask::lab::{Host, Lab};
+
+/// The ways that packets can reach the daemon.
+const DATAPATHS: [(&str, &[&str]); 3] = [
+    ("xdp, generic", &["--datapath", "xdp", "--xdp-mode", "generic"]),
+    ("xdp, native", &["--datapath", "xdp", "--xdp-mode", "native"]),
+    ("socket", &["--datapath", "socket"]),
+];
+
+/// The daemon with a tree of its own, over one datapath.
+fn serve(lab: &Lab, files: &[(&str, Vec<u8>)], datapath: &[&str]) -> Daemon {
+    let root = tree::with_files(lab.folder(), files).unwrap();
+    let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], datapath].concat();
+    Daemon::start(lab, &arguments).unwrap()
+}
+
+/// Runs a program on a host in `folder`; its exit code must be 0.
+fn run_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let mut command = host.command(program);
+    let output = command.args(arguments).current_dir(folder).output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}", output.status);
+    text
+}
+
+/// As above, but it must fail. Returns what it said.
+fn fails_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let output = host.command(program).args(arguments).current_dir(folder).output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success(), "{program} {arguments:?} should have failed:\n{text}");
+    text
+}
+
+#[test]
+fn every_client_gets_every_byte_over_every_datapath() {
+    let files = [("small", tree::bytes(1000)), ("boot/large", tree::bytes(1_500_000)), ("empty", Vec::new())];
+    for (name, datapath) in DATAPATHS {
+        println!("{name}");
+        let lab = Lab::builder().start().unwrap();
+        let daemon = serve(&lab, &files, datapath);
+        let (host, server) = (lab.client(), lab.responder().address());
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let here = folder.path();
+        let get = |what: &str, program: &str, arguments: &[&str]| {
+            run_in(host, here, program, arguments);
+            for (file, bytes) in &files {
+                if arguments.iter().any(|argument| argument.ends_with(file)) {
+                    let got = fs::read(here.join("got")).unwrap();
+                    assert!(
+                        got == *bytes,
+                        "{what}: {file}: {} bytes of {}, or other ones",
+                        got.len(),
+                        bytes.len()
+                    );
+                    fs::remove_file(here.join("got")).unwrap();
+                }
+            }
+        };
+        for file in ["small", "boot/large", "empty"] {
+            get("tftp-hpa", "tftp", &["-m", "binary", &server, "-c", "get", file, "got"]);
+            get("busybox", "busybox", &["tftp", "-b", "1468", "-l", "got", "-r", file, "-g", &server]);
+            get("busybox without options", "busybox", &["tftp", "-l", "got", "-r", file, "-g", &server]);
+            let url = format!("tftp://{server}/{file}");
+            // curl 7.88 fails at the end of an empty file, whoever serves it.
+            if file != "empty" {
+                get(
+                    "curl",
+                    "curl",
+                    &["--silent", "--show-error", "--tftp-blksize", "1400", "--output", "got", &url],
+                );
+            }
+            for window in ["windowsize 1", "windowsize 4", "windowsize 16", "windowsize 64"] {
+                let options = ["--option", "blksize 1428", "--option", "tsize 0", "--option", window];
+                let rest = ["--get", "--local-file", "got", "--remote-file", file, &server];
+                get(window, "atftp", &[&options[..], &rest[..]].concat());
+            }
+        }
+        let fetched = daemon.wait_events("fetched", 23).unwrap();
+        assert!(
+            fetched.iter().all(|line| line.contains(&format!("\"mac\":\"{}\"", host.mac()))),
+            "{fetched:?}"
+        );
+        let log = daemon.stop().unwrap();
+        assert_eq!(
+            Daemon::count(&log, "tftp_timeouts"),
+            0,
+            "{name}: nothing is lost here, so nothing is repeated"
+        );
+        assert_eq!(Daemon::count(&log, "tftp_complete"), 23, "{name}");
+    }
+}
+
+/// clients.md, section 6, line 29: block numbers wrap from 65535 to 0.
+#[test]
+fn line_29_more_than_65535_blocks_arrive() {
+    // curl's client wraps, and takes blocks of 10 bytes: 70,001 of them.
+    let files = [("small", tree::bytes(10)), ("many-blocks", tree::bytes(700_003))];
+    for (name, datapath) in DATAPATHS {
+        let lab = Lab::builder().start().unwrap();
+        let daemon = serve(&lab, &files, datapath);
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let server = lab.responder().address();
+        let url = format!("tftp://{server}/many-blocks");
+        let arguments = ["--silent", "--show-error", "--tftp-blksize", "10", "--output", "got", &url];
+        run_in(lab.client(), folder.path(), "curl", &arguments);
+        assert!(fs::read(folder.path().join("got")).unwrap() == files[1].1, "{name}");
+        daemon.stop().unwrap();
+    }
+}
+
+/// clients.md, section 6, lines 30 and 33; section 5, lines 8 and 15.
+#[test]
+fn what_is_not_served_is_refused_at_once_with_the_protocols_own_error() {
+    let files = [("small", tree::bytes(1000)), ("folder/file", tree::bytes(10))];
+    for (name, datapath) in DATAPATHS {
+        println!("{name}");
+        let lab = Lab::builder().start().unwrap();
+        let daemon = serve(&lab, &files, datapath);
+        let (host, server) = (lab.client(), lab.responder().address());
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let here = folder.path();
+        let url = |file: &str| format!("tftp://{server}/{file}");
+        // curl's exit codes: 68 file not found, 69 permission problem.
+        let curl = |file: &str| {
+            let mut command = host.command("curl");
+            let command =
+                command.args(["--silent", "--path-as-is", "--max-time", "20", "--output", "/dev/null"]);
+            command.arg(url(file)).status().unwrap().code()
+        };
+        assert_eq!(curl("small"), Some(0), "{name}");
+        assert_eq!(curl("no-such-file"), Some(68), "{name}");
+        assert_eq!(curl("../../../../etc/passwd"), Some(69), "{name}");
+        assert_eq!(curl("folder"), Some(69), "{name}");
+        assert_eq!(curl("//folder//file"), Some(0), "{name}");
+        fs::write(here.join("upload"), b"x").unwrap();
+        let said = fails_in(host, here, "busybox", &["tftp", "-l", "upload", "-r", "new", "-p", &server]);
+        assert!(said.contains("read only"), "{said}");
+        // tftp-hpa's client asks in netascii unless told otherwise.
+        let said = host
+            .command("tftp")
+            .args([&server, "-c", "get", "small", "got"])
+            .current_dir(here)
+            .output()
+            .unwrap();
+        let said =
+            String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+        assert!(said.contains("octet"), "{said}");
+        let log = daemon.stop().unwrap();
+        for label in ["not_found", "dot_dot", "not_a_file", "tftp_refused_write", "tftp_refused_mode"] {
+            assert_eq!(Daemon::count(&log, label), 1, "{name}: {label}\n{log}");
+        }
+    }
+}
+
+/// A DHCP server on the responder's own host is not starved, whether it was there before or comes later.
+#[test]
+fn a_dhcp_server_on_the_same_host_still_leases() {
+    for (name, datapath) in DATAPATHS {
+        for before in [true, false] {
+            println!("{name}, {}", if before { "before" } else { "after" });
+            let lab = Lab::builder().dhcp(false).start().unwrap();
+            let server = || {
+                let mut command = lab.responder().command("dnsmasq");
+                let leases = lab.folder().join("own-leases");
+                command.args([
+                    "--conf-file=/dev/null",
+                    "--no-daemon",
+                    "--port=0",
+                    "--interface=pxe0",
+                    "--no-ping",
+                ]);
+                command.args(["--except-interface=lo", "--dhcp-authoritative", "--no-resolv", "--no-hosts"]);
+                command.args(["--dhcp-range=10.99.0.100,10.99.0.199,255.255.255.0,1h"]);
+                command.arg(format!("--dhcp-leasefile={}", leases.display()));
+                let process = lab.spawn("own-dhcp", command).unwrap();
+                process.wait_for("DHCP, IP range", Duration::from_secs(20)).unwrap();
+                process
+            };
+            let early = before.then(server);
+            let daemon = serve(&lab, &[("small", tree::bytes(10))], datapath);
+            let server = early.unwrap_or_else(server);
+            if !before && name != "socket" {
+                wait_for_copying(&daemon);
+            }
+            let plain = lease(lab.client(), &[]);
+            assert!(plain.contains("obtained from 10.99.0.2"), "{name}: {plain}");
+            // udhcpc takes any offer, ours without an address too; that the server heard it is what counts here.
+            lease(lab.client(), &["-V", "PXEClient:Arch:00007:UNDI:003000", "-x", "0x5d:0007", "-t", "2"]);
+            daemon.wait_events("told", 1).unwrap();
+            let heard = server.stderr().matches("DHCPDISCOVER(pxe0)").count();
+            assert!(heard >= 2, "{name}: the server heard {heard} DISCOVERs:\n{}", server.stderr());
+            daemon.stop().unwrap();
+        }
+    }
+}
+
+/// Waits until the daemon has noticed the other server.
+fn wait_for_copying(daemon: &Daemon) {
+    for _ in 0..200 {
+        if daemon.log().contains("DHCP requests are now copied") {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("the other DHCP server was not noticed:\n{}", daemon.log());
+}
+
+/// Asks for a lease on a host without using it; returns what udhcpc said.
+fn lease(host: &Host, arguments: &[&str]) -> String {
+    let mut command = host.command("busybox");
+    command.args([
+        "udhcpc",
+        "-i",
+        host.interface(),
+        "-f",
+        "-n",
+        "-q",
+        "-t",
+        "10",
+        "-T",
+        "1",
+        "-s",
+        "/bin/true",
+    ]);
+    let output = command.args(arguments).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// The host's other traffic goes its way, and so does a transfer that is none of ours.
+#[test]
+fn unrelated_traffic_passes() {
+    for (name, datapath) in DATAPATHS {
+        let lab = Lab::builder().start().unwrap();
+        let daemon = serve(&lab, &[("small", tree::bytes(10))], datapath);
+        let (host, server) = (lab.client(), lab.responder().address());
+        host.output("ping", &["-c", "3", "-i", "0.2", "-W", "5", &server]).unwrap();
+        let web = tempfile::tempdir_in(lab.folder()).unwrap();
+        let large = tree::bytes(8_000_000);
+        fs::write(web.path().join("large"), &large).unwrap();
+        let mut command = lab.responder().command("busybox");
+        command.args(["httpd", "-f", "-p", &format!("{server}:8080"), "-h", web.path().to_str().unwrap()]);
+        let _httpd = lab.spawn("httpd", command).unwrap();
+        let url = format!("http://{server}:8080/large");
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let arguments =
+            ["--silent", "--show-error", "--retry", "20", "--retry-connrefused", "--output", "got", &url];
+        run_in(host, folder.path(), "curl", &arguments);
+        assert!(fs::read(folder.path().join("got")).unwrap() == large, "{name}: TCP");
+        daemon.stop().unwrap();
+    }
+}
+
+/// With several receive queues a request and its ACKs may reach different workers: each packet finds its transfer.
+#[test]
+fn several_queues_serve_together() {
+    let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
+    for (name, datapath) in &DATAPATHS[..2] {
+        let lab = Lab::builder().start().unwrap();
+        // A cable between client and responder without a switch: the client's transmit queues choose ours.
+        let queues = ["numrxqueues", "4", "numtxqueues", "4"];
+        let (host, client) = (lab.responder(), lab.client());
+        let link =
+            [&["link", "add", "many0"], &queues[..], &["type", "veth", "peer", "name", "many1"], &queues[..]];
+        host.output("ip", &[&link.concat()[..], &["netns", client.namespace()]].concat()).unwrap();
+        for (host, own) in [
+            (host, ["addr", "add", "10.98.0.2/24", "dev", "many0"]),
+            (client, ["addr", "add", "10.98.0.3/24", "dev", "many1"]),
+        ] {
+            host.output("ip", &own).unwrap();
+            host.output("ip", &["link", "set", own[4], "up"]).unwrap();
+        }
+        let root = tree::with_files(lab.folder(), &files).unwrap();
+        let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], *datapath].concat();
+        let daemon = Daemon::start_on(&lab, host, "many0", &arguments).unwrap();
+        assert!(daemon.log().contains("\"queues\":4"), "{}", daemon.log());
+        let url = "tftp://10.98.0.2/large";
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let clients: Vec<_> = (0..24)
+            .map(|number| {
+                let mut command = lab.client().command("curl");
+                command.args(["--silent", "--show-error", "--tftp-blksize", "1428", "--output"]);
+                command.arg(number.to_string()).arg(url).current_dir(folder.path()).spawn().unwrap()
+            })
+            .collect();
+        for (number, mut client) in clients.into_iter().enumerate() {
+            assert!(client.wait().unwrap().success(), "{name}: client {number}");
+            assert!(
+                fs::read(folder.path().join(number.to_string())).unwrap() == files[1].1,
+                "{name}: {number}"
+            );
+        }
+        let log = daemon.stop().unwrap();
+        assert!(
+            Daemon::count(&log, "datagram_forwarded") > 0,
+            "{name}: no packet took the way between workers\n{log}"
+        );
+        assert_eq!(Daemon::count(&log, "datagram_forward_lost"), 0, "{name}");
+    }
+}
+
+/// Large frames: chunks of 4096 bytes, and above an MTU of 3498 the program for frames of several buffers.
+#[test]
+fn large_mtus_carry_large_blocks() {
+    let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
+    for mtu in ["3000", "9000"] {
+        for (name, datapath) in DATAPATHS {
+            let lab = Lab::builder().start().unwrap();
+            for port in [lab.responder().port(), lab.client().port(), "br0".to_owned()] {
+                assert!(
+                    lab.switch_command("ip")
+                        .args(["link", "set", &port, "mtu", mtu])
+                        .status()
+                        .unwrap()
+                        .success()
+                );
+            }
+            for host in [lab.responder(), lab.client()] {
+                host.output("ip", &["link", "set", host.interface(), "mtu", mtu]).unwrap();
+            }
+            let daemon = serve(&lab, &files, datapath);
+            let url = format!("tftp://{}/large", lab.responder().address());
+            let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+            let arguments = ["--silent", "--show-error", "--tftp-blksize", "8900", "--output", "got", &url];
+            run_in(lab.client(), folder.path(), "curl", &arguments);
+            assert!(fs::read(folder.path().join("got")).unwrap() == files[1].1, "{name}, MTU {mtu}");
+            let log = daemon.stop().unwrap();
+            // Blocks as large as the path, or the AF_XDP chunk, takes in one piece: fewer packets than at MTU 1500.
+            let packets = Daemon::count(&log, "tftp_data_packets");
+            assert!(packets > 0 && packets < 500, "{name}, MTU {mtu}: {packets} packets\n{log}");
+        }
+    }
+}
+
+/// A boot file that is replaced while we serve: new transfers get the new bytes, without a restart.
+#[test]
+fn a_replaced_file_is_served_as_it_is_now() {
+    let lab = Lab::builder().start().unwrap();
+    let daemon = serve(&lab, &[("small", tree::bytes(10)), ("image", tree::bytes(5000))], DATAPATHS[0].1);
+    let url = format!("tftp://{}/image", lab.responder().address());
+    let get = || lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
+    assert!(get().stdout == tree::bytes(5000));
+    let root = lab.folder().join("root");
+    fs::write(root.join("image.new"), tree::bytes(7000)).unwrap();
+    fs::rename(root.join("image.new"), root.join("image")).unwrap();
+    daemon.wait_events("file_changed", 1).unwrap();
+    assert!(get().stdout == tree::bytes(7000), "replaced");
+    fs::remove_file(root.join("image")).unwrap();
+    daemon.wait_events("file_gone", 1).unwrap();
+    assert_eq!(get().status.code(), Some(68), "removed: curl's code for `file not found`");
+    daemon.stop().unwrap();
+}

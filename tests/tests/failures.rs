@@ -1,0 +1,223 @@
+//! What can be wrong on a host: one clear sentence with the remedy, an exit code that is not 0, nothing left attached.
+
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use pxe_tests::daemon::{Daemon, program};
+use pxe_tests::{namespace, tree};
+use xtask::lab::Lab;
+
+/// Runs `pxed` in this thread's namespace to its end.
+fn pxed(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// It must fail, and its last line must have all these words.
+fn fails(output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let last = said.lines().last().unwrap_or_default();
+    for word in words {
+        assert!(last.contains(word), "`{word}` is missing in: {said}");
+    }
+}
+
+/// A namespace with a veth pair: `pxe0` with an address, and its peer.
+fn veth() {
+    namespace::enter_new().unwrap();
+    for command in [
+        "link add pxe0 type veth peer name peer0",
+        "addr add 10.99.0.2/24 dev pxe0",
+        "link set pxe0 up",
+        "link set peer0 up",
+    ] {
+        assert!(ip(command).status.success(), "ip {command}");
+    }
+}
+
+fn ip(arguments: &str) -> Output {
+    Command::new("ip").args(arguments.split(' ')).output().unwrap()
+}
+
+/// Whether an XDP program is attached to `pxe0`.
+fn is_attached() -> bool {
+    String::from_utf8_lossy(&ip("link show pxe0").stdout).contains("xdp")
+}
+
+/// A daemon in this thread's namespace.
+struct Running(std::process::Child);
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = Command::new(program()).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr));
+        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("ready")));
+        // Somebody must read on, or the daemon's log blocks.
+        std::thread::spawn(move || lines.for_each(drop));
+        assert!(ready, "it serves");
+        Self(child)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const SERVE: [&str; 3] = ["serve", "--interface", "pxe0"];
+
+#[test]
+fn a_wrong_interface_is_named_with_those_there_are() {
+    veth();
+    fails(&pxed(&["serve", "--interface", "eth7"]), &["eth7", "pxe0"]);
+    fails(&pxed(&["serve", "--interface", "lo"]), &["lo", "not Ethernet"]);
+    fails(&pxed(&["serve", "--interface", "peer0"]), &["peer0", "no IPv4 address", "ip addr add"]);
+    assert!(ip("link set pxe0 down").status.success());
+    fails(&pxed(&SERVE), &["pxe0 is down", "ip link set pxe0 up"]);
+}
+
+#[test]
+fn a_foreign_address_is_refused_with_those_there_are() {
+    veth();
+    fails(&pxed(&[&SERVE[..], &["--address", "10.1.2.3"]].concat()), &["10.1.2.3", "10.99.0.2"]);
+}
+
+#[test]
+fn missing_and_unreadable_boot_files_are_said() {
+    veth();
+    let folder = tempfile::tempdir().unwrap();
+    let empty = tree::with_files(folder.path(), &[("readme", b"x".to_vec())]).unwrap();
+    let empty = empty.to_str().unwrap();
+    fails(&pxed(&[&SERVE[..], &["--root", "/no/such/folder"]].concat()), &["/no/such/folder", "--root"]);
+    fails(&pxed(&[&SERVE[..], &["--root", empty]].concat()), &[empty, "--boot-file"]);
+    let other = [&SERVE[..], &["--root", empty, "--boot-file", "x64=absent.efi"]].concat();
+    fails(&pxed(&other), &["absent.efi", "--boot-file"]);
+    assert!(!is_attached());
+}
+
+#[test]
+fn a_port_in_use_is_said_with_the_port_over_each_datapath() {
+    veth();
+    for port in [69, 4011] {
+        let _taken = std::net::UdpSocket::bind(("10.99.0.2", port)).unwrap();
+        for datapath in ["xdp", "socket", "auto"] {
+            let arguments = [&SERVE[..], &["--datapath", datapath]].concat();
+            fails(&pxed(&arguments), &[&format!("UDP port {port}"), "ss -lunp"]);
+            assert!(!is_attached());
+        }
+    }
+}
+
+#[test]
+fn a_second_responder_says_so_and_ends() {
+    veth();
+    for datapath in ["xdp", "socket"] {
+        let first = Running::start(&[&SERVE[..], &["--datapath", datapath]].concat());
+        for second in ["xdp", "socket", "auto"] {
+            fails(
+                &pxed(&[&SERVE[..], &["--datapath", second]].concat()),
+                &["another pxed already serves pxe0"],
+            );
+        }
+        drop(first);
+    }
+}
+
+/// Somebody else's XDP program stays where it is; `auto` serves over sockets and says why.
+#[test]
+fn a_foreign_xdp_program_is_left_alone() {
+    veth();
+    let mut other = pxe_user::nic::programs::Programs::load(1, 16, 1500).unwrap();
+    let index = std::fs::read_to_string("/sys/class/net/pxe0/ifindex").unwrap().trim().parse().unwrap();
+    other.attach(index, pxe_user::nic::programs::Mode::Generic).unwrap();
+    fails(
+        &pxed(&[&SERVE[..], &["--datapath", "xdp"]].concat()),
+        &["another XDP program", "--datapath socket"],
+    );
+    let _serving = Running::start(&SERVE);
+    assert!(is_attached(), "the other program is still there");
+}
+
+#[test]
+fn without_rights_one_sentence_says_which_are_missing() {
+    veth();
+    for (datapath, words) in [("xdp", "CAP_BPF"), ("socket", "CAP_NET")] {
+        let arguments = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"];
+        let mut command = Command::new("setpriv");
+        command.args(arguments).arg(readable_copy()).args(SERVE).args(["--datapath", datapath]);
+        fails(&command.output().unwrap(), &[words, "root"]);
+        assert!(!is_attached());
+    }
+}
+
+/// The program where everybody may run it: a build folder may lie below a home that others cannot enter.
+fn readable_copy() -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let copy = std::env::temp_dir().join(format!("pxed-test-{}", std::process::id()));
+    if !copy.exists() {
+        std::fs::copy(program(), &copy).unwrap();
+        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    copy
+}
+
+#[test]
+fn signals_end_it_well_and_even_a_kill_leaves_nothing_attached() {
+    use rustix::process::Signal;
+    veth();
+    for (signal, well) in [(Signal::INT, true), (Signal::TERM, true), (Signal::KILL, false)] {
+        let mut running = Running::start(&[&SERVE[..], &["--datapath", "xdp"]].concat());
+        assert!(is_attached());
+        running.signal(signal);
+        let status = running.0.wait().unwrap();
+        assert_eq!(status.success(), well, "{signal:?}: {status}");
+        // The kernel detaches a killed process's link when its last descriptor is gone: soon, not at once.
+        let gone = (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            !is_attached()
+        });
+        assert!(gone, "{signal:?} leaves a program attached");
+    }
+}
+
+/// Frames and packets that no honest client sends: nothing crashes, and the next honest client is served.
+#[test]
+fn hostile_packets_change_nothing_for_the_next_client() {
+    let files = [("small", tree::bytes(1000))];
+    for datapath in ["xdp", "socket"] {
+        let lab = Lab::builder().start().unwrap();
+        let root = tree::with_files(lab.folder(), &files).unwrap();
+        let arguments =
+            ["--root", root.to_str().unwrap(), "--boot-file", "x64=small", "--datapath", datapath];
+        let daemon = Daemon::start(&lab, &arguments).unwrap();
+        let server = lab.responder().address();
+        // 20,000 datagrams of noise and of damaged requests to each of our ports.
+        let script = "import random,socket,sys\n\
+            r=random.Random(7)\n\
+            s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n\
+            good=[b'\\0\\1small\\0octet\\0blksize\\x001468\\0tsize\\x000\\0',b'\\0\\4\\0\\1',b'\\0\\5\\0\\0x',b'\\0\\2x\\0octet\\0']\n\
+            for i in range(20000):\n\
+            \x20b=bytearray(r.choice(good)) if r.random()<.7 else bytearray(r.randbytes(r.randrange(0,600)))\n\
+            \x20for _ in range(r.randrange(4)):\n\
+            \x20\x20if b: b[r.randrange(len(b))]=r.randrange(256)\n\
+            \x20s.sendto(bytes(b),(sys.argv[1],r.choice([69,69,69,4011,67,61000,61001])))\n";
+        lab.client().output("python3", &["-c", script, &server]).unwrap();
+        let url = format!("tftp://{server}/small");
+        let got = lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
+        assert!(got.stdout == files[0].1, "{datapath}: {}", String::from_utf8_lossy(&got.stderr));
+        let log = daemon.stop().unwrap();
+        assert!(
+            log.lines().count() < 30_000 && !log.contains("panicked"),
+            "{datapath}: {} lines",
+            log.lines().count()
+        );
+    }
+}
