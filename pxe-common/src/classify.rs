@@ -216,14 +216,13 @@ fn boot_request<F: Frame>(frame: &F, udp: &Udp) -> Result<BootRequest, Pass> {
 /// Walks the options from `at` to `end` for 60, 53 and 43.
 #[inline(always)]
 fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRequest, Pass> {
-    let mut request = BootRequest { message_type: 0, has_vendor: false };
-    let mut class_matches = false;
-    let mut complete = false;
+    let mut found = Found(0);
     for _ in 0..MAX_OPTIONS {
         at = frame.forget(at) & OFFSET_MASK;
+        // Else an old verifier (5.10, 6.1) walks the rest of the loop once for each set of things found, and gives up.
+        found = Found(frame.forget(found.0));
         if at >= end {
-            complete = true; // no END: clients that forget it are served all the same
-            break;
+            return found.boot_request(); // no END: clients that forget it are served all the same
         }
         let Some([code]) = frame.read::<1>(at) else { return Err(Pass::OptionsBound) };
         if code == option::PAD {
@@ -231,8 +230,7 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRe
             continue;
         }
         if code == option::END {
-            complete = true;
-            break;
+            return found.boot_request();
         }
         let Some([length]) = frame.read::<1>(at + 1) else { return Err(Pass::OptionsBound) };
         let value = at + 2;
@@ -242,21 +240,55 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRe
         }
         match code {
             option::MESSAGE_TYPE if length >= 1 => {
-                request.message_type = frame.read_u8(value).unwrap_or(0);
+                let Some([message_type]) = frame.read::<1>(value) else { return Err(Pass::OptionsBound) };
+                found = found.with_message_type(message_type);
             }
-            option::VENDOR => request.has_vendor = true,
-            option::CLASS => class_matches = is_network_boot(frame, value, length),
+            option::VENDOR => found.0 |= Found::VENDOR,
+            option::CLASS => found = found.with_class(is_network_boot(frame, value, length)),
             _ => continue,
         }
         // A DISCOVER needs nothing more; for the others option 43 may still come.
-        if class_matches && request.message_type == wire::DHCP_DISCOVER {
-            return Ok(request);
+        if found.is_discover() {
+            return found.boot_request();
         }
     }
-    match (class_matches, complete) {
-        (true, true) => Ok(request),
-        (_, false) => Err(Pass::OptionsBound),
-        (false, true) => Err(Pass::NotNetworkBoot),
+    Err(Pass::OptionsBound)
+}
+
+/// What the options walked so far say, in one number, which the verifier can be made to forget.
+#[derive(Clone, Copy)]
+struct Found(usize);
+
+impl Found {
+    /// Option 53, or 0.
+    const MESSAGE_TYPE: usize = 0xff;
+    /// Option 43 is there.
+    const VENDOR: usize = 0x100;
+    /// Option 60 is that of a network boot client.
+    const CLASS: usize = 0x200;
+
+    #[inline(always)]
+    fn with_message_type(self, message_type: u8) -> Self {
+        Self(self.0 & !Self::MESSAGE_TYPE | message_type as usize)
+    }
+
+    #[inline(always)]
+    fn with_class(self, matches: bool) -> Self {
+        Self(if matches { self.0 | Self::CLASS } else { self.0 & !Self::CLASS })
+    }
+
+    #[inline(always)]
+    fn is_discover(self) -> bool {
+        self.0 & (Self::CLASS | Self::MESSAGE_TYPE) == Self::CLASS | wire::DHCP_DISCOVER as usize
+    }
+
+    #[inline(always)]
+    fn boot_request(self) -> Result<BootRequest, Pass> {
+        if self.0 & Self::CLASS == 0 {
+            return Err(Pass::NotNetworkBoot);
+        }
+        let message_type = (self.0 & Self::MESSAGE_TYPE) as u8;
+        Ok(BootRequest { message_type, has_vendor: self.0 & Self::VENDOR != 0 })
     }
 }
 
@@ -272,7 +304,7 @@ fn is_network_boot<F: Frame>(frame: &F, at: usize, length: u8) -> bool {
                 let head = word([a, b, c, d, e, f, g, h]);
                 let pxe = head == word(*b"PXEClien") && i == b't';
                 let http = head == word(*b"HTTPClie") && i == b'n' && length >= 10;
-                pxe || (http && frame.read_u8(at + 9) == Some(b't'))
+                pxe || (http && frame.read::<1>(at + 9).is_some_and(|[byte]| byte == b't'))
             }
             None => false,
         },

@@ -4,5 +4,6 @@
 pub mod daemon;
 pub mod frames;
 pub mod load;
+pub mod machine;
 pub mod namespace;
 pub mod tree;

@@ -4,6 +4,7 @@
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
 //! lab       a switch, a DHCP server, hosts and QEMU machines, all inside network namespaces
 //! run       the main job: a real interface, or the lab with two machines
+//! vm        Debian's kernels in QEMU, each with a guest program of ours
 //! test      formatting, lints and every test, the privileged ones included
 //! ```
 //!
@@ -15,3 +16,4 @@ pub mod lab;
 pub mod run;
 pub mod setup;
 pub mod test;
+pub mod vm;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::run::{self, Responder};
-use xtask::{setup, test};
+use xtask::{setup, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -54,6 +54,19 @@ enum Task {
         arguments: Vec<OsString>,
     },
 
+    /// Boot Debian's kernels in QEMU: the XDP object loads, and a simulated machine boots over every datapath
+    ///
+    /// Kernels are fetched once and kept in the user's cache. Nothing is installed, and no root is needed. What a guest
+    /// wrote to its console goes to out/vm.
+    Vm {
+        /// Which kernels (5.10, 6.1, 6.12, newest) [default: all]
+        #[arg(value_name = "KERNEL")]
+        kernels: Vec<String>,
+        /// Fetch them again, since Debian may have newer ones by now
+        #[arg(long)]
+        fetch: bool,
+    },
+
     /// The lab with a daemon that is built already: `run` calls this as root
     #[command(hide = true)]
     Lab {
@@ -68,6 +81,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
+        Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     };

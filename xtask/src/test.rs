@@ -8,7 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{command, setup};
+use crate::{command, setup, vm};
 
 /// The crate whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
@@ -26,6 +26,9 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
 
     let unprivileged = tests(arguments);
     let programs = build_privileged()?;
+    if !command::is_root() && may_need_kernels(arguments) {
+        fetch_kernels();
+    }
     let mut failed = Vec::new();
     if unprivileged.is_err() {
         failed.push("the unprivileged ones".to_owned());
@@ -59,6 +62,21 @@ fn tests(arguments: &[OsString]) -> Result<()> {
     command::run(cargo.arg("--").args(arguments))
 }
 
+/// Whether the tests with other kernels are among those that are wanted.
+fn may_need_kernels(arguments: &[OsString]) -> bool {
+    arguments.is_empty() || arguments.iter().any(|argument| argument.to_string_lossy().contains("kernel"))
+}
+
+/// The kernels that guests boot, fetched as the user that we are: as root the tests would fill this user's cache with
+/// files of root's. Where they cannot be had it is the tests that fail, and only those which need them.
+fn fetch_kernels() {
+    for kernel in vm::KERNELS {
+        if let Err(error) = vm::fetch(kernel) {
+            println!("test: {error:#}");
+        }
+    }
+}
+
 /// Builds the privileged tests as the user that we are, and tells which programs they are.
 fn build_privileged() -> Result<Vec<PathBuf>> {
     println!("test: cargo test ({PRIVILEGED})");
@@ -87,8 +105,17 @@ fn program(message: &str) -> Option<PathBuf> {
 
 /// What sudo would drop and tests need: where cargo is and builds, what they shall print.
 fn kept_environment() -> impl Iterator<Item = OsString> {
-    let kept =
-        ["PATH", "HOME", "CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "RUSTUP_HOME", "RUST_BACKTRACE", "CI"];
+    let kept = [
+        "PATH",
+        "HOME",
+        "XDG_CACHE_HOME",
+        "CARGO",
+        "CARGO_HOME",
+        "CARGO_TARGET_DIR",
+        "RUSTUP_HOME",
+        "RUST_BACKTRACE",
+        "CI",
+    ];
     kept.into_iter().filter_map(|name| {
         let mut assignment = OsString::from(format!("{name}="));
         assignment.push(std::env::var_os(name)?);

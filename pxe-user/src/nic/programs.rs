@@ -50,10 +50,19 @@ pub enum ProgramsError {
         "the kernel refused the XDP program (it needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root): {0}"
     )]
     Load(#[source] Box<EbpfError>),
-    /// The verifier or the rights said no.
+    /// The verifier said no, or the rights are missing.
     #[error(
-        "the kernel refused the XDP program (it needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root): {0}"
+        "the kernel refused the XDP program (it needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root): {reason}{}",
+        said(.verifier)
     )]
+    Refused {
+        /// The system's reason. Not a `source`: the sentence has it already.
+        reason: std::io::Error,
+        /// The verifier's last words; the log before them may have megabytes.
+        verifier: String,
+    },
+    /// Something else went wrong with the program.
+    #[error("the XDP program: {0}")]
     Program(#[from] ProgramError),
     /// The object lacks a map or program, or a map would not take a value.
     #[error("map {name}: {source}")]
@@ -125,7 +134,7 @@ impl Programs {
             .override_global(aya_log::LEVEL, &level, true)
             .load(OBJECT)
             .map_err(|error| ProgramsError::Load(Box::new(error)))?;
-        xdp(&mut ebpf, program)?.load()?;
+        xdp(&mut ebpf, program)?.load().map_err(load_error)?;
         Ok(Self {
             config: take(&mut ebpf, abi::MAP_CONFIG)?,
             counters: take(&mut ebpf, abi::MAP_COUNTERS)?,
@@ -290,6 +299,25 @@ fn map_error(name: &'static str) -> impl Fn(MapError) -> ProgramsError {
     move |source| ProgramsError::Map { name, source }
 }
 
+/// Keeps the end of the verifier's log, and gives all of it to whoever listens to `trace`.
+fn load_error(error: ProgramError) -> ProgramsError {
+    let ProgramError::LoadError { io_error, verifier_log } = error else { return error.into() };
+    let log = verifier_log.to_string();
+    tracing::trace!("the verifier's log:\n{log}");
+    ProgramsError::Refused { reason: io_error, verifier: last_words(&log) }
+}
+
+/// The last lines of the verifier's log in one: what was wrong, then how much it had looked at.
+fn last_words(log: &str) -> String {
+    const LINES: usize = 4;
+    let lines: Vec<_> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].join("; ")
+}
+
+fn said(verifier: &str) -> String {
+    if verifier.is_empty() { String::new() } else { format!("; the verifier: {verifier}") }
+}
+
 fn attach_error(mode: Mode, error: ProgramError) -> ProgramsError {
     let ProgramError::SyscallError(call) = error else { return ProgramsError::Program(error) };
     match call.io_error.raw_os_error() {
@@ -310,4 +338,28 @@ fn log_level() -> u8 {
         _ => aya_log::Level::Error,
     };
     level as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_end_of_the_verifiers_log_is_told() {
+        let log = "0: (b7) r0 = 0\n".repeat(9999) + "\ninvalid read from stack\nprocessed 3159 insns\n\n";
+        let error = ProgramsError::Refused {
+            reason: std::io::Error::from_raw_os_error(libc::EACCES),
+            verifier: last_words(&log),
+        };
+        let told = error.to_string();
+        assert!(told.contains("invalid read from stack; processed 3159 insns"), "{told}");
+        assert!(told.len() < 400, "{told}");
+    }
+
+    #[test]
+    fn without_a_log_nothing_is_said_of_it() {
+        let reason = std::io::Error::from_raw_os_error(libc::EPERM);
+        let told = ProgramsError::Refused { reason, verifier: last_words("") }.to_string();
+        assert!(told.ends_with("(os error 1)"), "{told}");
+    }
 }

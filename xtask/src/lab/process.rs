@@ -27,7 +27,7 @@ pub struct Process {
 
 impl Process {
     /// Starts a program whose output goes to `NAME.out` and `NAME.err` in `folder`.
-    pub(super) fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+    pub(crate) fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
         let out = folder.join(format!("{name}.out"));
         command.stdin(Stdio::null()).stdout(create(&out)?);
         Self::launch(name, command, out, folder)

@@ -13,7 +13,9 @@ pub use packages::{Group, Manager, NEEDS, Need};
 use crate::command;
 
 /// Everything that the lab and the tests need too.
-pub const ALL: &[Group] = &[Group::Build, Group::BootFiles, Group::Lab, Group::Tests];
+pub const ALL: &[Group] = &[Group::Build, Group::BootFiles, Group::Lab, Group::Tests, Group::Kernels];
+/// What guests with other kernels need.
+pub const VM: &[Group] = &[Group::Build, Group::Lab, Group::Kernels];
 /// What the main job on a real network needs.
 pub const SERVE: &[Group] = &[Group::Build, Group::BootFiles];
 /// What the main job in the lab needs.

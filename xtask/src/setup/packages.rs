@@ -16,6 +16,8 @@ pub enum Group {
     Lab,
     /// The clients and tools of the tests.
     Tests,
+    /// To fetch Debian's kernels and to boot them.
+    Kernels,
 }
 
 impl Group {
@@ -27,6 +29,7 @@ impl Group {
             Self::BootFiles => "boot files",
             Self::Lab => "lab",
             Self::Tests => "tests",
+            Self::Kernels => "other kernels",
         }
     }
 }
@@ -211,6 +214,16 @@ pub const NEEDS: &[Need] = &[
     need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),
     need("iperf3", Group::Tests, Probe::Program(&["iperf3"]), ["iperf3", "iperf3", "iperf3", "iperf"]),
     need("tcpdump", Group::Tests, Probe::Program(&["tcpdump"]), ["tcpdump", "tcpdump", "tcpdump", "tcpdump"]),
+    need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", ""]),
+    need("dpkg", Group::Kernels, Probe::Program(&["dpkg-deb"]), ["dpkg", "dpkg", "dpkg", "dpkg"]),
+    need(
+        "the keys of Debian's archive",
+        Group::Kernels,
+        Probe::File(&[crate::vm::DEBIAN_KEYS]),
+        ["debian-archive-keyring", "debian-keyring", "debian-archive-keyring", ""],
+    ),
+    need("xz", Group::Kernels, Probe::Program(&["xz"]), ["xz-utils", "xz", "xz", "xz"]),
+    need("ldd", Group::Kernels, Probe::Program(&["ldd"]), ["libc-bin", "glibc-common", "glibc", "glibc"]),
 ];
 
 const fn need(what: &'static str, group: Group, probe: Probe, packages: [&'static str; 4]) -> Need {

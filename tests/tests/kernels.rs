@@ -1,0 +1,55 @@
+//! Other kernels (issue 2, tests 6): in QEMU guests with Debian's kernels the object loads, and one machine boots over
+//! AF_XDP and over sockets, on virtual interfaces and on cards. `cargo xtask vm` runs the same for a person.
+
+use std::path::PathBuf;
+
+use xtask::vm::{Guest, Kernel, Programs, Report, fetch};
+
+/// What every kernel does.
+const EVERYWHERE: &[(&str, &str)] = &[
+    ("load", "ok"),
+    ("veth-generic", "ok: xdp generic copy"),
+    ("veth-native", "ok: xdp native copy"),
+    ("veth-socket", "ok: socket"),
+    ("killed-generic", "ok"),
+    ("killed-native", "ok"),
+    ("virtio-socket", "ok: socket"),
+];
+
+#[test]
+fn kernel_5_10() {
+    check("5.10", &[("load-frags", "ok: refused before Linux 5.18"), ("virtio-auto", "ok: xdp native copy")]);
+}
+
+#[test]
+fn kernel_6_1() {
+    check("6.1", &[("load-frags", "ok"), ("virtio-auto", "ok: xdp native copy")]);
+}
+
+#[test]
+fn kernel_6_12() {
+    check("6.12", &[("load-frags", "ok"), ("virtio-auto", "ok: xdp native copy")]);
+}
+
+#[test]
+fn kernel_newest() {
+    check("newest", &[("load-frags", "ok"), ("virtio-auto", "ok: xdp native zero-copy")]);
+}
+
+fn check(name: &str, here: &[(&str, &str)]) {
+    let report = boot(name).unwrap_or_else(|error| panic!("{error:#}"));
+    assert!(report.done, "the guest did not come to its end:\n{}", report.console);
+    for (case, expected) in EVERYWHERE.iter().chain(here) {
+        let said = report.cases.iter().find(|(other, _)| other == case).map(|(_, said)| said.as_str());
+        assert_eq!(said, Some(*expected), "{case} on {name}; the guest's console:\n{}", report.console);
+    }
+    assert_eq!(report.cases.len(), EVERYWHERE.len() + here.len(), "{:?}", report.cases);
+}
+
+fn boot(name: &str) -> anyhow::Result<Report> {
+    let kernel = fetch(Kernel::named(name)?)?;
+    let programs =
+        Programs { guest: PathBuf::from(env!("CARGO_BIN_EXE_guest")), pxed: pxe_tests::daemon::program() };
+    let folder = tempfile::tempdir()?;
+    Guest { kernel: &kernel, programs: &programs, folder: folder.path() }.run()
+}

@@ -1,0 +1,109 @@
+//! Debian's packages, fetched and unpacked by apt and dpkg with a configuration of their own: the system's package lists
+//! and sources are neither used nor changed, and nothing is installed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command;
+
+/// The keys of all of Debian's releases.
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// One suite of an archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    pub(super) address: &'static str,
+    pub(super) suite: &'static str,
+}
+
+/// apt with the lists of some sources.
+pub(super) struct Apt {
+    folder: PathBuf,
+}
+
+impl Apt {
+    /// Reads the sources' lists into `folder`.
+    pub(super) fn new(folder: &Path, sources: &[Source]) -> Result<Self> {
+        for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
+            ensure!(command::find(tool).is_some(), "there is no `{tool}` here: install apt and dpkg");
+        }
+        ensure!(
+            Path::new(KEYRING).is_file(),
+            "Debian's keys are not in {KEYRING}: install debian-archive-keyring"
+        );
+        for part in ["lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(folder.join(part))?;
+        }
+        let line =
+            |s: &Source| format!("deb [arch=amd64 signed-by={KEYRING}] {} {} main\n", s.address, s.suite);
+        fs::write(folder.join("sources.list"), sources.iter().map(line).collect::<String>())?;
+        fs::write(folder.join("status"), "")?;
+        let apt = Self { folder: folder.to_owned() };
+        command::output(apt.command("apt-get").args(["update", "--error-on=any"]))?;
+        Ok(apt)
+    }
+
+    /// The packages that one depends on, without alternatives and versions.
+    pub(super) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+        let shown = command::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
+        Ok(dependencies(&shown))
+    }
+
+    /// Fetches a package, and unpacks it below `tree`.
+    pub(super) fn unpack(&self, package: &str, tree: &Path) -> Result<()> {
+        command::output(self.command("apt-get").args(["download", package]))?;
+        let is_deb = |path: &PathBuf| path.extension().is_some_and(|end| end == "deb");
+        let entries = fs::read_dir(&self.folder)?;
+        let deb = entries.filter_map(|e| Some(e.ok()?.path())).find(is_deb);
+        let deb = deb.with_context(|| format!("apt-get brought no package for {package}"))?;
+        command::output(Command::new("dpkg-deb").arg("--extract").arg(&deb).arg(tree))?;
+        fs::remove_file(deb)?;
+        Ok(())
+    }
+
+    fn command(&self, tool: &str) -> Command {
+        let mut apt = Command::new(tool);
+        // On the command line, since what is said there wins over all files; proxies stay as the system has them.
+        let ours = |name: &str, below: &str| format!("{name}={}", self.folder.join(below).display());
+        for option in [
+            ours("Dir::Etc::sourcelist", "sources.list"),
+            ours("Dir::State", "."),
+            ours("Dir::State::lists", "lists"),
+            ours("Dir::State::status", "status"),
+            ours("Dir::Cache", "cache"),
+            "Dir::Etc::sourceparts=/dev/null".into(),
+            "APT::Architecture=amd64".into(),
+            // As root apt would become a user that may not write here.
+            "APT::Sandbox::User=".into(),
+            "Acquire::Languages=none".into(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
+        ] {
+            apt.arg("-o").arg(option);
+        }
+        apt.arg("-q").current_dir(&self.folder);
+        apt
+    }
+}
+
+fn dependencies(shown: &str) -> Vec<String> {
+    let lines = shown.lines().filter_map(|line| line.strip_prefix("Depends: "));
+    let name = |item: &str| item.split_whitespace().next().map(str::to_owned);
+    lines.flat_map(|line| line.split(',')).filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dependencies_are_names_only() {
+        let shown = "Package: linux-image-amd64\n\
+                     Depends: linux-base-7.3 (= 7.3.4-1), dracut | initramfs-tools (>= 0.1), kmod\n\
+                     Description: Depends: nothing\n";
+        assert_eq!(dependencies(shown), ["linux-base-7.3", "dracut", "kmod"]);
+        assert!(dependencies("Package: x\n").is_empty());
+    }
+}

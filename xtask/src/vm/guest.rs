@@ -1,0 +1,152 @@
+//! A guest: QEMU with a kernel and an archive, and what comes out of its serial ports.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use super::initramfs::Initramfs;
+use super::kernel::Fetched;
+use super::programs::Programs;
+use crate::command;
+use crate::lab::{Process, clean_on_signals};
+
+/// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
+const LIMIT: Duration = Duration::from_secs(120);
+/// Lines of the console that are told when something went wrong.
+const LAST_LINES: usize = 60;
+
+/// Two virtio cards on one wire: the daemon's, with what zero-copy needs, and the machine's.
+const CARDS: &[&str] = &[
+    "-netdev",
+    "hubport,id=server,hubid=0",
+    "-netdev",
+    "hubport,id=machine,hubid=0",
+    "-device",
+    "virtio-net-pci,netdev=server,mac=52:54:00:99:01:01,romfile=,iommu_platform=on,disable-legacy=on",
+    "-device",
+    "virtio-net-pci,netdev=machine,mac=52:54:00:99:01:02,romfile=",
+];
+
+/// A guest that can be booted.
+#[derive(Debug)]
+pub struct Guest<'a> {
+    /// Its kernel.
+    pub kernel: &'a Fetched,
+    /// What runs in it.
+    pub programs: &'a Programs,
+    /// Where its archive and the texts of its serial ports go.
+    pub folder: &'a Path,
+}
+
+/// What a guest reported.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The cases in the order in which they ran, each with `ok` or what went wrong.
+    pub cases: Vec<(String, String)>,
+    /// Whether the guest came to its end by itself.
+    pub done: bool,
+    /// The last lines of its console, for a person.
+    pub console: String,
+}
+
+impl Report {
+    /// Whether a case ran and went well: it says `ok`, or `ok: ` and what it saw.
+    #[must_use]
+    pub fn is_ok(&self, case: &str) -> bool {
+        self.cases.iter().any(|(name, said)| name == case && (said == "ok" || said.starts_with("ok: ")))
+    }
+
+    fn parse(results: &str, console: &str) -> Self {
+        let case = |line: &str| line.split_once(": ").map(|(name, said)| (name.to_owned(), said.to_owned()));
+        let lines: Vec<_> = console.lines().collect();
+        Self {
+            cases: results.lines().filter_map(case).collect(),
+            done: results.lines().any(|line| line == "done"),
+            console: lines[lines.len().saturating_sub(LAST_LINES)..].join("\n"),
+        }
+    }
+}
+
+impl Guest<'_> {
+    /// Boots the guest, and waits until it has powered itself off.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not come to its end in time; with the last lines of its console.
+    pub fn run(&self) -> Result<Report> {
+        clean_on_signals();
+        fs::create_dir_all(self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
+        let [archive, console, results] =
+            ["initramfs.cpio", "console.log", "results.log"].map(|name| self.folder.join(name));
+        fs::write(&archive, self.archive()?)
+            .with_context(|| format!("cannot write {}", archive.display()))?;
+        let qemu = Process::start("qemu", self.command(&archive, &console, &results)?, self.folder)?;
+        let ended = qemu.wait(LIMIT);
+        drop(qemu);
+        let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\r', "");
+        let report = Report::parse(&text(&results), &text(&console));
+        fs::remove_file(&archive)?;
+        match ended {
+            Ok(status) if status.success() => Ok(report),
+            Ok(status) => bail!("QEMU ended with {status}:\n{}", report.console),
+            Err(error) => Err(error.context(format!("the guest's console ends with:\n{}", report.console))),
+        }
+    }
+
+    fn archive(&self) -> Result<Vec<u8>> {
+        let mut archive = Initramfs::default();
+        archive.console();
+        for folder in ["proc", "sys", "tmp", "run"] {
+            archive.folder(folder);
+        }
+        self.programs.add_to(&mut archive)?;
+        for module in &self.kernel.modules {
+            let name = module.file_name().and_then(|name| name.to_str()).context("a module's name")?;
+            archive.copy(module, &format!("modules/{name}"))?;
+        }
+        Ok(archive.finish())
+    }
+
+    fn command(&self, archive: &Path, console: &Path, results: &Path) -> Result<Command> {
+        let qemu = command::find("qemu-system-x86_64")
+            .context("there is no `qemu-system-x86_64` here: run `cargo xtask setup`")?;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(qemu);
+        command
+            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+            // As in the lab: KVM only when a person says that it works.
+            .args(["-accel", &std::env::var("PXED_LAB_ACCEL").unwrap_or_else(|_| "tcg".to_owned())])
+            // The machine's libraries may be built for newer processors than QEMU's default one.
+            .args(["-machine", "q35", "-cpu", "max", "-smp", "1", "-m", "512"])
+            .arg("-kernel")
+            .arg(&self.kernel.image)
+            .arg("-initrd")
+            .arg(archive)
+            .args(["-append", "console=ttyS0 loglevel=5 panic=-1"])
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()))
+            .arg("-serial")
+            .arg(format!("file:{}", results.display()))
+            .args(CARDS);
+        Ok(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_case_that_says_ok_is_ok() {
+        let report = Report::parse(
+            "load: ok\nvirtio-auto: ok: socket\nveth-native: FAILED: no OFFER: none came\ndone\n",
+            "a\nb\n",
+        );
+        assert!(report.done && report.is_ok("load") && report.is_ok("virtio-auto"));
+        assert!(!report.is_ok("veth-native") && !report.is_ok("veth-socket"));
+        assert_eq!(report.cases[2].1, "FAILED: no OFFER: none came");
+        assert!(!Report::parse("load: ok\n", "").done);
+    }
+}

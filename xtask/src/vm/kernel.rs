@@ -1,0 +1,226 @@
+//! Which kernels, and the cache of those that were fetched.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+
+use super::apt::{Apt, Source};
+use super::modules;
+
+/// What the cache holds changes with this number: the format, and the list of modules.
+const CACHE_FORMAT: &str = "1";
+
+/// Modules that the guests need, besides those which these need.
+const MODULES: &[&str] = &["veth", "virtio_pci", "virtio_net"];
+
+/// One of Debian's kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its name on the command line, and of its folder in the cache.
+    pub name: &'static str,
+    /// Its version as `uname -r` begins; none for the newest, whatever that is.
+    pub version: Option<&'static str>,
+    /// The package that always depends on the suite's present kernel.
+    package: &'static str,
+    sources: &'static [Source],
+}
+
+const DEBIAN: &str = "http://mirror.example/debian";
+const SECURITY: &str = "http://mirror.example/debian-security";
+
+/// Oldest first: the oldest that the kernel side is made for, two that are in wide use, and Debian's newest.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "5.10",
+        version: Some("5.10."),
+        package: "linux-image-amd64",
+        sources: &[
+            Source { address: DEBIAN, suite: "bullseye" },
+            Source { address: SECURITY, suite: "bullseye-security" },
+        ],
+    },
+    Kernel {
+        name: "6.1",
+        version: Some("6.1."),
+        package: "linux-image-amd64",
+        sources: &[
+            Source { address: DEBIAN, suite: "bookworm" },
+            Source { address: SECURITY, suite: "bookworm-security" },
+        ],
+    },
+    Kernel {
+        name: "6.12",
+        version: Some("6.12."),
+        package: "linux-image-6.12-amd64",
+        sources: &[Source { address: SECURITY, suite: "bookworm-security" }],
+    },
+    Kernel {
+        name: "newest",
+        version: None,
+        package: "linux-image-amd64",
+        sources: &[Source { address: DEBIAN, suite: "trixie-backports" }],
+    },
+];
+
+impl Kernel {
+    /// The kernel of that name.
+    ///
+    /// # Errors
+    /// When there is none; with the names that there are.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        let names = || KERNELS.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ");
+        let found = KERNELS.iter().find(|kernel| kernel.name == name);
+        found.with_context(|| format!("no kernel `{name}` here; these are: {}", names()))
+    }
+}
+
+/// A kernel in the cache.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// Its compressed image.
+    pub image: PathBuf,
+    /// Its modules, in the order in which they are loaded.
+    pub modules: Vec<PathBuf>,
+    /// Its version, as `uname -r` says it.
+    pub version: String,
+}
+
+/// Takes a kernel from the cache; fetches it from Debian before that if it is not there. Several may call this at a
+/// time. What is there stays as it is until it is [forgotten](forget).
+///
+/// # Errors
+/// When Debian's archive cannot be reached, or the tools to unpack its packages are missing.
+pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
+    let (folder, _lock) = place(kernel)?;
+    if !folder.is_dir() {
+        let unfinished = folder.with_extension("unfinished");
+        let fetched = fetch_into(kernel, &unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
+        if fetched.is_err() && unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        fetched.with_context(|| {
+            format!(
+                "cannot fetch Debian's {} kernel (it is kept in {} once it is there)",
+                kernel.name,
+                folder.display()
+            )
+        })?;
+    }
+    read(&folder)
+}
+
+/// Removes a kernel from the cache, so that it is fetched again: Debian's present one of that name.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn forget(kernel: &Kernel) -> Result<()> {
+    let (folder, _lock) = place(kernel)?;
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// A kernel's folder in the cache, and the lock on it.
+fn place(kernel: &Kernel) -> Result<(PathBuf, File)> {
+    let cache = cache()?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    let path = cache.join(format!("{}.lock", kernel.name));
+    let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache of kernels")?;
+    Ok((cache.join(kernel.name), lock))
+}
+
+/// `$XDG_CACHE_HOME/pxed/kernels/FORMAT`.
+fn cache() -> Result<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
+    let base =
+        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute()).or_else(home);
+    let base = base.context("neither XDG_CACHE_HOME nor HOME says where to keep kernels: set one of them")?;
+    Ok(base.join("pxed/kernels").join(CACHE_FORMAT))
+}
+
+/// Fills a folder beside the wanted one: what is under the right name is whole.
+fn fetch_into(kernel: &Kernel, unfinished: &Path) -> Result<()> {
+    if unfinished.exists() {
+        fs::remove_dir_all(unfinished)?;
+    }
+    let packages = unfinished.join("packages");
+    let tree = packages.join("tree");
+    fs::create_dir_all(&tree)?;
+    let apt = Apt::new(&packages.join("apt"), kernel.sources)?;
+    for package in image_packages(&apt, kernel)? {
+        apt.unpack(&package, &tree)?;
+    }
+    let (version, image) = image(&tree)?;
+    if kernel.version.is_some_and(|wanted| !version.starts_with(wanted)) {
+        bail!("{} brought Linux {version}", kernel.package);
+    }
+    fs::rename(image, unfinished.join("vmlinuz"))?;
+    modules::collect(&tree, MODULES, &unfinished.join("modules"))?;
+    fs::write(unfinished.join("version"), &version)?;
+    fs::remove_dir_all(&packages)?;
+    Ok(())
+}
+
+/// The packages behind the one that always means the present kernel. In newer ones image and modules come apart.
+fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
+    let is_kernel = |name: &String| {
+        ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"]
+            .iter()
+            .any(|start| name.starts_with(start))
+            && name.contains(|c: char| c.is_ascii_digit())
+    };
+    let mut packages: Vec<String> = apt.dependencies(kernel.package)?.into_iter().filter(is_kernel).collect();
+    for package in packages.clone() {
+        packages.extend(apt.dependencies(&package)?.into_iter().filter(is_kernel));
+    }
+    packages.sort_unstable();
+    packages.dedup();
+    if packages.is_empty() {
+        bail!("{} depends on no kernel: has Debian renamed its packages?", kernel.package);
+    }
+    Ok(packages)
+}
+
+/// The kernel's version and its image: `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
+fn image(tree: &Path) -> Result<(String, PathBuf)> {
+    let names = |folder: &str| {
+        let entries = fs::read_dir(tree.join(folder)).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+    };
+    let mut in_boot = names("boot").filter_map(|name| {
+        let version = name.strip_prefix("vmlinuz-")?.to_owned();
+        Some((version, tree.join("boot").join(name)))
+    });
+    let mut with_modules = names("usr/lib/modules").filter_map(|name| {
+        let image = tree.join("usr/lib/modules").join(&name).join("vmlinuz");
+        image.is_file().then_some((name, image))
+    });
+    in_boot.next().or_else(|| with_modules.next()).context("the packages have no kernel image")
+}
+
+fn read(folder: &Path) -> Result<Fetched> {
+    let whole = || format!("{} is not whole: remove it, and it is fetched again", folder.display());
+    let mut modules = Vec::new();
+    for entry in fs::read_dir(folder.join("modules")).with_context(whole)? {
+        modules.push(entry?.path());
+    }
+    modules.sort_unstable();
+    let version = fs::read_to_string(folder.join("version")).with_context(whole)?;
+    Ok(Fetched { image: folder.join("vmlinuz"), modules, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_known_by_its_name_only() {
+        assert_eq!(Kernel::named("6.1").expect("it is in the list").version, Some("6.1."));
+        let error = Kernel::named("6").expect_err("no such name").to_string();
+        assert!(error.contains("5.10, 6.1, 6.12, newest"), "{error}");
+    }
+}

@@ -1,0 +1,48 @@
+//! `cargo xtask vm`: every case on every kernel, for a person.
+
+use anyhow::{Result, ensure};
+
+use super::{Guest, KERNELS, Kernel, Programs, fetch, forget};
+use crate::{clock, command, setup};
+
+/// Boots the named kernels, or all of them, and says how each case went. With `anew` they are fetched again before.
+///
+/// # Errors
+/// When a kernel cannot be had or booted, or a case fails; but every kernel is tried before that is told.
+pub fn run(names: &[String], anew: bool) -> Result<()> {
+    let kernels: Vec<Kernel> = if names.is_empty() {
+        KERNELS.to_vec()
+    } else {
+        names.iter().map(|name| Kernel::named(name).copied()).collect::<Result<_>>()?
+    };
+    setup::ensure(setup::VM)?;
+    let programs = Programs::build()?;
+    let mut failed = Vec::new();
+    for kernel in kernels {
+        if anew {
+            forget(&kernel)?;
+        }
+        match boot(&kernel, &programs) {
+            Ok(true) => {}
+            Ok(false) => failed.push(kernel.name.to_owned()),
+            Err(error) => failed.push(format!("{} ({error:#})", kernel.name)),
+        }
+    }
+    ensure!(failed.is_empty(), "not well on: {}", failed.join(", "));
+    Ok(())
+}
+
+/// Boots one kernel, and says how each case went; false if one did not go well.
+fn boot(kernel: &Kernel, programs: &Programs) -> Result<bool> {
+    let start = clock::now();
+    let fetched = fetch(kernel)?;
+    println!("vm: {}: Linux {} (had after {:.1?})", kernel.name, fetched.version, start.elapsed());
+    let folder = command::workspace().join("out/vm").join(kernel.name);
+    let start = clock::now();
+    let report = Guest { kernel: &fetched, programs, folder: &folder }.run()?;
+    for (case, said) in &report.cases {
+        println!("vm: {}: {case}: {said}", kernel.name);
+    }
+    println!("vm: {}: took {:.1?}; its console: {}", kernel.name, start.elapsed(), folder.display());
+    Ok(report.done && report.cases.iter().all(|(case, _)| report.is_ok(case)))
+}
