@@ -66,6 +66,7 @@ fn a_transfer_under_way_allocates_nothing() {
     catalogue.load(&"pxelinux.0".parse().expect("valid")).expect("the file");
     let settings = Settings {
         address: SERVER,
+        broadcast: Ipv4Addr::BROADCAST,
         limits: Limits::for_mtu(1500, 64),
         transfers: 64,
         ports: TidPorts { first: 50_000, count: 16 },

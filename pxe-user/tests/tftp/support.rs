@@ -140,9 +140,13 @@ pub(crate) struct Lab {
     pub(crate) loader_runs: bool,
 }
 
+/// The subnet of [`SERVER`] is a /24.
+pub(crate) const BROADCAST: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 0, 255);
+
 pub(crate) fn settings() -> Settings {
     Settings {
         address: SERVER,
+        broadcast: BROADCAST,
         limits: Limits::for_mtu(1500, 64),
         transfers: 8,
         ports: PORTS,

@@ -10,6 +10,11 @@
 //! No socket, clock or thread here: what it needs of the world is the trait [`Host`], and `now` is an argument. Nothing
 //! is allocated per packet.
 
+mod host;
+mod proxy;
+
+pub use host::{Blocks, Host, Route};
+
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -18,72 +23,15 @@ use pxe_common::wire;
 
 use crate::boot::{Catalogue, FileName, Image, Lookup, Refusal};
 use crate::datagram::{Datagram, Link};
-use crate::dhcp::{self, Arch, Class, Ignored, Message, Service, Style, Via};
-use crate::fleet::event::{Client, Event, brief};
+use crate::dhcp::{Service, Style, Via};
+use crate::fleet::event::Event;
 use crate::fleet::habits::Habits;
 use crate::tally::{Other, Tally};
-use crate::tftp::Block;
 use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet, Request};
 use crate::tftp::table::{Admission, Entry, Expired, Id, Reaction, Table, TidPorts};
 use crate::tftp::terms::{Limits, Terms};
 use crate::tftp::transfer::{Outcome, Step};
 use crate::time::Timestamp;
-
-/// The way of an outgoing datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// The neighbour.
-    pub link: Link,
-    /// Our address and port.
-    pub from: SocketAddrV4,
-    /// The client's address and port.
-    pub to: SocketAddrV4,
-}
-
-/// Consecutive blocks of a file.
-#[derive(Clone, Copy, Debug)]
-pub struct Blocks<'a> {
-    /// The file.
-    pub image: &'a Arc<Image>,
-    /// Bytes per block.
-    pub blksize: u16,
-    /// The first block.
-    pub first: Block,
-    /// How many.
-    pub count: u64,
-}
-
-impl Blocks<'_> {
-    /// The header and the place in the file of the `index`th of these blocks.
-    pub fn get(&self, index: u64) -> ([u8; 4], std::ops::Range<usize>) {
-        let block = self.first + index;
-        let len = self.image.bytes().len() as u64;
-        let start = block.offset(self.blksize).min(len);
-        let end = (start + u64::from(self.blksize)).min(len);
-        (crate::tftp::packet::data_header(block), start as usize..end as usize)
-    }
-}
-
-/// What the responder needs of the world around it.
-pub trait Host {
-    /// Sends a small packet; if there is no room it is lost, as on a wire.
-    fn control(&mut self, route: &Route, payload: &[u8]);
-
-    /// Sends blocks as DATA; returns how many there was room for.
-    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64;
-
-    /// From now on packets from `client` to our port `port` shall come here. False if there is no room for that.
-    fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
-
-    /// No longer.
-    fn close(&mut self, client: SocketAddrV4, port: u16);
-
-    /// Asks the loader for a file; [`Responder::loaded`] brings the answer. False if too many wait.
-    fn load(&mut self, id: Id, name: &FileName) -> bool;
-
-    /// Something worth a line in the journal; called per request and transfer, never per packet.
-    fn record(&mut self, event: Event);
-}
 
 /// What a responder is told at its start.
 #[derive(Clone, Debug)]
@@ -100,6 +48,25 @@ pub struct Settings {
     pub ports: TidPorts,
     /// How machines are told, unless they have shown that they want it otherwise.
     pub style: Style,
+}
+
+impl Settings {
+    /// Whether an address and port can be a client's: no reply goes to many hosts, to ourselves, or to another server
+    /// (clients.md, section 5, line 10).
+    fn is_client(&self, from: SocketAddrV4) -> bool {
+        let address = *from.ip();
+        let server_port =
+            matches!(from.port(), 0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE);
+        let [first, ..] = address.octets();
+        !(server_port || first == 0 || first == 127 || first >= 224)
+            && address != self.address
+            && address != self.broadcast
+    }
+
+    /// Whether a datagram was sent to more hosts than us.
+    fn is_to_many(&self, to: SocketAddrV4) -> bool {
+        to.ip().is_broadcast() || to.ip().is_multicast() || *to.ip() == self.broadcast
+    }
 }
 
 /// What is kept for each transfer beside its state.
@@ -152,50 +119,12 @@ impl Responder {
         }
     }
 
-    fn on_dhcp(&mut self, now: Timestamp, datagram: &Datagram<'_>, via: Via, host: &mut impl Host) {
-        // A card that hears everything (a bridge's) brings requests to other servers, too.
-        let to = *datagram.to.ip();
-        if to != self.settings.address && !to.is_broadcast() && to != self.settings.broadcast {
-            return self.tally.count(Other::OtherAddress);
-        }
-        let request = match dhcp::Request::parse(datagram.payload) {
-            Ok(request) => request,
-            Err(malformed) => return self.tally.count(Ignored::from(malformed)),
-        };
-        let style = self.style(now, &request, via);
-        let mut out = [0; dhcp::MAX_REPLY];
-        match dhcp::reply(&self.service, &request, via, datagram.from, style, &mut out) {
-            Ok(reply) => {
-                let from = SocketAddrV4::new(self.settings.address, reply.from_port);
-                host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
-                self.tally.count(if reply.told.ack { Other::Acks } else { Other::Offers });
-                host.record(told(&request, &reply.told));
-            }
-            Err(ignored) => {
-                if let (Ignored::NoImageForArch(arch), Some(mac)) = (ignored, request.mac()) {
-                    host.record(Event::NoImage { mac, arch });
-                }
-                self.tally.count(ignored);
-            }
-        }
-    }
-
-    /// How this machine is told: a DISCOVER may teach us something, the request that follows it must find the same.
-    fn style(&mut self, now: Timestamp, request: &dhcp::Request<'_>, via: Via) -> Style {
-        let Some(mac) = request.mac() else { return self.settings.style };
-        let discover = via == Via::Port67
-            && request.message() == Some(Message::Discover)
-            && request.class() == Class::Pxe
-            && !request.is_ipxe();
-        if discover { self.habits.discovered(now, mac) } else { self.habits.style(mac) }
-    }
-
     fn on_tftp(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
-        if !is_client(datagram.from, self.settings.address) {
+        if !self.settings.is_client(datagram.from) {
             return self.tally.count(Other::BadSource);
         }
         // RFC 1123, section 4.2.3.5: a request that was broadcast is silently ignored.
-        if is_to_many(datagram.to) {
+        if self.settings.is_to_many(datagram.to) {
             return self.tally.count(Other::ToMany);
         }
         let refusal = match Packet::parse(datagram.payload) {
@@ -337,7 +266,7 @@ impl Responder {
             Reaction::Stranger => {
                 self.tally.count(Other::Stranger);
                 // RFC 1350, section 4: the stranger gets an error, the transfer stays. Errors are never answered.
-                if !is_error && is_client(client, self.settings.address) && !is_to_many(datagram.to) {
+                if !is_error && self.settings.is_client(client) && !self.settings.is_to_many(datagram.to) {
                     let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
                     let from = SocketAddrV4::new(self.reply_address(datagram), port);
                     host.control(&Route { link: datagram.link, from, to: client }, error.as_bytes());
@@ -438,19 +367,6 @@ impl Responder {
     }
 }
 
-/// Whether an address and port can be a client's: no reply goes to many hosts, to ourselves, or to another server
-/// (clients.md, section 5, line 10).
-fn is_client(from: SocketAddrV4, own: Ipv4Addr) -> bool {
-    let address = from.ip();
-    let server_port = matches!(from.port(), 0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE);
-    let [first, ..] = address.octets();
-    !(server_port || first == 0 || first >= 224 || *address == own)
-}
-
-fn is_to_many(to: SocketAddrV4) -> bool {
-    to.ip().is_broadcast() || to.ip().is_multicast()
-}
-
 fn route(entry: &Entry<Context>) -> Route {
     Route {
         link: entry.context.link,
@@ -482,22 +398,4 @@ fn end(tally: &mut Tally, entry: &Entry<Context>, outcome: Outcome, now: Timesta
         took: now.since(transfer.started()),
         retransmits: transfer.repeated_blocks(),
     });
-}
-
-fn told(request: &dhcp::Request<'_>, told: &dhcp::Told<'_>) -> Event {
-    let client = match request.class() {
-        Class::Http => Client::Http,
-        _ if request.is_ipxe() => Client::Ipxe,
-        _ => Client::Pxe,
-    };
-    Event::Told {
-        mac: told.mac,
-        arch: request.arches().next().unwrap_or(Arch(0)),
-        client,
-        file: brief(told.answer.as_str()),
-        style: told.style,
-        ack: told.ack,
-        address: Some(request.ciaddr()).filter(|address| !address.is_unspecified()),
-        relay: Some(request.giaddr()).filter(|address| !address.is_unspecified()),
-    }
 }

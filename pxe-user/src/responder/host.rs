@@ -1,0 +1,67 @@
+//! What the responder needs of the world around it.
+
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use crate::boot::{FileName, Image};
+use crate::datagram::Link;
+use crate::fleet::event::Event;
+use crate::tftp::Block;
+use crate::tftp::packet::data_header;
+use crate::tftp::table::Id;
+
+/// The way of an outgoing datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The neighbour.
+    pub link: Link,
+    /// Our address and port.
+    pub from: SocketAddrV4,
+    /// The client's address and port.
+    pub to: SocketAddrV4,
+}
+
+/// Consecutive blocks of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct Blocks<'a> {
+    /// The file.
+    pub image: &'a Arc<Image>,
+    /// Bytes per block.
+    pub blksize: u16,
+    /// The first block.
+    pub first: Block,
+    /// How many.
+    pub count: u64,
+}
+
+impl Blocks<'_> {
+    /// The header and the place in the file of the `index`th of these blocks.
+    pub fn get(&self, index: u64) -> ([u8; 4], std::ops::Range<usize>) {
+        let block = self.first + index;
+        let len = self.image.bytes().len() as u64;
+        let start = block.offset(self.blksize).min(len);
+        let end = (start + u64::from(self.blksize)).min(len);
+        (data_header(block), start as usize..end as usize)
+    }
+}
+
+/// What the responder needs of the world around it.
+pub trait Host {
+    /// Sends a small packet; if there is no room it is lost, as on a wire.
+    fn control(&mut self, route: &Route, payload: &[u8]);
+
+    /// Sends blocks as DATA; returns how many there was room for.
+    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64;
+
+    /// From now on packets from `client` to our port `port` shall come here. False if there is no room for that.
+    fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
+
+    /// No longer.
+    fn close(&mut self, client: SocketAddrV4, port: u16);
+
+    /// Asks the loader for a file; [`Responder::loaded`] brings the answer. False if too many wait.
+    fn load(&mut self, id: Id, name: &FileName) -> bool;
+
+    /// Something worth a line in the journal; called per request and transfer, never per packet.
+    fn record(&mut self, event: Event);
+}

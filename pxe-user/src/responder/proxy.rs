@@ -1,0 +1,74 @@
+//! The responder's proxyDHCP half: ports 67 and 4011.
+
+use std::net::SocketAddrV4;
+
+use super::{Host, Responder, Route};
+use crate::datagram::Datagram;
+use crate::dhcp::{self, Arch, Class, Ignored, Message, Style, Via};
+use crate::fleet::event::{Client, Event, brief};
+use crate::tally::Other;
+use crate::time::Timestamp;
+
+impl Responder {
+    pub(super) fn on_dhcp(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram<'_>,
+        via: Via,
+        host: &mut impl Host,
+    ) {
+        // A card that hears everything (a bridge's) brings requests to other servers, too.
+        let to = *datagram.to.ip();
+        if to != self.settings.address && !to.is_broadcast() && to != self.settings.broadcast {
+            return self.tally.count(Other::OtherAddress);
+        }
+        let request = match dhcp::Request::parse(datagram.payload) {
+            Ok(request) => request,
+            Err(malformed) => return self.tally.count(Ignored::from(malformed)),
+        };
+        let style = self.style(now, &request, via);
+        let mut out = [0; dhcp::MAX_REPLY];
+        match dhcp::reply(&self.service, &request, via, datagram.from, style, &mut out) {
+            Ok(reply) => {
+                let from = SocketAddrV4::new(self.settings.address, reply.from_port);
+                host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
+                self.tally.count(if reply.told.ack { Other::Acks } else { Other::Offers });
+                host.record(told(&request, &reply.told));
+            }
+            Err(ignored) => {
+                if let (Ignored::NoImageForArch(arch), Some(mac)) = (ignored, request.mac()) {
+                    host.record(Event::NoImage { mac, arch });
+                }
+                self.tally.count(ignored);
+            }
+        }
+    }
+
+    /// How this machine is told: a DISCOVER may teach us something, the request that follows it must find the same.
+    fn style(&mut self, now: Timestamp, request: &dhcp::Request<'_>, via: Via) -> Style {
+        let Some(mac) = request.mac() else { return self.settings.style };
+        let discover = via == Via::Port67
+            && request.message() == Some(Message::Discover)
+            && request.class() == Class::Pxe
+            && !request.is_ipxe();
+        if discover { self.habits.discovered(now, mac) } else { self.habits.style(mac) }
+    }
+}
+
+fn told(request: &dhcp::Request<'_>, told: &dhcp::Told<'_>) -> Event {
+    let client = match request.class() {
+        Class::Http => Client::Http,
+        _ if request.is_ipxe() => Client::Ipxe,
+        _ => Client::Pxe,
+    };
+    Event::Told {
+        mac: told.mac,
+        arch: request.arches().next().unwrap_or(Arch(0)),
+        client,
+        file: brief(told.answer.as_str()),
+        style: told.style,
+        ack: told.ack,
+        address: Some(request.ciaddr()).filter(|address| !address.is_unspecified()),
+        relay: Some(request.giaddr()).filter(|address| !address.is_unspecified()),
+    }
+}
