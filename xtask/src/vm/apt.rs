@@ -12,10 +12,46 @@ use crate::command;
 /// The keys of all of Debian's releases.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
+/// One of Debian's archives. Where it is, this host's own apt knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Archive {
+    /// The releases.
+    Main,
+    /// Their security updates.
+    Security,
+}
+
+impl Archive {
+    /// Its address: from the environment, else from the system's own package sources.
+    fn address(self) -> Result<String> {
+        let (variable, label) = match self {
+            Self::Main => ("PXED_DEBIAN_MIRROR", "Debian"),
+            Self::Security => ("PXED_DEBIAN_SECURITY_MIRROR", "Debian-Security"),
+        };
+        if let Ok(address) = std::env::var(variable) {
+            return Ok(address);
+        }
+        let format = "$(LABEL) $(REPO_URI)";
+        let targets = ["indextargets", "--format", format, "Created-By: Packages"];
+        let known = command::output(Command::new("apt-get").args(targets))?;
+        labelled(&known, label).with_context(|| {
+            format!(
+                "this host's apt has no source labelled {label}: name a mirror in the variable {variable}"
+            )
+        })
+    }
+}
+
+/// The address behind the first line with this label.
+fn labelled(known: &str, label: &str) -> Option<String> {
+    let mut lines = known.lines().filter_map(|line| line.split_once(' '));
+    lines.find(|(found, _)| *found == label).map(|(_, address)| address.trim_end_matches('/').to_owned())
+}
+
 /// One suite of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Source {
-    pub(super) address: &'static str,
+    pub(super) archive: Archive,
     pub(super) suite: &'static str,
 }
 
@@ -37,9 +73,12 @@ impl Apt {
         for part in ["lists/partial", "cache/archives/partial"] {
             fs::create_dir_all(folder.join(part))?;
         }
-        let line =
-            |s: &Source| format!("deb [arch=amd64 signed-by={KEYRING}] {} {} main\n", s.address, s.suite);
-        fs::write(folder.join("sources.list"), sources.iter().map(line).collect::<String>())?;
+        let mut list = String::new();
+        for source in sources {
+            let address = source.archive.address()?;
+            list += &format!("deb [arch=amd64 signed-by={KEYRING}] {address} {} main\n", source.suite);
+        }
+        fs::write(folder.join("sources.list"), list)?;
         fs::write(folder.join("status"), "")?;
         let apt = Self { folder: folder.to_owned() };
         command::output(apt.command("apt-get").args(["update", "--error-on=any"]))?;
@@ -97,6 +136,15 @@ fn dependencies(shown: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_archive_is_known_by_its_label() {
+        let known = "Ubuntu http://mirror.example/ubuntu/\nDebian-Security http://mirror.example/security/\n\
+                     Debian http://mirror.example/debian/\n";
+        assert_eq!(labelled(known, "Debian").as_deref(), Some("http://mirror.example/debian"));
+        assert_eq!(labelled(known, "Debian-Security").as_deref(), Some("http://mirror.example/security"));
+        assert_eq!(labelled("Ubuntu http://mirror.example/ubuntu/\n", "Debian"), None);
+    }
 
     #[test]
     fn dependencies_are_names_only() {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use rustix::fs::{FlockOperation, flock};
 
-use super::apt::{Apt, Source};
+use super::apt::{Apt, Archive, Source};
 use super::modules;
 
 /// What the cache holds changes with this number: the format, and the list of modules.
@@ -27,9 +27,6 @@ pub struct Kernel {
     sources: &'static [Source],
 }
 
-const DEBIAN: &str = "http://mirror.example/debian";
-const SECURITY: &str = "http://mirror.example/debian-security";
-
 /// Oldest first: the oldest that the kernel side is made for, two that are in wide use, and Debian's newest.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
@@ -37,8 +34,8 @@ pub const KERNELS: &[Kernel] = &[
         version: Some("5.10."),
         package: "linux-image-amd64",
         sources: &[
-            Source { address: DEBIAN, suite: "bullseye" },
-            Source { address: SECURITY, suite: "bullseye-security" },
+            Source { archive: Archive::Main, suite: "bullseye" },
+            Source { archive: Archive::Security, suite: "bullseye-security" },
         ],
     },
     Kernel {
@@ -46,21 +43,21 @@ pub const KERNELS: &[Kernel] = &[
         version: Some("6.1."),
         package: "linux-image-amd64",
         sources: &[
-            Source { address: DEBIAN, suite: "bookworm" },
-            Source { address: SECURITY, suite: "bookworm-security" },
+            Source { archive: Archive::Main, suite: "bookworm" },
+            Source { archive: Archive::Security, suite: "bookworm-security" },
         ],
     },
     Kernel {
         name: "6.12",
         version: Some("6.12."),
         package: "linux-image-6.12-amd64",
-        sources: &[Source { address: SECURITY, suite: "bookworm-security" }],
+        sources: &[Source { archive: Archive::Security, suite: "bookworm-security" }],
     },
     Kernel {
         name: "newest",
         version: None,
         package: "linux-image-amd64",
-        sources: &[Source { address: DEBIAN, suite: "trixie-backports" }],
+        sources: &[Source { archive: Archive::Main, suite: "trixie-backports" }],
     },
 ];
 
