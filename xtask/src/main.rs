@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::run::{self, Responder};
-use xtask::{setup, test, vm};
+use xtask::{bench, setup, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -67,6 +67,16 @@ enum Task {
         fetch: bool,
     },
 
+    /// Measure the daemon over each datapath beside dnsmasq, in turn, in namespaces on this machine
+    Bench {
+        /// Rounds; figures are medians over them
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+        /// Only the cases with this in their name
+        #[arg(value_name = "WORDS")]
+        filter: Option<String>,
+    },
+
     /// The lab with a daemon that is built already: `run` calls this as root
     #[command(hide = true)]
     Lab {
@@ -81,6 +91,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
+        Task::Bench { rounds, filter } => bench::run(rounds, filter.as_deref()),
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
