@@ -80,6 +80,8 @@ pub struct Machine {
     pub repeats: u64,
     /// The last block that it has.
     have: Block,
+    /// Blocks per window, as granted.
+    windowsize: u16,
     in_window: u16,
     tries: u8,
 }
@@ -95,6 +97,7 @@ impl Default for Machine {
             deadline: zero,
             repeats: 0,
             have: Block(0),
+            windowsize: 1,
             in_window: 0,
             tries: 0,
         }
@@ -114,8 +117,9 @@ impl Machine {
             return Say::Nothing;
         }
         match packet {
-            // OACK: we asked for sizes that every server grants.
-            [0, 6, ..] if self.have == Block(0) => {
+            // OACK: of what we ask for only the window may be denied, by servers that know none.
+            [0, 6, granted @ ..] if self.have == Block(0) => {
+                self.windowsize = windowsize(granted).min(wish.windowsize);
                 self.heard(now);
                 Say::Ack(0)
             }
@@ -132,7 +136,7 @@ impl Machine {
         let next = self.have + 1;
         if wire != next.wire() {
             // EDK2 acknowledges what it has for every unexpected block; lock-step clients for an old one only.
-            let gap = wish.windowsize > 1 || wire == self.have.wire();
+            let gap = self.windowsize > 1 || wire == self.have.wire();
             self.in_window = 0;
             return if gap { Say::Ack(self.have.wire()) } else { Say::Nothing };
         }
@@ -150,7 +154,7 @@ impl Machine {
             self.finished = now;
             return Say::Ack(next.wire());
         }
-        if self.in_window >= wish.windowsize {
+        if self.in_window >= self.windowsize {
             self.in_window = 0;
             return Say::Ack(next.wire());
         }
@@ -179,6 +183,14 @@ impl Machine {
     }
 }
 
+/// The window that an OACK's options grant; 1 if they do not name it (RFC 7440, section 3).
+fn windowsize(options: &[u8]) -> u16 {
+    let mut words = options.split(|byte| *byte == 0);
+    let named = words.find(|word| word.eq_ignore_ascii_case(b"windowsize")).and_then(|_| words.next());
+    let number = named.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    number.filter(|&number| number > 0).unwrap_or(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,12 +214,20 @@ mod tests {
             let (wish, mut machine) = (wish(windowsize), Machine::default());
             let now = Timestamp::from_micros(1);
             assert_eq!(machine.start(now), Say::Request);
-            assert_eq!(machine.receive(now, &wish, 61000, &[0, 6]), Say::Ack(0));
+            let oack = [b"\0\x06windowsize\0", windowsize.to_string().as_bytes(), b"\0"].concat();
+            assert_eq!(machine.receive(now, &wish, 61000, &oack), Say::Ack(0));
             for (number, ack) in (1..).zip(acks) {
                 assert_eq!(machine.receive(now, &wish, 61000, &block(&wish, number)), ack);
             }
             assert_eq!(machine.state, State::Done);
         }
+    }
+
+    #[test]
+    fn a_server_without_windows_is_answered_block_by_block() {
+        assert_eq!(windowsize(b"tsize\x003000\0blksize\x001024\0"), 1);
+        assert_eq!(windowsize(b"blksize\x001024\0windowsize\x0016\0"), 16);
+        assert_eq!(windowsize(b"windowsize\0\0"), 1);
     }
 
     #[test]
