@@ -113,6 +113,14 @@ others! {
     ForwardLost = "datagram_forward_lost",
     /// Packets that could not be sent, since all buffers were on their way.
     SendBusy = "send_busy",
+    /// Frames that the kernel dropped since we had not read the earlier ones.
+    RingFull = "socket_ring_full",
+    /// Times that the kernel found no free chunk for a frame.
+    FillRingEmpty = "socket_fill_ring_empty",
+    /// Frames that the kernel dropped at our socket for other reasons.
+    SocketDropped = "socket_dropped",
+    /// Packets that the kernel would not send.
+    NotSent = "send_refused",
     /// Journal entries that found its queue full.
     JournalLost = "journal_lost",
 }
@@ -212,6 +220,11 @@ impl Tally {
     /// Counts `many`.
     pub fn add(&mut self, what: impl Into<Count>, many: u64) {
         self.0[what.into().index()] += many;
+    }
+
+    /// Takes over a number that somebody else counts.
+    pub fn set(&mut self, what: impl Into<Count>, value: u64) {
+        self.0[what.into().index()] = value;
     }
 
     /// How often something was counted.

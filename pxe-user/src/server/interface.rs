@@ -13,7 +13,7 @@ use crate::boot::Catalogue;
 use crate::dhcp::Service;
 use crate::fleet::event::Event;
 use crate::nic::Queue;
-use crate::nic::interface::udp_listeners;
+use crate::nic::interface::{Interface, udp_listeners};
 use crate::nic::lock::InterfaceLock;
 use crate::nic::programs::{Mode, Programs};
 use crate::nic::xsk::{Copying, Xsk};
@@ -199,7 +199,9 @@ impl Served {
 
     /// Looks whether the host's own DHCP needs have changed, and does what follows.
     pub(super) fn look_again(&mut self) -> Result<()> {
-        let dhcp = DhcpPath::decide(&self.plan.interface);
+        // While the interface is down nothing is asked of us, and nothing changes.
+        let Ok(interface) = Interface::read(&self.plan.interface.name) else { return Ok(()) };
+        let dhcp = DhcpPath::decide(&interface);
         if dhcp == self.dhcp || self.programs.is_none() {
             return Ok(());
         }

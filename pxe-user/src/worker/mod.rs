@@ -68,6 +68,19 @@ pub enum Received<'a> {
     Bad(crate::datagram::BadFrame),
 }
 
+/// What a datapath has lost since its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Frames that the kernel dropped since we had not read the earlier ones.
+    pub ring_full: u64,
+    /// Times that the kernel found no free chunk for a frame.
+    pub fill_ring_empty: u64,
+    /// Frames that it dropped for other reasons.
+    pub dropped: u64,
+    /// Packets that it would not send.
+    pub not_sent: u64,
+}
+
 /// Receives and sends datagrams.
 pub trait Datapath: Send + 'static {
     /// Its sending side.
@@ -81,6 +94,9 @@ pub trait Datapath: Send + 'static {
 
     /// Sends what is queued.
     fn flush(&mut self);
+
+    /// What it could not take or send so far.
+    fn losses(&self) -> Losses;
 
     /// Sleeps until something comes, `other` becomes readable, or the time is over.
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration);
@@ -159,12 +175,13 @@ pub struct Worker<D> {
     responder: Responder,
     surroundings: Surroundings,
     journal_lost: u64,
+    publish_next: Timestamp,
 }
 
 impl<D: Datapath> Worker<D> {
     /// A worker that is ready to [run](Self::run).
     pub fn new(datapath: D, responder: Responder, surroundings: Surroundings) -> Self {
-        Self { datapath, responder, surroundings, journal_lost: 0 }
+        Self { datapath, responder, surroundings, journal_lost: 0, publish_next: Timestamp::default() }
     }
 
     /// Works until its mailbox says stop.
@@ -172,8 +189,7 @@ impl<D: Datapath> Worker<D> {
         while !self.surroundings.mailbox().door().is_stopped() {
             let received = self.turn();
             if received == 0 {
-                self.publish();
-                self.sleep();
+                self.rest();
             }
         }
         self.datapath.flush();
@@ -183,7 +199,7 @@ impl<D: Datapath> Worker<D> {
     /// One turn of the loop; returns how much came in.
     fn turn(&mut self) -> usize {
         let now = self.surroundings.clock.now();
-        let Self { datapath, responder, surroundings, journal_lost } = self;
+        let Self { datapath, responder, surroundings, journal_lost, .. } = self;
         let received = datapath.receive(&mut |received, net| match received {
             Received::Bad(bad) => responder.tally_mut().count(bad),
             Received::Datagram(datagram) => match surroundings.owner(responder.ports(), datagram.to.port()) {
@@ -205,12 +221,24 @@ impl<D: Datapath> Worker<D> {
 
     fn publish(&mut self) {
         let lost = std::mem::take(&mut self.journal_lost);
-        self.responder.tally_mut().add(Other::JournalLost, lost);
+        let losses = self.datapath.losses();
+        let tally = self.responder.tally_mut();
+        tally.add(Other::JournalLost, lost);
+        tally.set(Other::RingFull, losses.ring_full);
+        tally.set(Other::FillRingEmpty, losses.fill_ring_empty);
+        tally.set(Other::SocketDropped, losses.dropped);
+        tally.set(Other::NotSent, losses.not_sent);
         self.responder.tally().publish(&self.surroundings.published);
     }
 
-    fn sleep(&mut self) {
+    /// Nothing is there: publishes if that is due, and sleeps.
+    fn rest(&mut self) {
         let now = self.surroundings.clock.now();
+        // Not at each rest: a single client in lock-step wakes us for every packet.
+        if now >= self.publish_next {
+            self.publish_next = now + NAP_MAX;
+            self.publish();
+        }
         let nap =
             self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);

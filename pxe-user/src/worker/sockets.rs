@@ -8,7 +8,7 @@ use pxe_common::wire;
 use rustix::event::{PollFd, PollFlags};
 
 use super::xdp::sleep;
-use super::{Datapath, Net, Received};
+use super::{Datapath, Losses, Net, Received};
 use crate::boot::Image;
 use crate::datagram::{Datagram, Link, write_frame};
 use crate::mac::Mac;
@@ -198,6 +198,10 @@ impl Datapath for SocketPath {
 
     fn flush(&mut self) {
         self.net.sender.flush(&mut self.net.sockets);
+    }
+
+    fn losses(&self) -> Losses {
+        Losses { not_sent: self.net.sender.lost(), ..Losses::default() }
     }
 
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) {

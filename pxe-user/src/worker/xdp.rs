@@ -7,7 +7,7 @@ use std::time::Duration;
 use pxe_common::abi::TransferKey;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Datapath, Net, Received};
+use super::{Datapath, Losses, Net, Received};
 use crate::datagram::{Datagram, write_frame};
 use crate::mac::Mac;
 use crate::nic::programs::{Copies, Transfers};
@@ -106,6 +106,16 @@ impl Datapath for XdpPath {
 
     fn flush(&mut self) {
         self.net.tx.flush();
+    }
+
+    fn losses(&self) -> Losses {
+        let statistics = self.rx.statistics();
+        Losses {
+            ring_full: statistics.rx_ring_full,
+            fill_ring_empty: statistics.fill_ring_empty,
+            dropped: statistics.rx_dropped,
+            not_sent: statistics.tx_invalid,
+        }
     }
 
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) {
