@@ -188,8 +188,13 @@ impl<D: Datapath> Worker<D> {
     pub fn run(mut self) {
         while !self.surroundings.mailbox().door().is_stopped() {
             let received = self.turn();
+            let now = self.surroundings.clock.now();
+            if now >= self.publish_next {
+                self.publish_next = now + NAP_MAX;
+                self.publish();
+            }
             if received == 0 {
-                self.rest();
+                self.sleep(now);
             }
         }
         self.datapath.flush();
@@ -231,18 +236,12 @@ impl<D: Datapath> Worker<D> {
         self.responder.tally().publish(&self.surroundings.published);
     }
 
-    /// Nothing is there: publishes if that is due, and sleeps.
-    fn rest(&mut self) {
-        let now = self.surroundings.clock.now();
-        // Not at each rest: a single client in lock-step wakes us for every packet.
-        if now >= self.publish_next {
-            self.publish_next = now + NAP_MAX;
-            self.publish();
-        }
+    fn sleep(&mut self, now: Timestamp) {
         let nap =
             self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
         self.datapath.wait(mailbox.door().bell(), nap);
+        // Heard or not: a read of a silent bell returns at once.
         mailbox.door().quiet();
     }
 }
