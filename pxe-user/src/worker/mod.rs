@@ -98,8 +98,8 @@ pub trait Datapath: Send + 'static {
     /// What it could not take or send so far.
     fn losses(&self) -> Losses;
 
-    /// Sleeps until something comes, `other` becomes readable, or the time is over.
-    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration);
+    /// Sleeps until something comes, `other` becomes readable, or the time is over; says whether `other` is.
+    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool;
 }
 
 /// What a worker has beside its datapath and its responder.
@@ -240,9 +240,9 @@ impl<D: Datapath> Worker<D> {
         let nap =
             self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
-        self.datapath.wait(mailbox.door().bell(), nap);
-        // Heard or not: a read of a silent bell returns at once.
-        mailbox.door().quiet();
+        if self.datapath.wait(mailbox.door().bell(), nap) {
+            mailbox.door().quiet();
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! The socket datapath: all ports of one interface, in one thread. DHCP is heard beside whoever holds port 67.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use pxe_common::wire;
 use rustix::event::{PollFd, PollFlags};
 
@@ -23,6 +24,8 @@ use crate::tftp::table::TidPorts;
 const TIDS: u16 = 16;
 /// The sockets in front of those: boot server, TFTP.
 const FIXED: [u16; 2] = [wire::PORT_PXE, wire::PORT_TFTP];
+/// All sockets, and the bell.
+const FDS_MAX: usize = TIDS as usize + FIXED.len() + 2;
 /// DHCP requests per turn.
 const DHCP_BATCH: usize = 64;
 
@@ -204,19 +207,16 @@ impl Datapath for SocketPath {
         Losses { not_sent: self.net.sender.lost(), ..Losses::default() }
     }
 
-    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) {
-        let mut fds: Vec<PollFd<'_>> = self
-            .net
-            .sockets
-            .iter()
-            .map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN))
-            .collect();
-        fds.push(PollFd::from_borrowed_fd(self.net.dhcp.as_fd(), PollFlags::IN));
-        fds.push(PollFd::from_borrowed_fd(other, PollFlags::IN));
+    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool {
+        let udp = self.net.sockets.iter().map(AsFd::as_fd);
+        let all = udp.chain([self.net.dhcp.as_fd(), other]);
+        let mut fds: ArrayVec<PollFd<'_>, FDS_MAX> =
+            all.take(FDS_MAX).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         sleep(&mut fds, most);
         self.dhcp_ready = !fds[self.net.sockets.len()].revents().is_empty();
         for (ready, fd) in self.ready.iter_mut().zip(&fds) {
             *ready = !fd.revents().is_empty();
         }
+        fds.last().is_some_and(|fd| !fd.revents().is_empty())
     }
 }

@@ -118,12 +118,13 @@ impl Datapath for XdpPath {
         }
     }
 
-    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) {
+    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool {
         let most = if self.net.tx.has_pending() { most.min(IMPATIENCE) } else { most };
-        let fds = [Some(self.xsk.as_fd()), Some(other), self.copies.as_ref().map(|copies| copies.as_fd())];
+        let fds = [Some(other), Some(self.xsk.as_fd()), self.copies.as_ref().map(|copies| copies.as_fd())];
         let mut fds: arrayvec::ArrayVec<PollFd<'_>, 3> =
             fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         sleep(&mut fds, most);
+        !fds[0].revents().is_empty()
     }
 }
 
