@@ -214,8 +214,8 @@ impl Served {
         Ok(())
     }
 
-    /// Stops redirecting, then stops the workers, then detaches.
-    pub(super) fn stop(&mut self) {
+    /// Stops redirecting, then the workers. The counters are final then.
+    pub(super) fn stop_workers(&mut self) {
         if let Some(programs) = &mut self.programs {
             let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
             let _ = programs.configure(&off);
@@ -224,6 +224,11 @@ impl Served {
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
+    }
+
+    /// Stops everything and detaches.
+    pub(super) fn stop(&mut self) {
+        self.stop_workers();
         self.programs = None;
     }
 }

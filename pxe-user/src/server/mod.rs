@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use crate::boot::Catalogue;
 use crate::dhcp::{Menu, Service, Style, Url};
 use crate::fleet::event::Event;
+use crate::fleet::journal::Journal;
 use crate::plan::{DatapathChoice, ModeChoice, Plan};
 use crate::worker::mail::LoaderQueue;
 use crate::worker::{Clock, loader};
@@ -75,7 +76,8 @@ pub struct Server {
     served: Vec<Served>,
     loader: Option<JoinHandle<()>>,
     orders: Arc<LoaderQueue>,
-    journal: mpsc::Receiver<Event>,
+    events: mpsc::Receiver<Event>,
+    journal: Journal,
     clock: Clock,
 }
 
@@ -89,9 +91,10 @@ impl Server {
         let catalogue = Arc::new(catalogue);
         let orders =
             Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
-        let (sender, journal) = mpsc::channel(JOURNAL_MAX);
+        let (sender, events) = mpsc::channel(JOURNAL_MAX);
         let clock = Clock::start();
-        let mut server = Self { served: Vec::new(), loader: None, orders, journal, clock };
+        let mut server =
+            Self { served: Vec::new(), loader: None, orders, events, journal: Journal::default(), clock };
         for plan in plans {
             let shared = interface::Shared {
                 options,
@@ -118,6 +121,8 @@ impl Server {
     pub fn run(mut self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = runtime.context("cannot start the supervisor")?.block_on(supervise::run(&mut self));
+        self.served.iter_mut().for_each(Served::stop_workers);
+        supervise::summarise(&mut self);
         self.stop();
         result
     }

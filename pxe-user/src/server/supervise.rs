@@ -8,7 +8,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Server;
 use super::interface::Served;
-use crate::fleet::journal::Journal;
 use crate::mac::Mac;
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
@@ -27,14 +26,13 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
     let names: Vec<_> = server.served.iter().map(|served| served.plan.interface.name.as_str()).collect();
     tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let mut journal = Journal::default();
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
-            Some(event) = server.journal.recv() => journal.record(server.clock.now(), &event, neighbour),
+            Some(event) = server.events.recv() => server.journal.record(server.clock.now(), &event, neighbour),
             // Below debug the kernel program writes nothing.
             _ = read_logs.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
                 kernel_logs.iter_mut().for_each(aya_log::EbpfLogger::flush);
@@ -45,11 +43,6 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
         }
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
-    // The last events are those of the machines that were loading just now.
-    while let Ok(event) = server.journal.try_recv() {
-        journal.record(server.clock.now(), &event, neighbour);
-    }
-    summarise(&server.served);
     result
 }
 
@@ -73,8 +66,12 @@ fn neighbour(address: Ipv4Addr) -> Option<Mac> {
     line.split_whitespace().nth(3)?.parse().ok()
 }
 
-fn summarise(served: &[Served]) {
-    for served in served {
+/// Logs the last events, and what was counted; for when the workers have ended.
+pub(super) fn summarise(server: &mut Server) {
+    while let Ok(event) = server.events.try_recv() {
+        server.journal.record(server.clock.now(), &event, neighbour);
+    }
+    for served in &server.served {
         let interface = served.plan.interface.name.as_str();
         let mut all: Vec<(&str, u64)> = Vec::new();
         for published in &served.published {
