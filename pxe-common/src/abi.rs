@@ -21,7 +21,7 @@ pub const PROGRAM_TAKE_ALL: &str = "take_all";
 /// The benchmark's yardstick: every frame back.
 pub const PROGRAM_REFLECT: &str = "reflect";
 
-/// What becomes of the DHCP requests that we answer.
+/// What becomes of the DHCP requests that we answer and that were sent to our address. Broadcasts are always copied.
 pub mod dhcp_mode {
     /// Leave them to the host.
     pub const OFF: u32 = 0;

@@ -175,19 +175,25 @@ fn to_dhcp<F: Frame>(frame: &F, config: &Config, udp: &Udp) -> Verdict {
         Ok(request) => request,
     };
     if udp.destination_port == wire::PORT_PXE {
-        return deliver(config, Service::BootServer);
+        return deliver(config, udp, Service::BootServer);
     }
     match request.message_type {
-        wire::DHCP_DISCOVER => deliver(config, Service::Dhcp),
+        wire::DHCP_DISCOVER => deliver(config, udp, Service::Dhcp),
         // A REQUEST to the DHCP server is the DHCP server's; with option 43 it may name a boot server.
-        wire::DHCP_REQUEST if request.has_vendor => deliver(config, Service::Dhcp),
+        wire::DHCP_REQUEST if request.has_vendor => deliver(config, udp, Service::Dhcp),
         _ => Verdict::Pass(Pass::OtherMessage),
     }
 }
 
+/// A broadcast is for everybody: a DHCP server on this host, in a guest, or in a container with an interface of its own
+/// on top of ours needs it as much as we do, and not all of them can be seen from here. It is copied, always.
 #[inline(always)]
-fn deliver(config: &Config, service: Service) -> Verdict {
-    if config.dhcp_mode == dhcp_mode::COPY { Verdict::Copy(service) } else { Verdict::Redirect(service) }
+fn deliver(config: &Config, udp: &Udp, service: Service) -> Verdict {
+    if config.dhcp_mode == dhcp_mode::COPY || !is_ours(config, udp) {
+        Verdict::Copy(service)
+    } else {
+        Verdict::Redirect(service)
+    }
 }
 
 /// What the options of a network boot client's BOOTREQUEST say.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 /// An Ethernet address (in DHCP: `chaddr` with htype 1, hlen 6).
 ///
 /// A machine is known by this and never by its `xid`: iPXE's boot-server requests all carry xid 0, and its EFI
-/// builds repeat the same xids after every power-on (measured, captures/README.md).
+/// builds repeat the same xids after every power-on (docs/clients.md, section 1).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 

@@ -34,7 +34,7 @@ pub enum ModeChoice {
     Generic,
 }
 
-/// What becomes of DHCP requests on their way through the kernel.
+/// What becomes of DHCP requests to our address on their way through the kernel. Broadcasts are always copied and passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DhcpPath {
     /// Redirected: nobody else here needs them.
@@ -75,7 +75,7 @@ impl DhcpPath {
     /// For people.
     pub fn explain(self) -> &'static str {
         match self {
-            Self::Redirect => "redirected (nothing else on this host needs them)",
+            Self::Redirect => "ours alone (nothing else on this host uses UDP port 67)",
             Self::Copy(CopyReason::ServerHere) => {
                 "copied and passed on (another server on this host uses UDP port 67)"
             }

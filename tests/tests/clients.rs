@@ -207,7 +207,7 @@ fn a_dhcp_server_on_the_same_host_still_leases() {
 /// Waits until the daemon has noticed the other server.
 fn wait_for_copying(daemon: &Daemon) {
     for _ in 0..200 {
-        if daemon.log().contains("DHCP requests are now copied") {
+        if daemon.log().contains("DHCP requests to our address are now copied") {
             return;
         }
         std::thread::sleep(Duration::from_millis(100));

@@ -91,7 +91,7 @@ fn table() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     let ack = udp((CLIENT, CLIENT_PORT), (OWN, TID), &[0, 4, 0, 1]);
     let padded = [ack.clone(), vec![0; 14]].concat();
     let to_4011 = udp((CLIENT, 4011), (OWN, 4011), &golden("ovmf-4011"));
-    let dhcp = Verdict::Redirect(Service::Dhcp);
+    let dhcp = Verdict::Copy(Service::Dhcp);
     let boot_server = Verdict::Redirect(Service::BootServer);
     let transfer = Verdict::Redirect(Service::TftpTransfer);
     let pass = Verdict::Pass;
@@ -108,7 +108,11 @@ fn table() -> Vec<(&'static str, Vec<u8>, Verdict)> {
             tagged(&tagged(&tagged(&discover, 0x8100, 1), 0x8100, 2), 0x88a8, 3),
             pass(Pass::NotIpv4),
         ),
-        ("DISCOVER through a relay", udp((CLIENT, 67), (OWN, 67), &golden("ovmf-discover")), dhcp),
+        (
+            "DISCOVER through a relay",
+            udp((CLIENT, 67), (OWN, 67), &golden("ovmf-discover")),
+            Verdict::Redirect(Service::Dhcp),
+        ),
         (
             "DISCOVER to another server",
             udp((CLIENT, 67), (CLIENT, 67), &golden("ovmf-discover")),
@@ -262,7 +266,7 @@ fn a_service_that_is_off_leaves_its_frames_to_the_host() {
 #[test]
 fn a_queue_without_a_socket_leaves_its_frames_to_the_host() {
     let mut kernel = Kernel::new(&config(), false);
-    let frame = broadcast_67(&golden("ovmf-discover"));
+    let frame = udp((CLIENT, 67), (OWN, 67), &golden("ovmf-discover"));
     assert_eq!(kernel.run(&frame), (Verdict::Pass(Pass::NoSocket), XDP_PASS));
 }
 

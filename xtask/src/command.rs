@@ -38,7 +38,8 @@ pub fn as_root<S: AsRef<OsStr>>(program: S) -> Result<Command> {
     }
     let sudo = find("sudo").context("this needs root and there is no `sudo` here: run it as root")?;
     let mut command = Command::new(sudo);
-    command.arg("--").arg(program);
+    // What sudo would drop and the daemon listens to.
+    command.args(["--preserve-env=RUST_LOG", "--"]).arg(program);
     Ok(command)
 }
 

@@ -52,7 +52,11 @@ fn interface(out: &mut impl std::io::Write, plan: &Plan, windowsize: u16) -> Res
     writeln!(out, "  datapath: {datapath}; {}", plan.why)?;
     if xdp {
         writeln!(out, "  receive queues: {}, one worker each", interface.queues)?;
-        writeln!(out, "  DHCP requests of network boot clients: {}", DhcpPath::decide(interface).explain())?;
+        writeln!(
+            out,
+            "  DHCP: broadcasts are copied and passed on, requests to our address are {}",
+            DhcpPath::decide(interface).explain()
+        )?;
     }
     let limits = Limits::for_mtu(plan.path_mtu(xdp), windowsize);
     writeln!(out, "  TFTP: blksize up to {}, windowsize up to {}", limits.blksize, limits.windowsize)?;

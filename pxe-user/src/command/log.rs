@@ -19,7 +19,11 @@ pub(super) fn start(format: LogFormat) -> Result<()> {
     // aya tells each relocation at debug; who wants that names it.
     let filter = EnvFilter::try_new(format!("aya=warn,aya_obj=warn,{directives},pxed::ready=info"))
         .with_context(|| format!("RUST_LOG={directives} is no log filter: try RUST_LOG=debug"))?;
-    let builder = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    // A terminal that is gone or a full disk must not end the daemon: the subscriber's own complaint would panic.
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter)
+        .log_internal_errors(false);
     match format {
         LogFormat::Text => {
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());

@@ -9,7 +9,7 @@ use crate::mac::Mac;
 use crate::time::Timestamp;
 
 /// Direct offers without any request for a file after them until BINL is tried. Firmware that waits for a slow DHCP
-/// server repeats its DISCOVER too: EDK2 at 3.6, 11.7 and 27.7 s (captures/uefi-no-responder).
+/// server repeats its DISCOVER too: EDK2 at 3.6, 11.7 and 27.7 s (docs/clients.md, section 1).
 const PATIENCE: u8 = 3;
 /// A DISCOVER that comes later than this after the last one belongs to another boot.
 const SAME_BOOT: Duration = Duration::from_secs(90);

@@ -18,6 +18,7 @@ pub use host::{Blocks, Host, Route};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pxe_common::wire;
 
@@ -32,6 +33,9 @@ use crate::tftp::table::{Admission, Entry, Expired, Id, Reaction, Table, TidPort
 use crate::tftp::terms::{Limits, Terms};
 use crate::tftp::transfer::{Outcome, Step};
 use crate::time::Timestamp;
+
+/// When there was no room to send, this long until the next attempt: a link that is down must not cost a core.
+const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 /// What a responder is told at its start.
 #[derive(Clone, Debug)]
@@ -91,6 +95,8 @@ pub struct Responder {
     habits: Habits,
     /// Transfers with blocks that found no room.
     backlog: VecDeque<Id>,
+    /// When these are tried again.
+    retry_at: Timestamp,
     tally: Tally,
 }
 
@@ -101,6 +107,7 @@ impl Responder {
             table: Table::new(settings.transfers, settings.ports),
             backlog: VecDeque::with_capacity(settings.transfers),
             habits: Habits::new(settings.style),
+            retry_at: Timestamp::default(),
             tally: Tally::default(),
             settings,
             service,
@@ -316,7 +323,11 @@ impl Responder {
 
     /// Time has passed, or there is room to send again.
     pub fn poll(&mut self, now: Timestamp, host: &mut impl Host) {
-        for _ in 0..self.backlog.len() {
+        let waiting = if now >= self.retry_at { self.backlog.len() } else { 0 };
+        if waiting > 0 {
+            self.retry_at = now + RETRY_AFTER;
+        }
+        for _ in 0..waiting {
             let Some(id) = self.backlog.pop_front() else { break };
             if let Some(entry) = self.table.get_mut(id) {
                 entry.context.queued = false;
@@ -341,9 +352,10 @@ impl Responder {
         }
     }
 
-    /// When [`Self::poll`] wants to be called; `now` or earlier means at once.
-    pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
-        if self.backlog.is_empty() { self.table.next_deadline() } else { Some(now) }
+    /// When [`Self::poll`] wants to be called; a time that has passed means at once.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let retry = (!self.backlog.is_empty()).then_some(self.retry_at);
+        [retry, self.table.next_deadline()].into_iter().flatten().min()
     }
 
     /// What was counted.

@@ -121,7 +121,7 @@ impl Served {
             mode = mode.as_str(),
             copying = copying.as_str(),
             queues = count,
-            "serving; {}; DHCP requests are {}",
+            "serving; {}; DHCP broadcasts are copied and passed on, requests to our address are {}",
             self.plan.why,
             self.dhcp.explain()
         );
@@ -197,11 +197,16 @@ impl Served {
         }
     }
 
-    /// Looks whether the host's own DHCP needs have changed, and does what follows.
-    pub(super) fn look_again(&mut self) -> Result<()> {
-        // While the interface is down nothing is asked of us, and nothing changes.
-        let Ok(interface) = Interface::read(&self.plan.interface.name) else { return Ok(()) };
-        let dhcp = DhcpPath::decide(&interface);
+    /// Does what follows from the interface as it is now: another DHCP server here, or an end.
+    pub(super) fn look_again(&mut self, now: &Interface) -> Result<()> {
+        let (name, address) = (&now.name, self.plan.subnet.address);
+        if !now.addresses.iter().any(|subnet| subnet.address == address) {
+            bail!("interface {name} does not have the address {address} any more: start pxed again");
+        }
+        if now.mac != self.plan.interface.mac || now.mtu != self.plan.interface.mtu {
+            bail!("interface {name} has another Ethernet address or MTU now: start pxed again");
+        }
+        let dhcp = DhcpPath::decide(now);
         if dhcp == self.dhcp || self.programs.is_none() {
             return Ok(());
         }
@@ -210,7 +215,11 @@ impl Served {
         if let Some(programs) = &mut self.programs {
             programs.configure(&config)?;
         }
-        tracing::info!(interface = self.plan.interface.name, "DHCP requests are now {}", dhcp.explain());
+        tracing::info!(
+            interface = self.plan.interface.name,
+            "DHCP requests to our address are now {}",
+            dhcp.explain()
+        );
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::Server;
 use super::interface::Served;
 use crate::mac::Mac;
+use crate::nic::interface::{Interface, InterfaceError};
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -49,11 +50,14 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
 fn look_around(served: &mut [Served]) -> Result<()> {
     for served in served {
         let interface = &served.plan.interface;
-        let index = std::fs::read_to_string(format!("/sys/class/net/{}/ifindex", interface.name));
-        if index.ok().and_then(|text| text.trim().parse::<u32>().ok()) != Some(interface.index) {
-            bail!("interface {} is gone: start pxed again when it is back", interface.name);
+        match Interface::read(&interface.name) {
+            Ok(now) if now.index == interface.index => served.look_again(&now)?,
+            Ok(_) | Err(InterfaceError::Unknown { .. }) => {
+                bail!("interface {} is gone: start pxed again when it is back", interface.name);
+            }
+            // Down, or a moment without descriptors: it may come back as it was.
+            Err(_) => {}
         }
-        served.look_again()?;
     }
     Ok(())
 }

@@ -217,7 +217,7 @@ impl<D: Datapath> Worker<D> {
         });
         let mut view = View { net: datapath.net(), surroundings, lost: journal_lost };
         let mail = read_mail(now, responder, &mut view);
-        if responder.next_deadline(now).is_some_and(|deadline| deadline <= now) {
+        if responder.next_deadline().is_some_and(|deadline| deadline <= now) {
             responder.poll(now, &mut view);
         }
         datapath.flush();
@@ -237,8 +237,7 @@ impl<D: Datapath> Worker<D> {
     }
 
     fn sleep(&mut self, now: Timestamp) {
-        let nap =
-            self.responder.next_deadline(now).map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
+        let nap = self.responder.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
         if self.datapath.wait(mailbox.door().bell(), nap) {
             mailbox.door().quiet();

@@ -72,9 +72,10 @@ impl SocketPath {
             std::io::ErrorKind::PermissionDenied => UdpError::Denied(port),
             _ => UdpError::Io { port, address, source },
         })?;
-        // Boot-server requests may be broadcast; files are asked for at our address only.
+        // At our address only, so that every interface has its own. A boot-server request that is broadcast is not heard
+        // here: no client does that which has our address from an offer.
         let mut sockets = vec![
-            UdpSocket::open(&interface.name, Ipv4Addr::UNSPECIFIED, wire::PORT_PXE)?,
+            UdpSocket::open(&interface.name, address, wire::PORT_PXE)?,
             UdpSocket::open(&interface.name, address, wire::PORT_TFTP)?,
         ];
         let (tids, more) = open_tids(&interface.name, address, range)?;

@@ -300,7 +300,7 @@ fn nothing_of_an_ended_transfer_is_sent_from_the_backlog() {
     let (port, _) = lab.ask("file", &[("windowsize", "64"), ("blksize", "1468")]);
     lab.notes.room = 3;
     assert_eq!(lab.say(port, &ack(0)).len(), 3);
-    assert_eq!(lab.responder.next_deadline(lab.now()), Some(lab.now()), "it waits for room");
+    assert_eq!(lab.responder.next_deadline(), Some(lab.now()), "it waits for room");
     assert_eq!(lab.count(Other::SendBusy), 1);
     assert_eq!(lab.say(port, &error(3)), []);
     lab.notes.room = 100;

@@ -73,7 +73,7 @@ impl Scene {
             if matches!(client.state, State::Done | State::Failed(_)) && over.is_none() {
                 over = Some(lab.now());
             }
-            let timer = lab.responder.next_deadline(lab.now());
+            let timer = lab.responder.next_deadline();
             let Some(next) = [network.next(), timer, client.deadline].into_iter().flatten().min() else {
                 break;
             };

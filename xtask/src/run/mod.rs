@@ -40,7 +40,7 @@ const READY: Duration = Duration::from_secs(15);
 pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     let names_interface = |a: &OsString| {
         let a = a.to_string_lossy();
-        a == "-i" || a == "--interface" || a.starts_with("--interface=")
+        a == "--interface" || a.starts_with("--interface=") || (a.starts_with("-i") && !a.starts_with("--"))
     };
     if arguments.iter().any(names_interface) {
         setup::ensure(setup::SERVE)?;

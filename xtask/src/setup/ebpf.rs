@@ -5,7 +5,6 @@
 //! `bpfel-unknown-none`. Debian has the latter ready made (`rustc-web`), which needs no rustup and is what is
 //! tried; elsewhere rustup brings the former, which is untried.
 
-use std::env;
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -218,20 +217,10 @@ fn loaded_llvm(rustc: &Path) -> Result<PathBuf> {
 
 /// The release of bpf-linker with an LLVM of its own. Untried.
 fn fetch_linker() -> Result<()> {
-    if command::find("cargo-binstall").is_some() {
-        println!("setup: cargo-binstall fetches bpf-linker {LINKER}");
-        let mut binstall = command::cargo();
-        return command::run(binstall.args(["binstall", "--no-confirm", &format!("bpf-linker@{LINKER}")]));
+    // No archive by curl: nothing here could tell whether it is the right one.
+    if command::find("cargo-binstall").is_none() {
+        bail!("bpf-linker {LINKER} is not installed, and there is no cargo-binstall to fetch it");
     }
-    let bin = env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))
-        .context("neither CARGO_HOME nor HOME is set")?
-        .join("bin");
-    let archive = format!("bpf-linker-{}-unknown-linux-musl.tar.zst", env::consts::ARCH);
-    let url = format!("https://github.com/aya-rs/bpf-linker/releases/download/v{LINKER}/{archive}");
-    let file = command::target_dir().join(&archive);
-    println!("setup: curl fetches bpf-linker {LINKER} into {}", bin.display());
-    command::run(Command::new("curl").args(["--fail", "--location", "--output"]).arg(&file).arg(url))?;
-    command::run(Command::new("tar").arg("-xf").arg(&file).arg("-C").arg(bin))
+    println!("setup: cargo-binstall fetches bpf-linker {LINKER}");
+    command::run(command::cargo().args(["binstall", "--no-confirm", &format!("bpf-linker@{LINKER}")]))
 }

@@ -212,8 +212,6 @@ pub const NEEDS: &[Need] = &[
         ["busybox-static", "busybox", "busybox", "busybox-static"],
     ),
     need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),
-    need("iperf3", Group::Tests, Probe::Program(&["iperf3"]), ["iperf3", "iperf3", "iperf3", "iperf"]),
-    need("tcpdump", Group::Tests, Probe::Program(&["tcpdump"]), ["tcpdump", "tcpdump", "tcpdump", "tcpdump"]),
     need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", ""]),
     need("dpkg", Group::Kernels, Probe::Program(&["dpkg-deb"]), ["dpkg", "dpkg", "dpkg", "dpkg"]),
     need(

@@ -124,7 +124,8 @@ impl<O: AsRef<[u8]>> Sender<O> {
         slot
     }
 
-    /// Sends what is queued. What the kernel does not take is lost, as on a wire; the peers' timers see to that.
+    /// Sends what is queued, without waiting: packets to addresses that nobody has would else hold up all others.
+    /// What the kernel does not take is lost, as on a wire; the transfers' timers see to that.
     pub fn flush(&mut self, sockets: &mut [UdpSocket]) {
         let mut start = 0;
         while start < self.used {
@@ -186,7 +187,7 @@ fn send_singly<O: AsRef<[u8]>>(socket: &UdpSocket, slot: &Slot<O>) -> u64 {
         let mut ancillary = Ancillary([0; 64]);
         let header = header(&to, &mut vectors, &mut ancillary, slot.from, None);
         // SAFETY: the header points to locals that live through the call.
-        let sent = unsafe { libc::sendmsg(socket.fd.as_raw_fd(), &header, 0) };
+        let sent = unsafe { libc::sendmsg(socket.fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
         lost += u64::from(sent < 0);
     }
     lost
@@ -208,7 +209,9 @@ fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Resul
         messages[index].msg_hdr = header(&addresses[index], used, &mut ancillary[index], slot.from, segment);
     }
     // SAFETY: the headers point to locals, and to bytes of the slots and their owners; all live through the call.
-    let sent = unsafe { libc::sendmmsg(socket.fd.as_raw_fd(), messages.as_mut_ptr(), count as u32, 0) };
+    let sent = unsafe {
+        libc::sendmmsg(socket.fd.as_raw_fd(), messages.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT)
+    };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
