@@ -1,8 +1,10 @@
 //! A network namespace of its own for one test's thread.
 
+use std::os::fd::AsFd as _;
+
 use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
-use rustix::thread::{UnshareFlags, unshare_unsafe};
+use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
 /// Moves the calling thread into a new network namespace whose loopback interface is up, with a /sys of its own, as
 /// `ip netns exec` does.
@@ -21,5 +23,16 @@ pub fn enter_new() -> Result<()> {
     mount("sysfs", "/sys", "sysfs", MountFlags::empty(), None).context("cannot mount /sys")?;
     let status = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
     ensure!(status.success(), "ip link set lo up failed");
+    Ok(())
+}
+
+/// Moves the calling thread into a network namespace by its name, as `ip netns` has it.
+///
+/// # Errors
+/// Without root, or when there is none of that name.
+pub fn enter(name: &str) -> Result<()> {
+    let path = std::path::Path::new("/run/netns").join(name);
+    let namespace = std::fs::File::open(&path).with_context(|| format!("no namespace {}", path.display()))?;
+    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network)).context("setns")?;
     Ok(())
 }

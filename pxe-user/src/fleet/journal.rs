@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::dhcp::Arch;
 use crate::fleet::event::{Brief, Client, Event};
+use crate::fleet::limit::{Kind, Limit};
 use crate::mac::Mac;
 use crate::tftp::transfer::Outcome;
 use crate::time::Timestamp;
@@ -34,6 +35,7 @@ pub struct Journal {
     machines: HashMap<Mac, Machine>,
     without_image: HashMap<Mac, Arch>,
     by_address: HashMap<Ipv4Addr, Mac>,
+    limit: Limit,
 }
 
 impl Journal {
@@ -41,6 +43,10 @@ impl Journal {
     pub fn record(&mut self, now: Timestamp, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
         if self.machines.len() > MACHINES_MAX || self.by_address.len() > MACHINES_MAX {
             *self = Self::default();
+        }
+        let Some(left_out) = self.limit.admit(now, kind(event)) else { return };
+        if left_out > 0 {
+            tracing::warn!(event = "left_out", left_out, "log lines were left out: too many at once");
         }
         match event {
             Event::Told { .. } => self.told(now, event),
@@ -125,6 +131,16 @@ impl Journal {
     fn who(&self, address: Ipv4Addr, peer: Mac, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
         let said = self.by_address.get(&address).copied();
         said.or_else(|| Some(peer).filter(|peer| *peer != Mac::default())).or_else(|| neighbour(address))
+    }
+}
+
+fn kind(event: &Event) -> Kind {
+    match event {
+        Event::Fetched {
+            outcome: Outcome::Complete | Outcome::CompleteUnconfirmed | Outcome::Probe, ..
+        }
+        | Event::Told { .. } => Kind::News,
+        _ => Kind::Warning,
     }
 }
 
