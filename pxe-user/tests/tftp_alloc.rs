@@ -71,6 +71,7 @@ fn a_transfer_under_way_allocates_nothing() {
         transfers: 64,
         ports: TidPorts { first: 50_000, count: 16 },
         style: Style::Direct,
+        learns: true,
     };
     let mut responder = Responder::new(settings, Arc::new(Service::new(SERVER)), catalogue);
     let mut host = Counter::default();

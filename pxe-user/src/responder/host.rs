@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::boot::{FileName, Image};
 use crate::datagram::Link;
 use crate::fleet::event::Event;
+use crate::mac::Mac;
 use crate::tftp::Block;
 use crate::tftp::packet::data_header;
 use crate::tftp::table::Id;
@@ -61,6 +62,9 @@ pub trait Host {
 
     /// Asks the loader for a file; [`Responder::loaded`] brings the answer. False if too many wait.
     fn load(&mut self, id: Id, name: &FileName) -> bool;
+
+    /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.
+    fn understood(&mut self, _mac: Mac) {}
 
     /// Something worth a line in the journal; called per request and transfer, never per packet.
     fn record(&mut self, event: Event);

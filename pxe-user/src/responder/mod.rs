@@ -27,6 +27,7 @@ use crate::datagram::{Datagram, Link};
 use crate::dhcp::{Service, Style, Via};
 use crate::fleet::event::Event;
 use crate::fleet::habits::Habits;
+use crate::mac::Mac;
 use crate::tally::{Other, Tally};
 use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet, Request};
 use crate::tftp::table::{Admission, Entry, Expired, Id, Reaction, Table, TidPorts};
@@ -52,6 +53,9 @@ pub struct Settings {
     pub ports: TidPorts,
     /// How machines are told, unless they have shown that they want it otherwise.
     pub style: Style,
+    /// Whether a request for a file shows whose it is, so that we can learn what a machine's firmware understands.
+    /// Sockets hide the sender's Ethernet address.
+    pub learns: bool,
 }
 
 impl Settings {
@@ -172,6 +176,7 @@ impl Responder {
         host: &mut impl Host,
     ) {
         self.habits.understood(datagram.link.peer);
+        host.understood(datagram.link.peer);
         let name = match FileName::normalise(request.filename) {
             Ok(name) => name,
             Err(refusal) => {
@@ -215,6 +220,11 @@ impl Responder {
                 }
             }
         }
+    }
+
+    /// Another worker has seen a machine ask for a file.
+    pub fn understood(&mut self, mac: Mac) {
+        self.habits.understood(mac);
     }
 
     /// The loader has an answer to [`Host::load`].

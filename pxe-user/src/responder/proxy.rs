@@ -50,7 +50,10 @@ impl Responder {
         let discover = via == Via::Port67
             && request.message() == Some(Message::Discover)
             && request.class() == Class::Pxe
-            && !request.is_ipxe();
+            && !request.is_ipxe()
+            // Behind a relay all machines have the router's address when they ask for their files.
+            && request.giaddr().is_unspecified()
+            && self.settings.learns;
         if discover { self.habits.discovered(now, mac) } else { self.habits.style(mac) }
     }
 }

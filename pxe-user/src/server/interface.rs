@@ -43,6 +43,8 @@ pub(super) struct Served {
     pub(super) programs: Option<Programs>,
     pub(super) dhcp: DhcpPath,
     pub(super) published: Vec<Published>,
+    /// Frames show who sent them; datagrams from sockets do not.
+    sees_neighbours: bool,
     mailboxes: Arc<[Arc<Mailbox>]>,
     threads: Vec<JoinHandle<()>>,
     _lock: InterfaceLock,
@@ -65,6 +67,7 @@ impl Served {
             programs: None,
             dhcp,
             published: Vec::new(),
+            sees_neighbours: false,
             mailboxes: Arc::default(),
             threads: Vec::new(),
             _lock: lock,
@@ -105,6 +108,7 @@ impl Served {
         let count = sockets.len();
         let mut copies = Some(programs.copies()?);
         self.make_mailboxes(count, shared)?;
+        self.sees_neighbours = true;
         for (index, socket) in sockets.into_iter().enumerate() {
             let queue = Queue(u32::try_from(index).context("too many queues")?);
             programs.connect(queue, &socket)?;
@@ -165,6 +169,7 @@ impl Served {
             transfers: transfers_each(options.transfers, usize::from(workers)),
             ports: all_ports.share(u16::try_from(index).context("too many queues")?, workers),
             style: options.style,
+            learns: self.sees_neighbours,
         };
         let responder = Responder::new(settings, service, Arc::clone(shared.catalogue));
         let published = Published::default();

@@ -11,6 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::boot::{FileName, Image, Refusal};
 use crate::datagram::{Datagram, Link};
+use crate::mac::Mac;
 use crate::tftp::table::Id;
 
 /// Packets of another worker's transfers that may wait.
@@ -110,6 +111,7 @@ impl Forwarded {
 pub struct Mailbox {
     loaded: ArrayQueue<Loaded>,
     forwarded: ArrayQueue<Forwarded>,
+    understood: ArrayQueue<Mac>,
     door: Door,
 }
 
@@ -122,11 +124,13 @@ impl Mailbox {
         Ok(Self {
             loaded: ArrayQueue::new(transfers.max(1) * 2),
             forwarded: ArrayQueue::new(FORWARDED_MAX),
+            understood: ArrayQueue::new(FORWARDED_MAX),
             door: Door::new()?,
         })
     }
 
-    /// Puts an answer in. A worker has at most one request for each transfer, so there is room.
+    /// Puts an answer in. Requests that were replaced meanwhile may fill it; then the table gives the request up after
+    /// a while, and the client asks again.
     pub fn answer(&self, loaded: Loaded) {
         let _ = self.loaded.push(loaded);
         self.door.bell.ring();
@@ -140,6 +144,16 @@ impl Mailbox {
             self.door.bell.ring();
         }
         sent
+    }
+
+    /// Notes that a machine asks for a file. Read whenever the worker wakes up; if it sleeps for long, the oldest go.
+    pub fn understood(&self, mac: Mac) {
+        let _ = self.understood.force_push(mac);
+    }
+
+    /// The next such machine.
+    pub fn next_understood(&self) -> Option<Mac> {
+        self.understood.pop()
     }
 
     /// The next answer.

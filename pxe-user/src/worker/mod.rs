@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 use crate::boot::FileName;
 use crate::datagram::Datagram;
 use crate::fleet::event::Event;
+use crate::mac::Mac;
 use crate::responder::{Blocks, Host, Responder, Route};
 use crate::tally::{Other, Published, Tally};
 use crate::tftp::table::{Id, TidPorts};
@@ -164,6 +165,13 @@ impl<N: Net> Host for View<'_, N> {
         self.surroundings.loader.push(Order { mailbox, id, name: *name })
     }
 
+    fn understood(&mut self, mac: Mac) {
+        // The first worker gets the copies of all broadcasts, and so all DISCOVERs.
+        if self.surroundings.index != 0 {
+            self.surroundings.mailboxes[0].understood(mac);
+        }
+    }
+
     fn record(&mut self, event: Event) {
         *self.lost += u64::from(self.surroundings.journal.try_send(event).is_err());
     }
@@ -256,6 +264,9 @@ fn read_mail<N: Net>(now: Timestamp, responder: &mut Responder, view: &mut View<
     while let Some(loaded) = mailbox.next_loaded() {
         count += 1;
         responder.loaded(now, loaded.id, &loaded.name, loaded.file, view);
+    }
+    while let Some(mac) = mailbox.next_understood() {
+        responder.understood(mac);
     }
     while let Some(forwarded) = mailbox.next_forwarded() {
         count += 1;

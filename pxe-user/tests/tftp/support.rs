@@ -151,6 +151,7 @@ pub(crate) fn settings() -> Settings {
         transfers: 8,
         ports: PORTS,
         style: Style::Direct,
+        learns: true,
     }
 }
 
