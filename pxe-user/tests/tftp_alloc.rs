@@ -4,6 +4,8 @@
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use std::time::Duration;
 
 use pxe_user::boot::{Catalogue, Config, FileName, Links, Source};
@@ -73,7 +75,8 @@ fn a_transfer_under_way_allocates_nothing() {
         style: Style::Direct,
         learns: true,
     };
-    let mut responder = Responder::new(settings, Arc::new(Service::new(SERVER)), catalogue);
+    let mut responder =
+        Responder::new(settings, Arc::new(ArcSwap::from_pointee(Service::new(SERVER))), catalogue);
     let mut host = Counter::default();
     let client = |n: u16| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2000 + n);
     let say = |responder: &mut Responder, host: &mut Counter, now, n, port, payload: &[u8]| {

@@ -359,3 +359,22 @@ fn a_replaced_file_is_served_as_it_is_now() {
     assert_eq!(get().status.code(), Some(68), "removed: curl's code for `file not found`");
     daemon.stop().unwrap();
 }
+
+/// A boot program that comes while we serve is told to the next machine.
+#[test]
+fn a_boot_program_that_comes_later_is_told() {
+    let lab = Lab::builder().start().unwrap();
+    let root = tree::with_files(lab.folder(), &[("pxelinux.0", tree::bytes(10))]).unwrap();
+    let daemon = Daemon::start(&lab, &["--root", root.to_str().unwrap()]).unwrap();
+    // udhcpc takes any offer, ours without an address too; that it was told is what counts here.
+    let ask =
+        || lease(lab.client(), &["-V", "PXEClient:Arch:00007:UNDI:003000", "-x", "0x5d:0007", "-t", "2"]);
+    ask();
+    daemon.wait_events("no_image", 1).unwrap();
+    fs::write(root.join("bootx64.efi"), tree::bytes(10)).unwrap();
+    daemon.wait_events("programs_changed", 1).unwrap();
+    ask();
+    let told = daemon.wait_events("told", 1).unwrap();
+    assert!(told[0].contains("bootx64.efi"), "{told:?}");
+    daemon.stop().unwrap();
+}

@@ -5,8 +5,8 @@
 //! | [`interface`] | what the host says of a network interface |
 //! | [`lock`] | one responder per interface |
 //! | [`programs`] | the kernel side: the XDP program and its maps (the only user of aya) |
-//! | [`umem`] | memory that kernel and daemon share frames in |
-//! | [`ring`] | the four rings of an AF_XDP socket |
+//! | `umem` | memory that kernel and daemon share frames in |
+//! | `ring` | the four rings of an AF_XDP socket |
 //! | [`xsk`] | an AF_XDP socket: receiving and sending halves |
 //! | [`packet`] | a packet socket that hears one port beside its owner |
 //! | [`udp`] | plain sockets with batches and segmentation, for hosts without XDP |
@@ -17,9 +17,9 @@ pub mod interface;
 pub mod lock;
 pub mod packet;
 pub mod programs;
-pub mod ring;
+mod ring;
 pub mod udp;
-pub mod umem;
+mod umem;
 pub mod xsk;
 
 /// A receive queue of an interface.

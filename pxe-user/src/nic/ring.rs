@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where a ring's parts lie in its mapping (`struct xdp_ring_offset`).
-pub type Offsets = libc::xdp_ring_offset;
+pub(super) type Offsets = libc::xdp_ring_offset;
 
 /// A ring of entries `T` in memory shared with the kernel.
 #[derive(Debug)]
@@ -96,7 +96,7 @@ impl<T> Drop for Shared<T> {
 
 /// Our side of a ring that we fill (fill ring, TX ring).
 #[derive(Debug)]
-pub struct Producer<T> {
+pub(super) struct Producer<T> {
     shared: Shared<T>,
     /// Next slot that we write; the kernel sees it at `submit`.
     next: u32,
@@ -109,12 +109,12 @@ impl<T: Copy> Producer<T> {
     ///
     /// # Errors
     /// The system's.
-    pub fn map(fd: BorrowedFd<'_>, offsets: &Offsets, page: i64, size: u32) -> io::Result<Self> {
+    pub(super) fn map(fd: BorrowedFd<'_>, offsets: &Offsets, page: i64, size: u32) -> io::Result<Self> {
         Ok(Self { shared: Shared::map(fd, offsets, page, size)?, next: 0, consumed: 0 })
     }
 
     /// Writes an entry; `Err` gives it back when the ring is full. The kernel sees it after [`Self::submit`].
-    pub fn push(&mut self, entry: T) -> Result<(), T> {
+    pub(super) fn push(&mut self, entry: T) -> Result<(), T> {
         if self.next.wrapping_sub(self.consumed) > self.shared.mask {
             // Acquire: the kernel has read the slot before it moved on.
             self.consumed = self.shared.consumer().load(Ordering::Acquire);
@@ -128,26 +128,26 @@ impl<T: Copy> Producer<T> {
     }
 
     /// Shows the kernel all that was pushed.
-    pub fn submit(&mut self) {
+    pub(super) fn submit(&mut self) {
         // Release: the entries are written before the kernel sees the new position.
         self.shared.producer().store(self.next, Ordering::Release);
     }
 
     /// Entries that the kernel has not taken yet, submitted or not.
-    pub fn pending(&mut self) -> u32 {
+    pub(super) fn pending(&mut self) -> u32 {
         self.consumed = self.shared.consumer().load(Ordering::Acquire);
         self.next.wrapping_sub(self.consumed)
     }
 
     /// Whether the kernel sleeps and wants a system call before it looks at the ring.
-    pub fn needs_wakeup(&self) -> bool {
+    pub(super) fn needs_wakeup(&self) -> bool {
         self.shared.needs_wakeup()
     }
 }
 
 /// Our side of a ring that the kernel fills (RX ring, completion ring).
 #[derive(Debug)]
-pub struct Consumer<T> {
+pub(super) struct Consumer<T> {
     shared: Shared<T>,
     next: u32,
 }
@@ -157,12 +157,12 @@ impl<T: Copy> Consumer<T> {
     ///
     /// # Errors
     /// The system's.
-    pub fn map(fd: BorrowedFd<'_>, offsets: &Offsets, page: i64, size: u32) -> io::Result<Self> {
+    pub(super) fn map(fd: BorrowedFd<'_>, offsets: &Offsets, page: i64, size: u32) -> io::Result<Self> {
         Ok(Self { shared: Shared::map(fd, offsets, page, size)?, next: 0 })
     }
 
     /// The next entry. The kernel gets its slot back with [`Self::release`].
-    pub fn pop(&mut self) -> Option<T> {
+    pub(super) fn pop(&mut self) -> Option<T> {
         // Acquire: the entry was written before the position moved.
         if self.shared.producer().load(Ordering::Acquire) == self.next {
             return None;
@@ -173,13 +173,13 @@ impl<T: Copy> Consumer<T> {
     }
 
     /// Gives all popped slots back to the kernel.
-    pub fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         // Release: our reads are done before the kernel may write there again.
         self.shared.consumer().store(self.next, Ordering::Release);
     }
 
     /// Whether there is something to pop.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.shared.producer().load(Ordering::Acquire) == self.next
     }
 }

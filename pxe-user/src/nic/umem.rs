@@ -5,24 +5,24 @@ use std::io;
 use std::ptr::NonNull;
 
 /// What the kernel keeps in front of a received frame (`XDP_PACKET_HEADROOM`), in bytes.
-pub const HEADROOM: u32 = 256;
+pub(super) const HEADROOM: u32 = 256;
 
 /// One chunk, owned: whoever holds it may read and write it, and nobody else, the kernel included.
 ///
 /// Neither `Clone` nor `Copy`. A chunk is given to the kernel by its address and comes back by its address.
 #[derive(Debug)]
-pub struct Chunk(u64);
+pub(super) struct Chunk(u64);
 
 impl Chunk {
     /// The chunk's offset in the UMEM, in bytes: what a descriptor holds.
-    pub fn address(&self) -> u64 {
+    pub(super) fn address(&self) -> u64 {
         self.0
     }
 }
 
 /// The memory.
 #[derive(Debug)]
-pub struct Umem {
+pub(super) struct Umem {
     area: NonNull<u8>,
     len: usize,
     chunk_len: u32,
@@ -38,7 +38,7 @@ impl Umem {
     ///
     /// # Errors
     /// The system's, when there is not enough memory.
-    pub fn new(chunks: u32, chunk_len: u32) -> io::Result<(Self, Vec<Chunk>)> {
+    pub(super) fn new(chunks: u32, chunk_len: u32) -> io::Result<(Self, Vec<Chunk>)> {
         let len = chunks as usize * chunk_len as usize;
         // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory that exists.
         let area = unsafe {
@@ -60,17 +60,17 @@ impl Umem {
     }
 
     /// Where the memory is, for registering it with the kernel.
-    pub fn address(&self) -> u64 {
+    pub(super) fn address(&self) -> u64 {
         self.area.as_ptr() as u64
     }
 
     /// Size of the memory, in bytes.
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.len as u64
     }
 
     /// Size of a chunk, in bytes.
-    pub fn chunk_len(&self) -> u32 {
+    pub(super) fn chunk_len(&self) -> u32 {
         self.chunk_len
     }
 
@@ -82,7 +82,7 @@ impl Umem {
     }
 
     /// `len` bytes at `address`, which lies in `chunk`; `None` if they do not.
-    pub fn bytes<'a>(&'a self, chunk: &'a Chunk, address: u64, len: u32) -> Option<&'a [u8]> {
+    pub(super) fn bytes<'a>(&'a self, chunk: &'a Chunk, address: u64, len: u32) -> Option<&'a [u8]> {
         let end = address.checked_add(u64::from(len))?;
         if address < chunk.0 || end > chunk.0 + u64::from(self.chunk_len) || end > self.len as u64 {
             return None;
@@ -93,7 +93,7 @@ impl Umem {
     }
 
     /// The whole chunk, to be written.
-    pub fn chunk_mut<'a>(&'a self, chunk: &'a mut Chunk) -> &'a mut [u8] {
+    pub(super) fn chunk_mut<'a>(&'a self, chunk: &'a mut Chunk) -> &'a mut [u8] {
         // SAFETY: tokens are made by `new` and `reclaim` only, so the chunk lies in the area; the token is borrowed
         // mutably, so this is the only reference to it.
         unsafe {

@@ -20,6 +20,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pxe_common::wire;
 
 use crate::boot::{Catalogue, FileName, Image, Lookup, Refusal};
@@ -93,7 +94,7 @@ struct Context {
 #[derive(Debug)]
 pub struct Responder {
     settings: Settings,
-    service: Arc<Service>,
+    service: Arc<ArcSwap<Service>>,
     catalogue: Arc<Catalogue>,
     table: Table<Context>,
     habits: Habits,
@@ -105,8 +106,8 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// A responder that has not been asked yet.
-    pub fn new(settings: Settings, service: Arc<Service>, catalogue: Arc<Catalogue>) -> Self {
+    /// A responder that has not been asked yet. The service may be replaced while it runs.
+    pub fn new(settings: Settings, service: Arc<ArcSwap<Service>>, catalogue: Arc<Catalogue>) -> Self {
         Self {
             table: Table::new(settings.transfers, settings.ports),
             backlog: VecDeque::with_capacity(settings.transfers),

@@ -28,7 +28,8 @@ impl Responder {
         };
         let style = self.style(now, &request, via);
         let mut out = [0; dhcp::MAX_REPLY];
-        match dhcp::reply(&self.service, &request, via, datagram.from, style, &mut out) {
+        let service = self.service.load();
+        match dhcp::reply(&service, &request, via, datagram.from, style, &mut out) {
             Ok(reply) => {
                 let from = SocketAddrV4::new(self.settings.address, reply.from_port);
                 host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
 use pxe_common::abi::{Config, dhcp_mode};
 use pxe_common::wire;
 use tokio::sync::mpsc;
@@ -43,6 +44,8 @@ pub(super) struct Served {
     pub(super) programs: Option<Programs>,
     pub(super) dhcp: DhcpPath,
     pub(super) published: Vec<Published>,
+    /// What machines are told, shared by the workers.
+    pub(super) service: Arc<ArcSwap<Service>>,
     /// Frames show who sent them; datagrams from sockets do not.
     sees_neighbours: bool,
     mailboxes: Arc<[Arc<Mailbox>]>,
@@ -67,6 +70,9 @@ impl Served {
             programs: None,
             dhcp,
             published: Vec::new(),
+            service: Arc::new(ArcSwap::from_pointee(
+                shared.options.service(plan.subnet.address, shared.catalogue),
+            )),
             sees_neighbours: false,
             mailboxes: Arc::default(),
             threads: Vec::new(),
@@ -161,7 +167,6 @@ impl Served {
     ) -> Result<()> {
         let workers = u16::try_from(self.mailboxes.len()).context("too many queues")?;
         let options = shared.options;
-        let service: Arc<Service> = Arc::new(options.service(self.plan.subnet.address, shared.catalogue));
         let settings = Settings {
             address: self.plan.subnet.address,
             broadcast: self.plan.subnet.broadcast(),
@@ -171,7 +176,7 @@ impl Served {
             style: options.style,
             learns: self.sees_neighbours,
         };
-        let responder = Responder::new(settings, service, Arc::clone(shared.catalogue));
+        let responder = Responder::new(settings, Arc::clone(&self.service), Arc::clone(shared.catalogue));
         let published = Published::default();
         self.published.push(published.clone());
         let surroundings = Surroundings {

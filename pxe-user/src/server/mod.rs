@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::boot::Catalogue;
@@ -108,7 +109,8 @@ impl Server {
             server.served.push(served);
         }
         let queue = Arc::clone(&server.orders);
-        let run = move || loader::run(&catalogue, &queue);
+        let services: Vec<_> = server.served.iter().map(|served| Arc::clone(&served.service)).collect();
+        let run = move || loader::run(&catalogue, &queue, || refresh(&services, &catalogue));
         let thread = std::thread::Builder::new().name("pxed-loader".into()).spawn(run);
         server.loader = Some(thread.context("cannot start a thread")?);
         Ok(server)
@@ -134,6 +136,21 @@ impl Server {
         self.orders.door().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();
+        }
+    }
+}
+
+/// Tells machines of boot programs that have come or gone.
+fn refresh(services: &[Arc<ArcSwap<Service>>], catalogue: &Catalogue) {
+    let programs = catalogue.programs();
+    for service in services {
+        let old = service.load();
+        if old.programs != programs {
+            tracing::info!(
+                event = "programs_changed",
+                "the boot programs have changed: machines are told the new ones"
+            );
+            service.store(Arc::new(Service { programs: programs.clone(), ..Service::clone(&old) }));
         }
     }
 }

@@ -11,14 +11,19 @@ use crate::boot::{Catalogue, Changes};
 const RECHECK_EVERY: i64 = 5;
 
 /// Loads what workers ask for, and follows changes of the files, until the queue says stop.
-pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>) {
+///
+/// `refresh` is called when files may have come or gone.
+pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>, refresh: impl Fn()) {
     while !queue.door().is_stopped() {
         let mut readable = [false; 2];
         {
             let mut fds = vec![PollFd::from_borrowed_fd(queue.door().bell(), PollFlags::IN)];
             fds.extend(catalogue.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, Some(&Timespec { tv_sec: RECHECK_EVERY, tv_nsec: 0 })) {
-                Ok(0) => report(&catalogue.recheck()),
+                Ok(0) => {
+                    report(&catalogue.recheck());
+                    refresh();
+                }
                 Ok(_) => {
                     for (readable, fd) in readable.iter_mut().zip(&fds) {
                         *readable = !fd.revents().is_empty();
@@ -32,6 +37,7 @@ pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>) {
         }
         if readable[1] {
             report(&catalogue.changed());
+            refresh();
         }
         while let Some(order) = queue.pop() {
             let file = catalogue.load(&order.name);

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 use std::time::Duration;
 
 use pxe_user::boot::{Catalogue, Config, FileName, Links, Source};
@@ -181,7 +183,8 @@ impl Lab {
             opens: true,
             loads: true,
         };
-        let responder = Responder::new(settings, Arc::new(service), Arc::clone(&catalogue));
+        let responder =
+            Responder::new(settings, Arc::new(ArcSwap::from_pointee(service)), Arc::clone(&catalogue));
         Self { dir, catalogue, responder, notes, loader_runs: true }
     }
 
