@@ -65,26 +65,31 @@ impl Daemon {
         self.log().lines().filter(|line| line.contains(&wanted)).map(str::to_owned).collect()
     }
 
+    /// Waits until it has logged these words.
+    ///
+    /// # Errors
+    /// When they do not come.
+    pub fn wait_for(&self, words: &str) -> Result<()> {
+        self.wait_until(words, || self.log().contains(words))
+    }
+
     /// Waits until `count` events of a kind have been logged, and returns them.
     ///
     /// # Errors
     /// When they do not come.
-    #[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
     pub fn wait_events(&self, event: &str, count: usize) -> Result<Vec<String>> {
+        self.wait_until(&format!("{count} `{event}` events"), || self.events(event).len() >= count)?;
+        Ok(self.events(event))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
+    fn wait_until(&self, what: &str, is_there: impl Fn() -> bool) -> Result<()> {
         let start = Instant::now();
-        loop {
-            let events = self.events(event);
-            if events.len() >= count {
-                return Ok(events);
-            }
-            ensure!(
-                start.elapsed() < START,
-                "{} of {count} `{event}` events came:\n{}",
-                events.len(),
-                self.log()
-            );
+        while !is_there() {
+            ensure!(start.elapsed() < START, "{what}: did not come:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(50));
         }
+        Ok(())
     }
 
     /// Ends it by SIGTERM; it must end well. Returns its whole log.

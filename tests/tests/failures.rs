@@ -274,3 +274,25 @@ fn it_survives_a_closed_terminal() {
     running.signal(rustix::process::Signal::TERM);
     assert!(running.0.wait().unwrap().success(), "it ends as it should");
 }
+
+/// A service manager is told when machines are served, and when that ends.
+#[test]
+fn a_service_manager_is_told() {
+    veth();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut command = Command::new(program());
+    command.args(SERVE).env("NOTIFY_SOCKET", &path).stderr(Stdio::null());
+    let mut running = Running(command.spawn().unwrap());
+    let told = || {
+        let mut buffer = [0; 256];
+        let len = manager.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..len]).into_owned()
+    };
+    assert!(told().contains("READY=1"));
+    running.signal(rustix::process::Signal::TERM);
+    assert!(told().contains("STOPPING=1"));
+    assert!(running.0.wait().unwrap().success());
+}
