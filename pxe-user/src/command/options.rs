@@ -21,7 +21,7 @@ pub(crate) struct Files {
     #[arg(long, requires = "root")]
     no_links: bool,
     /// Memory for boot files, in MiB [default: half of what is available]
-    #[arg(long, value_name = "MIB")]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..))]
     memory: Option<u64>,
 }
 
