@@ -37,8 +37,8 @@ impl Sizes {
     pub fn for_interface(mtu: u32, queues: u32) -> Self {
         // Ethernet header and two tags on top of the MTU, the kernel's headroom in front.
         let chunk = if mtu + 22 + HEADROOM <= 2048 { 2048 } else { 4096 };
-        // 16 MiB for one queue; more queues share the load, and memory should not grow with them for ever.
-        let each = if queues <= 4 { 4096 } else { 2048 };
+        // 16 MiB for one queue, 64 MiB for all of many: they share the load.
+        let each = 1 << (16384 / queues.max(1)).clamp(256, 4096).ilog2();
         Self { rx: each, tx: each, chunk }
     }
 
@@ -361,4 +361,27 @@ fn is_busy(error: &io::Error) -> bool {
 
 fn setup(step: &'static str) -> impl Fn(io::Error) -> XskError {
     move |source| XskError::Setup { step, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_powers_of_two_and_many_queues_share_the_memory() {
+        for queues in [0, 1, 3, 4, 7, 8, 16, 63, 64, 200] {
+            let sizes = Sizes::for_interface(1500, queues);
+            assert!(sizes.rx.is_power_of_two() && sizes.tx.is_power_of_two(), "{queues}: {sizes:?}");
+            let bytes = u64::from(sizes.rx + sizes.tx) * u64::from(sizes.chunk) * u64::from(queues.min(64));
+            assert!(bytes <= 64 << 20, "{queues}: {bytes}");
+        }
+        assert_eq!(Sizes::for_interface(1500, 1).rx, 4096);
+    }
+
+    #[test]
+    fn a_chunk_holds_a_tagged_frame_of_the_interface() {
+        assert_eq!(Sizes::for_interface(1500, 1).chunk, 2048);
+        assert_eq!(Sizes::for_interface(1770, 1).chunk, 2048);
+        assert_eq!(Sizes::for_interface(1771, 1).chunk, 4096);
+    }
 }
