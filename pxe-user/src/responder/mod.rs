@@ -12,8 +12,10 @@
 
 mod host;
 mod proxy;
+mod settings;
 
 pub use host::{Blocks, Host, Route};
+pub use settings::Settings;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -25,58 +27,19 @@ use pxe_common::wire;
 
 use crate::boot::{Catalogue, FileName, Image, Lookup, Refusal};
 use crate::datagram::{Datagram, Link};
-use crate::dhcp::{Service, Style, Via};
+use crate::dhcp::{Service, Via};
 use crate::fleet::event::Event;
 use crate::fleet::habits::Habits;
 use crate::mac::Mac;
 use crate::tally::{Other, Tally};
 use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet, Request};
 use crate::tftp::table::{Admission, Entry, Expired, Id, Reaction, Table, TidPorts};
-use crate::tftp::terms::{Limits, Terms};
+use crate::tftp::terms::Terms;
 use crate::tftp::transfer::{Outcome, Step};
 use crate::time::Timestamp;
 
 /// When there was no room to send, this long until the next attempt: a link that is down must not cost a core.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
-
-/// What a responder is told at its start.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Our address on the interface.
-    pub address: Ipv4Addr,
-    /// The subnet's broadcast address.
-    pub broadcast: Ipv4Addr,
-    /// What the path and the administrator allow.
-    pub limits: Limits,
-    /// Most transfers at a time.
-    pub transfers: usize,
-    /// Our TIDs.
-    pub ports: TidPorts,
-    /// How machines are told, unless they have shown that they want it otherwise.
-    pub style: Style,
-    /// Whether a request for a file shows whose it is, so that we can learn what a machine's firmware understands.
-    /// Sockets hide the sender's Ethernet address.
-    pub learns: bool,
-}
-
-impl Settings {
-    /// Whether an address and port can be a client's: no reply goes to many hosts, to ourselves, or to another server
-    /// (clients.md, section 5, line 10).
-    fn is_client(&self, from: SocketAddrV4) -> bool {
-        let address = *from.ip();
-        let server_port =
-            matches!(from.port(), 0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE);
-        let [first, ..] = address.octets();
-        !(server_port || first == 0 || first == 127 || first >= 224)
-            && address != self.address
-            && address != self.broadcast
-    }
-
-    /// Whether a datagram was sent to more hosts than us.
-    fn is_to_many(&self, to: SocketAddrV4) -> bool {
-        to.ip().is_broadcast() || to.ip().is_multicast() || *to.ip() == self.broadcast
-    }
-}
 
 /// What is kept for each transfer beside its state.
 #[derive(Debug)]

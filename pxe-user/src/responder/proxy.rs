@@ -17,9 +17,7 @@ impl Responder {
         via: Via,
         host: &mut impl Host,
     ) {
-        // A card that hears everything (a bridge's) brings requests to other servers, too.
-        let to = *datagram.to.ip();
-        if to != self.settings.address && !to.is_broadcast() && to != self.settings.broadcast {
+        if !self.settings.is_for_us(datagram.to) {
             return self.tally.count(Other::OtherAddress);
         }
         let request = match dhcp::Request::parse(datagram.payload) {

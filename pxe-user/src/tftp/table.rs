@@ -69,7 +69,6 @@ pub struct Entry<C> {
     request: u64,
     /// `None` while the file is being looked for.
     transfer: Option<Transfer>,
-    asked: Timestamp,
     /// The transfer has ended; the slot is freed when the timer rings, or earlier if it is needed.
     dallies: bool,
 }
@@ -83,11 +82,6 @@ impl<C> Entry<C> {
     /// The state machine, once the file is there, and the caller's own.
     pub fn parts_mut(&mut self) -> (Option<&mut Transfer>, &mut C) {
         (self.transfer.as_mut(), &mut self.context)
-    }
-
-    /// When the request came.
-    pub fn asked(&self) -> Timestamp {
-        self.asked
     }
 }
 
@@ -187,7 +181,7 @@ impl<C> Table<C> {
         let Some(slot) = self.free.pop() else { return Admission::Full };
         let port = self.ports.first + self.next_port;
         self.next_port = (self.next_port + 1) % self.ports.count.max(1);
-        let entry = Entry { client, port, context, request, transfer: None, asked: now, dallies: false };
+        let entry = Entry { client, port, context, request, transfer: None, dallies: false };
         let (Some(place), Some(&generation)) =
             (self.slots.get_mut(slot as usize), self.generations.get(slot as usize))
         else {

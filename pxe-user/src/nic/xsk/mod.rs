@@ -299,12 +299,6 @@ impl Tx {
         true
     }
 
-    /// Chunks that can be filled at once.
-    pub fn room(&mut self) -> usize {
-        self.reclaim();
-        self.free.len()
-    }
-
     /// Sends what is queued, and takes back what has been sent.
     pub fn flush(&mut self) {
         if self.unsubmitted {
