@@ -211,12 +211,18 @@ impl<'a> Answer<'a> {
     ///
     /// # Errors
     /// As [`Self::follow`].
-    pub fn follow_boot_server(&self, file: &str, server: Ipv4Addr) -> Result<(), Failure> {
-        if self.message_type == ACK && self.for_pxe {
-            self.check(file, server)
-        } else {
-            Err(Failure::Refused)
+    pub fn follow_boot_server(
+        &self,
+        firmware: Firmware,
+        file: &str,
+        server: Ipv4Addr,
+    ) -> Result<(), Failure> {
+        // For iPXE a name without `siaddr` is none.
+        let addressed = firmware == Firmware::Edk2 || self.siaddr != [0; 4];
+        if self.message_type != ACK || !self.for_pxe || !addressed {
+            return Err(Failure::Refused);
         }
+        self.check(file, server)
     }
 
     fn check(&self, file: &str, server: Ipv4Addr) -> Result<(), Failure> {
@@ -323,12 +329,19 @@ mod tests {
     #[test]
     fn the_boot_server_must_acknowledge_with_the_file() {
         let ack = [b"\x35\x01\x05", &BARE[3..]].concat();
-        let follow = |file: &str, options: &[u8]| {
-            Answer::parse(&answer(file, options)).unwrap().follow_boot_server("small", SERVER)
+        let follow = |firmware, file: &str, options: &[u8], siaddr: [u8; 4]| {
+            let mut message = answer(file, options);
+            message[SIADDR].copy_from_slice(&siaddr);
+            Answer::parse(&message).unwrap().follow_boot_server(firmware, "small", SERVER)
         };
-        assert_eq!(follow("small", &ack), Ok(()));
-        assert_eq!(follow("", &ack), Err(Failure::Refused));
-        assert_eq!(follow("small", BARE), Err(Failure::Refused));
+        let right = SERVER.octets();
+        for firmware in [Firmware::Ipxe, Firmware::Edk2] {
+            assert_eq!(follow(firmware, "small", &ack, right), Ok(()));
+            assert_eq!(follow(firmware, "", &ack, right), Err(Failure::Refused));
+            assert_eq!(follow(firmware, "small", BARE, right), Err(Failure::Refused));
+        }
+        assert_eq!(follow(Firmware::Ipxe, "small", &ack, [0; 4]), Err(Failure::Refused));
+        assert_eq!(follow(Firmware::Edk2, "small", &ack, [0; 4]), Ok(()));
     }
 
     #[test]

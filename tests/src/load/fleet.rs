@@ -86,23 +86,22 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let each = if let Dhcp::Rate(count) = plan.script.dhcp { count } else { 1 };
     let offers = Vec::with_capacity(plan.machines as usize * each as usize);
     let mut fleet = Fleet { plan, machines, voice, noise, offers, on: 0 };
-    let mut effort = Effort::start();
     let clock = Clock::start();
+    let mut effort = Effort::start(clock.now());
     let mut look = Timestamp::default();
     loop {
         let now = clock.now();
         fleet.switch_on(now);
-        let frames = fleet.receive(now, &mut wire.rx);
+        effort.turn(now, fleet.receive(now, &mut wire.rx));
         if now >= look {
             look = now + LOOK_EVERY;
             if fleet.look_at_the_time(now) || now.since(Timestamp::default()) > plan.limit {
                 fleet.voice.flush();
                 let report = Report::of_machines(&fleet.machines, &plan.script, &mut fleet.offers);
-                return Ok(effort.finish(report));
+                return Ok(effort.finish(clock.now(), report));
             }
         }
         fleet.voice.flush();
-        effort.turn(frames, || clock.now().since(now));
     }
 }
 

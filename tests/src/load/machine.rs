@@ -9,9 +9,7 @@ use super::manners::{Firmware, Kind};
 use super::script::{Dhcp, Item, Script};
 use super::transfer::{Failure, Step, Transfer};
 
-/// First port that transfers come from; each has the next one.
-const PORT_FIRST: u16 = 2070;
-/// Ports in use before the first comes again: all below 4011.
+/// Ports in use before the first comes again. From the default first one on, all are below 4011.
 const PORTS: u32 = 1900;
 /// Time-out of a machine that only counts offers.
 const RATE_WAIT: Duration = Duration::from_secs(1);
@@ -166,7 +164,7 @@ impl Machine {
                 Some(took)
             }
             (State::AskingBootServer, 4011) if to == self.kind.firmware().boot_server_port() => {
-                match answer.follow_boot_server(script.boot_file(), script.server) {
+                match answer.follow_boot_server(self.kind.firmware(), script.boot_file(), script.server) {
                     Ok(()) => self.load(now, script, say),
                     Err(failure) => self.state = State::Failed(failure),
                 }
@@ -234,7 +232,7 @@ impl Machine {
         packet: &[u8],
         say: &mut impl FnMut(Word),
     ) {
-        if self.state != State::Loading || to != self.port() {
+        if self.state != State::Loading || to != self.port(script) {
             return;
         }
         self.tally.data_frames += u64::from(packet.starts_with(&[0, 3]));
@@ -248,7 +246,7 @@ impl Machine {
 
     fn take(&mut self, now: Timestamp, script: &Script, step: Step, say: &mut impl FnMut(Word)) {
         let to = self.transfer.server_port.unwrap_or(TFTP);
-        let word = |what| Word { what, from: self.port(), to };
+        let word = |what| Word { what, from: self.port(script), to };
         match step {
             Step::Nothing => {}
             Step::Request => {
@@ -294,8 +292,8 @@ impl Machine {
     }
 
     /// The port of the present transfer: firmware takes another for each, and begins at the same after power-on.
-    fn port(&self) -> u16 {
-        PORT_FIRST + (self.transfers.saturating_sub(1) % PORTS) as u16
+    fn port(&self, script: &Script) -> u16 {
+        script.port.wrapping_add((self.transfers.saturating_sub(1) % PORTS) as u16)
     }
 
     /// To be called every few milliseconds.

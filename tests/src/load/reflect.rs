@@ -49,8 +49,8 @@ pub struct Plan {
 pub fn run(plan: &Plan) -> Result<Report> {
     ensure!((OVERHEAD..=FRAME_MAX).contains(&plan.len), "a frame has {OVERHEAD} to {FRAME_MAX} bytes");
     let mut wire = Wire::open(plan.interface)?;
-    let mut effort = Effort::start();
     let clock = Clock::start();
+    let mut effort = Effort::start(clock.now());
     let (mut frames, mut heard) = (0, Timestamp::default());
     let mut owed = plan.machines;
     loop {
@@ -64,17 +64,17 @@ pub fn run(plan: &Plan) -> Result<Report> {
         } else if now.since(heard) >= LOST_AFTER {
             (heard, owed) = (now, plan.machines);
         }
+        effort.turn(now, count);
         frames += count;
         while owed > 0 && send(&mut wire.tx, plan, owed - 1) {
             owed -= 1;
         }
         wire.tx.flush();
-        effort.turn(count, || clock.now().since(now));
     }
     let seconds = clock.now().since(Timestamp::default()).as_secs_f64();
     let rate = frames as f64 / seconds;
     let reflected = Some([rate, rate * (plan.len - OVERHEAD) as f64]);
-    Ok(effort.finish(Report { seconds, reflected, ..Report::default() }))
+    Ok(effort.finish(clock.now(), Report { seconds, reflected, ..Report::default() }))
 }
 
 fn send(tx: &mut Tx, plan: &Plan, index: u32) -> bool {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pxe_user::time::Timestamp;
 use serde_json::{Map, Value};
 
 use super::machine::{Machine, State, Tally};
@@ -138,29 +139,32 @@ pub struct Effort {
     /// Processor time at the start, in seconds.
     before: f64,
     frames: u64,
+    began: Timestamp,
     busy: Duration,
-    all: Duration,
+    /// When the present turn began, and whether it had frames.
+    turn: (Timestamp, bool),
 }
 
 impl Effort {
     /// From now on.
-    pub fn start() -> Self {
-        Self { before: own_seconds(), frames: 0, busy: Duration::ZERO, all: Duration::ZERO }
+    pub fn start(now: Timestamp) -> Self {
+        Self { before: own_seconds(), frames: 0, began: now, busy: Duration::ZERO, turn: (now, false) }
     }
 
-    /// A turn with this many frames, which took that long.
-    pub fn turn(&mut self, frames: u64, took: impl FnOnce() -> Duration) {
-        let took = took();
-        self.frames += frames;
-        self.all += took;
-        if frames > 0 {
-            self.busy += took;
+    /// A turn that began now got this many frames.
+    pub fn turn(&mut self, now: Timestamp, frames: u64) {
+        // From turn to turn, since most take less than the clock's microsecond.
+        if self.turn.1 {
+            self.busy += now.since(self.turn.0);
         }
+        self.turn = (now, frames > 0);
+        self.frames += frames;
     }
 
     /// Adds what it was to the report.
-    pub fn finish(&mut self, mut report: Report) -> Report {
-        let all = self.all.as_secs_f64().max(1e-6);
+    pub fn finish(&mut self, now: Timestamp, mut report: Report) -> Report {
+        self.turn(now, 0);
+        let all = now.since(self.began).as_secs_f64().max(1e-6);
         report.frames = self.frames;
         report.own_share = (own_seconds() - self.before) / all;
         report.busy_share = self.busy.as_secs_f64() / all;
@@ -199,10 +203,11 @@ mod tests {
 
     #[test]
     fn time_without_frames_is_not_busy() {
-        let mut effort = Effort::start();
-        effort.turn(0, || Duration::from_millis(30));
-        effort.turn(5, || Duration::from_millis(10));
-        let report = effort.finish(Report::default());
+        let at = |millis: u64| Timestamp::from_micros(millis * 1000);
+        let mut effort = Effort::start(at(100));
+        effort.turn(at(100), 0);
+        effort.turn(at(130), 5);
+        let report = effort.finish(at(140), Report::default());
         assert_eq!(report.frames, 5);
         assert!((report.busy_share - 0.25).abs() < 1e-9);
     }

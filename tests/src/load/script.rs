@@ -7,6 +7,9 @@ use super::manners::{Kind, Manners};
 /// The first machine's address; the others follow.
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 0);
 
+/// First port that transfers come from.
+pub const PORT: u16 = 2070;
+
 /// The address of a machine.
 pub fn address(index: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(FIRST.to_bits().wrapping_add(index))
@@ -51,6 +54,8 @@ pub enum Crew {
 pub struct Script {
     /// The server's address.
     pub server: Ipv4Addr,
+    /// The first port of a machine; each transfer has the next one.
+    pub port: u16,
     /// How it begins.
     pub dhcp: Dhcp,
     /// What is loaded then, in this order.
@@ -65,7 +70,7 @@ impl Script {
     pub fn new(server: Ipv4Addr, dhcp: Dhcp, crew: Crew, blksize: u16, windowsize: u16) -> Self {
         let manners = |kind| Manners::of(kind, blksize, windowsize);
         let manners = [Kind::Plain, Kind::Ipxe, Kind::Edk2, Kind::Pxelinux, Kind::Grub].map(manners);
-        Self { server, dhcp, items: Vec::new(), crew, manners }
+        Self { server, port: PORT, dhcp, items: Vec::new(), crew, manners }
     }
 
     /// Puts the files and the look-ups in order: these miss behind the boot file, before the last file.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use pxe_tests::load::manners::Kind;
-use pxe_tests::load::script::{Crew, Dhcp, Script};
+use pxe_tests::load::script::{Crew, Dhcp, PORT, Script};
 use pxe_tests::load::{fleet, reflect};
 use pxe_user::mac::Mac;
 use pxe_user::nic::programs::Mode;
@@ -66,6 +66,9 @@ pub(crate) struct Options {
     /// Least length of TFTP frames; zeros follow the datagram
     #[arg(long, value_name = "LEN", default_value_t = 0)]
     pad: usize,
+    /// First port of each machine: servers may know the ports of machines that were there a moment ago
+    #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1024..60_000))]
+    port: u16,
     /// Milliseconds over which the machines are switched on
     #[arg(long, default_value_t = 0)]
     power_on: u64,
@@ -168,7 +171,9 @@ impl Options {
             Ok((name, bytes))
         };
         let files = files.into_iter().map(read).collect::<Result<_>>()?;
-        let script = Script::new(server, dhcp, crew, self.blksize, self.windowsize).loading(files, misses);
+        let mut script =
+            Script::new(server, dhcp, crew, self.blksize, self.windowsize).loading(files, misses);
+        script.port = self.port;
         Ok((kind.unwrap_or_default(), script))
     }
 }
