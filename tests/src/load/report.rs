@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pxe_user::nic::xsk::Statistics;
 use pxe_user::time::Timestamp;
 use serde_json::{Map, Value};
 
@@ -36,6 +37,8 @@ pub struct Report {
     pub reflected: Option<[f64; 2]>,
     /// Frames that were received, with those that the generator lost.
     pub frames: u64,
+    /// Frames that the generator's socket had no room for: the generator was too slow.
+    pub overrun: u64,
     /// Processor time of the generator over the run's: it never sleeps, so that less than 1 means that somebody else had
     /// its core.
     pub own_share: f64,
@@ -88,6 +91,7 @@ impl Report {
             ("repeats_ack", repeats_ack),
             ("repeats_discover", repeats_discover),
             ("frames", self.frames),
+            ("overrun", self.overrun),
             ("data_frames", data_frames),
             ("offers", offers),
         ] {
@@ -162,10 +166,11 @@ impl Effort {
     }
 
     /// Adds what it was to the report.
-    pub fn finish(&mut self, now: Timestamp, mut report: Report) -> Report {
+    pub fn finish(&mut self, now: Timestamp, socket: Statistics, mut report: Report) -> Report {
         self.turn(now, 0);
         let all = now.since(self.began).as_secs_f64().max(1e-6);
         report.frames = self.frames;
+        report.overrun = socket.rx_dropped + socket.rx_ring_full;
         report.own_share = (own_seconds() - self.before) / all;
         report.busy_share = self.busy.as_secs_f64() / all;
         report
@@ -207,8 +212,9 @@ mod tests {
         let mut effort = Effort::start(at(100));
         effort.turn(at(100), 0);
         effort.turn(at(130), 5);
-        let report = effort.finish(at(140), Report::default());
-        assert_eq!(report.frames, 5);
+        let lost = Statistics { rx_dropped: 2, rx_ring_full: 1, ..Statistics::default() };
+        let report = effort.finish(at(140), lost, Report::default());
+        assert_eq!((report.frames, report.overrun), (5, 3));
         assert!((report.busy_share - 0.25).abs() < 1e-9);
     }
 }
