@@ -72,9 +72,10 @@ pub fn run(plan: &Plan) -> Result<Report> {
         wire.tx.flush();
     }
     let seconds = clock.now().since(Timestamp::default()).as_secs_f64();
-    let rate = frames as f64 / seconds;
-    let reflected = Some([rate, rate * (plan.len - OVERHEAD) as f64]);
-    Ok(effort.finish(clock.now(), wire.rx.statistics(), Report { seconds, reflected, ..Report::default() }))
+    let bytes = frames * (plan.len - OVERHEAD) as u64;
+    let reflected = Some([frames as f64 / seconds, bytes as f64 / seconds]);
+    let report = Report { seconds, bytes, reflected, ..Report::default() };
+    Ok(effort.finish(clock.now(), wire.rx.statistics(), report))
 }
 
 /// The frame that goes to and fro: DATA of a machine, written once.
