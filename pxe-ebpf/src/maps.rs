@@ -33,7 +33,10 @@ static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 pub static PROGRESS: Array<Progress> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// A file, cut into blocks of one size. User space makes these maps, with as many entries as there are blocks.
-type File = BtfArray<abi::Block, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+///
+/// The value is an [`abi::Block`], as plain words: Linux 6.1 takes a map without BTF, as user space makes it, for another
+/// kind than one whose value is a structure.
+type File = BtfArray<[u64; size_of::<abi::Block>() / 8], 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
 
 /// Files that the kernel can send from; what is not there is user space's.
 #[btf_map]
@@ -50,9 +53,10 @@ pub fn transfer(key: &TransferKey) -> Option<&'static Transfer> {
 /// A block of a file, by its number from 1 on.
 #[inline(always)]
 pub fn block(file: u32, number: u32) -> Option<&'static abi::Block> {
-    FILES.get_value(file, &(number - 1)).map(|block| {
-        let block: *const abi::Block = block;
-        // SAFETY: the kernel frees an inner map only after all programs that may have looked it up have ended.
+    FILES.get_value(file, &(number - 1)).map(|words| {
+        let block: *const abi::Block = words.as_ptr().cast();
+        // SAFETY: a value has the size and alignment of a block, all of whose bits are valid; the kernel frees an inner
+        // map only after all programs that may have looked it up have ended.
         unsafe { &*block }
     })
 }

@@ -51,7 +51,13 @@ fn with_nothing_configured_bios_and_uefi_machines_run_memtest() {
     assert_eq!(fetched(&daemon, &machines[0]), ["boot.ipxe", "memtest86+x64"]);
     assert_eq!(fetched(&daemon, &machines[1]), ["memtest86+x64.efi"]);
     assert_eq!(fetched(&daemon, &machines[2]), ["boot.ipxe", "memtest86+x64.efi"]);
-    daemon.stop().unwrap();
+    by_the_kernel(&daemon.stop().unwrap());
+}
+
+/// Nearly all of what machines load is sent by the kernel itself.
+fn by_the_kernel(log: &str) {
+    let (all, own) = (Daemon::count(log, "tftp_data_packets"), Daemon::count(log, "tftp_data_by_kernel"));
+    assert!(own > all / 2 && own > 50, "the kernel sent {own} of {all} blocks\n{log}");
 }
 
 #[test]
@@ -69,7 +75,17 @@ fn with_native_xdp_the_same_machines_run_memtest() {
     let daemon = Daemon::start(&lab, &["--datapath", "xdp", "--xdp-mode", "native"]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
     all_run(&lab, &daemon, &machines);
-    daemon.stop().unwrap();
+    by_the_kernel(&daemon.stop().unwrap());
+}
+
+#[test]
+fn without_the_kernels_help_the_same_machines_run_memtest() {
+    let lab = Lab::builder().machines(2).start().unwrap();
+    let daemon = Daemon::start(&lab, &["--datapath", "xdp", "--offload", "off"]).unwrap();
+    let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
+    all_run(&lab, &daemon, &machines);
+    let log = daemon.stop().unwrap();
+    assert_eq!(Daemon::count(&log, "tftp_data_by_kernel"), 0, "{log}");
 }
 
 /// The tree that the usual recipe makes boots unchanged: PXELINUX, links out of the tree, no `.bin`.

@@ -18,22 +18,50 @@ const EVERYWHERE: &[(&str, &str)] = &[
 
 #[test]
 fn kernel_5_10() {
-    check("5.10", &[("load-frags", "ok: refused before Linux 5.18"), ("virtio-auto", "ok: xdp native copy")]);
+    check(
+        "5.10",
+        &[
+            ("load-frags", "ok: refused before Linux 5.18"),
+            ("load-offload", "ok: no layer"),
+            ("virtio-auto", "ok: xdp native copy"),
+        ],
+    );
 }
 
 #[test]
 fn kernel_6_1() {
-    check("6.1", &[("load-frags", "ok"), ("virtio-auto", "ok: xdp native copy")]);
+    check(
+        "6.1",
+        &[
+            ("load-frags", "ok"),
+            ("load-offload", "ok: xdp"),
+            ("virtio-auto", "ok: xdp native copy, answered in xdp"),
+        ],
+    );
 }
 
 #[test]
 fn kernel_6_12() {
-    check("6.12", &[("load-frags", "ok"), ("virtio-auto", "ok: xdp native copy")]);
+    check(
+        "6.12",
+        &[
+            ("load-frags", "ok"),
+            ("load-offload", "ok: xdp and tcx"),
+            ("virtio-auto", "ok: xdp native copy, answered in xdp and tcx"),
+        ],
+    );
 }
 
 #[test]
 fn kernel_newest() {
-    check("newest", &[("load-frags", "ok"), ("virtio-auto", "ok: xdp native zero-copy")]);
+    check(
+        "newest",
+        &[
+            ("load-frags", "ok"),
+            ("load-offload", "ok: xdp and tcx"),
+            ("virtio-auto", "ok: xdp native zero-copy, answered in xdp and tcx"),
+        ],
+    );
 }
 
 fn check(name: &str, here: &[(&str, &str)]) {

@@ -16,12 +16,21 @@ use pxe_common::steady::{self, Window};
 
 use crate::maps;
 
-/// The length of a block's payload, in bounds that the verifier sees; `None` if this is not the file that was meant.
+/// The length of a block's payload; `None` if this is not the file that was meant.
 #[inline(always)]
-pub fn payload_len(block: &Block, transfer: &Transfer) -> Option<u32> {
-    // LLVM must not carry what it learns here over to the 16 bits that the helpers are not called with.
-    let len = black_box(u32::from(block.len)) & 0x7ff;
-    if block.tag != transfer.tag || len == 0 || len > PAYLOAD_MAX as u32 { None } else { Some(len) }
+pub fn payload_len(block: &Block, transfer: &Transfer) -> Option<u16> {
+    let len = block.len;
+    if block.tag != transfer.tag || len == 0 || len as usize > PAYLOAD_MAX { None } else { Some(len) }
+}
+
+/// The same length in bounds that the verifier sees, right before the helper that wants them.
+///
+/// Behind LLVM's back, which knows them already, and in 64 bits: Linux 6.1 forgets the bounds of a number that was put
+/// on the stack before it was compared, and learns nothing from a comparison with 0, so one less is compared.
+#[inline(always)]
+pub fn in_bounds(len: u16) -> Option<u32> {
+    let less = black_box(u64::from(len).wrapping_sub(1));
+    if less >= PAYLOAD_MAX as u64 { None } else { Some(less as u32 + 1) }
 }
 
 /// The next step of a transfer, not taken yet.

@@ -11,7 +11,7 @@ use pxe_common::reply::{Ack, HEADERS_LEN};
 use pxe_common::wire::ETH_LEN;
 use pxe_common::{Drop, Frame as _, Layer, Verdict, transfer_packet};
 
-use super::{Step, payload_len};
+use super::{Step, in_bounds, payload_len};
 use crate::maps;
 use crate::packet::Packet;
 
@@ -81,14 +81,19 @@ fn write(
 ) -> Option<()> {
     let block = maps::block(transfer.file, number)?;
     let len = payload_len(block, transfer)?;
-    headers[ETH_LEN..].copy_from_slice(&ack.answer(len as u16, block.sum));
+    headers[ETH_LEN..].copy_from_slice(&ack.answer(len, block.sum));
     let skb = ctx.as_ptr().cast();
     let payload = (&raw const block.payload).cast_mut().cast();
-    // SAFETY: helpers on our own context; `payload` has PAYLOAD_MAX bytes, and `len` is not more.
+    // SAFETY: helpers on our own context, and `headers` has as many bytes as are named.
     let failed = unsafe {
-        bpf_skb_change_tail(skb, ALL_HEADERS_LEN as u32 + len, 0) != 0
+        bpf_skb_change_tail(skb, ALL_HEADERS_LEN as u32 + u32::from(len), 0) != 0
             || bpf_skb_store_bytes(skb, 0, headers.as_mut_ptr().cast(), ALL_HEADERS_LEN as u32, 0) != 0
-            || bpf_skb_store_bytes(skb, ALL_HEADERS_LEN as u32, payload, len, 0) != 0
     };
+    if failed {
+        return None;
+    }
+    let len = in_bounds(len)?;
+    // SAFETY: `payload` has PAYLOAD_MAX bytes, and `len` is not more.
+    let failed = unsafe { bpf_skb_store_bytes(skb, ALL_HEADERS_LEN as u32, payload, len, 0) != 0 };
     if failed { None } else { Some(()) }
 }

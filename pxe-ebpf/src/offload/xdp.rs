@@ -8,7 +8,7 @@ use pxe_common::reply::{Ack, HEADERS_LEN};
 use pxe_common::wire::{self, ETH_LEN};
 use pxe_common::{Drop, Frame as _, Layer, Pass, TransferPacket, Verdict};
 
-use super::{Step, payload_len};
+use super::{Step, in_bounds, payload_len};
 use crate::maps;
 use crate::packet::Packet;
 
@@ -43,12 +43,12 @@ pub fn answer(
     if !step.take() {
         return None;
     }
-    let headers = ack.answer(len as u16, block.sum);
+    let headers = ack.answer(len, block.sum);
     let written = turn_round(ctx, ip, &headers) && {
         let offset = (ip + HEADERS_LEN) as u32;
         let payload = (&raw const block.payload).cast_mut().cast();
-        // SAFETY: `payload` has PAYLOAD_MAX bytes, and `len` is not more.
-        unsafe { bpf_xdp_store_bytes(ctx.ctx, offset, payload, len) == 0 }
+        // SAFETY: `payload` has PAYLOAD_MAX bytes, and the length is not more.
+        in_bounds(len).is_some_and(|len| unsafe { bpf_xdp_store_bytes(ctx.ctx, offset, payload, len) == 0 })
     };
     if !written {
         return Some((Verdict::Drop(Drop::NotAnswered), xdp_action::XDP_DROP));

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use offer::Offer;
-pub use tftp::load;
+pub use tftp::{load, load_in_lock_step};
 
 /// How long it waits for an OFFER each time it asks, in seconds. The real one listens all through the first four seconds.
 const DISCOVER_WAITS: [u64; 4] = [4, 8, 16, 32];

@@ -21,15 +21,23 @@ const WAIT: Duration = Duration::from_secs(4);
 /// What the server said or did that EDK2 would not take.
 pub fn load(server: Ipv4Addr, file: &str) -> Result<Vec<u8>> {
     let size = size(server, file).context("asking for the size")?;
-    let bytes = transfer(server, file).context("loading")?;
+    let bytes = transfer(server, file, WINDOWSIZE).context("loading")?;
     ensure!(bytes.len() == size, "the size was told as {size}, and {} bytes came", bytes.len());
     Ok(bytes)
+}
+
+/// Loads a whole file block by block, as firmware without windows does.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_in_lock_step(server: Ipv4Addr, file: &str) -> Result<Vec<u8>> {
+    transfer(server, file, 1).context("loading in lock-step")
 }
 
 /// The size by an OACK that is answered with ERROR 8, so that no transfer begins.
 fn size(server: Ipv4Addr, file: &str) -> Result<usize> {
     let mut peer = Peer::open(server)?;
-    let answer = peer.exchange(&request(file, true))?;
+    let answer = peer.exchange(&request(file, true, WINDOWSIZE))?;
     let accepted = options(&answer)?;
     let told = |name: &str| accepted.iter().find(|(other, _)| other == name).map(|(_, value)| *value);
     ensure!(told("blksize") == Some(BLKSIZE), "OACK: {accepted:?}");
@@ -39,13 +47,15 @@ fn size(server: Ipv4Addr, file: &str) -> Result<usize> {
     Ok(size)
 }
 
-fn transfer(server: Ipv4Addr, file: &str) -> Result<Vec<u8>> {
+/// A window of 1 is not asked for.
+fn transfer(server: Ipv4Addr, file: &str, windowsize: u16) -> Result<Vec<u8>> {
     let mut peer = Peer::open(server)?;
-    let answer = peer.exchange(&request(file, false))?;
+    let answer = peer.exchange(&request(file, false, windowsize))?;
     let mut accepted = options(&answer)?;
     accepted.sort_unstable();
     // An option that it did not ask for, or another value, ends the real one's transfer.
-    let asked = [("blksize", BLKSIZE), ("windowsize", usize::from(WINDOWSIZE))];
+    let asked = [("blksize", BLKSIZE), ("windowsize", usize::from(windowsize))];
+    let asked = asked.into_iter().filter(|(_, value)| *value > 1);
     ensure!(accepted.iter().map(|(name, value)| (name.as_str(), *value)).eq(asked), "OACK: {accepted:?}");
     let mut bytes = Vec::new();
     let mut last: u16 = 0;
@@ -67,7 +77,7 @@ fn transfer(server: Ipv4Addr, file: &str) -> Result<Vec<u8>> {
             peer.send(&ack(last))?;
             return Ok(bytes);
         }
-        packet = if in_window == WINDOWSIZE {
+        packet = if in_window == windowsize {
             in_window = 0;
             peer.exchange(&ack(last))?
         } else {
@@ -130,11 +140,12 @@ impl Peer {
     }
 }
 
-fn request(file: &str, with_size: bool) -> Vec<u8> {
+fn request(file: &str, with_size: bool, windowsize: u16) -> Vec<u8> {
     let mut packet = vec![0, 1];
-    let (blksize, windowsize) = (BLKSIZE.to_string(), WINDOWSIZE.to_string());
+    let (blksize, window) = (BLKSIZE.to_string(), windowsize.to_string());
     let size: &[&str] = if with_size { &["tsize", "0"] } else { &[] };
-    for word in [file, "octet"].iter().chain(size).chain(&["blksize", &blksize, "windowsize", &windowsize]) {
+    let window: &[&str] = if windowsize > 1 { &["windowsize", &window] } else { &[] };
+    for word in [file, "octet"].iter().chain(size).chain(&["blksize", &blksize]).chain(window) {
         packet.extend_from_slice(word.as_bytes());
         packet.push(0);
     }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_tests::daemon::Daemon as Counted;
 use pxe_tests::machine;
 use pxe_user::nic::programs::Programs;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -19,6 +20,7 @@ type Case = fn() -> Result<String>;
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("load", || load(1500)),
     ("load-frags", || load(9000)),
+    ("load-offload", load_offload),
     ("veth-generic", || over_veth(|server, machine| boot(server, machine, GENERIC))),
     ("veth-native", || over_veth(|server, machine| boot(server, machine, NATIVE))),
     ("veth-socket", || over_veth(|server, machine| boot(server, machine, SOCKET))),
@@ -56,6 +58,27 @@ fn load(mtu: u32) -> Result<String> {
             Ok("ok: refused before Linux 5.18".into())
         }
         Err(error) => Err(anyhow::Error::from(error)),
+    }
+}
+
+/// Which layers of the offload this kernel takes.
+fn load_offload() -> Result<String> {
+    let mut programs = match Programs::load_offload(1, 1024, 1500, 1024) {
+        Ok(programs) => programs,
+        Err(error) => {
+            ensure!(kernel_version()? < (5, 18), "{error}");
+            return Ok("ok: no layer".into());
+        }
+    };
+    match over_veth(|server, _| {
+        Ok(programs.attach_tcx(server).map_or_else(|e| e.to_string(), |()| "tcx".into()))
+    }) {
+        Ok(said) if said == "tcx" => Ok("ok: xdp and tcx".into()),
+        Ok(error) => {
+            ensure!(kernel_version()? < (6, 6), "{error}");
+            Ok("ok: xdp".into())
+        }
+        Err(error) => Err(error),
     }
 }
 
@@ -104,9 +127,17 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
     });
     let log = daemon.stop();
     let serving = booted.inspect_err(|_| crate::system::say(log.as_deref().unwrap_or("no log")))?;
-    log?;
+    let log = log?;
     check_detached(server)?;
-    Ok(format!("ok: {serving}"))
+    // Which layers have answered ACKs.
+    let layers = [("answer_xdp", "xdp"), ("answer_tcx", "tcx")];
+    let answered = layers.iter().filter(|(label, _)| Counted::count(&log, label) > 0);
+    let answered: Vec<_> = answered.map(|(_, layer)| *layer).collect();
+    if answered.is_empty() {
+        Ok(format!("ok: {serving}"))
+    } else {
+        Ok(format!("ok: {serving}, answered in {}", answered.join(" and ")))
+    }
 }
 
 /// A daemon that cannot clean up after itself leaves nothing attached either.
@@ -143,7 +174,12 @@ fn load_as_machine(interface: &str) -> Result<Vec<u8>> {
     ensure!(offer.server == SERVER && offer.file == BOOT_FILE, "{offer:?}");
     // The network's DHCP server would say this.
     ip(&format!("address add {MACHINE} dev {interface}"))?;
-    machine::load(offer.server, &offer.file)
+    let bytes = machine::load(offer.server, &offer.file)?;
+    // The first time the file is not prepared for the kernel yet.
+    for _ in 0..2 {
+        ensure!(machine::load_in_lock_step(offer.server, &offer.file)? == bytes, "other bytes in lock-step");
+    }
+    Ok(bytes)
 }
 
 /// Makes the boot tree, and returns the boot file's content.
