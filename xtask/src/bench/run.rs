@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::account::{Account, Children};
@@ -21,8 +22,8 @@ use crate::lab::{Host, Process};
 
 /// How long a responder may take until it serves: a debug build on a busy machine, too.
 const START: Duration = Duration::from_secs(60);
-/// Files at a time: a transfer has one or two, and there are up to 2000. Raised for all alike.
-const FILES: &str = "--nofile=65536";
+/// Files at a time, where the system allows as many: a transfer has one or two, and there are up to 2000.
+const FILES: u64 = 65_536;
 
 /// Where everything happens.
 #[derive(Debug)]
@@ -149,7 +150,9 @@ impl Ground {
 /// A program on a host, perhaps on one processor. Each word before it becomes the next one: it is one process.
 fn on_host(host: &Host, program: Command, processor: Option<usize>) -> Result<Command> {
     let mut command = host.command("prlimit");
-    command.arg(FILES);
+    // For all alike: programs take what they are given, and 1024 is usual. Not even root may raise the limit everywhere.
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(FILES).min(FILES);
+    command.arg(format!("--nofile={most}:"));
     if let Some(processor) = processor {
         command.args(["taskset", "--cpu-list", &processor.to_string()]);
     }

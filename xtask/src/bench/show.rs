@@ -65,9 +65,9 @@ const TRANSFERS: &[Column] = &[
         several(s, case, who, &[Figure::Failed, Figure::RequestsAgain, Figure::Again], "/")
     }),
     ("CPU s/GB", |s, case, who| median(s, case, who, Figure::Cpu)),
-    ("usr/sys/irq %", shares),
+    ("u/s/irq %", shares),
     ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
-    ("gen.", |s, case, who| median(s, case, who, Figure::Own)),
+    ("gen", |s, case, who| median(s, case, who, Figure::Own)),
 ];
 
 const EXCHANGE: Column = ("us/block", |s, case, who| median(s, case, who, Figure::Exchange));
@@ -78,7 +78,7 @@ const OFFERS: &[Column] = &[
     ("asked again", |s, case, who| median(s, case, who, Figure::DiscoversAgain)),
     ("failed", |s, case, who| median(s, case, who, Figure::Failed)),
     ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
-    ("gen.", |s, case, who| median(s, case, who, Figure::Own)),
+    ("gen", |s, case, who| median(s, case, who, Figure::Own)),
 ];
 
 const WAITING: &[Column] = &[
