@@ -1,26 +1,21 @@
 //! All machines over one AF_XDP socket.
 
-use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use pxe_common::abi::PROGRAM_TAKE_ALL;
-use pxe_user::datagram::{Datagram, Link, write_frame};
+use anyhow::Result;
+use pxe_user::datagram::Datagram;
 use pxe_user::mac::Mac;
-use pxe_user::nic::Queue;
-use pxe_user::nic::programs::{Mode, Programs};
-use pxe_user::nic::xsk::{Sizes, Tx, Xsk};
+use pxe_user::nic::xsk::Rx;
 use pxe_user::time::Timestamp;
 use pxe_user::worker::Clock;
 
-use super::machine::{Machine, Say, State, Wish};
-use super::report::Report;
+use super::dhcp::addressee;
+use super::machine::Machine;
+use super::report::{Effort, Report};
+use super::script::{Dhcp, FIRST, Script};
+use super::wire::{Voice, Wire};
 
-/// The first machine's address; the others follow.
-pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 0);
-/// A machine's port: firmware uses one per request, and starts again after power-on.
-const PORT: u16 = 2070;
 /// Frames per turn.
 const BATCH: usize = 256;
 /// How often patience is looked at.
@@ -31,61 +26,52 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub struct Plan {
     /// Index of the interface.
     pub interface: u32,
-    /// The server's address.
-    pub server: Ipv4Addr,
     /// How many machines.
     pub machines: u32,
     /// Time over which they are switched on.
     pub power_on: Duration,
     /// Frames lost on the way to the machines, per mille.
     pub loss: u32,
+    /// Which ones.
+    pub seed: u32,
     /// The longest that the run may take.
     pub limit: Duration,
-    /// What each machine loads.
-    pub wish: Wish,
+    /// Where frames for the server go.
+    pub peer: Mac,
+    /// Least length of a TFTP frame, in bytes.
+    pub pad: usize,
+    /// What each machine does.
+    pub script: Script,
 }
 
-/// The sending side and what every frame has in common.
-struct Voice<'a> {
-    tx: Tx,
+/// Frames that get lost: the same ones for the same seed and the same frames.
+#[derive(Clone, Debug)]
+struct Noise {
+    state: u32,
+    per_mille: u32,
+}
+
+impl Noise {
+    fn new(seed: u32, per_mille: u32) -> Self {
+        Self { state: seed, per_mille }
+    }
+
+    fn swallows(&mut self) -> bool {
+        self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.per_mille > 0 && (self.state >> 8) % 1000 < self.per_mille
+    }
+}
+
+/// The machines and everything that a frame for them touches.
+struct Fleet<'a> {
     plan: &'a Plan,
-    request: Vec<u8>,
-    /// Machines whose words found no room.
-    held: VecDeque<(u32, u16, Say)>,
-}
-
-impl Voice<'_> {
-    fn say(&mut self, machine: u32, port: u16, say: Say) {
-        if !self.try_say(machine, port, say) {
-            self.held.push_back((machine, port, say));
-        }
-    }
-
-    fn try_say(&mut self, machine: u32, port: u16, say: Say) -> bool {
-        let ack;
-        let (port, payload): (u16, &[u8]) = match say {
-            Say::Nothing => return true,
-            Say::Request => (69, &self.request),
-            Say::Ack(block) => {
-                let [a, b] = block.to_be_bytes();
-                ack = [0, 4, a, b];
-                (port, &ack)
-            }
-        };
-        let from = SocketAddrV4::new(Ipv4Addr::from_bits(FIRST.to_bits() + machine), PORT);
-        let to = SocketAddrV4::new(self.plan.server, port);
-        let [a, b, c, d] = machine.to_be_bytes();
-        let link = Link::untagged(Mac([0xff; 6]));
-        self.tx.push(|frame| write_frame(frame, Mac([2, 0, a, b, c, d]), &link, from, to, &[], payload))
-    }
-
-    fn flush(&mut self) {
-        for _ in 0..self.held.len() {
-            let Some((machine, port, say)) = self.held.pop_front() else { break };
-            self.say(machine, port, say);
-        }
-        self.tx.flush();
-    }
+    machines: Vec<Machine>,
+    voice: Voice<'a>,
+    noise: Noise,
+    /// How long offers took, in microseconds.
+    offers: Vec<u32>,
+    /// Machines that are switched on.
+    on: u32,
 }
 
 /// Runs the plan.
@@ -93,52 +79,83 @@ impl Voice<'_> {
 /// # Errors
 /// When the interface cannot be had.
 pub fn run(plan: &Plan) -> Result<Report> {
-    let mut programs = Programs::load_program(PROGRAM_TAKE_ALL, 1, 16)?;
-    programs.attach(plan.interface, Mode::Native)?;
-    let sizes = Sizes { rx: 4096, tx: 4096, chunk: 2048 };
-    let Xsk { mut rx, tx, .. } = Xsk::open(plan.interface, Queue(0), Mode::Native, sizes)?;
-    programs.connect(Queue(0), &rx).context("connecting the generator's socket")?;
-    let mut machines = vec![Machine::default(); plan.machines as usize];
-    let mut voice = Voice { tx, plan, request: plan.wish.request(), held: VecDeque::new() };
+    let mut wire = Wire::open(plan.interface)?;
+    let voice = Voice::new(wire.tx, &plan.script, plan.peer, plan.pad);
+    let machines = (0..plan.machines).map(|index| Machine::new(index, &plan.script)).collect();
+    let noise = Noise::new(plan.seed, plan.loss);
+    let each = if let Dhcp::Rate(count) = plan.script.dhcp { count } else { 1 };
+    let offers = Vec::with_capacity(plan.machines as usize * each as usize);
+    let mut fleet = Fleet { plan, machines, voice, noise, offers, on: 0 };
     let clock = Clock::start();
-    let (mut frames, mut on, mut noise) = (0u64, 0u32, 0x9e37_79b9_u32);
+    let mut effort = Effort::start(clock.now());
     let mut look = Timestamp::default();
     loop {
         let now = clock.now();
-        while on < plan.machines && now.as_micros() >= power_on_at(plan, on) {
-            let say = machines[on as usize].start(now);
-            voice.say(on, 69, say);
-            on += 1;
-        }
-        frames += rx.drain(BATCH, |frame| {
-            noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            if plan.loss > 0 && (noise >> 8) % 1000 < plan.loss {
-                return;
-            }
-            let Ok(datagram) = Datagram::parse(frame) else { return };
-            let index = datagram.to.ip().to_bits().wrapping_sub(FIRST.to_bits());
-            let Some(machine) = machines.get_mut(index as usize) else { return };
-            let port = datagram.from.port();
-            let say = machine.receive(now, &plan.wish, port, datagram.payload);
-            voice.say(index, port, say);
-        }) as u64;
+        fleet.switch_on(now);
+        effort.turn(now, fleet.receive(now, &mut wire.rx));
         if now >= look {
             look = now + LOOK_EVERY;
-            for (index, machine) in (0..).zip(&mut machines) {
-                let say = machine.on_time(now);
-                voice.say(index, machine.server_port.unwrap_or(69), say);
-            }
-            let over = machines.iter().all(|machine| matches!(machine.state, State::Done | State::Failed));
-            if over || now.since(Timestamp::default()) > plan.limit {
-                voice.flush();
-                let mut report = Report::of(&machines, plan.wish.bytes.len() as u64);
-                report.frames = frames;
-                report.own_share = own_seconds() / report.seconds;
-                return Ok(report);
+            if fleet.look_at_the_time(now) || now.since(Timestamp::default()) > plan.limit {
+                fleet.voice.flush();
+                let report = Report::of_machines(&fleet.machines, &plan.script, &mut fleet.offers);
+                return Ok(effort.finish(clock.now(), report));
             }
         }
-        voice.flush();
+        fleet.voice.flush();
     }
+}
+
+impl Fleet<'_> {
+    fn switch_on(&mut self, now: Timestamp) {
+        while self.on < self.plan.machines && now.as_micros() >= power_on_at(self.plan, self.on) {
+            let (index, voice) = (self.on, &mut self.voice);
+            self.machines[index as usize].start(now, &self.plan.script, &mut |word| voice.say(index, word));
+            self.on += 1;
+        }
+    }
+
+    /// Gives up to a batch of frames to their machines, and returns how many there were.
+    fn receive(&mut self, now: Timestamp, rx: &mut Rx) -> u64 {
+        rx.drain(BATCH, |frame| {
+            if !self.noise.swallows() {
+                self.frame(now, frame);
+            }
+        }) as u64
+    }
+
+    fn frame(&mut self, now: Timestamp, frame: &[u8]) {
+        let Ok(datagram) = Datagram::parse(frame) else { return };
+        let (from, to) = (datagram.from.port(), datagram.to.port());
+        let script = &self.plan.script;
+        let dhcp = matches!(from, 67 | 4011);
+        let index = if dhcp { addressee(datagram.payload) } else { index_of(*datagram.to.ip()) };
+        let Some(index) = index else { return };
+        let Some(machine) = self.machines.get_mut(index as usize) else { return };
+        let voice = &mut self.voice;
+        let mut say = |word| voice.say(index, word);
+        if dhcp {
+            let took = machine.answer(now, script, from, to, datagram.payload, &mut say);
+            self.offers.extend(took.map(|took| took.as_micros() as u32));
+        } else {
+            machine.receive(now, script, from, to, datagram.payload, &mut say);
+        }
+    }
+
+    /// Repeats what is due; true when nobody has anything to do any more.
+    fn look_at_the_time(&mut self, now: Timestamp) -> bool {
+        let (script, voice) = (&self.plan.script, &mut self.voice);
+        let mut over = true;
+        for (index, machine) in (0..).zip(&mut self.machines) {
+            machine.on_time(now, script, &mut |word| voice.say(index, word));
+            over &= machine.is_over();
+        }
+        over
+    }
+}
+
+/// The machine with an address.
+fn index_of(address: Ipv4Addr) -> Option<u32> {
+    address.to_bits().checked_sub(FIRST.to_bits())
 }
 
 /// When a machine is switched on, in microseconds.
@@ -146,8 +163,20 @@ fn power_on_at(plan: &Plan, machine: u32) -> u64 {
     plan.power_on.as_micros() as u64 * u64::from(machine) / u64::from(plan.machines.max(1))
 }
 
-/// Processor time of this process, in seconds.
-fn own_seconds() -> f64 {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_frames_are_lost_as_were_asked_for_and_each_seed_loses_others() {
+        let lost = |seed, per_mille| {
+            let mut noise = Noise::new(seed, per_mille);
+            (0..100_000).filter(|_| noise.swallows()).collect::<Vec<u32>>()
+        };
+        assert!((900..1100).contains(&lost(1, 10).len()), "{}", lost(1, 10).len());
+        assert_eq!(lost(1, 10), lost(1, 10));
+        assert_ne!(lost(1, 10), lost(2, 10));
+        assert!(lost(1, 0).is_empty());
+        assert_eq!(lost(1, 1000).len(), 100_000);
+    }
 }

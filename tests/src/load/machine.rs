@@ -1,53 +1,56 @@
-//! One simulated machine: asks for a file, acknowledges, compares every byte. Pure, as the server's side is.
+//! One simulated machine from power-on to its last file: asks who boots it, then loads one thing after the other. Pure.
 
 use std::time::Duration;
 
-use pxe_user::tftp::Block;
 use pxe_user::time::Timestamp;
 
-/// What a machine asks for.
-#[derive(Clone, Debug)]
-pub struct Wish {
-    /// The file's name.
-    pub file: String,
-    /// Its bytes, to compare.
-    pub bytes: Vec<u8>,
-    /// Option `blksize`, 8 to 1468.
-    pub blksize: u16,
-    /// Option `windowsize`; 1 is lock-step, without the option, as nearly all firmware has it.
-    pub windowsize: u16,
-}
+use super::dhcp::{Answer, Next};
+use super::manners::{Firmware, Kind};
+use super::script::{Dhcp, Item, Script};
+use super::transfer::{Failure, Step, Transfer};
 
-impl Wish {
-    /// The RRQ's payload.
-    pub fn request(&self) -> Vec<u8> {
-        let mut packet =
-            format!("\0\u{1}{}\0octet\0tsize\x000\0blksize\0{}\0", self.file, self.blksize).into_bytes();
-        if self.windowsize > 1 {
-            packet.extend(format!("windowsize\0{}\0", self.windowsize).into_bytes());
-        }
-        packet
-    }
+/// Ports in use before the first comes again. From the default first one on, all are below 4011.
+const PORTS: u32 = 1900;
+/// Time-out of a machine that only counts offers.
+const RATE_WAIT: Duration = Duration::from_secs(1);
+/// TFTP's port.
+const TFTP: u16 = 69;
 
-    fn last(&self) -> Block {
-        Block(self.bytes.len() as u64 / u64::from(self.blksize) + 1)
-    }
-}
-
-/// Firmware waits this long before it repeats itself.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Repeats until it gives up.
-const REPEATS_MAX: u8 = 10;
-
-/// What a machine wants to say next.
+/// What a machine says, and from where to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Say {
-    /// Nothing.
-    Nothing,
-    /// The request, to port 69.
-    Request,
-    /// An ACK of this block, modulo 65536, to the server's port.
+pub struct Word {
+    /// The matter.
+    pub what: What,
+    /// The machine's port.
+    pub from: u16,
+    /// The server's port.
+    pub to: u16,
+}
+
+/// The matter of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// DISCOVER, broadcast.
+    Discover {
+        /// Transaction.
+        xid: u32,
+    },
+    /// REQUEST to the boot server.
+    BootServer {
+        /// Transaction.
+        xid: u32,
+    },
+    /// RRQ for an item of the script.
+    Request {
+        /// Which.
+        item: u16,
+        /// For the size only.
+        probe: bool,
+    },
+    /// An ACK of this block, modulo 65536.
     Ack(u16),
+    /// ERROR 8: the size is known.
+    Abort,
 }
 
 /// Where a machine is.
@@ -55,12 +58,31 @@ pub enum Say {
 pub enum State {
     /// Switched off.
     Off,
-    /// Waiting for OACK or DATA.
+    /// Waits for an OFFER.
+    Discovering,
+    /// Waits for the boot server's answer.
+    AskingBootServer,
+    /// Loads an item.
     Loading,
-    /// It has the file.
+    /// It has everything.
     Done,
-    /// It gave up, or got wrong bytes.
-    Failed,
+    /// It gave up.
+    Failed(Failure),
+}
+
+/// What a machine counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// RRQs said again after a time-out.
+    pub repeats_rrq: u64,
+    /// ACKs said again after a time-out.
+    pub repeats_ack: u64,
+    /// DISCOVERs and boot-server requests said again after a time-out.
+    pub repeats_discover: u64,
+    /// DATA packets that arrived for its transfers.
+    pub data_frames: u64,
+    /// OFFERs that it took.
+    pub offers: u64,
 }
 
 /// One machine.
@@ -68,185 +90,235 @@ pub enum State {
 pub struct Machine {
     /// Where it is.
     pub state: State,
-    /// The server's port, once it has shown itself.
-    pub server_port: Option<u16>,
     /// When it was switched on.
     pub started: Timestamp,
     /// When it had everything.
     pub finished: Timestamp,
-    /// When it loses patience.
-    pub deadline: Timestamp,
-    /// Packets that it said again.
-    pub repeats: u64,
-    /// The last block that it has.
-    have: Block,
-    /// Blocks per window, as granted.
-    windowsize: u16,
-    in_window: u16,
-    tries: u8,
-}
-
-impl Default for Machine {
-    fn default() -> Self {
-        let zero = Timestamp::default();
-        Self {
-            state: State::Off,
-            server_port: None,
-            started: zero,
-            finished: zero,
-            deadline: zero,
-            repeats: 0,
-            have: Block(0),
-            windowsize: 1,
-            in_window: 0,
-            tries: 0,
-        }
-    }
+    /// Its counts.
+    pub tally: Tally,
+    index: u32,
+    kind: Kind,
+    /// The item that it is at.
+    item: u16,
+    /// Transfers begun, for the port.
+    transfers: u32,
+    transfer: Transfer,
+    /// The DHCP exchange: its transaction, its beginning, its end of patience, and how often it was repeated.
+    xid: u32,
+    asked: Timestamp,
+    deadline: Timestamp,
+    repeats: u8,
 }
 
 impl Machine {
+    /// The `index`-th machine, switched off.
+    pub fn new(index: u32, script: &Script) -> Self {
+        let zero = Timestamp::default();
+        Self {
+            state: State::Off,
+            started: zero,
+            finished: zero,
+            tally: Tally::default(),
+            index,
+            kind: script.kind(index),
+            item: 0,
+            transfers: 0,
+            transfer: Transfer::default(),
+            xid: 0,
+            asked: zero,
+            deadline: zero,
+            repeats: 0,
+        }
+    }
+
+    /// Whether it is done or gave up.
+    pub fn is_over(&self) -> bool {
+        matches!(self.state, State::Done | State::Failed(_))
+    }
+
     /// Switched on.
-    pub fn start(&mut self, now: Timestamp) -> Say {
-        *self = Self { state: State::Loading, started: now, deadline: now + PATIENCE, ..Self::default() };
-        Say::Request
+    pub fn start(&mut self, now: Timestamp, script: &Script, say: &mut impl FnMut(Word)) {
+        self.started = now;
+        match script.dhcp {
+            Dhcp::Skip => self.load(now, script, say),
+            Dhcp::Boot | Dhcp::Rate(_) => self.ask(now, script, State::Discovering, say),
+        }
     }
 
-    /// A packet from the server's port `port`.
-    pub fn receive(&mut self, now: Timestamp, wish: &Wish, port: u16, packet: &[u8]) -> Say {
-        if self.state != State::Loading || *self.server_port.get_or_insert(port) != port {
-            return Say::Nothing;
-        }
-        match packet {
-            // OACK: of what we ask for only the window may be denied, by servers that know none.
-            [0, 6, granted @ ..] if self.have == Block(0) => {
-                self.windowsize = windowsize(granted).min(wish.windowsize);
-                self.heard(now);
-                Say::Ack(0)
+    /// A DHCP answer. The time from the first DISCOVER if it is an OFFER that the machine takes.
+    pub fn answer(
+        &mut self,
+        now: Timestamp,
+        script: &Script,
+        from: u16,
+        to: u16,
+        message: &[u8],
+        say: &mut impl FnMut(Word),
+    ) -> Option<Duration> {
+        let answer = Answer::parse(message).filter(|answer| answer.xid == self.xid)?;
+        match (self.state, from) {
+            (State::Discovering, 67) if to == 68 && answer.is_offer() => {
+                let took = now.since(self.asked);
+                self.tally.offers += 1;
+                self.offer(now, script, &answer, say);
+                Some(took)
             }
-            [0, 3, high, low, data @ ..] => self.data(now, wish, u16::from_be_bytes([*high, *low]), data),
-            [0, 5, ..] => {
-                self.state = State::Failed;
-                Say::Nothing
+            (State::AskingBootServer, 4011) if to == self.kind.firmware().boot_server_port() => {
+                match answer.follow_boot_server(self.kind.firmware(), script.boot_file(), script.server) {
+                    Ok(()) => self.load(now, script, say),
+                    Err(failure) => self.state = State::Failed(failure),
+                }
+                None
             }
-            _ => Say::Nothing,
+            _ => None,
         }
     }
 
-    fn data(&mut self, now: Timestamp, wish: &Wish, wire: u16, data: &[u8]) -> Say {
-        let next = self.have + 1;
-        if wire != next.wire() {
-            // EDK2 acknowledges what it has for every unexpected block; lock-step clients for an old one only.
-            let gap = self.windowsize > 1 || wire == self.have.wire();
-            self.in_window = 0;
-            return if gap { Say::Ack(self.have.wire()) } else { Say::Nothing };
+    fn offer(&mut self, now: Timestamp, script: &Script, answer: &Answer<'_>, say: &mut impl FnMut(Word)) {
+        let again = match script.dhcp {
+            Dhcp::Rate(count) if self.tally.offers < u64::from(count) => Ok(State::Discovering),
+            Dhcp::Rate(_) => Ok(State::Done),
+            Dhcp::Skip | Dhcp::Boot => {
+                match answer.follow(self.kind.firmware(), script.boot_file(), script.server) {
+                    Ok(Next::Load) => Ok(State::Loading),
+                    Ok(Next::BootServer) => Ok(State::AskingBootServer),
+                    Err(failure) => Err(failure),
+                }
+            }
+        };
+        match again {
+            Ok(State::Loading) => self.load(now, script, say),
+            Ok(State::Done) => self.finish(now),
+            Ok(state) => self.ask(now, script, state, say),
+            Err(failure) => self.state = State::Failed(failure),
         }
-        let start = (next.offset(wish.blksize) as usize).min(wish.bytes.len());
-        let end = (start + usize::from(wish.blksize)).min(wish.bytes.len());
-        if data != &wish.bytes[start..end] {
-            self.state = State::Failed;
-            return Say::Nothing;
-        }
-        self.heard(now);
-        self.have = next;
-        self.in_window += 1;
-        if next == wish.last() {
-            self.state = State::Done;
-            self.finished = now;
-            return Say::Ack(next.wire());
-        }
-        if self.in_window >= self.windowsize {
-            self.in_window = 0;
-            return Say::Ack(next.wire());
-        }
-        Say::Nothing
     }
 
-    fn heard(&mut self, now: Timestamp) {
-        self.deadline = now + PATIENCE;
-        self.tries = 0;
+    /// Begins a DHCP exchange.
+    fn ask(&mut self, now: Timestamp, script: &Script, state: State, say: &mut impl FnMut(Word)) {
+        (self.state, self.asked, self.repeats) = (state, now, 0);
+        // Below, the machine; above, the exchange, so that a late answer is known. iPXE asks 4011 with its old one.
+        if state == State::Discovering || self.kind.firmware() == Firmware::Edk2 {
+            self.xid = (self.xid & 0xfff0_0000).wrapping_add(0x0010_0000) | (self.index & 0x000f_ffff);
+        }
+        self.deadline = now + self.patience(script).unwrap_or_default();
+        say(self.question());
     }
 
-    /// Its patience is over.
-    pub fn on_time(&mut self, now: Timestamp) -> Say {
-        if self.state != State::Loading || now < self.deadline {
-            return Say::Nothing;
+    fn question(&self) -> Word {
+        let xid = self.xid;
+        if self.state == State::Discovering {
+            return Word { what: What::Discover { xid }, from: 68, to: 67 };
         }
-        self.tries += 1;
-        if self.tries > REPEATS_MAX {
-            self.state = State::Failed;
-            return Say::Nothing;
-        }
-        self.repeats += 1;
-        self.deadline = now + PATIENCE;
-        self.in_window = 0;
-        if self.server_port.is_none() { Say::Request } else { Say::Ack(self.have.wire()) }
+        Word { what: What::BootServer { xid }, from: self.kind.firmware().boot_server_port(), to: 4011 }
     }
-}
 
-/// The window that an OACK's options grant; 1 if they do not name it (RFC 7440, section 3).
-fn windowsize(options: &[u8]) -> u16 {
-    let mut words = options.split(|byte| *byte == 0);
-    let named = words.find(|word| word.eq_ignore_ascii_case(b"windowsize")).and_then(|_| words.next());
-    let number = named.and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    number.filter(|&number| number > 0).unwrap_or(1)
+    fn patience(&self, script: &Script) -> Option<Duration> {
+        let firmware = self.kind.firmware();
+        match (script.dhcp, self.state) {
+            (Dhcp::Rate(_), _) => Some(RATE_WAIT),
+            (_, State::AskingBootServer) => firmware.boot_server_wait(self.repeats),
+            _ => firmware.discover_wait(self.repeats),
+        }
+    }
+
+    /// A packet for one of its TFTP ports.
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        script: &Script,
+        from: u16,
+        to: u16,
+        packet: &[u8],
+        say: &mut impl FnMut(Word),
+    ) {
+        if self.state != State::Loading || to != self.port(script) {
+            return;
+        }
+        self.tally.data_frames += u64::from(packet.starts_with(&[0, 3]));
+        let bytes = match script.items.get(usize::from(self.item)) {
+            Some(Item::File { bytes, .. }) => Some(bytes.as_slice()),
+            _ => None,
+        };
+        let step = self.transfer.receive(now, script.manners(self.kind), bytes, from, packet);
+        self.take(now, script, step, say);
+    }
+
+    fn take(&mut self, now: Timestamp, script: &Script, step: Step, say: &mut impl FnMut(Word)) {
+        let to = self.transfer.server_port.unwrap_or(TFTP);
+        let word = |what| Word { what, from: self.port(script), to };
+        match step {
+            Step::Nothing => {}
+            Step::Request => {
+                let probe = self.transfer.probing;
+                say(Word { to: TFTP, ..word(What::Request { item: self.item, probe }) });
+            }
+            Step::Ack(block) => say(word(What::Ack(block))),
+            Step::Complete(block) => {
+                say(word(What::Ack(block)));
+                self.item += 1;
+                self.load(now, script, say);
+            }
+            Step::Sized => {
+                say(word(What::Abort));
+                self.request(now, script, false, say);
+            }
+            Step::Missing => {
+                self.item += 1;
+                self.load(now, script, say);
+            }
+            Step::Failed(failure) => self.state = State::Failed(failure),
+        }
+    }
+
+    /// Asks for the item that it is at, or is done.
+    fn load(&mut self, now: Timestamp, script: &Script, say: &mut impl FnMut(Word)) {
+        if usize::from(self.item) >= script.items.len() {
+            return self.finish(now);
+        }
+        let probe = script.manners(self.kind).probe.is_some();
+        self.request(now, script, probe, say);
+    }
+
+    fn request(&mut self, now: Timestamp, script: &Script, probe: bool, say: &mut impl FnMut(Word)) {
+        self.state = State::Loading;
+        self.transfers += 1;
+        self.transfer = Transfer::start(now, script.manners(self.kind), probe);
+        self.take(now, script, Step::Request, say);
+    }
+
+    fn finish(&mut self, now: Timestamp) {
+        (self.state, self.finished) = (State::Done, now);
+    }
+
+    /// The port of the present transfer: firmware takes another for each, and begins at the same after power-on.
+    fn port(&self, script: &Script) -> u16 {
+        script.port.wrapping_add((self.transfers.saturating_sub(1) % PORTS) as u16)
+    }
+
+    /// To be called every few milliseconds.
+    pub fn on_time(&mut self, now: Timestamp, script: &Script, say: &mut impl FnMut(Word)) {
+        match self.state {
+            State::Loading if now >= self.transfer.deadline => {
+                let step = self.transfer.on_time(now, script.manners(self.kind));
+                self.tally.repeats_rrq += u64::from(step == Step::Request);
+                self.tally.repeats_ack += u64::from(matches!(step, Step::Ack(_)));
+                self.take(now, script, step, say);
+            }
+            State::Discovering | State::AskingBootServer if now >= self.deadline => {
+                self.repeats = self.repeats.saturating_add(1);
+                let Some(wait) = self.patience(script) else {
+                    self.state = State::Failed(Failure::Silence);
+                    return;
+                };
+                self.tally.repeats_discover += 1;
+                self.deadline = now + wait;
+                say(self.question());
+            }
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wish(windowsize: u16) -> Wish {
-        Wish { file: "x".into(), bytes: (0..=255).cycle().take(3000).collect(), blksize: 1024, windowsize }
-    }
-
-    fn block(wish: &Wish, number: u16) -> Vec<u8> {
-        let start = usize::from(number - 1) * 1024;
-        let end = (start + 1024).min(wish.bytes.len());
-        [&[0, 3, 0, number as u8], &wish.bytes[start..end]].concat()
-    }
-
-    #[test]
-    fn a_machine_takes_a_file_in_lock_step_and_in_windows() {
-        for (windowsize, acks) in [
-            (1, vec![Say::Ack(1), Say::Ack(2), Say::Ack(3)]),
-            (4, vec![Say::Nothing, Say::Nothing, Say::Ack(3)]),
-        ] {
-            let (wish, mut machine) = (wish(windowsize), Machine::default());
-            let now = Timestamp::from_micros(1);
-            assert_eq!(machine.start(now), Say::Request);
-            let oack = [b"\0\x06windowsize\0", windowsize.to_string().as_bytes(), b"\0"].concat();
-            assert_eq!(machine.receive(now, &wish, 61000, &oack), Say::Ack(0));
-            for (number, ack) in (1..).zip(acks) {
-                assert_eq!(machine.receive(now, &wish, 61000, &block(&wish, number)), ack);
-            }
-            assert_eq!(machine.state, State::Done);
-        }
-    }
-
-    #[test]
-    fn a_server_without_windows_is_answered_block_by_block() {
-        assert_eq!(windowsize(b"tsize\x003000\0blksize\x001024\0"), 1);
-        assert_eq!(windowsize(b"blksize\x001024\0windowsize\x0016\0"), 16);
-        assert_eq!(windowsize(b"windowsize\0\0"), 1);
-    }
-
-    #[test]
-    fn a_wrong_byte_is_a_failure() {
-        let (wish, mut machine) = (wish(1), Machine::default());
-        machine.start(Timestamp::default());
-        let mut data = block(&wish, 1);
-        data[700] ^= 1;
-        machine.receive(Timestamp::default(), &wish, 61000, &data);
-        assert_eq!(machine.state, State::Failed);
-    }
-
-    #[test]
-    fn silence_is_answered_by_repeats_and_then_by_giving_up() {
-        let mut machine = Machine::default();
-        machine.start(Timestamp::default());
-        let said: Vec<_> =
-            (1..=12).map(|second| machine.on_time(Timestamp::from_micros(second * 1_000_000))).collect();
-        assert_eq!(said.iter().filter(|say| **say == Say::Request).count(), usize::from(REPEATS_MAX));
-        assert_eq!(machine.state, State::Failed);
-    }
-}
+mod tests;

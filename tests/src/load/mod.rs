@@ -2,10 +2,22 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | [`machine`] | one simulated machine's transfer, with the manners of real firmware |
-//! | [`fleet`] | all of them over one socket |
+//! | [`script`] | what the machines do, one after the other |
+//! | [`manners`] | what tells firmware apart |
+//! | [`dhcp`] | DHCP messages as firmware sends and reads them |
+//! | [`transfer`] | one file's transfer, with the manners of real firmware |
+//! | [`machine`] | one machine from power-on to its last file |
+//! | [`wire`] | frames out, frames in |
+//! | [`fleet`] | all machines over one socket |
+//! | [`reflect`] | the yardstick: frames that come back as they are |
 //! | [`report`] | what came out |
 
+pub mod dhcp;
 pub mod fleet;
 pub mod machine;
+pub mod manners;
+pub mod reflect;
 pub mod report;
+pub mod script;
+pub mod transfer;
+pub mod wire;

@@ -2,60 +2,213 @@
 
 use std::time::Duration;
 
-use super::machine::{Machine, State};
+use pxe_user::time::Timestamp;
+use serde_json::{Map, Value};
 
-/// Figures of one run.
+use super::machine::{Machine, State, Tally};
+use super::script::{Dhcp, Script};
+use super::transfer::Failure;
+
+/// Figures of one run. What a run says nothing about is 0, or absent.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Machines that have their file.
+    /// What was played.
+    pub kind: String,
+    /// Machines that have all they wanted.
     pub done: u64,
-    /// Machines that gave up, or got wrong bytes.
+    /// Machines that gave up, got wrong bytes, or were not done in time.
     pub failed: u64,
-    /// Bytes of files that arrived and were right.
+    /// Those of them that got wrong bytes.
+    pub wrong: u64,
+    /// Bytes of files that arrived and were right, at machines that are done.
     pub bytes: u64,
-    /// Seconds from the first request to the last block.
+    /// Seconds from the first request to the last machine's end.
     pub seconds: f64,
     /// Seconds that a machine took: median, 99th percentile, longest.
     pub percentiles: [f64; 3],
-    /// Packets that machines said again.
-    pub repeats: u64,
-    /// Frames that were received.
+    /// The machines' counts in sum.
+    pub tally: Tally,
+    /// Seconds from a DISCOVER to its OFFER: median, 99th percentile. None if nobody asked.
+    pub offer_percentiles: Option<[f64; 2]>,
+    /// OFFERs a second, if that was the question.
+    pub offers_per_second: Option<f64>,
+    /// Frames a second that came back from the reflector, and their bytes a second as DATA would carry them.
+    pub reflected: Option<[f64; 2]>,
+    /// Frames that were received, with those that the generator lost.
     pub frames: u64,
-    /// The generator's own share of a core.
+    /// Processor time of the generator over the run's: it never sleeps, so that less than 1 means that somebody else had
+    /// its core.
     pub own_share: f64,
+    /// The part of the time in which it had something to do; near 1 it is the bottleneck.
+    pub busy_share: f64,
 }
 
 impl Report {
-    /// Sums the machines up; `size` is the file's, in bytes.
-    pub fn of(machines: &[Machine], size: u64) -> Self {
+    /// Sums the machines up. `offers` are in microseconds, and get sorted.
+    pub fn of_machines(machines: &[Machine], script: &Script, offers: &mut [u32]) -> Self {
         let done: Vec<&Machine> = machines.iter().filter(|machine| machine.state == State::Done).collect();
         let mut times: Vec<f64> =
             done.iter().map(|machine| machine.finished.since(machine.started).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
-        let at = |share: f64| {
-            let index = ((times.len() as f64 - 1.0).max(0.0) * share).round() as usize;
-            times.get(index).copied().unwrap_or(0.0)
-        };
         let first = machines.iter().map(|machine| machine.started).min().unwrap_or_default();
         let last = done.iter().map(|machine| machine.finished).max().unwrap_or_default();
+        let wrong = |machine: &&Machine| machine.state == State::Failed(Failure::Wrong);
+        let seconds = last.since(first).max(Duration::from_micros(1)).as_secs_f64();
+        offers.sort_unstable();
+        let micros = |share| f64::from(at(offers, share).unwrap_or_default()) / 1e6;
+        let rate = matches!(script.dhcp, Dhcp::Rate(_));
         Self {
             done: done.len() as u64,
             failed: machines.len() as u64 - done.len() as u64,
-            bytes: done.len() as u64 * size,
-            seconds: last.since(first).max(Duration::from_micros(1)).as_secs_f64(),
-            percentiles: [at(0.5), at(0.99), at(1.0)],
-            repeats: machines.iter().map(|machine| machine.repeats).sum(),
+            wrong: machines.iter().filter(wrong).count() as u64,
+            bytes: done.len() as u64 * script.bytes(),
+            seconds,
+            percentiles: [0.5, 0.99, 1.0].map(|share| at(&times, share).unwrap_or_default()),
+            tally: machines.iter().map(|machine| machine.tally).fold(Tally::default(), Tally::and),
+            offer_percentiles: (script.dhcp != Dhcp::Skip).then(|| [0.5, 0.99].map(micros)),
+            offers_per_second: rate.then(|| offers.len() as f64 / seconds),
             ..Self::default()
         }
     }
 
     /// One line of JSON.
     pub fn to_json(&self) -> String {
-        let [median, p99, longest] = self.percentiles;
-        format!(
-            "{{\"done\":{},\"failed\":{},\"bytes\":{},\"seconds\":{:.6},\"p50\":{median:.6},\"p99\":{p99:.6},\
-             \"max\":{longest:.6},\"repeats\":{},\"frames\":{},\"own_share\":{:.3}}}",
-            self.done, self.failed, self.bytes, self.seconds, self.repeats, self.frames, self.own_share
-        )
+        let Tally { repeats_rrq, repeats_ack, repeats_discover, data_frames, offers } = self.tally;
+        let [p50, p99, max] = self.percentiles;
+        let mut fields = Map::new();
+        let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        put("kind", self.kind.clone().into());
+        for (name, count) in [
+            ("done", self.done),
+            ("failed", self.failed),
+            ("wrong", self.wrong),
+            ("bytes", self.bytes),
+            ("repeats", repeats_rrq + repeats_ack + repeats_discover),
+            ("repeats_rrq", repeats_rrq),
+            ("repeats_ack", repeats_ack),
+            ("repeats_discover", repeats_discover),
+            ("frames", self.frames),
+            ("data_frames", data_frames),
+            ("offers", offers),
+        ] {
+            put(name, count.into());
+        }
+        for (name, figure) in [
+            ("seconds", Some(self.seconds)),
+            ("p50", Some(p50)),
+            ("p99", Some(p99)),
+            ("max", Some(max)),
+            ("own_share", Some(self.own_share)),
+            ("busy_share", Some(self.busy_share)),
+            ("p50_offer", self.offer_percentiles.map(|[p50, _]| p50)),
+            ("p99_offer", self.offer_percentiles.map(|[_, p99]| p99)),
+            ("offers_per_second", self.offers_per_second),
+            ("reflected_per_second", self.reflected.map(|[frames, _]| frames)),
+            ("reflected_bytes_per_second", self.reflected.map(|[_, bytes]| bytes)),
+        ] {
+            if let Some(figure) = figure {
+                // Microseconds are what the clock has.
+                put(name, ((figure * 1e6).round() / 1e6).into());
+            }
+        }
+        Value::Object(fields).to_string()
+    }
+}
+
+impl Tally {
+    fn and(self, other: Self) -> Self {
+        Self {
+            repeats_rrq: self.repeats_rrq + other.repeats_rrq,
+            repeats_ack: self.repeats_ack + other.repeats_ack,
+            repeats_discover: self.repeats_discover + other.repeats_discover,
+            data_frames: self.data_frames + other.data_frames,
+            offers: self.offers + other.offers,
+        }
+    }
+}
+
+/// The value below which this share of the sorted values lies.
+fn at<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
+    let index = ((sorted.len() as f64 - 1.0).max(0.0) * share).round() as usize;
+    sorted.get(index).copied()
+}
+
+/// What a run costs the generator.
+#[derive(Clone, Copy, Debug)]
+pub struct Effort {
+    /// Processor time at the start, in seconds.
+    before: f64,
+    frames: u64,
+    began: Timestamp,
+    busy: Duration,
+    /// When the present turn began, and whether it had frames.
+    turn: (Timestamp, bool),
+}
+
+impl Effort {
+    /// From now on.
+    pub fn start(now: Timestamp) -> Self {
+        Self { before: own_seconds(), frames: 0, began: now, busy: Duration::ZERO, turn: (now, false) }
+    }
+
+    /// A turn that began now got this many frames.
+    pub fn turn(&mut self, now: Timestamp, frames: u64) {
+        // From turn to turn, since most take less than the clock's microsecond.
+        if self.turn.1 {
+            self.busy += now.since(self.turn.0);
+        }
+        self.turn = (now, frames > 0);
+        self.frames += frames;
+    }
+
+    /// Adds what it was to the report.
+    pub fn finish(&mut self, now: Timestamp, mut report: Report) -> Report {
+        self.turn(now, 0);
+        let all = now.since(self.began).as_secs_f64().max(1e-6);
+        report.frames = self.frames;
+        report.own_share = (own_seconds() - self.before) / all;
+        report.busy_share = self.busy.as_secs_f64() / all;
+        report
+    }
+}
+
+/// Processor time of this process, in seconds.
+fn own_seconds() -> f64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_the_sorted_values() {
+        let values: Vec<u32> = (1..=101).collect();
+        assert_eq!([0.5, 0.99, 1.0].map(|share| at(&values, share)), [Some(51), Some(100), Some(101)]);
+        assert_eq!(at::<u32>(&[], 0.5), None);
+    }
+
+    #[test]
+    fn repeats_are_told_apart_and_in_sum_and_absent_figures_are_not_there() {
+        let tally = Tally { repeats_rrq: 1, repeats_ack: 2, repeats_discover: 4, ..Tally::default() };
+        let report =
+            Report { tally, seconds: 0.123_456_7, offers_per_second: Some(10.0), ..Report::default() };
+        let json: Value = serde_json::from_str(&report.to_json()).unwrap();
+        assert_eq!((&json["repeats"], &json["repeats_ack"]), (&7.into(), &2.into()));
+        assert_eq!(json["seconds"], 0.123_457);
+        assert_eq!(json["offers_per_second"], 10.0);
+        assert!(json.get("p50_offer").is_none() && json.get("reflected_per_second").is_none());
+    }
+
+    #[test]
+    fn time_without_frames_is_not_busy() {
+        let at = |millis: u64| Timestamp::from_micros(millis * 1000);
+        let mut effort = Effort::start(at(100));
+        effort.turn(at(100), 0);
+        effort.turn(at(130), 5);
+        let report = effort.finish(at(140), Report::default());
+        assert_eq!(report.frames, 5);
+        assert!((report.busy_share - 0.25).abs() < 1e-9);
     }
 }

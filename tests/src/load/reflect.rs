@@ -1,0 +1,102 @@
+//! The yardstick: frames that the other end sends back as they are, which no responder can outdo.
+
+use std::io::Read as _;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use pxe_common::abi::PROGRAM_REFLECT;
+use pxe_user::datagram::{Link, write_frame};
+use pxe_user::mac::Mac;
+use pxe_user::nic::programs::{Mode, Programs};
+use pxe_user::nic::xsk::Tx;
+use pxe_user::time::Timestamp;
+use pxe_user::worker::Clock;
+
+use super::dhcp::mac;
+use super::report::{Effort, Report};
+use super::script::address;
+use super::wire::{FRAME_MAX, OVERHEAD, Wire};
+
+/// Frames per turn.
+const BATCH: usize = 256;
+/// Nobody listens here: the discard service.
+const PORT: u16 = 9;
+/// When nothing comes back for so long, what was under way is taken for lost.
+const LOST_AFTER: Duration = Duration::from_millis(100);
+
+/// A run against the reflector.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Index of the interface.
+    pub interface: u32,
+    /// Where the frames are sent.
+    pub server: Ipv4Addr,
+    /// The next hop's address.
+    pub peer: Mac,
+    /// Bytes per frame, with its Ethernet header.
+    pub len: usize,
+    /// Frames under way at a time.
+    pub machines: u32,
+    /// How long.
+    pub time: Duration,
+}
+
+/// Sends every frame that comes back again.
+///
+/// # Errors
+/// When the interface cannot be had, or the frames have no possible length.
+pub fn run(plan: &Plan) -> Result<Report> {
+    ensure!((OVERHEAD..=FRAME_MAX).contains(&plan.len), "a frame has {OVERHEAD} to {FRAME_MAX} bytes");
+    let mut wire = Wire::open(plan.interface)?;
+    let clock = Clock::start();
+    let mut effort = Effort::start(clock.now());
+    let (mut frames, mut heard) = (0, Timestamp::default());
+    let mut owed = plan.machines;
+    loop {
+        let now = clock.now();
+        if now.since(Timestamp::default()) >= plan.time {
+            break;
+        }
+        let count = wire.rx.drain(BATCH, |frame| owed += u32::from(frame.len() == plan.len)) as u64;
+        if count > 0 {
+            heard = now;
+        } else if now.since(heard) >= LOST_AFTER {
+            (heard, owed) = (now, plan.machines);
+        }
+        effort.turn(now, count);
+        frames += count;
+        while owed > 0 && send(&mut wire.tx, plan, owed - 1) {
+            owed -= 1;
+        }
+        wire.tx.flush();
+    }
+    let seconds = clock.now().since(Timestamp::default()).as_secs_f64();
+    let rate = frames as f64 / seconds;
+    let reflected = Some([rate, rate * (plan.len - OVERHEAD) as f64]);
+    Ok(effort.finish(clock.now(), Report { seconds, reflected, ..Report::default() }))
+}
+
+fn send(tx: &mut Tx, plan: &Plan, index: u32) -> bool {
+    // The longest payload that there is, with DATA's four bytes.
+    const ZEROS: [u8; FRAME_MAX] = [0; FRAME_MAX];
+    let from = SocketAddrV4::new(address(index), PORT);
+    let to = SocketAddrV4::new(plan.server, PORT);
+    let body = &ZEROS[..plan.len - OVERHEAD];
+    let link = Link::untagged(plan.peer);
+    tx.push(|frame| write_frame(frame, Mac(mac(index)), &link, from, to, &[0, 3, 0, 1], body))
+}
+
+/// The other end: attaches the reflecting program, says `ready`, and stays until standard input ends. A signal ends the
+/// process as well, and with it the program's link.
+///
+/// # Errors
+/// When the program cannot be attached.
+pub fn reflector(interface: u32, mode: Mode) -> Result<()> {
+    let mut programs = Programs::load_program(PROGRAM_REFLECT, 1, 16)?;
+    programs.attach(interface, mode)?;
+    println!("ready");
+    let mut ignored = [0; 64];
+    while std::io::stdin().read(&mut ignored)? > 0 {}
+    Ok(())
+}
