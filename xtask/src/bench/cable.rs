@@ -19,6 +19,8 @@ use crate::lab::{Host, Lab};
 pub(super) const SERVER: &str = "srv0";
 /// Its address.
 pub(super) const ADDRESS: &str = "10.50.0.1";
+/// Its hardware address.
+pub(super) const MAC: &str = "02:50:00:00:00:01";
 /// The machines' interface.
 pub(super) const CLIENT: &str = "load0";
 /// The responder's interface where others talk to its host.
@@ -72,7 +74,7 @@ impl Cable {
         }
         server.output("ip", &["addr", "add", &format!("{ADDRESS}/16"), "dev", SERVER])?;
         // The generator answers no ARP: machines are a process, and peers shall not pay for asking.
-        server.output("ip", &["link", "set", SERVER, "arp", "off", "up"])?;
+        server.output("ip", &["link", "set", SERVER, "address", MAC, "arp", "off", "up"])?;
         client.output("ip", &["link", "set", CLIENT, "up"])?;
         // Others are an ordinary host with all that a veth offloads.
         for (host, end, address) in [(server, BESIDE, BESIDE_ADDRESS), (client, "load1", "10.51.0.2")] {
@@ -170,10 +172,12 @@ fn pin_thread(thread: u32, processor: usize) -> Result<()> {
 }
 
 /// Whether an interface receives in a thread (NAPI threads, Linux 5.12). A veth has NAPI only where GRO is on or an XDP
-/// program is attached to it.
+/// program is attached to it, and uses it only for what comes from an interface without TSO (`veth_xmit`: with it there
+/// is nothing for GRO to do).
 fn thread_receiver(host: &Host, end: &str, yes: bool) -> Result<()> {
     let (word, number) = if yes { ("on", "1") } else { ("off", "0") };
-    host.output("ethtool", &["-K", end, "gro", word])?;
+    let offload = if yes { "off" } else { "on" };
+    host.output("ethtool", &["-K", end, "gro", word, "tso", offload])?;
     // `ip netns exec` shows the namespace's own interfaces in /sys.
     host.output("sh", &["-ec", &format!("echo {number} > /sys/class/net/{end}/threaded")])?;
     Ok(())

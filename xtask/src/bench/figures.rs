@@ -98,6 +98,11 @@ impl Figure {
     /// Its value in a sample that has it.
     #[must_use]
     pub fn of(self, sample: &Sample) -> Option<f64> {
+        // A reflector's machines load nothing.
+        let loads_none = sample.get("reflected_per_second").is_some();
+        if loads_none && !matches!(self, Self::Rate | Self::Packets | Self::Memory | Self::Own) {
+            return None;
+        }
         let get = |name| sample.get(name);
         let per_gb = |name| Some(get(name)? / (get("bytes").filter(|bytes| *bytes > 0.0)? / 1e9));
         let seconds = || get("seconds").filter(|seconds| *seconds > 0.0);

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 
-use super::cable::{ADDRESS, CLIENT};
+use super::cable::{ADDRESS, CLIENT, MAC};
 use super::cases::{BLOCK, Case, Play};
 use super::responders::{FRAME, Responder, Who};
 
@@ -16,11 +16,16 @@ const REFLECT: u32 = 2;
 /// Transfers that shall wait are asked for once, and once more a second later: none of them hears an answer.
 const WAITING_LIMIT: u32 = 2;
 
-/// The arguments for one run.
-pub(super) fn arguments(case: &Case, responder: &Responder, root: &Path) -> Vec<String> {
+/// The first port of the machines in the first run, and how far from it that of the next: a port per file is used.
+const FIRST_PORT: u32 = 2070;
+const PORTS: u32 = 64;
+
+/// The arguments for one run of several on end.
+pub(super) fn arguments(case: &Case, responder: &Responder, root: &Path, run: u32) -> Vec<String> {
     let mut words = Words::default();
     words.add("--interface", CLIENT);
     words.add("--server", ADDRESS);
+    words.add("--server-mac", MAC);
     if responder.who == Who::Reflect {
         words.add("--reflect", FRAME);
         words.add("--seconds", REFLECT);
@@ -29,6 +34,9 @@ pub(super) fn arguments(case: &Case, responder: &Responder, root: &Path) -> Vec<
     if responder.roomy {
         words.add("--pad", FRAME);
     }
+    // A request from a port of the run before would be the repeat of one that was answered.
+    words.add("--port", FIRST_PORT + PORTS * run);
+    words.add("--seed", run);
     match case.play {
         Play::Load { machines, file, window, power_on, loss } => {
             words.add("--machines", machines);
@@ -97,7 +105,7 @@ pub(super) fn sum(reports: &[Value]) -> Value {
         let value = match name.as_str() {
             "p50" | "p99" => super::figures::median(values),
             "max" => values.iter().copied().fold(0.0, f64::max),
-            "own_share" | "offers_per_second" | "reflected_per_second" => {
+            "own_share" | "busy_share" | "offers_per_second" | "reflected_per_second" => {
                 values.iter().sum::<f64>() / values.len().max(1) as f64
             }
             _ => values.iter().sum(),
@@ -130,7 +138,7 @@ mod tests {
     fn only_frames_that_shall_have_room_are_padded() {
         let case = &cases(Form::Targets, None)[0];
         let padded =
-            |who: Who| arguments(case, who.responder(), Path::new("/root")).contains(&"--pad".to_owned());
+            |who: Who| arguments(case, who.responder(), Path::new("/root"), 0).contains(&"--pad".to_owned());
         assert!(padded(Who::NativeOffload));
         assert!(!padded(Who::Native) && !padded(Who::GenericOffload));
     }

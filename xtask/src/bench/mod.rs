@@ -89,10 +89,12 @@ pub struct Results {
 }
 
 impl Results {
-    /// The targets, judged.
+    /// The targets of the cases that were run, judged.
     #[must_use]
     pub fn verdicts(&self) -> Vec<Verdict> {
-        targets::judge(&self.samples)
+        let mut verdicts = targets::judge(&self.samples);
+        verdicts.retain(|verdict| self.cases.iter().any(|case| case.name() == verdict.case));
+        verdicts
     }
 
     /// The cases' tables.
@@ -146,7 +148,7 @@ pub fn measure(wish: &Wish) -> Result<Results> {
     let cable = Cable::new(wish.setup)?;
     let root = files(cable.lab.folder())?;
     let mut ground = Ground { cable, root, programs: wish.programs.clone(), peers };
-    ground.check(&cases[0])?;
+    ground.check()?;
     if let Some(note) = &ground.cable.note {
         println!("bench: {note}");
     }

@@ -31,10 +31,19 @@ pub enum Peer {
 impl Peer {
     const ALL: [Self; 3] = [Self::TftpdHpa, Self::Atftpd, Self::TftpdRs];
 
+    /// Debian's package, if it is one. Each has a tree of its own: both have a `/usr/sbin/in.tftpd`.
+    fn package(self) -> Option<&'static str> {
+        match self {
+            Self::TftpdHpa => Some("tftpd-hpa"),
+            Self::Atftpd => Some("atftpd"),
+            Self::TftpdRs => None,
+        }
+    }
+
     fn program(self) -> &'static str {
         match self {
-            Self::TftpdHpa => "debian/usr/sbin/in.tftpd",
-            Self::Atftpd => "debian/usr/sbin/atftpd",
+            Self::TftpdHpa => "tftpd-hpa/usr/sbin/in.tftpd",
+            Self::Atftpd => "atftpd/usr/sbin/atftpd",
             Self::TftpdRs => "bin/tftpd",
         }
     }
@@ -61,10 +70,9 @@ impl Peers {
                 continue;
             }
             println!("bench: fetching {peer:?}");
-            let fetched = match peer {
-                Peer::TftpdHpa => unpack("tftpd-hpa", &peers.folder),
-                Peer::Atftpd => unpack("atftpd", &peers.folder),
-                Peer::TftpdRs => build(&peers.folder),
+            let fetched = match peer.package() {
+                Some(package) => unpack(package, &peers.folder),
+                None => build(&peers.folder),
             };
             if let Err(error) = fetched {
                 peers.missing.push((peer, format!("cannot be fetched: {error:#}")));
@@ -117,9 +125,9 @@ impl Peers {
     /// The program alone, with the libraries of its own release, but for the C library.
     fn bare(&self, peer: Peer) -> Command {
         let mut command = Command::new(self.path(peer));
-        if peer != Peer::TftpdRs {
+        if let Some(tree) = peer.package() {
             let libraries = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
-            let paths = libraries.map(|below| self.folder.join("debian").join(below).display().to_string());
+            let paths = libraries.map(|below| self.folder.join(tree).join(below).display().to_string());
             command.env("LD_LIBRARY_PATH", paths.join(":"));
         }
         command
@@ -151,20 +159,20 @@ fn unpack(package: &str, folder: &Path) -> Result<()> {
     let apt = Apt::new(&lists, &[SUITE])?;
     let mut wanted = vec![package.to_owned()];
     let mut at = 0;
-    while let Some(package) = wanted.get(at).cloned() {
-        apt.unpack(&package, &unfinished)?;
-        for needed in apt.dependencies(&package)? {
+    while let Some(next) = wanted.get(at).cloned() {
+        apt.unpack(&next, &unfinished)?;
+        for needed in apt.dependencies(&next)? {
             if is_library(&needed) && !wanted.contains(&needed) {
                 wanted.push(needed);
             }
         }
         at += 1;
     }
-    let tree = folder.join("debian");
-    fs::create_dir_all(&tree)?;
-    let all = format!("{}/.", unfinished.display());
-    command::output(Command::new("cp").args(["--archive", &all]).arg(&tree))?;
-    fs::remove_dir_all(&unfinished)?;
+    let tree = folder.join(package);
+    if tree.exists() {
+        fs::remove_dir_all(&tree)?;
+    }
+    fs::rename(&unfinished, &tree)?;
     fs::remove_dir_all(&lists)?;
     Ok(())
 }

@@ -11,7 +11,7 @@ use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::account::{Account, Children};
-use super::cable::{self, Cable};
+use super::cable::{self, Cable, Setup};
 use super::cases::{Case, File, Play};
 use super::generator;
 use super::peers::Peers;
@@ -71,8 +71,8 @@ impl Ground {
         let children = Children::default();
         let (before, softirq) = (account.time(), self.cable.softirq());
         let mut reports = Vec::new();
-        for _ in 0..case.repeats {
-            let said = account.watch(&children, || self.generate(case, who))?;
+        for run in 0..case.repeats {
+            let said = account.watch(&children, || self.generate(case, who, run))?;
             reports.push(generator::report(&said)?);
         }
         let after = account.time();
@@ -93,17 +93,17 @@ impl Ground {
     /// Memory with transfers that wait, and with next to none: the first has touched what all of them share.
     fn waiting(&self, case: &Case, machines: u32, who: &Responder, account: &Account) -> Result<Value> {
         let none = Children::default();
-        self.generate(&Case { play: Play::Waiting { machines: 1 }, ..case.clone() }, who)?;
+        self.generate(&Case { play: Play::Waiting { machines: 1 }, ..case.clone() }, who, 0)?;
         let before = account.memory(&none).own;
-        self.generate(case, who)?;
+        self.generate(case, who, 1)?;
         let after = account.memory(&none).own;
         let each = (after - before) / f64::from(machines);
         Ok(json!({ "bytes_per_transfer": each, "server_own_memory": after }))
     }
 
-    fn generate(&self, case: &Case, responder: &Responder) -> Result<String> {
+    fn generate(&self, case: &Case, responder: &Responder, run: u32) -> Result<String> {
         let mut load = Command::new(self.programs.join("load"));
-        load.args(generator::arguments(case, responder, &self.root));
+        load.args(generator::arguments(case, responder, &self.root, run));
         let processor = self.cable.processors().map(|[_, client]| client);
         let mut load = on_host(self.cable.lab.client(), load, processor)?;
         crate::command::output(&mut load)
@@ -121,7 +121,10 @@ impl Ground {
         let processor = self.cable.processors().map(|[server, _]| server);
         let processor = processor.filter(|_| interface == cable::SERVER);
         let command = on_host(self.cable.lab.responder(), program, processor)?;
-        let process = self.cable.lab.spawn("responder", command)?;
+        let process = match responder.kind {
+            Kind::Reflector => self.cable.lab.spawn_held("responder", command)?,
+            _ => self.cable.lab.spawn("responder", command)?,
+        };
         match responder.ready() {
             Ready::Says(word) => process.wait_for(word, START)?,
             Ready::HasTftpPort => wait_for_tftp(&process, responder.title)?,
@@ -129,18 +132,21 @@ impl Ground {
         Ok(Some(process))
     }
 
-    /// Whether both XDP modes leave the receiving threads in place; without them the cable becomes a plain one.
+    /// Whether the server's side receives in its thread over sockets and in both XDP modes; where it does not, the cable
+    /// becomes a plain one.
     ///
     /// # Errors
-    /// When pxed does not start.
-    pub(super) fn check(&mut self, case: &Case) -> Result<()> {
-        for who in [Who::Generic, Who::Native] {
-            let process = self.start(case, who.responder(), cable::SERVER)?;
-            let pinned = self.cable.pin();
-            process.map_or(Ok(()), |process| stop(&process))?;
-            if let Err(error) = pinned {
-                self.cable.fall_back(&format!("{}: {error:#}", who.title()));
+    /// When pxed or the generator does not start.
+    pub(super) fn check(&mut self) -> Result<()> {
+        let play = Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 0, loss: 0 };
+        let case = Case { play, repeats: 1, who: &[] };
+        for who in [Who::Socket, Who::Generic, Who::Native] {
+            if self.cable.setup == Setup::Plain {
                 break;
+            }
+            match self.sample(&case, who)?["server_softirq"].as_f64() {
+                Some(seconds) if seconds > 0.0 => {}
+                _ => self.cable.fall_back(&format!("{}: the receiving thread does nothing", who.title())),
             }
         }
         Ok(())
