@@ -45,18 +45,16 @@ use serde_json::json;
 
 use crate::{command, setup};
 pub use cable::Setup;
-pub use cases::{Case, Form};
+pub use cases::{Case, Form, Play};
 pub use figures::{Figure, Sample, Samples, Spread};
 pub use machine::Machine;
-pub use plot::Picture;
 pub use responders::{RESPONDERS, Responder, Who};
-pub use show::{Block, Look};
+pub use show::{Absent, Block, Look};
 pub use targets::{TARGETS, Verdict};
 
 use cable::Cable;
 use peers::Peers;
 use run::Ground;
-use show::Absent;
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -103,12 +101,13 @@ impl Results {
         show::cases(look, &self.cases, &self.samples, &self.absent)
     }
 
-    /// The pictures.
+    /// Writes the samples, the pictures and the page that shows them into a folder.
     ///
     /// # Errors
-    /// When one cannot be drawn.
-    pub fn pictures(&self) -> Result<Vec<Picture>> {
-        plot::all(&self.cases, &self.samples)
+    /// When it cannot be written to.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        publish::samples(self, folder)?;
+        publish::page(self, folder)
     }
 }
 
@@ -123,14 +122,14 @@ pub fn run(wish: &Wish, publish: bool) -> Result<()> {
     command::run(command::cargo().args(["build", "--release"]).args(packages))?;
     let results = measure(wish)?;
     publish::print(&results);
-    let mut folders = vec![command::workspace().join("out/bench")];
-    publish::samples(&results, &folders[0])?;
+    let out = command::workspace().join("out/bench");
+    results.write(&out)?;
+    println!("results: {}", out.display());
     if publish {
-        folders.push(command::workspace().join("docs/performance"));
-    }
-    for folder in folders {
-        publish::page(&results, &folder)?;
-        println!("results: {}", folder.display());
+        // Without the samples: they are many, and nobody reads them there.
+        let docs = command::workspace().join("docs/performance");
+        publish::page(&results, &docs)?;
+        println!("results: {}", docs.display());
     }
     Ok(())
 }
@@ -196,8 +195,11 @@ fn rounds(rounds: usize, cases: &[Case], ground: &Ground, absent: &[Absent]) -> 
 fn alone() -> Result<LockFile> {
     let path = std::env::temp_dir().join("pxed-bench.lock");
     let lock = LockFile::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    flock(&lock, FlockOperation::NonBlockingLockExclusive)
-        .context("another benchmark runs on this machine: wait for its end")?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        println!("bench: waits for the end of another one on this machine");
+        flock(&lock, FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
     Ok(lock)
 }
 

@@ -117,13 +117,13 @@ const DARK: RGBColor = RGBColor(34, 34, 34);
 
 /// A picture, ready to be written.
 #[derive(Clone, Debug)]
-pub struct Picture {
+pub(super) struct Picture {
     /// The file's name.
-    pub file: &'static str,
+    pub(super) file: &'static str,
     /// What it shows.
-    pub title: &'static str,
+    pub(super) title: &'static str,
     /// The SVG.
-    pub svg: String,
+    pub(super) svg: String,
 }
 
 /// All pictures for which something was measured.

@@ -52,7 +52,7 @@ impl Look {
 }
 
 /// Why a responder was not measured.
-pub(super) type Absent = (Who, String);
+pub type Absent = (Who, String);
 
 type Column = (&'static str, fn(&Samples, &str, Who) -> String);
 
