@@ -40,7 +40,7 @@ pub fn addressee(message: &[u8]) -> Option<u32> {
 pub struct Template {
     bytes: Vec<u8>,
     /// Where the last four bytes of option 97 are.
-    uuid_tail: usize,
+    uuid_tail: Option<usize>,
     /// Where the hardware address within option 61 is.
     client_id: Option<usize>,
     /// Whether the machine has an address already.
@@ -78,13 +78,18 @@ impl Template {
     }
 
     fn new(bytes: Vec<u8>, addressed: bool) -> Self {
-        let at = |code| {
-            let value = options(&bytes[OPTIONS_AT..]).find(|option| option.0 == code)?.1;
-            Some(value.as_ptr_range().end as usize - bytes.as_ptr() as usize)
-        };
-        let uuid_tail = at(97).map_or(bytes.len(), |end| end) - 4;
-        let client_id = at(61).map(|end| end - 6);
-        Self { uuid_tail, client_id, addressed, bytes }
+        let (mut uuid_tail, mut client_id) = (None, None);
+        // None of the captures has padding between its options.
+        let mut end = OPTIONS_AT;
+        for (code, value) in options(&bytes[OPTIONS_AT..]) {
+            end += 2 + value.len();
+            match code {
+                97 => uuid_tail = Some(end - 4),
+                61 => client_id = Some(end - 6),
+                _ => {}
+            }
+        }
+        Self { bytes, uuid_tail, client_id, addressed }
     }
 
     /// Writes a machine's message and returns its length.
@@ -96,7 +101,9 @@ impl Template {
         if self.addressed {
             message[CIADDR].copy_from_slice(&address.octets());
         }
-        message[self.uuid_tail..self.uuid_tail + 4].copy_from_slice(&index.to_be_bytes());
+        if let Some(at) = self.uuid_tail {
+            message[at..at + 4].copy_from_slice(&index.to_be_bytes());
+        }
         if let Some(at) = self.client_id {
             message[at..at + 6].copy_from_slice(&mac(index));
         }

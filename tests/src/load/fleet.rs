@@ -97,8 +97,8 @@ pub fn run(plan: &Plan) -> Result<Report> {
             look = now + LOOK_EVERY;
             if fleet.look_at_the_time(now) || now.since(Timestamp::default()) > plan.limit {
                 fleet.voice.flush();
-                let report = Report::of_machines(&fleet.machines, &plan.script, &mut fleet.offers);
-                return Ok(effort.finish(clock.now(), report));
+                let report = Report::of_machines(now, &fleet.machines, &plan.script, &mut fleet.offers);
+                return Ok(effort.finish(clock.now(), wire.rx.statistics(), report));
             }
         }
         fleet.voice.flush();

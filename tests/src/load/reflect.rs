@@ -9,7 +9,6 @@ use pxe_common::abi::PROGRAM_REFLECT;
 use pxe_user::datagram::{Link, write_frame};
 use pxe_user::mac::Mac;
 use pxe_user::nic::programs::{Mode, Programs};
-use pxe_user::nic::xsk::Tx;
 use pxe_user::time::Timestamp;
 use pxe_user::worker::Clock;
 
@@ -48,6 +47,7 @@ pub struct Plan {
 /// When the interface cannot be had, or the frames have no possible length.
 pub fn run(plan: &Plan) -> Result<Report> {
     ensure!((OVERHEAD..=FRAME_MAX).contains(&plan.len), "a frame has {OVERHEAD} to {FRAME_MAX} bytes");
+    let frame = frame(plan);
     let mut wire = Wire::open(plan.interface)?;
     let clock = Clock::start();
     let mut effort = Effort::start(clock.now());
@@ -58,7 +58,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         if now.since(Timestamp::default()) >= plan.time {
             break;
         }
-        let count = wire.rx.drain(BATCH, |frame| owed += u32::from(frame.len() == plan.len)) as u64;
+        let count = wire.rx.drain(BATCH, |back| owed += u32::from(back.len() == frame.len())) as u64;
         if count > 0 {
             heard = now;
         } else if now.since(heard) >= LOST_AFTER {
@@ -66,25 +66,35 @@ pub fn run(plan: &Plan) -> Result<Report> {
         }
         effort.turn(now, count);
         frames += count;
-        while owed > 0 && send(&mut wire.tx, plan, owed - 1) {
+        while owed > 0 && wire.tx.push(|into| copy(into, &frame)) {
             owed -= 1;
         }
         wire.tx.flush();
     }
     let seconds = clock.now().since(Timestamp::default()).as_secs_f64();
-    let rate = frames as f64 / seconds;
-    let reflected = Some([rate, rate * (plan.len - OVERHEAD) as f64]);
-    Ok(effort.finish(clock.now(), Report { seconds, reflected, ..Report::default() }))
+    let bytes = frames * (plan.len - OVERHEAD) as u64;
+    let reflected = Some([frames as f64 / seconds, bytes as f64 / seconds]);
+    let report = Report { seconds, bytes, reflected, ..Report::default() };
+    Ok(effort.finish(clock.now(), wire.rx.statistics(), report))
 }
 
-fn send(tx: &mut Tx, plan: &Plan, index: u32) -> bool {
-    // The longest payload that there is, with DATA's four bytes.
-    const ZEROS: [u8; FRAME_MAX] = [0; FRAME_MAX];
-    let from = SocketAddrV4::new(address(index), PORT);
+/// The frame that goes to and fro: DATA of a machine, written once.
+fn frame(plan: &Plan) -> Vec<u8> {
+    let from = SocketAddrV4::new(address(0), PORT);
     let to = SocketAddrV4::new(plan.server, PORT);
-    let body = &ZEROS[..plan.len - OVERHEAD];
-    let link = Link::untagged(plan.peer);
-    tx.push(|frame| write_frame(frame, Mac(mac(index)), &link, from, to, &[0, 3, 0, 1], body))
+    let mut frame = vec![0; FRAME_MAX];
+    let body = vec![0; plan.len - OVERHEAD];
+    let len =
+        write_frame(&mut frame, Mac(mac(0)), &Link::untagged(plan.peer), from, to, &[0, 3, 0, 1], &body);
+    frame.truncate(len);
+    frame
+}
+
+/// Copies a frame to where it is sent from, and returns its length.
+fn copy(into: &mut [u8], frame: &[u8]) -> usize {
+    let Some(place) = into.get_mut(..frame.len()) else { return 0 };
+    place.copy_from_slice(frame);
+    frame.len()
 }
 
 /// The other end: attaches the reflecting program, says `ready`, and stays until standard input ends. A signal ends the
@@ -99,4 +109,28 @@ pub fn reflector(interface: u32, mode: Mode) -> Result<()> {
     let mut ignored = [0; 64];
     while std::io::stdin().read(&mut ignored)? > 0 {}
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pxe_user::datagram::Datagram;
+
+    #[test]
+    fn a_frame_has_the_length_that_was_asked_for_and_carries_data() {
+        for len in [OVERHEAD, 60, FRAME_MAX] {
+            let plan = Plan {
+                interface: 1,
+                server: Ipv4Addr::new(10, 50, 0, 1),
+                peer: Mac([0xff; 6]),
+                len,
+                machines: 1,
+                time: Duration::ZERO,
+            };
+            let frame = frame(&plan);
+            assert_eq!(frame.len(), len);
+            let datagram = Datagram::parse(&frame).unwrap();
+            assert_eq!((*datagram.to.ip(), datagram.payload.len()), (plan.server, len - OVERHEAD + 4));
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pxe_user::nic::xsk::Statistics;
 use pxe_user::time::Timestamp;
 use serde_json::{Map, Value};
 
@@ -20,7 +21,7 @@ pub struct Report {
     pub failed: u64,
     /// Those of them that got wrong bytes.
     pub wrong: u64,
-    /// Bytes of files that arrived and were right, at machines that are done.
+    /// Bytes of files that arrived and were right, at machines that are done; bytes that were reflected.
     pub bytes: u64,
     /// Seconds from the first request to the last machine's end.
     pub seconds: f64,
@@ -36,6 +37,8 @@ pub struct Report {
     pub reflected: Option<[f64; 2]>,
     /// Frames that were received, with those that the generator lost.
     pub frames: u64,
+    /// Frames that the generator's socket had no room for: the generator was too slow.
+    pub overrun: u64,
     /// Processor time of the generator over the run's: it never sleeps, so that less than 1 means that somebody else had
     /// its core.
     pub own_share: f64,
@@ -44,19 +47,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Sums the machines up. `offers` are in microseconds, and get sorted.
-    pub fn of_machines(machines: &[Machine], script: &Script, offers: &mut [u32]) -> Self {
+    /// Sums the machines up, now that the run is over. `offers` are in microseconds, and get sorted.
+    pub fn of_machines(now: Timestamp, machines: &[Machine], script: &Script, offers: &mut [u32]) -> Self {
         let done: Vec<&Machine> = machines.iter().filter(|machine| machine.state == State::Done).collect();
         let mut times: Vec<f64> =
             done.iter().map(|machine| machine.finished.since(machine.started).as_secs_f64()).collect();
         times.sort_by(f64::total_cmp);
         let first = machines.iter().map(|machine| machine.started).min().unwrap_or_default();
-        let last = done.iter().map(|machine| machine.finished).max().unwrap_or_default();
+        let rate = matches!(script.dhcp, Dhcp::Rate(_));
+        // Offers count also at machines that did not get all of theirs; bytes do not.
+        let last = match rate && done.len() < machines.len() {
+            true => now,
+            false => done.iter().map(|machine| machine.finished).max().unwrap_or_default(),
+        };
         let wrong = |machine: &&Machine| machine.state == State::Failed(Failure::Wrong);
         let seconds = last.since(first).max(Duration::from_micros(1)).as_secs_f64();
         offers.sort_unstable();
         let micros = |share| f64::from(at(offers, share).unwrap_or_default()) / 1e6;
-        let rate = matches!(script.dhcp, Dhcp::Rate(_));
         Self {
             done: done.len() as u64,
             failed: machines.len() as u64 - done.len() as u64,
@@ -88,6 +95,7 @@ impl Report {
             ("repeats_ack", repeats_ack),
             ("repeats_discover", repeats_discover),
             ("frames", self.frames),
+            ("overrun", self.overrun),
             ("data_frames", data_frames),
             ("offers", offers),
         ] {
@@ -162,10 +170,11 @@ impl Effort {
     }
 
     /// Adds what it was to the report.
-    pub fn finish(&mut self, now: Timestamp, mut report: Report) -> Report {
+    pub fn finish(&mut self, now: Timestamp, socket: Statistics, mut report: Report) -> Report {
         self.turn(now, 0);
         let all = now.since(self.began).as_secs_f64().max(1e-6);
         report.frames = self.frames;
+        report.overrun = socket.rx_dropped + socket.rx_ring_full;
         report.own_share = (own_seconds() - self.before) / all;
         report.busy_share = self.busy.as_secs_f64() / all;
         report
@@ -180,7 +189,11 @@ fn own_seconds() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::load::manners::Kind;
+    use crate::load::script::Crew;
 
     #[test]
     fn percentiles_are_of_the_sorted_values() {
@@ -202,13 +215,36 @@ mod tests {
     }
 
     #[test]
+    fn what_some_machines_lack_is_not_left_out() {
+        let script = |dhcp| Script::new(Ipv4Addr::LOCALHOST, dhcp, Crew::All(Kind::Plain), 512, 1);
+        let at = Timestamp::from_micros;
+        let report = |dhcp| {
+            let script = script(dhcp).loading(vec![("x".into(), vec![0; 100])], 0);
+            let mut machines = vec![Machine::new(0, &script); 3];
+            for machine in &mut machines {
+                machine.start(at(1_000_000), &script, &mut |_| {});
+            }
+            (machines[0].state, machines[0].finished) = (State::Done, at(3_000_000));
+            machines[1].state = State::Failed(Failure::Wrong);
+            Report::of_machines(at(6_000_000), &machines, &script, &mut [30, 10, 20])
+        };
+        let loaded = report(Dhcp::Skip);
+        assert_eq!((loaded.done, loaded.failed, loaded.wrong, loaded.bytes), (1, 2, 1, 100));
+        assert_eq!((loaded.seconds, loaded.percentiles[0], loaded.offer_percentiles), (2.0, 2.0, None));
+        let asked = report(Dhcp::Rate(1));
+        assert_eq!((asked.seconds, asked.offers_per_second), (5.0, Some(0.6)));
+        assert_eq!(asked.offer_percentiles, Some([20e-6, 30e-6]));
+    }
+
+    #[test]
     fn time_without_frames_is_not_busy() {
         let at = |millis: u64| Timestamp::from_micros(millis * 1000);
         let mut effort = Effort::start(at(100));
         effort.turn(at(100), 0);
         effort.turn(at(130), 5);
-        let report = effort.finish(at(140), Report::default());
-        assert_eq!(report.frames, 5);
+        let lost = Statistics { rx_dropped: 2, rx_ring_full: 1, ..Statistics::default() };
+        let report = effort.finish(at(140), lost, Report::default());
+        assert_eq!((report.frames, report.overrun), (5, 3));
         assert!((report.busy_share - 0.25).abs() < 1e-9);
     }
 }

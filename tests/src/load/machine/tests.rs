@@ -144,7 +144,7 @@ fn an_answer_to_an_older_question_is_not_heard() {
     let mut stage = Stage::start(script(Kind::Ipxe, Dhcp::Rate(3), 0));
     let old = stage.machine.xid;
     assert!(stage.answer(67, 68, 2, "", b"").is_some());
-    let new = std::mem::replace(&mut stage.xid, Some(old));
+    let new = stage.xid.replace(old);
     assert!(stage.answer(67, 68, 2, "", b"").is_none());
     stage.xid = new;
     assert!(stage.answer(67, 68, 2, "", b"").is_some());
