@@ -90,6 +90,10 @@ pub enum Figure {
     Daemon,
     /// What others get through the interface, in Mbit/s.
     Others,
+    /// Frames that the cable lost on their way to the server.
+    LostToServer,
+    /// Frames that the cable lost on their way to the machines.
+    LostToMachines,
     /// The generator's share of a core: near 1 it is what is measured.
     Own,
 }
@@ -139,6 +143,8 @@ impl Figure {
             Self::PerTransfer => get("bytes_per_transfer"),
             Self::Daemon => get("server_own_memory").map(|bytes| bytes / 1e6),
             Self::Others => get("mbit"),
+            Self::LostToServer => get("lost_to_server"),
+            Self::LostToMachines => get("lost_to_machines"),
             Self::Own => get("own_share"),
         }
     }

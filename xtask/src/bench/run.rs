@@ -69,7 +69,7 @@ impl Ground {
             return self.waiting(case, machines, who, account);
         }
         let children = Children::default();
-        let (before, softirq) = (account.time(), self.cable.softirq());
+        let (before, softirq, lost) = (account.time(), self.cable.softirq(), self.cable.lost());
         let mut reports = Vec::new();
         for run in 0..case.repeats {
             let said = account.watch(&children, || self.generate(case, who, run))?;
@@ -85,6 +85,9 @@ impl Ground {
         if let (Some(before), Some(after)) = (softirq, self.cable.softirq()) {
             report["server_softirq"] = json!(after - before);
         }
+        let [to_server, to_machines] = self.cable.lost();
+        report["lost_to_server"] = json!(to_server - lost[0]);
+        report["lost_to_machines"] = json!(to_machines - lost[1]);
         report["server_memory"] = json!(account.memory(&children).peak);
         report["server_account_complete"] = json!(account.is_complete());
         Ok(report)

@@ -131,11 +131,20 @@ fn block(look: Look, case: &Case, samples: &Samples, absent: &[Absent]) -> Block
         let mut row = vec![who.title().to_owned()];
         row.extend(columns.iter().map(|(_, value)| value(samples, &name, who)));
         table.add_row(row);
-        for note in why_not.iter().map(String::as_str).chain(responder.remark(case)) {
-            notes.push(format!("{}: {note}", who.title()));
-        }
+        let told = why_not.into_iter().chain(responder.remark(case).map(str::to_owned));
+        let told = told.chain(lost(samples, &name, who));
+        notes.extend(told.map(|note| format!("{}: {note}", who.title())));
     }
     Block { title: name, table, notes }
+}
+
+/// What the cable lost: no responder has seen these frames, or can do anything about them.
+fn lost(samples: &Samples, case: &str, who: Who) -> Option<String> {
+    let [server, machines] = [Figure::LostToServer, Figure::LostToMachines]
+        .map(|figure| samples.spread(case, who, figure).map_or(0.0, |spread| spread.median));
+    (server + machines > 0.0).then(|| {
+        format!("the cable lost {} frames to the server, {} to the machines", short(server), short(machines))
+    })
 }
 
 /// The targets, each with what came of it.
@@ -152,7 +161,7 @@ pub(super) fn targets(look: Look, verdicts: &[Verdict]) -> Table {
         };
         let who = match verdict.who {
             Some((mine, Some(other))) => format!("{} over {}", mine.title(), other.title()),
-            Some((mine, None)) => mine.title().to_owned(),
+            Some((mine, None)) => format!("worst: {}", mine.title()),
             None => "-".into(),
         };
         let seen = verdict.seen.map_or_else(|| "-".into(), range);
@@ -193,7 +202,8 @@ fn ratio(samples: &Samples, case: &str, who: Who, reference: Who, figure: Figure
 }
 
 fn range(spread: Spread) -> String {
-    format!("{} ({}-{})", short(spread.median), short(spread.low), short(spread.high))
+    let (median, low, high) = (short(spread.median), short(spread.low), short(spread.high));
+    if low == high { median } else { format!("{median} ({low}-{high})") }
 }
 
 /// Three digits that matter, and no more than that; whole numbers as they are.
