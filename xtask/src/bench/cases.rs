@@ -191,7 +191,7 @@ const SHORT: &[Case] = &[
         repeats: 1,
         who: Who::SHORT,
     },
-    Case { play: Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, repeats: 1, who: Who::SHORT },
+    Case { play: Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, repeats: 1, who: Who::OURS },
     Case { play: Play::Offers { machines: 16, each: 20 }, repeats: 1, who: Who::SHORT },
     Case { play: Play::Waiting { machines: 100 }, repeats: 1, who: &[Who::Socket, Who::Generic] },
     Case { play: Play::Stream { udp: false, seconds: 1 }, repeats: 1, who: Who::BESIDE },

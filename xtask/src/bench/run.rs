@@ -14,7 +14,7 @@ use super::account::{Account, Children};
 use super::cable::{self, Cable, Setup};
 use super::cases::{Case, File, Play};
 use super::generator;
-use super::peers::Peers;
+use super::peers::{Peer, Peers};
 use super::responders::{Kind, Place, Ready, Responder, Who};
 use super::stream;
 use crate::clock;
@@ -22,7 +22,8 @@ use crate::lab::{Host, Process};
 
 /// How long a responder may take until it serves: a debug build on a busy machine, too.
 const START: Duration = Duration::from_secs(60);
-/// Files at a time, where the system allows as many: a transfer has one or two, and there are up to 2000.
+/// Files at a time, where the system allows as many: a transfer has one or two, and there are up to 2000. Services have
+/// 1024 by default.
 const FILES: u64 = 65_536;
 
 /// Where everything happens.
@@ -108,7 +109,7 @@ impl Ground {
         let mut load = Command::new(self.programs.join("load"));
         load.args(generator::arguments(case, responder, &self.root, run));
         let processor = self.cable.processors().map(|[_, client]| client);
-        let mut load = on_host(self.cable.lab.client(), load, processor)?;
+        let mut load = on_host(self.cable.lab.client(), load, FILES, processor)?;
         crate::command::output(&mut load)
     }
 
@@ -123,7 +124,7 @@ impl Ground {
         // Others share the machine as they like; only the load has processors of its own.
         let processor = self.cable.processors().map(|[server, _]| server);
         let processor = processor.filter(|_| interface == cable::SERVER);
-        let command = on_host(self.cable.lab.responder(), program, processor)?;
+        let command = on_host(self.cable.lab.responder(), program, responder.files(), processor)?;
         let process = match responder.kind {
             Kind::Reflector => self.cable.lab.spawn_held("responder", command)?,
             _ => self.cable.lab.spawn("responder", command)?,
@@ -157,10 +158,10 @@ impl Ground {
 }
 
 /// A program on a host, perhaps on one processor. Each word before it becomes the next one: it is one process.
-fn on_host(host: &Host, program: Command, processor: Option<usize>) -> Result<Command> {
+fn on_host(host: &Host, program: Command, files: u64, processor: Option<usize>) -> Result<Command> {
     let mut command = host.command("prlimit");
-    // For all alike: programs take what they are given, and 1024 is usual. Not even root may raise the limit everywhere.
-    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(FILES).min(FILES);
+    // Not even root may raise the limit everywhere.
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(files).min(files);
     command.arg(format!("--nofile={most}:"));
     if let Some(processor) = processor {
         command.args(["taskset", "--cpu-list", &processor.to_string()]);
@@ -208,6 +209,15 @@ fn listens(table: &str) -> bool {
 }
 
 impl Responder {
+    /// How many files it may have open.
+    fn files(&self) -> u64 {
+        match self.kind {
+            // It waits by select(2), and aborts at the 1025th (FD_SETSIZE). With 1024, whoever comes then asks again.
+            Kind::Peer(Peer::Atftpd) => 1024,
+            _ => FILES,
+        }
+    }
+
     /// Why it takes no part in a case that it is named for; such rows are shown.
     #[must_use]
     pub fn cannot(&self, case: &Case) -> Option<&'static str> {
@@ -219,6 +229,12 @@ impl Responder {
     #[must_use]
     pub fn remark(&self, case: &Case) -> Option<&'static str> {
         let windows = matches!(case.play, Play::Load { window: 2.., .. });
+        if matches!(case.play, Play::Boots { .. }) && self.kind == Kind::Dnsmasq {
+            return Some(
+                "tells BIOS machines by a boot menu (option 43), which the generator's do not follow: that half fails here, \
+                 and would boot in fact",
+            );
+        }
         (windows && !self.windows).then_some("lock-step: knows no windows")
     }
 }
