@@ -27,8 +27,8 @@ fn main() -> Result<()> {
     // aya-build turns each line of the inner cargo into a warning: leave only those that matter.
     set_env("CARGO_TERM_QUIET", "true");
     if toolchain != "nightly" {
-        // A prebuilt core is there, but aya-ebpf needs one unstable feature. The value 1 would mean build-std.
-        set_env("RUSTC_BOOTSTRAP", "aya_ebpf");
+        // A prebuilt core is there, but aya-ebpf and we need one unstable feature. The value 1 would mean build-std.
+        set_env("RUSTC_BOOTSTRAP", "aya_ebpf,pxe_ebpf");
     }
     let root = workspace.join("pxe-ebpf");
     let root = root.to_str().context("the path of the workspace is not UTF-8")?;

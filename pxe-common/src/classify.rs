@@ -24,10 +24,46 @@ const OFFSET_MASK: usize = 0x7ff;
 ///
 /// `known` answers whether a TFTP transfer is ours.
 #[inline(always)]
-pub fn classify<F: Frame>(frame: &F, config: &Config, known: impl FnOnce(&TransferKey) -> bool) -> Verdict {
+pub fn classify<F: Frame>(
+    frame: &F,
+    config: &Config,
+    known: impl FnOnce(&TransferPacket) -> bool,
+) -> Verdict {
     match udp(frame) {
         Ok(udp) => by_port(frame, config, &udp, known),
         Err(reason) => Verdict::Pass(reason),
+    }
+}
+
+/// A packet to one of the ports of our transfers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransferPacket {
+    /// Whose it is.
+    pub key: TransferKey,
+    /// Offset of the IPv4 header in the frame.
+    pub ip: usize,
+}
+
+/// The packet in `frame`, if it is to one of the ports of our transfers: the part of [`classify`] that comes last.
+#[inline(always)]
+pub fn transfer_packet<F: Frame>(frame: &F, config: &Config) -> Option<TransferPacket> {
+    let udp = udp(frame).ok()?;
+    let port = udp.destination_port;
+    if !is_ours(config, &udp) || port < config.tid_first || port > config.tid_last {
+        return None;
+    }
+    Some(TransferPacket::new(&udp))
+}
+
+impl TransferPacket {
+    #[inline(always)]
+    fn new(udp: &Udp) -> Self {
+        let key = TransferKey {
+            client_addr: udp.source,
+            client_port: udp.source_port.to_be_bytes(),
+            server_port: udp.destination_port.to_be_bytes(),
+        };
+        Self { key, ip: udp.payload - wire::UDP_LEN - wire::IPV4_LEN }
     }
 }
 
@@ -100,7 +136,7 @@ fn by_port<F: Frame>(
     frame: &F,
     config: &Config,
     udp: &Udp,
-    known: impl FnOnce(&TransferKey) -> bool,
+    known: impl FnOnce(&TransferPacket) -> bool,
 ) -> Verdict {
     let port = udp.destination_port;
     match port {
@@ -111,18 +147,8 @@ fn by_port<F: Frame>(
         _ if !is_ours(config, udp) => Verdict::Pass(Pass::OtherPort),
         wire::PORT_TFTP => to_tftp(config, udp),
         _ if port < config.tid_first || port > config.tid_last => Verdict::Pass(Pass::OtherPort),
-        _ => {
-            let key = TransferKey {
-                client_addr: udp.source,
-                client_port: udp.source_port.to_be_bytes(),
-                server_port: port.to_be_bytes(),
-            };
-            if known(&key) {
-                Verdict::Redirect(Service::TftpTransfer)
-            } else {
-                Verdict::Pass(Pass::UnknownTransfer)
-            }
-        }
+        _ if known(&TransferPacket::new(udp)) => Verdict::Redirect(Service::TftpTransfer),
+        _ => Verdict::Pass(Pass::UnknownTransfer),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What both sides of the kernel boundary must agree on: the wire [headers](wire), the one
-//! [classifier](classify()), its [verdicts](Verdict), and the plain-old-data of the BPF [maps](abi).
+//! [classifier](classify()), its [verdicts](Verdict), the plain-old-data of the BPF [maps](abi), and what the kernel
+//! answers by itself: when ([`steady`]) and with which headers ([`reply`]).
 //!
 //! The crate is compiled twice: for the eBPF target, where [`classify()`] reads the packet through the
 //! verifier's eyes, and for plain byte slices, where it is tested, property-checked and fuzzed.
@@ -8,9 +9,11 @@
 pub mod abi;
 mod classify;
 mod frame;
+pub mod reply;
+pub mod steady;
 mod verdict;
 pub mod wire;
 
-pub use classify::{MAX_OPTIONS, classify};
+pub use classify::{MAX_OPTIONS, TransferPacket, classify, transfer_packet};
 pub use frame::{Frame, SliceFrame};
-pub use verdict::{COUNTERS, Drop, Pass, Service, Verdict};
+pub use verdict::{COUNTERS, Drop, Layer, Pass, Service, Verdict};

@@ -42,6 +42,17 @@ pub enum Pass {
     OptionsBound,
     /// The queue has no socket (yet): the daemon is starting or stopping.
     NoSocket,
+    /// To the tcx program: the frame cannot grow here.
+    ToTcx,
+}
+
+/// Where in the kernel an ACK was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// In the XDP program.
+    Xdp,
+    /// In the tcx program.
+    Tcx,
 }
 
 /// Why a frame is thrown away: it claims to be ours and no honest client sends it.
@@ -53,6 +64,8 @@ pub enum Drop {
     SourcePort,
     /// The ring buffer had no room for the copy; the host still got the frame.
     CopyLost,
+    /// An ACK whose answer could not be written, or that user space claimed at the same moment: it is repeated.
+    NotAnswered,
 }
 
 /// What to do with a frame.
@@ -66,6 +79,8 @@ pub enum Verdict {
     Pass(Pass),
     /// Nowhere.
     Drop(Drop),
+    /// Back to the client, with the next blocks in it.
+    Answer(Layer),
 }
 
 impl Verdict {
@@ -79,12 +94,14 @@ impl Verdict {
             Self::Copy(service) => SERVICES + service as u32,
             Self::Pass(reason) => 2 * SERVICES + reason as u32,
             Self::Drop(reason) => 2 * SERVICES + PASSES + reason as u32,
+            Self::Answer(layer) => 2 * SERVICES + PASSES + DROPS + layer as u32,
         }
     }
 }
 
 const SERVICES: u32 = Service::TftpTransfer as u32 + 1;
-const PASSES: u32 = Pass::NoSocket as u32 + 1;
+const PASSES: u32 = Pass::ToTcx as u32 + 1;
+const DROPS: u32 = Drop::NotAnswered as u32 + 1;
 
 // The table and the arithmetic agree, or nothing compiles.
 const _: () = {
@@ -96,7 +113,7 @@ const _: () = {
 };
 
 /// Every verdict and the label of its counter; the row is [`Verdict::index`].
-pub const COUNTERS: [(Verdict, &str); 24] = [
+pub const COUNTERS: [(Verdict, &str); 28] = [
     (Verdict::Redirect(Service::Dhcp), "redirect_dhcp"),
     (Verdict::Redirect(Service::BootServer), "redirect_boot_server"),
     (Verdict::Redirect(Service::TftpRequest), "redirect_tftp_request"),
@@ -118,7 +135,11 @@ pub const COUNTERS: [(Verdict, &str); 24] = [
     (Verdict::Pass(Pass::OtherMessage), "pass_other_message"),
     (Verdict::Pass(Pass::OptionsBound), "pass_options_bound"),
     (Verdict::Pass(Pass::NoSocket), "pass_no_socket"),
+    (Verdict::Pass(Pass::ToTcx), "pass_to_tcx"),
     (Verdict::Drop(Drop::SourceAddress), "drop_source_address"),
     (Verdict::Drop(Drop::SourcePort), "drop_source_port"),
     (Verdict::Drop(Drop::CopyLost), "drop_copy_lost"),
+    (Verdict::Drop(Drop::NotAnswered), "drop_not_answered"),
+    (Verdict::Answer(Layer::Xdp), "answer_xdp"),
+    (Verdict::Answer(Layer::Tcx), "answer_tcx"),
 ];

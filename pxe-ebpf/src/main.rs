@@ -1,16 +1,19 @@
-//! The XDP programs of `pxed`. Entry points only: parsing and verdicts are in `pxe-common`.
+//! The kernel programs of `pxed`. Entry points only: parsing and verdicts are in `pxe-common`.
 //!
 //! License of the object: Dual MIT/GPL, since some helpers are for GPL-compatible programs only.
 #![no_std]
 #![no_main]
+// For one instruction that `core` does not offer (`offload`); the build sees to it that the compiler lets us.
+#![feature(asm_experimental_arch)]
 
 mod bench;
 mod maps;
+mod offload;
 mod packet;
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::macros::xdp;
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
 use pxe_common::{Drop, Pass, Service, Verdict, classify};
 
@@ -28,12 +31,51 @@ pub fn pxed_frags(ctx: XdpContext) -> u32 {
     run(&ctx)
 }
 
+/// [`pxed`] with the kernel offload (Linux 5.18).
+#[xdp]
+pub fn pxed_offload(ctx: XdpContext) -> u32 {
+    run_with_offload(&ctx)
+}
+
+/// [`pxed_frags`] with the kernel offload.
+#[xdp(frags)]
+pub fn pxed_offload_frags(ctx: XdpContext) -> u32 {
+    run_with_offload(&ctx)
+}
+
+/// The offload's second half, where frames cannot grow in XDP (Linux 6.6).
+#[classifier]
+pub fn pxed_tcx(ctx: TcContext) -> i32 {
+    offload::tcx::run(&ctx)
+}
+
 #[inline(always)]
 fn run(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
-    let verdict = classify(&packet, config, maps::knows);
+    let verdict = classify(&packet, config, |packet| maps::transfer(&packet.key).is_some());
     let (verdict, action) = carry_out(ctx, verdict);
+    maps::count(verdict);
+    action
+}
+
+#[inline(always)]
+fn run_with_offload(ctx: &XdpContext) -> u32 {
+    let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
+    let packet = Packet::new(ctx);
+    let mut of = None;
+    let verdict = classify(&packet, config, |packet| {
+        of = maps::transfer(&packet.key).map(|transfer| (transfer, *packet));
+        of.is_some()
+    });
+    let answered = match of {
+        Some((transfer, packet)) => offload::xdp::answer(ctx, config, transfer, &packet),
+        None => None,
+    };
+    let (verdict, action) = match answered {
+        Some(answer) => answer,
+        None => carry_out(ctx, verdict),
+    };
     maps::count(verdict);
     action
 }
@@ -59,7 +101,8 @@ fn carry_out(ctx: &XdpContext, verdict: Verdict) -> (Verdict, u32) {
             (if copied { verdict } else { Verdict::Drop(Drop::CopyLost) }, xdp_action::XDP_PASS)
         }
         Verdict::Pass(_) => (verdict, xdp_action::XDP_PASS),
-        Verdict::Drop(_) => (verdict, xdp_action::XDP_DROP),
+        // Answers are made elsewhere: the classifier gives none.
+        Verdict::Drop(_) | Verdict::Answer(_) => (verdict, xdp_action::XDP_DROP),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The maps, by the names of `pxe_common::abi` (checked by user space when it takes them).
 
-use aya_ebpf::macros::map;
+use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
+use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
+use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, XskMap};
 use aya_ebpf::programs::XdpContext;
-use pxe_common::abi::{COPIED_MAX, Config, Copied, Transfer, TransferKey};
+use pxe_common::abi::{self, COPIED_MAX, Config, Copied, Progress, Transfer, TransferKey};
 use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
 
 use crate::packet::Packet;
@@ -22,14 +24,37 @@ static TRANSFERS: HashMap<TransferKey, Transfer> = HashMap::with_max_entries(819
 #[map]
 pub static XSKS: XskMap = XskMap::with_max_entries(64, 0);
 
-/// DHCP requests are rare: 256 KiB hold 170 of them until the daemon wakes up.
+/// 2700 DHCP requests: a whole lab that is switched on at once, until the daemon wakes up.
 #[map]
-static COPIES: RingBuf = RingBuf::with_byte_size(256 * 1024, 0);
+static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// Whether a transfer is ours.
+/// Size set by user space to the number of its slots.
+#[map]
+pub static PROGRESS: Array<Progress> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// A file, cut into blocks of one size. User space makes these maps, with as many entries as there are blocks.
+type File = BtfArray<abi::Block, 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
+
+/// Files that the kernel can send from; what is not there is user space's.
+#[btf_map]
+static FILES: ArrayOfMaps<File, { abi::FILES_MAX as usize }> = ArrayOfMaps::new();
+
+/// The transfer of a packet, if it is ours.
 #[inline(always)]
-pub fn knows(key: &TransferKey) -> bool {
-    TRANSFERS.get_ptr(key).is_some()
+pub fn transfer(key: &TransferKey) -> Option<&'static Transfer> {
+    // SAFETY: entries are never changed in place while the kernel acts on them: user space takes the transfer back
+    // before it writes another one, and the progress word's generation tells (`pxe_common::steady`).
+    TRANSFERS.get_ptr(key).map(|entry| unsafe { &*entry })
+}
+
+/// A block of a file, by its number from 1 on.
+#[inline(always)]
+pub fn block(file: u32, number: u32) -> Option<&'static abi::Block> {
+    FILES.get_value(file, &(number - 1)).map(|block| {
+        let block: *const abi::Block = block;
+        // SAFETY: the kernel frees an inner map only after all programs that may have looked it up have ended.
+        unsafe { &*block }
+    })
 }
 
 #[inline(always)]

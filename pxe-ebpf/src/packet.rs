@@ -1,4 +1,4 @@
-//! The frame between `data` and `data_end` of an XDP context.
+//! The frame between `data` and `data_end` of a context.
 
 use aya_ebpf::programs::XdpContext;
 use pxe_common::Frame;
@@ -17,7 +17,13 @@ pub struct Packet {
 impl Packet {
     #[inline(always)]
     pub fn new(ctx: &XdpContext) -> Self {
-        Self { data: ctx.data(), data_end: ctx.data_end(), unknown: ctx.rx_queue_index() as usize }
+        Self::of(ctx.data(), ctx.data_end(), ctx.rx_queue_index() as usize)
+    }
+
+    /// A frame between two pointers of a context; `unknown` is any number that the verifier cannot know.
+    #[inline(always)]
+    pub fn of(data: usize, data_end: usize, unknown: usize) -> Self {
+        Self { data, data_end, unknown }
     }
 }
 

@@ -22,13 +22,18 @@ impl Sum {
         Self(self.0 + next.0)
     }
 
-    /// The checksum field for the summed bytes, in the byte order of memory.
-    pub fn finish(self) -> [u8; 2] {
+    /// The sum in 16 bits, as a word in the byte order of memory.
+    pub fn fold(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
             sum = (sum >> 16) + (sum & 0xffff);
         }
-        (!(sum as u16)).to_ne_bytes()
+        sum as u16
+    }
+
+    /// The checksum field for the summed bytes, in the byte order of memory.
+    pub fn finish(self) -> [u8; 2] {
+        (!self.fold()).to_ne_bytes()
     }
 }
 

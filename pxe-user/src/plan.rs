@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use pxe_common::abi::dhcp_mode;
+use pxe_common::abi::{self, dhcp_mode};
 use pxe_common::wire;
 
 use crate::nic::interface::{self, Interface, Subnet};
@@ -32,6 +32,38 @@ pub enum ModeChoice {
     Native,
     /// In the network stack.
     Generic,
+}
+
+/// Whether the kernel may answer ACKs by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum OffloadChoice {
+    /// As far as XDP, the driver and the kernel allow it.
+    #[default]
+    Auto,
+    /// In the XDP program only (Linux 5.18): where frames cannot grow there, the daemon sends.
+    Xdp,
+    /// In the tcx program only (Linux 6.6).
+    Tcx,
+    /// Every packet goes through the daemon.
+    Off,
+}
+
+impl OffloadChoice {
+    /// The layers that may be tried in this mode, by the interface's driver: bits of [`abi::offload`].
+    pub fn layers(self, mode: Mode, is_card: bool) -> u32 {
+        use abi::offload::{BY_REDIRECT, TCX, XDP};
+        // What a veth sends by XDP_TX its peer does not take, and a redirect reaches it only if it batches receptions
+        // (GRO), which nobody here can see. A card may lack redirects, and needs none.
+        let unsure = mode == Mode::Native && !is_card;
+        match self {
+            Self::Off => 0,
+            Self::Tcx => TCX,
+            Self::Auto if unsure => TCX,
+            Self::Auto => XDP | TCX,
+            Self::Xdp if unsure => XDP | BY_REDIRECT,
+            Self::Xdp => XDP,
+        }
+    }
 }
 
 /// What becomes of DHCP requests to our address on their way through the kernel. Broadcasts are always copied and passed on.
@@ -187,6 +219,17 @@ mod tests {
         assert_eq!(tids((32768, 60999)), TidPorts { first: 61000, count: 4096 });
         assert_eq!(tids((1024, 65000)), TidPorts { first: 65001, count: 535 });
         assert_eq!(tids((32768, 65535)), TidPorts { first: 32768 - 4096, count: 4096 });
+    }
+
+    #[test]
+    fn the_kernel_answers_in_xdp_only_where_that_is_sure_to_arrive() {
+        use abi::offload::{BY_REDIRECT, TCX, XDP};
+        let auto = OffloadChoice::Auto;
+        assert_eq!(auto.layers(Mode::Native, true), XDP | TCX);
+        assert_eq!(auto.layers(Mode::Generic, false), XDP | TCX);
+        assert_eq!(auto.layers(Mode::Native, false), TCX);
+        assert_eq!(OffloadChoice::Xdp.layers(Mode::Native, false), XDP | BY_REDIRECT);
+        assert_eq!(OffloadChoice::Off.layers(Mode::Native, true), 0);
     }
 
     #[test]

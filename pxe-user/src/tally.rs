@@ -47,6 +47,10 @@ others! {
     DataPackets = "tftp_data_packets",
     /// DATA packets that were sent again.
     DataRepeated = "tftp_data_repeated",
+    /// DATA packets that the kernel sent by itself.
+    DataByKernel = "tftp_data_by_kernel",
+    /// Times that a transfer was given to the kernel.
+    GivenToKernel = "tftp_given_to_kernel",
     /// Bytes of files in DATA packets.
     DataBytes = "tftp_data_bytes",
     /// Time-outs that led to a repeat.

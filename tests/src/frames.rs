@@ -22,6 +22,8 @@ pub fn config() -> Config {
         tftp: 1,
         tid_first: TID,
         tid_last: TID + 999,
+        offload: 0,
+        ifindex: 1,
     }
 }
 

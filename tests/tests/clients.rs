@@ -8,18 +8,34 @@ use pxe_tests::daemon::Daemon;
 use pxe_tests::tree;
 use xtask::lab::{Host, Lab};
 
-/// The ways that packets can reach the daemon.
-const DATAPATHS: [(&str, &[&str]); 3] = [
-    ("xdp, generic", &["--datapath", "xdp", "--xdp-mode", "generic"]),
-    ("xdp, native", &["--datapath", "xdp", "--xdp-mode", "native"]),
+/// The ways that packets can reach the daemon, or the kernel in its place.
+const DATAPATHS: [(&str, &[&str]); 5] = [
+    ("xdp, generic", &["--datapath", "xdp", "--xdp-mode", "generic", "--offload", "off"]),
+    ("xdp, native", &["--datapath", "xdp", "--xdp-mode", "native", "--offload", "off"]),
+    ("offload, generic", &["--datapath", "xdp", "--xdp-mode", "generic"]),
+    ("offload, native", &["--datapath", "xdp", "--xdp-mode", "native"]),
     ("socket", &["--datapath", "socket"]),
 ];
+
+/// Makes a client's host write whole checksums, as every packet that comes over a wire has them: the kernel answers
+/// no others.
+fn whole_checksums(host: &Host) {
+    let arguments = ["-K", host.interface(), "tx", "off"];
+    run_in(host, Path::new("/"), "ethtool", &arguments);
+}
 
 /// The daemon with a tree of its own, over one datapath.
 fn serve(lab: &Lab, files: &[(&str, Vec<u8>)], datapath: &[&str]) -> Daemon {
     let root = tree::with_files(lab.folder(), files).unwrap();
     let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], datapath].concat();
+    if offloads(datapath) {
+        whole_checksums(lab.client());
+    }
     Daemon::start(lab, &arguments).unwrap()
+}
+
+fn offloads(datapath: &[&str]) -> bool {
+    datapath.contains(&"xdp") && !datapath.contains(&"off")
 }
 
 /// Runs a program on a host in `folder`; its exit code must be 0.
@@ -97,6 +113,9 @@ fn every_client_gets_every_byte_over_every_datapath() {
             "{name}: nothing is lost here, so nothing is repeated"
         );
         assert_eq!(Daemon::count(&log, "tftp_complete"), 23, "{name}");
+        let (xdp, tcx) = (Daemon::count(&log, "answer_xdp"), Daemon::count(&log, "answer_tcx"));
+        assert_eq!(xdp + tcx > 3000, offloads(datapath), "{name}: the kernel answered {xdp} + {tcx} ACKs");
+        assert_eq!(Daemon::count(&log, "drop_not_answered"), 0, "{name}");
     }
 }
 
@@ -253,7 +272,7 @@ fn unrelated_traffic_passes() {
 #[test]
 fn several_queues_serve_together() {
     let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
-    for (name, datapath) in &DATAPATHS[..2] {
+    for (name, datapath) in DATAPATHS.iter().filter(|(_, datapath)| datapath.contains(&"xdp")) {
         let lab = Lab::builder().start().unwrap();
         // A cable between client and responder without a switch: the client's transmit queues choose ours.
         let queues = ["numrxqueues", "4", "numtxqueues", "4"];
@@ -267,6 +286,9 @@ fn several_queues_serve_together() {
         ] {
             host.output("ip", &own).unwrap();
             host.output("ip", &["link", "set", own[4], "up"]).unwrap();
+        }
+        if offloads(datapath) {
+            client.output("ethtool", &["-K", "many1", "tx", "off"]).unwrap();
         }
         let root = tree::with_files(lab.folder(), &files).unwrap();
         let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], *datapath].concat();

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
-use pxe_common::abi::{Config, TransferKey, dhcp_mode};
+use pxe_common::abi::{Config, Transfer, TransferKey, dhcp_mode};
 use pxe_common::{Drop, Pass, Service, SliceFrame, Verdict, classify};
 use pxe_tests::frames::{CLIENT, OWN, TID, bootp, broadcast_67, config, golden, tagged, udp, with};
 use pxe_tests::namespace;
@@ -40,7 +40,7 @@ impl Kernel {
         namespace::enter_new().unwrap();
         let mut programs = Programs::load(1, 16, 1500).unwrap();
         programs.configure(config).unwrap();
-        programs.transfers().unwrap().insert(known(), 7).unwrap();
+        programs.transfers().unwrap().insert(known(), Transfer::default()).unwrap();
         let socket = with_socket.then(|| {
             let socket =
                 Xsk::open(1, Queue(0), Mode::Generic, Sizes { rx: 64, tx: 64, chunk: 2048 }).unwrap();
@@ -54,7 +54,7 @@ impl Kernel {
     /// Runs the program: its verdict, told by the counter that moved, and its action.
     fn run(&mut self, frame: &[u8]) -> (Verdict, u32) {
         let before = self.programs.counters().unwrap();
-        let action = self.programs.test_run(frame).unwrap();
+        let action = self.programs.test_run(frame).unwrap().0;
         let after = self.programs.counters().unwrap();
         let moved: Vec<usize> = (0..after.len()).filter(|&row| after[row].1 != before[row].1).collect();
         assert_eq!(moved.len(), 1, "one frame moves one counter");
@@ -63,14 +63,14 @@ impl Kernel {
 }
 
 fn in_user_space(config: &Config, frame: &[u8]) -> Verdict {
-    classify(&SliceFrame(frame), config, |key| *key == known())
+    classify(&SliceFrame(frame), config, |packet| packet.key == known())
 }
 
 fn action(verdict: Verdict) -> u32 {
     match verdict {
         Verdict::Redirect(_) => XDP_REDIRECT,
         Verdict::Copy(_) | Verdict::Pass(_) => XDP_PASS,
-        Verdict::Drop(_) => XDP_DROP,
+        Verdict::Drop(_) | Verdict::Answer(_) => XDP_DROP,
     }
 }
 
@@ -248,7 +248,7 @@ fn when_nobody_reads_the_copies_the_host_still_gets_its_frames() {
     let config = Config { dhcp_mode: dhcp_mode::COPY, ..config() };
     let mut kernel = Kernel::new(&config, true);
     let frame = broadcast_67(&golden("ovmf-discover"));
-    let verdicts: Vec<_> = (0..400).map(|_| kernel.run(&frame)).collect();
+    let verdicts: Vec<_> = (0..3000).map(|_| kernel.run(&frame)).collect();
     assert!(verdicts.iter().all(|(_, action)| *action == XDP_PASS));
     assert_eq!(verdicts.last(), Some(&(Verdict::Drop(Drop::CopyLost), XDP_PASS)));
 }
@@ -275,7 +275,7 @@ fn the_program_for_large_frames_gives_the_same_verdicts() {
     namespace::enter_new().unwrap();
     let mut programs = Programs::load(1, 16, 9000).unwrap();
     programs.configure(&Config { dhcp_mode: dhcp_mode::COPY, ..config() }).unwrap();
-    assert_eq!(programs.test_run(&broadcast_67(&golden("ovmf-discover"))).unwrap(), XDP_PASS);
+    assert_eq!(programs.test_run(&broadcast_67(&golden("ovmf-discover"))).unwrap().0, XDP_PASS);
     let counted: Vec<_> = programs.counters().unwrap().into_iter().filter(|(_, count)| *count > 0).collect();
     assert_eq!(counted, [("copy_dhcp", 1)]);
 }

@@ -53,9 +53,13 @@ impl From<&Stat> for Stamp {
     }
 }
 
+/// Numbers images, so that one is never taken for another that lies at the same address later.
+static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+
 /// A snapshot of a boot file. Whoever holds it has these bytes, whatever becomes of the file.
 #[derive(Debug)]
 pub struct Image {
+    id: u64,
     name: FileName,
     origin: Origin,
     stamp: Option<Stamp>,
@@ -70,6 +74,7 @@ impl Image {
         let share = Memory::take(memory, bytes.len() as u64);
         let bytes = Sealed::from_bytes(bytes)?;
         Ok(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name,
             origin: Origin::Generated,
             stamp: None,
@@ -100,7 +105,14 @@ impl Image {
             return Err(Refusal::Changing);
         }
         let (origin, used) = (Origin::File(path), AtomicU64::new(0));
-        Ok(Self { name, origin, stamp: Some(stamp), used, bytes, _share: share })
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, name, origin, stamp: Some(stamp), used, bytes, _share: share })
+    }
+
+    /// A number that no other image of this process has.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The name that it is served under.

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::options::{Files, pair};
 use crate::dhcp::{Arch, Menu, MenuItem, Style, Text, Url};
-use crate::plan::{DatapathChoice, ModeChoice};
+use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use crate::server::{Options, Server};
 
 /// Where and how to serve.
@@ -24,6 +24,12 @@ pub(crate) struct Serve {
     /// Where the XDP program runs: auto takes native on network cards and generic on virtual interfaces
     #[arg(long, value_enum, default_value_t)]
     xdp_mode: ModeChoice,
+    /// Where the kernel answers ACKs by itself, without the daemon: auto takes what the driver and the kernel allow
+    #[arg(long, value_enum, default_value_t)]
+    offload: OffloadChoice,
+    /// Memory for the files that the kernel sends by itself, in MiB per interface; it is taken when they are asked for
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536))]
+    offload_memory: u64,
     /// Address that machines load files from [default: the interface's first IPv4 address]
     #[arg(long, value_name = "ADDRESS")]
     address: Option<Ipv4Addr>,
@@ -82,6 +88,8 @@ impl Serve {
             address: self.address,
             datapath: self.datapath,
             mode: self.xdp_mode,
+            offload: self.offload,
+            offload_memory: self.offload_memory << 20,
             style: match self.style {
                 StyleChoice::Direct => Style::Direct,
                 StyleChoice::Binl => Style::Binl,

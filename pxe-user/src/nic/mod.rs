@@ -4,17 +4,19 @@
 //! |---|---|
 //! | [`interface`] | what the host says of a network interface |
 //! | [`lock`] | one responder per interface |
-//! | [`programs`] | the kernel side: the XDP program and its maps (the only user of aya) |
+//! | [`programs`] | the kernel side: the programs and their maps (with `offload` the only user of aya) |
+//! | [`offload`] | memory through which the kernel answers by itself |
 //! | `umem` | memory that kernel and daemon share frames in |
 //! | `ring` | the four rings of an AF_XDP socket |
 //! | [`xsk`] | an AF_XDP socket: receiving and sending halves |
 //! | [`packet`] | a packet socket that hears one port beside its owner |
 //! | [`udp`] | plain sockets with batches and segmentation, for hosts without XDP |
 //!
-//! `unsafe` lives in `umem`, `ring`, `xsk`, `packet` and `udp` only, each block with its argument.
+//! `unsafe` lives in `umem`, `ring`, `xsk`, `packet`, `udp` and `offload` only, each block with its argument.
 
 pub mod interface;
 pub mod lock;
+pub mod offload;
 pub mod packet;
 pub mod programs;
 mod ring;

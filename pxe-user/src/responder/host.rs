@@ -10,6 +10,8 @@ use crate::mac::Mac;
 use crate::tftp::Block;
 use crate::tftp::packet::data_header;
 use crate::tftp::table::Id;
+use crate::tftp::transfer::Steady;
+use crate::time::Timestamp;
 
 /// The way of an outgoing datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,45 @@ impl Blocks<'_> {
     }
 }
 
+/// A transfer that somebody else may carry on.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<'a> {
+    /// Its name in our table.
+    pub id: Id,
+    /// The client's TID.
+    pub client: SocketAddrV4,
+    /// Our TID.
+    pub port: u16,
+    /// The file.
+    pub image: &'a Arc<Image>,
+    /// Bytes per block.
+    pub blksize: u16,
+    /// Where it stands.
+    pub steady: Steady,
+    /// It was accepted before: nothing but `steady` has changed.
+    pub again: bool,
+}
+
+/// The answer to an [`Offer`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Accepted: until it is taken back, nothing may be sent for it here.
+    Accepted,
+    /// Not yet: the file is being prepared.
+    NotYet,
+    /// Not this transfer.
+    Never,
+}
+
+/// How far an accepted transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Every block up to this one has been sent.
+    pub sent: Block,
+    /// When the client was last heard.
+    pub heard: Timestamp,
+}
+
 /// What the responder needs of the world around it.
 pub trait Host {
     /// Sends a small packet; if there is no room it is lost, as on a wire.
@@ -65,6 +106,24 @@ pub trait Host {
 
     /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.
     fn understood(&mut self, _mac: Mac) {}
+
+    /// Offers a transfer to be carried on by whoever can do that faster: the kernel.
+    fn give(&mut self, _offer: &Offer<'_>) -> Given {
+        Given::Never
+    }
+
+    /// How far an accepted transfer is.
+    fn look(&mut self, _id: Id) -> Option<Carried> {
+        None
+    }
+
+    /// Takes an accepted transfer back; says how far it is.
+    fn take(&mut self, _id: Id) -> Option<Carried> {
+        None
+    }
+
+    /// Whether a block that was sent for us has arrived: somebody whose blocks never arrive gets no more transfers.
+    fn arrived(&mut self, _arrived: bool) {}
 
     /// Something worth a line in the journal; called per request and transfer, never per packet.
     fn record(&mut self, event: Event);

@@ -10,11 +10,13 @@
 //! No socket, clock or thread here: what it needs of the world is the trait [`Host`], and `now` is an argument. Nothing
 //! is allocated per packet.
 
+mod carried;
 mod host;
 mod proxy;
+mod record;
 mod settings;
 
-pub use host::{Blocks, Host, Route};
+pub use host::{Blocks, Carried, Given, Host, Offer, Route};
 pub use settings::Settings;
 
 use std::collections::VecDeque;
@@ -33,13 +35,16 @@ use crate::fleet::habits::Habits;
 use crate::mac::Mac;
 use crate::tally::{Other, Tally};
 use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet, Request};
-use crate::tftp::table::{Admission, Entry, Expired, Id, Reaction, Table, TidPorts};
+use crate::tftp::table::{Admission, Entry, Expired, Id, Table, TidPorts};
 use crate::tftp::terms::Terms;
-use crate::tftp::transfer::{Outcome, Step};
+use crate::tftp::transfer::{Outcome, Step, Transfer};
 use crate::time::Timestamp;
 
 /// When there was no room to send, this long until the next attempt: a link that is down must not cost a core.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
+
+use carried::Carrier;
+use record::{count_data, end};
 
 /// What is kept for each transfer beside its state.
 #[derive(Debug)]
@@ -51,6 +56,7 @@ struct Context {
     image: Option<Arc<Image>>,
     /// It waits for room to send.
     queued: bool,
+    carrier: Carrier,
 }
 
 /// The responder of one worker.
@@ -150,8 +156,17 @@ impl Responder {
             }
         };
         let server = self.reply_address(datagram);
-        let context =
-            Context { link: datagram.link, server, asked: request.options, image: None, queued: false };
+        let context = Context {
+            link: datagram.link,
+            server,
+            asked: request.options,
+            image: None,
+            queued: false,
+            carrier: Carrier::default(),
+        };
+        if let Some(id) = self.table.of_client(datagram.from) {
+            self.take_back(id, host);
+        }
         let tally = &mut self.tally;
         let replaced = |entry: &Entry<Context>, outcome: Option<Outcome>| {
             if let Some(outcome) = outcome {
@@ -236,23 +251,31 @@ impl Responder {
 
     fn on_transfer(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
         let (client, port) = (datagram.from, datagram.to.port());
-        let (reaction, is_error) = match Packet::parse(datagram.payload) {
-            Ok(Packet::Ack(block)) => (self.table.on_ack(now, client, port, block), false),
-            Ok(Packet::Error(code)) => (self.table.on_error(now, client, port, code), true),
+        let packet = match Packet::parse(datagram.payload) {
+            Ok(packet @ (Packet::Ack(_) | Packet::Error(_))) => packet,
             Ok(_) => return self.tally.count(Other::TftpUnexpected),
             Err(malformed) => return self.tally.count(malformed),
         };
-        match reaction {
-            Reaction::Step(id, step) => self.perform(now, id, step, host),
-            Reaction::Stranger => {
-                self.tally.count(Other::Stranger);
-                // RFC 1350, section 4: the stranger gets an error, the transfer stays. Errors are never answered.
-                if !is_error && self.settings.is_client(client) && !self.settings.is_to_many(datagram.to) {
-                    let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
-                    let from = SocketAddrV4::new(self.reply_address(datagram), port);
-                    host.control(&Route { link: datagram.link, from, to: client }, error.as_bytes());
-                }
-            }
+        let Some(id) = self.table.find(client, port) else {
+            return self.on_stranger(datagram, matches!(packet, Packet::Error(_)), host);
+        };
+        self.take_back(id, host);
+        let step = match packet {
+            Packet::Ack(block) => self.table.on_ack(now, id, block),
+            Packet::Error(code) => self.table.on_error(now, id, code),
+            _ => return,
+        };
+        self.perform(now, id, step, host);
+        self.hand_over(id, host);
+    }
+
+    /// RFC 1350, section 4: a stranger gets an error, the transfer stays. Errors are never answered.
+    fn on_stranger(&mut self, datagram: &Datagram<'_>, is_error: bool, host: &mut impl Host) {
+        self.tally.count(Other::Stranger);
+        if !is_error && self.settings.is_client(datagram.from) && !self.settings.is_to_many(datagram.to) {
+            let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
+            let from = SocketAddrV4::new(self.reply_address(datagram), datagram.to.port());
+            host.control(&Route { link: datagram.link, from, to: datagram.from }, error.as_bytes());
         }
     }
 
@@ -284,10 +307,8 @@ impl Responder {
         let blksize = transfer.terms().blksize;
         let sent = host.data(&route, &Blocks { image, blksize, first, count });
         transfer.sent(sent);
-        self.tally.add(Other::DataPackets, sent);
-        let bytes =
-            (first + sent).offset(blksize).min(transfer.size()) - first.offset(blksize).min(transfer.size());
-        self.tally.add(Other::DataBytes, bytes);
+        context.carrier.sent_here(transfer.highest());
+        count_data(&mut self.tally, transfer, first, sent);
         if sent < count && !context.queued {
             context.queued = true;
             self.tally.count(Other::SendBusy);
@@ -308,7 +329,10 @@ impl Responder {
                 self.send(id, host);
             }
         }
-        while let Some(expired) = self.table.expire(now) {
+        while let Some(expired) = {
+            let tally = &mut self.tally;
+            self.table.expire(now, |id, entry| carried::before_time_out(now, id, entry, tally, host))
+        } {
             match expired {
                 Expired::Step(id, step) => {
                     if matches!(step, Step::SendData | Step::SendOack) {
@@ -363,25 +387,9 @@ fn route(entry: &Entry<Context>) -> Route {
 
 impl Entry<Context> {
     /// What sending needs of an entry.
-    fn sending(&mut self) -> Option<(Route, &mut crate::tftp::transfer::Transfer, &mut Context)> {
+    fn sending(&mut self) -> Option<(Route, &mut Transfer, &mut Context)> {
         let route = route(self);
         let (transfer, context) = self.parts_mut();
         Some((route, transfer?, context))
     }
-}
-
-/// Counts and records the end of a transfer.
-fn end(tally: &mut Tally, entry: &Entry<Context>, outcome: Outcome, now: Timestamp, host: &mut impl Host) {
-    tally.count(outcome);
-    let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
-    tally.add(Other::DataRepeated, transfer.repeated_blocks());
-    host.record(Event::Fetched {
-        client: entry.client,
-        peer: entry.context.link.peer,
-        image: Arc::clone(image),
-        outcome,
-        bytes: transfer.bytes(outcome),
-        took: now.since(transfer.started()),
-        retransmits: transfer.repeated_blocks(),
-    });
 }

@@ -5,7 +5,7 @@ use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
-use pxe_common::abi::{Config, dhcp_mode};
+use pxe_common::abi::{self, Config, dhcp_mode};
 use pxe_common::wire;
 use tokio::sync::mpsc;
 
@@ -16,14 +16,16 @@ use crate::fleet::event::Event;
 use crate::nic::Queue;
 use crate::nic::interface::{Interface, udp_listeners};
 use crate::nic::lock::InterfaceLock;
-use crate::nic::programs::{Mode, Programs};
+use crate::nic::programs::{Mode, Programs, ProgramsError};
 use crate::nic::xsk::{Copying, Xsk};
 use crate::plan::{DhcpPath, Plan};
 use crate::responder::{Responder, Settings};
 use crate::tally::Published;
-use crate::tftp::table::TidPorts;
+use crate::tftp::table::{Table, TidPorts};
 use crate::tftp::terms::Limits;
 use crate::worker::mail::{LoaderQueue, Mailbox};
+use crate::worker::offload::{Common, Offload, windowsize_max};
+use crate::worker::shelf::Shelf;
 use crate::worker::sockets::SocketPath;
 use crate::worker::xdp::XdpPath;
 use crate::worker::{Clock, Datapath, Surroundings, Worker};
@@ -42,8 +44,12 @@ pub(super) struct Served {
     pub(super) plan: Plan,
     /// The kernel side; none with plain sockets.
     pub(super) programs: Option<Programs>,
+    /// What it may answer by itself: bits of `abi::offload`.
+    offload: u32,
     pub(super) dhcp: DhcpPath,
     pub(super) published: Vec<Published>,
+    /// The files that the kernel sends by itself; none without the offload.
+    pub(super) shelf: Option<Arc<Shelf>>,
     /// What machines are told, shared by the workers.
     pub(super) service: Arc<ArcSwap<Service>>,
     /// Frames show who sent them; datagrams from sockets do not.
@@ -58,6 +64,7 @@ struct Xdp {
     programs: Programs,
     sockets: Vec<Xsk>,
     mode: Mode,
+    offload: u32,
 }
 
 impl Served {
@@ -68,6 +75,8 @@ impl Served {
         let dhcp = DhcpPath::decide(&plan.interface);
         let mut served = Self {
             programs: None,
+            offload: 0,
+            shelf: None,
             dhcp,
             published: Vec::new(),
             service: Arc::new(ArcSwap::from_pointee(
@@ -90,7 +99,7 @@ impl Served {
     fn open_xdp(&self, shared: &Shared<'_>) -> Result<Option<Xdp>> {
         let mut failures = Vec::new();
         for &mode in &self.plan.modes {
-            match open_xdp(&self.plan, mode, shared.options.transfers) {
+            match open_xdp(&self.plan, mode, shared.options) {
                 Ok(xdp) => return Ok(Some(xdp)),
                 Err(error) => failures.push(format!("{error:#}")),
             }
@@ -109,16 +118,22 @@ impl Served {
     }
 
     fn start_xdp(&mut self, xdp: Xdp, shared: &Shared<'_>) -> Result<()> {
-        let Xdp { mut programs, sockets, mode } = xdp;
+        let Xdp { mut programs, sockets, mode, offload } = xdp;
         let copying = sockets.first().map_or(Copying::Copy, |socket| socket.copying);
         let count = sockets.len();
         let mut copies = Some(programs.copies()?);
         self.make_mailboxes(count, shared)?;
         self.sees_neighbours = true;
+        self.offload = offload;
+        let common = self.offload_common(&mut programs, shared)?;
         for (index, socket) in sockets.into_iter().enumerate() {
             let queue = Queue(u32::try_from(index).context("too many queues")?);
             programs.connect(queue, &socket)?;
-            let path = XdpPath::new(socket, self.plan.interface.mac, programs.transfers()?, copies.take())?;
+            let base = u32::try_from(index * slots_each(shared.options.transfers, count)).unwrap_or(u32::MAX);
+            let transfers = || programs.transfers();
+            let offload = common.clone().map(|common| Ok(Offload::new(common, transfers()?, base)));
+            let offload = offload.transpose().map_err(|error: ProgramsError| error)?;
+            let path = XdpPath::new(socket, self.plan.interface.mac, transfers()?, copies.take(), offload)?;
             self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
         }
         // Last of all: from here on frames are redirected, and somebody is there to take them.
@@ -130,12 +145,30 @@ impl Served {
             datapath = "xdp",
             mode = mode.as_str(),
             copying = copying.as_str(),
+            offload = offload_words(offload),
             queues = count,
             "serving; {}; DHCP broadcasts are copied and passed on, requests to our address are {}",
             self.plan.why,
             self.dhcp.explain()
         );
         Ok(())
+    }
+
+    /// What the workers share of the offload, if there is one.
+    fn offload_common(&mut self, programs: &mut Programs, shared: &Shared<'_>) -> Result<Option<Common>> {
+        if self.offload == 0 {
+            return Ok(None);
+        }
+        let shelf = Arc::new(Shelf::new(programs.files()?, shared.options.offload_memory));
+        self.shelf = Some(Arc::clone(&shelf));
+        Ok(Some(Common {
+            progress: Arc::new(programs.progress()?),
+            shelf,
+            loader: Arc::clone(shared.orders),
+            trust: Arc::default(),
+            windowsize: windowsize_max(self.offload & abi::offload::TCX != 0),
+            clock: shared.clock,
+        }))
     }
 
     fn start_sockets(&mut self, shared: &Shared<'_>) -> Result<()> {
@@ -204,6 +237,8 @@ impl Served {
             tftp: 1,
             tid_first: ports.first,
             tid_last: ports.first + (ports.count - 1),
+            offload: self.offload,
+            ifindex: self.plan.interface.index,
         }
     }
 
@@ -263,15 +298,54 @@ fn transfers_each(all: usize, workers: usize) -> usize {
     (all * 2 / workers.max(1)).min(all).max(1)
 }
 
-fn open_xdp(plan: &Plan, mode: Mode, transfers: usize) -> Result<Xdp> {
+/// Slots that a worker's table has.
+fn slots_each(all: usize, workers: usize) -> usize {
+    Table::<()>::slots(transfers_each(all, workers))
+}
+
+fn open_xdp(plan: &Plan, mode: Mode, options: &Options) -> Result<Xdp> {
     let interface = &plan.interface;
-    // Ended transfers keep their entries for a moment: see `tftp::table`.
-    let entries = u32::try_from(transfers * 4).unwrap_or(u32::MAX);
-    let mut programs = Programs::load(interface.queues, entries, interface.mtu)?;
+    let wanted = options.offload.layers(mode, interface.driver.is_some());
+    let (mut programs, mut offload) = load(plan, options, wanted)?;
     programs.attach(interface.index, mode)?;
+    if offload & abi::offload::TCX != 0
+        && let Err(error) = programs.attach_tcx(&interface.name)
+    {
+        tracing::debug!(interface = interface.name, "no tcx here (Linux 6.6): {error}");
+        offload &= !abi::offload::TCX;
+    }
     let open = |queue| Xsk::open(interface.index, Queue(queue), mode, plan.sizes);
     let sockets = (0..interface.queues).map(open).collect::<Result<Vec<_>, _>>()?;
-    Ok(Xdp { programs, sockets, mode })
+    Ok(Xdp { programs, sockets, mode, offload })
+}
+
+/// Loads the program, with the kernel offload where that may be and the kernel takes it.
+fn load(plan: &Plan, options: &Options, wanted: u32) -> Result<(Programs, u32)> {
+    let interface = &plan.interface;
+    // Ended transfers keep their entries for a moment: see `tftp::table`.
+    let entries = u32::try_from(options.transfers * 4).unwrap_or(u32::MAX);
+    let (queues, mtu) = (interface.queues, interface.mtu);
+    if wanted != 0 {
+        let workers = queues as usize;
+        let slots = u32::try_from(workers * slots_each(options.transfers, workers)).unwrap_or(u32::MAX);
+        match Programs::load_offload(queues, entries, mtu, slots) {
+            Ok(programs) => return Ok((programs, wanted)),
+            Err(error) => {
+                tracing::debug!(interface = interface.name, "no kernel offload here (Linux 5.18): {error}");
+            }
+        }
+    }
+    Ok((Programs::load(queues, entries, mtu)?, 0))
+}
+
+/// For people.
+fn offload_words(offload: u32) -> &'static str {
+    match offload {
+        0 => "off",
+        bits if bits & abi::offload::TCX == 0 => "xdp",
+        bits if bits & abi::offload::XDP == 0 => "tcx",
+        _ => "xdp, tcx",
+    }
 }
 
 /// With XDP nothing is bound, so a server that has our ports would be starved without a word.

@@ -18,7 +18,7 @@ use crate::boot::Catalogue;
 use crate::dhcp::{Menu, Service, Style, Url};
 use crate::fleet::event::Event;
 use crate::fleet::journal::Journal;
-use crate::plan::{DatapathChoice, ModeChoice, Plan};
+use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
 use crate::worker::mail::LoaderQueue;
 use crate::worker::{Clock, loader};
 use interface::Served;
@@ -37,6 +37,10 @@ pub struct Options {
     pub datapath: DatapathChoice,
     /// The XDP mode.
     pub mode: ModeChoice,
+    /// Whether the kernel may answer by itself.
+    pub offload: OffloadChoice,
+    /// Memory for files that the kernel sends, in bytes.
+    pub offload_memory: u64,
     /// How machines are told.
     pub style: Style,
     /// The boot menu, for [`Style::Menu`].
@@ -110,7 +114,12 @@ impl Server {
         }
         let queue = Arc::clone(&server.orders);
         let services: Vec<_> = server.served.iter().map(|served| Arc::clone(&served.service)).collect();
-        let run = move || loader::run(&catalogue, &queue, || refresh(&services, &catalogue));
+        let shelves: Vec<_> = server.served.iter().filter_map(|served| served.shelf.clone()).collect();
+        let refreshed = move |catalogue: &Catalogue| {
+            refresh(&services, catalogue);
+            shelves.iter().for_each(|shelf| shelf.tidy());
+        };
+        let run = move || loader::run(&catalogue, &queue, || refreshed(&catalogue));
         let thread = std::thread::Builder::new().name("pxed-loader".into()).spawn(run);
         server.loader = Some(thread.context("cannot start a thread")?);
         Ok(server)

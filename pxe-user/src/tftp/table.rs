@@ -55,6 +55,11 @@ impl Id {
     pub fn slot(self) -> u32 {
         self.slot
     }
+
+    /// Which of the slot's transfers, as a number that is never 0; it comes again after four billion of them.
+    pub fn generation(self) -> u32 {
+        self.generation % u32::MAX + 1
+    }
 }
 
 /// What the table keeps beside the state machine; `C` is what the caller wants to find again (file, link).
@@ -96,15 +101,6 @@ pub enum Admission {
     Full,
 }
 
-/// What becomes of an ACK or ERROR.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Reaction {
-    /// The transfer's answer.
-    Step(Id, Step),
-    /// No transfer has these TIDs.
-    Stranger,
-}
-
 /// All transfers of one worker.
 #[derive(Debug)]
 pub struct Table<C> {
@@ -123,10 +119,14 @@ pub struct Table<C> {
 }
 
 impl<C> Table<C> {
+    /// Slots of a table for `limit` transfers: dallying ones hold slots, too; they give way when room is short.
+    pub fn slots(limit: usize) -> usize {
+        limit * 2
+    }
+
     /// Room for `limit` transfers at a time, with TIDs from `ports`.
     pub fn new(limit: usize, ports: TidPorts) -> Self {
-        // Dallying transfers hold slots, too; they give way when room is short.
-        let slots = limit * 2;
+        let slots = Self::slots(limit);
         let hasher = RandomState::new();
         let start = u16::try_from(hasher.hash_one(limit) % u64::from(ports.count.max(1))).unwrap_or(0);
         Self {
@@ -209,31 +209,31 @@ impl<C> Table<C> {
         self.remove(id.slot)
     }
 
-    /// An ACK has come to our port `port`.
-    pub fn on_ack(&mut self, now: Timestamp, client: SocketAddrV4, port: u16, block: u16) -> Reaction {
-        self.react(now, client, port, |transfer| transfer.on_ack(now, block))
+    /// The transfer of a client, whatever our port.
+    pub fn of_client(&self, client: SocketAddrV4) -> Option<Id> {
+        self.id(*self.by_client.get(&client)?)
     }
 
-    /// An ERROR has come to our port `port`.
-    pub fn on_error(&mut self, now: Timestamp, client: SocketAddrV4, port: u16, code: ErrorCode) -> Reaction {
-        self.react(now, client, port, |transfer| transfer.on_error(code))
+    /// The transfer of a client with our port `port`; `None` for a stranger.
+    pub fn find(&self, client: SocketAddrV4, port: u16) -> Option<Id> {
+        let id = self.of_client(client)?;
+        (self.get(id)?.port == port).then_some(id)
     }
 
-    fn react(
-        &mut self,
-        now: Timestamp,
-        client: SocketAddrV4,
-        port: u16,
-        event: impl FnOnce(&mut Transfer) -> Step,
-    ) -> Reaction {
-        let Some(&slot) = self.by_client.get(&client) else { return Reaction::Stranger };
-        let Some(id) = self.id(slot) else { return Reaction::Stranger };
-        let Some(entry) = self.entry_mut(slot) else { return Reaction::Stranger };
-        if entry.port != port {
-            return Reaction::Stranger;
-        }
-        let Some(transfer) = entry.transfer.as_mut() else {
-            return Reaction::Step(id, Step::Ignore(Ignored::StrayAck));
+    /// An ACK has come for a transfer.
+    pub fn on_ack(&mut self, now: Timestamp, id: Id, block: u16) -> Step {
+        self.react(now, id, |transfer| transfer.on_ack(now, block))
+    }
+
+    /// An ERROR has come for a transfer.
+    pub fn on_error(&mut self, now: Timestamp, id: Id, code: ErrorCode) -> Step {
+        self.react(now, id, |transfer| transfer.on_error(code))
+    }
+
+    fn react(&mut self, now: Timestamp, id: Id, event: impl FnOnce(&mut Transfer) -> Step) -> Step {
+        let slot = id.slot;
+        let Some(transfer) = self.get_mut(id).and_then(|entry| entry.transfer.as_mut()) else {
+            return Step::Ignore(Ignored::StrayAck);
         };
         let step = event(transfer);
         let deadline = transfer.deadline();
@@ -244,7 +244,7 @@ impl<C> Table<C> {
             _ if self.timers.get(slot).is_none_or(|at| deadline < at) => self.timers.set(slot, deadline),
             _ => {}
         }
-        Reaction::Step(id, step)
+        step
     }
 
     /// Frees the slot a little later.
@@ -276,7 +276,13 @@ impl<C> Table<C> {
     }
 
     /// The next transfer whose time has come; `None` when there is none at `now`.
-    pub fn expire(&mut self, now: Timestamp) -> Option<Expired<C>> {
+    ///
+    /// `before` is shown each transfer before its timer rings: it may know that somebody else has carried it on.
+    pub fn expire(
+        &mut self,
+        now: Timestamp,
+        mut before: impl FnMut(Id, &mut Entry<C>),
+    ) -> Option<Expired<C>> {
         while let Some((at, slot)) = self.timers.first() {
             if at > now {
                 return None;
@@ -295,6 +301,7 @@ impl<C> Table<C> {
                 }
                 return self.remove(slot).map(Expired::Freed);
             }
+            before(id, entry);
             let Some(transfer) = entry.transfer.as_mut() else {
                 return self.remove(slot).map(Expired::NotLoaded);
             };

@@ -17,7 +17,11 @@
 //!   echo would send a window, whose blocks the client has already, which makes new echoes, to the end of the file.
 //! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
 
+mod steady;
+
 use std::time::Duration;
+
+pub use steady::Steady;
 
 use super::Block;
 use super::packet::ErrorCode;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::mail::{Loaded, LoaderQueue};
+use super::mail::{Loaded, LoaderQueue, Order};
 use crate::boot::{Catalogue, Changes};
 
 /// Files on network file systems change without a word to inotify: look again this often, in seconds.
@@ -40,8 +40,13 @@ pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>, refresh: impl Fn()) 
             refresh();
         }
         while let Some(order) = queue.pop() {
-            let file = catalogue.load(&order.name);
-            order.mailbox.answer(Loaded { id: order.id, name: order.name, file });
+            match order {
+                Order::Load { mailbox, id, name } => {
+                    let file = catalogue.load(&name);
+                    mailbox.answer(Loaded { id, name, file });
+                }
+                Order::Shelve { shelf, image, blksize } => shelf.put(&image, blksize),
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::shelf::Shelf;
 use crate::boot::{FileName, Image, Refusal};
 use crate::datagram::{Datagram, Link};
 use crate::mac::Mac;
@@ -172,15 +173,31 @@ impl Mailbox {
     }
 }
 
-/// A worker's request for a file.
+/// What a worker wants of the loader.
 #[derive(Debug)]
-pub struct Order {
-    /// Where the answer goes.
-    pub mailbox: Arc<Mailbox>,
-    /// Which request.
-    pub id: Id,
-    /// The file.
-    pub name: FileName,
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lies in a queue with places of one size, made at the start"
+)]
+pub enum Order {
+    /// A file.
+    Load {
+        /// Where the answer goes.
+        mailbox: Arc<Mailbox>,
+        /// Which request.
+        id: Id,
+        /// The file.
+        name: FileName,
+    },
+    /// A file in the kernel; the shelf shows when it is there.
+    Shelve {
+        /// Whose.
+        shelf: Arc<Shelf>,
+        /// The file.
+        image: Arc<Image>,
+        /// Bytes per block.
+        blksize: u16,
+    },
 }
 
 /// The requests that wait for the loader.

@@ -9,6 +9,8 @@
 
 pub mod loader;
 pub mod mail;
+pub mod offload;
+pub mod shelf;
 pub mod sockets;
 pub mod xdp;
 
@@ -23,29 +25,41 @@ use crate::boot::FileName;
 use crate::datagram::Datagram;
 use crate::fleet::event::Event;
 use crate::mac::Mac;
-use crate::responder::{Blocks, Host, Responder, Route};
+use crate::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route};
 use crate::tally::{Other, Published, Tally};
 use crate::tftp::table::{Id, TidPorts};
 use crate::time::Timestamp;
 use mail::{Forwarded, LoaderQueue, Mailbox, Order};
+use offload::Offload;
 
 /// The longest that a worker sleeps: counters are published at least this often.
 const NAP_MAX: Duration = Duration::from_millis(500);
 
 /// The monotonic clock, and the only one that the workers read.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct Clock {
+    start: Instant,
+    /// `CLOCK_MONOTONIC` at the start, in ns.
+    monotonic: u64,
+}
 
 impl Clock {
     /// Starts at 0.
     #[expect(clippy::disallowed_methods, reason = "this is the driver's clock")]
     pub fn start() -> Self {
-        Self(Instant::now())
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+        let monotonic = u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or_default();
+        Self { start: Instant::now(), monotonic }
     }
 
     /// Time since the start.
     pub fn now(&self) -> Timestamp {
-        Timestamp::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Timestamp::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    /// What the kernel means by a time of `CLOCK_MONOTONIC`, in ns.
+    pub fn at_monotonic(&self, ns: u64) -> Timestamp {
+        Timestamp::from_micros(ns.saturating_sub(self.monotonic) / 1000)
     }
 }
 
@@ -59,6 +73,10 @@ pub trait Net {
     fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
     /// See [`Host::close`].
     fn close(&mut self, client: SocketAddrV4, port: u16);
+    /// The kernel, where it can carry transfers on.
+    fn offload(&mut self) -> Option<&mut Offload> {
+        None
+    }
 }
 
 /// What a datapath found in a batch.
@@ -162,7 +180,25 @@ impl<N: Net> Host for View<'_, N> {
 
     fn load(&mut self, id: Id, name: &FileName) -> bool {
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
-        self.surroundings.loader.push(Order { mailbox, id, name: *name })
+        self.surroundings.loader.push(Order::Load { mailbox, id, name: *name })
+    }
+
+    fn give(&mut self, offer: &Offer<'_>) -> Given {
+        self.net.offload().map_or(Given::Never, |offload| offload.give(offer))
+    }
+
+    fn look(&mut self, id: Id) -> Option<Carried> {
+        self.net.offload()?.look(id)
+    }
+
+    fn take(&mut self, id: Id) -> Option<Carried> {
+        self.net.offload()?.take(id)
+    }
+
+    fn arrived(&mut self, arrived: bool) {
+        if let Some(offload) = self.net.offload() {
+            offload.arrived(arrived);
+        }
     }
 
     fn understood(&mut self, mac: Mac) {

@@ -4,9 +4,10 @@ use std::net::SocketAddrV4;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use pxe_common::abi::TransferKey;
+use pxe_common::abi::Transfer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::offload::{Offload, key};
 use super::{Datapath, Losses, Net, Received};
 use crate::datagram::{Datagram, write_frame};
 use crate::mac::Mac;
@@ -33,6 +34,7 @@ pub struct XdpNet {
     tx: Tx,
     own: Mac,
     transfers: Transfers,
+    offload: Option<Offload>,
 }
 
 impl XdpPath {
@@ -40,9 +42,15 @@ impl XdpPath {
     ///
     /// # Errors
     /// The system's, when there are no more descriptors.
-    pub fn new(xsk: Xsk, own: Mac, transfers: Transfers, copies: Option<Copies>) -> std::io::Result<Self> {
+    pub fn new(
+        xsk: Xsk,
+        own: Mac,
+        transfers: Transfers,
+        copies: Option<Copies>,
+        offload: Option<Offload>,
+    ) -> std::io::Result<Self> {
         let fd = xsk.as_fd().try_clone_to_owned()?;
-        Ok(Self { rx: xsk.rx, net: XdpNet { tx: xsk.tx, own, transfers }, copies, xsk: fd })
+        Ok(Self { rx: xsk.rx, net: XdpNet { tx: xsk.tx, own, transfers, offload }, copies, xsk: fd })
     }
 }
 
@@ -66,19 +74,15 @@ impl Net for XdpNet {
     }
 
     fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool {
-        self.transfers.insert(key(client, port), slot).is_ok()
+        self.transfers.insert(key(client, port), Transfer { slot, ..Transfer::default() }).is_ok()
     }
 
     fn close(&mut self, client: SocketAddrV4, port: u16) {
         self.transfers.remove(&key(client, port));
     }
-}
 
-fn key(client: SocketAddrV4, port: u16) -> TransferKey {
-    TransferKey {
-        client_addr: client.ip().octets(),
-        client_port: client.port().to_be_bytes(),
-        server_port: port.to_be_bytes(),
+    fn offload(&mut self) -> Option<&mut Offload> {
+        self.offload.as_mut()
     }
 }
 

@@ -6,5 +6,6 @@ mod clients;
 mod hostile;
 mod machines;
 mod network;
+mod offload;
 mod simulation;
 mod support;

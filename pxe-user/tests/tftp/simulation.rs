@@ -13,16 +13,19 @@ use pxe_user::time::Timestamp;
 
 use crate::clients::{self, Client, Manners, State};
 use crate::network::{Network, Weather};
+use crate::offload::Kernel;
 use crate::support::*;
 
 /// What came of it.
-struct Story {
-    lab: Lab,
-    client: Client,
+pub(crate) struct Story {
+    pub(crate) lab: Lab,
+    pub(crate) client: Client,
     network: Network,
     /// When the client was through.
     took: Duration,
     data: u64,
+    /// All that the server sent, and when.
+    pub(crate) sent: Vec<Sent>,
 }
 
 impl Story {
@@ -35,29 +38,33 @@ impl Story {
     }
 }
 
-struct Scene {
-    manners: Manners,
-    size: usize,
-    weather: Weather,
-    seed: u64,
+pub(crate) struct Scene {
+    pub(crate) manners: Manners,
+    pub(crate) size: usize,
+    pub(crate) weather: Weather,
+    pub(crate) seed: u64,
+    /// The kernel carries transfers on and sends windows of so many blocks; 0 for none.
+    pub(crate) kernel: u32,
     /// The client vanishes when it has received so many packets.
-    vanishes: Option<u64>,
+    pub(crate) vanishes: Option<u64>,
     /// Room for so many DATA packets until the next poll.
-    room: u64,
+    pub(crate) room: u64,
 }
 
 impl Scene {
-    fn new(manners: Manners, size: usize, weather: Weather) -> Self {
-        Self { manners, size, weather, seed: 1, vanishes: None, room: u64::MAX }
+    pub(crate) fn new(manners: Manners, size: usize, weather: Weather) -> Self {
+        Self { manners, size, weather, seed: 1, kernel: 0, vanishes: None, room: u64::MAX }
     }
 
-    fn play(&self) -> Story {
+    pub(crate) fn play(&self) -> Story {
         let bytes = content(self.size);
         let settings = Settings { limits: Limits::for_mtu(1500, u16::MAX), ..settings() };
         let mut lab = Lab::with(settings, Service::new(SERVER), &[("file", &bytes)]);
         let mut network = Network::new(self.seed, self.weather);
         let mut client = Client::new(ms(0), self.manners);
         lab.notes.room = self.room;
+        lab.notes.kernel = (self.kernel > 0).then(|| Kernel::new(self.kernel));
+        let mut all = Vec::new();
         let mut guard = Guard::default();
         let mut received = 0;
         let mut over: Option<Timestamp> = None;
@@ -69,6 +76,7 @@ impl Scene {
             for sent in std::mem::take(&mut lab.notes.sent) {
                 guard.look(&sent);
                 network.send(lab.now(), false, (sent.route.from, sent.route.to), &sent.payload);
+                all.push(sent);
             }
             if matches!(client.state, State::Done | State::Failed(_)) && over.is_none() {
                 over = Some(lab.now());
@@ -110,7 +118,7 @@ impl Scene {
         assert!(lab.now().since(end) <= Duration::from_secs(140), "slots are kept too long");
         lab.assert_idle();
         assert!(bytes.starts_with(&client.got), "the client has other bytes than the file");
-        Story { lab, client, network, took: end.since(ms(0)), data: guard.data }
+        Story { lab, client, network, took: end.since(ms(0)), data: guard.data, sent: all }
     }
 }
 
@@ -121,6 +129,11 @@ impl Lab {
         to: std::net::SocketAddrV4,
         payload: &[u8],
     ) -> Vec<Sent> {
+        if let Some(kernel) = &mut self.notes.kernel
+            && let Some(answers) = kernel.answer(self.notes.now, from, to, payload)
+        {
+            return answers;
+        }
         let before = std::mem::take(&mut self.notes.sent);
         let new = self.say_as(from, to, payload);
         self.notes.sent = before;
@@ -159,9 +172,12 @@ impl Guard {
 /// Seeds for each kind of client and weather.
 const SEEDS: u64 = 6;
 
-const CALM: Weather = Weather { loss: 0, duplicates: 0, delay: 200, jitter: 0, lose_data: None };
+/// Without the kernel, with one that sends block by block, and with one that sends windows: see [`Scene::kernel`].
+const KERNELS: [u32; 3] = [0, 1, 64];
 
-fn sizes(manners: &Manners) -> Vec<usize> {
+pub(crate) const CALM: Weather = Weather { loss: 0, duplicates: 0, delay: 200, jitter: 0, lose_data: None };
+
+pub(crate) fn sizes(manners: &Manners) -> Vec<usize> {
     let blksize: usize = manners
         .options
         .iter()
@@ -174,17 +190,19 @@ fn sizes(manners: &Manners) -> Vec<usize> {
 fn on_a_calm_network_nothing_is_sent_twice() {
     for manners in clients::ALL {
         for size in sizes(&manners) {
-            let story = Scene::new(manners, size, CALM).play();
-            let case = format!("{}, {size} bytes", manners.name);
-            assert_eq!(story.client.state, State::Done, "{case}");
-            assert_eq!(story.client.got.len(), size, "{case}");
-            assert_eq!(story.outcome(), Some(Outcome::Complete), "{case}");
-            assert_eq!(story.data, story.blocks(), "{case}");
-            let timeouts = story.lab.count(Other::Timeouts);
-            // While PXELINUX ponders, the OACK is repeated.
-            assert_eq!(timeouts, if manners.ponders > 0 { 6 } else { 0 }, "{case}");
-            if let Some(tsize) = story.client.tsize {
-                assert_eq!(tsize, size as u64, "{case}");
+            for kernel in KERNELS {
+                let story = Scene { kernel, ..Scene::new(manners, size, CALM) }.play();
+                let case = format!("{}, {size} bytes, kernel {kernel}", manners.name);
+                assert_eq!(story.client.state, State::Done, "{case}");
+                assert_eq!(story.client.got.len(), size, "{case}");
+                assert_eq!(story.outcome(), Some(Outcome::Complete), "{case}");
+                assert_eq!(story.data, story.blocks(), "{case}");
+                let timeouts = story.lab.count(Other::Timeouts);
+                // While PXELINUX ponders, the OACK is repeated.
+                assert_eq!(timeouts, if manners.ponders > 0 { 6 } else { 0 }, "{case}");
+                if let Some(tsize) = story.client.tsize {
+                    assert_eq!(tsize, size as u64, "{case}");
+                }
             }
         }
     }
@@ -197,10 +215,10 @@ fn line_32_one_lost_block_costs_one_window() {
     let calm = Scene::new(clients::EDK2, size, CALM).play();
     assert_eq!((calm.client.acks, calm.data), (26, 100));
     for lost in 1..=100 {
-        for delay in [100, 20_000, 60_000] {
+        for (delay, kernel) in [(100, 0), (20_000, 0), (60_000, 0), (100, 64), (60_000, 64)] {
             let weather = Weather { lose_data: Some(lost), delay, ..CALM };
-            let story = Scene::new(clients::EDK2, size, weather).play();
-            let case = format!("block {lost}, {delay} us");
+            let story = Scene { kernel, ..Scene::new(clients::EDK2, size, weather) }.play();
+            let case = format!("block {lost}, {delay} us, kernel {kernel}");
             assert_eq!(story.client.state, State::Done, "{case}");
             assert!(story.data <= 100 + 4, "{case}: {} DATA", story.data);
             assert!(story.client.acks <= 26 + 5, "{case}: {} ACKs", story.client.acks);
@@ -214,9 +232,9 @@ fn line_24_no_sorcerers_apprentice() {
     for manners in clients::ALL {
         for duplicates in [100, 1000] {
             for jitter in [0, 500, 3000] {
-                for seed in 0..3 {
+                for (seed, kernel) in (0..3).zip(KERNELS) {
                     let weather = Weather { duplicates, jitter, ..CALM };
-                    let scene = Scene { seed, ..Scene::new(manners, 100 * 1400, weather) };
+                    let scene = Scene { seed, kernel, ..Scene::new(manners, 100 * 1400, weather) };
                     // A duplicate OACK in the network starts GRUB and U-Boot again; no server can help that.
                     if manners.oack_restarts {
                         continue;
@@ -246,13 +264,15 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
         for (loss, duplicates, jitter) in
             [(10, 0, 0), (50, 20, 300), (100, 0, 2000), (100, 50, 5000), (300, 50, 100)]
         {
-            for seed in 0..SEEDS {
+            for seed in 0..SEEDS * KERNELS.len() as u64 {
+                let kernel = KERNELS[(seed / SEEDS) as usize];
                 let sizes = sizes(&manners);
                 let size = sizes[(seed as usize + 1) % sizes.len()];
                 let duplicates = if manners.oack_restarts { 0 } else { duplicates };
                 let weather = Weather { loss, duplicates, jitter, ..CALM };
-                let story = Scene { seed, ..Scene::new(manners, size, weather) }.play();
-                let case = format!("{}, {size} bytes, {weather:?}, seed {seed}", manners.name);
+                let story = Scene { seed, kernel, ..Scene::new(manners, size, weather) }.play();
+                let case =
+                    format!("{}, {size} bytes, {weather:?}, seed {seed}, kernel {kernel}", manners.name);
                 let timeouts = story.lab.count(Other::Timeouts);
                 match &story.client.state {
                     State::Done => {
@@ -282,7 +302,7 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
             }
         }
     }
-    assert!(failed <= SEEDS * 2, "{failed} transfers failed at 30 % loss");
+    assert!(failed <= SEEDS * 2 * KERNELS.len() as u64, "{failed} transfers failed at 30 % loss");
 }
 
 /// Section 6, line 29: more than 65535 blocks, in lock-step and in windows.
@@ -297,9 +317,11 @@ fn line_29_block_numbers_wrap() {
         let manners =
             Manners { options: Box::leak(Box::new(options.to_vec())), probes: false, ..clients::EDK2 };
         let weather = Weather { loss, ..CALM };
-        let story = Scene::new(manners, 8 * 65_600, weather).play();
-        assert_eq!(story.client.state, State::Done, "{options:?}");
-        assert_eq!(story.client.got.len(), 8 * 65_600, "{options:?}");
+        for kernel in KERNELS {
+            let story = Scene { kernel, ..Scene::new(manners, 8 * 65_600, weather) }.play();
+            assert_eq!(story.client.state, State::Done, "{options:?}, kernel {kernel}");
+            assert_eq!(story.client.got.len(), 8 * 65_600, "{options:?}, kernel {kernel}");
+        }
     }
 }
 
@@ -307,8 +329,8 @@ fn line_29_block_numbers_wrap() {
 #[test]
 fn line_17_a_client_that_vanishes_is_forgotten() {
     for manners in clients::ALL {
-        for vanishes in [0, 1, 2, 3, 10, 99] {
-            let scene = Scene { vanishes: Some(vanishes), ..Scene::new(manners, 98 * 1400, CALM) };
+        for (vanishes, kernel) in [(0, 0), (1, 64), (2, 1), (3, 64), (10, 1), (10, 64), (99, 64), (99, 0)] {
+            let scene = Scene { vanishes: Some(vanishes), kernel, ..Scene::new(manners, 98 * 1400, CALM) };
             let story = scene.play();
             let outcomes = story.lab.outcomes();
             assert!(!outcomes.is_empty(), "{}, after {vanishes}", manners.name);

@@ -12,13 +12,15 @@ use pxe_user::datagram::{Datagram, Link};
 use pxe_user::dhcp::{Service, Style};
 use pxe_user::fleet::event::Event;
 use pxe_user::mac::Mac;
-use pxe_user::responder::{Blocks, Host, Responder, Route, Settings};
+use pxe_user::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route, Settings};
 use pxe_user::tally::Count;
 use pxe_user::tftp::table::{Id, TidPorts};
 use pxe_user::tftp::terms::Limits;
 use pxe_user::tftp::transfer::Outcome;
 use pxe_user::time::Timestamp;
 use tempfile::TempDir;
+
+use crate::offload::Kernel;
 
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2070);
@@ -91,6 +93,8 @@ pub(crate) struct Notes {
     pub(crate) opens: bool,
     /// Whether a further file can be asked for.
     pub(crate) loads: bool,
+    /// Carries transfers on, if there is one.
+    pub(crate) kernel: Option<Kernel>,
 }
 
 impl Host for Notes {
@@ -125,6 +129,18 @@ impl Host for Notes {
             self.orders.push((id, *name));
         }
         self.loads
+    }
+
+    fn give(&mut self, offer: &Offer<'_>) -> Given {
+        self.kernel.as_mut().map_or(Given::Never, |kernel| kernel.give(offer))
+    }
+
+    fn look(&mut self, id: Id) -> Option<Carried> {
+        self.kernel.as_ref()?.look(id)
+    }
+
+    fn take(&mut self, id: Id) -> Option<Carried> {
+        self.kernel.as_mut()?.take(id)
     }
 
     fn record(&mut self, event: Event) {
@@ -182,6 +198,7 @@ impl Lab {
             room: u64::MAX,
             opens: true,
             loads: true,
+            kernel: None,
         };
         let responder =
             Responder::new(settings, Arc::new(ArcSwap::from_pointee(service)), Arc::clone(&catalogue));

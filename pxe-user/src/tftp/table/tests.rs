@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use proptest::prelude::*;
 
+use super::super::Block;
 use super::super::packet::Asked;
 use super::super::terms::Limits;
 use super::*;
@@ -56,17 +57,25 @@ impl Desk {
         id
     }
 
-    fn ack(&mut self, at: u64, n: u16, block: u16) -> Reaction {
-        let port = self.port(n);
-        let reaction = self.0.on_ack(ms(at), client(n), port, block);
-        if let Reaction::Step(id, Step::SendData) = reaction
+    /// An ACK to the port of the client's transfer; `None` if it has none.
+    fn ack(&mut self, at: u64, n: u16, block: u16) -> Option<Step> {
+        let id = self.0.find(client(n), self.port(n))?;
+        let step = self.0.on_ack(ms(at), id, block);
+        if step == Step::SendData
             && let Some(entry) = self.0.get_mut(id)
             && let (Some(transfer), ()) = entry.parts_mut()
         {
             transfer.sent(u64::MAX / 2);
         }
         self.check();
-        reaction
+        Some(step)
+    }
+
+    fn error(&mut self, at: u64, n: u16) {
+        if let Some(id) = self.0.find(client(n), self.port(n)) {
+            self.0.on_error(ms(at), id, ErrorCode(0));
+        }
+        self.check();
     }
 
     fn port(&self, n: u16) -> u16 {
@@ -76,7 +85,7 @@ impl Desk {
 
     fn expire(&mut self, at: u64) -> Vec<Expired<()>> {
         let mut all = Vec::new();
-        while let Some(expired) = self.0.expire(ms(at)) {
+        while let Some(expired) = self.0.expire(ms(at), |_, _| ()) {
             all.push(expired);
             self.check();
         }
@@ -163,13 +172,13 @@ fn ended_transfers_dally_in_silence_and_are_freed() {
     let mut desk = Desk::new(2);
     desk.started(0, 1, 5, 4);
     desk.ack(10, 1, 0);
-    assert!(matches!(desk.ack(20, 1, 1), Reaction::Step(_, Step::End(Outcome::Complete))));
+    assert_eq!(desk.ack(20, 1, 1), Some(Step::End(Outcome::Complete)));
     assert_eq!(desk.0.active(), 0);
-    assert!(matches!(desk.ack(30, 1, 1), Reaction::Step(_, Step::Ignore(Ignored::Ended))));
+    assert_eq!(desk.ack(30, 1, 1), Some(Step::Ignore(Ignored::Ended)));
     assert!(desk.expire(2019).is_empty());
     assert!(matches!(desk.expire(2020)[..], [Expired::Freed(_)]));
     assert_eq!(desk.0.next_deadline(), None);
-    assert_eq!(desk.ack(2030, 1, 1), Reaction::Stranger);
+    assert_eq!(desk.ack(2030, 1, 1), None);
 }
 
 #[test]
@@ -197,13 +206,28 @@ fn line_13_strangers_change_nothing() {
     let other_port = PORTS.first + (port - PORTS.first + 1) % PORTS.count;
     let stranger = SocketAddrV4::new(*client(1).ip(), 2001);
     for (from, to) in [(stranger, port), (client(2), port), (client(1), other_port)] {
-        assert_eq!(desk.0.on_ack(ms(1), from, to, 0), Reaction::Stranger);
-        assert_eq!(desk.0.on_error(ms(1), from, to, ErrorCode(0)), Reaction::Stranger);
+        assert_eq!(desk.0.find(from, to), None);
     }
-    assert!(matches!(desk.ack(2, 1, 0), Reaction::Step(_, Step::SendData)));
+    assert_eq!(desk.ack(2, 1, 0), Some(Step::SendData));
     // While its file is looked for, a client is no stranger.
     desk.admitted(0, 3, b"a");
-    assert!(matches!(desk.ack(1, 3, 0), Reaction::Step(_, Step::Ignore(Ignored::StrayAck))));
+    assert_eq!(desk.ack(1, 3, 0), Some(Step::Ignore(Ignored::StrayAck)));
+}
+
+/// What somebody else has done to a transfer counts before its timer rings.
+#[test]
+fn a_transfer_that_was_carried_on_meanwhile_does_not_time_out() {
+    let mut desk = Desk::new(2);
+    let id = desk.started(0, 1, 72, 1);
+    desk.ack(1, 1, 0);
+    let carried = desk.0.expire(ms(1001), |who, entry| {
+        assert_eq!(who, id);
+        let (Some(transfer), ()) = entry.parts_mut() else { panic!("it has begun") };
+        assert_eq!(transfer.carried(Block(3), ms(900)), 2);
+    });
+    assert!(carried.is_none(), "{carried:?}");
+    assert_eq!(desk.0.next_deadline(), Some(ms(1900)));
+    assert!(matches!(desk.expire(1900)[..], [Expired::Step(_, Step::SendData)]));
 }
 
 #[test]
@@ -240,9 +264,7 @@ fn a_client_that_always_breaks_off_grows_nothing() {
     let room = desk.0.dallying.capacity();
     for at in 0..1000 {
         desk.started(at, 1, 72, 4);
-        let port = desk.port(1);
-        desk.0.on_error(ms(at), client(1), port, ErrorCode(0));
-        desk.check();
+        desk.error(at, 1);
     }
     assert_eq!(desk.0.dallying.capacity(), room);
 }
@@ -308,10 +330,7 @@ proptest! {
                     }
                 }
                 Act::Ack(n, block) => { desk.ack(at, n, block); }
-                Act::Error(n) => {
-                    let port = desk.port(n);
-                    desk.0.on_error(ms(at), client(n), port, ErrorCode(0));
-                }
+                Act::Error(n) => desk.error(at, n),
                 Act::Sleep(time) => {
                     at += time;
                     desk.expire(at);

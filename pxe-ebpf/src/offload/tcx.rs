@@ -1,0 +1,94 @@
+//! At tcx ingress: on socket buffers, where any frame can grow, and one can be sent several times.
+
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
+use aya_ebpf::helpers::generated::{
+    bpf_clone_redirect, bpf_redirect, bpf_skb_change_tail, bpf_skb_store_bytes,
+};
+use aya_ebpf::programs::TcContext;
+use pxe_common::abi::{Config, Transfer, WINDOWSIZE_MAX, offload};
+use pxe_common::reply::{Ack, HEADERS_LEN};
+use pxe_common::wire::ETH_LEN;
+use pxe_common::{Drop, Frame as _, Layer, Verdict, transfer_packet};
+
+use super::{Step, payload_len};
+use crate::maps;
+use crate::packet::Packet;
+
+/// Everything in front of the payload: frames with tags are not sent here.
+const ALL_HEADERS_LEN: usize = ETH_LEN + HEADERS_LEN;
+
+/// Answers what the XDP program has left to us, and leaves everything else alone.
+#[inline(always)]
+pub fn run(ctx: &TcContext) -> i32 {
+    let Some(config) = maps::CONFIG.get(0) else { return TC_ACT_UNSPEC };
+    if config.offload & offload::TCX == 0 {
+        return TC_ACT_UNSPEC;
+    }
+    let packet = Packet::of(ctx.data(), ctx.data_end(), ctx.len() as usize);
+    let Some(found) = transfer_packet(&packet, config) else { return TC_ACT_UNSPEC };
+    let Some(transfer) = maps::transfer(&found.key) else { return TC_ACT_UNSPEC };
+    // The host knows nothing of our transfers and would tell the client so: from here on it is an answer or nothing.
+    match answer(ctx, config, transfer, &packet, found.ip) {
+        Some(action) => {
+            maps::count(Verdict::Answer(Layer::Tcx));
+            action
+        }
+        None => {
+            maps::count(Verdict::Drop(Drop::NotAnswered));
+            TC_ACT_SHOT
+        }
+    }
+}
+
+#[inline(always)]
+fn answer(ctx: &TcContext, config: &Config, transfer: &Transfer, packet: &Packet, ip: usize) -> Option<i32> {
+    if ip != ETH_LEN {
+        return None;
+    }
+    let mut headers: [u8; ALL_HEADERS_LEN] = [0; ALL_HEADERS_LEN];
+    let ethernet: [u8; ETH_LEN] = packet.read(0)?;
+    let ack = Ack(packet.read(ETH_LEN)?);
+    let step = Step::of(transfer, &ack)?;
+    let (first, count) = (step.window.first, step.window.count);
+    if count > WINDOWSIZE_MAX || !step.take() {
+        return None;
+    }
+    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = ethernet;
+    headers[..ETH_LEN].copy_from_slice(&[s0, s1, s2, s3, s4, s5, d0, d1, d2, d3, d4, d5, t0, t1]);
+    for index in 0..WINDOWSIZE_MAX {
+        if index >= count {
+            break;
+        }
+        write(ctx, transfer, &ack, &mut headers, first + index)?;
+        if index + 1 < count {
+            // SAFETY: a helper on our own context. A clone that is not sent is a packet lost: the window is repeated.
+            unsafe { bpf_clone_redirect(ctx.as_ptr().cast(), config.ifindex, 0) };
+        }
+    }
+    // SAFETY: a helper without pointers.
+    Some(unsafe { bpf_redirect(config.ifindex, 0) as i32 })
+}
+
+/// Makes the buffer a DATA packet with this block.
+#[inline(always)]
+fn write(
+    ctx: &TcContext,
+    transfer: &Transfer,
+    ack: &Ack,
+    headers: &mut [u8; ALL_HEADERS_LEN],
+    number: u32,
+) -> Option<()> {
+    let block = maps::block(transfer.file, number)?;
+    let len = payload_len(block, transfer)?;
+    headers[ETH_LEN..].copy_from_slice(&ack.answer(len as u16, block.sum));
+    let skb = ctx.as_ptr().cast();
+    let payload = (&raw const block.payload).cast_mut().cast();
+    // SAFETY: helpers on our own context; `payload` has PAYLOAD_MAX bytes, and `len` is not more.
+    let failed = unsafe {
+        bpf_skb_change_tail(skb, ALL_HEADERS_LEN as u32 + len, 0) != 0
+            || bpf_skb_store_bytes(skb, 0, headers.as_mut_ptr().cast(), ALL_HEADERS_LEN as u32, 0) != 0
+            || bpf_skb_store_bytes(skb, ALL_HEADERS_LEN as u32, payload, len, 0) != 0
+    };
+    if failed { None } else { Some(()) }
+}

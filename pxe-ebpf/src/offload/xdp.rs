@@ -1,0 +1,82 @@
+//! In XDP: the ACK's own frame grows and goes back.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
+use aya_ebpf::programs::XdpContext;
+use pxe_common::abi::{Config, Transfer, offload};
+use pxe_common::reply::{Ack, HEADERS_LEN};
+use pxe_common::wire::{self, ETH_LEN};
+use pxe_common::{Drop, Frame as _, Layer, Pass, TransferPacket, Verdict};
+
+use super::{Step, payload_len};
+use crate::maps;
+use crate::packet::Packet;
+
+/// Where the classifier can have found an IPv4 header: behind up to two tags.
+const IP_OFFSET_MAX: usize = ETH_LEN + wire::MAX_VLAN_TAGS * wire::VLAN_LEN;
+
+/// Answers a packet of a known transfer; `None` if user space has to.
+#[inline(always)]
+pub fn answer(
+    ctx: &XdpContext,
+    config: &Config,
+    transfer: &Transfer,
+    found: &TransferPacket,
+) -> Option<(Verdict, u32)> {
+    let ip = found.ip;
+    if config.offload == 0 || ip > IP_OFFSET_MAX {
+        return None;
+    }
+    let packet = Packet::new(ctx);
+    let ack = Ack(packet.read(ip)?);
+    let step = Step::of(transfer, &ack)?;
+    let block = maps::block(transfer.file, step.window.first)?;
+    let len = payload_len(block, transfer)?;
+    let by_tcx = config.offload & offload::TCX != 0 && ip == ETH_LEN;
+    let grow = (ip + HEADERS_LEN + len as usize) as i32 - packet.len() as i32;
+    let may = config.offload & offload::XDP != 0 && step.window.count == 1;
+    // SAFETY: a helper on our own context; all pointers into the frame are made anew below.
+    if !may || unsafe { bpf_xdp_adjust_tail(ctx.ctx, grow) } != 0 {
+        return if by_tcx { Some((Verdict::Pass(Pass::ToTcx), xdp_action::XDP_PASS)) } else { None };
+    }
+    // A frame that has grown is the same ACK with more padding: user space can still have it.
+    if !step.take() {
+        return None;
+    }
+    let headers = ack.answer(len as u16, block.sum);
+    let written = turn_round(ctx, ip, &headers) && {
+        let offset = (ip + HEADERS_LEN) as u32;
+        let payload = (&raw const block.payload).cast_mut().cast();
+        // SAFETY: `payload` has PAYLOAD_MAX bytes, and `len` is not more.
+        unsafe { bpf_xdp_store_bytes(ctx.ctx, offset, payload, len) == 0 }
+    };
+    if !written {
+        return Some((Verdict::Drop(Drop::NotAnswered), xdp_action::XDP_DROP));
+    }
+    let action = if config.offload & offload::BY_REDIRECT == 0 {
+        xdp_action::XDP_TX
+    } else {
+        // SAFETY: a helper without pointers.
+        unsafe { bpf_redirect(config.ifindex, 0) as u32 }
+    };
+    Some((Verdict::Answer(Layer::Xdp), action))
+}
+
+/// Swaps the Ethernet addresses and writes the other headers at `ip`.
+#[inline(always)]
+fn turn_round(ctx: &XdpContext, ip: usize, headers: &[u8; HEADERS_LEN]) -> bool {
+    let (data, end) = (ctx.data(), ctx.data_end());
+    let ip = ip & 0x1f;
+    if data + ip + HEADERS_LEN > end || data + ETH_LEN > end {
+        return false;
+    }
+    // SAFETY: both ranges lie within `data..data_end`, checked on the lines above.
+    unsafe {
+        let addresses = data as *mut [u8; 6];
+        let (to, from) = (addresses.read(), addresses.add(1).read());
+        addresses.write(from);
+        addresses.add(1).write(to);
+        ((data + ip) as *mut [u8; HEADERS_LEN]).write(*headers);
+    }
+    true
+}

@@ -1,0 +1,9 @@
+//! Memory that the kernel programs share with us for answering ACKs by themselves.
+//!
+//! | file | noun |
+//! |---|---|
+//! | [`progress`] | how far the kernel has come with each transfer |
+//! | [`files`] | blocks that it can send |
+
+pub mod files;
+pub mod progress;

@@ -1,0 +1,40 @@
+//! What is counted and recorded of transfers.
+
+use std::sync::Arc;
+
+use super::{Context, Host};
+use crate::fleet::event::Event;
+use crate::tally::{Other, Tally};
+use crate::tftp::Block;
+use crate::tftp::table::Entry;
+use crate::tftp::transfer::{Outcome, Transfer};
+use crate::time::Timestamp;
+
+/// Counts DATA packets and their bytes.
+pub(super) fn count_data(tally: &mut Tally, transfer: &Transfer, first: Block, blocks: u64) {
+    let offset = |block: Block| block.offset(transfer.terms().blksize).min(transfer.size());
+    tally.add(Other::DataPackets, blocks);
+    tally.add(Other::DataBytes, offset(first + blocks) - offset(first));
+}
+
+/// Counts and records the end of a transfer.
+pub(super) fn end(
+    tally: &mut Tally,
+    entry: &Entry<Context>,
+    outcome: Outcome,
+    now: Timestamp,
+    host: &mut impl Host,
+) {
+    tally.count(outcome);
+    let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
+    tally.add(Other::DataRepeated, transfer.repeated_blocks());
+    host.record(Event::Fetched {
+        client: entry.client,
+        peer: entry.context.link.peer,
+        image: Arc::clone(image),
+        outcome,
+        bytes: transfer.bytes(outcome),
+        took: now.since(transfer.started()),
+        retransmits: transfer.repeated_blocks(),
+    });
+}

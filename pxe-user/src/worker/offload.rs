@@ -1,0 +1,161 @@
+//! A worker's side of the kernel offload: gives transfers to the kernel and takes them back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arrayvec::ArrayVec;
+use pxe_common::abi::{self, PAYLOAD_MAX, Transfer, TransferKey};
+
+use super::Clock;
+use super::mail::{LoaderQueue, Order};
+use super::shelf::{Found, Place, Shelf};
+use crate::nic::offload::progress::{Progress, Reached};
+use crate::nic::programs::Transfers;
+use crate::responder::{Carried, Given, Offer};
+use crate::tftp::Block;
+use crate::tftp::packet::DATA_HEADER_LEN;
+use crate::tftp::table::Id;
+
+/// So many blocks of the kernel's may be lost before the first one arrives; then it is given no more transfers.
+const DOUBTS_MAX: u32 = 6;
+
+/// What the workers of an interface share.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// How far the kernel is.
+    pub progress: Arc<Progress>,
+    /// What it can send.
+    pub shelf: Arc<Shelf>,
+    /// Who puts files there.
+    pub loader: Arc<LoaderQueue>,
+    /// Whether its blocks arrive.
+    pub trust: Arc<Trust>,
+    /// Most blocks that it sends for one ACK.
+    pub windowsize: u16,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Whether what the kernel sends arrives: on some virtual interfaces it vanishes without a word.
+#[derive(Debug, Default)]
+pub struct Trust {
+    proven: AtomicBool,
+    broken: AtomicBool,
+}
+
+/// One worker's offload.
+pub struct Offload {
+    common: Common,
+    transfers: Transfers,
+    /// The first of this worker's slots.
+    base: u32,
+    /// What was asked of the loader lately.
+    asked: ArrayVec<(u64, u16), 64>,
+    proven: bool,
+    doubts: u32,
+}
+
+impl Offload {
+    /// The offload of a worker whose slots begin at `base`.
+    pub fn new(common: Common, transfers: Transfers, base: u32) -> Self {
+        Self { common, transfers, base, asked: ArrayVec::new(), proven: false, doubts: 0 }
+    }
+
+    /// See [`Host::give`](crate::responder::Host::give).
+    pub fn give(&mut self, offer: &Offer<'_>) -> Given {
+        let steady = &offer.steady;
+        let (Ok(sent), Ok(last)) = (u32::try_from(steady.sent.0), u32::try_from(steady.last.0)) else {
+            return Given::Never;
+        };
+        let too_large = DATA_HEADER_LEN + usize::from(offer.blksize) > PAYLOAD_MAX;
+        if too_large || steady.windowsize > self.common.windowsize || self.is_broken() {
+            return Given::Never;
+        }
+        let slot = self.base + offer.id.slot();
+        if !offer.again {
+            let place = match self.common.shelf.find(offer.image, offer.blksize) {
+                Found::Here(place) => place,
+                Found::Absent => return self.ask(offer),
+                Found::Refused => return Given::Never,
+            };
+            let Place { index: file, tag } = place;
+            let windowsize = u32::from(steady.windowsize);
+            let generation = offer.id.generation();
+            let transfer = Transfer { slot, generation, file, tag, last, windowsize };
+            if self.transfers.insert(key(offer.client, offer.port), transfer).is_err() {
+                return Given::Never;
+            }
+        }
+        self.common.progress.give(slot, offer.id.generation(), sent);
+        Given::Accepted
+    }
+
+    /// Asks the loader for a file, once.
+    fn ask(&mut self, offer: &Offer<'_>) -> Given {
+        let wanted = (offer.image.id(), offer.blksize);
+        if self.asked.contains(&wanted) {
+            return Given::NotYet;
+        }
+        let (shelf, image) = (Arc::clone(&self.common.shelf), Arc::clone(offer.image));
+        if self.common.loader.push(Order::Shelve { shelf, image, blksize: offer.blksize }) {
+            if self.asked.is_full() {
+                self.asked.clear();
+            }
+            self.asked.push(wanted);
+        }
+        Given::NotYet
+    }
+
+    /// See [`Host::look`](crate::responder::Host::look).
+    pub fn look(&self, id: Id) -> Option<Carried> {
+        let reached = self.common.progress.look(self.base + id.slot(), id.generation())?;
+        Some(self.carried(reached))
+    }
+
+    /// See [`Host::take`](crate::responder::Host::take).
+    pub fn take(&mut self, id: Id) -> Option<Carried> {
+        let reached = self.common.progress.take(self.base + id.slot(), id.generation())?;
+        Some(self.carried(reached))
+    }
+
+    fn carried(&self, reached: Reached) -> Carried {
+        let heard = self.common.clock.at_monotonic(reached.heard);
+        Carried { sent: Block(u64::from(reached.sent)), heard }
+    }
+
+    /// See [`Host::arrived`](crate::responder::Host::arrived).
+    pub fn arrived(&mut self, arrived: bool) {
+        if self.proven {
+            return;
+        }
+        let trust = &self.common.trust;
+        if arrived || trust.proven.load(Ordering::Relaxed) {
+            self.proven = true;
+            return trust.proven.store(true, Ordering::Relaxed);
+        }
+        self.doubts += 1;
+        if self.doubts >= DOUBTS_MAX && !trust.broken.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "what the kernel sends by itself does not arrive on this interface: from here on the daemon sends everything"
+            );
+        }
+    }
+
+    fn is_broken(&self) -> bool {
+        !self.proven && self.common.trust.broken.load(Ordering::Relaxed)
+    }
+}
+
+/// The kernel's name of a transfer.
+pub(super) fn key(client: std::net::SocketAddrV4, port: u16) -> TransferKey {
+    TransferKey {
+        client_addr: client.ip().octets(),
+        client_port: client.port().to_be_bytes(),
+        server_port: port.to_be_bytes(),
+    }
+}
+
+/// Most blocks that the kernel sends for one ACK, with or without the tcx program.
+pub fn windowsize_max(tcx: bool) -> u16 {
+    if tcx { u16::try_from(abi::WINDOWSIZE_MAX).unwrap_or(u16::MAX) } else { 1 }
+}
