@@ -88,6 +88,9 @@ enum Task {
         /// Write the results to docs/performance too
         #[arg(long)]
         publish: bool,
+        /// Everything is built: this calls itself so as root
+        #[arg(long, hide = true)]
+        built: bool,
         /// Only the cases with this in their name
         #[arg(value_name = "WORDS")]
         filter: Option<String>,
@@ -107,7 +110,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
-        Task::Bench { short, full, rounds, cable, publish, filter } => {
+        Task::Bench { short, full, rounds, cable, publish, built, filter } => {
             let form = match (short, full) {
                 (true, _) => Form::Short,
                 (_, true) => Form::Full,
@@ -115,7 +118,7 @@ fn main() -> ExitCode {
             };
             let rounds = rounds.unwrap_or(if short { 1 } else { 3 });
             let programs = command::target_dir().join("release");
-            bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish)
+            bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish, built)
         }
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Test { arguments } => test::run(&arguments),

@@ -35,6 +35,7 @@ mod show;
 mod stream;
 mod targets;
 
+use std::env;
 use std::fs::File as LockFile;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +44,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
-use crate::{command, setup};
+use crate::{command, setup, test};
 pub use cable::Setup;
 pub use cases::{Case, Form, Play};
 pub use figures::{Figure, Sample, Samples, Spread};
@@ -69,6 +70,13 @@ pub struct Wish {
     pub setup: Setup,
     /// The folder with the programs pxed and load.
     pub programs: PathBuf,
+}
+
+impl Wish {
+    /// What a user would take instead; nothing is fetched for the short form.
+    fn peers(&self) -> Result<Peers> {
+        if self.form == Form::Short { Ok(Peers::none()) } else { Peers::fetch() }
+    }
 }
 
 /// What came out.
@@ -111,15 +119,24 @@ impl Results {
     }
 }
 
-/// Sets up, builds, measures, prints, and writes to `out/bench`; with `publish` also to `docs/performance`.
+/// Sets up, builds, measures, prints, and writes to `out/bench`; with `publish` also to `docs/performance`. All but the
+/// measuring is done by whoever calls it, that as root: through sudo, with `built` to say that it is built.
 ///
 /// # Errors
 /// When something is missing.
-pub fn run(wish: &Wish, publish: bool) -> Result<()> {
-    setup::ensure(setup::BENCH)?;
-    ensure!(command::is_root(), "the benchmark makes network namespaces: run it as root");
-    let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
-    command::run(command::cargo().args(["build", "--release"]).args(packages))?;
+pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
+    if !built {
+        setup::ensure(setup::BENCH)?;
+        let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
+        command::run(command::cargo().args(["build", "--release"]).args(packages))?;
+    }
+    if !command::is_root() {
+        // As the user whose cache it is.
+        wish.peers()?;
+        let mut again = command::as_root("env")?;
+        again.args(test::kept_environment()).arg(env::current_exe()?).args(env::args_os().skip(1));
+        return command::run(again.arg("--built"));
+    }
     let results = measure(wish)?;
     publish::print(&results);
     let out = command::workspace().join("out/bench");
@@ -143,7 +160,7 @@ pub fn measure(wish: &Wish) -> Result<Results> {
     let named = || wish.filter.clone().unwrap_or_default();
     ensure!(!cases.is_empty(), "no case has `{}` in its name", named());
     let _lock = alone()?;
-    let peers = if wish.form == Form::Short { Peers::none() } else { Peers::fetch()? };
+    let peers = wish.peers()?;
     let cable = Cable::new(wish.setup)?;
     let root = files(cable.lab.folder())?;
     let mut ground = Ground { cable, root, programs: wish.programs.clone(), peers };

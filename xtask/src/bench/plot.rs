@@ -104,13 +104,13 @@ fn colour(who: Who) -> RGBColor {
 }
 
 /// Sizes in pixels.
-const WIDTH: i32 = 860;
+const WIDTH: i32 = 900;
 const MARGIN: i32 = 20;
 /// Room for names at the left, and for figures at the right.
 const NAMES: i32 = 170;
-const FIGURES: i32 = 200;
+const FIGURES: i32 = 240;
 const HEAD: i32 = 72;
-const PANEL_HEAD: i32 = 34;
+const PANEL_HEAD: i32 = 44;
 const ROW: i32 = 26;
 const FONT: &str = "DejaVu Sans, Verdana, sans-serif";
 const DARK: RGBColor = RGBColor(34, 34, 34);
@@ -176,7 +176,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws a panel from `top` on, and tells where it ends.
 fn draw_panel(area: &Area<'_>, (name, bars): &Panel, top: i32) -> Result<i32, Box<dyn std::error::Error>> {
-    text(area, name, 15, (MARGIN, top + PANEL_HEAD / 2), HPos::Left)?;
+    text(area, name, 15, (MARGIN, top + PANEL_HEAD - 16), HPos::Left)?;
     let left = MARGIN + NAMES;
     let longest = bars.iter().map(|(_, bar)| bar.end()).fold(f64::MIN_POSITIVE, f64::max);
     let at =

@@ -6,9 +6,6 @@ use std::process::Command;
 use super::cases::File;
 use super::peers::{Peer, Peers};
 
-/// Whether this pxed has `--offload`. The rows with the kernel's offload are told of as missing without it.
-const OFFLOAD: bool = false;
-
 /// The longest that an Ethernet frame can be: requests are padded to it where replies shall fit into their frames.
 pub(super) const FRAME: u16 = 1514;
 
@@ -69,8 +66,8 @@ pub enum Kind {
         datapath: &'static str,
         /// `--xdp-mode`
         mode: &'static str,
-        /// `--offload`
-        offload: bool,
+        /// `--offload`: where the kernel answers ACKs by itself
+        offload: &'static str,
     },
     /// The generator's counterpart.
     Reflector,
@@ -156,11 +153,11 @@ pub const RESPONDERS: &[Responder] = &[
     peer(Who::TftpdHpa, "tftpd-hpa", Kind::Peer(Peer::TftpdHpa), false, false),
     peer(Who::Atftpd, "atftpd", Kind::Peer(Peer::Atftpd), true, false),
     peer(Who::TftpdRs, "tftpd (crate)", Kind::Peer(Peer::TftpdRs), true, false),
-    pxed(Who::Socket, "pxed sockets", "socket", "auto", false, false),
-    pxed(Who::Generic, "pxed generic", "xdp", "generic", false, false),
-    pxed(Who::Native, "pxed native", "xdp", "native", false, false),
-    pxed(Who::GenericOffload, "pxed generic+tcx", "xdp", "generic", true, false),
-    pxed(Who::NativeOffload, "pxed native+XDP", "xdp", "native", true, true),
+    pxed(Who::Socket, "pxed sockets", "socket", "auto", "off", false),
+    pxed(Who::Generic, "pxed generic", "xdp", "generic", "off", false),
+    pxed(Who::Native, "pxed native", "xdp", "native", "off", false),
+    pxed(Who::GenericOffload, "pxed generic+tcx", "xdp", "generic", "tcx", false),
+    pxed(Who::NativeOffload, "pxed native+XDP", "xdp", "native", "xdp", true),
     peer(Who::Reflect, "reflect (limit)", Kind::Reflector, false, false),
     peer(Who::Nobody, "without pxed", Kind::None, false, false),
 ];
@@ -174,7 +171,7 @@ const fn pxed(
     title: &'static str,
     datapath: &'static str,
     mode: &'static str,
-    offload: bool,
+    offload: &'static str,
     roomy: bool,
 ) -> Responder {
     Responder { who, title, kind: Kind::Pxed { datapath, mode, offload }, windows: true, dhcp: true, roomy }
@@ -185,7 +182,6 @@ impl Responder {
     #[must_use]
     pub fn missing(&self, peers: &Peers) -> Option<String> {
         match self.kind {
-            Kind::Pxed { offload: true, .. } if !OFFLOAD => Some("this pxed has no offload yet".into()),
             Kind::Peer(peer) => peers.missing(peer),
             _ => None,
         }
@@ -214,10 +210,7 @@ impl Responder {
                     pxed.arg("--boot-file").arg(format!("{arch}={}", place.boot.name()));
                 }
                 // A line per transfer goes to a file, as in service; the others log each transfer, too.
-                pxed.args(["--datapath", datapath, "--xdp-mode", mode]);
-                if OFFLOAD {
-                    pxed.args(["--offload", if offload { "auto" } else { "off" }]);
-                }
+                pxed.args(["--datapath", datapath, "--xdp-mode", mode, "--offload", offload]);
                 pxed
             }
             Kind::Reflector => {
