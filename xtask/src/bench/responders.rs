@@ -30,7 +30,7 @@ pub enum Who {
     GenericOffload,
     /// pxed over native XDP with the kernel's offload, and frames with room: XDP answers.
     NativeOffload,
-    /// An XDP program that sends each frame back unread: this machine's limit.
+    /// An XDP program that sends each frame back unread, 1514 bytes both ways: a yardstick.
     Reflect,
     /// Nobody: what others have without us.
     Nobody,
@@ -93,7 +93,7 @@ impl Who {
         Self::GenericOffload,
         Self::NativeOffload,
     ];
-    /// All, and the machine's limit.
+    /// All, and the yardstick.
     pub const ALL_AND_LIMIT: &[Self] = &[
         Self::Dnsmasq,
         Self::TftpdHpa,
@@ -117,7 +117,7 @@ impl Who {
         Self::GenericOffload,
         Self::NativeOffload,
     ];
-    /// For the short form, with the machine's limit.
+    /// For the short form, with the yardstick.
     pub const SHORT_AND_LIMIT: &[Self] = &[
         Self::Dnsmasq,
         Self::Socket,
@@ -158,7 +158,7 @@ pub const RESPONDERS: &[Responder] = &[
     pxed(Who::Native, "pxed native", "xdp", "native", "off", false),
     pxed(Who::GenericOffload, "pxed generic+tcx", "xdp", "generic", "tcx", false),
     pxed(Who::NativeOffload, "pxed native+XDP", "xdp", "native", "xdp", true),
-    peer(Who::Reflect, "reflect (limit)", Kind::Reflector, false, false),
+    peer(Who::Reflect, "reflect 1514", Kind::Reflector, false, false),
     peer(Who::Nobody, "without pxed", Kind::None, false, false),
 ];
 
