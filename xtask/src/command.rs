@@ -110,6 +110,18 @@ pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |d| workspace().join(d))
 }
 
+/// The folder for what is fetched once: `$XDG_CACHE_HOME/pxed`.
+///
+/// # Errors
+/// When the environment names no place.
+pub fn cache_dir() -> Result<PathBuf> {
+    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
+    let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute()).or_else(home);
+    let base =
+        base.context("neither XDG_CACHE_HOME nor HOME says where to keep what is fetched: set one of them")?;
+    Ok(base.join("pxed"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

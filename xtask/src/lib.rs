@@ -5,7 +5,7 @@
 //! lab       a switch, a DHCP server, hosts and QEMU machines, all inside network namespaces
 //! run       the main job: a real interface, or the lab with two machines
 //! vm        Debian's kernels in QEMU, each with a guest program of ours
-//! bench     the daemon beside dnsmasq, under the load generator
+//! bench     the daemon and its peers in turn, under the load generator
 //! test      formatting, lints and every test, the privileged ones included
 //! ```
 //!

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{bench, setup, test, vm};
+use xtask::{command, setup, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -67,11 +68,29 @@ enum Task {
         fetch: bool,
     },
 
-    /// Measure the daemon over each datapath beside dnsmasq, in turn, in namespaces on this machine
+    /// Measure the daemon over each datapath beside what a user would take instead, in namespaces on this machine
+    ///
+    /// Prints a table for each case and one of the targets; samples, pictures and a page go to out/bench. Takes about a
+    /// quarter of an hour. Peers are fetched once and kept in the user's cache; nothing is installed of them.
     Bench {
-        /// Rounds; figures are medians over them
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
+        /// One minute, tiny files, one round: whether the benchmark itself works
+        #[arg(long, conflicts_with = "full")]
+        short: bool,
+        /// All of the matrix: hours
+        #[arg(long)]
+        full: bool,
+        /// Rounds; figures are medians over them [default: 3, or 1 with --short]
+        #[arg(long)]
+        rounds: Option<usize>,
+        /// How the two hosts share the processors
+        #[arg(long, value_enum, default_value = "two-machines")]
+        cable: Setup,
+        /// Write the results to docs/performance too
+        #[arg(long)]
+        publish: bool,
+        /// Everything is built: this calls itself so as root
+        #[arg(long, hide = true)]
+        built: bool,
         /// Only the cases with this in their name
         #[arg(value_name = "WORDS")]
         filter: Option<String>,
@@ -91,7 +110,16 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
-        Task::Bench { rounds, filter } => bench::run(rounds, filter.as_deref()),
+        Task::Bench { short, full, rounds, cable, publish, built, filter } => {
+            let form = match (short, full) {
+                (true, _) => Form::Short,
+                (_, true) => Form::Full,
+                _ => Form::Targets,
+            };
+            let rounds = rounds.unwrap_or(if short { 1 } else { 3 });
+            let programs = command::target_dir().join("release");
+            bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish, built)
+        }
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),

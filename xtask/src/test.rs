@@ -104,7 +104,7 @@ fn program(message: &str) -> Option<PathBuf> {
 }
 
 /// What sudo would drop and tests need: where cargo is and builds, what they shall print.
-fn kept_environment() -> impl Iterator<Item = OsString> {
+pub(crate) fn kept_environment() -> impl Iterator<Item = OsString> {
     let kept = [
         "PATH",
         "HOME",

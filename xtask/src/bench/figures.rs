@@ -1,58 +1,173 @@
-//! Cases, samples, and what is computed of them.
+//! Samples, and what is computed of them.
 
-use std::fs;
+use serde_json::{Value, json};
 
-use anyhow::{Context, Result};
-use serde_json::Value;
-
-use super::Responder;
-
-/// What the generator plays.
-#[derive(Clone, Copy, Debug)]
-pub struct Case {
-    /// For people.
-    pub name: &'static str,
-    /// How many machines.
-    pub machines: u64,
-    /// Blocks per window; 1 is lock-step.
-    pub windowsize: u64,
-    /// Which file each loads.
-    pub file: &'static str,
-    /// Milliseconds over which they are switched on.
-    pub power_on_ms: u64,
-    /// Frames lost on the way to the machines, per mille.
-    pub loss: u64,
-}
+use super::cases::{BLOCK, Case};
+use super::responders::Who;
 
 /// One run's figures.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// The case's name.
-    pub case: &'static str,
+    pub case: String,
     /// Who answered.
-    pub responder: Responder,
+    pub who: Who,
     /// In which round.
     pub round: usize,
-    /// The generator's report, and `server_seconds`: the responder's processor time.
+    /// The generator's report with what was seen of the server beside it, or `error`.
     pub report: Value,
+    /// DATA packets of one transfer.
+    pub blocks: Option<u64>,
 }
 
 impl Sample {
-    pub(super) fn new(case: &Case, responder: Responder, round: usize, report: &Value) -> Result<Self> {
-        report["seconds"].as_f64().context("the report has no time")?;
-        Ok(Self { case: case.name, responder, round, report: report.clone() })
+    /// Of a report, or of what went wrong instead.
+    pub(super) fn new(case: &Case, who: Who, round: usize, report: Value) -> Self {
+        Self { case: case.name(), who, round, report, blocks: case.blocks() }
     }
 
-    /// A figure of the report; 0 if it is not there.
+    /// A number of the report.
     #[must_use]
-    pub fn get(&self, name: &str) -> f64 {
-        self.report[name].as_f64().unwrap_or(0.0)
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.report[name].as_f64()
     }
 
-    /// Megabytes a second that arrived and were right.
+    /// What went wrong, if nothing was measured.
     #[must_use]
-    pub fn rate(&self) -> f64 {
-        self.get("bytes") / self.get("seconds").max(1e-9) / 1e6
+    pub fn error(&self) -> Option<&str> {
+        self.report["error"].as_str()
+    }
+
+    /// All that was measured.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({ "case": self.case, "responder": self.who.title(), "round": self.round, "report": self.report })
+    }
+}
+
+/// What is told of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Figure {
+    /// Megabytes (10^6) of files a second that arrived and were right; of a reflector: of as many full blocks.
+    Rate,
+    /// DATA packets a second, in thousands.
+    Packets,
+    /// DHCP replies a second, in thousands.
+    Offers,
+    /// Seconds from the first machine's request to the last machine's last block.
+    Seconds,
+    /// Seconds until a machine had everything: the median machine.
+    P50,
+    /// 99 of 100 machines.
+    P99,
+    /// The last machine.
+    Max,
+    /// How much longer the 99th of 100 machines took than the median one.
+    Tail,
+    /// Microseconds of one exchange: an ACK, and the DATA for it.
+    Exchange,
+    /// Machines that gave up or got wrong bytes.
+    Failed,
+    /// Requests for a file that were repeated.
+    RequestsAgain,
+    /// Other packets that machines repeated.
+    Again,
+    /// DISCOVERs that were repeated.
+    DiscoversAgain,
+    /// The server's processor seconds per GB (10^9 bytes), of all kinds.
+    Cpu,
+    /// Of these: in the program.
+    User,
+    /// In the kernel on its behalf.
+    System,
+    /// In the receiving thread, where that has one.
+    Softirq,
+    /// The responder's memory at its peak, in MB (10^6), with the files that it has mapped.
+    Memory,
+    /// What each waiting transfer added, in bytes.
+    PerTransfer,
+    /// The daemon's memory beside the files while transfers wait, in MB.
+    Daemon,
+    /// What others get through the interface, in Mbit/s.
+    Others,
+    /// Frames that the cable lost on their way to the server.
+    LostToServer,
+    /// Frames that the cable lost on their way to the machines.
+    LostToMachines,
+    /// The generator's share of a core: near 1 it is what is measured.
+    Own,
+}
+
+impl Figure {
+    /// Its value in a sample that has it.
+    #[must_use]
+    pub fn of(self, sample: &Sample) -> Option<f64> {
+        // A reflector's machines load nothing.
+        let loads_none = sample.get("reflected_per_second").is_some();
+        if loads_none && !matches!(self, Self::Rate | Self::Packets | Self::Memory | Self::Own) {
+            return None;
+        }
+        let get = |name| sample.get(name);
+        let per_gb = |name| Some(get(name)? / (get("bytes").filter(|bytes| *bytes > 0.0)? / 1e9));
+        let seconds = || get("seconds").filter(|seconds| *seconds > 0.0);
+        match self {
+            Self::Rate => match get("reflected_per_second") {
+                Some(reflected) => Some(reflected * f64::from(BLOCK) / 1e6),
+                None => Some(get("bytes")? / seconds()? / 1e6),
+            },
+            Self::Packets => {
+                let reflected = get("reflected_per_second");
+                let sent = || get("data_frames").or_else(|| Some(get("done")? * sample.blocks? as f64));
+                reflected.or_else(|| Some(sent()? / seconds()?)).map(|packets| packets / 1e3)
+            }
+            Self::Offers => get("offers_per_second").map(|offers| offers / 1e3),
+            Self::Seconds => seconds(),
+            Self::P50 => get("p50"),
+            Self::P99 => get("p99"),
+            Self::Max => get("max"),
+            Self::Tail => Some(get("p99")? / get("p50").filter(|p50| *p50 > 0.0)?),
+            Self::Exchange => {
+                Some(seconds()? * 1e6 / (get("done").filter(|done| *done > 0.0)? * sample.blocks? as f64))
+            }
+            Self::Failed => Some(get("failed")? + get("wrong").unwrap_or(0.0)),
+            Self::RequestsAgain => get("repeats_rrq"),
+            Self::DiscoversAgain => get("repeats_discover"),
+            Self::Again => Some(get("repeats")? - get("repeats_rrq").unwrap_or(0.0)),
+            Self::Cpu => Some(
+                per_gb("server_user")? + per_gb("server_system")? + per_gb("server_softirq").unwrap_or(0.0),
+            ),
+            Self::User => per_gb("server_user"),
+            Self::System => per_gb("server_system"),
+            Self::Softirq => per_gb("server_softirq"),
+            Self::Memory => get("server_memory").map(|bytes| bytes / 1e6),
+            Self::PerTransfer => get("bytes_per_transfer"),
+            Self::Daemon => get("server_own_memory").map(|bytes| bytes / 1e6),
+            Self::Others => get("mbit"),
+            Self::LostToServer => get("lost_to_server"),
+            Self::LostToMachines => get("lost_to_machines"),
+            Self::Own => get("own_share"),
+        }
+    }
+}
+
+/// The middle of some values and how far they reach.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// The median.
+    pub median: f64,
+    /// The lowest.
+    pub low: f64,
+    /// The highest.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of values; none of none.
+    #[must_use]
+    pub fn of(values: Vec<f64>) -> Option<Self> {
+        let low = values.iter().copied().reduce(f64::min)?;
+        let high = values.iter().copied().reduce(f64::max)?;
+        Some(Self { median: median(values), low, high })
     }
 }
 
@@ -68,18 +183,40 @@ pub(super) fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// Processor time of a process so far, in seconds: user and system, fields 14 and 15 of its stat file.
-pub(super) fn processor_seconds(pid: u32) -> f64 {
-    // Linux shows these in units of 1/100 s to user space on every architecture.
-    const TICKS: f64 = 100.0;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / TICKS
+/// All samples, and questions to them.
+#[derive(Clone, Debug, Default)]
+pub struct Samples(pub Vec<Sample>);
+
+impl Samples {
+    /// Those of one responder in one case.
+    pub fn of<'a>(&'a self, case: &'a str, who: Who) -> impl Iterator<Item = &'a Sample> {
+        self.0.iter().filter(move |sample| sample.case == case && sample.who == who)
+    }
+
+    /// A figure over the rounds.
+    #[must_use]
+    pub fn spread(&self, case: &str, who: Who, figure: Figure) -> Option<Spread> {
+        Spread::of(self.of(case, who).filter_map(|sample| figure.of(sample)).collect())
+    }
+
+    /// Each round's figure over that of another in the same round: what disturbs a machine disturbs both.
+    #[must_use]
+    pub fn ratio(&self, case: &str, mine: (Who, Figure), other: (Who, Figure)) -> Option<Spread> {
+        let ratios = self.of(case, mine.0).filter_map(|sample| {
+            let same_round = self.of(case, other.0).find(|reference| reference.round == sample.round)?;
+            Some(mine.1.of(sample)? / other.1.of(same_round).filter(|value| *value > 0.0)?)
+        });
+        Spread::of(ratios.collect())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn sample(who: Who, round: usize, report: Value) -> Sample {
+        Sample { case: "case".into(), who, round, report, blocks: Some(100) }
+    }
 
     #[test]
     fn the_median_is_the_middle() {
@@ -89,8 +226,43 @@ mod tests {
     }
 
     #[test]
-    fn our_own_processor_time_is_found() {
-        assert!(processor_seconds(std::process::id()) >= 0.0);
-        assert_eq!(processor_seconds(u32::MAX), 0.0);
+    fn figures_have_their_units() {
+        let sample = sample(
+            Who::Native,
+            0,
+            json!({ "done": 10, "failed": 1, "wrong": 2, "bytes": 2_000_000_000_u64, "seconds": 4.0, "p50": 1.0, "p99": 3.0,
+                    "repeats": 7, "repeats_rrq": 2, "server_user": 1.0, "server_system": 2.0, "server_softirq": 5.0 }),
+        );
+        let expected = [
+            (Figure::Rate, 500.0),
+            (Figure::Packets, 0.25),
+            (Figure::Tail, 3.0),
+            (Figure::Exchange, 4000.0),
+            (Figure::Failed, 3.0),
+            (Figure::Again, 5.0),
+            (Figure::Cpu, 4.0),
+            (Figure::Softirq, 2.5),
+        ];
+        for (figure, value) in expected {
+            assert_eq!(figure.of(&sample), Some(value), "{figure:?}");
+        }
+        assert_eq!(Figure::Offers.of(&sample), None);
+    }
+
+    #[test]
+    fn a_ratio_is_taken_round_by_round() {
+        let rate =
+            |who, round, bytes: f64| sample(who, round, json!({ "bytes": bytes * 1e6, "seconds": 1.0 }));
+        let samples = Samples(vec![
+            rate(Who::Dnsmasq, 0, 100.0),
+            rate(Who::Native, 0, 400.0),
+            rate(Who::Dnsmasq, 1, 300.0),
+            rate(Who::Native, 1, 600.0),
+            // Its reference failed: no ratio.
+            rate(Who::Native, 2, 900.0),
+        ]);
+        let ratio = samples.ratio("case", (Who::Native, Figure::Rate), (Who::Dnsmasq, Figure::Rate)).unwrap();
+        assert_eq!(ratio, Spread { median: 3.0, low: 2.0, high: 4.0 });
+        assert_eq!(samples.ratio("other", (Who::Native, Figure::Rate), (Who::Dnsmasq, Figure::Rate)), None);
     }
 }

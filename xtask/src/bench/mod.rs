@@ -1,182 +1,230 @@
 //! The benchmark: the daemon over each datapath and what a user would take instead, in turn, under one load generator.
 //!
 //! ```text
-//! responder's host                      client's host
-//!   srv0 10.50.0.1  <---- cable ---->   load0: the generator, all machines in one process
+//! cases       what is measured: who boots what, and who takes part
+//! responders  who is measured, and how each is started
+//! peers       what a user would take instead, fetched and not installed
+//! cable       the two hosts, and which processor does whose work
+//! generator   the load generator's command line and reports
+//! stream      what others get through the interface
+//! account     processor time and memory of a responder
+//! run         one sample: start, load, look, stop
+//! figures     what is computed of the samples
+//! targets     what is aimed at, and whether it is met
+//! show        tables
+//! plot        pictures
+//! publish     the results as files
+//! machine     what it was measured on
 //! ```
 //!
 //! Each round runs every responder once (A B C A B C), so that a noisy moment hits all alike; figures are medians over
 //! the rounds, ratios are medians of each round's own ratio to the reference. Every byte is compared by the generator.
 
+mod account;
+mod cable;
+mod cases;
 mod figures;
+mod generator;
+mod machine;
+mod peers;
+mod plot;
+mod publish;
 mod responders;
+mod run;
 mod show;
+mod stream;
+mod targets;
 
-use std::path::Path;
-use std::time::Duration;
+use std::env;
+use std::fs::File as LockFile;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use indicatif::ProgressBar;
-use serde_json::Value;
+use indicatif::{ProgressBar, ProgressStyle};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
 
-use crate::lab::Lab;
-use crate::{command, setup};
-pub use figures::{Case, Sample};
-pub use responders::Responder;
+use crate::{command, setup, test};
+pub use cable::Setup;
+pub use cases::{Case, Form, Play};
+pub use figures::{Figure, Sample, Samples, Spread};
+pub use machine::Machine;
+pub use responders::{RESPONDERS, Responder, Who};
+pub use show::{Absent, Block, Look};
+pub use targets::{TARGETS, Verdict};
 
-/// All that the generator plays for one figure; small enough for a laptop, large enough to mean something.
-pub const CASES: &[Case] = &[
-    Case { name: "1 machine, lock-step", machines: 1, windowsize: 1, file: "small", power_on_ms: 0, loss: 0 },
-    Case {
-        name: "128 machines, lock-step",
-        machines: 128,
-        windowsize: 1,
-        file: "small",
-        power_on_ms: 0,
-        loss: 0,
-    },
-    Case {
-        name: "128 machines, lock-step, 4 MB",
-        machines: 128,
-        windowsize: 1,
-        file: "large",
-        power_on_ms: 0,
-        loss: 0,
-    },
-    Case {
-        name: "16 machines, window 16, 4 MB",
-        machines: 16,
-        windowsize: 16,
-        file: "large",
-        power_on_ms: 0,
-        loss: 0,
-    },
-    Case {
-        name: "1000 machines within 31 ms",
-        machines: 1000,
-        windowsize: 1,
-        file: "small",
-        power_on_ms: 31,
-        loss: 0,
-    },
-    Case {
-        name: "128 machines, 1 % loss",
-        machines: 128,
-        windowsize: 1,
-        file: "small",
-        power_on_ms: 0,
-        loss: 10,
-    },
-];
+use cable::Cable;
+use peers::Peers;
+use run::Ground;
 
-/// The files: a memtest86+ sized one, and a larger one.
-const FILES: [(&str, usize); 2] = [("small", 145_408), ("large", 4_000_000)];
-/// A run that takes longer counts as it is then.
-const LIMIT: Duration = Duration::from_secs(30);
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// Which cases.
+    pub form: Form,
+    /// Only those with this in their names.
+    pub filter: Option<String>,
+    /// How often.
+    pub rounds: usize,
+    /// How the hosts share the processors.
+    pub setup: Setup,
+    /// The folder with the programs pxed and load.
+    pub programs: PathBuf,
+}
 
-/// Runs `rounds` rounds of all cases and prints the table; samples go to out/bench/samples.json.
+impl Wish {
+    /// What a user would take instead; nothing is fetched for the short form.
+    fn peers(&self) -> Result<Peers> {
+        if self.form == Form::Short { Ok(Peers::none()) } else { Peers::fetch() }
+    }
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Results {
+    /// The cases that were run.
+    pub cases: Vec<Case>,
+    /// Everything that was measured.
+    pub samples: Samples,
+    /// Who could not be measured, and why.
+    pub absent: Vec<Absent>,
+    /// How the hosts shared the processors.
+    pub setup: Setup,
+    /// On what.
+    pub machine: Machine,
+}
+
+impl Results {
+    /// The targets of the cases that were run, judged.
+    #[must_use]
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        let mut verdicts = targets::judge(&self.samples);
+        verdicts.retain(|verdict| self.cases.iter().any(|case| case.name() == verdict.case));
+        verdicts
+    }
+
+    /// The cases' tables.
+    #[must_use]
+    pub fn tables(&self, look: Look) -> Vec<Block> {
+        show::cases(look, &self.cases, &self.samples, &self.absent)
+    }
+
+    /// Writes the samples, the pictures and the page that shows them into a folder.
+    ///
+    /// # Errors
+    /// When it cannot be written to.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        publish::samples(self, folder)?;
+        publish::page(self, folder)
+    }
+}
+
+/// Sets up, builds, measures, prints, and writes to `out/bench`; with `publish` also to `docs/performance`. All but the
+/// measuring is done by whoever calls it, that as root: through sudo, with `built` to say that it is built.
 ///
 /// # Errors
-/// When something is missing, or a responder does not start.
-pub fn run(rounds: usize, filter: Option<&str>) -> Result<()> {
-    setup::ensure(setup::ALL)?;
-    ensure!(command::is_root(), "the benchmark makes network namespaces: run it as root");
-    command::run(command::cargo().args([
-        "build",
-        "--release",
-        "--package",
-        "pxe-user",
-        "--package",
-        "pxe-tests",
-    ]))?;
-    let cases: Vec<&Case> =
-        CASES.iter().filter(|case| filter.is_none_or(|word| case.name.contains(word))).collect();
-    ensure!(!cases.is_empty(), "no case has `{}` in its name", filter.unwrap_or_default());
-    let lab = cable()?;
-    let root = files(lab.folder())?;
-    let bar = ProgressBar::new((rounds * cases.len() * Responder::ALL.len()) as u64);
-    let mut samples = Vec::new();
-    for round in 0..rounds {
-        for case in &cases {
-            for responder in Responder::ALL {
-                bar.println(format!("round {}: {}: {}", round + 1, case.name, responder.title()));
-                let report = one(&lab, &root, *responder, case)?;
-                samples.push(Sample::new(case, *responder, round, &report)?);
-                bar.inc(1);
-            }
-        }
+/// When something is missing.
+pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
+    if !built {
+        setup::ensure(setup::BENCH)?;
+        let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
+        command::run(command::cargo().args(["build", "--release"]).args(packages))?;
     }
-    bar.finish_and_clear();
-    println!("{}", show::table(&cases, &samples));
-    let folder = command::workspace().join("out/bench");
-    std::fs::create_dir_all(&folder)?;
-    let file = folder.join("samples.json");
-    std::fs::write(&file, serde_json::to_string_pretty(&show::json(&samples))?)?;
-    println!("samples: {}", file.display());
+    if !command::is_root() {
+        // As the user whose cache it is.
+        wish.peers()?;
+        let mut again = command::as_root("env")?;
+        again.args(test::kept_environment()).arg(env::current_exe()?).args(env::args_os().skip(1));
+        return command::run(again.arg("--built"));
+    }
+    let results = measure(wish)?;
+    publish::print(&results);
+    let out = command::workspace().join("out/bench");
+    results.write(&out)?;
+    println!("results: {}", out.display());
+    if publish {
+        // Without the samples: they are many, and nobody reads them there.
+        let docs = command::workspace().join("docs/performance");
+        publish::page(&results, &docs)?;
+        println!("results: {}", docs.display());
+    }
     Ok(())
 }
 
-/// The lab's two hosts with a cable of their own between them.
-fn cable() -> Result<Lab> {
-    let lab = Lab::builder().dhcp(false).start()?;
-    let (server, client) = (lab.responder(), lab.client());
-    let link = ["link", "add", "srv0", "type", "veth", "peer", "name", "load0", "netns", client.namespace()];
-    server.output("ip", &link)?;
-    server.output("ip", &["addr", "add", "10.50.0.1/16", "dev", "srv0"])?;
-    // The generator answers no ARP: machines are a process, and peers shall not pay for asking.
-    server.output("ip", &["link", "set", "srv0", "arp", "off", "up"])?;
-    client.output("ip", &["link", "set", "load0", "up"])?;
-    Ok(lab)
+/// Measures all that is wished for.
+///
+/// # Errors
+/// Without root, or when a tool is missing. What fails under load is no error but a sample that says so.
+pub fn measure(wish: &Wish) -> Result<Results> {
+    let cases = cases::cases(wish.form, wish.filter.as_deref());
+    let named = || wish.filter.clone().unwrap_or_default();
+    ensure!(!cases.is_empty(), "no case has `{}` in its name", named());
+    let _lock = alone()?;
+    let peers = wish.peers()?;
+    let cable = Cable::new(wish.setup)?;
+    let root = files(cable.lab.folder())?;
+    let mut ground = Ground { cable, root, programs: wish.programs.clone(), peers };
+    ground.check()?;
+    if let Some(note) = &ground.cable.note {
+        println!("bench: {note}");
+    }
+    let absent: Vec<Absent> = RESPONDERS
+        .iter()
+        .filter_map(|responder| Some((responder.who, responder.missing(&ground.peers)?)))
+        .collect();
+    let samples = rounds(wish.rounds, &cases, &ground, &absent)?;
+    let machine = Machine::here(&ground.cable, &ground.peers, wish.rounds);
+    Ok(Results { cases, samples, absent, setup: ground.cable.setup, machine })
 }
 
-fn files(folder: &Path) -> Result<std::path::PathBuf> {
+fn rounds(rounds: usize, cases: &[Case], ground: &Ground, absent: &[Absent]) -> Result<Samples> {
+    let takes_part = |case: &Case, who: Who| {
+        absent.iter().all(|(other, _)| *other != who) && who.responder().cannot(case).is_none()
+    };
+    let runs: Vec<(&Case, Who)> = cases
+        .iter()
+        .flat_map(|case| case.who.iter().map(move |&who| (case, who)))
+        .filter(|(case, who)| takes_part(case, *who))
+        .collect();
+    let bar = ProgressBar::new((rounds * runs.len()) as u64);
+    bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left: {wide_msg}")?);
+    let mut samples = Samples::default();
+    for round in 0..rounds {
+        for (case, who) in &runs {
+            let what = format!("round {}: {}: {}", round + 1, case.name(), who.title());
+            if bar.is_hidden() {
+                println!("{what}");
+            }
+            bar.set_message(what.clone());
+            let report = ground.sample(case, *who).unwrap_or_else(|error| {
+                bar.suspend(|| println!("{what}: {error:#}"));
+                json!({ "error": format!("{error:#}") })
+            });
+            samples.0.push(Sample::new(case, *who, round, report));
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(samples)
+}
+
+/// Two benchmarks at a time would measure each other.
+fn alone() -> Result<LockFile> {
+    let path = std::env::temp_dir().join("pxed-bench.lock");
+    let lock = LockFile::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        println!("bench: waits for the end of another one on this machine");
+        flock(&lock, FlockOperation::LockExclusive)
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+    }
+    Ok(lock)
+}
+
+fn files(folder: &Path) -> Result<PathBuf> {
     let root = folder.join("bench-root");
     std::fs::create_dir_all(&root)?;
-    for (name, len) in FILES {
-        let mut state = len as u64 | 1;
-        let next = move || {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            (state >> 56) as u8
-        };
-        std::fs::write(root.join(name), std::iter::repeat_with(next).take(len).collect::<Vec<u8>>())?;
+    for file in cases::File::ALL {
+        file.write(&root)?;
     }
     Ok(root)
-}
-
-/// One responder, one case: starts it, loads it, stops it.
-fn one(lab: &Lab, root: &Path, responder: Responder, case: &Case) -> Result<Value> {
-    let process = responder.start(lab, root)?;
-    let before = figures::processor_seconds(process.pid());
-    let generator = command::target_dir().join("release/load");
-    let generator = generator.to_str().context("the path is not UTF-8")?;
-    let original = root.join(case.file);
-    let original = original.to_str().context("the path is not UTF-8")?;
-    let number = |value: u64| value.to_string();
-    let said = lab.client().output(
-        generator,
-        &[
-            "--interface",
-            "load0",
-            "--server",
-            "10.50.0.1",
-            "--file",
-            case.file,
-            "--original",
-            original,
-            "--machines",
-            &number(case.machines),
-            "--windowsize",
-            &number(case.windowsize),
-            "--power-on",
-            &number(case.power_on_ms),
-            "--loss",
-            &number(case.loss),
-            "--limit",
-            &number(LIMIT.as_secs()),
-        ],
-    )?;
-    let mut report: Value = serde_json::from_str(said.trim()).context("the generator's report")?;
-    report["server_seconds"] = (figures::processor_seconds(process.pid()) - before).into();
-    process.stop()?;
-    Ok(report)
 }

@@ -1,67 +1,280 @@
-//! The table, and the samples as JSON.
+//! The tables, for the terminal and for Markdown: one for each case, and one of the targets.
 
-use comfy_table::{Table, presets};
-use serde_json::{Value, json};
+use comfy_table::{CellAlignment, LineStyle, Table, TableStyle, presets};
 
-use super::figures::median;
-use super::{Case, Responder, Sample};
+use super::cases::{Case, Play};
+use super::figures::{Figure, Samples, Spread};
+use super::responders::Who;
+use super::targets::{Bound, Verdict};
 
-/// Medians over the rounds, and the median and range of each round's ratio to the reference.
-pub(super) fn table(cases: &[&Case], samples: &[Sample]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header([
-        "case",
-        "responder",
-        "MB/s",
-        "over dnsmasq",
-        "p50",
-        "p99",
-        "failed",
-        "repeats",
-        "CPU s/GB",
-    ]);
-    for case in cases {
-        for responder in Responder::ALL {
-            let mine: Vec<&Sample> = of(samples, case, *responder);
-            let figure =
-                |get: &dyn Fn(&Sample) -> f64| median(mine.iter().map(|sample| get(sample)).collect());
-            table.add_row([
-                case.name.to_owned(),
-                responder.title().to_owned(),
-                format!("{:.0}", figure(&Sample::rate)),
-                ratio(&mine, &of(samples, case, Responder::Dnsmasq)),
-                format!("{:.3} s", figure(&|sample| sample.get("p50"))),
-                format!("{:.3} s", figure(&|sample| sample.get("p99"))),
-                format!("{:.0}", figure(&|sample| sample.get("failed"))),
-                format!("{:.0}", figure(&|sample| sample.get("repeats"))),
-                format!("{:.2}", figure(&|s| s.get("server_seconds") / (s.get("bytes") / 1e9).max(1e-9))),
-            ]);
+/// A table with its title and what its readers should know.
+#[derive(Debug)]
+pub struct Block {
+    /// The case.
+    pub title: String,
+    /// Its rows.
+    pub table: Table,
+    /// Why some rows are as they are.
+    pub notes: Vec<String>,
+}
+
+/// Where a table is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// In a terminal.
+    Terminal,
+    /// In a Markdown file.
+    Markdown,
+}
+
+/// No other lines: rows are many, and 120 columns are few.
+const LINE_UNDER_HEADER: TableStyle =
+    TableStyle::new().header_separator(LineStyle::none().fill('─').junction('─'));
+
+impl Look {
+    fn table(self, header: &[&str]) -> Table {
+        let mut table = Table::new();
+        table.load_style(match self {
+            Self::Terminal => LINE_UNDER_HEADER,
+            Self::Markdown => presets::ASCII_MARKDOWN,
+        });
+        table.set_header(header.iter().copied());
+        for (number, column) in table.column_iter_mut().enumerate() {
+            if number > 0 {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+            if self == Self::Terminal {
+                column.set_padding((0, 1));
+            }
         }
+        table
+    }
+}
+
+/// Why a responder was not measured.
+pub type Absent = (Who, String);
+
+type Column = (&'static str, fn(&Samples, &str, Who) -> String);
+
+const TRANSFERS: &[Column] = &[
+    ("MB/s", |s, case, who| median(s, case, who, Figure::Rate)),
+    ("over dnsmasq", |s, case, who| ratio(s, case, who, Who::Dnsmasq, Figure::Rate)),
+    ("kpkt/s", |s, case, who| median(s, case, who, Figure::Packets)),
+    ("p50 p99 max, s", |s, case, who| several(s, case, who, &[Figure::P50, Figure::P99, Figure::Max], " ")),
+    ("fail/RRQ/other", |s, case, who| {
+        several(s, case, who, &[Figure::Failed, Figure::RequestsAgain, Figure::Again], "/")
+    }),
+    ("CPU s/GB", |s, case, who| median(s, case, who, Figure::Cpu)),
+    ("u/s/irq %", shares),
+    ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
+    ("gen", |s, case, who| median(s, case, who, Figure::Own)),
+];
+
+const EXCHANGE: Column = ("us/block", |s, case, who| median(s, case, who, Figure::Exchange));
+
+const OFFERS: &[Column] = &[
+    ("k replies/s", |s, case, who| median(s, case, who, Figure::Offers)),
+    ("over dnsmasq", |s, case, who| ratio(s, case, who, Who::Dnsmasq, Figure::Offers)),
+    ("asked again", |s, case, who| median(s, case, who, Figure::DiscoversAgain)),
+    ("failed", |s, case, who| median(s, case, who, Figure::Failed)),
+    ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
+    ("gen", |s, case, who| median(s, case, who, Figure::Own)),
+];
+
+const WAITING: &[Column] = &[
+    ("bytes per transfer", |s, case, who| median(s, case, who, Figure::PerTransfer)),
+    ("MB beside the files", |s, case, who| median(s, case, who, Figure::Daemon)),
+];
+
+const STREAMS: &[Column] = &[
+    ("Mbit/s", |s, case, who| median(s, case, who, Figure::Others)),
+    ("over without", |s, case, who| ratio(s, case, who, Who::Nobody, Figure::Others)),
+];
+
+fn columns(case: &Case) -> Vec<Column> {
+    match case.play {
+        // Among many machines the time of one exchange is the queue's.
+        Play::Load { machines: 1, .. } => {
+            let mut columns = TRANSFERS.to_vec();
+            columns[2] = EXCHANGE;
+            columns
+        }
+        Play::Load { .. } | Play::Boots { .. } => TRANSFERS.to_vec(),
+        Play::Offers { .. } => OFFERS.to_vec(),
+        Play::Waiting { .. } => WAITING.to_vec(),
+        Play::Stream { .. } => STREAMS.to_vec(),
+    }
+}
+
+/// Medians over the rounds; ratios are medians of each round's own ratio, with their range. A row for everybody whom a
+/// case names, also if it could not be measured.
+#[must_use]
+pub(super) fn cases(look: Look, cases: &[Case], samples: &Samples, absent: &[Absent]) -> Vec<Block> {
+    cases.iter().map(|case| block(look, case, samples, absent)).collect()
+}
+
+fn block(look: Look, case: &Case, samples: &Samples, absent: &[Absent]) -> Block {
+    let name = case.name();
+    let columns = columns(case);
+    let mut table = look
+        .table(&[&["responder"][..], &columns.iter().map(|(title, _)| *title).collect::<Vec<_>>()].concat());
+    let mut notes = Vec::new();
+    for &who in case.who {
+        let responder = who.responder();
+        let why_not = responder.cannot(case).map(str::to_owned).or_else(|| {
+            let missing = absent.iter().find(|(other, _)| *other == who).map(|(_, why)| why.clone());
+            missing.or_else(|| {
+                let failed = samples.of(&name, who).find_map(|sample| sample.error());
+                failed.map(|error| format!("failed: {error}"))
+            })
+        });
+        let mut row = vec![who.title().to_owned()];
+        row.extend(columns.iter().map(|(_, value)| value(samples, &name, who)));
+        table.add_row(row);
+        let told = why_not.into_iter().chain(responder.remark(case).map(str::to_owned));
+        let told = told.chain(lost(samples, &name, who));
+        notes.extend(told.map(|note| format!("{}: {note}", who.title())));
+    }
+    Block { title: name, table, notes }
+}
+
+/// What the cable lost: no responder has seen these frames, or can do anything about them.
+fn lost(samples: &Samples, case: &str, who: Who) -> Option<String> {
+    let [server, machines] = [Figure::LostToServer, Figure::LostToMachines]
+        .map(|figure| samples.spread(case, who, figure).map_or(0.0, |spread| spread.median));
+    (server + machines > 0.0).then(|| {
+        format!("the cable lost {} frames to the server, {} to the machines", short(server), short(machines))
+    })
+}
+
+/// The targets, each with what came of it.
+#[must_use]
+pub(super) fn targets(look: Look, verdicts: &[Verdict]) -> Table {
+    let mut table = look.table(&["work", "target", "measured (range)", "verdict", "who", "case"]);
+    for column in table.column_iter_mut() {
+        column.set_cell_alignment(CellAlignment::Left);
+    }
+    for verdict in verdicts {
+        let bound = match verdict.target.bound {
+            Bound::AtLeast(least) => format!(">= {}", short(least)),
+            Bound::AtMost(most) => format!("<= {}", short(most)),
+        };
+        let who = match verdict.who {
+            Some((mine, Some(other))) => format!("{} over {}", mine.title(), other.title()),
+            Some((mine, None)) => format!("worst: {}", mine.title()),
+            None => "-".into(),
+        };
+        let seen = verdict.seen.map_or_else(|| "-".into(), range);
+        table.add_row([verdict.target.work, &bound, &seen, &verdict.words(), &who, verdict.case]);
+    }
+    if look == Look::Terminal {
+        table.set_width(120).set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
     }
     table
 }
 
-fn of<'a>(samples: &'a [Sample], case: &Case, responder: Responder) -> Vec<&'a Sample> {
-    samples.iter().filter(|sample| sample.case == case.name && sample.responder == responder).collect()
+fn median(samples: &Samples, case: &str, who: Who, figure: Figure) -> String {
+    samples.spread(case, who, figure).map_or_else(|| "-".into(), |spread| short(spread.median))
 }
 
-/// Each round against the reference of the same round: median and range.
-fn ratio(mine: &[&Sample], reference: &[&Sample]) -> String {
-    let ratios: Vec<f64> = mine
-        .iter()
-        .filter_map(|sample| {
-            let other = reference.iter().find(|other| other.round == sample.round)?;
-            (other.rate() > 0.0).then(|| sample.rate() / other.rate())
-        })
-        .collect();
-    let low = ratios.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = ratios.iter().copied().fold(0.0, f64::max);
-    if ratios.is_empty() { "-".into() } else { format!("{:.1} ({low:.1}-{high:.1})", median(ratios)) }
+fn several(samples: &Samples, case: &str, who: Who, figures: &[Figure], between: &str) -> String {
+    let values: Vec<String> = figures.iter().map(|&figure| median(samples, case, who, figure)).collect();
+    if values.iter().all(|value| value == "-") { "-".into() } else { values.join(between) }
 }
 
-/// Everything that was measured.
-pub(super) fn json(samples: &[Sample]) -> Value {
-    let one = |sample: &Sample| json!({ "case": sample.case, "responder": sample.responder.title(), "round": sample.round, "report": sample.report });
-    samples.iter().map(one).collect()
+/// Which parts of the server's processor time are the program's, the kernel's for it, and the receiving thread's, in
+/// per cent.
+fn shares(samples: &Samples, case: &str, who: Who) -> String {
+    let value = |figure| samples.spread(case, who, figure).map(|spread| spread.median);
+    let Some(all) = value(Figure::Cpu).filter(|all| *all > 0.0) else { return "-".into() };
+    let parts = [Figure::User, Figure::System, Figure::Softirq].map(|figure| match value(figure) {
+        Some(part) => format!("{:.0}", 100.0 * part / all),
+        None => "-".into(),
+    });
+    parts.join("/")
+}
+
+fn ratio(samples: &Samples, case: &str, who: Who, reference: Who, figure: Figure) -> String {
+    if who == reference {
+        return "1".into();
+    }
+    samples.ratio(case, (who, figure), (reference, figure)).map_or_else(|| "-".into(), range)
+}
+
+fn range(spread: Spread) -> String {
+    let (median, low, high) = (short(spread.median), short(spread.low), short(spread.high));
+    if low == high { median } else { format!("{median} ({low}-{high})") }
+}
+
+/// Three digits that matter, and no more than that; whole numbers as they are.
+#[must_use]
+pub(super) fn short(value: f64) -> String {
+    let digits = match value.abs() {
+        v if v == v.trunc() || v >= 100.0 => 0,
+        v if v >= 10.0 => 1,
+        v if v >= 1.0 => 2,
+        _ => 3,
+    };
+    format!("{value:.digits$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::cases::{Form, cases as all};
+    use super::super::figures::Sample;
+    use super::super::targets::judge;
+    use super::*;
+
+    #[test]
+    fn three_digits_are_shown() {
+        for (value, text) in
+            [(1234.5, "1234"), (12.345, "12.3"), (1.2345, "1.23"), (0.0123, "0.012"), (5.0, "5"), (0.0, "0")]
+        {
+            assert_eq!(short(value), text);
+        }
+    }
+
+    /// The widest values that are thinkable.
+    fn samples() -> Samples {
+        let report = json!({ "done": 2000, "failed": 2000, "bytes": 2e9, "seconds": 2.345, "p50": 0.123, "p99": 30.12,
+            "max": 59.9, "repeats": 20000, "repeats_rrq": 2000, "server_user": 2.4, "server_system": 24.6,
+            "server_softirq": 21.2, "server_memory": 1.2e9, "own_share": 0.987, "offers_per_second": 645_123.0, "mbit": 10_600.0 });
+        let mut samples = Vec::new();
+        for round in 0..3 {
+            for case in all(Form::Targets, None) {
+                for &who in case.who {
+                    let mut report = report.clone();
+                    if who != Who::Dnsmasq {
+                        report["seconds"] = json!(0.123 + 0.02 * round as f64);
+                    }
+                    samples.push(Sample::new(&case, who, round, report));
+                }
+            }
+        }
+        Samples(samples)
+    }
+
+    #[test]
+    fn everybody_has_a_row_and_no_row_is_too_wide() {
+        let (samples, all) = (samples(), all(Form::Targets, None));
+        for (block, case) in cases(Look::Terminal, &all, &samples, &[]).iter().zip(&all) {
+            let text = block.table.to_string();
+            assert!(case.who.iter().all(|who| text.contains(who.title())), "{text}");
+            let width = text.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(width <= 120, "{width} columns:\n{text}");
+        }
+        let text = targets(Look::Terminal, &judge(&samples)).to_string();
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    }
+
+    #[test]
+    fn who_was_not_measured_is_told() {
+        let case = &all(Form::Targets, Some("128 machines, DHCP"))[0];
+        let absent = [(Who::NativeOffload, "not built".to_owned())];
+        let block = block(Look::Markdown, case, &Samples::default(), &absent);
+        assert!(block.notes.contains(&"pxed native+XDP: not built".to_owned()), "{:?}", block.notes);
+        assert!(block.notes.contains(&"atftpd: knows no DHCP".to_owned()), "{:?}", block.notes);
+    }
 }

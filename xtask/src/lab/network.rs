@@ -186,6 +186,14 @@ impl Lab {
         Process::start(name, command, &self.logs)
     }
 
+    /// The same for a program that ends with its standard input: that stays open as long as the program runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_held(&self, name: &str, command: Command) -> Result<Process> {
+        Process::start_held(name, command, &self.logs)
+    }
+
     /// Switches a machine on and watches it until it shows what is expected of it, or will not any more.
     ///
     /// # Errors

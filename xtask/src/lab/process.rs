@@ -33,6 +33,13 @@ impl Process {
         Self::launch(name, command, out, folder)
     }
 
+    /// The same with a standard input that has no end. The child keeps our end of it, and is ended before it is dropped.
+    pub(crate) fn start_held(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+        let out = folder.join(format!("{name}.out"));
+        command.stdin(Stdio::piped()).stdout(create(&out)?);
+        Self::launch(name, command, out, folder)
+    }
+
     /// Starts a program that is talked to through its standard input and output.
     pub(super) fn start_piped(
         name: &str,

@@ -18,6 +18,8 @@ pub enum Group {
     Tests,
     /// To fetch Debian's kernels and to boot them.
     Kernels,
+    /// What the benchmark measures with.
+    Bench,
 }
 
 impl Group {
@@ -30,6 +32,7 @@ impl Group {
             Self::Lab => "lab",
             Self::Tests => "tests",
             Self::Kernels => "other kernels",
+            Self::Bench => "benchmark",
         }
     }
 }
@@ -221,6 +224,13 @@ pub const NEEDS: &[Need] = &[
         ["debian-archive-keyring", "debian-keyring", "debian-archive-keyring", ""],
     ),
     need("xz", Group::Kernels, Probe::Program(&["xz"]), ["xz-utils", "xz", "xz", "xz"]),
+    need("iperf3", Group::Bench, Probe::Program(&["iperf3"]), ["iperf3", "iperf3", "iperf3", "iperf"]),
+    need(
+        "taskset",
+        Group::Bench,
+        Probe::Program(&["taskset"]),
+        ["util-linux", "util-linux", "util-linux", "util-linux"],
+    ),
     need("ldd", Group::Kernels, Probe::Program(&["ldd"]), ["libc-bin", "glibc-common", "glibc", "glibc"]),
 ];
 

@@ -14,7 +14,7 @@ pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One of Debian's archives. Where it is, this host's own apt knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Archive {
+pub(crate) enum Archive {
     /// The releases.
     Main,
     /// Their security updates.
@@ -50,19 +50,19 @@ fn labelled(known: &str, label: &str) -> Option<String> {
 
 /// One suite of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Source {
-    pub(super) archive: Archive,
-    pub(super) suite: &'static str,
+pub(crate) struct Source {
+    pub(crate) archive: Archive,
+    pub(crate) suite: &'static str,
 }
 
 /// apt with the lists of some sources.
-pub(super) struct Apt {
+pub(crate) struct Apt {
     folder: PathBuf,
 }
 
 impl Apt {
     /// Reads the sources' lists into `folder`.
-    pub(super) fn new(folder: &Path, sources: &[Source]) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, sources: &[Source]) -> Result<Self> {
         for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
             ensure!(command::find(tool).is_some(), "there is no `{tool}` here: install apt and dpkg");
         }
@@ -86,13 +86,13 @@ impl Apt {
     }
 
     /// The packages that one depends on, without alternatives and versions.
-    pub(super) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+    pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         let shown = command::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
         Ok(dependencies(&shown))
     }
 
     /// Fetches a package, and unpacks it below `tree`.
-    pub(super) fn unpack(&self, package: &str, tree: &Path) -> Result<()> {
+    pub(crate) fn unpack(&self, package: &str, tree: &Path) -> Result<()> {
         command::output(self.command("apt-get").args(["download", package]))?;
         let is_deb = |path: &PathBuf| path.extension().is_some_and(|end| end == "deb");
         let entries = fs::read_dir(&self.folder)?;

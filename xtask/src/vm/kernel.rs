@@ -8,6 +8,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::apt::{Apt, Archive, Source};
 use super::modules;
+use crate::command;
 
 /// What the cache holds changes with this number: the format, and the list of modules.
 const CACHE_FORMAT: &str = "1";
@@ -132,11 +133,7 @@ fn place(kernel: &Kernel) -> Result<(PathBuf, File)> {
 
 /// `$XDG_CACHE_HOME/pxed/kernels/FORMAT`.
 fn cache() -> Result<PathBuf> {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let base =
-        std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute()).or_else(home);
-    let base = base.context("neither XDG_CACHE_HOME nor HOME says where to keep kernels: set one of them")?;
-    Ok(base.join("pxed/kernels").join(CACHE_FORMAT))
+    Ok(command::cache_dir()?.join("kernels").join(CACHE_FORMAT))
 }
 
 /// Fills a folder beside the wanted one: what is under the right name is whole.

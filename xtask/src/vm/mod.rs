@@ -21,7 +21,7 @@
 //! What is run in the guest is the ordinary build, the one that all other tests run, with its libraries beside it: a
 //! static build would take minutes of its own, and be another program.
 
-mod apt;
+pub(crate) mod apt;
 mod guest;
 mod initramfs;
 mod kernel;

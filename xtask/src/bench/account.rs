@@ -1,0 +1,199 @@
+//! What a responder costs: processor time of all its processes, and memory.
+//!
+//! A control group holds the responder with every process that it starts: `in.tftpd` makes one per transfer, ignores
+//! how they end, and so their time is in no parent's account. Any cgroup2 counts time, no controller is needed. Where
+//! none can be made, `/proc/PID/stat` is read, which misses such children.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const PREFIX: &str = "pxed-bench-";
+
+/// Processor time, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Time {
+    /// In the programs.
+    pub user: f64,
+    /// In the kernel on the programs' behalf.
+    pub system: f64,
+}
+
+/// Memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Memory {
+    /// The most that was resident at a time, mapped files included.
+    pub peak: f64,
+    /// What is resident now and is no shared mapping: boot files lie in shared memory and are not in it.
+    pub own: f64,
+}
+
+/// A responder's processes.
+#[derive(Debug)]
+pub(super) struct Account {
+    pid: u32,
+    group: Option<PathBuf>,
+}
+
+impl Account {
+    /// Moves a process into a group of its own.
+    pub(super) fn open(pid: u32) -> Self {
+        let group =
+            make_group().filter(|group| fs::write(group.join("cgroup.procs"), pid.to_string()).is_ok());
+        Self { pid, group }
+    }
+
+    /// Whether processes that it starts are counted.
+    pub(super) fn is_complete(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// What all of them used so far.
+    pub(super) fn time(&self) -> Time {
+        let Some(group) = &self.group else { return time_of(self.pid) };
+        let text = read(&group.join("cpu.stat"));
+        let seconds = |key: &str| field(&text, key).unwrap_or(0.0) / 1e6;
+        Time { user: seconds("user_usec"), system: seconds("system_usec") }
+    }
+
+    /// All of them.
+    fn pids(&self) -> Vec<u32> {
+        let Some(group) = &self.group else { return vec![self.pid] };
+        read(&group.join("cgroup.procs")).lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// Its memory. Of `children` processes beside the first, each is taken to be as large as the one that was seen.
+    pub(super) fn memory(&self, children: &Children) -> Memory {
+        let status = read(&PathBuf::from(format!("/proc/{}/status", self.pid)));
+        let bytes = |key: &str| field(&status, key).unwrap_or(0.0) * 1024.0;
+        let of_children = f64::from(children.count.load(Ordering::Relaxed))
+            * f64::from(children.kilobytes.load(Ordering::Relaxed))
+            * 1024.0;
+        Memory {
+            peak: bytes("VmHWM:") + of_children,
+            own: bytes("RssAnon:") + bytes("RssFile:") + bytes("HugetlbPages:") + of_children,
+        }
+    }
+
+    /// Does `work` and looks meanwhile how many processes there are. Ten times a second: reading the list of a thousand
+    /// takes less than a millisecond.
+    pub(super) fn watch<T>(&self, children: &Children, work: impl FnOnce() -> T) -> T {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    children.look(&self.pids(), self.pid);
+                    thread::sleep(Duration::from_millis(100));
+                }
+            });
+            let done = work();
+            over.store(true, Ordering::Relaxed);
+            done
+        })
+    }
+}
+
+impl Drop for Account {
+    /// Ends what the responder left behind.
+    fn drop(&mut self) {
+        let Some(group) = self.group.take() else { return };
+        for _ in 0..100 {
+            let pids = read(&group.join("cgroup.procs"));
+            for pid in pids.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            if fs::remove_dir(&group).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// The processes that a responder had at a time beside its first.
+#[derive(Debug, Default)]
+pub(super) struct Children {
+    count: AtomicU32,
+    kilobytes: AtomicU32,
+}
+
+impl Children {
+    fn look(&self, pids: &[u32], first: u32) {
+        let others = u32::try_from(pids.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        self.count.fetch_max(others, Ordering::Relaxed);
+        if let Some(child) = pids.iter().find(|pid| **pid != first) {
+            let status = read(&PathBuf::from(format!("/proc/{child}/status")));
+            let own = field(&status, "RssAnon:").unwrap_or(0.0);
+            self.kilobytes.fetch_max(own as u32, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The number behind a word at a line's beginning.
+fn field(text: &str, key: &str) -> Option<f64> {
+    let mut lines = text.lines().map(str::split_whitespace);
+    lines.find_map(|mut words| (words.next()? == key).then(|| words.next()?.parse().ok())?)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// A new group, where there is a cgroup2. Groups of runs that were killed go.
+fn make_group() -> Option<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let mounts = read(Path::new("/proc/self/mounts"));
+    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let root = mounts.find_map(|mount| (*mount.get(2)? == "cgroup2").then(|| PathBuf::from(mount[1])))?;
+    for old in fs::read_dir(&root).ok()?.flatten() {
+        if old.file_name().to_string_lossy().starts_with(PREFIX) {
+            // Succeeds only where no process is left in it.
+            let _ = fs::remove_dir(old.path());
+        }
+    }
+    let group = root.join(format!("{PREFIX}{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+    fs::create_dir(&group).ok()?;
+    Some(group)
+}
+
+/// Processor time of a process, and of its children that it waited for: fields 14 to 17 of its stat file.
+fn time_of(pid: u32) -> Time {
+    // Linux shows these in units of 1/100 s to user space on every architecture.
+    const TICKS: f64 = 100.0;
+    let stat = read(&PathBuf::from(format!("/proc/{pid}/stat")));
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(4);
+    let ticks: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
+    let [user, system, childrens_user, childrens_system] = ticks[..] else { return Time::default() };
+    Time { user: (user + childrens_user) / TICKS, system: (system + childrens_system) / TICKS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_found_by_its_whole_name() {
+        let text = "user_usec_old 1\nuser_usec 25\nVmHWM:\t  1234 kB\nbroken\n";
+        assert_eq!(field(text, "user_usec"), Some(25.0));
+        assert_eq!(field(text, "VmHWM:"), Some(1234.0));
+        assert_eq!(field(text, "broken"), None);
+        assert_eq!(field(text, "user"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_used_nothing() {
+        assert_eq!(time_of(u32::MAX), Time::default());
+    }
+
+    #[test]
+    fn our_own_memory_is_found() {
+        let account = Account { pid: process::id(), group: None };
+        let memory = account.memory(&Children::default());
+        assert!(memory.peak >= memory.own && memory.own > 0.0, "{memory:?}");
+    }
+}

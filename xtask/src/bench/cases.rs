@@ -1,0 +1,294 @@
+//! What is measured, as data: who boots what, and which responders take part.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use super::responders::Who;
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// One minute, tiny files: does the benchmark itself work?
+    Short,
+    /// The rows of the targets' table.
+    #[default]
+    Targets,
+    /// All of the matrix: machines, windows, loss.
+    Full,
+}
+
+/// A file that is loaded. The sizes are in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum File {
+    /// For the short form, where only the content counts.
+    Tiny,
+    /// As memtest86+ for UEFI is: 99 blocks of 1468 bytes and a part of one.
+    Small,
+    /// An installer's or a rescue system's image.
+    Large,
+}
+
+impl File {
+    /// All that the responders have in their root.
+    pub const ALL: [Self; 3] = [Self::Tiny, Self::Small, Self::Large];
+
+    /// Its name in the root. With a dot: dnsmasq adds `.0` to a boot program's name that has none.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tiny => "tiny.img",
+            Self::Small => "small.img",
+            Self::Large => "large.img",
+        }
+    }
+
+    /// Its length in bytes.
+    #[must_use]
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Tiny => 20_000,
+            Self::Small => 145_408,
+            Self::Large => 64_000_000,
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Tiny => "20 KB",
+            Self::Small => "150 KB",
+            Self::Large => "64 MB",
+        }
+    }
+
+    /// Writes it with bytes that do not repeat.
+    pub(super) fn write(self, root: &Path) -> Result<()> {
+        let mut state = self.bytes() as u64 | 1;
+        let next = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        };
+        let bytes: Vec<u8> = std::iter::repeat_with(next).take(self.bytes()).collect();
+        Ok(std::fs::write(root.join(self.name()), bytes)?)
+    }
+}
+
+/// Bytes of a block in all cases that load one file: what fits an Ethernet frame, as EDK2 asks for.
+pub(super) const BLOCK: u16 = 1468;
+
+/// What the machines do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Play {
+    /// Each loads one file.
+    Load {
+        /// How many.
+        machines: u32,
+        /// What.
+        file: File,
+        /// Blocks per window; 1 is lock-step.
+        window: u16,
+        /// Milliseconds over which they are switched on.
+        power_on: u64,
+        /// Frames lost on the way to them, per mille.
+        loss: u32,
+    },
+    /// Whole boots, a mix of iPXE, EDK2, PXELINUX and GRUB: DISCOVER, offer, port 4011 where it is used, every file.
+    Boots {
+        /// How many.
+        machines: u32,
+        /// Which boot program and files they load.
+        file: File,
+        /// Milliseconds over which they are switched on.
+        power_on: u64,
+    },
+    /// DISCOVER and offer, nothing else.
+    Offers {
+        /// How many.
+        machines: u32,
+        /// How often each asks.
+        each: u32,
+    },
+    /// Each asks for a file and is never heard of again; then the responder's memory is looked at.
+    Waiting {
+        /// How many.
+        machines: u32,
+    },
+    /// No machine at all: iperf3 sends into the host, while a responder waits.
+    Stream {
+        /// UDP datagrams, else one TCP connection.
+        udp: bool,
+        /// Seconds.
+        seconds: u32,
+    },
+}
+
+/// One row of cases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// What is played.
+    pub play: Play,
+    /// How often on end against the same responder: what takes milliseconds is played several times, and summed.
+    pub repeats: u32,
+    /// Who takes part, in this order.
+    pub who: &'static [Who],
+}
+
+impl Case {
+    /// Its name, for people and for the filter. No two cases of a form have the same.
+    #[must_use]
+    pub fn name(&self) -> String {
+        match self.play {
+            Play::Load { machines, file, window, power_on, loss } => {
+                let mut name = format!("{}, {}", count(machines), file.title());
+                match window {
+                    1 => name += ", lock-step",
+                    blocks => name += &format!(", window {blocks}"),
+                }
+                if power_on > 0 {
+                    name += &format!(", on within {power_on} ms");
+                }
+                if loss > 0 {
+                    name += &format!(", {} % loss", f64::from(loss) / 10.0);
+                }
+                name
+            }
+            Play::Boots { machines, power_on, .. } => {
+                format!("{}, whole boots, on within {power_on} ms", count(machines))
+            }
+            Play::Offers { machines, .. } => format!("{}, DHCP only", count(machines)),
+            Play::Waiting { machines } => format!("{machines} transfers wait"),
+            Play::Stream { udp: false, .. } => "others: TCP into the host".into(),
+            Play::Stream { udp: true, .. } => "others: UDP into the host".into(),
+        }
+    }
+
+    /// DATA packets of one machine's transfer, its last and perhaps empty block included.
+    #[must_use]
+    pub fn blocks(&self) -> Option<u64> {
+        let Play::Load { file, .. } = self.play else { return None };
+        Some(file.bytes() as u64 / u64::from(BLOCK) + 1)
+    }
+}
+
+fn count(machines: u32) -> String {
+    format!("{machines} machine{}", if machines == 1 { "" } else { "s" })
+}
+
+const fn load(machines: u32, file: File, window: u16, who: &'static [Who]) -> Case {
+    Case { play: Play::Load { machines, file, window, power_on: 0, loss: 0 }, repeats: 1, who }
+}
+
+const fn repeated(repeats: u32, case: Case) -> Case {
+    Case { repeats, ..case }
+}
+
+/// The short form.
+const SHORT: &[Case] = &[
+    load(16, File::Tiny, 1, Who::SHORT_AND_LIMIT),
+    load(16, File::Tiny, 4, Who::SHORT),
+    Case {
+        play: Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 31, loss: 10 },
+        repeats: 1,
+        who: Who::SHORT,
+    },
+    Case { play: Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, repeats: 1, who: Who::OURS },
+    Case { play: Play::Offers { machines: 16, each: 20 }, repeats: 1, who: Who::SHORT },
+    Case { play: Play::Waiting { machines: 100 }, repeats: 1, who: &[Who::Socket, Who::Generic] },
+    Case { play: Play::Stream { udp: false, seconds: 1 }, repeats: 1, who: Who::BESIDE },
+];
+
+/// The rows of the targets.
+const TARGETS: &[Case] = &[
+    // 100 exchanges of some microseconds would be over before a clock has run: one machine loads the large file.
+    load(1, File::Large, 1, Who::ALL),
+    repeated(5, load(128, File::Small, 1, Who::ALL_AND_LIMIT)),
+    load(16, File::Large, 1, Who::ALL),
+    load(16, File::Large, 16, Who::ALL),
+    Case {
+        play: Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31, loss: 0 },
+        repeats: 1,
+        who: Who::ALL,
+    },
+    Case {
+        play: Play::Load { machines: 128, file: File::Small, window: 1, power_on: 0, loss: 10 },
+        repeats: 1,
+        who: Who::ALL,
+    },
+    Case {
+        play: Play::Boots { machines: 2000, file: File::Small, power_on: 1000 },
+        repeats: 1,
+        who: Who::BOOTS,
+    },
+    Case { play: Play::Offers { machines: 128, each: 2000 }, repeats: 1, who: Who::BOOTS },
+    Case { play: Play::Offers { machines: 1000, each: 250 }, repeats: 1, who: Who::BOOTS },
+    Case { play: Play::Waiting { machines: 2000 }, repeats: 1, who: Who::OURS },
+    Case { play: Play::Stream { udp: false, seconds: 3 }, repeats: 1, who: Who::BESIDE },
+    Case { play: Play::Stream { udp: true, seconds: 3 }, repeats: 1, who: Who::BESIDE },
+];
+
+/// The matrix, besides the rows of the targets.
+fn matrix() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for machines in [1, 16, 128, 1000, 2000] {
+        for window in [1, 4, 16, 64] {
+            for loss in [0, 10, 50] {
+                let play = Play::Load { machines, file: File::Small, window, power_on: 0, loss };
+                cases.push(Case { play, repeats: 1, who: Who::ALL });
+            }
+        }
+    }
+    // Many machines and large files at a time are minutes for most: one window each.
+    for (machines, window) in [(16, 4), (16, 64), (128, 1), (128, 16)] {
+        cases.push(load(machines, File::Large, window, Who::ALL));
+    }
+    cases
+}
+
+/// The cases of a form; those with `filter` in their names if it is given.
+#[must_use]
+pub(super) fn cases(form: Form, filter: Option<&str>) -> Vec<Case> {
+    let mut cases = match form {
+        Form::Short => SHORT.to_vec(),
+        Form::Targets | Form::Full => TARGETS.to_vec(),
+    };
+    if form == Form::Full {
+        for case in matrix() {
+            if cases.iter().all(|other| other.name() != case.name()) {
+                cases.push(case);
+            }
+        }
+    }
+    cases.retain(|case| filter.is_none_or(|word| case.name().contains(word)));
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_tell_cases_apart() {
+        for form in [Form::Short, Form::Targets, Form::Full] {
+            let cases = cases(form, None);
+            let names: BTreeSet<String> = cases.iter().map(Case::name).collect();
+            assert_eq!(names.len(), cases.len(), "{form:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_leaves_what_it_names() {
+        let found = cases(Form::Targets, Some("within 31 ms"));
+        assert_eq!(
+            found.iter().map(Case::name).collect::<Vec<_>>(),
+            ["1000 machines, 150 KB, lock-step, on within 31 ms"]
+        );
+        assert!(cases(Form::Full, Some("no such case")).is_empty());
+    }
+
+    #[test]
+    fn the_last_block_is_counted_also_when_it_is_short() {
+        assert_eq!(load(1, File::Small, 1, &[]).blocks(), Some(100));
+    }
+}

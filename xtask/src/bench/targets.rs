@@ -1,0 +1,360 @@
+//! What is aimed at, as data: each is judged by the samples, in one place and by one rule.
+
+use super::figures::{Figure, Samples, Spread};
+use super::responders::Who;
+
+/// One aim.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// For people.
+    pub work: &'static str,
+    /// Names of cases that show it; the first that was measured counts.
+    pub cases: &'static [&'static str],
+    /// What is judged.
+    pub figure: Figure,
+    /// Whose figure.
+    pub mine: Pick,
+    /// Over whose, in the same round; none: the figure itself.
+    pub over: Option<Pick>,
+    /// The threshold.
+    pub bound: Bound,
+}
+
+/// Whose figure of several.
+#[derive(Clone, Copy, Debug)]
+pub enum Pick {
+    /// Whoever is best by the median.
+    Best(&'static [Who]),
+    /// Whoever is worst: all have to meet it.
+    Worst(&'static [Who]),
+}
+
+/// What a figure has to keep to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// More is better.
+    AtLeast(f64),
+    /// Less is better.
+    AtMost(f64),
+}
+
+const DNSMASQ: Option<Pick> = Some(Pick::Best(&[Who::Dnsmasq]));
+const AF_XDP: Pick = Pick::Best(&[Who::Generic, Who::Native]);
+const TCX: Pick = Pick::Best(&[Who::GenericOffload]);
+const IN_XDP: Pick = Pick::Best(&[Who::NativeOffload]);
+const OFFLOAD: Pick = Pick::Best(&[Who::GenericOffload, Who::NativeOffload]);
+const SOCKET: Pick = Pick::Best(&[Who::Socket]);
+const OVER_XDP: &[Who] = &[Who::Generic, Who::Native, Who::GenericOffload, Who::NativeOffload];
+
+const SMALL: &[&str] = &["128 machines, 150 KB, lock-step"];
+/// 128 x 64 MB takes minutes with the peers: only the full form has it.
+const LARGE: &[&str] = &["128 machines, 64 MB, lock-step", "16 machines, 64 MB, lock-step"];
+const WINDOWS: &[&str] = &["16 machines, 64 MB, window 16"];
+const ONE: &[&str] = &["1 machine, 64 MB, lock-step"];
+const STORM: &[&str] = &["1000 machines, 150 KB, lock-step, on within 31 ms"];
+const BOOTS: &[&str] = &["2000 machines, whole boots, on within 1000 ms"];
+const ASKING_128: &[&str] = &["128 machines, DHCP only"];
+const ASKING_1000: &[&str] = &["1000 machines, DHCP only"];
+const WAITING: &[&str] = &["2000 transfers wait"];
+const TCP: &[&str] = &["others: TCP into the host"];
+
+/// All of them, in the order of the issue that asked for them.
+pub const TARGETS: &[Target] = &[
+    over("lock-step: AF_XDP over dnsmasq", SMALL, Figure::Rate, AF_XDP, Who::Dnsmasq, Bound::AtLeast(4.0)),
+    over("lock-step: AF_XDP over dnsmasq", LARGE, Figure::Rate, AF_XDP, Who::Dnsmasq, Bound::AtLeast(4.0)),
+    over(
+        "lock-step: AF_XDP over tftpd-hpa",
+        SMALL,
+        Figure::Rate,
+        AF_XDP,
+        Who::TftpdHpa,
+        Bound::AtLeast(12.0),
+    ),
+    over("lock-step: AF_XDP over atftpd", SMALL, Figure::Rate, AF_XDP, Who::Atftpd, Bound::AtLeast(8.0)),
+    over(
+        "lock-step: offload at tcx over dnsmasq",
+        SMALL,
+        Figure::Rate,
+        TCX,
+        Who::Dnsmasq,
+        Bound::AtLeast(8.0),
+    ),
+    over(
+        "lock-step: offload at tcx over dnsmasq",
+        LARGE,
+        Figure::Rate,
+        TCX,
+        Who::Dnsmasq,
+        Bound::AtLeast(8.0),
+    ),
+    over(
+        "lock-step: offload in XDP over dnsmasq",
+        SMALL,
+        Figure::Rate,
+        IN_XDP,
+        Who::Dnsmasq,
+        Bound::AtLeast(15.0),
+    ),
+    over(
+        "lock-step: offload in XDP over dnsmasq",
+        LARGE,
+        Figure::Rate,
+        IN_XDP,
+        Who::Dnsmasq,
+        Bound::AtLeast(15.0),
+    ),
+    over(
+        "offload in XDP over the reflect row",
+        SMALL,
+        Figure::Packets,
+        IN_XDP,
+        Who::Reflect,
+        Bound::AtLeast(0.6),
+    ),
+    over("lock-step: sockets over dnsmasq", SMALL, Figure::Rate, SOCKET, Who::Dnsmasq, Bound::AtLeast(2.0)),
+    over("lock-step: sockets over dnsmasq", LARGE, Figure::Rate, SOCKET, Who::Dnsmasq, Bound::AtLeast(2.0)),
+    Target {
+        work: "best datapath over the best peer",
+        cases: WINDOWS,
+        figure: Figure::Rate,
+        mine: Pick::Best(Who::OURS),
+        over: Some(Pick::Best(Who::PEERS)),
+        bound: Bound::AtLeast(4.0),
+    },
+    over("CPU s/GB: AF_XDP over dnsmasq", LARGE, Figure::Cpu, AF_XDP, Who::Dnsmasq, Bound::AtMost(1.0 / 4.0)),
+    over(
+        "CPU s/GB: offload over dnsmasq",
+        LARGE,
+        Figure::Cpu,
+        OFFLOAD,
+        Who::Dnsmasq,
+        Bound::AtMost(1.0 / 15.0),
+    ),
+    over(
+        "time of one exchange: offload over dnsmasq",
+        ONE,
+        Figure::Exchange,
+        OFFLOAD,
+        Who::Dnsmasq,
+        Bound::AtMost(0.1),
+    ),
+    Target {
+        work: "time until all have it, over dnsmasq's",
+        cases: STORM,
+        figure: Figure::Seconds,
+        mine: Pick::Best(OVER_XDP),
+        over: DNSMASQ,
+        bound: Bound::AtMost(1.0 / 8.0),
+    },
+    own("machines that failed", STORM, Figure::Failed, OVER_XDP, 0.0),
+    own("requests repeated", STORM, Figure::RequestsAgain, OVER_XDP, 0.0),
+    own("machines that failed", BOOTS, Figure::Failed, OVER_XDP, 0.0),
+    own("p99 over p50", BOOTS, Figure::Tail, OVER_XDP, 2.0),
+    over(
+        "DHCP replies over dnsmasq's",
+        ASKING_128,
+        Figure::Offers,
+        AF_XDP,
+        Who::Dnsmasq,
+        Bound::AtLeast(8.0),
+    ),
+    over(
+        "DHCP replies over dnsmasq's",
+        ASKING_1000,
+        Figure::Offers,
+        AF_XDP,
+        Who::Dnsmasq,
+        Bound::AtLeast(8.0),
+    ),
+    own("DISCOVERs repeated", ASKING_128, Figure::DiscoversAgain, OVER_XDP, 0.0),
+    own("DISCOVERs repeated", ASKING_1000, Figure::DiscoversAgain, OVER_XDP, 0.0),
+    over(
+        "others' TCP, in the mode that `auto` takes, over without us",
+        TCP,
+        Figure::Others,
+        Pick::Best(&[Who::Generic]),
+        Who::Nobody,
+        Bound::AtLeast(0.97),
+    ),
+    own("bytes per waiting transfer", WAITING, Figure::PerTransfer, Who::OURS, 256.0),
+    own("MB of the daemon beside the files", WAITING, Figure::Daemon, Who::OURS, 64.0),
+];
+
+/// A ratio to one other.
+const fn over(
+    work: &'static str,
+    cases: &'static [&'static str],
+    figure: Figure,
+    mine: Pick,
+    other: Who,
+    bound: Bound,
+) -> Target {
+    Target { work, cases, figure, mine, over: Some(Pick::Best(only(other))), bound }
+}
+
+/// A figure of its own, which all have to keep to.
+const fn own(
+    work: &'static str,
+    cases: &'static [&'static str],
+    figure: Figure,
+    who: &'static [Who],
+    most: f64,
+) -> Target {
+    Target { work, cases, figure, mine: Pick::Worst(who), over: None, bound: Bound::AtMost(most) }
+}
+
+const fn only(who: Who) -> &'static [Who] {
+    match who {
+        Who::TftpdHpa => &[Who::TftpdHpa],
+        Who::Atftpd => &[Who::Atftpd],
+        Who::Reflect => &[Who::Reflect],
+        Who::Nobody => &[Who::Nobody],
+        _ => &[Who::Dnsmasq],
+    }
+}
+
+/// What came of a target.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Which.
+    pub target: &'static Target,
+    /// In which case.
+    pub case: &'static str,
+    /// Who was judged, and over whom.
+    pub who: Option<(Who, Option<Who>)>,
+    /// The figure; none if it was not measured.
+    pub seen: Option<Spread>,
+}
+
+impl Bound {
+    /// Whether a value keeps to it.
+    #[must_use]
+    pub fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::AtLeast(least) => value >= least,
+            Self::AtMost(most) => value <= most,
+        }
+    }
+
+    /// Whether more is better.
+    fn better(self, a: f64, b: f64) -> bool {
+        match self {
+            Self::AtLeast(_) => a > b,
+            Self::AtMost(_) => a < b,
+        }
+    }
+}
+
+impl Verdict {
+    /// `met`, or by how much not.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let Some(seen) = self.seen else { return "not measured".into() };
+        if self.target.bound.is_met(seen.median) {
+            return "met".into();
+        }
+        match self.target.bound {
+            Bound::AtLeast(least) => format!("missed by {:.0} %", 100.0 * (1.0 - seen.median / least)),
+            Bound::AtMost(most) if most > 0.0 => {
+                format!("missed: {:.1} times as much", seen.median / most)
+            }
+            Bound::AtMost(_) => "missed".into(),
+        }
+    }
+}
+
+/// Judges all.
+#[must_use]
+pub(super) fn judge(samples: &Samples) -> Vec<Verdict> {
+    TARGETS.iter().map(|target| target.judge(samples)).collect()
+}
+
+impl Target {
+    fn judge(&'static self, samples: &Samples) -> Verdict {
+        let measured = |case: &&str| samples.0.iter().any(|sample| sample.case == **case);
+        let case = *self.cases.iter().find(|case| measured(case)).unwrap_or(&self.cases[0]);
+        let mine = self.pick(samples, case, self.mine);
+        let other = self.over.map(|over| self.pick(samples, case, over));
+        let (who, seen) = match (mine, other) {
+            (Some(mine), None) => (Some((mine, None)), samples.spread(case, mine, self.figure)),
+            (Some(mine), Some(Some(other))) => {
+                let ratio = samples.ratio(case, (mine, self.figure), (other, self.figure));
+                (Some((mine, Some(other))), ratio)
+            }
+            _ => (None, None),
+        };
+        Verdict { target: self, case, who, seen }
+    }
+
+    fn pick(&self, samples: &Samples, case: &str, pick: Pick) -> Option<Who> {
+        let (all, best) = match pick {
+            Pick::Best(all) => (all, true),
+            Pick::Worst(all) => (all, false),
+        };
+        let measured =
+            all.iter().filter_map(|&who| Some((who, samples.spread(case, who, self.figure)?.median)));
+        let chosen = measured.reduce(|kept, next| {
+            let next_is_better = self.bound.better(next.1, kept.1);
+            let equal = next.1 == kept.1;
+            if next_is_better == best && !equal { next } else { kept }
+        });
+        chosen.map(|(who, _)| who)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::cases::{Case, Form, cases};
+    use super::super::figures::Sample;
+    use super::*;
+
+    #[test]
+    fn every_target_has_its_case_and_its_responders() {
+        let all = cases(Form::Targets, None);
+        for target in TARGETS {
+            let found: Option<&Case> = all.iter().find(|case| target.cases.contains(&case.name().as_str()));
+            let case = found.unwrap_or_else(|| panic!("no case for {}", target.work));
+            for pick in [Some(target.mine), target.over].into_iter().flatten() {
+                let (Pick::Best(who) | Pick::Worst(who)) = pick;
+                assert!(who.iter().all(|who| case.who.contains(who)), "{}: {who:?}", target.work);
+            }
+        }
+    }
+
+    fn sample(case: &str, who: Who, report: Value) -> Sample {
+        Sample { case: case.into(), who, round: 0, report, blocks: Some(100) }
+    }
+
+    #[test]
+    fn the_best_counts_where_one_may_choose_and_the_worst_where_all_must() {
+        let rate = |who, bytes: f64| sample(SMALL[0], who, json!({ "bytes": bytes, "seconds": 1.0 }));
+        let failed = |who, failed: u64| sample(STORM[0], who, json!({ "failed": failed }));
+        let samples = Samples(vec![
+            rate(Who::Dnsmasq, 100.0),
+            rate(Who::Generic, 300.0),
+            rate(Who::Native, 500.0),
+            failed(Who::Generic, 0),
+            failed(Who::Native, 3),
+        ]);
+        let verdicts = judge(&samples);
+        let ratio = &verdicts[0];
+        assert_eq!(ratio.who, Some((Who::Native, Some(Who::Dnsmasq))));
+        assert_eq!(ratio.words(), "met");
+        let failures = verdicts
+            .iter()
+            .find(|verdict| verdict.case == STORM[0] && verdict.target.figure == Figure::Failed)
+            .unwrap();
+        assert_eq!(failures.who, Some((Who::Native, None)));
+        assert_eq!(failures.words(), "missed");
+        assert_eq!(verdicts[1].words(), "not measured");
+    }
+
+    #[test]
+    fn a_miss_says_by_how_much() {
+        let rate = |who, bytes: f64| sample(SMALL[0], who, json!({ "bytes": bytes, "seconds": 1.0 }));
+        let verdicts = judge(&Samples(vec![rate(Who::Dnsmasq, 100.0), rate(Who::Native, 300.0)]));
+        assert_eq!(verdicts[0].words(), "missed by 25 %");
+    }
+}
