@@ -172,12 +172,16 @@ pub fn measure(wish: &Wish) -> Result<Results> {
         .iter()
         .filter_map(|responder| Some((responder.who, responder.missing(&ground.peers)?)))
         .collect();
-    let samples = rounds(wish.rounds, &cases, &ground, &absent)?;
     let machine = Machine::here(&ground.cable, &ground.peers, wish.rounds);
-    Ok(Results { cases, samples, absent, setup: ground.cable.setup, machine })
+    let samples = Samples::default();
+    let mut results = Results { cases, samples, absent, setup: ground.cable.setup, machine };
+    rounds(wish.rounds, &mut results, &ground)?;
+    Ok(results)
 }
 
-fn rounds(rounds: usize, cases: &[Case], ground: &Ground, absent: &[Absent]) -> Result<Samples> {
+/// Measures round after round. After each, what there is so far is written, so that an interruption loses one at the most.
+fn rounds(rounds: usize, results: &mut Results, ground: &Ground) -> Result<()> {
+    let (cases, absent) = (&results.cases, &results.absent);
     let takes_part = |case: &Case, who: Who| {
         absent.iter().all(|(other, _)| *other != who) && who.responder().cannot(case).is_none()
     };
@@ -188,7 +192,6 @@ fn rounds(rounds: usize, cases: &[Case], ground: &Ground, absent: &[Absent]) -> 
         .collect();
     let bar = ProgressBar::new((rounds * runs.len()) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len}, {eta} left: {wide_msg}")?);
-    let mut samples = Samples::default();
     for round in 0..rounds {
         for (case, who) in &runs {
             let what = format!("round {}: {}: {}", round + 1, case.name(), who.title());
@@ -200,12 +203,13 @@ fn rounds(rounds: usize, cases: &[Case], ground: &Ground, absent: &[Absent]) -> 
                 bar.suspend(|| println!("{what}: {error:#}"));
                 json!({ "error": format!("{error:#}") })
             });
-            samples.0.push(Sample::new(case, *who, round, report));
+            results.samples.0.push(Sample::new(case, *who, round, report));
             bar.inc(1);
         }
+        publish::samples(results, &command::workspace().join("out/bench"))?;
     }
     bar.finish_and_clear();
-    Ok(samples)
+    Ok(())
 }
 
 /// Two benchmarks at a time would measure each other.

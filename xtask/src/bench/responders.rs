@@ -256,12 +256,12 @@ fn dnsmasq(place: &Place<'_>) -> Command {
     // granted without being asked to; so is blksize up to the interface's MTU.
     dnsmasq.args(["--enable-tftp", "--tftp-max=5000"]);
     dnsmasq.arg(format!("--tftp-root={}", place.root.display()));
+    // The address behind the name: else BIOS machines are told none, and ask again on port 4011. Proxy mode answers
+    // nobody without a --pxe-service; one for machines that nobody has leaves all others to --dhcp-boot, without a menu.
     let boot = place.boot.name();
-    dnsmasq.args(["--dhcp-range=10.50.0.0,proxy,255.255.0.0".into(), format!("--dhcp-boot={boot}")]);
-    // Proxy mode answers PXE clients by --pxe-service only; these are the types of the simulated machines.
-    for machine in ["x86PC", "IA32_EFI", "BC_EFI", "X86-64_EFI", "ARM64_EFI"] {
-        dnsmasq.arg(format!("--pxe-service={machine},Network boot,{boot}"));
-    }
+    dnsmasq
+        .args(["--dhcp-range=10.50.0.0,proxy,255.255.0.0".into(), format!("--dhcp-boot={boot},,10.50.0.1")]);
+    dnsmasq.arg("--pxe-service=PC98,unused,unused");
     dnsmasq
 }
 

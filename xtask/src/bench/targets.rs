@@ -172,7 +172,7 @@ pub const TARGETS: &[Target] = &[
         "others' TCP, in the mode that `auto` takes, over without us",
         TCP,
         Figure::Others,
-        Pick::Best(&[Who::Generic]),
+        Pick::Best(&[Who::GenericOffload]),
         Who::Nobody,
         Bound::AtLeast(0.97),
     ),
