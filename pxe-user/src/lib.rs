@@ -3,6 +3,8 @@
 //! ```text
 //! NIC --> pxe-ebpf: classify --PASS--> kernel (everything that is not surely ours)
 //!               |
+//!               +--ANSWER: the next DATA of a transfer that worker::offload has given to the kernel
+//!               |
 //!               +--REDIRECT--> nic::xsk --> datagram --> responder { dhcp | tftp } --> datagram --> nic::xsk --> NIC
 //!                                                            |
 //!                              nic::udp (no XDP) ------------+--> boot: snapshots of boot files
