@@ -1,5 +1,5 @@
 //! A transfer under way allocates nothing: neither per ACK, nor per DATA packet, nor per time-out, nor for a stranger's
-//! packets. Alone in its binary, for the counting allocator.
+//! packets; nor does a request that waits. Alone in its binary, for the counting allocator.
 
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -133,4 +133,22 @@ fn a_transfer_under_way_allocates_nothing() {
     assert_eq!(responder.active(), 0);
     assert!(responder.tally().get(Other::Timeouts) >= 50);
     assert!(host.data >= 50 * 715);
+
+    // Nor do those who wait: many more than there are places for, most of whom never ask again.
+    let request = b"\0\x01pxelinux.0\0octet\0blksize\x001400\0";
+    let region = Region::new(ALLOCATOR);
+    for n in 0..20_000 {
+        now += 1000;
+        say(&mut responder, &mut host, now, n, 69, request);
+        if n % 3 == 0 {
+            say(&mut responder, &mut host, now, n.saturating_sub(300), 69, request);
+        }
+        responder.poll(Timestamp::from_micros(now), &mut host);
+    }
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0));
+    let tally = responder.tally();
+    for what in [Other::AdmittedLate, Other::RefusedLate, Other::Forgotten, Other::GaveWay] {
+        assert!(tally.get(what) > 0, "{what:?}");
+    }
 }

@@ -3,10 +3,15 @@
 //! Everything is allocated at the start; a request takes a slot, the end gives it back. A client's address and port
 //! name one transfer at a time, so that a repeated RRQ finds its session and a new one replaces the old.
 
+mod ports;
+mod unheard;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddrV4;
 use std::time::Duration;
+
+pub use ports::TidPorts;
 
 use super::packet::ErrorCode;
 use super::terms::Terms;
@@ -19,28 +24,6 @@ const DALLY: Duration = Duration::from_secs(2);
 
 /// A file that is not found in this time is given up: no slot waits for ever for a loader that lost its request.
 const LOADING_MAX: Duration = Duration::from_secs(30);
-
-/// The ports that we use as TIDs: a range that this worker has for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TidPorts {
-    /// First port of the range.
-    pub first: u16,
-    /// How many there are, at least 1.
-    pub count: u16,
-}
-
-impl TidPorts {
-    /// Whether a port is one of ours.
-    pub fn contains(self, port: u16) -> bool {
-        port >= self.first && port - self.first < self.count
-    }
-
-    /// The range of worker `index` out of `workers`, which share this range.
-    pub fn share(self, index: u16, workers: u16) -> Self {
-        let count = (self.count / workers.max(1)).max(1);
-        Self { first: self.first + index * count, count }
-    }
-}
 
 /// Names a slot of the table, together with the transfer that is in it: a slot that was given to another transfer
 /// meanwhile is recognised.
@@ -84,6 +67,11 @@ impl<C> Entry<C> {
         self.transfer.as_ref()
     }
 
+    fn is_copy(&self, now: Timestamp, request: u64) -> bool {
+        let same = || self.transfer.as_ref().is_none_or(|transfer| transfer.is_same_session(now));
+        self.request == request && same()
+    }
+
     /// The state machine, once the file is there, and the caller's own.
     pub fn parts_mut(&mut self) -> (Option<&mut Transfer>, &mut C) {
         (self.transfer.as_mut(), &mut self.context)
@@ -110,6 +98,8 @@ pub struct Table<C> {
     by_client: HashMap<SocketAddrV4, u32>,
     /// Ended transfers, oldest first: the first to give way. Some may be gone already.
     dallying: VecDeque<Id>,
+    /// Transfers whose clients were never heard after their requests, oldest first. Some may have been heard meanwhile.
+    unheard: VecDeque<Id>,
     timers: Timers,
     hasher: RandomState,
     ports: TidPorts,
@@ -135,6 +125,7 @@ impl<C> Table<C> {
             free: (0..u32::try_from(slots).unwrap_or(u32::MAX)).rev().collect(),
             by_client: HashMap::with_capacity(slots),
             dallying: VecDeque::with_capacity(slots * 2),
+            unheard: VecDeque::with_capacity(slots),
             timers: Timers::new(slots),
             hasher,
             ports,
@@ -144,21 +135,35 @@ impl<C> Table<C> {
         }
     }
 
-    /// Takes a slot for a request. `request` is its payload, to know it again; `replaced` is told of a transfer that
-    /// the same client had and that ends now.
+    /// What a request is known by when it comes again: a keyed hash of its payload.
+    pub fn fingerprint(&self, request: &[u8]) -> u64 {
+        self.hasher.hash_one(request)
+    }
+
+    /// Whether a request needs no slot: its client has one that it keeps, or it is a late copy.
+    pub fn is_known(&self, now: Timestamp, client: SocketAddrV4, request: u64) -> bool {
+        let entry = self.of_client(client).and_then(|id| self.get(id));
+        entry.is_some_and(|entry| !entry.dallies || entry.is_copy(now, request))
+    }
+
+    /// Whether a slot is free.
+    pub fn has_room(&self) -> bool {
+        self.active < self.limit
+    }
+
+    /// Takes a slot for a request. `request` is its fingerprint; `replaced` is told of a transfer that the same client
+    /// had and that ends now.
     pub fn admit(
         &mut self,
         now: Timestamp,
         client: SocketAddrV4,
-        request: &[u8],
+        request: u64,
         context: C,
         mut replaced: impl FnMut(&Entry<C>, Option<Outcome>),
     ) -> Admission {
-        let request = self.hasher.hash_one(request);
         if let Some(&slot) = self.by_client.get(&client) {
             let Some(entry) = self.entry_mut(slot) else { return Admission::Full };
-            let same = entry.transfer.as_ref().is_none_or(|transfer| transfer.is_same_session(now));
-            if entry.request == request && same {
+            if entry.is_copy(now, request) {
                 return Admission::Duplicate;
             }
             let end = entry.transfer.as_mut().map_or(Step::End(Outcome::Superseded), Transfer::supersede);
@@ -170,7 +175,7 @@ impl<C> Table<C> {
                 replaced(&entry, ended);
             }
         }
-        if self.active >= self.limit {
+        if !self.has_room() {
             return Admission::Full;
         }
         if self.free.is_empty()
@@ -200,6 +205,7 @@ impl<C> Table<C> {
         let deadline = transfer.deadline();
         self.get_mut(id)?.transfer = Some(transfer);
         self.timers.set(id.slot, deadline);
+        self.note_unheard(id);
         Some(step)
     }
 

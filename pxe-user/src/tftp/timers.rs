@@ -1,5 +1,5 @@
 //! One timer for each slot: a binary heap that knows where each slot stands in it, so that a timer is moved instead of
-//! added again. It never grows, whatever clients send.
+//! added again. It never grows, whatever clients send. With other keys than times it is a queue that can be left anywhere.
 
 use crate::time::Timestamp;
 
@@ -8,21 +8,21 @@ const NOWHERE: usize = usize::MAX;
 
 /// The timers of a fixed number of slots, the earliest first.
 #[derive(Debug)]
-pub(super) struct Timers {
+pub(super) struct Timers<K = Timestamp> {
     /// A heap: no entry rings before the one above it.
-    heap: Vec<(Timestamp, u32)>,
+    heap: Vec<(K, u32)>,
     /// Where each slot's entry is in the heap.
     places: Vec<usize>,
 }
 
-impl Timers {
+impl<K: Copy + Ord> Timers<K> {
     /// Room for `slots` timers, none of which runs.
     pub(super) fn new(slots: usize) -> Self {
         Self { heap: Vec::with_capacity(slots), places: vec![NOWHERE; slots] }
     }
 
     /// The timer of `slot` shall ring at `at`, and no more when it would have rung before.
-    pub(super) fn set(&mut self, slot: u32, at: Timestamp) {
+    pub(super) fn set(&mut self, slot: u32, at: K) {
         let Some(&place) = self.places.get(slot as usize) else { return };
         if let Some(entry) = self.heap.get_mut(place) {
             entry.0 = at;
@@ -46,12 +46,12 @@ impl Timers {
     }
 
     /// When the timer of `slot` rings.
-    pub(super) fn get(&self, slot: u32) -> Option<Timestamp> {
+    pub(super) fn get(&self, slot: u32) -> Option<K> {
         self.heap.get(*self.places.get(slot as usize)?).map(|(at, _)| *at)
     }
 
     /// The timer that rings first.
-    pub(super) fn first(&self) -> Option<(Timestamp, u32)> {
+    pub(super) fn first(&self) -> Option<(K, u32)> {
         self.heap.first().copied()
     }
 

@@ -264,6 +264,19 @@ impl Transfer {
         }
     }
 
+    /// Whether the client was never heard after its request, which may therefore be forged.
+    pub fn is_unheard(&self) -> bool {
+        !self.touched && self.phase != Phase::Ended
+    }
+
+    /// Another client needs the slot more.
+    pub fn give_way(&mut self) -> Step {
+        match self.phase {
+            Phase::Ended => Step::Ignore(Ignored::Ended),
+            _ => self.end(Outcome::TimedOut),
+        }
+    }
+
     fn end(&mut self, outcome: Outcome) -> Step {
         self.phase = Phase::Ended;
         // What found no room until now is not sent any more.
