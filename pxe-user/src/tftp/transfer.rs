@@ -10,13 +10,17 @@
 //!
 //! The rules that keep a network quiet:
 //! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice). In a transfer with
-//!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block.
+//!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block. In
+//!   lock-step it does so once a block, and only if it comes so long after the block (four round trips, at least 50 ms)
+//!   that it must be due to the client's own time-out: copies of ACKs that the network makes come sooner. Neither a block
+//!   that was repeated already is hastened, nor the next one: an answer to a repeat never leads to another repeat.
 //! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once. Until that
 //!   has been acknowledged to its end, such an ACK may as well be an echo of a block that the client has twice, as EDK2
 //!   makes them: it only moves the window on, and what is lost again is the timer's affair. Without this rule each
 //!   echo would send a window, whose blocks the client has already, which makes new echoes, to the end of the file.
 //! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
 
+mod haste;
 mod steady;
 
 use std::time::Duration;
@@ -41,9 +45,6 @@ const OACKS_MAX: u8 = 6;
 /// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s,
 /// so that GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
 const REPEATS_OF_LAST: u8 = 7;
-/// Bounds of the time that passes between a duplicate ACK in a windowed transfer and the window's repeat.
-const HASTE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -124,7 +125,7 @@ pub struct Transfer {
     repeated: bool,
     /// The client has acknowledged something, so its address is no forgery.
     touched: bool,
-    /// A duplicate ACK has brought the timer forward in this window.
+    /// No duplicate ACK may bring the timer forward any more in this window: one has, or they cannot be trusted.
     hastened: bool,
 }
 
@@ -161,6 +162,9 @@ impl Transfer {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
             Phase::Offered if wire == 0 => {
+                if self.terms.windowsize == 1 {
+                    self.measure(now, Block(0));
+                }
                 self.progress(now);
                 self.open_window(now)
             }
@@ -290,8 +294,8 @@ impl Transfer {
         self.phase = Phase::Sending;
         self.rto = self.first_rto();
         self.repeats = 0;
+        self.calm_down();
         self.repeated = false;
-        self.hastened = false;
     }
 
     /// Puts the window behind the acknowledged blocks.
@@ -323,29 +327,6 @@ impl Transfer {
 
     fn first_rto(&self) -> Duration {
         self.terms.timeout.map_or(RTO_FIRST, |seconds| Duration::from_secs(u64::from(seconds)))
-    }
-
-    /// Brings the timer forward once a window; lock-step transfers wait for their time-out, as RFC 1123 has it.
-    fn hasten(&mut self, now: Timestamp) {
-        if self.terms.windowsize == 1 || self.hastened {
-            return;
-        }
-        self.hastened = true;
-        // Before a round trip was measured, haste could mean to send each window twice: its echoes are duplicate ACKs again.
-        let patience = match self.round_trip {
-            0 => HASTE.1,
-            micros => Duration::from_micros(u64::from(micros) * 2).clamp(HASTE.0, HASTE.1),
-        };
-        self.deadline = self.deadline.min(now + patience);
-    }
-
-    fn measure(&mut self, now: Timestamp, acked: Block) {
-        if self.repeated || acked + 1 < self.window_end {
-            return;
-        }
-        let sample = u32::try_from(now.since(self.sent).as_micros()).unwrap_or(u32::MAX);
-        self.round_trip =
-            if self.round_trip == 0 { sample } else { self.round_trip - self.round_trip / 8 + sample / 8 };
     }
 
     /// The last block: always shorter than the others, and empty if the size is a multiple (RFC 1350, section 6).

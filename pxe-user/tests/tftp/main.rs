@@ -4,6 +4,7 @@
 mod admission;
 mod checklist;
 mod clients;
+mod haste;
 mod hostile;
 mod machines;
 mod network;
