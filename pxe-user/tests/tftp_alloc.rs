@@ -57,6 +57,32 @@ impl Host for Counter {
     fn record(&mut self, _event: Event) {}
 }
 
+fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
+    let settings = Settings {
+        address: SERVER,
+        broadcast: Ipv4Addr::BROADCAST,
+        limits: Limits::for_mtu(1500, 64),
+        transfers,
+        ports: TidPorts { first: 50_000, count: 16 },
+        style: Style::Direct,
+        learns: true,
+    };
+    let service = Arc::new(ArcSwap::from_pointee(Service::new(SERVER)));
+    Responder::new(settings, service, Arc::clone(catalogue))
+}
+
+/// What is allocated for each of the table's slots, of which there are two for a transfer.
+fn assert_slots_are_small(catalogue: &Arc<Catalogue>) {
+    let bytes = |transfers: usize| {
+        let region = Region::new(ALLOCATOR);
+        let _responder = responder(transfers, catalogue);
+        region.change().bytes_allocated
+    };
+    // The default; the places to wait are no more for twice as many.
+    let each = (bytes(8192) - bytes(4096)) / 8192;
+    assert!((150..=256).contains(&each), "{each} bytes for each slot");
+}
+
 #[test]
 fn a_transfer_under_way_allocates_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -66,17 +92,8 @@ fn a_transfer_under_way_allocates_nothing() {
     let config = Config { source, memory, ..Config::default() };
     let catalogue = Arc::new(Catalogue::open(config).expect("a catalogue"));
     catalogue.load(&"pxelinux.0".parse().expect("valid")).expect("the file");
-    let settings = Settings {
-        address: SERVER,
-        broadcast: Ipv4Addr::BROADCAST,
-        limits: Limits::for_mtu(1500, 64),
-        transfers: 64,
-        ports: TidPorts { first: 50_000, count: 16 },
-        style: Style::Direct,
-        learns: true,
-    };
-    let mut responder =
-        Responder::new(settings, Arc::new(ArcSwap::from_pointee(Service::new(SERVER))), catalogue);
+    assert_slots_are_small(&catalogue);
+    let mut responder = responder(64, &catalogue);
     let mut host = Counter::default();
     let client = |n: u16| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2000 + n);
     let say = |responder: &mut Responder, host: &mut Counter, now, n, port, payload: &[u8]| {

@@ -63,6 +63,12 @@ struct Context {
     carrier: Carrier,
 }
 
+/// The backlog has room for an [`Id`] for each transfer, and there are two slots for each.
+const SLOT_BYTES: usize = Table::<Context>::SLOT_BYTES + size_of::<Id>() / 2;
+
+/// The state of 4096 transfers is 2 MiB at the most.
+const _: () = assert!(SLOT_BYTES <= 256);
+
 /// The responder of one worker.
 #[derive(Debug)]
 pub struct Responder {

@@ -32,10 +32,10 @@ use super::packet::ErrorCode;
 use super::terms::Terms;
 use crate::time::Timestamp;
 
-/// Time-outs are doubled up to this.
-const RTO_MAX: Duration = Duration::from_secs(8);
-/// First time-out, unless the client asked for another (RFC 2349).
-const RTO_FIRST: Duration = Duration::from_secs(1);
+/// Time-outs are doubled up to this, in seconds.
+const RTO_MAX: u8 = 8;
+/// First time-out in seconds, unless the client asked for another (RFC 2349).
+const RTO_FIRST: u8 = 1;
 /// A client that is silent this long in the middle of a transfer has gone.
 const SILENCE: Duration = Duration::from_secs(45);
 /// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
@@ -114,10 +114,11 @@ pub struct Transfer {
     window_end: Block,
     /// Highest block that was ever sent.
     highest: Block,
-    repeated_blocks: u64,
+    repeated_blocks: u32,
     /// Smoothed round trip, in microseconds; 0 until measured.
     round_trip: u32,
-    rto: Duration,
+    /// Time-out in seconds.
+    rto: u8,
     terms: Terms,
     repeats: u8,
     phase: Phase,
@@ -132,13 +133,13 @@ pub struct Transfer {
 impl Transfer {
     /// A transfer of `size` bytes on these terms, and the first step to take.
     pub fn start(now: Timestamp, size: u64, terms: Terms) -> (Self, Step) {
-        let rto = terms.timeout.map_or(RTO_FIRST, |seconds| Duration::from_secs(u64::from(seconds)));
+        let rto = terms.timeout.unwrap_or(RTO_FIRST);
         let mut transfer = Self {
             size,
             started: now,
             heard: now,
             sent: now,
-            deadline: now + rto,
+            deadline: now + seconds(rto),
             first: Block(1),
             next: Block(1),
             window_end: Block(1),
@@ -229,7 +230,7 @@ impl Transfer {
 
     fn window_again(&mut self, now: Timestamp) -> Step {
         let all_sent = self.touched && self.highest == self.last();
-        let silent = now.since(self.heard) >= SILENCE.max(self.first_rto() * 3);
+        let silent = now.since(self.heard) >= SILENCE.max(seconds(self.first_rto()) * 3);
         match all_sent {
             true if silent || self.repeats >= REPEATS_OF_LAST => {
                 return self.end(Outcome::CompleteUnconfirmed);
@@ -252,7 +253,8 @@ impl Transfer {
     pub fn sent(&mut self, blocks: u64) {
         let end = Block((self.next.0 + blocks).min(self.window_end.0));
         let fresh = end.0.saturating_sub(self.next.0.max(self.highest.0 + 1));
-        self.repeated_blocks += (end.0 - self.next.0) - fresh;
+        let repeated = u32::try_from(end.0 - self.next.0 - fresh).unwrap_or(u32::MAX);
+        self.repeated_blocks = self.repeated_blocks.saturating_add(repeated);
         self.next = end;
         self.highest = self.highest.max(Block(end.0 - 1));
     }
@@ -306,7 +308,7 @@ impl Transfer {
         self.next = self.first;
         self.window_end = Block((self.first.0 + u64::from(self.terms.windowsize)).min(self.last().0 + 1));
         self.sent = now;
-        self.deadline = now + self.rto;
+        self.deadline = now + seconds(self.rto);
         Step::SendData
     }
 
@@ -321,12 +323,12 @@ impl Transfer {
 
     fn back_off(&mut self, now: Timestamp) {
         self.repeats = self.repeats.saturating_add(1);
-        self.deadline = now + self.rto;
-        self.rto = (self.rto * 2).min(RTO_MAX.max(self.first_rto()));
+        self.deadline = now + seconds(self.rto);
+        self.rto = self.rto.saturating_mul(2).min(RTO_MAX.max(self.first_rto()));
     }
 
-    fn first_rto(&self) -> Duration {
-        self.terms.timeout.map_or(RTO_FIRST, |seconds| Duration::from_secs(u64::from(seconds)))
+    fn first_rto(&self) -> u8 {
+        self.terms.timeout.unwrap_or(RTO_FIRST)
     }
 
     /// The last block: always shorter than the others, and empty if the size is a multiple (RFC 1350, section 6).
@@ -382,8 +384,12 @@ impl Transfer {
 
     /// DATA packets that were sent more than once.
     pub fn repeated_blocks(&self) -> u64 {
-        self.repeated_blocks
+        u64::from(self.repeated_blocks)
     }
+}
+
+fn seconds(count: u8) -> Duration {
+    Duration::from_secs(u64::from(count))
 }
 
 #[cfg(test)]

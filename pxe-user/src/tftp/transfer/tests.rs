@@ -433,9 +433,3 @@ fn bytes_are_what_the_client_has() {
     assert_eq!(transfer.bytes(Outcome::TimedOut), 24);
     assert_eq!(transfer.bytes(Outcome::CompleteUnconfirmed), 72);
 }
-
-/// The state of 4096 transfers is small.
-#[test]
-fn a_transfer_is_small() {
-    assert!(size_of::<Transfer>() <= 160, "{}", size_of::<Transfer>());
-}
