@@ -49,8 +49,8 @@ impl Responder {
         if let Some(id) = self.table.of_client(client) {
             self.take_back(id, host);
         }
-        let queue = !self.table.has_room() || !self.waiting.is_empty();
-        if queue && !self.table.is_known(now, client, request) {
+        // While somebody waits there is no room: see [`Self::admit_waiting`]. So nobody overtakes.
+        if !self.table.has_room() && !self.table.is_known(now, client, request) {
             self.wait(now, client, request, wish, host);
         } else {
             self.admit(now, client, request, &wish, host);
