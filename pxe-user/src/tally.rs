@@ -67,8 +67,20 @@ others! {
     TimedOut = "tftp_timed_out",
     /// Transfers that a new request of the same client ended.
     Superseded = "tftp_superseded",
-    /// Requests refused since the limit of transfers was reached.
+    /// Requests refused at once, since the limit of transfers was reached and all places to wait were taken.
     Full = "tftp_refused_full",
+    /// Requests that had to wait for a slot.
+    Waited = "tftp_waited",
+    /// Such requests in whose place their clients asked for something else.
+    WaitedChanged = "tftp_waited_changed",
+    /// Of those that waited, those that were admitted.
+    AdmittedLate = "tftp_waited_admitted",
+    /// Those that were refused, since their clients' patience was over.
+    RefusedLate = "tftp_waited_refused",
+    /// Those whose client never asked again.
+    Forgotten = "tftp_waited_forgotten",
+    /// Transfers whose client was never heard, and that others needed the slot of; `tftp_timed_out` counts them, too.
+    GaveWay = "tftp_gave_way",
     /// Requests in a mode that is not served.
     Mode = "tftp_refused_mode",
     /// Requests to write.
@@ -77,7 +89,7 @@ others! {
     LoaderBusy = "tftp_refused_loader_busy",
     /// Requests that the kernel's list of transfers had no room for.
     KernelFull = "tftp_refused_kernel_full",
-    /// Copies of requests under way.
+    /// Copies of requests under way or waiting.
     DuplicateRequest = "tftp_duplicate_request",
     /// ACKs of the block that was acknowledged last.
     DuplicateAck = "tftp_duplicate_ack",

@@ -1,5 +1,5 @@
 //! A transfer under way allocates nothing: neither per ACK, nor per DATA packet, nor per time-out, nor for a stranger's
-//! packets. Alone in its binary, for the counting allocator.
+//! packets; nor does a request that waits. Alone in its binary, for the counting allocator.
 
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -57,6 +57,32 @@ impl Host for Counter {
     fn record(&mut self, _event: Event) {}
 }
 
+fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
+    let settings = Settings {
+        address: SERVER,
+        broadcast: Ipv4Addr::BROADCAST,
+        limits: Limits::for_mtu(1500, 64),
+        transfers,
+        ports: TidPorts { first: 50_000, count: 16 },
+        style: Style::Direct,
+        learns: true,
+    };
+    let service = Arc::new(ArcSwap::from_pointee(Service::new(SERVER)));
+    Responder::new(settings, service, Arc::clone(catalogue))
+}
+
+/// What is allocated for each of the table's slots, of which there are two for a transfer.
+fn assert_slots_are_small(catalogue: &Arc<Catalogue>) {
+    let bytes = |transfers: usize| {
+        let region = Region::new(ALLOCATOR);
+        let _responder = responder(transfers, catalogue);
+        region.change().bytes_allocated
+    };
+    // The default; the places to wait are no more for twice as many.
+    let each = (bytes(8192) - bytes(4096)) / 8192;
+    assert!((150..=256).contains(&each), "{each} bytes for each slot");
+}
+
 #[test]
 fn a_transfer_under_way_allocates_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -66,17 +92,8 @@ fn a_transfer_under_way_allocates_nothing() {
     let config = Config { source, memory, ..Config::default() };
     let catalogue = Arc::new(Catalogue::open(config).expect("a catalogue"));
     catalogue.load(&"pxelinux.0".parse().expect("valid")).expect("the file");
-    let settings = Settings {
-        address: SERVER,
-        broadcast: Ipv4Addr::BROADCAST,
-        limits: Limits::for_mtu(1500, 64),
-        transfers: 64,
-        ports: TidPorts { first: 50_000, count: 16 },
-        style: Style::Direct,
-        learns: true,
-    };
-    let mut responder =
-        Responder::new(settings, Arc::new(ArcSwap::from_pointee(Service::new(SERVER))), catalogue);
+    assert_slots_are_small(&catalogue);
+    let mut responder = responder(64, &catalogue);
     let mut host = Counter::default();
     let client = |n: u16| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2000 + n);
     let say = |responder: &mut Responder, host: &mut Counter, now, n, port, payload: &[u8]| {
@@ -133,4 +150,22 @@ fn a_transfer_under_way_allocates_nothing() {
     assert_eq!(responder.active(), 0);
     assert!(responder.tally().get(Other::Timeouts) >= 50);
     assert!(host.data >= 50 * 715);
+
+    // Nor do those who wait: many more than there are places for, most of whom never ask again.
+    let request = b"\0\x01pxelinux.0\0octet\0blksize\x001400\0";
+    let region = Region::new(ALLOCATOR);
+    for n in 0..20_000 {
+        now += 1000;
+        say(&mut responder, &mut host, now, n, 69, request);
+        if n % 3 == 0 {
+            say(&mut responder, &mut host, now, n.saturating_sub(300), 69, request);
+        }
+        responder.poll(Timestamp::from_micros(now), &mut host);
+    }
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0));
+    let tally = responder.tally();
+    for what in [Other::AdmittedLate, Other::RefusedLate, Other::Forgotten, Other::GaveWay] {
+        assert!(tally.get(what) > 0, "{what:?}");
+    }
 }

@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Carrier {
     state: State,
-    /// The last block that was sent from here.
-    own: Block,
+    /// The last block that was sent from here. The kernel counts blocks in 32 bits, so all beyond are sent from here.
+    own: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,12 +35,16 @@ enum State {
 impl Carrier {
     /// Every block up to this one was sent from here.
     pub(super) fn sent_here(&mut self, block: Block) {
-        self.own = self.own.max(block);
+        self.own = self.own.max(u32::try_from(block.0).unwrap_or(u32::MAX));
+    }
+
+    fn is_not_ours(&self, block: Block) -> bool {
+        u32::try_from(block.0).is_ok_and(|block| block > self.own)
     }
 
     /// Whether blocks after the ones that we sent have arrived, if that can be told.
     fn arrived(&self, transfer: &Transfer) -> bool {
-        transfer.acknowledged() > self.own
+        self.is_not_ours(transfer.acknowledged())
     }
 }
 
@@ -117,7 +121,7 @@ pub(super) fn before_time_out(
     if transfer.deadline() > now {
         return;
     }
-    let lost = transfer.highest() > context.carrier.own;
+    let lost = context.carrier.is_not_ours(transfer.highest());
     let in_windows = transfer.terms().windowsize > 1;
     if lost {
         host.arrived(false);

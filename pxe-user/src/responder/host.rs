@@ -101,7 +101,7 @@ pub trait Host {
     /// No longer.
     fn close(&mut self, client: SocketAddrV4, port: u16);
 
-    /// Asks the loader for a file; [`Responder::loaded`] brings the answer. False if too many wait.
+    /// Asks the loader for a file; [`loaded`](super::Responder::loaded) brings the answer. False if too many wait.
     fn load(&mut self, id: Id, name: &FileName) -> bool;
 
     /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.

@@ -3,6 +3,7 @@
 //! ```text
 //! handle(now, datagram) --67, 4011--> dhcp::reply ------------------------------> host.control
 //!                       --69--------> table.admit -> catalogue -> table.start --> host.control (OACK) | host.data
+//!                                     \-> waiting.ask ... waiting.pop -> table.admit, when a slot is free
 //!                                                        \-> host.load ... loaded(now, id, file)
 //!                       --TIDs------> table.on_ack -----------------------------> host.data (the next window)
 //! poll(now)             ------------> table.expire -----------------------------> host.control | host.data (again)
@@ -10,6 +11,7 @@
 //! No socket, clock or thread here: what it needs of the world is the trait [`Host`], and `now` is an argument. Nothing
 //! is allocated per packet.
 
+mod admission;
 mod carried;
 mod host;
 mod proxy;
@@ -34,15 +36,17 @@ use crate::fleet::event::Event;
 use crate::fleet::habits::Habits;
 use crate::mac::Mac;
 use crate::tally::{Other, Tally};
-use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet, Request};
-use crate::tftp::table::{Admission, Entry, Expired, Id, Table, TidPorts};
+use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet};
+use crate::tftp::table::{Entry, Expired, Id, Table, TidPorts};
 use crate::tftp::terms::Terms;
-use crate::tftp::transfer::{Outcome, Step, Transfer};
+use crate::tftp::transfer::{Step, Transfer};
+use crate::tftp::waiting::WaitingRoom;
 use crate::time::Timestamp;
 
 /// When there was no room to send, this long until the next attempt: a link that is down must not cost a core.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
+use admission::{Wish, waiting_places};
 use carried::Carrier;
 use record::{count_data, end};
 
@@ -59,6 +63,12 @@ struct Context {
     carrier: Carrier,
 }
 
+/// The backlog has room for an [`Id`] for each transfer, and there are two slots for each.
+const SLOT_BYTES: usize = Table::<Context>::SLOT_BYTES + size_of::<Id>() / 2;
+
+/// The state of 4096 transfers is 2 MiB at the most.
+const _: () = assert!(SLOT_BYTES <= 256);
+
 /// The responder of one worker.
 #[derive(Debug)]
 pub struct Responder {
@@ -66,6 +76,7 @@ pub struct Responder {
     service: Arc<ArcSwap<Service>>,
     catalogue: Arc<Catalogue>,
     table: Table<Context>,
+    waiting: WaitingRoom<Wish>,
     habits: Habits,
     /// Transfers with blocks that found no room.
     backlog: VecDeque<Id>,
@@ -79,6 +90,7 @@ impl Responder {
     pub fn new(settings: Settings, service: Arc<ArcSwap<Service>>, catalogue: Arc<Catalogue>) -> Self {
         Self {
             table: Table::new(settings.transfers, settings.ports),
+            waiting: WaitingRoom::new(waiting_places(settings.transfers)),
             backlog: VecDeque::with_capacity(settings.transfers),
             habits: Habits::new(settings.style),
             retry_at: Timestamp::default(),
@@ -91,6 +103,11 @@ impl Responder {
 
     /// A datagram has come.
     pub fn handle(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
+        self.dispatch(now, datagram, host);
+        self.admit_waiting(now, host);
+    }
+
+    fn dispatch(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
         match datagram.to.port() {
             wire::PORT_DHCP_SERVER => self.on_dhcp(now, datagram, Via::Port67, host),
             wire::PORT_PXE => self.on_dhcp(now, datagram, Via::Port4011, host),
@@ -138,60 +155,10 @@ impl Responder {
         if used.is_unspecified() { self.settings.address } else { used }
     }
 
-    fn on_read(
-        &mut self,
-        now: Timestamp,
-        datagram: &Datagram<'_>,
-        request: &Request<'_>,
-        host: &mut impl Host,
-    ) {
-        self.habits.understood(datagram.link.peer);
-        host.understood(datagram.link.peer);
-        let name = match FileName::normalise(request.filename) {
-            Ok(name) => name,
-            Err(refusal) => {
-                self.tally.count(refusal);
-                let error = Control::error(refusal.code(), refusal.text());
-                return self.refuse(datagram, &error, host);
-            }
-        };
-        let server = self.reply_address(datagram);
-        let context = Context {
-            link: datagram.link,
-            server,
-            asked: request.options,
-            image: None,
-            queued: false,
-            carrier: Carrier::default(),
-        };
-        if let Some(id) = self.table.of_client(datagram.from) {
-            self.take_back(id, host);
-        }
-        let tally = &mut self.tally;
-        let replaced = |entry: &Entry<Context>, outcome: Option<Outcome>| {
-            if let Some(outcome) = outcome {
-                end(tally, entry, outcome, now, host);
-            }
-            host.close(entry.client, entry.port);
-        };
-        match self.table.admit(now, datagram.from, datagram.payload, context, replaced) {
-            Admission::Admitted(id) => {
-                self.tally.count(Other::Requests);
-                self.find(now, id, &name, host);
-            }
-            Admission::Duplicate => self.tally.count(Other::DuplicateRequest),
-            Admission::Full => {
-                self.tally.count(Other::Full);
-                let error = Control::error(ErrorCode::UNDEFINED, "too many transfers at once, try again");
-                self.refuse(datagram, &error, host);
-            }
-        }
-    }
-
     fn find(&mut self, now: Timestamp, id: Id, name: &FileName, host: &mut impl Host) {
         match self.catalogue.lookup(name) {
             Lookup::Ready(image) => self.start(now, id, image, host),
-            Lookup::Refused(refusal) => self.loaded(now, id, name, Err(refusal), host),
+            Lookup::Refused(refusal) => self.refuse_file(id, name, refusal, host),
             Lookup::Absent => {
                 if !host.load(id, name) {
                     self.tally.count(Other::LoaderBusy);
@@ -217,15 +184,18 @@ impl Responder {
     ) {
         match file {
             Ok(image) => self.start(now, id, image, host),
-            Err(refusal) => {
-                self.tally.count(refusal);
-                if let Some(entry) = self.table.get(id) {
-                    let (client, peer) = (entry.client, entry.context.link.peer);
-                    host.record(Event::Refused { client, peer, name: Box::new(*name), refusal });
-                }
-                self.give_up(id, refusal.code(), refusal.text(), host);
-            }
+            Err(refusal) => self.refuse_file(id, name, refusal, host),
         }
+        self.admit_waiting(now, host);
+    }
+
+    fn refuse_file(&mut self, id: Id, name: &FileName, refusal: Refusal, host: &mut impl Host) {
+        self.tally.count(refusal);
+        if let Some(entry) = self.table.get(id) {
+            let (client, peer) = (entry.client, entry.context.link.peer);
+            host.record(Event::Refused { client, peer, name: Box::new(*name), refusal });
+        }
+        self.give_up(id, refusal.code(), refusal.text(), host);
     }
 
     fn start(&mut self, now: Timestamp, id: Id, image: Arc<Image>, host: &mut impl Host) {
@@ -348,12 +318,14 @@ impl Responder {
                 }
             }
         }
+        self.admit_waiting(now, host);
+        self.dismiss_waiting(now, host);
     }
 
     /// When [`Self::poll`] wants to be called; a time that has passed means at once.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let retry = (!self.backlog.is_empty()).then_some(self.retry_at);
-        [retry, self.table.next_deadline()].into_iter().flatten().min()
+        [retry, self.table.next_deadline(), self.waiting_deadline()].into_iter().flatten().min()
     }
 
     /// What was counted.

@@ -8,6 +8,7 @@
 //! | [`terms`] | what is granted of what was asked |
 //! | [`transfer`] | one transfer's state machine |
 //! | [`table`] | all transfers, known by their TIDs |
+//! | [`waiting`] | requests that wait for a slot |
 //! | `timers` | one timer for each of them |
 
 pub mod packet;
@@ -15,6 +16,7 @@ pub mod table;
 pub mod terms;
 mod timers;
 pub mod transfer;
+pub mod waiting;
 
 use std::ops::Add;
 

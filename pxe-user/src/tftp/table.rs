@@ -3,10 +3,15 @@
 //! Everything is allocated at the start; a request takes a slot, the end gives it back. A client's address and port
 //! name one transfer at a time, so that a repeated RRQ finds its session and a new one replaces the old.
 
+mod names;
+mod unheard;
+
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddrV4;
 use std::time::Duration;
+
+pub use names::{Id, TidPorts};
 
 use super::packet::ErrorCode;
 use super::terms::Terms;
@@ -19,48 +24,6 @@ const DALLY: Duration = Duration::from_secs(2);
 
 /// A file that is not found in this time is given up: no slot waits for ever for a loader that lost its request.
 const LOADING_MAX: Duration = Duration::from_secs(30);
-
-/// The ports that we use as TIDs: a range that this worker has for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TidPorts {
-    /// First port of the range.
-    pub first: u16,
-    /// How many there are, at least 1.
-    pub count: u16,
-}
-
-impl TidPorts {
-    /// Whether a port is one of ours.
-    pub fn contains(self, port: u16) -> bool {
-        port >= self.first && port - self.first < self.count
-    }
-
-    /// The range of worker `index` out of `workers`, which share this range.
-    pub fn share(self, index: u16, workers: u16) -> Self {
-        let count = (self.count / workers.max(1)).max(1);
-        Self { first: self.first + index * count, count }
-    }
-}
-
-/// Names a slot of the table, together with the transfer that is in it: a slot that was given to another transfer
-/// meanwhile is recognised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Id {
-    slot: u32,
-    generation: u32,
-}
-
-impl Id {
-    /// The slot's number.
-    pub fn slot(self) -> u32 {
-        self.slot
-    }
-
-    /// Which of the slot's transfers, as a number that is never 0; it comes again after four billion of them.
-    pub fn generation(self) -> u32 {
-        self.generation % u32::MAX + 1
-    }
-}
 
 /// What the table keeps beside the state machine; `C` is what the caller wants to find again (file, link).
 #[derive(Debug)]
@@ -82,6 +45,11 @@ impl<C> Entry<C> {
     /// The state machine, once the file is there.
     pub fn transfer(&self) -> Option<&Transfer> {
         self.transfer.as_ref()
+    }
+
+    fn is_copy(&self, now: Timestamp, request: u64) -> bool {
+        let same = || self.transfer.as_ref().is_none_or(|transfer| transfer.is_same_session(now));
+        self.request == request && same()
     }
 
     /// The state machine, once the file is there, and the caller's own.
@@ -107,9 +75,13 @@ pub struct Table<C> {
     slots: Vec<Option<Entry<C>>>,
     generations: Vec<u32>,
     free: Vec<u32>,
+    /// Strangers choose the keys, so the hash is keyed: the standard library's SipHash-1-3. A lookup for each packet costs
+    /// about 15 ns of the microsecond or so that the packet does; faster hashes promise less against chosen keys.
     by_client: HashMap<SocketAddrV4, u32>,
     /// Ended transfers, oldest first: the first to give way. Some may be gone already.
     dallying: VecDeque<Id>,
+    /// Transfers whose clients were never heard after their requests, oldest first. Some may have been heard meanwhile.
+    unheard: VecDeque<Id>,
     timers: Timers,
     hasher: RandomState,
     ports: TidPorts,
@@ -119,6 +91,20 @@ pub struct Table<C> {
 }
 
 impl<C> Table<C> {
+    /// Most bytes that a slot costs: its entry, and its share of all lists.
+    pub const SLOT_BYTES: usize = {
+        // The map has a power of two of buckets with one byte more for each, of which up to 7/8 are used: so there are
+        // less than 16/7 buckets for each slot.
+        let by_client = (size_of::<(SocketAddrV4, u32)>() + 1) * 16 / 7 + 1;
+        let generation_and_free = 2 * size_of::<u32>();
+        let dallying_and_unheard = 3 * size_of::<Id>();
+        size_of::<Option<Entry<C>>>()
+            + by_client
+            + generation_and_free
+            + dallying_and_unheard
+            + Timers::<Timestamp>::BYTES_EACH
+    };
+
     /// Slots of a table for `limit` transfers: dallying ones hold slots, too; they give way when room is short.
     pub fn slots(limit: usize) -> usize {
         limit * 2
@@ -135,6 +121,7 @@ impl<C> Table<C> {
             free: (0..u32::try_from(slots).unwrap_or(u32::MAX)).rev().collect(),
             by_client: HashMap::with_capacity(slots),
             dallying: VecDeque::with_capacity(slots * 2),
+            unheard: VecDeque::with_capacity(slots),
             timers: Timers::new(slots),
             hasher,
             ports,
@@ -144,21 +131,35 @@ impl<C> Table<C> {
         }
     }
 
-    /// Takes a slot for a request. `request` is its payload, to know it again; `replaced` is told of a transfer that
-    /// the same client had and that ends now.
+    /// What a request is known by when it comes again: a keyed hash of its payload.
+    pub fn fingerprint(&self, request: &[u8]) -> u64 {
+        self.hasher.hash_one(request)
+    }
+
+    /// Whether a request needs no slot: its client has one that it keeps, or it is a late copy.
+    pub fn is_known(&self, now: Timestamp, client: SocketAddrV4, request: u64) -> bool {
+        let entry = self.of_client(client).and_then(|id| self.get(id));
+        entry.is_some_and(|entry| !entry.dallies || entry.is_copy(now, request))
+    }
+
+    /// Whether a slot is free.
+    pub fn has_room(&self) -> bool {
+        self.active < self.limit
+    }
+
+    /// Takes a slot for a request. `request` is its fingerprint; `replaced` is told of a transfer that the same client
+    /// had and that ends now.
     pub fn admit(
         &mut self,
         now: Timestamp,
         client: SocketAddrV4,
-        request: &[u8],
+        request: u64,
         context: C,
         mut replaced: impl FnMut(&Entry<C>, Option<Outcome>),
     ) -> Admission {
-        let request = self.hasher.hash_one(request);
         if let Some(&slot) = self.by_client.get(&client) {
             let Some(entry) = self.entry_mut(slot) else { return Admission::Full };
-            let same = entry.transfer.as_ref().is_none_or(|transfer| transfer.is_same_session(now));
-            if entry.request == request && same {
+            if entry.is_copy(now, request) {
                 return Admission::Duplicate;
             }
             let end = entry.transfer.as_mut().map_or(Step::End(Outcome::Superseded), Transfer::supersede);
@@ -170,7 +171,7 @@ impl<C> Table<C> {
                 replaced(&entry, ended);
             }
         }
-        if self.active >= self.limit {
+        if !self.has_room() {
             return Admission::Full;
         }
         if self.free.is_empty()
@@ -200,6 +201,7 @@ impl<C> Table<C> {
         let deadline = transfer.deadline();
         self.get_mut(id)?.transfer = Some(transfer);
         self.timers.set(id.slot, deadline);
+        self.note_unheard(id);
         Some(step)
     }
 

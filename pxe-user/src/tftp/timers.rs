@@ -1,32 +1,35 @@
 //! One timer for each slot: a binary heap that knows where each slot stands in it, so that a timer is moved instead of
-//! added again. It never grows, whatever clients send.
+//! added again. It never grows, whatever clients send. With other keys than times it is a queue that can be left anywhere.
 
 use crate::time::Timestamp;
 
 /// A slot without a timer.
-const NOWHERE: usize = usize::MAX;
+const NOWHERE: u32 = u32::MAX;
 
 /// The timers of a fixed number of slots, the earliest first.
 #[derive(Debug)]
-pub(super) struct Timers {
+pub(super) struct Timers<K = Timestamp> {
     /// A heap: no entry rings before the one above it.
-    heap: Vec<(Timestamp, u32)>,
-    /// Where each slot's entry is in the heap.
-    places: Vec<usize>,
+    heap: Vec<(K, u32)>,
+    /// Where each slot's entry is in the heap, which is no longer than slots have numbers.
+    places: Vec<u32>,
 }
 
-impl Timers {
+impl<K: Copy + Ord> Timers<K> {
+    /// What a slot's timer costs, in bytes.
+    pub(super) const BYTES_EACH: usize = size_of::<(K, u32)>() + size_of::<u32>();
+
     /// Room for `slots` timers, none of which runs.
     pub(super) fn new(slots: usize) -> Self {
         Self { heap: Vec::with_capacity(slots), places: vec![NOWHERE; slots] }
     }
 
     /// The timer of `slot` shall ring at `at`, and no more when it would have rung before.
-    pub(super) fn set(&mut self, slot: u32, at: Timestamp) {
+    pub(super) fn set(&mut self, slot: u32, at: K) {
         let Some(&place) = self.places.get(slot as usize) else { return };
-        if let Some(entry) = self.heap.get_mut(place) {
+        if let Some(entry) = self.heap.get_mut(place as usize) {
             entry.0 = at;
-            self.settle(place);
+            self.settle(place as usize);
         } else {
             self.heap.push((at, slot));
             self.settle(self.heap.len() - 1);
@@ -36,6 +39,7 @@ impl Timers {
     /// The timer of `slot` shall not ring.
     pub(super) fn clear(&mut self, slot: u32) {
         let Some(&place) = self.places.get(slot as usize) else { return };
+        let place = place as usize;
         if place < self.heap.len() {
             self.heap.swap_remove(place);
             self.places[slot as usize] = NOWHERE;
@@ -46,12 +50,12 @@ impl Timers {
     }
 
     /// When the timer of `slot` rings.
-    pub(super) fn get(&self, slot: u32) -> Option<Timestamp> {
-        self.heap.get(*self.places.get(slot as usize)?).map(|(at, _)| *at)
+    pub(super) fn get(&self, slot: u32) -> Option<K> {
+        self.heap.get(*self.places.get(slot as usize)? as usize).map(|(at, _)| *at)
     }
 
     /// The timer that rings first.
-    pub(super) fn first(&self) -> Option<(Timestamp, u32)> {
+    pub(super) fn first(&self) -> Option<(K, u32)> {
         self.heap.first().copied()
     }
 
@@ -72,13 +76,13 @@ impl Timers {
             place = self.shift(smaller, place);
         }
         self.heap[place] = entry;
-        self.places[entry.1 as usize] = place;
+        self.places[entry.1 as usize] = place as u32;
     }
 
     /// Moves the entry at `from` to `to`; the gap is where it was.
     fn shift(&mut self, from: usize, to: usize) -> usize {
         self.heap[to] = self.heap[from];
-        self.places[self.heap[to].1 as usize] = to;
+        self.places[self.heap[to].1 as usize] = to as u32;
         from
     }
 }

@@ -10,13 +10,17 @@
 //!
 //! The rules that keep a network quiet:
 //! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice). In a transfer with
-//!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block.
+//!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block. In
+//!   lock-step it does so once a block, and only if it comes so long after the block (four round trips, at least 50 ms)
+//!   that it must be due to the client's own time-out: copies of ACKs that the network makes come sooner. Neither a block
+//!   that was repeated already is hastened, nor the next one: an answer to a repeat never leads to another repeat.
 //! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once. Until that
 //!   has been acknowledged to its end, such an ACK may as well be an echo of a block that the client has twice, as EDK2
 //!   makes them: it only moves the window on, and what is lost again is the timer's affair. Without this rule each
 //!   echo would send a window, whose blocks the client has already, which makes new echoes, to the end of the file.
 //! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
 
+mod haste;
 mod steady;
 
 use std::time::Duration;
@@ -28,10 +32,10 @@ use super::packet::ErrorCode;
 use super::terms::Terms;
 use crate::time::Timestamp;
 
-/// Time-outs are doubled up to this.
-const RTO_MAX: Duration = Duration::from_secs(8);
-/// First time-out, unless the client asked for another (RFC 2349).
-const RTO_FIRST: Duration = Duration::from_secs(1);
+/// Time-outs are doubled up to this, in seconds.
+const RTO_MAX: u8 = 8;
+/// First time-out in seconds, unless the client asked for another (RFC 2349).
+const RTO_FIRST: u8 = 1;
 /// A client that is silent this long in the middle of a transfer has gone.
 const SILENCE: Duration = Duration::from_secs(45);
 /// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
@@ -41,9 +45,6 @@ const OACKS_MAX: u8 = 6;
 /// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s,
 /// so that GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
 const REPEATS_OF_LAST: u8 = 7;
-/// Bounds of the time that passes between a duplicate ACK in a windowed transfer and the window's repeat.
-const HASTE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -113,10 +114,11 @@ pub struct Transfer {
     window_end: Block,
     /// Highest block that was ever sent.
     highest: Block,
-    repeated_blocks: u64,
+    repeated_blocks: u32,
     /// Smoothed round trip, in microseconds; 0 until measured.
     round_trip: u32,
-    rto: Duration,
+    /// Time-out in seconds.
+    rto: u8,
     terms: Terms,
     repeats: u8,
     phase: Phase,
@@ -124,20 +126,20 @@ pub struct Transfer {
     repeated: bool,
     /// The client has acknowledged something, so its address is no forgery.
     touched: bool,
-    /// A duplicate ACK has brought the timer forward in this window.
+    /// No duplicate ACK may bring the timer forward any more in this window: one has, or they cannot be trusted.
     hastened: bool,
 }
 
 impl Transfer {
     /// A transfer of `size` bytes on these terms, and the first step to take.
     pub fn start(now: Timestamp, size: u64, terms: Terms) -> (Self, Step) {
-        let rto = terms.timeout.map_or(RTO_FIRST, |seconds| Duration::from_secs(u64::from(seconds)));
+        let rto = terms.timeout.unwrap_or(RTO_FIRST);
         let mut transfer = Self {
             size,
             started: now,
             heard: now,
             sent: now,
-            deadline: now + rto,
+            deadline: now + seconds(rto),
             first: Block(1),
             next: Block(1),
             window_end: Block(1),
@@ -161,6 +163,9 @@ impl Transfer {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
             Phase::Offered if wire == 0 => {
+                if self.terms.windowsize == 1 {
+                    self.measure(now, Block(0));
+                }
                 self.progress(now);
                 self.open_window(now)
             }
@@ -225,7 +230,7 @@ impl Transfer {
 
     fn window_again(&mut self, now: Timestamp) -> Step {
         let all_sent = self.touched && self.highest == self.last();
-        let silent = now.since(self.heard) >= SILENCE.max(self.first_rto() * 3);
+        let silent = now.since(self.heard) >= SILENCE.max(seconds(self.first_rto()) * 3);
         match all_sent {
             true if silent || self.repeats >= REPEATS_OF_LAST => {
                 return self.end(Outcome::CompleteUnconfirmed);
@@ -248,7 +253,8 @@ impl Transfer {
     pub fn sent(&mut self, blocks: u64) {
         let end = Block((self.next.0 + blocks).min(self.window_end.0));
         let fresh = end.0.saturating_sub(self.next.0.max(self.highest.0 + 1));
-        self.repeated_blocks += (end.0 - self.next.0) - fresh;
+        let repeated = u32::try_from(end.0 - self.next.0 - fresh).unwrap_or(u32::MAX);
+        self.repeated_blocks = self.repeated_blocks.saturating_add(repeated);
         self.next = end;
         self.highest = self.highest.max(Block(end.0 - 1));
     }
@@ -261,6 +267,19 @@ impl Transfer {
                 self.end(Outcome::CompleteUnconfirmed)
             }
             _ => self.end(Outcome::Superseded),
+        }
+    }
+
+    /// Whether the client was never heard after its request, which may therefore be forged.
+    pub fn is_unheard(&self) -> bool {
+        !self.touched && self.phase != Phase::Ended
+    }
+
+    /// Another client needs the slot more.
+    pub fn give_way(&mut self) -> Step {
+        match self.phase {
+            Phase::Ended => Step::Ignore(Ignored::Ended),
+            _ => self.end(Outcome::TimedOut),
         }
     }
 
@@ -277,8 +296,8 @@ impl Transfer {
         self.phase = Phase::Sending;
         self.rto = self.first_rto();
         self.repeats = 0;
+        self.calm_down();
         self.repeated = false;
-        self.hastened = false;
     }
 
     /// Puts the window behind the acknowledged blocks.
@@ -289,7 +308,7 @@ impl Transfer {
         self.next = self.first;
         self.window_end = Block((self.first.0 + u64::from(self.terms.windowsize)).min(self.last().0 + 1));
         self.sent = now;
-        self.deadline = now + self.rto;
+        self.deadline = now + seconds(self.rto);
         Step::SendData
     }
 
@@ -304,35 +323,12 @@ impl Transfer {
 
     fn back_off(&mut self, now: Timestamp) {
         self.repeats = self.repeats.saturating_add(1);
-        self.deadline = now + self.rto;
-        self.rto = (self.rto * 2).min(RTO_MAX.max(self.first_rto()));
+        self.deadline = now + seconds(self.rto);
+        self.rto = self.rto.saturating_mul(2).min(RTO_MAX.max(self.first_rto()));
     }
 
-    fn first_rto(&self) -> Duration {
-        self.terms.timeout.map_or(RTO_FIRST, |seconds| Duration::from_secs(u64::from(seconds)))
-    }
-
-    /// Brings the timer forward once a window; lock-step transfers wait for their time-out, as RFC 1123 has it.
-    fn hasten(&mut self, now: Timestamp) {
-        if self.terms.windowsize == 1 || self.hastened {
-            return;
-        }
-        self.hastened = true;
-        // Before a round trip was measured, haste could mean to send each window twice: its echoes are duplicate ACKs again.
-        let patience = match self.round_trip {
-            0 => HASTE.1,
-            micros => Duration::from_micros(u64::from(micros) * 2).clamp(HASTE.0, HASTE.1),
-        };
-        self.deadline = self.deadline.min(now + patience);
-    }
-
-    fn measure(&mut self, now: Timestamp, acked: Block) {
-        if self.repeated || acked + 1 < self.window_end {
-            return;
-        }
-        let sample = u32::try_from(now.since(self.sent).as_micros()).unwrap_or(u32::MAX);
-        self.round_trip =
-            if self.round_trip == 0 { sample } else { self.round_trip - self.round_trip / 8 + sample / 8 };
+    fn first_rto(&self) -> u8 {
+        self.terms.timeout.unwrap_or(RTO_FIRST)
     }
 
     /// The last block: always shorter than the others, and empty if the size is a multiple (RFC 1350, section 6).
@@ -388,8 +384,12 @@ impl Transfer {
 
     /// DATA packets that were sent more than once.
     pub fn repeated_blocks(&self) -> u64 {
-        self.repeated_blocks
+        u64::from(self.repeated_blocks)
     }
+}
+
+fn seconds(count: u8) -> Duration {
+    Duration::from_secs(u64::from(count))
 }
 
 #[cfg(test)]

@@ -147,10 +147,14 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(now: Timestamp, manners: Manners) -> Self {
+        Self::at(now, manners, CLIENT)
+    }
+
+    pub(crate) fn at(now: Timestamp, manners: Manners, address: SocketAddrV4) -> Self {
         let mut client = Self {
             manners,
             probing: manners.probes,
-            address: CLIENT,
+            address,
             tid: None,
             state: State::Asking,
             got: Vec::new(),

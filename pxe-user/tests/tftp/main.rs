@@ -1,8 +1,10 @@
 //! TFTP through the whole responder, over a real catalogue and a host that is not there: the checklists of clients.md,
 //! and simulated clients with the manners of real ones on a bad network in virtual time.
 
+mod admission;
 mod checklist;
 mod clients;
+mod haste;
 mod hostile;
 mod machines;
 mod network;

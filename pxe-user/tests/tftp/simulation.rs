@@ -20,10 +20,10 @@ use crate::support::*;
 pub(crate) struct Story {
     pub(crate) lab: Lab,
     pub(crate) client: Client,
-    network: Network,
+    pub(crate) network: Network,
     /// When the client was through.
-    took: Duration,
-    data: u64,
+    pub(crate) took: Duration,
+    pub(crate) data: u64,
     /// All that the server sent, and when.
     pub(crate) sent: Vec<Sent>,
 }
@@ -33,7 +33,7 @@ impl Story {
         self.lab.outcomes().last().copied()
     }
 
-    fn blocks(&self) -> u64 {
+    pub(crate) fn blocks(&self) -> u64 {
         (self.client.got.len() / self.client.blksize + 1) as u64
     }
 }

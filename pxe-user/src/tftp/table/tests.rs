@@ -36,9 +36,15 @@ impl Desk {
 
     fn admit(&mut self, at: u64, n: u16, request: &[u8]) -> Admission {
         let Self(table, replaced) = self;
+        let request = table.fingerprint(request);
+        let known = table.is_known(ms(at), client(n), request);
+        let room = table.has_room();
         let admission = table.admit(ms(at), client(n), request, (), |entry, outcome| {
             replaced.push((entry.client, outcome));
         });
+        // What is said before is what is done.
+        assert_eq!(admission == Admission::Full, !known && !room);
+        assert!(admission != Admission::Duplicate || known);
         self.check();
         admission
     }
@@ -102,6 +108,10 @@ impl Desk {
         assert_eq!(table.active, live.iter().filter(|entry| !entry.dallies).count());
         assert!(table.active <= table.limit);
         assert!(table.dallying.len() <= table.slots.len() * 2);
+        assert!(table.unheard.len() <= table.slots.len());
+        let unheard = table.unheard.iter().filter(|id| table.is_unheard(**id)).count();
+        let silent = live.iter().filter(|entry| entry.transfer().is_some_and(Transfer::is_unheard)).count();
+        assert_eq!(unheard, silent, "each is found once");
         for (slot, entry) in (0..).zip(&table.slots) {
             let Some(entry) = entry else {
                 assert_eq!(table.timers.get(slot), None, "a free slot has a timer");
@@ -269,6 +279,32 @@ fn a_client_that_always_breaks_off_grows_nothing() {
     assert_eq!(desk.0.dallying.capacity(), room);
 }
 
+/// Also `tests/tftp/admission.rs`.
+#[test]
+fn who_was_never_heard_gives_way_oldest_first() {
+    let mut desk = Desk::new(4);
+    desk.started(0, 1, 72, 4);
+    let second = desk.started(10, 2, 72, 4);
+    let third = desk.started(20, 3, 72, 4);
+    desk.admitted(0, 4, b"a");
+    desk.ack(100, 1, 0);
+    assert_eq!(desk.0.give_way(ms(3009)), None, "the first one was heard, the second one is young");
+    assert_eq!(desk.0.gives_way_at(), Some(ms(3010)));
+    assert_eq!(desk.0.give_way(ms(3010)), Some((second, Step::End(Outcome::TimedOut))));
+    assert_eq!(desk.0.active(), 3);
+    desk.check();
+    assert_eq!(desk.0.give_way(ms(3019)), None);
+    assert_eq!(desk.0.give_way(ms(9000)), Some((third, Step::End(Outcome::TimedOut))));
+    assert_eq!(
+        (desk.0.give_way(ms(9000)), desk.0.gives_way_at()),
+        (None, None),
+        "files are being looked for"
+    );
+    // Whoever gave way is heard no more, and may ask again.
+    assert_eq!(desk.ack(9010, 3, 0), Some(Step::Ignore(Ignored::Ended)));
+    desk.admitted(9010, 3, b"f20");
+}
+
 #[test]
 fn a_replaced_transfer_gets_another_port() {
     let mut desk = Desk::new(2);
@@ -294,6 +330,7 @@ enum Act {
     Load(u16, u16),
     Ack(u16, u16),
     Error(u16),
+    GiveWay,
     Sleep(u64),
 }
 
@@ -303,6 +340,7 @@ fn act() -> impl Strategy<Value = Act> {
         3 => (0u16..8, 1u16..6).prop_map(|(n, window)| Act::Load(n, window)),
         6 => (0u16..8, 0u16..12).prop_map(|(n, block)| Act::Ack(n, block)),
         1 => (0u16..8).prop_map(Act::Error),
+        1 => Just(Act::GiveWay),
         3 => prop_oneof![0u64..300, 0u64..20_000].prop_map(Act::Sleep),
     ]
 }
@@ -331,6 +369,10 @@ proptest! {
                 }
                 Act::Ack(n, block) => { desk.ack(at, n, block); }
                 Act::Error(n) => desk.error(at, n),
+                Act::GiveWay => {
+                    desk.0.give_way(ms(at));
+                    desk.check();
+                }
                 Act::Sleep(time) => {
                     at += time;
                     desk.expire(at);

@@ -1,6 +1,6 @@
 //! The steady state, in which somebody else may carry a transfer on: see `pxe_common::steady`.
 
-use super::{Block, Phase, Timestamp, Transfer};
+use super::{Block, Phase, Timestamp, Transfer, seconds};
 
 /// What one must know to carry a transfer on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Transfer {
         let heard = heard.max(self.heard);
         self.progress(heard);
         self.sent = heard;
-        self.deadline = heard + self.rto;
+        self.deadline = heard + seconds(self.rto);
         fresh
     }
 

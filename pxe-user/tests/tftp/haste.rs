@@ -1,0 +1,53 @@
+//! Clients in lock-step that repeat their ACKs before our second is over: what it brings them, and that it breeds nothing.
+
+use std::time::Duration;
+
+use crate::clients::{self, Manners, State};
+use crate::network::Weather;
+use crate::simulation::{CALM, Scene};
+
+/// Clients in lock-step whose own time-out is shorter than ours.
+const IMPATIENT: [(Manners, u64); 2] =
+    [(clients::IPXE, 250), (Manners { ponders: 0, ..clients::PXELINUX }, 110)];
+
+/// A lost block costs what the client's time-out is, not our second. Of all losses half are ACKs, which cost that anyway.
+#[test]
+fn a_block_lost_in_lock_step_costs_the_clients_time_out() {
+    for (manners, time_out) in IMPATIENT {
+        for kernel in [0, 64] {
+            let (mut losses, mut took) = (0, Duration::ZERO);
+            for seed in 0..10 {
+                let weather = Weather { loss: 50, ..CALM };
+                let story = Scene { seed, kernel, ..Scene::new(manners, 300 * 1400, weather) }.play();
+                assert_eq!(story.client.state, State::Done);
+                losses += story.network.lost;
+                took += story.took;
+            }
+            // By our own timer alone it would be 600 ms for iPXE and 528 ms for PXELINUX, instead of 334 and 194.
+            let each = took / u32::try_from(losses).unwrap();
+            let most = Duration::from_millis(time_out + 100);
+            assert!(each <= most, "{}, kernel {kernel}: {each:?} for each loss", manners.name);
+        }
+    }
+}
+
+/// Where the way is longer than the clients' time-outs, they repeat each ACK, and no block of the file needs that. As long
+/// as a round trip was measured nothing is repeated; if not, never two blocks in a row.
+#[test]
+fn line_24_on_a_long_way_haste_breeds_nothing() {
+    for (manners, _) in IMPATIENT {
+        for delay in [20_000, 60_000, 150_000, 240_000] {
+            for (kernel, ponders) in [(0, 0), (64, 0), (0, 5000), (64, 5000)] {
+                for duplicates in [0, 300] {
+                    let manners = Manners { ponders, ..manners };
+                    let weather = Weather { delay, duplicates, jitter: delay / 2, ..CALM };
+                    let story = Scene { kernel, ..Scene::new(manners, 100 * 1400, weather) }.play();
+                    let case = format!("{}, {weather:?}, kernel {kernel}, ponders {ponders}", manners.name);
+                    assert_eq!(story.client.state, State::Done, "{case}");
+                    let most = story.blocks() * if ponders == 0 { 2 } else { 3 } / 2;
+                    assert!(story.data <= most, "{case}: {} DATA of {}", story.data, story.blocks());
+                }
+            }
+        }
+    }
+}
