@@ -48,7 +48,7 @@ pub(crate) struct Serve {
     /// Let iPXE prefer a boot file that the network's DHCP server names to ours
     #[arg(long)]
     yield_ipxe: bool,
-    /// Most transfers at a time; requests beyond are refused
+    /// Most transfers at a time; requests beyond wait for their turn, and are refused when their patience ends
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=262_144))]
     transfers: u32,
     /// Most blocks in a TFTP window (RFC 7440)
