@@ -92,7 +92,12 @@ pub fn run(plan: &Plan) -> Result<Report> {
     loop {
         let now = clock.now();
         fleet.switch_on(now);
-        effort.turn(now, fleet.receive(now, &mut wire.rx));
+        let received = fleet.receive(now, &mut wire.rx);
+        effort.turn(now, received);
+        if received == 0 {
+            // Else it would hold the processor that its own interface's receiving thread needs to bring something.
+            std::thread::yield_now();
+        }
         if now >= look {
             look = now + LOOK_EVERY;
             if fleet.look_at_the_time(now) || now.since(Timestamp::default()) > plan.limit {

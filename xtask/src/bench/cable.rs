@@ -60,6 +60,9 @@ pub struct Cable {
     processors: [usize; 2],
 }
 
+/// So many frames find a place in a veth's ring of 256, whatever else is in it.
+const RING_SAFE: u32 = 200;
+
 impl Cable {
     /// Lays the cables.
     ///
@@ -117,9 +120,6 @@ impl Cable {
         for (host, end) in self.ends() {
             thread_receiver(host, end, true)
                 .with_context(|| format!("the kernel gives {end} no receiving thread"))?;
-            // As a card has one. A veth's ring has 256 places; with a queue before it a sender has to wait when they are
-            // taken (Linux 6.16), without one the frame is lost.
-            host.output("tc", &["qdisc", "replace", "dev", end, "root", "pfifo", "limit", "10000"])?;
         }
         self.pin()
     }
@@ -142,6 +142,24 @@ impl Cable {
             for &thread in mine {
                 pin_thread(thread, processor)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Lays the cable for so many frames under way at a time.
+    ///
+    /// A veth's ring has 256 places, a card's thousands. Where they might not do, a queue before it makes a sender wait
+    /// (Linux 6.16); without one the frame is lost. It costs each frame some time, so where they do there is none.
+    ///
+    /// # Errors
+    /// When `tc` does not work.
+    pub(super) fn carry(&self, frames: u32) -> Result<()> {
+        if self.processors().is_none() {
+            return Ok(());
+        }
+        let queue: &[&str] = if frames > RING_SAFE { &["pfifo", "limit", "10000"] } else { &["noqueue"] };
+        for (host, end) in self.ends() {
+            host.output("tc", &[&["qdisc", "replace", "dev", end, "root"], queue].concat())?;
         }
         Ok(())
     }

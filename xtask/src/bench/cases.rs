@@ -162,6 +162,18 @@ impl Case {
         }
     }
 
+    /// The most frames that are on the cable at a time: what machines ask at once, or windows for all of them.
+    #[must_use]
+    pub fn under_way(&self) -> u32 {
+        match self.play {
+            Play::Load { machines, window, .. } => machines * u32::from(window),
+            Play::Boots { machines, .. } | Play::Offers { machines, .. } | Play::Waiting { machines } => {
+                machines
+            }
+            Play::Stream { .. } => 0,
+        }
+    }
+
     /// DATA packets of one machine's transfer, its last and perhaps empty block included.
     #[must_use]
     pub fn blocks(&self) -> Option<u64> {

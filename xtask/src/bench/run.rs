@@ -52,6 +52,7 @@ impl Ground {
             process.map_or(Ok(()), |process| stop(&process))?;
             return Ok(report);
         }
+        self.cable.carry(case.under_way())?;
         let process = self.start(case, responder, cable::SERVER)?.context("nobody answers")?;
         if let Some([processor, _]) = self.cable.processors() {
             // What pins itself is pinned again: a program cannot know which processor is whose.
