@@ -308,3 +308,15 @@ fn idle_files_give_way_and_others_do_not() {
     kernel.shelf.put(&first, 512);
     assert!(matches!(kernel.shelf.find(&first, 512), Found::Here(_)));
 }
+
+/// Whoever asks for a file in a thousand block sizes has it cut a handful of times.
+#[test]
+fn a_file_is_cut_in_a_few_sizes_only() {
+    let mut kernel = Kernel::new();
+    let (image, _) = kernel.file(5000, 512);
+    for blksize in 600..700 {
+        kernel.shelf.put(&image, blksize);
+    }
+    let cut = (600..700).filter(|&blksize| kernel.shelf.find(&image, blksize) != Found::Absent).count();
+    assert_eq!(cut, 7);
+}

@@ -16,6 +16,9 @@ use crate::nic::offload::files::Files;
 use crate::tftp::Block;
 use crate::tftp::packet::{DATA_HEADER_LEN, data_header};
 
+/// Block sizes of one file. Firmware knows four or five; strangers could ask for a thousand, and have each cut.
+const SIZES_MAX: usize = 8;
+
 /// A file by its image's number and the block size.
 type Key = (u64, u16);
 
@@ -105,7 +108,8 @@ impl Shelf {
         let mut back = self.back();
         let mut standing = HashMap::clone(&self.standing.load());
         let key = (image.id(), blksize);
-        if standing.contains_key(&key) {
+        let sizes = standing.keys().filter(|(id, _)| *id == image.id()).count();
+        if standing.contains_key(&key) || sizes >= SIZES_MAX {
             return;
         }
         let count = image.len() / u64::from(blksize.max(1)) + 1;
