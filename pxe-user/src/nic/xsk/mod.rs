@@ -24,7 +24,7 @@ const KICKS_MAX: u32 = 1024;
 /// Sizes of a socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Chunks for receiving, a power of two: also the size of the fill and RX rings.
+    /// Chunks for receiving, a power of two: also the size of the RX ring, and half of the fill ring's.
     pub rx: u32,
     /// Chunks for sending, a power of two: also the size of the TX and completion rings.
     pub tx: u32,
@@ -40,6 +40,14 @@ impl Sizes {
         // 16 MiB for one queue, 64 MiB for all of many: they share the load.
         let each = 1 << (16384 / queues.max(1)).clamp(256, 4096).ilog2();
         Self { rx: each, tx: each, chunk }
+    }
+
+    /// Places in the fill ring: two for each chunk.
+    ///
+    /// The kernel shows us received frames a moment before it shows that it has taken their chunks from the fill ring
+    /// (`xsk_flush` in net/xdp/xsk.c): a chunk that is given back in that moment needs a place beside its old one.
+    fn fill_ring(&self) -> u32 {
+        self.rx * 2
     }
 
     /// The largest frame that fits into a chunk, in bytes.
@@ -128,7 +136,7 @@ impl Xsk {
         let (umem, mut chunks) = Umem::new(sizes.rx + sizes.tx, sizes.chunk).map_err(setup("UMEM"))?;
         register(fd.as_fd(), &umem).map_err(setup("XDP_UMEM_REG"))?;
         for (option, name, size) in [
-            (libc::XDP_UMEM_FILL_RING, "XDP_UMEM_FILL_RING", sizes.rx),
+            (libc::XDP_UMEM_FILL_RING, "XDP_UMEM_FILL_RING", sizes.fill_ring()),
             (libc::XDP_UMEM_COMPLETION_RING, "XDP_UMEM_COMPLETION_RING", sizes.tx),
             (libc::XDP_RX_RING, "XDP_RX_RING", sizes.rx),
             (libc::XDP_TX_RING, "XDP_TX_RING", sizes.tx),
@@ -139,8 +147,9 @@ impl Xsk {
         // The page offsets are unsigned in the header and signed for mmap; all of them fit.
         let page = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
         let map = setup("mapping the rings");
-        let fill = Producer::map(fd.as_fd(), &offsets.fr, page(libc::XDP_UMEM_PGOFF_FILL_RING), sizes.rx)
-            .map_err(&map)?;
+        let fill =
+            Producer::map(fd.as_fd(), &offsets.fr, page(libc::XDP_UMEM_PGOFF_FILL_RING), sizes.fill_ring())
+                .map_err(&map)?;
         let completion =
             Consumer::map(fd.as_fd(), &offsets.cr, page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), sizes.tx)
                 .map_err(&map)?;
@@ -215,7 +224,7 @@ impl Rx {
         self.ring.is_empty()
     }
 
-    /// Gives a chunk to the kernel. The fill ring has a place for each, so this cannot fail.
+    /// Gives a chunk to the kernel. The fill ring has two places for each, so this cannot fail.
     fn give(&mut self, chunk: Chunk) {
         let given = self.fill.push(chunk.address());
         debug_assert!(given.is_ok(), "more chunks than the fill ring has places");
