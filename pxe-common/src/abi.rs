@@ -76,7 +76,7 @@ pub struct Config {
 
 /// The 4-tuple of a TFTP transfer, less our address, which is [`Config::address`].
 #[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TransferKey {
     /// The client's IPv4 address, network byte order.
     pub client_addr: [u8; 4],
@@ -97,8 +97,6 @@ pub struct Transfer {
     pub generation: u32,
     /// Index in [`MAP_FILES`].
     pub file: u32,
-    /// The [`Block::tag`] of the file that was there when the transfer began.
-    pub tag: u32,
     /// Number of the file's last block, the first being 1.
     pub last: u32,
     /// Blocks per window (RFC 7440), at most [`WINDOWSIZE_MAX`]; 1 is lock-step.
@@ -117,6 +115,13 @@ pub struct Progress {
     pub word: u64,
     /// `CLOCK_MONOTONIC_COARSE` in ns when the kernel last answered.
     pub heard: u64,
+    /// Whose transfer it is. The kernel compares: entries of [`MAP_TRANSFERS`] are used again at once, so that one may
+    /// become another's while it is being read.
+    pub key: TransferKey,
+    /// The [`Block::tag`] of its file, for the same reason.
+    pub tag: u32,
+    /// 0.
+    pub reserved: u32,
 }
 
 /// Room in [`MAP_FILES`].
@@ -161,8 +166,8 @@ pub struct Copied {
 
 const _: () = assert!(size_of::<Config>() == 28);
 const _: () = assert!(size_of::<TransferKey>() == 8);
-const _: () = assert!(size_of::<Transfer>() == 24);
-const _: () = assert!(size_of::<Progress>() == 16);
+const _: () = assert!(size_of::<Transfer>() == 20);
+const _: () = assert!(size_of::<Progress>() == 32);
 // Array maps round their elements up to 8 bytes: there is nothing to round, so a mapping is a slice of blocks.
 const _: () = assert!(size_of::<Block>() == 8 + PAYLOAD_MAX && size_of::<Block>().is_multiple_of(8));
 const _: () = assert!(size_of::<Copied>() == 8 + COPIED_MAX);

@@ -45,8 +45,9 @@ static FILES: ArrayOfMaps<File, { abi::FILES_MAX as usize }> = ArrayOfMaps::new(
 /// The transfer of a packet, if it is ours.
 #[inline(always)]
 pub fn transfer(key: &TransferKey) -> Option<&'static Transfer> {
-    // SAFETY: entries are never changed in place while the kernel acts on them: user space takes the transfer back
-    // before it writes another one, and the progress word's generation tells (`pxe_common::steady`).
+    // SAFETY: the memory stays the map's and any bits are valid. An entry that is replaced or removed meanwhile may become
+    // another transfer's while we read: so what is in it counts only if the slot that it names says the same key and
+    // the same file (`offload::Step::of`).
     TRANSFERS.get_ptr(key).map(|entry| unsafe { &*entry })
 }
 
@@ -64,7 +65,7 @@ pub fn block(file: u32, number: u32) -> Option<&'static abi::Block> {
 #[inline(always)]
 pub fn count(verdict: Verdict) {
     if let Some(counter) = COUNTERS.get_ptr_mut(verdict.index()) {
-        // SAFETY: the slot is this CPU's own and XDP does not nest, so nobody else writes it meanwhile.
+        // SAFETY: the slot is this CPU's own. Where XDP and tcx can interrupt each other, a count may be lost, no more.
         unsafe { *counter += 1 };
     }
 }

@@ -10,7 +10,7 @@ use core::arch::asm;
 use core::hint::black_box;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
-use pxe_common::abi::{Block, PAYLOAD_MAX, Progress, Transfer};
+use pxe_common::abi::{Block, PAYLOAD_MAX, Progress, Transfer, TransferKey};
 use pxe_common::reply::Ack;
 use pxe_common::steady::{self, Window};
 
@@ -18,9 +18,9 @@ use crate::maps;
 
 /// The length of a block's payload; `None` if this is not the file that was meant.
 #[inline(always)]
-pub fn payload_len(block: &Block, transfer: &Transfer) -> Option<u16> {
+pub fn payload_len(block: &Block, tag: u32) -> Option<u16> {
     let len = block.len;
-    if block.tag != transfer.tag || len == 0 || len as usize > PAYLOAD_MAX { None } else { Some(len) }
+    if block.tag != tag || len == 0 || len as usize > PAYLOAD_MAX { None } else { Some(len) }
 }
 
 /// The same length in bounds that the verifier sees, right before the helper that wants them.
@@ -38,12 +38,14 @@ pub struct Step {
     progress: *mut Progress,
     word: u64,
     pub window: Window,
+    /// The tag of the transfer's file.
+    pub tag: u32,
 }
 
 impl Step {
-    /// What `ack` asks of a transfer; `None` if that is not the kernel's to answer.
+    /// What `ack`, of the transfer `key`, asks; `None` if that is not the kernel's to answer.
     #[inline(always)]
-    pub fn of(transfer: &Transfer, ack: &Ack) -> Option<Self> {
+    pub fn of(key: &TransferKey, transfer: &Transfer, ack: &Ack) -> Option<Self> {
         if transfer.generation == 0 {
             return None;
         }
@@ -51,8 +53,28 @@ impl Step {
         let progress = maps::PROGRESS.get_ptr_mut(transfer.slot)?;
         // SAFETY: a whole element of the map, aligned to 8; user space accesses it by atomics, too.
         let word = unsafe { (&raw const (*progress).word).read_volatile() };
+        // SAFETY: as above; user space writes these two only while the word is 0, so they are those of this word.
+        let (own, tag) = unsafe {
+            ((&raw const (*progress).key).read_volatile(), (&raw const (*progress).tag).read_volatile())
+        };
+        let number = |key: &TransferKey| {
+            let [a, b, c, d] = key.client_addr;
+            u64::from_ne_bytes([
+                a,
+                b,
+                c,
+                d,
+                key.client_port[0],
+                key.client_port[1],
+                key.server_port[0],
+                key.server_port[1],
+            ])
+        };
+        if number(&own) != number(key) {
+            return None;
+        }
         let window = steady::next(word, transfer, block)?;
-        Some(Self { progress, word, window })
+        Some(Self { progress, word, window, tag })
     }
 
     /// Takes the step; false if user space or another processor was faster.

@@ -9,7 +9,7 @@ use aya_ebpf::programs::TcContext;
 use pxe_common::abi::{Config, Transfer, WINDOWSIZE_MAX, offload};
 use pxe_common::reply::{Ack, HEADERS_LEN};
 use pxe_common::wire::ETH_LEN;
-use pxe_common::{Drop, Frame as _, Layer, Verdict, transfer_packet};
+use pxe_common::{Drop, Frame as _, Layer, TransferPacket, Verdict, transfer_packet};
 
 use super::{Step, in_bounds, payload_len};
 use crate::maps;
@@ -29,7 +29,7 @@ pub fn run(ctx: &TcContext) -> i32 {
     let Some(found) = transfer_packet(&packet, config) else { return TC_ACT_UNSPEC };
     let Some(transfer) = maps::transfer(&found.key) else { return TC_ACT_UNSPEC };
     // The host knows nothing of our transfers and would tell the client so: from here on it is an answer or nothing.
-    match answer(ctx, config, transfer, &packet, found.ip) {
+    match answer(ctx, config, transfer, &packet, &found) {
         Some(action) => {
             maps::count(Verdict::Answer(Layer::Tcx));
             action
@@ -42,14 +42,21 @@ pub fn run(ctx: &TcContext) -> i32 {
 }
 
 #[inline(always)]
-fn answer(ctx: &TcContext, config: &Config, transfer: &Transfer, packet: &Packet, ip: usize) -> Option<i32> {
-    if ip != ETH_LEN {
+fn answer(
+    ctx: &TcContext,
+    config: &Config,
+    transfer: &Transfer,
+    packet: &Packet,
+    found: &TransferPacket,
+) -> Option<i32> {
+    if found.ip != ETH_LEN {
         return None;
     }
     let mut headers: [u8; ALL_HEADERS_LEN] = [0; ALL_HEADERS_LEN];
     let ethernet: [u8; ETH_LEN] = packet.read(0)?;
     let ack = Ack(packet.read(ETH_LEN)?);
-    let step = Step::of(transfer, &ack)?;
+    let step = Step::of(&found.key, transfer, &ack)?;
+    let file = transfer.file;
     let (first, count) = (step.window.first, step.window.count);
     if count > WINDOWSIZE_MAX || !step.take() {
         return None;
@@ -60,7 +67,7 @@ fn answer(ctx: &TcContext, config: &Config, transfer: &Transfer, packet: &Packet
         if index >= count {
             break;
         }
-        write(ctx, transfer, &ack, &mut headers, first + index)?;
+        write(ctx, (file, step.tag), &ack, &mut headers, first + index)?;
         if index + 1 < count {
             // SAFETY: a helper on our own context. A clone that is not sent is a packet lost: the window is repeated.
             unsafe { bpf_clone_redirect(ctx.as_ptr().cast(), config.ifindex, 0) };
@@ -74,13 +81,13 @@ fn answer(ctx: &TcContext, config: &Config, transfer: &Transfer, packet: &Packet
 #[inline(always)]
 fn write(
     ctx: &TcContext,
-    transfer: &Transfer,
+    (file, tag): (u32, u32),
     ack: &Ack,
     headers: &mut [u8; ALL_HEADERS_LEN],
     number: u32,
 ) -> Option<()> {
-    let block = maps::block(transfer.file, number)?;
-    let len = payload_len(block, transfer)?;
+    let block = maps::block(file, number)?;
+    let len = payload_len(block, tag)?;
     headers[ETH_LEN..].copy_from_slice(&ack.answer(len, block.sum));
     let skb = ctx.as_ptr().cast();
     let payload = (&raw const block.payload).cast_mut().cast();

@@ -29,9 +29,9 @@ pub fn answer(
     }
     let packet = Packet::new(ctx);
     let ack = Ack(packet.read(ip)?);
-    let step = Step::of(transfer, &ack)?;
+    let step = Step::of(&found.key, transfer, &ack)?;
     let block = maps::block(transfer.file, step.window.first)?;
-    let len = payload_len(block, transfer)?;
+    let len = payload_len(block, step.tag)?;
     let by_tcx = config.offload & offload::TCX != 0 && ip == ETH_LEN;
     let grow = (ip + HEADERS_LEN + len as usize) as i32 - packet.len() as i32;
     let may = config.offload & offload::XDP != 0 && step.window.count == 1;

@@ -18,7 +18,7 @@ use crate::nic::interface::{Interface, udp_listeners};
 use crate::nic::lock::InterfaceLock;
 use crate::nic::programs::{Mode, Programs, ProgramsError};
 use crate::nic::xsk::{Copying, Xsk};
-use crate::plan::{DhcpPath, Plan};
+use crate::plan::{DhcpPath, OffloadChoice, Plan};
 use crate::responder::{Responder, Settings};
 use crate::tally::Published;
 use crate::tftp::table::{Table, TidPorts};
@@ -311,7 +311,7 @@ fn open_xdp(plan: &Plan, mode: Mode, options: &Options) -> Result<Xdp> {
     if offload & abi::offload::TCX != 0
         && let Err(error) = programs.attach_tcx(&interface.name)
     {
-        tracing::debug!(interface = interface.name, "no tcx here (Linux 6.6): {error}");
+        say_missing(options, &interface.name, "tcx (it needs Linux 6.6)", &error);
         offload &= !abi::offload::TCX;
     }
     let open = |queue| Xsk::open(interface.index, Queue(queue), mode, plan.sizes);
@@ -331,11 +331,20 @@ fn load(plan: &Plan, options: &Options, wanted: u32) -> Result<(Programs, u32)> 
         match Programs::load_offload(queues, entries, mtu, slots) {
             Ok(programs) => return Ok((programs, wanted)),
             Err(error) => {
-                tracing::debug!(interface = interface.name, "no kernel offload here (Linux 5.18): {error}");
+                say_missing(options, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
             }
         }
     }
     Ok((Programs::load(queues, entries, mtu)?, 0))
+}
+
+/// Older kernels lack it, which nobody needs to hear who did not ask for it.
+fn say_missing(options: &Options, interface: &str, what: &str, error: &ProgramsError) {
+    if options.offload == OffloadChoice::Auto {
+        tracing::debug!(interface, "without {what}: {error}");
+    } else {
+        tracing::warn!(interface, "without {what}, so the daemon sends: {error}");
+    }
 }
 
 /// For people.

@@ -219,7 +219,9 @@ impl LoaderQueue {
     /// Adds a request; false if too many wait.
     pub fn push(&self, order: Order) -> bool {
         let pushed = self.orders.push(order).is_ok();
-        self.door.bell.ring();
+        if pushed {
+            self.door.bell.ring();
+        }
         pushed
     }
 

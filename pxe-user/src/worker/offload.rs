@@ -19,6 +19,9 @@ use crate::tftp::table::Id;
 /// So many blocks of the kernel's may be lost before the first one arrives; then it is given no more transfers.
 const DOUBTS_MAX: u32 = 6;
 
+/// Smaller blocks stay here: each takes as much of the kernel's memory as a large one, and no firmware asks for them.
+const BLKSIZE_MIN: usize = 512;
+
 /// What the workers of an interface share.
 #[derive(Clone, Debug)]
 pub struct Common {
@@ -67,24 +70,30 @@ impl Offload {
         let (Ok(sent), Ok(last)) = (u32::try_from(steady.sent.0), u32::try_from(steady.last.0)) else {
             return Given::Never;
         };
-        let too_large = DATA_HEADER_LEN + usize::from(offer.blksize) > PAYLOAD_MAX;
-        if too_large || steady.windowsize > self.common.windowsize || self.is_broken() {
+        let fits = (BLKSIZE_MIN..=PAYLOAD_MAX - DATA_HEADER_LEN).contains(&usize::from(offer.blksize));
+        if !fits || steady.windowsize > self.common.windowsize || self.is_broken() {
             return Given::Never;
         }
         let slot = self.base + offer.id.slot();
         if !offer.again {
             let place = match self.common.shelf.find(offer.image, offer.blksize) {
-                Found::Here(place) => place,
                 Found::Absent => return self.ask(offer),
-                Found::Refused => return Given::Never,
+                found => {
+                    // It may be asked for again when it has given way to another.
+                    self.asked.retain(|asked| *asked != (offer.image.id(), offer.blksize));
+                    let Found::Here(place) = found else { return Given::Never };
+                    place
+                }
             };
             let Place { index: file, tag } = place;
             let windowsize = u32::from(steady.windowsize);
             let generation = offer.id.generation();
-            let transfer = Transfer { slot, generation, file, tag, last, windowsize };
-            if self.transfers.insert(key(offer.client, offer.port), transfer).is_err() {
+            let transfer = Transfer { slot, generation, file, last, windowsize };
+            let key = key(offer.client, offer.port);
+            if self.transfers.insert(key, transfer).is_err() {
                 return Given::Never;
             }
+            self.common.progress.name(slot, &key, tag);
         }
         self.common.progress.give(slot, offer.id.generation(), sent);
         Given::Accepted
@@ -142,7 +151,8 @@ impl Offload {
     }
 
     fn is_broken(&self) -> bool {
-        !self.proven && self.common.trust.broken.load(Ordering::Relaxed)
+        let trust = &self.common.trust;
+        !self.proven && trust.broken.load(Ordering::Relaxed) && !trust.proven.load(Ordering::Relaxed)
     }
 }
 

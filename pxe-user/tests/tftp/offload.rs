@@ -59,7 +59,7 @@ impl Kernel {
             return Given::NotYet;
         }
         let last = u32::try_from(offer.steady.last.0).unwrap();
-        let transfer = Transfer { slot, generation, file: 0, tag: 0, last, windowsize };
+        let transfer = Transfer { slot, generation, file: 0, last, windowsize };
         let file = File { transfer, image: Arc::clone(offer.image), blksize: offer.blksize };
         let known = self.files.insert((offer.client, offer.port), file);
         let known = known.is_some_and(|known| known.transfer.generation == generation);

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapOptions, MmapRaw};
+use pxe_common::abi::TransferKey;
 use pxe_common::{abi, steady};
 
 /// `abi::Progress` as it is shared.
@@ -13,6 +14,9 @@ use pxe_common::{abi, steady};
 struct Shared {
     word: AtomicU64,
     heard: AtomicU64,
+    key: AtomicU64,
+    /// With the reserved half.
+    tag: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Shared>() == size_of::<abi::Progress>());
@@ -51,6 +55,17 @@ impl Progress {
         // SAFETY: the slot lies in the mapping, which lives as long as `self` and is aligned to a page; the kernel
         // and we access it by atomics only, for which any bits are valid.
         Some(unsafe { &*self.map.as_ptr().cast::<Shared>().add(slot as usize) })
+    }
+
+    /// Says whose transfer a slot is and which file it loads, before the kernel is given it for the first time.
+    pub fn name(&self, slot: u32, key: &TransferKey, tag: u32) {
+        let Some(shared) = self.slot(slot) else { return };
+        let [a, b, c, d] = key.client_addr;
+        let ([e, f], [g, h]) = (key.client_port, key.server_port);
+        shared.word.store(0, Ordering::Relaxed);
+        shared.key.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
+        let [a, b, c, d] = tag.to_ne_bytes();
+        shared.tag.store(u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), Ordering::Relaxed);
     }
 
     /// Gives a transfer to the kernel, with every block up to `sent` on its way.
