@@ -69,6 +69,10 @@ fn check(name: &str, here: &[(&str, &str)]) {
     assert!(report.done, "the guest did not come to its end:\n{}", report.console);
     for (case, expected) in EVERYWHERE.iter().chain(here) {
         let said = report.cases.iter().find(|(other, _)| other == case).map(|(_, said)| said.as_str());
+        // Over a veth ACKs come with half a checksum, which is a whole one by chance, once in 65536: then the kernel answers.
+        let said = said.map(|said| {
+            if case.starts_with("veth") { said.split(", answered").next().unwrap_or(said) } else { said }
+        });
         assert_eq!(said, Some(*expected), "{case} on {name}; the guest's console:\n{}", report.console);
     }
     assert_eq!(report.cases.len(), EVERYWHERE.len() + here.len(), "{:?}", report.cases);
