@@ -32,6 +32,11 @@ impl Link {
         Self { peer, tags: Default::default() }
     }
 
+    /// The VLAN: the identifier in the innermost tag.
+    pub fn vlan(&self) -> Option<u16> {
+        self.tags().last().map(|[_, _, high, low]| u16::from_be_bytes([high & 0x0f, *low]))
+    }
+
     fn tags(&self) -> impl Iterator<Item = &[u8; wire::VLAN_LEN]> {
         self.tags.iter().take_while(|tag| tag[0] != 0)
     }

@@ -33,6 +33,7 @@ pub mod command;
 pub mod datagram;
 pub mod dhcp;
 pub mod fleet;
+pub mod gauges;
 pub mod mac;
 pub mod nic;
 pub mod plan;

@@ -59,6 +59,7 @@ impl Host for Counter {
 
 fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
     let settings = Settings {
+        interface: "lab0".into(),
         address: SERVER,
         broadcast: Ipv4Addr::BROADCAST,
         limits: Limits::for_mtu(1500, 64),

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::dhcp::{Arch, Programs};
 
 use super::generated::{Content, Virtual};
-use super::image::{Digest, Image, Memory, Origin};
+use super::image::{Digest, Image, Memory, Origin, Role};
 use super::loader::Loader;
 use super::names::FileName;
 use super::refusal::Refusal;
@@ -277,6 +277,11 @@ impl Catalogue {
                 _ => Err(Refusal::NotFound),
             },
         }
+    }
+
+    /// What a file is in a boot.
+    pub(super) fn role(&self, name: &FileName) -> Role {
+        usual::role(name)
     }
 
     /// Whether that name could be served now; loads nothing.

@@ -53,6 +53,20 @@ impl From<&Stat> for Stamp {
     }
 }
 
+/// What a file is in a boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// A boot loader: it loads other files.
+    Loader,
+    /// A loader's configuration or script.
+    Config,
+    /// The last file that a boot needs: a machine that has all of it has booted.
+    Payload,
+    /// Anything else: modules, the kernel before its initrd, or a tree's file that nobody has told us about.
+    #[default]
+    Other,
+}
+
 /// Numbers images, so that one is never taken for another that lies at the same address later.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
@@ -62,6 +76,7 @@ pub struct Image {
     id: u64,
     name: FileName,
     origin: Origin,
+    role: Role,
     stamp: Option<Stamp>,
     used: AtomicU64,
     bytes: Sealed,
@@ -77,6 +92,7 @@ impl Image {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             name,
             origin: Origin::Generated,
+            role: Role::Config,
             stamp: None,
             used: AtomicU64::new(0),
             bytes,
@@ -93,6 +109,7 @@ impl Image {
         file: &File,
         before: &Stat,
         path: PathBuf,
+        role: Role,
         memory: &Arc<Memory>,
     ) -> Result<Self, Refusal> {
         let stamp = Stamp::from(before);
@@ -106,7 +123,13 @@ impl Image {
         }
         let (origin, used) = (Origin::File(path), AtomicU64::new(0));
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, name, origin, stamp: Some(stamp), used, bytes, _share: share })
+        Ok(Self { id, name, origin, role, stamp: Some(stamp), used, bytes, _share: share })
+    }
+
+    /// What it is in a boot.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.role
     }
 
     /// A number that no other image of this process has.

@@ -118,7 +118,8 @@ impl Loader {
                 self.trails.remove(&dropped);
             }
         }
-        Image::copy(*name, &file, &stat, found.path(), catalogue.store.memory()).map(Arc::new)
+        Image::copy(*name, &file, &stat, found.path(), catalogue.role(name), catalogue.store.memory())
+            .map(Arc::new)
     }
 
     /// Finds the file with all entries that lead to it being watched since before they were looked up.

@@ -39,7 +39,7 @@ mod usual;
 mod watch;
 
 pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, Source};
-pub use image::{Digest, Image, Origin};
+pub use image::{Digest, Image, Origin, Role};
 pub use names::FileName;
 pub use refusal::Refusal;
 pub use tree::Links;

@@ -6,6 +6,7 @@ use std::path::Path;
 use crate::dhcp::{Arch, BootFile, Invalid, Program, Programs, Text};
 
 use super::catalogue::{Catalogue, Kind};
+use super::image::Role;
 use super::names::FileName;
 
 /// The names at a tree's root that people and packages use, the first that is there wins: what brings its own
@@ -157,4 +158,27 @@ pub(super) fn missing(catalogue: &Catalogue, root: &Path) -> Vec<String> {
             )
         })
         .collect()
+}
+
+/// What a file is in a boot, by what its name says: the names of loaders and of their configuration are well known.
+pub(super) fn role(name: &FileName) -> Role {
+    let base = name.base().to_ascii_lowercase();
+    let ends = |end: &str| base.ends_with(end.as_bytes());
+    let starts = |start: &str| base.starts_with(start.as_bytes());
+    let is = |names: &[&str]| names.iter().any(|name| base == name.as_bytes());
+    if is(&["pxelinux.0", "lpxelinux.0", "core.0", "core.efi", "syslinux.efi", "bootcode.bin"])
+        || ["grub", "shim", "ipxe", "snponly", "undionly"].iter().any(|start| starts(start)) && !ends(".cfg")
+        || starts("boot") && ends(".efi")
+        || [".kpxe", ".kkpxe", ".pxe"].iter().any(|end| ends(end))
+    {
+        Role::Loader
+    } else if [".cfg", ".ipxe", ".conf", ".menu"].iter().any(|end| ends(end))
+        || name.as_bytes().windows(13).any(|part| part == b"pxelinux.cfg/")
+    {
+        Role::Config
+    } else if starts("memtest") {
+        Role::Payload
+    } else {
+        Role::Other
+    }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrayvec::ArrayString;
 
 use crate::boot::{FileName, Image, Refusal};
-use crate::dhcp::{Arch, Style};
+use crate::dhcp::{Arch, Style, Uuid};
 use crate::mac::Mac;
 use crate::tftp::transfer::Outcome;
 
@@ -47,41 +47,135 @@ impl Client {
     }
 }
 
+/// What a machine was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// To load a file, or a URL.
+    Boot,
+    /// To choose from a menu.
+    Menu,
+    /// To boot its own disk.
+    Local,
+}
+
+/// Why a machine gets no answer, as far as it is one that could.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// There is nothing for its architecture.
+    NoImage,
+    /// A rule says so.
+    Rule,
+}
+
+/// How a file travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// TFTP, over whichever datapath.
+    Tftp,
+    /// HTTP.
+    Http,
+}
+
+/// Who asks for a machine's attention: what a request for an offer shows of it.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// Which machine.
+    pub mac: Mac,
+    /// Its architecture.
+    pub arch: Arch,
+    /// Which program asked.
+    pub client: Client,
+    /// What that program calls itself: option 60.
+    pub firmware: Brief,
+    /// Its UUID, if it sent one.
+    pub uuid: Option<Uuid>,
+    /// Its address, if it has one already.
+    pub address: Option<Ipv4Addr>,
+    /// The relay that stands between, if any.
+    pub relay: Option<Ipv4Addr>,
+    /// The VLAN of its frames, if they are tagged.
+    pub vlan: Option<u16>,
+    /// Our interface.
+    pub interface: Arc<str>,
+    /// The rule that decided, if there are rules.
+    pub rule: Option<Arc<str>>,
+    /// The image that the rule names.
+    pub image: Option<Arc<str>>,
+}
+
+impl Asker {
+    /// A firmware of which no more is known than its address and architecture.
+    pub fn new(mac: Mac, arch: Arch) -> Self {
+        Self {
+            mac,
+            arch,
+            client: Client::Pxe,
+            firmware: Brief::new(),
+            uuid: None,
+            address: None,
+            relay: None,
+            vlan: None,
+            interface: "".into(),
+            rule: None,
+            image: None,
+        }
+    }
+}
+
+/// A client of a file, as far as its packets show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its address and port.
+    pub address: SocketAddrV4,
+    /// Its neighbour's Ethernet address: its own, or its router's; all zero where sockets hide it.
+    pub mac: Mac,
+    /// By which protocol.
+    pub transport: Transport,
+}
+
 /// Something happened.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A machine was told what to load.
     Told {
         /// Which machine.
-        mac: Mac,
-        /// Its architecture.
-        arch: Arch,
-        /// Which program asked.
-        client: Client,
+        asker: Box<Asker>,
+        /// What.
+        what: Telling,
         /// The file's name, or the URL.
         file: Brief,
         /// In which style.
         style: Style,
         /// By an ACK of the boot server, or by an OFFER.
         ack: bool,
-        /// Its address, if it has one already.
-        address: Option<Ipv4Addr>,
-        /// The relay that stands between, if any.
-        relay: Option<Ipv4Addr>,
     },
-    /// There is nothing for a machine's architecture.
-    NoImage {
+    /// A machine that could be answered was not.
+    Unanswered {
+        /// Which machine.
+        asker: Box<Asker>,
+        /// Why.
+        why: Unanswered,
+    },
+    /// A machine's firmware has shown that it wants to be told in this style.
+    Learnt {
         /// Which machine.
         mac: Mac,
-        /// Its architecture.
-        arch: Arch,
+        /// The style; `None` is the usual one again.
+        style: Option<Style>,
+    },
+    /// A file is on its way, and has been for a second or more.
+    Loading {
+        /// The client.
+        peer: Peer,
+        /// The file.
+        image: Arc<Image>,
+        /// Bytes that arrived so far.
+        bytes: u64,
     },
     /// A file was transferred, or not to the end.
     Fetched {
         /// The client.
-        client: SocketAddrV4,
-        /// Its neighbour's Ethernet address; all zero where sockets hide it.
-        peer: Mac,
+        peer: Peer,
         /// The file.
         image: Arc<Image>,
         /// How it ended.
@@ -96,9 +190,7 @@ pub enum Event {
     /// A file was refused.
     Refused {
         /// The client.
-        client: SocketAddrV4,
-        /// Its neighbour's Ethernet address; all zero where sockets hide it.
-        peer: Mac,
+        peer: Peer,
         /// What it asked for.
         name: Box<FileName>,
         /// Why it did not get it.

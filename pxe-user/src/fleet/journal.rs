@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::dhcp::Arch;
-use crate::fleet::event::{Brief, Client, Event};
+use crate::fleet::event::{Asker, Brief, Client, Event, Peer, Unanswered};
 use crate::fleet::limit::{Kind, Limit};
 use crate::mac::Mac;
 use crate::tftp::transfer::Outcome;
@@ -44,20 +44,30 @@ impl Journal {
         if self.machines.len() > MACHINES_MAX || self.by_address.len() > MACHINES_MAX {
             *self = Self::default();
         }
+        if let Event::Loading { .. } = event {
+            return;
+        }
         let Some(left_out) = self.limit.admit(now, kind(event)) else { return };
         if left_out > 0 {
             tracing::warn!(event = "left_out", left_out, "log lines were left out: too many at once");
         }
         match event {
             Event::Told { .. } => self.told(now, event),
-            Event::NoImage { mac, arch } => self.no_image(*mac, *arch),
-            Event::Fetched { client, peer, .. } => {
-                let mac = self.who(*client.ip(), *peer, neighbour);
+            Event::Unanswered { asker, why: Unanswered::NoImage } => self.no_image(asker.mac, asker.arch),
+            Event::Unanswered { asker, why: Unanswered::Rule } => {
+                tracing::debug!(event = "ignored", mac = %asker.mac, rule = asker.rule.as_deref(), "a rule says that this machine is not ours");
+            }
+            Event::Learnt { mac, style } => {
+                tracing::info!(event = "learnt", %mac, ?style, "its firmware wants to be told so");
+            }
+            Event::Loading { .. } => {}
+            Event::Fetched { peer, .. } => {
+                let mac = self.who(peer, neighbour);
                 self.fetched(now, mac, event);
             }
-            Event::Refused { client, peer, name, refusal } => {
-                let mac = self.who(*client.ip(), *peer, neighbour);
-                let mac = text(mac);
+            Event::Refused { peer, name, refusal } => {
+                let client = peer.address;
+                let mac = text(self.who(peer, neighbour));
                 if matches!(refusal, crate::boot::Refusal::NotFound) {
                     // PXELINUX and GRUB look for up to a dozen names before they find theirs.
                     tracing::debug!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "no such file");
@@ -69,7 +79,8 @@ impl Journal {
     }
 
     fn told(&mut self, now: Timestamp, event: &Event) {
-        let Event::Told { mac, arch, client, file, style, ack, address, relay } = event else { return };
+        let Event::Told { asker, file, style, ack, .. } = event else { return };
+        let Asker { mac, arch, client, address, relay, rule, .. } = &**asker;
         if let Some(address) = address {
             self.by_address.insert(*address, *mac);
         }
@@ -87,9 +98,9 @@ impl Journal {
         let style = format!("{style:?}").to_lowercase();
         let relay = relay.map(|relay| relay.to_string());
         if again {
-            tracing::debug!(event = "told_again", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, "told again");
+            tracing::debug!(event = "told_again", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "told again");
         } else {
-            tracing::info!(event = "told", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, "told what to boot");
+            tracing::info!(event = "told", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "told what to boot");
         }
     }
 
@@ -103,12 +114,12 @@ impl Journal {
     }
 
     fn fetched(&self, now: Timestamp, mac: Option<Mac>, event: &Event) {
-        let Event::Fetched { client, image, outcome, bytes, took, retransmits, .. } = event else { return };
+        let Event::Fetched { peer, image, outcome, bytes, took, retransmits } = event else { return };
         let machine = mac.and_then(|mac| self.machines.get(&mac));
         let arch = machine.map(|machine| machine.arch.to_string());
         let who = machine.map(|machine| machine.client.as_str());
         let since_seen = machine.map(|machine| seconds(now.since(machine.first_seen)));
-        let (mac, address, file) = (text(mac), client.ip(), image.name());
+        let (mac, address, file) = (text(mac), peer.address.ip(), image.name());
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => {
@@ -128,9 +139,10 @@ impl Journal {
     }
 
     /// The machine behind an address: by its own word, by its frames, or by the kernel's list of neighbours.
-    fn who(&self, address: Ipv4Addr, peer: Mac, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+    fn who(&self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+        let address = *peer.address.ip();
         let said = self.by_address.get(&address).copied();
-        said.or_else(|| Some(peer).filter(|peer| *peer != Mac::default())).or_else(|| neighbour(address))
+        said.or_else(|| Some(peer.mac).filter(|mac| *mac != Mac::default())).or_else(|| neighbour(address))
     }
 }
 
@@ -139,7 +151,8 @@ fn kind(event: &Event) -> Kind {
         Event::Fetched {
             outcome: Outcome::Complete | Outcome::CompleteUnconfirmed | Outcome::Probe, ..
         }
-        | Event::Told { .. } => Kind::News,
+        | Event::Told { .. }
+        | Event::Learnt { .. } => Kind::News,
         _ => Kind::Warning,
     }
 }

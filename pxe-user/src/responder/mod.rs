@@ -48,7 +48,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 use admission::{Wish, waiting_places};
 use carried::Carrier;
-use record::{count_data, end};
+use record::{count_data, end, peer};
 
 /// What is kept for each transfer beside its state.
 #[derive(Debug)]
@@ -192,8 +192,7 @@ impl Responder {
     fn refuse_file(&mut self, id: Id, name: &FileName, refusal: Refusal, host: &mut impl Host) {
         self.tally.count(refusal);
         if let Some(entry) = self.table.get(id) {
-            let (client, peer) = (entry.client, entry.context.link.peer);
-            host.record(Event::Refused { client, peer, name: Box::new(*name), refusal });
+            host.record(Event::Refused { peer: peer(entry), name: Box::new(*name), refusal });
         }
         self.give_up(id, refusal.code(), refusal.text(), host);
     }

@@ -1,11 +1,13 @@
 //! The responder's proxyDHCP half: ports 67 and 4011.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use super::{Host, Responder, Route};
 use crate::datagram::Datagram;
-use crate::dhcp::{self, Arch, Class, Ignored, Message, Style, Via};
-use crate::fleet::event::{Client, Event, brief};
+use crate::dhcp::{self, Arch, Class, Ignored, Message, Printable, Style, Via};
+use crate::fleet::event::{Asker, Client, Event, Telling, Unanswered, brief};
+use crate::mac::Mac;
 use crate::tally::Other;
 use crate::time::Timestamp;
 
@@ -32,11 +34,13 @@ impl Responder {
                 let from = SocketAddrV4::new(self.settings.address, reply.from_port);
                 host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
                 self.tally.count(if reply.told.ack { Other::Acks } else { Other::Offers });
-                host.record(told(&request, &reply.told));
+                let asker = self.asker(&request, reply.told.mac, datagram);
+                host.record(told(asker, &reply.told));
             }
             Err(ignored) => {
                 if let (Ignored::NoImageForArch(arch), Some(mac)) = (ignored, request.mac()) {
-                    host.record(Event::NoImage { mac, arch });
+                    let asker = Box::new(Asker { arch, ..*self.asker(&request, mac, datagram) });
+                    host.record(Event::Unanswered { asker, why: Unanswered::NoImage });
                 }
                 self.tally.count(ignored);
             }
@@ -55,22 +59,31 @@ impl Responder {
             && self.settings.learns;
         if discover { self.habits.discovered(now, mac) } else { self.habits.style(mac) }
     }
+
+    /// What the request shows of who asks.
+    fn asker(&self, request: &dhcp::Request<'_>, mac: Mac, datagram: &Datagram<'_>) -> Box<Asker> {
+        let known = |address: &Ipv4Addr| !address.is_unspecified();
+        Box::new(Asker {
+            mac,
+            arch: request.arches().next().unwrap_or(Arch(0)),
+            client: match request.class() {
+                Class::Http => Client::Http,
+                _ if request.is_ipxe() => Client::Ipxe,
+                _ => Client::Pxe,
+            },
+            firmware: brief(&Printable(request.vendor_class()).to_string()),
+            uuid: request.uuid(),
+            address: Some(request.ciaddr()).filter(known),
+            relay: Some(request.giaddr()).filter(known),
+            vlan: datagram.link.vlan(),
+            interface: Arc::clone(&self.settings.interface),
+            rule: None,
+            image: None,
+        })
+    }
 }
 
-fn told(request: &dhcp::Request<'_>, told: &dhcp::Told<'_>) -> Event {
-    let client = match request.class() {
-        Class::Http => Client::Http,
-        _ if request.is_ipxe() => Client::Ipxe,
-        _ => Client::Pxe,
-    };
-    Event::Told {
-        mac: told.mac,
-        arch: request.arches().next().unwrap_or(Arch(0)),
-        client,
-        file: brief(told.answer.as_str()),
-        style: told.style,
-        ack: told.ack,
-        address: Some(request.ciaddr()).filter(|address| !address.is_unspecified()),
-        relay: Some(request.giaddr()).filter(|address| !address.is_unspecified()),
-    }
+fn told(asker: Box<Asker>, told: &dhcp::Told<'_>) -> Event {
+    let what = if let dhcp::Answer::Menu(_) = told.answer { Telling::Menu } else { Telling::Boot };
+    Event::Told { asker, what, file: brief(told.answer.as_str()), style: told.style, ack: told.ack }
 }

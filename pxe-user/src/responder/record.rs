@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Context, Host};
-use crate::fleet::event::Event;
+use crate::fleet::event::{Event, Peer, Transport};
 use crate::tally::{Other, Tally};
 use crate::tftp::Block;
 use crate::tftp::table::Entry;
@@ -29,12 +29,16 @@ pub(super) fn end(
     let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
     tally.add(Other::DataRepeated, transfer.repeated_blocks());
     host.record(Event::Fetched {
-        client: entry.client,
-        peer: entry.context.link.peer,
+        peer: peer(entry),
         image: Arc::clone(image),
         outcome,
         bytes: transfer.bytes(outcome),
         took: now.since(transfer.started()),
         retransmits: transfer.repeated_blocks(),
     });
+}
+
+/// A transfer's client.
+pub(super) fn peer(entry: &Entry<Context>) -> Peer {
+    Peer { address: entry.client, mac: entry.context.link.peer, transport: Transport::Tftp }
 }

@@ -1,6 +1,7 @@
 //! What a responder is told at its start, and what follows from it for strangers' addresses.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use pxe_common::wire;
 
@@ -11,6 +12,8 @@ use crate::tftp::terms::Limits;
 /// What a responder is told at its start.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The interface's name, for events.
+    pub interface: Arc<str>,
     /// Our address on the interface.
     pub address: Ipv4Addr,
     /// The subnet's broadcast address.

@@ -201,6 +201,7 @@ impl Served {
         let workers = u16::try_from(self.mailboxes.len()).context("too many queues")?;
         let options = shared.options;
         let settings = Settings {
+            interface: self.plan.interface.name.as_str().into(),
             address: self.plan.subnet.address,
             broadcast: self.plan.subnet.broadcast(),
             limits: Limits::for_mtu(mtu, options.windowsize),

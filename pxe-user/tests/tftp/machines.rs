@@ -64,7 +64,7 @@ fn a_machine_without_an_image_is_reported_by_name_and_counted() {
         assert!(lab.say_as(ANY, ALL, &packet("ipxe-bios-discover")).is_empty());
     }
     let arches = lab.notes.events.iter().map(|event| match event {
-        Event::NoImage { arch, .. } => *arch,
+        Event::Unanswered { asker, .. } => asker.arch,
         other => panic!("{other:?}"),
     });
     let arches: Vec<_> = arches.collect();

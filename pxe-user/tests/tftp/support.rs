@@ -163,6 +163,7 @@ pub(crate) const BROADCAST: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 
 
 pub(crate) fn settings() -> Settings {
     Settings {
+        interface: "lab0".into(),
         address: SERVER,
         broadcast: BROADCAST,
         limits: Limits::for_mtu(1500, 64),

@@ -9,7 +9,7 @@ use tracing::Level;
 use super::*;
 use crate::boot::Refusal;
 use crate::dhcp::Style;
-use crate::fleet::event::brief;
+use crate::fleet::event::{Telling, Transport, brief};
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 99);
@@ -49,22 +49,23 @@ fn lines(level: Level, neighbour: Option<Mac>, events: &[(u64, Event)]) -> Vec<S
     text.lines().map(str::to_owned).collect()
 }
 
-fn told(file: &str, address: Option<Ipv4Addr>) -> Event {
-    Event::Told {
-        mac: MAC,
-        arch: Arch(7),
-        client: Client::Pxe,
-        file: brief(file),
-        style: Style::Direct,
-        ack: false,
-        address,
-        relay: None,
-    }
+fn told_to(mac: Mac, file: &str, address: Option<Ipv4Addr>) -> Event {
+    let asker = Box::new(Asker { address, ..Asker::new(mac, Arch(7)) });
+    Event::Told { asker, what: Telling::Boot, file: brief(file), style: Style::Direct, ack: false }
 }
 
-fn refused(peer: Mac, refusal: Refusal) -> Event {
+fn told(file: &str, address: Option<Ipv4Addr>) -> Event {
+    told_to(MAC, file, address)
+}
+
+fn without_image(mac: Mac, arch: u16) -> Event {
+    Event::Unanswered { asker: Box::new(Asker::new(mac, Arch(arch))), why: Unanswered::NoImage }
+}
+
+fn refused(mac: Mac, refusal: Refusal) -> Event {
     let name = Box::new("a\nb".parse().unwrap());
-    Event::Refused { client: SocketAddrV4::new(ADDRESS, 2070), peer, name, refusal }
+    let address = SocketAddrV4::new(ADDRESS, 2070);
+    Event::Refused { peer: Peer { address, mac, transport: Transport::Tftp }, name, refusal }
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn the_same_words_within_a_boot_are_one_line() {
 
 #[test]
 fn a_machine_without_an_image_is_named_once_and_told_the_remedy() {
-    let event = |arch| Event::NoImage { mac: MAC, arch: Arch(arch) };
+    let event = |arch| without_image(MAC, arch);
     let lines =
         lines(Level::INFO, None, &[(0, event(11)), (4, event(11)), (9000, event(11)), (9001, event(6))]);
     assert_eq!(lines.len(), 2, "{lines:#?}");
@@ -117,13 +118,8 @@ fn strangers_cannot_fill_the_memory() {
     for n in 0..200_000u32 {
         let [a, b, c, d] = n.to_be_bytes();
         let mac = Mac([2, 0, a, b, c, d]);
-        let Event::Told { mut address, arch, client, file, style, ack, relay, .. } = told("f", None) else {
-            return;
-        };
-        address = address.or(Some(Ipv4Addr::from(n)));
-        let event = Event::Told { mac, arch, client, file, style, ack, address, relay };
-        journal.record(Timestamp::default(), &event, |_| None);
-        journal.record(Timestamp::default(), &Event::NoImage { mac, arch }, |_| None);
+        journal.record(Timestamp::default(), &told_to(mac, "f", Some(Ipv4Addr::from(n))), |_| None);
+        journal.record(Timestamp::default(), &without_image(mac, 7), |_| None);
     }
     assert!(journal.machines.len() <= MACHINES_MAX + 1);
     assert!(journal.by_address.len() <= MACHINES_MAX + 1);

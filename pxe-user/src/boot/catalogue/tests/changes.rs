@@ -133,7 +133,7 @@ fn a_file_that_changes_while_it_is_copied_is_refused() {
     for change in ["before and longer", "b"] {
         let before = rustix::fs::fstat(&file).unwrap();
         place.write("file", change);
-        let copy = Image::copy(name("file"), &file, &before, place.path("file"), &memory);
+        let copy = Image::copy(name("file"), &file, &before, place.path("file"), Role::Other, &memory);
         assert_eq!(copy.map(drop), Err(Refusal::Changing), "{change}");
     }
     // Of the same size: only the times tell.
@@ -142,7 +142,7 @@ fn a_file_that_changes_while_it_is_copied_is_refused() {
     place.write("file", "c");
     let times = fs::FileTimes::new().set_modified(std::time::UNIX_EPOCH);
     fs::File::options().write(true).open(place.path("file")).unwrap().set_times(times).unwrap();
-    let copy = Image::copy(name("file"), &file, &before, place.path("file"), &memory);
+    let copy = Image::copy(name("file"), &file, &before, place.path("file"), Role::Other, &memory);
     assert_eq!(copy.map(drop), Err(Refusal::Changing));
     assert_eq!(memory.used(), 0);
 }

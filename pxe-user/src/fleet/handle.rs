@@ -1,0 +1,184 @@
+//! The way to the fleet for all other threads: events in, the board and its updates out.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use super::board::{Board, Step, Story, Update};
+use super::event::Event;
+use super::report::Report;
+use crate::dhcp::{Arch, Style, Uuid};
+use crate::mac::Mac;
+
+/// Messages that may wait for the fleet's thread; a machine makes about ten in a boot.
+pub const MESSAGES_MAX: usize = 65536;
+/// Updates that a slow viewer may be behind before it is told to read the board again.
+pub const UPDATES_MAX: usize = 16384;
+
+/// How a machine is named by those who do not know its Ethernet address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    /// By its Ethernet address.
+    Mac(Mac),
+    /// By its present IPv4 address.
+    Address(Ipv4Addr),
+    /// By its name, serial number or UUID, whichever matches; or by any of the above in writing.
+    Words(String),
+}
+
+/// What templates of generated files are filled with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its Ethernet address.
+    pub mac: Mac,
+    /// Its UUID.
+    pub uuid: Option<Uuid>,
+    /// Its IPv4 address.
+    pub address: Option<Ipv4Addr>,
+    /// Its architecture.
+    pub arch: Option<Arch>,
+    /// Its serial number, if a test or a script has reported it before.
+    pub serial: Option<String>,
+    /// Its name, if it was given one.
+    pub name: Option<String>,
+    /// The rule that it matched last, by name.
+    pub rule: Option<Arc<str>>,
+    /// The image that it boots.
+    pub image: Option<Arc<str>>,
+    /// It was told to boot its own disk.
+    pub local: bool,
+}
+
+/// What the datapath must know of machines' pasts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// By rule: boots whose payload was acknowledged to the last byte.
+    pub boots: Vec<(Arc<str>, u32)>,
+    /// The style that its firmware has shown to want.
+    pub style: Option<Style>,
+}
+
+impl Standing {
+    /// How often it has booted by a rule.
+    #[must_use]
+    pub fn boots_by(&self, rule: &str) -> u32 {
+        self.boots.iter().find(|(name, _)| **name == *rule).map_or(0, |(_, boots)| *boots)
+    }
+}
+
+/// The standing of all machines that have one.
+pub type Standings = HashMap<Mac, Standing>;
+
+/// A message to the fleet's thread. They are handled in the order in which they were sent, whoever sent them: what a
+/// worker has said of a machine is known when the machine's next request leads to a question.
+#[derive(Debug)]
+pub enum Message {
+    /// A worker's event.
+    Event(Event),
+    /// A test's report.
+    Report(Mac, Option<Ipv4Addr>, Box<Report>, oneshot::Sender<()>),
+    /// Lines of a machine's console; answered by how many were a test's, or by nothing for an unknown machine.
+    Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),
+    /// A file was put into a machine's inbox.
+    Uploaded(Mac, String, u64),
+    /// A question for what templates need.
+    Facts(Who, oneshot::Sender<Option<Facts>>),
+    /// A question for a machine's story.
+    Story(Mac, oneshot::Sender<Option<Story>>),
+    /// A question for the steps after the one with this number, at most so many.
+    Steps(u64, usize, oneshot::Sender<Vec<Step>>),
+    /// A machine, or all of them, may boot by their rules from the beginning; answered by how many.
+    Again(Option<Mac>, oneshot::Sender<usize>),
+    /// A machine gets a name.
+    Name(Mac, Option<String>, oneshot::Sender<bool>),
+    /// Retention or other settings have changed.
+    Retain(std::time::Duration),
+    /// The end: what is known is written down first.
+    Stop,
+}
+
+/// The fleet's thread has ended, or has too much to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the fleet's thread does not answer")]
+pub struct Unreachable;
+
+/// The way to the fleet. Clones are cheap.
+#[derive(Clone, Debug)]
+pub struct FleetHandle {
+    pub(super) messages: mpsc::Sender<Message>,
+    pub(super) board: Arc<ArcSwap<Board>>,
+    pub(super) standings: Arc<ArcSwap<Standings>>,
+    pub(super) updates: broadcast::Sender<Arc<Update>>,
+}
+
+impl FleetHandle {
+    /// A handle, and the receiving end of its messages.
+    pub fn new() -> (Self, mpsc::Receiver<Message>) {
+        let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
+        let (updates, _) = broadcast::channel(UPDATES_MAX);
+        (Self { messages, board: Arc::default(), standings: Arc::default(), updates }, receiver)
+    }
+
+    /// Says what happened. Never waits: for workers.
+    ///
+    /// # Errors
+    /// When the fleet's thread has too much to do: then the event is lost, and counted by the caller.
+    pub fn record(&self, event: Event) -> Result<(), Unreachable> {
+        self.messages.try_send(Message::Event(event)).map_err(|_| Unreachable)
+    }
+
+    /// The board as it was last shown: everything on it has been written down, or is named in `lost`.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        self.board.load_full()
+    }
+
+    /// What the datapath must know of machines' pasts; read without a lock.
+    #[must_use]
+    pub fn standings(&self) -> &Arc<ArcSwap<Standings>> {
+        &self.standings
+    }
+
+    /// Changes from now on. Who falls behind reads the board again.
+    #[must_use]
+    pub fn updates(&self) -> broadcast::Receiver<Arc<Update>> {
+        self.updates.subscribe()
+    }
+
+    /// Sends a message that needs no answer, waiting for room.
+    ///
+    /// # Errors
+    /// When the fleet's thread has ended.
+    pub async fn send(&self, message: Message) -> Result<(), Unreachable> {
+        self.messages.send(message).await.map_err(|_| Unreachable)
+    }
+
+    /// Sends a message and waits for its answer.
+    ///
+    /// # Errors
+    /// When the fleet's thread has ended.
+    pub async fn ask<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T, Unreachable> {
+        let (sender, answer) = oneshot::channel();
+        self.send(message(sender)).await?;
+        answer.await.map_err(|_| Unreachable)
+    }
+
+    /// The same for a thread without a runtime.
+    ///
+    /// # Errors
+    /// When the fleet's thread has ended.
+    pub fn ask_blocking<T>(
+        &self,
+        message: impl FnOnce(oneshot::Sender<T>) -> Message,
+    ) -> Result<T, Unreachable> {
+        let (sender, answer) = oneshot::channel();
+        self.messages.blocking_send(message(sender)).map_err(|_| Unreachable)?;
+        answer.blocking_recv().map_err(|_| Unreachable)
+    }
+}
