@@ -30,6 +30,7 @@
 pub mod boot;
 pub mod checksum;
 pub mod command;
+pub mod config;
 pub mod datagram;
 pub mod dhcp;
 pub mod fleet;
@@ -38,6 +39,7 @@ pub mod mac;
 pub mod nic;
 pub mod plan;
 pub mod responder;
+pub mod rules;
 pub mod server;
 pub mod tally;
 pub mod tftp;

@@ -1,7 +1,9 @@
 //! The Ethernet address by which a machine is known.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
+
+use arrayvec::ArrayString;
 
 /// An Ethernet address (in DHCP: `chaddr` with htype 1, hlen 6).
 ///
@@ -11,6 +13,33 @@ use std::str::FromStr;
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
+    /// As in file names: `52-54-00-12-34-56`.
+    #[must_use]
+    pub fn dashed(self) -> ArrayString<17> {
+        let mut text = ArrayString::new();
+        for (index, byte) in self.0.iter().enumerate() {
+            let dash = if index > 0 { "-" } else { "" };
+            // Seventeen characters fit by their number.
+            let _ = write!(text, "{dash}{byte:02x}");
+        }
+        text
+    }
+
+    /// Reads [`Self::dashed`], in either case.
+    #[must_use]
+    pub fn from_dashed(text: &[u8]) -> Option<Self> {
+        if text.len() != 17 {
+            return None;
+        }
+        let mut bytes = [0; 6];
+        for (byte, part) in bytes.iter_mut().zip(text.split(|byte| *byte == b'-')) {
+            let digits =
+                std::str::from_utf8(part).ok().filter(|part| part.len() == 2 && !part.starts_with('+'))?;
+            *byte = u8::from_str_radix(digits, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+
     /// Whether the vendor part belongs to Raspberry Pi (their OUIs as far as seen in use; newer
     /// boards name themselves in option 97 too).
     #[must_use]
@@ -71,6 +100,11 @@ mod tests {
         assert_eq!(mac.to_string().parse(), Ok(mac));
         for wrong in ["52:54:00:99:fe", "52:54:00:99:fe:02:03", "52:54:00:99:fe:+2", "", "525400:99:fe:02"] {
             assert_eq!(wrong.parse::<Mac>(), Err(InvalidMac), "{wrong}");
+        }
+        assert_eq!(&*mac.dashed(), "52-54-00-99-fe-02");
+        assert_eq!(Mac::from_dashed(b"52-54-00-99-FE-02"), Some(mac));
+        for wrong in ["52-54-00-99-fe-0", "52-54-00-99-fe-022", "52:54:00:99:fe:02", "52-54-00-99-fe002"] {
+            assert_eq!(Mac::from_dashed(wrong.as_bytes()), None, "{wrong}");
         }
     }
 }

@@ -5,14 +5,14 @@ use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use std::time::Duration;
 
 use pxe_user::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_user::datagram::{Datagram, Link};
 use pxe_user::dhcp::{Service, Style};
-use pxe_user::fleet::event::Event;
-use pxe_user::responder::{Blocks, Host, Responder, Route, Settings};
+use pxe_user::fleet::event::{Event, Peer};
+use pxe_user::responder::{Blocks, Host, Responder, Route, Settings, Sources};
+use pxe_user::rules::Policy;
 use pxe_user::tally::Other;
 use pxe_user::tftp::table::{Id, TidPorts};
 use pxe_user::tftp::terms::Limits;
@@ -50,7 +50,7 @@ impl Host for Counter {
 
     fn close(&mut self, _client: SocketAddrV4, _port: u16) {}
 
-    fn load(&mut self, _id: Id, _name: &FileName) -> bool {
+    fn load(&mut self, _id: Id, _name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         false
     }
 
@@ -68,8 +68,8 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
         style: Style::Direct,
         learns: true,
     };
-    let service = Arc::new(ArcSwap::from_pointee(Service::new(SERVER)));
-    Responder::new(settings, service, Arc::clone(catalogue))
+    let policy = Policy::for_all(Service::new(SERVER));
+    Responder::new(settings, Sources::new(policy, Arc::clone(catalogue)))
 }
 
 /// What is allocated for each of the table's slots, of which there are two for a transfer.

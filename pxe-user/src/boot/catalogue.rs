@@ -1,20 +1,29 @@
 //! The catalogue: names, the files behind them, and what each architecture starts with.
 
+use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::dhcp::{Arch, Programs};
+use crate::fleet::handle::Facts;
+use crate::mac::Mac;
 
-use super::generated::{Content, Virtual};
+use super::generated::Virtual;
 use super::image::{Digest, Image, Memory, Origin, Role};
 use super::loader::Loader;
+use super::mount::{Kind, Mount};
 use super::names::FileName;
+use super::personal::{self, Here};
+use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::store::Store;
-use super::tree::{Links, Readers, Tree};
+use super::tree::Links;
 use super::usual;
 use super::watch::Watcher;
+
+/// The first component of the names of installed boot loaders.
+pub const LOADERS: &str = "loader";
 
 /// Where the files come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +49,10 @@ pub struct Config {
     pub source: Source,
     /// What architectures start with, where it is not the usual (`--boot-file`).
     pub boot_files: Vec<(Arch, String)>,
+    /// The images that rules name.
+    pub recipes: Vec<Recipe>,
+    /// Where distributions' boot loaders are looked for, `/` but for tests.
+    pub system: PathBuf,
     /// Memory for all snapshots together, in bytes; by default half of what is available now.
     pub memory: Option<u64>,
 }
@@ -47,7 +60,8 @@ pub struct Config {
 impl Default for Config {
     /// What is installed on this host.
     fn default() -> Self {
-        Self { source: Source::Virtual { system: "/".into() }, boot_files: Vec::new(), memory: None }
+        let source = Source::Virtual { system: "/".into() };
+        Self { source, boot_files: Vec::new(), recipes: Vec::new(), system: "/".into(), memory: None }
     }
 }
 
@@ -72,6 +86,16 @@ pub enum CatalogueError {
         root: PathBuf,
         /// Some of the names that were looked for.
         usual: String,
+    },
+    /// A file of an image cannot be served.
+    #[error("image `{image}`: {name}: {reason}")]
+    ImageFile {
+        /// The image.
+        image: String,
+        /// The name as given.
+        name: String,
+        /// Why not.
+        reason: String,
     },
     /// A file given with `--boot-file` cannot be served.
     #[error("--boot-file {arch}={name}: {reason}")]
@@ -131,21 +155,15 @@ pub struct Entry {
 /// Everything that is served. Shared by all threads; see [`Self::lookup`] and [`Self::load`] for who calls what.
 #[derive(Debug)]
 pub struct Catalogue {
-    pub(super) kind: Kind,
-    pub(super) tree: Tree,
+    /// The parts of the names; the first has all names that are in no other.
+    pub(super) mounts: Vec<Mount>,
     pub(super) store: Store,
     pub(super) watcher: Option<Watcher>,
     loader: Mutex<Loader>,
     pub(super) boot_files: Vec<(Arch, FileName)>,
-}
-
-/// How a name becomes a path below the tree's root.
-#[derive(Debug)]
-pub(super) enum Kind {
-    /// It is one.
-    Tree(PathBuf),
-    /// By a table.
-    Virtual(Virtual),
+    recipes: Vec<Recipe>,
+    /// What files are in a boot, where their names do not say it.
+    roles: HashMap<FileName, Role>,
 }
 
 impl Catalogue {
@@ -155,26 +173,35 @@ impl Catalogue {
     /// Why nothing could be served, with the remedy.
     pub fn open(config: Config) -> Result<Self, CatalogueError> {
         let store = Store::new(config.memory.unwrap_or_else(Memory::default_limit));
-        let (tree, kind) = match config.source {
-            Source::Tree { root, links } => {
-                let tree = open_root(&root, links, Readers::Everybody)?;
-                (tree, Kind::Tree(root))
+        let mut mounts = vec![match config.source {
+            Source::Tree { root, links } => Mount::directory("", &root, links)?,
+            Source::Virtual { system } => Mount::installed("", &system, Virtual::discover)?,
+        }];
+        for recipe in &config.recipes {
+            if let Some((root, links)) = &recipe.root {
+                mounts.push(Mount::directory(&recipe.name, root, *links)?);
             }
-            Source::Virtual { system } => {
-                let tree = open_root(&system, Links::FollowAdministrators, Readers::Us)?;
-                let found = Virtual::discover(&tree);
-                (tree, Kind::Virtual(found))
-            }
-        };
+        }
+        if config.recipes.iter().any(Recipe::is_written) {
+            mounts.push(Mount::installed(LOADERS, &config.system, Virtual::loaders)?);
+        }
         let watcher = Watcher::new()
             .inspect_err(
                 |error| tracing::warn!(%error, "no inotify: changes of boot files are noticed later"),
             )
             .ok();
-        let mut catalogue =
-            Self { kind, tree, store, watcher, loader: Mutex::default(), boot_files: Vec::new() };
+        let mut catalogue = Self {
+            mounts,
+            store,
+            watcher,
+            loader: Mutex::default(),
+            boot_files: Vec::new(),
+            recipes: config.recipes,
+            roles: HashMap::new(),
+        };
         catalogue.set_boot_files(config.boot_files)?;
         catalogue.check()?;
+        catalogue.set_roles();
         catalogue.preload()?;
         Ok(catalogue)
     }
@@ -191,8 +218,10 @@ impl Catalogue {
     }
 
     fn check(&self) -> Result<(), CatalogueError> {
-        match &self.kind {
-            Kind::Tree(root) if usual::choose(self, &self.boot_files).is_empty() => {
+        match &self.top().kind {
+            // Rules may do without what everybody gets.
+            _ if !self.recipes.is_empty() => Ok(()),
+            Kind::Tree(root) if usual::choose(self.top(), &self.boot_files).is_empty() => {
                 Err(CatalogueError::NoBootProgram { root: root.clone(), usual: usual::some_names() })
             }
             Kind::Virtual(table) if table.is_empty() => Err(CatalogueError::NothingInstalled),
@@ -200,16 +229,35 @@ impl Catalogue {
         }
     }
 
-    fn preload(&self) -> Result<(), CatalogueError> {
-        let Kind::Virtual(table) = &self.kind else { return Ok(()) };
-        for (name, bytes) in table.generated() {
-            let image = Image::generated(name, bytes, self.store.memory())
-                .map_err(|error| CatalogueError::System(error.into()))?;
-            self.store.insert(Arc::new(image));
+    /// What names do not tell: the last file that each image needs, and boot programs that are the payload themselves.
+    fn set_roles(&mut self) {
+        let programs = |programs: &Programs| -> Vec<FileName> {
+            programs.iter().filter_map(|(_, program)| program.file.as_str().parse().ok()).collect()
+        };
+        let mut roles = HashMap::new();
+        for recipe in &self.recipes {
+            let by_name = recipe.payload().and_then(|name| name.parse().ok());
+            let own = if by_name.is_none() { programs(&self.programs_of(recipe)) } else { Vec::new() };
+            roles.extend(by_name.into_iter().chain(own).map(|name| (name, Role::Payload)));
         }
-        for name in table.files() {
-            if let Err(refusal) = self.load(&name) {
-                tracing::warn!(%name, %refusal, "boot file cannot be read now");
+        roles.extend(programs(&self.programs()).into_iter().map(|name| (name, Role::Payload)));
+        roles.retain(|name, _| usual::role(name) == Role::Other);
+        self.roles = roles;
+    }
+
+    fn preload(&self) -> Result<(), CatalogueError> {
+        for mount in &self.mounts {
+            let Kind::Virtual(table) = &mount.kind else { continue };
+            for (inside, bytes) in table.generated() {
+                let name = mount.whole(&inside).map_err(CatalogueError::System)?;
+                let image = Image::generated(name, bytes, self.store.memory())
+                    .map_err(|error| CatalogueError::System(error.into()))?;
+                self.store.insert(Arc::new(image));
+            }
+            for name in table.files().filter_map(|inside| mount.whole(&inside).ok()) {
+                if let Err(refusal) = self.load(&name) {
+                    tracing::warn!(%name, %refusal, "boot file cannot be read now");
+                }
             }
         }
         Ok(())
@@ -218,11 +266,48 @@ impl Catalogue {
     /// What is known of a name: takes no lock, reads no file; for every thread.
     #[must_use]
     pub fn lookup(&self, name: &FileName) -> Lookup {
-        match (self.store.get(name), &self.kind) {
-            (Some(image), _) => Lookup::Ready(image),
-            (None, Kind::Virtual(table)) if !table.contains(name) => Lookup::Refused(Refusal::NotFound),
-            (None, _) => Lookup::Absent,
+        if let Some(image) = self.store.get(name) {
+            return Lookup::Ready(image);
         }
+        let is_written = !self.recipes.is_empty() && personal::personal(name).is_some();
+        let (mount, inside) = self.place(name);
+        match &mount.kind {
+            Kind::Virtual(table) if !is_written && !table.contains(&inside) => {
+                Lookup::Refused(Refusal::NotFound)
+            }
+            _ => Lookup::Absent,
+        }
+    }
+
+    /// The same as [`Self::load`], and also writes what is written for the machine that asks: `facts` finds it, by the
+    /// address in the name or by who asks.
+    ///
+    /// # Errors
+    /// Why it is not served.
+    pub fn load_for(
+        &self,
+        name: &FileName,
+        here: Here,
+        facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
+    ) -> Result<Arc<Image>, Refusal> {
+        let personal = personal::personal(name).filter(|_| !self.recipes.is_empty());
+        let Some(personal) = personal else { return self.load(name) };
+        if !personal.is_sure {
+            match self.load(name) {
+                Err(Refusal::NotFound) => {}
+                found => return found,
+            }
+        }
+        let facts = facts(personal.mac).ok_or(Refusal::NotFound)?;
+        let own = self.recipes.iter().find(|recipe| Some(&*recipe.name) == facts.image.as_deref());
+        let none = Recipe::default();
+        let recipe = own.or(facts.local.then_some(&none)).ok_or(Refusal::NotFound)?;
+        let text = personal::render(personal.reader, recipe, &facts, here).map_err(|error| {
+            tracing::warn!(%name, image = %recipe.name, "the template cannot be filled in: {error:#}");
+            Refusal::Template
+        })?;
+        let text = text.ok_or(Refusal::NotFound)?;
+        Ok(Arc::new(Image::generated(*name, text.as_bytes(), self.store.memory())?))
     }
 
     /// Loads a file unless it is loaded as it is now. Reads files and may wait: for the loader's thread only.
@@ -258,7 +343,7 @@ impl Catalogue {
     /// What each architecture starts with, as things are now: a tree's may change, so ask again after a while.
     #[must_use]
     pub fn programs(&self) -> Programs {
-        usual::programs(self, &self.boot_files)
+        usual::programs(self.top(), &self.boot_files)
     }
 
     fn loader(&self) -> MutexGuard<'_, Loader> {
@@ -268,45 +353,94 @@ impl Catalogue {
 }
 
 impl Catalogue {
-    /// The path of a name below the tree's root.
-    pub(super) fn path<'n>(&self, name: &'n FileName) -> Result<&'n [u8], Refusal> {
-        match &self.kind {
-            Kind::Tree(_) => Ok(name.as_bytes()),
-            Kind::Virtual(table) => match table.get(name) {
-                Some(Content::File(path)) => Ok(path.as_bytes()),
-                _ => Err(Refusal::NotFound),
-            },
+    /// The part that has all names that are in no other.
+    pub(super) fn top(&self) -> &Mount {
+        // There is always one: see [`Self::open`].
+        &self.mounts[0]
+    }
+
+    /// Where a name lies, and what is left of it there.
+    pub(super) fn place(&self, name: &FileName) -> (&Mount, FileName) {
+        let others = self.mounts.iter().skip(1);
+        let found = others.filter_map(|mount| Some((mount, mount.inside(name)?))).next();
+        found.unwrap_or((self.top(), *name))
+    }
+
+    /// The images that rules name.
+    #[must_use]
+    pub fn recipes(&self) -> &[Recipe] {
+        &self.recipes
+    }
+
+    /// What each architecture starts with, by one of the images.
+    #[must_use]
+    pub fn programs_of(&self, recipe: &Recipe) -> Programs {
+        let own = self.mounts.iter().find(|mount| recipe.root.is_some() && mount.prefix() == &*recipe.name);
+        let loaders = self.mounts.iter().find(|mount| mount.prefix() == LOADERS);
+        let given: Vec<_> = recipe
+            .boot_files
+            .iter()
+            .filter_map(|(arch, file)| Some((*arch, file.trim_start_matches('/').parse().ok()?)))
+            .collect();
+        let from = match own {
+            None if recipe.is_written() => loaders,
+            _ => own,
+        };
+        let mut programs = usual::programs(from.unwrap_or(self.top()), &given);
+        if recipe.is_written() {
+            if let (Some(loaders), true) = (loaders, own.is_some()) {
+                programs.fill(&usual::programs(loaders, &[]));
+            }
+            usual::set_written(&mut programs);
         }
+        programs
+    }
+
+    /// What of an image's files is not there, a sentence each.
+    #[must_use]
+    pub fn missing_of(&self, recipe: &Recipe) -> Vec<String> {
+        let files = recipe.kernel.iter().chain(&recipe.initrd).chain(&recipe.payload);
+        let files = files.chain(recipe.boot_files.iter().map(|(_, file)| file));
+        let missing = files.filter_map(|file| {
+            let refusal = match recipe.whole(file).parse() {
+                Ok(name) => self.probe(&name).err()?,
+                Err(refusal) => refusal,
+            };
+            Some(format!("image `{}`: {file}: {}", recipe.name, refusal.remedy()))
+        });
+        let mut missing: Vec<_> = missing.collect();
+        if self.programs_of(recipe).iter().next().is_none() {
+            missing.push(format!(
+                "image `{}` has no boot program for any architecture: name one (`bios = \"...\"`, `x64 = \"...\"`), or \
+                 install boot loaders (`apt-get install pxelinux syslinux-common ipxe`)",
+                recipe.name
+            ));
+        }
+        missing
     }
 
     /// What a file is in a boot.
     pub(super) fn role(&self, name: &FileName) -> Role {
-        usual::role(name)
+        self.roles.get(name).copied().unwrap_or_else(|| usual::role(name))
     }
 
     /// Whether that name could be served now; loads nothing.
-    pub(super) fn probe(&self, name: &FileName) -> Result<(), Refusal> {
-        if let Kind::Virtual(table) = &self.kind
-            && let Some(Content::Generated(_)) = table.get(name)
-        {
-            return Ok(());
-        }
-        self.find(name)?.open().map(drop)
+    pub fn probe(&self, name: &FileName) -> Result<(), Refusal> {
+        let (mount, inside) = self.place(name);
+        mount.probe(&inside)
     }
 
     /// What cannot be booted and how to change that: a sentence each, for the log at start.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        match &self.kind {
+        if !self.recipes.is_empty() {
+            return self.recipes.iter().flat_map(|recipe| self.missing_of(recipe)).collect();
+        }
+        match &self.top().kind {
             Kind::Virtual(table) => table.missing(),
-            Kind::Tree(root) => usual::missing(self, root),
+            Kind::Tree(root) => usual::missing(self.top(), root, &self.boot_files),
         }
     }
-}
-
-fn open_root(root: &Path, links: Links, readers: Readers) -> Result<Tree, CatalogueError> {
-    Tree::open(root, links, readers)
-        .map_err(|errno| CatalogueError::Root { root: root.to_owned(), reason: errno.to_string() })
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! Checked against the installed packages: Debian 12. Read in the distributions' own scripts: Arch (archiso), Gentoo.
 //! The rest is from memory: a place that does not exist costs one failed look-up.
 
+use crate::dhcp::Arch;
+
 /// A file that is served, and where it may be; the first place that has it wins.
 #[derive(Debug)]
 pub struct Part {
@@ -83,6 +85,59 @@ pub const PXELINUX: &[(&str, Option<&str>)] = &[
     ("tftpboot/pxelinux.0", Some("tftpboot/ldlinux.c32")),                     // Fedora (syslinux-tftpboot)
     ("usr/share/syslinux/pxelinux.0", None),                                   // version 4 and before
     ("usr/lib/syslinux/pxelinux.0", None),
+];
+
+/// Boot loaders that start a kernel with its command line, by architecture, the best first. PXELINUX is a pair of its
+/// own; where it is missing, iPXE does for BIOS, too.
+pub const LOADERS: &[(Arch, Part)] = &[
+    (
+        Arch::BIOS,
+        Part {
+            name: "undionly.kpxe",
+            places: &[
+                "usr/lib/ipxe/undionly.kpxe",          // Debian, Ubuntu
+                "usr/share/ipxe/undionly.kpxe",        // Fedora, openSUSE
+                "usr/share/ipxe/x86_64/undionly.kpxe", // Arch
+            ],
+        },
+    ),
+    (
+        Arch::X64,
+        Part {
+            name: "snponly.efi",
+            places: &[
+                "usr/lib/ipxe/snponly.efi",
+                "usr/share/ipxe/ipxe-snponly-x86_64.efi", // Fedora
+                "usr/share/ipxe/snponly-x86_64.efi",      // openSUSE
+                "usr/share/ipxe/x86_64/snponly.efi",
+            ],
+        },
+    ),
+    (
+        Arch::X64,
+        Part {
+            name: "ipxe.efi",
+            places: &[
+                "usr/lib/ipxe/ipxe.efi",
+                "usr/share/ipxe/ipxe-x86_64.efi",
+                "usr/share/ipxe/x86_64/ipxe.efi",
+            ],
+        },
+    ),
+    (
+        Arch::X64,
+        Part {
+            name: "grubnetx64.efi",
+            places: &["usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"], // Debian, Ubuntu
+        },
+    ),
+    (
+        Arch::ARM64,
+        Part {
+            name: "snponly-arm64.efi",
+            places: &["usr/lib/ipxe/arm64/snponly.efi", "usr/share/ipxe/arm64-efi/snponly.efi"],
+        },
+    ),
 ];
 
 /// How to install memtest86+.

@@ -4,9 +4,10 @@ use std::path::Path;
 
 use rustix::fs::FileType;
 
-use super::catalogue::{Catalogue, Entry, Kind};
+use super::catalogue::{Catalogue, Entry};
 use super::generated::Content;
 use super::image::{Digest, Origin};
+use super::mount::{Kind, Mount};
 use super::names::FileName;
 use super::refusal::Refusal;
 use super::tree::Found;
@@ -19,6 +20,12 @@ impl Catalogue {
     /// `pxed images`, not while serving.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
+        self.mounts.iter().flat_map(Mount::entries).collect()
+    }
+}
+
+impl Mount {
+    fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         match &self.kind {
             Kind::Virtual(table) => entries.extend(table.iter().map(|(name, content)| match content {
@@ -32,6 +39,11 @@ impl Catalogue {
                 let top = super::tree::names(self.tree.root()).unwrap_or_default();
                 let mut parents = vec![self.tree.root_id()];
                 self.list(root, &[], top, &mut parents, &mut entries);
+            }
+        }
+        for entry in &mut entries {
+            if let Ok(name) = self.whole(&entry.name) {
+                entry.name = name;
             }
         }
         entries

@@ -114,6 +114,25 @@ impl Virtual {
         self.0.iter().filter(|(_, content)| matches!(content, Content::File(_))).map(|(name, _)| *name)
     }
 
+    /// Looks for the boot loaders that distributions install.
+    pub(super) fn loaders(system: &Tree) -> Self {
+        let is_there = |path: &str| system.find(path.as_bytes()).and_then(|found| found.open()).is_ok();
+        let mut table = Self::default();
+        let pair = PXELINUX.iter().find(|(loader, module)| is_there(loader) && module.is_none_or(is_there));
+        if let Some((loader, module)) = pair {
+            table.insert(BIOS_LOADER, Content::File(loader));
+            if let Some(module) = module {
+                table.insert(LDLINUX, Content::File(module));
+            }
+        }
+        for (_, part) in discover::LOADERS {
+            if let Some(place) = part.places.iter().find(|place| is_there(place)) {
+                table.insert(part.name, Content::File(place));
+            }
+        }
+        table
+    }
+
     /// What each architecture starts with.
     pub(super) fn programs(&self) -> impl Iterator<Item = (Arch, &'static str)> {
         let programs = [
@@ -121,7 +140,16 @@ impl Virtual {
             (Arch::IA32, discover::MEMTEST_IA32_EFI.name),
             (Arch::X64, discover::MEMTEST_X64_EFI.name),
         ];
-        programs.into_iter().filter(|(_, name)| self.has(name))
+        let loaders = discover::LOADERS.iter().map(|(arch, part)| (*arch, part.name));
+        // In one table there are either memory tests or loaders; of loaders for one architecture the first counts.
+        let there = programs.into_iter().chain(loaders).filter(|(_, name)| self.has(name));
+        let mut first: Vec<(Arch, &'static str)> = Vec::new();
+        for (arch, name) in there {
+            if !first.iter().any(|(known, _)| *known == arch) {
+                first.push((arch, name));
+            }
+        }
+        first.into_iter()
     }
 
     /// What cannot be booted and how to change that, a sentence each.

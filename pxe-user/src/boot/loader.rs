@@ -181,7 +181,8 @@ fn is_hit(trail: &Trail, events: &[Event]) -> bool {
 impl Catalogue {
     /// Follows a name to its file.
     pub(super) fn find(&self, name: &FileName) -> Result<Found, Refusal> {
-        self.tree.find(self.path(name)?)
+        let (mount, inside) = self.place(name);
+        mount.find(&inside)
     }
 
     /// The present version of a name's file.

@@ -21,6 +21,9 @@
 //! | [`discover`] | where distributions install what we boot |
 //! | `generated` | the virtual tree: names, and the files that we write ourselves |
 //! | `usual` | what each architecture starts with in a tree made by hand |
+//! | [`recipe`] | an image as the configuration describes it |
+//! | `mount` | a directory or a table of installed files, and the names that lead into it |
+//! | `personal` | files that are written for one machine |
 //! | `entries` | the list of everything, for people |
 //! | [`catalogue`] | all of it together |
 
@@ -30,7 +33,10 @@ mod entries;
 mod generated;
 pub mod image;
 mod loader;
+mod mount;
 pub mod names;
+mod personal;
+pub mod recipe;
 pub mod refusal;
 mod sealed;
 mod store;
@@ -41,5 +47,7 @@ mod watch;
 pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, Source};
 pub use image::{Digest, Image, Origin, Role};
 pub use names::FileName;
+pub use personal::{Here, Reader, check_template};
+pub use recipe::Recipe;
 pub use refusal::Refusal;
 pub use tree::Links;

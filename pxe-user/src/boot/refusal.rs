@@ -31,6 +31,8 @@ pub enum Refusal {
     TooLarge,
     /// The memory for boot files is full of files that are being transferred.
     OutOfMemory,
+    /// The template of a file that is written for each machine cannot be filled in.
+    Template,
     /// The system failed to read the file.
     Io(Errno),
 }
@@ -40,7 +42,7 @@ impl Refusal {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NotFound,
         Self::TooLong,
         Self::DotDot,
@@ -53,6 +55,7 @@ impl Refusal {
         Self::Changing,
         Self::TooLarge,
         Self::OutOfMemory,
+        Self::Template,
         Self::Io(Errno::IO),
     ];
 
@@ -82,7 +85,7 @@ impl Refusal {
             | Self::NotReadable
             | Self::NotAFile
             | Self::TooLarge => ErrorCode::DENIED,
-            Self::Changing | Self::OutOfMemory | Self::Io(_) => ErrorCode::UNDEFINED,
+            Self::Changing | Self::OutOfMemory | Self::Template | Self::Io(_) => ErrorCode::UNDEFINED,
         }
     }
 
@@ -124,6 +127,7 @@ impl Refusal {
             Self::OutOfMemory => {
                 "the memory for boot files is full of files that are being sent: raise the limit"
             }
+            Self::Template => "the image's template cannot be filled in: `pxed check --config` says why",
             Self::Io(_) => "the system cannot read the file",
         }
     }
@@ -142,7 +146,8 @@ impl Refusal {
             Self::Changing => (9, "changing"),
             Self::TooLarge => (10, "too_large"),
             Self::OutOfMemory => (11, "out_of_memory"),
-            Self::Io(_) => (12, "io"),
+            Self::Template => (12, "template"),
+            Self::Io(_) => (13, "io"),
         }
     }
 }

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use crate::dhcp::{Arch, BootFile, Invalid, Program, Programs, Text};
 
-use super::catalogue::{Catalogue, Kind};
 use super::image::Role;
+use super::mount::{Kind, Mount};
 use super::names::FileName;
+use super::personal::Reader;
 
 /// The names at a tree's root that people and packages use, the first that is there wins: what brings its own
 /// configuration (boot loaders) before what boots one thing.
@@ -90,9 +91,9 @@ pub(super) fn program(name: FileName) -> Result<Program, Invalid> {
 }
 
 /// What each architecture starts with.
-pub(super) fn choose(catalogue: &Catalogue, given: &[(Arch, FileName)]) -> BTreeMap<Arch, FileName> {
-    let is_there = |name: &&str| name.parse().is_ok_and(|name| catalogue.probe(&name).is_ok());
-    let usual: Vec<(Arch, &str)> = match &catalogue.kind {
+pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)]) -> BTreeMap<Arch, FileName> {
+    let is_there = |name: &&str| name.parse().is_ok_and(|name| mount.probe(&name).is_ok());
+    let usual: Vec<(Arch, &str)> = match &mount.kind {
         Kind::Virtual(table) => table.programs().collect(),
         Kind::Tree(_) => USUAL
             .iter()
@@ -104,31 +105,45 @@ pub(super) fn choose(catalogue: &Catalogue, given: &[(Arch, FileName)]) -> BTree
 }
 
 /// The same for the DHCP side.
-pub(super) fn programs(catalogue: &Catalogue, given: &[(Arch, FileName)]) -> Programs {
+pub(super) fn programs(mount: &Mount, given: &[(Arch, FileName)]) -> Programs {
     let mut programs = Programs::default();
-    for (arch, name) in choose(catalogue, given) {
-        if let Ok(mut program) = program(name) {
-            program.config = config_of(catalogue, &name);
+    let whole = |inside: FileName| mount.whole(&inside).ok().and_then(|name| program(name).ok());
+    for (arch, name) in choose(mount, given) {
+        if let Some(mut program) = whole(name) {
+            program.config = config_of(mount, &name);
             programs.set(arch, program);
         }
     }
-    let script =
-        SCRIPTS.iter().filter_map(|name| name.parse().ok()).find(|name| catalogue.probe(name).is_ok());
-    if let Some(Ok(script)) = script.map(program) {
+    let script = SCRIPTS.iter().filter_map(|name| name.parse().ok()).find(|name| mount.probe(name).is_ok());
+    if let Some(script) = script.and_then(whole) {
         programs.set_ipxe(script);
     }
     programs
 }
 
+/// Lets loaders find the texts that are written for each machine.
+pub(super) fn set_written(programs: &mut Programs) {
+    let config = Text::new(&Reader::Pxelinux.name()).ok();
+    programs.configure(|program| {
+        let base = program.file.as_str().rsplit('/').next().unwrap_or_default();
+        if matches!(base, "pxelinux.0" | "lpxelinux.0") {
+            program.config.clone_from(&config);
+        }
+    });
+    if let Ok(script) = BootFile::new(&Reader::Ipxe.name()) {
+        programs.set_ipxe(script.into());
+    }
+}
+
 /// Option 209 for PXELINUX, which saves it ten look-ups (clients.md section 3). It would also keep it from looking for
 /// a machine's own file, so it is left out where there are any. The name is relative to the boot file's directory.
-fn config_of(catalogue: &Catalogue, name: &FileName) -> Option<Text> {
+fn config_of(mount: &Mount, name: &FileName) -> Option<Text> {
     if !matches!(name.base(), b"pxelinux.0" | b"lpxelinux.0") {
         return None;
     }
-    catalogue.probe(&name.sibling(CONFIG).ok()?).ok()?;
-    if let Kind::Tree(_) = &catalogue.kind {
-        let directory = catalogue.find(&name.sibling("pxelinux.cfg").ok()?).ok()?;
+    mount.probe(&name.sibling(CONFIG).ok()?).ok()?;
+    if let Kind::Tree(_) = &mount.kind {
+        let directory = mount.find(&name.sibling("pxelinux.cfg").ok()?).ok()?;
         if directory.names().ok()?.iter().any(|name| is_of_one_machine(name)) {
             return None;
         }
@@ -146,8 +161,8 @@ fn is_of_one_machine(name: &[u8]) -> bool {
 }
 
 /// What a tree has no program for, of the architectures that most machines are.
-pub(super) fn missing(catalogue: &Catalogue, root: &Path) -> Vec<String> {
-    let chosen = choose(catalogue, &catalogue.boot_files);
+pub(super) fn missing(mount: &Mount, root: &Path, given: &[(Arch, FileName)]) -> Vec<String> {
+    let chosen = choose(mount, given);
     let common = USUAL.iter().take(3).filter(|(arch, _)| !chosen.contains_key(arch));
     common
         .map(|(arch, names)| {

@@ -15,9 +15,10 @@ use crate::tftp::terms::Limits;
 const COMMON: [Arch; 6] = [Arch(0), Arch(6), Arch(7), Arch(9), Arch(10), Arch(11)];
 
 pub(super) fn run(serve: &Serve) -> Result<()> {
-    let options = serve.options()?;
+    let file = serve.read()?;
+    let options = serve.options(&file)?;
     let plans = options.plans()?;
-    let catalogue = serve.files().open()?;
+    let catalogue = Catalogue::open(serve.setup(&file)?.files)?;
     let mut out = std::io::stdout().lock();
     for plan in &plans {
         interface(&mut out, plan, options.windowsize)?;

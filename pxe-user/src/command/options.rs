@@ -28,13 +28,25 @@ pub(crate) struct Files {
 impl Files {
     /// Opens the catalogue.
     pub(super) fn open(&self) -> Result<Catalogue> {
+        Ok(Catalogue::open(self.config(&crate::config::Config::default()))?)
+    }
+
+    /// What is served, by the command line where it says something, else by the file.
+    pub(super) fn config(&self, file: &crate::config::Config) -> Config {
         let links = if self.no_links { Links::Stay } else { Links::FollowAdministrators };
-        let source = match &self.root {
-            Some(root) => Source::Tree { root: root.clone(), links },
-            None => Source::Virtual { system: "/".into() },
+        let source = match (&self.root, &file.root) {
+            (Some(root), _) => Source::Tree { root: root.clone(), links },
+            (None, Some((root, links))) => Source::Tree { root: root.clone(), links: *links },
+            (None, None) => Source::Virtual { system: "/".into() },
         };
-        let memory = self.memory.map(|mib| mib.saturating_mul(1 << 20));
-        Ok(Catalogue::open(Config { source, boot_files: self.boot_files.clone(), memory })?)
+        let mut boot_files = self.boot_files.clone();
+        boot_files.extend(file.boot_files.iter().filter(|(arch, _)| !self.names(*arch)).cloned());
+        let memory = self.memory.map(|mib| mib.saturating_mul(1 << 20)).or(file.memory);
+        Config { source, boot_files, recipes: file.recipes.clone(), memory, ..Config::default() }
+    }
+
+    fn names(&self, arch: Arch) -> bool {
+        self.boot_files.iter().any(|(named, _)| *named == arch)
     }
 }
 

@@ -1,59 +1,77 @@
-//! `pxed serve`.
+//! `pxed serve`: the command line, the configuration file, and which of both wins.
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::options::{Files, pair};
+use crate::config::{Config, Http};
 use crate::dhcp::{Arch, Menu, MenuItem, Style, Text, Url};
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
-use crate::server::{Options, Server};
+use crate::server::{Offering, Options, Server, Setup};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Serve {
     /// Interface in the machines' network; may be repeated
-    #[arg(long = "interface", short, value_name = "IF", required = true)]
+    #[arg(long = "interface", short, value_name = "IF", required_unless_present = "config")]
     interfaces: Vec<String>,
+    /// Read rules, images and everything else from this file (docs/pxed.toml shows all of it); options given here win
+    #[arg(long, short, value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     files: Files,
-    /// How packets reach the daemon: auto takes XDP where it works, else plain sockets
-    #[arg(long, value_enum, default_value_t)]
-    datapath: DatapathChoice,
-    /// Where the XDP program runs: auto takes native on network cards and generic on virtual interfaces
-    #[arg(long, value_enum, default_value_t)]
-    xdp_mode: ModeChoice,
+    /// How packets reach the daemon: auto takes XDP where it works, else plain sockets [default: auto]
+    #[arg(long, value_enum)]
+    datapath: Option<DatapathChoice>,
+    /// Where the XDP program runs: auto takes native on network cards and generic on virtual interfaces [default: auto]
+    #[arg(long, value_enum)]
+    xdp_mode: Option<ModeChoice>,
     /// Where the kernel answers ACKs by itself, without the daemon: auto takes what the driver and the kernel allow
-    #[arg(long, value_enum, default_value_t)]
-    offload: OffloadChoice,
+    /// [default: auto]
+    #[arg(long, value_enum)]
+    offload: Option<OffloadChoice>,
     /// Memory for the files that the kernel sends by itself, in MiB per interface; it is taken when they are asked for
-    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=65536))]
-    offload_memory: u64,
+    /// [default: 256]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
+    offload_memory: Option<u64>,
     /// Address that machines load files from [default: the interface's first IPv4 address]
     #[arg(long, value_name = "ADDRESS")]
     address: Option<Ipv4Addr>,
-    /// How machines are told what to boot
-    #[arg(long, value_enum, default_value_t)]
-    style: StyleChoice,
-    /// Text of the boot menu's prompt, with --style menu
-    #[arg(long, value_name = "TEXT", default_value = "Press F8 for the boot menu")]
-    menu_prompt: String,
-    /// Seconds until the boot menu's first entry is taken
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
-    menu_timeout: u8,
+    /// How machines are told what to boot [default: direct]
+    #[arg(long, value_enum)]
+    style: Option<StyleChoice>,
+    /// Text of the boot menu's prompt, with --style menu [default: Press F8 for the boot menu]
+    #[arg(long, value_name = "TEXT")]
+    menu_prompt: Option<String>,
+    /// Seconds until the boot menu's first entry is taken [default: 5]
+    #[arg(long, value_name = "SECONDS")]
+    menu_timeout: Option<u8>,
     /// URL that UEFI HTTP boot clients of an architecture are told (ARCH as in --boot-file); may be repeated
     #[arg(long = "http-url", value_name = "ARCH=URL", value_parser = http_url)]
     http_urls: Vec<(Arch, Url)>,
+    /// Serve the same files over HTTP on this port of the interfaces' addresses, for UEFI HTTP boot, iPXE and GRUB, and take
+    /// reports of memory tests there
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    http_port: Option<u16>,
     /// Let iPXE prefer a boot file that the network's DHCP server names to ours
     #[arg(long)]
     yield_ipxe: bool,
     /// Most transfers at a time; requests beyond wait for their turn, and are refused when their patience ends
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=262_144))]
-    transfers: u32,
-    /// Most blocks in a TFTP window (RFC 7440)
-    #[arg(long, value_name = "BLOCKS", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
-    windowsize: u16,
+    /// [default: 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(TRANSFERS_MAX)))]
+    transfers: Option<u32>,
+    /// Most blocks in a TFTP window (RFC 7440) [default: 64]
+    #[arg(long, value_name = "BLOCKS", value_parser = clap::value_parser!(u16).range(1..))]
+    windowsize: Option<u16>,
+    /// Keep what is known of machines here; without it, and without `state` in the configuration, it goes with the daemon
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The socket through which `pxed status` and others ask [default: /run/pxed/pxed.sock]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
 }
 
 /// How machines are told what to boot.
@@ -68,59 +86,109 @@ enum StyleChoice {
     Menu,
 }
 
+/// Most transfers that may be asked for: each worker has a slot for twice as many.
+const TRANSFERS_MAX: u32 = 262_144;
 /// The type of the menu's entry that boots: any but 0, which is the local disk (PXE 2.1).
 const MENU_TYPE: u16 = 1;
 
+impl StyleChoice {
+    fn style(self) -> Style {
+        match self {
+            Self::Direct => Style::Direct,
+            Self::Binl => Style::Binl,
+            Self::Menu => Style::Menu,
+        }
+    }
+}
+
 impl Serve {
-    pub(super) fn files(&self) -> &Files {
-        &self.files
+    /// The configuration file, if one is named; warnings go to the log.
+    pub(super) fn read(&self) -> Result<Config> {
+        let Some(path) = &self.config else { return Ok(Config::default()) };
+        let (config, warnings) = Config::read(path)?;
+        for warning in warnings {
+            tracing::warn!(file = %path.display(), "{warning}");
+        }
+        Ok(config)
     }
 
-    pub(super) fn options(&self) -> Result<Options> {
-        let mut interfaces = self.interfaces.clone();
+    /// What holds as long as the daemon runs.
+    pub(super) fn options(&self, file: &Config) -> Result<Options> {
+        let mut interfaces =
+            if self.interfaces.is_empty() { &file.interfaces } else { &self.interfaces }.clone();
         interfaces.sort();
         interfaces.dedup();
-        if self.address.is_some() && interfaces.len() > 1 {
+        if interfaces.is_empty() {
+            bail!(
+                "no interface is named: write `interfaces = [\"eth0\"]` into the file, or give --interface"
+            );
+        }
+        let address = self.address.or(file.address);
+        if address.is_some() && interfaces.len() > 1 {
             bail!("--address goes with one interface: start pxed once for each, or leave it out");
+        }
+        let transfers = self.transfers.or(file.transfers).unwrap_or(4096);
+        if transfers > TRANSFERS_MAX {
+            bail!("transfers = {transfers}: at most {TRANSFERS_MAX}");
         }
         Ok(Options {
             interfaces,
-            address: self.address,
-            datapath: self.datapath,
-            mode: self.xdp_mode,
-            offload: self.offload,
-            offload_memory: self.offload_memory << 20,
-            style: match self.style {
-                StyleChoice::Direct => Style::Direct,
-                StyleChoice::Binl => Style::Binl,
-                StyleChoice::Menu => Style::Menu,
-            },
-            menu: if self.style == StyleChoice::Menu { Some(self.menu()?) } else { None },
-            http: self.http_urls.clone(),
-            ipxe_priority: !self.yield_ipxe,
-            transfers: self.transfers as usize,
-            windowsize: self.windowsize,
+            address,
+            datapath: self.datapath.or(file.datapath).unwrap_or_default(),
+            mode: self.xdp_mode.or(file.xdp_mode).unwrap_or_default(),
+            offload: self.offload.or(file.offload).unwrap_or_default(),
+            offload_memory: self
+                .offload_memory
+                .map(|mib| mib << 20)
+                .or(file.offload_memory)
+                .unwrap_or(256 << 20),
+            transfers: transfers as usize,
+            windowsize: self.windowsize.or(file.windowsize).unwrap_or(64),
         })
     }
 
-    fn menu(&self) -> Result<Menu> {
+    /// What can change while it runs.
+    pub(super) fn setup(&self, file: &Config) -> Result<Setup> {
+        let style = self.style.map(StyleChoice::style).or(file.style);
+        let needs_menu =
+            style == Some(Style::Menu) || file.rules.iter().any(|rule| rule.style == Some(Style::Menu));
+        let mut http_urls = self.http_urls.clone();
+        let named: Vec<Arch> = http_urls.iter().map(|(arch, _)| *arch).collect();
+        http_urls.extend(file.http_urls.iter().filter(|(arch, _)| !named.contains(arch)).cloned());
+        let ipxe = file.http.is_some_and(|http| http.ipxe);
+        let http = self.http_port.map(|port| Http { port, ipxe }).or(file.http);
+        let offering = Offering {
+            style,
+            menu: if needs_menu { Some(self.menu(file)?) } else { None },
+            http_urls,
+            ipxe_priority: !(self.yield_ipxe || file.yield_ipxe == Some(true)),
+            http,
+            rules: file.rules.clone(),
+        };
+        Ok(Setup { offering, files: self.files.config(file), fleet: file.fleet.clone() })
+    }
+
+    fn menu(&self, file: &Config) -> Result<Menu> {
         let text = |text: &str| Text::new(text);
         let items = vec![
             MenuItem::boot(MENU_TYPE, text("Memory test")?, None)?,
             MenuItem::local(text("Local disk")?),
         ];
-        Menu::new(text(&self.menu_prompt)?, self.menu_timeout, items).context("--menu-prompt")
+        let prompt = self.menu_prompt.as_ref().or(file.menu_prompt.as_ref());
+        let prompt = prompt.map_or("Press F8 for the boot menu", String::as_str);
+        let timeout = self.menu_timeout.or(file.menu_timeout).unwrap_or(5);
+        Menu::new(text(prompt)?, timeout, items).context("the menu's prompt")
     }
 
     pub(super) fn run(&self) -> Result<()> {
-        let options = self.options()?;
+        let file = self.read()?;
+        let options = self.options(&file)?;
         // Before the files: a wrong name on the command line should be the first thing that is said.
         options.plans()?;
-        let catalogue = self.files.open()?;
-        for missing in catalogue.missing() {
-            tracing::warn!("{missing}");
-        }
-        Server::start(&options, catalogue)?.run()
+        let setup = self.setup(&file)?;
+        let again = self.clone();
+        let reread = Box::new(move || again.setup(&again.read()?));
+        Server::start(&options, setup, reread)?.run()
     }
 }
 

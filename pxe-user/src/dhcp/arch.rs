@@ -79,6 +79,29 @@ impl Arch {
         }
     }
 
+    /// The same processor without what the code says of the way that files come: HTTP boot and U-Boot have codes of their
+    /// own. EFI byte code counts as x86-64 here, too.
+    #[must_use]
+    pub fn processor(self) -> Self {
+        Self(match self.0 {
+            15 => 6,
+            9 | 16 | 17 => 7,
+            18 | 21 => 10,
+            19 | 22 => 11,
+            20 => 0,
+            http @ (26 | 28 | 30 | 38 | 40) => http - 1,
+            other => other,
+        })
+    }
+
+    /// The HTTP boot code of this processor, if there is one.
+    #[must_use]
+    pub fn http(self) -> Option<Self> {
+        (15..=40)
+            .map(Self)
+            .find(|code| code.processor() == self && code.name().is_some_and(|name| name.ends_with("-http")))
+    }
+
     /// The usual name, if the code has one.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
@@ -129,6 +152,17 @@ mod tests {
             assert_eq!(name.parse(), Ok(Arch(*code)));
             assert_eq!(Arch(*code).to_string().parse(), Ok(Arch(*code)));
         }
+    }
+
+    #[test]
+    fn http_boot_has_codes_of_its_own_for_each_processor() {
+        for (processor, http) in [(0, 20), (6, 15), (7, 16), (10, 18), (11, 19), (25, 26), (27, 28), (39, 40)]
+        {
+            assert_eq!(Arch(processor).http(), Some(Arch(http)));
+            assert_eq!(Arch(http).processor(), Arch(processor));
+        }
+        assert_eq!((Arch::EBC.processor(), Arch::EBC_HTTP.processor()), (Arch::X64, Arch::X64));
+        assert_eq!((Arch::RPI.http(), Arch(22).processor()), (None, Arch::ARM64));
     }
 
     #[test]

@@ -61,8 +61,11 @@ pub enum Ignored {
     /// Option 43.71 asks for a boot service that is not in the menu: a boot server is silent on types that it does not
     /// serve (PXE's `PXE_BOOT_SERVERS`, as IBM's pxed documents it).
     UnknownBootItem(u16),
-    /// The menu's local-boot entry was asked for over the network: there is nothing to send.
+    /// The machine shall boot its own disk, and there is no way to tell it (HTTP boot, a Raspberry Pi), or it asks for
+    /// more than the menu that says so.
     LocalBoot,
+    /// The rules say that this machine is not ours.
+    Rule,
     /// The answer is larger than the client accepts (option 57) or than the output buffer.
     DoesNotFit,
 }
@@ -72,7 +75,7 @@ impl Ignored {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Malformed(Malformed::Short),
         Self::Malformed(Malformed::Cookie),
         Self::Malformed(Malformed::OptionPastEnd),
@@ -95,6 +98,7 @@ impl Ignored {
         Self::HttpOnPort4011,
         Self::UnknownBootItem(0),
         Self::LocalBoot,
+        Self::Rule,
         Self::DoesNotFit,
     ];
 
@@ -134,7 +138,8 @@ impl Ignored {
             Self::HttpOnPort4011 => (19, "http_on_port_4011"),
             Self::UnknownBootItem(_) => (20, "unknown_boot_item"),
             Self::LocalBoot => (21, "local_boot"),
-            Self::DoesNotFit => (22, "does_not_fit"),
+            Self::Rule => (22, "rule"),
+            Self::DoesNotFit => (23, "does_not_fit"),
         }
     }
 }

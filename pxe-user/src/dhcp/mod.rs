@@ -26,9 +26,9 @@ mod writer;
 pub use crate::mac::Mac;
 pub use arch::{Arch, UnknownArch};
 pub use ignored::{Ignored, Malformed};
-pub use reply::{Answer, Reply, Style, Told, Via, reply};
+pub use reply::{Admitted, Answer, Reply, Style, Told, Via, admit, reply};
 pub use request::{BootItem, Class, Message, Printable, Request, Uuid};
-pub use service::{BootFile, Invalid, Menu, MenuItem, Program, Programs, Service, Text, Url};
+pub use service::{BootFile, Invalid, MAC_MARK, Menu, MenuItem, Program, Programs, Service, Text, Url};
 
 /// The BOOTP server port (RFC 951).
 pub const PORT_SERVER: u16 = 67;

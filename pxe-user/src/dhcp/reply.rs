@@ -2,10 +2,12 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use arrayvec::ArrayString;
+
 use super::ignored::Ignored;
 use super::options::code;
 use super::request::{Class, Message, Request};
-use super::service::{Menu, Program, Service, Url};
+use super::service::{Menu, Program, Service, Url, expand};
 use super::vendor::Vendor;
 use super::writer::Writer;
 use super::{MAX_REPLY, PORT_BOOT_SERVER, PORT_CLIENT, PORT_SERVER};
@@ -42,16 +44,29 @@ pub enum Answer<'s> {
     Url(&'s Url),
     /// The boot menu; the program follows when the machine has chosen.
     Menu(&'s Menu),
+    /// To boot its own disk, by a menu that has nothing else.
+    Local(&'s Menu),
 }
 
 impl<'s> Answer<'s> {
-    /// The file's name, the URL, or `boot menu`: for a log line.
+    /// The file's name as one machine is told it, the URL, or a word for the menu: for a log line.
+    #[must_use]
+    pub fn name(self, mac: Mac) -> ArrayString<255> {
+        match self {
+            Self::Program(program) | Self::Script(program) => program.file.of(mac),
+            Self::Url(url) => url.of(mac),
+            other => ArrayString::from(other.as_str()).unwrap_or_default(),
+        }
+    }
+
+    /// The file's name as it is configured, the URL, or a word for the menu.
     #[must_use]
     pub fn as_str(self) -> &'s str {
         match self {
             Self::Program(program) | Self::Script(program) => program.file.as_str(),
             Self::Url(url) => url.as_str(),
             Self::Menu(_) => "boot menu",
+            Self::Local(_) => "local disk",
         }
     }
 }
@@ -99,7 +114,7 @@ pub fn reply<'s>(
     style: Style,
     out: &mut [u8],
 ) -> Result<Reply<'s>, Ignored> {
-    let (mac, ack) = admit(service, request, via)?;
+    let Admitted { mac, ack } = admit(service.server, request, via)?;
     let to = destination(request, via, from)?;
     let style = if service.menu.is_none() && style == Style::Menu { Style::Direct } else { style };
     let answer = choose(service, request, ack, style)?;
@@ -112,8 +127,20 @@ pub fn reply<'s>(
     Ok(Reply { len, from_port, to, broadcast: request.wants_broadcast(), told })
 }
 
-/// Is this ours to answer: who asks, and is the answer an acknowledgement?
-fn admit(service: &Service, request: &Request<'_>, via: Via) -> Result<(Mac, bool), Ignored> {
+/// A request that is ours to answer, whatever rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted {
+    /// Who asks.
+    pub mac: Mac,
+    /// Whether the answer is an acknowledgement and not an offer.
+    pub ack: bool,
+}
+
+/// Is this ours to answer, as the server with this address?
+///
+/// # Errors
+/// The reason for silence.
+pub fn admit(server: Ipv4Addr, request: &Request<'_>, via: Via) -> Result<Admitted, Ignored> {
     if !request.is_boot_request() {
         return Err(Ignored::NotBootRequest);
     }
@@ -136,10 +163,10 @@ fn admit(service: &Service, request: &Request<'_>, via: Via) -> Result<(Mac, boo
         (Message::Other(other), _) => return Err(Ignored::MessageType(other)),
     };
     // edk2 and iPXE's boot-server request name no server on 4011 (clients.md line 12).
-    if request.server_id().is_some_and(|server| server != service.server) {
+    if request.server_id().is_some_and(|meant| meant != server) {
         return Err(Ignored::ForeignServerId);
     }
-    Ok((mac, ack))
+    Ok(Admitted { mac, ack })
 }
 
 /// RFC 2131 section 4.1 for 67; PXE 2.1 chapter 2 and clients.md line 11 for 4011.
@@ -169,6 +196,9 @@ fn choose<'s>(
     ack: bool,
     style: Style,
 ) -> Result<Answer<'s>, Ignored> {
+    if let Some(menu) = &service.local {
+        return choose_local(service, menu, request, ack);
+    }
     if request.class() == Class::Http {
         return service.url(request).map(Answer::Url);
     }
@@ -184,6 +214,23 @@ fn choose<'s>(
     Ok(if script { Answer::Script(program) } else { Answer::Program(program) })
 }
 
+/// A machine that shall boot its own disk, told in the way that its kind understands. HTTP boot has no word for it, nor
+/// has a Raspberry Pi: they are left alone, and go on by themselves.
+fn choose_local<'s>(
+    service: &'s Service,
+    menu: &'s Menu,
+    request: &Request<'_>,
+    ack: bool,
+) -> Result<Answer<'s>, Ignored> {
+    if request.is_ipxe() {
+        return service.programs.ipxe().map(Answer::Script).ok_or(Ignored::LocalBoot);
+    }
+    if ack || request.class() == Class::Http || request.is_raspberry_pi() {
+        return Err(Ignored::LocalBoot);
+    }
+    Ok(Answer::Local(menu))
+}
+
 /// Writes the reply; its length.
 fn write(
     service: &Service,
@@ -196,7 +243,7 @@ fn write(
     if told.ack {
         writer.ciaddr(request.ciaddr())?;
     }
-    writer.siaddr(service.server)?;
+    writer.siaddr(service.files_at())?;
     writer.option(code::MESSAGE_TYPE, &[if told.ack { 5 } else { 2 }])?;
     writer.option(code::SERVER_ID, &service.server.octets())?;
     let class: &[u8] = if let Answer::Url(_) = told.answer { b"HTTPClient" } else { b"PXEClient" };
@@ -205,9 +252,9 @@ fn write(
         writer.option(code::UUID, uuid)?;
     }
     match told.answer {
-        Answer::Program(program) | Answer::Script(program) => write_program(&mut writer, program)?,
-        Answer::Url(url) => write_url(&mut writer, url)?,
-        Answer::Menu(_) => {}
+        Answer::Program(program) | Answer::Script(program) => write_program(&mut writer, program, told.mac)?,
+        Answer::Url(url) => write_url(&mut writer, url, told.mac)?,
+        Answer::Menu(_) | Answer::Local(_) => {}
     }
     if let Some(vendor) = vendor(service, request, told)? {
         writer.option(code::VENDOR, vendor.as_bytes())?;
@@ -234,11 +281,11 @@ fn limit(request: &Request<'_>) -> usize {
     (usize::from(datagram) - IP_AND_UDP).min(MAX_REPLY)
 }
 
-fn write_program(writer: &mut Writer<'_>, program: &Program) -> Result<(), Ignored> {
+fn write_program(writer: &mut Writer<'_>, program: &Program, mac: Mac) -> Result<(), Ignored> {
     // In the header, not in 67: shim and GRUB read nothing else, and edk2 has no damage to do there.
-    writer.file(program.file.as_str().as_bytes())?;
+    writer.file(program.file.of(mac).as_bytes())?;
     if let Some(config) = &program.config {
-        writer.option(code::CONFIG_FILE, config.as_bytes())?;
+        writer.option(code::CONFIG_FILE, expand(config, mac).as_bytes())?;
     }
     if let Some(prefix) = &program.path_prefix {
         writer.option(code::PATH_PREFIX, prefix.as_bytes())?;
@@ -247,9 +294,10 @@ fn write_program(writer: &mut Writer<'_>, program: &Program) -> Result<(), Ignor
 }
 
 /// Option 67 with a NUL inside: edk2 terminates it in place, and would else overwrite the next option's code.
-fn write_url(writer: &mut Writer<'_>, url: &Url) -> Result<(), Ignored> {
+fn write_url(writer: &mut Writer<'_>, url: &Url, mac: Mac) -> Result<(), Ignored> {
     let mut value = [0; 255];
-    let text = url.as_str().as_bytes();
+    let url = url.of(mac);
+    let text = url.as_bytes();
     value.get_mut(..text.len()).ok_or(Ignored::DoesNotFit)?.copy_from_slice(text);
     writer.option(code::BOOT_FILE, value.get(..=text.len()).ok_or(Ignored::DoesNotFit)?)
 }
@@ -258,7 +306,7 @@ fn write_url(writer: &mut Writer<'_>, url: &Url) -> Result<(), Ignored> {
 fn vendor(service: &Service, request: &Request<'_>, told: &Told<'_>) -> Result<Option<Vendor>, Ignored> {
     let vendor = match (told.answer, request.boot_item(), told.style) {
         (Answer::Url(_), ..) => return Ok(None),
-        (Answer::Menu(menu), ..) => Vendor::menu(menu, service.server),
+        (Answer::Menu(menu) | Answer::Local(menu), ..) => Vendor::menu(menu, service.files_at()),
         _ if request.is_raspberry_pi() => Vendor::raspberry_pi(),
         (_, Some(item), _) if told.ack => Vendor::boot_item(item),
         (_, _, Style::Binl) => return Ok(None),

@@ -57,6 +57,26 @@ impl fmt::Display for Uuid {
     }
 }
 
+/// Not 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no UUID: it looks like 4c4c4544-0051-3510-8052-b4c04f4d3732")]
+pub struct InvalidUuid(String);
+
+impl std::str::FromStr for Uuid {
+    type Err = InvalidUuid;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUuid> {
+        let invalid = || InvalidUuid(text.to_owned());
+        let lengths = text.split('-').map(str::len);
+        if !lengths.eq([8, 4, 4, 4, 12]) || !text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+        {
+            return Err(invalid());
+        }
+        let number = u128::from_str_radix(&text.replace('-', ""), 16).map_err(|_| invalid())?;
+        Ok(Self(number.to_be_bytes()))
+    }
+}
+
 /// Bytes that a stranger chose, made fit for a log: printable ASCII as it is, all else escaped, at most 64 bytes.
 #[derive(Clone, Copy)]
 pub struct Printable<'a>(pub &'a [u8]);
@@ -176,6 +196,12 @@ impl<'a> Request<'a> {
         self.options.get(code::CLASS).unwrap_or_default()
     }
 
+    /// Option 77 as sent: a name, or a list of names (RFC 3004 section 4).
+    #[must_use]
+    pub fn user_class(&self) -> &[u8] {
+        self.options.get(code::USER_CLASS).unwrap_or_default()
+    }
+
     /// What option 60 says.
     #[must_use]
     pub fn class(&self) -> Class {
@@ -216,8 +242,7 @@ impl<'a> Request<'a> {
     /// 175 (Etherboot encapsulated options) is there.
     #[must_use]
     pub fn is_ipxe(&self) -> bool {
-        let user_class = self.options.get(code::USER_CLASS).unwrap_or_default();
-        self.options.get(code::ETHERBOOT).is_some() || names_ipxe(user_class)
+        self.options.get(code::ETHERBOOT).is_some() || names_ipxe(self.user_class())
     }
 
     /// The boot service asked for in option 43.71; shorter than four bytes counts as absent.

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use arrayvec::ArrayString;
+
 use super::arch::Arch;
 use super::ignored::Ignored;
 use super::request::Request;
 use super::vendor;
+use crate::mac::Mac;
 
 /// A value that no client could use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -75,8 +78,24 @@ impl fmt::Debug for Text {
     }
 }
 
+/// What stands in a name for the machine's own address, written as `52-54-00-99-00-10`.
+pub const MAC_MARK: &str = "{mac}";
+/// A machine's address in a name is longer than its mark by this, in bytes.
+const MAC_MARK_GROWTH: usize = 17 - MAC_MARK.len();
+
+/// Puts a machine's address into a name; what does not fit is cut, which names that were checked never need.
+pub(super) fn expand(name: &Text, mac: Mac) -> ArrayString<255> {
+    let mut out = ArrayString::new();
+    for (index, part) in name.0.split(MAC_MARK).enumerate() {
+        let separator = if index > 0 { mac.dashed() } else { ArrayString::new() };
+        let _ = out.try_push_str(&separator);
+        let _ = out.try_push_str(part);
+    }
+    out
+}
+
 /// The name of a boot file, as TFTP will be asked for it: at most 127 bytes, since the header's `file` field has 128
-/// and ends with NUL (RFC 951).
+/// and ends with NUL (RFC 951). `{mac}` in it stands for the machine's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFile(Text);
 
@@ -86,7 +105,14 @@ impl BootFile {
     /// # Errors
     /// [`Invalid::Text`].
     pub fn new(name: &str) -> Result<Self, Invalid> {
-        Text::limited(name, 127).map(Self)
+        let growth = name.matches(MAC_MARK).count() * MAC_MARK_GROWTH;
+        Text::limited(name, 127usize.saturating_sub(growth)).map(Self)
+    }
+
+    /// The name for one machine.
+    #[must_use]
+    pub fn of(&self, mac: Mac) -> ArrayString<255> {
+        expand(&self.0, mac)
     }
 
     /// The name.
@@ -96,7 +122,8 @@ impl BootFile {
     }
 }
 
-/// An HTTP boot URL: at most 254 bytes, since option 67 carries it with a NUL.
+/// An HTTP boot URL: at most 254 bytes, since option 67 carries it with a NUL. `{mac}` in it stands for the machine's
+/// address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(Text);
 
@@ -106,7 +133,8 @@ impl Url {
     /// # Errors
     /// [`Invalid::Text`] or [`Invalid::Scheme`].
     pub fn new(url: &str) -> Result<Self, Invalid> {
-        let text = Text::limited(url, 254)?;
+        let growth = url.matches(MAC_MARK).count() * MAC_MARK_GROWTH;
+        let text = Text::limited(url, 254usize.saturating_sub(growth))?;
         if !(url.starts_with("http://") || url.starts_with("https://")) {
             return Err(Invalid::Scheme(url.to_owned()));
         }
@@ -118,6 +146,12 @@ impl Url {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+
+    /// The URL for one machine.
+    #[must_use]
+    pub fn of(&self, mac: Mac) -> ArrayString<255> {
+        expand(&self.0, mac)
+    }
 }
 
 /// A program that a machine starts from the network, with what it needs to know itself.
@@ -125,7 +159,8 @@ impl Url {
 pub struct Program {
     /// The file to load.
     pub file: BootFile,
-    /// Option 209, PXELINUX's configuration file (RFC 5071 section 4): one look-up instead of up to eleven.
+    /// Option 209, PXELINUX's configuration file (RFC 5071 section 4): one look-up instead of up to eleven. `{mac}` in it
+    /// stands for the machine's address.
     pub config: Option<Text>,
     /// Option 210, PXELINUX's path prefix (RFC 5071 section 5).
     pub path_prefix: Option<Text>,
@@ -149,6 +184,31 @@ impl Programs {
     pub fn set(&mut self, arch: Arch, program: Program) {
         self.by_arch.retain(|(known, _)| *known != arch);
         self.by_arch.push((arch, program));
+    }
+
+    /// Takes over the programs of architectures that have none yet.
+    pub fn fill(&mut self, others: &Self) {
+        for (arch, program) in &others.by_arch {
+            if !self.by_arch.iter().any(|(known, _)| known == arch) {
+                self.by_arch.push((*arch, program.clone()));
+            }
+        }
+    }
+
+    /// Changes every architecture's program.
+    pub fn configure(&mut self, change: impl FnMut(&mut Program)) {
+        self.by_arch.iter_mut().map(|(_, program)| program).for_each(change);
+    }
+
+    /// Every architecture that has a program.
+    pub fn iter(&self) -> impl Iterator<Item = (Arch, &Program)> {
+        self.by_arch.iter().map(|(arch, program)| (*arch, program))
+    }
+
+    /// What iPXE gets, if that is a script.
+    #[must_use]
+    pub fn ipxe(&self) -> Option<&Program> {
+        self.ipxe.as_ref()
     }
 
     /// Sets what iPXE gets, whatever it runs on: a script. Without one it gets the program of its architecture.
@@ -255,6 +315,15 @@ impl Menu {
         }
     }
 
+    /// A menu that has only the way to the machine's next boot device (type 0), taken at once.
+    ///
+    /// # Errors
+    /// None in practice: the texts are our own.
+    pub fn local() -> Result<Self, Invalid> {
+        let prompt = Text::new("Booting from the local disk")?;
+        Ok(Self { prompt, timeout_s: 0, items: vec![MenuItem::local(Text::new("Local disk")?)] })
+    }
+
     pub(super) fn prompt(&self) -> &Text {
         &self.prompt
     }
@@ -269,16 +338,20 @@ impl Menu {
 }
 
 /// What is offered on one interface.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Our own address there: option 54, siaddr, and the menu's boot server.
+    /// Our own address there: option 54, and siaddr and the menu's boot server unless that is another machine.
     pub server: Ipv4Addr,
+    /// The machine that has the files, where it is not this one.
+    pub boot_server: Option<Ipv4Addr>,
     /// What machines start.
     pub programs: Programs,
     /// What UEFI HTTP boot loads, by its own architecture codes (15 to 20). Empty: such clients are left alone.
     pub http: Vec<(Arch, Url)>,
     /// The boot menu of [`Style::Menu`](super::Style::Menu).
     pub menu: Option<Menu>,
+    /// Machines shall boot their own disks: this menu says so to firmware, the script of [`Self::programs`] to iPXE.
+    pub local: Option<Menu>,
     /// Whether iPXE takes our file even where the DHCP server names one (option 175.1 = 1).
     pub ipxe_priority: bool,
 }
@@ -287,7 +360,20 @@ impl Service {
     /// A service with nothing to offer yet.
     #[must_use]
     pub fn new(server: Ipv4Addr) -> Self {
-        Self { server, programs: Programs::default(), http: Vec::new(), menu: None, ipxe_priority: false }
+        Self {
+            server,
+            boot_server: None,
+            programs: Programs::default(),
+            http: Vec::new(),
+            menu: None,
+            local: None,
+            ipxe_priority: false,
+        }
+    }
+
+    /// Where files are loaded from.
+    pub(super) fn files_at(&self) -> Ipv4Addr {
+        self.boot_server.unwrap_or(self.server)
     }
 
     pub(super) fn url(&self, request: &Request<'_>) -> Result<&Url, Ignored> {

@@ -63,14 +63,17 @@ impl Vendor {
     pub(super) fn menu(menu: &Menu, server: Ipv4Addr) -> Result<Self, TooLong> {
         let mut vendor = Self::new();
         vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_MENU]])?;
-        vendor.list(BOOT_SERVERS, |list| {
-            for item in menu.items().iter().filter(|item| !item.is_local()) {
-                list.raw(&item.boot_type().to_be_bytes())?;
-                list.raw(&[1])?;
-                list.raw(&server.octets())?;
-            }
-            Ok(())
-        })?;
+        let mut services = menu.items().iter().filter(|item| !item.is_local()).peekable();
+        if services.peek().is_some() {
+            vendor.list(BOOT_SERVERS, |list| {
+                for item in services {
+                    list.raw(&item.boot_type().to_be_bytes())?;
+                    list.raw(&[1])?;
+                    list.raw(&server.octets())?;
+                }
+                Ok(())
+            })?;
+        }
         vendor.list(BOOT_MENU, |list| {
             for item in menu.items() {
                 list.raw(&item.boot_type().to_be_bytes())?;

@@ -1,11 +1,11 @@
 //! What the responder needs of the world around it.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use crate::boot::{FileName, Image};
 use crate::datagram::Link;
-use crate::fleet::event::Event;
+use crate::fleet::event::{Event, Peer};
 use crate::mac::Mac;
 use crate::tftp::Block;
 use crate::tftp::packet::data_header;
@@ -101,8 +101,9 @@ pub trait Host {
     /// No longer.
     fn close(&mut self, client: SocketAddrV4, port: u16);
 
-    /// Asks the loader for a file; [`loaded`](super::Responder::loaded) brings the answer. False if too many wait.
-    fn load(&mut self, id: Id, name: &FileName) -> bool;
+    /// Asks the loader for a file for this client, which uses this address of ours; [`loaded`](super::Responder::loaded) brings the answer. False if too
+    /// many wait.
+    fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool;
 
     /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.
     fn understood(&mut self, _mac: Mac) {}

@@ -17,21 +17,22 @@ mod host;
 mod proxy;
 mod record;
 mod settings;
+mod sources;
 
 pub use host::{Blocks, Carried, Given, Host, Offer, Route};
 pub use settings::Settings;
+pub use sources::Sources;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use pxe_common::wire;
 
-use crate::boot::{Catalogue, FileName, Image, Lookup, Refusal};
+use crate::boot::{FileName, Image, Lookup, Refusal};
 use crate::datagram::{Datagram, Link};
-use crate::dhcp::{Service, Via};
+use crate::dhcp::Via;
 use crate::fleet::event::Event;
 use crate::fleet::habits::Habits;
 use crate::mac::Mac;
@@ -73,8 +74,7 @@ const _: () = assert!(SLOT_BYTES <= 256);
 #[derive(Debug)]
 pub struct Responder {
     settings: Settings,
-    service: Arc<ArcSwap<Service>>,
-    catalogue: Arc<Catalogue>,
+    sources: Sources,
     table: Table<Context>,
     waiting: WaitingRoom<Wish>,
     habits: Habits,
@@ -86,18 +86,17 @@ pub struct Responder {
 }
 
 impl Responder {
-    /// A responder that has not been asked yet. The service may be replaced while it runs.
-    pub fn new(settings: Settings, service: Arc<ArcSwap<Service>>, catalogue: Arc<Catalogue>) -> Self {
+    /// A responder that has not been asked yet.
+    pub fn new(settings: Settings, sources: Sources) -> Self {
         Self {
             table: Table::new(settings.transfers, settings.ports),
             waiting: WaitingRoom::new(waiting_places(settings.transfers)),
             backlog: VecDeque::with_capacity(settings.transfers),
-            habits: Habits::new(settings.style),
+            habits: Habits::default(),
             retry_at: Timestamp::default(),
             tally: Tally::default(),
             settings,
-            service,
-            catalogue,
+            sources,
         }
     }
 
@@ -156,11 +155,12 @@ impl Responder {
     }
 
     fn find(&mut self, now: Timestamp, id: Id, name: &FileName, host: &mut impl Host) {
-        match self.catalogue.lookup(name) {
+        match self.sources.catalogue.load().lookup(name) {
             Lookup::Ready(image) => self.start(now, id, image, host),
             Lookup::Refused(refusal) => self.refuse_file(id, name, refusal, host),
             Lookup::Absent => {
-                if !host.load(id, name) {
+                let asker = self.table.get(id).map(|entry| (peer(entry), entry.context.server));
+                if !asker.is_some_and(|(peer, server)| host.load(id, name, peer, server)) {
                     self.tally.count(Other::LoaderBusy);
                     self.give_up(id, ErrorCode::UNDEFINED, "too many requests at once, try again", host);
                 }
@@ -199,7 +199,8 @@ impl Responder {
 
     fn start(&mut self, now: Timestamp, id: Id, image: Arc<Image>, host: &mut impl Host) {
         let Some(entry) = self.table.get_mut(id) else { return };
-        let terms = Terms::grant(&entry.context.asked, &self.settings.limits);
+        let terms =
+            Terms::grant(&entry.context.asked, &self.sources.limits(&self.settings, &entry.context.link));
         let size = image.bytes().len() as u64;
         entry.context.image = Some(image);
         if !host.open(entry.client, entry.port, id.slot()) {

@@ -7,7 +7,9 @@ use super::{Host, Responder, Route};
 use crate::datagram::Datagram;
 use crate::dhcp::{self, Arch, Class, Ignored, Message, Printable, Style, Via};
 use crate::fleet::event::{Asker, Client, Event, Telling, Unanswered, brief};
+use crate::fleet::habits::Before;
 use crate::mac::Mac;
+use crate::rules::{Decision, Facts};
 use crate::tally::Other;
 use crate::time::Timestamp;
 
@@ -26,20 +28,32 @@ impl Responder {
             Ok(request) => request,
             Err(malformed) => return self.tally.count(Ignored::from(malformed)),
         };
-        let style = self.style(now, &request, via);
+        let admitted = match dhcp::admit(self.settings.address, &request, via) {
+            Ok(admitted) => admitted,
+            Err(ignored) => return self.tally.count(ignored),
+        };
+        let policy = self.sources.policy.load();
+        let interface = Arc::clone(&self.settings.interface);
+        let facts = Facts::of(admitted.mac, &request, datagram.link.vlan(), &interface);
+        let decision = self.sources.decide(&policy, &facts);
+        let asker = self.asker(&request, admitted.mac, datagram, &decision);
+        let Some(service) = decision.service else {
+            self.tally.count(Ignored::Rule);
+            return host.record(Event::Unanswered { asker, why: Unanswered::Rule });
+        };
+        let before = self.sources.before(&self.settings, &decision, admitted.mac);
+        let style = self.style(now, &request, via, admitted.mac, before, host);
         let mut out = [0; dhcp::MAX_REPLY];
-        let service = self.service.load();
-        match dhcp::reply(&service, &request, via, datagram.from, style, &mut out) {
+        match dhcp::reply(service, &request, via, datagram.from, style, &mut out) {
             Ok(reply) => {
                 let from = SocketAddrV4::new(self.settings.address, reply.from_port);
                 host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
                 self.tally.count(if reply.told.ack { Other::Acks } else { Other::Offers });
-                let asker = self.asker(&request, reply.told.mac, datagram);
-                host.record(told(asker, &reply.told));
+                host.record(told(asker, &reply.told, decision.is_local));
             }
             Err(ignored) => {
-                if let (Ignored::NoImageForArch(arch), Some(mac)) = (ignored, request.mac()) {
-                    let asker = Box::new(Asker { arch, ..*self.asker(&request, mac, datagram) });
+                if let Ignored::NoImageForArch(arch) = ignored {
+                    let asker = Box::new(Asker { arch, ..*asker });
                     host.record(Event::Unanswered { asker, why: Unanswered::NoImage });
                 }
                 self.tally.count(ignored);
@@ -48,8 +62,15 @@ impl Responder {
     }
 
     /// How this machine is told: a DISCOVER may teach us something, the request that follows it must find the same.
-    fn style(&mut self, now: Timestamp, request: &dhcp::Request<'_>, via: Via) -> Style {
-        let Some(mac) = request.mac() else { return self.settings.style };
+    fn style(
+        &mut self,
+        now: Timestamp,
+        request: &dhcp::Request<'_>,
+        via: Via,
+        mac: Mac,
+        before: Before,
+        host: &mut impl Host,
+    ) -> Style {
         let discover = via == Via::Port67
             && request.message() == Some(Message::Discover)
             && request.class() == Class::Pxe
@@ -57,11 +78,24 @@ impl Responder {
             // Behind a relay all machines have the router's address when they ask for their files.
             && request.giaddr().is_unspecified()
             && self.settings.learns;
-        if discover { self.habits.discovered(now, mac) } else { self.habits.style(mac) }
+        if !discover {
+            return self.habits.style(mac, before);
+        }
+        let verdict = self.habits.discovered(now, mac, before);
+        if let Some(style) = verdict.news {
+            host.record(Event::Learnt { mac, style });
+        }
+        verdict.style
     }
 
     /// What the request shows of who asks.
-    fn asker(&self, request: &dhcp::Request<'_>, mac: Mac, datagram: &Datagram<'_>) -> Box<Asker> {
+    fn asker(
+        &self,
+        request: &dhcp::Request<'_>,
+        mac: Mac,
+        datagram: &Datagram<'_>,
+        decision: &Decision<'_>,
+    ) -> Box<Asker> {
         let known = |address: &Ipv4Addr| !address.is_unspecified();
         Box::new(Asker {
             mac,
@@ -77,13 +111,17 @@ impl Responder {
             relay: Some(request.giaddr()).filter(known),
             vlan: datagram.link.vlan(),
             interface: Arc::clone(&self.settings.interface),
-            rule: None,
-            image: None,
+            rule: decision.rule.map(|rule| Arc::clone(&rule.name)),
+            image: decision.rule.and_then(|rule| rule.image.clone()),
         })
     }
 }
 
-fn told(asker: Box<Asker>, told: &dhcp::Told<'_>) -> Event {
-    let what = if let dhcp::Answer::Menu(_) = told.answer { Telling::Menu } else { Telling::Boot };
-    Event::Told { asker, what, file: brief(told.answer.as_str()), style: told.style, ack: told.ack }
+fn told(asker: Box<Asker>, told: &dhcp::Told<'_>, is_local: bool) -> Event {
+    let what = match told.answer {
+        _ if is_local => Telling::Local,
+        dhcp::Answer::Menu(_) => Telling::Menu,
+        _ => Telling::Boot,
+    };
+    Event::Told { asker, what, file: brief(&told.answer.name(told.mac)), style: told.style, ack: told.ack }
 }

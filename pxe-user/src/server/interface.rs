@@ -7,19 +7,19 @@ use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::abi::{self, Config, dhcp_mode};
 use pxe_common::wire;
-use tokio::sync::mpsc;
 
-use super::Options;
+use super::{Offering, Options};
 use crate::boot::Catalogue;
-use crate::dhcp::Service;
-use crate::fleet::event::Event;
+use crate::dhcp::Style;
+use crate::fleet::handle::FleetHandle;
 use crate::nic::Queue;
 use crate::nic::interface::{Interface, udp_listeners};
 use crate::nic::lock::InterfaceLock;
 use crate::nic::programs::{Mode, Programs, ProgramsError};
 use crate::nic::xsk::{Copying, Xsk};
 use crate::plan::{DhcpPath, OffloadChoice, Plan};
-use crate::responder::{Responder, Settings};
+use crate::responder::{Responder, Settings, Sources};
+use crate::rules::Policy;
 use crate::tally::Published;
 use crate::tftp::table::{Table, TidPorts};
 use crate::tftp::terms::Limits;
@@ -33,9 +33,10 @@ use crate::worker::{Clock, Datapath, Surroundings, Worker};
 /// What all interfaces share.
 pub(super) struct Shared<'a> {
     pub(super) options: &'a Options,
-    pub(super) catalogue: &'a Arc<Catalogue>,
+    pub(super) offering: &'a Offering,
+    pub(super) catalogue: &'a Arc<ArcSwap<Catalogue>>,
     pub(super) orders: &'a Arc<LoaderQueue>,
-    pub(super) journal: &'a mpsc::Sender<Event>,
+    pub(super) fleet: &'a FleetHandle,
     pub(super) clock: Clock,
 }
 
@@ -44,14 +45,16 @@ pub(super) struct Served {
     pub(super) plan: Plan,
     /// The kernel side; none with plain sockets.
     pub(super) programs: Option<Programs>,
+    /// Where its program runs; nothing with plain sockets.
+    pub(super) mode: &'static str,
     /// What it may answer by itself: bits of `abi::offload`.
-    offload: u32,
+    pub(super) offload: u32,
     pub(super) dhcp: DhcpPath,
     pub(super) published: Vec<Published>,
     /// The files that the kernel sends by itself; none without the offload.
     pub(super) shelf: Option<Arc<Shelf>>,
-    /// What machines are told, shared by the workers.
-    pub(super) service: Arc<ArcSwap<Service>>,
+    /// Who gets what, shared by the workers.
+    pub(super) policy: Arc<ArcSwap<Policy>>,
     /// Frames show who sent them; datagrams from sockets do not.
     sees_neighbours: bool,
     mailboxes: Arc<[Arc<Mailbox>]>,
@@ -75,12 +78,13 @@ impl Served {
         let dhcp = DhcpPath::decide(&plan.interface);
         let mut served = Self {
             programs: None,
+            mode: "",
             offload: 0,
             shelf: None,
             dhcp,
             published: Vec::new(),
-            service: Arc::new(ArcSwap::from_pointee(
-                shared.options.service(plan.subnet.address, shared.catalogue),
+            policy: Arc::new(ArcSwap::from_pointee(
+                shared.offering.policy(plan.subnet.address, &shared.catalogue.load()),
             )),
             sees_neighbours: false,
             mailboxes: Arc::default(),
@@ -124,6 +128,7 @@ impl Served {
         let mut copies = Some(programs.copies()?);
         self.make_mailboxes(count, shared)?;
         self.sees_neighbours = true;
+        self.mode = mode.as_str();
         self.offload = offload;
         let common = self.offload_common(&mut programs, shared)?;
         for (index, socket) in sockets.into_iter().enumerate() {
@@ -207,10 +212,15 @@ impl Served {
             limits: Limits::for_mtu(mtu, options.windowsize),
             transfers: transfers_each(options.transfers, usize::from(workers)),
             ports: all_ports.share(u16::try_from(index).context("too many queues")?, workers),
-            style: options.style,
+            style: shared.offering.style.unwrap_or(Style::Direct),
             learns: self.sees_neighbours,
         };
-        let responder = Responder::new(settings, Arc::clone(&self.service), Arc::clone(shared.catalogue));
+        let sources = Sources {
+            policy: Arc::clone(&self.policy),
+            catalogue: Arc::clone(shared.catalogue),
+            standings: Arc::clone(shared.fleet.standings()),
+        };
+        let responder = Responder::new(settings, sources);
         let published = Published::default();
         self.published.push(published.clone());
         let surroundings = Surroundings {
@@ -218,7 +228,7 @@ impl Served {
             all_ports,
             mailboxes: Arc::clone(&self.mailboxes),
             loader: Arc::clone(shared.orders),
-            journal: shared.journal.clone(),
+            fleet: shared.fleet.clone(),
             published,
             clock: shared.clock,
         };
@@ -349,7 +359,7 @@ fn say_missing(options: &Options, interface: &str, what: &str, error: &ProgramsE
 }
 
 /// For people.
-fn offload_words(offload: u32) -> &'static str {
+pub(super) fn offload_words(offload: u32) -> &'static str {
     match offload {
         0 => "off",
         bits if bits & abi::offload::TCX == 0 => "xdp",

@@ -4,6 +4,8 @@
 //! the kernel does the same if the process dies.
 
 mod interface;
+mod policy;
+mod reload;
 mod supervise;
 
 use std::net::Ipv4Addr;
@@ -11,22 +13,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
-use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use crate::boot::Catalogue;
-use crate::dhcp::{Menu, Service, Style, Url};
-use crate::fleet::event::Event;
+use crate::fleet::handle::{FleetHandle, Message};
 use crate::fleet::journal::Journal;
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
 use crate::worker::mail::LoaderQueue;
 use crate::worker::{Clock, loader};
 use interface::Served;
+pub use policy::Offering;
+use reload::Current;
+pub use reload::{Reread, Setup};
 
-/// Events that may wait for the journal; a machine makes about ten in a boot.
-const JOURNAL_MAX: usize = 65536;
-
-/// What to serve where.
+/// What to serve where: what holds as long as the daemon runs.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The interfaces, by name.
@@ -41,14 +41,6 @@ pub struct Options {
     pub offload: OffloadChoice,
     /// Memory for files that the kernel sends, in bytes.
     pub offload_memory: u64,
-    /// How machines are told.
-    pub style: Style,
-    /// The boot menu, for [`Style::Menu`].
-    pub menu: Option<Menu>,
-    /// URLs for UEFI HTTP boot.
-    pub http: Vec<(crate::dhcp::Arch, Url)>,
-    /// Whether iPXE prefers our file to one that the DHCP server names.
-    pub ipxe_priority: bool,
     /// Most transfers at a time.
     pub transfers: usize,
     /// Most blocks in a window.
@@ -65,15 +57,6 @@ impl Options {
             |name: &String| Plan::decide(name, self.address, self.datapath, self.mode).map_err(Into::into);
         self.interfaces.iter().map(plan).collect()
     }
-
-    fn service(&self, address: Ipv4Addr, catalogue: &Catalogue) -> Service {
-        let mut service = Service::new(address);
-        service.programs = catalogue.programs();
-        service.http.clone_from(&self.http);
-        service.menu.clone_from(&self.menu);
-        service.ipxe_priority = self.ipxe_priority;
-        service
-    }
 }
 
 /// Everything that runs.
@@ -81,48 +64,68 @@ pub struct Server {
     served: Vec<Served>,
     loader: Option<JoinHandle<()>>,
     orders: Arc<LoaderQueue>,
-    events: mpsc::Receiver<Event>,
+    fleet: FleetHandle,
+    messages: mpsc::Receiver<Message>,
     journal: Journal,
     clock: Clock,
+    current: Arc<Current>,
 }
 
 impl Server {
-    /// Starts serving.
+    /// Starts serving; `reread` is asked for what has changed.
     ///
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached or open.
-    pub fn start(options: &Options, catalogue: Catalogue) -> Result<Self> {
+    pub fn start(options: &Options, setup: Setup, reread: Reread) -> Result<Self> {
         let plans = options.plans()?;
-        let catalogue = Arc::new(catalogue);
+        let catalogue = Catalogue::open(setup.files.clone())?;
+        for missing in catalogue.missing() {
+            tracing::warn!("{missing}");
+        }
         let orders =
             Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
-        let (sender, events) = mpsc::channel(JOURNAL_MAX);
+        let (fleet, messages) = FleetHandle::new();
         let clock = Clock::start();
-        let mut server =
-            Self { served: Vec::new(), loader: None, orders, events, journal: Journal::default(), clock };
+        let mut current = Current::new(setup, catalogue, reread);
+        let mut served = Vec::new();
         for plan in plans {
             let shared = interface::Shared {
                 options,
-                catalogue: &catalogue,
-                orders: &server.orders,
-                journal: &sender,
+                offering: &current.setup.load().offering,
+                catalogue: &current.catalogue,
+                orders: &orders,
+                fleet: &fleet,
                 clock,
             };
             let name = plan.interface.name.clone();
-            let served = Served::start(plan, &shared).with_context(|| format!("cannot serve {name}"))?;
-            server.served.push(served);
+            let one = Served::start(plan, &shared).with_context(|| format!("cannot serve {name}"))?;
+            current.add(&one);
+            served.push(one);
         }
-        let queue = Arc::clone(&server.orders);
-        let services: Vec<_> = server.served.iter().map(|served| Arc::clone(&served.service)).collect();
-        let shelves: Vec<_> = server.served.iter().filter_map(|served| served.shelf.clone()).collect();
-        let refreshed = move |catalogue: &Catalogue| {
-            refresh(&services, catalogue);
+        let current = Arc::new(current);
+        let journal = Journal::default();
+        let mut server = Self { served, loader: None, orders, fleet, messages, journal, clock, current };
+        server.start_loader()?;
+        Ok(server)
+    }
+
+    fn start_loader(&mut self) -> Result<()> {
+        let shelves: Vec<_> = self.served.iter().filter_map(|served| served.shelf.clone()).collect();
+        let current = Arc::clone(&self.current);
+        let refreshed = move |_: &Catalogue| {
+            current.refresh();
             shelves.iter().for_each(|shelf| shelf.tidy());
         };
-        let run = move || loader::run(&catalogue, &queue, || refreshed(&catalogue));
+        let loader = loader::Loader {
+            catalogue: Arc::clone(&self.current.catalogue),
+            queue: Arc::clone(&self.orders),
+            fleet: self.fleet.clone(),
+            http: self.current.setup.load().offering.http.map(|http| http.port),
+        };
+        let run = move || loader::run(&loader, refreshed);
         let thread = std::thread::Builder::new().name("pxed-loader".into()).spawn(run);
-        server.loader = Some(thread.context("cannot start a thread")?);
-        Ok(server)
+        self.loader = Some(thread.context("cannot start a thread")?);
+        Ok(())
     }
 
     /// Serves until a signal says stop, then takes everything down.
@@ -145,21 +148,6 @@ impl Server {
         self.orders.door().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-/// Tells machines of boot programs that have come or gone.
-fn refresh(services: &[Arc<ArcSwap<Service>>], catalogue: &Catalogue) {
-    let programs = catalogue.programs();
-    for service in services {
-        let old = service.load();
-        if old.programs != programs {
-            tracing::info!(
-                event = "programs_changed",
-                "the boot programs have changed: machines are told the new ones"
-            );
-            service.store(Arc::new(Service { programs: programs.clone(), ..Service::clone(&old) }));
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Server;
 use super::interface::Served;
+use crate::fleet::handle::Message;
 use crate::mac::Mac;
 use crate::nic::interface::{Interface, InterfaceError};
 
@@ -33,7 +34,9 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
         tokio::select! {
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
-            Some(event) = server.events.recv() => server.journal.record(server.clock.now(), &event, neighbour),
+            Some(message) = server.messages.recv() => if let Message::Event(event) = message {
+                server.journal.record(server.clock.now(), &event, neighbour);
+            },
             // Below debug the kernel program writes nothing.
             _ = read_logs.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
                 kernel_logs.iter_mut().for_each(aya_log::EbpfLogger::flush);
@@ -72,8 +75,10 @@ fn neighbour(address: Ipv4Addr) -> Option<Mac> {
 
 /// Logs the last events, and what was counted; for when the workers have ended.
 pub(super) fn summarise(server: &mut Server) {
-    while let Ok(event) = server.events.try_recv() {
-        server.journal.record(server.clock.now(), &event, neighbour);
+    while let Ok(message) = server.messages.try_recv() {
+        if let Message::Event(event) = message {
+            server.journal.record(server.clock.now(), &event, neighbour);
+        }
     }
     for served in &server.served {
         let interface = served.plan.interface.name.as_str();

@@ -1,20 +1,39 @@
 //! The loader: one thread that touches the file system, so that no worker ever waits for a disk.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::mail::{Loaded, LoaderQueue, Order};
-use crate::boot::{Catalogue, Changes};
+use crate::boot::{Catalogue, Changes, FileName, Here, Image, Refusal};
+use crate::fleet::event::Peer;
+use crate::fleet::handle::{FleetHandle, Message, Who};
+use crate::mac::Mac;
 
 /// Files on network file systems change without a word to inotify: look again this often, in seconds.
 const RECHECK_EVERY: i64 = 5;
 
+/// What the loader works with.
+pub struct Loader {
+    /// What is served; it is replaced when the configuration is read again.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// What workers ask for.
+    pub queue: Arc<LoaderQueue>,
+    /// Who knows the machines that files are written for.
+    pub fleet: FleetHandle,
+    /// Our HTTP port, if there is one.
+    pub http: Option<u16>,
+}
+
 /// Loads what workers ask for, and follows changes of the files, until the queue says stop.
 ///
 /// `refresh` is called when files may have come or gone.
-pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>, refresh: impl Fn()) {
+pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
+    let queue = &loader.queue;
     while !queue.door().is_stopped() {
+        let catalogue = loader.catalogue.load_full();
         let mut readable = [false; 2];
         {
             let mut fds = vec![PollFd::from_borrowed_fd(queue.door().bell(), PollFlags::IN)];
@@ -22,7 +41,7 @@ pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>, refresh: impl Fn()) 
             match poll(&mut fds, Some(&Timespec { tv_sec: RECHECK_EVERY, tv_nsec: 0 })) {
                 Ok(0) => {
                     report(&catalogue.recheck());
-                    refresh();
+                    refresh(&catalogue);
                 }
                 Ok(_) => {
                     for (readable, fd) in readable.iter_mut().zip(&fds) {
@@ -37,17 +56,30 @@ pub fn run(catalogue: &Catalogue, queue: &Arc<LoaderQueue>, refresh: impl Fn()) 
         }
         if readable[1] {
             report(&catalogue.changed());
-            refresh();
+            refresh(&catalogue);
         }
         while let Some(order) = queue.pop() {
             match order {
-                Order::Load { mailbox, id, name } => {
-                    let file = catalogue.load(&name);
+                Order::Load { mailbox, id, name, peer, server } => {
+                    let file = loader.load(&name, &peer, server);
                     mailbox.answer(Loaded { id, name, file });
                 }
                 Order::Shelve { shelf, image, blksize } => shelf.put(&image, blksize),
             }
         }
+    }
+}
+
+impl Loader {
+    /// Loads a file, or writes it for the machine that asks.
+    fn load(&self, name: &FileName, peer: &Peer, server: Ipv4Addr) -> Result<Arc<Image>, Refusal> {
+        let here = Here { server, http: self.http };
+        let facts = |mac: Option<Mac>| {
+            let who = mac.map_or(Who::Address(*peer.address.ip()), Who::Mac);
+            // The fleet knows all that was said before this: see `fleet::handle::Message`.
+            self.fleet.ask_blocking(|answer| Message::Facts(who, answer)).ok().flatten()
+        };
+        self.catalogue.load().load_for(name, here, facts)
     }
 }
 

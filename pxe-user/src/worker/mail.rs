@@ -1,6 +1,6 @@
 //! What crosses threads: bounded lock-free queues with a bell.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::shelf::Shelf;
 use crate::boot::{FileName, Image, Refusal};
 use crate::datagram::{Datagram, Link};
+use crate::fleet::event::Peer;
 use crate::mac::Mac;
 use crate::tftp::table::Id;
 
@@ -188,6 +189,10 @@ pub enum Order {
         id: Id,
         /// The file.
         name: FileName,
+        /// Who asks, and where: some files are written for each machine.
+        peer: Peer,
+        /// The address of ours that it used.
+        server: Ipv4Addr,
     },
     /// A file in the kernel; the shelf shows when it is there.
     Shelve {

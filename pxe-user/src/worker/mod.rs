@@ -14,16 +14,15 @@ pub mod shelf;
 pub mod sockets;
 pub mod xdp;
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
-
 use crate::boot::FileName;
 use crate::datagram::Datagram;
-use crate::fleet::event::Event;
+use crate::fleet::event::{Event, Peer};
+use crate::fleet::handle::FleetHandle;
 use crate::mac::Mac;
 use crate::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route};
 use crate::tally::{Other, Published, Tally};
@@ -132,7 +131,7 @@ pub struct Surroundings {
     /// Where files are asked for.
     pub loader: Arc<LoaderQueue>,
     /// Where events go.
-    pub journal: mpsc::Sender<Event>,
+    pub fleet: FleetHandle,
     /// Where counters are shown.
     pub published: Published,
     /// The time.
@@ -178,9 +177,9 @@ impl<N: Net> Host for View<'_, N> {
         self.net.close(client, port);
     }
 
-    fn load(&mut self, id: Id, name: &FileName) -> bool {
+    fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool {
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
-        self.surroundings.loader.push(Order::Load { mailbox, id, name: *name })
+        self.surroundings.loader.push(Order::Load { mailbox, id, name: *name, peer, server })
     }
 
     fn give(&mut self, offer: &Offer<'_>) -> Given {
@@ -209,7 +208,7 @@ impl<N: Net> Host for View<'_, N> {
     }
 
     fn record(&mut self, event: Event) {
-        *self.lost += u64::from(self.surroundings.journal.try_send(event).is_err());
+        *self.lost += u64::from(self.surroundings.fleet.record(event).is_err());
     }
 }
 

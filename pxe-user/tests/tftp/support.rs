@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use std::time::Duration;
 
 use pxe_user::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_user::datagram::{Datagram, Link};
 use pxe_user::dhcp::{Service, Style};
-use pxe_user::fleet::event::Event;
+use pxe_user::fleet::event::{Event, Peer};
 use pxe_user::mac::Mac;
-use pxe_user::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route, Settings};
+use pxe_user::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route, Settings, Sources};
+use pxe_user::rules::Policy;
 use pxe_user::tally::Count;
 use pxe_user::tftp::table::{Id, TidPorts};
 use pxe_user::tftp::terms::Limits;
@@ -124,7 +124,7 @@ impl Host for Notes {
         self.opened.remove(&(client, port));
     }
 
-    fn load(&mut self, id: Id, name: &FileName) -> bool {
+    fn load(&mut self, id: Id, name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         if self.loads {
             self.orders.push((id, *name));
         }
@@ -201,8 +201,8 @@ impl Lab {
             loads: true,
             kernel: None,
         };
-        let responder =
-            Responder::new(settings, Arc::new(ArcSwap::from_pointee(service)), Arc::clone(&catalogue));
+        let sources = Sources::new(Policy::for_all(service), Arc::clone(&catalogue));
+        let responder = Responder::new(settings, sources);
         Self { dir, catalogue, responder, notes, loader_runs: true }
     }
 

@@ -1,0 +1,91 @@
+//! One directory tree, or table of installed files, and the first component of the names that lead into it.
+
+use std::path::{Path, PathBuf};
+
+use super::catalogue::CatalogueError;
+use super::generated::{Content, Virtual};
+use super::names::FileName;
+use super::refusal::Refusal;
+use super::tree::{Found, Links, Readers, Tree};
+
+/// How a name becomes a path below the tree's root.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// It is one.
+    Tree(PathBuf),
+    /// By a table.
+    Virtual(Virtual),
+}
+
+/// A part of the names that are served.
+#[derive(Debug)]
+pub(super) struct Mount {
+    /// The first component of its names; empty for the part that has all other names.
+    prefix: String,
+    pub(super) kind: Kind,
+    pub(super) tree: Tree,
+}
+
+impl Mount {
+    /// A directory, served as it stands.
+    pub(super) fn directory(prefix: &str, root: &Path, links: Links) -> Result<Self, CatalogueError> {
+        let tree = open(root, links, Readers::Everybody)?;
+        Ok(Self { prefix: prefix.to_owned(), kind: Kind::Tree(root.to_owned()), tree })
+    }
+
+    /// What is installed below `system`, as far as `table` knows it.
+    pub(super) fn installed(
+        prefix: &str,
+        system: &Path,
+        table: impl FnOnce(&Tree) -> Virtual,
+    ) -> Result<Self, CatalogueError> {
+        let tree = open(system, Links::FollowAdministrators, Readers::Us)?;
+        Ok(Self { prefix: prefix.to_owned(), kind: Kind::Virtual(table(&tree)), tree })
+    }
+
+    /// What is left of a name inside of this part, if it lies there.
+    pub(super) fn inside(&self, name: &FileName) -> Option<FileName> {
+        if self.prefix.is_empty() {
+            return Some(*name);
+        }
+        let rest = name.as_bytes().strip_prefix(self.prefix.as_bytes())?.strip_prefix(b"/")?;
+        FileName::normalise(rest).ok()
+    }
+
+    /// The whole name of something inside.
+    pub(super) fn whole(&self, inside: &FileName) -> Result<FileName, Refusal> {
+        FileName::normalise(&[self.prefix.as_bytes(), b"/", inside.as_bytes()].concat())
+    }
+
+    /// The first component of its names; empty for the part that has all other names.
+    pub(super) fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Follows a name inside to its file.
+    pub(super) fn find(&self, inside: &FileName) -> Result<Found, Refusal> {
+        let path = match &self.kind {
+            Kind::Tree(_) => inside.as_bytes(),
+            Kind::Virtual(table) => match table.get(inside) {
+                Some(Content::File(path)) => path.as_bytes(),
+                _ => return Err(Refusal::NotFound),
+            },
+        };
+        self.tree.find(path)
+    }
+
+    /// Whether a name inside could be served now; loads nothing.
+    pub(super) fn probe(&self, inside: &FileName) -> Result<(), Refusal> {
+        if let Kind::Virtual(table) = &self.kind
+            && let Some(Content::Generated(_)) = table.get(inside)
+        {
+            return Ok(());
+        }
+        self.find(inside)?.open().map(drop)
+    }
+}
+
+fn open(root: &Path, links: Links, readers: Readers) -> Result<Tree, CatalogueError> {
+    Tree::open(root, links, readers)
+        .map_err(|errno| CatalogueError::Root { root: root.to_owned(), reason: errno.to_string() })
+}

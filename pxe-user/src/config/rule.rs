@@ -1,0 +1,189 @@
+//! Rules, and which of them can never match.
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::check::Judge;
+use super::raw;
+use super::{Outcome, RuleSpec, Severity};
+use crate::boot::Recipe;
+use crate::dhcp::{Arch, Uuid};
+use crate::rules::{Glob, Limits, Matcher};
+use crate::tftp::packet::BLKSIZE_RANGE;
+
+pub(super) fn rules(
+    judge: &mut Judge<'_>,
+    raw: Vec<Spanned<raw::Rule>>,
+    recipes: &[Recipe],
+    has_http: bool,
+) -> Vec<RuleSpec> {
+    let mut rules: Vec<RuleSpec> = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let span = raw.span();
+        let Some(rule) = rule(judge, index + 1, raw, recipes) else { continue };
+        if rules.iter().any(|earlier| earlier.name == rule.name) {
+            judge.error(
+                span.clone(),
+                format!("two rules are named `{}`: boots are counted by name", rule.name),
+            );
+        }
+        if let Some(earlier) = rules.iter().find(|earlier| earlier.matcher.covers(&rule.matcher)) {
+            let (name, line) = (&earlier.name, earlier.line);
+            let text = "can never match: all that it means is meant by rule";
+            judge.error(span.clone(), format!("rule `{}` {text} `{name}` (line {line}) already", rule.name));
+        }
+        if !has_http && is_for_http_only(&rule.matcher) {
+            let text = "means UEFI HTTP boot, which needs `[http]` with a port";
+            judge.warning(span, format!("rule `{}` {text}", rule.name));
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(
+    judge: &mut Judge<'_>,
+    number: usize,
+    raw: Spanned<raw::Rule>,
+    recipes: &[Recipe],
+) -> Option<RuleSpec> {
+    let span = raw.span();
+    let raw = raw.into_inner();
+    let name: Arc<str> = raw.name.unwrap_or_else(|| format!("rule {number}")).into();
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        judge.error(span.clone(), "a rule's name has 1 to 64 bytes and no control characters");
+    }
+    let recipe =
+        raw.image.as_ref().and_then(|image| recipes.iter().find(|recipe| *recipe.name == **image.get_ref()));
+    let outcome = outcome(judge, &span, &name, raw.image, raw.action, recipe)?;
+    let boots = match (raw.once, raw.boots) {
+        (true, Some(boots)) => {
+            judge.error(boots.span(), "write `once` or `boots`, not both");
+            None
+        }
+        (true, None) => Some(1),
+        (false, boots) => boots.map(|boots| {
+            if *boots.get_ref() == 0 {
+                judge.error(
+                    boots.span(),
+                    "boots = 0: to boot nothing, write `action = \"local\"` or \"ignore\"",
+                );
+            }
+            boots.into_inner()
+        }),
+    };
+    if boots.is_some() && recipe.is_some_and(|recipe| !recipe.has_payload()) {
+        let text =
+            "counts boots, so its image must say when one is complete: name the last file with `payload`";
+        judge.error(span.clone(), format!("rule `{name}` {text}"));
+    }
+    if boots.is_some() && !matches!(outcome, Outcome::Image(_)) {
+        judge.error(span.clone(), format!("rule `{name}` boots nothing that could be counted"));
+    }
+    let limits = Limits {
+        blksize: raw.blksize.map(|blksize| {
+            if !BLKSIZE_RANGE.contains(blksize.get_ref()) {
+                judge.error(blksize.span(), "blksize is from 8 to 65464 (RFC 2348)");
+            }
+            blksize.into_inner()
+        }),
+        windowsize: raw.windowsize.map(|windowsize| {
+            if *windowsize.get_ref() == 0 {
+                judge.error(windowsize.span(), "windowsize is at least 1 (RFC 7440)");
+            }
+            windowsize.into_inner()
+        }),
+    };
+    let matcher = matcher(judge, &span, raw.conditions);
+    if limits != Limits::default() && !matcher.asks_neighbours_only() {
+        let text = "limits transfers, and a request for a file shows no more than mac, vlan and interface: match on these";
+        judge.error(span.clone(), format!("rule `{name}` {text}"));
+    }
+    let style = judge.style(raw.style);
+    let line = judge.line(span);
+    Some(RuleSpec { name, line, matcher, outcome, style, boot_server: raw.boot_server, boots, limits })
+}
+
+fn outcome(
+    judge: &mut Judge<'_>,
+    span: &Range<usize>,
+    rule: &str,
+    image: Option<Spanned<String>>,
+    action: Option<Spanned<String>>,
+    recipe: Option<&Recipe>,
+) -> Option<Outcome> {
+    match (image, action) {
+        (Some(image), None) => {
+            if recipe.is_none() {
+                judge.error(
+                    image.span(),
+                    format!("there is no image `{}`: add [images.{0}]", image.get_ref()),
+                );
+            }
+            Some(Outcome::Image(recipe?.name.clone()))
+        }
+        (None, Some(action)) => match action.get_ref().as_str() {
+            "local" => Some(Outcome::Local),
+            "ignore" => Some(Outcome::Ignore),
+            other => {
+                judge.error(
+                    action.span(),
+                    format!("action = \"{other}\": write \"local\" or \"ignore\", or an image"),
+                );
+                None
+            }
+        },
+        _ => {
+            judge.error(span.clone(), format!("rule `{rule}` needs either `image` or `action`"));
+            None
+        }
+    }
+}
+
+fn matcher(judge: &mut Judge<'_>, span: &Range<usize>, raw: raw::Conditions) -> Matcher {
+    let vlan = raw.vlan.into_vec();
+    if let Some(vlan) = vlan.iter().find(|vlan| **vlan > 4094) {
+        judge.error(
+            span.clone(),
+            format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"),
+        );
+    }
+    let interface = raw.interface.into_vec();
+    Matcher {
+        mac: parsed(judge, span, raw.mac.into_vec()),
+        uuid: parsed(judge, span, raw.uuid.into_vec()) as Vec<Uuid>,
+        arch: parsed(judge, span, raw.arch.into_vec().iter().map(ToString::to_string).collect()) as Vec<Arch>,
+        class: raw.class.into_vec().iter().map(|text| Glob::new(text)).collect(),
+        user_class: raw.user_class.into_vec().iter().map(|text| Glob::new(text)).collect(),
+        relay: parsed(judge, span, raw.relay.into_vec()),
+        vlan,
+        interface,
+    }
+}
+
+fn parsed<T: FromStr<Err: Display>>(
+    judge: &mut Judge<'_>,
+    span: &Range<usize>,
+    texts: Vec<String>,
+) -> Vec<T> {
+    let mut all = Vec::new();
+    for text in texts {
+        match text.parse() {
+            Ok(value) => all.push(value),
+            Err(error) => judge.at(Some(judge.line(span.clone())), Severity::Error, error),
+        }
+    }
+    all
+}
+
+fn is_for_http_only(matcher: &Matcher) -> bool {
+    let by_arch = !matcher.arch.is_empty()
+        && matcher.arch.iter().all(|arch| arch.processor() != *arch && *arch != Arch::EBC);
+    let by_class = !matcher.class.is_empty()
+        && matcher.class.iter().all(|class| class.to_string().starts_with("HTTPClient"));
+    by_arch || by_class
+}

@@ -1,0 +1,166 @@
+//! The documented example, and what is said of files that are wrong.
+
+use super::*;
+use crate::rules::{MacPattern, Network};
+
+const EXAMPLE: &str = include_str!("../../../docs/pxed.toml");
+
+/// The problems of a text, as `line: text`.
+fn problems(text: &str) -> Vec<String> {
+    Config::parse(text).1.iter().map(ToString::to_string).collect()
+}
+
+#[track_caller]
+fn assert_problem(text: &str, words: &[&str]) {
+    let problems = problems(text);
+    let found = problems.iter().any(|problem| words.iter().all(|word| problem.contains(word)));
+    assert!(found, "{words:?} not in {problems:#?}");
+}
+
+#[test]
+fn the_documented_example_means_what_it_says() {
+    let (config, problems) = Config::parse(EXAMPLE);
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    assert_eq!(config.interfaces, ["eth0"]);
+    assert_eq!(config.http, Some(Http { port: 8080, ipxe: false }));
+    assert_eq!(config.board.unwrap().listen, "127.0.0.1:7467".parse().unwrap());
+    assert_eq!((config.memory, config.offload_memory), (Some(1 << 30), Some(256 << 20)));
+    let names: Vec<_> = config.recipes.iter().map(|recipe| &*recipe.name).collect();
+    assert_eq!(names, ["installer", "memory-test", "memtest"]);
+    let rules: Vec<_> = config.rules.iter().map(|rule| (&*rule.name, &rule.outcome)).collect();
+    let image = |name: &str| Outcome::Image(name.into());
+    assert_eq!(
+        rules,
+        [
+            ("not ours", &Outcome::Ignore),
+            ("production", &Outcome::Local),
+            ("old cards", &image("memtest")),
+            ("install once", &image("installer")),
+            ("test", &image("memory-test")),
+            ("everything else", &image("memtest")),
+        ]
+    );
+    assert_eq!(config.rules[0].matcher.mac[1], MacPattern::Oui([0xaa, 0xbb, 0xcc]));
+    assert_eq!(config.rules[1].matcher.relay, [Network::Relays([10, 20, 0, 0].into(), 16)]);
+    assert_eq!(config.rules[2].limits, Limits { blksize: Some(512), windowsize: Some(1) });
+    assert_eq!(config.rules[3].boots, Some(1));
+    assert_eq!(config.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
+}
+
+/// Every key that is a comment in the example can be written as well.
+#[test]
+fn what_the_example_leaves_out_can_be_said() {
+    let is_key = |line: &str| {
+        line.strip_prefix("# ").is_some_and(|rest| {
+            let word = rest.split([' ', '=']).next().unwrap_or_default();
+            rest.starts_with("[inbox]")
+                || rest.contains(" = ") && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        })
+    };
+    let lines = EXAMPLE.lines().map(|line| if is_key(line) { &line[2..] } else { line });
+    let text: Vec<_> = lines.collect();
+    let (config, problems) = Config::parse(&text.join("\n"));
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    assert!(config.root.is_some() && config.inbox.is_some() && config.fleet.events.is_some());
+    assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
+    assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
+    assert!(config.rules[3].boot_server.is_some());
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_line() {
+    for (text, words) in [
+        ("interfaces = [\"a\"]\ncolour = 1\n", &["line 2", "unknown field `colour`"][..]),
+        ("\n\ninterfaces = 3\n", &["line 3"]),
+        ("interfaces = [\"a\", \"a\"]", &["line 1", "twice"]),
+        ("[[rules]]\nimage = \"x\"\n", &["line 2", "no image `x`"]),
+        ("[[rules]]\naction = \"reboot\"\n", &["line 2", "local"]),
+        ("\n[[rules]]\nname = \"x\"\n", &["line 2", "either `image` or `action`"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { mac = \"52:54\" }\n", &["52:54"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { macs = \"52:54\" }\n", &["line 3", "macs"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { relay = \"10.1.2.3/16\" }\n", &["10.1.0.0/16"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { vlan = 5000 }\n", &["4094"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { arch = \"sparc\" }\n", &["sparc", "arm64"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { uuid = \"x\" }\n", &["UUID"]),
+        ("[[rules]]\naction = \"local\"\nonce = true\n", &["nothing that could be counted"]),
+        ("[images.a]\nroot = \"/x\"\n[[rules]]\nimage = \"a\"\nonce = true\n", &["payload"]),
+        ("[images.pxed]\n", &["line 1", "pxed itself uses"]),
+        ("[images.\"a/b\"]\n", &["line 1", "folder"]),
+        ("[images.a]\ninitrd = [\"x\"]\n", &["no `kernel`"]),
+        ("[images.a]\nkernel = \"k\"\nargs = \"{{ mca }}\"\n", &["line 3", "undefined"]),
+        ("[images.a]\nkernel = \"k\"\nargs = \"{% if %}\"\n", &["line 3"]),
+        ("[images.a]\nipxe = \"kernel x\"\n", &["line 2", "#!ipxe"]),
+        ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
+        ("[board]\nlisten = \"0.0.0.0:80\"\n", &["token"]),
+        ("[inbox]\ndirectory = \"/x\"\nfile_mib = 10\nmachine_mib = 5\n", &["machine_mib"]),
+        ("datapath = \"fast\"\n", &["line 1", "auto, xdp, socket"]),
+        ("memory_mib = 0\n", &["line 1", "MiB"]),
+        ("windowsize = 0\n", &["at least 1"]),
+        ("[http]\nport = 0\n", &["line 2", "at least 1"]),
+    ] {
+        assert_problem(text, words);
+    }
+}
+
+#[test]
+fn rules_that_can_never_match_are_named_with_the_one_that_is_in_the_way() {
+    let text = "[[rules]]\nname = \"maker\"\naction = \"ignore\"\nmatch = { mac = \"52:54:00\" }\n\
+                [[rules]]\nname = \"one\"\naction = \"local\"\nmatch = { mac = \"52:54:00:01:02:03\", vlan = 3 }\n";
+    assert_problem(text, &["line 5", "`one` can never match", "`maker` (line 1)"]);
+    let swapped = "[[rules]]\nname = \"one\"\naction = \"local\"\nmatch = { mac = \"52:54:00:01:02:03\" }\n\
+                   [[rules]]\nname = \"maker\"\naction = \"ignore\"\nmatch = { mac = \"52:54:00\" }\n";
+    assert_eq!(problems(swapped), [""; 0]);
+    assert_problem(
+        "[[rules]]\naction = \"local\"\n[[rules]]\naction = \"ignore\"\n",
+        &["line 3", "never match"],
+    );
+    assert_problem(
+        "[[rules]]\nname = \"a\"\naction = \"local\"\nmatch = { vlan = 1 }\n[[rules]]\nname = \"a\"\naction = \"ignore\"\n",
+        &["two rules are named `a`"],
+    );
+}
+
+#[test]
+fn all_problems_are_said_at_once_in_the_order_of_their_lines() {
+    let (config, problems) = Config::parse("windowsize = 0\ndatapath = \"x\"\n[[rules]]\nimage = \"x\"\n");
+    assert!(config.is_some());
+    let lines: Vec<_> = problems.iter().filter_map(|problem| problem.line).collect();
+    assert_eq!(lines, [1, 2, 4]);
+}
+
+#[test]
+fn what_leads_nowhere_is_a_warning() {
+    let warned = |text: &str, words: &[&str]| {
+        assert_problem(text, words);
+        assert!(Config::parse(text).1.iter().all(|problem| problem.severity == Severity::Warning));
+    };
+    warned("[images.a]\nkernel = \"k\"\n", &["no rule boots image `a`"]);
+    warned("[[rules]]\naction = \"local\"\nmatch = { arch = \"x64-http\" }\n", &["[http]"]);
+    warned(
+        "interfaces = [\"a\"]\n[[rules]]\naction = \"local\"\nmatch = { interface = \"b\" }\n",
+        &["b is not served"],
+    );
+}
+
+#[test]
+fn a_file_is_read_or_refused_with_its_name() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("pxed.toml");
+    let error = Config::read(&path).unwrap_err().to_string();
+    assert!(error.contains("pxed.toml"), "{error}");
+    std::fs::write(&path, "windowsize = 0\n").unwrap();
+    let error = Config::read(&path).unwrap_err().to_string();
+    assert!(error.contains("line 1") && error.contains("pxed.toml"), "{error}");
+    std::fs::write(&path, EXAMPLE).unwrap();
+    assert!(Config::read(&path).is_ok());
+}
+
+proptest::proptest! {
+    /// Whatever is in the file: an answer, no panic.
+    #[test]
+    fn nothing_in_the_file_is_fatal(text in "(\\[\\[rules\\]\\]\n|image = \"a\"\n|match = \\{ mac = \"[0-9a-f:]{0,20}\" \\}\n|[a-z]{1,8} = [0-9\"\\[\\]{}a-z]{0,12}\n){0,8}") {
+        let _ = Config::parse(&text);
+    }
+}

@@ -1,0 +1,60 @@
+//! What a responder reads and others replace while it runs. Reading takes no lock.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::Settings;
+use crate::boot::Catalogue;
+use crate::datagram::Link;
+use crate::fleet::habits::Before;
+use crate::fleet::handle::Standings;
+use crate::mac::Mac;
+use crate::rules::{Decision, Facts, Policy};
+use crate::tftp::terms::Limits;
+
+/// What a responder reads and others replace while it runs.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Who gets what.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// What is served under which name.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// What machines have done before.
+    pub standings: Arc<ArcSwap<Standings>>,
+}
+
+impl Sources {
+    /// These, with nothing known of any machine.
+    pub fn new(policy: Policy, catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            catalogue: Arc::new(ArcSwap::new(catalogue)),
+            standings: Arc::default(),
+        }
+    }
+
+    /// What the rules say of a machine.
+    pub(super) fn decide<'p>(&self, policy: &'p Policy, facts: &Facts<'_>) -> Decision<'p> {
+        let standings = self.standings.load();
+        policy.decide(facts, |rule| standings.get(&facts.mac).map_or(0, |standing| standing.boots_by(rule)))
+    }
+
+    /// How a machine would be told, as far as is known from before.
+    pub(super) fn before(&self, settings: &Settings, decision: &Decision<'_>, mac: Mac) -> Before {
+        Before {
+            usual: decision.style.unwrap_or(settings.style),
+            learnt: self.standings.load().get(&mac).and_then(|standing| standing.style),
+        }
+    }
+
+    /// What TFTP may grant to a neighbour.
+    pub(super) fn limits(&self, settings: &Settings, link: &Link) -> Limits {
+        let own = self.policy.load().limits(link.peer, link.vlan(), &settings.interface);
+        let all = settings.limits;
+        Limits {
+            blksize: own.blksize.map_or(all.blksize, |most| most.min(all.blksize)),
+            windowsize: own.windowsize.map_or(all.windowsize, |most| most.min(all.windowsize)),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Which machine gets what: rules, the first that matches wins. Pure.
+//!
+//! | file | noun |
+//! |---|---|
+//! | [`facts`] | what a request shows of a machine |
+//! | [`matcher`] | the conditions of a rule, and which of them fails |
+//! | [`pattern`] | addresses, networks and texts with `*` |
+//! | [`policy`] | the rules in order, with what each of them leads to |
+
+pub mod facts;
+pub mod matcher;
+pub mod pattern;
+pub mod policy;
+
+pub use facts::Facts;
+pub use matcher::{Condition, Matcher};
+pub use pattern::{Glob, MacPattern, Network};
+pub use policy::{Action, Decision, Limits, Policy, Rule};
