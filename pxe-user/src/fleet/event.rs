@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrayvec::ArrayString;
+use serde::{Deserialize, Serialize};
 
 use crate::boot::{FileName, Image, Refusal};
 use crate::dhcp::{Arch, Style, Uuid};
@@ -26,7 +27,8 @@ pub fn brief(text: &str) -> Brief {
 }
 
 /// Which program asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Client {
     /// Firmware, or a card's ROM.
     Pxe,

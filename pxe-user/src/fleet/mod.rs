@@ -9,11 +9,25 @@
 //! | [`board`] | what people and programs are shown: the JSON of the API |
 //! | [`report`] | what a memory test posts over the network |
 //! | [`handle`] | the way to the fleet's thread for all others |
+//! | [`mtlog`] | memtest86+'s lines on a serial console |
+//! | [`smbios`] | memory modules from a machine's own tables |
+//! | `machine`, `registry` | the state machine of one machine, and all of them; pure |
+//! | `changes` | what has changed since it was last shown |
+//! | `store` | SQLite, and the file of events; a thread of its own |
+//! | [`thread`] | the fleet's thread: the only one that reads the wall clock |
 
 pub mod board;
+mod changes;
 pub mod event;
 pub mod habits;
 pub mod handle;
 pub mod journal;
 pub mod limit;
+mod machine;
+pub mod mtlog;
+mod registry;
 pub mod report;
+pub mod smbios;
+mod store;
+mod text;
+pub mod thread;

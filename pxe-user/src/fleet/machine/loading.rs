@@ -1,0 +1,235 @@
+//! Files on their way to a machine, and what their coming or not coming means.
+
+use super::{Failure, Machine, since};
+use crate::boot::{Refusal, Role};
+use crate::fleet::board::{Progress, State, UnixMs};
+use crate::fleet::changes::{Draft, Scribe};
+use crate::fleet::event::Transport;
+use crate::tftp::transfer::Outcome;
+
+/// A boot without a payload of its own has loaded everything when nothing is asked for during this time.
+const QUIET_MS: u64 = 15_000;
+/// What broke off is a failure if nothing else comes during this time: firmware tries again, iPXE and GRUB close early.
+const MENDED_MS: u64 = 20_000;
+/// A machine that asks for nothing during this time has stopped.
+const STOPPED_MS: u64 = 60_000;
+
+/// A transfer that has ended, one way or another.
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer {
+    /// The file's name, and what it is in a boot.
+    pub(crate) file: String,
+    pub(crate) role: Role,
+    pub(crate) transport: Transport,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// Bytes that arrived, in how many milliseconds, and DATA packets that were sent again.
+    pub(crate) bytes: u64,
+    pub(crate) took_ms: u64,
+    pub(crate) retransmits: u64,
+}
+
+impl Machine {
+    /// A file is on its way.
+    pub(crate) fn loading(&mut self, now: UnixMs, file: &str, bytes: u64, size: u64, scribe: &mut Scribe) {
+        self.asks(now, 0, scribe);
+        self.attempt.trouble = None;
+        let before = self.shown.progress.as_ref().filter(|progress| progress.file == file);
+        let elapsed = since(now, self.shown.last_seen).max(1);
+        let bytes_per_s = match before {
+            Some(before) if elapsed <= 5000 => {
+                bytes.saturating_sub(before.bytes).saturating_mul(1000) / elapsed
+            }
+            _ => 0,
+        };
+        self.shown.progress = Some(Progress { file: file.to_owned(), bytes, size, bytes_per_s });
+        self.go(now, State::Loading, None, scribe);
+        self.heard(now, scribe);
+    }
+
+    /// A transfer has ended.
+    pub(crate) fn fetched(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
+        self.asks(now, transfer.took_ms, scribe);
+        let (bytes, retransmits) = (transfer.bytes, transfer.retransmits);
+        self.shown.retransmits += retransmits;
+        self.boot_mut(scribe, |boot| {
+            boot.bytes += bytes;
+            boot.retransmits += retransmits;
+        });
+        if self.shown.progress.as_ref().is_some_and(|progress| progress.file == transfer.file) {
+            self.shown.progress = None;
+        }
+        match transfer.outcome {
+            Outcome::Complete | Outcome::CompleteUnconfirmed => self.arrived(now, transfer, scribe),
+            // EDK2 asks for the size first, and breaks that off.
+            Outcome::Probe => self.go(now, State::Loading, None, scribe),
+            Outcome::Aborted(_) | Outcome::TimedOut | Outcome::Superseded => {
+                self.broke_off(now, transfer, scribe);
+            }
+        }
+        self.heard(now, scribe);
+    }
+
+    fn arrived(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
+        let Transfer { file, role, outcome, bytes, took_ms, retransmits, transport } = transfer;
+        let draft = Draft::new("fetched", format!("fetched {file}"))
+            .fact("file", file.as_str())
+            .fact("bytes", *bytes)
+            .fact("ms", *took_ms)
+            .fact("retransmits", *retransmits)
+            .fact("over", if *transport == Transport::Http { "http" } else { "tftp" });
+        self.step(now, scribe, draft);
+        self.attempt.trouble = None;
+        self.attempt.missing = None;
+        match role {
+            Role::Config => {}
+            Role::Loader => self.attempt.loaders += 1,
+            Role::Payload | Role::Other => self.attempt.files += 1,
+        }
+        if *role != Role::Config {
+            self.attempt.last = Some(file.clone());
+        }
+        if *role != Role::Payload {
+            if !self.attempt.payload {
+                self.go(now, State::Loading, None, scribe);
+            }
+            return;
+        }
+        self.attempt.payload = true;
+        if *outcome == Outcome::Complete {
+            self.credit(scribe);
+        }
+        self.run(now, scribe);
+    }
+
+    /// Everything has arrived: its test should run now.
+    fn run(&mut self, now: UnixMs, scribe: &mut Scribe) {
+        if !self.attempt.completed {
+            self.attempt.completed = true;
+            self.shown.completed += 1;
+        }
+        let asked = self.attempt.asked;
+        self.boot_mut(scribe, |boot| {
+            boot.load_ms = asked.map(|asked| since(now, asked));
+            boot.outcome = Some("running".into());
+        });
+        self.shown.progress = None;
+        if self.shown.verdict.is_some() && self.test_began() >= self.attempt.began {
+            // It reports already: the last ACK of its payload never came, or came late.
+            return;
+        }
+        self.ended = false;
+        self.fresh = true;
+        let why = self.resets();
+        self.go(now, State::Running, why, scribe);
+    }
+
+    /// Counts this boot for its rule, once.
+    pub(super) fn credit(&mut self, scribe: &mut Scribe) {
+        let Some(rule) = self.shown.rule.as_deref().filter(|_| !self.attempt.credited) else { return };
+        self.attempt.credited = true;
+        match self.standing.boots.iter_mut().find(|(name, _)| **name == *rule) {
+            Some((_, boots)) => *boots += 1,
+            None => self.standing.boots.push((rule.into(), 1)),
+        }
+        scribe.changes.standings = true;
+    }
+
+    fn broke_off(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
+        let Transfer { file, bytes, .. } = transfer;
+        let how = match transfer.outcome {
+            Outcome::Aborted(code) => format!("broke off {file} after {bytes} bytes (TFTP error {})", code.0),
+            Outcome::Superseded => format!("began {file} again after {bytes} bytes, and did not finish it"),
+            _ => format!("vanished while it loaded {file}, after {bytes} bytes"),
+        };
+        let draft = Draft::new("broken_off", how.clone()).fact("file", file.as_str()).fact("bytes", *bytes);
+        self.step(now, scribe, draft);
+        if !self.attempt.payload {
+            self.attempt.trouble = Some((now, how));
+        }
+    }
+
+    /// A file was refused.
+    pub(crate) fn refused(&mut self, now: UnixMs, file: &str, refusal: Refusal, scribe: &mut Scribe) {
+        self.asks(now, 0, scribe);
+        let told = self.attempt.told.as_deref().map(|told| told.trim_start_matches('/'));
+        let program = told == Some(file.trim_start_matches('/'));
+        if refusal != Refusal::NotFound || program {
+            let why = format!("{file} was refused: {refusal}");
+            let draft =
+                Draft::new("refused", why.clone()).fact("file", file).fact("reason", refusal.as_str());
+            self.step(now, scribe, draft);
+            if program {
+                self.fail(now, Failure::Boot, why, scribe);
+            } else if !self.attempt.payload {
+                self.attempt.trouble = Some((now, why));
+            }
+        } else {
+            // PXELINUX and GRUB look for a dozen names before they find theirs.
+            self.attempt.missing = Some(file.to_owned());
+        }
+        self.heard(now, scribe);
+    }
+
+    /// It asks for a file, or did so `took` milliseconds ago.
+    fn asks(&mut self, now: UnixMs, took: u64, scribe: &mut Scribe) {
+        if self.attempt.told_at == UnixMs(0) && self.attempt.began == UnixMs(0) {
+            // Told by somebody else: its boot begins here.
+            self.begin_boot(now, scribe);
+            self.shown.boots += 1;
+        }
+        self.attempt.active = now;
+        self.attempt.expected = false;
+        if self.attempt.asked.is_none() {
+            let asked = UnixMs(now.0.saturating_sub(took)).max(self.attempt.began);
+            self.attempt.asked = Some(asked);
+            let told = self.attempt.told_at != UnixMs(0);
+            let offer = since(asked, self.attempt.began);
+            self.boot_mut(scribe, |boot| boot.offer_ms = told.then_some(offer));
+        }
+    }
+
+    /// What the time itself says of a boot.
+    pub(super) fn wait(&mut self, now: UnixMs, scribe: &mut Scribe) {
+        let attempt = &self.attempt;
+        if let Some((at, why)) = &attempt.trouble {
+            if since(now, *at) >= MENDED_MS {
+                let why = why.clone();
+                self.fail(now, Failure::Boot, why, scribe);
+            }
+            return;
+        }
+        let loading = matches!(self.shown.state, State::Offered | State::Loading | State::Returned);
+        if !loading || attempt.payload {
+            return;
+        }
+        let quiet = since(now, attempt.active);
+        let told = attempt.told.as_deref().unwrap_or("nothing");
+        let last = attempt.last.as_deref().unwrap_or("its configuration");
+        let why = if attempt.expected {
+            if since(now, attempt.began) < STOPPED_MS {
+                return;
+            }
+            format!(
+                "was told {told}, asked for nothing: either its firmware does not understand the offer, or its request \
+                 does not reach this server"
+            )
+        } else if attempt.asked.is_none() {
+            return;
+        } else if attempt.files > 0 && attempt.missing.is_none() {
+            if quiet >= QUIET_MS {
+                self.run(now, scribe);
+            }
+            return;
+        } else if quiet < STOPPED_MS {
+            return;
+        } else if let Some(missing) = &attempt.missing {
+            format!("fetched {last}, then asked for {missing}, which is not there, and for nothing more")
+        } else if attempt.loaders > 0 {
+            format!("fetched {last}, then asked for nothing more")
+        } else {
+            format!("was told {told}, but fetched nothing whole")
+        };
+        self.fail(now, Failure::Boot, why, scribe);
+    }
+}

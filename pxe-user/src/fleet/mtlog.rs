@@ -1,0 +1,103 @@
+//! memtest86+'s log lines on a serial console: `MTLOG ts=<s> ev=<event> key=value ...`.
+//!
+//! Source: memtest86plus pull request 640, merged in July 2026, and `app/reports.c` there. A line has at most 256 bytes and
+//! ends with CR LF; values are words, or texts between double quotes, without any escape for a quote inside. In that
+//! source the events are
+//!
+//! | event | keys |
+//! |---|---|
+//! | start | version, arch |
+//! | info | one or two of rtc, cpu, board, sys_serial, board_serial, mem_mb, imc or ram with cas |
+//! | spd | slot, size_mb, type, freq, ecc, mfg or mfg_id, sku |
+//! | pass_start, pass_end | pass (from 0); errors and status (pass, fail) at the end |
+//! | test_start, test_end | test, name; errors of that test at the end |
+//! | tick, every 10 s | pass, pass_pct, test, test_pct, errors (all so far) |
+//! | error, the first of each test only | type, test, cpu, addr, expect, actual |
+//! | done, with `maxpasses=n` only | passes, status; the machine restarts after it |
+
+/// How every line begins, after whatever a console server puts before it.
+const MARK: &str = "MTLOG ";
+/// Keys of one line; upstream has at most nine.
+const PAIRS_MAX: usize = 24;
+
+/// One line, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line<'a> {
+    event: &'a str,
+    pairs: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Line<'a> {
+    /// Finds a test's line in a line of a console. Prefixes, escape sequences and damage around it do not matter; a line
+    /// without a time or an event is none, and a value that was cut is dropped.
+    #[must_use]
+    pub fn parse(text: &'a str) -> Option<Self> {
+        // The last one: a line that was cut may have the next one behind it.
+        let start = text.rfind(MARK)? + MARK.len();
+        let rest = text.get(start..)?;
+        let end = rest.find(|character: char| character.is_control()).unwrap_or(rest.len());
+        let mut rest = rest.get(..end)?;
+        let mut pairs = Vec::new();
+        while let Some((pair, after)) = next(rest) {
+            rest = after;
+            if let Some(pair) = pair.filter(|_| pairs.len() < PAIRS_MAX) {
+                pairs.push(pair);
+            }
+        }
+        let time = pairs.iter().find(|(key, _)| *key == "ts")?.1;
+        time.parse::<f64>().ok().filter(|time| time.is_finite() && *time >= 0.0)?;
+        let event = pairs.iter().find(|(key, _)| *key == "ev")?.1;
+        pairs.retain(|(key, _)| !matches!(*key, "ts" | "ev"));
+        Some(Self { event, pairs })
+    }
+
+    /// Which event.
+    #[must_use]
+    pub fn event(&self) -> &'a str {
+        self.event
+    }
+
+    /// The value of a key.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&'a str> {
+        self.pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
+    }
+
+    /// The same as a number.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<u64> {
+        self.value(key)?.parse().ok()
+    }
+}
+
+/// The next `key=value`, if it is one, and what is behind it.
+type Next<'a> = (Option<(&'a str, &'a str)>, &'a str);
+
+fn next(text: &str) -> Option<Next<'_>> {
+    let text = text.trim_start();
+    if text.is_empty() {
+        return None;
+    }
+    let word = text.split_whitespace().next()?;
+    let Some((key, value)) = word.split_once('=') else { return Some((None, text.get(word.len()..)?)) };
+    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !value.starts_with('"') {
+        return Some((Some((key, value)).filter(|_| is_key), text.get(word.len()..)?));
+    }
+    let quoted = text.get(key.len() + 2..)?;
+    // A quote ends a text only before a blank or the end: names of boards have quotes in them now and then.
+    let ends = |at: &usize| quoted.get(at + 1..).is_none_or(|rest| rest.is_empty() || rest.starts_with(' '));
+    match quoted.match_indices('"').map(|(at, _)| at).find(ends) {
+        Some(end) => Some((Some((key, quoted.get(..end)?)).filter(|_| is_key), quoted.get(end + 1..)?)),
+        None => Some((None, "")),
+    }
+}
+
+/// Whether an error's type is one that ECC has corrected: memtest86+ does not count it as a failure.
+#[must_use]
+pub fn is_corrected(kind: &str) -> bool {
+    kind.eq_ignore_ascii_case("cecc") || kind.eq_ignore_ascii_case("ecc")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+//! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::board::{self, UnixMs};
+use super::changes::{Changes, Draft, Scribe};
+use super::event::{Event, Peer};
+use super::handle::{Standings, Who};
+use super::machine::{Machine, Transfer};
+use super::mtlog::Line;
+use super::report::Report;
+use super::text::{clean, clean_some};
+use crate::mac::Mac;
+
+/// Machines that are remembered; a flood of invented addresses makes it forget those, not grow.
+pub(crate) const MACHINES_MAX: usize = 65536;
+/// Machines that are forgotten at once, so that a flood is not a search for each of its packets.
+const FORGOTTEN_AT_ONCE: usize = 1024;
+
+/// All machines.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    machines: HashMap<Mac, Machine>,
+    by_address: HashMap<Ipv4Addr, Mac>,
+    standings: Standings,
+    standings_changed: bool,
+    /// Some machine was seen behind a relay: a frame's sender may be a router then.
+    relayed: bool,
+    silence: u64,
+    scribe: Scribe,
+}
+
+impl Registry {
+    /// No machine is known. A test is silent after `silence`; steps are numbered from `first_step`.
+    pub(crate) fn new(silence: Duration, first_step: u64) -> Self {
+        Self {
+            machines: HashMap::new(),
+            by_address: HashMap::new(),
+            standings: Standings::new(),
+            standings_changed: false,
+            relayed: false,
+            silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
+            scribe: Scribe::new(first_step),
+        }
+    }
+
+    /// What has changed since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.scribe.changes)
+    }
+
+    /// What has changed so far.
+    pub(crate) fn changes(&mut self) -> &mut Changes {
+        &mut self.scribe.changes
+    }
+
+    /// The standing of all machines that have one, if it has changed since this was last asked.
+    pub(crate) fn take_standings(&mut self) -> Option<Standings> {
+        std::mem::take(&mut self.standings_changed).then(|| self.standings.clone())
+    }
+
+    /// All machines, those that need attention first, then those that were heard of last.
+    pub(crate) fn shown(&self) -> Vec<board::Machine> {
+        let mut machines: Vec<_> = self.machines.values().map(|machine| &machine.shown).collect();
+        machines.sort_by(|a, b| {
+            let urgent = a.state.cmp(&b.state).then(b.last_seen.cmp(&a.last_seen));
+            urgent.then_with(|| a.mac.cmp(&b.mac))
+        });
+        machines.into_iter().cloned().collect()
+    }
+
+    /// One machine.
+    pub(crate) fn machine(&self, mac: Mac) -> Option<&Machine> {
+        self.machines.get(&mac)
+    }
+
+    /// All machines, in no order.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
+    }
+
+    /// Takes up machines that were written down before. Whoever has been seen meanwhile keeps what was seen, and gets the
+    /// counts of before added.
+    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, last_step: u64) {
+        self.scribe.continue_after(last_step);
+        for mut before in machines {
+            let mac = before.mac;
+            if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
+                continue;
+            }
+            match self.machines.get_mut(&mac) {
+                Some(machine) => machine.merge(before),
+                None => {
+                    before.resume(now, mac);
+                    self.machines.insert(mac, before);
+                }
+            }
+            let Some(machine) = self.machines.get(&mac) else { continue };
+            self.relayed |= machine.shown.relay.is_some();
+            if let Some(address) = machine.address() {
+                self.by_address.entry(address).or_insert(mac);
+            }
+            self.scribe.touch(mac);
+            self.stand(mac);
+        }
+    }
+
+    /// Something happened. `neighbour` finds the Ethernet address of an IP address, where a socket has hidden it.
+    pub(crate) fn apply(&mut self, now: UnixMs, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
+        match event {
+            Event::Told { asker, what, file, style, ack } => {
+                self.relayed |= asker.relay.is_some();
+                self.settle(asker.mac, asker.address);
+                self.with(now, asker.mac, |machine, scribe| {
+                    machine.told(now, asker, *what, file, *style, *ack, scribe);
+                });
+            }
+            Event::Unanswered { asker, why } => {
+                self.relayed |= asker.relay.is_some();
+                self.settle(asker.mac, asker.address);
+                self.with(now, asker.mac, |machine, scribe| machine.unanswered(now, asker, *why, scribe));
+            }
+            Event::Learnt { mac, style } => {
+                self.with(now, *mac, |machine, scribe| machine.learnt(now, *style, scribe));
+            }
+            Event::Loading { peer, image, bytes } => {
+                let Some(mac) = self.seen(peer, neighbour) else { return };
+                let file = clean(&image.name().to_string());
+                self.with(now, mac, |machine, scribe| {
+                    machine.loading(now, &file, *bytes, image.len(), scribe)
+                });
+            }
+            Event::Fetched { peer, image, outcome, bytes, took, retransmits } => {
+                let Some(mac) =
+                    self.seen(peer, neighbour).filter(|mac| self.machines.contains_key(mac) || *bytes > 0)
+                else {
+                    return;
+                };
+                let transfer = Transfer {
+                    file: clean(&image.name().to_string()),
+                    role: image.role(),
+                    transport: peer.transport,
+                    outcome: *outcome,
+                    bytes: *bytes,
+                    took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                    retransmits: *retransmits,
+                };
+                self.with(now, mac, |machine, scribe| machine.fetched(now, &transfer, scribe));
+            }
+            Event::Refused { peer, name, refusal } => {
+                // Anybody can ask for a name that is not there: that alone makes no machine.
+                let Some(mac) = self.seen(peer, neighbour).filter(|mac| self.machines.contains_key(mac))
+                else {
+                    return;
+                };
+                let name = clean(&name.to_string());
+                self.with(now, mac, |machine, scribe| machine.refused(now, &name, *refusal, scribe));
+            }
+        }
+    }
+
+    /// A test posted a report.
+    pub(crate) fn reported(&mut self, now: UnixMs, mac: Mac, address: Option<Ipv4Addr>, report: &Report) {
+        self.settle(mac, address);
+        self.with(now, mac, |machine, scribe| {
+            if let Some(address) = address {
+                machine.at_address(address);
+            }
+            machine.reported(now, report, scribe);
+        });
+    }
+
+    /// Lines of a console; how many were a test's, or nothing if nobody knows whose console it is.
+    pub(crate) fn lines(&mut self, now: UnixMs, who: &Who, lines: &[String]) -> Option<usize> {
+        let parsed: Vec<_> = lines.iter().filter_map(|line| Line::parse(line)).collect();
+        let mac = self.find(who).or_else(|| self.introduced(who, &parsed))?;
+        self.with(now, mac, |machine, scribe| {
+            for line in &parsed {
+                machine.line(now, line, scribe);
+            }
+        });
+        Some(parsed.len())
+    }
+
+    /// A console whose name nobody knows, and that says a serial number which somebody has.
+    fn introduced(&mut self, who: &Who, lines: &[Line<'_>]) -> Option<Mac> {
+        let Who::Words(console) = who else { return None };
+        let serial = lines.iter().find_map(|line| line.value("sys_serial")).and_then(clean_some)?;
+        let mac = self.only(|machine| machine.shown.serial.as_ref() == Some(&serial))?;
+        self.machines.get_mut(&mac)?.console = clean_some(console);
+        Some(mac)
+    }
+
+    /// A file was put into a machine's inbox.
+    pub(crate) fn uploaded(&mut self, now: UnixMs, mac: Mac, file: &str, bytes: u64) {
+        self.with(now, mac, |machine, scribe| machine.uploaded(now, file, bytes, scribe));
+    }
+
+    /// Names a machine; whether it is known.
+    pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> bool {
+        let Some(machine) = self.machines.get_mut(&mac) else { return false };
+        machine.name(now, name, &mut self.scribe);
+        true
+    }
+
+    /// One machine, or all, may boot by their rules from the beginning; how many.
+    pub(crate) fn again(&mut self, now: UnixMs, which: Option<Mac>) -> usize {
+        let macs: Vec<_> = match which {
+            Some(mac) => self.machines.contains_key(&mac).then_some(mac).into_iter().collect(),
+            None => self.machines.keys().copied().collect(),
+        };
+        for mac in &macs {
+            self.with(now, *mac, |machine, scribe| machine.again(now, scribe));
+        }
+        macs.len()
+    }
+
+    /// What time does: called about once a second.
+    pub(crate) fn tick(&mut self, now: UnixMs) {
+        for machine in self.machines.values_mut() {
+            machine.tick(now, self.silence, &mut self.scribe);
+        }
+    }
+
+    /// Forgets strangers that were not seen for `retention`; real machines stay.
+    pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
+        let oldest = now.0.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
+        let old = |machine: &&Machine| machine.is_stranger() && machine.shown.last_seen.0 < oldest;
+        let macs: Vec<_> = self.machines.values().filter(old).map(|machine| machine.mac).collect();
+        macs.into_iter().for_each(|mac| self.forget(mac));
+    }
+
+    /// Finds a machine.
+    pub(crate) fn find(&self, who: &Who) -> Option<Mac> {
+        match who {
+            Who::Mac(mac) => self.machines.contains_key(mac).then_some(*mac),
+            Who::Address(address) => self.by_address.get(address).copied(),
+            Who::Words(words) => {
+                let words = words.trim();
+                if let Ok(mac) = words.to_ascii_lowercase().parse() {
+                    return self.find(&Who::Mac(mac));
+                }
+                if let Ok(address) = words.parse() {
+                    return self.find(&Who::Address(address));
+                }
+                let same = |known: &Option<String>| {
+                    known.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(words))
+                };
+                // A name that a person gave comes before what machines say of themselves.
+                self.only(|machine| same(&machine.shown.name))
+                    .or_else(|| self.only(|machine| same(&machine.console)))
+                    .or_else(|| self.only(|machine| same(&machine.shown.serial)))
+                    .or_else(|| self.only(|machine| same(&machine.shown.uuid)))
+            }
+        }
+    }
+
+    /// The only machine that matches: serial numbers such as "To be filled by O.E.M." name nobody.
+    fn only(&self, matches: impl Fn(&Machine) -> bool) -> Option<Mac> {
+        let mut found = self.machines.values().filter(|machine| matches(machine));
+        found.next().filter(|_| found.next().is_none()).map(|machine| machine.mac)
+    }
+
+    /// The machine behind an address: by its own word, by its frames, or by the kernel's list of neighbours. Frames from
+    /// behind a relay have the router's address: there the list must confirm an address that nobody has introduced.
+    fn seen(&mut self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+        let address = *peer.address.ip();
+        if let Some(mac) = self.by_address.get(&address) {
+            return Some(*mac);
+        }
+        let frame = Some(peer.mac).filter(|mac| *mac != Mac::default());
+        let mac = match frame {
+            Some(mac) if self.machines.contains_key(&mac) || !self.relayed => Some(mac),
+            _ => neighbour(address).filter(|mac| *mac != Mac::default()),
+        }?;
+        if self.machines.contains_key(&mac) {
+            self.settle(mac, Some(address));
+            if let Some(machine) = self.machines.get_mut(&mac) {
+                machine.at_address(address);
+            }
+        }
+        Some(mac)
+    }
+
+    /// A machine has an address now, and no other any more.
+    fn settle(&mut self, mac: Mac, address: Option<Ipv4Addr>) {
+        let Some(address) = address.filter(|address| !address.is_unspecified()) else { return };
+        if let Some(old) = self.machines.get(&mac).and_then(Machine::address).filter(|old| *old != address)
+            && self.by_address.get(&old) == Some(&mac)
+        {
+            self.by_address.remove(&old);
+        }
+        self.by_address.insert(address, mac);
+    }
+
+    /// Does something with a machine, which is made if it is new.
+    fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut Scribe)) {
+        if !self.machines.contains_key(&mac) {
+            self.make_room();
+            self.machines.insert(mac, Machine::new(now, mac));
+            self.scribe.step(now, mac, true, Draft::new("new", "was seen for the first time"));
+            self.scribe.touch(mac);
+        }
+        if let Some(machine) = self.machines.get_mut(&mac) {
+            change(machine, &mut self.scribe);
+        }
+        if std::mem::take(&mut self.scribe.changes.standings) {
+            self.stand(mac);
+        }
+    }
+
+    fn stand(&mut self, mac: Mac) {
+        let Some(machine) = self.machines.get(&mac) else { return };
+        if machine.standing == super::handle::Standing::default() {
+            self.standings.remove(&mac);
+        } else {
+            self.standings.insert(mac, machine.standing.clone());
+        }
+        self.standings_changed = true;
+    }
+
+    fn make_room(&mut self) {
+        if self.machines.len() < MACHINES_MAX {
+            return;
+        }
+        let mut order: Vec<_> = self
+            .machines
+            .values()
+            .map(|machine| (!machine.is_stranger(), machine.shown.last_seen, machine.mac))
+            .collect();
+        order.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        let strangers = order.iter().take(FORGOTTEN_AT_ONCE).filter(|(real, ..)| !real).count();
+        // Real machines go one by one, and only if there is nobody else.
+        let count = if strangers > 0 { strangers } else { 1 };
+        order.truncate(FORGOTTEN_AT_ONCE);
+        order.sort_unstable();
+        for (_, _, mac) in order.into_iter().take(count) {
+            self.forget(mac);
+        }
+    }
+
+    fn forget(&mut self, mac: Mac) {
+        let Some(machine) = self.machines.remove(&mac) else { return };
+        if let Some(address) = machine.address().filter(|address| self.by_address.get(address) == Some(&mac))
+        {
+            self.by_address.remove(&address);
+        }
+        if self.standings.remove(&mac).is_some() {
+            self.standings_changed = true;
+        }
+        self.scribe.forget(mac);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,40 @@
+//! Texts of strangers: bounded, and without anything that moves a cursor or turns a line around.
+
+use super::board::TEXT_MAX;
+
+/// A stranger's text as it is kept: at most [`TEXT_MAX`] bytes, no control characters, no invisible direction marks.
+pub(crate) fn clean(text: &str) -> String {
+    let mut kept = String::new();
+    for character in text.trim().chars().filter(|character| is_plain(*character)) {
+        if kept.len() + character.len_utf8() > TEXT_MAX {
+            break;
+        }
+        kept.push(character);
+    }
+    kept
+}
+
+/// The same, if anything is left of it.
+pub(crate) fn clean_some(text: &str) -> Option<String> {
+    Some(clean(text)).filter(|text| !text.is_empty())
+}
+
+/// Bidirectional marks and overrides make a name look like another one; line separators are control characters in all
+/// but name.
+fn is_plain(character: char) -> bool {
+    !character.is_control()
+        && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_left_that_could_move_a_cursor_and_the_length_is_bounded() {
+        assert_eq!(clean(" a\u{1b}[2J\r\nb\u{202e}c\u{0}\u{9b} "), "a[2Jbc");
+        assert_eq!(clean_some("\u{200b}\n"), None);
+        let long = clean(&"ä".repeat(1000));
+        assert_eq!((long.len(), long.chars().all(|c| c == 'ä')), (TEXT_MAX, true));
+    }
+}

@@ -1,0 +1,41 @@
+//! Questions that are answered once everything said before them is shown: who has posted a report or given a name reads it
+//! back, and no answer tells what a crash could take away.
+
+use tokio::sync::oneshot::Sender;
+
+use super::publish::Publisher;
+use crate::fleet::board::{Step, Story};
+use crate::fleet::registry::Registry;
+use crate::mac::Mac;
+
+/// Steps of one machine that are shown with its story.
+pub(super) const STORY_STEPS: usize = 500;
+
+/// A question, or the receipt for something that was said.
+pub(super) enum Question {
+    Reported(Sender<()>),
+    Lines(Sender<Option<usize>>, Option<usize>),
+    Again(Sender<usize>, usize),
+    Named(Sender<bool>, bool),
+    Story(Mac, Sender<Option<Story>>),
+    Steps(u64, usize, Sender<Vec<Step>>),
+}
+
+impl Question {
+    /// Answers. Whoever asked may have gone meanwhile: that is no concern of ours.
+    pub(super) fn answer(self, registry: &Registry, publisher: &Publisher) {
+        match self {
+            Self::Reported(answer) => drop(answer.send(())),
+            Self::Lines(answer, count) => drop(answer.send(count)),
+            Self::Again(answer, count) => drop(answer.send(count)),
+            Self::Named(answer, known) => drop(answer.send(known)),
+            Self::Story(mac, answer) => {
+                let Some(machine) = registry.machine(mac) else { return drop(answer.send(None)) };
+                let boots = machine.boots.iter().cloned().collect();
+                let steps = publisher.steps_of(&machine.shown.mac, STORY_STEPS);
+                publisher.tell(mac, Story { machine: machine.shown.clone(), boots, steps }, answer);
+            }
+            Self::Steps(after, most, answer) => publisher.list(after, most, answer),
+        }
+    }
+}
