@@ -19,8 +19,11 @@ pub(super) const BODY_MAX: usize = 256 * 1024;
 /// A request's body must be here, and its answer ready, within this time.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Every path of the API but `/login`, with its method.
-pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
+/// Gives a browser a session; only where there is a token.
+const LOGIN: &str = "/login";
+
+/// Every path of the API but that, with its method.
+fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
     vec![
         ("get", "/api/v1/machines", get(read::machines)),
         ("get", "/api/v1/machines/{mac}", get(read::machine)),
@@ -40,6 +43,11 @@ pub(super) fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
 }
 
 impl Api {
+    /// Every method and path that there may be, for whoever describes them; the page's own files are not among them.
+    pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
+        routes().into_iter().map(|(method, path, _)| (method, path)).chain([("post", LOGIN)])
+    }
+
     /// The API as it is behind a door.
     pub(super) fn router(&self, door: Door) -> Router {
         let mut router = Router::new();
@@ -49,7 +57,7 @@ impl Api {
         let mut router = router.with_state(self.clone()).merge(page::router());
         if let Door::Token { token, .. } = &door {
             let login = post(access::login).with_state((Arc::clone(token), self.counts().clone()));
-            router = router.route("/login", login);
+            router = router.route(LOGIN, login);
         }
         router
             .fallback(nothing_here)

@@ -12,7 +12,7 @@ use super::{Api, FLEET_WAIT};
 use crate::fleet::handle::{Message, Who};
 
 /// The longest line of a console that is looked at, in bytes: longer ones are cut.
-pub const LINE_MAX: usize = 4096;
+pub(super) const LINE_MAX: usize = 4096;
 /// The longest name of a machine, in bytes.
 const NAME_MAX: usize = 64;
 
