@@ -25,8 +25,10 @@
 //! | [`tftp`] | packets, transfers, their table; pure | - |
 //! | [`boot`] | what is served under which name | `dhcp` and `tftp` for their plain types |
 //! | [`fleet`] | the machines and their story | plain types |
+//! | [`api`] | what people and programs see of them, over HTTP | `fleet`, `gauges` |
 //! | [`tally`] | every outcome is a counter | plain types |
 
+pub mod api;
 pub mod boot;
 pub mod checksum;
 pub mod command;

@@ -136,6 +136,15 @@ impl FleetHandle {
         self.board.load_full()
     }
 
+    /// Shows a board from now on, and tells viewers what has changed. For whoever answers the messages.
+    pub fn show(&self, board: Arc<Board>, updates: impl IntoIterator<Item = Update>) {
+        self.board.store(board);
+        for update in updates {
+            // Without a viewer nobody hears it, and nobody needs to.
+            let _ = self.updates.send(Arc::new(update));
+        }
+    }
+
     /// What the datapath must know of machines' pasts; read without a lock.
     #[must_use]
     pub fn standings(&self) -> &Arc<ArcSwap<Standings>> {

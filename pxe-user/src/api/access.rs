@@ -1,0 +1,287 @@
+//! Who may do what on which socket.
+//!
+//! The Unix socket is root's: everything. On loopback without a token everybody on this host may look, and writes need the
+//! Unix socket. With a token (always beyond loopback) everything needs it but the page's own files, which hold nothing of
+//! the fleet and ask for it, and `/healthz`.
+//!
+//! A browser is the other danger: a page from elsewhere can make it send requests here. So loopback looks at `Host` (DNS
+//! rebinding), and each write needs a header or a content type that no foreign page can set without asking first.
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::metrics::Counts;
+use super::page;
+use super::problem::Problem;
+
+/// The shortest token that is taken, in bytes: nothing else slows down who guesses.
+pub const TOKEN_MIN: usize = 16;
+/// The header that a write must have, if it is not JSON.
+pub const WRITE_HEADER: &str = "x-pxed";
+const COOKIE: &str = "pxed";
+
+/// A secret that opens the API. What is kept are digests of equal length, so that comparing tells nothing.
+#[derive(Clone)]
+pub struct Token {
+    bearer: [u8; 32],
+    /// What a browser holds instead: it cannot be turned back into the token.
+    session: String,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
+}
+
+/// A token file that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// The file cannot be read.
+    #[error("cannot read the token from {path}: {error}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Everybody on this host could read it.
+    #[error("everybody can read the token in {path}: chmod 600 it")]
+    Public {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not a token.
+    #[error(
+        "a token is one line of {TOKEN_MIN} to 512 visible ASCII characters: \
+         `head -c 24 /dev/urandom | base64` makes one"
+    )]
+    Unusable,
+}
+
+impl Token {
+    /// A token from its text.
+    ///
+    /// # Errors
+    /// When it is too short, or has characters that no header can carry.
+    pub fn new(text: &str) -> Result<Self, TokenError> {
+        let text = text.trim();
+        if !(TOKEN_MIN..=512).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::Unusable);
+        }
+        let session = Sha256::new().chain_update("pxed session\0").chain_update(text).finalize();
+        let session = session.iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { bearer: digest(text), session })
+    }
+
+    /// A token from a file's only line.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is readable for everybody, or holds no token.
+    pub fn read(path: &Path) -> Result<Self, TokenError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let unreadable = |error| TokenError::Unreadable { path: path.to_owned(), error };
+        let metadata = std::fs::metadata(path).map_err(unreadable)?;
+        if metadata.permissions().mode() & 0o004 != 0 {
+            return Err(TokenError::Public { path: path.to_owned() });
+        }
+        Self::new(&std::fs::read_to_string(path).map_err(unreadable)?)
+    }
+
+    fn is(&self, text: &str) -> bool {
+        digest(text.trim()).ct_eq(&self.bearer).into()
+    }
+
+    /// Whether a request shows this token, or the session that stands for it.
+    fn opens(&self, headers: &HeaderMap) -> bool {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let bearer = bearer.and_then(|value| value.split_once(' '));
+        if let Some((_, text)) = bearer.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) {
+            return self.is(text);
+        }
+        let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
+        let mut pairs =
+            cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        pairs.any(|(name, value)| name == COOKIE && digest(value).ct_eq(&digest(&self.session)).into())
+    }
+}
+
+fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
+}
+
+/// What a socket asks of those who come through it.
+#[derive(Clone, Debug)]
+pub(super) enum Door {
+    /// The Unix socket: its mode says who.
+    Local,
+    /// TCP on loopback, for looking only.
+    Loopback,
+    /// TCP with a token; `loopback` if nobody else's host can reach it.
+    Token { token: Arc<Token>, loopback: bool },
+}
+
+/// Lets a request pass, or not.
+pub(super) async fn guard(
+    State((door, counts)): State<(Door, Counts)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match door.admit(&request) {
+        Ok(()) => next.run(request).await,
+        Err((reason, problem)) => {
+            counts.refused(reason);
+            let mut response = problem.into_response();
+            if response.status() == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            response
+        }
+    }
+}
+
+impl Door {
+    fn admit(&self, request: &Request) -> Result<(), (&'static str, Problem)> {
+        let headers = request.headers();
+        let write = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let path = request.uri().path();
+        if matches!(self, Self::Loopback | Self::Token { loopback: true, .. }) && !names_loopback(headers) {
+            let text =
+                "on loopback this answers to localhost only: use an address like http://localhost:PORT/";
+            return Err(("host", Problem::new(StatusCode::FORBIDDEN, text)));
+        }
+        match self {
+            Self::Loopback if write => {
+                let text =
+                    "this address is for looking: use the Unix socket (`pxed again`), or configure a token";
+                return Err(("read_only", Problem::new(StatusCode::FORBIDDEN, text)));
+            }
+            Self::Token { token, .. } if !open(path) && !token.opens(headers) => {
+                let text = "a token is needed: `Authorization: Bearer ...`, or the form on the page";
+                return Err(("token", Problem::new(StatusCode::UNAUTHORIZED, text)));
+            }
+            _ => {}
+        }
+        if write && !headers.contains_key(WRITE_HEADER) && !is_json(headers) {
+            let text = "a write needs the header `X-Pxed: 1`, or JSON";
+            return Err(("header", Problem::new(StatusCode::FORBIDDEN, text)));
+        }
+        Ok(())
+    }
+}
+
+/// What needs no token: nothing of the fleet is in it.
+fn open(path: &str) -> bool {
+    path == "/healthz" || path == "/login" || page::is_file(path)
+}
+
+/// Whether `Host` names this host by its own loopback; any port, for tunnels.
+fn names_loopback(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name == "[::1]"
+        || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
+    kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The body of `POST /login`.
+#[derive(Deserialize)]
+pub(super) struct Login {
+    token: String,
+}
+
+/// Gives a browser that knows the token a session.
+pub(super) async fn login(
+    State((token, counts)): State<(Arc<Token>, Counts)>,
+    Json(login): Json<Login>,
+) -> Result<Response, Problem> {
+    if !token.is(&login.token) {
+        counts.refused("token");
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "this is not the token"));
+    }
+    let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", token.session);
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}
+
+/// Tells browsers to be strict, whatever the answer.
+pub(super) async fn strict(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (
+            "content-security-policy",
+            "default-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        ("cross-origin-resource-policy", "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_pass() {
+        for (host, passes) in [
+            ("localhost", true),
+            ("LOCALHOST:8080", true),
+            ("127.0.0.1:1", true),
+            ("127.9.9.9", true),
+            ("[::1]:80", true),
+            ("evil.example", false),
+            ("evil.example:80", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+            ("10.0.0.1", false),
+            ("localhost:80@evil", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, HeaderValue::from_str(host).unwrap());
+            assert_eq!(names_loopback(&headers), passes, "{host}");
+        }
+        assert!(!names_loopback(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_token_is_long_visible_and_private() {
+        use std::os::unix::fs::PermissionsExt as _;
+        for wrong in ["", "short", "has a space in the middle", "ümläute-ümläute-ümläute"] {
+            assert!(matches!(Token::new(wrong), Err(TokenError::Unusable)), "{wrong}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("token");
+        assert!(matches!(Token::read(&path), Err(TokenError::Unreadable { .. })));
+        std::fs::write(&path, "0123456789abcdef\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Token::read(&path), Err(TokenError::Public { .. })));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        let token = Token::read(&path).unwrap();
+        assert!(token.is("0123456789abcdef") && !token.is("0123456789abcdeg") && !token.is(""));
+        assert!(!format!("{token:?}").contains("0123"));
+    }
+}

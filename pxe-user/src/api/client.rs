@@ -1,0 +1,142 @@
+//! The API over its Unix socket, as the command line uses it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+
+use super::access::WRITE_HEADER;
+
+/// The longest answer that is read, in bytes: a board of 65536 machines is below that.
+const ANSWER_MAX: usize = 256 * 1024 * 1024;
+/// How long an answer may take to begin.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody there.
+    #[error("pxed does not answer on {path} ({error}): is `pxed serve` running, and are you root?")]
+    Away {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The connection broke.
+    #[error("the connection to pxed broke: {0}")]
+    Broken(#[from] hyper::Error),
+    /// No answer in time.
+    #[error("pxed takes too long to answer")]
+    Slow,
+    /// It said no.
+    #[error("{sentence}")]
+    Refused {
+        /// With this status.
+        status: StatusCode,
+        /// And this sentence.
+        sentence: String,
+    },
+    /// An answer that is not what was asked for.
+    #[error("pxed gave an answer that this version does not understand: {0}")]
+    Unintelligible(String),
+}
+
+/// A way to the daemon. Each request has a connection of its own.
+#[derive(Clone, Debug)]
+pub struct Client {
+    path: PathBuf,
+}
+
+impl Client {
+    /// Over the socket at `path`.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// When the daemon is away or refuses.
+    pub async fn get(&self, path: &str) -> Result<Bytes, ClientError> {
+        whole(self.request(Method::GET, path, "text/plain", Bytes::new()).await?).await
+    }
+
+    /// Reads a path whose answer does not end.
+    ///
+    /// # Errors
+    /// When the daemon is away or refuses.
+    pub async fn stream(&self, path: &str) -> Result<Incoming, ClientError> {
+        Ok(self.request(Method::GET, path, "text/plain", Bytes::new()).await?.into_body())
+    }
+
+    /// Sends a text to a path.
+    ///
+    /// # Errors
+    /// When the daemon is away or refuses.
+    pub async fn post(&self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        whole(self.request(Method::POST, path, "text/plain; charset=utf-8", body).await?).await
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let away = |error| ClientError::Away { path: self.path.clone(), error };
+        let stream = UnixStream::connect(&self.path).await.map_err(away)?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        // It ends with the sender or with the answer's body, and what breaks it shows there.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "localhost")
+            .header("content-type", kind)
+            .header(WRITE_HEADER, "1")
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Unintelligible(error.to_string()))?;
+        let answer = tokio::time::timeout(PATIENCE, sender.send_request(request));
+        let answer = answer.await.map_err(|_| ClientError::Slow)??;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = whole(answer).await?;
+        let sentence = serde_json::from_slice::<serde_json::Value>(&body).ok();
+        let sentence = sentence.and_then(|value| Some(value.get("error")?.as_str()?.to_owned()));
+        Err(ClientError::Refused { status, sentence: sentence.unwrap_or_else(|| status.to_string()) })
+    }
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+    let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await;
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|error| ClientError::Unintelligible(error.to_string()))
+}
+
+/// Writes a text as one segment of a path (RFC 3986, section 2).
+#[must_use]
+pub fn segment(text: &str) -> String {
+    let mut path = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric()
+            || b"-_~:".contains(&byte)
+            || (byte == b'.' && !text.trim_matches('.').is_empty())
+        {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    path
+}

@@ -1,0 +1,165 @@
+//! Sockets where the API is reached, opened when the daemon starts so that errors show early.
+
+use std::fs::{DirBuilder, File, Permissions};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::access::{Door, Token};
+
+/// Where the Unix socket is if nobody says otherwise.
+pub const SOCKET: &str = "/run/pxed/pxed.sock";
+
+/// Why a socket cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// Another daemon lives there.
+    #[error("another pxed answers on {0}: stop it, or give this one another socket")]
+    InUse(PathBuf),
+    /// Something else than a socket is there.
+    #[error("{0} is there and is no socket: remove it, or give another path")]
+    NotASocket(PathBuf),
+    /// The Unix socket cannot be made.
+    #[error("cannot listen on {path}: {error}")]
+    Unix {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The TCP socket cannot be opened.
+    #[error("cannot listen on {address}: {error}")]
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// Others could reach the board, and nothing would keep them out.
+    #[error("{0} can be reached from other hosts, so the board there needs a token file")]
+    TokenNeeded(SocketAddr),
+}
+
+/// The open sockets. The Unix socket's file goes with this.
+#[derive(Debug)]
+pub struct Listeners {
+    pub(super) unix: UnixListener,
+    pub(super) tcp: Option<(TcpListener, Door)>,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Listeners {
+    /// Opens the Unix socket at `path` and, if wanted, TCP for the board. Beyond loopback that needs a token.
+    ///
+    /// # Errors
+    /// The first socket that cannot be opened, with the remedy; nothing stays open.
+    pub fn bind(
+        path: &Path,
+        tcp: Option<SocketAddr>,
+        token: Option<Arc<Token>>,
+    ) -> Result<Self, ListenError> {
+        let tcp = match tcp {
+            Some(address) => Some(bind_tcp(address, token)?),
+            None => None,
+        };
+        let (unix, lock) = bind_unix(path)?;
+        Ok(Self { unix, tcp, path: path.to_owned(), _lock: lock })
+    }
+
+    /// Where the board is, with the port that the kernel chose if it was left open.
+    #[must_use]
+    pub fn board(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+}
+
+impl Drop for Listeners {
+    fn drop(&mut self) {
+        // Still ours: the lock is held until the fields are dropped, after this.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+fn bind_tcp(address: SocketAddr, token: Option<Arc<Token>>) -> Result<(TcpListener, Door), ListenError> {
+    let loopback = address.ip().is_loopback();
+    let door = match token {
+        Some(token) => Door::Token { token, loopback },
+        None if loopback => Door::Loopback,
+        None => return Err(ListenError::TokenNeeded(address)),
+    };
+    let failed = |error| ListenError::Tcp { address, error };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok((listener, door))
+}
+
+/// A lock beside the socket tells a living daemon from the file of a dead one, without a race between two that start.
+fn bind_unix(path: &Path) -> Result<(UnixListener, File), ListenError> {
+    let failed = |error| ListenError::Unix { path: path.to_owned(), error };
+    if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let lock = File::options().create(true).append(true).open(name).map_err(failed)?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(ListenError::InUse(path.to_owned())),
+        Err(error) => return Err(failed(error.into())),
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.file_type().is_socket() => std::fs::remove_file(path).map_err(failed)?,
+        Ok(_) => return Err(ListenError::NotASocket(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    std::fs::set_permissions(path, Permissions::from_mode(0o600)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok((listener, lock))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dead_daemons_socket_is_replaced_and_a_living_ones_is_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("run/pxed.sock");
+        std::fs::create_dir(directory.path().join("run")).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "a dead daemon leaves its file");
+        let first = Listeners::bind(&path, None, None).unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let error = Listeners::bind(&path, None, None).unwrap_err();
+        assert!(matches!(error, ListenError::InUse(_)), "{error}");
+        assert!(path.exists(), "the living one keeps its socket");
+        drop(first);
+        assert!(!path.exists());
+        std::fs::write(&path, "a file").unwrap();
+        assert!(matches!(Listeners::bind(&path, None, None), Err(ListenError::NotASocket(_))));
+    }
+
+    #[test]
+    fn beyond_loopback_there_must_be_a_token() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pxed.sock");
+        let everywhere = Some("0.0.0.0:0".parse().unwrap());
+        assert!(matches!(Listeners::bind(&path, everywhere, None), Err(ListenError::TokenNeeded(_))));
+        assert!(!path.exists(), "nothing stays");
+        let token = Arc::new(Token::new("0123456789abcdef").unwrap());
+        let loopback = Some("127.0.0.1:0".parse().unwrap());
+        let listeners = Listeners::bind(&path, loopback, Some(token)).unwrap();
+        let taken = listeners.board();
+        let other = directory.path().join("other.sock");
+        assert!(matches!(Listeners::bind(&other, taken, None), Err(ListenError::Tcp { .. })));
+    }
+}

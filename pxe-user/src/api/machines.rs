@@ -1,0 +1,204 @@
+//! The side that machines reach: reports of memory tests, and uploads if an inbox is configured.
+//!
+//! Whoever can send to this address could report for another machine, so the Ethernet address in the path must be the
+//! sender's where the kernel knows that one; behind a router it does not.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::routing::{post, put};
+use http_body_util::BodyExt as _;
+use tokio::sync::mpsc;
+
+use super::inbox::{Inbox, InboxError, Upload};
+use super::metrics::Counts;
+use super::problem::Problem;
+use super::{FLEET_WAIT, access, read};
+use crate::fleet::handle::{FleetHandle, Message};
+use crate::fleet::report::{BODY_MAX, Report};
+use crate::mac::Mac;
+
+/// A sender that is silent for so long in the middle of a body is given up.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Pieces of an upload that may wait for the disk.
+const PIECES: usize = 4;
+
+/// Finds the Ethernet address of a neighbour.
+pub trait Neighbours: Send + Sync {
+    /// The Ethernet address that belongs to an IP address, if that is known.
+    fn mac(&self, address: Ipv4Addr) -> Option<Mac>;
+}
+
+impl<F: Fn(Ipv4Addr) -> Option<Mac> + Send + Sync> Neighbours for F {
+    fn mac(&self, address: Ipv4Addr) -> Option<Mac> {
+        self(address)
+    }
+}
+
+/// What machines may hand in.
+#[derive(Clone)]
+pub struct Machines {
+    /// Who is told of it.
+    pub fleet: FleetHandle,
+    /// Who knows whose an address is.
+    pub neighbours: Arc<dyn Neighbours>,
+    /// Where files go; without one, none are taken.
+    pub inbox: Option<Arc<Inbox>>,
+    /// Where it is counted.
+    pub counts: Counts,
+}
+
+/// The paths for machines: `POST /report/v1/{mac}`, and `PUT /inbox/{mac}/{name}` if there is an inbox. To be served with
+/// [`super::serve::serve_tcp`], or otherwise with [`ConnectInfo`].
+pub fn router(machines: Machines) -> Router {
+    let uploads = machines.inbox.is_some();
+    let mut router = Router::new().route("/report/v1/{mac}", post(report));
+    if uploads {
+        router = router.route("/inbox/{mac}/{name}", put(upload));
+    }
+    router.layer(axum::middleware::map_response(access::strict)).with_state(machines)
+}
+
+impl Machines {
+    /// The machine in the path, if the sender may speak for it.
+    fn sender(&self, name: &str, peer: SocketAddr) -> Result<(Mac, Option<Ipv4Addr>), Problem> {
+        let mac = read::mac(name)?;
+        let address = match peer.ip() {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(address) => address.to_ipv4_mapped(),
+        };
+        match address.and_then(|address| self.neighbours.mac(address)) {
+            Some(neighbour) if neighbour != mac => {
+                Err(Problem::new(StatusCode::FORBIDDEN, "this is another machine's Ethernet address"))
+            }
+            _ => Ok((mac, address)),
+        }
+    }
+}
+
+async fn report(
+    State(machines): State<Machines>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(name): Path<String>,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let outcome = machines.take_report(&name, peer, body).await;
+    machines.counts.report(outcome.as_ref().err().map_or("accepted", |(why, _)| *why));
+    outcome.map(|()| StatusCode::NO_CONTENT).map_err(|(_, problem)| problem)
+}
+
+impl Machines {
+    /// Hands a report to the fleet; the error says in a word why not.
+    async fn take_report(
+        &self,
+        name: &str,
+        peer: SocketAddr,
+        body: Body,
+    ) -> Result<(), (&'static str, Problem)> {
+        let (mac, address) = self.sender(name, peer).map_err(|problem| ("sender", problem))?;
+        let read = tokio::time::timeout(SILENCE, http_body_util::Limited::new(body, BODY_MAX).collect());
+        let body = read
+            .await
+            .map_err(|_| ("slow", Problem::new(StatusCode::REQUEST_TIMEOUT, "the report took too long")))?
+            .map_err(|_| {
+                let text = format!("a report has at most {BODY_MAX} bytes");
+                ("too_large", Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text))
+            })?;
+        // From a shell with nothing but wget: whatever it calls the content, it is JSON.
+        let report: Report = serde_json::from_slice(&body.to_bytes())
+            .map_err(|error| ("malformed", Problem::bad(format!("not a report: {error}"))))?;
+        let told = |answer| Message::Report(mac, address, Box::new(report), answer);
+        read::ask(&self.fleet, FLEET_WAIT, told).await.map_err(|error| ("fleet", error.into()))
+    }
+}
+
+async fn upload(
+    State(machines): State<Machines>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path((machine, name)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<StatusCode, Problem> {
+    let Some(inbox) = machines.inbox.clone() else {
+        return Err(Problem::new(StatusCode::NOT_FOUND, "no uploads here"));
+    };
+    let (mac, _) = machines.sender(&machine, peer).inspect_err(|_| machines.counts.upload("sender", 0))?;
+    let size = headers.get(header::CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse().ok());
+    let (pieces, receiver) = mpsc::channel(PIECES);
+    let file = name.clone();
+    let writer = tokio::task::spawn_blocking(move || store(inbox.begin(mac, &file, size)?, receiver));
+    let whole = send(body, pieces).await;
+    let stored =
+        writer.await.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the upload failed"))?;
+    match stored {
+        Ok(Some(size)) => {
+            machines.counts.upload("accepted", size);
+            tracing::info!(event = "uploaded", %mac, name, size, "a file was put into the inbox");
+            machines.fleet.send(Message::Uploaded(mac, name, size)).await?;
+            Ok(StatusCode::CREATED)
+        }
+        Ok(None) => {
+            let outcome = if whole == Sent::Slow { "slow" } else { "aborted" };
+            machines.counts.upload(outcome, 0);
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the upload did not arrive whole"))
+        }
+        Err(error) => {
+            machines.counts.upload(error.as_str(), 0);
+            Err(refusal(&error))
+        }
+    }
+}
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Whole,
+    Broken,
+    Slow,
+}
+
+/// A piece of the body; `None` is its end, which a broken one has not.
+type Piece = Option<Bytes>;
+
+async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> Sent {
+    loop {
+        let piece = match tokio::time::timeout(SILENCE, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame.into_data().ok(),
+            Ok(Some(Err(_))) => return Sent::Broken,
+            Ok(None) => None,
+            Err(_) => return Sent::Slow,
+        };
+        let last = piece.is_none();
+        // The writer has ended early if it was refused: it says why.
+        if pieces.send(piece).await.is_err() || last {
+            return Sent::Whole;
+        }
+    }
+}
+
+/// Writes what comes; `None` if the end never came.
+fn store(mut upload: Upload, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<u64>, InboxError> {
+    while let Some(piece) = pieces.blocking_recv() {
+        match piece {
+            Some(bytes) => upload.write(&bytes)?,
+            None => return upload.finish().map(Some),
+        }
+    }
+    Ok(None)
+}
+
+fn refusal(error: &InboxError) -> Problem {
+    let status = match error {
+        InboxError::Name => StatusCode::BAD_REQUEST,
+        InboxError::Exists => StatusCode::CONFLICT,
+        InboxError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        InboxError::Full(_) | InboxError::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
+        InboxError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Problem::new(status, error.to_string())
+}

@@ -1,0 +1,35 @@
+//! The fleet's page: three files in the program.
+
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+/// Path, type, content.
+const FILES: [(&str, &str, &str); 3] = [
+    ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
+    ("/app.js", "text/javascript; charset=utf-8", include_str!("page/app.js")),
+    ("/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
+];
+
+/// Whether a path is one of the page's files.
+pub(super) fn is_file(path: &str) -> bool {
+    FILES.iter().any(|(name, ..)| *name == path)
+}
+
+pub(super) fn router() -> Router {
+    let mut router = Router::new();
+    for (path, kind, content) in FILES {
+        let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
+        router = router.route(path, get(move || async move { (headers, content) }));
+    }
+    router
+}
+
+/// The description of the API.
+pub(super) async fn openapi() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
+/// `docs/openapi.json`.
+pub(super) const OPENAPI: &str = include_str!("../../../docs/openapi.json");

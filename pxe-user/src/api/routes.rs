@@ -1,0 +1,89 @@
+//! Paths, and what answers them. `docs/openapi.json` describes each; a test holds both against each other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, get, post, put};
+use axum::{Json, Router};
+
+use super::access::{self, Door};
+use super::problem::Problem;
+use super::{Api, events, page, read, write};
+
+/// The longest body of a request, in bytes: lines of a console come in pieces.
+pub(super) const BODY_MAX: usize = 256 * 1024;
+/// A request's body must be here, and its answer ready, within this time.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Gives a browser a session; only where there is a token.
+const LOGIN: &str = "/login";
+
+/// Every path of the API but that, with its method.
+fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
+    vec![
+        ("get", "/api/v1/machines", get(read::machines)),
+        ("get", "/api/v1/machines/{mac}", get(read::machine)),
+        ("post", "/api/v1/machines/{mac}/again", post(write::again)),
+        ("put", "/api/v1/machines/{mac}/name", put(write::name)),
+        ("post", "/api/v1/again", post(write::again_all)),
+        ("post", "/api/v1/feed/{who}", post(write::feed)),
+        ("get", "/api/v1/events", get(events::stream)),
+        ("get", "/api/v1/steps", get(read::steps)),
+        ("get", "/api/v1/summary", get(read::summary)),
+        ("get", "/api/v1/throughput", get(read::throughput)),
+        ("get", "/api/v1/openapi.json", get(page::openapi)),
+        ("get", "/metrics", get(read::metrics)),
+        ("get", "/healthz", get(read::healthz)),
+        ("get", "/readyz", get(read::readyz)),
+    ]
+}
+
+impl Api {
+    /// Every method and path that there may be, for whoever describes them; the page's own files are not among them.
+    pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
+        routes().into_iter().map(|(method, path, _)| (method, path)).chain([("post", LOGIN)])
+    }
+
+    /// The API as it is behind a door.
+    pub(super) fn router(&self, door: Door) -> Router {
+        let mut router = Router::new();
+        for (_, path, method) in routes() {
+            router = router.route(path, method);
+        }
+        let mut router = router.with_state(self.clone()).merge(page::router());
+        if let Door::Token { token, .. } = &door {
+            let login = post(access::login).with_state((Arc::clone(token), self.counts().clone()));
+            router = router.route(LOGIN, login);
+        }
+        router
+            .fallback(nothing_here)
+            .method_not_allowed_fallback(not_so)
+            .layer(DefaultBodyLimit::max(BODY_MAX))
+            .layer(from_fn(in_time))
+            .layer(from_fn_with_state((door, self.counts().clone()), access::guard))
+            .layer(map_response(access::strict))
+    }
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "nothing here: see /api/v1/openapi.json")
+}
+
+async fn not_so() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method: see /api/v1/openapi.json")
+}
+
+/// A client that sends its body drop by drop does not keep its place.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => {
+            let error = serde_json::json!({ "error": "the request took too long" });
+            (StatusCode::REQUEST_TIMEOUT, [("connection", "close")], Json(error)).into_response()
+        }
+    }
+}

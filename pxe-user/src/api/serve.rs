@@ -1,0 +1,175 @@
+//! Connections: how many, how slow, and their end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+
+use super::access::Door;
+use super::metrics::Counts;
+use super::{Api, Listeners, metrics, throughput};
+
+/// Connections at a time on one listener: who floods the board's address does not shut out the Unix socket.
+pub const CONNECTIONS_MAX: usize = 256;
+/// A request's head must be complete, and the next one begun, within this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// A peer that takes nothing for so long is cut off.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest head of a request, in bytes.
+const HEAD_MAX: usize = 16 * 1024;
+/// Requests that are being answered at the end get this long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Answers until `shutdown` ends. Runs the API's own tasks (metrics, throughput), too.
+///
+/// # Errors
+/// When a listener cannot be handed to the runtime.
+pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let unix = UnixListener::from_std(listeners.unix.try_clone()?)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(throughput::run(api.clone()));
+    tasks.spawn(metrics::follow(api.fleet.clone(), Arc::clone(&api.metrics)));
+    let (end, ended) = watch::channel(());
+    let counts = api.counts().clone();
+    let unix = accept(Listener::Unix(unix), api.router(Door::Local), counts.clone(), "unix", ended.clone());
+    let tcp = match &listeners.tcp {
+        Some((listener, door)) => {
+            let listener = Listener::Tcp(TcpListener::from_std(listener.try_clone()?)?);
+            Some(accept(listener, api.router(door.clone()), counts, "board", ended))
+        }
+        None => None,
+    };
+    let tcp = async {
+        if let Some(tcp) = tcp {
+            tcp.await;
+        }
+    };
+    let shutdown = async {
+        shutdown.await;
+        drop(end);
+    };
+    tokio::join!(unix, tcp, shutdown);
+    drop(listeners);
+    Ok(())
+}
+
+/// Serves a router of another kind, for example [`super::machines`], with the same limits. Handlers find the peer's
+/// address as [`ConnectInfo`]. `name` stands for the listener in metrics.
+///
+/// # Errors
+/// When the listener cannot be handed to the runtime.
+pub async fn serve_tcp(
+    listener: std::net::TcpListener,
+    router: Router,
+    counts: Counts,
+    name: &'static str,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = Listener::Tcp(TcpListener::from_std(listener)?);
+    let (end, ended) = watch::channel(());
+    let shutdown = async {
+        shutdown.await;
+        drop(end);
+    };
+    tokio::join!(accept(listener, router, counts, name, ended), shutdown);
+    Ok(())
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Pin<Box<dyn Stream>>, Option<SocketAddr>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Events are small and should show at once.
+                let _ = stream.set_nodelay(true);
+                Ok((Box::pin(stream), Some(peer)))
+            }
+            Self::Unix(listener) => Ok((Box::pin(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+/// Takes connections until the sender of `ended` is dropped.
+async fn accept(
+    listener: Listener,
+    router: Router,
+    counts: Counts,
+    name: &'static str,
+    mut ended: watch::Receiver<()>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = ended.changed() => break,
+            // Keeps the set small; its connections say nothing when they end.
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors: trying again at once would only burn the processor.
+                tracing::debug!("cannot take a connection on {name}: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            counts.refused("connections");
+            continue;
+        };
+        let counted = counts.connection(name);
+        let router = match peer {
+            Some(peer) => router.clone().layer(axum::Extension(ConnectInfo(peer))),
+            None => router.clone(),
+        };
+        connections.spawn(connection(stream, router, (place, counted), ended.clone()));
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, all).await;
+}
+
+async fn connection(
+    stream: Pin<Box<dyn Stream>>,
+    router: Router,
+    _place: (OwnedSemaphorePermit, metrics::Counted),
+    mut ended: watch::Receiver<()>,
+) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX).max_headers(64);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+    tokio::select! {
+        // A peer that goes away is nothing to tell of.
+        _ = connection.as_mut() => {}
+        _ = ended.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Who may do what on which socket.
+
+use hyper::Request;
+
+use crate::support::{Answer, Server, TOKEN, board, get, mac, post, put, request};
+
+const LOOPBACK: Option<&str> = Some("127.0.0.1:0");
+
+fn with<B>(mut request: Request<B>, name: &'static str, value: &str) -> Request<B> {
+    request.headers_mut().insert(name, value.parse().unwrap());
+    request
+}
+
+#[tokio::test]
+async fn loopback_without_a_token_is_for_looking_and_for_localhost_only() {
+    let server = Server::over(board(2), LOOPBACK, None);
+    assert_eq!(server.ask_board(get("/api/v1/machines")).await.status, 200);
+    let again = format!("/api/v1/machines/{}/again", mac(1));
+    for write in
+        [post(&again, ""), post("/api/v1/feed/rack00-node01", "x"), put("/api/v1/machines/x/name", "{}")]
+    {
+        assert_eq!(server.ask_board(write).await.status, 403);
+    }
+    assert_eq!(server.ask_board(post("/login", "{}")).await.status, 403);
+    let rebound = with(get("/api/v1/machines"), "host", "board.evil.example");
+    assert_eq!(server.ask_board(rebound).await.status, 403);
+    assert!(server.asked.lock().unwrap().is_empty());
+    // The Unix socket is root's.
+    assert_eq!(server.ask(post(&again, "")).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn with_a_token_everything_needs_it_but_the_page_and_healthz() {
+    let server = Server::over(board(2), LOOPBACK, Some(TOKEN));
+    for path in
+        ["/api/v1/machines", "/api/v1/events", "/metrics", "/readyz", "/api/v1/openapi.json", "/nothing"]
+    {
+        let answer = server.ask_board(get(path)).await;
+        assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"), "{path}");
+    }
+    for path in ["/", "/app.js", "/style.css", "/healthz"] {
+        assert_eq!(server.ask_board(get(path)).await.status, 200, "{path}");
+    }
+    let bearer = |value: &str| with(get("/api/v1/machines"), "authorization", value);
+    for wrong in [
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer 0123456789abcdef0124",
+        "Bearer 0123456789abcdef012",
+        "Basic eDp5",
+        TOKEN,
+    ] {
+        assert_eq!(server.ask_board(bearer(wrong)).await.status, 401, "{wrong}");
+    }
+    assert_eq!(server.ask_board(bearer(&format!("Bearer {TOKEN}"))).await.status, 200);
+    assert_eq!(server.ask_board(bearer(&format!("bearer {TOKEN}"))).await.status, 200);
+    let write = with(post("/api/v1/again", ""), "authorization", &format!("Bearer {TOKEN}"));
+    assert_eq!(server.ask_board(write).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_browser_gets_a_session_that_is_not_the_token() {
+    let server = Server::over(board(2), LOOPBACK, Some(TOKEN));
+    let login = |token: &str| {
+        let body = serde_json::json!({ "token": token }).to_string();
+        request("POST", "/login").header("content-type", "application/json").body(body.into()).unwrap()
+    };
+    assert_eq!(server.ask_board(login("not the token, sorry")).await.status, 401);
+    let answer: Answer = server.ask_board(login(TOKEN)).await;
+    assert_eq!(answer.status, 204);
+    let cookie = answer.header("set-cookie");
+    assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict") && !cookie.contains(TOKEN), "{cookie}");
+    let pair = cookie.split(';').next().unwrap();
+    let read = |cookie: &str| with(get("/api/v1/machines"), "cookie", cookie);
+    assert_eq!(server.ask_board(read(&format!("other=1; {pair}"))).await.status, 200);
+    assert_eq!(server.ask_board(read(&pair[..pair.len() - 1])).await.status, 401);
+    assert_eq!(server.ask_board(read(&format!("pxed={TOKEN}"))).await.status, 401);
+    // A form of another site carries no header that it would have to ask for.
+    let form = |kind: &str| {
+        let write = request("POST", "/api/v1/again").header("cookie", pair).header("content-type", kind);
+        write.body("a=b".into()).unwrap()
+    };
+    for kind in [
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data",
+        "text/plain; application/json",
+    ] {
+        assert_eq!(server.ask_board(form(kind)).await.status, 403, "{kind}");
+    }
+    assert_eq!(server.ask_board(with(form("text/plain"), "x-pxed", "1")).await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn beyond_loopback_another_host_name_is_fine_with_the_token() {
+    let server = Server::over(board(2), Some("0.0.0.0:0"), Some(TOKEN));
+    let read = with(get("/api/v1/machines"), "host", "boot.lab.example:8080");
+    assert_eq!(server.ask_board(read.clone()).await.status, 401);
+    let read = with(read, "authorization", &format!("Bearer {TOKEN}"));
+    assert_eq!(server.ask_board(read).await.status, 200);
+    server.stop().await;
+}

@@ -1,0 +1,143 @@
+//! What machines hand in, over the server that they reach.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pxe_user::api::inbox::{Inbox, Quota};
+use pxe_user::api::machines::{Machines, router};
+use pxe_user::api::serve::serve_tcp;
+use pxe_user::fleet::report::BODY_MAX;
+use pxe_user::mac::Mac;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{Answer, Server, ask, board, get, mac, request};
+
+/// The machine behind 127.0.0.1, and one that is not.
+const HERE: &str = "02:00:00:00:00:01";
+
+struct Side {
+    server: Server,
+    address: SocketAddr,
+}
+
+impl Side {
+    fn start(known: Option<Mac>, inbox: bool) -> Self {
+        let server = Server::start(board(3));
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let quota = Quota { file: 1 << 20, machine: 2 << 20, total: 3 << 20 };
+        let machines = Machines {
+            fleet: server.fleet.clone(),
+            neighbours: Arc::new(move |_: Ipv4Addr| known),
+            inbox: inbox.then(|| Inbox::open(&server.directory.path().join("inbox"), quota).unwrap()),
+            counts: server.api.counts().clone(),
+        };
+        let router = router(machines);
+        tokio::spawn(serve_tcp(
+            listener,
+            router,
+            server.api.counts().clone(),
+            "machines",
+            std::future::pending(),
+        ));
+        Self { server, address }
+    }
+
+    async fn send(&self, method: &str, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
+        let request = request(method, path).body(body.into().into()).unwrap();
+        ask(TcpStream::connect(self.address).await.unwrap(), request).await
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.server.asked.lock().unwrap().clone()
+    }
+
+    fn file(&self, path: &str) -> PathBuf {
+        self.server.directory.path().join("inbox").join(path)
+    }
+
+    async fn metrics(&self) -> String {
+        self.server.ask(get("/metrics")).await.text().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_report_reaches_the_fleet_with_its_senders_address() {
+    let side = Side::start(HERE.parse().ok(), false);
+    let path = format!("/report/v1/{HERE}");
+    assert_eq!(side.send("POST", &path, r#"{"stage":"start","cpus":4,"news":1}"#).await.status, 204);
+    assert_eq!(side.asked(), [format!("report {HERE} Some(127.0.0.1) Start")]);
+    for wrong in ["", "{}", "[]", r#"{"stage":"explode"}"#, "\u{0}"] {
+        assert_eq!(side.send("POST", &path, wrong).await.status, 400, "{wrong}");
+    }
+    assert_eq!(side.send("POST", &path, vec![b' '; BODY_MAX + 1]).await.status, 413);
+    assert_eq!(side.send("POST", "/report/v1/me", "{}").await.status, 400);
+    assert_eq!(side.asked().len(), 1);
+    let metrics = side.metrics().await;
+    for counted in ["accepted\"} 1", "malformed\"} 5", "too_large\"} 1", "sender\"} 1"] {
+        assert!(metrics.contains(&format!("pxed_reports_total{{outcome=\"{counted}\n")), "{metrics}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_speaks_for_a_neighbour_and_strangers_are_believed() {
+    let side = Side::start(HERE.parse().ok(), true);
+    let report = r#"{"stage":"done","pass":true}"#;
+    assert_eq!(side.send("POST", &format!("/report/v1/{}", mac(2)), report).await.status, 403);
+    assert_eq!(side.send("PUT", &format!("/inbox/{}/x", mac(2)), "x").await.status, 403);
+    assert!(side.asked().is_empty());
+    let routed = Side::start(None, false);
+    assert_eq!(routed.send("POST", &format!("/report/v1/{}", mac(2)), report).await.status, 204);
+}
+
+#[tokio::test]
+async fn uploads_are_off_unless_there_is_an_inbox() {
+    let side = Side::start(None, false);
+    assert_eq!(side.send("PUT", &format!("/inbox/{HERE}/x"), "x").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_upload_arrives_whole_or_not_at_all() {
+    let side = Side::start(None, true);
+    let content: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
+    let path = format!("/inbox/{HERE}/dmesg.txt");
+    assert_eq!(side.send("PUT", &path, content.clone()).await.status, 201);
+    assert_eq!(std::fs::read(side.file(&format!("{HERE}/dmesg.txt"))).unwrap(), content);
+    assert_eq!(side.send("PUT", &path, "other").await.status, 409);
+    assert_eq!(side.send("GET", &path, "").await.status, 405);
+    assert_eq!(side.send("PUT", &format!("/inbox/{HERE}/big"), vec![0; (1 << 20) + 1]).await.status, 413);
+    assert_eq!(side.send("PUT", &format!("/inbox/{HERE}/second"), content.clone()).await.status, 201);
+    assert_eq!(side.send("PUT", &format!("/inbox/{HERE}/third"), content).await.status, 507);
+    for name in ["..", "%2e%2e", ".x", "a%2fb", "a%00b", "%2e%2e%2fx", "a%20b", "%ff"] {
+        let answer = side.send("PUT", &format!("/inbox/{HERE}/{name}"), "x").await;
+        assert!(answer.status == 400 || answer.status == 404, "{name}: {answer:?}");
+    }
+    assert_eq!(
+        side.asked(),
+        [format!("uploaded {HERE} dmesg.txt 1000000"), format!("uploaded {HERE} second 1000000")]
+    );
+    let there: Vec<_> =
+        std::fs::read_dir(side.file("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(there, [HERE]);
+    assert!(side.metrics().await.contains("pxed_uploaded_bytes_total 2000000\n"));
+}
+
+#[tokio::test]
+async fn an_upload_that_is_broken_off_leaves_nothing() {
+    let side = Side::start(None, true);
+    let mut stream = TcpStream::connect(side.address).await.unwrap();
+    let head =
+        format!("PUT /inbox/{HERE}/x HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\n0123456789");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    while !side.metrics().await.contains("pxed_uploads_total{outcome=\"aborted\"} 1\n") {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(std::fs::read_dir(side.file("")).unwrap().count(), 0);
+    assert!(side.asked().is_empty());
+    assert_eq!(side.send("PUT", &format!("/inbox/{HERE}/x"), "whole").await.status, 201);
+}
