@@ -146,7 +146,7 @@ function arrange(parent, nodes, before = null, after = null) {
 
 /** What is known, and what is to be drawn. An entry is `{ machine, label, key, hay }`. */
 const fleet = { entries: new Map(), totals: new Map(), base: 0, read: 0, lost: [], summary: null, throughput: null };
-const pending = { machines: new Set(), order: true, header: true, at: 0, scheduled: false };
+const pending = { machines: new Set(), order: true, header: true, at: -Infinity, scheduled: false };
 
 function entry(machine) {
   const verdict = machine.verdict;
@@ -180,7 +180,7 @@ function takeBoard(board) {
   board.machines.forEach(put);
   fleet.lost = board.lost;
   fleet.read = now();
-  pending.at = 0;
+  pending.at = -Infinity;
   pending.header = true;
   schedule();
 }
@@ -564,6 +564,7 @@ function table(label, columns, rows, captioned = false) {
   if (captioned) whole.prepend(h("caption", {}, label));
   return h("div", { className: "scroll", tabIndex: 0, attrs: { role: "region", "aria-label": label } }, whole);
 }
+const mono = (text) => optional(text, (known) => h("bdi", { className: "mono" }, clean(known)));
 const note = (text) => h("p", { className: "dim" }, text);
 const optional = (value, form) => (value === null || value === undefined ? null : form(value));
 
@@ -663,11 +664,10 @@ const machineView = {
   },
 
   identity(machine) {
-    const code = (text) => optional(text, (known) => h("bdi", { className: "mono" }, clean(known)));
     return [facts([
-      ["Name", machine.name], ["MAC", code(machine.mac)], ["IPv4", code(machine.address)], ["UUID", code(machine.uuid)],
-      ["Serial", code(machine.serial)], ["Architecture", machine.arch], ["Firmware", machine.firmware],
-      ["Interface", machine.interface], ["VLAN", machine.vlan], ["Relay", code(machine.relay)], ["Rule", machine.rule],
+      ["Name", machine.name], ["MAC", mono(machine.mac)], ["IPv4", mono(machine.address)], ["UUID", mono(machine.uuid)],
+      ["Serial", mono(machine.serial)], ["Architecture", machine.arch], ["Firmware", machine.firmware],
+      ["Interface", machine.interface], ["VLAN", machine.vlan], ["Relay", mono(machine.relay)], ["Rule", machine.rule],
       ["Image", machine.image], ["Boots", `${machine.completed} of ${machine.boots} complete, ${many(machine.retransmits, "packet")} resent`],
       ["First seen", time(machine.first_seen, "clock")], ["Last heard", time(machine.last_seen, "clock")],
     ])];
@@ -684,10 +684,10 @@ const machineView = {
     const shown = verdict.first_errors;
     if (shown.length) {
       parts.push(table(verdict.errors > shown.length ? `The first ${shown.length} places of ${many(verdict.errors, "error")}` : "Errors", [
-        ["Address", (e) => optional(e.address, (text) => h("bdi", { className: "mono" }, clean(text)))],
+        ["Address", (e) => mono(e.address)],
         ["DIMM", (e) => e.dimm],
-        ["Expected", (e) => optional(e.expected, (text) => h("bdi", { className: "mono" }, clean(text)))],
-        ["Found", (e) => optional(e.actual, (text) => h("bdi", { className: "mono" }, clean(text)))],
+        ["Expected", (e) => mono(e.expected)],
+        ["Found", (e) => mono(e.actual)],
         ["CPU", (e) => e.cpu, true], ["Times", (e) => count(e.count), true], ["When", (e) => time(e.at, "clock")],
       ], shown, true));
     }
@@ -829,8 +829,8 @@ const serverView = {
     ]));
     const focused = $("interfaces").contains(document.activeElement);
     $("interfaces").replaceChildren(summary.interfaces.length ? table("Table of interfaces", [
-      ["Interface", (i) => i.name], ["Address", (i) => h("bdi", { className: "mono" }, clean(i.address))], ["Datapath", (i) => i.datapath],
-      ["Mode", (i) => i.mode], ["Kernel answers", (i) => (typeof i.offload === "boolean" ? (i.offload ? "yes" : "no") : i.offload)],
+      ["Interface", (i) => i.name], ["Address", (i) => mono(i.address)], ["Datapath", (i) => i.datapath],
+      ["Mode", (i) => i.mode], ["Kernel answers", (i) => i.offload],
       ["Queues", (i) => i.queues, true], ["Transfers", (i) => i.transfers, true], ["Waiting", (i) => i.waiting, true],
     ], summary.interfaces) : note("No interface is served."));
     if (focused) $("interfaces").firstChild.focus({ preventScroll: true });
