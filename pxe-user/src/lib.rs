@@ -37,6 +37,7 @@ pub mod datagram;
 pub mod dhcp;
 pub mod fleet;
 pub mod gauges;
+pub mod http;
 pub mod mac;
 pub mod nic;
 pub mod plan;

@@ -250,7 +250,7 @@ impl Tally {
 
     /// Shows the numbers to other threads.
     pub fn publish(&self, published: &Published) {
-        for (shown, value) in published.0.iter().zip(self.0) {
+        for (shown, value) in published.counts.iter().zip(self.0) {
             shown.store(value, Ordering::Relaxed);
         }
     }
@@ -258,18 +258,35 @@ impl Tally {
 
 /// A worker's counters as other threads see them.
 #[derive(Clone, Debug)]
-pub struct Published(Arc<[AtomicU64]>);
+pub struct Published {
+    counts: Arc<[AtomicU64]>,
+    /// Transfers under way, and requests that wait.
+    load: Arc<[AtomicU64; 2]>,
+}
 
 impl Default for Published {
     fn default() -> Self {
-        Self((0..COUNT).map(|_| AtomicU64::new(0)).collect())
+        Self { counts: (0..COUNT).map(|_| AtomicU64::new(0)).collect(), load: Arc::default() }
     }
 }
 
 impl Published {
     /// Every label and its number.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        labels().zip(self.0.iter().map(|value| value.load(Ordering::Relaxed)))
+        labels().zip(self.counts.iter().map(|value| value.load(Ordering::Relaxed)))
+    }
+
+    /// Shows how much there is to do.
+    pub fn show_load(&self, transfers: usize, waiting: usize) {
+        for (shown, value) in self.load.iter().zip([transfers, waiting]) {
+            shown.store(value as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Transfers under way, and requests that wait for a slot.
+    pub fn load(&self) -> (u64, u64) {
+        let [transfers, waiting] = &*self.load;
+        (transfers.load(Ordering::Relaxed), waiting.load(Ordering::Relaxed))
     }
 }
 

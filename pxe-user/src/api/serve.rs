@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::access::Door;
 use super::metrics::Counts;
 use super::{Api, Listeners, metrics, throughput};
+use crate::nic::tcp::{self, Delivery};
 
 /// Connections at a time on one listener: who floods the board's address does not shut out the Unix socket.
 pub const CONNECTIONS_MAX: usize = 256;
@@ -43,11 +45,11 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
     tasks.spawn(metrics::follow(api.fleet.clone(), Arc::clone(&api.metrics)));
     let (end, ended) = watch::channel(());
     let counts = api.counts().clone();
-    let unix = accept(Listener::Unix(unix), api.router(Door::Local), counts.clone(), "unix", ended.clone());
+    let unix = accept(Listener::Unix(unix), api.router(Door::Local), counts.clone(), "unix", CONNECTIONS_MAX, ended.clone());
     let tcp = match &listeners.tcp {
         Some((listener, door)) => {
             let listener = Listener::Tcp(TcpListener::from_std(listener.try_clone()?)?);
-            Some(accept(listener, api.router(door.clone()), counts, "board", ended))
+            Some(accept(listener, api.router(door.clone()), counts, "board", CONNECTIONS_MAX, ended))
         }
         None => None,
     };
@@ -66,7 +68,8 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
 }
 
 /// Serves a router of another kind, for example [`super::machines`], with the same limits. Handlers find the peer's
-/// address as [`ConnectInfo`]. `name` stands for the listener in metrics.
+/// address as [`ConnectInfo`], and the connection as [`Socket`]. `name` stands for the listener in metrics; at most `most`
+/// connections are open at a time.
 ///
 /// # Errors
 /// When the listener cannot be handed to the runtime.
@@ -75,6 +78,7 @@ pub async fn serve_tcp(
     router: Router,
     counts: Counts,
     name: &'static str,
+    most: usize,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -84,8 +88,22 @@ pub async fn serve_tcp(
         shutdown.await;
         drop(end);
     };
-    tokio::join!(accept(listener, router, counts, name, ended), shutdown);
+    tokio::join!(accept(listener, router, counts, name, most, ended), shutdown);
     Ok(())
+}
+
+/// A TCP connection, for those who want to know how it fares.
+#[derive(Clone, Debug)]
+pub struct Socket(Arc<OwnedFd>);
+
+impl Socket {
+    /// How its bytes fare.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn delivery(&self) -> io::Result<Delivery> {
+        tcp::delivery(&*self.0)
+    }
 }
 
 enum Listener {
@@ -97,13 +115,14 @@ trait Stream: AsyncRead + AsyncWrite + Send {}
 impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
 
 impl Listener {
-    async fn accept(&self) -> io::Result<(Pin<Box<dyn Stream>>, Option<SocketAddr>)> {
+    async fn accept(&self) -> io::Result<(Pin<Box<dyn Stream>>, Option<(SocketAddr, Socket)>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Events are small and should show at once.
                 let _ = stream.set_nodelay(true);
-                Ok((Box::pin(stream), Some(peer)))
+                let socket = Socket(Arc::new(stream.as_fd().try_clone_to_owned()?));
+                Ok((Box::pin(stream), Some((peer, socket))))
             }
             Self::Unix(listener) => Ok((Box::pin(listener.accept().await?.0), None)),
         }
@@ -116,9 +135,10 @@ async fn accept(
     router: Router,
     counts: Counts,
     name: &'static str,
+    most: usize,
     mut ended: watch::Receiver<()>,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(Semaphore::new(most));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -142,7 +162,9 @@ async fn accept(
         };
         let counted = counts.connection(name);
         let router = match peer {
-            Some(peer) => router.clone().layer(axum::Extension(ConnectInfo(peer))),
+            Some((peer, socket)) => {
+                router.clone().layer(axum::Extension(ConnectInfo(peer))).layer(axum::Extension(socket))
+            }
             None => router.clone(),
         };
         connections.spawn(connection(stream, router, (place, counted), ended.clone()));

@@ -263,6 +263,12 @@ impl Catalogue {
         Ok(())
     }
 
+    /// Bytes of all snapshots in memory.
+    #[must_use]
+    pub fn memory_used(&self) -> u64 {
+        self.store.memory().used()
+    }
+
     /// What is known of a name: takes no lock, reads no file; for every thread.
     #[must_use]
     pub fn lookup(&self, name: &FileName) -> Lookup {

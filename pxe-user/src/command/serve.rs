@@ -1,16 +1,16 @@
 //! `pxed serve`: the command line, the configuration file, and which of both wins.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::options::{Files, pair};
-use crate::config::{Config, Http};
+use crate::config::{Board, Config, Http};
 use crate::dhcp::{Arch, Menu, MenuItem, Style, Text, Url};
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
-use crate::server::{Offering, Options, Server, Setup};
+use crate::server::{Offering, Options, Reread, Server, Setup};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, Args)]
@@ -72,6 +72,10 @@ pub(crate) struct Serve {
     /// The socket through which `pxed status` and others ask [default: /run/pxed/pxed.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
+    /// Show the fleet as a web page on this address of this host, for example 127.0.0.1:7467; other addresses need the
+    /// configuration file, and a token there
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
+    board: Option<SocketAddr>,
 }
 
 /// How machines are told what to boot.
@@ -144,6 +148,10 @@ impl Serve {
                 .unwrap_or(256 << 20),
             transfers: transfers as usize,
             windowsize: self.windowsize.or(file.windowsize).unwrap_or(64),
+            state: self.state.clone().or_else(|| file.state.clone()),
+            socket: self.socket.clone().or_else(|| file.socket.clone()),
+            board: self.board.map(|listen| Board { listen, token_file: None }).or_else(|| file.board.clone()),
+            inbox: file.inbox.clone(),
         })
     }
 
@@ -187,9 +195,18 @@ impl Serve {
         options.plans()?;
         let setup = self.setup(&file)?;
         let again = self.clone();
-        let reread = Box::new(move || again.setup(&again.read()?));
+        let read = Box::new(move || again.setup(&again.read()?));
+        let reread = Reread { file: self.config.clone(), read };
         Server::start(&options, setup, reread)?.run()
     }
+}
+
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "write ADDRESS:PORT, for example 127.0.0.1:7467")?;
+    if address.ip().is_loopback() {
+        return Ok(address);
+    }
+    Err("beyond this host the board needs a token: say so in the configuration file, [board]".into())
 }
 
 fn http_url(text: &str) -> Result<(Arch, Url), String> {

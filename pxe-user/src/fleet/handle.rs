@@ -165,6 +165,14 @@ impl FleetHandle {
         self.messages.send(message).await.map_err(|_| Unreachable)
     }
 
+    /// Sends a message that needs no answer, from a thread without a runtime.
+    ///
+    /// # Errors
+    /// When the fleet's thread has ended.
+    pub fn send_blocking(&self, message: Message) -> Result<(), Unreachable> {
+        self.messages.blocking_send(message).map_err(|_| Unreachable)
+    }
+
     /// Sends a message and waits for its answer.
     ///
     /// # Errors

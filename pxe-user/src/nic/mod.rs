@@ -10,9 +10,10 @@
 //! | `ring` | the four rings of an AF_XDP socket |
 //! | [`xsk`] | an AF_XDP socket: receiving and sending halves |
 //! | [`packet`] | a packet socket that hears one port beside its owner |
+//! | [`tcp`] | how the bytes of a TCP connection fare |
 //! | [`udp`] | plain sockets with batches and segmentation, for hosts without XDP |
 //!
-//! `unsafe` lives in `umem`, `ring`, `xsk`, `packet`, `udp` and `offload` only, each block with its argument.
+//! `unsafe` lives in `umem`, `ring`, `xsk`, `packet`, `tcp`, `udp` and `offload` only, each block with its argument.
 
 pub mod interface;
 pub mod lock;
@@ -20,6 +21,7 @@ pub mod offload;
 pub mod packet;
 pub mod programs;
 mod ring;
+pub mod tcp;
 pub mod udp;
 mod umem;
 pub mod xsk;

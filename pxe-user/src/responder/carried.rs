@@ -38,6 +38,11 @@ impl Carrier {
         self.own = self.own.max(u32::try_from(block.0).unwrap_or(u32::MAX));
     }
 
+    /// Whether the kernel has the transfer at the moment.
+    pub(super) fn is_away(&self) -> bool {
+        self.state == State::Away
+    }
+
     fn is_not_ours(&self, block: Block) -> bool {
         u32::try_from(block.0).is_ok_and(|block| block > self.own)
     }

@@ -14,6 +14,7 @@
 mod admission;
 mod carried;
 mod host;
+mod progress;
 mod proxy;
 mod record;
 mod settings;
@@ -82,6 +83,8 @@ pub struct Responder {
     backlog: VecDeque<Id>,
     /// When these are tried again.
     retry_at: Timestamp,
+    /// The slot with which [`Self::tell_progress`] goes on.
+    told_up_to: u32,
     tally: Tally,
 }
 
@@ -94,6 +97,7 @@ impl Responder {
             backlog: VecDeque::with_capacity(settings.transfers),
             habits: Habits::default(),
             retry_at: Timestamp::default(),
+            told_up_to: 0,
             tally: Tally::default(),
             settings,
             sources,

@@ -279,6 +279,24 @@ impl Served {
         Ok(())
     }
 
+    /// What all workers have counted together, by label.
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<(&'static str, u64)> = Vec::new();
+        for published in &self.published {
+            match all.is_empty() {
+                true => all.extend(published.read()),
+                // The labels come in one order.
+                false => all.iter_mut().zip(published.read()).for_each(|((_, sum), (_, value))| *sum += value),
+            }
+        }
+        all
+    }
+
+    /// What the kernel program has counted.
+    pub(super) fn kernel_counters(&self) -> Vec<(&'static str, u64)> {
+        self.programs.as_ref().and_then(|programs| programs.counters().ok()).unwrap_or_default()
+    }
+
     /// Stops redirecting, then the workers. The counters are final then.
     pub(super) fn stop_workers(&mut self) {
         if let Some(programs) = &mut self.programs {

@@ -6,25 +6,31 @@
 mod interface;
 mod policy;
 mod reload;
+mod gauging;
 mod supervise;
+mod web;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
-use tokio::sync::mpsc;
 
 use crate::boot::Catalogue;
+use crate::config::{self, FleetSettings};
 use crate::fleet::handle::{FleetHandle, Message};
-use crate::fleet::journal::Journal;
+use crate::fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
+use crate::mac::Mac;
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
 use crate::worker::mail::LoaderQueue;
 use crate::worker::{Clock, loader};
+use gauging::Gauging;
 use interface::Served;
 pub use policy::Offering;
 use reload::Current;
 pub use reload::{Reread, Setup};
+use web::Web;
 
 /// What to serve where: what holds as long as the daemon runs.
 #[derive(Clone, Debug)]
@@ -45,6 +51,14 @@ pub struct Options {
     pub transfers: usize,
     /// Most blocks in a window.
     pub windowsize: u16,
+    /// Where what is known of machines is kept; without it, it goes with the daemon.
+    pub state: Option<PathBuf>,
+    /// Where the API is reached on this host; without a wish the usual place, if it is free.
+    pub socket: Option<PathBuf>,
+    /// The web page.
+    pub board: Option<config::Board>,
+    /// Where machines may put files.
+    pub inbox: Option<config::InboxSettings>,
 }
 
 impl Options {
@@ -65,9 +79,9 @@ pub struct Server {
     loader: Option<JoinHandle<()>>,
     orders: Arc<LoaderQueue>,
     fleet: FleetHandle,
-    messages: mpsc::Receiver<Message>,
-    journal: Journal,
-    clock: Clock,
+    keeper: Option<JoinHandle<()>>,
+    web: Option<Web>,
+    gauges: Gauging,
     current: Arc<Current>,
 }
 
@@ -77,18 +91,20 @@ impl Server {
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached or open.
     pub fn start(options: &Options, setup: Setup, reread: Reread) -> Result<Self> {
-        let plans = options.plans()?;
         let catalogue = Catalogue::open(setup.files.clone())?;
         for missing in catalogue.missing() {
             tracing::warn!("{missing}");
         }
         let orders =
             Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
-        let (fleet, messages) = FleetHandle::new();
         let clock = Clock::start();
+        let (fleet, keeper) = keep(options, &setup.fleet, clock)?;
+        let gauges = Gauging::default();
         let mut current = Current::new(setup, catalogue, reread);
+        // The sockets first: an address that is taken should be said before anything is attached.
+        let mut doors = web::Doors::open(options)?;
         let mut served = Vec::new();
-        for plan in plans {
+        for plan in options.plans()? {
             let shared = interface::Shared {
                 options,
                 offering: &current.setup.load().offering,
@@ -100,11 +116,23 @@ impl Server {
             let name = plan.interface.name.clone();
             let one = Served::start(plan, &shared).with_context(|| format!("cannot serve {name}"))?;
             current.add(&one);
+            if let Some(http) = current.setup.load().offering.http {
+                doors.add(one.plan.subnet.address, http.port)?;
+            }
             served.push(one);
         }
         let current = Arc::new(current);
-        let journal = Journal::default();
-        let mut server = Self { served, loader: None, orders, fleet, messages, journal, clock, current };
+        let web = Web::start(doors, &fleet, &current.catalogue, &gauges, clock)?;
+        let mut server = Self {
+            served,
+            loader: None,
+            orders,
+            fleet,
+            keeper: Some(keeper),
+            web: Some(web),
+            gauges,
+            current,
+        };
         server.start_loader()?;
         Ok(server)
     }
@@ -136,7 +164,7 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = runtime.context("cannot start the supervisor")?.block_on(supervise::run(&mut self));
         self.served.iter_mut().for_each(Served::stop_workers);
-        supervise::summarise(&mut self);
+        supervise::summarise(&self);
         self.stop();
         result
     }
@@ -145,11 +173,45 @@ impl Server {
         for served in &mut self.served {
             served.stop();
         }
+        self.web = None;
         self.orders.door().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();
         }
+        if let Some(thread) = self.keeper.take() {
+            // Its last word is written down before it ends.
+            let _ = self.fleet.send_blocking(Message::Stop);
+            let _ = thread.join();
+        }
     }
+}
+
+/// Starts the fleet's thread.
+fn keep(options: &Options, settings: &FleetSettings, clock: Clock) -> Result<(FleetHandle, JoinHandle<()>)> {
+    let (fleet, messages) = FleetHandle::new();
+    let config = FleetConfig {
+        state: options.state.clone(),
+        events: settings.events.clone(),
+        retention: settings.retention,
+        silence: settings.silence,
+    };
+    let surroundings = Surroundings {
+        monotonic: Box::new(move || clock.now()),
+        wall: Box::new(wall_clock),
+        neighbour: Box::new(neighbour),
+    };
+    let thread = thread::spawn(config, messages, fleet.clone(), surroundings);
+    Ok((fleet, thread.context("cannot start a thread")?))
+}
+
+/// The Ethernet address of a neighbour, from the kernel's table: sockets do not show it.
+pub(crate) fn neighbour(address: Ipv4Addr) -> Option<Mac> {
+    let text = std::fs::read_to_string("/proc/net/arp").ok()?;
+    let address = address.to_string();
+    let line = text.lines().find(|line| line.split_whitespace().next() == Some(&address))?;
+    let mac: Mac = line.split_whitespace().nth(3)?.parse().ok()?;
+    // Nobody has answered yet.
+    Some(mac).filter(|mac| *mac != Mac::default())
 }
 
 impl Drop for Server {

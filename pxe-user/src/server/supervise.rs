@@ -1,6 +1,6 @@
-//! The supervisor: signals, the journal, the kernel program's log, and a look at the host now and then.
+//! The supervisor: signals, the configuration, the kernel program's log, and a look at the host now and then.
 
-use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -8,12 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::Server;
 use super::interface::Served;
-use crate::fleet::handle::Message;
-use crate::mac::Mac;
 use crate::nic::interface::{Interface, InterfaceError};
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often the daemon shows what it has counted.
+const SHOW_EVERY: Duration = Duration::from_millis(500);
+/// How often the configuration file is looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How often the kernel program's records are read, when anybody wants them.
 const READ_LOGS_EVERY: Duration = Duration::from_millis(100);
 
@@ -21,6 +23,7 @@ const READ_LOGS_EVERY: Duration = Duration::from_millis(100);
 pub(super) async fn run(server: &mut Server) -> Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot receive signals")?;
     let mut kernel_logs = Vec::new();
     for programs in server.served.iter_mut().filter_map(|served| served.programs.as_mut()) {
         kernel_logs.push(programs.logger()?);
@@ -28,15 +31,20 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
     let names: Vec<_> = server.served.iter().map(|served| served.plan.interface.name.as_str()).collect();
     tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    server.gauges.show(&server.served, &server.current);
+    let mut show = tokio::time::interval(SHOW_EVERY);
+    let mut watch = tokio::time::interval(WATCH_EVERY);
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
-            Some(message) = server.messages.recv() => if let Message::Event(event) = message {
-                server.journal.record(server.clock.now(), &event, neighbour);
+            _ = hangup.recv() => reload(server).await,
+            _ = watch.tick() => if server.current.has_changed() {
+                reload(server).await;
             },
+            _ = show.tick() => server.gauges.show(&server.served, &server.current),
             // Below debug the kernel program writes nothing.
             _ = read_logs.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
                 kernel_logs.iter_mut().for_each(aya_log::EbpfLogger::flush);
@@ -48,6 +56,25 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     result
+}
+
+/// Reads the configuration again. Files may be slow, so this thread does not wait for them; a second change meanwhile is
+/// seen when this one is through.
+async fn reload(server: &mut Server) {
+    let current = Arc::clone(&server.current);
+    let outcome = tokio::task::spawn_blocking(move || current.reload()).await;
+    match outcome.map_err(anyhow::Error::from).flatten() {
+        Ok(Some(setup)) => {
+            server.gauges.reloads += 1;
+            server.gauges.config_problem = None;
+            tracing::info!(event = "reloaded", rules = setup.offering.rules.len(), "the configuration was read again");
+        }
+        Ok(None) => tracing::info!("there is no configuration file that could be read again"),
+        Err(error) => {
+            tracing::error!(event = "refused_config", "the old configuration stays in force: {error:#}");
+            server.gauges.config_problem = Some(format!("{error:#}"));
+        }
+    }
 }
 
 fn look_around(served: &mut [Served]) -> Result<()> {
@@ -65,37 +92,13 @@ fn look_around(served: &mut [Served]) -> Result<()> {
     Ok(())
 }
 
-/// The Ethernet address of a neighbour, from the kernel's table: sockets do not show it.
-fn neighbour(address: Ipv4Addr) -> Option<Mac> {
-    let text = std::fs::read_to_string("/proc/net/arp").ok()?;
-    let address = address.to_string();
-    let line = text.lines().find(|line| line.split_whitespace().next() == Some(&address))?;
-    line.split_whitespace().nth(3)?.parse().ok()
-}
-
-/// Logs the last events, and what was counted; for when the workers have ended.
-pub(super) fn summarise(server: &mut Server) {
-    while let Ok(message) = server.messages.try_recv() {
-        if let Message::Event(event) = message {
-            server.journal.record(server.clock.now(), &event, neighbour);
-        }
-    }
+/// Logs what was counted; for when the workers have ended.
+pub(super) fn summarise(server: &Server) {
     for served in &server.served {
         let interface = served.plan.interface.name.as_str();
-        let mut all: Vec<(&str, u64)> = Vec::new();
-        for published in &served.published {
-            for (label, value) in published.read().filter(|(_, value)| *value > 0) {
-                match all.iter_mut().find(|(known, _)| *known == label) {
-                    Some((_, sum)) => *sum += value,
-                    None => all.push((label, value)),
-                }
-            }
-        }
-        if let Some(programs) = &served.programs {
-            let kernel = programs.counters().unwrap_or_default();
-            all.extend(kernel.into_iter().filter(|(_, value)| *value > 0));
-        }
-        let text: Vec<_> = all.iter().map(|(label, value)| format!("{label}={value}")).collect();
+        let all = served.counters().into_iter().chain(served.kernel_counters());
+        let text: Vec<_> =
+            all.filter(|(_, value)| *value > 0).map(|(label, value)| format!("{label}={value}")).collect();
         tracing::info!(
             interface,
             "counted: {}",

@@ -211,6 +211,13 @@ impl<C> Table<C> {
         self.remove(id.slot)
     }
 
+    /// Transfers that have not ended, from a slot on.
+    pub fn under_way(&self, from: u32) -> impl Iterator<Item = Id> + '_ {
+        let slots = self.slots.iter().enumerate().skip(from as usize);
+        let live = slots.filter(|(_, entry)| entry.as_ref().is_some_and(|entry| !entry.dallies));
+        live.filter_map(|(slot, _)| self.id(u32::try_from(slot).ok()?))
+    }
+
     /// The transfer of a client, whatever our port.
     pub fn of_client(&self, client: SocketAddrV4) -> Option<Id> {
         self.id(*self.by_client.get(&client)?)

@@ -77,7 +77,9 @@ impl Loader {
         let facts = |mac: Option<Mac>| {
             let who = mac.map_or(Who::Address(*peer.address.ip()), Who::Mac);
             // The fleet knows all that was said before this: see `fleet::handle::Message`.
-            self.fleet.ask_blocking(|answer| Message::Facts(who, answer)).ok().flatten()
+            let ask = |who| self.fleet.ask_blocking(|answer| Message::Facts(who, answer)).ok().flatten();
+            let neighbour = Some(peer.mac).filter(|known| mac.is_none() && *known != Mac::default());
+            ask(who).or_else(|| ask(Who::Mac(neighbour?)))
         };
         self.catalogue.load().load_for(name, here, facts)
     }

@@ -268,6 +268,11 @@ impl<D: Datapath> Worker<D> {
     }
 
     fn publish(&mut self) {
+        let now = self.surroundings.clock.now();
+        let Self { datapath, responder, surroundings, journal_lost, .. } = self;
+        let mut view = View { net: datapath.net(), surroundings, lost: journal_lost };
+        responder.tell_progress(now, &mut view);
+        self.surroundings.published.show_load(self.responder.active(), self.responder.waiting());
         let lost = std::mem::take(&mut self.journal_lost);
         let losses = self.datapath.losses();
         let tally = self.responder.tally_mut();

@@ -90,6 +90,12 @@ impl Shelf {
         Self { standing: ArcSwap::default(), ticks: AtomicU64::new(0), limit, back: Mutex::new(back) }
     }
 
+    /// Bytes on the shelf.
+    pub fn used(&self) -> u64 {
+        let standing = self.standing.load();
+        standing.values().filter(|standing| standing.place.is_some()).map(|standing| standing.bytes).sum()
+    }
+
     /// Looks for a file; to find it counts as a use.
     pub fn find(&self, image: &Image, blksize: u16) -> Found {
         let standing = self.standing.load();

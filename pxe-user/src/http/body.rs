@@ -1,0 +1,158 @@
+//! Bytes on their way. A boot counts when the client has acknowledged the last byte, so the end of a body is not the end
+//! of the story: the socket is watched until nothing is left in it.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use bytes::Bytes;
+use hyper::body::{Frame, SizeHint};
+
+use crate::api::serve::Socket;
+use crate::boot::Image;
+use crate::fleet::event::{Event, Peer};
+use crate::fleet::handle::FleetHandle;
+use crate::nic::tcp::Delivery;
+use crate::tftp::packet::ErrorCode;
+use crate::tftp::transfer::Outcome;
+use crate::time::Timestamp;
+use crate::worker::Clock;
+
+/// Bytes that are handed to the socket at a time: progress is seen in such steps.
+const PIECE: u64 = 256 * 1024;
+/// How often progress is told.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+/// How often the socket is looked at when everything was handed to it, and how long at most.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_MAX: Duration = Duration::from_secs(30);
+
+/// The bytes of an image, which `Bytes` keep alive.
+struct Snapshot(Arc<Image>);
+
+impl AsRef<[u8]> for Snapshot {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+/// A body under way. Dropping it ends the transfer.
+pub(super) struct Sending<F: FnMut(u64)> {
+    bytes: Bytes,
+    left: Range<u64>,
+    first: u64,
+    story: Option<Story>,
+    told: Timestamp,
+    count: F,
+}
+
+struct Story {
+    image: Arc<Image>,
+    peer: Peer,
+    socket: Option<Socket>,
+    fleet: FleetHandle,
+    clock: Clock,
+    started: Timestamp,
+    /// What the connection had delivered before.
+    before: Delivery,
+}
+
+impl<F: FnMut(u64)> Sending<F> {
+    pub(super) fn new(
+        image: Arc<Image>,
+        range: Range<u64>,
+        peer: Peer,
+        socket: Option<Socket>,
+        fleet: FleetHandle,
+        clock: Clock,
+        count: F,
+    ) -> Self {
+        let bytes = Bytes::from_owner(Snapshot(Arc::clone(&image)));
+        let started = clock.now();
+        let before = socket.as_ref().and_then(|socket| socket.delivery().ok()).unwrap_or_default();
+        let story = Some(Story { image, peer, socket, fleet, clock, started, before });
+        Self { bytes, first: range.start, left: range, story, told: started, count }
+    }
+}
+
+impl<F: FnMut(u64) + Unpin> HttpBody for Sending<F> {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        if this.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let end = (this.left.start + PIECE).min(this.left.end);
+        let piece = this.bytes.slice(this.left.start as usize..end as usize);
+        (this.count)(end - this.left.start);
+        this.left.start = end;
+        if let Some(story) = &this.story {
+            let now = story.clock.now();
+            if now.since(this.told) >= TELL_EVERY {
+                this.told = now;
+                story.tell(this.left.start);
+            }
+        }
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.end - self.left.start)
+    }
+}
+
+impl<F: FnMut(u64)> Drop for Sending<F> {
+    fn drop(&mut self) {
+        let Some(story) = self.story.take() else { return };
+        let handed = self.left.start - self.first;
+        let is_all = self.left.is_empty() && self.left.end == story.image.len() && self.first == 0;
+        let whole = self.left.is_empty();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) if whole => drop(runtime.spawn(story.see_it_arrive(handed, is_all))),
+            _ => story.end(Outcome::Aborted(ErrorCode::UNDEFINED), handed),
+        }
+    }
+}
+
+impl Story {
+    fn tell(&self, bytes: u64) {
+        let image = Arc::clone(&self.image);
+        let _ = self.fleet.record(Event::Loading { peer: self.peer, image, bytes });
+    }
+
+    /// Waits until the client has acknowledged everything, or cannot any more.
+    async fn see_it_arrive(self, handed: u64, is_all: bool) {
+        let looks = LOOK_MAX.as_millis() / LOOK_EVERY.as_millis();
+        for _ in 0..looks {
+            let Some(Ok(now)) = self.socket.as_ref().map(Socket::delivery) else { break };
+            // The head of the answer comes on top, so a little more than the body must have been acknowledged.
+            let has_all = now.acknowledged.saturating_sub(self.before.acknowledged) > handed;
+            if has_all && !now.is_pending {
+                // A part of a file is no boot's last byte: who loads in parts asks for the size first.
+                let outcome = if is_all { Outcome::Complete } else { Outcome::Probe };
+                return self.end(outcome, handed);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.end(Outcome::TimedOut, handed);
+    }
+
+    fn end(self, outcome: Outcome, bytes: u64) {
+        let took = self.clock.now().since(self.started);
+        let now = self.socket.as_ref().and_then(|socket| socket.delivery().ok()).unwrap_or_default();
+        let retransmits = u64::from(now.retransmitted.saturating_sub(self.before.retransmitted));
+        let Self { image, peer, fleet, .. } = self;
+        let _ = fleet.record(Event::Fetched { peer, image, outcome, bytes, took, retransmits });
+    }
+}

@@ -1,0 +1,111 @@
+//! What the kernel knows of a TCP connection.
+
+use std::os::fd::{AsFd, AsRawFd as _};
+
+/// How the bytes of a connection fare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Bytes that the peer has acknowledged since the connection began, at most one more than were written (its FIN).
+    pub acknowledged: u64,
+    /// Whether something that was written has not been acknowledged yet.
+    pub is_pending: bool,
+    /// Segments that were sent again.
+    pub retransmitted: u32,
+}
+
+/// As much of `struct tcp_info` (linux/tcp.h) as is read here: up to `tcpi_notsent_bytes`, which is there since Linux 4.6.
+const INFO_LEN: usize = 148;
+const UNACKED: usize = 24;
+const TOTAL_RETRANS: usize = 100;
+const BYTES_ACKED: usize = 120;
+const NOTSENT_BYTES: usize = 144;
+
+/// Asks the kernel (`TCP_INFO`, tcp(7)). That a connection was reset shows in what was never acknowledged.
+///
+/// # Errors
+/// The system's, or that the kernel says less than that.
+#[expect(unsafe_code, reason = "libc's own structure ends before these fields, and no wrapper has them")]
+pub fn delivery(socket: impl AsFd) -> std::io::Result<Delivery> {
+    let mut info = [0u8; INFO_LEN];
+    let mut len = INFO_LEN as libc::socklen_t;
+    // SAFETY: the descriptor is open, since it is borrowed for the call; the kernel writes at most `len` bytes to `info`,
+    // which has that many, and the new length to `len`; both live until after the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    if done < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    if (len as usize) < INFO_LEN {
+        return Err(std::io::ErrorKind::Unsupported.into());
+    }
+    let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+    let mut acknowledged = [0; 8];
+    acknowledged.copy_from_slice(&info[BYTES_ACKED..BYTES_ACKED + 8]);
+    Ok(Delivery {
+        acknowledged: u64::from_ne_bytes(acknowledged),
+        is_pending: word(UNACKED) > 0 || word(NOTSENT_BYTES) > 0,
+        retransmitted: word(TOTAL_RETRANS),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (listener.accept().unwrap().0, peer)
+    }
+
+    /// Writes until the peer's buffer is full, and then ours.
+    fn fill(socket: &mut TcpStream) -> u64 {
+        socket.set_nonblocking(true).unwrap();
+        let (block, mut written) = ([0; 65536], 0);
+        while let Ok(len) = socket.write(&block) {
+            written += len as u64;
+        }
+        written
+    }
+
+    #[test]
+    fn what_is_written_is_pending_until_the_peer_has_it() {
+        let (mut socket, mut peer) = pair();
+        let written = fill(&mut socket);
+        let full = delivery(&socket).unwrap();
+        assert!(full.is_pending && full.acknowledged < written, "{full:?} of {written}");
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
+        // The peer has read the end of the stream, so it has acknowledged all before it, or does so at once.
+        while delivery(&socket).unwrap().acknowledged < written {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_a_reset_has_thrown_away_was_never_acknowledged() {
+        let (mut socket, peer) = pair();
+        let written = fill(&mut socket);
+        // Unread bytes at the end make the kernel send a reset.
+        drop(peer);
+        let mut rest = [0; 1];
+        socket.set_nonblocking(false).unwrap();
+        assert!(socket.read(&mut rest).is_err());
+        assert!(delivery(&socket).unwrap().acknowledged < written);
+    }
+
+    #[test]
+    fn what_is_no_socket_is_an_error() {
+        assert!(delivery(std::fs::File::open("/dev/null").unwrap()).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! HTTP: the API for this host, the page, and files and reports on the machines' network. A thread with a runtime of its
+//! own, so that nobody who asks here can keep a worker or the supervisor waiting.
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result};
+use arc_swap::ArcSwap;
+use tokio::sync::watch;
+
+use super::gauging::Gauging;
+use super::{Options, neighbour};
+use crate::api::access::Token;
+use crate::api::inbox::{Inbox, Quota};
+use crate::api::listen::SOCKET;
+use crate::api::machines::{Machines, Neighbours};
+use crate::api::{self, Api, Listeners};
+use crate::boot::{Catalogue, Here};
+use crate::fleet::handle::FleetHandle;
+use crate::http::Http;
+use crate::worker::Clock;
+
+/// Connections of machines at a time, on each interface.
+const MACHINES_MAX: usize = 4096;
+
+/// Everything that is listened on, opened before anything is attached.
+pub(super) struct Doors {
+    api: Option<Listeners>,
+    machines: Vec<(TcpListener, Here)>,
+    inbox: Option<Arc<Inbox>>,
+}
+
+impl Doors {
+    /// Opens the API's sockets and the inbox.
+    ///
+    /// # Errors
+    /// What cannot be opened, with the remedy. The usual place for the API's socket may be taken: then there is a warning.
+    pub(super) fn open(options: &Options) -> Result<Self> {
+        let token = match options.board.as_ref().and_then(|board| board.token_file.as_ref()) {
+            Some(path) => Some(Arc::new(Token::read(path)?)),
+            None => None,
+        };
+        let listen = options.board.as_ref().map(|board| board.listen);
+        let path = options.socket.as_deref().unwrap_or(Path::new(SOCKET));
+        let api = match Listeners::bind(path, listen, token) {
+            Ok(listeners) => Some(listeners),
+            Err(error) if options.socket.is_none() && listen.is_none() => {
+                tracing::warn!("`pxed status` will not find this daemon: {error}. Give it a place with --socket");
+                None
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(address) = api.as_ref().and_then(Listeners::board) {
+            tracing::info!("the board is at http://{address}/");
+        }
+        let inbox = match &options.inbox {
+            Some(inbox) => {
+                let quota = Quota { file: inbox.file, machine: inbox.machine, total: inbox.total };
+                let opened = Inbox::open(&inbox.directory, quota);
+                Some(opened.with_context(|| format!("cannot use the inbox {}", inbox.directory.display()))?)
+            }
+            None => None,
+        };
+        Ok(Self { api, machines: Vec::new(), inbox })
+    }
+
+    /// Listens on an interface's address for the machines there.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub(super) fn add(&mut self, address: Ipv4Addr, port: u16) -> Result<()> {
+        let to = SocketAddrV4::new(address, port);
+        let listener = TcpListener::bind(to)
+            .with_context(|| format!("cannot serve HTTP on {to}: give another port, or stop who has it"))?;
+        self.machines.push((listener, Here { server: address, http: Some(port) }));
+        Ok(())
+    }
+
+    pub(super) fn inbox(&self) -> Option<&Arc<Inbox>> {
+        self.inbox.as_ref()
+    }
+}
+
+/// The thread. Dropping this ends it.
+pub(super) struct Web {
+    end: Option<watch::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Web {
+    /// Starts to answer.
+    pub(super) fn start(
+        doors: Doors,
+        fleet: &FleetHandle,
+        catalogue: &Arc<ArcSwap<Catalogue>>,
+        gauges: &Gauging,
+        clock: Clock,
+    ) -> Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("pxed-http")
+            .enable_all()
+            .build()
+            .context("cannot start a runtime")?;
+        let (end, ended) = watch::channel(());
+        let neighbours: Arc<dyn Neighbours> = Arc::new(neighbour);
+        let api = {
+            let _runtime = runtime.enter();
+            Api::new(fleet.clone(), Arc::clone(&gauges.shown))
+        };
+        let machines = Machines {
+            fleet: fleet.clone(),
+            neighbours: Arc::clone(&neighbours),
+            inbox: doors.inbox,
+            counts: api.counts().clone(),
+        };
+        for (listener, here) in doors.machines {
+            let http = Http::new(
+                Arc::clone(catalogue),
+                fleet.clone(),
+                Arc::clone(&neighbours),
+                here,
+                Arc::clone(&gauges.http_bytes),
+                clock,
+            );
+            let router = api::machines::router(machines.clone()).merge(http.router());
+            let (counts, ended) = (machines.counts.clone(), ended.clone());
+            let address: Option<SocketAddr> = listener.local_addr().ok();
+            runtime.spawn(async move {
+                let served = api::serve::serve_tcp(listener, router, counts, "machines", MACHINES_MAX, over(ended));
+                if let Err(error) = served.await {
+                    tracing::error!(?address, "HTTP for machines has ended: {error}");
+                }
+            });
+        }
+        let run = move || {
+            runtime.block_on(async {
+                let result = match doors.api {
+                    Some(listeners) => api::serve(api, listeners, over(ended)).await,
+                    None => {
+                        over(ended).await;
+                        Ok(())
+                    }
+                };
+                if let Err(error) = result {
+                    tracing::error!("the API has ended: {error}");
+                }
+            });
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        };
+        let thread = std::thread::Builder::new().name("pxed-web".into()).spawn(run);
+        Ok(Self { end: Some(end), thread: Some(thread.context("cannot start a thread")?) })
+    }
+}
+
+async fn over(mut ended: watch::Receiver<()>) {
+    // An error is the sender's end, which is what is waited for.
+    let _ = ended.changed().await;
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.end = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
