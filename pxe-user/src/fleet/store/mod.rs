@@ -226,6 +226,3 @@ impl Store {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

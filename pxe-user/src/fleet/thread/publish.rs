@@ -33,6 +33,8 @@ struct Shown {
 struct InFlight {
     since: Timestamp,
     changes: Changes,
+    /// It holds all machines, not only those that have changed.
+    everything: bool,
     /// `None` once it is shown.
     shown: Option<Shown>,
 }
@@ -71,6 +73,14 @@ impl Publisher {
         updates: broadcast::Sender<Arc<Update>>,
         link: Option<Link>,
     ) -> Self {
+        // Opening comes first: its answer must not be taken for that of a batch.
+        let opening = InFlight {
+            since: Timestamp::default(),
+            changes: Changes::default(),
+            everything: false,
+            shown: None,
+        };
+        let in_flight = link.is_some().then_some(opening);
         Self {
             board,
             updates,
@@ -78,7 +88,7 @@ impl Publisher {
             // Later than all revisions of a run before this one.
             revision: now.0,
             shown_at: None,
-            in_flight: None,
+            in_flight,
             failing: None,
             unwritten: Changes::default(),
             rewrite: false,
@@ -172,6 +182,7 @@ impl Publisher {
         self.publish(shown);
         if self.link.is_some() {
             self.unwritten_after(changes);
+            self.rewrite |= self.unwritten.shrink();
         }
     }
 
@@ -183,7 +194,7 @@ impl Publisher {
         let batch = Batch::new(wall, registry, &changes, everything);
         self.shown_at = Some(now);
         if link.send(Order::Write(Box::new(batch))) {
-            self.in_flight = Some(InFlight { since: now, changes, shown });
+            self.in_flight = Some(InFlight { since: now, changes, everything, shown });
             return;
         }
         self.rewrite = everything;
@@ -218,7 +229,10 @@ impl Publisher {
             Answer::Opened(opened) => {
                 match batch {
                     // Not shown yet: it is put together anew, with what was found.
-                    Some(InFlight { changes, shown: Some(_), .. }) => registry.changes().put_before(changes),
+                    Some(InFlight { changes, everything, shown: Some(_), .. }) => {
+                        registry.changes().put_before(changes);
+                        self.rewrite |= everything;
+                    }
                     shown => drop(self.put_back(shown)),
                 }
                 self.opened(wall, *opened, registry);
@@ -238,6 +252,7 @@ impl Publisher {
     fn put_back(&mut self, batch: Option<InFlight>) -> Option<Shown> {
         let batch = batch?;
         self.unwritten.put_before(batch.changes);
+        self.rewrite |= batch.everything;
         batch.shown
     }
 
