@@ -1,7 +1,6 @@
 //! Whose event it is, and who is forgotten.
 
 use std::net::SocketAddrV4;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::*;
@@ -101,10 +100,12 @@ fn a_router_is_no_machine() {
 fn image() -> Arc<crate::boot::Image> {
     use crate::boot::{Catalogue, Config, Source};
     let place = tempfile::tempdir().unwrap();
-    std::fs::write(place.path().join("memtest"), [0; 100]).unwrap();
+    for name in ["memtest", "pxelinux.0"] {
+        std::fs::write(place.path().join(name), [0; 100]).unwrap();
+    }
     let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(place.path(), permissions).unwrap();
-    let source = Source::Tree { root: Path::to_owned(place.path()), links: Default::default() };
+    let source = Source::Tree { root: place.path().to_owned(), links: Default::default() };
     let catalogue = Catalogue::open(Config { source, ..Config::default() }).unwrap();
     catalogue.load(&"memtest".parse().unwrap()).unwrap()
 }

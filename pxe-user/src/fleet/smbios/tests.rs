@@ -96,6 +96,6 @@ proptest! {
         table[at] = byte;
         table.truncate(len);
         let inventory = read(&table);
-        dimm_at(&inventory.mapped, "0x1000");
+        let _ = dimm_at(&inventory.mapped, "0x1000");
     }
 }

@@ -139,7 +139,7 @@ fn without_a_directory_nothing_is_lost_and_events_are_lines_of_json() {
         Running::start(FleetConfig { events: Some(place.path().to_owned()), ..FleetConfig::default() });
     fleet.told(1);
     fleet.until_lost("events are not written");
-    assert!(fleet.knows(1));
+    fleet.until(|board| has(board, 1));
     fleet.stop();
 }
 
