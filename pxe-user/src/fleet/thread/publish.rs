@@ -1,12 +1,12 @@
 //! What is shown, and when: after it was written down, or after 2 s with a word about what is lost.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot};
 
+use super::recent::Recent;
 use crate::fleet::board::{Board, Lost, Step, Story, UnixMs, Update};
 use crate::fleet::changes::Changes;
 use crate::fleet::registry::Registry;
@@ -20,8 +20,6 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a database that failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
-/// Steps that are at hand without the database.
-const STEPS_AT_HAND: usize = 16384;
 
 /// What is to be shown when it is written.
 struct Shown {
@@ -63,7 +61,7 @@ pub(super) struct Publisher {
     dropped: Option<Lost>,
     events: Option<Lost>,
     stale: bool,
-    steps: VecDeque<Step>,
+    recent: Recent,
 }
 
 impl Publisher {
@@ -96,7 +94,7 @@ impl Publisher {
             dropped: None,
             events: None,
             stale: false,
-            steps: VecDeque::new(),
+            recent: Recent::default(),
         }
     }
 
@@ -265,7 +263,7 @@ impl Publisher {
         }
         registry.resume(wall, opened.machines, opened.last_step);
         for step in opened.steps {
-            self.keep(step);
+            self.recent.push(step);
         }
         self.stale = true;
         self.shown_at = None;
@@ -347,7 +345,7 @@ impl Publisher {
         self.board.store(board);
         for update in updates {
             if let Update::Step { step } = &*update {
-                self.keep(step.clone());
+                self.recent.push(step.clone());
             }
             // Nobody follows: that is no error.
             let _ = self.updates.send(update);
@@ -357,16 +355,9 @@ impl Publisher {
         }
     }
 
-    fn keep(&mut self, step: Step) {
-        if self.steps.len() >= STEPS_AT_HAND {
-            self.steps.pop_front();
-        }
-        self.steps.push_back(step);
-    }
-
     /// The last steps of a machine that are at hand, newest first.
     pub(super) fn steps_of(&self, mac: &str, most: usize) -> Vec<Step> {
-        self.steps.iter().rev().filter(|step| step.mac == mac).take(most).cloned().collect()
+        self.recent.of(mac, most)
     }
 
     /// Answers with a machine's story: the database's longer one, if it is there.
@@ -379,13 +370,10 @@ impl Publisher {
 
     /// Answers with the steps after one: from the database, if those at hand do not reach back so far.
     pub(super) fn list(&self, after: u64, most: usize, answer: oneshot::Sender<Vec<Step>>) {
-        let reaches = self.steps.front().is_none_or(|first| first.id <= after.saturating_add(1));
+        let reaches = self.recent.reach_back_to(after);
         match self.link.as_ref().filter(|_| self.failing.is_none() && !reaches) {
             Some(link) => link.list(after, most, answer),
-            None => {
-                let steps = self.steps.iter().filter(|step| step.id > after).take(most).cloned().collect();
-                drop(answer.send(steps));
-            }
+            None => drop(answer.send(self.recent.after(after, most))),
         }
     }
 
@@ -403,3 +391,6 @@ impl Publisher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,7 +40,7 @@ impl Running {
     }
 
     fn told(&self, n: u32) {
-        self.handle.record(told(n)).unwrap();
+        self.handle.messages.blocking_send(Message::Event(told(n))).unwrap();
     }
 
     /// Waits until the board is as wanted.
