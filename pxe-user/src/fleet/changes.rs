@@ -41,6 +41,7 @@ impl Changes {
     /// Adds what was to be written down before these changes, and was not.
     pub(crate) fn put_before(&mut self, mut earlier: Self) {
         earlier.machines.retain(|mac| !self.forgotten.contains(mac));
+        earlier.boots.retain(|(mac, _), _| !self.forgotten.contains(mac));
         earlier.forgotten.retain(|mac| !self.machines.contains(mac));
         self.machines.extend(earlier.machines);
         self.forgotten.extend(earlier.forgotten);
@@ -55,6 +56,20 @@ impl Changes {
         self.steps_lost += earlier.steps_lost;
         self.standings |= earlier.standings;
         self.bound();
+    }
+
+    /// Lets go of what the registry knows too, when too much waits to be written; whether everything must be written then.
+    pub(crate) fn shrink(&mut self) -> bool {
+        let much = [self.boots.len(), self.errors.len(), self.forgotten.len()]
+            .iter()
+            .any(|count| *count > STEPS_MAX);
+        if much {
+            self.boots.clear();
+            self.errors.clear();
+            // Strangers that stay in the database are forgotten there by and by.
+            self.forgotten.clear();
+        }
+        much
     }
 
     fn bound(&mut self) {

@@ -93,7 +93,8 @@ fn next(text: &str) -> Option<Next<'_>> {
     }
 }
 
-/// Whether an error's type is one that ECC has corrected: memtest86+ does not count it as a failure.
+/// Whether an error's type is one that ECC has corrected: memtest86+ does not count it as a failure (`app/error.c`). The
+/// words are taken from its names for it (`CECC_ERROR`, `ecc_error`); no such line was at hand to read them from.
 #[must_use]
 pub fn is_corrected(kind: &str) -> bool {
     kind.eq_ignore_ascii_case("cecc") || kind.eq_ignore_ascii_case("ecc")

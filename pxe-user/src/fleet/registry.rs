@@ -8,7 +8,7 @@ use super::board::{self, UnixMs};
 use super::changes::{Changes, Draft, Scribe};
 use super::event::{Event, Peer};
 use super::handle::{Standings, Who};
-use super::machine::{Machine, Transfer};
+use super::machine::{Machine, Told, Transfer};
 use super::mtlog::Line;
 use super::report::Report;
 use super::text::{clean, clean_some};
@@ -113,9 +113,8 @@ impl Registry {
             Event::Told { asker, what, file, style, ack } => {
                 self.relayed |= asker.relay.is_some();
                 self.settle(asker.mac, asker.address);
-                self.with(now, asker.mac, |machine, scribe| {
-                    machine.told(now, asker, *what, file, *style, *ack, scribe);
-                });
+                let told = Told { asker, what: *what, file, style: *style, ack: *ack };
+                self.with(now, asker.mac, |machine, scribe| machine.told(now, &told, scribe));
             }
             Event::Unanswered { asker, why } => {
                 self.relayed |= asker.relay.is_some();

@@ -10,6 +10,7 @@
 
 mod publish;
 mod questions;
+mod recent;
 
 use std::io;
 use std::net::Ipv4Addr;

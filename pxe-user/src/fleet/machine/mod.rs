@@ -30,7 +30,7 @@ use super::handle::Standing;
 use super::smbios::Mapped;
 use crate::mac::Mac;
 pub(crate) use loading::Transfer;
-pub(crate) use telling::style_word;
+pub(crate) use telling::{Told, style_word};
 
 /// Boots that are shown of a machine; the database has the others.
 const BOOTS_SHOWN: usize = 32;

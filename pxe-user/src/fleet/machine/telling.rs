@@ -4,30 +4,52 @@ use super::{Failure, Machine, since};
 use crate::dhcp::Style;
 use crate::fleet::board::{State, UnixMs};
 use crate::fleet::changes::{Draft, Scribe};
-use crate::fleet::event::{Asker, Brief, Client, Telling, Unanswered};
+use crate::fleet::event::{Asker, Client, Telling, Unanswered};
 use crate::fleet::text::clean;
 
 /// Firmware repeats a DISCOVER for up to 28 s, and some wait longer for a slow DHCP server (docs/clients.md, section 1).
 const SAME_BOOT_MS: u64 = 90_000;
 
+/// What a machine was told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told<'a> {
+    pub(crate) asker: &'a Asker,
+    pub(crate) what: Telling,
+    /// The file or URL.
+    pub(crate) file: &'a str,
+    pub(crate) style: Style,
+    /// By an ACK, or by an OFFER.
+    pub(crate) ack: bool,
+}
+
+impl Told<'_> {
+    fn step(&self) -> Draft<'static> {
+        let file = clean(self.file);
+        let text = match self.what {
+            Telling::Boot => format!("was told to boot {file}"),
+            Telling::Menu => format!("was shown a menu with {file}"),
+            Telling::Local => "was told to boot its own disk".into(),
+        };
+        Draft::new("told", text)
+            .fact("file", file)
+            .fact("client", self.asker.client.as_str())
+            .fact("style", style_word(self.style))
+            .fact("by", if self.ack { "ack" } else { "offer" })
+            .fact("rule", self.asker.rule.as_deref())
+            .fact("image", self.asker.image.as_deref())
+    }
+}
+
 impl Machine {
     /// It was told what to boot.
-    pub(crate) fn told(
-        &mut self,
-        now: UnixMs,
-        asker: &Asker,
-        what: Telling,
-        file: &Brief,
-        style: Style,
-        ack: bool,
-        scribe: &mut Scribe,
-    ) {
+    pub(crate) fn told(&mut self, now: UnixMs, told: &Told<'_>, scribe: &mut Scribe) {
+        let Told { asker, what, .. } = *told;
+        let asked = self.attempt.asked.is_some();
         let chained = self.is_chained(now, asker.client);
-        let again = self.attempt.asked.is_none() && since(now, self.attempt.told_at) < SAME_BOOT_MS;
+        let again = !asked && since(now, self.attempt.told_at) < SAME_BOOT_MS;
         let same = self.attempt.told_at != UnixMs(0) && (chained || again);
-        let file = clean(file);
-        let repeated =
-            again && self.attempt.told.as_ref() == Some(&file) && self.client == Some(asker.client);
+        let file = clean(told.file);
+        let repeated = same && self.attempt.told.as_ref() == Some(&file) && self.client == Some(asker.client);
         self.identify(asker);
         self.client = Some(asker.client);
         self.local = what == Telling::Local;
@@ -38,23 +60,12 @@ impl Machine {
         }
         self.attempt.told_at = now;
         self.attempt.active = now;
-        self.attempt.told = Some(file.clone());
-        self.attempt.expected = what == Telling::Boot && !(same && self.attempt.asked.is_some());
+        // A link of a chain has asked for files before, so its silence is not that of firmware that ignores offers.
+        self.attempt.expected = what == Telling::Boot && !(same && asked);
+        self.attempt.told = Some(file);
         self.shown.progress = None;
-        if !repeated || !again {
-            let text = match what {
-                Telling::Boot => format!("was told to boot {file}"),
-                Telling::Menu => format!("was shown a menu with {file}"),
-                Telling::Local => "was told to boot its own disk".into(),
-            };
-            let draft = Draft::new("told", text)
-                .fact("file", file)
-                .fact("client", asker.client.as_str())
-                .fact("style", style_word(style))
-                .fact("by", if ack { "ack" } else { "offer" })
-                .fact("rule", asker.rule.as_deref())
-                .fact("image", asker.image.as_deref());
-            self.step(now, scribe, draft);
+        if !repeated {
+            self.step(now, scribe, told.step());
         }
         if what == Telling::Local {
             self.attempt.trouble = None;

@@ -1,1 +1,359 @@
+//! One machine's whole life, as a table of what happens and what is shown then.
 
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::boot::{Refusal, Role};
+use crate::dhcp::{Arch, Style};
+use crate::fleet::board::Outcome as Memory;
+use crate::fleet::event::{Asker, Telling, Transport, Unanswered};
+use crate::fleet::mtlog::Line;
+use crate::fleet::report::{Report, ReportedError, Stage};
+use crate::tftp::packet::ErrorCode;
+use crate::tftp::transfer::Outcome;
+
+const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const START: u64 = 1_000_000_000;
+
+/// A machine with its story and a clock in seconds.
+struct Life {
+    machine: Machine,
+    scribe: Scribe,
+    now: u64,
+}
+
+impl Life {
+    fn new() -> Self {
+        Self { machine: Machine::new(UnixMs(START), MAC), scribe: Scribe::new(1), now: 0 }
+    }
+
+    fn at(&self) -> UnixMs {
+        UnixMs(START + self.now * 1000)
+    }
+
+    /// Lets seconds pass, one tick each.
+    fn wait(&mut self, seconds: u64) -> &mut Self {
+        for _ in 0..seconds {
+            self.now += 1;
+            let at = self.at();
+            self.machine.tick(at, 60_000, &mut self.scribe);
+        }
+        self
+    }
+
+    fn told(&mut self, client: Client, what: Telling, file: &str) -> &mut Self {
+        let asker = Asker { client, rule: Some("lab".into()), ..Asker::new(MAC, Arch::X64) };
+        let told = Told { asker: &asker, what, file, style: Style::Direct, ack: false };
+        self.machine.told(self.at(), &told, &mut self.scribe);
+        self
+    }
+
+    fn pxe(&mut self, file: &str) -> &mut Self {
+        self.told(Client::Pxe, Telling::Boot, file)
+    }
+
+    fn ended(&mut self, file: &str, role: Role, outcome: Outcome) -> &mut Self {
+        let transfer = Transfer {
+            file: file.into(),
+            role,
+            transport: Transport::Tftp,
+            outcome,
+            bytes: 1000,
+            took_ms: 500,
+            retransmits: 1,
+        };
+        self.machine.fetched(self.at(), &transfer, &mut self.scribe);
+        self
+    }
+
+    fn fetched(&mut self, file: &str, role: Role) -> &mut Self {
+        self.ended(file, role, Outcome::Complete)
+    }
+
+    fn refused(&mut self, file: &str, refusal: Refusal) -> &mut Self {
+        self.machine.refused(self.at(), file, refusal, &mut self.scribe);
+        self
+    }
+
+    fn report(&mut self, stage: Stage, change: impl FnOnce(&mut Report)) -> &mut Self {
+        let mut report: Report = serde_json::from_str(r#"{"stage":"start"}"#).unwrap();
+        report.stage = stage;
+        change(&mut report);
+        self.machine.reported(self.at(), &report, &mut self.scribe);
+        self
+    }
+
+    fn says(&mut self, line: &str) -> &mut Self {
+        let line = format!("MTLOG ts=1.0 {line}");
+        self.machine.line(self.at(), &Line::parse(&line).unwrap(), &mut self.scribe);
+        self
+    }
+
+    #[track_caller]
+    fn is(&mut self, state: State) -> &mut Self {
+        assert_eq!(self.machine.shown.state, state, "{:?}", self.machine.shown.why);
+        self
+    }
+
+    #[track_caller]
+    fn because(&mut self, words: &str) -> &mut Self {
+        let why = self.machine.shown.why.as_deref().unwrap_or_default();
+        assert!(why.contains(words), "{why:?} without {words:?}");
+        self
+    }
+
+    fn booted(&mut self) -> &mut Self {
+        self.pxe("ipxe.efi").fetched("ipxe.efi", Role::Loader);
+        self.wait(5).told(Client::Ipxe, Telling::Boot, "boot.ipxe").fetched("boot.ipxe", Role::Config);
+        self.fetched("memtest", Role::Payload)
+    }
+
+    fn credit(&self) -> u32 {
+        self.machine.standing.boots_by("lab")
+    }
+}
+
+#[test]
+fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
+    let mut life = Life::new();
+    life.is(State::Seen).pxe("ipxe.efi").is(State::Offered).wait(4).pxe("ipxe.efi").is(State::Offered);
+    life.ended("ipxe.efi", Role::Loader, Outcome::Probe).is(State::Loading);
+    life.fetched("ipxe.efi", Role::Loader).is(State::Loading).wait(5);
+    life.told(Client::Ipxe, Telling::Boot, "boot.ipxe").is(State::Offered);
+    life.fetched("boot.ipxe", Role::Config).is(State::Loading);
+    life.machine.loading(life.at(), "memtest", 500, 1000, &mut life.scribe);
+    life.now += 1;
+    life.machine.loading(life.at(), "memtest", 900, 1000, &mut life.scribe);
+    assert_eq!(life.machine.shown.progress.as_ref().map(|progress| progress.bytes_per_s), Some(400));
+    life.fetched("memtest", Role::Payload).is(State::Running);
+    assert_eq!((life.machine.shown.boots, life.machine.shown.completed, life.credit()), (1, 1, 1));
+    assert_eq!(life.machine.shown.progress, None);
+    let boot = &life.machine.boots[0];
+    assert_eq!(
+        (boot.offer_ms, boot.load_ms, boot.bytes, boot.retransmits),
+        (Some(3500), Some(6500), 4000, 4)
+    );
+    life.report(Stage::Start, |report| report.serial = Some("SN1".into())).is(State::Running);
+    life.report(Stage::Progress, |report| report.percent = Some(50));
+    life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Passed);
+    assert_eq!((life.machine.boots[0].outcome.as_deref(), life.credit()), (Some("passed"), 1));
+    // Its verdict is there: coming back is nothing to worry about.
+    life.wait(30).told(Client::Pxe, Telling::Local, "").is(State::Local);
+    assert_eq!((life.machine.shown.boots, life.machine.facts().local), (1, true));
+}
+
+#[test]
+fn a_machine_that_comes_back_is_returned_until_it_runs_again_and_the_count_stays() {
+    let mut life = Life::new();
+    life.booted().is(State::Running).wait(300);
+    life.pxe("ipxe.efi").is(State::Returned).because("came back to PXE after 300 s of its test");
+    assert_eq!(life.machine.boots[1].outcome.as_deref(), Some("reset"));
+    life.fetched("ipxe.efi", Role::Loader).is(State::Returned);
+    life.wait(5).told(Client::Ipxe, Telling::Boot, "boot.ipxe").is(State::Returned);
+    life.fetched("memtest", Role::Payload).is(State::Running).because("reset once before");
+    life.wait(10).pxe("ipxe.efi").is(State::Returned);
+    life.booted().is(State::Running).because("reset 2 times before");
+    life.machine.again(life.at(), &mut life.scribe);
+    assert_eq!((life.credit(), life.machine.returns), (0, 0));
+}
+
+#[test]
+fn firmware_that_is_ipxe_itself_returns_too_and_a_local_answer_is_no_return() {
+    let mut life = Life::new();
+    life.told(Client::Ipxe, Telling::Boot, "x").fetched("x", Role::Payload).is(State::Running);
+    life.wait(20).told(Client::Ipxe, Telling::Boot, "x").is(State::Returned);
+    let mut life = Life::new();
+    life.booted().wait(20).told(Client::Pxe, Telling::Local, "").is(State::Local);
+}
+
+/// HTTP boot that loads iPXE is a chain; a kind that changes before the payload is there, soon after a transfer, is one.
+#[test]
+fn a_chain_is_one_boot() {
+    let mut life = Life::new();
+    life.told(Client::Http, Telling::Boot, "u").fetched("ipxe.efi", Role::Other).wait(16).is(State::Running);
+    life.wait(10).told(Client::Ipxe, Telling::Boot, "s").is(State::Offered).fetched("memtest", Role::Payload);
+    assert_eq!((life.machine.shown.boots, life.machine.shown.completed, life.credit()), (1, 1, 1));
+}
+
+#[test]
+fn a_boot_counts_once_and_only_when_its_last_byte_was_acknowledged() {
+    let mut life = Life::new();
+    life.pxe("memtest").ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Running);
+    assert_eq!((life.machine.shown.completed, life.credit()), (1, 0));
+    life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Passed);
+    assert_eq!(life.credit(), 1, "a test that passed has surely been loaded");
+    life.pxe("memtest").fetched("memtest", Role::Payload).fetched("memtest", Role::Payload);
+    assert_eq!((life.machine.shown.completed, life.credit()), (2, 2));
+}
+
+#[test]
+fn without_a_payload_it_runs_when_it_asks_for_nothing_more() {
+    let mut life = Life::new();
+    life.pxe("linux.0").fetched("vmlinuz", Role::Other).wait(10).fetched("initrd", Role::Other).wait(14);
+    life.is(State::Loading).wait(1).is(State::Running);
+    assert_eq!((life.machine.shown.completed, life.credit()), (1, 0));
+    life.fetched("more", Role::Other).is(State::Loading).wait(15).is(State::Running);
+    assert_eq!(life.machine.shown.completed, 1);
+}
+
+#[test]
+fn what_breaks_off_is_a_failure_only_if_nothing_mends_it() {
+    for outcome in [Outcome::Aborted(ErrorCode(0)), Outcome::TimedOut, Outcome::Superseded] {
+        let mut life = Life::new();
+        life.pxe("a").fetched("a", Role::Loader).ended("b", Role::Other, outcome).wait(19).is(State::Loading);
+        life.fetched("b", Role::Other).wait(15).is(State::Running);
+        let mut life = Life::new();
+        life.pxe("a").ended("a", Role::Other, outcome).wait(20).is(State::Failed).because("a");
+        life.pxe("a").is(State::Failed).fetched("a", Role::Loader).is(State::Loading);
+    }
+    let mut life = Life::new();
+    life.pxe("a").ended("a", Role::Loader, Outcome::Probe).wait(30).is(State::Loading);
+}
+
+#[test]
+fn a_boot_that_stops_says_where() {
+    let mut life = Life::new();
+    life.pxe("x.efi").wait(30).pxe("x.efi").wait(29).is(State::Offered).wait(1);
+    life.is(State::Failed).because("was told x.efi, asked for nothing");
+    life.wait(100).pxe("x.efi").is(State::Failed).fetched("x.efi", Role::Other).is(State::Loading);
+
+    let mut life = Life::new();
+    life.pxe("pxelinux.0")
+        .fetched("pxelinux.0", Role::Loader)
+        .refused("pxelinux.cfg/default", Refusal::NotFound);
+    life.wait(59)
+        .is(State::Loading)
+        .wait(1)
+        .is(State::Failed)
+        .because("pxelinux.cfg/default, which is not there");
+
+    let mut life = Life::new();
+    life.pxe("/x.efi").refused("x.efi", Refusal::NotFound).is(State::Failed).because("x.efi was refused");
+
+    let mut life = Life::new();
+    life.pxe("a").fetched("a", Role::Loader).refused("b", Refusal::NotReadable).wait(20);
+    life.is(State::Failed).because("chmod o+r");
+
+    let mut life = Life::new();
+    life.told(Client::Pxe, Telling::Menu, "x").wait(600).is(State::Offered);
+}
+
+#[test]
+fn rules_and_missing_images_are_told_apart() {
+    let asker = Asker::new(MAC, Arch::ARM64);
+    let mut life = Life::new();
+    life.machine.unanswered(life.at(), &asker, Unanswered::Rule, &mut life.scribe);
+    life.is(State::Ignored);
+    life.machine.unanswered(life.at(), &asker, Unanswered::NoImage, &mut life.scribe);
+    life.is(State::Failed).because("--boot-file 11=NAME").pxe("x").is(State::Offered);
+}
+
+#[test]
+fn a_console_tells_the_whole_test() {
+    let mut life = Life::new();
+    life.booted()
+        .says("ev=start version=9 arch=x64")
+        .says("ev=info sys_serial=\"SN9\"")
+        .says("ev=info mem_mb=1024");
+    life.says("ev=spd slot=1 size_mb=1024 type=DDR5 freq=5600 ecc=0 mfg=\"Corsair\" sku=\"CMK\"");
+    life.says("ev=tick pass=0 pass_pct=40 test=1 test_pct=2 errors=0").is(State::Running);
+    assert_eq!(life.machine.shown.serial.as_deref(), Some("SN9"));
+    let dimm = &life.machine.shown.dimms[0];
+    assert_eq!((dimm.slot.as_str(), dimm.size, dimm.speed), ("SPD 1", 1 << 30, Some(5600)));
+    let verdict = life.machine.shown.verdict.clone().unwrap();
+    assert_eq!(
+        (verdict.memory, verdict.percent, verdict.outcome),
+        (Some(1 << 30), Some(40), Memory::Testing)
+    );
+    life.wait(59).is(State::Running).wait(1).is(State::Silent).because("no tick for 60 s");
+    life.says("ev=tick pass=0 pass_pct=41 errors=0").is(State::Running);
+    life.says("ev=pass_end pass=0 errors=0 status=pass")
+        .says("ev=done passes=1 status=pass")
+        .is(State::Passed);
+    // memtest86+ restarts the machine then.
+    life.wait(20).pxe("x").is(State::Offered);
+}
+
+#[test]
+fn an_error_is_a_failure_at_once_and_stays_one_until_a_new_test_runs() {
+    let mut life = Life::new();
+    life.booted().says("ev=start version=9");
+    for _ in 0..3 {
+        life.says("ev=error type=data test=3 cpu=2 addr=0x12345678 expect=0xff actual=0xfe");
+    }
+    life.is(State::Failed).because("memory error at 0x12345678, 3 in all");
+    let verdict = life.machine.shown.verdict.clone().unwrap();
+    assert_eq!((verdict.outcome, verdict.errors, verdict.first_errors.len()), (Memory::Fail, 3, 1));
+    assert_eq!((verdict.first_errors[0].count, verdict.first_errors[0].cpu), (3, Some(2)));
+    for n in 0..100 {
+        life.says(&format!("ev=error type=addr test=3 cpu=2 addr=0x{n:x}000 expect=0x1 actual=0x0"));
+    }
+    life.says("ev=tick pass=1 errors=5000").wait(300).is(State::Failed);
+    let verdict = life.machine.shown.verdict.clone().unwrap();
+    assert_eq!((verdict.errors, verdict.first_errors.len()), (5000, 32));
+    life.says("ev=done passes=1 status=fail").is(State::Failed);
+    life.told(Client::Pxe, Telling::Local, "").is(State::Failed).because("0x12345678");
+    life.booted().is(State::Running).says("ev=tick pass=0 errors=0").is(State::Running);
+    assert_eq!(life.machine.shown.verdict.as_ref().map(|verdict| verdict.errors), Some(0), "a new test");
+}
+
+#[test]
+fn reports_that_come_twice_or_not_at_all_change_no_verdict() {
+    let mut life = Life::new();
+    let bad = |report: &mut Report| {
+        let address = Some("0xdead000\u{1b}[2J".into());
+        report.errors = vec![ReportedError { address, ..ReportedError::default() }];
+    };
+    life.booted()
+        .report(Stage::Start, |_| ())
+        .report(Stage::Error, bad)
+        .is(State::Failed)
+        .because("0xdead000[2J");
+    life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Failed);
+    life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Failed).because("0xdead000");
+    let mut life = Life::new();
+    life.booted()
+        .report(Stage::Start, |_| ())
+        .report(Stage::Done, |_| ())
+        .is(State::Failed)
+        .because("without saying");
+    let mut life = Life::new();
+    life.report(Stage::Broken, |report| report.message = Some("no memory".into()))
+        .is(State::Failed)
+        .because("no memory");
+    let mut life = Life::new();
+    life.report(Stage::Progress, |report| report.uncorrected = Some(2))
+        .is(State::Failed)
+        .because("could not correct 2");
+}
+
+/// The last ACK of the payload never came, and the test reports before the server gives up.
+#[test]
+fn a_late_end_of_a_transfer_does_not_begin_a_new_test() {
+    let mut life = Life::new();
+    life.pxe("memtest")
+        .report(Stage::Start, |_| ())
+        .report(Stage::Error, |report| report.error_count = Some(1));
+    life.is(State::Failed).ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Failed);
+    life.report(Stage::Progress, |_| ()).is(State::Failed);
+    assert_eq!(life.machine.shown.verdict.as_ref().map(|verdict| verdict.errors), Some(1));
+}
+
+#[test]
+fn what_is_written_down_is_read_back() {
+    let mut life = Life::new();
+    life.booted().says("ev=start version=9");
+    life.machine.at_address(Ipv4Addr::new(10, 0, 0, 9));
+    let text = serde_json::to_string(&life.machine).unwrap();
+    let mut read: Machine = serde_json::from_str(&text).unwrap();
+    read.resume(UnixMs(START + 500_000), MAC);
+    assert_eq!(
+        (read.shown.clone(), read.attempt.clone(), read.client),
+        (life.machine.shown.clone(), life.machine.attempt.clone(), Some(Client::Ipxe))
+    );
+    // Nobody listened while the server was away, so the test is not silent yet.
+    read.tick(UnixMs(START + 559_000), 60_000, &mut life.scribe);
+    assert_eq!(read.shown.state, State::Running);
+    read.tick(UnixMs(START + 560_000), 60_000, &mut life.scribe);
+    assert_eq!(read.shown.state, State::Silent);
+}

@@ -1,1 +1,203 @@
+//! Whose event it is, and who is forgotten.
 
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use super::*;
+use crate::boot::{Refusal, Role};
+use crate::dhcp::{Arch, Style};
+use crate::fleet::board::State;
+use crate::fleet::event::{Asker, Telling, Transport, brief};
+use crate::fleet::report::Stage;
+
+const NOW: UnixMs = UnixMs(1_000_000_000);
+
+fn mac(n: u32) -> Mac {
+    let [a, b, c, d] = n.to_be_bytes();
+    Mac([2, 0, a, b, c, d])
+}
+
+fn address(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 0, 0, n)
+}
+
+fn registry() -> Registry {
+    Registry::new(Duration::from_secs(60), 1)
+}
+
+fn told(mac: Mac, address: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Event {
+    let asker = Asker { address, relay, rule: Some("lab".into()), ..Asker::new(mac, Arch::X64) };
+    Event::Told {
+        asker: Box::new(asker),
+        what: Telling::Boot,
+        file: brief("x"),
+        style: Style::Direct,
+        ack: false,
+    }
+}
+
+fn refused(address: Ipv4Addr, mac: Mac) -> Event {
+    let peer = Peer { address: SocketAddrV4::new(address, 2000), mac, transport: Transport::Tftp };
+    Event::Refused { peer, name: Box::new("x".parse().unwrap()), refusal: Refusal::NotFound }
+}
+
+fn state(registry: &Registry, mac: Mac) -> Option<State> {
+    registry.machine(mac).map(|machine| machine.shown.state)
+}
+
+fn load(registry: &mut Registry, mac: Mac) {
+    let transfer = Transfer {
+        file: "memtest".into(),
+        role: Role::Payload,
+        transport: Transport::Tftp,
+        outcome: crate::tftp::transfer::Outcome::Complete,
+        bytes: 1,
+        took_ms: 1,
+        retransmits: 0,
+    };
+    registry.with(NOW, mac, |machine, scribe| machine.fetched(NOW, &transfer, scribe));
+}
+
+/// By its own word, else by its frame's address, else by the kernel's list; the program's refusal tells who was meant.
+#[test]
+fn a_machine_is_found_by_its_address() {
+    for (word, frame, neighbour, meant) in [
+        (Some(address(9)), mac(2), None, Some(mac(1))),
+        (None, mac(2), None, Some(mac(2))),
+        (None, Mac::default(), Some(mac(2)), Some(mac(2))),
+        (None, Mac::default(), None, None),
+        (None, mac(7), None, None),
+    ] {
+        let mut registry = registry();
+        registry.apply(NOW, &told(mac(1), word, None), |_| None);
+        registry.apply(NOW, &told(mac(2), None, None), |_| None);
+        registry.apply(NOW, &refused(address(9), frame), |_| neighbour);
+        let failed: Vec<_> = [1, 2, 7]
+            .map(mac)
+            .into_iter()
+            .filter(|mac| state(&registry, *mac) == Some(State::Failed))
+            .collect();
+        assert_eq!(failed, meant.into_iter().collect::<Vec<_>>());
+        assert!(registry.machine(mac(7)).is_none(), "a name that is not there makes no machine");
+    }
+}
+
+/// Behind a relay all frames have the router's address.
+#[test]
+fn a_router_is_no_machine() {
+    let image = image();
+    let router = mac(99);
+    let peer = Peer { address: SocketAddrV4::new(address(9), 2000), mac: router, transport: Transport::Tftp };
+    let loading = Event::Loading { peer, image, bytes: 1 };
+    let mut registry = registry();
+    registry.apply(NOW, &told(mac(1), None, Some(address(1))), |_| None);
+    registry.apply(NOW, &loading, |_| None);
+    assert!(registry.machine(router).is_none());
+    registry.apply(NOW, &loading, |_| Some(mac(1)));
+    assert_eq!(state(&registry, mac(1)), Some(State::Loading));
+}
+
+fn image() -> Arc<crate::boot::Image> {
+    use crate::boot::{Catalogue, Config, Source};
+    let place = tempfile::tempdir().unwrap();
+    for name in ["memtest", "pxelinux.0"] {
+        std::fs::write(place.path().join(name), [0; 100]).unwrap();
+    }
+    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(place.path(), permissions).unwrap();
+    let source = Source::Tree { root: place.path().to_owned(), links: Default::default() };
+    let catalogue = Catalogue::open(Config { source, ..Config::default() }).unwrap();
+    catalogue.load(&"memtest".parse().unwrap()).unwrap()
+}
+
+#[test]
+fn an_event_of_a_file_says_what_the_file_is() {
+    let peer = Peer { address: SocketAddrV4::new(address(9), 2000), mac: mac(1), transport: Transport::Tftp };
+    let mut registry = registry();
+    registry.apply(NOW, &told(mac(1), None, None), |_| None);
+    let fetched = Event::Fetched {
+        peer,
+        image: image(),
+        outcome: crate::tftp::transfer::Outcome::Complete,
+        bytes: 100,
+        took: Duration::from_millis(7),
+        retransmits: 0,
+    };
+    registry.apply(NOW, &fetched, |_| None);
+    assert_eq!(state(&registry, mac(1)), Some(State::Running));
+    let standings = registry.take_standings().unwrap();
+    assert_eq!(standings[&mac(1)].boots_by("lab"), 1);
+    assert_eq!(registry.take_standings(), None);
+    assert_eq!(registry.again(NOW, Some(mac(1))), 1);
+    assert_eq!(registry.take_standings().unwrap().len(), 0);
+    assert_eq!(registry.find(&Who::Address(address(9))), Some(mac(1)));
+    registry.apply(NOW, &Event::Learnt { mac: mac(1), style: Some(Style::Binl) }, |_| None);
+    assert_eq!(registry.take_standings().unwrap()[&mac(1)].style, Some(Style::Binl));
+}
+
+#[test]
+fn words_find_one_machine_or_none() {
+    let mut registry = registry();
+    for n in 1..=3 {
+        let serial = if n == 1 { "SN1" } else { "To be filled" };
+        let report: Report =
+            serde_json::from_str(&format!(r#"{{"stage":"start","serial":"{serial}"}}"#)).unwrap();
+        assert_eq!(report.stage, Stage::Start);
+        registry.reported(NOW, mac(n), Some(address(u8::try_from(n).unwrap())), &report);
+    }
+    assert!(registry.name(NOW, mac(2), Some(" rack\u{1b}-2 ")));
+    assert!(!registry.name(NOW, mac(9), Some("nobody")));
+    let find = |words: &str| registry.find(&Who::Words(words.into()));
+    assert_eq!(
+        (find("sn1"), find("RACK-2"), find("to be filled"), find("")),
+        (Some(mac(1)), Some(mac(2)), None, None)
+    );
+    assert_eq!((find(&mac(3).to_string()), find("10.0.0.3")), (Some(mac(3)), Some(mac(3))));
+}
+
+/// A console server knows a machine by a name of its own; the machine's serial number ties both together for good.
+#[test]
+fn a_console_introduces_itself_by_a_serial_number() {
+    let mut registry = registry();
+    let report: Report = serde_json::from_str(r#"{"stage":"start","serial":"SN1"}"#).unwrap();
+    registry.reported(NOW, mac(1), None, &report);
+    let console = Who::Words("bmc-17".into());
+    let says = |registry: &mut Registry, line: &str| {
+        registry.lines(NOW, &console, &[format!("MTLOG ts=1 {line}"), "noise".into()])
+    };
+    assert_eq!(says(&mut registry, "ev=tick errors=0"), None);
+    assert_eq!(says(&mut registry, "ev=info sys_serial=\"SN1\""), Some(1));
+    assert_eq!(says(&mut registry, "ev=tick errors=7"), Some(1));
+    assert_eq!(state(&registry, mac(1)), Some(State::Failed));
+}
+
+#[test]
+fn a_flood_of_invented_machines_forgets_those_and_no_real_one() {
+    let mut registry = registry();
+    for n in 0..100 {
+        load(&mut registry, mac(n));
+    }
+    for n in 0..150_000 {
+        registry.apply(UnixMs(NOW.0 + 1), &told(mac(1_000_000 + n), None, None), |_| None);
+        assert!(registry.machines.len() <= MACHINES_MAX);
+        if n % 10_000 == 0 {
+            assert!(registry.take_changes().steps.len() <= 20_000, "a flood does not fill the disk");
+        }
+    }
+    assert!((0..100).all(|n| state(&registry, mac(n)) == Some(State::Running)));
+    assert!(registry.by_address.len() <= MACHINES_MAX);
+    registry.expire(UnixMs(NOW.0 + 10_000), Duration::from_secs(5));
+    assert_eq!(registry.machines.len(), 100);
+}
+
+#[test]
+fn the_board_is_sorted_by_what_needs_attention() {
+    let mut registry = registry();
+    for n in 0..4 {
+        registry.apply(UnixMs(NOW.0 + u64::from(n)), &told(mac(n), None, None), |_| None);
+    }
+    load(&mut registry, mac(0));
+    registry.apply(NOW, &refused(address(1), mac(2)), |_| None);
+    let order: Vec<_> = registry.shown().into_iter().map(|machine| machine.mac).collect();
+    assert_eq!(order, [2, 3, 1, 0].map(|n| mac(n).to_string()));
+}

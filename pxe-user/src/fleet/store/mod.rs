@@ -82,6 +82,14 @@ impl Link {
         self.orders.try_send(order).is_ok()
     }
 
+    /// The way to a store that never answers.
+    #[cfg(test)]
+    pub(crate) fn silent() -> (Self, Receiver<Order>) {
+        let (orders, received) = sync_channel(ORDERS_MAX);
+        let (_, answers) = mpsc::unbounded_channel();
+        (Self { orders, answers, thread: std::thread::spawn(|| ()) }, received)
+    }
+
     /// Waits for an answer; for ever if there is no store. Cancel safe.
     pub(crate) async fn answer(link: Option<&mut Self>) -> Answer {
         let answer = match link {
@@ -226,6 +234,3 @@ impl Store {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,12 +1,12 @@
 //! What is shown, and when: after it was written down, or after 2 s with a word about what is lost.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot};
 
+use super::recent::Recent;
 use crate::fleet::board::{Board, Lost, Step, Story, UnixMs, Update};
 use crate::fleet::changes::Changes;
 use crate::fleet::registry::Registry;
@@ -20,8 +20,6 @@ const SHOW_EVERY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a database that failed is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
-/// Steps that are at hand without the database.
-const STEPS_AT_HAND: usize = 16384;
 
 /// What is to be shown when it is written.
 struct Shown {
@@ -33,6 +31,8 @@ struct Shown {
 struct InFlight {
     since: Timestamp,
     changes: Changes,
+    /// It holds all machines, not only those that have changed.
+    everything: bool,
     /// `None` once it is shown.
     shown: Option<Shown>,
 }
@@ -61,7 +61,7 @@ pub(super) struct Publisher {
     dropped: Option<Lost>,
     events: Option<Lost>,
     stale: bool,
-    steps: VecDeque<Step>,
+    recent: Recent,
 }
 
 impl Publisher {
@@ -71,6 +71,14 @@ impl Publisher {
         updates: broadcast::Sender<Arc<Update>>,
         link: Option<Link>,
     ) -> Self {
+        // Opening comes first: its answer must not be taken for that of a batch.
+        let opening = InFlight {
+            since: Timestamp::default(),
+            changes: Changes::default(),
+            everything: false,
+            shown: None,
+        };
+        let in_flight = link.is_some().then_some(opening);
         Self {
             board,
             updates,
@@ -78,7 +86,7 @@ impl Publisher {
             // Later than all revisions of a run before this one.
             revision: now.0,
             shown_at: None,
-            in_flight: None,
+            in_flight,
             failing: None,
             unwritten: Changes::default(),
             rewrite: false,
@@ -86,7 +94,7 @@ impl Publisher {
             dropped: None,
             events: None,
             stale: false,
-            steps: VecDeque::new(),
+            recent: Recent::default(),
         }
     }
 
@@ -172,6 +180,7 @@ impl Publisher {
         self.publish(shown);
         if self.link.is_some() {
             self.unwritten_after(changes);
+            self.rewrite |= self.unwritten.shrink();
         }
     }
 
@@ -183,7 +192,7 @@ impl Publisher {
         let batch = Batch::new(wall, registry, &changes, everything);
         self.shown_at = Some(now);
         if link.send(Order::Write(Box::new(batch))) {
-            self.in_flight = Some(InFlight { since: now, changes, shown });
+            self.in_flight = Some(InFlight { since: now, changes, everything, shown });
             return;
         }
         self.rewrite = everything;
@@ -218,7 +227,10 @@ impl Publisher {
             Answer::Opened(opened) => {
                 match batch {
                     // Not shown yet: it is put together anew, with what was found.
-                    Some(InFlight { changes, shown: Some(_), .. }) => registry.changes().put_before(changes),
+                    Some(InFlight { changes, everything, shown: Some(_), .. }) => {
+                        registry.changes().put_before(changes);
+                        self.rewrite |= everything;
+                    }
                     shown => drop(self.put_back(shown)),
                 }
                 self.opened(wall, *opened, registry);
@@ -238,6 +250,7 @@ impl Publisher {
     fn put_back(&mut self, batch: Option<InFlight>) -> Option<Shown> {
         let batch = batch?;
         self.unwritten.put_before(batch.changes);
+        self.rewrite |= batch.everything;
         batch.shown
     }
 
@@ -250,7 +263,7 @@ impl Publisher {
         }
         registry.resume(wall, opened.machines, opened.last_step);
         for step in opened.steps {
-            self.keep(step);
+            self.recent.push(step);
         }
         self.stale = true;
         self.shown_at = None;
@@ -332,7 +345,7 @@ impl Publisher {
         self.board.store(board);
         for update in updates {
             if let Update::Step { step } = &*update {
-                self.keep(step.clone());
+                self.recent.push(step.clone());
             }
             // Nobody follows: that is no error.
             let _ = self.updates.send(update);
@@ -342,16 +355,9 @@ impl Publisher {
         }
     }
 
-    fn keep(&mut self, step: Step) {
-        if self.steps.len() >= STEPS_AT_HAND {
-            self.steps.pop_front();
-        }
-        self.steps.push_back(step);
-    }
-
     /// The last steps of a machine that are at hand, newest first.
     pub(super) fn steps_of(&self, mac: &str, most: usize) -> Vec<Step> {
-        self.steps.iter().rev().filter(|step| step.mac == mac).take(most).cloned().collect()
+        self.recent.of(mac, most)
     }
 
     /// Answers with a machine's story: the database's longer one, if it is there.
@@ -364,13 +370,10 @@ impl Publisher {
 
     /// Answers with the steps after one: from the database, if those at hand do not reach back so far.
     pub(super) fn list(&self, after: u64, most: usize, answer: oneshot::Sender<Vec<Step>>) {
-        let reaches = self.steps.front().is_none_or(|first| first.id <= after.saturating_add(1));
+        let reaches = self.recent.reach_back_to(after);
         match self.link.as_ref().filter(|_| self.failing.is_none() && !reaches) {
             Some(link) => link.list(after, most, answer),
-            None => {
-                let steps = self.steps.iter().filter(|step| step.id > after).take(most).cloned().collect();
-                drop(answer.send(steps));
-            }
+            None => drop(answer.send(self.recent.after(after, most))),
         }
     }
 
@@ -388,3 +391,6 @@ impl Publisher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
