@@ -124,6 +124,71 @@ async fn whole(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
         .map_err(|error| ClientError::Unintelligible(error.to_string()))
 }
 
+/// A server-sent event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its name; empty if it has none.
+    pub name: String,
+    /// Its data.
+    pub data: String,
+}
+
+/// The events of a stream that does not end.
+#[derive(Debug)]
+pub struct Events {
+    body: Incoming,
+    text: Vec<u8>,
+    /// Bytes of `text` in which no end of an event is: a large board comes in many pieces.
+    searched: usize,
+}
+
+impl Events {
+    /// Reads the events of an answer.
+    #[must_use]
+    pub fn new(body: Incoming) -> Self {
+        Self { body, text: Vec::new(), searched: 0 }
+    }
+
+    /// The next event; comments are passed over, `None` is the end. Cancel safe.
+    ///
+    /// # Errors
+    /// When the connection breaks, or something else than events comes.
+    pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
+        loop {
+            while let Some(end) = self.end() {
+                let block: Vec<u8> = self.text.drain(..end).collect();
+                self.searched = 0;
+                if let Some(event) = event(&String::from_utf8_lossy(&block)) {
+                    return Ok(Some(event));
+                }
+            }
+            if self.text.len() > ANSWER_MAX {
+                return Err(ClientError::Unintelligible("an event without end".into()));
+            }
+            match self.body.frame().await {
+                Some(frame) => self.text.extend(frame?.data_ref().into_iter().flatten()),
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn end(&mut self) -> Option<usize> {
+        let found = self.text[self.searched..].windows(2).position(|pair| pair == b"\n\n");
+        let end = found.map(|at| self.searched + at + 2);
+        self.searched = self.text.len().saturating_sub(1);
+        end
+    }
+}
+
+/// Reads one event (HTML, section 9.2.6), as far as our server writes them.
+fn event(block: &str) -> Option<Event> {
+    let field = |name: &str| {
+        let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        Some(line.strip_prefix(' ').unwrap_or(line).to_owned())
+    };
+    Some(Event { name: field("event").unwrap_or_default(), data: field("data")? })
+}
+
 /// Writes a text as one segment of a path (RFC 3986, section 2).
 #[must_use]
 pub fn segment(text: &str) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_LENGTH;
 use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
@@ -64,6 +65,7 @@ impl Api {
             .method_not_allowed_fallback(not_so)
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .layer(from_fn(in_time))
+            .layer(from_fn(not_too_large))
             .layer(from_fn_with_state((door, self.counts().clone()), access::guard))
             .layer(map_response(access::strict))
     }
@@ -75,6 +77,16 @@ async fn nothing_here() -> Problem {
 
 async fn not_so() -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method: see /api/v1/openapi.json")
+}
+
+/// Who announces more than is taken hears it before sending it.
+async fn not_too_large(request: Request, next: Next) -> Response {
+    let size = request.headers().get(CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse::<u64>().ok());
+    if size.is_some_and(|size| size > BODY_MAX as u64) {
+        let text = format!("a request's body has at most {BODY_MAX} bytes");
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+    }
+    next.run(request).await
 }
 
 /// A client that sends its body drop by drop does not keep its place.

@@ -1,10 +1,13 @@
 //! The command line of `pxed`.
 
+mod again;
 mod check;
 mod images;
+mod ingest;
 mod log;
 mod options;
 mod serve;
+mod status;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -36,6 +39,12 @@ enum Command {
     Images(options::Files),
     /// Say what would be served on which interface with which datapath, and why; start nothing
     Check(serve::Serve),
+    /// Show how the machines are doing, as the running daemon knows it
+    Status(status::Status),
+    /// Feed lines of machines' consoles to the running daemon, which reads memtest86+'s out of them
+    Ingest(ingest::Ingest),
+    /// Let a machine, or all, boot by their rules from the beginning: what `once` has counted is forgotten
+    Again(again::Again),
 }
 
 /// Does what the command line says.
@@ -48,5 +57,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Images(files) => images::run(&files),
         Command::Check(serve) => check::run(&serve),
+        Command::Status(status) => status.run(),
+        Command::Ingest(ingest) => ingest.run(),
+        Command::Again(again) => again.run(),
     }
 }

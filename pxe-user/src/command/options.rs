@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::api::client::Client;
 use crate::boot::{Catalogue, Config, Links, Source};
 use crate::dhcp::Arch;
 
@@ -48,6 +49,30 @@ impl Files {
     fn names(&self, arch: Arch) -> bool {
         self.boot_files.iter().any(|(named, _)| *named == arch)
     }
+}
+
+/// Where the daemon answers.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Socket {
+    /// The daemon's Unix socket
+    #[arg(long, value_name = "PATH", default_value = crate::api::listen::SOCKET)]
+    socket: PathBuf,
+}
+
+impl Socket {
+    pub(super) fn client(&self) -> Client {
+        Client::new(&self.socket)
+    }
+}
+
+/// Runs what talks to the daemon.
+pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.context("cannot start the runtime")?;
+    let result = runtime.block_on(work);
+    // A read of a terminal or a pipe that nobody writes to would hold the end up.
+    runtime.shutdown_background();
+    result
 }
 
 fn boot_file(text: &str) -> Result<(Arch, String), String> {

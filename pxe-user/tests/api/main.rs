@@ -1,6 +1,7 @@
 //! The API over real sockets: what it answers, to whom, and what hostile clients do to it.
 
 mod access;
+mod commands;
 mod events;
 mod hostile;
 mod machines;

@@ -140,6 +140,7 @@ async fn ten_times_the_machines_are_not_one_series_more() {
 #[tokio::test]
 async fn the_dashboard_and_the_alerts_name_only_what_there_is() {
     let server = Server::over(board(20), Some("127.0.0.1:0"), None);
+    until(&server, "pxed_boots_total", 0.0).await;
     // What begins with its first event.
     change(&server.fleet, bare(100, State::Offered));
     let mut done = bare(100, State::Running);
