@@ -45,7 +45,14 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
     tasks.spawn(metrics::follow(api.fleet.clone(), Arc::clone(&api.metrics)));
     let (end, ended) = watch::channel(());
     let counts = api.counts().clone();
-    let unix = accept(Listener::Unix(unix), api.router(Door::Local), counts.clone(), "unix", CONNECTIONS_MAX, ended.clone());
+    let unix = accept(
+        Listener::Unix(unix),
+        api.router(Door::Local),
+        counts.clone(),
+        "unix",
+        CONNECTIONS_MAX,
+        ended.clone(),
+    );
     let tcp = match &listeners.tcp {
         Some((listener, door)) => {
             let listener = Listener::Tcp(TcpListener::from_std(listener.try_clone()?)?);

@@ -24,7 +24,8 @@ fn by_name(name: &[u8]) -> Option<&'static str> {
 
 /// A UEFI program is a PE file: `MZ`, and at 0x3c the place of `PE\0\0` (Microsoft PE/COFF specification, section 2.1).
 fn by_content(bytes: &[u8]) -> &'static str {
-    let place = bytes.get(0x3c..0x40).and_then(|word| Some(u32::from_le_bytes(word.try_into().ok()?) as usize));
+    let place =
+        bytes.get(0x3c..0x40).and_then(|word| Some(u32::from_le_bytes(word.try_into().ok()?) as usize));
     let signature = place.and_then(|place| bytes.get(place..place.checked_add(4)?));
     if bytes.starts_with(b"MZ") && signature == Some(b"PE\0\0") {
         "application/efi"

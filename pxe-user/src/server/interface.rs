@@ -286,7 +286,9 @@ impl Served {
             match all.is_empty() {
                 true => all.extend(published.read()),
                 // The labels come in one order.
-                false => all.iter_mut().zip(published.read()).for_each(|((_, sum), (_, value))| *sum += value),
+                false => {
+                    all.iter_mut().zip(published.read()).for_each(|((_, sum), (_, value))| *sum += value)
+                }
             }
         }
         all

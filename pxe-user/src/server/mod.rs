@@ -3,10 +3,10 @@
 //! Whatever fails while setting up leaves nothing behind: each part gives back what it holds when it is dropped, and
 //! the kernel does the same if the process dies.
 
+mod gauging;
 mod interface;
 mod policy;
 mod reload;
-mod gauging;
 mod supervise;
 mod web;
 

@@ -67,7 +67,11 @@ async fn reload(server: &mut Server) {
         Ok(Some(setup)) => {
             server.gauges.reloads += 1;
             server.gauges.config_problem = None;
-            tracing::info!(event = "reloaded", rules = setup.offering.rules.len(), "the configuration was read again");
+            tracing::info!(
+                event = "reloaded",
+                rules = setup.offering.rules.len(),
+                "the configuration was read again"
+            );
         }
         Ok(None) => tracing::info!("there is no configuration file that could be read again"),
         Err(error) => {

@@ -47,7 +47,9 @@ impl Doors {
         let api = match Listeners::bind(path, listen, token) {
             Ok(listeners) => Some(listeners),
             Err(error) if options.socket.is_none() && listen.is_none() => {
-                tracing::warn!("`pxed status` will not find this daemon: {error}. Give it a place with --socket");
+                tracing::warn!(
+                    "`pxed status` will not find this daemon: {error}. Give it a place with --socket"
+                );
                 None
             }
             Err(error) => return Err(error.into()),
@@ -76,10 +78,6 @@ impl Doors {
             .with_context(|| format!("cannot serve HTTP on {to}: give another port, or stop who has it"))?;
         self.machines.push((listener, Here { server: address, http: Some(port) }));
         Ok(())
-    }
-
-    pub(super) fn inbox(&self) -> Option<&Arc<Inbox>> {
-        self.inbox.as_ref()
     }
 }
 
@@ -129,7 +127,8 @@ impl Web {
             let (counts, ended) = (machines.counts.clone(), ended.clone());
             let address: Option<SocketAddr> = listener.local_addr().ok();
             runtime.spawn(async move {
-                let served = api::serve::serve_tcp(listener, router, counts, "machines", MACHINES_MAX, over(ended));
+                let served =
+                    api::serve::serve_tcp(listener, router, counts, "machines", MACHINES_MAX, over(ended));
                 if let Err(error) = served.await {
                     tracing::error!(?address, "HTTP for machines has ended: {error}");
                 }

@@ -40,6 +40,7 @@ impl Side {
             router,
             server.api.counts().clone(),
             "machines",
+            16,
             std::future::pending(),
         ));
         Self { server, address }
