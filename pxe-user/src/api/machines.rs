@@ -129,29 +129,46 @@ async fn upload(
     };
     let (mac, _) = machines.sender(&machine, peer).inspect_err(|_| machines.counts.upload("sender", 0))?;
     let size = headers.get(header::CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse().ok());
-    let (pieces, receiver) = mpsc::channel(PIECES);
-    let file = name.clone();
-    let writer = tokio::task::spawn_blocking(move || store(inbox.begin(mac, &file, size)?, receiver));
-    let whole = send(body, pieces).await;
-    let stored =
-        writer.await.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the upload failed"))?;
-    match stored {
-        Ok(Some(size)) => {
-            machines.counts.upload("accepted", size);
-            tracing::info!(event = "uploaded", %mac, name, size, "a file was put into the inbox");
-            machines.fleet.send(Message::Uploaded(mac, name, size)).await?;
-            Ok(StatusCode::CREATED)
-        }
-        Ok(None) => {
-            let outcome = if whole == Sent::Slow { "slow" } else { "aborted" };
-            machines.counts.upload(outcome, 0);
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the upload did not arrive whole"))
-        }
-        Err(error) => {
-            machines.counts.upload(error.as_str(), 0);
-            Err(refusal(&error))
+    // A task of its own: this one ends with the connection, and a file that is kept must be told of all the same.
+    let taken = tokio::spawn(async move { machines.take_upload(inbox, mac, name, size, body).await });
+    taken.await.map_err(|_| broken())?
+}
+
+impl Machines {
+    async fn take_upload(
+        &self,
+        inbox: Arc<Inbox>,
+        mac: Mac,
+        name: String,
+        size: Option<u64>,
+        body: Body,
+    ) -> Result<StatusCode, Problem> {
+        let (pieces, receiver) = mpsc::channel(PIECES);
+        let file = name.clone();
+        let writer = tokio::task::spawn_blocking(move || store(inbox.begin(mac, &file, size)?, receiver));
+        let whole = send(body, pieces).await;
+        match writer.await.map_err(|_| broken())? {
+            Ok(Some(size)) => {
+                self.counts.upload("accepted", size);
+                tracing::info!(event = "uploaded", %mac, name, size, "a file was put into the inbox");
+                self.fleet.send(Message::Uploaded(mac, name, size)).await?;
+                Ok(StatusCode::CREATED)
+            }
+            Ok(None) => {
+                let outcome = if whole == Sent::Slow { "slow" } else { "aborted" };
+                self.counts.upload(outcome, 0);
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the upload did not arrive whole"))
+            }
+            Err(error) => {
+                self.counts.upload(error.as_str(), 0);
+                Err(refusal(&error))
+            }
         }
     }
+}
+
+fn broken() -> Problem {
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the upload failed")
 }
 
 /// How a body ended.

@@ -1,7 +1,7 @@
 //! The fleet's page: three files in the program.
 
 use axum::Router;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
@@ -12,13 +12,16 @@ const FILES: [(&str, &str, &str); 3] = [
     ("/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
 ];
 
+/// What browsers ask for by themselves: there is none, and that is no error.
+const ICON: &str = "/favicon.ico";
+
 /// Whether a path is one of the page's files.
 pub(super) fn is_file(path: &str) -> bool {
-    FILES.iter().any(|(name, ..)| *name == path)
+    path == ICON || FILES.iter().any(|(name, ..)| *name == path)
 }
 
 pub(super) fn router() -> Router {
-    let mut router = Router::new();
+    let mut router = Router::new().route(ICON, get(StatusCode::NO_CONTENT));
     for (path, kind, content) in FILES {
         let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
         router = router.route(path, get(move || async move { (headers, content) }));

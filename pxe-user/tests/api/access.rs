@@ -42,6 +42,7 @@ async fn with_a_token_everything_needs_it_but_the_page_and_healthz() {
     for path in ["/", "/app.js", "/style.css", "/healthz"] {
         assert_eq!(server.ask_board(get(path)).await.status, 200, "{path}");
     }
+    assert_eq!(server.ask_board(get("/favicon.ico")).await.status, 204);
     let bearer = |value: &str| with(get("/api/v1/machines"), "authorization", value);
     for wrong in [
         "",

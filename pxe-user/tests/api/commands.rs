@@ -14,7 +14,8 @@ async fn pxed(server: &Server, arguments: &[&str], input: &str) -> Output {
     let input = input.to_owned();
     let run = move || {
         let mut child = command.spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        // What ends before it has read anything says why on standard error.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     };
     tokio::task::spawn_blocking(run).await.unwrap()

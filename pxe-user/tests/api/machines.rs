@@ -9,7 +9,7 @@ use pxe_user::api::machines::{Machines, router};
 use pxe_user::api::serve::serve_tcp;
 use pxe_user::fleet::report::BODY_MAX;
 use pxe_user::mac::Mac;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::support::{Answer, Server, ask, board, get, mac, request};
@@ -132,9 +132,7 @@ async fn an_upload_that_is_broken_off_leaves_nothing() {
     let head =
         format!("PUT /inbox/{HERE}/x HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\n0123456789");
     stream.write_all(head.as_bytes()).await.unwrap();
-    stream.shutdown().await.unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
+    drop(stream);
     while !side.metrics().await.contains("pxed_uploads_total{outcome=\"aborted\"} 1\n") {
         tokio::task::yield_now().await;
     }

@@ -2,6 +2,7 @@
 
 mod access;
 mod commands;
+mod consoles;
 mod events;
 mod hostile;
 mod machines;

@@ -43,6 +43,9 @@ impl Default for Course {
         for state in State::ALL {
             drop(course.entered.get_or_create(&[("state", state.as_str())]));
         }
+        for stage in ["offer", "load"] {
+            drop(course.stages.get_or_create(&[("stage", stage)]));
+        }
         course
     }
 }

@@ -4,13 +4,13 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table};
+use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, Wrap};
 
 use super::row::{HEADS, Row, totals};
 use super::story;
-use super::text::{cut, escape};
+use super::text::{cut, escape, width};
 use super::view::View;
-use crate::fleet::board::{Machine, State, UnixMs};
+use crate::fleet::board::{State, UnixMs};
 
 /// Columns of a progress bar.
 const BAR: usize = 10;
@@ -21,15 +21,17 @@ const LOST_MAX: usize = 3;
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now: UnixMs) -> usize {
     let notes = notes(view);
     let notes_height = u16::try_from(notes.len()).unwrap_or(0);
+    let title = format!("pxed  {}", totals(view.machines()));
+    let title_height = if width(&title) > usize::from(frame.area().width) { 2 } else { 1 };
     let [head, note, body, foot] = Layout::vertical([
-        Constraint::Length(1),
+        Constraint::Length(title_height),
         Constraint::Length(notes_height),
         Constraint::Fill(1),
         Constraint::Length(1),
     ])
     .areas(frame.area());
-    let title = format!("pxed  {}", totals(view.machines()));
-    frame.render_widget(Line::styled(title, Style::new().add_modifier(Modifier::BOLD)), head);
+    let title = Paragraph::new(title).style(Style::new().add_modifier(Modifier::BOLD));
+    frame.render_widget(title.wrap(Wrap { trim: true }), head);
     frame.render_widget(Paragraph::new(notes), note);
     if view.story.is_some() {
         frame.render_widget(Line::styled("q back  arrows PgUp PgDn scroll", dim()), foot);
@@ -62,41 +64,40 @@ fn footer(view: &View) -> Line<'static> {
 }
 
 fn machines(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: UnixMs) -> usize {
+    // What does not fit of the chosen machine's reason stands below.
+    let [area, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     let height = usize::from(area.height.saturating_sub(1));
-    let names = if area.width < 100 { 18 } else { 32 };
+    let (names, doing) = if area.width < 110 { (18, 24) } else { (32, 32) };
+    let fixed = [8, names, 5, doing];
+    let details = usize::from(area.width.saturating_sub(fixed.iter().sum::<u16>() + 4));
     let (machines, chosen) = view.rows(height);
-    let doing = u16::try_from(BAR + 1 + 20).unwrap_or(0);
-    let widths = [
-        Constraint::Length(8),
-        Constraint::Length(names),
-        Constraint::Length(5),
-        Constraint::Length(if area.width < 100 { 24 } else { doing }),
-        Constraint::Fill(1),
-    ];
-    let rows = machines.iter().enumerate().map(|(index, machine)| {
-        let row = cells(machine, now, usize::from(names));
-        if Some(index) == chosen { row.style(Style::new().add_modifier(Modifier::REVERSED)) } else { row }
+    let rows: Vec<_> = machines.iter().map(|machine| Row::new(machine, now)).collect();
+    let detail = chosen.and_then(|chosen| rows.get(chosen)).map_or("", |row| row.detail.as_str());
+    frame.render_widget(Line::raw(cut(detail, usize::from(below.width))), below);
+    let lines = rows.iter().enumerate().map(|(index, row)| {
+        let line = cells(row, usize::from(names), details);
+        if Some(index) == chosen { line.style(Style::new().add_modifier(Modifier::REVERSED)) } else { line }
     });
-    let table = Table::new(rows, widths).header(Cells::new(HEADS).style(dim())).column_spacing(1);
+    let widths = fixed.map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
+    let table = Table::new(lines, widths).header(Cells::new(HEADS).style(dim())).column_spacing(1);
     frame.render_widget(table, area);
     height
 }
 
-fn cells(machine: &Machine, now: UnixMs, names: usize) -> Cells<'static> {
-    let row = Row::new(machine, now);
+fn cells(row: &Row, names: usize, details: usize) -> Cells<'static> {
     let doing = match row.percent {
         Some(percent) => Line::from(vec![
             Span::styled(bar(percent), Style::new().fg(colour(row.state))),
             Span::raw(format!(" {}", row.doing)),
         ]),
-        None => Line::raw(row.doing),
+        None => Line::raw(row.doing.clone()),
     };
     Cells::new(vec![
         Cell::new(row.state.as_str()).style(style(row.state)),
         Cell::new(cut(&row.machine, names)),
-        Cell::new(Line::raw(row.age).right_aligned()),
+        Cell::new(Line::raw(row.age.clone()).right_aligned()),
         Cell::new(doing),
-        Cell::new(row.detail),
+        Cell::new(cut(&row.detail, details)),
     ])
 }
 
