@@ -48,7 +48,7 @@ fn program(name: &str) -> Result<std::path::PathBuf> {
 fn compressed(archive: &[u8]) -> Result<Vec<u8>> {
     let mut zstd = Command::new("zstd")
         // One thread: with more, the result may depend on how many.
-        .args(["-15", "--single-thread", "--quiet", "--stdout"])
+        .args(["-12", "--single-thread", "--quiet", "--stdout"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

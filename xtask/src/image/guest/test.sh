@@ -132,8 +132,8 @@ tick() {
     [ -n "$memory" ] && page_entry "$memory"
     stage=progress
     [ -s "$ERRORS" ] && stage=error
-    report $stage "$percent" "pass $((passes + 1))$of"
-    say "pass $((passes + 1))$of: $percent%, $(clock), $errors errors${offline:+ (no report arrives)}"
+    report $stage "$percent" "pass $((passes + 1))$of: $percent%, errors: $errors"
+    say "pass $((passes + 1))$of: $percent%, $(clock), errors: $errors${offline:+ (no report arrives)}"
     next=$((now + TICK))
 }
 
@@ -174,9 +174,11 @@ test_memory() {
     while next_length; do
         if pass $length; then
             percent=100
-            report progress 100 "pass $((passes + 1))$of is through: $errors errors"
-            say "pass $((passes + 1))$of is through: $errors errors"
+            words="pass $((passes + 1))$of is through, errors: $errors"
+            report progress 100 "$words"
+            say "$words"
             passes=$((passes + 1))
+            tested=$((tested + length))
         else
             broken=$((broken + 1))
             reserve=$((reserve * 2 + 32))
@@ -184,8 +186,9 @@ test_memory() {
             report broken "$percent" "$why"
             say "$why"
             sleep $TICK
+            look_at_clock
+            tested=$((tested + now - pass_began))
         fi
-        tested=$((tested + length))
     done
 }
 
@@ -193,9 +196,9 @@ test_memory() {
 conclude() {
     pass=true end="done"
     if [ "$errors" -gt 0 ]; then
-        verdict=FAIL pass=false words="$errors errors were found"
+        verdict=FAIL pass=false words="errors found: $errors"
     elif [ "${uncorrected:-0}" -gt 0 ]; then
-        verdict=FAIL pass=false words="$uncorrected errors that the memory controller could not correct"
+        verdict=FAIL pass=false words="errors that the memory controller could not correct: $uncorrected"
     elif [ "$broken" -gt 0 ]; then
         verdict=BROKEN pass=null end=broken words="of $((passes + broken)) passes $broken could not be run"
     else
