@@ -51,13 +51,15 @@ pub(super) fn of(kernel: &Tree) -> Result<Vec<Module>> {
 /// Puts them into an archive, with the two lists that busybox's modprobe goes by.
 pub(super) fn add(archive: &mut Initramfs, version: &str, drivers: &[Module]) -> Result<()> {
     let folder = format!("lib/modules/{version}");
-    let is_there = |name: &String| drivers.iter().any(|driver| driver.name == *name);
     let (mut needs, mut aliases) = (String::new(), String::new());
     for driver in drivers {
         let name = &driver.name;
         archive.file(&format!("{folder}/{name}.ko"), &driver.bytes);
-        let needed = driver.needs().into_iter().filter(is_there).map(|name| format!(" {name}.ko"));
-        needs += &format!("{name}.ko:{}\n", needed.collect::<String>());
+        needs += &format!("{name}.ko:");
+        for needed in all_needed(driver, drivers) {
+            needs += &format!(" {needed}.ko");
+        }
+        needs.push('\n');
         for alias in driver.says("alias") {
             aliases += &format!("alias {alias} {name}\n");
         }
@@ -72,11 +74,48 @@ pub(super) fn add(archive: &mut Initramfs, version: &str, drivers: &[Module]) ->
     Ok(())
 }
 
+/// All that a driver needs, and what that needs, as depmod lists it: modprobe loads the last one first.
+fn all_needed<'a>(driver: &Module, drivers: &'a [Module]) -> Vec<&'a str> {
+    let mut needed = driver.needs();
+    let mut all = Vec::new();
+    // Drivers lie behind what they need.
+    for module in drivers.iter().rev() {
+        if needed.contains(&module.name) {
+            all.push(module.name.as_str());
+            needed.extend(module.needs());
+        }
+    }
+    all
+}
+
 /// Firmware as it is installed: the kernel reads it compressed, too.
 fn add_firmware(archive: &mut Initramfs, name: &str) -> Result<()> {
     let files = ["", ".xz", ".zst"].map(|end| format!("{FIRMWARE}/{name}{end}"));
     match files.iter().find(|file| Path::new("/").join(file).is_file()) {
         Some(file) => archive.copy(&Path::new("/").join(file), file),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_driver_needs_is_listed_to_the_ground() {
+        let module = |name: &str, needs: &str| Module {
+            name: name.to_owned(),
+            path: name.into(),
+            bytes: format!("\0depends={needs}\0").into_bytes(),
+        };
+        let drivers = [
+            module("failover", ""),
+            module("net_failover", "failover"),
+            module("other", ""),
+            module("virtio_net", "net_failover,virtio"),
+        ];
+        // The bus is built in.
+        assert_eq!(all_needed(&drivers[3], &drivers), ["net_failover", "failover"]);
+        assert!(all_needed(&drivers[0], &drivers).is_empty());
     }
 }

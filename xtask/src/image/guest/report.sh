@@ -12,7 +12,8 @@ quoted() {
 
 # A field with what a file says, if it says something: "serial":"...",
 field_from() {
-    [ -s "$2" ] && printf '"%s":%s,' "$1" "$(head -c 256 "$2" 2>/dev/null | quoted)"
+    text=$(head -c 256 "$2" 2>/dev/null | quoted)
+    [ "$text" = '""' ] || printf '"%s":%s,' "$1" "$text"
 }
 
 # The SMBIOS structure table, in which the server finds the DIMMs.
