@@ -37,12 +37,13 @@ fn machine(name: &str, receiver: &Receiver, seconds: u32, verdict: &str) -> Mach
         direct: Some(direct),
         expect: Expect::Serial(format!("VERDICT: {verdict}")),
         timeout: LIMIT,
+        pictures: std::env::var_os("PICS").map(Into::into),
         ..spec
     }
 }
 
 fn describe(outcome: &Outcome, reports: &[Received]) -> String {
-    format!("{}\n{}\n{}\n{reports:#?}", outcome.reason, outcome.screen, outcome.serial)
+    format!("{}\n{}\n{reports:#?}", outcome.reason, outcome.serial)
 }
 
 fn of_stage(reports: &[Received], stage: Stage) -> Vec<&Report> {
@@ -74,8 +75,6 @@ fn good_memory_is_tested_and_reported_as_such() {
     let [done] = of_stage(&reports, Stage::Done)[..] else { panic!("no end: {shown}") };
     assert_eq!((done.pass, done.error_count), (Some(true), Some(0)), "{shown}");
     assert!(reports.iter().all(|(_, report)| report.errors.is_empty()), "{shown}");
-    // Its screen says so, too.
-    assert!(outcome.screen.contains("VERDICT: PASS"), "{shown}");
 }
 
 #[test]
@@ -108,7 +107,6 @@ fn a_bit_that_goes_bad_is_reported_with_its_address() {
         assert_eq!(bits, 1 << (8 * (flip.address % 8) + u64::from(flip.bit)), "{error:?}\n{shown}");
     }
     assert!(!of_stage(&reports, Stage::Error).is_empty(), "errors are reported when they are found: {shown}");
-    assert!(outcome.screen.contains("VERDICT: FAIL"), "{shown}");
 }
 
 /// A bit that was flipped.
