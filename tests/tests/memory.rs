@@ -37,7 +37,6 @@ fn machine(name: &str, receiver: &Receiver, seconds: u32, verdict: &str) -> Mach
         direct: Some(direct),
         expect: Expect::Serial(format!("VERDICT: {verdict}")),
         timeout: LIMIT,
-        pictures: std::env::var_os("PICS").map(Into::into),
         ..spec
     }
 }

@@ -76,7 +76,7 @@ paint() {
         printf '\033[0m\033[H\033[2J  pxed memory test, with %s\n\n' "${version:-stressapptest}"
         printf '  machine    %s\n' "$machine"
         printf '  memory     %s MB of %s MB, on %s processors\n' "$megabytes" "$total" "$cpus"
-        printf '  time       %s, pass %s%s, %s%%\n' "$(clock)" "$((passes + 1))" "$of" "$percent"
+        printf '  time       %s, %s passes%s done%s\n' "$(clock)" "$passes" "$of" "${progress:+, $progress of the next}"
         printf '  errors     %s' "$errors"
         [ -n "$corrected" ] && printf ', by ECC: %s corrected, %s uncorrected' "$corrected" "$uncorrected"
         printf '\n  reports    %s' "${server:-to nobody: there is no pxed.report= on the command line}"

@@ -6,7 +6,7 @@ PASS_SECONDS=600
 TICK=10
 
 prepare_test() {
-    version='' corrected='' uncorrected='' offline='' introduced=''
+    version='' corrected='' uncorrected='' offline='' introduced='' progress=''
     # Flags of a page in use, as page_entry() finds them.
     flags=3
     errors=0 passes=0 broken=0 tested=0 percent=0 reserve=0 megabytes=0 error_posted=0
@@ -133,7 +133,8 @@ tick() {
     stage=progress
     [ -s "$ERRORS" ] && stage=error
     report $stage "$percent" "pass $((passes + 1))$of: $percent%, errors: $errors"
-    say "pass $((passes + 1))$of: $percent%, $(clock), errors: $errors${offline:+ (no report arrives)}"
+    progress=$percent%
+    say "pass $((passes + 1))$of: $progress, $(clock), errors: $errors${offline:+ (no report arrives)}"
     next=$((now + TICK))
 }
 
@@ -156,6 +157,7 @@ pass() {
             error_posted=$now
         fi
     done
+    progress=''
     # Of each thread stressapptest shows the first 30 errors, but it counts all.
     [ "$found" -gt "$errors_of_pass" ] && errors=$((errors + found - errors_of_pass)) verdict=FAIL
     [ -n "$complete" ]
@@ -176,8 +178,8 @@ test_memory() {
             percent=100
             words="pass $((passes + 1))$of is through, errors: $errors"
             report progress 100 "$words"
-            say "$words"
             passes=$((passes + 1))
+            say "$words"
             tested=$((tested + length))
         else
             broken=$((broken + 1))
