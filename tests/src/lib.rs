@@ -6,4 +6,5 @@ pub mod frames;
 pub mod load;
 pub mod machine;
 pub mod namespace;
+pub mod receiver;
 pub mod tree;

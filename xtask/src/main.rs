@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{command, setup, test, vm};
+use xtask::{command, image, setup, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -68,6 +68,16 @@ enum Task {
         fetch: bool,
     },
 
+    /// Build the memory test that reports over the network: a small kernel and initramfs of installed packages
+    ///
+    /// Machines boot it over BIOS and UEFI alike; docs/memory-test.md says what it tests and reports. Where no installed
+    /// kernel can be read, Debian's is fetched once and kept in the user's cache.
+    Image {
+        /// Where the files go [default: out/image]
+        #[arg(long, value_name = "FOLDER")]
+        out: Option<PathBuf>,
+    },
+
     /// Measure the daemon over each datapath beside what a user would take instead, in namespaces on this machine
     ///
     /// Prints a table for each case and one of the targets; samples, pictures and a page go to out/bench. Takes about a
@@ -120,6 +130,7 @@ fn main() -> ExitCode {
             let programs = command::target_dir().join("release");
             bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish, built)
         }
+        Task::Image { out } => image::run(out.as_deref()),
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),

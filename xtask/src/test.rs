@@ -8,7 +8,7 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::{command, setup, vm};
+use crate::{command, image, setup, vm};
 
 /// The crate whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
@@ -64,7 +64,11 @@ fn tests(arguments: &[OsString]) -> Result<()> {
 
 /// Whether the tests with other kernels are among those that are wanted.
 fn may_need_kernels(arguments: &[OsString]) -> bool {
-    arguments.is_empty() || arguments.iter().any(|argument| argument.to_string_lossy().contains("kernel"))
+    let names = |argument: &OsString| {
+        let argument = argument.to_string_lossy();
+        argument.contains("kernel") || argument.contains("memory")
+    };
+    arguments.is_empty() || arguments.iter().any(names)
 }
 
 /// The kernels that guests boot, fetched as the user that we are: as root the tests would fill this user's cache with
@@ -74,6 +78,9 @@ fn fetch_kernels() {
         if let Err(error) = vm::fetch(kernel) {
             println!("test: {error:#}");
         }
+    }
+    if let Err(error) = image::prepare() {
+        println!("test: {error:#}");
     }
 }
 

@@ -35,6 +35,7 @@
 mod dnsmasq;
 pub mod firmware;
 mod machine;
+mod memory;
 mod network;
 mod owner;
 mod process;
@@ -45,9 +46,10 @@ mod verdict;
 
 pub use dnsmasq::Reference;
 pub use machine::{Outcome, Progress};
+pub use memory::SharedMemory;
 pub use network::{Builder, Host, Lab};
 pub use owner::{clean_on_signals, sweep};
 pub use process::{LogTail, Process};
-pub use qemu::{Card, Firmware, MachineSpec};
+pub use qemu::{Card, Direct, Firmware, MachineSpec};
 pub use screen::{Glyphs, Screen};
 pub use verdict::{Expect, Stage};

@@ -50,6 +50,17 @@ pub enum Card {
     E1000,
 }
 
+/// A kernel that a machine boots without asking the network.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The archive that it starts from.
+    pub initrd: PathBuf,
+    /// Its command line.
+    pub arguments: String,
+}
+
 /// A machine to be booted.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
@@ -59,6 +70,15 @@ pub struct MachineSpec {
     pub firmware: Firmware,
     /// Its network card.
     pub card: Card,
+    /// Its processors.
+    pub processors: u32,
+    /// Its memory in MiB.
+    pub memory: u32,
+    /// The file that is its memory, for [`SharedMemory`](super::SharedMemory); made, or used again. Without one it is
+    /// nobody else's.
+    pub memory_file: Option<PathBuf>,
+    /// What it boots, if that is not what the network says.
+    pub direct: Option<Direct>,
     /// Its port on the lab's switch, from 0. One machine at a time for each.
     pub port: usize,
     /// What it shall show.
@@ -80,6 +100,10 @@ impl MachineSpec {
             name: name.to_owned(),
             firmware,
             card: Card::Virtio,
+            processors: 1,
+            memory: if firmware.is_bios() { 128 } else { 256 },
+            memory_file: None,
+            direct: None,
             port,
             expect: Expect::Memtest,
             timeout: Duration::from_secs(180),
@@ -102,14 +126,12 @@ impl MachineSpec {
 
     /// QEMU, stopped before the first instruction, with its monitor on standard input and output.
     pub(super) fn command(&self, lab: &Lab, serial: &Path) -> Result<Command> {
-        let bios = self.firmware.is_bios();
         let mut qemu = lab.switch_command("qemu-system-x86_64");
         qemu.args(["-name", &self.name, "-uuid", &self.uuid(), "-nodefaults", "-no-user-config", "-S"])
-            .args(["-smp", "1", "-vga", "std", "-display", "none"])
-            .args(["-m", if bios { "128" } else { "256" }])
+            .args(["-smp", &self.processors.to_string(), "-vga", "std", "-display", "none"])
+            .args(["-m", &self.memory.to_string()])
             // KVM only when a person says that it works: under nested virtualisation it often looks fine and is not.
             .args(["-accel", &std::env::var("PXED_LAB_ACCEL").unwrap_or_else(|_| "tcg".to_owned())])
-            .args(["-machine", self.board()])
             .args(["-chardev", "stdio,id=monitor,signal=off", "-mon", "chardev=monitor,mode=control"])
             .arg("-serial")
             .arg(format!("file:{}", serial.display()))
@@ -117,7 +139,12 @@ impl MachineSpec {
             .arg("-netdev")
             .arg(format!("tap,id=net,ifname=m{},script=no,downscript=no", self.port))
             .args(["-device", &self.card_device()]);
-        if !bios {
+        self.add_memory(&mut qemu);
+        if let Some(direct) = &self.direct {
+            qemu.arg("-kernel").arg(&direct.kernel).arg("-initrd").arg(&direct.initrd);
+            qemu.args(["-append", &direct.arguments]);
+        }
+        if !self.firmware.is_bios() {
             self.add_ovmf(&mut qemu, lab)?;
         }
         Ok(qemu)
@@ -129,6 +156,20 @@ impl MachineSpec {
             Firmware::Uefi | Firmware::UefiHttp => "q35",
             Firmware::Uefi32 => "q35,smm=on",
         }
+    }
+
+    /// The board, with memory of its own or in a file.
+    fn add_memory(&self, qemu: &mut Command) {
+        let board = self.board();
+        let Some(file) = &self.memory_file else {
+            qemu.args(["-machine", board]);
+            return;
+        };
+        qemu.args(["-machine", &format!("{board},memory-backend=memory")]).arg("-object").arg(format!(
+            "memory-backend-file,id=memory,size={}M,mem-path={},share=on",
+            self.memory,
+            file.display()
+        ));
     }
 
     fn card_device(&self) -> String {

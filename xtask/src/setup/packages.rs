@@ -18,6 +18,8 @@ pub enum Group {
     Tests,
     /// To fetch Debian's kernels and to boot them.
     Kernels,
+    /// What the memory test that machines boot is made of.
+    Image,
     /// What the benchmark measures with.
     Bench,
 }
@@ -32,6 +34,7 @@ impl Group {
             Self::Lab => "lab",
             Self::Tests => "tests",
             Self::Kernels => "other kernels",
+            Self::Image => "memory test",
             Self::Bench => "benchmark",
         }
     }
@@ -210,10 +213,17 @@ pub const NEEDS: &[Need] = &[
     need("curl", Group::Tests, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl"]),
     need(
         "a static busybox",
-        Group::Tests,
+        Group::Image,
         Probe::StaticBusybox,
         ["busybox-static", "busybox", "busybox", "busybox-static"],
     ),
+    need(
+        "stressapptest",
+        Group::Image,
+        Probe::Program(&["stressapptest"]),
+        ["stressapptest", "stressapptest", "", "stressapptest"],
+    ),
+    need("zstd", Group::Image, Probe::Program(&["zstd"]), ["zstd", "zstd", "zstd", "zstd"]),
     need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),
     need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", ""]),
     need("dpkg", Group::Kernels, Probe::Program(&["dpkg-deb"]), ["dpkg", "dpkg", "dpkg", "dpkg"]),

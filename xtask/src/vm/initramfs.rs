@@ -12,7 +12,7 @@ const CHARACTER_DEVICE: u32 = 0o020_600;
 
 /// An archive that grows.
 #[derive(Default)]
-pub(super) struct Initramfs {
+pub(crate) struct Initramfs {
     bytes: Vec<u8>,
     folders: BTreeSet<String>,
     count: u32,
@@ -20,14 +20,14 @@ pub(super) struct Initramfs {
 
 impl Initramfs {
     /// Puts a file of this machine there, as a program.
-    pub(super) fn copy(&mut self, from: &Path, to: &str) -> Result<()> {
+    pub(crate) fn copy(&mut self, from: &Path, to: &str) -> Result<()> {
         let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.file(to, &bytes);
         Ok(())
     }
 
     /// Adds a file, and the folders above it.
-    pub(super) fn file(&mut self, path: &str, bytes: &[u8]) {
+    pub(crate) fn file(&mut self, path: &str, bytes: &[u8]) {
         let path = path.trim_start_matches('/');
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.folder(folder);
@@ -36,7 +36,7 @@ impl Initramfs {
     }
 
     /// Adds a folder, and those above it.
-    pub(super) fn folder(&mut self, path: &str) {
+    pub(crate) fn folder(&mut self, path: &str) {
         if let Some((above, _)) = path.rsplit_once('/') {
             self.folder(above);
         }
@@ -46,13 +46,13 @@ impl Initramfs {
     }
 
     /// The kernel opens this for the first process before anything could be mounted.
-    pub(super) fn console(&mut self) {
+    pub(crate) fn console(&mut self) {
         self.folder("dev");
         self.entry("dev/console", CHARACTER_DEVICE, (5, 1), &[]);
     }
 
     /// The whole archive.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }

@@ -91,22 +91,27 @@ pub struct Fetched {
 /// # Errors
 /// When Debian's archive cannot be reached, or the tools to unpack its packages are missing.
 pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
-    let (folder, _lock) = place(kernel)?;
+    let folder = cached(kernel.name, |unfinished| fetch_into(kernel, unfinished))
+        .with_context(|| format!("cannot fetch Debian's {} kernel", kernel.name))?;
+    read(&folder)
+}
+
+/// A folder of the cache, filled before that if it is not there. Several may call this at a time.
+pub(crate) fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let (folder, _lock) = place(name)?;
     if !folder.is_dir() {
+        // Filled beside the wanted one: what is under the right name is whole.
         let unfinished = folder.with_extension("unfinished");
-        let fetched = fetch_into(kernel, &unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
-        if fetched.is_err() && unfinished.exists() {
+        if unfinished.exists() {
             fs::remove_dir_all(&unfinished)?;
         }
-        fetched.with_context(|| {
-            format!(
-                "cannot fetch Debian's {} kernel (it is kept in {} once it is there)",
-                kernel.name,
-                folder.display()
-            )
-        })?;
+        let filled = fill(&unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
+        if filled.is_err() && unfinished.exists() {
+            fs::remove_dir_all(&unfinished)?;
+        }
+        filled.with_context(|| format!("it is kept in {} once it is there", folder.display()))?;
     }
-    read(&folder)
+    Ok(folder)
 }
 
 /// Removes a kernel from the cache, so that it is fetched again: Debian's present one of that name.
@@ -114,21 +119,21 @@ pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
 /// # Errors
 /// When it cannot be removed.
 pub fn forget(kernel: &Kernel) -> Result<()> {
-    let (folder, _lock) = place(kernel)?;
+    let (folder, _lock) = place(kernel.name)?;
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     Ok(())
 }
 
-/// A kernel's folder in the cache, and the lock on it.
-fn place(kernel: &Kernel) -> Result<(PathBuf, File)> {
+/// A folder of the cache, and the lock on it.
+fn place(name: &str) -> Result<(PathBuf, File)> {
     let cache = cache()?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let path = cache.join(format!("{}.lock", kernel.name));
+    let path = cache.join(format!("{name}.lock"));
     let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
     flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache of kernels")?;
-    Ok((cache.join(kernel.name), lock))
+    Ok((cache.join(name), lock))
 }
 
 /// `$XDG_CACHE_HOME/pxed/kernels/FORMAT`.
@@ -136,27 +141,40 @@ fn cache() -> Result<PathBuf> {
     Ok(command::cache_dir()?.join("kernels").join(CACHE_FORMAT))
 }
 
-/// Fills a folder beside the wanted one: what is under the right name is whole.
 fn fetch_into(kernel: &Kernel, unfinished: &Path) -> Result<()> {
-    if unfinished.exists() {
-        fs::remove_dir_all(unfinished)?;
-    }
     let packages = unfinished.join("packages");
-    let tree = packages.join("tree");
+    let unpacked = unpack(kernel, &packages)?;
+    fs::rename(&unpacked.image, unfinished.join("vmlinuz"))?;
+    modules::collect(&unpacked.tree, MODULES, &unfinished.join("modules"))?;
+    fs::write(unfinished.join("version"), &unpacked.version)?;
+    fs::remove_dir_all(&packages)?;
+    Ok(())
+}
+
+/// A kernel with all its modules, in a tree as it is installed.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    /// Its root.
+    pub(crate) tree: PathBuf,
+    /// The compressed image, in the tree.
+    pub(crate) image: PathBuf,
+    /// Its version, as `uname -r` says it.
+    pub(crate) version: String,
+}
+
+/// Fetches a kernel's packages into a folder, and unpacks them there.
+pub(crate) fn unpack(kernel: &Kernel, folder: &Path) -> Result<Tree> {
+    let tree = folder.join("tree");
     fs::create_dir_all(&tree)?;
-    let apt = Apt::new(&packages.join("apt"), kernel.sources)?;
+    let apt = Apt::new(&folder.join("apt"), kernel.sources)?;
     for package in image_packages(&apt, kernel)? {
         apt.unpack(&package, &tree)?;
     }
-    let (version, image) = image(&tree)?;
-    if kernel.version.is_some_and(|wanted| !version.starts_with(wanted)) {
-        bail!("{} brought Linux {version}", kernel.package);
+    let unpacked = in_tree(&tree).pop().context("the packages have no kernel image")?;
+    if kernel.version.is_some_and(|wanted| !unpacked.version.starts_with(wanted)) {
+        bail!("{} brought Linux {}", kernel.package, unpacked.version);
     }
-    fs::rename(image, unfinished.join("vmlinuz"))?;
-    modules::collect(&tree, MODULES, &unfinished.join("modules"))?;
-    fs::write(unfinished.join("version"), &version)?;
-    fs::remove_dir_all(&packages)?;
-    Ok(())
+    Ok(unpacked)
 }
 
 /// The packages behind the one that always means the present kernel. In newer ones image and modules come apart.
@@ -179,21 +197,31 @@ fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
     Ok(packages)
 }
 
-/// The kernel's version and its image: `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
-fn image(tree: &Path) -> Result<(String, PathBuf)> {
+/// The kernels of a tree, the newest last: `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
+pub(crate) fn in_tree(tree: &Path) -> Vec<Tree> {
     let names = |folder: &str| {
         let entries = fs::read_dir(tree.join(folder)).into_iter().flatten();
         entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
     };
-    let mut in_boot = names("boot").filter_map(|name| {
+    let in_boot = names("boot").filter_map(|name| {
         let version = name.strip_prefix("vmlinuz-")?.to_owned();
         Some((version, tree.join("boot").join(name)))
     });
-    let mut with_modules = names("usr/lib/modules").filter_map(|name| {
+    let with_modules = names("usr/lib/modules").map(|name| {
         let image = tree.join("usr/lib/modules").join(&name).join("vmlinuz");
-        image.is_file().then_some((name, image))
+        (name, image)
     });
-    in_boot.next().or_else(|| with_modules.next()).context("the packages have no kernel image")
+    let whole = |(version, image): (String, PathBuf)| {
+        image.is_file().then(|| Tree { tree: tree.to_owned(), image, version })
+    };
+    let mut kernels: Vec<Tree> = in_boot.chain(with_modules).filter_map(whole).collect();
+    kernels.sort_by_key(|kernel| (numbers(&kernel.version), kernel.version.clone()));
+    kernels
+}
+
+/// The numbers in a version, so that 6.12 comes behind 6.9.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }
 
 fn read(folder: &Path) -> Result<Fetched> {
@@ -210,6 +238,20 @@ fn read(folder: &Path) -> Result<Fetched> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_newest_kernel_of_a_tree_comes_last() {
+        let tree = std::env::temp_dir().join(format!("pxed-kernels-{}", std::process::id()));
+        for version in ["6.9.1-1-amd64", "6.12.3-1-amd64"] {
+            fs::create_dir_all(tree.join("boot")).unwrap();
+            fs::write(tree.join("boot").join(format!("vmlinuz-{version}")), "").unwrap();
+        }
+        // No image in it.
+        fs::create_dir_all(tree.join("usr/lib/modules/7.0")).unwrap();
+        let versions: Vec<_> = in_tree(&tree).into_iter().map(|kernel| kernel.version).collect();
+        fs::remove_dir_all(&tree).unwrap();
+        assert_eq!(versions, ["6.9.1-1-amd64", "6.12.3-1-amd64"]);
+    }
 
     #[test]
     fn a_kernel_is_known_by_its_name_only() {

@@ -23,10 +23,10 @@
 
 pub(crate) mod apt;
 mod guest;
-mod initramfs;
-mod kernel;
-mod modules;
-mod programs;
+pub(crate) mod initramfs;
+pub(crate) mod kernel;
+pub(crate) mod modules;
+pub(crate) mod programs;
 mod show;
 
 pub use apt::KEYRING as DEBIAN_KEYS;

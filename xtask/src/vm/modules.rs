@@ -1,7 +1,7 @@
-//! The modules that a guest needs. A module says itself which others it needs (`depends=` in its section `.modinfo`), so
-//! no `depmod` has to run over a whole tree.
+//! Modules of a kernel, with all that they need. A module says itself which others it needs (`depends=` in its section
+//! `.modinfo`), so no `depmod` has to run over a whole tree.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,27 +12,57 @@ use anyhow::{Context, Result, ensure};
 /// with a number, in the order in which they have to be loaded. What is built into the kernel is left out.
 pub(super) fn collect(tree: &Path, wanted: &[&str], to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
-    let mut found = Modules { files: HashMap::new(), builtin: Vec::new(), ordered: Vec::new() };
-    // A merged /usr has them below usr/lib, older packages below lib.
-    for base in ["lib/modules", "usr/lib/modules"] {
-        found.look(&tree.join(base))?;
-    }
+    let mut found = Modules::of(tree, "")?;
     for module in wanted {
         found.add(module)?;
     }
-    for (number, (name, bytes)) in found.ordered.iter().enumerate() {
-        fs::write(to.join(format!("{number:02}-{name}.ko")), bytes)?;
+    for (number, module) in found.ordered().iter().enumerate() {
+        fs::write(to.join(format!("{number:02}-{}.ko", module.name)), &module.bytes)?;
     }
     Ok(())
 }
 
-struct Modules {
-    files: HashMap<String, PathBuf>,
+/// A module.
+#[derive(Debug)]
+pub(crate) struct Module {
+    /// Its name, with underscores.
+    pub(crate) name: String,
+    /// Where it lies.
+    pub(crate) path: PathBuf,
+    /// What is in it, decompressed.
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Module {
+    /// The modules that have to be loaded before it; some may be built into the kernel.
+    pub(crate) fn needs(&self) -> Vec<String> {
+        needs(&self.bytes)
+    }
+
+    /// What it says of itself under a key: `alias`, `firmware`.
+    pub(crate) fn says(&self, key: &str) -> Vec<String> {
+        said(&self.bytes, key)
+    }
+}
+
+/// The modules of one kernel, and those of them that were chosen.
+pub(crate) struct Modules {
+    files: BTreeMap<String, PathBuf>,
     builtin: Vec<String>,
-    ordered: Vec<(String, Vec<u8>)>,
+    ordered: Vec<Module>,
 }
 
 impl Modules {
+    /// What lies in `lib/modules/VERSION` of a tree, or below `usr/lib/modules`, where a merged /usr has it. Without a
+    /// version all that the tree has.
+    pub(crate) fn of(tree: &Path, version: &str) -> Result<Self> {
+        let mut found = Self { files: BTreeMap::new(), builtin: Vec::new(), ordered: Vec::new() };
+        for base in ["lib/modules", "usr/lib/modules"] {
+            found.look(&tree.join(base).join(version))?;
+        }
+        Ok(found)
+    }
+
     fn look(&mut self, folder: &Path) -> Result<()> {
         let Ok(entries) = fs::read_dir(folder) else { return Ok(()) };
         for entry in entries {
@@ -51,19 +81,35 @@ impl Modules {
         Ok(())
     }
 
+    /// The names of those whose path holds these words, in order.
+    pub(crate) fn below(&self, folder: &str) -> Vec<String> {
+        let in_folder = |path: &Path| path.to_string_lossy().contains(folder);
+        self.files.iter().filter(|(_, path)| in_folder(path)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether it is there as a file.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.files.contains_key(name)
+    }
+
     /// Adds a module behind all that it needs.
-    fn add(&mut self, name: &str) -> Result<()> {
-        let known = |(other, _): &(String, Vec<u8>)| other == name;
+    pub(crate) fn add(&mut self, name: &str) -> Result<()> {
+        let known = |other: &Module| other.name == name;
         if self.ordered.iter().any(known) || self.builtin.iter().any(|other| other == name) {
             return Ok(());
         }
-        let path = self.files.get(name).with_context(|| format!("this kernel has no module {name}"))?;
-        let bytes = decompressed(path)?;
-        for needed in needs(&bytes) {
+        let path = self.files.get(name).with_context(|| format!("this kernel has no module {name}"))?.clone();
+        let module = Module { name: name.to_owned(), bytes: decompressed(&path)?, path };
+        for needed in module.needs() {
             self.add(&needed)?;
         }
-        self.ordered.push((name.to_owned(), bytes));
+        self.ordered.push(module);
         Ok(())
+    }
+
+    /// What was added, in the order in which it has to be loaded.
+    pub(crate) fn ordered(self) -> Vec<Module> {
+        self.ordered
     }
 }
 
@@ -88,11 +134,19 @@ fn decompressed(path: &Path) -> Result<Vec<u8>> {
 
 /// The names behind `depends=`, the first of a module's strings of that name.
 fn needs(module: &[u8]) -> Vec<String> {
-    let key = b"\0depends=";
-    let Some(at) = module.windows(key.len()).position(|window| window == key) else { return Vec::new() };
-    let list = module[at + key.len()..].split(|byte| *byte == 0).next().unwrap_or_default();
-    let list = String::from_utf8_lossy(list);
+    let list = said(module, "depends").into_iter().next().unwrap_or_default();
     list.split(',').filter(|name| !name.is_empty()).map(|name| name.replace('-', "_")).collect()
+}
+
+/// All strings behind `KEY=`.
+fn said(module: &[u8], key: &str) -> Vec<String> {
+    let key = format!("\0{key}=");
+    let string = |at: usize| {
+        let rest = &module[at + key.len()..];
+        let end = memchr::memchr(0, rest).unwrap_or(rest.len());
+        String::from_utf8_lossy(&rest[..end]).into_owned()
+    };
+    memchr::memmem::find_iter(module, key.as_bytes()).map(string).collect()
 }
 
 #[cfg(test)]
@@ -107,6 +161,7 @@ mod tests {
         );
         assert!(needs(b"\x7fELF\0depends=\0name=x\0").is_empty());
         assert!(needs(b"\x7fELF").is_empty());
+        assert_eq!(said(b"\0alias=pci:v1\0alias=pci:v2\0", "alias"), ["pci:v1", "pci:v2"]);
     }
 
     #[test]

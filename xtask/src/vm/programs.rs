@@ -34,17 +34,22 @@ impl Programs {
     /// Puts them into an archive: `/init`, `/bin/pxed`, and `/bin/ip` of this machine.
     pub(super) fn add_to(&self, archive: &mut Initramfs) -> Result<()> {
         let ip = command::find("ip").context("there is no `ip` here: run `cargo xtask setup`")?;
-        let mut libraries = BTreeSet::new();
-        for (program, to) in [(&self.guest, "init"), (&self.pxed, "bin/pxed"), (&ip, "bin/ip")] {
-            archive.copy(program, to)?;
-            libraries.extend(self::libraries(program)?);
-        }
-        for library in libraries {
-            let path = library.to_str().context("a library's path is not UTF-8")?;
-            archive.copy(&library, path)?;
-        }
-        Ok(())
+        add(archive, &[(&self.guest, "init"), (&self.pxed, "bin/pxed"), (&ip, "bin/ip")])
     }
+}
+
+/// Puts programs into an archive, and the libraries that they are linked to.
+pub(crate) fn add(archive: &mut Initramfs, programs: &[(&Path, &str)]) -> Result<()> {
+    let mut libraries = BTreeSet::new();
+    for (program, to) in programs {
+        archive.copy(program, to)?;
+        libraries.extend(self::libraries(program)?);
+    }
+    for library in libraries {
+        let path = library.to_str().context("a library's path is not UTF-8")?;
+        archive.copy(&library, path)?;
+    }
+    Ok(())
 }
 
 /// The libraries of a program and its dynamic loader, at the paths where it looks for them. None for a static one.
