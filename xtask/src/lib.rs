@@ -5,6 +5,7 @@
 //! lab       a switch, a DHCP server, hosts and QEMU machines, all inside network namespaces
 //! run       the main job: a real interface, or the lab with two machines
 //! vm        Debian's kernels in QEMU, each with a guest program of ours
+//! fleet     everything at once: five machines, five rules, and what the board says of them
 //! image     the memory test that reports over the network
 //! bench     the daemon and its peers in turn, under the load generator
 //! test      formatting, lints and every test, the privileged ones included
@@ -15,6 +16,7 @@
 pub mod bench;
 pub mod clock;
 pub mod command;
+pub mod fleet;
 pub mod image;
 pub mod lab;
 pub mod run;

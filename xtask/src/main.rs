@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{command, image, setup, test, vm};
+use xtask::{command, fleet, image, setup, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -78,6 +78,18 @@ enum Task {
         out: Option<PathBuf>,
     },
 
+    /// Boot a small fleet in the built-in lab, one machine for each kind of rule, and show what the board says of it
+    ///
+    /// A BIOS and a UEFI machine, one by UEFI HTTP boot, one that boots its own disk the second time, and one whose memory
+    /// goes bad while it is tested. Takes some minutes; pictures and facts go to out/fleet.
+    Fleet {
+        /// Everything is built: this calls itself so as root
+        #[arg(long, hide = true)]
+        pxed: Option<PathBuf>,
+        #[arg(last = true, hide = true)]
+        arguments: Vec<OsString>,
+    },
+
     /// Measure the daemon over each datapath beside what a user would take instead, in namespaces on this machine
     ///
     /// Prints a table for each case and one of the targets; samples, pictures and a page go to out/bench. Takes about a
@@ -132,6 +144,8 @@ fn main() -> ExitCode {
         }
         Task::Image { out } => image::run(out.as_deref()),
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
+        Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),
+        Task::Fleet { pxed: None, .. } => fleet::run(),
         Task::Test { arguments } => test::run(&arguments),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     };

@@ -10,4 +10,5 @@ mod hostile;
 mod machines;
 mod oracle;
 mod properties;
+mod rules;
 mod support;

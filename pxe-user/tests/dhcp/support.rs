@@ -158,7 +158,7 @@ pub(crate) fn ask<'s>(
     let parsed = Request::parse(request)?;
     let reply = reply(service, &parsed, via, from, style, &mut out)?;
     let bytes = out[..reply.len].to_vec();
-    check(request, &reply, &bytes, service.server);
+    check(request, &reply, &bytes, service);
     Ok(Answered { reply, bytes })
 }
 
@@ -175,14 +175,15 @@ pub(crate) fn on_4011<'s>(
 }
 
 /// clients.md lines 3, 4, 5, 7, 8 and 11, for any reply: by hand, and by dhcproto.
-fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], server: Ipv4Addr) {
+fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], service: &Service) {
+    let (server, files) = (service.server, service.boot_server.unwrap_or(service.server));
     assert!((300..=1472).contains(&bytes.len()), "length {}", bytes.len());
     assert_eq!(bytes[0], 2, "BOOTREPLY");
     assert_eq!(bytes[1..3], request[1..3], "htype, hlen");
     assert_eq!(bytes[4..8], request[4..8], "xid");
     assert_eq!(bytes[10..12], request[10..12], "flags");
     assert_eq!(bytes[16..20], [0; 4], "yiaddr");
-    assert_eq!(bytes[20..24], server.octets(), "siaddr");
+    assert_eq!(bytes[20..24], files.octets(), "siaddr");
     assert_eq!(bytes[24..44], request[24..44], "giaddr, chaddr");
     assert_eq!(bytes[44..108], [0; 64], "sname");
     assert_eq!(bytes[235], 0, "file ends with NUL");

@@ -9,5 +9,6 @@ mod hostile;
 mod machines;
 mod network;
 mod offload;
+mod rules;
 mod simulation;
 mod support;

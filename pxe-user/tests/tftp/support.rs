@@ -152,6 +152,8 @@ impl Host for Notes {
 pub(crate) struct Lab {
     pub(crate) dir: TempDir,
     pub(crate) catalogue: Arc<Catalogue>,
+    /// What the responder reads, to be replaced while it runs.
+    pub(crate) sources: Sources,
     pub(crate) responder: Responder,
     pub(crate) notes: Notes,
     /// Files are there at once.
@@ -202,8 +204,8 @@ impl Lab {
             kernel: None,
         };
         let sources = Sources::new(Policy::for_all(service), Arc::clone(&catalogue));
-        let responder = Responder::new(settings, sources);
-        Self { dir, catalogue, responder, notes, loader_runs: true }
+        let responder = Responder::new(settings, sources.clone());
+        Self { dir, catalogue, sources, responder, notes, loader_runs: true }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

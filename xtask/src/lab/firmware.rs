@@ -84,3 +84,11 @@ pub fn first_pair(candidates: &[[&str; 2]]) -> Option<[PathBuf; 2]> {
 pub fn require(what: &str, candidates: &[&str]) -> Result<PathBuf> {
     first(candidates).with_context(|| format!("{what} is not installed: run `cargo xtask setup`"))
 }
+
+/// iPXE that firmware loads over the network, for UEFI.
+pub const IPXE_LOADERS: &[&str] = &[
+    "/usr/lib/ipxe/snponly.efi",
+    "/usr/share/ipxe/ipxe-snponly-x86_64.efi",
+    "/usr/share/ipxe/snponly-x86_64.efi",
+    "/usr/share/ipxe/x86_64/snponly.efi",
+];

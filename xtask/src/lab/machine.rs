@@ -53,7 +53,7 @@ pub struct Outcome {
 
 pub(super) fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) -> Result<Outcome> {
     let mut machine = Machine::switch_on(lab, spec)?;
-    let mut judge = Judge::new(spec.expect.clone());
+    let mut judge = Judge::new(spec.expect.clone(), spec.disk.is_some());
     let mut shown_since = None;
     loop {
         let before = clock::now();

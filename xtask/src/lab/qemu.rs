@@ -79,6 +79,8 @@ pub struct MachineSpec {
     pub memory_file: Option<PathBuf>,
     /// What it boots, if that is not what the network says.
     pub direct: Option<Direct>,
+    /// Its local disk, a raw image, which it boots when the network says so.
+    pub disk: Option<PathBuf>,
     /// Its port on the lab's switch, from 0. One machine at a time for each.
     pub port: usize,
     /// What it shall show.
@@ -104,6 +106,7 @@ impl MachineSpec {
             memory: if firmware.is_bios() { 128 } else { 256 },
             memory_file: None,
             direct: None,
+            disk: None,
             port,
             expect: Expect::Memtest,
             timeout: Duration::from_secs(180),
@@ -135,11 +138,15 @@ impl MachineSpec {
             .args(["-chardev", "stdio,id=monitor,signal=off", "-mon", "chardev=monitor,mode=control"])
             .arg("-serial")
             .arg(format!("file:{}", serial.display()))
-            .args(["-boot", "order=n,strict=on,reboot-timeout=-1"])
+            .args(["-boot", "strict=on,reboot-timeout=-1"])
             .arg("-netdev")
             .arg(format!("tap,id=net,ifname=m{},script=no,downscript=no", self.port))
             .args(["-device", &self.card_device()]);
         self.add_memory(&mut qemu);
+        if let Some(disk) = &self.disk {
+            qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", disk.display()));
+            qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=2"]);
+        }
         if let Some(direct) = &self.direct {
             qemu.arg("-kernel").arg(&direct.kernel).arg("-initrd").arg(&direct.initrd);
             qemu.args(["-append", &direct.arguments]);

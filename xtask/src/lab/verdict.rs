@@ -71,10 +71,11 @@ const DEAD_ENDS: &[&str] = &[
     "No bootable option or device was found",
     "UEFI Interactive Shell",
     "Press any key to enter the Boot Manager Menu",
-    // Our machines have one way to boot; what follows are ways that they were not asked for.
-    "BdsDxe: failed to load Boot0001",
-    "BdsDxe: failed to start Boot0001",
 ];
+
+/// The same for machines without a disk: they have one way to boot, and what follows are ways that they were not asked for.
+const DEAD_ENDS_WITHOUT_DISK: &[&str] =
+    &["BdsDxe: failed to load Boot0001", "BdsDxe: failed to start Boot0001"];
 
 /// Words of a line that says what went wrong.
 const COMPLAINTS: &[&str] = &[
@@ -109,13 +110,14 @@ const VAGUE: &[&str] = &[
 #[derive(Debug)]
 pub(super) struct Judge {
     expect: Expect,
+    has_disk: bool,
     clock: Option<String>,
     stage: Stage,
 }
 
 impl Judge {
-    pub(super) fn new(expect: Expect) -> Self {
-        Self { expect, clock: None, stage: Stage::PowerOn }
+    pub(super) fn new(expect: Expect, has_disk: bool) -> Self {
+        Self { expect, has_disk, clock: None, stage: Stage::PowerOn }
     }
 
     pub(super) fn stage(&self) -> Stage {
@@ -139,7 +141,9 @@ impl Judge {
             }
             Expect::Screen(_) | Expect::Serial(_) => {}
         }
-        let dead = |text: &str| loading_failed(text) || DEAD_ENDS.iter().any(|end| text.contains(end));
+        let without_disk = if self.has_disk { &[] } else { DEAD_ENDS_WITHOUT_DISK };
+        let ends = DEAD_ENDS.iter().chain(without_disk);
+        let dead = |text: &str| loading_failed(text) || ends.clone().any(|end| text.contains(end));
         if self.clock.is_none() && (dead(screen) || dead(serial)) {
             return Verdict::DeadEnd(complaint(screen, serial));
         }
@@ -238,7 +242,7 @@ mod tests {
 
     #[test]
     fn memtest_runs_only_when_its_clock_moves() {
-        let mut judge = Judge::new(Expect::Memtest);
+        let mut judge = Judge::new(Expect::Memtest, false);
         assert_eq!(judge.look(&memtest("0:00:01"), ""), Verdict::Wait);
         assert_eq!(judge.stage(), Stage::Memtest);
         assert_eq!(judge.look(&memtest("0:00:01"), ""), Verdict::Wait, "painted, but it stands still");
@@ -248,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_moving_clock_without_the_banner_is_not_memtest() {
-        let mut judge = Judge::new(Expect::Memtest);
+        let mut judge = Judge::new(Expect::Memtest, false);
         assert_eq!(judge.look("Time: 0:00:01", ""), Verdict::Wait);
         assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:02", ""), Verdict::Wait);
         assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:03", ""), Verdict::Wait);
@@ -256,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_dead_end_ends_with_the_firmwares_own_words() {
-        let mut judge = Judge::new(Expect::Memtest);
+        let mut judge = Judge::new(Expect::Memtest, false);
         let serial = "\x1b[2J>>Start PXE over IPv4.\x1b[01;01H\r\n  PXE-E16: No valid offer received.\r\n\
                       BdsDxe: failed to load Boot0001 \"UEFI PXEv4\" from PciRoot: Not Found\r\n";
         assert_eq!(judge.look("", serial), Verdict::DeadEnd("PXE-E16: No valid offer received.".to_owned()));
@@ -264,7 +268,7 @@ mod tests {
 
         let screen = "iPXE initialising devices...ok\nNothing to boot: No such file (https://ipxe.org/2d03e13b)\n\
                       No more network devices\nNo bootable device.";
-        let Verdict::DeadEnd(why) = Judge::new(Expect::Memtest).look(screen, "") else {
+        let Verdict::DeadEnd(why) = Judge::new(Expect::Memtest, false).look(screen, "") else {
             panic!("no dead end")
         };
         assert_eq!(why, "Nothing to boot: No such file (https://ipxe.org/2d03e13b)");
@@ -282,9 +286,9 @@ mod tests {
 
     #[test]
     fn words_can_be_expected_on_either_side() {
-        let mut judge = Judge::new(Expect::Serial("login:".to_owned()));
+        let mut judge = Judge::new(Expect::Serial("login:".to_owned()), false);
         assert_eq!(judge.look("login:", ""), Verdict::Wait);
         assert!(matches!(judge.look("", "host login: "), Verdict::Success(_)));
-        assert!(matches!(Judge::new(Expect::Screen("ok".to_owned())).look("ok", ""), Verdict::Success(_)));
+        assert!(matches!(Judge::new(Expect::Screen("ok".to_owned()), false).look("ok", ""), Verdict::Success(_)));
     }
 }

@@ -51,11 +51,11 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
         Responder::Pxed => Some(build()?),
         Responder::Dnsmasq => None,
     };
-    if command::is_root() { lab(pxed.as_deref(), arguments) } else { lab_as_root(pxed.as_deref(), arguments) }
+    if command::is_root() { lab(pxed.as_deref(), arguments) } else { again_as_root("lab", pxed.as_deref(), arguments) }
 }
 
 /// Builds the daemon, and tells where it is.
-fn build() -> Result<PathBuf> {
+pub(crate) fn build() -> Result<PathBuf> {
     println!("run: cargo builds pxed (release)");
     let mut cargo = command::cargo();
     command::run(cargo.args(["build", "--release", "--package", "pxe-user", "--bin", "pxed"]))?;
@@ -72,9 +72,9 @@ fn serve(pxed: &Path, arguments: &[OsString]) -> Result<()> {
 }
 
 /// Becomes this program as root, for the part that needs it.
-fn lab_as_root(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
-    let mut again = command::as_root(std::env::current_exe()?)?;
-    again.arg("lab");
+pub(crate) fn again_as_root(task: &str, pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
+    let mut again = command::as_root("env")?;
+    again.args(crate::test::kept_environment()).arg(std::env::current_exe()?).arg(task);
     if let Some(pxed) = pxed {
         again.arg("--pxed").arg(pxed);
     }
@@ -194,7 +194,7 @@ fn start_pxed(lab: &Lab, pxed: &Path, arguments: &[OsString]) -> Result<Process>
 }
 
 /// What root made in `out` belongs to the user who called sudo.
-fn give_back(out: &Path) {
+pub(crate) fn give_back(out: &Path) {
     let id = |name| std::env::var(name).ok().and_then(|id| id.parse().ok());
     let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return };
     let mut left = vec![out.parent().unwrap_or(out).to_owned()];

@@ -14,13 +14,16 @@ use crate::command;
 
 /// Everything that the lab and the tests need too.
 pub const ALL: &[Group] =
-    &[Group::Build, Group::BootFiles, Group::Lab, Group::Tests, Group::Kernels, Group::Image, Group::Bench];
+    &[Group::Build, Group::BootFiles, Group::Lab, Group::Tests, Group::Kernels, Group::Image, Group::Fleet, Group::Bench];
 /// What the benchmark needs; its peers are fetched as kernels are.
 pub const BENCH: &[Group] = &[Group::Build, Group::Lab, Group::Kernels, Group::Bench];
 /// What guests with other kernels need.
 pub const VM: &[Group] = &[Group::Build, Group::Lab, Group::Kernels];
 /// What the memory test is made of; its kernel may have to be fetched.
 pub const IMAGE: &[Group] = &[Group::Image, Group::Kernels];
+/// What the picture of a fleet needs.
+pub const FLEET: &[Group] =
+    &[Group::Build, Group::BootFiles, Group::Lab, Group::Image, Group::Kernels, Group::Fleet];
 /// What the main job on a real network needs.
 pub const SERVE: &[Group] = &[Group::Build, Group::BootFiles];
 /// What the main job in the lab needs.

@@ -20,6 +20,8 @@ pub enum Group {
     Kernels,
     /// What the memory test that machines boot is made of.
     Image,
+    /// What looks at a fleet's board.
+    Fleet,
     /// What the benchmark measures with.
     Bench,
 }
@@ -35,6 +37,7 @@ impl Group {
             Self::Tests => "tests",
             Self::Kernels => "other kernels",
             Self::Image => "memory test",
+            Self::Fleet => "fleet",
             Self::Bench => "benchmark",
         }
     }
@@ -210,7 +213,13 @@ pub const NEEDS: &[Need] = &[
     ),
     need("tftp", Group::Tests, Probe::Program(&["tftp"]), ["tftp-hpa", "tftp", "tftp-hpa", "tftp"]),
     need("atftp", Group::Tests, Probe::Program(&["atftp"]), ["atftp", "", "atftp", "atftp"]),
-    need("curl", Group::Tests, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl"]),
+    need(
+        "Chromium",
+        Group::Fleet,
+        Probe::Program(crate::fleet::BROWSERS),
+        ["chromium", "chromium", "chromium", "chromium"],
+    ),
+    need("curl", Group::Fleet, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl"]),
     need(
         "a static busybox",
         Group::Image,
@@ -222,6 +231,12 @@ pub const NEEDS: &[Need] = &[
         Group::Image,
         Probe::Program(&["stressapptest"]),
         ["stressapptest", "stressapptest", "", "stressapptest"],
+    ),
+    need(
+        "iPXE for machines",
+        Group::Image,
+        Probe::File(firmware::IPXE_LOADERS),
+        ["ipxe", "ipxe-bootimgs-x86", "ipxe", "ipxe-bootimgs"],
     ),
     need("zstd", Group::Image, Probe::Program(&["zstd"]), ["zstd", "zstd", "zstd", "zstd"]),
     need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),

@@ -1,6 +1,7 @@
 //! Whole catalogues on directories of their own. Links must belong to an administrator, so run these as root.
 
 mod changes;
+mod images;
 mod installed;
 
 use std::fs;

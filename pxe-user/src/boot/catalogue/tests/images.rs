@@ -1,0 +1,178 @@
+//! Images that rules name: files of their own below their names, loaders, and texts for each machine.
+
+use std::net::Ipv4Addr;
+
+use super::*;
+use crate::boot::{Here, Recipe, Role};
+use crate::fleet::handle::Facts;
+use crate::mac::Mac;
+
+const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
+const HERE: Here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
+
+fn facts(image: &str) -> Facts {
+    Facts {
+        mac: MAC,
+        uuid: None,
+        address: None,
+        arch: None,
+        serial: None,
+        name: None,
+        rule: None,
+        image: Some(image.into()),
+        local: false,
+    }
+}
+
+/// A tree for everybody, an image with a kernel, and one with a tree of its own; loaders as Debian installs them.
+fn place() -> Place {
+    Place::new(&[
+        ("srv/pxelinux.0", "everybody's"),
+        ("srv/pxelinux.cfg/01-52-54-00-99-00-20", "a file for one machine"),
+        ("kernel/linux", "kernel"),
+        ("kernel/initrd", "initrd"),
+        ("tree/grubx64.efi", "grub"),
+        ("tree/tool.efi", "tool"),
+        ("usr/lib/PXELINUX/pxelinux.0", "loader"),
+        ("usr/lib/syslinux/modules/bios/ldlinux.c32", "library"),
+        ("usr/lib/ipxe/snponly.efi", "ipxe"),
+    ])
+}
+
+fn config(place: &Place) -> Config {
+    let root = |path: &str| Some((place.path(path), Links::FollowAdministrators));
+    let kernel = Recipe {
+        name: "test".into(),
+        root: root("kernel"),
+        kernel: Some("linux".into()),
+        initrd: vec!["initrd".into()],
+        args: "report={{ report_url }}".into(),
+        ..Recipe::default()
+    };
+    let tree = Recipe {
+        name: "tree".into(),
+        root: root("tree"),
+        boot_files: vec![(Arch::ARM64, "tool.efi".into())],
+        ..Recipe::default()
+    };
+    let usual = Recipe { name: "usual".into(), ..Recipe::default() };
+    Config { recipes: vec![kernel, tree, usual], system: place.path(""), ..place.tree() }
+}
+
+fn programs_of(catalogue: &Catalogue, name: &str) -> Vec<(Arch, String)> {
+    let recipe = catalogue.recipes().iter().find(|recipe| *recipe.name == *name).unwrap();
+    let programs = catalogue.programs_of(recipe);
+    let mut all: Vec<_> =
+        programs.iter().map(|(arch, program)| (arch, program.file.as_str().to_owned())).collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn each_image_has_programs_of_its_own() {
+    let place = place();
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    let own = |arch, name: &str| (arch, name.to_owned());
+    assert_eq!(
+        programs_of(&catalogue, "test"),
+        [own(Arch::BIOS, "loader/pxelinux.0"), own(Arch::X64, "loader/snponly.efi")]
+    );
+    assert_eq!(
+        programs_of(&catalogue, "tree"),
+        [own(Arch::X64, "tree/grubx64.efi"), own(Arch::ARM64, "tree/tool.efi")]
+    );
+    assert_eq!(programs_of(&catalogue, "usual"), [own(Arch::BIOS, "pxelinux.0")]);
+    let test = catalogue.programs_of(&catalogue.recipes()[0]);
+    assert_eq!(test.ipxe().unwrap().file.as_str(), "pxed/{mac}/boot.ipxe");
+    let config = test.get(Arch::BIOS).unwrap().config.clone().unwrap();
+    assert_eq!(config.as_str(), "pxed/{mac}/pxelinux.cfg");
+    assert!(catalogue.missing().is_empty(), "{:?}", catalogue.missing());
+}
+
+#[test]
+fn files_lie_below_their_images_names_and_nowhere_else() {
+    let place = place();
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    assert_eq!(catalogue.read("test/linux").as_deref(), Ok("kernel"));
+    assert_eq!(catalogue.read("loader/ldlinux.c32").as_deref(), Ok("library"));
+    assert_eq!(catalogue.read("pxelinux.0").as_deref(), Ok("everybody's"));
+    for absent in ["linux", "test/tool.efi", "test", "usual/pxelinux.0", "loader/usr/lib/ipxe/snponly.efi"] {
+        assert!(catalogue.read(absent).is_err(), "{absent}");
+    }
+}
+
+#[test]
+fn what_each_file_is_in_a_boot_is_known() {
+    let place = place();
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    for (name, role) in [
+        ("test/linux", Role::Other),
+        ("test/initrd", Role::Payload),
+        ("tree/tool.efi", Role::Payload),
+        ("tree/grubx64.efi", Role::Loader),
+        ("loader/pxelinux.0", Role::Loader),
+        ("loader/ldlinux.c32", Role::Other),
+        ("pxelinux.0", Role::Loader),
+    ] {
+        assert_eq!(catalogue.load(&super::name(name)).unwrap().role(), role, "{name}");
+    }
+}
+
+#[test]
+fn texts_are_written_for_the_machine_in_the_name_or_the_one_that_asks() {
+    let place = place();
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    let load = |file: &str, asks: Option<&str>| {
+        let found = catalogue.load_for(&name(file), HERE, |mac| {
+            assert!(mac.is_none_or(|mac| mac == MAC), "{mac:?}");
+            asks.map(facts)
+        });
+        found.map(|image| text(&image).to_owned())
+    };
+    let script = load("pxed/52-54-00-99-00-10/boot.ipxe", Some("test")).unwrap();
+    assert!(script.contains("kernel /test/linux initrd=initrd report=http://10.99.0.2:8080"), "{script}");
+    assert_eq!(load("autoexec.ipxe", Some("test")), Ok(script));
+    let config = load("loader/pxed/52-54-00-99-00-10/pxelinux.cfg", Some("test")).unwrap();
+    assert!(config.contains("linux ::test/linux"), "{config}");
+    assert!(load("grub/grub.cfg", Some("test")).unwrap().contains("linux /test/linux"));
+    // Nobody is known by that address, or its image has no such text.
+    assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", None), Err(Refusal::NotFound));
+    assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", Some("tree")), Err(Refusal::NotFound));
+    assert_eq!(load("autoexec.ipxe", Some("gone")), Err(Refusal::NotFound));
+}
+
+#[test]
+fn a_real_file_for_one_machine_comes_before_what_we_would_write() {
+    let place = place();
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    let found = catalogue.load_for(&name("pxelinux.cfg/01-52-54-00-99-00-20"), HERE, |_| Some(facts("test")));
+    assert_eq!(text(&found.unwrap()), "a file for one machine");
+}
+
+#[test]
+fn workers_are_sent_to_the_loader_for_what_is_written() {
+    let place = Place::new(&[("usr/lib/ipxe/snponly.efi", "ipxe"), ("kernel/linux", "kernel")]);
+    let recipe = Recipe { name: "test".into(), ipxe: Some("#!ipxe\n".into()), ..Recipe::default() };
+    let config = Config { recipes: vec![recipe], system: place.path(""), ..place.system() };
+    let catalogue = Catalogue::open(config).unwrap();
+    assert!(matches!(catalogue.lookup(&name("pxed/52-54-00-99-00-10/boot.ipxe")), Lookup::Absent));
+    assert!(matches!(catalogue.lookup(&name("anything")), Lookup::Refused(Refusal::NotFound)));
+    assert_eq!(catalogue.ready("loader/snponly.efi").as_deref(), Some("ipxe"));
+}
+
+#[test]
+fn what_an_image_lacks_is_said() {
+    let place = place();
+    let mut config = config(&place);
+    config.recipes[0].initrd.push("more".into());
+    config.recipes.push(Recipe {
+        name: "bare".into(),
+        root: config.recipes[0].root.clone(),
+        ..Recipe::default()
+    });
+    let catalogue = Catalogue::open(config).unwrap();
+    let missing = catalogue.missing();
+    assert_eq!(missing.len(), 2, "{missing:#?}");
+    assert!(missing[0].contains("`test`: more: no such file"), "{missing:?}");
+    assert!(missing[1].contains("`bare` has no boot program"), "{missing:?}");
+}
