@@ -26,8 +26,9 @@ fn image() -> &'static Image {
 /// A machine that boots the image and reports to `receiver`, and shall end with a verdict.
 fn machine(name: &str, receiver: &Receiver, seconds: u32, verdict: &str) -> MachineSpec {
     let spec = MachineSpec::new(name, Firmware::Bios, 0);
+    // iPXE on UEFI begins with the kernel's own name; the kernel hands such words to its first process.
     let arguments = format!(
-        "console=tty0 console=ttyS0,115200 pxed.report={} pxed.mac={} pxed.seconds={seconds}",
+        "memtest-kernel console=tty0 console=ttyS0,115200 pxed.report={} pxed.mac={} pxed.seconds={seconds}",
         receiver.url(),
         spec.mac()
     );

@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The first process of the memory test, and (with an argument) what udhcpc calls when an address comes or goes.
+# The first process of the memory test, and as any other process what udhcpc calls when an address comes or goes.
 #
 # stressapptest tests all memory that is free, in passes. Its output is read line by line; what it finds is shown on every
 # console and posted to pxed (docs/memory-test.md). Nothing here may end: the kernel would stop with it.
@@ -29,7 +29,8 @@ lease() {
     esac
 }
 
-if [ $# -gt 0 ]; then
+# The first process may have arguments, too: words of the command line that the kernel does not know.
+if [ $$ != 1 ]; then
     lease "$1"
     exit 0
 fi
