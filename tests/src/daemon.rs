@@ -43,6 +43,8 @@ impl Daemon {
         let program = program();
         let mut command = host.command(program.to_str().context("the path is not UTF-8")?);
         command.args(["--log-format", "json", "serve", "--interface", interface]).args(arguments);
+        // Labs run side by side, and a socket's path knows no network namespace.
+        command.arg("--socket").arg(lab.folder().join(format!("{interface}.sock")));
         command.env("RUST_LOG", "debug");
         let process = lab.spawn("pxed", command)?;
         process.wait_for("ready", START)?;

@@ -68,7 +68,8 @@ pub(super) fn metrics(lab: &Lab) -> Result<String> {
 
 fn fetched(lab: &Lab, path: &str) -> Result<String> {
     let mut curl = lab.responder().command("curl");
-    curl.args(["--silent", "--show-error", "--fail", "--max-time", "20"]).arg(format!("http://{BOARD}{path}"));
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "20"])
+        .arg(format!("http://{BOARD}{path}"));
     output(curl)
 }
 
@@ -82,9 +83,14 @@ pub fn text(lab: &Lab, pxed: &Path, arguments: &[&str]) -> Result<String> {
     output(command)
 }
 
-fn output(mut command: std::process::Command) -> Result<String> {
+pub(super) fn output(mut command: std::process::Command) -> Result<String> {
     let output = command.output()?;
     let words = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} ended with {}: {words}", crate::command::shown(&command), output.status);
+    ensure!(
+        output.status.success(),
+        "{} ended with {}: {words}",
+        crate::command::shown(&command),
+        output.status
+    );
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -30,7 +30,8 @@ use crate::image;
 use crate::lab::{Lab, MachineSpec, Outcome, Process};
 use crate::setup;
 pub use facts::{Facts, text};
-pub(crate) use picture::BROWSERS;
+use picture::Browser;
+pub(crate) use picture::{BROWSERS, DRIVERS};
 pub use scene::{BOARD, HTTP_PORT};
 pub use spoil::Flip;
 
@@ -112,7 +113,7 @@ pub fn show(pxed: &Path, out: &Path, say: impl Fn(&str) + Sync) -> Result<Shown>
     wait_for(&lab, pxed, "the bad memory is shown", |facts| facts.state(&bad) == Some("failed"))?;
 
     say("the board is looked at");
-    let picture = picture::take(&lab, out)?;
+    let picture = look(&lab, out, &Facts::by_status(&lab, pxed)?, &bad)?;
     let facts = the_same_three_times(&lab, pxed, out)?;
     let table = text(&lab, pxed, &["status", "--socket", &scene::socket(&lab)])?;
     fs::write(out.join("status.txt"), &table)?;
@@ -165,6 +166,24 @@ fn wait_for(lab: &Lab, pxed: &Path, what: &str, is_so: impl Fn(&Facts) -> bool) 
     }
 }
 
+/// Looks at the page in a browser: every machine is there, and the bad one with its address; no script has failed.
+fn look(lab: &Lab, out: &Path, facts: &Facts, bad: &str) -> Result<PathBuf> {
+    let browser = Browser::start(lab)?;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut words: Vec<String> = facts.machines().iter().map(|machine| text(&machine["mac"])).collect();
+    let address = facts.machine(bad).map(|machine| text(&machine["verdict"]["first_errors"][0]["address"]));
+    words.extend(address);
+    browser.open("", &words)?;
+    let picture = browser.picture(&out.join("board.png"))?;
+    browser.open(&format!("#/m/{bad}"), &words[words.len() - 1..])?;
+    browser.picture(&out.join("machine.png"))?;
+    let title = browser.run("return document.title")?;
+    ensure!(title.as_str().is_some_and(|title| title.contains('1')), "one machine needs somebody: {title}");
+    let complaints = browser.complaints()?;
+    ensure!(complaints.is_empty(), "the page complains: {complaints:#?}");
+    Ok(picture)
+}
+
 /// Reads the facts by status, API and metrics, and holds them against each other.
 fn the_same_three_times(lab: &Lab, pxed: &Path, out: &Path) -> Result<Facts> {
     let (status, api) = (Facts::by_status(lab, pxed)?, Facts::by_api(lab)?);
@@ -184,7 +203,8 @@ fn the_same_three_times(lab: &Lab, pxed: &Path, out: &Path) -> Result<Facts> {
     };
     ensure!(stories(&status) == stories(&api), "`pxed status` and the API differ:\n{}\n{}", status.0, api.0);
     for (state, count) in status.totals() {
-        let line = format!("pxed_machines{{state=\"{state}\"}} {count}");
+        // OpenMetrics writes gauges with a fraction.
+        let line = format!("pxed_machines{{state=\"{state}\"}} {count}.0");
         ensure!(metrics.lines().any(|l| l == line), "the metrics do not say `{line}`:\n{metrics}");
     }
     Ok(status)
@@ -207,7 +227,8 @@ fn check(facts: &Facts, machines: &scene::Machines, flips: &[Flip]) -> Result<()
         ensure!(is_ours, "{address} is no place where a bit was flipped: {flips:x?}");
     }
     let why = bad["why"].as_str().unwrap_or_default();
-    let named = errors.iter().filter_map(|error| error["address"].as_str()).any(|address| why.contains(address));
+    let named =
+        errors.iter().filter_map(|error| error["address"].as_str()).any(|address| why.contains(address));
     ensure!(named, "the board does not name the address: {why}");
     Ok(())
 }

@@ -26,7 +26,11 @@ pub struct Flip {
 ///
 /// # Errors
 /// When the machine does not show what is expected of it.
-pub(super) fn boot_and_spoil(lab: &Lab, spec: &MachineSpec, is_reported: impl Fn() -> bool) -> Result<Vec<Flip>> {
+pub(super) fn boot_and_spoil(
+    lab: &Lab,
+    spec: &MachineSpec,
+    is_reported: impl Fn() -> bool,
+) -> Result<Vec<Flip>> {
     let file = spec.memory_file.as_deref().context("the machine's memory is no file")?;
     let (outcome, flips) = thread::scope(|scope| {
         let boot = scope.spawn(|| lab.boot(spec, |_| {}));

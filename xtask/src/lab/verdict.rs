@@ -289,6 +289,9 @@ mod tests {
         let mut judge = Judge::new(Expect::Serial("login:".to_owned()), false);
         assert_eq!(judge.look("login:", ""), Verdict::Wait);
         assert!(matches!(judge.look("", "host login: "), Verdict::Success(_)));
-        assert!(matches!(Judge::new(Expect::Screen("ok".to_owned()), false).look("ok", ""), Verdict::Success(_)));
+        assert!(matches!(
+            Judge::new(Expect::Screen("ok".to_owned()), false).look("ok", ""),
+            Verdict::Success(_)
+        ));
     }
 }

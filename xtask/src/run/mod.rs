@@ -51,7 +51,11 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
         Responder::Pxed => Some(build()?),
         Responder::Dnsmasq => None,
     };
-    if command::is_root() { lab(pxed.as_deref(), arguments) } else { again_as_root("lab", pxed.as_deref(), arguments) }
+    if command::is_root() {
+        lab(pxed.as_deref(), arguments)
+    } else {
+        again_as_root("lab", pxed.as_deref(), arguments)
+    }
 }
 
 /// Builds the daemon, and tells where it is.
@@ -188,6 +192,10 @@ fn start_pxed(lab: &Lab, pxed: &Path, arguments: &[OsString]) -> Result<Process>
     let host = lab.responder();
     let mut daemon: Command = host.command(&pxed.to_string_lossy());
     daemon.args(["serve", "--interface", host.interface(), "--log-format", "json"]).args(arguments);
+    // A socket's path knows no network namespace: the usual one may be another daemon's.
+    if !arguments.iter().any(|argument| argument.to_string_lossy().starts_with("--socket")) {
+        daemon.arg("--socket").arg(lab.folder().join("pxed.sock"));
+    }
     let process = lab.spawn("pxed", daemon)?;
     process.wait_for("ready", READY).context("pxed does not serve")?;
     Ok(process)

@@ -13,8 +13,16 @@ pub use packages::{Group, Manager, NEEDS, Need};
 use crate::command;
 
 /// Everything that the lab and the tests need too.
-pub const ALL: &[Group] =
-    &[Group::Build, Group::BootFiles, Group::Lab, Group::Tests, Group::Kernels, Group::Image, Group::Fleet, Group::Bench];
+pub const ALL: &[Group] = &[
+    Group::Build,
+    Group::BootFiles,
+    Group::Lab,
+    Group::Tests,
+    Group::Kernels,
+    Group::Image,
+    Group::Fleet,
+    Group::Bench,
+];
 /// What the benchmark needs; its peers are fetched as kernels are.
 pub const BENCH: &[Group] = &[Group::Build, Group::Lab, Group::Kernels, Group::Bench];
 /// What guests with other kernels need.

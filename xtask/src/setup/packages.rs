@@ -219,6 +219,12 @@ pub const NEEDS: &[Need] = &[
         Probe::Program(crate::fleet::BROWSERS),
         ["chromium", "chromium", "chromium", "chromium"],
     ),
+    need(
+        "chromedriver",
+        Group::Fleet,
+        Probe::Program(crate::fleet::DRIVERS),
+        ["chromium-driver", "chromedriver", "chromium", "chromedriver"],
+    ),
     need("curl", Group::Fleet, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl"]),
     need(
         "a static busybox",

@@ -29,9 +29,24 @@ pub(crate) struct Transfer {
     pub(crate) retransmits: u64,
 }
 
+impl Transfer {
+    fn step(&self) -> Draft<'_> {
+        let Self { file, bytes, took_ms, retransmits, transport, .. } = self;
+        Draft::new("fetched", format!("fetched {file}"))
+            .fact("file", file.as_str())
+            .fact("bytes", *bytes)
+            .fact("ms", *took_ms)
+            .fact("retransmits", *retransmits)
+            .fact("over", if *transport == Transport::Http { "http" } else { "tftp" })
+    }
+}
+
 impl Machine {
     /// A file is on its way.
     pub(crate) fn loading(&mut self, now: UnixMs, file: &str, bytes: u64, size: u64, scribe: &mut Scribe) {
+        if self.local {
+            return self.heard(now, scribe);
+        }
         self.asks(now, 0, scribe);
         self.attempt.trouble = None;
         let before = self.shown.progress.as_ref().filter(|progress| progress.file == file);
@@ -49,6 +64,11 @@ impl Machine {
 
     /// A transfer has ended.
     pub(crate) fn fetched(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
+        if self.local {
+            // The script or the configuration that sends it to its own disk.
+            self.step(now, scribe, transfer.step());
+            return self.heard(now, scribe);
+        }
         self.asks(now, transfer.took_ms, scribe);
         let (bytes, retransmits) = (transfer.bytes, transfer.retransmits);
         self.shown.retransmits += retransmits;
@@ -71,14 +91,8 @@ impl Machine {
     }
 
     fn arrived(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
-        let Transfer { file, role, outcome, bytes, took_ms, retransmits, transport } = transfer;
-        let draft = Draft::new("fetched", format!("fetched {file}"))
-            .fact("file", file.as_str())
-            .fact("bytes", *bytes)
-            .fact("ms", *took_ms)
-            .fact("retransmits", *retransmits)
-            .fact("over", if *transport == Transport::Http { "http" } else { "tftp" });
-        self.step(now, scribe, draft);
+        let Transfer { file, role, outcome, .. } = transfer;
+        self.step(now, scribe, transfer.step());
         self.attempt.trouble = None;
         self.attempt.missing = None;
         match role {
@@ -151,6 +165,9 @@ impl Machine {
 
     /// A file was refused.
     pub(crate) fn refused(&mut self, now: UnixMs, file: &str, refusal: Refusal, scribe: &mut Scribe) {
+        if self.local {
+            return self.heard(now, scribe);
+        }
         self.asks(now, 0, scribe);
         let told = self.attempt.told.as_deref().map(|told| told.trim_start_matches('/'));
         let program = told == Some(file.trim_start_matches('/'));

@@ -140,6 +140,9 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     // Its verdict is there: coming back is nothing to worry about.
     life.wait(30).told(Client::Pxe, Telling::Local, "").is(State::Local);
     assert_eq!((life.machine.shown.boots, life.machine.facts().local), (1, true));
+    // iPXE is told by a script, which it loads; nothing else is to be expected of it.
+    life.told(Client::Ipxe, Telling::Local, "boot.ipxe").fetched("boot.ipxe", Role::Config).is(State::Local);
+    life.wait(120).is(State::Local);
 }
 
 #[test]
