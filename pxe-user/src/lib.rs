@@ -15,17 +15,21 @@
 //! | module | what | knows |
 //! |---|---|---|
 //! | [`command`] | the command line | all |
-//! | [`server`] | sets everything up and takes it down | `worker`, `plan`, `fleet` |
+//! | [`server`] | sets everything up, replaces what changes, and takes it down | `worker`, `plan`, `config`, `fleet`, `api`, `http` |
+//! | [`config`] | `pxed.toml`, and everything that is wrong in it, by line | `rules`, `boot`, `plan` |
+//! | [`api`] | what people and programs see of the fleet, over HTTP | `fleet`, `gauges` |
+//! | [`http`] | boot files over HTTP | `boot`, `fleet`, `api` for connections |
 //! | [`plan`] | which datapath on which interface, and why | `nic` |
 //! | [`worker`] | the only place where datapath, responder and clock meet | `nic`, `responder`, `datagram` |
 //! | [`nic`] | frames and datagrams in and out | no protocol |
 //! | [`datagram`] | frame <-> datagram | `checksum` |
-//! | [`responder`] | datagram in, datagrams out; pure | `dhcp`, `tftp`, `boot`, `fleet` |
+//! | [`responder`] | datagram in, datagrams out; pure | `rules`, `dhcp`, `tftp`, `boot`, `fleet` |
+//! | [`rules`] | which machine gets what; pure | `dhcp` |
 //! | [`dhcp`] | request -> reply or a reason for silence; pure | - |
 //! | [`tftp`] | packets, transfers, their table; pure | - |
 //! | [`boot`] | what is served under which name | `dhcp` and `tftp` for their plain types |
-//! | [`fleet`] | the machines and their story | plain types |
-//! | [`api`] | what people and programs see of them, over HTTP | `fleet`, `gauges` |
+//! | [`fleet`] | the machines and their story, kept on a thread of its own | plain types |
+//! | [`gauges`] | what the daemon shows of itself | plain types |
 //! | [`tally`] | every outcome is a counter | plain types |
 
 pub mod api;

@@ -186,16 +186,17 @@ impl FleetHandle {
         answer.await.map_err(|_| Unreachable)
     }
 
-    /// The same for a thread without a runtime.
+    /// The same for a thread without a runtime, which others wait for: it does not wait for room. The fleet's thread waits for
+    /// nobody, so the answer comes soon.
     ///
     /// # Errors
-    /// When the fleet's thread has ended.
+    /// When the fleet's thread has ended, or has too much to do.
     pub fn ask_blocking<T>(
         &self,
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, Unreachable> {
         let (sender, answer) = oneshot::channel();
-        self.messages.blocking_send(message(sender)).map_err(|_| Unreachable)?;
+        self.messages.try_send(message(sender)).map_err(|_| Unreachable)?;
         answer.blocking_recv().map_err(|_| Unreachable)
     }
 }

@@ -222,9 +222,16 @@ fn check(facts: &Facts, machines: &scene::Machines, flips: &[Flip]) -> Result<()
     let errors = bad["verdict"]["first_errors"].as_array().cloned().unwrap_or_default();
     ensure!(!errors.is_empty(), "{bad}");
     for error in &errors {
-        let address = error["address"].as_str().unwrap_or_default();
-        let is_ours = flips.iter().any(|flip| format!("{:#x}", flip.address) == address);
-        ensure!(is_ours, "{address} is no place where a bit was flipped: {flips:x?}");
+        let number = |name: &str| {
+            let text = error[name].as_str().unwrap_or_default();
+            u64::from_str_radix(text.trim_start_matches("0x"), 16)
+        };
+        let (address, bits) = (number("address")?, number("expected")? ^ number("actual")?);
+        // The eight bytes differ in the bit that was flipped, and in no other.
+        let is_ours = |flip: &Flip| {
+            flip.address == address && bits == 1 << (8 * (flip.address % 8) + u64::from(flip.bit))
+        };
+        ensure!(flips.iter().any(is_ours), "{error} is no bit that was flipped: {flips:x?}");
     }
     let why = bad["why"].as_str().unwrap_or_default();
     let named =
