@@ -6,15 +6,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::dhcp::{Arch, Programs};
-use crate::fleet::handle::Facts;
-use crate::mac::Mac;
 
 use super::generated::Virtual;
 use super::image::{Digest, Image, Memory, Origin, Role};
 use super::loader::Loader;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::personal::{self, Here};
+use super::personal;
 use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::store::Store;
@@ -161,9 +159,9 @@ pub struct Catalogue {
     pub(super) watcher: Option<Watcher>,
     loader: Mutex<Loader>,
     pub(super) boot_files: Vec<(Arch, FileName)>,
-    recipes: Vec<Recipe>,
+    pub(super) recipes: Vec<Recipe>,
     /// What files are in a boot, where their names do not say it.
-    roles: HashMap<FileName, Role>,
+    pub(super) roles: HashMap<FileName, Role>,
 }
 
 impl Catalogue {
@@ -229,22 +227,6 @@ impl Catalogue {
         }
     }
 
-    /// What names do not tell: the last file that each image needs, and boot programs that are the payload themselves.
-    fn set_roles(&mut self) {
-        let programs = |programs: &Programs| -> Vec<FileName> {
-            programs.iter().filter_map(|(_, program)| program.file.as_str().parse().ok()).collect()
-        };
-        let mut roles = HashMap::new();
-        for recipe in &self.recipes {
-            let by_name = recipe.payload().and_then(|name| name.parse().ok());
-            let own = if by_name.is_none() { programs(&self.programs_of(recipe)) } else { Vec::new() };
-            roles.extend(by_name.into_iter().chain(own).map(|name| (name, Role::Payload)));
-        }
-        roles.extend(programs(&self.programs()).into_iter().map(|name| (name, Role::Payload)));
-        roles.retain(|name, _| usual::role(name) == Role::Other);
-        self.roles = roles;
-    }
-
     fn preload(&self) -> Result<(), CatalogueError> {
         for mount in &self.mounts {
             let Kind::Virtual(table) = &mount.kind else { continue };
@@ -283,37 +265,6 @@ impl Catalogue {
             }
             _ => Lookup::Absent,
         }
-    }
-
-    /// The same as [`Self::load`], and also writes what is written for the machine that asks: `facts` finds it, by the
-    /// address in the name or by who asks.
-    ///
-    /// # Errors
-    /// Why it is not served.
-    pub fn load_for(
-        &self,
-        name: &FileName,
-        here: Here,
-        facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
-    ) -> Result<Arc<Image>, Refusal> {
-        let personal = personal::personal(name).filter(|_| !self.recipes.is_empty());
-        let Some(personal) = personal else { return self.load(name) };
-        if !personal.is_sure {
-            match self.load(name) {
-                Err(Refusal::NotFound) => {}
-                found => return found,
-            }
-        }
-        let facts = facts(personal.mac).ok_or(Refusal::NotFound)?;
-        let own = self.recipes.iter().find(|recipe| Some(&*recipe.name) == facts.image.as_deref());
-        let none = Recipe::default();
-        let recipe = own.or(facts.local.then_some(&none)).ok_or(Refusal::NotFound)?;
-        let text = personal::render(personal.reader, recipe, &facts, here).map_err(|error| {
-            tracing::warn!(%name, image = %recipe.name, "the template cannot be filled in: {error:#}");
-            Refusal::Template
-        })?;
-        let text = text.ok_or(Refusal::NotFound)?;
-        Ok(Arc::new(Image::generated(*name, text.as_bytes(), self.store.memory())?))
     }
 
     /// Loads a file unless it is loaded as it is now. Reads files and may wait: for the loader's thread only.
@@ -370,64 +321,6 @@ impl Catalogue {
         let others = self.mounts.iter().skip(1);
         let found = others.filter_map(|mount| Some((mount, mount.inside(name)?))).next();
         found.unwrap_or((self.top(), *name))
-    }
-
-    /// The images that rules name.
-    #[must_use]
-    pub fn recipes(&self) -> &[Recipe] {
-        &self.recipes
-    }
-
-    /// What each architecture starts with, by one of the images.
-    #[must_use]
-    pub fn programs_of(&self, recipe: &Recipe) -> Programs {
-        let own = self.mounts.iter().find(|mount| recipe.root.is_some() && mount.prefix() == &*recipe.name);
-        let loaders = self.mounts.iter().find(|mount| mount.prefix() == LOADERS);
-        let given: Vec<_> = recipe
-            .boot_files
-            .iter()
-            .filter_map(|(arch, file)| Some((*arch, file.trim_start_matches('/').parse().ok()?)))
-            .collect();
-        let from = match own {
-            None if recipe.is_written() => loaders,
-            _ => own,
-        };
-        let mut programs = usual::programs(from.unwrap_or(self.top()), &given);
-        if recipe.is_written() {
-            if let (Some(loaders), true) = (loaders, own.is_some()) {
-                programs.fill(&usual::programs(loaders, &[]));
-            }
-            usual::set_written(&mut programs);
-        }
-        programs
-    }
-
-    /// What of an image's files is not there, a sentence each.
-    #[must_use]
-    pub fn missing_of(&self, recipe: &Recipe) -> Vec<String> {
-        let files = recipe.kernel.iter().chain(&recipe.initrd).chain(&recipe.payload);
-        let files = files.chain(recipe.boot_files.iter().map(|(_, file)| file));
-        let missing = files.filter_map(|file| {
-            let refusal = match recipe.whole(file).parse() {
-                Ok(name) => self.probe(&name).err()?,
-                Err(refusal) => refusal,
-            };
-            Some(format!("image `{}`: {file}: {}", recipe.name, refusal.remedy()))
-        });
-        let mut missing: Vec<_> = missing.collect();
-        if self.programs_of(recipe).iter().next().is_none() {
-            missing.push(format!(
-                "image `{}` has no boot program for any architecture: name one (`bios = \"...\"`, `x64 = \"...\"`), or \
-                 install boot loaders (`apt-get install pxelinux syslinux-common ipxe`)",
-                recipe.name
-            ));
-        }
-        missing
-    }
-
-    /// What a file is in a boot.
-    pub(super) fn role(&self, name: &FileName) -> Role {
-        self.roles.get(name).copied().unwrap_or_else(|| usual::role(name))
     }
 
     /// Whether that name could be served now; loads nothing.

@@ -21,6 +21,7 @@
 //! | [`discover`] | where distributions install what we boot |
 //! | `generated` | the virtual tree: names, and the files that we write ourselves |
 //! | `usual` | what each architecture starts with in a tree made by hand |
+//! | `images` | what each image starts with, and what its files are in a boot |
 //! | [`recipe`] | an image as the configuration describes it |
 //! | `mount` | a directory or a table of installed files, and the names that lead into it |
 //! | `personal` | files that are written for one machine |
@@ -32,6 +33,7 @@ pub mod discover;
 mod entries;
 mod generated;
 pub mod image;
+mod images;
 mod loader;
 mod mount;
 pub mod names;

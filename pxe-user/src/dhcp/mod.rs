@@ -16,6 +16,7 @@
 mod arch;
 mod header;
 mod ignored;
+mod names;
 mod options;
 mod reply;
 mod request;
@@ -26,9 +27,10 @@ mod writer;
 pub use crate::mac::Mac;
 pub use arch::{Arch, UnknownArch};
 pub use ignored::{Ignored, Malformed};
+pub use names::{BootFile, Invalid, MAC_MARK, Text, Url};
 pub use reply::{Admitted, Answer, Reply, Style, Told, Via, admit, reply};
 pub use request::{BootItem, Class, Message, Printable, Request, Uuid};
-pub use service::{BootFile, Invalid, MAC_MARK, Menu, MenuItem, Program, Programs, Service, Text, Url};
+pub use service::{Menu, MenuItem, Program, Programs, Service};
 
 /// The BOOTP server port (RFC 951).
 pub const PORT_SERVER: u16 = 67;

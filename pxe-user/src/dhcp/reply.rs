@@ -5,9 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use arrayvec::ArrayString;
 
 use super::ignored::Ignored;
+use super::names::{Url, expand};
 use super::options::code;
 use super::request::{Class, Message, Request};
-use super::service::{Menu, Program, Service, Url, expand};
+use super::service::{Menu, Program, Service};
 use super::vendor::Vendor;
 use super::writer::Writer;
 use super::{MAX_REPLY, PORT_BOOT_SERVER, PORT_CLIENT, PORT_SERVER};

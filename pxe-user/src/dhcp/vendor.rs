@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
+use super::names::Text;
 use super::options::{Items, code};
 use super::request::BootItem;
-use super::service::{Menu, Text};
+use super::service::Menu;
 
 /// PXE_DISCOVERY_CONTROL: bit 0 no broadcast, bit 1 no multicast discovery, bit 2 listed servers only, bit 3 take the
 /// boot file named in this very offer, without a prompt, a menu or discovery.
