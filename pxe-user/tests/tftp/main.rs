@@ -9,5 +9,8 @@ mod hostile;
 mod machines;
 mod network;
 mod offload;
+mod shelf;
 mod simulation;
 mod support;
+mod uploads;
+mod uploads_simulation;
