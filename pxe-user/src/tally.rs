@@ -83,8 +83,44 @@ others! {
     GaveWay = "tftp_gave_way",
     /// Requests in a mode that is not served.
     Mode = "tftp_refused_mode",
-    /// Requests to write.
+    /// Requests to write, where no uploads are taken.
     Write = "tftp_refused_write",
+    /// A WRQ was admitted.
+    Uploads = "tftp_uploads",
+    /// Uploads whose files are kept.
+    UploadComplete = "tftp_upload_complete",
+    /// Uploads that the client broke off.
+    UploadAborted = "tftp_upload_aborted",
+    /// Uploads whose client vanished, or whose file was not kept in time.
+    UploadTimedOut = "tftp_upload_timed_out",
+    /// Uploads that a new request of the same client ended.
+    UploadSuperseded = "tftp_upload_superseded",
+    /// Uploads refused for their names.
+    UploadName = "tftp_upload_refused_name",
+    /// Uploads refused, since a file of the name is there or on its way.
+    UploadExists = "tftp_upload_refused_exists",
+    /// Uploads refused or broken off for their size.
+    UploadTooLarge = "tftp_upload_refused_too_large",
+    /// Uploads refused or broken off, since the inbox or the machine's share is full.
+    UploadFull = "tftp_upload_refused_full",
+    /// Uploads refused, since too many were under way.
+    UploadBusy = "tftp_upload_refused_busy",
+    /// Uploads refused or broken off, since the disk says no.
+    UploadDisk = "tftp_upload_refused_disk",
+    /// Uploads refused, since nobody knows the sender's Ethernet address.
+    UploadSender = "tftp_upload_refused_sender",
+    /// Uploads broken off, since a block was larger than agreed.
+    UploadOversized = "tftp_upload_oversized",
+    /// Blocks of uploads that were taken.
+    UploadBlocks = "tftp_upload_blocks",
+    /// Their bytes.
+    UploadBytes = "tftp_upload_bytes",
+    /// DATA of blocks that were taken already.
+    UploadRepeated = "tftp_upload_repeated",
+    /// DATA behind a gap that the client knows of.
+    UploadGap = "tftp_upload_behind_gap",
+    /// DATA for which there was no room.
+    UploadNoRoom = "tftp_upload_no_room",
     /// Requests whose file could not be looked for, since too many waited.
     LoaderBusy = "tftp_refused_loader_busy",
     /// Requests that the kernel's list of transfers had no room for.
@@ -107,7 +143,7 @@ others! {
     TftpUnterminated = "tftp_malformed_unterminated",
     /// Empty names or modes.
     TftpEmpty = "tftp_malformed_empty",
-    /// DATA or OACK, or an ACK to port 69: no client sends these to us.
+    /// OACK, DATA to a transfer that sends, or anything but requests to port 69: no client sends these to us.
     TftpUnexpected = "tftp_unexpected_packet",
     /// Requests from an address that is no host's, or from a server's port.
     BadSource = "tftp_bad_source",
@@ -200,6 +236,9 @@ impl From<Ignored> for Count {
             Ignored::DuplicateAck => Other::DuplicateAck,
             Ignored::StrayAck => Other::StrayAck,
             Ignored::Ended => Other::AfterEnd,
+            Ignored::DuplicateData => Other::UploadRepeated,
+            Ignored::GapInData => Other::UploadGap,
+            Ignored::NoRoom => Other::UploadNoRoom,
         })
     }
 }
@@ -214,6 +253,18 @@ impl From<Outcome> for Count {
             Outcome::TimedOut => Other::TimedOut,
             Outcome::Superseded => Other::Superseded,
         })
+    }
+}
+
+impl Other {
+    /// How an upload ended; [`Outcome`] itself counts as that of a transfer to a client.
+    pub fn of_upload(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Complete | Outcome::CompleteUnconfirmed => Self::UploadComplete,
+            Outcome::Aborted(_) | Outcome::Probe => Self::UploadAborted,
+            Outcome::TimedOut => Self::UploadTimedOut,
+            Outcome::Superseded => Self::UploadSuperseded,
+        }
     }
 }
 

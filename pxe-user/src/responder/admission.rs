@@ -1,8 +1,9 @@
-//! Requests for files: who is admitted, who waits, and who has waited long enough.
+//! Requests to read and to write files: who is admitted, who waits, and who has waited long enough.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::record::end;
+use super::uploads::UploadName;
 use super::{Carrier, Context, Host, Responder, Route};
 use crate::boot::{FileName, Refusal};
 use crate::datagram::{Datagram, Link};
@@ -16,11 +17,20 @@ use crate::time::Timestamp;
 /// What a request is about, as long as it has no slot.
 #[derive(Debug)]
 pub(super) struct Wish {
-    name: FileName,
+    file: Wanted,
     link: Link,
     /// The address that the client used.
     server: Ipv4Addr,
     asked: Asked,
+}
+
+/// Which file, and what shall become of it.
+#[derive(Debug)]
+pub(super) enum Wanted {
+    /// The client wants it.
+    Read(FileName),
+    /// The client has it; its size in bytes, if it says that.
+    Write(UploadName, Option<u64>),
 }
 
 /// Places for requests that wait, where so many transfers are allowed. A flood of forged requests pushes a place's owner
@@ -43,8 +53,20 @@ impl Responder {
             Ok(name) => name,
             Err(refusal) => return self.refuse_name(datagram, refusal, host),
         };
+        self.ask(now, datagram, request, Wanted::Read(name), host);
+    }
+
+    /// A request has come that makes sense: it gets a slot, or waits for one.
+    pub(super) fn ask(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram<'_>,
+        request: &Request<'_>,
+        file: Wanted,
+        host: &mut impl Host,
+    ) {
         let (link, server) = (datagram.link, self.reply_address(datagram));
-        let wish = Wish { name, link, server, asked: request.options };
+        let wish = Wish { file, link, server, asked: request.options };
         let (client, request) = (datagram.from, self.table.fingerprint(datagram.payload));
         if let Some(id) = self.table.of_client(client) {
             self.take_back(id, host);
@@ -75,6 +97,7 @@ impl Responder {
             server: wish.server,
             asked: wish.asked,
             image: None,
+            upload: None,
             queued: false,
             carrier: Carrier::default(),
         };
@@ -86,10 +109,13 @@ impl Responder {
             host.close(entry.client, entry.port);
         };
         match self.table.admit(now, client, request, context, replaced) {
-            Admission::Admitted(id) => {
-                self.tally.count(Other::Requests);
-                self.find(now, id, &wish.name, host);
-            }
+            Admission::Admitted(id) => match &wish.file {
+                Wanted::Read(name) => {
+                    self.tally.count(Other::Requests);
+                    self.find(now, id, name, host);
+                }
+                Wanted::Write(name, size) => self.find_place(now, id, name, *size, host),
+            },
             Admission::Duplicate => self.tally.count(Other::DuplicateRequest),
             Admission::Full => {
                 self.tally.count(Other::Full);

@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use super::uploads::{Ticket, UploadName};
 use crate::boot::{FileName, Image};
 use crate::datagram::Link;
 use crate::fleet::event::{Event, Peer};
@@ -104,6 +105,18 @@ pub trait Host {
     /// Asks the loader for a file for this client, which uses this address of ours; [`loaded`](super::Responder::loaded) brings the answer. False if too
     /// many wait.
     fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool;
+
+    /// Asks for a place in the inbox for a file of this client's; [`filed`](super::Responder::filed) brings the answer. False if
+    /// there is no inbox.
+    fn put(&mut self, _id: Id, _ticket: &Ticket, _name: &UploadName, _peer: Peer) -> bool {
+        false
+    }
+
+    /// Takes the next block of such a file; after the last one, [`filed`](super::Responder::filed) says whether it is kept. False
+    /// if there is no room now: then nothing was taken.
+    fn store(&mut self, _ticket: &Ticket, _bytes: &[u8], _last: bool) -> bool {
+        false
+    }
 
     /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.
     fn understood(&mut self, _mac: Mac) {}

@@ -5,7 +5,9 @@
 //!                       --69--------> table.admit -> catalogue -> table.start --> host.control (OACK) | host.data
 //!                                     \-> waiting.ask ... waiting.pop -> table.admit, when a slot is free
 //!                                                        \-> host.load ... loaded(now, id, file)
+//!                                                        \-> host.put ... filed(now, id) -> table.receive (a WRQ)
 //!                       --TIDs------> table.on_ack -----------------------------> host.data (the next window)
+//!                                     table.on_upload -> host.store ... filed(now, id) -> host.control (ACK)
 //! poll(now)             ------------> table.expire -----------------------------> host.control | host.data (again)
 //! ```
 //! No socket, clock or thread here: what it needs of the world is the trait [`Host`], and `now` is an argument. Nothing
@@ -19,10 +21,12 @@ mod proxy;
 mod record;
 mod settings;
 mod sources;
+mod uploads;
 
 pub use host::{Blocks, Carried, Given, Host, Offer, Route};
 pub use settings::Settings;
 pub use sources::Sources;
+pub use uploads::{BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, Denial, Filed, Places, Ticket, UploadName};
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -60,6 +64,8 @@ struct Context {
     server: Ipv4Addr,
     asked: Asked,
     image: Option<Arc<Image>>,
+    /// It is an upload.
+    upload: Option<Ticket>,
     /// It waits for room to send.
     queued: bool,
     carrier: Carrier,
@@ -129,17 +135,16 @@ impl Responder {
             return self.tally.count(Other::ToMany);
         }
         let refusal = match Packet::parse(datagram.payload) {
-            Ok(Packet::Read(request)) => match request.mode {
-                Mode::Octet => return self.on_read(now, datagram, &request, host),
-                Mode::Netascii | Mode::Other => {
-                    self.tally.count(Other::Mode);
-                    Control::error(ErrorCode::ILLEGAL, "only octet (binary) mode is served")
-                }
-            },
-            Ok(Packet::Write) => {
+            Ok(Packet::Write(_)) if self.settings.uploads.is_none() => {
                 self.tally.count(Other::Write);
                 Control::error(ErrorCode::DENIED, "this server is read only")
             }
+            Ok(Packet::Read(request) | Packet::Write(request)) if request.mode != Mode::Octet => {
+                self.tally.count(Other::Mode);
+                Control::error(ErrorCode::ILLEGAL, "only octet (binary) mode is served")
+            }
+            Ok(Packet::Read(request)) => return self.on_read(now, datagram, &request, host),
+            Ok(Packet::Write(request)) => return self.on_write(now, datagram, &request, host),
             Ok(_) => return self.tally.count(Other::TftpUnexpected),
             Err(malformed) => return self.tally.count(malformed),
         };
@@ -207,13 +212,21 @@ impl Responder {
             Terms::grant(&entry.context.asked, &self.sources.limits(&self.settings, &entry.context.link));
         let size = image.bytes().len() as u64;
         entry.context.image = Some(image);
-        if !host.open(entry.client, entry.port, id.slot()) {
-            self.tally.count(Other::KernelFull);
-            return self.give_up(id, ErrorCode::UNDEFINED, "too many transfers at once, try again", host);
-        }
-        if let Some(step) = self.table.start(now, id, size, terms) {
+        if self.open(id, host)
+            && let Some(step) = self.table.start(now, id, size, terms)
+        {
             self.perform(now, id, step, host);
         }
+    }
+
+    /// Lets the packets of a transfer come here; without room for that, it is given up.
+    fn open(&mut self, id: Id, host: &mut impl Host) -> bool {
+        let opened = self.table.get(id).is_some_and(|entry| host.open(entry.client, entry.port, id.slot()));
+        if !opened {
+            self.tally.count(Other::KernelFull);
+            self.give_up(id, ErrorCode::UNDEFINED, "too many transfers at once, try again", host);
+        }
+        opened
     }
 
     /// Frees the slot of a request that gets no file, and tells the client.
@@ -226,7 +239,7 @@ impl Responder {
     fn on_transfer(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
         let (client, port) = (datagram.from, datagram.to.port());
         let packet = match Packet::parse(datagram.payload) {
-            Ok(packet @ (Packet::Ack(_) | Packet::Error(_))) => packet,
+            Ok(packet @ (Packet::Ack(_) | Packet::Data(..) | Packet::Error(_))) => packet,
             Ok(_) => return self.tally.count(Other::TftpUnexpected),
             Err(malformed) => return self.tally.count(malformed),
         };
@@ -237,6 +250,7 @@ impl Responder {
         let step = match packet {
             Packet::Ack(block) => self.table.on_ack(now, id, block),
             Packet::Error(code) => self.table.on_error(now, id, code),
+            Packet::Data(block, bytes) => return self.on_data(now, id, block, bytes, host),
             _ => return,
         };
         self.perform(now, id, step, host);
@@ -260,13 +274,14 @@ impl Responder {
             Step::SendData => self.send(id, host),
             Step::SendOack => {
                 let Some(entry) = self.table.get(id) else { return };
-                let Some(transfer) = entry.transfer() else { return };
-                let oack = Control::oack(&transfer.terms().granted(transfer.size()));
-                host.control(&route(entry), oack.as_bytes());
+                let Some(session) = entry.session() else { return };
+                host.control(&route(entry), Control::oack(&session.granted()).as_bytes());
             }
+            Step::SendAck => self.acknowledge(id, host),
             Step::End(outcome) => {
-                if let Some(entry) = self.table.get(id) {
+                if let Some(entry) = self.table.get_mut(id) {
                     end(&mut self.tally, entry, outcome, now, host);
+                    entry.context.upload = None;
                 }
             }
         }
@@ -309,7 +324,7 @@ impl Responder {
         } {
             match expired {
                 Expired::Step(id, step) => {
-                    if matches!(step, Step::SendData | Step::SendOack) {
+                    if matches!(step, Step::SendData | Step::SendOack | Step::SendAck) {
                         self.tally.count(Other::Timeouts);
                     }
                     self.perform(now, id, step, host);

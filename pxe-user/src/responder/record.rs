@@ -25,6 +25,10 @@ pub(super) fn end(
     now: Timestamp,
     host: &mut impl Host,
 ) {
+    if entry.context.upload.is_some() {
+        // The thread that keeps the files tells of those that it keeps.
+        return tally.count(Other::of_upload(outcome));
+    }
     tally.count(outcome);
     let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
     tally.add(Other::DataRepeated, transfer.repeated_blocks());

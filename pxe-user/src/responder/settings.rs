@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pxe_common::wire;
 
+use super::uploads::Places;
 use crate::dhcp::Style;
 use crate::tftp::table::TidPorts;
 use crate::tftp::terms::Limits;
@@ -29,6 +30,8 @@ pub struct Settings {
     /// Whether a request for a file shows whose it is, so that we can learn what a machine's firmware understands.
     /// Sockets hide the sender's Ethernet address.
     pub learns: bool,
+    /// Where files may be put; without it, requests to write are refused.
+    pub uploads: Option<Places>,
 }
 
 impl Settings {

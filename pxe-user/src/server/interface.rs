@@ -27,6 +27,7 @@ use crate::worker::mail::{LoaderQueue, Mailbox};
 use crate::worker::offload::{Common, Offload, windowsize_max};
 use crate::worker::shelf::Shelf;
 use crate::worker::sockets::SocketPath;
+use crate::worker::uploads::Uploads;
 use crate::worker::xdp::XdpPath;
 use crate::worker::{Clock, Datapath, Surroundings, Worker};
 
@@ -36,6 +37,7 @@ pub(super) struct Shared<'a> {
     pub(super) offering: &'a Offering,
     pub(super) catalogue: &'a Arc<ArcSwap<Catalogue>>,
     pub(super) orders: &'a Arc<LoaderQueue>,
+    pub(super) uploads: Option<&'a Uploads>,
     pub(super) fleet: &'a FleetHandle,
     pub(super) clock: Clock,
 }
@@ -214,6 +216,7 @@ impl Served {
             ports: all_ports.share(u16::try_from(index).context("too many queues")?, workers),
             style: shared.offering.style.unwrap_or(Style::Direct),
             learns: self.sees_neighbours,
+            uploads: shared.uploads.map(|uploads| uploads.places().clone()),
         };
         let sources = Sources {
             policy: Arc::clone(&self.policy),
@@ -228,6 +231,7 @@ impl Served {
             all_ports,
             mailboxes: Arc::clone(&self.mailboxes),
             loader: Arc::clone(shared.orders),
+            uploads: shared.uploads.map(|uploads| Arc::clone(uploads.queue())),
             fleet: shared.fleet.clone(),
             published,
             clock: shared.clock,

@@ -24,6 +24,7 @@ use crate::fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
 use crate::mac::Mac;
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
 use crate::worker::mail::LoaderQueue;
+use crate::worker::uploads::Uploads;
 use crate::worker::{Clock, loader};
 use gauging::Gauging;
 use interface::Served;
@@ -81,6 +82,7 @@ pub struct Server {
     fleet: FleetHandle,
     keeper: Option<JoinHandle<()>>,
     web: Option<Web>,
+    uploads: Option<Uploads>,
     gauges: Gauging,
     current: Arc<Current>,
 }
@@ -103,6 +105,11 @@ impl Server {
         let mut current = Current::new(setup, catalogue, reread);
         // The sockets first: an address that is taken should be said before anything is attached.
         let mut doors = web::Doors::open(options)?;
+        let uploads = doors.inbox.clone().map(|inbox| {
+            Uploads::start(inbox, options.transfers, fleet.clone(), neighbour)
+                .context("cannot start a thread")
+        });
+        let uploads = uploads.transpose()?;
         let mut served = Vec::new();
         for plan in options.plans()? {
             let shared = interface::Shared {
@@ -110,6 +117,7 @@ impl Server {
                 offering: &current.setup.load().offering,
                 catalogue: &current.catalogue,
                 orders: &orders,
+                uploads: uploads.as_ref(),
                 fleet: &fleet,
                 clock,
             };
@@ -130,6 +138,7 @@ impl Server {
             fleet,
             keeper: Some(keeper),
             web: Some(web),
+            uploads,
             gauges,
             current,
         };
@@ -174,6 +183,7 @@ impl Server {
             served.stop();
         }
         self.web = None;
+        self.uploads = None;
         self.orders.door().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();

@@ -29,7 +29,7 @@ const MACHINES_MAX: usize = 4096;
 pub(super) struct Doors {
     api: Option<Listeners>,
     machines: Vec<(TcpListener, Here)>,
-    inbox: Option<Arc<Inbox>>,
+    pub(super) inbox: Option<Arc<Inbox>>,
 }
 
 impl Doors {

@@ -7,11 +7,15 @@
 //! | [`packet`] | what is on the wire |
 //! | [`terms`] | what is granted of what was asked |
 //! | [`transfer`] | one transfer's state machine |
+//! | [`reception`] | the same in the other direction |
+//! | [`session`] | either of them |
 //! | [`table`] | all transfers, known by their TIDs |
 //! | [`waiting`] | requests that wait for a slot |
 //! | `timers` | one timer for each of them |
 
 pub mod packet;
+pub mod reception;
+pub mod session;
 pub mod table;
 pub mod terms;
 mod timers;

@@ -24,16 +24,18 @@ pub enum Packet<'a> {
     /// A request to read a file.
     Read(Request<'a>),
     /// A request to write a file.
-    Write,
+    Write(Request<'a>),
+    /// A block of a file, modulo 65536, from a client that writes.
+    Data(u16, &'a [u8]),
     /// Acknowledgement of a block, modulo 65536.
     Ack(u16),
     /// The peer ends the transfer.
     Error(ErrorCode),
-    /// DATA or OACK: only a server sends these to a client.
+    /// OACK: only a server sends it, to a client.
     FromServer,
 }
 
-/// What an RRQ asks for.
+/// What an RRQ or a WRQ asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
     /// The file's name as the client wrote it: never empty, without NUL, otherwise any bytes.
@@ -42,6 +44,8 @@ pub struct Request<'a> {
     pub mode: Mode,
     /// The options that we know and whose values are valid.
     pub options: Asked,
+    /// The value of `tsize`, in bytes (RFC 2349): in a write request the file's size. `None` if it is no number.
+    pub size: Option<u64>,
 }
 
 /// Transfer modes (RFC 1350, section 1).
@@ -60,7 +64,7 @@ pub enum Mode {
 pub struct Asked {
     /// `blksize` in bytes, at least 8 (RFC 2348); values above 65464 are cut to it.
     pub blksize: Option<u16>,
-    /// `tsize` was there (RFC 2349); in a read request its value means nothing.
+    /// `tsize` was there (RFC 2349); its value, which means nothing in a read request, is in [`Request::size`].
     pub tsize: bool,
     /// `timeout` in seconds, 1 to 255 (RFC 2349).
     pub timeout: Option<u8>,
@@ -82,10 +86,14 @@ impl ErrorCode {
     pub const NOT_FOUND: Self = Self(1);
     /// Access violation.
     pub const DENIED: Self = Self(2);
+    /// Disk full, or allocation exceeded.
+    pub const FULL: Self = Self(3);
     /// Illegal TFTP operation.
     pub const ILLEGAL: Self = Self(4);
     /// Unknown transfer ID.
     pub const UNKNOWN_TID: Self = Self(5);
+    /// File already exists.
+    pub const EXISTS: Self = Self(6);
     /// Option negotiation failed: a client that only wanted to know the size says so.
     pub const OPTIONS: Self = Self(8);
 }
@@ -130,11 +138,12 @@ impl<'a> Packet<'a> {
         let (opcode, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed::Short)?;
         match u16::from_be_bytes(*opcode) {
             opcode::RRQ => Request::parse(rest).map(Self::Read),
-            opcode::WRQ => Ok(Self::Write),
+            opcode::WRQ => Request::parse(rest).map(Self::Write),
+            opcode::DATA => Ok(Self::Data(number(rest)?, rest.get(2..).unwrap_or_default())),
             opcode::ACK => Ok(Self::Ack(number(rest)?)),
             // The text is not looked at: it may lack its NUL (CVE-2019-11365), and nothing depends on it.
             opcode::ERROR => Ok(Self::Error(ErrorCode(number(rest)?))),
-            opcode::DATA | opcode::OACK => Ok(Self::FromServer),
+            opcode::OACK => Ok(Self::FromServer),
             _ => Err(Malformed::Opcode),
         }
     }
@@ -162,20 +171,24 @@ impl<'a> Request<'a> {
             () if mode.eq_ignore_ascii_case(b"netascii") => Mode::Netascii,
             () => Mode::Other,
         };
-        Ok(Self { filename, mode, options: Asked::parse(rest) })
+        let (options, size) = Asked::parse(rest);
+        Ok(Self { filename, mode, options, size })
     }
 }
 
 impl Asked {
-    /// Reads name-value pairs until they end or make no sense. The first of two equal names counts.
-    fn parse(mut bytes: &[u8]) -> Self {
-        let mut asked = Self::default();
+    /// Reads name-value pairs until they end or make no sense. The first of two equal names counts. Beside them, the value
+    /// of `tsize`.
+    fn parse(mut bytes: &[u8]) -> (Self, Option<u64>) {
+        let (mut asked, mut size) = (Self::default(), None);
         while let Ok((name, rest)) = string(bytes)
             && let Ok((value, rest)) = string(rest)
         {
             bytes = rest;
             if name.eq_ignore_ascii_case(b"tsize") {
-                asked.tsize = true;
+                if !asked.tsize {
+                    (asked.tsize, size) = (true, decimal(value));
+                }
                 continue;
             }
             let Some(value) = decimal(value) else { continue };
@@ -188,7 +201,7 @@ impl Asked {
                 asked.windowsize = asked.windowsize.or(u16::try_from(value).ok());
             }
         }
-        asked
+        (asked, size)
     }
 }
 
@@ -226,7 +239,7 @@ impl Granted {
 /// Room for any packet that the writers below make, in bytes.
 pub const CONTROL_MAX: usize = 2 + 2 + ERROR_TEXT_MAX + 1;
 
-/// A small packet, built on the stack: OACK or ERROR.
+/// A small packet, built on the stack: OACK, ACK or ERROR.
 #[derive(Clone, Copy, Debug)]
 pub struct Control {
     bytes: [u8; CONTROL_MAX],
@@ -281,6 +294,13 @@ impl Control {
         if let Some(value) = granted.windowsize {
             control.push_option(b"windowsize", u64::from(value));
         }
+        control
+    }
+
+    /// An ACK of a block (RFC 1350, section 5).
+    pub fn ack(block: super::Block) -> Self {
+        let mut control = Self::new(opcode::ACK);
+        control.push(&block.wire().to_be_bytes());
         control
     }
 

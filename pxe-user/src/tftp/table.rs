@@ -1,8 +1,9 @@
-//! All transfers of one worker: known by their TIDs, with one timer for all.
+//! All transfers of one worker, to clients and from them: known by their TIDs, with one timer for all.
 //!
 //! Everything is allocated at the start; a request takes a slot, the end gives it back. A client's address and port
 //! name one transfer at a time, so that a repeated RRQ finds its session and a new one replaces the old.
 
+mod entry;
 mod names;
 mod unheard;
 
@@ -11,52 +12,19 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+pub use entry::Entry;
 pub use names::{Id, TidPorts};
 
 use super::packet::ErrorCode;
+use super::reception::Reception;
+use super::session::Session;
 use super::terms::Terms;
 use super::timers::Timers;
 use super::transfer::{Ignored, Outcome, Step, Transfer};
 use crate::time::Timestamp;
 
-/// An ended transfer keeps its TIDs this long, so that late duplicates find silence instead of an error.
-const DALLY: Duration = Duration::from_secs(2);
-
-/// A file that is not found in this time is given up: no slot waits for ever for a loader that lost its request.
+/// A file that is not found, or has no place, in this time is given up: no slot waits for ever for a loader that lost its request.
 const LOADING_MAX: Duration = Duration::from_secs(30);
-
-/// What the table keeps beside the state machine; `C` is what the caller wants to find again (file, link).
-#[derive(Debug)]
-pub struct Entry<C> {
-    /// The client's TID.
-    pub client: SocketAddrV4,
-    /// Our TID.
-    pub port: u16,
-    /// The caller's own.
-    pub context: C,
-    request: u64,
-    /// `None` while the file is being looked for.
-    transfer: Option<Transfer>,
-    /// The transfer has ended; the slot is freed when the timer rings, or earlier if it is needed.
-    dallies: bool,
-}
-
-impl<C> Entry<C> {
-    /// The state machine, once the file is there.
-    pub fn transfer(&self) -> Option<&Transfer> {
-        self.transfer.as_ref()
-    }
-
-    fn is_copy(&self, now: Timestamp, request: u64) -> bool {
-        let same = || self.transfer.as_ref().is_none_or(|transfer| transfer.is_same_session(now));
-        self.request == request && same()
-    }
-
-    /// The state machine, once the file is there, and the caller's own.
-    pub fn parts_mut(&mut self) -> (Option<&mut Transfer>, &mut C) {
-        (self.transfer.as_mut(), &mut self.context)
-    }
-}
 
 /// What becomes of a request.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,7 +107,7 @@ impl<C> Table<C> {
     /// Whether a request needs no slot: its client has one that it keeps, or it is a late copy.
     pub fn is_known(&self, now: Timestamp, client: SocketAddrV4, request: u64) -> bool {
         let entry = self.of_client(client).and_then(|id| self.get(id));
-        entry.is_some_and(|entry| !entry.dallies || entry.is_copy(now, request))
+        entry.is_some_and(|entry| !entry.dallies() || entry.is_copy(now, request))
     }
 
     /// Whether a slot is free.
@@ -162,11 +130,14 @@ impl<C> Table<C> {
             if entry.is_copy(now, request) {
                 return Admission::Duplicate;
             }
-            let end = entry.transfer.as_mut().map_or(Step::End(Outcome::Superseded), Transfer::supersede);
+            let dallied = entry.dallies();
+            let end = entry.session.as_mut().map_or(Step::End(Outcome::Superseded), Session::supersede);
+            let ends_now = entry.dallies() && !dallied;
             let ended = match end {
                 Step::End(outcome) => Some(outcome),
                 _ => None,
             };
+            self.active -= usize::from(ends_now);
             if let Some(entry) = self.remove(slot) {
                 replaced(&entry, ended);
             }
@@ -182,7 +153,7 @@ impl<C> Table<C> {
         let Some(slot) = self.free.pop() else { return Admission::Full };
         let port = self.ports.first + self.next_port;
         self.next_port = (self.next_port + 1) % self.ports.count.max(1);
-        let entry = Entry { client, port, context, request, transfer: None, dallies: false };
+        let entry = Entry { client, port, context, request, session: None };
         let (Some(place), Some(&generation)) =
             (self.slots.get_mut(slot as usize), self.generations.get(slot as usize))
         else {
@@ -198,8 +169,18 @@ impl<C> Table<C> {
     /// The file of an admitted request has been found: the transfer begins.
     pub fn start(&mut self, now: Timestamp, id: Id, size: u64, terms: Terms) -> Option<Step> {
         let (transfer, step) = Transfer::start(now, size, terms);
-        let deadline = transfer.deadline();
-        self.get_mut(id)?.transfer = Some(transfer);
+        self.begin(id, Session::Sending(transfer), step)
+    }
+
+    /// There is a place for the file of an admitted request: the upload begins. `announced` is its size, if that is known.
+    pub fn receive(&mut self, now: Timestamp, id: Id, announced: Option<u64>, terms: Terms) -> Option<Step> {
+        let (reception, step) = Reception::start(now, announced, terms);
+        self.begin(id, Session::Receiving(reception), step)
+    }
+
+    fn begin(&mut self, id: Id, session: Session, step: Step) -> Option<Step> {
+        let deadline = session.deadline();
+        self.get_mut(id)?.session = Some(session);
         self.timers.set(id.slot, deadline);
         self.note_unheard(id);
         Some(step)
@@ -214,7 +195,7 @@ impl<C> Table<C> {
     /// Transfers that have not ended, from a slot on.
     pub fn under_way(&self, from: u32) -> impl Iterator<Item = Id> + '_ {
         let slots = self.slots.iter().enumerate().skip(from as usize);
-        let live = slots.filter(|(_, entry)| entry.as_ref().is_some_and(|entry| !entry.dallies));
+        let live = slots.filter(|(_, entry)| entry.as_ref().is_some_and(|entry| !entry.dallies()));
         live.filter_map(|(slot, _)| self.id(u32::try_from(slot).ok()?))
     }
 
@@ -231,24 +212,41 @@ impl<C> Table<C> {
 
     /// An ACK has come for a transfer.
     pub fn on_ack(&mut self, now: Timestamp, id: Id, block: u16) -> Step {
-        self.react(now, id, |transfer| transfer.on_ack(now, block))
+        self.react(now, id, |session| match session {
+            Session::Sending(transfer) => transfer.on_ack(now, block),
+            Session::Receiving(_) => Step::Ignore(Ignored::StrayAck),
+        })
+    }
+
+    /// DATA has come for an upload, or its file is kept; to a transfer in the other direction nothing happens.
+    pub fn on_upload(&mut self, now: Timestamp, id: Id, event: impl FnOnce(&mut Reception) -> Step) -> Step {
+        self.react(now, id, |session| match session {
+            Session::Receiving(reception) => event(reception),
+            Session::Sending(_) => Step::Wait,
+        })
+    }
+
+    /// Ends a transfer from our side.
+    pub fn break_off(&mut self, now: Timestamp, id: Id) {
+        self.react(now, id, Session::give_way);
     }
 
     /// An ERROR has come for a transfer.
     pub fn on_error(&mut self, now: Timestamp, id: Id, code: ErrorCode) -> Step {
-        self.react(now, id, |transfer| transfer.on_error(code))
+        self.react(now, id, |session| session.on_error(code))
     }
 
-    fn react(&mut self, now: Timestamp, id: Id, event: impl FnOnce(&mut Transfer) -> Step) -> Step {
+    fn react(&mut self, now: Timestamp, id: Id, event: impl FnOnce(&mut Session) -> Step) -> Step {
         let slot = id.slot;
-        let Some(transfer) = self.get_mut(id).and_then(|entry| entry.transfer.as_mut()) else {
-            return Step::Ignore(Ignored::StrayAck);
-        };
-        let step = event(transfer);
-        let deadline = transfer.deadline();
+        let Some(entry) = self.get_mut(id) else { return Step::Ignore(Ignored::StrayAck) };
+        let dallies = entry.dallies();
+        let Some(session) = &mut entry.session else { return Step::Ignore(Ignored::StrayAck) };
+        let step = event(session);
+        let deadline = session.deadline();
         match step {
+            // Its timer frees the slot: an answer to a late duplicate does not change that.
+            _ if dallies => {}
             Step::End(_) => self.retire(now, id),
-            Step::Ignore(Ignored::Ended) => {}
             // A timer that rings too early is set again then; only an earlier deadline needs a new one now.
             _ if self.timers.get(slot).is_none_or(|at| deadline < at) => self.timers.set(slot, deadline),
             _ => {}
@@ -259,11 +257,11 @@ impl<C> Table<C> {
     /// Frees the slot a little later.
     fn retire(&mut self, now: Timestamp, id: Id) {
         if let Some(entry) = self.entry_mut(id.slot)
-            && !entry.dallies
+            && let Some(session) = &entry.session
         {
-            entry.dallies = true;
+            let until = now + session.dally();
             self.active -= 1;
-            self.timers.set(id.slot, now + DALLY);
+            self.timers.set(id.slot, until);
             if self.dallying.len() >= self.slots.len() * 2 {
                 // A client that asks and breaks off all the time leaves only gone ones behind.
                 let mut dallying = std::mem::take(&mut self.dallying);
@@ -301,8 +299,9 @@ impl<C> Table<C> {
                 continue;
             };
             let Some(entry) = self.entry_mut(slot) else { continue };
-            if entry.dallies {
-                // All dally equally long, so this one is in front, behind others at the most that were replaced.
+            if entry.dallies() {
+                // Most dally equally long, so this one is in front, behind others at the most that were replaced. An upload
+                // stays longer: those behind it stay in the list until it goes, though they have gone.
                 while let Some(&front) = self.dallying.front()
                     && (front == id || self.get(front).is_none())
                 {
@@ -311,11 +310,11 @@ impl<C> Table<C> {
                 return self.remove(slot).map(Expired::Freed);
             }
             before(id, entry);
-            let Some(transfer) = entry.transfer.as_mut() else {
+            let Some(session) = entry.session.as_mut() else {
                 return self.remove(slot).map(Expired::NotLoaded);
             };
-            let step = transfer.on_time(now);
-            let deadline = transfer.deadline();
+            let step = session.on_time(now);
+            let deadline = session.deadline();
             if let Step::End(_) = step {
                 self.retire(now, id);
             } else {
@@ -357,7 +356,7 @@ impl<C> Table<C> {
 
     fn remove(&mut self, slot: u32) -> Option<Entry<C>> {
         let entry = self.slots.get_mut(slot as usize)?.take()?;
-        if !entry.dallies {
+        if !entry.dallies() {
             self.active -= 1;
         }
         self.by_client.remove(&entry.client);

@@ -33,11 +33,11 @@ use super::terms::Terms;
 use crate::time::Timestamp;
 
 /// Time-outs are doubled up to this, in seconds.
-const RTO_MAX: u8 = 8;
+pub(super) const RTO_MAX: u8 = 8;
 /// First time-out in seconds, unless the client asked for another (RFC 2349).
-const RTO_FIRST: u8 = 1;
+pub(super) const RTO_FIRST: u8 = 1;
 /// A client that is silent this long in the middle of a transfer has gone.
-const SILENCE: Duration = Duration::from_secs(45);
+pub(super) const SILENCE: Duration = Duration::from_secs(45);
 /// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
 const SILENCE_OFFERED: Duration = Duration::from_secs(135);
 /// An OACK is repeated this often at the most; after that only the client's own repeats help.
@@ -71,6 +71,12 @@ pub enum Ignored {
     StrayAck,
     /// Anything for a transfer that has ended.
     Ended,
+    /// DATA of a block that was taken already.
+    DuplicateData,
+    /// DATA behind a gap that the client knows of.
+    GapInData,
+    /// DATA for which there was no room: the client will send it again.
+    NoRoom,
 }
 
 /// What is to be done after an event.
@@ -84,6 +90,8 @@ pub enum Step {
     SendOack,
     /// Send DATA from [`Transfer::unsent`] on.
     SendData,
+    /// Send an ACK of [`Reception::taken`](super::reception::Reception::taken).
+    SendAck,
     /// The transfer is over.
     End(Outcome),
 }
@@ -388,7 +396,7 @@ impl Transfer {
     }
 }
 
-fn seconds(count: u8) -> Duration {
+pub(super) fn seconds(count: u8) -> Duration {
     Duration::from_secs(u64::from(count))
 }
 

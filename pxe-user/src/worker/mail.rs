@@ -9,15 +9,20 @@ use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::pool::{Buffer, Pool};
 use super::shelf::Shelf;
 use crate::boot::{FileName, Image, Refusal};
 use crate::datagram::{Datagram, Link};
 use crate::fleet::event::Peer;
 use crate::mac::Mac;
+use crate::responder::Filed;
+use crate::tftp::packet::Packet;
 use crate::tftp::table::Id;
 
 /// Packets of another worker's transfers that may wait.
 const FORWARDED_MAX: usize = 1024;
+/// Answers of the inbox that may wait: two for each upload, and there are 64 at a time.
+const FILED_MAX: usize = 512;
 /// An ACK has 4 bytes; an ERROR is understood by as many.
 const FORWARDED_PAYLOAD: usize = 64;
 
@@ -48,8 +53,13 @@ pub struct Door {
 }
 
 impl Door {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self { bell: Bell::new()?, stopped: AtomicBool::new(false) })
+    }
+
+    /// Wakes the thread.
+    pub(super) fn ring(&self) {
+        self.bell.ring();
     }
 
     /// Readable when somebody has rung.
@@ -86,25 +96,39 @@ pub struct Loaded {
 }
 
 /// A packet that reached the wrong worker: receive queues are chosen by the card, TIDs by us.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Forwarded {
     link: Link,
     from: SocketAddrV4,
     to: SocketAddrV4,
-    payload: ArrayVec<u8, FORWARDED_PAYLOAD>,
+    payload: Payload,
+}
+
+#[derive(Debug)]
+enum Payload {
+    Short(ArrayVec<u8, FORWARDED_PAYLOAD>),
+    Whole(Buffer),
 }
 
 impl Forwarded {
-    /// Copies a datagram, cut to what an ACK or ERROR needs.
-    pub fn new(datagram: &Datagram<'_>) -> Option<Self> {
-        let len = datagram.payload.len().min(FORWARDED_PAYLOAD);
-        let payload = ArrayVec::try_from(&datagram.payload[..len]).ok()?;
+    /// Copies a datagram, cut to what an ACK or ERROR needs; but DATA as a whole, for which there may be no room in `pool`.
+    pub fn new(datagram: &Datagram<'_>, pool: Option<&Arc<Pool>>) -> Option<Self> {
+        let bytes = datagram.payload;
+        // An upload's block that was cut would look like its last.
+        let payload = match Packet::parse(bytes) {
+            Ok(Packet::Data(..)) => Payload::Whole(pool?.copy(bytes)?),
+            _ => Payload::Short(bytes.iter().copied().take(FORWARDED_PAYLOAD).collect()),
+        };
         Some(Self { link: datagram.link, from: datagram.from, to: datagram.to, payload })
     }
 
     /// The datagram again.
     pub fn datagram(&self) -> Datagram<'_> {
-        Datagram { link: self.link, from: self.from, to: self.to, payload: &self.payload }
+        let payload = match &self.payload {
+            Payload::Short(bytes) => bytes,
+            Payload::Whole(buffer) => buffer.bytes(),
+        };
+        Datagram { link: self.link, from: self.from, to: self.to, payload }
     }
 }
 
@@ -112,6 +136,7 @@ impl Forwarded {
 #[derive(Debug)]
 pub struct Mailbox {
     loaded: ArrayQueue<Loaded>,
+    filed: ArrayQueue<(Id, Filed)>,
     forwarded: ArrayQueue<Forwarded>,
     understood: ArrayQueue<Mac>,
     door: Door,
@@ -125,6 +150,7 @@ impl Mailbox {
     pub fn new(transfers: usize) -> std::io::Result<Self> {
         Ok(Self {
             loaded: ArrayQueue::new(transfers.max(1) * 2),
+            filed: ArrayQueue::new(FILED_MAX),
             forwarded: ArrayQueue::new(FORWARDED_MAX),
             understood: ArrayQueue::new(FORWARDED_MAX),
             door: Door::new()?,
@@ -136,6 +162,17 @@ impl Mailbox {
     pub fn answer(&self, loaded: Loaded) {
         let _ = self.loaded.push(loaded);
         self.door.bell.ring();
+    }
+
+    /// Puts an answer of the inbox in. If it is lost, the upload is given up after a while.
+    pub fn filed(&self, id: Id, filed: Filed) {
+        let _ = self.filed.push((id, filed));
+        self.door.bell.ring();
+    }
+
+    /// The next such answer.
+    pub fn next_filed(&self) -> Option<(Id, Filed)> {
+        self.filed.pop()
     }
 
     /// Puts a packet in; false if there is no room.

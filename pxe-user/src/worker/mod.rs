@@ -10,8 +10,10 @@
 pub mod loader;
 pub mod mail;
 pub mod offload;
+pub mod pool;
 pub mod shelf;
 pub mod sockets;
+pub mod uploads;
 pub mod xdp;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -24,12 +26,14 @@ use crate::datagram::Datagram;
 use crate::fleet::event::{Event, Peer};
 use crate::fleet::handle::FleetHandle;
 use crate::mac::Mac;
-use crate::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route};
+use crate::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route, Ticket, UploadName};
 use crate::tally::{Other, Published, Tally};
 use crate::tftp::table::{Id, TidPorts};
 use crate::time::Timestamp;
 use mail::{Forwarded, LoaderQueue, Mailbox, Order};
 use offload::Offload;
+use pool::Pool;
+use uploads::UploadQueue;
 
 /// The longest that a worker sleeps: counters are published at least this often.
 const NAP_MAX: Duration = Duration::from_millis(500);
@@ -130,6 +134,8 @@ pub struct Surroundings {
     pub mailboxes: Arc<[Arc<Mailbox>]>,
     /// Where files are asked for.
     pub loader: Arc<LoaderQueue>,
+    /// Where uploads go, if any are taken.
+    pub uploads: Option<Arc<UploadQueue>>,
     /// Where events go.
     pub fleet: FleetHandle,
     /// Where counters are shown.
@@ -180,6 +186,16 @@ impl<N: Net> Host for View<'_, N> {
     fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool {
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
         self.surroundings.loader.push(Order::Load { mailbox, id, name: *name, peer, server })
+    }
+
+    fn put(&mut self, id: Id, ticket: &Ticket, name: &UploadName, peer: Peer) -> bool {
+        let mailbox = &self.surroundings.mailboxes[self.surroundings.index];
+        let uploads = self.surroundings.uploads.as_ref();
+        uploads.is_some_and(|uploads| uploads.put(mailbox, id, ticket, name, peer))
+    }
+
+    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> bool {
+        self.surroundings.uploads.as_ref().is_some_and(|uploads| uploads.store(ticket, bytes, last))
     }
 
     fn give(&mut self, offer: &Offer<'_>) -> Given {
@@ -251,7 +267,10 @@ impl<D: Datapath> Worker<D> {
         let received = datapath.receive(&mut |received, net| match received {
             Received::Bad(bad) => responder.tally_mut().count(bad),
             Received::Datagram(datagram) => match surroundings.owner(responder.ports(), datagram.to.port()) {
-                Some(mailbox) => forward(mailbox, &datagram, responder.tally_mut()),
+                Some(mailbox) => {
+                    let pool = surroundings.uploads.as_ref().map(|uploads| uploads.pool());
+                    forward(mailbox, &datagram, pool, responder.tally_mut());
+                }
                 None => {
                     let mut view = View { net, surroundings, lost: journal_lost };
                     responder.handle(now, &datagram, &mut view);
@@ -293,8 +312,8 @@ impl<D: Datapath> Worker<D> {
     }
 }
 
-fn forward(mailbox: &Mailbox, datagram: &Datagram<'_>, tally: &mut Tally) {
-    let sent = Forwarded::new(datagram).is_some_and(|forwarded| mailbox.forward(forwarded));
+fn forward(mailbox: &Mailbox, datagram: &Datagram<'_>, pool: Option<&Arc<Pool>>, tally: &mut Tally) {
+    let sent = Forwarded::new(datagram, pool).is_some_and(|forwarded| mailbox.forward(forwarded));
     tally.count(if sent { Other::Forwarded } else { Other::ForwardLost });
 }
 
@@ -304,6 +323,10 @@ fn read_mail<N: Net>(now: Timestamp, responder: &mut Responder, view: &mut View<
     while let Some(loaded) = mailbox.next_loaded() {
         count += 1;
         responder.loaded(now, loaded.id, &loaded.name, loaded.file, view);
+    }
+    while let Some((id, filed)) = mailbox.next_filed() {
+        count += 1;
+        responder.filed(now, id, filed, view);
     }
     while let Some(mac) = mailbox.next_understood() {
         responder.understood(mac);

@@ -10,5 +10,8 @@ mod machines;
 mod network;
 mod offload;
 mod rules;
+mod shelf;
 mod simulation;
 mod support;
+mod uploads;
+mod uploads_simulation;

@@ -164,7 +164,7 @@ impl Guard {
                 self.begun.insert(session);
             }
             Said::Oack(_) => assert!(!self.begun.contains(&session), "an OACK after ACK 0"),
-            Said::Error(_) => {}
+            Said::Ack(_) | Said::Error(_) => {}
         }
     }
 }

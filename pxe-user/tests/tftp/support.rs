@@ -11,7 +11,9 @@ use pxe_user::datagram::{Datagram, Link};
 use pxe_user::dhcp::{Service, Style};
 use pxe_user::fleet::event::{Event, Peer};
 use pxe_user::mac::Mac;
-use pxe_user::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route, Settings, Sources};
+use pxe_user::responder::{
+    Blocks, Carried, Given, Host, Offer, Responder, Route, Settings, Sources, Ticket, UploadName,
+};
 use pxe_user::rules::Policy;
 use pxe_user::tally::Count;
 use pxe_user::tftp::table::{Id, TidPorts};
@@ -21,6 +23,7 @@ use pxe_user::time::Timestamp;
 use tempfile::TempDir;
 
 use crate::offload::Kernel;
+use crate::shelf::Shelf;
 
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2070);
@@ -44,6 +47,16 @@ pub(crate) fn rrq(name: &str, options: &[(&str, &str)]) -> Vec<u8> {
     packet
 }
 
+pub(crate) fn wrq(name: &str, options: &[(&str, &str)]) -> Vec<u8> {
+    let mut packet = rrq(name, options);
+    packet[1] = 2;
+    packet
+}
+
+pub(crate) fn data(block: u16, bytes: &[u8]) -> Vec<u8> {
+    [&[0, 3], &block.to_be_bytes()[..], bytes].concat()
+}
+
 pub(crate) fn ack(block: u16) -> Vec<u8> {
     [&[0, 4], &block.to_be_bytes()[..]].concat()
 }
@@ -57,6 +70,7 @@ pub(crate) fn error(code: u16) -> Vec<u8> {
 pub(crate) enum Said {
     Data(u16, usize),
     Oack(String),
+    Ack(u16),
     Error(u16),
 }
 
@@ -72,6 +86,7 @@ impl Sent {
         let [_, opcode, a, b, rest @ ..] = &self.payload[..] else { panic!("{:?}", self.payload) };
         match opcode {
             3 => Said::Data(u16::from_be_bytes([*a, *b]), rest.len()),
+            4 => Said::Ack(u16::from_be_bytes([*a, *b])),
             5 => Said::Error(u16::from_be_bytes([*a, *b])),
             6 => Said::Oack(String::from_utf8(self.payload[2..].to_vec()).unwrap().replace('\0', " ")),
             other => panic!("opcode {other}"),
@@ -95,6 +110,8 @@ pub(crate) struct Notes {
     pub(crate) loads: bool,
     /// Carries transfers on, if there is one.
     pub(crate) kernel: Option<Kernel>,
+    /// Where uploads go.
+    pub(crate) inbox: Shelf,
 }
 
 impl Host for Notes {
@@ -129,6 +146,15 @@ impl Host for Notes {
             self.orders.push((id, *name));
         }
         self.loads
+    }
+
+    fn put(&mut self, id: Id, ticket: &Ticket, name: &UploadName, peer: Peer) -> bool {
+        assert_eq!(peer.mac, MAC);
+        self.inbox.put(id, ticket, name)
+    }
+
+    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> bool {
+        self.inbox.store(ticket, bytes, last)
     }
 
     fn give(&mut self, offer: &Offer<'_>) -> Given {
@@ -173,6 +199,7 @@ pub(crate) fn settings() -> Settings {
         ports: PORTS,
         style: Style::Direct,
         learns: true,
+        uploads: None,
     }
 }
 
@@ -202,6 +229,7 @@ impl Lab {
             opens: true,
             loads: true,
             kernel: None,
+            inbox: Shelf::default(),
         };
         let sources = Sources::new(Policy::for_all(service), Arc::clone(&catalogue));
         let responder = Responder::new(settings, sources.clone());
@@ -219,6 +247,7 @@ impl Lab {
         self.responder.handle(now, &datagram, &mut self.notes);
         if self.loader_runs {
             self.load();
+            self.file();
         }
         std::mem::take(&mut self.notes.sent)
     }
@@ -241,6 +270,13 @@ impl Lab {
         for (id, name) in std::mem::take(&mut self.notes.orders) {
             let file = self.catalogue.load(&name);
             self.responder.loaded(self.notes.now, id, &name, file, &mut self.notes);
+        }
+    }
+
+    /// The inbox does what was ordered.
+    pub(crate) fn file(&mut self) {
+        while let Some((id, filed)) = self.notes.inbox.next_answer() {
+            self.responder.filed(self.notes.now, id, filed, &mut self.notes);
         }
     }
 

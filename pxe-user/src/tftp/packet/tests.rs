@@ -154,12 +154,25 @@ fn section_5_line_14_values_at_the_edges() {
 
 #[test]
 fn section_5_line_15_writes_and_strange_opcodes() {
-    assert_eq!(Packet::parse(b"\0\x02f\0octet\0"), Ok(Packet::Write));
+    let written =
+        |size: &str| match Packet::parse(&[b"\0\x02f\0octet\0tsize\0", size.as_bytes(), b"\0"].concat()) {
+            Ok(Packet::Write(request)) => {
+                (request.filename.to_vec(), request.mode, request.options.tsize, request.size)
+            }
+            other => panic!("{other:?}"),
+        };
+    for (text, size) in [("0", Some(0)), ("18446744073709551615", Some(u64::MAX)), ("-1", None), ("", None)] {
+        assert_eq!(written(text), (b"f".to_vec(), Mode::Octet, true, size), "{text}");
+    }
+    assert_eq!(written("7\0tsize\08").3, Some(7), "the first one counts");
+    assert_eq!(Packet::parse(b"\0\x02f\0octet"), Err(Malformed::Unterminated));
     for opcode in [0u16, 7, 8, 255, 256, 0x0100, 0xffff] {
         let bytes = [&opcode.to_be_bytes()[..], b"f\0octet\0"].concat();
         assert_eq!(Packet::parse(&bytes), Err(Malformed::Opcode), "{opcode}");
     }
-    assert_eq!(Packet::parse(b"\0\x03\0\x01data"), Ok(Packet::FromServer));
+    assert_eq!(Packet::parse(b"\0\x03\0\x01data"), Ok(Packet::Data(1, b"data")));
+    assert_eq!(Packet::parse(b"\0\x03\xff\xff"), Ok(Packet::Data(65535, b"")));
+    assert_eq!(Packet::parse(b"\0\x03\0"), Err(Malformed::Short));
     assert_eq!(Packet::parse(b"\0\x06blksize\x008\0"), Ok(Packet::FromServer));
 }
 
@@ -176,6 +189,7 @@ fn section_5_line_11_error_texts_are_cut_but_terminated() {
     let error = Control::error(ErrorCode::NOT_FOUND, &"x".repeat(1000));
     assert_eq!(error.as_bytes().len(), CONTROL_MAX);
     assert_eq!(error.as_bytes().last(), Some(&0));
+    assert_eq!(Control::ack(Block(65537)).as_bytes(), b"\0\x04\0\x01");
     assert_eq!(Control::error(ErrorCode::DENIED, "no").as_bytes(), b"\0\x05\0\x02no\0");
 }
 

@@ -105,7 +105,7 @@ impl Desk {
         let live: Vec<_> = table.slots.iter().flatten().collect();
         assert_eq!(live.len() + table.free.len(), table.slots.len());
         assert_eq!(table.by_client.len(), live.len());
-        assert_eq!(table.active, live.iter().filter(|entry| !entry.dallies).count());
+        assert_eq!(table.active, live.iter().filter(|entry| !entry.dallies()).count());
         assert!(table.active <= table.limit);
         assert!(table.dallying.len() <= table.slots.len() * 2);
         assert!(table.unheard.len() <= table.slots.len());
@@ -120,7 +120,7 @@ impl Desk {
             assert_eq!(table.by_client.get(&entry.client), Some(&slot));
             assert!(table.ports.contains(entry.port));
             let rings = table.timers.get(slot).expect("a timer");
-            if let (Some(transfer), false) = (&entry.transfer, entry.dallies) {
+            if let (Some(transfer), false) = (entry.transfer(), entry.dallies()) {
                 assert!(rings <= transfer.deadline(), "the timer would be late");
             }
         }

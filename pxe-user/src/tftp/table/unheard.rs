@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::super::transfer::{Step, Transfer};
+use super::super::session::Session;
+use super::super::transfer::Step;
 use super::{Entry, Id, Table};
 use crate::time::Timestamp;
 
@@ -23,7 +24,7 @@ impl<C> Table<C> {
     }
 
     pub(super) fn is_unheard(&self, id: Id) -> bool {
-        self.get(id).and_then(Entry::transfer).is_some_and(Transfer::is_unheard)
+        self.get(id).and_then(Entry::session).is_some_and(Session::is_unheard)
     }
 
     /// Ends the oldest transfer whose client was never heard after its request, if it is old enough: others wait.
@@ -37,14 +38,14 @@ impl<C> Table<C> {
                 return None;
             }
             self.unheard.pop_front();
-            return Some((id, self.react(now, id, Transfer::give_way)));
+            return Some((id, self.react(now, id, Session::give_way)));
         }
         None
     }
 
     /// When [`Self::give_way`] finds one, as it stood at its last call.
     pub fn gives_way_at(&self) -> Option<Timestamp> {
-        let transfer = self.get(*self.unheard.front()?)?.transfer()?;
-        Some(transfer.started() + GIVES_WAY_AFTER)
+        let session = self.get(*self.unheard.front()?)?.session()?;
+        Some(session.started() + GIVES_WAY_AFTER)
     }
 }

@@ -1,0 +1,239 @@
+//! The inbox's thread: it alone writes what machines put by TFTP, so that no worker ever waits for a disk.
+//!
+//! ```text
+//! worker --put: name, size--> queue --> Inbox::begin -----------------> mailbox: open, or denied
+//!        --store: a block---> queue --> Upload::write --(only if bad)-> mailbox: denied
+//!                                   \\-> the last: Upload::finish -----> mailbox: kept, or denied; the fleet
+//! ```
+//! The queue is never full: each upload has one request in it, and blocks are bounded by their buffers.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_queue::ArrayQueue;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::mail::{Door, Mailbox};
+use super::pool::{Buffer, Pool};
+use crate::api::inbox::{Inbox, InboxError, UPLOADS_MAX, Upload};
+use crate::fleet::event::Peer;
+use crate::fleet::handle::{FleetHandle, Message};
+use crate::mac::Mac;
+use crate::responder::{Denial, Filed, Places, Ticket, UploadName};
+use crate::tftp::table::Id;
+
+/// Blocks that may wait for the disk: 1.5 MiB in all.
+const BLOCKS_MAX: usize = 1024;
+/// Uploads whose clients have gone are looked for this often, in seconds.
+const TIDY_EVERY: i64 = 1;
+
+/// What a worker wants of the thread.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lies in a queue with places of one size, made at the start"
+)]
+enum Order {
+    Put { mailbox: Arc<Mailbox>, id: Id, ticket: Ticket, name: UploadName, peer: Peer },
+    Store { ticket: Ticket, block: Buffer, last: bool },
+}
+
+/// The way to the inbox's thread.
+#[derive(Debug)]
+pub struct UploadQueue {
+    orders: ArrayQueue<Order>,
+    pool: Arc<Pool>,
+    door: Door,
+}
+
+impl UploadQueue {
+    fn new() -> std::io::Result<Self> {
+        let orders = ArrayQueue::new(BLOCKS_MAX + UPLOADS_MAX);
+        Ok(Self { orders, pool: Pool::new(BLOCKS_MAX), door: Door::new()? })
+    }
+
+    /// Asks for a place for a file; the answer goes into the mailbox. False if too many wait.
+    pub fn put(
+        &self,
+        mailbox: &Arc<Mailbox>,
+        id: Id,
+        ticket: &Ticket,
+        name: &UploadName,
+        peer: Peer,
+    ) -> bool {
+        self.push(Order::Put { mailbox: Arc::clone(mailbox), id, ticket: ticket.clone(), name: *name, peer })
+    }
+
+    /// Takes a block of such a file; the last one completes it. False if there is no room.
+    pub fn store(&self, ticket: &Ticket, bytes: &[u8], last: bool) -> bool {
+        let Some(block) = self.pool.copy(bytes) else { return false };
+        self.push(Order::Store { ticket: ticket.clone(), block, last })
+    }
+
+    fn push(&self, order: Order) -> bool {
+        let pushed = self.orders.push(order).is_ok();
+        if pushed {
+            self.door.ring();
+        }
+        pushed
+    }
+
+    /// Buffers for blocks that change hands.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+}
+
+/// Who knows the Ethernet address of a neighbour.
+type Neighbour = fn(Ipv4Addr) -> Option<Mac>;
+
+/// The thread. Dropping this ends it; what is not complete then is removed.
+#[derive(Debug)]
+pub struct Uploads {
+    queue: Arc<UploadQueue>,
+    places: Places,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Uploads {
+    /// Starts the thread. Of `transfers` at a time, uploads are a quarter at the most, so that they leave room for others.
+    ///
+    /// # Errors
+    /// The system's, when there are no more descriptors or threads.
+    pub fn start(
+        inbox: Arc<Inbox>,
+        transfers: usize,
+        fleet: FleetHandle,
+        neighbour: Neighbour,
+    ) -> std::io::Result<Self> {
+        let queue = Arc::new(UploadQueue::new()?);
+        let clerk = Clerk { inbox, fleet, neighbour, open: Vec::with_capacity(UPLOADS_MAX) };
+        let orders = Arc::clone(&queue);
+        let run = move || clerk.run(&orders);
+        let thread = std::thread::Builder::new().name("pxed-inbox".into()).spawn(run)?;
+        let places = Places::new((transfers / 4).clamp(1, UPLOADS_MAX));
+        Ok(Self { queue, places, thread: Some(thread) })
+    }
+
+    /// Where workers put blocks.
+    pub fn queue(&self) -> &Arc<UploadQueue> {
+        &self.queue
+    }
+
+    /// How many uploads there may be.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+}
+
+impl Drop for Uploads {
+    fn drop(&mut self) {
+        self.queue.door.stop();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A file on its way.
+struct Open {
+    ticket: Ticket,
+    mailbox: Arc<Mailbox>,
+    id: Id,
+    mac: Mac,
+    name: UploadName,
+    upload: Upload,
+}
+
+/// The thread's work.
+struct Clerk {
+    inbox: Arc<Inbox>,
+    fleet: FleetHandle,
+    neighbour: Neighbour,
+    open: Vec<Open>,
+}
+
+impl Clerk {
+    fn run(mut self, queue: &UploadQueue) {
+        while !queue.door.is_stopped() {
+            let mut fds = [PollFd::from_borrowed_fd(queue.door.bell(), PollFlags::IN)];
+            // Interrupted is as good as rung.
+            let _ = poll(&mut fds, Some(&Timespec { tv_sec: TIDY_EVERY, tv_nsec: 0 }));
+            queue.door.quiet();
+            while let Some(order) = queue.orders.pop() {
+                match order {
+                    Order::Put { mailbox, id, ticket, name, peer } => {
+                        self.tidy();
+                        let filed = self.put(&mailbox, id, ticket, name, peer);
+                        mailbox.filed(id, filed.map_or_else(Filed::Denied, |()| Filed::Open));
+                    }
+                    Order::Store { ticket, block, last } => self.store(&ticket, &block, last),
+                }
+            }
+            self.tidy();
+        }
+    }
+
+    /// Gives up what nobody sends any more.
+    fn tidy(&mut self) {
+        self.open.retain(|open| !open.ticket.is_abandoned());
+    }
+
+    fn put(
+        &mut self,
+        mailbox: &Arc<Mailbox>,
+        id: Id,
+        ticket: Ticket,
+        name: UploadName,
+        peer: Peer,
+    ) -> Result<(), Denial> {
+        let seen = Some(peer.mac).filter(|mac| *mac != Mac::default());
+        let mac = seen.or_else(|| (self.neighbour)(*peer.address.ip())).ok_or(Denial::Sender)?;
+        let upload = self.inbox.begin(mac, &name, ticket.announced());
+        let upload = upload.map_err(|error| denial(&error, mac, &name))?;
+        self.open.push(Open { ticket, mailbox: Arc::clone(mailbox), id, mac, name, upload });
+        Ok(())
+    }
+
+    fn store(&mut self, ticket: &Ticket, block: &Buffer, last: bool) {
+        // What was denied meanwhile may still have blocks in the queue.
+        let Some(index) = self.open.iter().position(|open| open.ticket == *ticket) else { return };
+        let open = &mut self.open[index];
+        let written = open.upload.write(block.bytes());
+        if written.is_ok() && !last {
+            return;
+        }
+        let Open { mailbox, id, mac, name, upload, .. } = self.open.swap_remove(index);
+        let kept = written.and_then(|()| upload.finish());
+        mailbox.filed(
+            id,
+            match &kept {
+                Ok(_) => Filed::Kept,
+                Err(error) => Filed::Denied(denial(error, mac, &name)),
+            },
+        );
+        if let Ok(size) = kept {
+            tracing::info!(event = "uploaded", %mac, name = name.as_str(), size, "a file was put into the inbox");
+            // Without a fleet nobody is left to be told.
+            let _ = self.fleet.send_blocking(Message::Uploaded(mac, name.to_string(), size));
+        }
+    }
+}
+
+fn denial(error: &InboxError, mac: Mac, name: &UploadName) -> Denial {
+    // Strangers choose the name, and how often: it is escaped, and said to those who look for it.
+    tracing::debug!(event = "upload_refused", %mac, name = ?name.as_str(), "{error}");
+    match error {
+        InboxError::Name => Denial::Name,
+        InboxError::Exists => Denial::Exists,
+        InboxError::TooLarge(_) => Denial::TooLarge,
+        InboxError::Full(_) => Denial::Full,
+        InboxError::Busy => Denial::Busy,
+        InboxError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => Denial::Full,
+        InboxError::Disk(_) => Denial::Disk,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+//! The thread with a real inbox, as a worker sees it.
+
+use std::net::SocketAddrV4;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::mpsc::Receiver;
+
+use super::*;
+use crate::api::inbox::Quota;
+use crate::fleet::event::Transport;
+use crate::tftp::table::{Admission, Table, TidPorts};
+use crate::time::Timestamp;
+
+const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+const OTHER: Mac = Mac([2, 0, 0, 0, 0, 2]);
+
+struct Desk {
+    directory: tempfile::TempDir,
+    uploads: Uploads,
+    mailbox: Arc<Mailbox>,
+    messages: Receiver<Message>,
+    table: Table<()>,
+}
+
+/// Only 10.0.0.7 is known.
+fn neighbour(address: Ipv4Addr) -> Option<Mac> {
+    (address == Ipv4Addr::new(10, 0, 0, 7)).then_some(OTHER)
+}
+
+impl Desk {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let quota = Quota { file: 200_000, machine: 300_000, total: 500_000 };
+        let inbox = Inbox::open(&directory.path().join("inbox"), quota).unwrap();
+        let (fleet, messages) = FleetHandle::new();
+        let uploads = Uploads::start(inbox, 4096, fleet, neighbour).unwrap();
+        let mailbox = Arc::new(Mailbox::new(8).unwrap());
+        let table = Table::new(8, TidPorts { first: 50_000, count: 16 });
+        Self { directory, uploads, mailbox, messages, table }
+    }
+
+    /// A place is asked for; the answer.
+    fn put(&mut self, mac: Mac, address: u8, name: &str, size: Option<u64>) -> (Ticket, Filed) {
+        let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, address), 2000);
+        let now = Timestamp::default();
+        let admitted = self.table.admit(now, client, now.as_micros(), (), |_, _| {});
+        let Admission::Admitted(id) = admitted else { panic!("{admitted:?}") };
+        self.table.refuse(id);
+        let ticket = self.uploads.places().take(size).unwrap();
+        let peer = Peer { address: client, mac, transport: Transport::Tftp };
+        assert!(self.uploads.queue().put(&self.mailbox, id, &ticket, &UploadName::from(name).unwrap(), peer));
+        let (of, filed) = self.answer();
+        assert_eq!(of, id);
+        (ticket, filed)
+    }
+
+    fn answer(&self) -> (Id, Filed) {
+        let mut tries = 0;
+        loop {
+            if let Some(answer) = self.mailbox.next_filed() {
+                return answer;
+            }
+            tries += 1;
+            assert!(tries < 60, "no answer");
+            let mut fds = [PollFd::from_borrowed_fd(self.mailbox.door().bell(), PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })).unwrap();
+            self.mailbox.door().quiet();
+        }
+    }
+
+    fn store(&self, ticket: &Ticket, bytes: &[u8], last: bool) {
+        while !self.uploads.queue().store(ticket, bytes, last) {
+            std::thread::yield_now();
+        }
+    }
+
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let inbox = self.directory.path().join("inbox");
+        std::fs::read_dir(inbox).unwrap().map(|entry| entry.unwrap().path()).collect()
+    }
+}
+
+#[test]
+fn a_file_arrives_block_by_block_and_the_fleet_is_told() {
+    let mut desk = Desk::new();
+    let (ticket, filed) = desk.put(MAC, 9, "dmesg.txt", Some(3000));
+    assert_eq!(filed, Filed::Open);
+    for (block, last) in [([1; 1468].as_slice(), false), (&[2; 1468], false), (&[3; 64], true)] {
+        desk.store(&ticket, block, last);
+    }
+    assert_eq!(desk.answer().1, Filed::Kept);
+    let kept = desk.directory.path().join("inbox/02:00:00:00:00:01/dmesg.txt");
+    assert_eq!(std::fs::read(&kept).unwrap(), [vec![1; 1468], vec![2; 1468], vec![3; 64]].concat());
+    let told = desk.messages.blocking_recv();
+    assert!(matches!(&told, Some(Message::Uploaded(MAC, name, 3000)) if name == "dmesg.txt"), "{told:?}");
+    assert_eq!(desk.put(MAC, 9, "dmesg.txt", None).1, Filed::Denied(Denial::Exists));
+    assert_eq!(std::fs::read(&kept).unwrap().len(), 3000);
+}
+
+#[test]
+fn what_is_not_taken_is_said_and_leaves_nothing() {
+    let mut desk = Desk::new();
+    for (mac, name, size, denial) in [
+        (MAC, "../x", None, Denial::Name),
+        (MAC, "", None, Denial::Name),
+        (MAC, "large", Some(200_001), Denial::TooLarge),
+        (Mac::default(), "unknown", None, Denial::Sender),
+    ] {
+        assert_eq!(desk.put(mac, 9, name, size).1, Filed::Denied(denial), "{name}");
+    }
+    // The machine said less than it sends.
+    let (ticket, _) = desk.put(MAC, 9, "grows", Some(10));
+    for _ in 0..200 {
+        desk.store(&ticket, &[0; 1468], false);
+    }
+    assert_eq!(desk.answer().1, Filed::Denied(Denial::TooLarge));
+    assert_eq!(desk.files(), Vec::<std::path::PathBuf>::new());
+    // Sockets hide the Ethernet address; the kernel knows it.
+    let (ticket, filed) = desk.put(Mac::default(), 7, "known", None);
+    assert_eq!(filed, Filed::Open);
+    desk.store(&ticket, b"", true);
+    assert_eq!(desk.answer().1, Filed::Kept);
+    assert!(desk.directory.path().join("inbox/02:00:00:00:00:02/known").exists());
+}
+
+#[test]
+fn who_goes_away_leaves_nothing_and_gives_its_place_back() {
+    let mut desk = Desk::new();
+    for _ in 0..3 * UPLOADS_MAX {
+        // The name is free again at once: an abandoned upload is given up before the next one begins.
+        let (ticket, filed) = desk.put(MAC, 9, "same", None);
+        assert_eq!(filed, Filed::Open);
+        desk.store(&ticket, &[0; 1468], false);
+    }
+    drop(desk.uploads);
+    let inbox = desk.directory.path().join("inbox");
+    assert_eq!(std::fs::read_dir(inbox).unwrap().count(), 0);
+}
+
+#[test]
+fn places_are_bounded_and_come_back() {
+    let places = Places::new(2);
+    let (one, two) = (places.take(None).unwrap(), places.take(Some(7)).unwrap());
+    assert!(places.take(None).is_none() && one != two && two.announced() == Some(7));
+    let copy = one.clone();
+    drop(one);
+    assert!(places.take(None).is_none() && copy.is_abandoned());
+    drop(copy);
+    assert!(places.take(None).is_some());
+}
