@@ -296,10 +296,22 @@ impl Catalogue {
         here: Here,
         facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
     ) -> Result<Arc<Image>, Refusal> {
+        self.written_or(name, here, facts, |name| self.load(name), |written| written)
+    }
+
+    /// What is written for the machine that asks, where that is what a name means, else what is found under it.
+    pub(super) fn written_or<T>(
+        &self,
+        name: &FileName,
+        here: Here,
+        facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
+        find: impl Fn(&FileName) -> Result<T, Refusal>,
+        written: impl FnOnce(Arc<Image>) -> T,
+    ) -> Result<T, Refusal> {
         let personal = personal::personal(name).filter(|_| !self.recipes.is_empty());
-        let Some(personal) = personal else { return self.load(name) };
+        let Some(personal) = personal else { return find(name) };
         if !personal.is_sure {
-            match self.load(name) {
+            match find(name) {
                 Err(Refusal::NotFound) => {}
                 found => return found,
             }
@@ -313,7 +325,7 @@ impl Catalogue {
             Refusal::Template
         })?;
         let text = text.ok_or(Refusal::NotFound)?;
-        Ok(Arc::new(Image::generated(*name, text.as_bytes(), self.store.memory())?))
+        Ok(written(Arc::new(Image::generated(*name, text.as_bytes(), self.store.memory())?)))
     }
 
     /// Loads a file unless it is loaded as it is now. Reads files and may wait: for the loader's thread only.

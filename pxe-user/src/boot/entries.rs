@@ -1,21 +1,60 @@
-//! The list of everything that is served, for people.
+//! What is served, for people: the list of everything, and what one name leads to.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FileType;
 
 use super::catalogue::{Catalogue, Entry};
 use super::generated::Content;
-use super::image::{Digest, Origin};
+use super::image::{Digest, Image, Origin};
 use super::mount::{Kind, Mount};
 use super::names::FileName;
+use super::personal::Here;
 use super::refusal::Refusal;
 use super::tree::Found;
+use crate::fleet::handle::Facts;
+use crate::mac::Mac;
 
 /// How deep directories are listed: more than any boot tree has, and an end to links that lead in a circle.
 const DEPTH_MAX: usize = 16;
 
+/// What a name leads to now.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A file: its size in bytes, and its true path.
+    File(u64, PathBuf),
+    /// A text of ours.
+    Written(Arc<Image>),
+}
+
 impl Catalogue {
+    /// What a machine that asks for a name would get now, as [`Self::load_for`] would find it, without reading the file.
+    ///
+    /// # Errors
+    /// Why it would not be served.
+    pub fn see_for(
+        &self,
+        name: &FileName,
+        here: Here,
+        facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
+    ) -> Result<Seen, Refusal> {
+        self.written_or(name, here, facts, |name| self.see(name), Seen::Written)
+    }
+
+    fn see(&self, name: &FileName) -> Result<Seen, Refusal> {
+        if let Some(written) = self.store.get(name).filter(|image| *image.origin() == Origin::Generated) {
+            return Ok(Seen::Written(written));
+        }
+        let found = self.find(name)?;
+        let (_, stat) = found.open()?;
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        if size > self.store.memory().limit() {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(Seen::File(size, found.path()))
+    }
+
     /// All files by name, with sizes and hashes; refused ones with the reason. Reads every file of the tree: for
     /// `pxed images`, not while serving.
     #[must_use]

@@ -45,6 +45,7 @@ mod usual;
 mod watch;
 
 pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, Source};
+pub use entries::Seen;
 pub use image::{Digest, Image, Origin, Role};
 pub use names::FileName;
 pub use personal::{Here, Reader, check_template};

@@ -6,6 +6,7 @@ use minijinja::{Environment, UndefinedBehavior, context};
 
 use super::names::FileName;
 use super::recipe::Recipe;
+use crate::dhcp::{Arch, Uuid};
 use crate::fleet::handle::Facts;
 use crate::mac::Mac;
 
@@ -109,12 +110,12 @@ pub(super) fn render(
     fill(&template, recipe, facts, here).map(Some)
 }
 
-/// Whether a template can be filled in, for a machine of which everything is known.
+/// Whether a template can be filled in, for a machine of which nothing is known and for one of which everything is.
 ///
 /// # Errors
 /// What is wrong with it, with the line inside of it.
 pub fn check_template(template: &str) -> Result<(), String> {
-    let facts = Facts {
+    let unknown = Facts {
         mac: Mac::default(),
         uuid: None,
         address: None,
@@ -125,8 +126,20 @@ pub fn check_template(template: &str) -> Result<(), String> {
         image: None,
         local: false,
     };
-    let here = Here { server: Ipv4Addr::UNSPECIFIED, http: None };
-    fill(template, &Recipe::default(), &facts, here).map(drop).map_err(|error| format!("{error:#}"))
+    let known = Facts {
+        uuid: Some(Uuid([1; 16])),
+        address: Some(Ipv4Addr::LOCALHOST),
+        arch: Some(Arch::BIOS),
+        serial: Some("1".into()),
+        name: Some("1".into()),
+        rule: Some("1".into()),
+        ..unknown.clone()
+    };
+    for (facts, http) in [(unknown, None), (known, Some(80))] {
+        let here = Here { server: Ipv4Addr::UNSPECIFIED, http };
+        fill(template, &Recipe::default(), &facts, here).map_err(|error| format!("{error:#}"))?;
+    }
+    Ok(())
 }
 
 fn fill(template: &str, recipe: &Recipe, facts: &Facts, here: Here) -> Result<String, minijinja::Error> {
