@@ -17,10 +17,10 @@ use crate::server::{Offering, Options, Reread, Server, Setup};
 pub(crate) struct Serve {
     /// Interface in the machines' network; may be repeated
     #[arg(long = "interface", short, value_name = "IF", required_unless_present = "config")]
-    interfaces: Vec<String>,
+    pub(super) interfaces: Vec<String>,
     /// Read rules, images and everything else from this file (docs/pxed.toml shows all of it); options given here win
     #[arg(long, short, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(super) config: Option<PathBuf>,
     #[command(flatten)]
     files: Files,
     /// How packets reach the daemon: auto takes XDP where it works, else plain sockets [default: auto]
@@ -39,7 +39,7 @@ pub(crate) struct Serve {
     offload_memory: Option<u64>,
     /// Address that machines load files from [default: the interface's first IPv4 address]
     #[arg(long, value_name = "ADDRESS")]
-    address: Option<Ipv4Addr>,
+    pub(super) address: Option<Ipv4Addr>,
     /// How machines are told what to boot [default: direct]
     #[arg(long, value_enum)]
     style: Option<StyleChoice>,

@@ -116,10 +116,12 @@ impl Judge<'_> {
 /// What the file means, as far as it does, and everything that is wrong.
 pub(super) fn check(text: &str, mut raw: Raw) -> (Option<Config>, Vec<Problem>) {
     let mut judge = Judge { text, problems: Vec::new() };
+    let recipe_lines = raw.images.values().map(|image| judge.line(image.span())).collect();
     let recipes = recipes(&mut judge, std::mem::take(&mut raw.images));
     let rules = rule::rules(&mut judge, std::mem::take(&mut raw.rules), &recipes, raw.http.is_some());
     let mut config = general(&mut judge, raw);
     config.recipes = recipes;
+    config.recipe_lines = recipe_lines;
     config.rules = rules;
     unused(&mut judge, &config);
     let mut problems = judge.problems;

@@ -208,6 +208,8 @@ pub struct Config {
     pub fleet: FleetSettings,
     /// The images.
     pub recipes: Vec<Recipe>,
+    /// Where each of them begins, from line 1, in the same order.
+    pub recipe_lines: Vec<usize>,
     /// The rules.
     pub rules: Vec<RuleSpec>,
 }

@@ -26,7 +26,8 @@ pub struct Offering {
 
 impl Offering {
     /// The rules for machines that reach us at `address`.
-    pub(super) fn policy(&self, address: Ipv4Addr, catalogue: &Catalogue) -> Policy {
+    #[must_use]
+    pub fn policy(&self, address: Ipv4Addr, catalogue: &Catalogue) -> Policy {
         let usual = self.service(address, catalogue.programs());
         let rules = self.rules.iter().map(|spec| self.rule(spec, address, catalogue)).collect();
         Policy::new(rules, usual, self.local(address), self.style)

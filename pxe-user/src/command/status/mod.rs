@@ -14,7 +14,7 @@ mod draw;
 mod row;
 mod story;
 mod table;
-mod text;
+pub(super) mod text;
 mod view;
 mod watch;
 

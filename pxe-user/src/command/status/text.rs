@@ -4,7 +4,7 @@ use unicode_width::UnicodeWidthChar as _;
 
 /// Writes out what would act on a terminal or change the order of what is read: control characters, marks of writing
 /// direction, and characters that cannot be seen.
-pub(super) fn escape(text: &str) -> String {
+pub(in crate::command) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         if acts(character) { safe.extend(character.escape_unicode()) } else { safe.push(character) }
@@ -51,7 +51,7 @@ pub(super) fn pad(text: &str, columns: usize) -> String {
 }
 
 /// A number of bytes for people.
-pub(super) fn bytes(bytes: u64) -> String {
+pub(in crate::command) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = (0..UNITS.len()).rev().find(|unit| bytes >> (10 * unit) > 0).unwrap_or(0);
     let tenths = (u128::from(bytes) * 10) >> (10 * unit);
