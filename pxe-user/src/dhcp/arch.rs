@@ -97,9 +97,13 @@ impl Arch {
     /// The HTTP boot code of this processor, if there is one.
     #[must_use]
     pub fn http(self) -> Option<Self> {
-        (15..=40)
-            .map(Self)
-            .find(|code| code.processor() == self && code.name().is_some_and(|name| name.ends_with("-http")))
+        (15..=40).map(Self).find(|code| code.processor() == self && code.is_http())
+    }
+
+    /// Whether this is a code of UEFI HTTP boot.
+    #[must_use]
+    pub fn is_http(self) -> bool {
+        self.name().is_some_and(|name| name.ends_with("-http"))
     }
 
     /// The usual name, if the code has one.

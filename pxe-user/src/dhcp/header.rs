@@ -10,6 +10,7 @@ pub(super) const XID: Range<usize> = 4..8;
 pub(super) const SECS: Range<usize> = 8..10;
 pub(super) const FLAGS: Range<usize> = 10..12;
 pub(super) const CIADDR: Range<usize> = 12..16;
+pub(super) const YIADDR: Range<usize> = 16..20;
 pub(super) const SIADDR: Range<usize> = 20..24;
 pub(super) const GIADDR: Range<usize> = 24..28;
 pub(super) const CHADDR: Range<usize> = 28..44;

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod arch;
+mod craft;
 mod header;
 mod ignored;
 mod options;
@@ -21,14 +22,17 @@ mod reply;
 mod request;
 mod service;
 mod vendor;
+mod view;
 mod writer;
 
 pub use crate::mac::Mac;
 pub use arch::{Arch, UnknownArch};
+pub use craft::Firmware;
 pub use ignored::{Ignored, Malformed};
 pub use reply::{Admitted, Answer, Reply, Style, Told, Via, admit, reply};
 pub use request::{BootItem, Class, Message, Printable, Request, Uuid};
 pub use service::{BootFile, Invalid, MAC_MARK, Menu, MenuItem, Program, Programs, Service, Text, Url};
+pub use view::{View, tags};
 
 /// The BOOTP server port (RFC 951).
 pub const PORT_SERVER: u16 = 67;

@@ -21,6 +21,18 @@ pub enum Message {
     Other(u8),
 }
 
+impl Message {
+    /// The type with this number.
+    #[must_use]
+    pub fn of(number: u8) -> Self {
+        match number {
+            1 => Self::Discover,
+            3 => Self::Request,
+            other => Self::Other(other),
+        }
+    }
+}
+
 /// What kind of client option 60 announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -46,6 +58,18 @@ pub struct BootItem {
 /// The machine's SMBIOS UUID from option 97, in the order in which it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    /// As option 97 has it, and back: since SMBIOS 2.6 the first three fields are little-endian on the wire.
+    #[must_use]
+    pub fn on_wire(self) -> [u8; 16] {
+        let mut bytes = self.0;
+        bytes[0..4].reverse();
+        bytes[4..6].reverse();
+        bytes[6..8].reverse();
+        bytes
+    }
+}
 
 impl fmt::Display for Uuid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -111,9 +135,7 @@ impl<'a> Request<'a> {
         let options = Options::parse(packet)?;
         let message = match options.get(code::MESSAGE_TYPE) {
             None => None,
-            Some([1]) => Some(Message::Discover),
-            Some([3]) => Some(Message::Request),
-            Some([other]) => Some(Message::Other(*other)),
+            Some([number]) => Some(Message::of(*number)),
             Some(_) => return Err(Malformed::MessageTypeLength),
         };
         let server_id = match options.get(code::SERVER_ID) {
@@ -230,12 +252,7 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn uuid(&self) -> Option<Uuid> {
         let [0, bytes @ ..] = self.uuid_bytes()? else { return None };
-        let mut bytes = <[u8; 16]>::try_from(bytes).ok()?;
-        // SMBIOS 2.6 and later: the first three fields are little-endian on the wire.
-        bytes[0..4].reverse();
-        bytes[4..6].reverse();
-        bytes[6..8].reverse();
-        Some(Uuid(bytes))
+        Some(Uuid(Uuid(bytes.try_into().ok()?).on_wire()))
     }
 
     /// Whether iPXE itself asks, and not the firmware: option 77 says `iPXE`, raw or as RFC 3004 has it, or option

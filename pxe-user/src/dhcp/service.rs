@@ -272,15 +272,21 @@ impl MenuItem {
         Ok(Self { boot_type, text, programs })
     }
 
-    pub(super) fn is_local(&self) -> bool {
+    /// Whether it is the way to the machine's next boot device.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
         self.boot_type == 0
     }
 
-    pub(super) fn boot_type(&self) -> u16 {
+    /// Its type, which the machine asks for on port 4011.
+    #[must_use]
+    pub fn boot_type(&self) -> u16 {
         self.boot_type
     }
 
-    pub(super) fn text(&self) -> &Text {
+    /// What the machine shows.
+    #[must_use]
+    pub fn text(&self) -> &Text {
         &self.text
     }
 }
@@ -332,7 +338,9 @@ impl Menu {
         self.timeout_s
     }
 
-    pub(super) fn items(&self) -> &[MenuItem] {
+    /// The entries, the default first.
+    #[must_use]
+    pub fn items(&self) -> &[MenuItem] {
         &self.items
     }
 }
