@@ -2,6 +2,7 @@
 
 mod again;
 mod check;
+mod explain;
 mod images;
 mod ingest;
 mod log;
@@ -39,6 +40,8 @@ enum Command {
     Images(options::Files),
     /// Say what would be served on which interface with which datapath, and why; start nothing
     Check(serve::Serve),
+    /// Say what a machine would get, and why: rules, reply and files; or every machine of a capture
+    Explain(Box<explain::Explain>),
     /// Show how the machines are doing, as the running daemon knows it
     Status(status::Status),
     /// Feed lines of machines' consoles to the running daemon, which reads memtest86+'s out of them
@@ -57,6 +60,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Images(files) => images::run(&files),
         Command::Check(serve) => check::run(&serve),
+        Command::Explain(explain) => explain.run(),
         Command::Status(status) => status.run(),
         Command::Ingest(ingest) => ingest.run(),
         Command::Again(again) => again.run(),

@@ -1,0 +1,5 @@
+//! `pxed explain` and `pxed check --config`, as people run them: what they print, and how they end.
+
+mod captures;
+mod machine;
+mod support;
