@@ -160,7 +160,9 @@ fn interfaces(report: &mut Report<impl Write>, serve: &Serve, file: &Config) -> 
         let Options { address, datapath, mode, windowsize, .. } = options;
         match Plan::decide(name, address, datapath, mode) {
             Ok(plan) => interface(&mut report.out, &plan, windowsize)?,
-            Err(error) if serve.interfaces.is_empty() => writeln!(report.out, "{name}: not here: {error}")?,
+            Err(error) if serve.interfaces.is_empty() => {
+                writeln!(report.out, "{name}: not to be served on this host: {error}")?
+            }
             Err(error) => report.error(None, error)?,
         }
     }

@@ -28,6 +28,10 @@ fn the_documented_example_means_what_it_says() {
     assert_eq!((config.memory, config.offload_memory), (Some(1 << 30), Some(256 << 20)));
     let names: Vec<_> = config.recipes.iter().map(|recipe| &*recipe.name).collect();
     assert_eq!(names, ["installer", "memory-test", "memtest"]);
+    for (recipe, line) in config.recipes.iter().zip(&config.recipe_lines) {
+        let text = EXAMPLE.lines().nth(line - 1).unwrap();
+        assert!(text.starts_with(&format!("[images.{}]", recipe.name)), "{text}");
+    }
     let rules: Vec<_> = config.rules.iter().map(|rule| (&*rule.name, &rule.outcome)).collect();
     let image = |name: &str| Outcome::Image(name.into());
     assert_eq!(
@@ -91,6 +95,10 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[images.a]\ninitrd = [\"x\"]\n", &["no `kernel`"]),
         ("[images.a]\nkernel = \"k\"\nargs = \"{{ mca }}\"\n", &["line 3", "undefined"]),
         ("[images.a]\nkernel = \"k\"\nargs = \"{% if %}\"\n", &["line 3"]),
+        (
+            "[images.a]\nkernel = \"k\"\nargs = \"{% if http %}{{ mca }}{% endif %}\"\n",
+            &["line 3", "undefined"],
+        ),
         ("[images.a]\nipxe = \"kernel x\"\n", &["line 2", "#!ipxe"]),
         ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
         ("[board]\nlisten = \"0.0.0.0:80\"\n", &["token"]),

@@ -113,7 +113,7 @@ mod tests {
     const FRAMES: [&[u8]; 2] = [b"first frame", b"second"];
 
     /// A classic capture with a snap length below the second's original length.
-    pub(super) fn classic() -> Vec<u8> {
+    fn classic() -> Vec<u8> {
         let mut file =
             vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11, 0, 0, 0, 1, 0, 0, 0];
         for frame in FRAMES {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     /// The same as pcapng, big-endian: a section, an interface, an unknown block, both kinds of packets.
-    pub(super) fn next_generation() -> Vec<u8> {
+    fn next_generation() -> Vec<u8> {
         let enhanced = |frame: &[u8]| {
             let len = u32::try_from(frame.len()).unwrap().to_be_bytes();
             [&[0; 12][..], &len, &len, frame].concat()
@@ -147,7 +147,9 @@ mod tests {
         .concat()
     }
 
-    fn read(file: &[u8]) -> (Vec<(u64, Vec<u8>)>, Result<(), String>) {
+    type Numbered = Vec<(u64, Vec<u8>)>;
+
+    fn read(file: &[u8]) -> (Numbered, Result<(), String>) {
         let mut seen = Vec::new();
         let result = frames(file, |number, frame| seen.push((number, frame.to_vec())));
         (seen, result.map_err(|error| error.to_string()))

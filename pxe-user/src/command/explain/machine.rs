@@ -11,7 +11,7 @@ use super::trace::{Trace, World};
 use crate::dhcp::{Answer, BootItem, Firmware, Request, Style, Via};
 
 /// Stands for the address that the network's DHCP server gives to the machine (RFC 5737).
-const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
+pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 
 /// Writes the whole chain; what stands in the way of a boot is returned.
 pub(super) fn explain(

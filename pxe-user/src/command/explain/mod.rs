@@ -112,7 +112,14 @@ impl Explain {
                 if interfaces.len() > 1 { ", the first of several: --interface names another" } else { "" };
             writeln!(out, "heard   on {interface}{which}")?;
         }
-        let world = World { catalogue, policy, here, interface, boots: self.boots };
+        let world = World {
+            catalogue,
+            policy,
+            here,
+            interface,
+            client: self.pcap.is_none().then_some(machine::CLIENT),
+            boots: self.boots,
+        };
         match &self.pcap {
             Some(path) => {
                 let capture =
@@ -144,6 +151,8 @@ impl Explain {
             or_none(self.relay.map(|relay| relay.to_string())),
             or_none(self.vlan.map(|vlan| vlan.to_string())),
         )?;
+        let client = machine::CLIENT;
+        writeln!(out, "        at {client}, for examples; in texts its serial number and name are empty")?;
         machine::explain(out, world, &firmware, self.vlan)
     }
 }

@@ -12,7 +12,7 @@ use super::show;
 use super::trace::{Trace, World};
 use crate::command::status::text::escape;
 use crate::datagram::Datagram;
-use crate::dhcp::{Class, Message, PORT_BOOT_SERVER, PORT_SERVER, Printable, Request, Via, View};
+use crate::dhcp::{Class, PORT_BOOT_SERVER, PORT_SERVER, Printable, Request, Via, View};
 use crate::mac::Mac;
 
 /// Different requests, or answers of others, that are shown: a capture of a broken network may have any number.
@@ -25,7 +25,7 @@ struct Kind {
     via: u16,
     vlan: Option<u16>,
     relay: Ipv4Addr,
-    message: u8,
+    message: String,
     class: Vec<u8>,
     user_class: Vec<u8>,
     arch: Option<u16>,
@@ -113,12 +113,7 @@ impl Survey {
             via: datagram.to.port(),
             vlan: datagram.link.vlan(),
             relay: request.giaddr(),
-            message: match request.message() {
-                None => 0,
-                Some(Message::Discover) => 1,
-                Some(Message::Request) => 3,
-                Some(Message::Other(number)) => number,
-            },
+            message: reply::message(request.message()),
             class: request.vendor_class().to_vec(),
             user_class: request.user_class().to_vec(),
             arch: request.arches().next().map(|arch| arch.0),

@@ -16,6 +16,8 @@ pub(super) struct World {
     pub(super) policy: Policy,
     pub(super) here: Here,
     pub(super) interface: String,
+    /// What stands for the address of a machine that does not show one.
+    pub(super) client: Option<Ipv4Addr>,
     /// How often a machine has booted by its rule.
     pub(super) boots: u32,
 }
@@ -69,7 +71,12 @@ impl World {
         };
         let files = match said.as_ref().ok().and_then(|said| Some((said, said.view().ok()?))) {
             Some((said, view)) => {
-                let known = known(&facts, &decision, request.ciaddr());
+                let known = handle::Facts {
+                    address: Some(request.ciaddr())
+                        .filter(|address| !address.is_unspecified())
+                        .or(self.client),
+                    ..known(&facts, &decision)
+                };
                 let elsewhere = decision.service.and_then(|service| service.boot_server);
                 Walk::new(&self.catalogue, self.here, &known).follow(said.reply.told.answer, &view, elsewhere)
             }
@@ -80,11 +87,11 @@ impl World {
 }
 
 /// What templates would know of the machine.
-fn known(facts: &Facts<'_>, decision: &Decision<'_>, address: Ipv4Addr) -> handle::Facts {
+fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> handle::Facts {
     handle::Facts {
         mac: facts.mac,
         uuid: facts.uuid,
-        address: Some(address).filter(|address| !address.is_unspecified()),
+        address: None,
         arch: facts.arches.first().copied(),
         serial: None,
         name: None,
