@@ -1,6 +1,7 @@
 //! Real TFTP and DHCP clients against the daemon, over each datapath.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -178,6 +179,69 @@ fn what_is_not_served_is_refused_at_once_with_the_protocols_own_error() {
         for label in ["not_found", "dot_dot", "not_a_file", "tftp_refused_write", "tftp_refused_mode"] {
             assert_eq!(Daemon::count(&log, label), 1, "{name}: {label}\n{log}");
         }
+    }
+}
+
+/// With an inbox, files may be put: they are there as they were, for nobody else to read, and are never overwritten.
+#[test]
+fn real_clients_put_files_into_the_inbox() {
+    let sizes = [0, 1, 511, 512, 1468, 300_000];
+    for (name, datapath) in [DATAPATHS[2], DATAPATHS[1], DATAPATHS[4]] {
+        println!("{name}");
+        let lab = Lab::builder().start().unwrap();
+        let inbox = lab.folder().join("inbox");
+        let config = lab.folder().join("pxed.toml");
+        fs::write(&config, format!("[inbox]\ndirectory = {inbox:?}\nfile_mib = 1\n")).unwrap();
+        let arguments = [datapath, &["--config", config.to_str().unwrap()]].concat();
+        let daemon = serve(&lab, &[("small", tree::bytes(10))], &arguments);
+        let (host, server) = (lab.client(), lab.responder().address());
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let here = folder.path();
+        let kept = inbox.join(host.mac());
+        for size in sizes {
+            let bytes = tree::bytes(size);
+            fs::write(here.join("local"), &bytes).unwrap();
+            let put = |what: &str, program: &str, arguments: &[&str]| {
+                let remote = format!("{what}-{size}");
+                let arguments: Vec<_> =
+                    arguments.iter().map(|word| word.replace("REMOTE", &remote)).collect();
+                let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+                run_in(host, here, program, &arguments);
+                let file = kept.join(&remote);
+                assert!(fs::read(&file).unwrap() == bytes, "{name}: {remote}");
+                assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o7777, 0o600, "{remote}");
+            };
+            put("tftp-hpa", "tftp", &["-m", "binary", &server, "-c", "put", "local", "REMOTE"]);
+            put("busybox", "busybox", &["tftp", "-b", "1468", "-l", "local", "-r", "REMOTE", "-p", &server]);
+            let url = format!("tftp://{server}/REMOTE");
+            put("curl", "curl", &["--silent", "--show-error", "--upload-file", "local", &url]);
+            let window = ["--option", "blksize 1428", "--option", "windowsize 8"];
+            let rest = ["--put", "--local-file", "local", "--remote-file", "REMOTE", &server];
+            put("atftp", "atftp", &[&window[..], &rest[..]].concat());
+        }
+        let again = ["tftp", "-l", "local", "-r", "busybox-1", "-p", &server];
+        let said = fails_in(host, here, "busybox", &again);
+        assert!(said.contains("there already"), "{said}");
+        fs::write(here.join("local"), vec![0; 2 << 20]).unwrap();
+        let said = fails_in(host, here, "busybox", &["tftp", "-l", "local", "-r", "large", "-p", &server]);
+        assert!(said.contains("too large"), "{said}");
+        fs::write(here.join("local"), b"x").unwrap();
+        let said = fails_in(host, here, "busybox", &["tftp", "-l", "local", "-r", "../x", "-p", &server]);
+        assert!(said.contains("a name has"), "{said}");
+        let uploads = 4 * sizes.len();
+        assert_eq!(fs::read_dir(&kept).unwrap().count(), uploads, "{name}");
+        assert_eq!(fs::read_dir(&inbox).unwrap().count(), 1, "{name}: nothing is left of the others");
+        assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o700, "{name}");
+        daemon.wait_events("uploaded", uploads).unwrap();
+        let log = daemon.stop().unwrap();
+        let refused = ["exists", "too_large", "name"].map(|why| format!("tftp_upload_refused_{why}"));
+        for label in refused {
+            assert_eq!(Daemon::count(&log, &label), 1, "{name}: {label}\n{log}");
+        }
+        assert_eq!(Daemon::count(&log, "tftp_upload_complete"), uploads as u64, "{name}\n{log}");
+        let given =
+            ["answer_xdp", "answer_tcx", "tftp_given_to_kernel"].map(|label| Daemon::count(&log, label));
+        assert_eq!(given, [0; 3], "{name}: the kernel has no part in it");
     }
 }
 

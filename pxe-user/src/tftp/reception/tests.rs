@@ -173,7 +173,7 @@ fn silence(reception: &mut Reception) -> Vec<(u64, Step)> {
 fn a_silent_client_is_reminded_and_given_up() {
     let times = |story: &[(u64, Step)]| story.iter().map(|(at, _)| *at).collect::<Vec<_>>();
     let story = silence(&mut offered(1));
-    assert_eq!(times(&story), [1000, 3000, 7000, 15_000, 23_000]);
+    assert_eq!(times(&story), [1000, 2000, 4000, 8000, 16_000, 24_000]);
     let story = silence(&mut receiving(1));
     assert_eq!(times(&story), [1010, 2010, 4010, 8010, 16_010, 24_010, 32_010, 40_010, 48_010]);
     assert!(story[..8].iter().all(|(_, step)| *step == Step::SendAck));
