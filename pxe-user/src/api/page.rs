@@ -1,15 +1,34 @@
-//! The fleet's page: three files in the program.
+//! The fleet's page: its files in the program. `app.js` is the entry, and says how its modules depend on each other.
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+/// A script's path, type, content.
+macro_rules! script {
+    ($name:literal) => {
+        (concat!("/", $name), "text/javascript; charset=utf-8", include_str!(concat!("page/", $name)))
+    };
+}
+
 /// Path, type, content.
-const FILES: [(&str, &str, &str); 3] = [
+const FILES: [(&str, &str, &str); 15] = [
     ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
-    ("/app.js", "text/javascript; charset=utf-8", include_str!("page/app.js")),
     ("/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
+    script!("app.js"),
+    script!("link.js"),
+    script!("board.js"),
+    script!("wall.js"),
+    script!("machine.js"),
+    script!("server.js"),
+    script!("header.js"),
+    script!("list.js"),
+    script!("fleet.js"),
+    script!("api.js"),
+    script!("elements.js"),
+    script!("words.js"),
+    script!("times.js"),
 ];
 
 /// What browsers ask for by themselves: there is none, and that is no error.

@@ -39,7 +39,7 @@ async fn with_a_token_everything_needs_it_but_the_page_and_healthz() {
         let answer = server.ask_board(get(path)).await;
         assert_eq!((answer.status.as_u16(), answer.header("www-authenticate")), (401, "Bearer"), "{path}");
     }
-    for path in ["/", "/app.js", "/style.css", "/healthz"] {
+    for path in ["/", "/app.js", "/fleet.js", "/style.css", "/healthz"] {
         assert_eq!(server.ask_board(get(path)).await.status, 200, "{path}");
     }
     assert_eq!(server.ask_board(get("/favicon.ico")).await.status, 204);

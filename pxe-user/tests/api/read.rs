@@ -81,15 +81,43 @@ async fn it_is_not_ready_when_the_fleet_does_not_answer() {
     serving.abort();
 }
 
+/// The paths of the files that a page links or a script imports.
+fn files_named(text: &str) -> Vec<String> {
+    let after = |mark| text.split(mark).skip(1).filter_map(|rest: &str| rest.split('"').next());
+    let linked = after("href=\"").chain(after("src=\"")).filter(|name| !name.starts_with('#'));
+    linked.chain(after("from \"./")).map(|name| format!("/{name}")).collect()
+}
+
 #[tokio::test]
 async fn the_page_is_served_and_nothing_beside_it() {
     let server = Server::start(board(0));
-    for (path, kind) in [("/", "text/html"), ("/app.js", "text/javascript"), ("/style.css", "text/css")] {
-        let answer = server.ask(get(path)).await;
+    // From the page on, whatever a file names by a relative path is there too.
+    let mut paths = vec!["/".to_owned()];
+    let mut at = 0;
+    while let Some(path) = paths.get(at).cloned() {
+        at += 1;
+        let kind = match path.rsplit_once('.') {
+            Some((_, "js")) => "text/javascript",
+            Some((_, "css")) => "text/css",
+            _ => "text/html",
+        };
+        let answer = server.ask(get(&path)).await;
         assert!(answer.status == 200 && answer.header("content-type").starts_with(kind), "{path}");
-        assert!(answer.header("content-security-policy").starts_with("default-src 'self'"));
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert!(answer.header("content-security-policy").starts_with("default-src 'self'"), "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        for named in files_named(answer.text()) {
+            if !paths.contains(&named) {
+                paths.push(named);
+            }
+        }
     }
+    // The page, its style, its entry, and all that the entry leads to: no script lies unused.
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/page")).unwrap();
+    let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+    let mut there: Vec<_> = names.map(|name| format!("/{}", name.replace("index.html", ""))).collect();
+    there.sort();
+    paths.sort();
+    assert_eq!(paths, there);
     for path in ["/nothing", "/../etc/passwd", "/%2e%2e/etc/passwd", "//etc/passwd", "/api/v1", "/app.js/"] {
         let answer = server.ask(get(path)).await;
         assert_eq!(answer.status, 404, "{path}");

@@ -1,0 +1,60 @@
+// The header of the lists: the figures, the filters, and what the server has to say of itself.
+
+import { $, h, mark, say, tell, time } from "./elements.js";
+import { choice, fleet, showStates, totalOf } from "./fleet.js";
+import { ATTENTION, FIGURES, STATES, clean, count } from "./words.js";
+
+export function drawHeader() {
+  for (const figure of $("figures").children) {
+    const total = totalOf(figure.states);
+    say(figure.firstChild, count(total));
+    figure.classList.toggle("alarm", figure.states === ATTENTION && total > 0);
+    tell(figure, "aria-pressed", String(sameStates(figure.states)));
+  }
+  for (const chip of $("chips").querySelectorAll("[data-filter]")) {
+    const total = totalOf([chip.dataset.filter]);
+    say(chip.lastChild, count(total));
+    chip.classList.toggle("none", total === 0);
+    tell(chip, "aria-pressed", String(choice.states.has(chip.dataset.filter)));
+  }
+  $("chips").lastChild.hidden = choice.states.size === 0;
+  drawBanners();
+}
+
+function drawBanners() {
+  const problem = fleet.summary && fleet.summary.config_problem;
+  const key = JSON.stringify([problem, fleet.lost]);
+  if ($("banners").shown === key) return;
+  $("banners").shown = key;
+  const banner = (title, text, ...more) => h("p", { className: "banner" }, h("b", {}, title), h("bdi", {}, clean(text)), ...more);
+  $("banners").replaceChildren(
+    ...(problem ? [banner("Configuration refused, the old one stays in force.", problem)] : []),
+    ...fleet.lost.map((item) => banner("Not kept.", item.what, " ", h("small", {}, "(", time(item.since, "for"), ")"))));
+}
+
+const sameStates = (states) => choice.states.size === states.length && states.every((state) => choice.states.has(state));
+function filter(states) {
+  showStates(states);
+  scrollTo(0, 0);
+}
+
+export function buildFilters() {
+  for (const { word, states } of FIGURES) {
+    const figure = h("button", { type: "button" }, h("strong", {}, "0"), h("span", {}, word));
+    figure.states = states;
+    figure.addEventListener("click", () => filter(sameStates(states) ? [] : states));
+    $("figures").append(figure);
+  }
+  for (const { id, word } of STATES) {
+    const chip = h("button", { type: "button", data: { filter: id } }, mark(id), h("span", { className: "word" }, word), h("b", {}, "0"));
+    chip.addEventListener("click", () => {
+      const states = new Set(choice.states);
+      if (!states.delete(id)) states.add(id);
+      filter(states);
+    });
+    $("chips").append(chip);
+  }
+  const clear = h("button", { type: "button", className: "clear", hidden: true }, "Show all");
+  clear.addEventListener("click", () => filter([]));
+  $("chips").append(clear);
+}
