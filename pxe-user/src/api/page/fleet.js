@@ -31,7 +31,8 @@ function put(machine) {
   const old = fleet.entries.get(machine.mac);
   if (old) tally(old.machine.state, -1);
   tally(machine.state, 1);
-  fleet.entries.set(machine.mac, entry(machine));
+  // In place: `order` holds the entry too, and waits for its second.
+  fleet.entries.set(machine.mac, Object.assign(old || {}, entry(machine)));
   changed.add(machine.mac);
 }
 
