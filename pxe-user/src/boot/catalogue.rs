@@ -85,14 +85,17 @@ pub enum CatalogueError {
         /// Some of the names that were looked for.
         usual: String,
     },
-    /// A file of an image cannot be served.
-    #[error("image `{image}`: {name}: {reason}")]
-    ImageFile {
+    /// The root of an image cannot be opened.
+    #[error(
+        "image `{image}`: cannot serve {}: {reason}. Give its `root` an existing, readable directory (`cargo xtask image` makes \
+         that of a memory test)", root.display()
+    )]
+    ImageRoot {
         /// The image.
         image: String,
-        /// The name as given.
-        name: String,
-        /// Why not.
+        /// The directory that was asked for.
+        root: PathBuf,
+        /// The system's reason.
         reason: String,
     },
     /// A file given with `--boot-file` cannot be served.
@@ -115,6 +118,16 @@ pub enum CatalogueError {
     /// The system refused something that is needed.
     #[error("cannot prepare the boot files: {0}")]
     System(Refusal),
+}
+
+impl CatalogueError {
+    /// The same as said of an image.
+    fn of_image(self, image: &str) -> Self {
+        match self {
+            Self::Root { root, reason } => Self::ImageRoot { image: image.to_owned(), root, reason },
+            other => other,
+        }
+    }
 }
 
 /// What is known of a name without waiting.
@@ -177,7 +190,8 @@ impl Catalogue {
         }];
         for recipe in &config.recipes {
             if let Some((root, links)) = &recipe.root {
-                mounts.push(Mount::directory(&recipe.name, root, *links)?);
+                let mount = Mount::directory(&recipe.name, root, *links);
+                mounts.push(mount.map_err(|error| error.of_image(&recipe.name))?);
             }
         }
         if config.recipes.iter().any(Recipe::is_written) {

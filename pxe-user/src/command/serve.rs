@@ -195,7 +195,10 @@ impl Serve {
         options.plans()?;
         let setup = self.setup(&file)?;
         let again = self.clone();
-        let read = Box::new(move || again.setup(&again.read()?));
+        let read = Box::new(move || {
+            let file = again.read()?;
+            Ok((again.options(&file)?, again.setup(&file)?))
+        });
         let reread = Reread { file: self.config.clone(), read };
         Server::start(&options, setup, reread)?.run()
     }

@@ -222,6 +222,12 @@ impl Config {
     pub fn read(path: &Path) -> Result<(Self, Vec<Problem>), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
+        if text.trim().is_empty() {
+            // Without rules everybody is served, which nobody means by a file that is being written at this moment.
+            let text = "the file is empty: write it under another name first, then rename it".to_owned();
+            let problems = vec![Problem { line: None, severity: Severity::Error, text }];
+            return Err(ConfigError::Invalid { path: path.to_owned(), problems });
+        }
         let (config, problems) = Self::parse(&text);
         match config {
             Some(config) if problems.iter().all(|problem| problem.severity < Severity::Error) => {

@@ -81,6 +81,10 @@ fn rule(
             "counts boots, so its image must say when one is complete: name the last file with `payload`";
         judge.error(span.clone(), format!("rule `{name}` {text}"));
     }
+    if boots.is_some() && raw.boot_server.is_some() {
+        let text = "counts boots, but another machine has the files, and only it sees whether they arrived";
+        judge.error(span.clone(), format!("rule `{name}` {text}"));
+    }
     if boots.is_some() && !matches!(outcome, Outcome::Image(_)) {
         judge.error(span.clone(), format!("rule `{name}` boots nothing that could be counted"));
     }

@@ -90,6 +90,10 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[[rules]]\naction = \"local\"\nmatch = { uuid = \"x\" }\n", &["UUID"]),
         ("[[rules]]\naction = \"local\"\nonce = true\n", &["nothing that could be counted"]),
         ("[images.a]\nroot = \"/x\"\n[[rules]]\nimage = \"a\"\nonce = true\n", &["payload"]),
+        (
+            "[images.a]\n[[rules]]\nimage = \"a\"\nonce = true\nboot_server = \"10.0.0.9\"\n",
+            &["line 2", "another machine has the files"],
+        ),
         ("[images.pxed]\n", &["line 1", "pxed itself uses"]),
         ("[images.\"a/b\"]\n", &["line 1", "folder"]),
         ("[images.a]\ninitrd = [\"x\"]\n", &["no `kernel`"]),
@@ -158,6 +162,8 @@ fn a_file_is_read_or_refused_with_its_name() {
     let path = dir.path().join("pxed.toml");
     let error = Config::read(&path).unwrap_err().to_string();
     assert!(error.contains("pxed.toml"), "{error}");
+    std::fs::write(&path, " \n").unwrap();
+    assert!(Config::read(&path).unwrap_err().to_string().contains("empty"));
     std::fs::write(&path, "windowsize = 0\n").unwrap();
     let error = Config::read(&path).unwrap_err().to_string();
     assert!(error.contains("line 1") && error.contains("pxed.toml"), "{error}");

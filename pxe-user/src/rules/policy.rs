@@ -98,14 +98,14 @@ impl Policy {
         &self.usual
     }
 
-    /// What TFTP may grant to a machine. A request for a file shows less than one for an offer, so rules with limits look
-    /// at nothing but the address, the VLAN and the interface.
+    /// What TFTP may grant to a machine: by the first rule that matches, of those that look at nothing but the address, the
+    /// VLAN and the interface. A request for a file shows no more, so only these may have limits.
     #[must_use]
     pub fn limits(&self, mac: Mac, vlan: Option<u16>, interface: &str) -> Limits {
-        let limited = |rule: &&Rule| {
-            rule.limits != Limits::default() && rule.matcher.fits_neighbour(mac, vlan, interface)
+        let decides = |rule: &&Rule| {
+            rule.matcher.asks_neighbours_only() && rule.matcher.fits_neighbour(mac, vlan, interface)
         };
-        self.rules.iter().find(limited).map_or_else(Limits::default, |rule| rule.limits)
+        self.rules.iter().find(decides).map_or_else(Limits::default, |rule| rule.limits)
     }
 
     /// What is to be done with a machine; `boots` tells how often it has booted by a rule.
@@ -199,12 +199,17 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_those_of_the_first_rule_that_has_any_for_the_neighbour() {
+    fn limits_are_those_of_the_first_rule_that_means_the_neighbour() {
         let limits = Limits { blksize: Some(512), windowsize: None };
-        let rules = vec![rule("all", None, boot()), Rule { limits, ..rule("one", Some(ONE), boot()) }];
+        let arch = Matcher { arch: vec![Arch::BIOS], ..Matcher::default() };
+        let rules = vec![
+            Rule { matcher: arch, ..rule("by what a neighbour does not show", None, boot()) },
+            rule("one", Some(ONE), boot()),
+            Rule { limits, ..rule("all", None, boot()) },
+        ];
         let policy = Policy::new(rules, service(), service(), None);
-        assert_eq!(policy.limits(ONE, None, "eth0"), limits);
-        assert_eq!(policy.limits(TWO, None, "eth0"), Limits::default());
+        assert_eq!(policy.limits(ONE, None, "eth0"), Limits::default());
+        assert_eq!(policy.limits(TWO, None, "eth0"), limits);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use reload::{Reread, Setup};
 use web::Web;
 
 /// What to serve where: what holds as long as the daemon runs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The interfaces, by name.
     pub interfaces: Vec<String>,
@@ -72,6 +72,25 @@ impl Options {
             |name: &String| Plan::decide(name, self.address, self.datapath, self.mode).map_err(Into::into);
         self.interfaces.iter().map(plan).collect()
     }
+
+    /// The keys that are others there.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differ = [
+            ("interfaces", self.interfaces != other.interfaces),
+            ("address", self.address != other.address),
+            ("datapath", self.datapath != other.datapath),
+            ("xdp_mode", self.mode != other.mode),
+            ("offload", self.offload != other.offload),
+            ("offload_memory_mib", self.offload_memory != other.offload_memory),
+            ("transfers", self.transfers != other.transfers),
+            ("windowsize", self.windowsize != other.windowsize),
+            ("state", self.state != other.state),
+            ("socket", self.socket != other.socket),
+            ("board", self.board != other.board),
+            ("inbox", self.inbox != other.inbox),
+        ];
+        differ.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
+    }
 }
 
 /// Everything that runs.
@@ -93,6 +112,7 @@ impl Server {
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached or open.
     pub fn start(options: &Options, setup: Setup, reread: Reread) -> Result<Self> {
+        raise_descriptor_limit();
         let catalogue = Catalogue::open(setup.files.clone())?;
         for missing in catalogue.missing() {
             tracing::warn!("{missing}");
@@ -100,11 +120,11 @@ impl Server {
         let orders =
             Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
         let clock = Clock::start();
+        // The sockets first: an address that is taken should be said before anything is attached or opened.
+        let mut doors = web::Doors::open(options)?;
         let (fleet, keeper) = keep(options, &setup.fleet, clock)?;
         let gauges = Gauging::default();
-        let mut current = Current::new(setup, catalogue, reread);
-        // The sockets first: an address that is taken should be said before anything is attached.
-        let mut doors = web::Doors::open(options)?;
+        let mut current = Current::new(options.clone(), setup, catalogue, reread);
         let uploads = doors.inbox.clone().map(|inbox| {
             Uploads::start(inbox, options.transfers, fleet.clone(), neighbour)
                 .context("cannot start a thread")
@@ -171,7 +191,10 @@ impl Server {
     /// When signals cannot be received, or when an interface is gone.
     pub fn run(mut self) -> Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let result = runtime.context("cannot start the supervisor")?.block_on(supervise::run(&mut self));
+        let runtime = runtime.context("cannot start the supervisor")?;
+        let result = runtime.block_on(supervise::run(&mut self));
+        // A look at the configuration that hangs is left alone.
+        runtime.shutdown_background();
         self.served.iter_mut().for_each(Served::stop_workers);
         supervise::summarise(&self);
         self.stop();
@@ -194,6 +217,14 @@ impl Server {
             let _ = thread.join();
         }
     }
+}
+
+/// As many descriptors as we may have: the usual limit of 1024 is less than a fleet's connections.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // What is refused leaves the limit as it was.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Starts the fleet's thread.

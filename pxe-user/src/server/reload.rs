@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 
-use super::Offering;
 use super::interface::Served;
+use super::{Offering, Options};
 use crate::boot::{self, Catalogue};
 use crate::config::FleetSettings;
 use crate::rules::Policy;
@@ -29,11 +29,36 @@ pub struct Reread {
     /// The file, if there is one.
     pub file: Option<PathBuf>,
     /// Reads it.
-    pub read: Box<dyn Fn() -> Result<Setup> + Send + Sync>,
+    pub read: Box<dyn Fn() -> Result<(Options, Setup)> + Send + Sync>,
+}
+
+/// What came of a look at the file.
+pub(super) enum Look {
+    /// There is nothing new, or nothing to be read.
+    Nothing,
+    /// It is in force.
+    Taken(Arc<Setup>),
+    /// It was refused, for this reason.
+    Refused(anyhow::Error),
 }
 
 /// What tells one version of a file from another.
 type Stamp = (u64, i64, i64, u64);
+
+#[derive(Debug)]
+struct Stamps {
+    read: Option<Stamp>,
+    seen: Option<Stamp>,
+}
+
+impl Setup {
+    /// What is read at the start only, and is another there.
+    fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let differ =
+            [("http", self.offering.http != other.offering.http), ("fleet", self.fleet != other.fleet)];
+        differ.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
+    }
+}
 
 impl Reread {
     fn stamp(&self) -> Option<Stamp> {
@@ -49,19 +74,22 @@ pub(super) struct Current {
     pub(super) catalogue: Arc<ArcSwap<Catalogue>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reread: Reread,
-    /// The version of the file that was read last.
-    stamp: Mutex<Option<Stamp>>,
+    /// What was said at the start and holds until the end.
+    options: Options,
+    /// The version of the file that was read last, and the one that was seen last.
+    stamps: Mutex<Stamps>,
     /// Who replaces something holds it: the loader after a change of files, the supervisor after one of the rules.
     replacing: Mutex<()>,
 }
 
 impl Current {
-    pub(super) fn new(setup: Setup, catalogue: Catalogue, reread: Reread) -> Self {
+    pub(super) fn new(options: Options, setup: Setup, catalogue: Catalogue, reread: Reread) -> Self {
         Self {
             setup: ArcSwap::from_pointee(setup),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
             policies: Vec::new(),
-            stamp: Mutex::new(reread.stamp()),
+            options,
+            stamps: Mutex::new(Stamps { read: reread.stamp(), seen: None }),
             reread,
             replacing: Mutex::default(),
         }
@@ -80,24 +108,42 @@ impl Current {
         }
     }
 
-    /// Whether the file is another than the one that was read last. A file that is gone for a moment, as editors have it, is
-    /// no change.
-    pub(super) fn has_changed(&self) -> bool {
-        let now = self.reread.stamp();
-        now.is_some() && now != *self.stamp.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Looks at the file, and puts it in force if it is another one and has been so for two looks: who writes it may not be
+    /// through. `now` asks for it whatever the look says. Waits for the file, so it is for a thread that nobody waits for.
+    pub(super) fn look(&self, now: bool) -> Look {
+        if self.reread.file.is_none() || !(self.has_changed() || now) {
+            return Look::Nothing;
+        }
+        match self.reload() {
+            Ok(setup) => Look::Taken(setup),
+            Err(error) => Look::Refused(error),
+        }
     }
 
-    /// Reads the configuration again and puts it in force; if that fails, the old one stays. `None` without a file.
-    ///
-    /// # Errors
-    /// Why it was refused.
-    pub(super) fn reload(&self) -> Result<Option<Arc<Setup>>> {
-        if self.reread.file.is_none() {
-            return Ok(None);
-        }
+    /// A file that is gone for a moment, as editors have it, is no change.
+    fn has_changed(&self) -> bool {
+        let now = self.reread.stamp();
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_settled = now == stamps.seen;
+        stamps.seen = now;
+        now.is_some() && is_settled && now != stamps.read
+    }
+
+    /// Reads the configuration again and puts it in force; if that fails, the old one stays.
+    fn reload(&self) -> Result<Arc<Setup>> {
         // Before it is read: what is written meanwhile is another change. And also if it is refused: once is enough.
-        *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = self.reread.stamp();
-        let setup = (self.reread.read)()?;
+        self.stamps.lock().unwrap_or_else(PoisonError::into_inner).read = self.reread.stamp();
+        let (options, mut setup) = (self.reread.read)()?;
+        let old = self.setup.load();
+        if setup.offering.rules.is_empty() && !old.offering.rules.is_empty() {
+            bail!(
+                "it has no rules any more, so everybody would be served: if that is meant, start pxed again"
+            );
+        }
+        for what in self.options.differences(&options).into_iter().chain(old.differences(&setup)) {
+            tracing::warn!("`{what}` is another now: that counts from the next start on");
+        }
+        setup.offering.http = old.offering.http;
         let same_files = self.setup.load().files == setup.files;
         let catalogue = if same_files { None } else { Some(Catalogue::open(setup.files.clone())?) };
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +156,7 @@ impl Current {
         let setup = Arc::new(setup);
         self.setup.store(Arc::clone(&setup));
         self.publish();
-        Ok(Some(setup))
+        Ok(setup)
     }
 
     /// Makes the policies anew; says whether any is another.

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 
 use super::Server;
+use super::gauging::Gauging;
 use super::interface::Served;
+use super::reload::Look;
 use crate::nic::interface::{Interface, InterfaceError};
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
@@ -36,14 +39,21 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
     let mut watch = tokio::time::interval(WATCH_EVERY);
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
+    // One look at a time: a file that hangs keeps nobody waiting, not even who says stop.
+    let (mut reading, mut wanted): (Option<JoinHandle<Look>>, bool) = (None, false);
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(()),
             _ = terminate.recv() => break Ok(()),
-            _ = hangup.recv() => reload(server).await,
-            _ = watch.tick() => if server.current.has_changed() {
-                reload(server).await;
-            },
+            _ = hangup.recv() => wanted = true,
+            _ = watch.tick(), if reading.is_none() => {
+                let (current, now) = (Arc::clone(&server.current), std::mem::take(&mut wanted));
+                reading = Some(tokio::task::spawn_blocking(move || current.look(now)));
+            }
+            look = finished(&mut reading), if reading.is_some() => {
+                reading = None;
+                looked(&mut server.gauges, look);
+            }
             _ = show.tick() => server.gauges.show(&server.served, &server.current),
             // Below debug the kernel program writes nothing.
             _ = read_logs.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
@@ -58,25 +68,26 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
     result
 }
 
-/// Reads the configuration again. Files may be slow, so this thread does not wait for them; a second change meanwhile is
-/// seen when this one is through.
-async fn reload(server: &mut Server) {
-    let current = Arc::clone(&server.current);
-    let outcome = tokio::task::spawn_blocking(move || current.reload()).await;
-    match outcome.map_err(anyhow::Error::from).flatten() {
-        Ok(Some(setup)) => {
-            server.gauges.reloads += 1;
-            server.gauges.config_problem = None;
-            tracing::info!(
-                event = "reloaded",
-                rules = setup.offering.rules.len(),
-                "the configuration was read again"
-            );
+/// The end of a look that is under way.
+async fn finished(reading: &mut Option<JoinHandle<Look>>) -> Look {
+    match reading {
+        Some(reading) => reading.await.unwrap_or_else(|error| Look::Refused(error.into())),
+        None => std::future::pending().await,
+    }
+}
+
+fn looked(gauges: &mut Gauging, look: Look) {
+    match look {
+        Look::Nothing => {}
+        Look::Taken(setup) => {
+            gauges.reloads += 1;
+            gauges.config_problem = None;
+            let rules = setup.offering.rules.len();
+            tracing::info!(event = "reloaded", rules, "the configuration was read again");
         }
-        Ok(None) => tracing::info!("there is no configuration file that could be read again"),
-        Err(error) => {
+        Look::Refused(error) => {
             tracing::error!(event = "refused_config", "the old configuration stays in force: {error:#}");
-            server.gauges.config_problem = Some(format!("{error:#}"));
+            gauges.config_problem = Some(format!("{error:#}"));
         }
     }
 }
