@@ -355,11 +355,14 @@ fn several_queues_serve_together() {
             client.output("ethtool", &["-K", "many1", "tx", "off"]).unwrap();
         }
         let root = tree::with_files(lab.folder(), &files).unwrap();
-        let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], *datapath].concat();
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let (config, inbox) = (folder.path().join("pxed.toml"), folder.path().join("inbox"));
+        fs::write(&config, format!("[inbox]\ndirectory = {inbox:?}\n")).unwrap();
+        let files_of = ["--root", root.to_str().unwrap(), "--boot-file", "x64=small"];
+        let arguments = [&files_of[..], &["--config", config.to_str().unwrap()], *datapath].concat();
         let daemon = Daemon::start_on(&lab, host, "many0", &arguments).unwrap();
         assert!(daemon.log().contains("\"queues\":4"), "{}", daemon.log());
         let url = "tftp://10.98.0.2/large";
-        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
         let clients: Vec<_> = (0..24)
             .map(|number| {
                 let mut command = lab.client().command("curl");
@@ -373,6 +376,22 @@ fn several_queues_serve_together() {
                 fs::read(folder.path().join(number.to_string())).unwrap() == files[1].1,
                 "{name}: {number}"
             );
+        }
+        // And back, though a block may come to another worker than its upload's.
+        let uploads: Vec<_> = (0..24)
+            .map(|number| {
+                let mut command = lab.client().command("curl");
+                command.args(["--silent", "--show-error", "--tftp-blksize", "1428", "--upload-file"]);
+                let (local, remote) = (number.to_string(), format!("tftp://10.98.0.2/{number}"));
+                command.args([local, remote]).current_dir(folder.path()).spawn().unwrap()
+            })
+            .collect();
+        for (number, mut client) in uploads.into_iter().enumerate() {
+            assert!(client.wait().unwrap().success(), "{name}: upload {number}");
+        }
+        let machine = fs::read_dir(&inbox).unwrap().next().unwrap().unwrap().path();
+        for number in 0..24 {
+            assert!(fs::read(machine.join(number.to_string())).unwrap() == files[1].1, "{name}: {number}");
         }
         let log = daemon.stop().unwrap();
         assert!(

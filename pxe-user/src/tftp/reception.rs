@@ -34,6 +34,8 @@ const FINISHING_MAX: Duration = Duration::from_secs(60);
 const COPY: Duration = Duration::from_millis(40);
 /// After a block that found no room, a client that sends windows is told so soon where to go on.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
+/// The blocks of a window come one upon the other: when none has come for so long, the rest of the window is lost.
+const TAIL_PAUSE: Duration = Duration::from_millis(250);
 /// The last ACK is repeated on demand for so long: clients ask again after 5 s at the latest (tftp-hpa, atftp), and may need
 /// to do so twice.
 const DALLY: Duration = Duration::from_secs(12);
@@ -149,6 +151,7 @@ impl Reception {
             self.gap = false;
             self.say(now)
         } else {
+            self.deadline = now + TAIL_PAUSE;
             Step::Wait
         }
     }

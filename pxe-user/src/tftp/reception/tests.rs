@@ -218,8 +218,8 @@ fn a_tail_that_is_lost_is_asked_for_by_the_timer() {
     for block in [5, 6] {
         assert_eq!(feed(&mut reception, On::Data(block, 8), 20), Step::Wait);
     }
-    assert_eq!(reception.on_time(ms(1020)), Step::SendAck);
-    assert_eq!(reception.acked, Block(6));
+    assert_eq!((reception.deadline(), reception.on_time(ms(270))), (ms(270), Step::SendAck));
+    assert_eq!((reception.acked, reception.deadline()), (Block(6), ms(1270)));
 }
 
 #[test]
