@@ -103,14 +103,14 @@ pub(super) struct Rule {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Conditions {
-    pub(super) mac: OneOrMany<String>,
-    pub(super) uuid: OneOrMany<String>,
-    pub(super) arch: OneOrMany<Word>,
-    pub(super) class: OneOrMany<String>,
-    pub(super) user_class: OneOrMany<String>,
-    pub(super) relay: OneOrMany<String>,
-    pub(super) vlan: OneOrMany<u16>,
-    pub(super) interface: OneOrMany<String>,
+    pub(super) mac: Option<Spanned<OneOrMany<String>>>,
+    pub(super) uuid: Option<Spanned<OneOrMany<String>>>,
+    pub(super) arch: Option<Spanned<OneOrMany<Word>>>,
+    pub(super) class: Option<Spanned<OneOrMany<String>>>,
+    pub(super) user_class: Option<Spanned<OneOrMany<String>>>,
+    pub(super) relay: Option<Spanned<OneOrMany<String>>>,
+    pub(super) vlan: Option<Spanned<OneOrMany<u16>>>,
+    pub(super) interface: Option<Spanned<OneOrMany<String>>>,
 }
 
 /// `"x"` or `["x", "y"]`.
@@ -119,12 +119,6 @@ pub(super) struct Conditions {
 pub(super) enum OneOrMany<T> {
     One(T),
     Many(Vec<T>),
-}
-
-impl<T> Default for OneOrMany<T> {
-    fn default() -> Self {
-        Self::Many(Vec::new())
-    }
 }
 
 impl<T> OneOrMany<T> {

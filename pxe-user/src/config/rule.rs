@@ -9,7 +9,7 @@ use toml::Spanned;
 
 use super::check::Judge;
 use super::raw;
-use super::{Outcome, RuleSpec, Severity};
+use super::{Outcome, RuleSpec};
 use crate::boot::Recipe;
 use crate::dhcp::{Arch, Uuid};
 use crate::rules::{Glob, Limits, Matcher};
@@ -102,7 +102,7 @@ fn rule(
             windowsize.into_inner()
         }),
     };
-    let matcher = matcher(judge, &span, raw.conditions);
+    let matcher = matcher(judge, raw.conditions);
     if limits != Limits::default() && !matcher.asks_neighbours_only() {
         let text = "limits transfers, and a request for a file shows no more than mac, vlan and interface: match on these";
         judge.error(span.clone(), format!("rule `{name}` {text}"));
@@ -148,40 +148,41 @@ fn outcome(
     }
 }
 
-fn matcher(judge: &mut Judge<'_>, span: &Range<usize>, raw: raw::Conditions) -> Matcher {
-    let vlan = raw.vlan.into_vec();
+fn matcher(judge: &mut Judge<'_>, raw: raw::Conditions) -> Matcher {
+    let (vlan, at) = listed(raw.vlan);
     if let Some(vlan) = vlan.iter().find(|vlan| **vlan > 4094) {
-        judge.error(
-            span.clone(),
-            format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"),
-        );
+        judge.error(at, format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"));
     }
-    let interface = raw.interface.into_vec();
+    let globs = |raw| listed(raw).0.iter().map(|text: &String| Glob::new(text)).collect();
     Matcher {
-        mac: parsed(judge, span, raw.mac.into_vec()),
-        uuid: parsed(judge, span, raw.uuid.into_vec()) as Vec<Uuid>,
-        arch: parsed(judge, span, raw.arch.into_vec().iter().map(ToString::to_string).collect()) as Vec<Arch>,
-        class: raw.class.into_vec().iter().map(|text| Glob::new(text)).collect(),
-        user_class: raw.user_class.into_vec().iter().map(|text| Glob::new(text)).collect(),
-        relay: parsed(judge, span, raw.relay.into_vec()),
+        mac: parsed(judge, raw.mac),
+        uuid: parsed::<Uuid, _>(judge, raw.uuid),
+        arch: parsed::<Arch, _>(judge, raw.arch),
+        class: globs(raw.class),
+        user_class: globs(raw.user_class),
+        relay: parsed(judge, raw.relay),
         vlan,
-        interface,
+        interface: listed(raw.interface).0,
     }
 }
 
-fn parsed<T: FromStr<Err: Display>>(
-    judge: &mut Judge<'_>,
-    span: &Range<usize>,
-    texts: Vec<String>,
-) -> Vec<T> {
-    let mut all = Vec::new();
-    for text in texts {
-        match text.parse() {
-            Ok(value) => all.push(value),
-            Err(error) => judge.at(Some(judge.line(span.clone())), Severity::Error, error),
+/// The values of a condition, and where they are written.
+fn listed<T>(raw: Option<Spanned<raw::OneOrMany<T>>>) -> (Vec<T>, Range<usize>) {
+    match raw {
+        Some(raw) => {
+            let at = raw.span();
+            (raw.into_inner().into_vec(), at)
         }
+        None => (Vec::new(), 0..0),
     }
-    all
+}
+
+fn parsed<T: FromStr<Err: Display>, W: Display>(
+    judge: &mut Judge<'_>,
+    raw: Option<Spanned<raw::OneOrMany<W>>>,
+) -> Vec<T> {
+    let (texts, at) = listed(raw);
+    texts.iter().filter_map(|text| judge.accept(at.clone(), text.to_string().parse())).collect()
 }
 
 fn is_for_http_only(matcher: &Matcher) -> bool {

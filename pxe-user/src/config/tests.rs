@@ -70,7 +70,7 @@ fn what_the_example_leaves_out_can_be_said() {
     assert!(config.root.is_some() && config.inbox.is_some() && config.fleet.events.is_some());
     assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
     assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
-    assert!(config.rules[3].boot_server.is_some());
+    assert!(config.rules[2].boot_server.is_some());
 }
 
 #[test]
@@ -82,7 +82,11 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[[rules]]\nimage = \"x\"\n", &["line 2", "no image `x`"]),
         ("[[rules]]\naction = \"reboot\"\n", &["line 2", "local"]),
         ("\n[[rules]]\nname = \"x\"\n", &["line 2", "either `image` or `action`"]),
-        ("[[rules]]\naction = \"local\"\nmatch = { mac = \"52:54\" }\n", &["52:54"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { mac = \"52:54\" }\n", &["line 3", "52:54"]),
+        (
+            "[[rules]]\naction = \"local\"\n[rules.match]\nmac = \"52:54:00\"\nuuid = \"x\"\n",
+            &["line 5", "UUID"],
+        ),
         ("[[rules]]\naction = \"local\"\nmatch = { macs = \"52:54\" }\n", &["line 3", "macs"]),
         ("[[rules]]\naction = \"local\"\nmatch = { relay = \"10.1.2.3/16\" }\n", &["10.1.0.0/16"]),
         ("[[rules]]\naction = \"local\"\nmatch = { vlan = 5000 }\n", &["4094"]),
