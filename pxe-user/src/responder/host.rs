@@ -10,6 +10,7 @@ use crate::fleet::event::{Event, Peer};
 use crate::mac::Mac;
 use crate::tftp::Block;
 use crate::tftp::packet::data_header;
+use crate::tftp::reception::Taken;
 use crate::tftp::table::Id;
 use crate::tftp::transfer::Steady;
 use crate::time::Timestamp;
@@ -112,10 +113,10 @@ pub trait Host {
         false
     }
 
-    /// Takes the next block of such a file; after the last one, [`filed`](super::Responder::filed) says whether it is kept. False
-    /// if there is no room now: then nothing was taken.
-    fn store(&mut self, _ticket: &Ticket, _bytes: &[u8], _last: bool) -> bool {
-        false
+    /// Takes the next block of such a file; after the last one, [`filed`](super::Responder::filed) says whether it is kept. It also
+    /// says when there is room again after [`Taken::Behind`].
+    fn store(&mut self, _ticket: &Ticket, _bytes: &[u8], _last: bool) -> Taken {
+        Taken::No
     }
 
     /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.

@@ -26,7 +26,10 @@ mod uploads;
 pub use host::{Blocks, Carried, Given, Host, Offer, Route};
 pub use settings::Settings;
 pub use sources::Sources;
-pub use uploads::{BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, Denial, Filed, Places, Ticket, UploadName};
+pub use uploads::{
+    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, Denial, Filed, Places, Ticket,
+    UploadName,
+};
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};

@@ -6,7 +6,7 @@
 //! A worker never waits for the disk: blocks go to another thread, and only what that has taken is acknowledged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use arrayvec::ArrayString;
 
@@ -16,7 +16,7 @@ use super::{Host, Responder, route};
 use crate::datagram::Datagram;
 use crate::tally::Other;
 use crate::tftp::packet::{Asked, Control, ErrorCode, Request};
-use crate::tftp::reception::Reception;
+use crate::tftp::reception::{Reception, Taken};
 use crate::tftp::table::Id;
 use crate::tftp::terms::{Limits, Terms};
 use crate::tftp::transfer::Step;
@@ -26,6 +26,10 @@ use crate::time::Timestamp;
 pub const BLKSIZE_MAX: u16 = 1468;
 /// Blocks in a window of an upload: what may be on its way to the disk without an ACK.
 const WINDOWSIZE_MAX: u16 = 16;
+/// With more blocks of an upload on their way to the disk, the next ACK waits.
+const BEHIND: usize = WINDOWSIZE_MAX as usize;
+/// Most blocks of an upload that can be on their way to the disk.
+pub const BLOCKS_MAX: usize = BEHIND + WINDOWSIZE_MAX as usize;
 
 /// An upload's name as the client wrote it, without slashes in front; whether it is a good one, the inbox says.
 pub type UploadName = ArrayString<{ u8::MAX as usize }>;
@@ -47,7 +51,8 @@ impl Places {
     pub fn take(&self, announced: Option<u64>) -> Option<Ticket> {
         let more = |taken| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Ticket(Arc::new(Place { taken: Arc::clone(&self.taken), announced })))
+        let (waiting, held) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Some(Ticket(Arc::new(Place { taken: Arc::clone(&self.taken), announced, waiting, held })))
     }
 }
 
@@ -55,6 +60,10 @@ impl Places {
 struct Place {
     taken: Arc<AtomicUsize>,
     announced: Option<u64>,
+    /// Blocks on their way to the disk.
+    waiting: AtomicUsize,
+    /// An ACK waits until there are none.
+    held: AtomicBool,
 }
 
 impl Drop for Place {
@@ -74,6 +83,23 @@ impl Ticket {
         Arc::strong_count(&self.0) == 1
     }
 
+    /// A block goes on its way to the disk; [`Taken::Behind`] if there are many. Then [`Self::written`] says when there are none.
+    pub fn stored(&self) -> Taken {
+        let Place { waiting, held, .. } = &*self.0;
+        if waiting.fetch_add(1, Ordering::SeqCst) < BEHIND {
+            return Taken::Yes;
+        }
+        held.store(true, Ordering::SeqCst);
+        // All may have been written in between: then nobody has seen what was just said.
+        if waiting.load(Ordering::SeqCst) == 0 { Taken::Yes } else { Taken::Behind }
+    }
+
+    /// A block has found its end. Whether somebody is to be told that there is room again.
+    pub fn written(&self) -> bool {
+        let Place { waiting, held, .. } = &*self.0;
+        waiting.fetch_sub(1, Ordering::SeqCst) == 1 && held.swap(false, Ordering::SeqCst)
+    }
+
     /// The file's size in bytes, if the client has said it.
     pub fn announced(&self) -> Option<u64> {
         self.0.announced
@@ -91,6 +117,8 @@ impl PartialEq for Ticket {
 pub enum Filed {
     /// There is a place for it.
     Open,
+    /// Its blocks are written so far.
+    Room,
     /// It is complete, and on the disk.
     Kept,
     /// It is refused or broken off; nothing is left of it.
@@ -175,7 +203,13 @@ impl Responder {
     /// The inbox has an answer to [`Host::put`], or to the last block.
     pub fn filed(&mut self, now: Timestamp, id: Id, filed: Filed, host: &mut impl Host) {
         match filed {
+            // It has gone meanwhile.
+            _ if self.table.get(id).is_none() => {}
             Filed::Open => self.receive(now, id, host),
+            Filed::Room => {
+                let step = self.table.on_upload(now, id, |reception| reception.on_room(now));
+                self.perform(now, id, step, host);
+            }
             Filed::Kept => {
                 let step = self.table.on_upload(now, id, |reception| reception.on_kept(now));
                 if matches!(step, Step::End(_)) {
@@ -216,8 +250,9 @@ impl Responder {
         let ticket = entry.context.upload.clone();
         let mut taken = false;
         let take = |last| {
-            taken = ticket.is_some_and(|ticket| host.store(&ticket, bytes, last));
-            taken
+            let answer = ticket.map_or(Taken::No, |ticket| host.store(&ticket, bytes, last));
+            taken = answer != Taken::No;
+            answer
         };
         let step = self.table.on_upload(now, id, |upload| upload.on_data(now, block, bytes.len(), take));
         if taken {

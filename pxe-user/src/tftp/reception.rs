@@ -10,6 +10,7 @@
 //! The rules that keep a network quiet:
 //! - A block is acknowledged only when it was taken, and the last one only when the whole file is kept. What finds no room
 //!   is as good as lost.
+//! - While the disk is behind, the ACK of a window waits for it: so what is on its way there is bounded, and nothing is lost.
 //! - A gap in a window is told at once by an ACK of the last block before it (RFC 7440, section 4), once: if the window
 //!   that follows has a gap, too, that is the timer's affair. An ACK for each would make a client send a window for each.
 //! - Only the block that was taken last is acknowledged again when it comes again, and only if it comes so late that it is
@@ -39,6 +40,17 @@ const TAIL_PAUSE: Duration = Duration::from_millis(250);
 /// The last ACK is repeated on demand for so long: clients ask again after 5 s at the latest (tftp-hpa, atftp), and may need
 /// to do so twice.
 const DALLY: Duration = Duration::from_secs(12);
+
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It was taken.
+    Yes,
+    /// It was taken, but there is no room for many more: [`Reception::on_room`] says when there is again.
+    Behind,
+    /// There was no room for it.
+    No,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -73,6 +85,8 @@ pub struct Reception {
     phase: Phase,
     /// A gap was told already.
     gap: bool,
+    /// The ACK of a window waits for the disk.
+    held: bool,
 }
 
 impl Reception {
@@ -91,6 +105,7 @@ impl Reception {
             rto,
             phase: Phase::Offered,
             gap: false,
+            held: false,
         };
         let step = reception.offer();
         (reception, step)
@@ -103,13 +118,13 @@ impl Reception {
 
     /// DATA has come: the block with this number, modulo 65536, of `len` bytes, which are not more than the terms say.
     ///
-    /// `take` is called if it is the next one, with whether it is the last; it answers whether there was room for it.
+    /// `take` is called if it is the next one, with whether it is the last.
     pub fn on_data(
         &mut self,
         now: Timestamp,
         wire: u16,
         len: usize,
-        take: impl FnOnce(bool) -> bool,
+        take: impl FnOnce(bool) -> Taken,
     ) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
@@ -129,10 +144,11 @@ impl Reception {
         }
     }
 
-    fn on_next(&mut self, now: Timestamp, last: bool, take: impl FnOnce(bool) -> bool) -> Step {
+    fn on_next(&mut self, now: Timestamp, last: bool, take: impl FnOnce(bool) -> Taken) -> Step {
         self.heard = now;
         self.phase = Phase::Receiving;
-        if !take(last) {
+        let taken = take(last);
+        if taken == Taken::No {
             if self.terms.windowsize > 1 {
                 self.deadline = self.deadline.min(now + NO_ROOM_PAUSE);
                 // The rest of the window is no news.
@@ -149,7 +165,8 @@ impl Reception {
             Step::Wait
         } else if self.taken.0 - self.acked.0 >= u64::from(self.terms.windowsize) {
             self.gap = false;
-            self.say(now)
+            self.held = taken == Taken::Behind;
+            if self.held { Step::Wait } else { self.say(now) }
         } else {
             self.deadline = now + TAIL_PAUSE;
             Step::Wait
@@ -157,7 +174,7 @@ impl Reception {
     }
 
     fn on_gap(&mut self, now: Timestamp) -> Step {
-        if self.gap {
+        if self.gap || self.held {
             return Step::Ignore(Ignored::GapInData);
         }
         self.phase = Phase::Receiving;
@@ -168,7 +185,7 @@ impl Reception {
 
     /// The last block has come again: our ACK may be lost.
     fn say_again(&mut self, now: Timestamp) -> Step {
-        if now.since(self.said.max(self.heard)) < COPY {
+        if self.held || now.since(self.said.max(self.heard)) < COPY {
             Step::Ignore(Ignored::DuplicateData)
         } else {
             self.say(now)
@@ -177,8 +194,14 @@ impl Reception {
 
     fn say(&mut self, now: Timestamp) -> Step {
         self.acked = self.taken;
+        self.held = false;
         self.said = now;
         Step::SendAck
+    }
+
+    /// There is room again for a window.
+    pub fn on_room(&mut self, now: Timestamp) -> Step {
+        if self.held && self.phase == Phase::Receiving { self.say(now) } else { Step::Wait }
     }
 
     /// The file is kept: [`Step::End`] is to be preceded by the last ACK.

@@ -28,6 +28,7 @@ use crate::fleet::handle::FleetHandle;
 use crate::mac::Mac;
 use crate::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route, Ticket, UploadName};
 use crate::tally::{Other, Published, Tally};
+use crate::tftp::reception::Taken;
 use crate::tftp::table::{Id, TidPorts};
 use crate::time::Timestamp;
 use mail::{Forwarded, LoaderQueue, Mailbox, Order};
@@ -194,8 +195,9 @@ impl<N: Net> Host for View<'_, N> {
         uploads.is_some_and(|uploads| uploads.put(mailbox, id, ticket, name, peer))
     }
 
-    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> bool {
-        self.surroundings.uploads.as_ref().is_some_and(|uploads| uploads.store(ticket, bytes, last))
+    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
+        let uploads = self.surroundings.uploads.as_ref();
+        uploads.map_or(Taken::No, |uploads| uploads.store(ticket, bytes, last))
     }
 
     fn give(&mut self, offer: &Offer<'_>) -> Given {

@@ -2,10 +2,11 @@
 //!
 //! ```text
 //! worker --put: name, size--> queue --> Inbox::begin -----------------> mailbox: open, or denied
-//!        --store: a block---> queue --> Upload::write --(only if bad)-> mailbox: denied
+//!        --store: a block---> queue --> Upload::write ----------------> mailbox: denied, or room again if it was behind
 //!                                   \\-> the last: Upload::finish -----> mailbox: kept, or denied; the fleet
 //! ```
-//! The queue is never full: each upload has one request in it, and blocks are bounded by their buffers.
+//! The queue is never full: each upload has one request in it, and blocks are bounded by their buffers. Nor do these run
+//! out while clients keep to the protocol, since ACKs wait while the disk is behind.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -20,11 +21,12 @@ use crate::api::inbox::{Inbox, InboxError, UPLOADS_MAX, Upload};
 use crate::fleet::event::Peer;
 use crate::fleet::handle::{FleetHandle, Message};
 use crate::mac::Mac;
-use crate::responder::{Denial, Filed, Places, Ticket, UploadName};
+use crate::responder::{Denial, Filed, Places, Ticket, UPLOAD_BLOCKS_MAX, UploadName};
+use crate::tftp::reception::Taken;
 use crate::tftp::table::Id;
 
-/// Blocks that may wait for the disk: 1.5 MiB in all.
-const BLOCKS_MAX: usize = 1024;
+/// Blocks that may wait for the disk: as many as all uploads together can send without further ACKs, 3 MiB.
+const BLOCKS_MAX: usize = UPLOADS_MAX * UPLOAD_BLOCKS_MAX;
 /// Uploads whose clients have gone are looked for this often, in seconds.
 const TIDY_EVERY: i64 = 1;
 
@@ -65,10 +67,15 @@ impl UploadQueue {
         self.push(Order::Put { mailbox: Arc::clone(mailbox), id, ticket: ticket.clone(), name: *name, peer })
     }
 
-    /// Takes a block of such a file; the last one completes it. False if there is no room.
-    pub fn store(&self, ticket: &Ticket, bytes: &[u8], last: bool) -> bool {
-        let Some(block) = self.pool.copy(bytes) else { return false };
-        self.push(Order::Store { ticket: ticket.clone(), block, last })
+    /// Takes a block of such a file; the last one completes it.
+    pub fn store(&self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
+        let Some(block) = self.pool.copy(bytes) else { return Taken::No };
+        let taken = ticket.stored();
+        if self.push(Order::Store { ticket: ticket.clone(), block, last }) {
+            return taken;
+        }
+        ticket.written();
+        Taken::No
     }
 
     fn push(&self, order: Order) -> bool {
@@ -197,11 +204,15 @@ impl Clerk {
     }
 
     fn store(&mut self, ticket: &Ticket, block: &Buffer, last: bool) {
+        let wanted = ticket.written();
         // What was denied meanwhile may still have blocks in the queue.
         let Some(index) = self.open.iter().position(|open| open.ticket == *ticket) else { return };
         let open = &mut self.open[index];
         let written = open.upload.write(block.bytes());
         if written.is_ok() && !last {
+            if wanted {
+                open.mailbox.filed(open.id, Filed::Room);
+            }
             return;
         }
         let Open { mailbox, id, mac, name, upload, .. } = self.open.swap_remove(index);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use pxe_user::responder::{Denial, Filed, Ticket, UploadName};
+use pxe_user::tftp::reception::Taken;
 use pxe_user::tftp::table::Id;
 
 #[derive(Debug)]
@@ -23,6 +24,8 @@ pub(crate) struct Shelf {
     pub(crate) room: u64,
     /// Bytes that one file may have.
     pub(crate) largest: usize,
+    /// Each block has to be written before the next ACK.
+    pub(crate) behind: bool,
 }
 
 impl Default for Shelf {
@@ -33,6 +36,7 @@ impl Default for Shelf {
             answers: VecDeque::new(),
             room: u64::MAX,
             largest: usize::MAX,
+            behind: false,
         }
     }
 }
@@ -56,12 +60,12 @@ impl Shelf {
         true
     }
 
-    pub(crate) fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> bool {
+    pub(crate) fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
         if self.room == 0 {
-            return false;
+            return Taken::No;
         }
         self.room -= 1;
-        let Some(index) = self.open.iter().position(|open| open.ticket == *ticket) else { return true };
+        let Some(index) = self.open.iter().position(|open| open.ticket == *ticket) else { return Taken::Yes };
         let open = &mut self.open[index];
         open.bytes.extend(bytes);
         if open.bytes.len() > self.largest || last {
@@ -72,8 +76,11 @@ impl Shelf {
                 assert!(self.files.insert(name.to_string(), bytes).is_none(), "overwritten");
             }
             self.answers.push_back((id, filed));
+        } else if self.behind {
+            self.answers.push_back((open.id, Filed::Room));
+            return Taken::Behind;
         }
-        true
+        Taken::Yes
     }
 
     pub(crate) fn has_answers(&self) -> bool {

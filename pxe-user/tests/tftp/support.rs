@@ -16,6 +16,7 @@ use pxe_user::responder::{
 };
 use pxe_user::rules::Policy;
 use pxe_user::tally::Count;
+use pxe_user::tftp::reception::Taken;
 use pxe_user::tftp::table::{Id, TidPorts};
 use pxe_user::tftp::terms::Limits;
 use pxe_user::tftp::transfer::Outcome;
@@ -153,7 +154,7 @@ impl Host for Notes {
         self.inbox.put(id, ticket, name)
     }
 
-    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> bool {
+    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
         self.inbox.store(ticket, bytes, last)
     }
 

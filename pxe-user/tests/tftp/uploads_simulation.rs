@@ -152,6 +152,8 @@ struct Scene {
     room: u64,
     /// Milliseconds that the inbox takes for each answer.
     disk: u64,
+    /// It takes so long for each block.
+    behind: bool,
 }
 
 const SCENE: Scene = Scene {
@@ -164,6 +166,7 @@ const SCENE: Scene = Scene {
     seed: 1,
     room: u64::MAX,
     disk: 0,
+    behind: false,
 };
 
 struct Story {
@@ -181,6 +184,7 @@ impl Scene {
         let mut lab = Lab::with(settings, Service::new(SERVER), &[]);
         // Answers come when the disk is through.
         lab.loader_runs = false;
+        lab.notes.inbox.behind = self.behind;
         let mut network = Network::new(self.seed, self.weather);
         let mut client = Putter::new(self);
         let (mut acks, mut steps) = (0, 0u64);
@@ -313,7 +317,7 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
         for scene in scenes() {
             for seed in 0..3 {
                 let weather = Weather { loss, duplicates, jitter, ..CALM };
-                let scene = Scene { weather, seed, disk: seed * 700, ..scene };
+                let scene = Scene { weather, seed, disk: seed * 700, behind: seed == 1, ..scene };
                 let story = scene.play();
                 match &story.client.state {
                     State::Done => {}
@@ -352,5 +356,9 @@ fn without_room_it_only_takes_longer() {
             let scene = Scene { size: 20_000, window, room, disk: 300, ..SCENE };
             assert_eq!(scene.play().client.state, State::Done, "{scene:?}");
         }
+        // With ACKs that wait, nothing is sent twice.
+        let scene = Scene { size: 20_000, window, disk: 300, behind: true, ..SCENE };
+        let story = scene.play();
+        assert_eq!((story.client.state, story.client.data), (State::Done, 40), "{scene:?}");
     }
 }

@@ -58,8 +58,8 @@ enum On {
 
 fn feed(reception: &mut Reception, event: On, at: u64) -> Step {
     match event {
-        On::Data(block, len) => reception.on_data(ms(at), block, len, |_| true),
-        On::NoRoom(block) => reception.on_data(ms(at), block, 8, |_| false),
+        On::Data(block, len) => reception.on_data(ms(at), block, len, |_| Taken::Yes),
+        On::NoRoom(block) => reception.on_data(ms(at), block, 8, |_| Taken::No),
         On::Kept => reception.on_kept(ms(at)),
         On::Error(code) => reception.on_error(ErrorCode(code)),
         On::Time => reception.on_time(ms(at)),
@@ -155,7 +155,7 @@ fn without_options_ack_0_answers() {
     let (mut reception, step) = Reception::start(ms(0), None, terms);
     assert_eq!((step, reception.taken()), (Step::SendAck, Block(0)));
     assert_eq!(reception.on_time(ms(1000)), Step::SendAck);
-    assert_eq!(reception.on_data(ms(1010), 1, 512, |last| !last), Step::SendAck);
+    assert_eq!(reception.on_data(ms(1010), 1, 512, no_last), Step::SendAck);
 }
 
 /// Lets the timer run while the client is silent; what happened when, in ms.
@@ -264,7 +264,7 @@ fn numbers_wrap() {
                     assert_eq!(step, Step::Ignore(Ignored::DuplicateData));
                 }
             }
-            let step = reception.on_data(ms(0), Block(block).wire(), 8, |last| !last);
+            let step = reception.on_data(ms(0), Block(block).wire(), 8, no_last);
             assert_eq!(step == Step::SendAck, block % u64::from(windowsize) == 0, "{block}");
         }
         assert_eq!(reception.taken(), Block(200_000));
@@ -285,4 +285,31 @@ fn when_the_same_request_is_the_same_session() {
 fn after_the_end_there_is_time_for_a_lost_ack() {
     assert_eq!(complete(1).dally(), Some(Duration::from_secs(12)));
     assert_eq!((ended(1).dally(), finishing(1).dally()), (None, None));
+}
+
+fn no_last(last: bool) -> Taken {
+    assert!(!last);
+    Taken::Yes
+}
+
+/// So that what is on its way to the disk is bounded, and a client has to repeat nothing.
+#[test]
+fn while_the_disk_is_behind_the_ack_of_a_window_waits() {
+    let behind = |reception: &mut Reception, block| reception.on_data(ms(20), block, 8, |_| Taken::Behind);
+    let mut reception = receiving(4);
+    for block in 5..=8 {
+        assert_eq!(behind(&mut reception, block), Step::Wait);
+    }
+    // The client's time-outs change nothing.
+    assert_eq!(feed(&mut reception, On::Data(8, 8), 500), Step::Ignore(Ignored::DuplicateData));
+    assert_eq!(feed(&mut reception, On::Data(10, 8), 500), Step::Ignore(Ignored::GapInData));
+    assert_eq!((reception.on_room(ms(600)), reception.acked), (Step::SendAck, Block(8)));
+    assert_eq!(reception.on_room(ms(601)), Step::Wait, "once");
+    // The word may be lost.
+    let mut reception = receiving(1);
+    assert_eq!(behind(&mut reception, 5), Step::Wait);
+    assert_eq!(reception.on_time(ms(1020)), Step::SendAck);
+    // The last block's ACK waits for more than that.
+    let mut reception = finishing(1);
+    assert_eq!(reception.on_room(ms(20)), Step::Wait);
 }
