@@ -94,8 +94,6 @@ pub enum Message {
     Again(Option<Mac>, oneshot::Sender<usize>),
     /// A machine gets a name.
     Name(Mac, Option<String>, oneshot::Sender<bool>),
-    /// Retention or other settings have changed.
-    Retain(std::time::Duration),
     /// The end: what is known is written down first.
     Stop,
 }

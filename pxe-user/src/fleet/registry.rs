@@ -81,10 +81,14 @@ impl Registry {
         self.machines.values()
     }
 
-    /// Takes up machines that were written down before. Whoever has been seen meanwhile keeps what was seen, and gets the
-    /// counts of before added.
-    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, last_step: u64) {
+    /// Steps continue after the last one that was written down.
+    pub(crate) fn continue_after(&mut self, last_step: u64) {
         self.scribe.continue_after(last_step);
+    }
+
+    /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
+    /// was seen, and gets the counts of before added.
+    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>) {
         for mut before in machines {
             let mac = before.mac;
             if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {

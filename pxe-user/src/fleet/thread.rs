@@ -240,10 +240,6 @@ impl Fleet {
                 let known = self.registry.name(now, mac, name.as_deref());
                 self.questions.push(Question::Named(answer, known));
             }
-            Message::Retain(retention) => {
-                self.retention = retention;
-                self.publisher.retain(retention);
-            }
             Message::Stop => {}
         }
     }
