@@ -78,7 +78,7 @@ pub type Standings = HashMap<Mac, Standing>;
 pub enum Message {
     /// A worker's event.
     Event(Event),
-    /// A test's report.
+    /// A test's report; its sender is dropped without an answer if nobody knows the machine.
     Report(Mac, Option<Ipv4Addr>, Box<Report>, oneshot::Sender<()>),
     /// Lines of a machine's console; answered by how many were a test's, or by nothing for an unknown machine.
     Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),

@@ -164,8 +164,17 @@ impl Registry {
         }
     }
 
-    /// A test posted a report.
-    pub(crate) fn reported(&mut self, now: UnixMs, mac: Mac, address: Option<Ipv4Addr>, report: &Report) {
+    /// A test posted a report; whether its machine is known. A report alone makes no machine: anybody can post one.
+    pub(crate) fn reported(
+        &mut self,
+        now: UnixMs,
+        mac: Mac,
+        address: Option<Ipv4Addr>,
+        report: &Report,
+    ) -> bool {
+        if !self.machines.contains_key(&mac) {
+            return false;
+        }
         self.settle(mac, address);
         self.with(now, mac, |machine, scribe| {
             if let Some(address) = address {
@@ -173,6 +182,7 @@ impl Registry {
             }
             machine.reported(now, report, scribe);
         });
+        true
     }
 
     /// Lines of a console; how many were a test's, or nothing if nobody knows whose console it is.
