@@ -56,6 +56,7 @@ impl Life {
         let transfer = Transfer {
             file: file.into(),
             role,
+            in_images_folder: file.contains('/'),
             transport: Transport::Tftp,
             outcome,
             bytes: 1000,
@@ -385,4 +386,15 @@ fn a_tests_own_count_wins_and_an_error_after_the_end_is_bad_memory() {
     }
     let verdict = life.machine.shown.verdict.as_ref().unwrap();
     assert_eq!((verdict.outcome, verdict.errors, verdict.first_errors[0].count), (Memory::Fail, 1, 1));
+}
+
+#[test]
+fn another_images_payload_is_no_boot_of_this_one() {
+    let mut life = Life::new();
+    life.pxe("lab/x.efi");
+    life.machine.shown.image = Some("lab".into());
+    life.fetched("memory-test/linux", Role::Payload).is(State::Loading);
+    assert_eq!((life.machine.shown.completed, life.credit()), (0, 0));
+    life.fetched("lab/linux", Role::Payload).is(State::Running);
+    assert_eq!((life.machine.shown.completed, life.credit()), (1, 1));
 }

@@ -49,6 +49,7 @@ fn load(registry: &mut Registry, mac: Mac) {
     let transfer = Transfer {
         file: "memtest".into(),
         role: Role::Payload,
+        in_images_folder: false,
         transport: Transport::Tftp,
         outcome: crate::tftp::transfer::Outcome::Complete,
         bytes: 1,
