@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 /// Steps that may wait to be written down; beyond it the oldest are lost, and counted.
 const STEPS_MAX: usize = 65536;
 
+/// Steps of one machine at once, and in a second after that.
+const MACHINE_BURST: f64 = 200.0;
+const MACHINE_RATE: f64 = 1.0;
+
 /// All that has changed.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -87,12 +91,14 @@ pub(crate) struct Scribe {
     pub(crate) changes: Changes,
     next_step: u64,
     limit: Limit,
+    /// Of each machine.
+    limits: HashMap<Mac, Limit>,
 }
 
 impl Scribe {
     /// The first step will have this number.
     pub(crate) fn new(next_step: u64) -> Self {
-        Self { changes: Changes::default(), next_step, limit: Limit::default() }
+        Self { changes: Changes::default(), next_step, limit: Limit::default(), limits: HashMap::new() }
     }
 
     /// Steps continue after this number, if they are not there yet.
@@ -108,6 +114,7 @@ impl Scribe {
 
     /// Notes that a machine is gone.
     pub(crate) fn forget(&mut self, mac: Mac) {
+        self.limits.remove(&mac);
         self.changes.machines.remove(&mac);
         self.changes.forgotten.insert(mac);
         self.changes.boots.retain(|(owner, _), _| *owner != mac);
@@ -119,6 +126,15 @@ impl Scribe {
         if stranger && self.limit.admit(tick, Kind::Warning).is_none() {
             return;
         }
+        let limit = self.limits.entry(mac).or_insert_with(|| Limit::new(MACHINE_BURST, MACHINE_RATE));
+        let Some(left_out) = limit.admit(tick, Kind::News) else { return };
+        if left_out > 0 {
+            self.push(now, mac, Draft::new("left_out", format!("{left_out} more were left out")));
+        }
+        self.push(now, mac, step);
+    }
+
+    fn push(&mut self, now: UnixMs, mac: Mac, step: Draft<'_>) {
         let id = self.next_step;
         self.next_step += 1;
         let Draft { event, text, facts } = step;
@@ -148,5 +164,22 @@ impl<'a> Draft<'a> {
             self.facts.insert(name.into(), value);
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_machine_cannot_fill_the_disk_and_takes_nothing_from_others() {
+        let (mut scribe, loud, quiet) = (Scribe::new(1), Mac([2; 6]), Mac([4; 6]));
+        for _ in 0..1000 {
+            scribe.step(UnixMs(10), loud, false, Draft::new("x", "x"));
+        }
+        scribe.step(UnixMs(10), quiet, false, Draft::new("x", "x"));
+        assert_eq!(scribe.changes.steps.len(), 201);
+        scribe.step(UnixMs(1010), loud, false, Draft::new("x", "x"));
+        assert_eq!(scribe.changes.steps[201].text, "800 more were left out");
     }
 }

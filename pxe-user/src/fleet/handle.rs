@@ -78,7 +78,7 @@ pub type Standings = HashMap<Mac, Standing>;
 pub enum Message {
     /// A worker's event.
     Event(Event),
-    /// A test's report.
+    /// A test's report; its sender is dropped without an answer if nobody knows the machine.
     Report(Mac, Option<Ipv4Addr>, Box<Report>, oneshot::Sender<()>),
     /// Lines of a machine's console; answered by how many were a test's, or by nothing for an unknown machine.
     Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),
@@ -94,8 +94,6 @@ pub enum Message {
     Again(Option<Mac>, oneshot::Sender<usize>),
     /// A machine gets a name.
     Name(Mac, Option<String>, oneshot::Sender<bool>),
-    /// Retention or other settings have changed.
-    Retain(std::time::Duration),
     /// The end: what is known is written down first.
     Stop,
 }

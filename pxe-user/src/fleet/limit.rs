@@ -24,20 +24,27 @@ pub struct Limit {
     tokens: f64,
     filled: Timestamp,
     left_out: u64,
+    burst: f64,
+    rate: f64,
 }
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { tokens: BURST, filled: Timestamp::default(), left_out: 0 }
+        Self::new(BURST, RATE)
     }
 }
 
 impl Limit {
+    /// A full bucket of `burst` lines, and `rate` a second after that.
+    pub(super) fn new(burst: f64, rate: f64) -> Self {
+        Self { tokens: burst, filled: Timestamp::default(), left_out: 0, burst, rate }
+    }
+
     /// Whether a line may be written now; `Some(n)` if it may, after n that might not.
     pub fn admit(&mut self, now: Timestamp, kind: Kind) -> Option<u64> {
-        self.tokens = (self.tokens + now.since(self.filled).as_secs_f64() * RATE).min(BURST);
+        self.tokens = (self.tokens + now.since(self.filled).as_secs_f64() * self.rate).min(self.burst);
         self.filled = now;
-        let floor = if kind == Kind::Warning { BURST * RESERVE } else { 0.0 };
+        let floor = if kind == Kind::Warning { self.burst * RESERVE } else { 0.0 };
         if self.tokens < floor + 1.0 {
             self.left_out += 1;
             return None;

@@ -1,7 +1,8 @@
 //! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::{self, UnixMs};
@@ -26,6 +27,8 @@ pub(crate) struct Registry {
     by_address: HashMap<Ipv4Addr, Mac>,
     standings: Standings,
     standings_changed: bool,
+    /// The images that machines were told to boot, by the configuration's names.
+    images: HashSet<Arc<str>>,
     /// Some machine was seen behind a relay: a frame's sender may be a router then.
     relayed: bool,
     silence: u64,
@@ -40,6 +43,7 @@ impl Registry {
             by_address: HashMap::new(),
             standings: Standings::new(),
             standings_changed: false,
+            images: HashSet::new(),
             relayed: false,
             silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
             scribe: Scribe::new(first_step),
@@ -81,10 +85,14 @@ impl Registry {
         self.machines.values()
     }
 
-    /// Takes up machines that were written down before. Whoever has been seen meanwhile keeps what was seen, and gets the
-    /// counts of before added.
-    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, last_step: u64) {
+    /// Steps continue after the last one that was written down.
+    pub(crate) fn continue_after(&mut self, last_step: u64) {
         self.scribe.continue_after(last_step);
+    }
+
+    /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
+    /// was seen, and gets the counts of before added.
+    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>) {
         for mut before in machines {
             let mac = before.mac;
             if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
@@ -98,6 +106,7 @@ impl Registry {
                 }
             }
             let Some(machine) = self.machines.get(&mac) else { continue };
+            self.images.extend(machine.shown.image.as_deref().map(Arc::from));
             self.relayed |= machine.shown.relay.is_some();
             if let Some(address) = machine.address() {
                 self.by_address.entry(address).or_insert(mac);
@@ -113,6 +122,7 @@ impl Registry {
             Event::Told { asker, what, file, style, ack } => {
                 self.relayed |= asker.relay.is_some();
                 self.settle(asker.mac, asker.address);
+                self.images.extend(asker.image.clone());
                 let told = Told { asker, what: *what, file, style: *style, ack: *ack };
                 self.with(now, asker.mac, |machine, scribe| machine.told(now, &told, scribe));
             }
@@ -137,8 +147,11 @@ impl Registry {
                 else {
                     return;
                 };
+                let file = clean(&image.name().to_string());
+                let folder = file.split_once('/').map(|(folder, _)| folder);
                 let transfer = Transfer {
-                    file: clean(&image.name().to_string()),
+                    in_images_folder: folder.is_some_and(|folder| self.images.contains(folder)),
+                    file,
                     role: image.role(),
                     transport: peer.transport,
                     outcome: *outcome,
@@ -160,8 +173,17 @@ impl Registry {
         }
     }
 
-    /// A test posted a report.
-    pub(crate) fn reported(&mut self, now: UnixMs, mac: Mac, address: Option<Ipv4Addr>, report: &Report) {
+    /// A test posted a report; whether its machine is known. A report alone makes no machine: anybody can post one.
+    pub(crate) fn reported(
+        &mut self,
+        now: UnixMs,
+        mac: Mac,
+        address: Option<Ipv4Addr>,
+        report: &Report,
+    ) -> bool {
+        if !self.machines.contains_key(&mac) {
+            return false;
+        }
         self.settle(mac, address);
         self.with(now, mac, |machine, scribe| {
             if let Some(address) = address {
@@ -169,6 +191,7 @@ impl Registry {
             }
             machine.reported(now, report, scribe);
         });
+        true
     }
 
     /// Lines of a console; how many were a test's, or nothing if nobody knows whose console it is.

@@ -217,8 +217,10 @@ impl Fleet {
                 self.registry.apply(now, &event, neighbour);
             }
             Message::Report(mac, address, report, answer) => {
-                self.registry.reported(now, mac, address, &report);
-                self.questions.push(Question::Reported(answer));
+                // Without an answer, whoever asked learns that nobody knows this machine.
+                if self.registry.reported(now, mac, address, &report) {
+                    self.questions.push(Question::Reported(answer));
+                }
             }
             Message::Lines(who, lines, answer) => {
                 let count = self.registry.lines(now, &who, &lines);
@@ -239,10 +241,6 @@ impl Fleet {
             Message::Name(mac, name, answer) => {
                 let known = self.registry.name(now, mac, name.as_deref());
                 self.questions.push(Question::Named(answer, known));
-            }
-            Message::Retain(retention) => {
-                self.retention = retention;
-                self.publisher.retain(retention);
             }
             Message::Stop => {}
         }

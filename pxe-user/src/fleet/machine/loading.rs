@@ -20,6 +20,8 @@ pub(crate) struct Transfer {
     /// The file's name, and what it is in a boot.
     pub(crate) file: String,
     pub(crate) role: Role,
+    /// Its first folder has the name of an image that some machine was told to boot.
+    pub(crate) in_images_folder: bool,
     pub(crate) transport: Transport,
     /// How it ended.
     pub(crate) outcome: Outcome,
@@ -103,7 +105,8 @@ impl Machine {
         if *role != Role::Config {
             self.attempt.last = Some(file.clone());
         }
-        if *role != Role::Payload {
+        // Another image's payload is just a file: it must not use up the boots of this machine's rule.
+        if *role != Role::Payload || !self.owns(transfer) {
             if !self.attempt.payload {
                 self.go(now, State::Loading, None, scribe);
             }
@@ -114,6 +117,14 @@ impl Machine {
             self.credit(scribe);
         }
         self.run(now, scribe);
+    }
+
+    fn owns(&self, transfer: &Transfer) -> bool {
+        let told = self.attempt.told.as_deref().unwrap_or_default();
+        self.shown
+            .image
+            .as_deref()
+            .is_none_or(|image| belongs(&transfer.file, told, image, transfer.in_images_folder))
     }
 
     /// Everything has arrived: its test should run now.
@@ -248,5 +259,37 @@ impl Machine {
             format!("was told {told}, but fetched nothing whole")
         };
         self.fail(now, Failure::Boot, why, scribe);
+    }
+}
+
+/// Whether a file may be a part of an image, by its name. An image with a folder of its own, from which the machine was told
+/// its program, has nothing elsewhere; one without has files anywhere but in other images' folders.
+fn belongs(file: &str, told: &str, image: &str, in_images_folder: bool) -> bool {
+    let folder = |name: &str| Some(name.trim_start_matches('/').split_once('/')?.0 == image);
+    if folder(file) == Some(true) {
+        return true;
+    }
+    !in_images_folder && folder(told) != Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::belongs;
+
+    #[test]
+    fn a_file_belongs_to_its_own_image() {
+        for (file, told, image, in_images_folder, own) in [
+            ("lab/memtest", "lab/ipxe.efi", "lab", true, true),
+            ("lab/memtest", "loader/ipxe.efi", "lab", true, true),
+            ("memory-test/linux", "lab/ipxe.efi", "lab", true, false),
+            ("memory-test/linux", "loader/ipxe.efi", "lab", true, false),
+            ("memory-test/linux", "pxelinux.0", "lab", true, false),
+            ("other/linux", "/lab/ipxe.efi", "lab", false, false),
+            ("memtest", "lab/ipxe.efi", "lab", false, false),
+            ("memtest", "pxelinux.0", "lab", false, true),
+            ("installer/linux", "pxelinux.0", "lab", false, true),
+        ] {
+            assert_eq!(belongs(file, told, image, in_images_folder), own, "{file}, told {told}");
+        }
     }
 }

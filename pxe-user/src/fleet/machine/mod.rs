@@ -11,8 +11,8 @@
 //!                                                     Returned, until it runs again
 //! ```
 //!
-//! A failed boot stays failed until a file arrives; bad memory stays failed until a new test runs, whatever the machine
-//! boots meanwhile; a machine that came back stays returned until it runs again.
+//! A failed boot stays failed until a file arrives; bad memory stays failed until a new test reports after a new boot,
+//! whatever the machine loads meanwhile; a machine that came back stays returned until it runs again.
 
 mod identity;
 mod loading;
@@ -43,7 +43,7 @@ enum Failure {
     NoImage,
     /// Its boot: ended by a file that arrives.
     Boot,
-    /// Its test: ended by a new test.
+    /// Its test: ended by a new test after a new boot.
     Test,
 }
 
@@ -216,7 +216,7 @@ impl Machine {
     /// Goes to another state, unless what it is in lasts longer than that.
     fn go(&mut self, now: UnixMs, state: State, why: Option<String>, scribe: &mut Scribe) {
         let lasting = match self.failure {
-            Some(Failure::Test) => !matches!(state, State::Running | State::Passed | State::Failed),
+            Some(Failure::Test) => state != State::Failed,
             Some(Failure::Boot) => matches!(state, State::Offered | State::Seen),
             Some(Failure::NoImage) => state == State::Seen,
             None => {

@@ -12,6 +12,8 @@ use crate::fleet::text::{clean, clean_some};
 const ERRORS_KEPT: usize = 32;
 /// Modules that are kept: the largest servers have 96 slots.
 const DIMMS_MAX: usize = 256;
+/// A test that says again within this time that it begins is the same one: the answer to its report was lost.
+const SAME_TEST_MS: u64 = 60_000;
 /// Who speaks on a console.
 const MEMTEST: &str = "memtest86+";
 /// Who reports over the network, if it does not say.
@@ -36,10 +38,14 @@ impl Machine {
             return self.heard(now, scribe);
         }
         self.testing(now, &source, report.stage == Stage::Start, scribe);
-        if self.ended {
+        let ended = self.ended;
+        let bad = !report.errors.is_empty() || report.error_count.max(report.uncorrected).unwrap_or(0) > 0;
+        if ended && !(bad && self.has_passed()) {
             // The answer to the last report was lost, so it is sent again.
             return self.heard(now, scribe);
         }
+        let before = self.shown.verdict.as_ref().map_or(0, |verdict| verdict.errors);
+        let more = report.error_count.is_none_or(|count| count > before);
         if let Some(verdict) = &mut self.shown.verdict {
             verdict.percent = report.percent.map(|percent| percent.min(100)).or(verdict.percent);
             verdict.memory = report.memory.or(verdict.memory);
@@ -53,12 +59,16 @@ impl Machine {
                 error.expected.as_deref(),
                 error.actual.as_deref(),
                 error.cpu,
+                more,
                 scribe,
             );
         }
-        self.counted(report.error_count.unwrap_or(0));
+        if let (Some(count), Some(verdict)) = (report.error_count, &mut self.shown.verdict) {
+            // The test's own count is that of all its errors: a report that comes twice does not add to it.
+            verdict.errors = before.max(count).max(verdict.first_errors.len() as u64);
+        }
         self.judge(now, scribe);
-        if report.stage == Stage::Done {
+        if report.stage == Stage::Done && !ended {
             self.finished(now, report.pass == Some(true), scribe);
         }
         self.heard(now, scribe);
@@ -90,7 +100,8 @@ impl Machine {
     pub(crate) fn line(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
         let event = line.event();
         self.testing(now, MEMTEST, event == "start", scribe);
-        if self.ended {
+        let bad = event == "error" || line.number("errors").unwrap_or(0) > 0;
+        if self.ended && !(bad && self.has_passed()) {
             return self.heard(now, scribe);
         }
         match event {
@@ -103,7 +114,7 @@ impl Machine {
         }
         self.counted(line.number("errors").unwrap_or(0));
         self.judge(now, scribe);
-        if event == "done" {
+        if event == "done" && !self.ended {
             self.finished(now, line.value("status") == Some("pass"), scribe);
         }
         self.heard(now, scribe);
@@ -155,7 +166,7 @@ impl Machine {
             return;
         }
         let cpu = line.number("cpu").and_then(|cpu| u32::try_from(cpu).ok());
-        self.erred(now, line.value("addr"), line.value("expect"), line.value("actual"), cpu, scribe);
+        self.erred(now, line.value("addr"), line.value("expect"), line.value("actual"), cpu, true, scribe);
     }
 
     fn pass_ended(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
@@ -169,10 +180,17 @@ impl Machine {
         self.step(now, scribe, draft);
     }
 
-    /// A test is heard of: the same one, or a new one.
+    fn has_passed(&self) -> bool {
+        self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Pass)
+    }
+
+    /// A test is heard of: the same one, or a new one. Only a new boot makes one where memory was found bad.
     fn testing(&mut self, now: UnixMs, source: &str, begins: bool, scribe: &mut Scribe) {
-        let fresh = std::mem::take(&mut self.fresh) || begins;
-        let known = self.shown.verdict.as_mut().filter(|verdict| verdict.source == source && !fresh);
+        let rebooted = std::mem::take(&mut self.fresh) || self.test_began() < self.attempt.began;
+        let known = self.shown.verdict.as_mut().filter(|verdict| {
+            let again = begins && since(now, verdict.started) >= SAME_TEST_MS;
+            !rebooted && (verdict.outcome == Outcome::Fail || verdict.source == source && !again)
+        });
         match known {
             Some(verdict) => verdict.heard = now,
             None => {
@@ -195,7 +213,7 @@ impl Machine {
                     scribe,
                     Draft::new("report", format!("{source} has begun")).fact("source", source),
                 );
-                if self.failure == Some(Failure::Test) {
+                if rebooted && self.failure == Some(Failure::Test) {
                     self.failure = None;
                 }
             }
@@ -208,7 +226,8 @@ impl Machine {
         }
     }
 
-    /// An error with its address: a new one, or one that was seen before.
+    /// An error with its address: a new one, or one that was seen before, and counts again if there are `more`.
+    #[expect(clippy::too_many_arguments, reason = "the fields of an error, as texts of either source")]
     fn erred(
         &mut self,
         now: UnixMs,
@@ -216,6 +235,7 @@ impl Machine {
         expected: Option<&str>,
         actual: Option<&str>,
         cpu: Option<u32>,
+        more: bool,
         scribe: &mut Scribe,
     ) {
         let address = address.and_then(clean_some);
@@ -226,6 +246,7 @@ impl Machine {
         let full = verdict.first_errors.len() >= ERRORS_KEPT;
         let known = verdict.first_errors.iter_mut().find(|error| error.address == address);
         let error = match known {
+            Some(_) if !more => return,
             Some(error) => {
                 error.count = error.count.saturating_add(1);
                 error.clone()
@@ -294,7 +315,6 @@ impl Machine {
         verdict.outcome = Outcome::Pass;
         verdict.percent = Some(100);
         self.step(now, scribe, Draft::new("report", "the test has ended: PASS"));
-        self.credit(scribe);
         self.end_boot("passed", scribe);
         let why = self.resets();
         self.go(now, State::Passed, why, scribe);

@@ -49,6 +49,7 @@ fn load(registry: &mut Registry, mac: Mac) {
     let transfer = Transfer {
         file: "memtest".into(),
         role: Role::Payload,
+        in_images_folder: false,
         transport: Transport::Tftp,
         outcome: crate::tftp::transfer::Outcome::Complete,
         bytes: 1,
@@ -143,6 +144,8 @@ fn words_find_one_machine_or_none() {
         let report: Report =
             serde_json::from_str(&format!(r#"{{"stage":"start","serial":"{serial}"}}"#)).unwrap();
         assert_eq!(report.stage, Stage::Start);
+        assert!(!registry.reported(NOW, mac(n), None, &report) && registry.machine(mac(n)).is_none());
+        registry.apply(NOW, &told(mac(n), None, None), |_| None);
         registry.reported(NOW, mac(n), Some(address(u8::try_from(n).unwrap())), &report);
     }
     assert!(registry.name(NOW, mac(2), Some(" rack\u{1b}-2 ")));
@@ -160,6 +163,7 @@ fn words_find_one_machine_or_none() {
 fn a_console_introduces_itself_by_a_serial_number() {
     let mut registry = registry();
     let report: Report = serde_json::from_str(r#"{"stage":"start","serial":"SN1"}"#).unwrap();
+    registry.apply(NOW, &told(mac(1), None, None), |_| None);
     registry.reported(NOW, mac(1), None, &report);
     let console = Who::Words("bmc-17".into());
     let says = |registry: &mut Registry, line: &str| {

@@ -15,7 +15,7 @@ use crate::mac::Mac;
 pub(crate) struct Batch {
     pub(crate) now: UnixMs,
     /// Machines, each as a [`Saved`] in JSON.
-    pub(super) machines: Vec<(String, String)>,
+    pub(crate) machines: Vec<(String, String)>,
     pub(super) forgotten: Vec<String>,
     pub(super) boots: Vec<(String, Boot)>,
     pub(super) steps: Vec<Step>,

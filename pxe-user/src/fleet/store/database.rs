@@ -20,8 +20,11 @@ const LOCK: &str = "pxed.lock";
 const BUSY: Duration = Duration::from_secs(1);
 /// Steps that are kept, whatever the retention.
 const STEPS_MAX: i64 = 1_000_000;
+/// Errors and boots that are kept, of one machine and of all.
+const ROWS_OF_ONE_MAX: i64 = 256;
+const ROWS_MAX: i64 = 200_000;
 /// How often the past is tidied away, in milliseconds.
-const TIDY_EVERY_MS: u64 = 600_000;
+const TIDY_EVERY_MS: u64 = 60_000;
 /// Steps that are read at the start.
 const STEPS_READ: i64 = 4096;
 /// Steps and boots of one machine that are shown.
@@ -314,6 +317,22 @@ fn forget(transaction: &Transaction<'_>, now: UnixMs, retention: Duration) -> ru
         let sql = "DELETE FROM steps WHERE id IN (SELECT id FROM steps ORDER BY id LIMIT ?1)";
         transaction.execute(sql, [steps - STEPS_MAX])?;
     }
+    bound(transaction, ROWS_OF_ONE_MAX, ROWS_MAX)
+}
+
+/// Forgets the oldest errors and boots beyond what is kept of one machine, and of all.
+fn bound(transaction: &Transaction<'_>, of_one: i64, of_all: i64) -> rusqlite::Result<()> {
+    for (table, key) in [("errors", "mac, test, address"), ("boots", "mac, at")] {
+        let ranked = format!(
+            "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM (SELECT {key}, row_number() OVER \
+             (PARTITION BY mac ORDER BY at DESC) AS rank FROM {table}) WHERE rank > ?1)"
+        );
+        transaction.execute(&ranked, [of_one])?;
+        let oldest = format!(
+            "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} ORDER BY at DESC LIMIT -1 OFFSET ?1)"
+        );
+        transaction.execute(&oldest, [of_all])?;
+    }
     Ok(())
 }
 
@@ -324,4 +343,29 @@ fn integer(number: u64) -> i64 {
 
 fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_one_machine_and_of_all_are_bounded_and_the_latest_stay() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrate(&mut connection, MIGRATIONS, 0).unwrap();
+        let transaction = connection.transaction().unwrap();
+        for (mac, at) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5)] {
+            transaction.execute("INSERT INTO boots VALUES (?1, ?2, '')", params![mac, at]).unwrap();
+            let sql = "INSERT INTO errors VALUES (?1, 1, ?2, ?2, '')";
+            transaction.execute(sql, params![mac, at]).unwrap();
+        }
+        for (of_one, of_all, kept) in [(2, 9, "2,3,4,5"), (2, 3, "3,4,5")] {
+            bound(&transaction, of_one, of_all).unwrap();
+            for table in ["boots", "errors"] {
+                let sql = format!("SELECT group_concat(at) FROM (SELECT at FROM {table} ORDER BY at)");
+                let found: String = transaction.query_row(&sql, [], |row| row.get(0)).unwrap();
+                assert_eq!(found, kept, "{table}");
+            }
+        }
+    }
 }

@@ -7,6 +7,9 @@ use std::path::PathBuf;
 
 use crate::fleet::board::Step;
 
+/// Beyond so many bytes the file is moved to one with `.1` behind its name, in place of the one before.
+const BYTES_MAX: u64 = 256 << 20;
+
 /// The file.
 pub(super) struct Events {
     path: PathBuf,
@@ -15,11 +18,12 @@ pub(super) struct Events {
     last: u64,
     /// A line may have been cut.
     torn: bool,
+    most: u64,
 }
 
 impl Events {
     pub(super) fn new(path: PathBuf) -> Self {
-        Self { path, file: None, last: 0, torn: false }
+        Self { path, file: None, last: 0, torn: false, most: BYTES_MAX }
     }
 
     /// Appends steps that are not there yet; why not, if that fails.
@@ -40,6 +44,12 @@ impl Events {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
         let torn = std::mem::take(&mut self.torn);
         let mut file = self.open()?;
+        if file.metadata()?.len() >= self.most {
+            let mut aside = self.path.clone().into_os_string();
+            aside.push(".1");
+            std::fs::rename(&self.path, aside)?;
+            file = self.open()?;
+        }
         let whole = if torn { [b"\n", lines].concat() } else { lines.to_vec() };
         let written = file.write_all(&whole);
         self.torn = torn || written.is_err();
@@ -70,5 +80,28 @@ impl Events {
 
     fn sentence(&self, error: &io::Error) -> String {
         format!("events are not written to {}: {error}", self.path.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::board::UnixMs;
+
+    #[test]
+    fn a_long_file_is_moved_once_and_a_new_one_begun() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("events.jsonl");
+        let mut events = Events { most: 1, ..Events::new(path.clone()) };
+        for id in 1..=3 {
+            let (mac, event, text) = Default::default();
+            let step = Step { id, at: UnixMs(1), mac, event, text, facts: serde_json::Map::new() };
+            events.append(&[step]).unwrap();
+        }
+        for (name, id) in [("events.jsonl", 3), ("events.jsonl.1", 2)] {
+            let text = std::fs::read_to_string(place.path().join(name)).unwrap();
+            assert_eq!(serde_json::from_str::<Step>(&text).unwrap().id, id);
+        }
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2);
     }
 }

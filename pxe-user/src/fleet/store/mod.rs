@@ -41,8 +41,6 @@ pub(crate) enum Order {
     Story(Mac, Box<Story>, oneshot::Sender<Option<Story>>),
     /// List the steps after one, at most so many.
     Steps(u64, usize, oneshot::Sender<Vec<Step>>),
-    /// Keep the past for so long.
-    Retain(Duration),
     /// End.
     Stop,
 }
@@ -185,7 +183,6 @@ impl Store {
                     let steps = self.database.as_ref().map(|database| database.steps(after, most));
                     let _ = answer.send(steps.unwrap_or_default());
                 }
-                Order::Retain(retention) => self.retention = retention,
                 Order::Stop => break,
             }
         }

@@ -54,8 +54,10 @@ pub(super) struct Publisher {
     failing: Option<Failing>,
     /// What was shown without being written.
     unwritten: Changes,
-    /// Everything must be written, not only what has changed: the database is a new one.
+    /// Everything must be written, not only what has changed: the database is a new one, or was opened again.
     rewrite: bool,
+    /// A database was opened in this process before: what is in memory knows all of it, and more.
+    resumed: bool,
     /// A damaged database, steps that are gone, a file of events that fails.
     damaged: Option<Lost>,
     dropped: Option<Lost>,
@@ -90,6 +92,7 @@ impl Publisher {
             failing: None,
             unwritten: Changes::default(),
             rewrite: false,
+            resumed: false,
             damaged: None,
             dropped: None,
             events: None,
@@ -261,9 +264,14 @@ impl Publisher {
             self.damaged = Some(Lost { what, since: wall });
             self.rewrite = true;
         }
-        registry.resume(wall, opened.machines, opened.last_step);
-        for step in opened.steps {
-            self.recent.push(step);
+        registry.continue_after(opened.last_step);
+        if std::mem::replace(&mut self.resumed, true) {
+            self.rewrite = true;
+        } else {
+            registry.resume(wall, opened.machines);
+            for step in opened.steps {
+                self.recent.push(step);
+            }
         }
         self.stale = true;
         self.shown_at = None;
@@ -374,13 +382,6 @@ impl Publisher {
         match self.link.as_ref().filter(|_| self.failing.is_none() && !reaches) {
             Some(link) => link.list(after, most, answer),
             None => drop(answer.send(self.recent.after(after, most))),
-        }
-    }
-
-    /// The past is kept for so long.
-    pub(super) fn retain(&self, retention: Duration) {
-        if let Some(link) = &self.link {
-            link.send(Order::Retain(retention));
         }
     }
 
