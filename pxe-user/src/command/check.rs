@@ -101,31 +101,30 @@ fn open(
             Ok(catalogue) => return Ok((Some(catalogue), is_whole)),
             Err(error) => error,
         };
-        let CatalogueError::Root { root, reason } = &error else {
-            report.error(None, &error)?;
-            if !matches!(error, CatalogueError::BootFile { .. }) || files.boot_files.is_empty() {
+        match &error {
+            CatalogueError::ImageRoot { image, .. } => {
+                let at = files.recipes.iter().find(|recipe| *recipe.name == **image).and_then(&line);
+                report.error(at, &error)?;
+                files.recipes.retain(|recipe| *recipe.name != **image);
+            }
+            CatalogueError::Root { root, .. } => {
+                report.error(None, &error)?;
+                // Else it is the host's own root directory: nothing is left to leave out.
+                if !matches!(&files.source, Source::Tree { root: top, .. } if top == root) {
+                    return Ok((None, is_whole));
+                }
+                is_whole = false;
+                files.boot_files.clear();
+                files.source = Source::Virtual { system: files.system.clone() };
+            }
+            CatalogueError::BootFile { .. } if !files.boot_files.is_empty() => {
+                report.error(None, &error)?;
+                files.boot_files.clear();
+            }
+            _ => {
+                report.error(None, &error)?;
                 return Ok((None, is_whole));
             }
-            files.boot_files.clear();
-            continue;
-        };
-        let has_it = |recipe: &Recipe| recipe.root.as_ref().is_some_and(|(own, _)| own == root);
-        for recipe in files.recipes.iter().filter(|recipe| has_it(recipe)) {
-            let text = format!("image `{}`: root {}: {reason}", recipe.name, root.display());
-            report.error(line(recipe), text)?;
-        }
-        let before = files.recipes.len();
-        files.recipes.retain(|recipe| !has_it(recipe));
-        let is_top = matches!(&files.source, Source::Tree { root: top, .. } if top == root);
-        if is_top {
-            report.error(None, &error)?;
-            is_whole = false;
-            files.boot_files.clear();
-            files.source = Source::Virtual { system: files.system.clone() };
-        } else if files.recipes.len() == before {
-            // The host's own root directory: nothing is left to leave out.
-            report.error(None, &error)?;
-            return Ok((None, is_whole));
         }
     }
 }

@@ -33,7 +33,7 @@ fn one_mistake_hides_no_other() {
         ": error: blksize is from 8",
         "warning: no rule boots image `other`",
         "error: cannot serve ROOT/no-top: No such file",
-        "line 61: error: image `other`: root ROOT/no-other: No such file",
+        "line 61: error: image `other`: cannot serve ROOT/no-other: No such file",
         "line 11: error: image `test`: no-linux: no such file",
         "line 11: error: image `test`: initrd.img: no such file",
         "no interface is named",
