@@ -15,7 +15,7 @@ use super::{Options, neighbour};
 use crate::api::access::Token;
 use crate::api::inbox::{Inbox, Quota};
 use crate::api::listen::SOCKET;
-use crate::api::machines::{Machines, Neighbours};
+use crate::api::machines::{Machines, Neighbours, Reports};
 use crate::api::{self, Api, Listeners};
 use crate::boot::{Catalogue, Here};
 use crate::fleet::handle::FleetHandle;
@@ -112,6 +112,7 @@ impl Web {
             fleet: fleet.clone(),
             neighbours: Arc::clone(&neighbours),
             inbox: doors.inbox,
+            reports: Reports::default(),
             counts: api.counts().clone(),
         };
         for (listener, here) in doors.machines {

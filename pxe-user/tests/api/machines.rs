@@ -4,13 +4,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pxe_user::api::Api;
 use pxe_user::api::inbox::{Inbox, Quota};
-use pxe_user::api::machines::{Machines, router};
+use pxe_user::api::machines::{Machines, Reports, router};
 use pxe_user::api::serve::serve_tcp;
+use pxe_user::fleet::handle::FleetHandle;
 use pxe_user::fleet::report::BODY_MAX;
 use pxe_user::mac::Mac;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{Answer, Server, ask, board, get, mac, request};
 
@@ -32,6 +34,7 @@ impl Side {
             fleet: server.fleet.clone(),
             neighbours: Arc::new(move |_: Ipv4Addr| known),
             inbox: inbox.then(|| Inbox::open(&server.directory.path().join("inbox"), quota).unwrap()),
+            reports: Reports::default(),
             counts: server.api.counts().clone(),
         };
         let router = router(machines);
@@ -139,4 +142,37 @@ async fn an_upload_that_is_broken_off_leaves_nothing() {
     assert_eq!(std::fs::read_dir(side.file("")).unwrap().count(), 0);
     assert!(side.asked().is_empty());
     assert_eq!(side.send("PUT", &format!("/inbox/{HERE}/x"), "whole").await.status, 201);
+}
+
+/// A fleet that answers nobody gets eight reports, and one from each sender.
+#[tokio::test]
+async fn reports_do_not_pile_up() {
+    let (fleet, mut messages) = FleetHandle::new();
+    let counts = Api::new(fleet.clone(), Arc::default()).counts().clone();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let neighbours = Arc::new(|_: Ipv4Addr| HERE.parse().ok());
+    let reports = Reports::default();
+    let machines = Machines { fleet, neighbours, inbox: None, reports, counts: counts.clone() };
+    tokio::spawn(serve_tcp(listener, router(machines), counts, "machines", 64, std::future::pending()));
+    let send = move |last: u8| async move {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+        let request =
+            request("POST", &format!("/report/v1/{HERE}")).body(r#"{"stage":"start"}"#.into()).unwrap();
+        ask(socket.connect(address).await.unwrap(), request).await
+    };
+    let mut waiting = tokio::task::JoinSet::new();
+    let mut handed = Vec::new();
+    for last in 1..=8 {
+        waiting.spawn(send(last));
+        handed.push(messages.recv().await.unwrap());
+        assert_eq!(send(last).await.status, 503);
+    }
+    let refused = send(9).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (503, "2"));
+    // Whoever goes away leaves the report with the fleet, and its place taken.
+    waiting.shutdown().await;
+    assert_eq!(send(10).await.status, 503);
+    assert!(messages.try_recv().is_err());
 }
