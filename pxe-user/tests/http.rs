@@ -251,3 +251,10 @@ async fn who_breaks_off_has_not_booted() {
     assert_eq!(name, "large");
     assert!(matches!(outcome, Outcome::Aborted(_)) && bytes < 30_000_000, "{outcome:?} {bytes}");
 }
+
+/// A fleet that does not answer is no reason to say that there is no such file.
+#[tokio::test]
+async fn a_file_that_the_fleet_must_be_asked_for_is_refused_for_now() {
+    let lab = lab().await;
+    assert_eq!(lab.get("/pxed/52-54-00-99-00-12/boot.ipxe").await.status, 503);
+}
