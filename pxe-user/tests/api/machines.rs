@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
 use pxe_user::api::Api;
 use pxe_user::api::inbox::{Inbox, Quota};
 use pxe_user::api::machines::{Machines, Reports, router};
@@ -170,7 +171,7 @@ async fn reports_do_not_pile_up() {
         assert_eq!(send(last).await.status, 503);
     }
     let refused = send(9).await;
-    assert_eq!((refused.status, refused.header("retry-after")), (503, "2"));
+    assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
     // Whoever goes away leaves the report with the fleet, and its place taken.
     waiting.shutdown().await;
     assert_eq!(send(10).await.status, 503);
