@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use pxe_user::api::Api;
-use pxe_user::api::serve::serve_tcp;
+use pxe_user::api::serve::{Most, serve_tcp};
 use pxe_user::boot::{Catalogue, Config, Here, Links, Recipe, Source};
 use pxe_user::fleet::event::{Event, Transport};
 use pxe_user::fleet::handle::{Facts, FleetHandle, Message, Who};
@@ -75,7 +75,14 @@ async fn lab() -> Lab {
         Clock::start(),
     );
     let counts = Api::new(fleet, Arc::default()).counts().clone();
-    tokio::spawn(serve_tcp(listener, http.router(), counts, "machines", 16, std::future::pending()));
+    tokio::spawn(serve_tcp(
+        listener,
+        http.router(),
+        counts,
+        "machines",
+        Most { all: 16, each: 4 },
+        std::future::pending(),
+    ));
     Lab { address, messages, sent, catalogue, dir }
 }
 
@@ -250,4 +257,42 @@ async fn who_breaks_off_has_not_booted() {
     let (name, outcome, bytes) = lab.fetched().await;
     assert_eq!(name, "large");
     assert!(matches!(outcome, Outcome::Aborted(_)) && bytes < 30_000_000, "{outcome:?} {bytes}");
+}
+
+/// A fleet that does not answer is no reason to say that there is no such file.
+#[tokio::test]
+async fn a_file_that_the_fleet_must_be_asked_for_is_refused_for_now() {
+    let lab = lab().await;
+    assert_eq!(lab.get("/pxed/52-54-00-99-00-12/boot.ipxe").await.status, 503);
+}
+
+/// One machine cannot take all places.
+#[tokio::test]
+async fn one_address_has_only_so_many_connections() {
+    let lab = lab().await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(lab.address).await.unwrap();
+        stream.write_all(b"GET /pxelinux.0 HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.read_exact(&mut [0; 16]).await.unwrap();
+        held.push(stream);
+    }
+    let mut fifth = TcpStream::connect(lab.address).await.unwrap();
+    // It is closed without a word, or reset.
+    assert!(
+        fifth.read(&mut [0; 1]).await.is_ok_and(|len| len == 0) || fifth.write_all(b"GET").await.is_err()
+    );
+    drop(held);
+    while get_or_closed(lab.address).await.is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// The status, or nothing if the connection is not taken.
+async fn get_or_closed(address: SocketAddr) -> Option<u8> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    stream.write_all(b"HEAD /pxelinux.0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok()?;
+    answer.get(9).copied()
 }

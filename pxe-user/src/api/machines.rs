@@ -1,10 +1,12 @@
 //! The side that machines reach: reports of memory tests, and uploads if an inbox is configured.
 //!
 //! Whoever can send to this address could report for another machine, so the Ethernet address in the path must be the
-//! sender's where the kernel knows that one; behind a router it does not.
+//! sender's where the kernel knows that one. Behind a router it does not: then the machine must be known at that address, or
+//! behind a relay.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -13,13 +15,13 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{post, put};
 use http_body_util::BodyExt as _;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::inbox::{Inbox, InboxError, Upload};
 use super::metrics::Counts;
 use super::problem::Problem;
 use super::{FLEET_WAIT, access, read};
-use crate::fleet::handle::{FleetHandle, Message};
+use crate::fleet::handle::{FleetHandle, Message, Unreachable};
 use crate::fleet::report::{BODY_MAX, Report};
 use crate::mac::Mac;
 
@@ -27,6 +29,46 @@ use crate::mac::Mac;
 const SILENCE: Duration = Duration::from_secs(30);
 /// Pieces of an upload that may wait for the disk.
 const PIECES: usize = 4;
+
+/// Reports that are with the fleet at a time, over all connections.
+const REPORTS_MAX: usize = 8;
+
+/// Who is handing in a report, and how many reports are with the fleet. Clones share the count.
+#[derive(Clone, Debug)]
+pub struct Reports {
+    places: Arc<Semaphore>,
+    senders: Arc<Mutex<HashSet<IpAddr>>>,
+}
+
+impl Default for Reports {
+    fn default() -> Self {
+        Self { places: Arc::new(Semaphore::new(REPORTS_MAX)), senders: Arc::default() }
+    }
+}
+
+impl Reports {
+    /// A sender's only turn; `None` while it has one.
+    fn turn(&self, sender: IpAddr) -> Option<Turn> {
+        let is_new = self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(sender);
+        is_new.then(|| Turn { reports: self.clone(), sender })
+    }
+
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
+    }
+}
+
+/// Ends when it is dropped.
+struct Turn {
+    reports: Reports,
+    sender: IpAddr,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.reports.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sender);
+    }
+}
 
 /// Finds the Ethernet address of a neighbour.
 pub trait Neighbours: Send + Sync {
@@ -49,6 +91,8 @@ pub struct Machines {
     pub neighbours: Arc<dyn Neighbours>,
     /// Where files go; without one, none are taken.
     pub inbox: Option<Arc<Inbox>>,
+    /// Reports that are being handed in: one for all servers.
+    pub reports: Reports,
     /// Where it is counted.
     pub counts: Counts,
 }
@@ -76,8 +120,23 @@ impl Machines {
             Some(neighbour) if neighbour != mac => {
                 Err(Problem::new(StatusCode::FORBIDDEN, "this is another machine's Ethernet address"))
             }
-            _ => Ok((mac, address)),
+            Some(_) => Ok((mac, address)),
+            None if self.may_come_from(mac, address)? => Ok((mac, address)),
+            None => {
+                let text = "this machine is not known at your address, and not behind a relay";
+                Err(Problem::new(StatusCode::FORBIDDEN, text))
+            }
         }
+    }
+
+    /// Whether a machine may speak from an address whose owner the kernel does not know: its own one, or any, if it was seen
+    /// behind a relay. Nobody else's word makes a machine, or a verdict.
+    fn may_come_from(&self, mac: Mac, address: Option<Ipv4Addr>) -> Result<bool, Problem> {
+        let (board, mac) = (self.fleet.board(), mac.to_string());
+        let machine = board.machines.iter().find(|machine| machine.mac == mac);
+        let machine = machine.ok_or_else(Problem::unknown_machine)?;
+        let own = address.is_some_and(|address| machine.address == Some(address.to_string()));
+        Ok(own || machine.relay.is_some())
     }
 }
 
@@ -101,6 +160,10 @@ impl Machines {
         body: Body,
     ) -> Result<(), (&'static str, Problem)> {
         let (mac, address) = self.sender(name, peer).map_err(|problem| ("sender", problem))?;
+        let turn = self
+            .reports
+            .turn(peer.ip().to_canonical())
+            .ok_or_else(|| busy("you are sending a report already"))?;
         let read = tokio::time::timeout(SILENCE, http_body_util::Limited::new(body, BODY_MAX).collect());
         let body = read
             .await
@@ -109,12 +172,26 @@ impl Machines {
                 let text = format!("a report has at most {BODY_MAX} bytes");
                 ("too_large", Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text))
             })?;
+        let place = self.reports.place().ok_or_else(|| busy("too many reports at a time"))?;
         // From a shell with nothing but wget: whatever it calls the content, it is JSON.
         let report: Report = serde_json::from_slice(&body.to_bytes())
             .map_err(|error| ("malformed", Problem::bad(format!("not a report: {error}"))))?;
-        let told = |answer| Message::Report(mac, address, Box::new(report), answer);
-        read::ask(&self.fleet, FLEET_WAIT, told).await.map_err(|error| ("fleet", error.into()))
+        let told = move |answer| Message::Report(mac, address, Box::new(report), answer);
+        let fleet = self.fleet.clone();
+        // A task of its own: the place is free when the fleet is done with the report, not when its sender has gone.
+        let handed = tokio::spawn(async move {
+            let _held = (turn, place);
+            fleet.ask(told).await
+        });
+        match tokio::time::timeout(FLEET_WAIT, handed).await {
+            Ok(Ok(Ok(()))) => Ok(()),
+            _ => Err(("fleet", Unreachable.into())),
+        }
     }
+}
+
+fn busy(what: &str) -> (&'static str, Problem) {
+    ("busy", Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{what}: try again")))
 }
 
 async fn upload(

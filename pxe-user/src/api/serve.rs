@@ -1,10 +1,11 @@
 //! Connections: how many, how slow, and their end.
 
+use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -50,13 +51,20 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
         api.router(Door::Local),
         counts.clone(),
         "unix",
-        CONNECTIONS_MAX,
+        Most::of_all(CONNECTIONS_MAX),
         ended.clone(),
     );
     let tcp = match &listeners.tcp {
         Some((listener, door)) => {
             let listener = Listener::Tcp(TcpListener::from_std(listener.try_clone()?)?);
-            Some(accept(listener, api.router(door.clone()), counts, "board", CONNECTIONS_MAX, ended))
+            Some(accept(
+                listener,
+                api.router(door.clone()),
+                counts,
+                "board",
+                Most::of_all(CONNECTIONS_MAX),
+                ended,
+            ))
         }
         None => None,
     };
@@ -85,7 +93,7 @@ pub async fn serve_tcp(
     router: Router,
     counts: Counts,
     name: &'static str,
-    most: usize,
+    most: Most,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -97,6 +105,62 @@ pub async fn serve_tcp(
     };
     tokio::join!(accept(listener, router, counts, name, most, ended), shutdown);
     Ok(())
+}
+
+/// How many connections may be open at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// In all.
+    pub all: usize,
+    /// From one address.
+    pub each: usize,
+}
+
+impl Most {
+    /// So many, whoever has them.
+    #[must_use]
+    pub fn of_all(all: usize) -> Self {
+        Self { all, each: all }
+    }
+}
+
+/// Who has how many connections.
+#[derive(Clone, Debug, Default)]
+struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of a peer's connections. Dropping it ends its turn.
+struct Turn(Option<(Peers, IpAddr)>);
+
+impl Peers {
+    /// One more for a peer, if it may have that; who has no address is not counted.
+    fn admit(&self, peer: Option<IpAddr>, each: usize) -> Option<Turn> {
+        let Some(peer) = peer else { return Some(Turn(None)) };
+        let mut all = self.lock();
+        let count = all.entry(peer).or_default();
+        if *count >= each {
+            return None;
+        }
+        *count += 1;
+        Some(Turn(Some((self.clone(), peer))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // Numbers only: a panic elsewhere leaves nothing half done here.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some((peers, peer)) = self.0.take() else { return };
+        let mut all = peers.lock();
+        if let Some(count) = all.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&peer);
+            }
+        }
+    }
 }
 
 /// A TCP connection, for those who want to know how it fares.
@@ -142,10 +206,11 @@ async fn accept(
     router: Router,
     counts: Counts,
     name: &'static str,
-    most: usize,
+    most: Most,
     mut ended: watch::Receiver<()>,
 ) {
-    let places = Arc::new(Semaphore::new(most));
+    let places = Arc::new(Semaphore::new(most.all));
+    let peers = Peers::default();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -167,6 +232,10 @@ async fn accept(
             counts.refused("connections");
             continue;
         };
+        let Some(turn) = peers.admit(peer.as_ref().map(|(peer, _)| peer.ip()), most.each) else {
+            counts.refused("peer");
+            continue;
+        };
         let counted = counts.connection(name);
         let router = match peer {
             Some((peer, socket)) => {
@@ -174,7 +243,7 @@ async fn accept(
             }
             None => router.clone(),
         };
-        connections.spawn(connection(stream, router, (place, counted), ended.clone()));
+        connections.spawn(connection(stream, router, (place, counted, turn), ended.clone()));
     }
     drop(listener);
     let all = async { while connections.join_next().await.is_some() {} };
@@ -184,7 +253,7 @@ async fn accept(
 async fn connection(
     stream: Pin<Box<dyn Stream>>,
     router: Router,
-    _place: (OwnedSemaphorePermit, metrics::Counted),
+    _place: (OwnedSemaphorePermit, metrics::Counted, Turn),
     mut ended: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);

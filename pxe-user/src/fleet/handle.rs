@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::board::{Board, Step, Story, Update};
@@ -17,6 +19,10 @@ use crate::mac::Mac;
 pub const MESSAGES_MAX: usize = 65536;
 /// Updates that a slow viewer may be behind before it is told to read the board again.
 pub const UPDATES_MAX: usize = 16384;
+/// How long a file that is written for a machine waits for what the fleet knows of it.
+pub const FACTS_WAIT: Duration = Duration::from_secs(1);
+/// How often a thread without a runtime looks for its answer.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// How a machine is named by those who do not know its Ethernet address.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -184,17 +190,49 @@ impl FleetHandle {
         answer.await.map_err(|_| Unreachable)
     }
 
-    /// The same for a thread without a runtime, which others wait for: it does not wait for room. The fleet's thread waits for
-    /// nobody, so the answer comes soon.
+    /// The same for a thread without a runtime, which others wait for: it does not wait for room, and for the answer no longer
+    /// than about `limit`. What was asked stays with the fleet's thread, so whoever asks must bound how often.
     ///
     /// # Errors
-    /// When the fleet's thread has ended, or has too much to do.
+    /// When the fleet's thread has ended, has too much to do, or has not answered in time.
     pub fn ask_blocking<T>(
         &self,
+        limit: Duration,
         message: impl FnOnce(oneshot::Sender<T>) -> Message,
     ) -> Result<T, Unreachable> {
-        let (sender, answer) = oneshot::channel();
+        let (sender, mut answer) = oneshot::channel();
         self.messages.try_send(message(sender)).map_err(|_| Unreachable)?;
-        answer.blocking_recv().map_err(|_| Unreachable)
+        for _ in 0..limit.as_millis() {
+            match answer.try_recv() {
+                Ok(answer) => return Ok(answer),
+                Err(TryRecvError::Closed) => return Err(Unreachable),
+                Err(TryRecvError::Empty) => std::thread::sleep(LOOK_EVERY),
+            }
+        }
+        answer.try_recv().map_err(|_| Unreachable)
+    }
+
+    /// Facts of a machine, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
+    ///
+    /// # Errors
+    /// See [`Self::ask_blocking`].
+    pub fn facts_blocking(&self, who: Who) -> Result<Option<Facts>, Unreachable> {
+        self.ask_blocking(FACTS_WAIT, |answer| Message::Facts(who, answer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_ever() {
+        let (fleet, mut messages) = FleetHandle::new();
+        let who = || Who::Mac(Mac::default());
+        assert_eq!(fleet.facts_blocking(who()), Err(Unreachable));
+        let Some(Message::Facts(_, sender)) = messages.blocking_recv() else { unreachable!("it was asked") };
+        assert!(sender.send(None).is_err());
+        drop(messages);
+        assert_eq!(fleet.facts_blocking(who()), Err(Unreachable));
     }
 }

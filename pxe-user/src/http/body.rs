@@ -25,7 +25,7 @@ use crate::worker::Clock;
 const PIECE: u64 = 256 * 1024;
 /// How often progress is told.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How often the socket is looked at when everything was handed to it, and how long at most.
+/// How often the socket is looked at when everything was handed to it, and how long after the last byte that arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_secs(30);
 
@@ -134,8 +134,12 @@ impl Story {
     /// Waits until the client has acknowledged everything, or cannot any more.
     async fn see_it_arrive(self, handed: u64, is_all: bool) {
         let looks = LOOK_MAX.as_millis() / LOOK_EVERY.as_millis();
-        for _ in 0..looks {
+        let (mut idle, mut acknowledged) = (0, 0);
+        // A slow line is no end, as long as something arrives.
+        while idle < looks {
             let Some(Ok(now)) = self.socket.as_ref().map(Socket::delivery) else { break };
+            idle = if now.acknowledged > acknowledged { 0 } else { idle + 1 };
+            acknowledged = now.acknowledged;
             // The head of the answer comes on top, so a little more than the body must have been acknowledged.
             let has_all = now.acknowledged.saturating_sub(self.before.acknowledged) > handed;
             if has_all && !now.is_pending {

@@ -13,6 +13,7 @@ mod body;
 mod media;
 mod range;
 
+use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,13 +24,14 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, State};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use percent_encoding::percent_decode_str;
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use crate::api::machines::Neighbours;
 use crate::api::serve::Socket;
 use crate::boot::{Catalogue, FileName, Here, Image, Lookup, Refusal};
 use crate::fleet::event::{Event, Peer, Transport};
-use crate::fleet::handle::{FleetHandle, Message, Who};
+use crate::fleet::handle::{FleetHandle, Who};
 use crate::mac::Mac;
 use crate::worker::Clock;
 use body::Sending;
@@ -83,17 +85,22 @@ impl Http {
             Lookup::Refused(refusal) => return Err(refusal),
             Lookup::Absent => {}
         }
-        let _place = Arc::clone(&self.loading).acquire_owned().await.map_err(|_| Refusal::OutOfMemory)?;
+        let again = Refusal::Io(Errno::AGAIN);
+        let place = Arc::clone(&self.loading).acquire_owned().await.map_err(|_| again)?;
         let http = self.clone();
         let load = tokio::task::spawn_blocking(move || {
+            // Until this is done, not until its client has gone: so questions to the fleet do not pile up.
+            let _place = place;
+            let silent = Cell::new(false);
             let facts = |mac: Option<Mac>| {
                 let by_address = || http.neighbours.mac(client);
                 let who = mac.or_else(by_address).map_or(Who::Address(client), Who::Mac);
-                http.fleet.ask_blocking(|answer| Message::Facts(who, answer)).ok().flatten()
+                http.fleet.facts_blocking(who).inspect_err(|_| silent.set(true)).ok().flatten()
             };
-            http.catalogue.load().load_for(&name, http.here, facts)
+            let loaded = http.catalogue.load().load_for(&name, http.here, facts);
+            if silent.get() { Err(again) } else { loaded }
         });
-        load.await.unwrap_or(Err(Refusal::Io(rustix::io::Errno::IO)))
+        load.await.unwrap_or(Err(Refusal::Io(Errno::IO)))
     }
 
     fn record(&self, event: Event) {

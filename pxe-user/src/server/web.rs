@@ -15,15 +15,18 @@ use super::{Options, neighbour};
 use crate::api::access::Token;
 use crate::api::inbox::{Inbox, Quota};
 use crate::api::listen::SOCKET;
-use crate::api::machines::{Machines, Neighbours};
+use crate::api::machines::{Machines, Neighbours, Reports};
+use crate::api::serve::Most;
 use crate::api::{self, Api, Listeners};
 use crate::boot::{Catalogue, Here};
 use crate::fleet::handle::FleetHandle;
 use crate::http::Http;
 use crate::worker::Clock;
 
-/// Connections of machines at a time, on each interface.
+/// Connections of machines at a time, on each interface, as far as there are descriptors for them.
 const MACHINES_MAX: usize = 4096;
+/// Connections of one machine: iPXE has one, firmware two.
+const EACH_MAX: usize = 16;
 
 /// Everything that is listened on, opened before anything is attached.
 pub(super) struct Doors {
@@ -112,6 +115,7 @@ impl Web {
             fleet: fleet.clone(),
             neighbours: Arc::clone(&neighbours),
             inbox: doors.inbox,
+            reports: Reports::default(),
             counts: api.counts().clone(),
         };
         for (listener, here) in doors.machines {
@@ -127,8 +131,7 @@ impl Web {
             let (counts, ended) = (machines.counts.clone(), ended.clone());
             let address: Option<SocketAddr> = listener.local_addr().ok();
             runtime.spawn(async move {
-                let served =
-                    api::serve::serve_tcp(listener, router, counts, "machines", MACHINES_MAX, over(ended));
+                let served = api::serve::serve_tcp(listener, router, counts, "machines", most(), over(ended));
                 if let Err(error) = served.await {
                     tracing::error!(?address, "HTTP for machines has ended: {error}");
                 }
@@ -152,6 +155,13 @@ impl Web {
         let thread = std::thread::Builder::new().name("pxed-web".into()).spawn(run);
         Ok(Self { end: Some(end), thread: Some(thread.context("cannot start a thread")?) })
     }
+}
+
+/// A connection has two descriptors, and half of all are for others.
+fn most() -> Most {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let all = limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(MACHINES_MAX);
+    Most { all: all.clamp(EACH_MAX, MACHINES_MAX), each: EACH_MAX }
 }
 
 async fn over(mut ended: watch::Receiver<()>) {

@@ -1,15 +1,17 @@
 //! The loader: one thread that touches the file system, so that no worker ever waits for a disk.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::mail::{Loaded, LoaderQueue, Order};
 use crate::boot::{Catalogue, Changes, FileName, Here, Image, Refusal};
 use crate::fleet::event::Peer;
-use crate::fleet::handle::{FleetHandle, Message, Who};
+use crate::fleet::handle::{FleetHandle, Who};
 use crate::mac::Mac;
 
 /// Files on network file systems change without a word to inotify: look again this often, in seconds.
@@ -74,14 +76,22 @@ impl Loader {
     /// Loads a file, or writes it for the machine that asks.
     fn load(&self, name: &FileName, peer: &Peer, server: Ipv4Addr) -> Result<Arc<Image>, Refusal> {
         let here = Here { server, http: self.http };
+        let silent = Cell::new(false);
         let facts = |mac: Option<Mac>| {
             let who = mac.map_or(Who::Address(*peer.address.ip()), Who::Mac);
             // The fleet knows all that was said before this: see `fleet::handle::Message`.
-            let ask = |who| self.fleet.ask_blocking(|answer| Message::Facts(who, answer)).ok().flatten();
+            let ask = |who| self.fleet.facts_blocking(who).inspect_err(|_| silent.set(true));
             let neighbour = Some(peer.mac).filter(|known| mac.is_none() && *known != Mac::default());
-            ask(who).or_else(|| ask(Who::Mac(neighbour?)))
+            match (ask(who), neighbour) {
+                (Ok(None), Some(neighbour)) => ask(Who::Mac(neighbour)),
+                (answer, _) => answer,
+            }
+            .ok()
+            .flatten()
         };
-        self.catalogue.load().load_for(name, here, facts)
+        let loaded = self.catalogue.load().load_for(name, here, facts);
+        // Not known now is not absent: the machine may try again.
+        if silent.get() { Err(Refusal::Io(Errno::AGAIN)) } else { loaded }
     }
 }
 

@@ -4,15 +4,20 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use axum::http::StatusCode;
+use pxe_user::api::Api;
 use pxe_user::api::inbox::{Inbox, Quota};
-use pxe_user::api::machines::{Machines, router};
-use pxe_user::api::serve::serve_tcp;
+use pxe_user::api::machines::{Machines, Reports, router};
+use pxe_user::api::serve::{Most, serve_tcp};
+use pxe_user::fleet::handle::FleetHandle;
 use pxe_user::fleet::report::BODY_MAX;
 use pxe_user::mac::Mac;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{Answer, Server, ask, board, get, mac, request};
+use pxe_user::fleet::board::{Machine, State};
+
+use crate::support::{Answer, Server, ask, bare, board, change, get, mac, request};
 
 /// The machine behind 127.0.0.1, and one that is not.
 const HERE: &str = "02:00:00:00:00:01";
@@ -32,6 +37,7 @@ impl Side {
             fleet: server.fleet.clone(),
             neighbours: Arc::new(move |_: Ipv4Addr| known),
             inbox: inbox.then(|| Inbox::open(&server.directory.path().join("inbox"), quota).unwrap()),
+            reports: Reports::default(),
             counts: server.api.counts().clone(),
         };
         let router = router(machines);
@@ -40,7 +46,7 @@ impl Side {
             router,
             server.api.counts().clone(),
             "machines",
-            16,
+            Most { all: 16, each: 8 },
             std::future::pending(),
         ));
         Self { server, address }
@@ -83,14 +89,27 @@ async fn a_report_reaches_the_fleet_with_its_senders_address() {
 }
 
 #[tokio::test]
-async fn nobody_speaks_for_a_neighbour_and_strangers_are_believed() {
+async fn nobody_speaks_for_another_machine() {
     let side = Side::start(HERE.parse().ok(), true);
     let report = r#"{"stage":"done","pass":true}"#;
-    assert_eq!(side.send("POST", &format!("/report/v1/{}", mac(2)), report).await.status, 403);
+    let path = |mac: &str| format!("/report/v1/{mac}");
+    assert_eq!(side.send("POST", &path(&mac(2)), report).await.status, 403);
     assert_eq!(side.send("PUT", &format!("/inbox/{}/x", mac(2)), "x").await.status, 403);
+    // From behind a router the kernel knows nobody: the machine must be known, there or behind a relay.
+    let routed = Side::start(None, true);
+    let known = |index: usize, address: Option<&str>, relay: Option<&str>| {
+        let address = address.map(str::to_owned);
+        let relay = relay.map(str::to_owned);
+        change(&routed.server.fleet, Machine { address, relay, ..bare(index, State::Running) });
+    };
+    known(1, Some("127.0.0.1"), None);
+    known(2, Some("10.9.9.9"), None);
+    known(3, Some("10.9.9.9"), Some("10.9.0.1"));
+    for (index, status) in [(1, 204), (2, 403), (3, 204), (4000, 404)] {
+        assert_eq!(routed.send("POST", &path(&mac(index)), report).await.status, status, "{index}");
+    }
+    assert_eq!(routed.send("PUT", &format!("/inbox/{}/x", mac(2)), "x").await.status, 403);
     assert!(side.asked().is_empty());
-    let routed = Side::start(None, false);
-    assert_eq!(routed.send("POST", &format!("/report/v1/{}", mac(2)), report).await.status, 204);
 }
 
 #[tokio::test]
@@ -101,7 +120,7 @@ async fn uploads_are_off_unless_there_is_an_inbox() {
 
 #[tokio::test]
 async fn an_upload_arrives_whole_or_not_at_all() {
-    let side = Side::start(None, true);
+    let side = Side::start(HERE.parse().ok(), true);
     let content: Vec<u8> = (0..1_000_000_u32).map(|index| (index % 251) as u8).collect();
     let path = format!("/inbox/{HERE}/dmesg.txt");
     assert_eq!(side.send("PUT", &path, content.clone()).await.status, 201);
@@ -127,7 +146,7 @@ async fn an_upload_arrives_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn an_upload_that_is_broken_off_leaves_nothing() {
-    let side = Side::start(None, true);
+    let side = Side::start(HERE.parse().ok(), true);
     let mut stream = TcpStream::connect(side.address).await.unwrap();
     let head =
         format!("PUT /inbox/{HERE}/x HTTP/1.1\r\nhost: here\r\ncontent-length: 1000\r\n\r\n0123456789");
@@ -139,4 +158,44 @@ async fn an_upload_that_is_broken_off_leaves_nothing() {
     assert_eq!(std::fs::read_dir(side.file("")).unwrap().count(), 0);
     assert!(side.asked().is_empty());
     assert_eq!(side.send("PUT", &format!("/inbox/{HERE}/x"), "whole").await.status, 201);
+}
+
+/// A fleet that answers nobody gets eight reports, and one from each sender.
+#[tokio::test]
+async fn reports_do_not_pile_up() {
+    let (fleet, mut messages) = FleetHandle::new();
+    let counts = Api::new(fleet.clone(), Arc::default()).counts().clone();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let neighbours = Arc::new(|_: Ipv4Addr| HERE.parse().ok());
+    let reports = Reports::default();
+    let machines = Machines { fleet, neighbours, inbox: None, reports, counts: counts.clone() };
+    tokio::spawn(serve_tcp(
+        listener,
+        router(machines),
+        counts,
+        "machines",
+        Most::of_all(64),
+        std::future::pending(),
+    ));
+    let send = move |last: u8| async move {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((Ipv4Addr::new(127, 0, 0, last), 0).into()).unwrap();
+        let request =
+            request("POST", &format!("/report/v1/{HERE}")).body(r#"{"stage":"start"}"#.into()).unwrap();
+        ask(socket.connect(address).await.unwrap(), request).await
+    };
+    let mut waiting = tokio::task::JoinSet::new();
+    let mut handed = Vec::new();
+    for last in 1..=8 {
+        waiting.spawn(send(last));
+        handed.push(messages.recv().await.unwrap());
+        assert_eq!(send(last).await.status, 503);
+    }
+    let refused = send(9).await;
+    assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
+    // Whoever goes away leaves the report with the fleet, and its place taken.
+    waiting.shutdown().await;
+    assert_eq!(send(10).await.status, 503);
+    assert!(messages.try_recv().is_err());
 }

@@ -15,6 +15,7 @@ use crate::worker::Clock;
 
 /// Hundredths of a second until a test gives up: a guard against hanging, far beyond what anything takes.
 const PATIENCE: u32 = 6000;
+const ANSWER_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// A fleet that runs.
 struct Running {
@@ -93,7 +94,8 @@ fn what_was_known_is_known_again_and_private() {
     let fleet = Running::at(&state);
     fleet.told(1);
     fleet.handle.record(Event::Learnt { mac: mac(1), style: Some(Style::Binl) }).unwrap();
-    let named = fleet.handle.ask_blocking(|answer| Message::Name(mac(1), Some("one".into()), answer));
+    let named =
+        fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Name(mac(1), Some("one".into()), answer));
     assert_eq!(named, Ok(true));
     let board = fleet.handle.board();
     assert_eq!(
@@ -109,10 +111,14 @@ fn what_was_known_is_known_again_and_private() {
     let fleet = Running::at(&state);
     fleet.until(|board| has(board, 1));
     assert_eq!(fleet.handle.standings().load()[&mac(1)].style, Some(Style::Binl));
-    let story = fleet.handle.ask_blocking(|answer| Message::Story(mac(1), answer)).unwrap().unwrap();
+    let story =
+        fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Story(mac(1), answer)).unwrap().unwrap();
     let words: Vec<_> = story.steps.iter().map(|step| step.event.as_str()).collect();
     assert_eq!((words, story.boots.len()), (vec!["named", "learnt", "state", "told", "new"], 1));
-    let steps = fleet.handle.ask_blocking(|answer| Message::Steps(story.steps[1].id, 9, answer)).unwrap();
+    let steps = fleet
+        .handle
+        .ask_blocking(ANSWER_WAIT, |answer| Message::Steps(story.steps[1].id, 9, answer))
+        .unwrap();
     assert_eq!((steps.len(), steps[0].id), (1, story.steps[0].id));
     fleet.stop();
 }
@@ -151,7 +157,7 @@ fn updates_lead_to_the_board() {
     for n in 0..100 {
         fleet.told(n);
     }
-    fleet.handle.ask_blocking(|answer| Message::Again(None, answer)).unwrap();
+    fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Again(None, answer)).unwrap();
     let board = fleet.handle.board();
     let mut machines = std::collections::BTreeMap::new();
     let mut last = None;
@@ -214,7 +220,8 @@ fn what_was_shown_survives_the_end_of_the_process() {
     child.wait().unwrap();
     let fleet = Running::at(place.path());
     let board = fleet.until(|board| !board.machines.is_empty());
-    let steps = fleet.handle.ask_blocking(|answer| Message::Steps(0, usize::MAX, answer)).unwrap();
+    let steps =
+        fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Steps(0, usize::MAX, answer)).unwrap();
     let ids: std::collections::HashSet<_> = steps.iter().map(|step| step.id.to_string()).collect();
     let macs: std::collections::HashSet<_> =
         board.machines.iter().map(|machine| machine.mac.clone()).collect();
