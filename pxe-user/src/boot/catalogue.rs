@@ -12,7 +12,6 @@ use super::image::{Digest, Image, Memory, Origin, Role};
 use super::loader::Loader;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::personal;
 use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::store::Store;
@@ -271,7 +270,7 @@ impl Catalogue {
         if let Some(image) = self.store.get(name) {
             return Lookup::Ready(image);
         }
-        let is_written = !self.recipes.is_empty() && personal::personal(name).is_some();
+        let is_written = self.personal(name).is_some();
         let (mount, inside) = self.place(name);
         match &mount.kind {
             Kind::Virtual(table) if !is_written && !table.contains(&inside) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::catalogue::{Catalogue, LOADERS};
 use super::image::{Image, Role};
 use super::names::FileName;
-use super::personal::{self, Here};
+use super::personal::{self, Here, Personal};
 use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::usual;
@@ -30,6 +30,12 @@ impl Catalogue {
         self.written_or(name, here, facts, |name| self.load(name), |written| written)
     }
 
+    /// Whether a name may mean a text for one machine. Where there are no images only our own names do: a rule can send
+    /// machines to their own disks without any.
+    pub(super) fn personal(&self, name: &FileName) -> Option<Personal> {
+        personal::personal(name).filter(|personal| personal.is_sure || !self.recipes.is_empty())
+    }
+
     /// What is written for the machine that asks, where that is what a name means, else what is found under it.
     pub(super) fn written_or<T>(
         &self,
@@ -39,7 +45,7 @@ impl Catalogue {
         find: impl Fn(&FileName) -> Result<T, Refusal>,
         written: impl FnOnce(Arc<Image>) -> T,
     ) -> Result<T, Refusal> {
-        let personal = personal::personal(name).filter(|_| !self.recipes.is_empty());
+        let personal = self.personal(name);
         let Some(personal) = personal else { return find(name) };
         if !personal.is_sure {
             match find(name) {

@@ -176,3 +176,20 @@ fn what_an_image_lacks_is_said() {
     assert!(missing[0].contains("`test`: more: no such file"), "{missing:?}");
     assert!(missing[1].contains("`bare` has no boot program"), "{missing:?}");
 }
+
+/// A rule may send machines to their own disks where there is no image at all.
+#[test]
+fn local_boot_needs_no_image() {
+    let place = place();
+    let catalogue = Catalogue::open(place.tree()).unwrap();
+    let file = name("pxed/52-54-00-99-00-10/boot.ipxe");
+    assert!(matches!(catalogue.lookup(&file), Lookup::Absent));
+    let local = Facts { image: None, local: true, ..facts("") };
+    let script = catalogue.load_for(&file, HERE, |_| Some(local)).unwrap();
+    assert!(text(&script).contains("exit 1"));
+    // What loaders look for by themselves is the tree's affair then.
+    assert_eq!(
+        catalogue.load_for(&name("autoexec.ipxe"), HERE, |_| unreachable!()).err(),
+        Some(Refusal::NotFound)
+    );
+}
