@@ -1,9 +1,12 @@
 //! The daemon under test.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use xtask::clock;
 use xtask::lab::{Host, Lab, Process};
 
 /// How long the daemon may take to serve. Generous: a timing is never an assertion.
@@ -24,7 +27,10 @@ pub fn program() -> PathBuf {
 
 /// A running daemon on the lab's responder host.
 #[derive(Debug)]
-pub struct Daemon(Process);
+pub struct Daemon {
+    process: Process,
+    socket: PathBuf,
+}
 
 impl Daemon {
     /// Starts `pxed serve` on the responder's interface with more arguments, and waits until it serves.
@@ -44,21 +50,22 @@ impl Daemon {
         let mut command = host.command(program.to_str().context("the path is not UTF-8")?);
         command.args(["--log-format", "json", "serve", "--interface", interface]).args(arguments);
         // Labs run side by side, and a socket's path knows no network namespace.
-        command.arg("--socket").arg(lab.folder().join(format!("{interface}.sock")));
+        let socket = lab.folder().join(format!("{interface}.sock"));
+        command.arg("--socket").arg(&socket);
         command.env("RUST_LOG", "debug");
         let process = lab.spawn("pxed", command)?;
         process.wait_for("ready", START)?;
-        Ok(Self(process))
+        Ok(Self { process, socket })
     }
 
     /// Everything it has logged.
     pub fn log(&self) -> String {
-        self.0.stderr()
+        self.process.stderr()
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.0.pid()
+        self.process.pid()
     }
 
     /// Log lines of one kind of event.
@@ -84,14 +91,28 @@ impl Daemon {
         Ok(self.events(event))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
     fn wait_until(&self, what: &str, is_there: impl Fn() -> bool) -> Result<()> {
-        let start = Instant::now();
-        while !is_there() {
-            ensure!(start.elapsed() < START, "{what}: did not come:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        Ok(())
+        clock::wait_until(what, START, || Ok(is_there())).with_context(|| self.log())
+    }
+
+    /// What `pxed status --json` says.
+    ///
+    /// # Errors
+    /// When it fails, or says what is no JSON.
+    pub fn status(&self) -> Result<Value> {
+        let output =
+            Command::new(program()).args(["status", "--json", "--socket"]).arg(&self.socket).output()?;
+        ensure!(output.status.success(), "pxed status: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
+    /// Waits until `pxed status --json` is so, and returns it.
+    ///
+    /// # Errors
+    /// When it never is.
+    pub fn wait_status(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+        clock::wait_until(what, START, || Ok(is_so(&self.status()?))).with_context(|| self.log())?;
+        self.status()
     }
 
     /// Ends it by SIGTERM; it must end well. Returns its whole log.
@@ -99,7 +120,7 @@ impl Daemon {
     /// # Errors
     /// When it does not end, or with another code than 0.
     pub fn stop(self) -> Result<String> {
-        let status = self.0.stop()?;
+        let status = self.process.stop()?;
         ensure!(status.success(), "pxed ended with {status}:\n{}", self.log());
         Ok(self.log())
     }

@@ -6,5 +6,4 @@ pub mod frames;
 pub mod load;
 pub mod machine;
 pub mod namespace;
-pub mod receiver;
 pub mod tree;

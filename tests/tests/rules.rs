@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pxe_tests::daemon::{Daemon, program};
 use pxe_tests::{frames, machine, namespace};
 use serde_json::Value;
-use xtask::lab::{Host, Lab};
+use xtask::clock;
+use xtask::lab::Lab;
 
 /// How long the daemon may take to see a change.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -50,7 +51,7 @@ impl Place {
 
     /// What a machine is told, from the client's namespace.
     fn told(&self) -> Option<String> {
-        let (host, packet) = (namespace_of(self.lab.client()), frames::golden("ovmf-discover"));
+        let (host, packet) = (self.lab.client().namespace().to_owned(), frames::golden("ovmf-discover"));
         let interface = self.lab.client().interface().to_owned();
         let ask = move || {
             namespace::enter(&host).unwrap();
@@ -59,25 +60,11 @@ impl Place {
         std::thread::spawn(ask).join().unwrap()
     }
 
-    fn status(&self) -> Value {
-        let socket = self.lab.folder().join("pxe0.sock");
-        let output = pxed(&["status", "--json", "--socket", socket.to_str().unwrap()]);
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
     /// Waits until a machine is told this.
-    #[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
     fn wait_told(&self, file: &str, daemon: &Daemon) {
-        let start = Instant::now();
-        while self.told().as_deref() != Some(file) {
-            assert!(start.elapsed() < LIMIT, "{file} is never told:\n{}", daemon.log());
-            std::thread::sleep(Duration::from_millis(200));
-        }
+        let told = || Ok(self.told().as_deref() == Some(file));
+        clock::wait_until(file, LIMIT, told).unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()));
     }
-}
-
-fn namespace_of(host: &Host) -> String {
-    host.namespace().to_owned()
 }
 
 fn pxed(arguments: &[&str]) -> Output {
@@ -132,26 +119,34 @@ fn what_is_known_of_machines_outlives_the_daemon() {
             machine["first_seen"].clone(),
         )
     };
-    let shown = wait_known(&place);
+    let known_one = |status: &Value| status["machines"].as_array().is_some_and(|all| !all.is_empty());
+    let shown = daemon.wait_status("the machine is shown", known_one).unwrap();
     // As if its power had failed: what was shown is there again.
     let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     drop(daemon);
     let daemon = place.start();
-    assert_eq!(known(&place.status()), known(&shown));
+    assert_eq!(known(&daemon.status().unwrap()), known(&shown));
     assert_eq!(shown["lost"], Value::Array(Vec::new()));
     daemon.stop().unwrap();
 }
 
-#[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
-fn wait_known(place: &Place) -> Value {
-    let start = Instant::now();
-    loop {
-        let status = place.status();
-        if status["machines"].as_array().is_some_and(|machines| !machines.is_empty()) {
-            return status;
-        }
-        assert!(start.elapsed() < LIMIT, "the machine is never shown");
-        std::thread::sleep(Duration::from_millis(100));
-    }
+/// What listens on TCP, by `ss` in the responder's namespace.
+#[test]
+fn nothing_listens_on_tcp_unless_it_is_asked_for() {
+    let place = Place::new();
+    let listening = |config: &str| {
+        place.write("image = \"one\"", config);
+        let daemon = place.start();
+        let listening = place.lab.responder().output("ss", &["-H", "-l", "-t", "-n"]).unwrap();
+        daemon.stop().unwrap();
+        listening
+            .lines()
+            .filter_map(|line| Some(line.split_whitespace().nth(3)?.to_owned()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(listening(""), [""; 0]);
+    let mut asked = listening("[http]\nport = 8080\n[board]\nlisten = \"127.0.0.1:7467\"");
+    asked.sort();
+    assert_eq!(asked, ["10.99.0.2:8080", "127.0.0.1:7467"]);
 }

@@ -25,6 +25,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::clock;
 use crate::command;
 use crate::image;
 use crate::lab::{Lab, MachineSpec, Outcome, Process};
@@ -35,8 +36,8 @@ pub(crate) use picture::{BROWSERS, DRIVERS};
 pub use scene::{BOARD, HTTP_PORT};
 pub use spoil::Flip;
 
-/// How long the daemon may take until it serves.
-const READY: Duration = Duration::from_secs(60);
+/// How long the daemon may take until it serves, and until it shows what has happened.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was shown.
 #[derive(Debug)]
@@ -129,7 +130,7 @@ fn start(lab: &Lab, pxed: &Path, image: &Path) -> Result<Process> {
     let mut daemon = lab.responder().command(&pxed.to_string_lossy());
     daemon.args(["serve", "--log-format", "json", "--config"]).arg(&config);
     let daemon = lab.spawn("pxed", daemon)?;
-    daemon.wait_for("ready", READY).context("pxed does not serve")?;
+    daemon.wait_for("ready", PATIENCE).context("pxed does not serve")?;
     Ok(daemon)
 }
 
@@ -152,18 +153,12 @@ fn boot_all(lab: &Lab, machines: &[MachineSpec], say: &(impl Fn(&str) + Sync)) -
 }
 
 /// Waits until the daemon says so: what a machine's screen shows may be a moment earlier.
-#[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
 fn wait_for(lab: &Lab, pxed: &Path, what: &str, is_so: impl Fn(&Facts) -> bool) -> Result<()> {
-    let start = std::time::Instant::now();
-    loop {
-        let facts = Facts::by_status(lab, pxed)?;
-        if is_so(&facts) {
-            return Ok(());
-        }
-        let waited = start.elapsed() > Duration::from_secs(60);
-        ensure!(!waited, "{what}: `pxed status` does not say so:\n{:#}", facts.0);
-        thread::sleep(Duration::from_millis(250));
-    }
+    let looked = clock::wait_until(what, PATIENCE, || Ok(is_so(&Facts::by_status(lab, pxed)?)));
+    looked.with_context(|| match Facts::by_status(lab, pxed) {
+        Ok(facts) => format!("`pxed status` says:\n{:#}", facts.0),
+        Err(error) => format!("{error:#}"),
+    })
 }
 
 /// Looks at the page in a browser: every machine is there, and the bad one with its address; no script has failed.

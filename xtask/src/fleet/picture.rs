@@ -2,16 +2,16 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::facts::output;
 use super::scene::BOARD;
+use crate::clock;
 use crate::command;
 use crate::lab::{Lab, Process};
 
@@ -42,7 +42,7 @@ impl<'l> Browser<'l> {
         let mut driver = lab.responder().command(&driver.to_string_lossy());
         driver.arg(format!("--port={PORT}"));
         let driver = lab.spawn("chromedriver", driver)?;
-        wait_until("chromedriver", || Ok(driver.stdout().contains("started successfully")))?;
+        clock::wait_until("chromedriver", PATIENCE, || Ok(driver.stdout().contains("started successfully")))?;
         let folder = lab.folder().join("browser");
         let arguments = [
             "--headless",
@@ -71,7 +71,7 @@ impl<'l> Browser<'l> {
     /// Opens a place of the page and waits until its text has all these words.
     pub(super) fn open(&self, place: &str, words: &[String]) -> Result<()> {
         self.say("POST", "/url", Some(&json!({ "url": format!("http://{BOARD}/{place}") })))?;
-        wait_until(&format!("{place} in the browser"), || {
+        clock::wait_until(&format!("{place} in the browser"), PATIENCE, || {
             let text = self.run("return document.body.innerText")?;
             let text = text.as_str().unwrap_or_default().to_lowercase();
             Ok(words.iter().all(|word| text.contains(&word.to_lowercase())))
@@ -129,14 +129,4 @@ fn call(lab: &Lab, method: &str, path: &str, body: Option<&Value>) -> Result<Val
         bail!("{method} {path}: {error}: {}", value["message"].as_str().unwrap_or_default());
     }
     Ok(value)
-}
-
-#[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
-fn wait_until(what: &str, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
-    let start = std::time::Instant::now();
-    while !is_so()? {
-        ensure!(start.elapsed() < PATIENCE, "{what}: nothing after {} s", PATIENCE.as_secs());
-        thread::sleep(Duration::from_millis(200));
-    }
-    Ok(())
 }

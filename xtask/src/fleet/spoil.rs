@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::clock;
 use crate::lab::{Lab, MachineSpec, SharedMemory};
 
 /// Bits that are flipped at most. stressapptest overwrites two pages in five without having looked at them again.
@@ -43,7 +44,6 @@ pub(super) fn boot_and_spoil(
     Ok(flips)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a limit for waiting, not an assertion")]
 fn flip(file: &Path, has_ended: impl Fn() -> bool, is_reported: impl Fn() -> bool) -> Result<Vec<Flip>> {
     let mut flips: Vec<Flip> = Vec::new();
     while !has_ended() && flips.len() < FLIPS_MAX && !is_reported() {
@@ -56,7 +56,7 @@ fn flip(file: &Path, has_ended: impl Fn() -> bool, is_reported: impl Fn() -> boo
         let bad = memory.flip(flip.address, flip.bit)?;
         flips.push(flip);
         // The byte changes when the test has seen it and put it right, or has overwritten it.
-        let flipped = Instant::now();
+        let flipped = clock::now();
         while !has_ended() && flipped.elapsed() < PATIENCE && memory.byte(flip.address)? == bad {
             thread::sleep(Duration::from_millis(200));
         }

@@ -50,6 +50,6 @@ pub use memory::SharedMemory;
 pub use network::{Builder, Host, Lab};
 pub use owner::{clean_on_signals, sweep};
 pub use process::{LogTail, Process};
-pub use qemu::{Card, Direct, Firmware, MachineSpec};
+pub use qemu::{Card, Firmware, MachineSpec};
 pub use screen::{Glyphs, Screen};
 pub use verdict::{Expect, Stage};

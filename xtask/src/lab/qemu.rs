@@ -50,17 +50,6 @@ pub enum Card {
     E1000,
 }
 
-/// A kernel that a machine boots without asking the network.
-#[derive(Clone, Debug)]
-pub struct Direct {
-    /// The kernel.
-    pub kernel: PathBuf,
-    /// The archive that it starts from.
-    pub initrd: PathBuf,
-    /// Its command line.
-    pub arguments: String,
-}
-
 /// A machine to be booted.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
@@ -77,8 +66,6 @@ pub struct MachineSpec {
     /// The file that is its memory, for [`SharedMemory`](super::SharedMemory); made, or used again. Without one it is
     /// nobody else's.
     pub memory_file: Option<PathBuf>,
-    /// What it boots, if that is not what the network says.
-    pub direct: Option<Direct>,
     /// Its local disk, a raw image, which it boots when the network says so.
     pub disk: Option<PathBuf>,
     /// Its port on the lab's switch, from 0. One machine at a time for each.
@@ -105,7 +92,6 @@ impl MachineSpec {
             processors: 1,
             memory: if firmware.is_bios() { 128 } else { 256 },
             memory_file: None,
-            direct: None,
             disk: None,
             port,
             expect: Expect::Memtest,
@@ -146,10 +132,6 @@ impl MachineSpec {
         if let Some(disk) = &self.disk {
             qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", disk.display()));
             qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=2"]);
-        }
-        if let Some(direct) = &self.direct {
-            qemu.arg("-kernel").arg(&direct.kernel).arg("-initrd").arg(&direct.initrd);
-            qemu.args(["-append", &direct.arguments]);
         }
         if !self.firmware.is_bios() {
             self.add_ovmf(&mut qemu, lab)?;
