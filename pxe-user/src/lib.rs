@@ -15,10 +15,11 @@
 //! | module | what | knows |
 //! |---|---|---|
 //! | [`command`] | the command line | all |
-//! | [`server`] | sets everything up, replaces what changes, and takes it down | `worker`, `plan`, `config`, `fleet`, `api`, `http` |
+//! | [`server`] | sets everything up, replaces what changes, and takes it down | `worker`, `plan`, `config`, `confine`, `fleet`, `api`, `http` |
 //! | [`config`] | `pxed.toml`, and everything that is wrong in it, by line | `rules`, `boot`, `plan` |
 //! | [`api`] | what people and programs see of the fleet, over HTTP | `fleet`, `gauges` |
 //! | [`http`] | boot files over HTTP | `boot`, `fleet`, `api` for connections |
+//! | [`confine`] | gives up every right that is needed at the start only | - |
 //! | [`plan`] | which datapath on which interface, and why | `nic` |
 //! | [`worker`] | the only place where datapath, responder and clock meet | `nic`, `responder`, `datagram` |
 //! | [`nic`] | frames and datagrams in and out | no protocol |
@@ -37,6 +38,7 @@ pub mod boot;
 pub mod checksum;
 pub mod command;
 pub mod config;
+pub mod confine;
 pub mod datagram;
 pub mod dhcp;
 pub mod fleet;

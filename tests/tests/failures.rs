@@ -1,5 +1,6 @@
 //! What can be wrong on a host: one clear sentence with the remedy, an exit code that is not 0, nothing left attached.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -165,7 +166,6 @@ fn without_rights_one_sentence_says_which_are_missing() {
 
 /// The program where everybody may run it: a build folder may lie below a home that others cannot enter.
 fn readable_copy() -> std::path::PathBuf {
-    use std::os::unix::fs::PermissionsExt as _;
     let copy = std::env::temp_dir().join(format!("pxed-test-{}", std::process::id()));
     if !copy.exists() {
         std::fs::copy(program(), &copy).unwrap();
@@ -282,6 +282,10 @@ fn a_service_manager_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let manager = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    // As a service manager's is, for services of any user.
+    for (path, mode) in [(folder.path(), 0o755), (&path, 0o777)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
     manager.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut command = Command::new(program());
     command.args(SERVE).env("NOTIFY_SOCKET", &path).stderr(Stdio::null());

@@ -21,7 +21,7 @@ pub const UPLOADS_MAX: usize = 64;
 /// What the smallest file counts against the quotas, in bytes: so they bound the number of files, too.
 pub const FILE_MIN: u64 = 64 * 1024;
 /// How hidden files begin. No machine can give such a name.
-const HIDDEN: &str = ".upload-";
+pub(crate) const HIDDEN: &str = ".upload-";
 
 /// Bounds, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

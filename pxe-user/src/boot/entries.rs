@@ -1,5 +1,6 @@
 //! What is served, for people: the list of everything, and what one name leads to.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::mac::Mac;
 
 /// How deep directories are listed: more than any boot tree has, and an end to links that lead in a circle.
 const DEPTH_MAX: usize = 16;
+/// Files of a tree that are looked at in search of links out of it.
+const TARGETS_OF_MAX: usize = 50_000;
 
 /// What a name leads to now.
 #[derive(Clone, Debug)]
@@ -61,6 +64,26 @@ impl Catalogue {
     pub fn entries(&self) -> Vec<Entry> {
         self.mounts.iter().flat_map(Mount::entries).collect()
     }
+
+    /// The directories outside of the roots that links inside lead to now. Looks at so many files only that a start stays
+    /// a start.
+    #[must_use]
+    pub fn targets(&self) -> Vec<PathBuf> {
+        let mut targets = BTreeSet::new();
+        for mount in &self.mounts {
+            let Kind::Tree(root) = &mount.kind else { continue };
+            let root = root.canonicalize().unwrap_or_else(|_| root.clone());
+            let mut left = TARGETS_OF_MAX;
+            mount.walk(&mut |_, found| {
+                let path = found.ok().map(|found| found.path());
+                targets.extend(path.and_then(|path| path.parent().map(Path::to_owned)));
+                left -= 1;
+                left > 0
+            });
+            targets.retain(|path| !path.starts_with(&root));
+        }
+        targets.into_iter().collect()
+    }
 }
 
 impl Mount {
@@ -74,11 +97,10 @@ impl Mount {
                 }
                 Content::File(path) => entry(*name, self.find(name), Path::new("/").join(path).as_path()),
             })),
-            Kind::Tree(root) => {
-                let top = super::tree::names(self.tree.root()).unwrap_or_default();
-                let mut parents = vec![self.tree.root_id()];
-                self.list(root, &[], top, &mut parents, &mut entries);
-            }
+            Kind::Tree(root) => self.walk(&mut |name, found| {
+                entries.push(entry(name, found, &root.join(name.to_string())));
+                true
+            }),
         }
         for entry in &mut entries {
             if let Ok(name) = self.whole(&entry.name) {
@@ -88,33 +110,47 @@ impl Mount {
         entries
     }
 
-    fn list(
+    /// Shows all files of a tree to `visit` until that has seen enough.
+    fn walk(&self, visit: Visit<'_>) {
+        let top = super::tree::names(self.tree.root()).unwrap_or_default();
+        self.walk_in(&[], top, &mut vec![self.tree.root_id()], visit);
+    }
+
+    fn walk_in(
         &self,
-        root: &Path,
         directory: &[u8],
         names: Vec<Vec<u8>>,
         parents: &mut Vec<(u64, u64)>,
-        out: &mut Vec<Entry>,
-    ) {
+        visit: Visit<'_>,
+    ) -> bool {
         for name in names {
             let path = if directory.is_empty() { name } else { [directory, b"/", &name].concat() };
             // A name that no client can ask for, such as one with a backslash in it, is not served.
             let Some(name) = FileName::normalise(&path).ok().filter(|name| name.as_bytes() == path) else {
                 continue;
             };
-            match self.find(&name) {
+            let goes_on = match self.find(&name) {
                 Ok(found) if found.file_type() == FileType::Directory => {
-                    if parents.len() < DEPTH_MAX && !parents.contains(&found.id()) {
-                        parents.push(found.id());
-                        self.list(root, &path, found.names().unwrap_or_default(), parents, out);
-                        parents.pop();
+                    if parents.len() == DEPTH_MAX || parents.contains(&found.id()) {
+                        continue;
                     }
+                    parents.push(found.id());
+                    let goes_on = self.walk_in(&path, found.names().unwrap_or_default(), parents, visit);
+                    parents.pop();
+                    goes_on
                 }
-                found => out.push(entry(name, found, &root.join(name.to_string()))),
+                found => visit(name, found),
+            };
+            if !goes_on {
+                return false;
             }
         }
+        true
     }
 }
+
+/// Takes a name and what it leads to; whether to go on.
+type Visit<'a> = &'a mut dyn FnMut(FileName, Result<Found, Refusal>) -> bool;
 
 fn entry(name: FileName, found: Result<Found, Refusal>, path: &Path) -> Entry {
     let origin = Origin::File(found.as_ref().map_or_else(|_| path.to_owned(), Found::path));

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::options::{Files, pair};
 use crate::config::{Board, Config, Http};
+use crate::confine::Confinement;
 use crate::dhcp::{Arch, Menu, MenuItem, Style, Text, Url};
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use crate::server::{Offering, Options, Reread, Server, Setup};
@@ -76,6 +77,13 @@ pub(crate) struct Serve {
     /// configuration file, and a token there
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
     board: Option<SocketAddr>,
+    /// The user that the daemon becomes when root has started it [default: pxed, or nobody where there is no such user]
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+    /// Whether rights that only the start needs are given up: as far as the kernel can, all or no start, or not at all
+    /// [default: auto]
+    #[arg(long, value_enum)]
+    confinement: Option<Confinement>,
 }
 
 /// How machines are told what to boot.
@@ -152,6 +160,8 @@ impl Serve {
             socket: self.socket.clone().or_else(|| file.socket.clone()),
             board: self.board.map(|listen| Board { listen, token_file: None }).or_else(|| file.board.clone()),
             inbox: file.inbox.clone(),
+            user: self.user.clone().or_else(|| file.user.clone()),
+            confinement: self.confinement.or(file.confinement).unwrap_or_default(),
         })
     }
 

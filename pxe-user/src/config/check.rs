@@ -161,6 +161,8 @@ fn general(judge: &mut Judge<'_>, raw: Raw) -> Config {
         yield_ipxe: raw.yield_ipxe,
         transfers: judge.at_least_one("transfers", raw.transfers),
         windowsize: judge.at_least_one("windowsize", raw.windowsize),
+        user: raw.user,
+        confinement: judge.word("confinement", raw.confinement),
         http: raw.http.and_then(|http| {
             let port = judge.at_least_one("port", Some(http.port))?;
             Some(Http { port, ipxe: http.ipxe })

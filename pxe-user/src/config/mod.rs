@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::boot::{Links, Recipe};
+use crate::confine::Confinement;
 use crate::dhcp::{Arch, Style, Url};
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use crate::rules::{Limits, Matcher};
@@ -198,6 +199,10 @@ pub struct Config {
     pub transfers: Option<u32>,
     /// Most blocks in a window.
     pub windowsize: Option<u16>,
+    /// Who the daemon becomes.
+    pub user: Option<String>,
+    /// Whether it gives its rights up.
+    pub confinement: Option<Confinement>,
     /// HTTP on the machines' network.
     pub http: Option<Http>,
     /// The web page.

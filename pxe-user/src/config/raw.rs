@@ -29,6 +29,8 @@ pub(super) struct Raw {
     pub(super) yield_ipxe: Option<bool>,
     pub(super) transfers: Option<Spanned<u32>>,
     pub(super) windowsize: Option<Spanned<u16>>,
+    pub(super) user: Option<String>,
+    pub(super) confinement: Option<Spanned<String>>,
     pub(super) http: Option<Http>,
     pub(super) board: Option<Spanned<Board>>,
     pub(super) inbox: Option<Spanned<Inbox>>,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::interface::{Served, offload_words};
+use super::interface::Served;
+use super::opened::offload_words;
 use super::reload::Current;
 use crate::gauges::{Gauges, InterfaceGauges};
 

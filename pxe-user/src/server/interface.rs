@@ -6,18 +6,18 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::abi::{self, Config, dhcp_mode};
-use pxe_common::wire;
 
+use super::opened::{Opened, Path, Xdp, offload_words};
 use super::{Offering, Options};
 use crate::boot::Catalogue;
 use crate::dhcp::Style;
 use crate::fleet::handle::FleetHandle;
 use crate::nic::Queue;
-use crate::nic::interface::{Interface, udp_listeners};
+use crate::nic::interface::Interface;
 use crate::nic::lock::InterfaceLock;
-use crate::nic::programs::{Mode, Programs, ProgramsError};
-use crate::nic::xsk::{Copying, Xsk};
-use crate::plan::{DhcpPath, OffloadChoice, Plan};
+use crate::nic::programs::{Programs, ProgramsError};
+use crate::nic::xsk::Copying;
+use crate::plan::{DhcpPath, Plan};
 use crate::responder::{Responder, Settings, Sources};
 use crate::rules::Policy;
 use crate::tally::Published;
@@ -64,20 +64,11 @@ pub(super) struct Served {
     _lock: InterfaceLock,
 }
 
-/// The kernel side with a socket on each queue, not yet redirecting anything.
-struct Xdp {
-    programs: Programs,
-    sockets: Vec<Xsk>,
-    mode: Mode,
-    offload: u32,
-}
-
 impl Served {
-    /// Serves an interface as planned, or falls back to sockets if the plan allows that.
-    pub(super) fn start(plan: Plan, shared: &Shared<'_>) -> Result<Self> {
-        let lock = InterfaceLock::take(&plan.interface.name)?;
-        refuse_taken_ports(&plan)?;
-        let dhcp = DhcpPath::decide(&plan.interface);
+    /// Sets the workers of an interface to work.
+    pub(super) fn start(opened: Opened, shared: &Shared<'_>) -> Result<Self> {
+        let Opened { plan, dhcp, path, lock } = opened;
+        let policy = shared.offering.policy(plan.subnet.address, &shared.catalogue.load());
         let mut served = Self {
             programs: None,
             mode: "",
@@ -85,42 +76,18 @@ impl Served {
             shelf: None,
             dhcp,
             published: Vec::new(),
-            policy: Arc::new(ArcSwap::from_pointee(
-                shared.offering.policy(plan.subnet.address, &shared.catalogue.load()),
-            )),
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
             sees_neighbours: false,
             mailboxes: Arc::default(),
             threads: Vec::new(),
             _lock: lock,
             plan,
         };
-        match served.open_xdp(shared)? {
-            Some(xdp) => served.start_xdp(xdp, shared)?,
-            None => served.start_sockets(shared)?,
+        match path {
+            Path::Xdp(xdp) => served.start_xdp(*xdp, shared)?,
+            Path::Sockets(sockets) => served.start_sockets(*sockets, shared)?,
         }
         Ok(served)
-    }
-
-    /// Tries the planned modes in turn. `None` means plain sockets, by plan or after all have failed.
-    fn open_xdp(&self, shared: &Shared<'_>) -> Result<Option<Xdp>> {
-        let mut failures = Vec::new();
-        for &mode in &self.plan.modes {
-            match open_xdp(&self.plan, mode, shared.options) {
-                Ok(xdp) => return Ok(Some(xdp)),
-                Err(error) => failures.push(format!("{error:#}")),
-            }
-        }
-        if !failures.is_empty() {
-            let reason = failures.join("; ");
-            if !self.plan.may_fall_back {
-                bail!("{reason}");
-            }
-            tracing::warn!(
-                interface = self.plan.interface.name,
-                "no XDP here, so plain sockets serve instead: {reason}"
-            );
-        }
-        Ok(None)
     }
 
     fn start_xdp(&mut self, xdp: Xdp, shared: &Shared<'_>) -> Result<()> {
@@ -178,11 +145,9 @@ impl Served {
         }))
     }
 
-    fn start_sockets(&mut self, shared: &Shared<'_>) -> Result<()> {
-        let plan = &self.plan;
-        let address = plan.subnet.address;
-        let path = SocketPath::open(&plan.interface, address, plan.tids)?;
-        let (tids, mtu) = (path.tids(), plan.path_mtu(false));
+    fn start_sockets(&mut self, path: SocketPath, shared: &Shared<'_>) -> Result<()> {
+        let address = self.plan.subnet.address;
+        let (tids, mtu) = (path.tids(), self.plan.path_mtu(false));
         self.make_mailboxes(1, shared)?;
         self.spawn(0, path, tids, mtu, shared)?;
         tracing::info!(interface = self.plan.interface.name, %address, datapath = "socket", "serving");
@@ -334,74 +299,6 @@ fn transfers_each(all: usize, workers: usize) -> usize {
 }
 
 /// Slots that a worker's table has.
-fn slots_each(all: usize, workers: usize) -> usize {
+pub(super) fn slots_each(all: usize, workers: usize) -> usize {
     Table::<()>::slots(transfers_each(all, workers))
-}
-
-fn open_xdp(plan: &Plan, mode: Mode, options: &Options) -> Result<Xdp> {
-    let interface = &plan.interface;
-    let wanted = options.offload.layers(mode, interface.driver.is_some());
-    let (mut programs, mut offload) = load(plan, options, wanted)?;
-    programs.attach(interface.index, mode)?;
-    if offload & abi::offload::TCX != 0
-        && let Err(error) = programs.attach_tcx(&interface.name)
-    {
-        say_missing(options, &interface.name, "tcx (it needs Linux 6.6)", &error);
-        offload &= !abi::offload::TCX;
-    }
-    let open = |queue| Xsk::open(interface.index, Queue(queue), mode, plan.sizes);
-    let sockets = (0..interface.queues).map(open).collect::<Result<Vec<_>, _>>()?;
-    Ok(Xdp { programs, sockets, mode, offload })
-}
-
-/// Loads the program, with the kernel offload where that may be and the kernel takes it.
-fn load(plan: &Plan, options: &Options, wanted: u32) -> Result<(Programs, u32)> {
-    let interface = &plan.interface;
-    // Ended transfers keep their entries for a moment: see `tftp::table`.
-    let entries = u32::try_from(options.transfers * 4).unwrap_or(u32::MAX);
-    let (queues, mtu) = (interface.queues, interface.mtu);
-    if wanted != 0 {
-        let workers = queues as usize;
-        let slots = u32::try_from(workers * slots_each(options.transfers, workers)).unwrap_or(u32::MAX);
-        match Programs::load_offload(queues, entries, mtu, slots) {
-            Ok(programs) => return Ok((programs, wanted)),
-            Err(error) => {
-                say_missing(options, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
-            }
-        }
-    }
-    Ok((Programs::load(queues, entries, mtu)?, 0))
-}
-
-/// Older kernels lack it, which nobody needs to hear who did not ask for it.
-fn say_missing(options: &Options, interface: &str, what: &str, error: &ProgramsError) {
-    if options.offload == OffloadChoice::Auto {
-        tracing::debug!(interface, "without {what}: {error}");
-    } else {
-        tracing::warn!(interface, "without {what}, so the daemon sends: {error}");
-    }
-}
-
-/// For people.
-pub(super) fn offload_words(offload: u32) -> &'static str {
-    match offload {
-        0 => "off",
-        bits if bits & abi::offload::TCX == 0 => "xdp",
-        bits if bits & abi::offload::XDP == 0 => "tcx",
-        _ => "xdp, tcx",
-    }
-}
-
-/// With XDP nothing is bound, so a server that has our ports would be starved without a word.
-fn refuse_taken_ports(plan: &Plan) -> Result<()> {
-    for (port, what) in [(wire::PORT_TFTP, "TFTP"), (wire::PORT_PXE, "PXE boot")] {
-        let address = plan.subnet.address;
-        if udp_listeners(port).iter().any(|taken| taken.is_unspecified() || *taken == address) {
-            bail!(
-                "another {what} server on this host uses UDP port {port} (see `ss -lunp 'sport = :{port}'`): \
-                 stop it, or serve another interface or address"
-            );
-        }
-    }
-    Ok(())
 }

@@ -3,8 +3,10 @@
 //! Whatever fails while setting up leaves nothing behind: each part gives back what it holds when it is dropped, and
 //! the kernel does the same if the process dies.
 
+mod confined;
 mod gauging;
 mod interface;
+mod opened;
 mod policy;
 mod reload;
 mod supervise;
@@ -19,6 +21,7 @@ use anyhow::{Context as _, Result};
 
 use crate::boot::Catalogue;
 use crate::config::{self, FleetSettings};
+use crate::confine::Confinement;
 use crate::fleet::handle::{FleetHandle, Message};
 use crate::fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
 use crate::mac::Mac;
@@ -28,6 +31,7 @@ use crate::worker::uploads::Uploads;
 use crate::worker::{Clock, loader};
 use gauging::Gauging;
 use interface::Served;
+use opened::Opened;
 pub use policy::Offering;
 use reload::Current;
 pub use reload::{Reread, Setup};
@@ -60,6 +64,10 @@ pub struct Options {
     pub board: Option<config::Board>,
     /// Where machines may put files.
     pub inbox: Option<config::InboxSettings>,
+    /// Who the daemon becomes, if root has started it.
+    pub user: Option<String>,
+    /// Whether it gives its rights up.
+    pub confinement: Confinement,
 }
 
 impl Options {
@@ -88,6 +96,8 @@ impl Options {
             ("socket", self.socket != other.socket),
             ("board", self.board != other.board),
             ("inbox", self.inbox != other.inbox),
+            ("user", self.user != other.user),
+            ("confinement", self.confinement != other.confinement),
         ];
         differ.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
     }
@@ -122,6 +132,17 @@ impl Server {
         let clock = Clock::start();
         // The sockets first: an address that is taken should be said before anything is attached or opened.
         let mut doors = web::Doors::open(options)?;
+        let mut opened = Vec::new();
+        for plan in options.plans()? {
+            let name = plan.interface.name.clone();
+            let one = Opened::open(plan, options).with_context(|| format!("cannot serve {name}"))?;
+            if let Some(http) = setup.offering.http {
+                doors.add(one.plan.subnet.address, http.port)?;
+            }
+            opened.push(one);
+        }
+        // From here on with the least rights, and not before here with a second thread.
+        confined::enter(options, &setup, reread.file.as_deref(), &catalogue, &opened)?;
         let (fleet, keeper) = keep(options, &setup.fleet, clock)?;
         let gauges = Gauging::default();
         let mut current = Current::new(options.clone(), setup, catalogue, reread);
@@ -131,7 +152,7 @@ impl Server {
         });
         let uploads = uploads.transpose()?;
         let mut served = Vec::new();
-        for plan in options.plans()? {
+        for one in opened {
             let shared = interface::Shared {
                 options,
                 offering: &current.setup.load().offering,
@@ -141,12 +162,9 @@ impl Server {
                 fleet: &fleet,
                 clock,
             };
-            let name = plan.interface.name.clone();
-            let one = Served::start(plan, &shared).with_context(|| format!("cannot serve {name}"))?;
+            let name = one.plan.interface.name.clone();
+            let one = Served::start(one, &shared).with_context(|| format!("cannot serve {name}"))?;
             current.add(&one);
-            if let Some(http) = current.setup.load().offering.http {
-                doors.add(one.plan.subnet.address, http.port)?;
-            }
             served.push(one);
         }
         let current = Arc::new(current);

@@ -80,28 +80,38 @@ impl Copying {
 pub enum XskError {
     /// The kernel has no AF_XDP, or we may not use it.
     #[error("no AF_XDP socket (it needs CONFIG_XDP_SOCKETS and CAP_NET_RAW, or root): {0}")]
-    Socket(#[source] io::Error),
+    Socket(io::Error),
     /// A step of the set-up failed.
-    #[error("setting up an AF_XDP socket failed at {step}: {source}")]
+    #[error("setting up an AF_XDP socket failed at {step}: {reason}{}", lock_hint(.reason))]
     Setup {
         /// Which step.
         step: &'static str,
-        /// The system's reason.
-        source: io::Error,
+        /// The system's reason. Not a `source`: the sentence has it already.
+        reason: io::Error,
     },
     /// The queue could not be had.
-    #[error("cannot bind an AF_XDP socket to queue {}: {source}{}", .queue.0, busy_hint(.source))]
+    #[error("cannot bind an AF_XDP socket to queue {}: {reason}{}", .queue.0, busy_hint(.reason))]
     Bind {
         /// Which queue.
         queue: Queue,
-        /// The system's reason.
-        source: io::Error,
+        /// The system's reason. Not a `source`: the sentence has it already.
+        reason: io::Error,
     },
 }
 
 fn busy_hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EBUSY) => " (another program has an AF_XDP socket there)",
+        _ => "",
+    }
+}
+
+/// The sockets' memory is locked: the kernel says ENOBUFS where that is too much (`xdp_umem_account_pages`).
+fn lock_hint(error: &io::Error) -> &'static str {
+    match error.raw_os_error() {
+        Some(libc::ENOBUFS) => {
+            " (more locked memory than this user may have: raise `ulimit -l`, which is LimitMEMLOCK= in a unit, or give CAP_IPC_LOCK)"
+        }
         _ => "",
     }
 }
@@ -157,7 +167,7 @@ impl Xsk {
         let tx = Producer::map(fd.as_fd(), &offsets.tx, libc::XDP_PGOFF_TX_RING, sizes.tx).map_err(&map)?;
         // Not in older kernels, and never needed: an error means 32 descriptors a call.
         let _ = set_option(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &sizes.tx);
-        bind(fd.as_fd(), interface, queue, copying).map_err(|source| XskError::Bind { queue, source })?;
+        bind(fd.as_fd(), interface, queue, copying).map_err(|reason| XskError::Bind { queue, reason })?;
 
         let socket = Arc::new(Socket { fd, umem });
         let free = chunks.split_off(sizes.rx as usize);
@@ -363,7 +373,7 @@ fn is_busy(error: &io::Error) -> bool {
 }
 
 fn setup(step: &'static str) -> impl Fn(io::Error) -> XskError {
-    move |source| XskError::Setup { step, source }
+    move |reason| XskError::Setup { step, reason }
 }
 
 #[cfg(test)]

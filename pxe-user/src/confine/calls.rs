@@ -1,0 +1,118 @@
+//! seccomp: the system calls that a running daemon makes. Any other fails with EPERM.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
+
+use super::ConfineError;
+
+/// Made with any arguments.
+mod free {
+    use libc::*;
+
+    /// Everywhere. In groups: memory and threads, clocks and waiting, files, sockets, ourselves.
+    #[rustfmt::skip]
+    pub(super) const EVERYWHERE: &[i64] = &[
+        SYS_brk, SYS_futex, SYS_madvise, SYS_membarrier, SYS_mremap, SYS_munmap, SYS_rseq, SYS_sched_getaffinity,
+        SYS_sched_yield, SYS_set_robust_list, SYS_sigaltstack,
+
+        SYS_clock_gettime, SYS_clock_nanosleep, SYS_epoll_create1, SYS_epoll_ctl, SYS_epoll_pwait, SYS_eventfd2,
+        SYS_nanosleep, SYS_ppoll, SYS_restart_syscall, SYS_timerfd_create, SYS_timerfd_settime,
+
+        SYS_close, SYS_copy_file_range, SYS_dup, SYS_faccessat, SYS_faccessat2, SYS_fallocate, SYS_fchmod,
+        SYS_fchown, SYS_fcntl, SYS_fdatasync, SYS_flock, SYS_fstat, SYS_fstatfs, SYS_fsync, SYS_ftruncate,
+        SYS_getcwd, SYS_getdents64, SYS_inotify_add_watch, SYS_inotify_init1, SYS_inotify_rm_watch, SYS_ioctl,
+        SYS_lseek, SYS_memfd_create, SYS_mkdirat, SYS_newfstatat, SYS_openat, SYS_pipe2, SYS_pread64,
+        SYS_pwrite64, SYS_read, SYS_readlinkat, SYS_readv, SYS_renameat, SYS_renameat2, SYS_sendfile, SYS_splice,
+        SYS_statx, SYS_umask, SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
+
+        SYS_accept4, SYS_bind, SYS_connect, SYS_getpeername, SYS_getsockname, SYS_getsockopt, SYS_recvfrom,
+        SYS_recvmmsg, SYS_recvmsg, SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_setsockopt, SYS_shutdown,
+        SYS_socketpair,
+
+        SYS_exit, SYS_exit_group, SYS_getegid, SYS_geteuid, SYS_getgid, SYS_getpid, SYS_getrandom, SYS_gettid,
+        SYS_getuid, SYS_prctl, SYS_prlimit64, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
+        SYS_sysinfo, SYS_uname,
+    ];
+
+    /// The same by the names that only x86-64 still has; its C library uses some of them.
+    #[cfg(target_arch = "x86_64")]
+    #[rustfmt::skip]
+    pub(super) const HERE: &[i64] = &[
+        SYS_access, SYS_arch_prctl, SYS_dup2, SYS_epoll_wait, SYS_lstat, SYS_mkdir, SYS_open, SYS_poll,
+        SYS_readlink, SYS_rename, SYS_rmdir, SYS_stat, SYS_unlink,
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    pub(super) const HERE: &[i64] = &[];
+}
+
+/// The commands of bpf(2) that touch maps (linux/bpf.h): none loads or attaches a program.
+const BPF_COMMANDS: [u64; 6] = [
+    0,  // BPF_MAP_CREATE
+    1,  // BPF_MAP_LOOKUP_ELEM
+    2,  // BPF_MAP_UPDATE_ELEM
+    3,  // BPF_MAP_DELETE_ELEM
+    4,  // BPF_MAP_GET_NEXT_KEY
+    15, // BPF_OBJ_GET_INFO_BY_FD
+];
+
+/// Forbids all other calls; says what this machine cannot forbid.
+pub(super) fn restrict() -> Result<Option<String>, ConfineError> {
+    let refused = ConfineError::refused("system calls (seccomp)");
+    let Ok(arch) = std::env::consts::ARCH.try_into() else {
+        return Ok(Some("system calls are not restricted: not on this processor".into()));
+    };
+    // The C library starts threads by clone3, whose flags a filter cannot see. Told that there is no such call, it uses clone.
+    let no_clone3 = filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), errno(libc::ENOSYS), true, arch);
+    let allowed = rules().and_then(|rules| filter(rules, errno(libc::EPERM), false, arch));
+    for program in [no_clone3, allowed] {
+        let program = program.map_err(|error| refused(&error))?;
+        seccompiler::apply_filter(&program).map_err(|error| refused(&error))?;
+    }
+    Ok(None)
+}
+
+fn errno(number: i32) -> SeccompAction {
+    SeccompAction::Errno(number.unsigned_abs())
+}
+
+/// A filter that does `action` for the calls of `rules`, or for all others, and lets the rest pass.
+fn filter(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    action: SeccompAction,
+    for_those: bool,
+    arch: seccompiler::TargetArch,
+) -> Result<BpfProgram, seccompiler::BackendError> {
+    let (matched, others) =
+        if for_those { (action, SeccompAction::Allow) } else { (SeccompAction::Allow, action) };
+    SeccompFilter::new(rules, others, matched, arch)?.try_into()
+}
+
+fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+    let free = free::EVERYWHERE.iter().chain(free::HERE).chain([&libc::SYS_clone3]);
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = free.map(|call| (*call, Vec::new())).collect();
+    let equal =
+        |argument, value| SeccompCondition::new(argument, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value);
+    let one_of = |argument, values: &[u64]| {
+        values.iter().map(|value| SeccompRule::new(vec![equal(argument, *value)?])).collect::<Result<_, _>>()
+    };
+    let number = |value: i32| u64::from(value.unsigned_abs());
+    rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
+    // The list of addresses (netlink), a word to the service manager (Unix).
+    rules.insert(libc::SYS_socket, one_of(0, &[number(libc::AF_NETLINK), number(libc::AF_UNIX)])?);
+    // Threads, no processes and no namespaces.
+    let thread = number(libc::CLONE_THREAD);
+    let is_thread =
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(thread), thread)?;
+    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
+    // To ourselves only (abort).
+    rules.insert(libc::SYS_tgkill, one_of(0, &[u64::from(std::process::id())])?);
+    // Memory that is written is never run.
+    let executable = number(libc::PROT_EXEC);
+    let is_data = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
+    rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![is_data.clone()])?]);
+    rules.insert(libc::SYS_mmap, vec![SeccompRule::new(vec![is_data])?]);
+    Ok(rules)
+}

@@ -1,0 +1,95 @@
+//! Landlock: which files may be reached, and that no TCP port can be opened any more.
+
+use std::path::{Path, PathBuf};
+
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
+    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+};
+
+use super::ConfineError;
+
+/// The newest interface whose rights are all known here; an older kernel restricts what it knows.
+const KNOWN: ABI = ABI::V6;
+/// What the daemon looks at while it runs: who listens on DHCP's port, the interfaces, the neighbours, memory.
+const HOST: [&str; 4] = ["/proc/self/net", "/proc/meminfo", "/sys/class/net", "/sys/devices"];
+
+/// The paths that stay reachable.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths {
+    /// Files and directories that are read, with all below.
+    pub read: Vec<PathBuf>,
+    /// Directories in which files are made, written, renamed and removed.
+    pub write: Vec<PathBuf>,
+    /// Directories in which names are removed.
+    pub remove: Vec<PathBuf>,
+    /// Whether files move from one directory to another, which Landlock never allows before Linux 5.19.
+    pub moves: bool,
+}
+
+/// Forbids everything else; says what this kernel cannot forbid.
+pub(super) fn restrict(paths: &Paths) -> Result<Option<String>, ConfineError> {
+    let knows_moves = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::Refer)
+        .is_ok();
+    if paths.moves && !knows_moves {
+        return Ok(Some("paths are not restricted: with an [inbox] that needs Linux 5.19".into()));
+    }
+    let refused = |error: RulesetError| ConfineError::refused("paths (Landlock)")(&error);
+    let status = ruleset(paths).and_then(RulesetCreated::restrict_self).map_err(refused)?.ruleset;
+    Ok(match status {
+        // Partially: an older kernel restricts what it knows.
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => None,
+        RulesetStatus::NotEnforced => Some(
+            "paths are not restricted: Landlock needs Linux 5.13, and `landlock` in the kernel's list of security modules".into(),
+        ),
+    })
+}
+
+fn ruleset(paths: &Paths) -> Result<RulesetCreated, RulesetError> {
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(KNOWN))?
+        // No rule allows any: all ports are open already, and nobody is called.
+        .handle_access(AccessNet::from_all(KNOWN))?
+        .scope(scopes())?
+        .create()?;
+    let read = AccessFs::ReadFile | AccessFs::ReadDir;
+    for path in paths.read.iter().map(PathBuf::as_path).chain(HOST.map(Path::new)) {
+        ruleset = allow(ruleset, path, read)?;
+    }
+    let write = read
+        | AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
+    for path in &paths.write {
+        ruleset = allow(ruleset, path, write)?;
+    }
+    for path in &paths.remove {
+        ruleset = allow(ruleset, path, AccessFs::RemoveFile.into())?;
+    }
+    Ok(ruleset)
+}
+
+/// Who is told that the daemon is ready may listen on an abstract socket (`NOTIFY_SOCKET=@...`).
+fn scopes() -> BitFlags<Scope> {
+    let is_abstract =
+        std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| path.as_encoded_bytes().starts_with(b"@"));
+    if is_abstract { Scope::Signal.into() } else { Scope::from_all(KNOWN) }
+}
+
+/// A path that is not there allows nothing.
+fn allow(
+    ruleset: RulesetCreated,
+    path: &Path,
+    access: BitFlags<AccessFs>,
+) -> Result<RulesetCreated, RulesetError> {
+    let Ok(fd) = PathFd::new(path) else { return Ok(ruleset) };
+    let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
+    ruleset.add_rule(PathBeneath::new(fd, access))
+}

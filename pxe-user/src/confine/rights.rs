@@ -1,0 +1,223 @@
+//! Users and capabilities.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown};
+use std::path::Path;
+
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
+
+use super::ConfineError;
+
+/// The account that is taken if none is named, and what is taken if it is not there.
+const USUAL: [&str; 2] = ["pxed", "nobody"];
+
+/// A capability that a running daemon still needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// `CAP_BPF`: the offload makes a map for each file that machines ask for; before Linux 5.19 every look into a map needs
+    /// it, too, where `kernel.unprivileged_bpf_disabled` is set. Without `CAP_NET_ADMIN` and `CAP_PERFMON` it loads no
+    /// program that sees a packet or the kernel's memory.
+    Bpf,
+}
+
+impl Kept {
+    /// Its name, as in capabilities(7).
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Bpf => "CAP_BPF",
+        }
+    }
+
+    fn capability(self) -> Capability {
+        match self {
+            Self::Bpf => Capability::CAP_BPF,
+        }
+    }
+
+    /// What the XDP datapath needs while it runs.
+    #[must_use]
+    pub fn for_xdp(offload: bool) -> Vec<Self> {
+        if offload || !maps_are_free() { vec![Self::Bpf] } else { Vec::new() }
+    }
+}
+
+/// Whether maps that are open may be read and written without `CAP_BPF`: since Linux 5.19 (commit c8644cd0efe7), or where
+/// unprivileged BPF is not disabled.
+fn maps_are_free() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    is_since(&release, (5, 19))
+}
+
+/// Whether a kernel's release, such as `6.1.0-44-amd64`, is this version or a later one.
+fn is_since(release: &str, version: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= version
+}
+
+/// Who the daemon becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    uid: Uid,
+    gid: Gid,
+}
+
+impl Account {
+    /// The account that was named, or the usual one; none if we are not root, or shall stay root.
+    ///
+    /// # Errors
+    /// When there is no such account, or we are not root and one is named that we are not.
+    pub fn find(named: Option<&str>) -> Result<Option<Self>, ConfineError> {
+        let look = |name: &str| User::from_name(name).ok().flatten();
+        let is_root = Uid::effective().is_root();
+        let user = match named {
+            Some(name) => look(name).ok_or_else(|| ConfineError::NoUser(name.into()))?,
+            None if !is_root => return Ok(None),
+            None => {
+                let found = USUAL.into_iter().find_map(look);
+                found.ok_or_else(|| ConfineError::NoUser(USUAL[0].into()))?
+            }
+        };
+        match (is_root, user.uid == Uid::effective()) {
+            (_, true) => Ok(None),
+            (false, false) => Err(ConfineError::NotRoot(user.name)),
+            (true, false) => Ok(Some(Self { name: user.name, uid: user.uid, gid: user.gid })),
+        }
+    }
+
+    /// Makes a directory that the daemon writes to its own, with what root's earlier runs left in it. Links and what has other
+    /// names too are left alone, and so is what is another user's. `belongs` knows the paths of what can be in there.
+    ///
+    /// # Errors
+    /// When something else lies there, which must not become the daemon's, or the system refuses.
+    pub fn hand_over(&self, directory: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
+        let failed = |error| self.hand_over_error(directory, error);
+        for entry in fs::read_dir(directory).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            if !belongs(&path) {
+                let text = format!("it also holds {}: name a directory of its own", path.display());
+                return Err(failed(io::Error::other(text)));
+            }
+        }
+        // The inbox has a folder for each machine.
+        self.hand_over_down_to(directory, 2)
+    }
+
+    /// Makes a file the daemon's own, if it is root's; makes it if it is not there.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn hand_over_file(&self, path: &Path) -> Result<(), ConfineError> {
+        let made = File::options().create(true).append(true).mode(0o640).open(path);
+        made.map_err(|error| self.hand_over_error(path, error))?;
+        self.hand_over_down_to(path, 0)
+    }
+
+    fn hand_over_error(&self, path: &Path, error: io::Error) -> ConfineError {
+        ConfineError::HandOver { path: path.to_owned(), user: self.name.clone(), error }
+    }
+
+    fn hand_over_down_to(&self, path: &Path, levels: u32) -> Result<(), ConfineError> {
+        let failed = |error| self.hand_over_error(path, error);
+        let metadata = fs::symlink_metadata(path).map_err(failed)?;
+        let is_plain = metadata.is_dir() || metadata.is_file() && metadata.nlink() == 1;
+        if !is_plain || metadata.uid() != 0 {
+            return Ok(());
+        }
+        if metadata.is_dir() && levels > 0 {
+            for entry in fs::read_dir(path).map_err(failed)? {
+                self.hand_over_down_to(&entry.map_err(failed)?.path(), levels - 1)?;
+            }
+        }
+        lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw())).map_err(failed)
+    }
+}
+
+/// Becomes `account`, and keeps `kept` of the capabilities; none comes back. Returns who that is.
+pub(super) fn give_up(account: Option<&Account>, kept: &[Kept]) -> Result<String, ConfineError> {
+    let refused = ConfineError::refused("capabilities");
+    let wanted: CapsHashSet = kept.iter().map(|kept| kept.capability()).collect();
+    let bounding = caps::read(None, CapSet::Bounding).map_err(|error| refused(&error))?;
+    // Without CAP_SETPCAP the bounding set stays; no_new_privs makes it meaningless all the same.
+    if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
+        for capability in bounding.difference(&wanted) {
+            caps::drop(None, CapSet::Bounding, *capability).map_err(|error| refused(&error))?;
+        }
+    }
+    let user = match account {
+        Some(account) => become_user(account)?,
+        None => Uid::effective().to_string(),
+    };
+    // Those of the wanted that we have: an unprivileged start has told already what it lacks.
+    let permitted = caps::read(None, CapSet::Permitted).map_err(|error| refused(&error))?;
+    let left: CapsHashSet = wanted.intersection(&permitted).copied().collect();
+    // Ambient and inheritable ones are for programs that would be started.
+    let _ = caps::clear(None, CapSet::Ambient);
+    caps::clear(None, CapSet::Inheritable).map_err(|error| refused(&error))?;
+    caps::set(None, CapSet::Effective, &left).map_err(|error| refused(&error))?;
+    caps::set(None, CapSet::Permitted, &left).map_err(|error| refused(&error))?;
+    rustix::thread::set_no_new_privs(true).map_err(|error| refused(&error))?;
+    Ok(user)
+}
+
+fn become_user(account: &Account) -> Result<String, ConfineError> {
+    let refused = ConfineError::refused("root");
+    // Else all capabilities would go with the user, those that are kept, too.
+    caps::securebits::set_keepcaps(true).map_err(|error| refused(&error))?;
+    setgroups(&[account.gid]).map_err(|error| refused(&error))?;
+    setresgid(account.gid, account.gid, account.gid).map_err(|error| refused(&error))?;
+    setresuid(account.uid, account.uid, account.uid).map_err(|error| refused(&error))?;
+    caps::securebits::set_keepcaps(false).map_err(|error| refused(&error))?;
+    Ok(account.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        for (release, since) in [
+            ("5.10.0-33-amd64", false),
+            ("5.19.0", true),
+            ("6.1.0-44-amd64", true),
+            ("10.0", true),
+            ("", false),
+        ] {
+            assert_eq!(is_since(release, (5, 19)), since, "{release}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_account_is_named() {
+        let error = Account::find(Some("no-such-user")).unwrap_err().to_string();
+        assert!(error.contains("no-such-user") && error.contains("--user"), "{error}");
+    }
+
+    /// Run as root, as CI does; without root the daemon becomes nobody else.
+    #[test]
+    fn only_what_is_roots_and_plain_is_handed_over() {
+        let Some(account) = Account::find(Some("nobody")).unwrap() else { panic!("run this as root") };
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("machine")).unwrap();
+        for name in ["pxed.db", "machine/log", "hard", "strangers"] {
+            fs::write(path(name), "x").unwrap();
+        }
+        fs::hard_link(path("hard"), path("other-name")).unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", path("link")).unwrap();
+        lchown(path("strangers"), Some(12345), None).unwrap();
+        let error = account.hand_over(directory.path(), &|path| !path.ends_with("link")).unwrap_err();
+        assert!(error.to_string().contains("link: name a directory of its own"), "{error}");
+        account.hand_over(directory.path(), &|_| true).unwrap();
+        account.hand_over_file(&path("events")).unwrap();
+        let owner = |name: &str| fs::symlink_metadata(path(name)).unwrap().uid();
+        let given = account.uid.as_raw();
+        assert_eq!(["", "pxed.db", "machine", "machine/log", "events"].map(owner), [given; 5]);
+        assert_eq!(["hard", "link", "strangers"].map(owner), [0, 0, 12345]);
+    }
+}

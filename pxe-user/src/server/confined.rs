@@ -1,0 +1,117 @@
+//! Which rights the daemon keeps: what its interfaces need, and the paths that its configuration names.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use super::opened::Opened;
+use super::{Options, Setup};
+use crate::api::inbox;
+use crate::api::listen::SOCKET;
+use crate::boot::{self, Catalogue, Source};
+use crate::confine::{self, Account, ConfineError, Confinement, Kept, Paths, Wish};
+use crate::mac::Mac;
+
+/// Where distributions put what is installed and served, and what links in a boot tree usually lead to.
+const INSTALLED: [&str; 2] = ["/usr", "/boot"];
+
+/// Gives up everything else; says what could not be given up, and what cannot be read any more.
+pub(super) fn enter(
+    options: &Options,
+    setup: &Setup,
+    config: Option<&Path>,
+    catalogue: &Catalogue,
+    opened: &[Opened],
+) -> Result<()> {
+    if options.confinement == Confinement::Off {
+        tracing::warn!("--confinement off: every right that pxed was started with stays");
+        return Ok(());
+    }
+    let mut kept: Vec<Kept> = opened.iter().flat_map(Opened::kept).collect();
+    kept.dedup();
+    let account = Account::find(options.user.as_deref())?;
+    let mut paths = paths(options, setup, config);
+    paths.read.extend(catalogue.targets());
+    let own = own_directories(options);
+    for directory in &own {
+        make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    }
+    if let Some(account) = &account {
+        hand_over(account, options, setup, &own)?;
+    }
+    let report = confine::enter(&Wish { confinement: options.confinement, account, kept, paths })?;
+    tracing::info!(
+        user = report.user,
+        capabilities = report.capabilities.join(" "),
+        "confined: the rights that were needed at the start are given up"
+    );
+    for missing in report.missing {
+        tracing::warn!("{missing}");
+    }
+    for root in confine::unreadable(&roots(&setup.files)) {
+        tracing::warn!(
+            root = %root.display(),
+            "the user {} cannot list this directory, so machines get nothing from it: let everybody read it (chmod o+rx), or \
+             name its owner with --user", report.user
+        );
+    }
+    Ok(())
+}
+
+/// The directories whose files machines get.
+fn roots(files: &boot::Config) -> Vec<PathBuf> {
+    let own = match &files.source {
+        Source::Tree { root, .. } => Some(root.clone()),
+        Source::Virtual { .. } => None,
+    };
+    let of_images = files.recipes.iter().filter_map(|recipe| Some(recipe.root.as_ref()?.0.clone()));
+    own.into_iter().chain(of_images).collect()
+}
+
+/// The directories that are the daemon's own.
+fn own_directories(options: &Options) -> Vec<PathBuf> {
+    let inbox = options.inbox.as_ref().map(|inbox| inbox.directory.clone());
+    options.state.clone().into_iter().chain(inbox).collect()
+}
+
+/// Makes a directory for the daemon alone, in directories for everybody.
+fn make(directory: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory_of(directory))?;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
+}
+
+fn hand_over(
+    account: &Account,
+    options: &Options,
+    setup: &Setup,
+    own: &[PathBuf],
+) -> Result<(), ConfineError> {
+    let belongs = |path: &Path| {
+        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+        let is_made_here = ["pxed", inbox::HIDDEN].iter().any(|begin| name.starts_with(begin));
+        is_made_here || name.parse::<Mac>().is_ok() || own.iter().any(|own| own == path)
+    };
+    // A socket elsewhere lies in somebody else's directory.
+    let socket = options.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
+    for directory in own.iter().chain(&socket.filter(|path| path.exists())) {
+        account.hand_over(directory, &belongs)?;
+    }
+    setup.fleet.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events))
+}
+
+fn paths(options: &Options, setup: &Setup, config: Option<&Path>) -> Paths {
+    let mut read = roots(&setup.files);
+    read.extend(INSTALLED.map(PathBuf::from));
+    // Who writes the file puts another in its place: so it is the directory that must be readable.
+    read.extend(config.map(directory_of));
+    let mut write = own_directories(options);
+    // A file that is moved away is begun anew.
+    write.extend(setup.fleet.events.as_deref().map(directory_of));
+    let socket = options.socket.as_deref().unwrap_or(Path::new(SOCKET));
+    Paths { read, write, remove: vec![directory_of(socket)], moves: options.inbox.is_some() }
+}
+
+fn directory_of(path: &Path) -> PathBuf {
+    path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+}
