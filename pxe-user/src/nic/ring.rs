@@ -145,6 +145,15 @@ impl<T: Copy> Producer<T> {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl<T: Copy> Producer<T> {
+    /// What was pushed and not popped by the other side of the same ring, oldest first: for those who play both.
+    pub(super) fn waiting(&self, other: &Consumer<T>) -> Vec<T> {
+        let count = self.next.wrapping_sub(other.next);
+        (0..count).map(|offset| self.shared.read(other.next.wrapping_add(offset))).collect()
+    }
+}
+
 /// Our side of a ring that the kernel fills (RX ring, completion ring).
 #[derive(Debug)]
 pub(super) struct Consumer<T> {

@@ -4,6 +4,8 @@
 //! halves share the memory and nothing else, so a reply can be written while the request is being read.
 #![expect(unsafe_code, reason = "wake-up calls and statistics of AF_XDP, for which no safe wrapper exists")]
 
+#[cfg(any(test, fuzzing))]
+pub mod simulated;
 mod system;
 
 use std::io;
@@ -143,7 +145,7 @@ impl Xsk {
 
     fn open_with(interface: u32, queue: Queue, sizes: Sizes, copying: Copying) -> Result<Self, XskError> {
         let fd = socket().map_err(XskError::Socket)?;
-        let (umem, mut chunks) = Umem::new(sizes.rx + sizes.tx, sizes.chunk).map_err(setup("UMEM"))?;
+        let (umem, chunks) = Umem::new(sizes.rx + sizes.tx, sizes.chunk).map_err(setup("UMEM"))?;
         register(fd.as_fd(), &umem).map_err(setup("XDP_UMEM_REG"))?;
         for (option, name, size) in [
             (libc::XDP_UMEM_FILL_RING, "XDP_UMEM_FILL_RING", sizes.fill_ring()),
@@ -154,21 +156,29 @@ impl Xsk {
             set_option(fd.as_fd(), option, &size).map_err(setup(name))?;
         }
         let offsets = offsets(fd.as_fd()).map_err(setup("XDP_MMAP_OFFSETS"))?;
-        // The page offsets are unsigned in the header and signed for mmap; all of them fit.
-        let page = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
-        let map = setup("mapping the rings");
-        let fill =
-            Producer::map(fd.as_fd(), &offsets.fr, page(libc::XDP_UMEM_PGOFF_FILL_RING), sizes.fill_ring())
-                .map_err(&map)?;
-        let completion =
-            Consumer::map(fd.as_fd(), &offsets.cr, page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), sizes.tx)
-                .map_err(&map)?;
-        let rx = Consumer::map(fd.as_fd(), &offsets.rx, libc::XDP_PGOFF_RX_RING, sizes.rx).map_err(&map)?;
-        let tx = Producer::map(fd.as_fd(), &offsets.tx, libc::XDP_PGOFF_TX_RING, sizes.tx).map_err(&map)?;
         // Not in older kernels, and never needed: an error means 32 descriptors a call.
         let _ = set_option(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &sizes.tx);
-        bind(fd.as_fd(), interface, queue, copying).map_err(|reason| XskError::Bind { queue, reason })?;
+        let xsk =
+            Self::over(fd, &offsets, umem, chunks, sizes, copying).map_err(setup("mapping the rings"))?;
+        bind(xsk.as_fd(), interface, queue, copying).map_err(|reason| XskError::Bind { queue, reason })?;
+        Ok(xsk)
+    }
 
+    /// Both halves, over rings that lie in `fd` as `offsets` say, with all chunks of the memory.
+    fn over(
+        fd: OwnedFd,
+        offsets: &libc::xdp_mmap_offsets,
+        umem: Umem,
+        mut chunks: Vec<Chunk>,
+        sizes: Sizes,
+        copying: Copying,
+    ) -> io::Result<Self> {
+        let at = fd.as_fd();
+        let fill = Producer::map(at, &offsets.fr, page(libc::XDP_UMEM_PGOFF_FILL_RING), sizes.fill_ring())?;
+        let completion =
+            Consumer::map(at, &offsets.cr, page(libc::XDP_UMEM_PGOFF_COMPLETION_RING), sizes.tx)?;
+        let rx = Consumer::map(at, &offsets.rx, libc::XDP_PGOFF_RX_RING, sizes.rx)?;
+        let tx = Producer::map(at, &offsets.tx, libc::XDP_PGOFF_TX_RING, sizes.tx)?;
         let socket = Arc::new(Socket { fd, umem });
         let free = chunks.split_off(sizes.rx as usize);
         let mut rx = Rx { fill, ring: rx, socket: Arc::clone(&socket) };
@@ -176,6 +186,11 @@ impl Xsk {
         rx.fill.submit();
         Ok(Self { rx, tx: Tx { ring: tx, completion, free, unsubmitted: false, socket }, copying })
     }
+}
+
+/// The page offsets are unsigned in the header and signed for mmap; all of them fit.
+fn page(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX)
 }
 
 impl AsRawFd for Xsk {
