@@ -6,4 +6,6 @@ pub mod frames;
 pub mod load;
 pub mod machine;
 pub mod namespace;
+pub mod properties;
 pub mod tree;
+pub mod verdicts;

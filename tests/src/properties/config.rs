@@ -1,0 +1,27 @@
+//! `pxed.toml`: each mistake is told in words, with a line of the file.
+
+use pxe_user::config::{Config, Severity};
+
+/// Any text as the file.
+pub fn check(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let (config, problems) = Config::parse(text);
+    let lines = text.split('\n').count();
+    for problem in &problems {
+        assert!(problem.line.is_none_or(|line| (1..=lines).contains(&line)), "{problem}, of {lines} lines");
+        assert!(!problem.text.trim().is_empty());
+    }
+    let is_wrong = problems.iter().any(|problem| problem.severity == Severity::Error);
+    assert!(config.is_some() || is_wrong, "refused without a word");
+    if let Some(config) = &config {
+        assert_eq!(config.recipes.len(), config.recipe_lines.len());
+        assert!(
+            config
+                .recipe_lines
+                .iter()
+                .chain(config.rules.iter().map(|rule| &rule.line))
+                .all(|line| *line <= lines)
+        );
+    }
+    assert_eq!(Config::parse(text), (config, problems), "reading is repeatable");
+}

@@ -1,0 +1,355 @@
+//! A responder in virtual time, before a host that lets nothing pass that must not happen.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use pxe_common::abi::Transfer;
+use pxe_common::steady;
+use pxe_user::boot::{Catalogue, Config, FileName, Image, Links, Source};
+use pxe_user::datagram::{Datagram, Link};
+use pxe_user::dhcp::{Service, Style};
+use pxe_user::fleet::event::{Event, Peer};
+use pxe_user::mac::Mac;
+use pxe_user::responder::{
+    Blocks, Carried, Given, Host, Offer, Places, Responder, Route, Settings, Sources, Ticket, UploadName,
+};
+use pxe_user::rules::Policy;
+use pxe_user::tftp::Block;
+use pxe_user::tftp::packet::{CONTROL_MAX, Packet, data_header};
+use pxe_user::tftp::reception::Taken;
+use pxe_user::tftp::table::{Id, TidPorts};
+use pxe_user::tftp::terms::Limits;
+use pxe_user::time::Timestamp;
+use tempfile::TempDir;
+
+use super::uploads::Inbox;
+use crate::frames::OWN;
+
+/// Blocks in a window at most.
+pub(super) const WINDOW: u64 = 4;
+/// Transfers at a time: fewer than there are clients, so that some wait.
+const TRANSFERS: usize = 3;
+/// Our TIDs.
+pub(super) const PORTS: TidPorts = TidPorts { first: 50_000, count: 16 };
+/// What a client is sent at most for one datagram beside its window: an OACK or ERROR for what was, one for what comes.
+const CONTROLS_MAX: u64 = 2;
+
+/// What is served, by size: nothing, less than a block of any size, whole blocks of most sizes, and many blocks.
+pub(super) static IMAGES: LazyLock<[Arc<Image>; 4]> = LazyLock::new(|| {
+    [0, 7, 4096, 20_001].map(|size| {
+        let (_folder, catalogue) = catalogue(&content(size));
+        catalogue.load(&"pxelinux.0".parse().expect("a name")).expect("the file")
+    })
+});
+
+/// Nothing of it is loaded, so each file is asked for.
+static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| Arc::new(catalogue(b"").1));
+
+/// A catalogue with one boot program, and the folder where that lies.
+fn catalogue(bytes: &[u8]) -> (TempDir, Catalogue) {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("pxelinux.0"), bytes).expect("a boot program");
+    let source = Source::Tree { root: folder.path().into(), links: Links::FollowAdministrators };
+    let catalogue = Catalogue::open(Config { source, ..Config::default() }).expect("a catalogue");
+    (folder, catalogue)
+}
+
+fn content(size: usize) -> Vec<u8> {
+    (0..size as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
+}
+
+/// A client's address: there are a few, with some ports each.
+pub(super) fn client(number: u8) -> SocketAddrV4 {
+    SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 100 + number % 5), 2070 + u16::from(number / 5 % 2))
+}
+
+/// The responder, its host, and the time.
+pub(super) struct World {
+    pub(super) responder: Responder,
+    pub(super) host: Watcher,
+    pub(super) places: Places,
+}
+
+impl World {
+    pub(super) fn new() -> Self {
+        let places = Places::new(2);
+        let settings = Settings {
+            interface: "fuzz0".into(),
+            address: OWN,
+            broadcast: Ipv4Addr::new(10, 99, 0, 255),
+            limits: Limits::for_mtu(1500, WINDOW as u16),
+            transfers: TRANSFERS,
+            ports: PORTS,
+            style: Style::Direct,
+            learns: true,
+            uploads: Some(places.clone()),
+        };
+        let sources = Sources::new(Policy::for_all(Service::new(OWN)), Arc::clone(&CATALOGUE));
+        Self { responder: Responder::new(settings, sources), host: Watcher::new(), places }
+    }
+
+    /// A datagram arrives: at the kernel's program, then, if that does not answer it, here.
+    pub(super) fn say(&mut self, from: SocketAddrV4, port: u16, payload: &[u8]) {
+        let to = SocketAddrV4::new(OWN, port);
+        self.host.hear(from, port, payload);
+        self.event(|responder, host| {
+            if !host.kernel_answers(from, port, payload) {
+                let link = Link::untagged(Mac([2, 0, 0, 0, 0, from.ip().octets()[3]]));
+                responder.handle(host.now, &Datagram { link, from, to, payload }, host);
+            }
+        });
+    }
+
+    /// Whatever happens, what it makes us send is bounded, and so is what we hold.
+    pub(super) fn event(&mut self, happens: impl FnOnce(&mut Responder, &mut Watcher)) {
+        self.host.sent.clear();
+        happens(&mut self.responder, &mut self.host);
+        for (to, sent) in &self.host.sent {
+            assert!(sent.controls <= CONTROLS_MAX, "{} small packets to {to} at once", sent.controls);
+            // The rest of a window for which there is room again, and that window again as its time is over.
+            assert!(sent.blocks <= 2 * WINDOW, "{} blocks to {to} at once", sent.blocks);
+        }
+        assert!(self.responder.active() <= TRANSFERS);
+        assert!(self.host.open.len() <= 2 * TRANSFERS, "ended transfers stay");
+    }
+
+    /// Time passes; timers ring when they want to, and at no other time.
+    pub(super) fn wait(&mut self, time: Duration) {
+        let end = self.host.now + time;
+        let mut rings = 0;
+        while let Some(at) = self.responder.next_deadline().filter(|at| *at <= end) {
+            self.host.now = self.host.now.max(at);
+            self.event(|responder, host| responder.poll(host.now, host));
+            rings += 1;
+            assert!(rings < 100_000, "timers never stop ringing");
+        }
+        self.host.now = end;
+    }
+
+    /// Nobody says anything more, and everything has an answer: then nothing may be left.
+    pub(super) fn settle(&mut self) {
+        // The longest that anything may stay: three time-outs of the 255 s that a client may ask for (RFC 2349), before
+        // and after its end, for two that wait for the same slot.
+        const LONGEST: Duration = Duration::from_secs(4000);
+        self.host.room = u64::MAX;
+        self.wait(LONGEST);
+        assert_eq!(self.responder.next_deadline(), None, "a timer still rings");
+        assert_eq!((self.responder.active(), self.responder.waiting()), (0, 0), "a slot is not given back");
+        assert!(self.host.open.is_empty(), "the kernel still knows {:?}", self.host.open.keys());
+    }
+}
+
+/// What was sent to an address in one event.
+#[derive(Default)]
+struct Sent {
+    controls: u64,
+    blocks: u64,
+}
+
+/// What is known of a pair of TIDs that is open.
+#[derive(Default)]
+pub(super) struct Session {
+    slot: u32,
+    /// The highest block that was sent, and the highest one of them that the client has acknowledged.
+    pub(super) highest: u64,
+    acknowledged: u64,
+}
+
+impl Session {
+    /// The slot of its transfer.
+    pub(super) fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+/// The host: it knows what the clients have said, and looks at everything that is sent.
+pub(super) struct Watcher {
+    pub(super) now: Timestamp,
+    /// Room for DATA packets.
+    pub(super) room: u64,
+    /// Whether a further transfer can be opened, a further file asked for, a transfer be given to the kernel.
+    pub(super) opens: bool,
+    pub(super) loads: bool,
+    pub(super) carries: bool,
+    pub(super) open: BTreeMap<(SocketAddrV4, u16), Session>,
+    /// Files that were asked for.
+    pub(super) orders: VecDeque<Id>,
+    pub(super) inbox: Inbox,
+    sent: BTreeMap<SocketAddrV4, Sent>,
+    /// What the kernel can send, and its words by slot.
+    carried: BTreeMap<(SocketAddrV4, u16), (Transfer, Arc<Image>, u16)>,
+    words: BTreeMap<u32, (u64, Timestamp)>,
+}
+
+impl Watcher {
+    fn new() -> Self {
+        Self {
+            now: Timestamp::default(),
+            room: u64::MAX,
+            opens: true,
+            loads: true,
+            carries: false,
+            open: BTreeMap::new(),
+            orders: VecDeque::new(),
+            inbox: Inbox::default(),
+            sent: BTreeMap::new(),
+            carried: BTreeMap::new(),
+            words: BTreeMap::new(),
+        }
+    }
+
+    /// The TIDs of the transfer that a client has, the newest.
+    pub(super) fn tid_of(&self, client: SocketAddrV4) -> Option<u16> {
+        self.open.keys().rfind(|(known, _)| *known == client).map(|(_, port)| *port)
+    }
+
+    /// A client has said something: its ACKs of what was sent are remembered.
+    fn hear(&mut self, from: SocketAddrV4, port: u16, payload: &[u8]) {
+        if let (Ok(Packet::Ack(block)), Some(session)) =
+            (Packet::parse(payload), self.open.get_mut(&(from, port)))
+            && u64::from(block) <= session.highest
+        {
+            session.acknowledged = session.acknowledged.max(block.into());
+        }
+    }
+
+    /// The kernel's program, as in `pxe-ebpf/src/offload`, without frames.
+    fn kernel_answers(&mut self, from: SocketAddrV4, port: u16, payload: &[u8]) -> bool {
+        let ([0, 4, high, low], Some((transfer, image, blksize))) =
+            (payload, self.carried.get(&(from, port)))
+        else {
+            return false;
+        };
+        let Some((word, heard)) = self.words.get_mut(&transfer.slot) else { return false };
+        let Some(window) = steady::next(*word, transfer, u16::from_be_bytes([*high, *low])) else {
+            return false;
+        };
+        (*word, *heard) = (window.word, self.now);
+        let (image, first, blksize) = (Arc::clone(image), Block(window.first.into()), *blksize);
+        self.look_at_blocks(
+            from,
+            port,
+            &Blocks { image: &image, blksize, first, count: window.count.into() },
+        );
+        true
+    }
+
+    /// Blocks are those of the file that was asked for, one after the other, and not further than a window ahead.
+    fn look_at_blocks(&mut self, to: SocketAddrV4, port: u16, blocks: &Blocks<'_>) {
+        let Blocks { image, blksize, first, count } = *blocks;
+        assert!(IMAGES.iter().any(|served| Arc::ptr_eq(served, image)));
+        let size = u64::from(blksize);
+        let last = image.len() / size + 1;
+        for index in 0..count {
+            let number = first.0 + index;
+            assert!((1..=last).contains(&number), "block {number} of {last}");
+            let (header, range) = blocks.get(index);
+            assert_eq!(header, data_header(Block(number)));
+            let start = (number - 1) * size;
+            assert_eq!(range, start as usize..(start + size).min(image.len()) as usize);
+        }
+        let session = self.open.get_mut(&(to, port)).expect("DATA only to a client whose answers come here");
+        let highest = first.0 + count - 1;
+        assert!(
+            highest <= session.acknowledged + WINDOW,
+            "block {highest}, {} acknowledged",
+            session.acknowledged
+        );
+        session.highest = session.highest.max(highest);
+        self.sent.entry(to).or_default().blocks += count;
+    }
+}
+
+/// Nothing may go to many hosts, to ourselves, or to a port at which a server answers answers.
+fn is_client(address: SocketAddrV4) -> bool {
+    let first = address.ip().octets()[0];
+    let host = !matches!(first, 0 | 127 | 224..) && *address.ip() != OWN && address.ip().octets()[3] != 255;
+    host && !matches!(address.port(), 0 | 67 | 69 | 4011)
+}
+
+impl Host for Watcher {
+    fn control(&mut self, route: &Route, payload: &[u8]) {
+        assert_eq!(*route.from.ip(), OWN);
+        if !PORTS.contains(route.from.port()) {
+            return assert!(matches!(route.from.port(), 67 | 4011), "from port {}", route.from.port());
+        }
+        assert!(is_client(route.to), "an answer to {}", route.to);
+        assert!(payload.len() <= CONTROL_MAX);
+        match Packet::parse(payload) {
+            Ok(Packet::FromServer | Packet::Error(_)) => {}
+            Ok(Packet::Ack(block)) => {
+                let session = &self.open[&(route.to, route.from.port())];
+                self.inbox.acknowledged(session.slot, block);
+            }
+            other => panic!("{other:?} was sent"),
+        }
+        self.sent.entry(route.to).or_default().controls += 1;
+    }
+
+    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64 {
+        let count = blocks.count.min(self.room);
+        self.room -= count;
+        if count > 0 {
+            self.look_at_blocks(route.to, route.from.port(), &Blocks { count, ..*blocks });
+        }
+        count
+    }
+
+    fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool {
+        if self.opens {
+            let known = self.open.insert((client, port), Session { slot, ..Session::default() });
+            assert!(known.is_none(), "opened twice");
+        }
+        self.opens
+    }
+
+    fn close(&mut self, client: SocketAddrV4, port: u16) {
+        // What found no room, or no file, was never opened.
+        self.open.remove(&(client, port));
+        self.carried.remove(&(client, port));
+    }
+
+    fn load(&mut self, id: Id, _name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
+        if self.loads {
+            self.orders.push_back(id);
+        }
+        self.loads
+    }
+
+    fn put(&mut self, id: Id, ticket: &Ticket, name: &UploadName, _peer: Peer) -> bool {
+        self.inbox.put(id, ticket, name)
+    }
+
+    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
+        self.inbox.store(ticket, bytes, last)
+    }
+
+    fn give(&mut self, offer: &Offer<'_>) -> Given {
+        if !self.carries {
+            return Given::NotYet;
+        }
+        let (slot, generation) = (offer.id.slot(), offer.id.generation());
+        let number = |block: Block| u32::try_from(block.0).expect("files are small here");
+        let (last, windowsize) = (number(offer.steady.last), u32::from(offer.steady.windowsize));
+        let transfer = Transfer { slot, generation, file: 0, last, windowsize };
+        let file = (transfer, Arc::clone(offer.image), offer.blksize);
+        self.carried.insert((offer.client, offer.port), file);
+        self.words.insert(slot, (steady::word(generation, number(offer.steady.sent)), Timestamp::default()));
+        Given::Accepted
+    }
+
+    fn look(&mut self, id: Id) -> Option<Carried> {
+        let (word, heard) = *self.words.get(&id.slot())?;
+        Some(Carried { sent: Block(steady::sent(word, id.generation())?.into()), heard })
+    }
+
+    fn take(&mut self, id: Id) -> Option<Carried> {
+        let carried = self.look(id);
+        self.words.remove(&id.slot());
+        carried
+    }
+
+    fn record(&mut self, _event: Event) {}
+}
