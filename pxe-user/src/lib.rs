@@ -50,6 +50,7 @@ pub mod plan;
 pub mod responder;
 pub mod rules;
 pub mod server;
+mod sync;
 pub mod tally;
 pub mod tftp;
 pub mod time;

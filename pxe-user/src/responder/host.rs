@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use super::uploads::{Ticket, UploadName};
+use super::places::Ticket;
+use super::uploads::UploadName;
 use crate::boot::{FileName, Image};
 use crate::datagram::Link;
 use crate::fleet::event::{Event, Peer};

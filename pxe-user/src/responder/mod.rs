@@ -16,6 +16,7 @@
 mod admission;
 mod carried;
 mod host;
+mod places;
 mod progress;
 mod proxy;
 mod record;
@@ -24,11 +25,11 @@ mod sources;
 mod uploads;
 
 pub use host::{Blocks, Carried, Given, Host, Offer, Route};
+pub use places::{Places, Ticket};
 pub use settings::Settings;
 pub use sources::Sources;
 pub use uploads::{
-    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, Denial, Filed, Places, Ticket,
-    UploadName,
+    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, Denial, Filed, UploadName,
 };
 
 use std::collections::VecDeque;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pxe_common::wire;
 
-use super::uploads::Places;
+use super::places::Places;
 use crate::dhcp::Style;
 use crate::tftp::table::TidPorts;
 use crate::tftp::terms::Limits;

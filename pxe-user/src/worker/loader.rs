@@ -38,7 +38,7 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
         let catalogue = loader.catalogue.load_full();
         let mut readable = [false; 2];
         {
-            let mut fds = vec![PollFd::from_borrowed_fd(queue.door().bell(), PollFlags::IN)];
+            let mut fds = vec![PollFd::new(queue.door().bell(), PollFlags::IN)];
             fds.extend(catalogue.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, Some(&Timespec { tv_sec: RECHECK_EVERY, tv_nsec: 0 })) {
                 Ok(0) => {

@@ -1,14 +1,12 @@
 //! What crosses threads: bounded lock-free queues with a bell.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrayvec::ArrayVec;
 use crossbeam_queue::ArrayQueue;
-use rustix::event::{EventfdFlags, eventfd};
 
+use super::door::Door;
 use super::pool::{Buffer, Pool};
 use super::shelf::Shelf;
 use crate::boot::{FileName, Image, Refusal};
@@ -25,64 +23,6 @@ const FORWARDED_MAX: usize = 1024;
 const FILED_MAX: usize = 512;
 /// An ACK has 4 bytes; an ERROR is understood by as many.
 const FORWARDED_PAYLOAD: usize = 64;
-
-/// A bell that a sleeping thread hears: an eventfd.
-#[derive(Debug)]
-struct Bell(OwnedFd);
-
-impl Bell {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?))
-    }
-
-    fn ring(&self) {
-        // It can only fail when it rings already as loudly as it can.
-        let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
-    }
-
-    fn quiet(&self) {
-        let _ = rustix::io::read(&self.0, &mut [0u8; 8]);
-    }
-}
-
-/// A sleeping thread's door: others ring, and may tell it to end.
-#[derive(Debug)]
-pub struct Door {
-    bell: Bell,
-    stopped: AtomicBool,
-}
-
-impl Door {
-    pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self { bell: Bell::new()?, stopped: AtomicBool::new(false) })
-    }
-
-    /// Wakes the thread.
-    pub(super) fn ring(&self) {
-        self.bell.ring();
-    }
-
-    /// Readable when somebody has rung.
-    pub fn bell(&self) -> BorrowedFd<'_> {
-        self.bell.0.as_fd()
-    }
-
-    /// Heard.
-    pub fn quiet(&self) {
-        self.bell.quiet();
-    }
-
-    /// Tells the thread to end.
-    pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.bell.ring();
-    }
-
-    /// Whether it was told so.
-    pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
-    }
-}
 
 /// The loader's answer.
 #[derive(Debug)]
@@ -161,13 +101,13 @@ impl Mailbox {
     /// a while, and the client asks again.
     pub fn answer(&self, loaded: Loaded) {
         let _ = self.loaded.push(loaded);
-        self.door.bell.ring();
+        self.door.ring();
     }
 
     /// Puts an answer of the inbox in. If it is lost, the upload is given up after a while.
     pub fn filed(&self, id: Id, filed: Filed) {
         let _ = self.filed.push((id, filed));
-        self.door.bell.ring();
+        self.door.ring();
     }
 
     /// The next such answer.
@@ -177,11 +117,8 @@ impl Mailbox {
 
     /// Puts a packet in; false if there is no room.
     pub fn forward(&self, forwarded: Forwarded) -> bool {
-        let ring = self.forwarded.is_empty();
         let sent = self.forwarded.push(forwarded).is_ok();
-        if ring {
-            self.door.bell.ring();
-        }
+        self.door.ring();
         sent
     }
 
@@ -262,7 +199,7 @@ impl LoaderQueue {
     pub fn push(&self, order: Order) -> bool {
         let pushed = self.orders.push(order).is_ok();
         if pushed {
-            self.door.bell.ring();
+            self.door.ring();
         }
         pushed
     }

@@ -7,6 +7,8 @@
 //! loop:  receive a batch -> handle each -> mail -> timers -> flush what was sent;   nothing there? publish, wait
 //! ```
 
+mod bell;
+pub mod door;
 pub mod loader;
 pub mod mail;
 pub mod offload;
@@ -17,7 +19,7 @@ pub mod uploads;
 pub mod xdp;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -308,7 +310,7 @@ impl<D: Datapath> Worker<D> {
     fn sleep(&mut self, now: Timestamp) {
         let nap = self.responder.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
         let mailbox = Arc::clone(&self.surroundings.mailboxes[self.surroundings.index]);
-        if self.datapath.wait(mailbox.door().bell(), nap) {
+        if self.datapath.wait(mailbox.door().bell().as_fd(), nap) {
             mailbox.door().quiet();
         }
     }

@@ -76,4 +76,23 @@ mod tests {
         assert_eq!(pool.copy(b"").unwrap().bytes(), b"");
         assert_eq!(pool.0.len(), 2);
     }
+
+    /// Threads take buffers, write into them, and give them back: nobody else has the same one meanwhile, and none is lost.
+    #[test]
+    fn a_buffer_is_lent_to_one_thread_at_a_time() {
+        let pool = Pool::new(3);
+        std::thread::scope(|scope| {
+            for mark in 0..4u8 {
+                let pool = &pool;
+                scope.spawn(move || {
+                    for round in 0..2000u32 {
+                        let bytes = [[mark, round as u8]; 32];
+                        let Some(buffer) = pool.copy(bytes.as_flattened()) else { continue };
+                        assert_eq!(buffer.bytes(), bytes.as_flattened());
+                    }
+                });
+            }
+        });
+        assert_eq!(pool.0.len(), 3);
+    }
 }

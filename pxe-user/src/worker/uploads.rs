@@ -15,7 +15,8 @@ use std::thread::JoinHandle;
 use crossbeam_queue::ArrayQueue;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::mail::{Door, Mailbox};
+use super::door::Door;
+use super::mail::Mailbox;
 use super::pool::{Buffer, Pool};
 use crate::api::inbox::{Inbox, InboxError, UPLOADS_MAX, Upload};
 use crate::fleet::event::Peer;
@@ -164,7 +165,7 @@ struct Clerk {
 impl Clerk {
     fn run(mut self, queue: &UploadQueue) {
         while !queue.door.is_stopped() {
-            let mut fds = [PollFd::from_borrowed_fd(queue.door.bell(), PollFlags::IN)];
+            let mut fds = [PollFd::new(queue.door.bell(), PollFlags::IN)];
             // Interrupted is as good as rung.
             let _ = poll(&mut fds, Some(&Timespec { tv_sec: TIDY_EVERY, tv_nsec: 0 }));
             queue.door.quiet();

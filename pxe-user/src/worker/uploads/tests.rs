@@ -62,7 +62,7 @@ impl Desk {
             }
             tries += 1;
             assert!(tries < 60, "no answer");
-            let mut fds = [PollFd::from_borrowed_fd(self.mailbox.door().bell(), PollFlags::IN)];
+            let mut fds = [PollFd::new(self.mailbox.door().bell(), PollFlags::IN)];
             poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 })).unwrap();
             self.mailbox.door().quiet();
         }

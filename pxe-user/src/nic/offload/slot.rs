@@ -1,0 +1,59 @@
+//! One transfer's words, changed by the kernel and by us at the same time. `tests/models` tries all ways that this can go.
+
+use pxe_common::abi::TransferKey;
+use pxe_common::steady;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// `pxe_common::abi::Progress` as it is shared.
+#[derive(Debug)]
+#[repr(C)]
+pub(super) struct Slot {
+    pub(super) word: AtomicU64,
+    pub(super) heard: AtomicU64,
+    pub(super) key: AtomicU64,
+    /// With the reserved half.
+    pub(super) tag: AtomicU64,
+}
+
+/// What the kernel has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// The last block that was sent.
+    pub sent: u32,
+    /// `CLOCK_MONOTONIC` in ns, to a few milliseconds, when it was.
+    pub heard: u64,
+}
+
+impl Slot {
+    /// See [`Progress::name`](super::progress::Progress::name).
+    pub(super) fn name(&self, key: &TransferKey, tag: u32) {
+        let [a, b, c, d] = key.client_addr;
+        let ([e, f], [g, h]) = (key.client_port, key.server_port);
+        self.word.store(0, Ordering::Relaxed);
+        self.key.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
+        let [a, b, c, d] = tag.to_ne_bytes();
+        self.tag.store(u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), Ordering::Relaxed);
+    }
+
+    /// See [`Progress::give`](super::progress::Progress::give).
+    pub(super) fn give(&self, generation: u32, sent: u32) {
+        // Release: the entry in the map of transfers was written before.
+        self.word.store(steady::word(generation, sent), Ordering::Release);
+    }
+
+    /// See [`Progress::look`](super::progress::Progress::look).
+    pub(super) fn look(&self, generation: u32) -> Option<Reached> {
+        self.reached(self.word.load(Ordering::Acquire), generation)
+    }
+
+    /// See [`Progress::take`](super::progress::Progress::take).
+    pub(super) fn take(&self, generation: u32) -> Option<Reached> {
+        self.reached(self.word.swap(0, Ordering::AcqRel), generation)
+    }
+
+    fn reached(&self, word: u64, generation: u32) -> Option<Reached> {
+        let sent = steady::sent(word, generation)?;
+        Some(Reached { sent, heard: self.heard.load(Ordering::Relaxed) })
+    }
+}

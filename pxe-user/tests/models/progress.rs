@@ -1,0 +1,139 @@
+//! A transfer that the kernel and the daemon both could carry on: each block is sent by exactly one of them.
+
+use loom::thread;
+use pxe_common::abi::{Transfer, TransferKey};
+use pxe_common::steady;
+
+use crate::model;
+use crate::slot::Slot;
+use crate::sync::Arc;
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+/// A transfer of seven blocks, and the client that has it.
+const TRANSFER: Transfer = Transfer { slot: 0, generation: 1, file: 0, last: 7, windowsize: 1 };
+const KEY: TransferKey =
+    TransferKey { client_addr: [10, 0, 0, 99], client_port: [8, 22], server_port: [195, 80] };
+/// The tag of its file.
+const TAG: u32 = 77;
+
+fn slot() -> Arc<Slot> {
+    let [word, heard, key, tag] = [0; 4].map(AtomicU64::new);
+    Arc::new(Slot { word, heard, key, tag })
+}
+
+/// The kernel's program on one processor (`pxe-ebpf/src/offload/mod.rs`), step by step: its plain reads, and its exchange,
+/// which is a full barrier. Says which block it sends, if it does.
+fn kernel(slot: &Slot, transfer: &Transfer, key: &TransferKey, tag: u32, ack: u16) -> Option<u32> {
+    let word = slot.word.load(Ordering::Relaxed);
+    let own = slot.key.load(Ordering::Relaxed).to_ne_bytes();
+    let [a, b, c, d, e, f, g, h] = own;
+    let named = slot.tag.load(Ordering::Relaxed).to_ne_bytes();
+    let window = (TransferKey { client_addr: [a, b, c, d], client_port: [e, f], server_port: [g, h] }
+        == *key)
+        .then(|| steady::next(word, transfer, ack))??;
+    // A block of the file at this place, which has its tag in it.
+    if named[..4] != tag.to_ne_bytes() {
+        return None;
+    }
+    slot.word.compare_exchange(word, window.word, Ordering::SeqCst, Ordering::SeqCst).ok()?;
+    slot.heard.store(5, Ordering::Relaxed);
+    Some(window.first)
+}
+
+/// How often each block was sent.
+#[derive(Default)]
+struct Sent([AtomicUsize; 8]);
+
+impl Sent {
+    fn note(&self, block: Option<u32>) {
+        block.into_iter().for_each(|block| _ = self.0[block as usize].fetch_add(1, Ordering::Relaxed));
+    }
+
+    fn counts(&self) -> [usize; 8] {
+        std::array::from_fn(|block| self.0[block].load(Ordering::Relaxed))
+    }
+}
+
+/// The same ACK reaches two processors, while the daemon takes the transfer back and answers it, too, if nobody has.
+#[test]
+fn a_block_is_sent_by_exactly_one() {
+    model(|| {
+        let (slot, sent) = (slot(), Arc::new(Sent::default()));
+        slot.name(&KEY, TAG);
+        slot.give(TRANSFER.generation, 3);
+        let processors = [0, 1].map(|_| {
+            let (slot, sent) = (Arc::clone(&slot), Arc::clone(&sent));
+            thread::spawn(move || sent.note(kernel(&slot, &TRANSFER, &KEY, TAG, 3)))
+        });
+        let reached = slot.take(TRANSFER.generation).expect("we gave it");
+        if reached.sent == 3 {
+            sent.note(Some(4));
+        }
+        processors.into_iter().for_each(|processor| processor.join().unwrap());
+        assert_eq!(sent.counts(), [0, 0, 0, 0, 1, 0, 0, 0], "we saw {reached:?}");
+        assert_eq!(slot.look(TRANSFER.generation), None);
+    });
+}
+
+/// Two ACKs, one after the other, and a look meanwhile: the daemon never sees less than what it has seen, and what it takes
+/// back has all that was sent.
+#[test]
+fn no_block_is_lost_and_none_comes_twice() {
+    model(|| {
+        let (slot, sent) = (slot(), Arc::new(Sent::default()));
+        slot.name(&KEY, TAG);
+        slot.give(TRANSFER.generation, 1);
+        let processor = {
+            let (slot, sent) = (Arc::clone(&slot), Arc::clone(&sent));
+            thread::spawn(move || {
+                for ack in [1, 2] {
+                    sent.note(kernel(&slot, &TRANSFER, &KEY, TAG, ack));
+                }
+            })
+        };
+        let seen = slot.look(TRANSFER.generation).expect("we gave it");
+        let reached = slot.take(TRANSFER.generation).expect("nobody else takes it");
+        assert!(reached.sent >= seen.sent);
+        // From where it is on, the daemon goes on.
+        (reached.sent + 1..=3).for_each(|block| sent.note(Some(block)));
+        processor.join().unwrap();
+        assert_eq!(sent.counts(), [0, 0, 1, 1, 0, 0, 0, 0], "we saw {reached:?}");
+    });
+}
+
+/// A slot changes hands while a processor still works for its former transfer: that one sends nothing more, and the new
+/// one nothing but its own file.
+#[test]
+fn a_slot_that_changes_hands_serves_its_new_transfer_only() {
+    const NEXT: Transfer = Transfer { generation: 2, file: 1, ..TRANSFER };
+    const NEXT_KEY: TransferKey = TransferKey { client_port: [8, 23], ..KEY };
+    const NEXT_TAG: u32 = 78;
+    model(|| {
+        let slot = slot();
+        slot.name(&KEY, TAG);
+        slot.give(TRANSFER.generation, 3);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let former = {
+            let (slot, taken) = (Arc::clone(&slot), Arc::clone(&taken));
+            thread::spawn(move || {
+                let before = taken.load(Ordering::SeqCst);
+                let sent = kernel(&slot, &TRANSFER, &KEY, TAG, 3);
+                assert!(before == 0 || sent.is_none(), "sent for a transfer that was taken back");
+                sent
+            })
+        };
+        let next = {
+            let slot = Arc::clone(&slot);
+            thread::spawn(move || kernel(&slot, &NEXT, &NEXT_KEY, NEXT_TAG, 3))
+        };
+        let reached = slot.take(TRANSFER.generation).expect("we gave it");
+        taken.store(1, Ordering::SeqCst);
+        slot.name(&NEXT_KEY, NEXT_TAG);
+        slot.give(NEXT.generation, 3);
+        let former = former.join().unwrap();
+        assert_eq!(former.is_some(), reached.sent == 4, "{former:?}, but we saw {reached:?}");
+        let sent = next.join().unwrap();
+        let reached = slot.take(NEXT.generation).expect("we gave it");
+        assert_eq!(reached.sent, sent.unwrap_or(3));
+    });
+}
