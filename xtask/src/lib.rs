@@ -8,6 +8,7 @@
 //! fleet     everything at once: five machines, five rules, and what the board says of them
 //! image     the memory test that reports over the network
 //! bench     the daemon and its peers in turn, under the load generator
+//! package   the Debian package, the list of what is in it, sums
 //! test      formatting, lints and every test, the privileged ones included
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod command;
 pub mod fleet;
 pub mod image;
 pub mod lab;
+pub mod package;
 pub mod run;
 pub mod setup;
 pub mod test;

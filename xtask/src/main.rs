@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{command, fleet, image, setup, test, vm};
+use xtask::{command, fleet, image, package, setup, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -118,6 +118,11 @@ enum Task {
         filter: Option<String>,
     },
 
+    /// Build what a release is made of: the Debian package, the list of what is in it (SBOM), SHA-256 sums
+    ///
+    /// Everything goes to out/package. docs/package.md says what is where once it is installed.
+    Package,
+
     /// The lab with a daemon that is built already: `run` calls this as root
     #[command(hide = true)]
     Lab {
@@ -142,6 +147,7 @@ fn main() -> ExitCode {
             let programs = command::target_dir().join("release");
             bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish, built)
         }
+        Task::Package => package::run(),
         Task::Image { out } => image::run(out.as_deref()),
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),

@@ -1,8 +1,8 @@
 //! Set-up: looks at what is missing and installs it, and says so. Running it again changes nothing.
 
-mod deny;
 mod ebpf;
 mod packages;
+mod tools;
 
 use std::process::Command;
 
@@ -22,6 +22,7 @@ pub const ALL: &[Group] = &[
     Group::Image,
     Group::Fleet,
     Group::Bench,
+    Group::Package,
 ];
 /// What the benchmark needs; its peers are fetched as kernels are.
 pub const BENCH: &[Group] = &[Group::Build, Group::Lab, Group::Kernels, Group::Bench];
@@ -34,6 +35,8 @@ pub const FLEET: &[Group] =
     &[Group::Build, Group::BootFiles, Group::Lab, Group::Image, Group::Kernels, Group::Fleet];
 /// What the main job on a real network needs.
 pub const SERVE: &[Group] = &[Group::Build, Group::BootFiles];
+/// What a package is built with.
+pub const PACKAGE: &[Group] = &[Group::Build, Group::Package];
 /// What the main job in the lab needs.
 pub const LAB: &[Group] = &[Group::Build, Group::BootFiles, Group::Lab];
 
@@ -55,10 +58,7 @@ pub fn ensure(groups: &[Group]) -> Result<()> {
     if groups.contains(&Group::Build) {
         ebpf::ensure()?;
     }
-    if groups.contains(&Group::Tests) {
-        deny::ensure()?;
-    }
-    Ok(())
+    groups.iter().try_for_each(|&group| tools::ensure(group))
 }
 
 fn missing(group: Group) -> Vec<&'static Need> {

@@ -24,6 +24,8 @@ pub enum Group {
     Fleet,
     /// What the benchmark measures with.
     Bench,
+    /// What a package is built with.
+    Package,
 }
 
 impl Group {
@@ -39,6 +41,7 @@ impl Group {
             Self::Image => "memory test",
             Self::Fleet => "fleet",
             Self::Bench => "benchmark",
+            Self::Package => "package",
         }
     }
 }
@@ -245,6 +248,9 @@ pub const NEEDS: &[Need] = &[
         ["ipxe", "ipxe-bootimgs-x86", "ipxe", "ipxe-bootimgs"],
     ),
     need("zstd", Group::Image, Probe::Program(&["zstd"]), ["zstd", "zstd", "zstd", "zstd"]),
+    need("mmdebstrap", Group::Kernels, Probe::Program(&["mmdebstrap"]), ["mmdebstrap", "mmdebstrap", "", ""]),
+    need("cpio", Group::Kernels, Probe::Program(&["cpio"]), ["cpio"; 4]),
+    need("systemd-analyze", Group::Tests, Probe::Program(&["systemd-analyze"]), ["systemd"; 4]),
     need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),
     need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", ""]),
     need("dpkg", Group::Kernels, Probe::Program(&["dpkg-deb"]), ["dpkg", "dpkg", "dpkg", "dpkg"]),
@@ -262,6 +268,13 @@ pub const NEEDS: &[Need] = &[
         Probe::Program(&["taskset"]),
         ["util-linux", "util-linux", "util-linux", "util-linux"],
     ),
+    need(
+        "dpkg-shlibdeps",
+        Group::Package,
+        Probe::Program(&["dpkg-shlibdeps"]),
+        ["dpkg-dev", "dpkg-dev", "dpkg", "dpkg"],
+    ),
+    need("objcopy", Group::Package, Probe::Program(&["objcopy"]), ["binutils"; 4]),
     need("ldd", Group::Kernels, Probe::Program(&["ldd"]), ["libc-bin", "glibc-common", "glibc", "glibc"]),
 ];
 
