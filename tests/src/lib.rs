@@ -3,6 +3,7 @@
 
 pub mod daemon;
 pub mod frames;
+pub mod guest;
 pub mod load;
 pub mod machine;
 pub mod namespace;

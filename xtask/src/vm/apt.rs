@@ -23,7 +23,7 @@ pub(crate) enum Archive {
 
 impl Archive {
     /// Its address: from the environment, else from the system's own package sources.
-    fn address(self) -> Result<String> {
+    pub(crate) fn address(self) -> Result<String> {
         let (variable, label) = match self {
             Self::Main => ("PXED_DEBIAN_MIRROR", "Debian"),
             Self::Security => ("PXED_DEBIAN_SECURITY_MIRROR", "Debian-Security"),

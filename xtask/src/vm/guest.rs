@@ -15,6 +15,8 @@ use crate::lab::{Process, clean_on_signals};
 
 /// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(120);
+/// Memory of a guest that has its programs and nothing else, in MiB.
+const MEMORY: u32 = 512;
 /// Lines of the console that are told when something went wrong.
 const LAST_LINES: usize = 60;
 
@@ -77,23 +79,22 @@ impl Guest<'_> {
     /// # Errors
     /// When it cannot be started or does not come to its end in time; with the last lines of its console.
     pub fn run(&self) -> Result<Report> {
-        clean_on_signals();
         fs::create_dir_all(self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
-        let [archive, console, results] =
-            ["initramfs.cpio", "console.log", "results.log"].map(|name| self.folder.join(name));
+        let archive = self.folder.join("initramfs.cpio");
         fs::write(&archive, self.archive()?)
             .with_context(|| format!("cannot write {}", archive.display()))?;
-        let qemu = Process::start("qemu", self.command(&archive, &console, &results)?, self.folder)?;
-        let ended = qemu.wait(LIMIT);
-        drop(qemu);
-        let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\r', "");
-        let report = Report::parse(&text(&results), &text(&console));
+        let boot = Boot {
+            kernel: self.kernel,
+            archive: &archive,
+            options: "",
+            memory: MEMORY,
+            cards: CARDS,
+            limit: LIMIT,
+            folder: self.folder,
+        };
+        let report = boot.run();
         fs::remove_file(&archive)?;
-        match ended {
-            Ok(status) if status.success() => Ok(report),
-            Ok(status) => bail!("QEMU ended with {status}:\n{}", report.console),
-            Err(error) => Err(error.context(format!("the guest's console ends with:\n{}", report.console))),
-        }
+        report
     }
 
     fn archive(&self) -> Result<Vec<u8>> {
@@ -103,14 +104,53 @@ impl Guest<'_> {
             archive.folder(folder);
         }
         self.programs.add_to(&mut archive)?;
-        for module in &self.kernel.modules {
-            let name = module.file_name().and_then(|name| name.to_str()).context("a module's name")?;
-            archive.copy(module, &format!("modules/{name}"))?;
-        }
+        add_modules(&mut archive, self.kernel)?;
         Ok(archive.finish())
     }
+}
 
-    fn command(&self, archive: &Path, console: &Path, results: &Path) -> Result<Command> {
+/// Puts the kernel's modules into `/modules`, with names in the order in which they are to be loaded.
+pub(super) fn add_modules(archive: &mut Initramfs, kernel: &Fetched) -> Result<()> {
+    for module in &kernel.modules {
+        let name = module.file_name().and_then(|name| name.to_str()).context("a module's name")?;
+        archive.copy(module, &format!("modules/{name}"))?;
+    }
+    Ok(())
+}
+
+/// What QEMU starts.
+pub(super) struct Boot<'a> {
+    pub(super) kernel: &'a Fetched,
+    /// What the kernel starts from.
+    pub(super) archive: &'a Path,
+    /// More words for the kernel.
+    pub(super) options: &'a str,
+    /// In MiB.
+    pub(super) memory: u32,
+    pub(super) cards: &'a [&'a str],
+    pub(super) limit: Duration,
+    /// Where the texts of the serial ports go: the console's, and the results'.
+    pub(super) folder: &'a Path,
+}
+
+impl Boot<'_> {
+    /// Waits until the guest has powered itself off.
+    pub(super) fn run(&self) -> Result<Report> {
+        clean_on_signals();
+        let [console, results] = ["console.log", "results.log"].map(|name| self.folder.join(name));
+        let qemu = Process::start("qemu", self.command(&console, &results)?, self.folder)?;
+        let ended = qemu.wait(self.limit);
+        drop(qemu);
+        let text = |path| String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).replace('\r', "");
+        let report = Report::parse(&text(&results), &text(&console));
+        match ended {
+            Ok(status) if status.success() => Ok(report),
+            Ok(status) => bail!("QEMU ended with {status}:\n{}", report.console),
+            Err(error) => Err(error.context(format!("the guest's console ends with:\n{}", report.console))),
+        }
+    }
+
+    fn command(&self, console: &Path, results: &Path) -> Result<Command> {
         let qemu = command::find("qemu-system-x86_64")
             .context("there is no `qemu-system-x86_64` here: run `cargo xtask setup`")?;
         let mut command = Command::new("setpriv");
@@ -120,17 +160,17 @@ impl Guest<'_> {
             // As in the lab: KVM only when a person says that it works.
             .args(["-accel", &std::env::var("PXED_LAB_ACCEL").unwrap_or_else(|_| "tcg".to_owned())])
             // The machine's libraries may be built for newer processors than QEMU's default one.
-            .args(["-machine", "q35", "-cpu", "max", "-smp", "1", "-m", "512"])
+            .args(["-machine", "q35", "-cpu", "max", "-smp", "1", "-m", &self.memory.to_string()])
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
-            .arg(archive)
-            .args(["-append", "console=ttyS0 loglevel=5 panic=-1"])
+            .arg(self.archive)
+            .args(["-append", &format!("console=ttyS0 loglevel=5 panic=-1 {}", self.options)])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .arg("-serial")
             .arg(format!("file:{}", results.display()))
-            .args(CARDS);
+            .args(self.cards);
         Ok(command)
     }
 }

@@ -7,6 +7,7 @@
 //! programs   what runs in the guest, with the libraries that it is linked to
 //! initramfs  all of it as the archive that a kernel starts from
 //! guest      QEMU, and what the guest reports
+//! system     a guest that is a whole Debian system, with systemd
 //! ```
 //!
 //! The guest is emulated, needs no root and has no disk. Its first process is the program `guest` of the tests: it runs
@@ -28,9 +29,11 @@ pub(crate) mod kernel;
 pub(crate) mod modules;
 pub(crate) mod programs;
 mod show;
+mod system;
 
 pub use apt::KEYRING as DEBIAN_KEYS;
 pub use guest::{Guest, Report};
 pub use kernel::{Fetched, KERNELS, Kernel, fetch, forget};
 pub use programs::Programs;
 pub use show::run;
+pub use system::{System, fetch_system};

@@ -6,15 +6,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use pxe_tests::daemon::Daemon as Counted;
+use pxe_tests::guest::{Case, ip, ip_says, say};
 use pxe_tests::machine;
 use pxe_user::nic::programs::Programs;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::daemon::{Daemon, Serving};
-use crate::system::{ip, ip_says};
-
-/// A case says `ok` and what it saw, or fails.
-type Case = fn() -> Result<String>;
 
 /// All cases by their names.
 pub(crate) const ALL: &[(&str, Case)] = &[
@@ -126,7 +123,7 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
         Ok(serving)
     });
     let log = daemon.stop();
-    let serving = booted.inspect_err(|_| crate::system::say(log.as_deref().unwrap_or("no log")))?;
+    let serving = booted.inspect_err(|_| say(log.as_deref().unwrap_or("no log")))?;
     let log = log?;
     check_detached(server)?;
     // Which layers have answered ACKs.
@@ -211,7 +208,7 @@ impl Namespace {
 impl Drop for Namespace {
     fn drop(&mut self) {
         if let Err(error) = ip(&format!("netns delete {NAMESPACE}")) {
-            crate::system::say(&format!("{error:#}"));
+            say(&format!("{error:#}"));
         }
     }
 }

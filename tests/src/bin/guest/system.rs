@@ -1,10 +1,10 @@
 //! What a first process has to do itself: file systems, modules, interfaces, the power switch.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::process::Command;
+use std::io;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
+use pxe_tests::guest::{ip, say};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, init_module, reboot};
 
@@ -29,25 +29,6 @@ fn load_modules() -> Result<()> {
         init_module(&image, c"").with_context(|| format!("loading {}", module.display()))?;
     }
     Ok(())
-}
-
-/// Runs `ip` with these words.
-pub(crate) fn ip(words: &str) -> Result<()> {
-    ip_says(words).map(drop)
-}
-
-/// What `ip` with these words prints.
-pub(crate) fn ip_says(words: &str) -> Result<String> {
-    let out = Command::new("/bin/ip").args(words.split(' ')).output().context("/bin/ip")?;
-    let said = String::from_utf8_lossy(&out.stderr);
-    ensure!(out.status.success(), "ip {words}: {}", said.trim());
-    Ok(String::from_utf8_lossy(&out.stdout).into_owned())
-}
-
-/// Writes a line to the console.
-pub(crate) fn say(line: &str) {
-    // Nobody is left to tell when this fails.
-    drop(writeln!(io::stdout(), "{}", line.trim_end()));
 }
 
 /// Switches the guest off.
