@@ -8,6 +8,8 @@ use std::process::Stdio;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+mod advisories;
+
 use crate::{command, image, setup, vm};
 
 /// The crate whose tests need root.
@@ -21,8 +23,8 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     setup::ensure(setup::ALL)?;
     step(&["fmt", "--all", "--check"])?;
     step(&["clippy", "--all-targets", "--", "--deny", "warnings"])?;
-    // Without the advisories: their database is on the network.
     step(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])?;
+    let advisories = advisories::check()?;
 
     let unprivileged = tests(arguments);
     let programs = build_privileged()?;
@@ -46,6 +48,8 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
             failed.push(program.display().to_string());
         }
     }
+    // Once more: the first time scrolls away.
+    advisories.warn();
     ensure!(failed.is_empty(), "tests failed: {}", failed.join(", "));
     Ok(())
 }
@@ -62,16 +66,16 @@ fn tests(arguments: &[OsString]) -> Result<()> {
     command::run(cargo.arg("--").args(arguments))
 }
 
-/// Whether the tests with other kernels are among those that are wanted.
+/// Whether the tests with guests are among those that are wanted.
 fn may_need_kernels(arguments: &[OsString]) -> bool {
     let names = |argument: &OsString| {
         let argument = argument.to_string_lossy();
-        argument.contains("kernel") || argument.contains("memory")
+        ["kernel", "memory", "package"].iter().any(|word| argument.contains(word))
     };
     arguments.is_empty() || arguments.iter().any(names)
 }
 
-/// The kernels that guests boot, fetched as the user that we are: as root the tests would fill this user's cache with
+/// What guests boot, fetched as the user that we are: as root the tests would fill this user's cache with
 /// files of root's. Where they cannot be had it is the tests that fail, and only those which need them.
 fn fetch_kernels() {
     for kernel in vm::KERNELS {
@@ -79,8 +83,10 @@ fn fetch_kernels() {
             println!("test: {error:#}");
         }
     }
-    if let Err(error) = image::prepare() {
-        println!("test: {error:#}");
+    for prepared in [image::prepare(), vm::fetch_system().map(drop)] {
+        if let Err(error) = prepared {
+            println!("test: {error:#}");
+        }
     }
 }
 
