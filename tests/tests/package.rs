@@ -1,14 +1,19 @@
 //! The Debian package (issue 5): in a Debian system with systemd it installs, serves a machine out of its sandbox, comes back
-//! when it has ended, and is removed without a trace. Its unit leaves as little open as the README says.
+//! when it has ended, and is removed without a trace. Its unit leaves as little open as the README says. In a container it
+//! serves with the rights that the recipe names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use std::time::Duration;
+
 use pxe_tests::daemon;
+use pxe_tests::podman::{CONTAINER, IMAGE, Podman};
 use xtask::command::{output, workspace};
+use xtask::lab::Lab;
 use xtask::package;
-use xtask::vm::{Kernel, System, fetch};
+use xtask::vm::{Kernel, System, fetch, fetch_base};
 
 /// The cases of the program `installed`, in their order.
 const CASES: [&str; 11] = [
@@ -54,4 +59,80 @@ fn the_package_serves_under_systemd_and_is_purged_without_a_trace() {
     assert!(report.done && names == CASES, "{:?}\n{}", report.cases, report.console);
     let failed: Vec<_> = report.cases.iter().filter(|(name, _)| !report.is_ok(name)).collect();
     assert!(failed.is_empty(), "{failed:#?}\nthe guest's console:\n{}", report.console);
+}
+
+/// The words behind `podman run` in a text, its lines joined, as a shell would read them.
+fn run_line(text: &str) -> Vec<String> {
+    let lines = text.lines().map(|line| line.trim_start_matches(['#', '$', ' ']).trim_start_matches("sudo "));
+    let mut words = Vec::new();
+    for line in lines.skip_while(|line| !line.starts_with("podman run ")) {
+        let goes_on = line.ends_with('\\');
+        words.extend(line.trim_end_matches('\\').split_whitespace().map(str::to_owned));
+        if !goes_on {
+            break;
+        }
+    }
+    words.drain(..2.min(words.len()));
+    words
+}
+
+/// How long the daemon may take to serve. Generous: a timing is never an assertion.
+const START: Duration = Duration::from_secs(60);
+
+#[test]
+fn the_container_serves_over_xdp_with_the_rights_of_its_recipe() {
+    let recipe = fs::read_to_string(workspace().join("packaging/Containerfile")).unwrap();
+    let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
+    let words = run_line(&recipe);
+    assert_eq!(words, run_line(&readme), "README and recipe say the same");
+    assert!(
+        !words.iter().any(|word| word.contains("privileged") && word != "no-new-privileges"),
+        "{words:?}"
+    );
+    assert!(!words.iter().any(|word| word.contains("SYS_ADMIN")), "{words:?}");
+
+    let lab = Lab::builder().start().unwrap();
+    let context = lab.folder().join("context");
+    fs::create_dir(&context).unwrap();
+    package::of_program(&daemon::program(), &context.join("pxed_0_amd64.deb")).unwrap();
+    let podman = Podman::new(lab.folder());
+    podman.build(&fetch_base().unwrap(), &context).unwrap();
+    let host = lab.responder();
+    let config = format!("interfaces = [\"{}\"]\nstate = \"/var/lib/pxed\"\n", host.interface());
+    fs::write(context.join("pxed.toml"), config).unwrap();
+
+    let mut run = podman.command();
+    run.args(["run", "--rm", "--network", &format!("ns:/run/netns/{}", host.namespace())]);
+    // Not even root may raise limits everywhere: in place of that for memory there is a capability, and others stay low.
+    run.args(["--cap-add", "IPC_LOCK", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]);
+    // As docs/package.md says for the podman of Debian 12, which knows no CAP_BPF.
+    run.args(["--security-opt", "seccomp=unconfined"]);
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--network" | "--ulimit" => drop(words.next()),
+            "/etc/pxed:/etc/pxed:ro" => drop(run.arg(format!("{}:/etc/pxed:ro", context.display()))),
+            "pxed" if words.len() == 0 => drop(run.arg(IMAGE)),
+            _ => drop(run.arg(word)),
+        }
+    }
+    let container = lab.spawn("container", run).unwrap();
+    container.wait_for("ready", START).unwrap();
+    let log = container.stderr() + &container.stdout();
+    assert!(log.contains("datapath=\"xdp\"") && log.contains("capabilities=\"CAP_BPF\""), "{log}");
+    let shown = |key: &str| {
+        let format = format!("{{{{{key}}}}}");
+        output(podman.command().args(["inspect", "--format", &format, CONTAINER])).unwrap().trim().to_owned()
+    };
+    let status = fs::read_to_string(format!("/proc/{}/status", shown(".State.Pid"))).unwrap();
+    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:")).unwrap();
+    assert!(uids.split_whitespace().all(|id| id != "0"), "{status}");
+
+    let url = format!("tftp://{}/memtest86+x64.efi", host.address());
+    let got = lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
+    let file = podman.exec(&["cat", "/boot/memtest86+x64.efi"]).unwrap();
+    assert!(got.stdout == file && file.starts_with(b"MZ"), "{}", String::from_utf8_lossy(&got.stderr));
+    let status = podman.exec(&["pxed", "status"]).unwrap();
+    assert!(String::from_utf8_lossy(&status).contains("1 machine"), "{}", String::from_utf8_lossy(&status));
+    assert!(container.stop().unwrap().success(), "{}", container.stderr());
 }

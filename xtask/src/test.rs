@@ -83,7 +83,7 @@ fn fetch_kernels() {
             println!("test: {error:#}");
         }
     }
-    for prepared in [image::prepare(), vm::fetch_system().map(drop)] {
+    for prepared in [image::prepare(), vm::fetch_system().map(drop), vm::fetch_base().map(drop)] {
         if let Err(error) = prepared {
             println!("test: {error:#}");
         }

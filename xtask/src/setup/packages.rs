@@ -250,6 +250,9 @@ pub const NEEDS: &[Need] = &[
     need("zstd", Group::Image, Probe::Program(&["zstd"]), ["zstd", "zstd", "zstd", "zstd"]),
     need("mmdebstrap", Group::Kernels, Probe::Program(&["mmdebstrap"]), ["mmdebstrap", "mmdebstrap", "", ""]),
     need("cpio", Group::Kernels, Probe::Program(&["cpio"]), ["cpio"; 4]),
+    need("podman", Group::Tests, Probe::Program(&["podman"]), ["podman"; 4]),
+    // Podman's usual one, crun, refuses hosts with both versions of cgroups.
+    need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 4]),
     need("systemd-analyze", Group::Tests, Probe::Program(&["systemd-analyze"]), ["systemd"; 4]),
     need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),
     need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", ""]),

@@ -7,6 +7,7 @@
 //! programs   what runs in the guest, with the libraries that it is linked to
 //! initramfs  all of it as the archive that a kernel starts from
 //! guest      QEMU, and what the guest reports
+//! bootstrap  whole Debian systems, made of its packages once
 //! system     a guest that is a whole Debian system, with systemd
 //! ```
 //!
@@ -23,6 +24,7 @@
 //! static build would take minutes of its own, and be another program.
 
 pub(crate) mod apt;
+mod bootstrap;
 mod guest;
 pub(crate) mod initramfs;
 pub(crate) mod kernel;
@@ -32,6 +34,7 @@ mod show;
 mod system;
 
 pub use apt::KEYRING as DEBIAN_KEYS;
+pub use bootstrap::fetch_base;
 pub use guest::{Guest, Report};
 pub use kernel::{Fetched, KERNELS, Kernel, fetch, forget};
 pub use programs::Programs;

@@ -12,14 +12,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::apt::{Archive, KEYRING};
+use super::bootstrap::{self, SUITE};
 use super::guest::{Boot, Report, add_modules};
 use super::initramfs::Initramfs;
 use super::kernel::{Fetched, cached};
-use crate::command;
 
-/// Debian's stable release. What a newer host builds may ask for newer libraries than it has.
-const SUITE: &str = "trixie";
 /// Its name in the cache: another one when what is in it changes.
 const NAME: &str = "system-trixie-1";
 /// What it has beside what is essential.
@@ -102,17 +99,14 @@ pub fn fetch_system() -> Result<PathBuf> {
 fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let archive = folder.join("system.cpio");
-    let source = format!("deb [signed-by={KEYRING}] {} {SUITE} main", Archive::Main.address()?);
-    let mut make = command::as_root("mmdebstrap")?;
-    make.args(["--quiet", "--variant=minbase", "--architectures=amd64", "--format=null"]);
-    make.arg(format!("--include={PACKAGES}"));
-    for left_out in ["doc", "locale", "man"] {
-        make.arg(format!("--dpkgopt=path-exclude=/usr/share/{left_out}/*"));
-    }
-    make.arg("--customize-hook=rm -r \"$1\"/var/lib/apt/lists \"$1\"/var/cache/apt");
     // As one file, since a tree with its owners and modes is nothing that a cache may hold.
     let pack =
         format!("cd \"$1\" && find . -xdev | cpio --quiet --create --format=newc >{}", archive.display());
-    make.arg(format!("--customize-hook={pack}"));
-    command::output(make.args([SUITE, "/dev/null", &source])).map(drop)
+    let options = [
+        format!("--include={PACKAGES}"),
+        "--customize-hook=rm -r \"$1\"/var/lib/apt/lists \"$1\"/var/cache/apt".to_owned(),
+        format!("--customize-hook={pack}"),
+        "--format=null".to_owned(),
+    ];
+    bootstrap::make(Path::new("/dev/null"), &options)
 }

@@ -1,0 +1,39 @@
+//! Debian systems made from its packages by mmdebstrap.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::apt::{Archive, KEYRING};
+use super::kernel::cached;
+use crate::command;
+
+/// Debian's stable release. What a newer host builds may ask for newer libraries than it has.
+pub(super) const SUITE: &str = "trixie";
+/// The smallest system's name in the cache: another one when what is in it changes.
+const BASE: &str = "base-trixie-1";
+
+/// Takes the smallest system from the cache, a tar file; makes it before that if it is not there, which takes a minute and
+/// root.
+///
+/// # Errors
+/// When Debian's archive cannot be reached, or mmdebstrap is missing.
+pub fn fetch_base() -> Result<PathBuf> {
+    let folder = cached(BASE, |folder| make(&folder.join("base.tar"), &[]));
+    Ok(folder.with_context(|| format!("cannot make the smallest Debian {SUITE}"))?.join("base.tar"))
+}
+
+/// Makes a system without documentation into `target`, whose folder is made before. The options are mmdebstrap's.
+pub(super) fn make(target: &Path, options: &[String]) -> Result<()> {
+    if let Some(folder) = target.parent().filter(|folder| !folder.exists()) {
+        fs::create_dir_all(folder)?;
+    }
+    let source = format!("deb [signed-by={KEYRING}] {} {SUITE} main", Archive::Main.address()?);
+    let mut make = command::as_root("mmdebstrap")?;
+    make.args(["--quiet", "--variant=minbase", "--architectures=amd64"]);
+    for left_out in ["doc", "locale", "man"] {
+        make.arg(format!("--dpkgopt=path-exclude=/usr/share/{left_out}/*"));
+    }
+    command::output(make.args(options).arg(SUITE).arg(target).arg(&source)).map(drop)
+}
