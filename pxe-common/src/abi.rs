@@ -72,6 +72,9 @@ pub struct Config {
     pub offload: u32,
     /// The interface's index.
     pub ifindex: u32,
+    /// One daemon hands over to the next (0 or 1): what would go to a socket that is not there is dropped instead of passed to
+    /// the host, which would tell the client that the port is closed.
+    pub hold: u32,
 }
 
 /// The 4-tuple of a TFTP transfer, less our address, which is [`Config::address`].
@@ -164,7 +167,7 @@ pub struct Copied {
     pub bytes: [u8; COPIED_MAX],
 }
 
-const _: () = assert!(size_of::<Config>() == 28);
+const _: () = assert!(size_of::<Config>() == 32);
 const _: () = assert!(size_of::<TransferKey>() == 8);
 const _: () = assert!(size_of::<Transfer>() == 20);
 const _: () = assert!(size_of::<Progress>() == 32);

@@ -40,7 +40,8 @@ pub enum Pass {
     OtherMessage,
     /// More options than are walked, or an option that runs past the end.
     OptionsBound,
-    /// The queue has no socket (yet): the daemon is starting or stopping.
+    /// The queue has no socket (yet): the daemon is starting or stopping. While it hands over to another one such frames are
+    /// dropped: see [`Config::hold`](crate::abi::Config::hold).
     NoSocket,
     /// To the tcx program: the frame cannot grow here.
     ToTcx,

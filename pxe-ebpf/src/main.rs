@@ -15,6 +15,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
+use pxe_common::abi::Config;
 use pxe_common::{Drop, Pass, Service, Verdict, classify};
 
 use crate::packet::Packet;
@@ -54,7 +55,7 @@ fn run(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
     let verdict = classify(&packet, config, |packet| maps::transfer(&packet.key).is_some());
-    let (verdict, action) = carry_out(ctx, verdict);
+    let (verdict, action) = carry_out(ctx, config, verdict);
     maps::count(verdict);
     action
 }
@@ -74,7 +75,7 @@ fn run_with_offload(ctx: &XdpContext) -> u32 {
     };
     let (verdict, action) = match answered {
         Some(answer) => answer,
-        None => carry_out(ctx, verdict),
+        None => carry_out(ctx, config, verdict),
     };
     maps::count(verdict);
     action
@@ -82,11 +83,13 @@ fn run_with_offload(ctx: &XdpContext) -> u32 {
 
 /// Turns a verdict into an action, and says which verdict that was in the end.
 #[inline(always)]
-fn carry_out(ctx: &XdpContext, verdict: Verdict) -> (Verdict, u32) {
+fn carry_out(ctx: &XdpContext, config: &Config, verdict: Verdict) -> (Verdict, u32) {
     match verdict {
         Verdict::Redirect(service) => {
             let queue = ctx.rx_queue_index();
-            match maps::XSKS.redirect(queue, u64::from(xdp_action::XDP_PASS)) {
+            // Where there is no socket: passed, or dropped (the action before that) between two daemons.
+            let otherwise = xdp_action::XDP_PASS - (config.hold & 1);
+            match maps::XSKS.redirect(queue, u64::from(otherwise)) {
                 Ok(action) => {
                     log(ctx, service, queue);
                     (verdict, action)

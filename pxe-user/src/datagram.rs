@@ -32,12 +32,20 @@ impl Link {
         Self { peer, tags: Default::default() }
     }
 
+    /// A way to `peer` through these tags (TPID and TCI of each), outermost first. `None` if there are more than are followed.
+    pub fn tagged(peer: Mac, tags: &[[u8; wire::VLAN_LEN]]) -> Option<Self> {
+        let mut link = Self::untagged(peer);
+        link.tags.get_mut(..tags.len())?.copy_from_slice(tags);
+        Some(link)
+    }
+
     /// The VLAN: the identifier in the innermost tag.
     pub fn vlan(&self) -> Option<u16> {
         self.tags().last().map(|[_, _, high, low]| u16::from_be_bytes([high & 0x0f, *low]))
     }
 
-    fn tags(&self) -> impl Iterator<Item = &[u8; wire::VLAN_LEN]> {
+    /// TPID and TCI of each tag, outermost first.
+    pub fn tags(&self) -> impl Iterator<Item = &[u8; wire::VLAN_LEN]> {
         self.tags.iter().take_while(|tag| tag[0] != 0)
     }
 }

@@ -67,6 +67,10 @@ others! {
     TimedOut = "tftp_timed_out",
     /// Transfers that a new request of the same client ended.
     Superseded = "tftp_superseded",
+    /// Transfers that the next daemon goes on with.
+    PassedOn = "tftp_passed_on",
+    /// Transfers of the daemon before this one that were gone on with.
+    Resumed = "tftp_resumed",
     /// Requests refused at once, since the limit of transfers was reached and all places to wait were taken.
     Full = "tftp_refused_full",
     /// Requests that had to wait for a slot.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -53,7 +54,10 @@ impl Daemon {
         let socket = lab.folder().join(format!("{interface}.sock"));
         command.arg("--socket").arg(&socket);
         command.env("RUST_LOG", "debug");
-        let process = lab.spawn("pxed", command)?;
+        // Each has files of its own for what it says.
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("pxed-{}", STARTED.fetch_add(1, Ordering::Relaxed));
+        let process = lab.spawn(&name, command)?;
         process.wait_for("ready", START)?;
         Ok(Self { process, socket })
     }
@@ -113,6 +117,14 @@ impl Daemon {
     pub fn wait_status(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
         clock::wait_until(what, START, || Ok(is_so(&self.status()?))).with_context(|| self.log())?;
         self.status()
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When `timeout` passes.
+    pub fn wait(&self, timeout: Duration) -> Result<std::process::ExitStatus> {
+        self.process.wait(timeout)
     }
 
     /// Ends it by SIGTERM; it must end well. Returns its whole log.

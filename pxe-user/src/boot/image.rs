@@ -3,11 +3,13 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::Stat;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::names::FileName;
@@ -54,7 +56,7 @@ impl From<&Stat> for Stamp {
 }
 
 /// What a file is in a boot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// A boot loader: it loads other files.
     Loader,
@@ -86,18 +88,20 @@ pub struct Image {
 impl Image {
     /// An image of bytes that this program wrote.
     pub(super) fn generated(name: FileName, bytes: &[u8], memory: &Arc<Memory>) -> io::Result<Self> {
+        Ok(Self::of(name, Origin::Generated, Role::Config, Sealed::from_bytes(bytes)?, memory))
+    }
+
+    /// An image of bytes that are no file's any more.
+    pub(super) fn of(
+        name: FileName,
+        origin: Origin,
+        role: Role,
+        bytes: Sealed,
+        memory: &Arc<Memory>,
+    ) -> Self {
         let share = Memory::take(memory, bytes.len() as u64);
-        let bytes = Sealed::from_bytes(bytes)?;
-        Ok(Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            name,
-            origin: Origin::Generated,
-            role: Role::Config,
-            stamp: None,
-            used: AtomicU64::new(0),
-            bytes,
-            _share: share,
-        })
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        Self { id, name, origin, role, stamp: None, used: AtomicU64::new(0), bytes, _share: share }
     }
 
     /// One attempt to copy an open regular file; `before` is its state when it was opened.
@@ -148,6 +152,12 @@ impl Image {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The sealed memory with the contents, for other processes; small images have none.
+    #[must_use]
+    pub fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.bytes.memory()
     }
 
     /// The size in bytes.

@@ -25,9 +25,11 @@
 //! | [`recipe`] | an image as the configuration describes it |
 //! | `mount` | a directory or a table of installed files, and the names that lead into it |
 //! | `personal` | files that are written for one machine |
+//! | `adopted` | images that another process of ours has loaded |
 //! | `entries` | the list of everything, for people |
 //! | [`catalogue`] | all of it together |
 
+mod adopted;
 pub mod catalogue;
 pub mod discover;
 mod entries;
@@ -46,6 +48,7 @@ pub mod tree;
 mod usual;
 mod watch;
 
+pub use adopted::Contents;
 pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, Source};
 pub use entries::Seen;
 pub use image::{Digest, Image, Origin, Role};

@@ -7,14 +7,23 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::ops::Deref;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
+/// All that may happen to a memfd otherwise.
+const SEALS: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
+
 /// Immutable bytes. Neither a change of the file that they were copied from nor its end can reach them.
 #[derive(Debug)]
-pub(super) struct Sealed(Mmap);
+pub(super) struct Sealed {
+    map: Mmap,
+    /// For other processes; not of the small ones, of which there may be one for each machine.
+    memory: Option<OwnedFd>,
+}
 
 impl Sealed {
     /// Copies at most `limit` bytes from `source`.
@@ -25,7 +34,8 @@ impl Sealed {
         let mut memory = memfd()?;
         // Inside the kernel where the source is a file; std falls back to read and write.
         io::copy(&mut source.take(limit), &mut memory)?;
-        Self::seal(memory)
+        seal(&memory)?;
+        Self::adopt(memory.into())
     }
 
     /// Copies from memory.
@@ -35,27 +45,42 @@ impl Sealed {
     pub(super) fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
         let mut memory = memfd()?;
         memory.write_all(bytes)?;
-        Self::seal(memory)
+        seal(&memory)?;
+        Ok(Self { memory: None, ..Self::adopt(memory.into())? })
     }
 
-    fn seal(memory: File) -> io::Result<Self> {
-        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
-        rustix::fs::fcntl_add_seals(&memory, seals)?;
+    /// Maps memory that somebody has sealed.
+    ///
+    /// # Errors
+    /// When it is not sealed, or cannot be mapped.
+    pub(super) fn adopt(memory: OwnedFd) -> io::Result<Self> {
+        if !rustix::fs::fcntl_get_seals(&memory)?.contains(SEALS) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "memory that is not sealed"));
+        }
         // Private, since before Linux 6.7 a shared mapping of a file with F_SEAL_WRITE is refused, a read-only one too.
         // Populated, so that no page fault falls into a transfer.
-        // SAFETY: the seals were accepted: no descriptor can change the memfd's contents or length from here on, not
+        // SAFETY: the seals are there, and only a memfd has any: no descriptor can change the memfd's contents or length from here on, not
         // even one that another process opened through /proc; so the bytes neither change nor end under a reader
         // (no SIGBUS). F_SEAL_WRITE is refused while writable mappings exist, so there are none either.
         let map = unsafe { MmapOptions::new().populate().map_copy_read_only(&memory)? };
-        Ok(Self(map))
+        Ok(Self { map, memory: Some(memory) })
     }
+
+    /// The memory itself, which can be mapped by others too.
+    pub(super) fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.memory.as_ref().map(AsFd::as_fd)
+    }
+}
+
+fn seal(memory: &File) -> io::Result<()> {
+    Ok(rustix::fs::fcntl_add_seals(memory, SEALS)?)
 }
 
 impl Deref for Sealed {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.map
     }
 }
 
@@ -86,7 +111,11 @@ mod tests {
         let mut memory = memfd().unwrap();
         memory.write_all(b"pxed").unwrap();
         let mut other = memory.try_clone().unwrap();
-        let sealed = Sealed::seal(memory).unwrap();
+        let unsealed = Sealed::adopt(memory.try_clone().unwrap().into()).unwrap_err();
+        assert_eq!(unsealed.kind(), io::ErrorKind::InvalidData);
+        seal(&memory).unwrap();
+        let sealed = Sealed::adopt(memory.into()).unwrap();
+        assert_eq!(&*Sealed::adopt(sealed.memory().unwrap().try_clone_to_owned().unwrap()).unwrap(), b"pxed");
         for attempt in [other.write(b"!").map(drop), other.set_len(0), other.set_len(100)] {
             assert_eq!(attempt.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
         }

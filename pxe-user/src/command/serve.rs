@@ -84,6 +84,10 @@ pub(crate) struct Serve {
     /// [default: auto]
     #[arg(long, value_enum)]
     confinement: Option<Confinement>,
+    /// Go on with the work of the pxed that serves these interfaces now, transfers included; it ends. Without one this is an
+    /// ordinary start
+    #[arg(long)]
+    take_over: bool,
 }
 
 /// How machines are told what to boot.
@@ -162,6 +166,7 @@ impl Serve {
             inbox: file.inbox.clone(),
             user: self.user.clone().or_else(|| file.user.clone()),
             confinement: self.confinement.or(file.confinement).unwrap_or_default(),
+            take_over: self.take_over,
         })
     }
 

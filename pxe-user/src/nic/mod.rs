@@ -13,7 +13,7 @@
 //! | [`tcp`] | how the bytes of a TCP connection fare |
 //! | [`udp`] | plain sockets with batches and segmentation, for hosts without XDP |
 //!
-//! `unsafe` lives in `umem`, `ring`, `xsk`, `packet`, `tcp`, `udp` and `offload` only, each block with its argument.
+//! `unsafe` lives in `umem`, `ring`, `xsk`, `programs::link`, `packet`, `tcp`, `udp` and `offload` only, each block with its argument.
 
 pub mod interface;
 pub mod lock;

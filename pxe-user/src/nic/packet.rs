@@ -49,6 +49,11 @@ impl PacketSocket {
         Ok(socket)
     }
 
+    /// One that another process of ours has opened so.
+    pub fn adopt(fd: OwnedFd) -> Self {
+        Self { fd, buffer: Box::new([0; FRAME_MAX]) }
+    }
+
     fn set_option<T>(&self, option: libc::c_int, value: &T) -> io::Result<()> {
         // SAFETY: the pointer and the length describe `value`, which the kernel only reads; a filter program in it
         // points to instructions that live through the call.

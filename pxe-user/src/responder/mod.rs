@@ -14,6 +14,7 @@
 //! is allocated per packet.
 
 mod admission;
+mod baton;
 mod carried;
 mod host;
 mod places;
@@ -24,6 +25,7 @@ mod settings;
 mod sources;
 mod uploads;
 
+pub use baton::Baton;
 pub use host::{Blocks, Carried, Given, Host, Offer, Route};
 pub use places::{Places, Ticket};
 pub use settings::Settings;

@@ -9,6 +9,7 @@ use super::interface::Served;
 use super::opened::offload_words;
 use super::reload::Current;
 use crate::gauges::{Gauges, InterfaceGauges};
+use crate::nic::programs::Mode;
 
 /// What is shown, and what only this side knows.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +48,7 @@ fn interface(served: &Served) -> InterfaceGauges {
         name: served.plan.interface.name.clone(),
         address: Some(served.plan.subnet.address),
         datapath: if served.programs.is_some() { "xdp" } else { "socket" },
-        mode: served.mode,
+        mode: served.mode.map_or("", Mode::as_str),
         offload: offload_words(served.offload),
         queues: u32::try_from(served.published.len()).unwrap_or(u32::MAX),
         counters: served.counters(),

@@ -7,18 +7,20 @@ use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::abi::{self, Config, dhcp_mode};
 
+use super::handover::Legacy;
 use super::opened::{Opened, Path, Xdp, offload_words};
 use super::{Offering, Options};
 use crate::boot::Catalogue;
 use crate::dhcp::Style;
 use crate::fleet::handle::FleetHandle;
+use crate::mac::Mac;
 use crate::nic::Queue;
 use crate::nic::interface::Interface;
 use crate::nic::lock::InterfaceLock;
-use crate::nic::programs::{Programs, ProgramsError};
+use crate::nic::programs::{Mode, Programs, ProgramsError};
 use crate::nic::xsk::Copying;
 use crate::plan::{DhcpPath, Plan};
-use crate::responder::{Responder, Settings, Sources};
+use crate::responder::{Baton, Responder, Settings, Sources};
 use crate::rules::Policy;
 use crate::tally::Published;
 use crate::tftp::table::{Table, TidPorts};
@@ -29,7 +31,7 @@ use crate::worker::shelf::Shelf;
 use crate::worker::sockets::SocketPath;
 use crate::worker::uploads::Uploads;
 use crate::worker::xdp::XdpPath;
-use crate::worker::{Clock, Datapath, Surroundings, Worker};
+use crate::worker::{Clock, Datapath, Leftovers, Surroundings, Worker};
 
 /// What all interfaces share.
 pub(super) struct Shared<'a> {
@@ -47,8 +49,8 @@ pub(super) struct Served {
     pub(super) plan: Plan,
     /// The kernel side; none with plain sockets.
     pub(super) programs: Option<Programs>,
-    /// Where its program runs; nothing with plain sockets.
-    pub(super) mode: &'static str,
+    /// Where its program runs; nowhere with plain sockets.
+    pub(super) mode: Option<Mode>,
     /// What it may answer by itself: bits of `abi::offload`.
     pub(super) offload: u32,
     pub(super) dhcp: DhcpPath,
@@ -60,18 +62,20 @@ pub(super) struct Served {
     /// Frames show who sent them; datagrams from sockets do not.
     sees_neighbours: bool,
     mailboxes: Arc<[Arc<Mailbox>]>,
-    threads: Vec<JoinHandle<()>>,
-    _lock: InterfaceLock,
+    threads: Vec<JoinHandle<Leftovers>>,
+    /// What a predecessor has left, until a worker has it.
+    batons: Vec<Baton>,
+    pub(super) lock: InterfaceLock,
 }
 
 impl Served {
-    /// Sets the workers of an interface to work.
-    pub(super) fn start(opened: Opened, shared: &Shared<'_>) -> Result<Self> {
+    /// Sets the workers of an interface to work; they go on with the transfers of a predecessor.
+    pub(super) fn start(opened: Opened, batons: Vec<Baton>, shared: &Shared<'_>) -> Result<Self> {
         let Opened { plan, dhcp, path, lock } = opened;
         let policy = shared.offering.policy(plan.subnet.address, &shared.catalogue.load());
         let mut served = Self {
             programs: None,
-            mode: "",
+            mode: None,
             offload: 0,
             shelf: None,
             dhcp,
@@ -80,12 +84,18 @@ impl Served {
             sees_neighbours: false,
             mailboxes: Arc::default(),
             threads: Vec::new(),
-            _lock: lock,
+            batons,
+            lock,
             plan,
         };
         match path {
             Path::Xdp(xdp) => served.start_xdp(*xdp, shared)?,
             Path::Sockets(sockets) => served.start_sockets(*sockets, shared)?,
+        }
+        if !served.batons.is_empty() {
+            let (lost, interface) = (served.batons.len(), &served.plan.interface.name);
+            tracing::warn!(interface, lost, "transfers of the pxed before this one belong to no worker here");
+            served.batons.clear();
         }
         Ok(served)
     }
@@ -97,7 +107,7 @@ impl Served {
         let mut copies = Some(programs.copies()?);
         self.make_mailboxes(count, shared)?;
         self.sees_neighbours = true;
-        self.mode = mode.as_str();
+        self.mode = Some(mode);
         self.offload = offload;
         let common = self.offload_common(&mut programs, shared)?;
         for (index, socket) in sockets.into_iter().enumerate() {
@@ -172,13 +182,14 @@ impl Served {
     ) -> Result<()> {
         let workers = u16::try_from(self.mailboxes.len()).context("too many queues")?;
         let options = shared.options;
+        let ports = all_ports.share(u16::try_from(index).context("too many queues")?, workers);
         let settings = Settings {
             interface: self.plan.interface.name.as_str().into(),
             address: self.plan.subnet.address,
             broadcast: self.plan.subnet.broadcast(),
             limits: Limits::for_mtu(mtu, options.windowsize),
             transfers: transfers_each(options.transfers, usize::from(workers)),
-            ports: all_ports.share(u16::try_from(index).context("too many queues")?, workers),
+            ports,
             style: shared.offering.style.unwrap_or(Style::Direct),
             learns: self.sees_neighbours,
             uploads: shared.uploads.map(|uploads| uploads.places().clone()),
@@ -201,7 +212,16 @@ impl Served {
             published,
             clock: shared.clock,
         };
-        let worker = Worker::new(path, responder, surroundings);
+        let mut worker = Worker::new(path, responder, surroundings);
+        let (address, needs_link) = (self.plan.subnet.address, self.sees_neighbours);
+        let is_its_own = |baton: &mut Baton| {
+            let has_link = !needs_link || baton.link.peer != Mac::default();
+            ports.contains(baton.port) && baton.server == address && has_link
+        };
+        let lost = worker.resume(self.batons.extract_if(.., is_its_own).collect());
+        if lost > 0 {
+            tracing::warn!(lost, "transfers of the pxed before this one cannot be gone on with");
+        }
         let name = format!("pxed-{}-{index}", self.plan.interface.name);
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run());
         self.threads.push(thread.context("cannot start a thread")?);
@@ -209,17 +229,7 @@ impl Served {
     }
 
     fn config(&self) -> Config {
-        let ports = self.plan.tids;
-        Config {
-            address: self.plan.subnet.address.octets(),
-            broadcast: self.plan.subnet.broadcast().octets(),
-            dhcp_mode: self.dhcp.abi(),
-            tftp: 1,
-            tid_first: ports.first,
-            tid_last: ports.first + (ports.count - 1),
-            offload: self.offload,
-            ifindex: self.plan.interface.index,
-        }
+        Config { offload: self.offload, ..config(&self.plan, self.dhcp) }
     }
 
     /// Does what follows from the interface as it is now: another DHCP server here, or an end.
@@ -270,14 +280,35 @@ impl Served {
 
     /// Stops redirecting, then the workers. The counters are final then.
     pub(super) fn stop_workers(&mut self) {
+        let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
+        self.end_workers(&off);
+    }
+
+    /// Ends the workers, while the kernel program does what `config` says; what they leave.
+    fn end_workers(&mut self, config: &Config) -> Vec<Leftovers> {
         if let Some(programs) = &mut self.programs {
-            let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
-            let _ = programs.configure(&off);
+            let _ = programs.configure(config);
         }
         self.mailboxes.iter().for_each(|mailbox| mailbox.door().stop());
-        for thread in self.threads.drain(..) {
-            let _ = thread.join();
+        self.threads.drain(..).filter_map(|thread| thread.join().ok()).collect()
+    }
+
+    /// Ends the workers and leaves all that can be gone on with. The kernel program stays, and drops what it would redirect, as
+    /// long as somebody has what is returned.
+    pub(super) fn hand_over(&mut self) -> Legacy {
+        let leftovers = self.end_workers(&Config { hold: 1, ..config(&self.plan, self.dhcp) });
+        let link = self.programs.as_ref().and_then(|programs| programs.link()?.try_clone_to_owned().ok());
+        let mut legacy = Legacy {
+            name: self.plan.interface.name.clone(),
+            link: self.mode.zip(link),
+            sockets: Vec::new(),
+            batons: Vec::new(),
+        };
+        for Leftovers { batons, descriptors } in leftovers {
+            legacy.batons.extend(batons);
+            legacy.sockets.extend(descriptors);
         }
+        legacy
     }
 
     /// Stops everything and detaches.
@@ -290,6 +321,22 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// What the kernel program is told of an interface, but for the offload.
+pub(super) fn config(plan: &Plan, dhcp: DhcpPath) -> Config {
+    let ports = plan.tids;
+    Config {
+        address: plan.subnet.address.octets(),
+        broadcast: plan.subnet.broadcast().octets(),
+        dhcp_mode: dhcp.abi(),
+        tftp: 1,
+        tid_first: ports.first,
+        tid_last: ports.first + (ports.count - 1),
+        offload: 0,
+        ifindex: plan.interface.index,
+        hold: 0,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod confined;
 mod gauging;
+mod handover;
 mod interface;
 mod opened;
 mod policy;
@@ -30,8 +31,9 @@ use crate::worker::mail::LoaderQueue;
 use crate::worker::uploads::Uploads;
 use crate::worker::{Clock, loader};
 use gauging::Gauging;
+use handover::{Asker, Legacy, Parcel};
 use interface::Served;
-use opened::Opened;
+use opened::Prepared;
 pub use policy::Offering;
 use reload::Current;
 pub use reload::{Reread, Setup};
@@ -68,6 +70,8 @@ pub struct Options {
     pub user: Option<String>,
     /// Whether it gives its rights up.
     pub confinement: Confinement,
+    /// Whether it goes on with the work of a daemon that serves these interfaces now.
+    pub take_over: bool,
 }
 
 impl Options {
@@ -103,6 +107,14 @@ impl Options {
     }
 }
 
+/// Why a daemon ends.
+enum End {
+    /// It was told to.
+    Stop,
+    /// Another one goes on with its work.
+    HandOver(Asker),
+}
+
 /// Everything that runs.
 pub struct Server {
     served: Vec<Served>,
@@ -130,16 +142,25 @@ impl Server {
         let orders =
             Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
         let clock = Clock::start();
+        let prepared: Vec<_> =
+            options.plans()?.into_iter().map(|plan| Prepared::new(plan, options)).collect();
+        // From here until the workers run, nobody answers.
+        let mut parcel = match options.take_over {
+            true => handover::ask(&options.interfaces, &catalogue)?,
+            false => None,
+        };
         // The sockets first: an address that is taken should be said before anything is attached or opened.
         let mut doors = web::Doors::open(options)?;
-        let mut opened = Vec::new();
-        for plan in options.plans()? {
-            let name = plan.interface.name.clone();
-            let one = Opened::open(plan, options).with_context(|| format!("cannot serve {name}"))?;
+        let (mut opened, mut batons) = (Vec::new(), Vec::new());
+        for one in prepared {
+            let name = one.plan.interface.name.clone();
+            let mut legacy = Parcel::legacy(&mut parcel, &name);
+            let one = one.open(options, &mut legacy).with_context(|| format!("cannot serve {name}"))?;
             if let Some(http) = setup.offering.http {
                 doors.add(one.plan.subnet.address, http.port)?;
             }
             opened.push(one);
+            batons.push(legacy.batons);
         }
         // From here on with the least rights, and not before here with a second thread.
         confined::enter(options, &setup, reread.file.as_deref(), &catalogue, &opened)?;
@@ -152,7 +173,7 @@ impl Server {
         });
         let uploads = uploads.transpose()?;
         let mut served = Vec::new();
-        for one in opened {
+        for (one, batons) in opened.into_iter().zip(batons) {
             let shared = interface::Shared {
                 options,
                 offering: &current.setup.load().offering,
@@ -163,9 +184,13 @@ impl Server {
                 clock,
             };
             let name = one.plan.interface.name.clone();
-            let one = Served::start(one, &shared).with_context(|| format!("cannot serve {name}"))?;
+            let one = Served::start(one, batons, &shared).with_context(|| format!("cannot serve {name}"))?;
             current.add(&one);
             served.push(one);
+        }
+        if let Some(parcel) = &parcel {
+            let ms = handover::monotonic().saturating_sub(parcel.since) / 1_000_000;
+            tracing::info!(event = "took_over", ms, "goes on with the work of the pxed before this one");
         }
         let current = Arc::new(current);
         let web = Web::start(doors, &fleet, &current.catalogue, &gauges, clock)?;
@@ -213,10 +238,27 @@ impl Server {
         let result = runtime.block_on(supervise::run(&mut self));
         // A look at the configuration that hangs is left alone.
         runtime.shutdown_background();
+        if let Ok(End::HandOver(asker)) = &result {
+            return self.hand_over(asker);
+        }
         self.served.iter_mut().for_each(Served::stop_workers);
         supervise::summarise(&self);
         self.stop();
-        result
+        result.map(drop)
+    }
+
+    /// Ends, and leaves everything to a successor.
+    fn hand_over(&mut self, asker: &Asker) -> Result<()> {
+        let since = handover::monotonic();
+        let interfaces: Vec<Legacy> = self.served.iter_mut().map(Served::hand_over).collect();
+        let transfers: usize = interfaces.iter().map(|interface| interface.batons.len()).sum();
+        supervise::summarise(self);
+        self.stop();
+        // With their locks.
+        self.served.clear();
+        asker.give(Parcel { since, interfaces }).context("cannot hand over to the pxed that asked for it")?;
+        tracing::info!(event = "handed_over", transfers, "another pxed goes on from here");
+        Ok(())
     }
 
     fn stop(&mut self) {

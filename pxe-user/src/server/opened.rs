@@ -1,18 +1,25 @@
-//! One interface with everything open that takes rights to open, and nobody at work on it yet.
+//! One interface with everything open that takes rights to open, and nobody at work on it yet: first what nobody notices, so
+//! that little is left to do between a predecessor's end and our beginning.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
-use pxe_common::abi;
+use pxe_common::abi::{self, Config, Transfer};
 use pxe_common::wire;
 
 use super::Options;
-use super::interface::slots_each;
+use super::handover::Legacy;
+use super::interface::{config, slots_each};
 use crate::confine::Kept;
 use crate::nic::Queue;
 use crate::nic::interface::udp_listeners;
-use crate::nic::lock::InterfaceLock;
+use crate::nic::lock::{InterfaceLock, LockError};
 use crate::nic::programs::{Mode, Programs, ProgramsError};
-use crate::nic::xsk::Xsk;
+use crate::nic::xsk::{Xsk, XskError};
 use crate::plan::{DhcpPath, OffloadChoice, Plan};
+use crate::responder::Baton;
+use crate::worker::offload::key;
 use crate::worker::sockets::SocketPath;
 
 /// The open interface. Dropping it detaches and closes everything.
@@ -37,24 +44,108 @@ pub(super) struct Xdp {
     pub(super) offload: u32,
 }
 
-impl Opened {
-    /// Opens an interface as planned, or falls back to sockets if the plan allows that.
+/// The programs, and the layers of the offload that they may use.
+type Loaded = (Programs, u32);
+
+/// An interface whose programs are in the kernel, attached to nothing.
+pub(super) struct Prepared {
+    pub(super) plan: Plan,
+    /// For the first of the planned modes. An error is said when it counts.
+    loaded: Option<Result<Loaded, ProgramsError>>,
+}
+
+impl Prepared {
+    /// Loads what the plan needs.
+    pub(super) fn new(plan: Plan, options: &Options) -> Self {
+        let loaded = plan.modes.first().map(|mode| load(&plan, options, *mode));
+        Self { plan, loaded }
+    }
+
+    /// Opens an interface as planned, or falls back to sockets if the plan allows that. Goes on with what a predecessor has left
+    /// of it, as far as that is of use.
     ///
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached.
-    pub(super) fn open(plan: Plan, options: &Options) -> Result<Self> {
-        let lock = InterfaceLock::take(&plan.interface.name)?;
-        refuse_taken_ports(&plan)?;
-        let path = match any_xdp(&plan, options)? {
+    pub(super) fn open(mut self, options: &Options, legacy: &mut Legacy) -> Result<Opened> {
+        let lock = patiently(
+            || InterfaceLock::take(&self.plan.interface.name),
+            |error| matches!(error, LockError::Taken(_)),
+        )?;
+        let dhcp = DhcpPath::decide(&self.plan.interface);
+        let path = match self.any_xdp(options, dhcp, legacy)? {
             Some(xdp) => Path::Xdp(Box::new(xdp)),
-            None => {
-                let sockets = SocketPath::open(&plan.interface, plan.subnet.address, plan.tids)?;
-                Path::Sockets(Box::new(sockets))
-            }
+            None => Path::Sockets(Box::new(open_sockets(&self.plan, std::mem::take(&mut legacy.sockets))?)),
         };
-        Ok(Self { dhcp: DhcpPath::decide(&plan.interface), plan, path, lock })
+        Ok(Opened { dhcp, plan: self.plan, path, lock })
     }
 
+    /// Tries the planned modes in turn. `None` means plain sockets, by plan or after all have failed.
+    fn any_xdp(&mut self, options: &Options, dhcp: DhcpPath, legacy: &mut Legacy) -> Result<Option<Xdp>> {
+        // A predecessor's sockets are no reason to refuse: they are ours now.
+        if legacy.sockets.is_empty() {
+            refuse_taken_ports(&self.plan)?;
+        }
+        let (mut loaded, mut failures) = (self.loaded.take(), Vec::new());
+        for &mode in &self.plan.modes {
+            let loaded = loaded.take().unwrap_or_else(|| load(&self.plan, options, mode));
+            match loaded
+                .map_err(Into::into)
+                .and_then(|loaded| self.open_xdp(mode, dhcp, options, loaded, legacy))
+            {
+                Ok(xdp) => return Ok(Some(xdp)),
+                Err(error) => failures.push(format!("{error:#}")),
+            }
+        }
+        if !failures.is_empty() {
+            let reason = failures.join("; ");
+            if !self.plan.may_fall_back {
+                bail!("{reason}");
+            }
+            tracing::warn!(
+                interface = self.plan.interface.name,
+                "no XDP here, so plain sockets serve instead: {reason}"
+            );
+        }
+        Ok(None)
+    }
+
+    fn open_xdp(
+        &self,
+        mode: Mode,
+        dhcp: DhcpPath,
+        options: &Options,
+        loaded: Loaded,
+        legacy: &mut Legacy,
+    ) -> Result<Xdp> {
+        let (interface, sizes) = (&self.plan.interface, self.plan.sizes);
+        let (mut programs, mut offload) = loaded;
+        // One of another mode goes here, since it would be in the way.
+        match legacy.link.take().filter(|(theirs, _)| *theirs == mode) {
+            Some((_, link)) => {
+                hold(&mut programs, &Config { hold: 1, ..config(&self.plan, dhcp) }, &legacy.batons)?;
+                programs.replace(link, mode)?;
+            }
+            None => patiently(
+                || programs.attach(interface.index, mode),
+                |error| matches!(error, ProgramsError::Busy),
+            )?,
+        }
+        if offload & abi::offload::TCX != 0
+            && let Err(error) = programs.attach_tcx(&interface.name)
+        {
+            say_missing(options, &interface.name, "tcx (it needs Linux 6.6)", &error);
+            offload &= !abi::offload::TCX;
+        }
+        let open = |queue| {
+            let open = || Xsk::open(interface.index, Queue(queue), mode, sizes);
+            patiently(open, XskError::is_busy)
+        };
+        let sockets = (0..interface.queues).map(open).collect::<Result<Vec<_>, _>>()?;
+        Ok(Xdp { programs, sockets, mode, offload })
+    }
+}
+
+impl Opened {
     /// The capabilities that its workers need.
     pub(super) fn kept(&self) -> Vec<Kept> {
         match &self.path {
@@ -64,47 +155,48 @@ impl Opened {
     }
 }
 
-/// Tries the planned modes in turn. `None` means plain sockets, by plan or after all have failed.
-fn any_xdp(plan: &Plan, options: &Options) -> Result<Option<Xdp>> {
-    let mut failures = Vec::new();
-    for &mode in &plan.modes {
-        match open_xdp(plan, mode, options) {
-            Ok(xdp) => return Ok(Some(xdp)),
-            Err(error) => failures.push(format!("{error:#}")),
+/// A predecessor's sockets, or new ones.
+fn open_sockets(plan: &Plan, theirs: Vec<OwnedFd>) -> Result<SocketPath> {
+    if !theirs.is_empty() {
+        match SocketPath::adopt(&plan.interface, theirs) {
+            Ok(path) => return Ok(path),
+            Err(error) => tracing::warn!("the sockets of the pxed before this one are of no use: {error}"),
         }
     }
-    if !failures.is_empty() {
-        let reason = failures.join("; ");
-        if !plan.may_fall_back {
-            bail!("{reason}");
-        }
-        tracing::warn!(
-            interface = plan.interface.name,
-            "no XDP here, so plain sockets serve instead: {reason}"
-        );
-    }
-    Ok(None)
+    Ok(SocketPath::open(&plan.interface, plan.subnet.address, plan.tids)?)
 }
 
-fn open_xdp(plan: &Plan, mode: Mode, options: &Options) -> Result<Xdp> {
-    let interface = &plan.interface;
-    let wanted = options.offload.layers(mode, interface.driver.is_some());
-    let (mut programs, mut offload) = load(plan, options, wanted)?;
-    programs.attach(interface.index, mode)?;
-    if offload & abi::offload::TCX != 0
-        && let Err(error) = programs.attach_tcx(&interface.name)
-    {
-        say_missing(options, &interface.name, "tcx (it needs Linux 6.6)", &error);
-        offload &= !abi::offload::TCX;
+/// Makes a program, before it takes a predecessor's place, drop what is sent to us until there are sockets: a transfer that it
+/// does not know would go on to the host, which would tell the client that the port is closed.
+fn hold(programs: &mut Programs, config: &Config, batons: &[Baton]) -> Result<(), ProgramsError> {
+    let mut transfers = programs.transfers()?;
+    for baton in batons {
+        // A map that is full is said when the transfer is resumed.
+        let _ = transfers.insert(key(baton.client, baton.port), Transfer::default());
     }
-    let open = |queue| Xsk::open(interface.index, Queue(queue), mode, plan.sizes);
-    let sockets = (0..interface.queues).map(open).collect::<Result<Vec<_>, _>>()?;
-    Ok(Xdp { programs, sockets, mode, offload })
+    programs.configure(config)
+}
+
+/// How long what another process held may take to be free after its end: the kernel takes some of it down later.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Tries again for a moment while `is_busy`.
+fn patiently<T, E>(mut attempt: impl FnMut() -> Result<T, E>, is_busy: impl Fn(&E) -> bool) -> Result<T, E> {
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        match attempt() {
+            Err(error) if is_busy(&error) => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+    attempt()
 }
 
 /// Loads the program, with the kernel offload where that may be and the kernel takes it.
-fn load(plan: &Plan, options: &Options, wanted: u32) -> Result<(Programs, u32)> {
+fn load(plan: &Plan, options: &Options, mode: Mode) -> Result<Loaded, ProgramsError> {
     let interface = &plan.interface;
+    let wanted = options.offload.layers(mode, interface.driver.is_some());
     // Ended transfers keep their entries for a moment: see `tftp::table`.
     let entries = u32::try_from(options.transfers * 4).unwrap_or(u32::MAX);
     let (queues, mtu) = (interface.queues, interface.mtu);
@@ -112,13 +204,27 @@ fn load(plan: &Plan, options: &Options, wanted: u32) -> Result<(Programs, u32)> 
         let workers = queues as usize;
         let slots = u32::try_from(workers * slots_each(options.transfers, workers)).unwrap_or(u32::MAX);
         match Programs::load_offload(queues, entries, mtu, slots) {
-            Ok(programs) => return Ok((programs, wanted)),
+            Ok(programs) => return Ok(with_tcx(programs, options, &interface.name, wanted)),
             Err(error) => {
                 say_missing(options, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
             }
         }
     }
     Ok((Programs::load(queues, entries, mtu)?, 0))
+}
+
+/// Loads the tcx program, too, if that is wanted: what the kernel does not take is not among the layers any more.
+fn with_tcx(mut programs: Programs, options: &Options, interface: &str, wanted: u32) -> Loaded {
+    if wanted & abi::offload::TCX == 0 {
+        return (programs, wanted);
+    }
+    match programs.load_tcx() {
+        Ok(()) => (programs, wanted),
+        Err(error) => {
+            say_missing(options, interface, "tcx (it needs Linux 6.6)", &error);
+            (programs, wanted & !abi::offload::TCX)
+        }
+    }
 }
 
 /// Older kernels lack it, which nobody needs to hear who did not ask for it.

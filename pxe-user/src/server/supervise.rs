@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Server;
 use super::gauging::Gauging;
+use super::handover::Asker;
 use super::interface::Served;
 use super::reload::Look;
+use super::{End, Server};
 use crate::nic::interface::{Interface, InterfaceError};
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
@@ -23,7 +26,7 @@ const WATCH_EVERY: Duration = Duration::from_secs(1);
 const READ_LOGS_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs until a signal says stop.
-pub(super) async fn run(server: &mut Server) -> Result<()> {
+pub(super) async fn run(server: &mut Server) -> Result<End> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot receive signals")?;
@@ -40,11 +43,13 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
     // One look at a time: a file that hangs keeps nobody waiting, not even who says stop.
+    let mut askers = askers(&server.served)?;
     let (mut reading, mut wanted): (Option<JoinHandle<Look>>, bool) = (None, false);
     let result = loop {
         tokio::select! {
-            _ = interrupt.recv() => break Ok(()),
-            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(End::Stop),
+            _ = terminate.recv() => break Ok(End::Stop),
+            Some(asker) = askers.recv() => break Ok(End::HandOver(asker)),
             _ = hangup.recv() => wanted = true,
             _ = watch.tick(), if reading.is_none() => {
                 let (current, now) = (Arc::clone(&server.current), std::mem::take(&mut wanted));
@@ -66,6 +71,26 @@ pub(super) async fn run(server: &mut Server) -> Result<()> {
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     result
+}
+
+/// Who asks for the work on one of the interfaces: the tasks that hear them end with the runtime.
+fn askers(served: &[Served]) -> Result<mpsc::Receiver<Asker>> {
+    let (found, askers) = mpsc::channel(1);
+    for served in served {
+        let listener = served.lock.listener().try_clone().context("cannot listen for a successor")?;
+        listener.set_nonblocking(true).context("cannot listen for a successor")?;
+        let listener = UnixListener::from_std(listener).context("cannot listen for a successor")?;
+        let found = found.clone();
+        tokio::spawn(async move {
+            // One at a time, each bounded in time: nobody who may not ask gets further than this.
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Some(asker) = Asker::hear(stream).await {
+                    let _ = found.send(asker).await;
+                }
+            }
+        });
+    }
+    Ok(askers)
 }
 
 /// The end of a look that is under way.

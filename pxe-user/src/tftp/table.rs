@@ -5,6 +5,7 @@
 
 mod entry;
 mod names;
+mod resume;
 mod unheard;
 
 use std::collections::{HashMap, VecDeque};
@@ -150,20 +151,23 @@ impl<C> Table<C> {
         {
             replaced(&entry, None);
         }
-        let Some(slot) = self.free.pop() else { return Admission::Full };
         let port = self.ports.first + self.next_port;
-        self.next_port = (self.next_port + 1) % self.ports.count.max(1);
-        let entry = Entry { client, port, context, request, session: None };
-        let (Some(place), Some(&generation)) =
-            (self.slots.get_mut(slot as usize), self.generations.get(slot as usize))
-        else {
+        let Some(id) = self.occupy(Entry { client, port, context, request, session: None }) else {
             return Admission::Full;
         };
-        *place = Some(entry);
-        self.by_client.insert(client, slot);
+        self.next_port = (self.next_port + 1) % self.ports.count.max(1);
+        self.timers.set(id.slot, now + LOADING_MAX);
+        Admission::Admitted(id)
+    }
+
+    /// Puts an entry into a free slot.
+    fn occupy(&mut self, entry: Entry<C>) -> Option<Id> {
+        let slot = self.free.pop()?;
+        let generation = *self.generations.get(slot as usize)?;
+        self.by_client.insert(entry.client, slot);
+        *self.slots.get_mut(slot as usize)? = Some(entry);
         self.active += 1;
-        self.timers.set(slot, now + LOADING_MAX);
-        Admission::Admitted(Id { slot, generation })
+        Some(Id { slot, generation })
     }
 
     /// The file of an admitted request has been found: the transfer begins.

@@ -21,10 +21,12 @@
 //! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
 
 mod haste;
+mod resume;
 mod steady;
 
 use std::time::Duration;
 
+pub use resume::Standing;
 pub use steady::Steady;
 
 use super::Block;

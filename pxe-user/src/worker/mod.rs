@@ -19,7 +19,7 @@ pub mod uploads;
 pub mod xdp;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use crate::datagram::Datagram;
 use crate::fleet::event::{Event, Peer};
 use crate::fleet::handle::FleetHandle;
 use crate::mac::Mac;
-use crate::responder::{Blocks, Carried, Given, Host, Offer, Responder, Route, Ticket, UploadName};
+use crate::responder::{Baton, Blocks, Carried, Given, Host, Offer, Responder, Route, Ticket, UploadName};
 use crate::tally::{Other, Published, Tally};
 use crate::tftp::reception::Taken;
 use crate::tftp::table::{Id, TidPorts};
@@ -122,6 +122,14 @@ pub trait Datapath: Send + 'static {
 
     /// What it could not take or send so far.
     fn losses(&self) -> Losses;
+
+    /// Sockets with which another process of ours can go on, if there are any such.
+    ///
+    /// # Errors
+    /// When there are no more descriptors.
+    fn descriptors(&self) -> std::io::Result<Vec<OwnedFd>> {
+        Ok(Vec::new())
+    }
 
     /// Sleeps until something comes, `other` becomes readable, or the time is over; says whether `other` is.
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool;
@@ -232,6 +240,15 @@ impl<N: Net> Host for View<'_, N> {
     }
 }
 
+/// What a worker leaves to another process of ours.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    /// Its transfers.
+    pub batons: Vec<Baton>,
+    /// See [`Datapath::descriptors`].
+    pub descriptors: Vec<OwnedFd>,
+}
+
 /// A thread's work.
 pub struct Worker<D> {
     datapath: D,
@@ -247,8 +264,16 @@ impl<D: Datapath> Worker<D> {
         Self { datapath, responder, surroundings, journal_lost: 0, publish_next: Timestamp::default() }
     }
 
-    /// Works until its mailbox says stop.
-    pub fn run(mut self) {
+    /// Goes on with another daemon's transfers; returns how many did not belong here.
+    pub fn resume(&mut self, batons: Vec<Baton>) -> usize {
+        let now = self.surroundings.clock.now();
+        let Self { datapath, responder, surroundings, journal_lost, .. } = self;
+        let mut view = View { net: datapath.net(), surroundings, lost: journal_lost };
+        batons.into_iter().filter(|baton| !responder.resume(now, baton.clone(), &mut view)).count()
+    }
+
+    /// Works until its mailbox says stop; what is left can be gone on with.
+    pub fn run(mut self) -> Leftovers {
         while !self.surroundings.mailbox().door().is_stopped() {
             let received = self.turn();
             let now = self.surroundings.clock.now();
@@ -261,7 +286,11 @@ impl<D: Datapath> Worker<D> {
             }
         }
         self.datapath.flush();
+        let Self { datapath, responder, surroundings, journal_lost, .. } = &mut self;
+        let mut view = View { net: datapath.net(), surroundings, lost: journal_lost };
+        let batons = responder.pass_on(&mut view);
         self.publish();
+        Leftovers { batons, descriptors: self.datapath.descriptors().unwrap_or_default() }
     }
 
     /// One turn of the loop; returns how much came in.

@@ -157,7 +157,7 @@ impl Offload {
 }
 
 /// The kernel's name of a transfer.
-pub(super) fn key(client: std::net::SocketAddrV4, port: u16) -> TransferKey {
+pub(crate) fn key(client: std::net::SocketAddrV4, port: u16) -> TransferKey {
     TransferKey {
         client_addr: client.ip().octets(),
         client_port: client.port().to_be_bytes(),

@@ -1,7 +1,7 @@
 //! The socket datapath: all ports of one interface, in one thread. DHCP is heard beside whoever holds port 67.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
@@ -80,10 +80,32 @@ impl SocketPath {
         ];
         let (tids, more) = open_tids(&interface.name, address, range)?;
         sockets.extend(more);
+        Ok(Self::new(interface, dhcp, sockets, tids))
+    }
+
+    /// Goes on with the sockets of another process of ours, in the order of [`Datapath::descriptors`]: what has come
+    /// meanwhile is in them.
+    ///
+    /// # Errors
+    /// When they are not such sockets.
+    pub fn adopt(interface: &Interface, descriptors: Vec<OwnedFd>) -> std::io::Result<Self> {
+        let mut descriptors = descriptors.into_iter();
+        let dhcp = descriptors.next().map(PacketSocket::adopt).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let sockets = descriptors.map(UdpSocket::adopt).collect::<std::io::Result<Vec<_>>>()?;
+        let ports: Vec<u16> = sockets.iter().map(UdpSocket::port).collect();
+        let first = ports.get(FIXED.len()).copied().unwrap_or_default();
+        let tids = TidPorts { first, count: TIDS };
+        if !ports.iter().copied().eq(FIXED.into_iter().chain(first..first.saturating_add(TIDS))) {
+            return Err(std::io::Error::other("other ports than ours"));
+        }
+        Ok(Self::new(interface, dhcp, sockets, tids))
+    }
+
+    fn new(interface: &Interface, dhcp: PacketSocket, sockets: Vec<UdpSocket>, tids: TidPorts) -> Self {
         let ready = vec![true; sockets.len()];
         let net = SocketNet { dhcp, own: interface.mac, sockets, sender: Sender::default(), tids };
         let dhcp_frame = Box::new([0; FRAME_MAX]);
-        Ok(Self { receiver: Receiver::default(), ready, dhcp_ready: true, dhcp_frame, net })
+        Self { receiver: Receiver::default(), ready, dhcp_ready: true, dhcp_frame, net }
     }
 
     /// The ports that transfers use.
@@ -206,6 +228,11 @@ impl Datapath for SocketPath {
 
     fn losses(&self) -> Losses {
         Losses { not_sent: self.net.sender.lost(), ..Losses::default() }
+    }
+
+    fn descriptors(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let udp = self.net.sockets.iter().map(AsFd::as_fd);
+        std::iter::once(self.net.dhcp.as_fd()).chain(udp).map(|fd| fd.try_clone_to_owned()).collect()
     }
 
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool {

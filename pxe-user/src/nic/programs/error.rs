@@ -55,10 +55,8 @@ pub enum ProgramsError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The kernel has no BPF links for XDP (before Linux 5.9).
-    #[error(
-        "this kernel cannot attach XDP by link (Linux 5.9), so a crash would leave it attached: use --datapath socket"
-    )]
+    /// The tcx program was not attached by a link.
+    #[error("this kernel cannot attach tcx by link")]
     NoLink,
     /// A map cannot be mapped.
     #[error("a map of the kernel programs cannot be mapped: {0}")]
@@ -91,12 +89,11 @@ fn said(verifier: &str) -> String {
     if verifier.is_empty() { String::new() } else { format!("; the verifier: {verifier}") }
 }
 
-pub(super) fn attach_error(mode: Mode, error: ProgramError) -> ProgramsError {
-    let ProgramError::SyscallError(call) = error else { return ProgramsError::Program(error) };
-    match call.io_error.raw_os_error() {
+pub(super) fn attach_error(mode: Mode, source: std::io::Error) -> ProgramsError {
+    match source.raw_os_error() {
         // EEXIST: a program of the other mode; EBUSY: one of the same mode.
         Some(libc::EBUSY | libc::EEXIST) => ProgramsError::Busy,
-        _ => ProgramsError::Attach { mode, source: call.io_error },
+        _ => ProgramsError::Attach { mode, source },
     }
 }
 

@@ -3,16 +3,16 @@
 //! Attached by a BPF link, never by netlink: the kernel detaches it when this process ends, however it ends.
 
 mod error;
+mod link;
 mod maps;
 
-use std::os::fd::{AsFd as _, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::tc::TcAttachOptions;
 use aya::programs::{
     Program, ProgramError, SchedClassifier, TcAttachType, TestRun, TestRunOptions, TestRunResult, Xdp,
-    XdpMode,
 };
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -57,7 +57,10 @@ pub struct Programs {
     config: Array<MapData, Config>,
     counters: PerCpuArray<MapData, u64>,
     xsks: XskMap<MapData>,
-    links: Vec<FdLink>,
+    /// Holds the XDP program on its interface.
+    xdp: Option<OwnedFd>,
+    /// Holds the tcx program.
+    tcx: Option<FdLink>,
     program: &'static str,
     slots: u32,
 }
@@ -113,7 +116,8 @@ impl Programs {
             counters: take(&mut ebpf, abi::MAP_COUNTERS)?,
             xsks: take(&mut ebpf, abi::MAP_XSKS)?,
             ebpf,
-            links: Vec::new(),
+            xdp: None,
+            tcx: None,
             program,
             slots: slots.max(1),
         })
@@ -124,19 +128,27 @@ impl Programs {
     /// # Errors
     /// [`ProgramsError::Busy`] when another program is there, [`ProgramsError::Attach`] when the driver cannot.
     pub fn attach(&mut self, interface: u32, mode: Mode) -> Result<(), ProgramsError> {
-        let flags = match mode {
-            Mode::Native => XdpMode::Driver,
-            Mode::Generic => XdpMode::Skb,
-        };
         let xdp: &mut Xdp = program(&mut self.ebpf, self.program)?;
-        let id = match xdp.attach_to_if_index(interface, flags) {
-            Ok(id) => id,
-            Err(error) => return Err(attach_error(mode, error)),
-        };
-        // aya falls back to netlink on old kernels; such a program would outlive us.
-        let link = xdp.take_link(id)?;
-        self.links.push(FdLink::try_from(link).map_err(|_| ProgramsError::NoLink)?);
+        let made = link::create(xdp.fd()?.as_fd(), interface, mode);
+        self.xdp = Some(made.map_err(|error| attach_error(mode, error))?);
         Ok(())
+    }
+
+    /// Puts the program in the place of the one that `link` holds: an interface in this mode is never without one.
+    ///
+    /// # Errors
+    /// [`ProgramsError::Attach`]; the link is gone then, and its program with it.
+    pub fn replace(&mut self, link: OwnedFd, mode: Mode) -> Result<(), ProgramsError> {
+        let xdp: &mut Xdp = program(&mut self.ebpf, self.program)?;
+        let updated = link::update(link.as_fd(), xdp.fd()?.as_fd());
+        updated.map_err(|source| ProgramsError::Attach { mode, source })?;
+        self.xdp = Some(link);
+        Ok(())
+    }
+
+    /// The link that holds the XDP program: who has it keeps the program where it is.
+    pub fn link(&self) -> Option<BorrowedFd<'_>> {
+        self.xdp.as_ref().map(|link| link.as_fd())
     }
 
     /// Loads the offload's second half without attaching it.
@@ -147,17 +159,16 @@ impl Programs {
         program::<SchedClassifier>(&mut self.ebpf, abi::PROGRAM_TCX)?.load().map_err(load_error)
     }
 
-    /// Loads and attaches the offload's second half, in front of other tcx programs of the interface called `name`.
+    /// Attaches the offload's second half, which is loaded, in front of other tcx programs of the interface called `name`.
     ///
     /// # Errors
     /// [`ProgramsError`]: tcx needs Linux 6.6.
     pub fn attach_tcx(&mut self, name: &str) -> Result<(), ProgramsError> {
-        self.load_tcx()?;
         let tcx: &mut SchedClassifier = program(&mut self.ebpf, abi::PROGRAM_TCX)?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = tcx.attach_with_options(name, TcAttachType::Ingress, options)?;
         let link = tcx.take_link(id)?;
-        self.links.push(FdLink::try_from(link).map_err(|_| ProgramsError::NoLink)?);
+        self.tcx = Some(FdLink::try_from(link).map_err(|_| ProgramsError::NoLink)?);
         Ok(())
     }
 

@@ -71,6 +71,17 @@ impl UdpSocket {
         })
     }
 
+    /// One that another process of ours has opened so.
+    ///
+    /// # Errors
+    /// When it is no bound IPv4 socket.
+    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+        match rustix::net::getsockname(&fd)?.try_into() {
+            Ok(std::net::SocketAddr::V4(address)) => Ok(Self { fd, port: address.port(), segments: true }),
+            _ => Err(io::ErrorKind::AddrNotAvailable.into()),
+        }
+    }
+
     fn try_open(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<Self> {
         // SAFETY: no pointers; the descriptor is checked and owned by nobody else.
         let fd = unsafe {

@@ -101,6 +101,13 @@ pub enum XskError {
     },
 }
 
+impl XskError {
+    /// Whether somebody else has the queue, or has had it a moment ago.
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Bind { reason, .. } if reason.raw_os_error() == Some(libc::EBUSY))
+    }
+}
+
 fn busy_hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::EBUSY) => " (another program has an AF_XDP socket there)",

@@ -68,7 +68,8 @@ fn load_offload() -> Result<String> {
         }
     };
     match over_veth(|server, _| {
-        Ok(programs.attach_tcx(server).map_or_else(|e| e.to_string(), |()| "tcx".into()))
+        let attached = programs.load_tcx().and_then(|()| programs.attach_tcx(server));
+        Ok(attached.map_or_else(|e| e.to_string(), |()| "tcx".into()))
     }) {
         Ok(said) if said == "tcx" => Ok("ok: xdp and tcx".into()),
         Ok(error) => {

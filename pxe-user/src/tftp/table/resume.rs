@@ -1,0 +1,23 @@
+//! A transfer that another process of ours began takes a slot here.
+
+use std::net::SocketAddrV4;
+
+use super::super::session::Session;
+use super::super::transfer::Transfer;
+use super::{Entry, Id, Table};
+
+impl<C> Table<C> {
+    /// Takes a slot for a transfer under the TIDs that it has already. `None` if our port is another worker's, the client has a
+    /// transfer here, or there is no room.
+    pub fn resume(&mut self, client: SocketAddrV4, port: u16, context: C, transfer: Transfer) -> Option<Id> {
+        if !self.ports.contains(port) || self.by_client.contains_key(&client) || !self.has_room() {
+            return None;
+        }
+        let deadline = transfer.deadline();
+        // Its request was hashed with another key: a late copy of it counts as a new one.
+        let session = Some(Session::Sending(transfer));
+        let id = self.occupy(Entry { client, port, context, request: 0, session })?;
+        self.timers.set(id.slot, deadline);
+        Some(id)
+    }
+}
