@@ -123,13 +123,15 @@ fn a_new_daemon_goes_on_with_200_transfers_over_each_datapath() {
         let took = second.wait_events("took_over", 1).unwrap();
         println!("{datapath:?}: {}", took[0]);
 
-        for (_, machine) in machines {
-            match machine.join().unwrap() {
-                Ok(bytes) => assert!(bytes == file, "{datapath:?}: the bytes are mixed"),
-                Err(why) => panic!("{datapath:?}: {why}\n{}\n{}", first.log(), second.log()),
-            }
-        }
+        let loaded = machines.into_iter().map(|(_, machine)| machine.join().unwrap());
+        let failed: Vec<_> = loaded
+            .filter_map(|loaded| match loaded {
+                Ok(bytes) => (bytes != file).then(|| "the bytes are mixed".to_owned()),
+                Err(why) => Some(why),
+            })
+            .collect();
         let log = second.stop().unwrap();
+        assert!(failed.is_empty(), "{datapath:?}: {failed:?}\n{}\n{log}", first.log());
         assert_eq!(Daemon::count(&log, "tftp_resumed"), MACHINES as u64, "{log}");
         assert_eq!(Daemon::count(&log, "tftp_complete"), MACHINES as u64, "{log}");
         assert_eq!(Daemon::count(&log, "tftp_requests"), 0, "nobody had to begin again: {log}");

@@ -65,6 +65,18 @@ fn a_queue_without_a_socket_leaves_its_frames_to_the_host() {
     assert_eq!(kernel.run(&frame), (Verdict::Pass(Pass::NoSocket), XDP_PASS));
 }
 
+/// Two daemons change places: the host must not tell a client that a port is closed, but gets what is not ours alone.
+#[test]
+fn while_one_daemon_hands_over_to_the_next_our_frames_are_dropped() {
+    const XDP_DROP: u32 = 1;
+    let mut kernel = Kernel::new(&Config { hold: 1, ..config() }, false);
+    for (name, frame, usual) in named_frames() {
+        let (verdict, action) = kernel.run(&frame);
+        let is_dropped = matches!(usual, Verdict::Redirect(_) | Verdict::Drop(_));
+        assert_eq!(action == XDP_DROP, is_dropped, "{name}: {verdict:?}");
+    }
+}
+
 #[test]
 fn the_program_for_large_frames_gives_the_same_verdicts() {
     namespace::enter_new().unwrap();

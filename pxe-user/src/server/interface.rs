@@ -284,8 +284,12 @@ impl Served {
         self.end_workers(&off);
     }
 
-    /// Ends the workers, while the kernel program does what `config` says; what they leave.
+    /// Ends the workers, while the kernel program does what `config` says; what they leave. Once they have ended, the program
+    /// goes on with what it was told then: it may be a successor's already.
     fn end_workers(&mut self, config: &Config) -> Vec<Leftovers> {
+        if self.threads.is_empty() {
+            return Vec::new();
+        }
         if let Some(programs) = &mut self.programs {
             let _ = programs.configure(config);
         }
