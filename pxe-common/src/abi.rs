@@ -1,5 +1,7 @@
 //! Names and plain-old-data of the BPF maps. Both sides are built from this file, and the sizes are asserted.
 
+use crate::bucket::{Rates, Source};
+
 /// `BPF_MAP_TYPE_ARRAY` of one [`Config`].
 pub const MAP_CONFIG: &str = "CONFIG";
 /// `BPF_MAP_TYPE_PERCPU_ARRAY` of `u64`, indexed by [`Verdict::index`](crate::Verdict::index).
@@ -12,6 +14,11 @@ pub const MAP_XSKS: &str = "XSKS";
 pub const MAP_PROGRESS: &str = "PROGRESS";
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`, whose inner maps are arrays of [`Block`]: a file each, cut into blocks of one size.
 pub const MAP_FILES: &str = "FILES";
+/// `BPF_MAP_TYPE_LRU_HASH` of [`Source`] to `u64`: when its bucket is full, by `CLOCK_MONOTONIC` in
+/// ns. A flood of invented sources pushes others out, who are admitted then: what is forgotten is as good as full.
+pub const MAP_SOURCES: &str = "SOURCES";
+/// Room in [`MAP_SOURCES`].
+pub const SOURCES_MAX: u32 = 16384;
 /// `BPF_MAP_TYPE_RINGBUF` of [`Copied`]: DHCP requests that were passed on to the host as well.
 pub const MAP_COPIES: &str = "COPIES";
 
@@ -75,6 +82,8 @@ pub struct Config {
     /// One daemon hands over to the next (0 or 1): what would go to a socket that is not there is dropped instead of passed to
     /// the host, which would tell the client that the port is closed.
     pub hold: u32,
+    /// How often a source may ask.
+    pub rates: Rates,
 }
 
 /// The 4-tuple of a TFTP transfer, less our address, which is [`Config::address`].
@@ -167,7 +176,8 @@ pub struct Copied {
     pub bytes: [u8; COPIED_MAX],
 }
 
-const _: () = assert!(size_of::<Config>() == 32);
+const _: () = assert!(size_of::<Config>() == 64);
+const _: () = assert!(size_of::<Source>() == 12);
 const _: () = assert!(size_of::<TransferKey>() == 8);
 const _: () = assert!(size_of::<Transfer>() == 20);
 const _: () = assert!(size_of::<Progress>() == 32);

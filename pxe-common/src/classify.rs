@@ -8,6 +8,8 @@
 //! and nothing is called that is not inlined.
 
 use crate::abi::{Config, TransferKey, dhcp_mode};
+use crate::bucket::{Rate, Source};
+use crate::sender::{self, Own};
 use crate::wire::{self, option};
 use crate::{Drop, Frame, Pass, Service, Verdict};
 
@@ -22,15 +24,17 @@ const OFFSET_MASK: usize = 0x7ff;
 
 /// Says what to do with `frame`, which came in on the interface that `config` describes.
 ///
-/// `known` answers whether a TFTP transfer is ours.
+/// `known` answers whether a TFTP transfer is ours; `admits`, whether a source that asks keeps to its rate, and counts that
+/// it has asked.
 #[inline(always)]
 pub fn classify<F: Frame>(
     frame: &F,
     config: &Config,
     known: impl FnOnce(&TransferPacket) -> bool,
+    admits: impl FnOnce(&Rate, &Source) -> bool,
 ) -> Verdict {
     match udp(frame) {
-        Ok(udp) => by_port(frame, config, &udp, known),
+        Ok(udp) => by_port(frame, config, &udp, known, admits),
         Err(reason) => Verdict::Pass(reason),
     }
 }
@@ -137,15 +141,16 @@ fn by_port<F: Frame>(
     config: &Config,
     udp: &Udp,
     known: impl FnOnce(&TransferPacket) -> bool,
+    admits: impl FnOnce(&Rate, &Source) -> bool,
 ) -> Verdict {
     let port = udp.destination_port;
     match port {
         // A boot-server request may be broadcast as well as sent to a server (PXE specification 2.1, section 2.2.3).
         wire::PORT_DHCP_SERVER | wire::PORT_PXE if is_ours(config, udp) || is_broadcast(config, udp) => {
-            to_dhcp(frame, config, udp)
+            to_dhcp(frame, config, udp, admits)
         }
         _ if !is_ours(config, udp) => Verdict::Pass(Pass::OtherPort),
-        wire::PORT_TFTP => to_tftp(config, udp),
+        wire::PORT_TFTP => to_tftp(frame, config, udp, admits),
         _ if port < config.tid_first || port > config.tid_last => Verdict::Pass(Pass::OtherPort),
         _ if known(&TransferPacket::new(udp)) => Verdict::Redirect(Service::TftpTransfer),
         _ => Verdict::Pass(Pass::UnknownTransfer),
@@ -164,35 +169,41 @@ fn is_broadcast(config: &Config, udp: &Udp) -> bool {
 }
 
 #[inline(always)]
-fn to_tftp(config: &Config, udp: &Udp) -> Verdict {
+fn to_tftp<F: Frame>(
+    frame: &F,
+    config: &Config,
+    udp: &Udp,
+    admits: impl FnOnce(&Rate, &Source) -> bool,
+) -> Verdict {
     if config.tftp == 0 {
         return Verdict::Pass(Pass::Off);
     }
-    match sender(config, udp) {
+    match sender(frame, config, udp, Service::TftpRequest) {
         Err(reason) => Verdict::Drop(reason),
+        Ok(()) if !admits(&config.rates.tftp, &Source::of_tftp(udp.source)) => Verdict::Drop(Drop::TftpRate),
         Ok(()) => Verdict::Redirect(Service::TftpRequest),
     }
 }
 
-/// Whether the sender can be a client: no reply may go to many hosts, to ourselves, or to another server.
 #[inline(always)]
-fn sender(config: &Config, udp: &Udp) -> Result<(), Drop> {
-    let first = udp.source[0];
-    if first == 0
-        || first == 127
-        || first >= 224
-        || u32::from_ne_bytes(udp.source) == u32::from_ne_bytes(config.address)
-    {
-        return Err(Drop::SourceAddress);
-    }
-    match udp.source_port {
-        0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE => Err(Drop::SourcePort),
-        _ => Ok(()),
-    }
+fn sender<F: Frame>(frame: &F, config: &Config, udp: &Udp, service: Service) -> Result<(), Drop> {
+    let own = Own { address: config.address, broadcast: config.broadcast };
+    sender::is_client(own, service, mac(frame), (udp.source, udp.source_port))
+}
+
+/// The frame's source.
+#[inline(always)]
+fn mac<F: Frame>(frame: &F) -> [u8; 6] {
+    frame.read(wire::ETH_SOURCE).unwrap_or([0; 6])
 }
 
 #[inline(always)]
-fn to_dhcp<F: Frame>(frame: &F, config: &Config, udp: &Udp) -> Verdict {
+fn to_dhcp<F: Frame>(
+    frame: &F,
+    config: &Config,
+    udp: &Udp,
+    admits: impl FnOnce(&Rate, &Source) -> bool,
+) -> Verdict {
     if config.dhcp_mode == dhcp_mode::OFF {
         return Verdict::Pass(Pass::Off);
     }
@@ -201,24 +212,52 @@ fn to_dhcp<F: Frame>(frame: &F, config: &Config, udp: &Udp) -> Verdict {
         Ok(request) => request,
     };
     if udp.destination_port == wire::PORT_PXE {
-        return deliver(config, udp, Service::BootServer);
+        return deliver(frame, config, udp, Service::BootServer, admits);
     }
     match request.message_type {
-        wire::DHCP_DISCOVER => deliver(config, udp, Service::Dhcp),
+        wire::DHCP_DISCOVER => {}
         // A REQUEST to the DHCP server is the DHCP server's; with option 43 it may name a boot server.
-        wire::DHCP_REQUEST if request.has_vendor => deliver(config, udp, Service::Dhcp),
-        _ => Verdict::Pass(Pass::OtherMessage),
+        wire::DHCP_REQUEST if request.has_vendor => {}
+        _ => return Verdict::Pass(Pass::OtherMessage),
     }
+    deliver(frame, config, udp, Service::Dhcp, admits)
 }
 
 /// A broadcast is for everybody: a DHCP server on this host, in a guest, or in a container with an interface of its own
 /// on top of ours needs it as much as we do, and not all of them can be seen from here. It is copied, always.
+///
+/// So what is not for us, or too much, goes on to the host without a copy. To our own address it is thrown away on 4011,
+/// which is ours alone, and left to the host on 67, where a DHCP server may listen since a moment ago.
 #[inline(always)]
-fn deliver(config: &Config, udp: &Udp, service: Service) -> Verdict {
-    if config.dhcp_mode == dhcp_mode::COPY || !is_ours(config, udp) {
-        Verdict::Copy(service)
+fn deliver<F: Frame>(
+    frame: &F,
+    config: &Config,
+    udp: &Udp,
+    service: Service,
+    admits: impl FnOnce(&Rate, &Source) -> bool,
+) -> Verdict {
+    let is_copied = config.dhcp_mode == dhcp_mode::COPY || !is_ours(config, udp);
+    let may_be_the_hosts = is_copied || udp.destination_port != wire::PORT_PXE;
+    if let Err(reason) = sender(frame, config, udp, service) {
+        return if may_be_the_hosts { Verdict::Pass(Pass::NoClient) } else { Verdict::Drop(reason) };
+    }
+    if !admits(&config.rates.dhcp, &dhcp_source(frame, udp)) {
+        return match may_be_the_hosts {
+            true => Verdict::Pass(Pass::DhcpRate),
+            false => Verdict::Drop(Drop::BootServerRate),
+        };
+    }
+    if is_copied { Verdict::Copy(service) } else { Verdict::Redirect(service) }
+}
+
+#[inline(always)]
+fn dhcp_source<F: Frame>(frame: &F, udp: &Udp) -> Source {
+    let giaddr = frame.read(udp.payload + wire::BOOTP_GIADDR).unwrap_or([0; 4]);
+    let chaddr = frame.read(udp.payload + wire::BOOTP_CHADDR).unwrap_or([0; 6]);
+    if udp.destination_port == wire::PORT_PXE {
+        Source::of_boot_server(mac(frame), (giaddr, chaddr), udp.source)
     } else {
-        Verdict::Redirect(service)
+        Source::of_dhcp(mac(frame), (giaddr, chaddr))
     }
 }
 

@@ -40,6 +40,10 @@ pub enum Pass {
     OtherMessage,
     /// More options than are walked, or an option that runs past the end.
     OptionsBound,
+    /// A DHCP request whose sender can be no client; the host may judge.
+    NoClient,
+    /// A DHCP request beyond its source's rate: the host gets it, we do not.
+    DhcpRate,
     /// The queue has no socket (yet): the daemon is starting or stopping. While it hands over to another one such frames are
     /// dropped: see [`Config::hold`](crate::abi::Config::hold).
     NoSocket,
@@ -59,10 +63,14 @@ pub enum Layer {
 /// Why a frame is thrown away: it claims to be ours and no honest client sends it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
-    /// The source address is no host's: zero, loopback, multicast, broadcast, or our own.
+    /// The source address, IPv4 or Ethernet, is no host's: zero, loopback, multicast, broadcast, or our own.
     SourceAddress,
     /// The source port belongs to a server: answering would make two servers talk to each other.
     SourcePort,
+    /// A request to the boot server's port beyond its source's rate.
+    BootServerRate,
+    /// A request to TFTP's port beyond its source's rate.
+    TftpRate,
     /// The ring buffer had no room for the copy; the host still got the frame.
     CopyLost,
     /// An ACK whose answer could not be written, or that user space claimed at the same moment: it is repeated.
@@ -100,6 +108,14 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// Its label in [`COUNTERS`].
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        COUNTERS[self.index() as usize].1
+    }
+}
+
 const SERVICES: u32 = Service::TftpTransfer as u32 + 1;
 const PASSES: u32 = Pass::ToTcx as u32 + 1;
 const DROPS: u32 = Drop::NotAnswered as u32 + 1;
@@ -114,7 +130,7 @@ const _: () = {
 };
 
 /// Every verdict and the label of its counter; the row is [`Verdict::index`].
-pub const COUNTERS: [(Verdict, &str); 28] = [
+pub const COUNTERS: [(Verdict, &str); 32] = [
     (Verdict::Redirect(Service::Dhcp), "redirect_dhcp"),
     (Verdict::Redirect(Service::BootServer), "redirect_boot_server"),
     (Verdict::Redirect(Service::TftpRequest), "redirect_tftp_request"),
@@ -135,10 +151,14 @@ pub const COUNTERS: [(Verdict, &str); 28] = [
     (Verdict::Pass(Pass::NotNetworkBoot), "pass_not_network_boot"),
     (Verdict::Pass(Pass::OtherMessage), "pass_other_message"),
     (Verdict::Pass(Pass::OptionsBound), "pass_options_bound"),
+    (Verdict::Pass(Pass::NoClient), "pass_no_client"),
+    (Verdict::Pass(Pass::DhcpRate), "pass_dhcp_rate"),
     (Verdict::Pass(Pass::NoSocket), "pass_no_socket"),
     (Verdict::Pass(Pass::ToTcx), "pass_to_tcx"),
     (Verdict::Drop(Drop::SourceAddress), "drop_source_address"),
     (Verdict::Drop(Drop::SourcePort), "drop_source_port"),
+    (Verdict::Drop(Drop::BootServerRate), "drop_boot_server_rate"),
+    (Verdict::Drop(Drop::TftpRate), "drop_tftp_rate"),
     (Verdict::Drop(Drop::CopyLost), "drop_copy_lost"),
     (Verdict::Drop(Drop::NotAnswered), "drop_not_answered"),
     (Verdict::Answer(Layer::Xdp), "answer_xdp"),

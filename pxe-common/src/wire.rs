@@ -4,6 +4,8 @@
 
 /// Length of an Ethernet II header without tags.
 pub const ETH_LEN: usize = 14;
+/// Offset of the source address in an Ethernet header.
+pub const ETH_SOURCE: usize = 6;
 /// Offset of the EtherType in an Ethernet II header.
 pub const ETH_TYPE: usize = 12;
 /// Length of one IEEE 802.1Q tag (TPID + TCI).
@@ -50,6 +52,10 @@ pub const PORT_PXE: u16 = 4011;
 
 /// Length of the fixed part of a BOOTP message, up to the magic cookie (RFC 951; RFC 2131, section 2).
 pub const BOOTP_LEN: usize = 236;
+/// Offset of giaddr, the relay's address, in a BOOTP message (RFC 951, section 3).
+pub const BOOTP_GIADDR: usize = 24;
+/// Offset of chaddr, the client's hardware address.
+pub const BOOTP_CHADDR: usize = 28;
 /// The magic cookie in front of the options (RFC 2131, section 3).
 pub const DHCP_COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// BOOTREQUEST in `op`.

@@ -16,7 +16,7 @@ use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use aya_log_ebpf::debug;
 use pxe_common::abi::Config;
-use pxe_common::{Drop, Pass, Service, Verdict, classify};
+use pxe_common::{Drop, Pass, Service, TransferPacket, Verdict, classify};
 
 use crate::packet::Packet;
 
@@ -54,7 +54,7 @@ pub fn pxed_tcx(ctx: TcContext) -> i32 {
 fn run(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
-    let verdict = classify(&packet, config, |packet| maps::transfer(&packet.key).is_some());
+    let verdict = classify(&packet, config, |packet| maps::transfer(&packet.key).is_some(), maps::admits);
     let (verdict, action) = carry_out(ctx, config, verdict);
     maps::count(verdict);
     action
@@ -65,10 +65,11 @@ fn run_with_offload(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
     let mut of = None;
-    let verdict = classify(&packet, config, |packet| {
+    let known = |packet: &TransferPacket| {
         of = maps::transfer(&packet.key).map(|transfer| (transfer, *packet));
         of.is_some()
-    });
+    };
+    let verdict = classify(&packet, config, known, maps::admits);
     let answered = match of {
         Some((transfer, packet)) => offload::xdp::answer(ctx, config, transfer, &packet),
         None => None,

@@ -2,10 +2,12 @@
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
 use aya_ebpf::macros::{btf_map, map};
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf, XskMap};
+use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, XskMap};
 use aya_ebpf::programs::XdpContext;
 use pxe_common::abi::{self, COPIED_MAX, Config, Copied, Progress, Transfer, TransferKey};
+use pxe_common::bucket::{Rate, Source};
 use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
 
 use crate::packet::Packet;
@@ -23,6 +25,9 @@ static TRANSFERS: HashMap<TransferKey, Transfer> = HashMap::with_max_entries(819
 /// Size set by user space to the number of receive queues.
 #[map]
 pub static XSKS: XskMap = XskMap::with_max_entries(64, 0);
+
+#[map]
+static SOURCES: LruHashMap<Source, u64> = LruHashMap::with_max_entries(abi::SOURCES_MAX, 0);
 
 /// 2700 DHCP requests: a whole lab that is switched on at once, until the daemon wakes up.
 #[map]
@@ -60,6 +65,32 @@ pub fn block(file: u32, number: u32) -> Option<&'static abi::Block> {
         // map only after all programs that may have looked it up have ended.
         unsafe { &*block }
     })
+}
+
+/// Whether a source keeps to its rate; takes a token if it does.
+#[inline(always)]
+pub fn admits(rate: &Rate, source: &Source) -> bool {
+    if rate.is_off() {
+        return true;
+    }
+    // SAFETY: a helper without arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let Some(full) = SOURCES.get_ptr_mut(source) else {
+        // Where there is no room even for this one, there is no limit.
+        let _ = SOURCES.insert(source, now + rate.interval, 0);
+        return true;
+    };
+    // SAFETY: the memory stays the map's and any bits are valid. There is no lock: two processors may admit one more
+    // together, and where the entry becomes another source's meanwhile, that one gets or loses a token.
+    unsafe {
+        match rate.take(full.read_volatile(), now) {
+            Some(next) => {
+                full.write_volatile(next);
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 #[inline(always)]

@@ -44,6 +44,11 @@ impl Link {
         self.tags().last().map(|[_, _, high, low]| u16::from_be_bytes([high & 0x0f, *low]))
     }
 
+    /// The neighbour, if the datapath shows it.
+    pub fn neighbour(&self) -> Option<Mac> {
+        (self.peer != Mac::default()).then_some(self.peer)
+    }
+
     /// TPID and TCI of each tag, outermost first.
     pub fn tags(&self) -> impl Iterator<Item = &[u8; wire::VLAN_LEN]> {
         self.tags.iter().take_while(|tag| tag[0] != 0)

@@ -32,6 +32,11 @@ macro_rules! others {
 
         impl Other {
             const LABELS: &[&str] = &[$($label),*];
+
+            /// Its label.
+            pub fn as_str(self) -> &'static str {
+                Self::LABELS[self as usize]
+            }
         }
     };
 }
@@ -151,6 +156,10 @@ others! {
     TftpUnexpected = "tftp_unexpected_packet",
     /// Requests from an address that is no host's, or from a server's port.
     BadSource = "tftp_bad_source",
+    /// Requests to TFTP's port beyond their source's rate, where no kernel program has dropped them.
+    TftpRate = "tftp_over_rate",
+    /// Requests to TFTP's port from machines that are not on the list of those that are served.
+    NotAllowed = "tftp_not_allowed",
     /// Requests for a file that were broadcast.
     ToMany = "tftp_to_many",
     /// Frames that end before their headers say so.
@@ -175,7 +184,7 @@ others! {
     FillRingEmpty = "socket_fill_ring_empty",
     /// Frames that the kernel dropped at our socket for other reasons.
     SocketDropped = "socket_dropped",
-    /// Packets that the kernel would not send.
+    /// Packets that found no room, or that the kernel would not send.
     NotSent = "send_refused",
     /// Journal entries that found its queue full.
     JournalLost = "journal_lost",

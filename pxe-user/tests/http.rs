@@ -11,8 +11,9 @@ use pxe_user::api::serve::{Most, serve_tcp};
 use pxe_user::boot::{Catalogue, Config, Here, Links, Recipe, Source};
 use pxe_user::fleet::event::{Event, Transport};
 use pxe_user::fleet::handle::{Facts, FleetHandle, Message, Who};
-use pxe_user::http::Http;
+use pxe_user::http::{Gate, Http};
 use pxe_user::mac::Mac;
+use pxe_user::rules::Access;
 use pxe_user::tftp::transfer::Outcome;
 use pxe_user::worker::Clock;
 use tempfile::TempDir;
@@ -27,6 +28,7 @@ struct Lab {
     messages: Receiver<Message>,
     sent: Arc<AtomicU64>,
     catalogue: Arc<ArcSwap<Catalogue>>,
+    access: Arc<ArcSwap<Access>>,
     dir: TempDir,
 }
 
@@ -66,24 +68,31 @@ async fn lab() -> Lab {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
+    let counts = Api::new(fleet.clone(), Arc::default()).counts().clone();
     let http = Http::new(
         Arc::clone(&catalogue),
-        fleet.clone(),
+        fleet,
         Arc::new(|_: Ipv4Addr| Some(MAC)),
         here,
         Arc::clone(&sent),
         Clock::start(),
+        counts.clone(),
     );
-    let counts = Api::new(fleet, Arc::default()).counts().clone();
+    let access: Arc<ArcSwap<Access>> = Arc::default();
+    let gate = Gate {
+        access: Arc::clone(&access),
+        neighbours: Arc::new(|_: Ipv4Addr| Some(MAC)),
+        counts: counts.clone(),
+    };
     tokio::spawn(serve_tcp(
         listener,
-        http.router(),
+        gate.before(http.router()),
         counts,
         "machines",
         Most { all: 16, each: 4 },
         std::future::pending(),
     ));
-    Lab { address, messages, sent, catalogue, dir }
+    Lab { address, messages, sent, catalogue, access, dir }
 }
 
 async fn ask(address: SocketAddr, request: &str) -> Answer {
@@ -264,6 +273,44 @@ async fn who_breaks_off_has_not_booted() {
 async fn a_file_that_the_fleet_must_be_asked_for_is_refused_for_now() {
     let lab = lab().await;
     assert_eq!(lab.get("/pxed/52-54-00-99-00-12/boot.ipxe").await.status, 503);
+}
+
+/// `[access]`: whatever is asked for, and from the next request on.
+#[tokio::test]
+async fn who_is_not_on_the_list_is_told_so_and_nothing_else() {
+    let lab = lab().await;
+    assert_eq!(lab.get("/pxelinux.0").await.status, 200);
+    let only = |text: &str| lab.access.store(Arc::new(Access::only(vec![text.parse().unwrap()])));
+    only("52:54:01:*");
+    for path in ["/pxelinux.0", "/absent", "/../etc/passwd"] {
+        let answer = lab.get(path).await;
+        assert_eq!((answer.status, answer.header("etag")), (403, None), "{path}");
+        assert!(answer.body.starts_with(b"this machine is not on the list"), "{path}");
+    }
+    for method in ["HEAD", "POST", "DELETE"] {
+        assert_eq!(lab.ask(&format!("{method} /pxelinux.0 HTTP/1.1")).await.status, 403, "{method}");
+    }
+    only("52:54:00:*");
+    assert_eq!(lab.get("/pxelinux.0").await.status, 200, "by its Ethernet address");
+    only("127.0.0.0/8");
+    assert_eq!(lab.get("/pxelinux.0").await.status, 200, "by its network");
+}
+
+/// Sizes and times of requests are bounded on the machines' network, too.
+#[tokio::test]
+async fn heads_of_requests_are_bounded() {
+    let lab = lab().await;
+    let long = format!("GET /pxelinux.0 HTTP/1.1\r\nx: {}", "x".repeat(100_000));
+    for head in [long, format!("GET /{} HTTP/1.1", "x".repeat(100_000))] {
+        let mut stream = TcpStream::connect(lab.address).await.unwrap();
+        // It may hang up before it has read everything.
+        let _ = stream.write_all(format!("{head}\r\nHost: x\r\n\r\n").as_bytes()).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.is_empty() || text.starts_with("HTTP/1.1 4"), "{text}");
+    }
+    assert_eq!(lab.get("/pxelinux.0").await.status, 200);
 }
 
 /// One machine cannot take all places.

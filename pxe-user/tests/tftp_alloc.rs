@@ -67,6 +67,7 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
         ports: TidPorts { first: 50_000, count: 16 },
         style: Style::Direct,
         learns: true,
+        meters: true,
         uploads: None,
     };
     let policy = Policy::for_all(Service::new(SERVER));

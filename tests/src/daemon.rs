@@ -110,6 +110,18 @@ impl Daemon {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
+    /// What the API says of the daemon as a whole.
+    ///
+    /// # Errors
+    /// When it does not answer, or says what is no JSON.
+    pub fn summary(&self) -> Result<Value> {
+        let mut curl = Command::new("curl");
+        curl.args(["--silent", "--show-error", "http://localhost/api/v1/summary", "--unix-socket"]);
+        let output = curl.arg(&self.socket).output()?;
+        ensure!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(serde_json::from_slice(&output.stdout)?)
+    }
+
     /// Waits until `pxed status --json` is so, and returns it.
     ///
     /// # Errors

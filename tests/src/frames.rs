@@ -24,7 +24,7 @@ pub fn config() -> Config {
         tid_last: TID + 999,
         offload: 0,
         ifindex: 1,
-        hold: 0,
+        ..Config::default()
     }
 }
 

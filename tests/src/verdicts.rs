@@ -31,7 +31,8 @@ pub fn known() -> TransferKey {
 
 /// The program in the kernel, with one transfer and a socket for its queue.
 pub struct Kernel {
-    programs: Programs,
+    /// The program.
+    pub programs: Programs,
     /// What the program has copied.
     pub copies: Copies,
     _socket: Option<Xsk>,
@@ -75,7 +76,7 @@ impl Kernel {
 /// What the same classifier says of a frame here.
 #[must_use]
 pub fn in_user_space(config: &Config, frame: &[u8]) -> Verdict {
-    classify(&SliceFrame(frame), config, |packet| packet.key == known())
+    classify(&SliceFrame(frame), config, |packet| packet.key == known(), |_, _| true)
 }
 
 /// What a verdict means to the kernel.
@@ -184,6 +185,37 @@ pub fn named_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ("RRQ from port 67", from(CLIENT, 67), drop(Drop::SourcePort)),
         ("RRQ from port 4011", from(CLIENT, 4011), drop(Drop::SourcePort)),
         ("RRQ from port 0", from(CLIENT, 0), drop(Drop::SourcePort)),
+        ("RRQ from port 53", from(CLIENT, 53), drop(Drop::SourcePort)),
+        ("RRQ from port 1023", from(CLIENT, 1023), drop(Drop::SourcePort)),
+        ("RRQ from port 1024", from(CLIENT, 1024), Verdict::Redirect(Service::TftpRequest)),
+        (
+            "RRQ from the subnet's broadcast address",
+            from(Ipv4Addr::new(10, 99, 0, 255), CLIENT_PORT),
+            drop(Drop::SourceAddress),
+        ),
+        ("RRQ from a group of frames", with(&to_tftp, 6, 1), drop(Drop::SourceAddress)),
+        ("DISCOVER from a group of frames", with(&discover, 6, 0xff), pass(Pass::NoClient)),
+        ("boot-server request from a group", with(&to_4011, 6, 1), drop(Drop::SourceAddress)),
+        (
+            "boot-server request of a server",
+            udp((CLIENT, 67), (OWN, 4011), &golden("ovmf-4011")),
+            drop(Drop::SourcePort),
+        ),
+        (
+            "boot-server request from broadcast",
+            udp((Ipv4Addr::BROADCAST, 4011), (OWN, 4011), &golden("ovmf-4011")),
+            drop(Drop::SourceAddress),
+        ),
+        (
+            "boot-server request of a server, to all",
+            udp((CLIENT, 53), (Ipv4Addr::BROADCAST, 4011), &golden("ovmf-4011")),
+            pass(Pass::NoClient),
+        ),
+        (
+            "boot-server request from a high port",
+            udp((CLIENT, 2070), (OWN, 4011), &golden("ovmf-4011")),
+            boot_server,
+        ),
         ("RRQ from broadcast", from(Ipv4Addr::BROADCAST, CLIENT_PORT), drop(Drop::SourceAddress)),
         ("RRQ from multicast", from(Ipv4Addr::new(224, 0, 0, 1), CLIENT_PORT), drop(Drop::SourceAddress)),
         ("RRQ from loopback", from(Ipv4Addr::LOCALHOST, CLIENT_PORT), drop(Drop::SourceAddress)),

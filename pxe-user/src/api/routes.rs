@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_LENGTH;
-use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
+use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 
 use super::access::{self, Door};
+use super::metrics::Counts;
 use super::problem::Problem;
 use super::{Api, events, page, read, write};
 
@@ -64,8 +65,8 @@ impl Api {
             .fallback(nothing_here)
             .method_not_allowed_fallback(not_so)
             .layer(DefaultBodyLimit::max(BODY_MAX))
-            .layer(from_fn(in_time))
-            .layer(from_fn(not_too_large))
+            .layer(from_fn_with_state(self.counts().clone(), in_time))
+            .layer(from_fn_with_state(self.counts().clone(), not_too_large))
             .layer(from_fn_with_state((door, self.counts().clone()), access::guard))
             .layer(map_response(access::strict))
     }
@@ -80,9 +81,10 @@ async fn not_so() -> Problem {
 }
 
 /// Who announces more than is taken hears it before sending it.
-async fn not_too_large(request: Request, next: Next) -> Response {
+async fn not_too_large(State(counts): State<Counts>, request: Request, next: Next) -> Response {
     let size = request.headers().get(CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse::<u64>().ok());
     if size.is_some_and(|size| size > BODY_MAX as u64) {
+        counts.refused("too_large");
         let text = format!("a request's body has at most {BODY_MAX} bytes");
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
     }
@@ -90,10 +92,11 @@ async fn not_too_large(request: Request, next: Next) -> Response {
 }
 
 /// A client that sends its body drop by drop does not keep its place.
-async fn in_time(request: Request, next: Next) -> Response {
+async fn in_time(State(counts): State<Counts>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
+            counts.refused("too_slow");
             let error = serde_json::json!({ "error": "the request took too long" });
             (StatusCode::REQUEST_TIMEOUT, [("connection", "close")], Json(error)).into_response()
         }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
 use super::options::{Files, pair};
-use crate::config::{Board, Config, Http};
+use crate::config::{Board, Config, Http, Pace, Paces};
 use crate::confine::Confinement;
 use crate::dhcp::{Arch, Menu, MenuItem, Style, Text, Url};
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
@@ -67,6 +67,12 @@ pub(crate) struct Serve {
     /// Most blocks in a TFTP window (RFC 7440) [default: 64]
     #[arg(long, value_name = "BLOCKS", value_parser = clap::value_parser!(u16).range(1..))]
     windowsize: Option<u16>,
+    /// DHCP requests of one machine that are answered a second, in the long run; 0 for no limit [default: 10]
+    #[arg(long, value_name = "N")]
+    dhcp_rate: Option<u32>,
+    /// The same for requests for files from one address [default: 100]
+    #[arg(long, value_name = "N")]
+    tftp_rate: Option<u32>,
     /// Keep what is known of machines here; without it, and without `state` in the configuration, it goes with the daemon
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
@@ -187,8 +193,16 @@ impl Serve {
             ipxe_priority: !(self.yield_ipxe || file.yield_ipxe == Some(true)),
             http,
             rules: file.rules.clone(),
+            access: file.access.clone(),
+            paces: self.paces(file),
         };
         Ok(Setup { offering, files: self.files.config(file), fleet: file.fleet.clone() })
+    }
+
+    fn paces(&self, file: &Config) -> Paces {
+        let pace = |rate: Option<u32>, pace: Pace| Pace { rate: rate.unwrap_or(pace.rate), ..pace };
+        let Paces { dhcp, tftp } = file.paces;
+        Paces { dhcp: pace(self.dhcp_rate, dhcp), tftp: pace(self.tftp_rate, tftp) }
     }
 
     fn menu(&self, file: &Config) -> Result<Menu> {

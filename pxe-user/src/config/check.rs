@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, Raw};
-use super::{Board, Config, FleetSettings, Http, InboxSettings, Problem, Severity, line_of, rule};
+use super::{Board, Config, FleetSettings, Http, InboxSettings, Problem, Severity, limits, line_of, rule};
 use crate::boot::{Links, Recipe};
 use crate::dhcp::{Arch, BootFile, Style, Url};
 
@@ -66,7 +66,7 @@ impl Judge<'_> {
         Some(mib << 20)
     }
 
-    fn at_least_one<T: Copy + PartialEq + From<u8> + Display>(
+    pub(super) fn at_least_one<T: Copy + PartialEq + From<u8> + Display>(
         &mut self,
         key: &str,
         value: Option<Spanned<T>>,
@@ -169,6 +169,8 @@ fn general(judge: &mut Judge<'_>, raw: Raw) -> Config {
         }),
         board: raw.board.map(|board| board_of(judge, board)),
         inbox: raw.inbox.map(|inbox| inbox_of(judge, inbox)),
+        access: limits::access(judge, raw.access),
+        paces: limits::paces(judge, raw.limits),
         fleet: fleet_of(judge, raw.fleet),
         interfaces,
         ..Config::default()

@@ -6,6 +6,7 @@
 //! `docs/pxed.toml` is an example with every key; a test reads it.
 
 mod check;
+mod limits;
 mod raw;
 mod rule;
 
@@ -19,7 +20,9 @@ use crate::boot::{Links, Recipe};
 use crate::confine::Confinement;
 use crate::dhcp::{Arch, Style, Url};
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
-use crate::rules::{Limits, Matcher};
+use crate::rules::{Access, Limits, Matcher};
+
+pub use limits::{Pace, Paces};
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,6 +212,10 @@ pub struct Config {
     pub board: Option<Board>,
     /// Where machines may put files.
     pub inbox: Option<InboxSettings>,
+    /// Who is served at all.
+    pub access: Access,
+    /// How often sources may ask.
+    pub paces: Paces,
     /// What is remembered.
     pub fleet: FleetSettings,
     /// The images.

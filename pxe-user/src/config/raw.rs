@@ -34,6 +34,8 @@ pub(super) struct Raw {
     pub(super) http: Option<Http>,
     pub(super) board: Option<Spanned<Board>>,
     pub(super) inbox: Option<Spanned<Inbox>>,
+    pub(super) access: Option<Spanned<Access>>,
+    pub(super) limits: Limits,
     pub(super) fleet: Fleet,
     pub(super) images: BTreeMap<String, Spanned<Image>>,
     pub(super) rules: Vec<Spanned<Rule>>,
@@ -61,6 +63,21 @@ pub(super) struct Inbox {
     pub(super) file_mib: Option<u64>,
     pub(super) machine_mib: Option<u64>,
     pub(super) total_mib: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Access {
+    pub(super) allow: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) dhcp_rate: Option<u32>,
+    pub(super) dhcp_burst: Option<Spanned<u32>>,
+    pub(super) tftp_rate: Option<u32>,
+    pub(super) tftp_burst: Option<Spanned<u32>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

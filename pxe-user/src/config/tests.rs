@@ -48,6 +48,8 @@ fn the_documented_example_means_what_it_says() {
     assert_eq!(config.rules[0].matcher.mac[1], MacPattern::Oui([0xaa, 0xbb, 0xcc]));
     assert_eq!(config.rules[1].matcher.relay, [Network::Relays([10, 20, 0, 0].into(), 16)]);
     assert_eq!(config.rules[2].limits, Limits { blksize: Some(512), windowsize: Some(1) });
+    assert_eq!(config.paces, Paces::default(), "what is written is the default");
+    assert!(config.access.is_open());
     assert_eq!(config.rules[3].boots, Some(1));
     assert_eq!(config.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
 }
@@ -158,6 +160,26 @@ fn what_leads_nowhere_is_a_warning() {
         "interfaces = [\"a\"]\n[[rules]]\naction = \"local\"\nmatch = { interface = \"b\" }\n",
         &["b is not served"],
     );
+}
+
+#[test]
+fn who_is_served_and_how_often() {
+    let (config, problems) = Config::parse(
+        "[access]\nallow = [\"52:54:00:*\", \"10.1.0.0/16\"]\n[limits]\ntftp_rate = 0\ndhcp_burst = 7\n",
+    );
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    assert_eq!(config.access.to_string(), "52:54:00, 10.1.0.0/16");
+    let usual = Paces::default();
+    assert_eq!(config.paces.dhcp, Pace { burst: 7, ..usual.dhcp });
+    assert_eq!(config.paces.tftp, Pace { rate: 0, ..usual.tftp });
+    assert!(config.paces.rates().tftp.is_off());
+    assert_problem("[access]\nallow = []\n", &["line 1", "nobody"]);
+    assert_problem("[access]\nallow = [\"52:54:00:*\",\n\"10.1.2.3/16\"]\n", &["line 3", "10.1.0.0/16"]);
+    assert_problem("[access]\nallow = [\"eth0\"]\n", &["line 2", "52:54:00:*"]);
+    assert_problem("[access]\n", &["line 1", "allow"]);
+    assert_problem("[limits]\ndhcp_burst = 0\n", &["line 2", "at least 1"]);
+    assert_problem("[limits]\ndhcp = 3\n", &["line 2", "dhcp"]);
 }
 
 #[test]

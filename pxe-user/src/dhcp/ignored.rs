@@ -48,7 +48,7 @@ pub enum Ignored {
     ForeignServerId,
     /// `giaddr` cannot be a relay's address: broadcast, multicast, loopback or in 0.0.0.0/8.
     BadGiaddr,
-    /// On 4011: the source cannot be a client's address, so that there is nowhere to answer to.
+    /// The source cannot be a client's, so that there is nowhere to answer to.
     BadSource,
     /// Neither option 93 nor option 60 names an architecture.
     NoArch,
@@ -66,6 +66,10 @@ pub enum Ignored {
     LocalBoot,
     /// The rules say that this machine is not ours.
     Rule,
+    /// The machine is not on the list of those that are served.
+    NotAllowed,
+    /// The machine asks more often than its rate allows, where no kernel program has seen to it.
+    Rate,
     /// The answer is larger than the client accepts (option 57) or than the output buffer.
     DoesNotFit,
 }
@@ -75,7 +79,7 @@ impl Ignored {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::Malformed(Malformed::Short),
         Self::Malformed(Malformed::Cookie),
         Self::Malformed(Malformed::OptionPastEnd),
@@ -99,6 +103,8 @@ impl Ignored {
         Self::UnknownBootItem(0),
         Self::LocalBoot,
         Self::Rule,
+        Self::NotAllowed,
+        Self::Rate,
         Self::DoesNotFit,
     ];
 
@@ -139,7 +145,9 @@ impl Ignored {
             Self::UnknownBootItem(_) => (20, "unknown_boot_item"),
             Self::LocalBoot => (21, "local_boot"),
             Self::Rule => (22, "rule"),
-            Self::DoesNotFit => (23, "does_not_fit"),
+            Self::NotAllowed => (23, "not_allowed"),
+            Self::Rate => (24, "over_rate"),
+            Self::DoesNotFit => (25, "does_not_fit"),
         }
     }
 }

@@ -5,16 +5,18 @@
 //!
 //! | file | noun |
 //! |---|---|
+//! | [`Gate`] | who is served at all |
 //! | `range` | RFC 9110 section 14: a part of a file |
 //! | `media` | what kind of file it is, as EDK2 wants to hear it |
 //! | `body` | bytes on their way, and what became of them |
 
 mod body;
+mod gate;
 mod media;
 mod range;
 
 use std::cell::Cell;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +30,7 @@ use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use crate::api::machines::Neighbours;
+use crate::api::metrics::Counts;
 use crate::api::serve::Socket;
 use crate::boot::{Catalogue, FileName, Here, Image, Lookup, Refusal};
 use crate::fleet::event::{Event, Peer, Transport};
@@ -35,6 +38,7 @@ use crate::fleet::handle::{FleetHandle, Who};
 use crate::mac::Mac;
 use crate::worker::Clock;
 use body::Sending;
+pub use gate::Gate;
 use range::Part;
 
 /// Files that are being read from disk at a time; others wait.
@@ -55,6 +59,8 @@ pub struct Http {
     pub sent: Arc<AtomicU64>,
     /// The time for transfers.
     pub clock: Clock,
+    /// Where refusals are counted.
+    pub counts: Counts,
     loading: Arc<Semaphore>,
 }
 
@@ -68,9 +74,10 @@ impl Http {
         here: Here,
         sent: Arc<AtomicU64>,
         clock: Clock,
+        counts: Counts,
     ) -> Self {
         let loading = Arc::new(Semaphore::new(LOADING_MAX));
-        Self { catalogue, fleet, neighbours, here, sent, clock, loading }
+        Self { catalogue, fleet, neighbours, here, sent, clock, counts, loading }
     }
 
     /// The files under their names, behind whatever other paths are added.
@@ -116,30 +123,29 @@ async fn serve(
     request: Request<Body>,
 ) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        http.counts.refused("method");
         let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
         response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let client = match peer.ip() {
-        IpAddr::V4(address) => address,
-        IpAddr::V6(address) => address.to_ipv4_mapped().unwrap_or(Ipv4Addr::UNSPECIFIED),
-    };
+    let client = gate::client(peer);
     let address = SocketAddrV4::new(client, peer.port());
     let peer = Peer { address, mac: Mac::default(), transport: Transport::Http };
     let raw: Vec<u8> = percent_decode_str(request.uri().path()).collect();
     let name = match FileName::normalise(&raw) {
         Ok(name) => name,
-        Err(error) => return refused(error),
+        Err(error) => return refused(&http, error),
     };
     let image = match http.find(name, client).await {
         Ok(image) => image,
         Err(error) => {
             http.record(Event::Refused { peer, name: Box::new(name), refusal: error });
-            return refused(error);
+            return refused(&http, error);
         }
     };
     let part = range::part(request.headers(), image.len(), &entity_tag(&image));
     let Some(part) = part else {
+        http.counts.refused("range");
         let mut response = refusal(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such part");
         insert(response.headers_mut(), header::CONTENT_RANGE, format!("bytes */{}", image.len()));
         return response;
@@ -194,13 +200,14 @@ fn insert(headers: &mut HeaderMap, name: header::HeaderName, text: String) {
     }
 }
 
-fn refused(refusal_: Refusal) -> Response<Body> {
+fn refused(http: &Http, refusal_: Refusal) -> Response<Body> {
     use crate::tftp::packet::ErrorCode;
     let status = match refusal_.code() {
         ErrorCode::NOT_FOUND => StatusCode::NOT_FOUND,
         ErrorCode::DENIED => StatusCode::FORBIDDEN,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
+    http.counts.refused(refusal_.as_str());
     refusal(status, refusal_.text())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! | file | noun |
 //! |---|---|
+//! | [`drops`] | what the kernel has thrown away at a socket |
 //! | [`interface`] | what the host says of a network interface |
 //! | [`lock`] | one responder per interface |
 //! | [`programs`] | the kernel side: the programs and their maps (with `offload` the only user of aya) |
@@ -13,8 +14,9 @@
 //! | [`tcp`] | how the bytes of a TCP connection fare |
 //! | [`udp`] | plain sockets with batches and segmentation, for hosts without XDP |
 //!
-//! `unsafe` lives in `umem`, `ring`, `xsk`, `programs::link`, `packet`, `tcp`, `udp` and `offload` only, each block with its argument.
+//! `unsafe` lives in `drops`, `umem`, `ring`, `xsk`, `programs::link`, `packet`, `tcp`, `udp` and `offload` only, each block with its argument.
 
+pub mod drops;
 pub mod interface;
 pub mod lock;
 pub mod offload;

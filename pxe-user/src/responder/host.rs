@@ -120,6 +120,11 @@ pub trait Host {
         Taken::No
     }
 
+    /// The Ethernet address that belongs to an IPv4 address, where the datapath does not show it and the host knows it.
+    fn neighbour(&mut self, _address: Ipv4Addr) -> Option<Mac> {
+        None
+    }
+
     /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.
     fn understood(&mut self, _mac: Mac) {}
 

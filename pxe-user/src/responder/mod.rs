@@ -15,6 +15,7 @@
 
 mod admission;
 mod baton;
+mod buckets;
 mod carried;
 mod host;
 mod places;
@@ -39,7 +40,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pxe_common::wire;
+use pxe_common::bucket::Source;
+use pxe_common::{Service, wire};
 
 use crate::boot::{FileName, Image, Lookup, Refusal};
 use crate::datagram::{Datagram, Link};
@@ -59,6 +61,7 @@ use crate::time::Timestamp;
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
 use admission::{Wish, waiting_places};
+use buckets::Buckets;
 use carried::Carrier;
 use record::{count_data, end, peer};
 
@@ -91,6 +94,7 @@ pub struct Responder {
     table: Table<Context>,
     waiting: WaitingRoom<Wish>,
     habits: Habits,
+    buckets: Buckets,
     /// Transfers with blocks that found no room.
     backlog: VecDeque<Id>,
     /// When these are tried again.
@@ -108,6 +112,7 @@ impl Responder {
             waiting: WaitingRoom::new(waiting_places(settings.transfers)),
             backlog: VecDeque::with_capacity(settings.transfers),
             habits: Habits::default(),
+            buckets: Buckets::new(settings.meters),
             retry_at: Timestamp::default(),
             told_up_to: 0,
             tally: Tally::default(),
@@ -133,12 +138,21 @@ impl Responder {
     }
 
     fn on_tftp(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
-        if !self.settings.is_client(datagram.from) {
+        if !self.settings.is_client(Service::TftpRequest, datagram) {
             return self.tally.count(Other::BadSource);
         }
         // RFC 1123, section 4.2.3.5: a request that was broadcast is silently ignored.
         if self.settings.is_to_many(datagram.to) {
             return self.tally.count(Other::ToMany);
+        }
+        let address = *datagram.from.ip();
+        if !self.buckets.admits(now, &self.sources.rates.load().tftp, &Source::of_tftp(address.octets())) {
+            return self.tally.count(Other::TftpRate);
+        }
+        // Not even an ERROR: who is not served is not told what is here.
+        let neighbour = || datagram.link.neighbour().or_else(|| host.neighbour(address));
+        if !self.sources.access.load().allows(address, neighbour) {
+            return self.tally.count(Other::NotAllowed);
         }
         let refusal = match Packet::parse(datagram.payload) {
             Ok(Packet::Write(_)) if self.settings.uploads.is_none() => {
@@ -266,7 +280,8 @@ impl Responder {
     /// RFC 1350, section 4: a stranger gets an error, the transfer stays. Errors are never answered.
     fn on_stranger(&mut self, datagram: &Datagram<'_>, is_error: bool, host: &mut impl Host) {
         self.tally.count(Other::Stranger);
-        if !is_error && self.settings.is_client(datagram.from) && !self.settings.is_to_many(datagram.to) {
+        let is_client = self.settings.is_client(Service::TftpTransfer, datagram);
+        if !is_error && is_client && !self.settings.is_to_many(datagram.to) {
             let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
             let from = SocketAddrV4::new(self.reply_address(datagram), datagram.to.port());
             host.control(&Route { link: datagram.link, from, to: datagram.from }, error.as_bytes());

@@ -3,6 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
+use pxe_common::Service;
+use pxe_common::bucket::Source;
+
 use super::{Host, Responder, Route};
 use crate::datagram::Datagram;
 use crate::dhcp::{self, Arch, Class, Ignored, Message, Printable, Style, Via};
@@ -24,6 +27,13 @@ impl Responder {
         if !self.settings.is_for_us(datagram.to) {
             return self.tally.count(Other::OtherAddress);
         }
+        let service = match via {
+            Via::Port67 => Service::Dhcp,
+            Via::Port4011 => Service::BootServer,
+        };
+        if !self.settings.is_client(service, datagram) {
+            return self.tally.count(Ignored::BadSource);
+        }
         let request = match dhcp::Request::parse(datagram.payload) {
             Ok(request) => request,
             Err(malformed) => return self.tally.count(Ignored::from(malformed)),
@@ -32,6 +42,13 @@ impl Responder {
             Ok(admitted) => admitted,
             Err(ignored) => return self.tally.count(ignored),
         };
+        if !self.may_ask(now, datagram, &request, via) {
+            return self.tally.count(Ignored::Rate);
+        }
+        let (from, own) = (*datagram.from.ip(), self.settings.address);
+        if !self.sources.access.load().allows_request(&request, admitted.mac, from, own) {
+            return self.tally.count(Ignored::NotAllowed);
+        }
         let policy = self.sources.policy.load();
         let interface = Arc::clone(&self.settings.interface);
         let facts = Facts::of(admitted.mac, &request, datagram.link.vlan(), &interface);
@@ -59,6 +76,23 @@ impl Responder {
                 self.tally.count(ignored);
             }
         }
+    }
+
+    /// Whether who asks keeps to its rate; known by the same as in the kernel (`pxe_common::classify`).
+    fn may_ask(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram<'_>,
+        request: &dhcp::Request<'_>,
+        via: Via,
+    ) -> bool {
+        let chaddr = request.mac().unwrap_or_default().0;
+        let (mac, relayed) = (datagram.link.peer.0, (request.giaddr().octets(), chaddr));
+        let source = match via {
+            Via::Port67 => Source::of_dhcp(mac, relayed),
+            Via::Port4011 => Source::of_boot_server(mac, relayed, datagram.from.ip().octets()),
+        };
+        self.buckets.admits(now, &self.sources.rates.load().dhcp, &source)
     }
 
     /// How this machine is told: a DISCOVER may teach us something, the request that follows it must find the same.

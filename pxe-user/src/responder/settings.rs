@@ -3,9 +3,11 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use pxe_common::wire;
+use pxe_common::Service;
+use pxe_common::sender::{self, Own};
 
 use super::places::Places;
+use crate::datagram::Datagram;
 use crate::dhcp::Style;
 use crate::tftp::table::TidPorts;
 use crate::tftp::terms::Limits;
@@ -30,21 +32,18 @@ pub struct Settings {
     /// Whether a request for a file shows whose it is, so that we can learn what a machine's firmware understands.
     /// Sockets hide the sender's Ethernet address.
     pub learns: bool,
+    /// Whether it is seen to here how often sources ask; a kernel program does it before.
+    pub meters: bool,
     /// Where files may be put; without it, requests to write are refused.
     pub uploads: Option<Places>,
 }
 
 impl Settings {
-    /// Whether an address and port can be a client's: no reply goes to many hosts, to ourselves, or to another server
-    /// (clients.md, section 5, line 10).
-    pub(super) fn is_client(&self, from: SocketAddrV4) -> bool {
-        let address = *from.ip();
-        let server_port =
-            matches!(from.port(), 0 | wire::PORT_DHCP_SERVER | wire::PORT_TFTP | wire::PORT_PXE);
-        let [first, ..] = address.octets();
-        !(server_port || first == 0 || first == 127 || first >= 224)
-            && address != self.address
-            && address != self.broadcast
+    /// Whether a machine that asks for `service` can have sent this: the kernel's own rule.
+    pub(super) fn is_client(&self, service: Service, datagram: &Datagram<'_>) -> bool {
+        let own = Own { address: self.address.octets(), broadcast: self.broadcast.octets() };
+        let from = (datagram.from.ip().octets(), datagram.from.port());
+        sender::is_client(own, service, datagram.link.peer.0, from).is_ok()
     }
 
     /// Whether a datagram was sent to more hosts than us.

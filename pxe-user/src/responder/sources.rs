@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use pxe_common::bucket::Rates;
 
 use super::Settings;
 use crate::boot::Catalogue;
@@ -10,7 +11,7 @@ use crate::datagram::Link;
 use crate::fleet::habits::Before;
 use crate::fleet::handle::Standings;
 use crate::mac::Mac;
-use crate::rules::{Decision, Facts, Policy};
+use crate::rules::{Access, Decision, Facts, Policy};
 use crate::tftp::terms::Limits;
 
 /// What a responder reads and others replace while it runs.
@@ -22,15 +23,21 @@ pub struct Sources {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// What machines have done before.
     pub standings: Arc<ArcSwap<Standings>>,
+    /// Who is served at all.
+    pub access: Arc<ArcSwap<Access>>,
+    /// How often sources may ask.
+    pub rates: Arc<ArcSwap<Rates>>,
 }
 
 impl Sources {
-    /// These, with nothing known of any machine.
+    /// These, with nothing known of any machine, for everybody as often as they like.
     pub fn new(policy: Policy, catalogue: Arc<Catalogue>) -> Self {
         Self {
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             catalogue: Arc::new(ArcSwap::new(catalogue)),
             standings: Arc::default(),
+            access: Arc::default(),
+            rates: Arc::default(),
         }
     }
 

@@ -2,18 +2,21 @@
 //!
 //! | file | noun |
 //! |---|---|
+//! | [`access`] | who is served at all |
 //! | [`explain`] | why a rule was taken, and why those before it were not |
 //! | [`facts`] | what a request shows of a machine |
 //! | [`matcher`] | the conditions of a rule, and which of them fails |
 //! | [`pattern`] | addresses, networks and texts with `*` |
 //! | [`policy`] | the rules in order, with what each of them leads to |
 
+pub mod access;
 pub mod explain;
 pub mod facts;
 pub mod matcher;
 pub mod pattern;
 pub mod policy;
 
+pub use access::{Access, Allowed};
 pub use explain::Fate;
 pub use facts::Facts;
 pub use matcher::{Condition, Matcher};

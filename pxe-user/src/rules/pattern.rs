@@ -15,6 +15,11 @@ pub enum InvalidPattern {
     /// No network.
     #[error("`{0}` is no IPv4 address (10.1.2.3), network (10.1.0.0/16) or `none`")]
     Network(String),
+    /// Neither an Ethernet address nor a network.
+    #[error(
+        "`{0}` is no Ethernet address (52:54:00:12:34:56), no maker's beginning of one (52:54:00:*) and no IPv4 network (10.1.0.0/16)"
+    )]
+    Allowed(String),
     /// Bits beyond the prefix.
     #[error("`{network}` has bits beyond its prefix: did you mean {meant}?")]
     HostBits {

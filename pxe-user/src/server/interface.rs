@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::abi::{self, Config, dhcp_mode};
+use pxe_common::bucket::Rates;
 
 use super::handover::Legacy;
 use super::opened::{Opened, Path, Xdp, offload_words};
-use super::{Offering, Options};
-use crate::boot::Catalogue;
+use super::reload::Current;
+use super::{Options, neighbour};
 use crate::dhcp::Style;
 use crate::fleet::handle::FleetHandle;
 use crate::mac::Mac;
@@ -36,8 +37,7 @@ use crate::worker::{Clock, Datapath, Leftovers, Surroundings, Worker};
 /// What all interfaces share.
 pub(super) struct Shared<'a> {
     pub(super) options: &'a Options,
-    pub(super) offering: &'a Offering,
-    pub(super) catalogue: &'a Arc<ArcSwap<Catalogue>>,
+    pub(super) current: &'a Current,
     pub(super) orders: &'a Arc<LoaderQueue>,
     pub(super) uploads: Option<&'a Uploads>,
     pub(super) fleet: &'a FleetHandle,
@@ -57,6 +57,8 @@ pub(super) struct Served {
     pub(super) published: Vec<Published>,
     /// The files that the kernel sends by itself; none without the offload.
     pub(super) shelf: Option<Arc<Shelf>>,
+    /// How often sources may ask, as the kernel program was told.
+    rates: Rates,
     /// Who gets what, shared by the workers.
     pub(super) policy: Arc<ArcSwap<Policy>>,
     /// Frames show who sent them; datagrams from sockets do not.
@@ -72,7 +74,8 @@ impl Served {
     /// Sets the workers of an interface to work; they go on with the transfers of a predecessor.
     pub(super) fn start(opened: Opened, batons: Vec<Baton>, shared: &Shared<'_>) -> Result<Self> {
         let Opened { plan, dhcp, path, lock } = opened;
-        let policy = shared.offering.policy(plan.subnet.address, &shared.catalogue.load());
+        let current = shared.current;
+        let policy = current.setup.load().offering.policy(plan.subnet.address, &current.catalogue.load());
         let mut served = Self {
             programs: None,
             mode: None,
@@ -80,6 +83,7 @@ impl Served {
             shelf: None,
             dhcp,
             published: Vec::new(),
+            rates: **current.rates.load(),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             sees_neighbours: false,
             mailboxes: Arc::default(),
@@ -181,7 +185,7 @@ impl Served {
         shared: &Shared<'_>,
     ) -> Result<()> {
         let workers = u16::try_from(self.mailboxes.len()).context("too many queues")?;
-        let options = shared.options;
+        let (options, current) = (shared.options, shared.current);
         let ports = all_ports.share(u16::try_from(index).context("too many queues")?, workers);
         let settings = Settings {
             interface: self.plan.interface.name.as_str().into(),
@@ -190,14 +194,17 @@ impl Served {
             limits: Limits::for_mtu(mtu, options.windowsize),
             transfers: transfers_each(options.transfers, usize::from(workers)),
             ports,
-            style: shared.offering.style.unwrap_or(Style::Direct),
+            style: current.setup.load().offering.style.unwrap_or(Style::Direct),
             learns: self.sees_neighbours,
+            meters: !self.sees_neighbours,
             uploads: shared.uploads.map(|uploads| uploads.places().clone()),
         };
         let sources = Sources {
             policy: Arc::clone(&self.policy),
-            catalogue: Arc::clone(shared.catalogue),
+            catalogue: Arc::clone(&current.catalogue),
             standings: Arc::clone(shared.fleet.standings()),
+            access: Arc::clone(&current.access),
+            rates: Arc::clone(&current.rates),
         };
         let responder = Responder::new(settings, sources);
         let published = Published::default();
@@ -210,6 +217,7 @@ impl Served {
             uploads: shared.uploads.map(|uploads| Arc::clone(uploads.queue())),
             fleet: shared.fleet.clone(),
             published,
+            neighbour,
             clock: shared.clock,
         };
         let mut worker = Worker::new(path, responder, surroundings);
@@ -229,7 +237,7 @@ impl Served {
     }
 
     fn config(&self) -> Config {
-        Config { offload: self.offload, ..config(&self.plan, self.dhcp) }
+        Config { offload: self.offload, rates: self.rates, ..config(&self.plan, self.dhcp) }
     }
 
     /// Does what follows from the interface as it is now: another DHCP server here, or an end.
@@ -256,6 +264,16 @@ impl Served {
             dhcp.explain()
         );
         Ok(())
+    }
+
+    /// How often sources may ask from now on.
+    pub(super) fn set_rates(&mut self, rates: Rates) -> Result<()> {
+        if rates == self.rates {
+            return Ok(());
+        }
+        self.rates = rates;
+        let config = self.config();
+        Ok(self.programs.as_mut().map_or(Ok(()), |programs| programs.configure(&config))?)
     }
 
     /// What all workers have counted together, by label.
@@ -338,9 +356,8 @@ pub(super) fn config(plan: &Plan, dhcp: DhcpPath) -> Config {
         tftp: 1,
         tid_first: ports.first,
         tid_last: ports.first + (ports.count - 1),
-        offload: 0,
         ifindex: plan.interface.index,
-        hold: 0,
+        ..Config::default()
     }
 }
 

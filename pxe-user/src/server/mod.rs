@@ -7,6 +7,7 @@ mod confined;
 mod gauging;
 mod handover;
 mod interface;
+mod notice;
 mod opened;
 mod policy;
 mod reload;
@@ -176,8 +177,7 @@ impl Server {
         for (one, batons) in opened.into_iter().zip(batons) {
             let shared = interface::Shared {
                 options,
-                offering: &current.setup.load().offering,
-                catalogue: &current.catalogue,
+                current: &current,
                 orders: &orders,
                 uploads: uploads.as_ref(),
                 fleet: &fleet,
@@ -193,7 +193,7 @@ impl Server {
             tracing::info!(event = "took_over", ms, "goes on with the work of the pxed before this one");
         }
         let current = Arc::new(current);
-        let web = Web::start(doors, &fleet, &current.catalogue, &gauges, clock)?;
+        let web = Web::start(doors, &fleet, &current, &gauges, clock)?;
         let mut server = Self {
             served,
             loader: None,

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use crate::boot::{Catalogue, Reader, Recipe};
-use crate::config::{Http, Outcome, RuleSpec};
+use crate::config::{Http, Outcome, Paces, RuleSpec};
 use crate::dhcp::{Arch, BootFile, Menu, Program, Programs, Service, Style, Url};
-use crate::rules::{Action, Policy, Rule};
+use crate::rules::{Access, Action, Policy, Rule};
 
 /// What is offered to whom: what can change while the daemon runs.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,10 @@ pub struct Offering {
     pub http: Option<Http>,
     /// The rules; without any, everybody gets the same.
     pub rules: Vec<RuleSpec>,
+    /// Who is served at all.
+    pub access: Access,
+    /// How often sources may ask.
+    pub paces: Paces,
 }
 
 impl Offering {

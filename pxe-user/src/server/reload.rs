@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
+use pxe_common::bucket::Rates;
 
 use super::interface::Served;
 use super::{Offering, Options};
 use crate::boot::{self, Catalogue};
 use crate::config::FleetSettings;
-use crate::rules::Policy;
+use crate::rules::{Access, Policy};
 
 /// What the configuration says of all that can change.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +73,10 @@ impl Reread {
 pub(super) struct Current {
     pub(super) setup: ArcSwap<Setup>,
     pub(super) catalogue: Arc<ArcSwap<Catalogue>>,
+    /// Who is served at all.
+    pub(super) access: Arc<ArcSwap<Access>>,
+    /// How often sources may ask.
+    pub(super) rates: Arc<ArcSwap<Rates>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reread: Reread,
     /// What was said at the start and holds until the end.
@@ -85,6 +90,8 @@ pub(super) struct Current {
 impl Current {
     pub(super) fn new(options: Options, setup: Setup, catalogue: Catalogue, reread: Reread) -> Self {
         Self {
+            access: Arc::new(ArcSwap::from_pointee(setup.offering.access.clone())),
+            rates: Arc::new(ArcSwap::from_pointee(setup.offering.paces.rates())),
             setup: ArcSwap::from_pointee(setup),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
             policies: Vec::new(),
@@ -140,6 +147,11 @@ impl Current {
                 "it has no rules any more, so everybody would be served: if that is meant, start pxed again"
             );
         }
+        if setup.offering.access.is_open() && !old.offering.access.is_open() {
+            bail!(
+                "it has no [access] any more, so everybody would be served: if that is meant, start pxed again"
+            );
+        }
         for what in self.options.differences(&options).into_iter().chain(old.differences(&setup)) {
             tracing::warn!("`{what}` is another now: that counts from the next start on");
         }
@@ -153,6 +165,8 @@ impl Current {
             }
             self.catalogue.store(Arc::new(catalogue));
         }
+        self.access.store(Arc::new(setup.offering.access.clone()));
+        self.rates.store(Arc::new(setup.offering.paces.rates()));
         let setup = Arc::new(setup);
         self.setup.store(Arc::clone(&setup));
         self.publish();

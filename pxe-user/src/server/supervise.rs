@@ -9,9 +9,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::gauging::Gauging;
 use super::handover::Asker;
 use super::interface::Served;
+use super::notice::Refused;
 use super::reload::Look;
 use super::{End, Server};
 use crate::nic::interface::{Interface, InterfaceError};
@@ -22,6 +22,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// How often the configuration file is looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often it is said who was refused.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 /// How often the kernel program's records are read, when anybody wants them.
 const READ_LOGS_EVERY: Duration = Duration::from_millis(100);
 
@@ -41,6 +43,7 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
     let mut show = tokio::time::interval(SHOW_EVERY);
     let mut watch = tokio::time::interval(WATCH_EVERY);
     let mut look = tokio::time::interval(LOOK_EVERY);
+    let (mut tell, mut refused) = (tokio::time::interval(TELL_EVERY), Refused::default());
     let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
     // One look at a time: a file that hangs keeps nobody waiting, not even who says stop.
     let mut askers = askers(&server.served)?;
@@ -57,9 +60,14 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
             }
             look = finished(&mut reading), if reading.is_some() => {
                 reading = None;
-                looked(&mut server.gauges, look);
+                looked(server, look);
             }
             _ = show.tick() => server.gauges.show(&server.served, &server.current),
+            _ = tell.tick() => {
+                let now = Refused::of(&server.served);
+                now.tell_since(&refused);
+                refused = now;
+            }
             // Below debug the kernel program writes nothing.
             _ = read_logs.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
                 kernel_logs.iter_mut().for_each(aya_log::EbpfLogger::flush);
@@ -101,7 +109,8 @@ async fn finished(reading: &mut Option<JoinHandle<Look>>) -> Look {
     }
 }
 
-fn looked(gauges: &mut Gauging, look: Look) {
+fn looked(server: &mut Server, look: Look) {
+    let gauges = &mut server.gauges;
     match look {
         Look::Nothing => {}
         Look::Taken(setup) => {
@@ -109,6 +118,13 @@ fn looked(gauges: &mut Gauging, look: Look) {
             gauges.config_problem = None;
             let rules = setup.offering.rules.len();
             tracing::info!(event = "reloaded", rules, "the configuration was read again");
+            let rates = setup.offering.paces.rates();
+            for served in &mut server.served {
+                if let Err(error) = served.set_rates(rates) {
+                    tracing::error!(event = "refused_config", "the old limits stay in force: {error:#}");
+                    gauges.config_problem = Some(format!("{error:#}"));
+                }
+            }
         }
         Look::Refused(error) => {
             tracing::error!(event = "refused_config", "the old configuration stays in force: {error:#}");

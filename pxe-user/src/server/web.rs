@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::gauging::Gauging;
+use super::reload::Current;
 use super::{Options, neighbour};
 use crate::api::access::Token;
 use crate::api::inbox::{Inbox, Quota};
@@ -18,9 +18,9 @@ use crate::api::listen::SOCKET;
 use crate::api::machines::{Machines, Neighbours, Reports};
 use crate::api::serve::Most;
 use crate::api::{self, Api, Listeners};
-use crate::boot::{Catalogue, Here};
+use crate::boot::Here;
 use crate::fleet::handle::FleetHandle;
-use crate::http::Http;
+use crate::http::{Gate, Http};
 use crate::worker::Clock;
 
 /// Connections of machines at a time, on each interface, as far as there are descriptors for them.
@@ -95,7 +95,7 @@ impl Web {
     pub(super) fn start(
         doors: Doors,
         fleet: &FleetHandle,
-        catalogue: &Arc<ArcSwap<Catalogue>>,
+        current: &Current,
         gauges: &Gauging,
         clock: Clock,
     ) -> Result<Self> {
@@ -120,14 +120,20 @@ impl Web {
         };
         for (listener, here) in doors.machines {
             let http = Http::new(
-                Arc::clone(catalogue),
+                Arc::clone(&current.catalogue),
                 fleet.clone(),
                 Arc::clone(&neighbours),
                 here,
                 Arc::clone(&gauges.http_bytes),
                 clock,
+                machines.counts.clone(),
             );
-            let router = api::machines::router(machines.clone()).merge(http.router());
+            let gate = Gate {
+                access: Arc::clone(&current.access),
+                neighbours: Arc::clone(&neighbours),
+                counts: machines.counts.clone(),
+            };
+            let router = gate.before(api::machines::router(machines.clone()).merge(http.router()));
             let (counts, ended) = (machines.counts.clone(), ended.clone());
             let address: Option<SocketAddr> = listener.local_addr().ok();
             runtime.spawn(async move {

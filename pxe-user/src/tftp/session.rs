@@ -59,6 +59,13 @@ impl Session {
         either!(self, session => session.is_same_session(now))
     }
 
+    /// The same request has come again; an upload's sender gets its answer by the timer anyhow.
+    pub fn ask_again(&mut self, now: Timestamp) {
+        if let Self::Sending(transfer) = self {
+            transfer.ask_again(now);
+        }
+    }
+
     /// Whether it is over.
     pub fn has_ended(&self) -> bool {
         either!(self, session => session.has_ended())

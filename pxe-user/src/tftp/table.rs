@@ -54,7 +54,8 @@ pub struct Table<C> {
     timers: Timers,
     hasher: RandomState,
     ports: TidPorts,
-    next_port: u16,
+    /// Counts the TIDs that were given out.
+    given: u64,
     limit: usize,
     active: usize,
 }
@@ -82,8 +83,6 @@ impl<C> Table<C> {
     /// Room for `limit` transfers at a time, with TIDs from `ports`.
     pub fn new(limit: usize, ports: TidPorts) -> Self {
         let slots = Self::slots(limit);
-        let hasher = RandomState::new();
-        let start = u16::try_from(hasher.hash_one(limit) % u64::from(ports.count.max(1))).unwrap_or(0);
         Self {
             slots: (0..slots).map(|_| None).collect(),
             generations: vec![0; slots],
@@ -92,9 +91,9 @@ impl<C> Table<C> {
             dallying: VecDeque::with_capacity(slots * 2),
             unheard: VecDeque::with_capacity(slots),
             timers: Timers::new(slots),
-            hasher,
+            hasher: RandomState::new(),
             ports,
-            next_port: start,
+            given: 0,
             limit,
             active: 0,
         }
@@ -126,9 +125,12 @@ impl<C> Table<C> {
         context: C,
         mut replaced: impl FnMut(&Entry<C>, Option<Outcome>),
     ) -> Admission {
+        let mut old = None;
         if let Some(&slot) = self.by_client.get(&client) {
             let Some(entry) = self.entry_mut(slot) else { return Admission::Full };
+            old = Some(entry.port);
             if entry.is_copy(now, request) {
+                self.ask_again(now, slot);
                 return Admission::Duplicate;
             }
             let dallied = entry.dallies();
@@ -151,11 +153,10 @@ impl<C> Table<C> {
         {
             replaced(&entry, None);
         }
-        let port = self.ports.first + self.next_port;
+        let port = self.next_port(client, old);
         let Some(id) = self.occupy(Entry { client, port, context, request, session: None }) else {
             return Admission::Full;
         };
-        self.next_port = (self.next_port + 1) % self.ports.count.max(1);
         self.timers.set(id.slot, now + LOADING_MAX);
         Admission::Admitted(id)
     }
@@ -168,6 +169,18 @@ impl<C> Table<C> {
         *self.slots.get_mut(slot as usize)? = Some(entry);
         self.active += 1;
         Some(Id { slot, generation })
+    }
+
+    /// A TID that nobody can guess who does not get our packets: else ACKs could be forged as well as requests. Never the
+    /// client's `old` one, so that late packets of its last transfer are recognised.
+    fn next_port(&mut self, client: SocketAddrV4, old: Option<u16>) -> u16 {
+        self.given += 1;
+        let TidPorts { first, count } = self.ports;
+        let count = count.max(1);
+        let index = self.hasher.hash_one((client, self.given)) % u64::from(count);
+        let index = u16::try_from(index).unwrap_or(0);
+        let is_old = old == Some(first + index);
+        first + if is_old { (index + 1) % count } else { index }
     }
 
     /// The file of an admitted request has been found: the transfer begins.

@@ -19,15 +19,18 @@
 //!   makes them: it only moves the window on, and what is lost again is the timer's affair. Without this rule each
 //!   echo would send a window, whose blocks the client has already, which makes new echoes, to the end of the file.
 //! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
+//! - Who has acknowledged nothing is sent little, since the address may be forged: see `unheard`.
 
 mod haste;
 mod resume;
 mod steady;
+mod unheard;
 
 use std::time::Duration;
 
 pub use resume::Standing;
 pub use steady::Steady;
+pub use unheard::FACTOR;
 
 use super::Block;
 use super::packet::ErrorCode;
@@ -40,10 +43,6 @@ pub(super) const RTO_MAX: u8 = 8;
 pub(super) const RTO_FIRST: u8 = 1;
 /// A client that is silent this long in the middle of a transfer has gone.
 pub(super) const SILENCE: Duration = Duration::from_secs(45);
-/// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
-const SILENCE_OFFERED: Duration = Duration::from_secs(135);
-/// An OACK is repeated this often at the most; after that only the client's own repeats help.
-const OACKS_MAX: u8 = 6;
 /// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s,
 /// so that GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
 const REPEATS_OF_LAST: u8 = 7;
@@ -130,6 +129,7 @@ pub struct Transfer {
     /// Time-out in seconds.
     rto: u8,
     terms: Terms,
+    /// Of the OACK or the window, since the client was heard; while the first block is out, what it has earned of these.
     repeats: u8,
     phase: Phase,
     /// The window is a repeat: its ACK measures nothing (Karn).
@@ -222,24 +222,13 @@ impl Transfer {
         }
         match self.phase {
             Phase::Offered => self.offer_again(now),
+            _ if !self.touched => self.first_block_again(now),
             _ => self.window_again(now),
         }
     }
 
-    fn offer_again(&mut self, now: Timestamp) -> Step {
-        if now.since(self.started) >= SILENCE_OFFERED {
-            return self.end(Outcome::TimedOut);
-        }
-        if self.repeats == OACKS_MAX {
-            self.deadline = self.started + SILENCE_OFFERED;
-            return Step::Wait;
-        }
-        self.back_off(now);
-        Step::SendOack
-    }
-
     fn window_again(&mut self, now: Timestamp) -> Step {
-        let all_sent = self.touched && self.highest == self.last();
+        let all_sent = self.highest == self.last();
         let silent = now.since(self.heard) >= SILENCE.max(seconds(self.first_rto()) * 3);
         match all_sent {
             true if silent || self.repeats >= REPEATS_OF_LAST => {
@@ -278,11 +267,6 @@ impl Transfer {
             }
             _ => self.end(Outcome::Superseded),
         }
-    }
-
-    /// Whether the client was never heard after its request, which may therefore be forged.
-    pub fn is_unheard(&self) -> bool {
-        !self.touched && self.phase != Phase::Ended
     }
 
     /// Another client needs the slot more.
@@ -364,19 +348,6 @@ impl Transfer {
     /// When it began.
     pub fn started(&self) -> Timestamp {
         self.started
-    }
-
-    /// Whether the same request again at `now` is a delayed copy of the one that began this transfer.
-    ///
-    /// While the OACK is being repeated it always is; later only for a moment, since a machine that was reset may come
-    /// back with the same port and the same request.
-    pub fn is_same_session(&self, now: Timestamp) -> bool {
-        const MOMENT: Duration = Duration::from_secs(1);
-        match self.phase {
-            Phase::Offered => self.repeats < OACKS_MAX,
-            Phase::Sending if !self.touched => true,
-            Phase::Sending | Phase::Ended => now.since(self.heard) < MOMENT,
-        }
     }
 
     /// Whether it is over.

@@ -151,6 +151,8 @@ pub struct Surroundings {
     pub fleet: FleetHandle,
     /// Where counters are shown.
     pub published: Published,
+    /// Who knows whose an address is.
+    pub neighbour: fn(Ipv4Addr) -> Option<Mac>,
     /// The time.
     pub clock: Clock,
 }
@@ -226,6 +228,10 @@ impl<N: Net> Host for View<'_, N> {
         if let Some(offload) = self.net.offload() {
             offload.arrived(arrived);
         }
+    }
+
+    fn neighbour(&mut self, address: Ipv4Addr) -> Option<Mac> {
+        (self.surroundings.neighbour)(address)
     }
 
     fn understood(&mut self, mac: Mac) {

@@ -13,6 +13,7 @@ use super::{Datapath, Losses, Net, Received};
 use crate::boot::Image;
 use crate::datagram::{Datagram, Link, write_frame};
 use crate::mac::Mac;
+use crate::nic::drops::drops;
 use crate::nic::interface::Interface;
 use crate::nic::packet::PacketSocket;
 use crate::nic::udp::{Receiver, Sender, UdpError, UdpSocket};
@@ -59,6 +60,8 @@ pub struct SocketNet {
     sockets: Vec<UdpSocket>,
     sender: Sender<Held>,
     tids: TidPorts,
+    /// DHCP answers that the kernel did not take.
+    unsent: u64,
 }
 
 impl SocketPath {
@@ -103,7 +106,7 @@ impl SocketPath {
 
     fn new(interface: &Interface, dhcp: PacketSocket, sockets: Vec<UdpSocket>, tids: TidPorts) -> Self {
         let ready = vec![true; sockets.len()];
-        let net = SocketNet { dhcp, own: interface.mac, sockets, sender: Sender::default(), tids };
+        let net = SocketNet { dhcp, own: interface.mac, sockets, sender: Sender::default(), tids, unsent: 0 };
         let dhcp_frame = Box::new([0; FRAME_MAX]);
         Self { receiver: Receiver::default(), ready, dhcp_ready: true, dhcp_frame, net }
     }
@@ -144,7 +147,7 @@ impl Net for SocketNet {
         if route.from.port() == wire::PORT_DHCP_SERVER {
             let mut frame = [0; FRAME_MAX];
             let len = write_frame(&mut frame, self.own, &route.link, route.from, route.to, &[], payload);
-            self.dhcp.send(&frame[..len]);
+            self.unsent += u64::from(!self.dhcp.send(&frame[..len]));
             return;
         }
         let index = self.index(route.from.port());
@@ -227,7 +230,9 @@ impl Datapath for SocketPath {
     }
 
     fn losses(&self) -> Losses {
-        Losses { not_sent: self.net.sender.lost(), ..Losses::default() }
+        let SocketNet { dhcp, sockets, sender, unsent, .. } = &self.net;
+        let ring_full = drops(dhcp.as_fd()) + sockets.iter().map(|socket| drops(socket.as_fd())).sum::<u64>();
+        Losses { ring_full, not_sent: sender.lost() + unsent, ..Losses::default() }
     }
 
     fn descriptors(&self) -> std::io::Result<Vec<OwnedFd>> {

@@ -36,6 +36,8 @@ pub struct XdpNet {
     own: Mac,
     transfers: Transfers,
     offload: Option<Offload>,
+    /// Small packets that found no room; a client that misses one asks again.
+    unsent: u64,
 }
 
 impl XdpPath {
@@ -51,14 +53,20 @@ impl XdpPath {
         offload: Option<Offload>,
     ) -> std::io::Result<Self> {
         let fd = xsk.as_fd().try_clone_to_owned()?;
-        Ok(Self { rx: xsk.rx, net: XdpNet { tx: xsk.tx, own, transfers, offload }, copies, xsk: fd })
+        Ok(Self {
+            rx: xsk.rx,
+            net: XdpNet { tx: xsk.tx, own, transfers, offload, unsent: 0 },
+            copies,
+            xsk: fd,
+        })
     }
 }
 
 impl Net for XdpNet {
     fn control(&mut self, route: &Route, payload: &[u8]) {
-        let Self { tx, own, .. } = self;
-        tx.push(|frame| write_frame(frame, *own, &route.link, route.from, route.to, &[], payload));
+        let Self { tx, own, unsent, .. } = self;
+        let sent = tx.push(|frame| write_frame(frame, *own, &route.link, route.from, route.to, &[], payload));
+        *unsent += u64::from(!sent);
     }
 
     fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64 {
@@ -119,7 +127,7 @@ impl Datapath for XdpPath {
             ring_full: statistics.rx_ring_full,
             fill_ring_empty: statistics.fill_ring_empty,
             dropped: statistics.rx_dropped,
-            not_sent: statistics.tx_invalid,
+            not_sent: statistics.tx_invalid + self.net.unsent,
         }
     }
 

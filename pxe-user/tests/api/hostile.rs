@@ -54,6 +54,12 @@ async fn bodies_are_bounded_also_without_a_length() {
     let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n{}", chunk.repeat(8));
     assert!(raw(&server, chunked.as_bytes()).await.starts_with("HTTP/1.1 413"));
     // Two lengths that differ: one request smuggled into another.
+    let metrics = server.ask(get("/metrics")).await;
+    assert!(
+        metrics.text().contains("pxed_api_refused_total{reason=\"too_large\"} 1\n"),
+        "{}",
+        metrics.text()
+    );
     let smuggled = format!("{head}content-length: 1\r\ncontent-length: 2\r\n\r\nxx");
     assert!(raw(&server, smuggled.as_bytes()).await.starts_with("HTTP/1.1 400"));
     assert!(server.asked.lock().unwrap().is_empty());

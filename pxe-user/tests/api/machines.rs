@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use axum::http::StatusCode;
 use pxe_user::api::Api;
 use pxe_user::api::inbox::{Inbox, Quota};
@@ -11,7 +12,9 @@ use pxe_user::api::machines::{Machines, Reports, router};
 use pxe_user::api::serve::{Most, serve_tcp};
 use pxe_user::fleet::handle::FleetHandle;
 use pxe_user::fleet::report::BODY_MAX;
+use pxe_user::http::Gate;
 use pxe_user::mac::Mac;
+use pxe_user::rules::Access;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -25,6 +28,7 @@ const HERE: &str = "02:00:00:00:00:01";
 struct Side {
     server: Server,
     address: SocketAddr,
+    access: Arc<ArcSwap<Access>>,
 }
 
 impl Side {
@@ -40,7 +44,13 @@ impl Side {
             reports: Reports::default(),
             counts: server.api.counts().clone(),
         };
-        let router = router(machines);
+        let access: Arc<ArcSwap<Access>> = Arc::default();
+        let gate = Gate {
+            access: Arc::clone(&access),
+            neighbours: Arc::clone(&machines.neighbours),
+            counts: machines.counts.clone(),
+        };
+        let router = gate.before(router(machines));
         tokio::spawn(serve_tcp(
             listener,
             router,
@@ -49,7 +59,7 @@ impl Side {
             Most { all: 16, each: 8 },
             std::future::pending(),
         ));
-        Self { server, address }
+        Self { server, address, access }
     }
 
     async fn send(&self, method: &str, path: &str, body: impl Into<bytes::Bytes>) -> Answer {
@@ -198,4 +208,21 @@ async fn reports_do_not_pile_up() {
     waiting.shutdown().await;
     assert_eq!(send(10).await.status, 503);
     assert!(messages.try_recv().is_err());
+}
+
+/// `[access]`: reports and uploads as well, and each refusal is counted.
+#[tokio::test]
+async fn who_is_not_on_the_list_hands_nothing_in() {
+    let side = Side::start(Some(HERE.parse().unwrap()), true);
+    side.access.store(Arc::new(Access::only(vec!["04:00:00:*".parse().unwrap()])));
+    let report = format!("/report/v1/{HERE}");
+    let upload = format!("/inbox/{HERE}/log.txt");
+    for (method, path) in [("POST", &report), ("PUT", &upload), ("GET", &upload)] {
+        assert_eq!(side.send(method, path, "{}").await.status, 403, "{method}");
+    }
+    let metrics = side.server.ask(get("/metrics")).await;
+    assert!(metrics.text().contains("pxed_api_refused_total{reason=\"access\"} 3\n"), "{}", metrics.text());
+    assert_eq!(side.asked(), [] as [&str; 0]);
+    side.access.store(Arc::new(Access::only(vec!["02:00:00:*".parse().unwrap()])));
+    assert_eq!(side.send("PUT", &upload, "kept").await.status, 201);
 }

@@ -78,6 +78,28 @@ fn a_source_on_4011_that_cannot_be_answered_is_refused() {
     }
 }
 
+/// Whoever is named in a forged request (by giaddr, or as the sender on 4011) gets one packet for one, of about the same
+/// length; ciaddr leads nowhere. Larger ones need a menu, or what the request itself brings along.
+#[test]
+fn an_answer_is_not_much_longer_than_its_request() {
+    let smallest = |arch: &[u8], message: u8| {
+        Ask::empty().option(53, &[message]).option(60, b"PXEClient").option(93, arch).option(57, &[5, 192])
+    };
+    let (plain, menu) = (service(), menu_service());
+    for arch in [[0, 0], [0, 7], [0, 11]] {
+        let discover = smallest(&arch, DISCOVER).head(24, &[10, 7, 0, 1]).head(12, &[10, 9, 9, 9]).bytes();
+        let request = smallest(&arch, REQUEST).bytes();
+        for (service, style, factor) in [(&plain, Style::Direct, 1.2), (&menu, Style::Menu, 1.5)] {
+            let offer = on_67(service, &discover, style).expect("an offer");
+            assert_eq!(offer.reply.to, SocketAddrV4::new([10, 7, 0, 1].into(), 67), "not to ciaddr");
+            let ack = on_4011(service, &request, style).expect("an ack");
+            for (asked, answer) in [(discover.len(), offer.bytes.len()), (request.len(), ack.bytes.len())] {
+                assert!(answer as f64 <= asked as f64 * factor, "{style:?}: {answer} bytes for {asked}");
+            }
+        }
+    }
+}
+
 /// The broadcast flag is told to the frame layer, which may else send to the client's MAC.
 #[test]
 fn the_broadcast_flag_is_passed_on() {

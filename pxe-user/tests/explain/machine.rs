@@ -59,6 +59,18 @@ fn counted_boots_end_in_the_own_disk() {
 }
 
 #[test]
+fn a_machine_that_is_not_on_the_list_is_said_to_get_nothing() {
+    let lab = Lab::new();
+    let allow = |text: &str| lab.write("pxed.toml", &format!("{CONFIG}\n[access]\nallow = [\"{text}\"]\n"));
+    allow("52:54:00:*");
+    assert_eq!(lab.explain(&format!("{ONE} --arch x64 --boots 1")).code, Some(0));
+    allow("aa:bb:cc:*");
+    let run = lab.explain(&format!("{ONE} --arch x64"));
+    assert!(run.out.contains("reply   none: it is not among those that [access] allows"), "{}", run.out);
+    assert_eq!(run.code, Some(1), "{}", run.error);
+}
+
+#[test]
 fn the_end_says_whether_the_machine_would_do_what_was_meant() {
     let lab = Lab::new();
     for (words, code, text) in [

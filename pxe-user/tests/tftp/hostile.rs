@@ -56,7 +56,7 @@ fn line_3_errors_are_never_answered() {
         let (port, _) = lab.ask("file", OPTIONS);
         // Not on 69, not by strangers, and not in a transfer.
         assert_eq!(lab.say(69, &payload), []);
-        let stranger = SocketAddrV4::new(*CLIENT.ip(), 9);
+        let stranger = SocketAddrV4::new(*CLIENT.ip(), 2999);
         assert!(lab.say_as(stranger, SocketAddrV4::new(SERVER, port), &payload).is_empty());
         assert_eq!(lab.say(port, &payload), []);
     }
@@ -110,12 +110,14 @@ fn line_9_a_flood_of_forged_requests_is_bounded_and_passes() {
 #[test]
 fn line_10_sources_that_are_no_clients() {
     let ip = *CLIENT.ip();
-    for from in [0, 67, 69, 4011].map(|port| SocketAddrV4::new(ip, port)).into_iter().chain(
+    for from in [0, 53, 67, 69, 123, 1023, 4011].map(|port| SocketAddrV4::new(ip, port)).into_iter().chain(
         [
             Ipv4Addr::BROADCAST,
             Ipv4Addr::new(224, 0, 0, 1),
             Ipv4Addr::UNSPECIFIED,
             Ipv4Addr::new(240, 0, 0, 1),
+            Ipv4Addr::LOCALHOST,
+            BROADCAST,
             SERVER,
         ]
         .map(|ip| SocketAddrV4::new(ip, 2070)),
@@ -164,7 +166,8 @@ fn line_13_wrong_acks_change_nothing_and_strangers_get_error_5() {
     }
     assert_eq!(lab.count(Other::StrayAck), 5);
     let to = SocketAddrV4::new(SERVER, port);
-    for stranger in [SocketAddrV4::new(*CLIENT.ip(), 9), SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 98), 2070)]
+    for stranger in
+        [SocketAddrV4::new(*CLIENT.ip(), 2999), SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 98), 2070)]
     {
         let sent = lab.say_as(stranger, to, &ack(4));
         assert_eq!((sent[0].said(), sent[0].route.to, sent[0].route.from), (Said::Error(5), stranger, to));

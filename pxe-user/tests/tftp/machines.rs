@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
-use pxe_user::dhcp::{Arch, BootFile, Service, Style};
+use pxe_user::dhcp::{Arch, Style};
 use pxe_user::fleet::event::Event;
 use pxe_user::tally::Other;
 
@@ -17,13 +17,6 @@ fn packet(name: &str) -> Vec<u8> {
     std::fs::read(path).expect("a golden packet")
 }
 
-/// A lab whose machines are those of the golden packets, told to load `file`.
-fn lab(arch: Arch) -> Lab {
-    let mut service = Service::new(SERVER);
-    service.programs.set(arch, BootFile::new("file").expect("valid").into());
-    Lab::with(settings(), service, &[("file", b"program")])
-}
-
 fn styles(lab: &Lab) -> Vec<Style> {
     let told = lab.notes.events.iter().filter_map(|event| match event {
         Event::Told { style, .. } => Some(*style),
@@ -34,7 +27,7 @@ fn styles(lab: &Lab) -> Vec<Style> {
 
 #[test]
 fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
-    let mut lab = lab(Arch::X64);
+    let mut lab = Lab::telling(Arch::X64);
     let discover = packet("ovmf-discover");
     for _ in 0..4 {
         assert_eq!(lab.say_as(ANY, ALL, &discover).len(), 1);
@@ -59,7 +52,7 @@ fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
 
 #[test]
 fn a_machine_without_an_image_is_reported_by_name_and_counted() {
-    let mut lab = lab(Arch::X64);
+    let mut lab = Lab::telling(Arch::X64);
     for _ in 0..3 {
         assert!(lab.say_as(ANY, ALL, &packet("ipxe-bios-discover")).is_empty());
     }
@@ -75,7 +68,7 @@ fn a_machine_without_an_image_is_reported_by_name_and_counted() {
 
 #[test]
 fn offers_come_from_our_address_and_port_67() {
-    let mut lab = lab(Arch::X64);
+    let mut lab = Lab::telling(Arch::X64);
     let sent = lab.say_as(ANY, ALL, &packet("ovmf-discover"));
     assert_eq!(sent[0].route.from, SocketAddrV4::new(SERVER, 67));
     assert_eq!(sent[0].route.to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));

@@ -1,7 +1,9 @@
 //! TFTP through the whole responder, over a real catalogue and a host that is not there: the checklists of clients.md,
 //! and simulated clients with the manners of real ones on a bad network in virtual time.
 
+mod access;
 mod admission;
+mod amplification;
 mod checklist;
 mod clients;
 mod haste;
@@ -9,6 +11,7 @@ mod hostile;
 mod machines;
 mod network;
 mod offload;
+mod rates;
 mod rules;
 mod shelf;
 mod simulation;

@@ -1,6 +1,6 @@
 //! A responder with files to serve, and a host that only takes notes.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pxe_user::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_user::datagram::{Datagram, Link};
-use pxe_user::dhcp::{Service, Style};
+use pxe_user::dhcp::{Arch, BootFile, Service, Style};
 use pxe_user::fleet::event::{Event, Peer};
 use pxe_user::mac::Mac;
 use pxe_user::responder::{
@@ -113,6 +113,8 @@ pub(crate) struct Notes {
     pub(crate) kernel: Option<Kernel>,
     /// Where uploads go.
     pub(crate) inbox: Shelf,
+    /// What the host knows of addresses.
+    pub(crate) neighbours: BTreeMap<Ipv4Addr, Mac>,
 }
 
 impl Host for Notes {
@@ -158,6 +160,10 @@ impl Host for Notes {
         self.inbox.store(ticket, bytes, last)
     }
 
+    fn neighbour(&mut self, address: Ipv4Addr) -> Option<Mac> {
+        self.neighbours.get(&address).copied()
+    }
+
     fn give(&mut self, offer: &Offer<'_>) -> Given {
         self.kernel.as_mut().map_or(Given::Never, |kernel| kernel.give(offer))
     }
@@ -200,6 +206,7 @@ pub(crate) fn settings() -> Settings {
         ports: PORTS,
         style: Style::Direct,
         learns: true,
+        meters: true,
         uploads: None,
     }
 }
@@ -207,6 +214,13 @@ pub(crate) fn settings() -> Settings {
 impl Lab {
     pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
         Self::with(settings(), Service::new(SERVER), files)
+    }
+
+    /// One whose machines of this kind are told to load `file`.
+    pub(crate) fn telling(arch: Arch) -> Self {
+        let mut service = Service::new(SERVER);
+        service.programs.set(arch, BootFile::new("file").expect("valid").into());
+        Self::with(settings(), service, &[("file", b"program")])
     }
 
     pub(crate) fn with(settings: Settings, service: Service, files: &[(&str, &[u8])]) -> Self {
@@ -231,6 +245,7 @@ impl Lab {
             loads: true,
             kernel: None,
             inbox: Shelf::default(),
+            neighbours: BTreeMap::new(),
         };
         let sources = Sources::new(Policy::for_all(service), Arc::clone(&catalogue));
         let responder = Responder::new(settings, sources.clone());
@@ -243,8 +258,19 @@ impl Lab {
 
     /// A datagram comes; what is sent at once.
     pub(crate) fn say_as(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<Sent> {
+        self.say_over(Link::untagged(MAC), from, to, payload)
+    }
+
+    /// The same over any link.
+    pub(crate) fn say_over(
+        &mut self,
+        link: Link,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        payload: &[u8],
+    ) -> Vec<Sent> {
         let now = self.notes.now;
-        let datagram = Datagram { link: Link::untagged(MAC), from, to, payload };
+        let datagram = Datagram { link, from, to, payload };
         self.responder.handle(now, &datagram, &mut self.notes);
         if self.loader_runs {
             self.load();

@@ -84,6 +84,7 @@ impl World {
             ports: PORTS,
             style: Style::Direct,
             learns: true,
+            meters: false,
             uploads: Some(places.clone()),
         };
         let sources = Sources::new(Policy::for_all(Service::new(OWN)), Arc::clone(&CATALOGUE));

@@ -210,6 +210,8 @@ impl Responder {
                     pxed.arg("--boot-file").arg(format!("{arch}={}", place.boot.name()));
                 }
                 // A line per transfer goes to a file, as in service; the others log each transfer, too.
+                // Here machines ask thousands of times, to see how many answers there can be.
+                pxed.args(["--dhcp-rate", "0"]);
                 pxed.args(["--datapath", datapath, "--xdp-mode", mode, "--offload", offload]);
                 pxed
             }

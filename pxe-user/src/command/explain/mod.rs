@@ -115,6 +115,7 @@ impl Explain {
         let world = World {
             catalogue,
             policy,
+            access: setup.offering.access,
             here,
             interface,
             client: self.pcap.is_none().then_some(machine::CLIENT),

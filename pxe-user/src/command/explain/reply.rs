@@ -60,13 +60,15 @@ pub(super) fn silence(ignored: Ignored) -> String {
         Ignored::LocalBoot => {
             "nothing needs to be said: it finds nothing to boot here, and goes on with its own disk".into()
         }
+        Ignored::NotAllowed => "it is not among those that [access] allows".into(),
         Ignored::Rule => "the rules leave it alone".into(),
         Ignored::DoesNotFit => "the answer is larger than the machine accepts (option 57)".into(),
         Ignored::NotBootRequest
         | Ignored::HardwareType
         | Ignored::NoMessageType
         | Ignored::BadGiaddr
-        | Ignored::BadSource => ignored.as_str().replace('_', " "),
+        | Ignored::BadSource
+        | Ignored::Rate => ignored.as_str().replace('_', " "),
     }
 }
 

@@ -7,13 +7,14 @@ use super::reply::silence;
 use crate::boot::{Catalogue, Here};
 use crate::dhcp::{self, Ignored, MAX_REPLY, Reply, Request, Style, Via, View};
 use crate::fleet::handle;
-use crate::rules::{Action, Decision, Facts, Fate, Policy, Rule};
+use crate::rules::{Access, Action, Decision, Facts, Fate, Policy, Rule};
 
 /// What is served, and as whom.
 #[derive(Debug)]
 pub(super) struct World {
     pub(super) catalogue: Catalogue,
     pub(super) policy: Policy,
+    pub(super) access: Access,
     pub(super) here: Here,
     pub(super) interface: String,
     /// What stands for the address of a machine that does not show one.
@@ -58,6 +59,9 @@ impl World {
         vlan: Option<u16>,
     ) -> Result<Trace<'w>, Ignored> {
         let admitted = dhcp::admit(self.here.server, request, via)?;
+        if !self.access.allows_request(request, admitted.mac, *from.ip(), self.here.server) {
+            return Err(Ignored::NotAllowed);
+        }
         let facts = Facts::of(admitted.mac, request, vlan, &self.interface);
         let decision = self.policy.decide(&facts, |_| self.boots);
         let said = match decision.service {

@@ -7,6 +7,7 @@ mod link;
 mod maps;
 
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError, PerCpuArray, XskMap};
 use aya::programs::links::{FdLink, LinkOrder};
@@ -260,6 +261,15 @@ impl Programs {
     /// [`ProgramsError::Program`].
     pub fn test_run(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), ProgramsError> {
         test_run(program::<Xdp>(&mut self.ebpf, self.program)?, frame)
+    }
+
+    /// How long one run over `frame` takes, of so many in a row.
+    ///
+    /// # Errors
+    /// [`ProgramsError::Program`].
+    pub fn test_run_time(&mut self, frame: &[u8], runs: u32) -> Result<Duration, ProgramsError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat: runs, ..TestRunOptions::default() };
+        Ok(program::<Xdp>(&mut self.ebpf, self.program)?.test_run(options)?.duration)
     }
 
     /// The same with the tcx program, which must be loaded.

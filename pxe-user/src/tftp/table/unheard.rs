@@ -23,6 +23,17 @@ impl<C> Table<C> {
         self.unheard.push_back(id);
     }
 
+    /// The request of the transfer in a slot has come again: its timer may ring earlier for that.
+    pub(super) fn ask_again(&mut self, now: Timestamp, slot: u32) {
+        let session = self.entry_mut(slot).and_then(|entry| entry.session.as_mut());
+        let Some(session) = session.filter(|session| !session.has_ended()) else { return };
+        session.ask_again(now);
+        let deadline = session.deadline();
+        if self.timers.get(slot).is_none_or(|at| deadline < at) {
+            self.timers.set(slot, deadline);
+        }
+    }
+
     pub(super) fn is_unheard(&self, id: Id) -> bool {
         self.get(id).and_then(Entry::session).is_some_and(Session::is_unheard)
     }

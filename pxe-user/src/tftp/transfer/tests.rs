@@ -425,6 +425,38 @@ fn line_28_when_the_same_request_is_the_same_session() {
     assert!(plain.is_same_session(ms(30_000)));
 }
 
+/// A first block may go to somebody who has not asked: it is repeated only for repeats of the request, once a second.
+#[test]
+fn without_options_only_the_same_request_again_brings_another_first_block() {
+    let begin = || {
+        let (mut transfer, _) = Transfer::start(ms(0), 5000, grant(&Asked::default()));
+        flush(&mut transfer);
+        transfer
+    };
+    assert_eq!(silence(&mut begin(), 0), [(1000, Step::Wait), (45_000, Step::End(Outcome::TimedOut))]);
+    let mut transfer = begin();
+    // However often it is repeated.
+    for millis in [100, 200, 300] {
+        transfer.ask_again(ms(millis));
+    }
+    assert_eq!(transfer.deadline(), ms(1000));
+    assert_eq!(transfer.on_time(ms(1000)), Step::SendData);
+    assert_eq!(flush(&mut transfer), (1, 1));
+    transfer.ask_again(ms(5000));
+    assert_eq!(transfer.on_time(ms(5000)), Step::SendData);
+    assert_eq!(flush(&mut transfer), (1, 1));
+    assert_eq!(silence(&mut transfer, 5000), [(45_000, Step::End(Outcome::TimedOut))]);
+    // An ACK that acknowledges nothing earns nothing; a real one puts it under the timer.
+    let mut transfer = begin();
+    assert_eq!(transfer.on_ack(ms(500), 0), Step::Ignore(Ignored::DuplicateAck));
+    assert_eq!(transfer.on_time(ms(1000)), Step::Wait);
+    assert_eq!(transfer.on_ack(ms(1100), 1), Step::SendData);
+    flush(&mut transfer);
+    transfer.ask_again(ms(1200));
+    assert_eq!(transfer.deadline(), ms(2100));
+    assert_eq!(transfer.on_time(ms(2100)), Step::SendData);
+}
+
 #[test]
 fn bytes_are_what_the_client_has() {
     let mut transfer = sending(4);

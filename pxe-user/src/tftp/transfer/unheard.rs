@@ -1,0 +1,76 @@
+//! Before the client has acknowledged anything: its address may be forged, and whoever has it has not asked.
+//!
+//! So a request brings a few packets at the most, and only its own repeats bring more. With options that is the OACK, which
+//! is no longer than the request, and its repeats, without which GRUB would not get over a lost ACK 0. Without options it
+//! is the first block, once: it is many times as long, and clients that get none ask again. See [`FACTOR`].
+
+use std::time::Duration;
+
+use super::{Outcome, Phase, SILENCE, Step, Timestamp, Transfer, seconds};
+
+/// What a request's sender gets at the most before it has acknowledged anything, in bytes of UDP payload for each byte of
+/// the request: an OACK and its repeats, or an ERROR. A request without options gets one block instead, if that is more.
+pub const FACTOR: usize = 8;
+
+/// An OACK is repeated this often at the most, at 1, 2, 4, 8, 16 and 24 s; after that only the client's own repeats help.
+const OACKS_MAX: u8 = 6;
+/// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
+const SILENCE_OFFERED: Duration = Duration::from_secs(135);
+/// Between two first blocks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Transfer {
+    /// Whether the client was never heard after its request, which may therefore be forged.
+    pub fn is_unheard(&self) -> bool {
+        !self.touched && self.phase != Phase::Ended
+    }
+
+    /// Whether the same request again at `now` is a delayed copy of the one that began this transfer.
+    ///
+    /// While the OACK is being repeated it always is; later only for a moment, since a machine that was reset may come
+    /// back with the same port and the same request.
+    pub fn is_same_session(&self, now: Timestamp) -> bool {
+        const MOMENT: Duration = Duration::from_secs(1);
+        match self.phase {
+            Phase::Offered => self.repeats < OACKS_MAX,
+            Phase::Sending if !self.touched => true,
+            Phase::Sending | Phase::Ended => now.since(self.heard) < MOMENT,
+        }
+    }
+
+    /// The same request has come again. It never sends anything itself: that is still the timer, once a second at the most.
+    pub fn ask_again(&mut self, now: Timestamp) {
+        if self.phase == Phase::Sending && !self.touched {
+            self.heard = now;
+            self.repeats = 1;
+            self.deadline = self.deadline.min(now.max(self.sent + PAUSE));
+        }
+    }
+
+    pub(super) fn offer_again(&mut self, now: Timestamp) -> Step {
+        if now.since(self.started) >= SILENCE_OFFERED {
+            return self.end(Outcome::TimedOut);
+        }
+        if self.repeats == OACKS_MAX {
+            self.deadline = self.started + SILENCE_OFFERED;
+            return Step::Wait;
+        }
+        self.back_off(now);
+        Step::SendOack
+    }
+
+    pub(super) fn first_block_again(&mut self, now: Timestamp) -> Step {
+        let ends = self.heard + SILENCE.max(seconds(self.first_rto()) * 3);
+        if std::mem::take(&mut self.repeats) > 0 {
+            let step = self.open_window(now);
+            self.repeated = true;
+            self.deadline = ends;
+            return step;
+        }
+        if now >= ends {
+            return self.end(Outcome::TimedOut);
+        }
+        self.deadline = ends;
+        Step::Wait
+    }
+}
