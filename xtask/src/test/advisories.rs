@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -33,18 +34,20 @@ impl Advisories {
 /// # Errors
 /// When there is an advisory against a crate of ours; cargo-deny says which.
 pub(super) fn check() -> Result<Advisories> {
-    let fetched = command::output(command::cargo().args(["deny", "fetch", "db"]));
-    if let Err(error) = &fetched
-        && !is_database_here()?
-    {
-        let why = format!("{error:#}");
-        let why = why.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        let advisories = Advisories::NotChecked(why.trim().to_owned());
-        advisories.warn();
-        return Ok(advisories);
-    }
-    if fetched.is_err() {
-        println!("test: the network has no newer advisories for us: checking with those that are here");
+    if let Err(error) = command::output(command::cargo().args(["deny", "fetch", "db"])) {
+        let Some(database) = database()? else {
+            let why = format!("{error:#}");
+            let why = why.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+            let advisories = Advisories::NotChecked(why.trim().to_owned());
+            advisories.warn();
+            return Ok(advisories);
+        };
+        let mut git = Command::new("git");
+        git.arg("-C").arg(database).args(["show", "--no-patch", "--format=%cs", "HEAD"]);
+        println!(
+            "test: no newer advisories are to be had; those here are of {}",
+            command::output(&mut git)?.trim()
+        );
     }
     // Nothing must change between the fetch and the check, and cargo-deny wants the crates of all platforms.
     super::step(&["fetch", "--quiet", "--locked"])?;
@@ -52,11 +55,11 @@ pub(super) fn check() -> Result<Advisories> {
     Ok(Advisories::Clean)
 }
 
-/// Whether an earlier fetch has left a database: cargo-deny keeps them in `$CARGO_HOME/advisory-dbs`.
-fn is_database_here() -> Result<bool> {
+/// The database that an earlier fetch has left: cargo-deny keeps them in `$CARGO_HOME/advisory-dbs`.
+fn database() -> Result<Option<PathBuf>> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home);
     let databases = cargo.context("neither CARGO_HOME nor HOME is set")?.join("advisory-dbs");
-    let entries = fs::read_dir(databases).into_iter().flatten().flatten();
-    Ok(entries.into_iter().any(|entry| entry.path().join(".git/HEAD").is_file()))
+    let folders = fs::read_dir(databases).into_iter().flatten().flatten().map(|entry| entry.path());
+    Ok(folders.into_iter().find(|folder| folder.join(".git/HEAD").is_file()))
 }
