@@ -106,6 +106,12 @@ impl Scribe {
         self.next_step = self.next_step.max(step.saturating_add(1));
     }
 
+    /// The time of day was set, by so many milliseconds.
+    pub(crate) fn clock_set(&mut self, by: i64) {
+        let all = self.limits.values_mut().chain([&mut self.limit]);
+        all.for_each(|limit| limit.clock_set(by.saturating_mul(1000)));
+    }
+
     /// Notes that a machine must be shown anew.
     pub(crate) fn touch(&mut self, mac: Mac) {
         self.changes.forgotten.remove(&mac);

@@ -40,6 +40,11 @@ impl Limit {
         Self { tokens: burst, filled: Timestamp::default(), left_out: 0, burst, rate }
     }
 
+    /// The clock that [`Self::admit`] is told was set, by so many microseconds.
+    pub(super) fn clock_set(&mut self, by: i64) {
+        self.filled = Timestamp::from_micros(self.filled.as_micros().saturating_add_signed(by));
+    }
+
     /// Whether a line may be written now; `Some(n)` if it may, after n that might not.
     pub fn admit(&mut self, now: Timestamp, kind: Kind) -> Option<u64> {
         self.tokens = (self.tokens + now.since(self.filled).as_secs_f64() * self.rate).min(self.burst);

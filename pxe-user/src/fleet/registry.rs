@@ -246,6 +246,14 @@ impl Registry {
         }
     }
 
+    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was.
+    pub(crate) fn clock_set(&mut self, by: i64) {
+        for machine in self.machines.values_mut() {
+            machine.clock_set(by);
+        }
+        self.scribe.clock_set(by);
+    }
+
     /// Forgets strangers that were not seen for `retention`; real machines stay.
     pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
         let oldest = now.0.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));

@@ -11,6 +11,7 @@
 mod publish;
 mod questions;
 mod recent;
+mod steps;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -33,6 +34,7 @@ use crate::mac::Mac;
 use crate::time::Timestamp;
 use publish::Publisher;
 use questions::Question;
+use steps::ClockWatch;
 
 /// Messages that are handled before anything is shown.
 const AT_ONCE: usize = 1024;
@@ -114,6 +116,7 @@ pub fn spawn(
             questions: Vec::new(),
             retention: config.retention,
             surroundings,
+            watch: ClockWatch::default(),
         };
         runtime.block_on(fleet.run(receiver));
     };
@@ -130,6 +133,7 @@ struct Fleet {
     questions: Vec<Question>,
     retention: Duration,
     surroundings: Surroundings,
+    watch: ClockWatch,
 }
 
 /// What woke the thread.
@@ -169,7 +173,7 @@ impl Fleet {
             let now = (self.surroundings.monotonic)();
             if now.since(ticked) >= TICK_EVERY {
                 ticked = now;
-                let wall = (self.surroundings.wall)();
+                let wall = self.wall();
                 self.registry.tick(wall);
                 if now.since(expired) >= EXPIRE_EVERY {
                     expired = now;
@@ -181,13 +185,27 @@ impl Fleet {
         self.close(&mut receiver).await;
     }
 
+    /// The time of day. If it was set, what is known of the machines moves with it.
+    fn wall(&mut self) -> UnixMs {
+        let (wall, now) = ((self.surroundings.wall)(), (self.surroundings.monotonic)());
+        if let Some(by) = self.watch.look(wall, now) {
+            self.registry.clock_set(by);
+            let seconds = by / 1000;
+            tracing::info!(event = "clock_set", seconds, "the time of day was set: what machines do goes on");
+        }
+        wall
+    }
+
     /// Waits for what was written down before, but not for long.
     async fn open(&mut self) {
         if self.publisher.link().is_some() {
             let answer = tokio::time::timeout(OPENING_MAX, Link::answer(self.publisher.link())).await;
             match answer {
                 Ok(answer) => self.stored(answer),
-                Err(_) => self.publisher.is_slow((self.surroundings.wall)()),
+                Err(_) => {
+                    let wall = self.wall();
+                    self.publisher.is_slow(wall);
+                }
             }
         }
         let now = (self.surroundings.monotonic)();
@@ -209,7 +227,7 @@ impl Fleet {
     }
 
     fn handle(&mut self, message: Message) {
-        let now = (self.surroundings.wall)();
+        let now = self.wall();
         match message {
             Message::Event(event) => {
                 let neighbour = &self.surroundings.neighbour;
@@ -247,7 +265,7 @@ impl Fleet {
     }
 
     fn stored(&mut self, answer: Answer) {
-        let wall = (self.surroundings.wall)();
+        let wall = self.wall();
         let now = (self.surroundings.monotonic)();
         self.publisher.stored(now, wall, answer, &mut self.registry);
     }
@@ -257,7 +275,7 @@ impl Fleet {
         if let Some(standings) = self.registry.take_standings() {
             self.standings.store(Arc::new(standings));
         }
-        let wall = (self.surroundings.wall)();
+        let wall = self.wall();
         let asked = !self.questions.is_empty();
         self.publisher.flush(now, wall, &mut self.registry, asked);
         if asked && self.publisher.is_current(&mut self.registry) {

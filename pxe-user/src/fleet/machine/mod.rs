@@ -168,6 +168,21 @@ impl Machine {
         self.shown.progress = None;
     }
 
+    /// The time of day was set, by so many milliseconds. What this boot waits for moves with it, and so does what is shown of
+    /// the present; the past keeps the time that it was written down with.
+    pub(crate) fn clock_set(&mut self, by: i64) {
+        let Attempt { began, told_at, asked, active, trouble, .. } = &mut self.attempt;
+        let attempt = [began, told_at, active].into_iter();
+        let attempt = attempt.chain(asked).chain(trouble.as_mut().map(|(at, _)| at));
+        let verdict = self.shown.verdict.as_mut();
+        let verdict = verdict.into_iter().flat_map(|verdict| [&mut verdict.started, &mut verdict.heard]);
+        let shown = [&mut self.shown.since, &mut self.shown.last_seen, &mut self.listening];
+        // Zero is no time but none at all.
+        for time in attempt.chain(verdict).chain(shown).filter(|time| time.0 != 0) {
+            time.0 = time.0.saturating_add_signed(by).max(1);
+        }
+    }
+
     /// Adds what was written down of it before it was seen now.
     pub(crate) fn merge(&mut self, before: Self) {
         let shown = &mut self.shown;

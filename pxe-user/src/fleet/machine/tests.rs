@@ -1,5 +1,7 @@
 //! One machine's whole life, as a table of what happens and what is shown then.
 
+mod clock;
+
 use std::net::Ipv4Addr;
 
 use super::*;
@@ -20,15 +22,17 @@ struct Life {
     machine: Machine,
     scribe: Scribe,
     now: u64,
+    /// By how many milliseconds the time of day was set.
+    set: i64,
 }
 
 impl Life {
     fn new() -> Self {
-        Self { machine: Machine::new(UnixMs(START), MAC), scribe: Scribe::new(1), now: 0 }
+        Self { machine: Machine::new(UnixMs(START), MAC), scribe: Scribe::new(1), now: 0, set: 0 }
     }
 
     fn at(&self) -> UnixMs {
-        UnixMs(START + self.now * 1000)
+        UnixMs((START + self.now * 1000).saturating_add_signed(self.set))
     }
 
     /// Lets seconds pass, one tick each.

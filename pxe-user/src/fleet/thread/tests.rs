@@ -1,5 +1,6 @@
 //! The thread with a real disk below it: what is shown survives, and what cannot be written is said.
 
+mod clock;
 mod trouble;
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -25,13 +26,17 @@ struct Running {
 
 impl Running {
     fn start(config: FleetConfig) -> Self {
-        let (handle, receiver) = FleetHandle::new();
         let clock = Clock::start();
         let surroundings = Surroundings {
             monotonic: Box::new(move || clock.now()),
             wall: Box::new(wall_clock),
             neighbour: Box::new(|_| None),
         };
+        Self::start_in(surroundings, config)
+    }
+
+    fn start_in(surroundings: Surroundings, config: FleetConfig) -> Self {
+        let (handle, receiver) = FleetHandle::new();
         let thread = spawn(config, receiver, handle.clone(), surroundings).unwrap();
         Self { handle, thread }
     }
