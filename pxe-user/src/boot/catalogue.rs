@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::dhcp::{Arch, Programs};
 
 use super::generated::Virtual;
-use super::image::{Digest, Image, Memory, Origin, Role};
+use super::image::{Digest, Image, Origin, Role};
 use super::loader::Loader;
+use super::memory::Memory;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
 use super::recipe::Recipe;

@@ -1,4 +1,4 @@
-//! Images: immutable snapshots of boot files, and the memory that all of them share.
+//! Images: immutable snapshots of boot files.
 
 use std::fmt;
 use std::fs::File;
@@ -12,6 +12,7 @@ use rustix::fs::Stat;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::memory::{Memory, Share};
 use super::names::FileName;
 use super::refusal::Refusal;
 use super::sealed::Sealed;
@@ -229,56 +230,6 @@ impl fmt::Display for Digest {
     }
 }
 
-/// The memory that all images share. An image's share comes back when its last user lets go of it.
-#[derive(Debug)]
-pub(super) struct Memory {
-    limit: u64,
-    used: AtomicU64,
-}
-
-impl Memory {
-    pub(super) fn new(limit: u64) -> Arc<Self> {
-        Arc::new(Self { limit, used: AtomicU64::new(0) })
-    }
-
-    /// Half of what the system could give now, or 256 MiB where it does not say.
-    pub(super) fn default_limit() -> u64 {
-        let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        available(&text).map_or(256 << 20, |bytes| bytes / 2)
-    }
-
-    pub(super) fn limit(&self) -> u64 {
-        self.limit
-    }
-
-    pub(super) fn used(&self) -> u64 {
-        self.used.load(Ordering::Acquire)
-    }
-
-    fn take(memory: &Arc<Self>, bytes: u64) -> Share {
-        memory.used.fetch_add(bytes, Ordering::AcqRel);
-        Share { memory: Arc::clone(memory), bytes }
-    }
-}
-
-/// `MemAvailable` of /proc/meminfo, in bytes.
-fn available(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
-}
-
-#[derive(Debug)]
-struct Share {
-    memory: Arc<Memory>,
-    bytes: u64,
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.bytes, Ordering::AcqRel);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,12 +245,5 @@ mod tests {
         assert_eq!(Digest::of(&b"abc"[..]).unwrap(), (3, image.sha256()));
         drop(image);
         assert_eq!(memory.used(), 0);
-    }
-
-    #[test]
-    fn available_memory_is_read_in_bytes() {
-        assert_eq!(available("MemTotal:  9 kB\nMemAvailable:    2048 kB\n"), Some(2048 * 1024));
-        assert_eq!(available("MemTotal: 9 kB\n"), None);
-        assert_eq!(available("MemAvailable: many kB\n"), None);
     }
 }

@@ -14,7 +14,8 @@
 //! | [`refusal`] | why a file is not served |
 //! | [`tree`] | finding a file below a root, confined |
 //! | `sealed` | bytes that nobody can change (the only `unsafe` here) |
-//! | [`image`] | a snapshot of a file, and the memory that all snapshots share |
+//! | [`image`] | a snapshot of a file |
+//! | `memory` | the memory that all snapshots share |
 //! | `store` | the snapshots that are loaded, published to all threads |
 //! | `loader` | copying files and noticing changes |
 //! | `watch` | inotify |
@@ -37,6 +38,7 @@ mod generated;
 pub mod image;
 mod images;
 mod loader;
+mod memory;
 mod mount;
 pub mod names;
 mod personal;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::image::{Image, Memory, Origin};
+use super::image::{Image, Origin};
+use super::memory::Memory;
 use super::names::FileName;
 use super::refusal::Refusal;
 
