@@ -144,6 +144,12 @@ impl Interface {
     }
 }
 
+/// The name that the interface with this index has now; none if it is gone.
+pub fn name_of(index: u32) -> Option<String> {
+    let sys = Path::new("/sys/class/net");
+    entries(sys, "").into_iter().find(|name| number(&sys.join(name), "ifindex").is_ok_and(|n| n == index))
+}
+
 fn present() -> String {
     let mut names = entries(Path::new("/sys/class/net"), "");
     names.retain(|name| name != "lo" && name != "bonding_masters");

@@ -240,6 +240,13 @@ impl Served {
         Config { offload: self.offload, rates: self.rates, ..config(&self.plan, self.dhcp) }
     }
 
+    /// The interface has another name. Programs and sockets are bound to its index; rules keep the name that they know.
+    pub(super) fn is_called(&mut self, name: String) {
+        let old = std::mem::replace(&mut self.plan.interface.name, name);
+        let new = &self.plan.interface.name;
+        tracing::warn!(event = "renamed", "interface {old} is called {new} now: change the configuration");
+    }
+
     /// Does what follows from the interface as it is now: another DHCP server here, or an end.
     pub(super) fn look_again(&mut self, now: &Interface) -> Result<()> {
         let (name, address) = (&now.name, self.plan.subnet.address);
@@ -248,6 +255,10 @@ impl Served {
         }
         if now.mac != self.plan.interface.mac || now.mtu != self.plan.interface.mtu {
             bail!("interface {name} has another Ethernet address or MTU now: start pxed again");
+        }
+        if self.programs.is_some() && now.queues != self.plan.interface.queues {
+            // Each queue has a socket: what arrives on another one would be lost to us.
+            bail!("interface {name} has {} receive queues now: start pxed again", now.queues);
         }
         let dhcp = DhcpPath::decide(now);
         if dhcp == self.dhcp || self.programs.is_none() {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use crate::boot::Catalogue;
 use crate::config::{self, FleetSettings};
@@ -135,7 +135,7 @@ impl Server {
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached or open.
     pub fn start(options: &Options, setup: Setup, reread: Reread) -> Result<Self> {
-        raise_descriptor_limit();
+        raise_descriptor_limit(options)?;
         let catalogue = Catalogue::open(setup.files.clone())?;
         for missing in catalogue.missing() {
             tracing::warn!("{missing}");
@@ -279,12 +279,29 @@ impl Server {
     }
 }
 
+/// What the daemon has open beside what each interface needs: listeners, the database, watches, files being read.
+const DESCRIPTORS: u64 = 64;
+/// What an interface needs for itself, and for each queue: programs, maps, sockets, bells.
+const DESCRIPTORS_INTERFACE: u64 = 32;
+const DESCRIPTORS_QUEUE: u64 = 8;
+
 /// As many descriptors as we may have: the usual limit of 1024 is less than a fleet's connections.
-fn raise_descriptor_limit() {
+///
+/// # Errors
+/// When that is not enough to serve anybody: what fails then, fails in many places, and not always with a good word.
+fn raise_descriptor_limit(options: &Options) -> Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // What is refused leaves the limit as it was.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let needed = |plan: &Plan| DESCRIPTORS_INTERFACE + DESCRIPTORS_QUEUE * u64::from(plan.interface.queues);
+    let needed = DESCRIPTORS + options.plans()?.iter().map(needed).sum::<u64>();
+    match getrlimit(Resource::Nofile).current {
+        Some(most) if most < needed => {
+            bail!("{most} open files are not enough: {needed} are needed (ulimit -n, LimitNOFILE=)")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Starts the fleet's thread.

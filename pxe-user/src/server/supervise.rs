@@ -14,7 +14,7 @@ use super::interface::Served;
 use super::notice::Refused;
 use super::reload::Look;
 use super::{End, Server};
-use crate::nic::interface::{Interface, InterfaceError};
+use crate::nic::interface::{Interface, InterfaceError, name_of};
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -138,9 +138,10 @@ fn look_around(served: &mut [Served]) -> Result<()> {
         let interface = &served.plan.interface;
         match Interface::read(&interface.name) {
             Ok(now) if now.index == interface.index => served.look_again(&now)?,
-            Ok(_) | Err(InterfaceError::Unknown { .. }) => {
-                bail!("interface {} is gone: start pxed again when it is back", interface.name);
-            }
+            Ok(_) | Err(InterfaceError::Unknown { .. }) => match name_of(interface.index) {
+                Some(name) => served.is_called(name),
+                None => bail!("interface {} is gone: start pxed again when it is back", interface.name),
+            },
             // Down, or a moment without descriptors: it may come back as it was.
             Err(_) => {}
         }

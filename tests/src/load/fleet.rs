@@ -12,6 +12,7 @@ use pxe_user::worker::Clock;
 
 use super::dhcp::addressee;
 use super::machine::Machine;
+use super::noise::{Fate, Noise, Way};
 use super::report::{Effort, Report};
 use super::script::{Dhcp, FIRST, Script};
 use super::wire::{Voice, Wire};
@@ -31,9 +32,11 @@ pub struct Plan {
     pub machines: u32,
     /// Time over which they are switched on.
     pub power_on: Duration,
-    /// Frames lost on the way to the machines, per mille.
-    pub loss: u32,
-    /// Which ones.
+    /// What happens to frames on their way to the machines.
+    pub noise: Noise,
+    /// What happens to theirs.
+    pub noise_back: Noise,
+    /// To which ones.
     pub seed: u32,
     /// The longest that the run may take.
     pub limit: Duration,
@@ -45,30 +48,12 @@ pub struct Plan {
     pub script: Script,
 }
 
-/// Frames that get lost: the same ones for the same seed and the same frames.
-#[derive(Clone, Debug)]
-struct Noise {
-    state: u32,
-    per_mille: u32,
-}
-
-impl Noise {
-    fn new(seed: u32, per_mille: u32) -> Self {
-        Self { state: seed, per_mille }
-    }
-
-    fn swallows(&mut self) -> bool {
-        self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        self.per_mille > 0 && (self.state >> 8) % 1000 < self.per_mille
-    }
-}
-
 /// The machines and everything that a frame for them touches.
 struct Fleet<'a> {
     plan: &'a Plan,
     machines: Vec<Machine>,
     voice: Voice<'a>,
-    noise: Noise,
+    way: Way<Vec<u8>>,
     /// How long offers took, in microseconds.
     offers: Vec<u32>,
     /// Machines that are switched on.
@@ -81,12 +66,14 @@ struct Fleet<'a> {
 /// When the interface cannot be had.
 pub fn run(plan: &Plan) -> Result<Report> {
     let mut wire = Wire::open(plan.interface)?;
-    let voice = Voice::new(wire.tx, &plan.script, plan.peer, plan.pad);
+    // Not the same fates on both ways: a request and its answer would be lost together.
+    let back = Way::new(!plan.seed, plan.noise_back);
+    let voice = Voice::new(wire.tx, &plan.script, plan.peer, plan.pad, back);
     let machines = (0..plan.machines).map(|index| Machine::new(index, &plan.script)).collect();
-    let noise = Noise::new(plan.seed, plan.loss);
+    let way = Way::new(plan.seed, plan.noise);
     let each = if let Dhcp::Rate(count) = plan.script.dhcp { count } else { 1 };
     let offers = Vec::with_capacity(plan.machines as usize * each as usize);
-    let mut fleet = Fleet { plan, machines, voice, noise, offers, on: 0 };
+    let mut fleet = Fleet { plan, machines, voice, way, offers, on: 0 };
     let clock = Clock::start();
     let mut effort = Effort::start(clock.now());
     let mut look = Timestamp::default();
@@ -101,6 +88,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         }
         if now >= look {
             look = now + LOOK_EVERY;
+            fleet.catch_up(now);
             if fleet.look_at_the_time(now) || now.since(Timestamp::default()) > plan.limit {
                 fleet.voice.flush();
                 let report = Report::of_machines(now, &fleet.machines, &plan.script, &mut fleet.offers);
@@ -123,10 +111,25 @@ impl Fleet<'_> {
     /// Gives up to a batch of frames to their machines, and returns how many there were.
     fn receive(&mut self, now: Timestamp, rx: &mut Rx) -> u64 {
         rx.drain(BATCH, |frame| {
-            if !self.noise.swallows() {
-                self.frame(now, frame);
+            match self.way.fate() {
+                Fate::Lost => return,
+                Fate::Late => return self.way.hold(frame.to_vec()),
+                Fate::Twice => self.frame(now, frame),
+                Fate::Arrives => {}
+            }
+            self.frame(now, frame);
+            while let Some(late) = self.way.passed() {
+                self.frame(now, &late);
             }
         }) as u64
+    }
+
+    /// What was held back comes now: nobody may wait for a frame that others would have to overtake.
+    fn catch_up(&mut self, now: Timestamp) {
+        while let Some(late) = self.way.overdue() {
+            self.frame(now, &late);
+        }
+        self.voice.catch_up();
     }
 
     fn frame(&mut self, now: Timestamp, frame: &[u8]) {
@@ -167,22 +170,4 @@ fn index_of(address: Ipv4Addr) -> Option<u32> {
 /// When a machine is switched on, in microseconds.
 fn power_on_at(plan: &Plan, machine: u32) -> u64 {
     plan.power_on.as_micros() as u64 * u64::from(machine) / u64::from(plan.machines.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_many_frames_are_lost_as_were_asked_for_and_each_seed_loses_others() {
-        let lost = |seed, per_mille| {
-            let mut noise = Noise::new(seed, per_mille);
-            (0..100_000).filter(|_| noise.swallows()).collect::<Vec<u32>>()
-        };
-        assert!((900..1100).contains(&lost(1, 10).len()), "{}", lost(1, 10).len());
-        assert_eq!(lost(1, 10), lost(1, 10));
-        assert_ne!(lost(1, 10), lost(2, 10));
-        assert!(lost(1, 0).is_empty());
-        assert_eq!(lost(1, 1000).len(), 100_000);
-    }
 }

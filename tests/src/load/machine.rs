@@ -13,6 +13,8 @@ use super::transfer::{Failure, Step, Transfer};
 const PORTS: u32 = 1900;
 /// Time-out of a machine that only counts offers.
 const RATE_WAIT: Duration = Duration::from_secs(1);
+/// How long somebody who switches a machine on again needs for it: firmware's own self-test is longer.
+const REST: Duration = Duration::from_secs(1);
 /// TFTP's port.
 const TFTP: u16 = 69;
 
@@ -66,7 +68,9 @@ pub enum State {
     Loading,
     /// It has everything.
     Done,
-    /// It gave up.
+    /// It gave up, and is switched on again in a moment.
+    Resting,
+    /// It gave up for good.
     Failed(Failure),
 }
 
@@ -83,6 +87,10 @@ pub struct Tally {
     pub data_frames: u64,
     /// OFFERs that it took.
     pub offers: u64,
+    /// Times that it gave up and was switched on again.
+    pub begun_again: u64,
+    /// Files that came in another version than their first.
+    pub later_versions: u64,
 }
 
 /// One machine.
@@ -139,6 +147,11 @@ impl Machine {
     /// Switched on.
     pub fn start(&mut self, now: Timestamp, script: &Script, say: &mut impl FnMut(Word)) {
         self.started = now;
+        self.boot(now, script, say);
+    }
+
+    fn boot(&mut self, now: Timestamp, script: &Script, say: &mut impl FnMut(Word)) {
+        self.item = 0;
         match script.dhcp {
             Dhcp::Skip => self.load(now, script, say),
             Dhcp::Boot | Dhcp::Rate(_) => self.ask(now, script, State::Discovering, say),
@@ -166,7 +179,7 @@ impl Machine {
             (State::AskingBootServer, 4011) if to == self.kind.firmware().boot_server_port() => {
                 match answer.follow_boot_server(self.kind.firmware(), script.boot_file(), script.server) {
                     Ok(()) => self.load(now, script, say),
-                    Err(failure) => self.state = State::Failed(failure),
+                    Err(failure) => self.give_up(now, script, failure),
                 }
                 None
             }
@@ -190,7 +203,7 @@ impl Machine {
             Ok(State::Loading) => self.load(now, script, say),
             Ok(State::Done) => self.finish(now),
             Ok(state) => self.ask(now, script, state, say),
-            Err(failure) => self.state = State::Failed(failure),
+            Err(failure) => self.give_up(now, script, failure),
         }
     }
 
@@ -236,11 +249,11 @@ impl Machine {
             return;
         }
         self.tally.data_frames += u64::from(packet.starts_with(&[0, 3]));
-        let bytes = match script.items.get(usize::from(self.item)) {
-            Some(Item::File { bytes, .. }) => Some(bytes.as_slice()),
+        let versions = match script.items.get(usize::from(self.item)) {
+            Some(Item::File { versions, .. }) => Some(versions.as_slice()),
             _ => None,
         };
-        let step = self.transfer.receive(now, script.manners(self.kind), bytes, from, packet);
+        let step = self.transfer.receive(now, script.manners(self.kind), versions, from, packet);
         self.take(now, script, step, say);
     }
 
@@ -256,6 +269,7 @@ impl Machine {
             Step::Ack(block) => say(word(What::Ack(block))),
             Step::Complete(block) => {
                 say(word(What::Ack(block)));
+                self.tally.later_versions += u64::from(self.transfer.is_later_version());
                 self.item += 1;
                 self.load(now, script, say);
             }
@@ -267,7 +281,7 @@ impl Machine {
                 self.item += 1;
                 self.load(now, script, say);
             }
-            Step::Failed(failure) => self.state = State::Failed(failure),
+            Step::Failed(failure) => self.give_up(now, script, failure),
         }
     }
 
@@ -285,6 +299,16 @@ impl Machine {
         self.transfers += 1;
         self.transfer = Transfer::start(now, script.manners(self.kind), probe);
         self.take(now, script, Step::Request, say);
+    }
+
+    /// Wrong bytes are for good: a machine that booted them would not come back.
+    fn give_up(&mut self, now: Timestamp, script: &Script, failure: Failure) {
+        if failure == Failure::Wrong || self.tally.begun_again >= script.again.into() {
+            self.state = State::Failed(failure);
+            return;
+        }
+        self.tally.begun_again += 1;
+        (self.state, self.deadline) = (State::Resting, now + REST);
     }
 
     fn finish(&mut self, now: Timestamp) {
@@ -305,11 +329,11 @@ impl Machine {
                 self.tally.repeats_ack += u64::from(matches!(step, Step::Ack(_)));
                 self.take(now, script, step, say);
             }
+            State::Resting if now >= self.deadline => self.boot(now, script, say),
             State::Discovering | State::AskingBootServer if now >= self.deadline => {
                 self.repeats = self.repeats.saturating_add(1);
                 let Some(wait) = self.patience(script) else {
-                    self.state = State::Failed(Failure::Silence);
-                    return;
+                    return self.give_up(now, script, Failure::Silence);
                 };
                 self.tally.repeats_discover += 1;
                 self.deadline = now + wait;

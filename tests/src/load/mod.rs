@@ -7,6 +7,7 @@
 //! | [`dhcp`] | DHCP messages as firmware sends and reads them |
 //! | [`transfer`] | one file's transfer, with the manners of real firmware |
 //! | [`machine`] | one machine from power-on to its last file |
+//! | [`noise`] | a bad cable |
 //! | [`wire`] | frames out, frames in |
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
@@ -16,6 +17,7 @@ pub mod dhcp;
 pub mod fleet;
 pub mod machine;
 pub mod manners;
+pub mod noise;
 pub mod reflect;
 pub mod report;
 pub mod script;

@@ -29,8 +29,8 @@ pub struct Report {
     pub percentiles: [f64; 3],
     /// The machines' counts in sum.
     pub tally: Tally,
-    /// Seconds from a DISCOVER to its OFFER: median, 99th percentile. None if nobody asked.
-    pub offer_percentiles: Option<[f64; 2]>,
+    /// Seconds from a DISCOVER to its OFFER: median, 99th percentile, 99.9th. None if nobody asked.
+    pub offer_percentiles: Option<[f64; 3]>,
     /// OFFERs a second, if that was the question.
     pub offers_per_second: Option<f64>,
     /// Frames a second that came back from the reflector, and their bytes a second as DATA would carry them.
@@ -72,7 +72,7 @@ impl Report {
             seconds,
             percentiles: [0.5, 0.99, 1.0].map(|share| at(&times, share).unwrap_or_default()),
             tally: machines.iter().map(|machine| machine.tally).fold(Tally::default(), Tally::and),
-            offer_percentiles: (script.dhcp != Dhcp::Skip).then(|| [0.5, 0.99].map(micros)),
+            offer_percentiles: (script.dhcp != Dhcp::Skip).then(|| [0.5, 0.99, 0.999].map(micros)),
             offers_per_second: rate.then(|| offers.len() as f64 / seconds),
             ..Self::default()
         }
@@ -80,7 +80,7 @@ impl Report {
 
     /// One line of JSON.
     pub fn to_json(&self) -> String {
-        let Tally { repeats_rrq, repeats_ack, repeats_discover, data_frames, offers } = self.tally;
+        let Tally { repeats_rrq, repeats_ack, repeats_discover, data_frames, offers, .. } = self.tally;
         let [p50, p99, max] = self.percentiles;
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
@@ -98,6 +98,8 @@ impl Report {
             ("overrun", self.overrun),
             ("data_frames", data_frames),
             ("offers", offers),
+            ("begun_again", self.tally.begun_again),
+            ("later_versions", self.tally.later_versions),
         ] {
             put(name, count.into());
         }
@@ -108,8 +110,9 @@ impl Report {
             ("max", Some(max)),
             ("own_share", Some(self.own_share)),
             ("busy_share", Some(self.busy_share)),
-            ("p50_offer", self.offer_percentiles.map(|[p50, _]| p50)),
-            ("p99_offer", self.offer_percentiles.map(|[_, p99]| p99)),
+            ("p50_offer", self.offer_percentiles.map(|[p50, ..]| p50)),
+            ("p99_offer", self.offer_percentiles.map(|[_, p99, _]| p99)),
+            ("p999_offer", self.offer_percentiles.map(|[.., p999]| p999)),
             ("offers_per_second", self.offers_per_second),
             ("reflected_per_second", self.reflected.map(|[frames, _]| frames)),
             ("reflected_bytes_per_second", self.reflected.map(|[_, bytes]| bytes)),
@@ -131,6 +134,8 @@ impl Tally {
             repeats_discover: self.repeats_discover + other.repeats_discover,
             data_frames: self.data_frames + other.data_frames,
             offers: self.offers + other.offers,
+            begun_again: self.begun_again + other.begun_again,
+            later_versions: self.later_versions + other.later_versions,
         }
     }
 }
@@ -233,7 +238,7 @@ mod tests {
         assert_eq!((loaded.seconds, loaded.percentiles[0], loaded.offer_percentiles), (2.0, 2.0, None));
         let asked = report(Dhcp::Rate(1));
         assert_eq!((asked.seconds, asked.offers_per_second), (5.0, Some(0.6)));
-        assert_eq!(asked.offer_percentiles, Some([20e-6, 30e-6]));
+        assert_eq!(asked.offer_percentiles, Some([20e-6, 30e-6, 30e-6]));
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub enum Item {
     File {
         /// The server's name for it.
         name: String,
-        /// What must come.
-        bytes: Vec<u8>,
+        /// What must come: one of these, whole. A file that is replaced has several.
+        versions: Vec<Vec<u8>>,
     },
     /// The n-th look-up of a configuration that does not exist.
     Miss(u16),
@@ -60,6 +60,8 @@ pub struct Script {
     pub dhcp: Dhcp,
     /// What is loaded then, in this order.
     pub items: Vec<Item>,
+    /// How often a machine that gave up is switched on again.
+    pub again: u8,
     crew: Crew,
     /// By kind.
     manners: [Manners; 5],
@@ -70,16 +72,24 @@ impl Script {
     pub fn new(server: Ipv4Addr, dhcp: Dhcp, crew: Crew, blksize: u16, windowsize: u16) -> Self {
         let manners = |kind| Manners::of(kind, blksize, windowsize);
         let manners = [Kind::Plain, Kind::Ipxe, Kind::Edk2, Kind::Pxelinux, Kind::Grub].map(manners);
-        Self { server, port: PORT, dhcp, items: Vec::new(), crew, manners }
+        Self { server, port: PORT, dhcp, items: Vec::new(), again: 0, crew, manners }
     }
 
     /// Puts the files and the look-ups in order: these miss behind the boot file, before the last file.
     #[must_use]
     pub fn loading(mut self, files: Vec<(String, Vec<u8>)>, misses: u16) -> Self {
         let before = files.len().saturating_sub(1).max(1).min(files.len());
-        self.items = files.into_iter().map(|(name, bytes)| Item::File { name, bytes }).collect();
+        let item = |(name, bytes)| Item::File { name, versions: vec![bytes] };
+        self.items = files.into_iter().map(item).collect();
         self.items.splice(before..before, (0..misses).map(Item::Miss));
         self
+    }
+
+    /// Another version of the first file is as right.
+    pub fn or(&mut self, bytes: Vec<u8>) {
+        if let Some(Item::File { versions, .. }) = self.items.first_mut() {
+            versions.push(bytes);
+        }
     }
 
     /// Whose part a machine plays.
@@ -103,10 +113,10 @@ impl Script {
         }
     }
 
-    /// Bytes that one machine loads.
+    /// Bytes that one machine loads, of the files' first versions.
     pub fn bytes(&self) -> u64 {
         let len = |item: &Item| match item {
-            Item::File { bytes, .. } => bytes.len() as u64,
+            Item::File { versions, .. } => versions.first().map_or(0, |bytes| bytes.len() as u64),
             Item::Miss(_) => 0,
         };
         self.items.iter().map(len).sum()

@@ -49,6 +49,8 @@ pub struct Transfer {
     pub deadline: Timestamp,
     /// Whether this only asks for the size.
     pub probing: bool,
+    /// Which versions of the file it may be, a bit for each: all that came so far is theirs.
+    versions: u8,
     /// The last block that is there.
     have: Block,
     /// As granted.
@@ -64,6 +66,7 @@ impl Default for Transfer {
             server_port: None,
             deadline: Timestamp::default(),
             probing: false,
+            versions: u8::MAX,
             have: Block(0),
             blksize: BLKSIZE_DEFAULT,
             windowsize: 1,
@@ -80,30 +83,35 @@ impl Transfer {
         Self { deadline, probing, ..Self::default() }
     }
 
-    /// A packet from the server's port `port`. `bytes` is the file, none if it must be missing.
+    /// Whether what came is of a later version than the file's first.
+    pub fn is_later_version(&self) -> bool {
+        self.versions & 1 == 0
+    }
+
+    /// A packet from the server's port `port`. `versions` are the file's, none if it must be missing.
     pub fn receive(
         &mut self,
         now: Timestamp,
         manners: &Manners,
-        bytes: Option<&[u8]>,
+        versions: Option<&[Vec<u8>]>,
         port: u16,
         packet: &[u8],
     ) -> Step {
         if *self.server_port.get_or_insert(port) != port {
             return Step::Nothing;
         }
-        match (packet, bytes) {
+        match (packet, versions) {
             ([0, 5, 0, NOT_FOUND, ..], None) => Step::Missing,
             ([0, 5, ..], _) | ([0, 3 | 6, ..], None) => Step::Failed(Failure::Refused),
-            ([0, 6, granted @ ..], Some(bytes)) => self.oack(now, manners, bytes.len(), granted),
-            ([0, 3, high, low, data @ ..], Some(bytes)) => {
-                self.data(now, manners, bytes, u16::from_be_bytes([*high, *low]), data)
+            ([0, 6, granted @ ..], Some(versions)) => self.oack(now, manners, versions, granted),
+            ([0, 3, high, low, data @ ..], Some(versions)) => {
+                self.data(now, manners, versions, u16::from_be_bytes([*high, *low]), data)
             }
             _ => Step::Nothing,
         }
     }
 
-    fn oack(&mut self, now: Timestamp, manners: &Manners, size: usize, options: &[u8]) -> Step {
+    fn oack(&mut self, now: Timestamp, manners: &Manners, versions: &[Vec<u8>], options: &[u8]) -> Step {
         if self.have != Block(0) {
             if !manners.oack_restarts {
                 return Step::Nothing;
@@ -118,7 +126,7 @@ impl Transfer {
         {
             return Step::Failed(Failure::Refused);
         }
-        if told.is_some_and(|told| told != size as u64) {
+        if !self.keep(versions, |bytes| told.is_none_or(|told| told == bytes.len() as u64)) {
             return Step::Failed(Failure::Wrong);
         }
         if self.probing {
@@ -130,7 +138,14 @@ impl Transfer {
         Step::Ack(0)
     }
 
-    fn data(&mut self, now: Timestamp, manners: &Manners, bytes: &[u8], wire: u16, data: &[u8]) -> Step {
+    fn data(
+        &mut self,
+        now: Timestamp,
+        manners: &Manners,
+        versions: &[Vec<u8>],
+        wire: u16,
+        data: &[u8],
+    ) -> Step {
         let next = self.have + 1;
         if self.probing {
             // PXE-E99: EDK2 takes no file from a server that does not tell the size.
@@ -141,9 +156,12 @@ impl Transfer {
             let say = manners.reack == Reack::Always || wire == self.have.wire();
             return if say { Step::Ack(self.have.wire()) } else { Step::Nothing };
         }
-        let start = (next.offset(self.blksize) as usize).min(bytes.len());
-        let end = (start + usize::from(self.blksize)).min(bytes.len());
-        if data != &bytes[start..end] {
+        let (offset, blksize) = (next.offset(self.blksize) as usize, usize::from(self.blksize));
+        let is_right = |bytes: &[u8]| {
+            let start = offset.min(bytes.len());
+            data == &bytes[start..(start + blksize).min(bytes.len())]
+        };
+        if !self.keep(versions, is_right) {
             return Step::Failed(Failure::Wrong);
         }
         self.heard(now, manners);
@@ -157,6 +175,13 @@ impl Transfer {
             return Step::Ack(next.wire());
         }
         Step::Nothing
+    }
+
+    /// Strikes the versions that it cannot be; whether any is left.
+    fn keep(&mut self, versions: &[Vec<u8>], may_be: impl Fn(&[u8]) -> bool) -> bool {
+        let bits = versions.iter().zip(0..u8::BITS).filter(|(bytes, _)| may_be(bytes));
+        self.versions &= bits.fold(0, |bits, (_, bit)| bits | 1 << bit);
+        self.versions != 0
     }
 
     fn heard(&mut self, now: Timestamp, manners: &Manners) {
@@ -210,12 +235,12 @@ mod tests {
 
     fn begin(manners: &Manners, oack: &[u8]) -> (Transfer, Step) {
         let mut transfer = Transfer::start(NOW, manners, manners.probe.is_some());
-        let step = transfer.receive(NOW, manners, Some(&file()), TID, &[b"\0\x06", oack].concat());
+        let step = transfer.receive(NOW, manners, Some(&[file()]), TID, &[b"\0\x06", oack].concat());
         (transfer, step)
     }
 
     fn take(transfer: &mut Transfer, manners: &Manners, number: u16) -> Step {
-        transfer.receive(NOW, manners, Some(&file()), TID, &block(number))
+        transfer.receive(NOW, manners, Some(&[file()]), TID, &block(number))
     }
 
     #[test]
@@ -250,12 +275,37 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_two_versions_are_wrong_and_those_of_either_are_right() {
+        let manners = Manners::of(Kind::Plain, 1024, 1);
+        let newer: Vec<u8> = file().iter().map(|byte| !byte).collect();
+        let versions = [file(), newer];
+        let of_newer = |number| {
+            let mut packet = block(number);
+            packet[4..].iter_mut().for_each(|byte| *byte = !*byte);
+            packet
+        };
+        let mut transfer = Transfer::start(NOW, &manners, false);
+        let mut take = |packet: &[u8]| transfer.receive(NOW, &manners, Some(&versions), TID, packet);
+        assert_eq!(take(b"\0\x06blksize\x001024\0tsize\x003000\0"), Step::Ack(0));
+        assert_eq!(take(&of_newer(1)), Step::Ack(1));
+        assert_eq!(take(&of_newer(2)), Step::Ack(2));
+        assert_eq!(take(&block(3)), Step::Failed(Failure::Wrong));
+        let mut transfer = Transfer::start(NOW, &manners, false);
+        let mut take = |packet: &[u8]| transfer.receive(NOW, &manners, Some(&versions), TID, packet);
+        take(b"\0\x06blksize\x001024\0");
+        for number in 1..=3 {
+            take(&of_newer(number));
+        }
+        assert!(transfer.is_later_version());
+    }
+
+    #[test]
     fn wrong_bytes_and_wrong_sizes_are_told_from_refusals() {
         let manners = Manners::of(Kind::Plain, 1024, 1);
         let (mut transfer, _) = begin(&manners, b"blksize\x001024\0");
         let mut data = block(1);
         data[700] ^= 1;
-        let step = transfer.receive(NOW, &manners, Some(&file()), TID, &data);
+        let step = transfer.receive(NOW, &manners, Some(&[file()]), TID, &data);
         assert_eq!(step, Step::Failed(Failure::Wrong));
         assert_eq!(begin(&manners, b"tsize\x002999\0").1, Step::Failed(Failure::Wrong));
         assert_eq!(begin(&manners, b"blksize\x001025\0").1, Step::Failed(Failure::Refused));
@@ -266,7 +316,7 @@ mod tests {
     fn a_block_that_ends_too_early_is_wrong() {
         let manners = Manners::of(Kind::Plain, 1024, 1);
         let (mut transfer, _) = begin(&manners, b"blksize\x001024\0");
-        let step = transfer.receive(NOW, &manners, Some(&file()), TID, &block(1)[..1000]);
+        let step = transfer.receive(NOW, &manners, Some(&[file()]), TID, &block(1)[..1000]);
         assert_eq!(step, Step::Failed(Failure::Wrong));
     }
 
@@ -286,8 +336,13 @@ mod tests {
         assert_eq!(answer(b"\0\x05\0\x01no\0"), Step::Missing);
         assert_eq!(answer(b"\0\x05\0\x02no\0"), Step::Failed(Failure::Refused));
         assert_eq!(answer(b"\0\x06tsize\x001\0"), Step::Failed(Failure::Refused));
-        let found =
-            Transfer::start(NOW, &manners, false).receive(NOW, &manners, Some(&[]), TID, b"\0\x05\0\x01");
+        let found = Transfer::start(NOW, &manners, false).receive(
+            NOW,
+            &manners,
+            Some(&[vec![]]),
+            TID,
+            b"\0\x05\0\x01",
+        );
         assert_eq!(found, Step::Failed(Failure::Refused));
     }
 
@@ -313,7 +368,7 @@ mod tests {
             let manners = Manners::of(kind, 0, 0);
             let (mut transfer, _) = begin(&manners, b"blksize\x001024\0");
             take(&mut transfer, &manners, 1);
-            let again = transfer.receive(NOW, &manners, Some(&file()), TID, b"\0\x06blksize\x001024\0");
+            let again = transfer.receive(NOW, &manners, Some(&[file()]), TID, b"\0\x06blksize\x001024\0");
             assert_eq!(again, step, "{kind:?}");
         }
     }
@@ -349,6 +404,6 @@ mod tests {
     fn strangers_are_not_heard() {
         let manners = Manners::of(Kind::Plain, 1024, 1);
         let (mut transfer, _) = begin(&manners, b"blksize\x001024\0");
-        assert_eq!(transfer.receive(NOW, &manners, Some(&file()), TID + 1, &block(1)), Step::Nothing);
+        assert_eq!(transfer.receive(NOW, &manners, Some(&[file()]), TID + 1, &block(1)), Step::Nothing);
     }
 }

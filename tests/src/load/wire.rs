@@ -14,6 +14,7 @@ use pxe_user::nic::xsk::{Rx, Sizes, Tx, Xsk};
 use super::dhcp::{LEN_MAX, Template, mac};
 use super::machine::{What, Word};
 use super::manners::{Firmware, Kind, Manners};
+use super::noise::{Fate, Way};
 use super::script::{Item, Script, address};
 
 /// Ethernet, IPv4, UDP and the four bytes of DATA: what a frame has beside a file's bytes.
@@ -57,11 +58,12 @@ pub struct Voice<'a> {
     pad: usize,
     /// Words that found no room.
     held: VecDeque<(u32, Word)>,
+    way: Way<(u32, Word)>,
 }
 
 impl<'a> Voice<'a> {
-    /// A voice that says this script's words.
-    pub fn new(tx: Tx, script: &'a Script, peer: Mac, pad: usize) -> Self {
+    /// A voice that says this script's words; `way` is what happens to them.
+    pub fn new(tx: Tx, script: &'a Script, peer: Mac, pad: usize, way: Way<(u32, Word)>) -> Self {
         let both = [Firmware::Ipxe, Firmware::Edk2];
         Self {
             tx,
@@ -71,11 +73,33 @@ impl<'a> Voice<'a> {
             peer,
             pad: pad.min(FRAME_MAX),
             held: VecDeque::new(),
+            way,
         }
     }
 
-    /// Says a word of a machine, now or as soon as there is room.
+    /// A machine says a word, which goes its way.
     pub fn say(&mut self, index: u32, word: Word) {
+        match self.way.fate() {
+            Fate::Lost => return,
+            Fate::Late => return self.way.hold((index, word)),
+            Fate::Twice => self.put(index, word),
+            Fate::Arrives => {}
+        }
+        self.put(index, word);
+        while let Some((index, word)) = self.way.passed() {
+            self.put(index, word);
+        }
+    }
+
+    /// What was held back goes now.
+    pub fn catch_up(&mut self) {
+        while let Some((index, word)) = self.way.overdue() {
+            self.put(index, word);
+        }
+    }
+
+    /// Sends a word, now or as soon as there is room.
+    fn put(&mut self, index: u32, word: Word) {
         if !self.try_say(index, word) {
             self.held.push_back((index, word));
         }
@@ -132,7 +156,7 @@ impl<'a> Voice<'a> {
     pub fn flush(&mut self) {
         for _ in 0..self.held.len() {
             let Some((index, word)) = self.held.pop_front() else { break };
-            self.say(index, word);
+            self.put(index, word);
         }
         self.tx.flush();
     }

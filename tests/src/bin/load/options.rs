@@ -1,12 +1,13 @@
 //! The command line.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
 use pxe_tests::load::manners::Kind;
+use pxe_tests::load::noise::Noise;
 use pxe_tests::load::script::{Crew, Dhcp, PORT, Script};
 use pxe_tests::load::{fleet, reflect};
 use pxe_user::mac::Mac;
@@ -75,9 +76,24 @@ pub(crate) struct Options {
     /// Frames lost on the way to the machines, per mille
     #[arg(long, default_value_t = 0)]
     loss: u32,
-    /// Which frames are lost
+    /// Frames that come twice there, per mille
+    #[arg(long, default_value_t = 0)]
+    duplicate: u32,
+    /// Frames that others overtake there, per mille
+    #[arg(long, default_value_t = 0)]
+    reorder: u32,
+    /// The same happens to what machines send
+    #[arg(long)]
+    both_ways: bool,
+    /// To which frames
     #[arg(long, default_value_t = 0x9e37_79b9)]
     seed: u32,
+    /// How often a machine that gave up is switched on again
+    #[arg(long, default_value_t = 0)]
+    again: u8,
+    /// Another version of the file, which is as right as the original
+    #[arg(long, value_name = "PATH")]
+    or: Option<PathBuf>,
     /// The longest that the run may take, in seconds
     #[arg(long, default_value_t = 60)]
     limit: u64,
@@ -136,7 +152,8 @@ impl Options {
             interface,
             machines: self.machines,
             power_on: Duration::from_millis(self.power_on),
-            loss: self.loss,
+            noise: self.noise(),
+            noise_back: if self.both_ways { self.noise() } else { Noise::default() },
             seed: self.seed,
             limit: Duration::from_secs(self.limit),
             peer,
@@ -144,6 +161,10 @@ impl Options {
             script,
         };
         Ok((kind, Task::Fleet(Box::new(plan))))
+    }
+
+    fn noise(&self) -> Noise {
+        Noise { loss: self.loss, duplicate: self.duplicate, reorder: self.reorder }
     }
 
     fn script(&self, server: Ipv4Addr) -> Result<(String, Script)> {
@@ -166,14 +187,15 @@ impl Options {
             bail!("--boot needs --files");
         }
         let misses = if dhcp == Dhcp::Boot { self.misses } else { 0 };
-        let read = |(name, path): (String, PathBuf)| -> Result<(String, Vec<u8>)> {
-            let bytes = std::fs::read(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-            Ok((name, bytes))
-        };
+        let read = |(name, path): (String, PathBuf)| Ok((name, read(&path)?));
         let files = files.into_iter().map(read).collect::<Result<_>>()?;
         let mut script =
             Script::new(server, dhcp, crew, self.blksize, self.windowsize).loading(files, misses);
         script.port = self.port;
+        script.again = self.again;
+        if let Some(other) = &self.or {
+            script.or(self::read(other)?);
+        }
         Ok((kind.unwrap_or_default(), script))
     }
 }
@@ -195,6 +217,10 @@ fn index(interface: &str) -> Result<u32> {
     let index = std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))
         .with_context(|| format!("no interface {interface}"))?;
     Ok(index.trim().parse()?)
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 fn pair(text: &str) -> Result<(String, PathBuf), String> {

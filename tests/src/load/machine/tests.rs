@@ -167,3 +167,20 @@ fn time_outs_are_counted_by_what_was_said_again() {
     assert_eq!(stage.later(1), [ack(0, 2070)]);
     assert_eq!((stage.machine.tally.repeats_rrq, stage.machine.tally.repeats_ack), (1, 1));
 }
+
+#[test]
+fn a_machine_that_gave_up_is_switched_on_again_as_often_as_the_script_says() {
+    let mut script = script(Kind::Ipxe, Dhcp::Boot, 0);
+    script.again = 1;
+    let mut stage = Stage::start(script);
+    stage.answer(67, 68, 2, "small", DIRECT);
+    stage.said();
+    assert_eq!(stage.packet(2070, b"\0\x05\0\0busy\0"), []);
+    assert_eq!((stage.machine.state, stage.machine.is_over()), (State::Resting, false));
+    assert!(matches!(stage.later(1)[..], [Word { what: What::Discover { .. }, .. }]), "from the beginning");
+    stage.answer(67, 68, 2, "small", DIRECT);
+    assert_eq!(stage.said(), [request(0, false, 2071)], "from a new port");
+    stage.packet(2071, b"\0\x05\0\0busy\0");
+    assert_eq!(stage.machine.state, State::Failed(Failure::Refused));
+    assert_eq!(stage.machine.tally.begun_again, 1);
+}

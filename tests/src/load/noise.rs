@@ -1,0 +1,113 @@
+//! A bad cable: frames that get lost, come twice, or come late. The same ones for the same seed and the same frames.
+
+use std::collections::VecDeque;
+
+/// Frames that pass before one that is late.
+const LATE: u32 = 3;
+
+/// What happens to the frames of one direction, per mille of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Noise {
+    /// Frames that never come.
+    pub loss: u32,
+    /// Frames that come twice.
+    pub duplicate: u32,
+    /// Frames that three others overtake.
+    pub reorder: u32,
+}
+
+/// What becomes of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It comes.
+    Arrives,
+    /// It never comes.
+    Lost,
+    /// It comes twice.
+    Twice,
+    /// It comes after some others.
+    Late,
+}
+
+/// One direction of the cable. `T` is what it holds back.
+#[derive(Clone, Debug)]
+pub struct Way<T> {
+    noise: Noise,
+    state: u32,
+    /// With the number of frames that are still to pass.
+    late: VecDeque<(u32, T)>,
+}
+
+impl<T> Way<T> {
+    /// A direction with this noise.
+    pub fn new(seed: u32, noise: Noise) -> Self {
+        Self { noise, state: seed, late: VecDeque::new() }
+    }
+
+    /// What becomes of the next frame.
+    pub fn fate(&mut self) -> Fate {
+        self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let Noise { loss, duplicate, reorder } = self.noise;
+        match (self.state >> 8) % 1000 {
+            draw if draw < loss => Fate::Lost,
+            draw if draw < loss + duplicate => Fate::Twice,
+            draw if draw < loss + duplicate + reorder => Fate::Late,
+            _ => Fate::Arrives,
+        }
+    }
+
+    /// Holds a frame back.
+    pub fn hold(&mut self, frame: T) {
+        self.late.push_back((LATE, frame));
+    }
+
+    /// Another frame has passed: gives the one that comes now, if one does.
+    pub fn passed(&mut self) -> Option<T> {
+        for (left, _) in &mut self.late {
+            *left = left.saturating_sub(1);
+        }
+        self.late.pop_front_if(|(left, _)| *left == 0).map(|(_, frame)| frame)
+    }
+
+    /// No others came for a while: gives the first that was held back.
+    pub fn overdue(&mut self) -> Option<T> {
+        self.late.pop_front().map(|(_, frame)| frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fates(seed: u32, noise: Noise) -> Vec<Fate> {
+        let mut way = Way::<()>::new(seed, noise);
+        (0..100_000).map(|_| way.fate()).collect()
+    }
+
+    #[test]
+    fn as_many_frames_suffer_as_were_asked_for_and_each_seed_other_ones() {
+        let noise = Noise { loss: 10, duplicate: 20, reorder: 30 };
+        let count = |fate| fates(1, noise).into_iter().filter(|other| *other == fate).count();
+        for (fate, share) in [(Fate::Lost, 10), (Fate::Twice, 20), (Fate::Late, 30)] {
+            let (least, most) = (share * 90, share * 110);
+            assert!((least..most).contains(&count(fate)), "{fate:?}: {}", count(fate));
+        }
+        assert_eq!(fates(1, noise), fates(1, noise));
+        assert_ne!(fates(1, noise), fates(2, noise));
+        assert!(fates(1, Noise::default()).iter().all(|fate| *fate == Fate::Arrives));
+        let all = Noise { loss: 1000, ..Noise::default() };
+        assert!(fates(1, all).iter().all(|fate| *fate == Fate::Lost));
+    }
+
+    #[test]
+    fn a_late_frame_comes_after_three_others_or_when_no_more_come() {
+        let mut way = Way::new(1, Noise::default());
+        way.hold("late");
+        assert_eq!(
+            [way.passed(), way.passed(), way.passed(), way.passed()],
+            [None, None, Some("late"), None]
+        );
+        way.hold("last");
+        assert_eq!([way.overdue(), way.overdue()], [Some("last"), None]);
+    }
+}

@@ -1,0 +1,323 @@
+//! A veth pair in a network namespace of the test's own thread: the daemon at one end, simulated machines at the other.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use pxe_user::mac::Mac;
+use rustix::process::{Pid, Signal, kill_process};
+use xtask::clock;
+
+use crate::daemon::program;
+use crate::load::fleet::{self, Plan};
+use crate::load::manners::Kind;
+use crate::load::noise::Noise;
+use crate::load::report::Report;
+use crate::load::script::{Crew, Dhcp, Script};
+use crate::namespace;
+
+/// The daemon's end.
+pub const INTERFACE: &str = "pxe0";
+/// The machines' end.
+pub const PEER: &str = "peer0";
+/// The daemon's address.
+pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
+const MAC: Mac = Mac([2, 0x50, 0, 0, 0, 1]);
+/// How long anything may take: a guard against hanging, no assertion.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The pair with what is served.
+#[derive(Debug)]
+pub struct Pair {
+    folder: tempfile::TempDir,
+}
+
+impl Pair {
+    /// Moves this thread into a namespace with a pair that has so many receive queues at each end.
+    ///
+    /// # Errors
+    /// Without root, or when a tool is missing.
+    pub fn new(queues: u32) -> Result<Self> {
+        namespace::enter_new()?;
+        let each = format!("numrxqueues {queues} numtxqueues {queues}");
+        ip(&format!("link add {INTERFACE} {each} type veth peer name {PEER} {each}"))?;
+        // Machines answer no ARP: they are one process.
+        ip(&format!("link set {INTERFACE} address {MAC} arp off up"))?;
+        ip(&format!("addr add {ADDRESS}/16 dev {INTERFACE}"))?;
+        ip(&format!("link set {PEER} up"))?;
+        // As a wire carries them: else the kernel answers no ACK.
+        run("ethtool", &["-K", PEER, "tx", "off"])?;
+        let folder = tempfile::tempdir()?;
+        std::fs::create_dir(folder.path().join("root"))?;
+        open_to_all(folder.path())?;
+        Ok(Self { folder })
+    }
+
+    /// A folder that goes with the pair.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// What is served.
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    /// Serves a file of this name.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn put(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        Ok(std::fs::write(self.root().join(name), bytes)?)
+    }
+
+    /// A command for the daemon, which serves the root; BIOS machines are told `boot.img`, which is made if it is not there.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn command(&self, arguments: &[&str]) -> Result<Vec<String>> {
+        if !self.root().join("boot.img").exists() {
+            self.put("boot.img", b"boot")?;
+        }
+        let root = self.root().display().to_string();
+        let socket = self.folder.path().join("pxed.sock").display().to_string();
+        let program = program().display().to_string();
+        let fixed = ["serve", "--interface", INTERFACE, "--root", &root, "--socket", &socket];
+        let boot = ["--boot-file", "bios=boot.img", "--boot-file", "x64=boot.img"];
+        let words = fixed.iter().chain(&boot).chain(arguments).map(|word| (*word).to_owned());
+        Ok(std::iter::once(program).chain(words).collect())
+    }
+
+    /// Starts the daemon and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn serve(&self, arguments: &[&str]) -> Result<Running> {
+        Running::start(&self.command(arguments)?)
+    }
+
+    /// What `machines` load: this file, from the first port `port`.
+    pub fn plan(&self, machines: u32, (name, bytes): (&str, &[u8]), port: u16) -> Plan {
+        let script = Script::new(ADDRESS, Dhcp::Skip, Crew::All(Kind::Plain), 1468, 1);
+        let mut script = script.loading(vec![(name.into(), bytes.to_vec())], 0);
+        script.port = port;
+        Plan {
+            interface: index(PEER).unwrap_or_default(),
+            machines,
+            power_on: Duration::ZERO,
+            noise: Noise::default(),
+            noise_back: Noise::default(),
+            seed: 1,
+            limit: LIMIT,
+            peer: MAC,
+            pad: 0,
+            script,
+        }
+    }
+
+    /// Some machines load a file; all must have it, whole.
+    ///
+    /// # Errors
+    /// When they have not.
+    pub fn load(&self, file: (&str, &[u8]), port: u16) -> Result<()> {
+        all_done(&fleet::run(&self.plan(16, file, port))?)
+    }
+}
+
+/// All machines have the right bytes.
+///
+/// # Errors
+/// When some have not.
+pub fn all_done(report: &Report) -> Result<()> {
+    ensure!(report.failed == 0 && report.wrong == 0 && report.done > 0, "{}", report.to_json());
+    Ok(())
+}
+
+/// Runs `ip` with these words.
+///
+/// # Errors
+/// When it fails; with what it said.
+pub fn ip(words: &str) -> Result<String> {
+    run("ip", &words.split(' ').collect::<Vec<_>>())
+}
+
+/// Runs a program in this thread's namespace.
+///
+/// # Errors
+/// When it fails; with what it said.
+pub fn run(program: &str, words: &[&str]) -> Result<String> {
+    xtask::command::output(Command::new(program).args(words))
+}
+
+/// Lets everybody enter a folder: the daemon gives up root's rights.
+///
+/// # Errors
+/// The system's.
+pub fn open_to_all(folder: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?)
+}
+
+fn index(interface: &str) -> Result<u32> {
+    let text = std::fs::read_to_string(format!("/sys/class/net/{interface}/ifindex"))?;
+    Ok(text.trim().parse()?)
+}
+
+/// What is attached to an interface, by its name: XDP programs, and tcx programs.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn attached(interface: &str) -> Result<usize> {
+    let xdp = usize::from(ip(&format!("link show dev {interface}"))?.contains("xdp"));
+    let tcx = aya::programs::SchedClassifier::query_tcx(interface, aya::programs::TcAttachType::Ingress)?;
+    Ok(xdp + tcx.1.len())
+}
+
+/// Waits until nothing is attached: the kernel takes programs away when their last descriptor is gone, soon, not at once.
+///
+/// # Errors
+/// When something stays.
+pub fn wait_detached(interface: &str) -> Result<()> {
+    clock::wait_until("nothing is attached", LIMIT, || Ok(attached(interface)? == 0))
+}
+
+/// A daemon in this thread's namespace. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    child: Child,
+    log: Arc<Mutex<String>>,
+}
+
+impl Running {
+    /// Starts it and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not; with its log.
+    pub fn start(words: &[String]) -> Result<Self> {
+        let running = Self::launch(words)?;
+        clock::wait_until("it serves", LIMIT, || {
+            ensure!(!running.log().contains("pxed: "), "{}", running.log());
+            Ok(running.log().contains("ready: serving"))
+        })
+        .with_context(|| running.log())?;
+        Ok(running)
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn launch(words: &[String]) -> Result<Self> {
+        let [program, arguments @ ..] = words else { anyhow::bail!("no program") };
+        let mut command = Command::new(program);
+        let mut child = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let stderr = child.stderr.take().context("no pipe")?;
+        let log = Arc::new(Mutex::new(String::new()));
+        let written = Arc::clone(&log);
+        // Somebody must read on, or the daemon's log blocks.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                *written.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
+            }
+        });
+        Ok(Self { child, log })
+    }
+
+    /// What it has said.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until it has said this.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_for(&self, words: &str) -> Result<()> {
+        clock::wait_until(words, LIMIT, || Ok(self.log().contains(words))).with_context(|| self.log())
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
+    /// Whether it still runs.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn is_alive(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        clock::wait_until("it ends", LIMIT, || Ok(self.child.try_wait()?.is_some()))
+            .with_context(|| self.log())?;
+        Ok(self.child.wait()?)
+    }
+
+    /// Ends it by SIGTERM; it must end well. Returns its log.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn stop(mut self) -> Result<String> {
+        self.signal(Signal::TERM)?;
+        let status = self.wait()?;
+        ensure!(status.success(), "{status}: {}", self.log());
+        Ok(self.log())
+    }
+
+    /// It must end by itself with exit code 1, and say these words in its last line.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn ends_saying(mut self, words: &[&str]) -> Result<()> {
+        let status = self.wait()?;
+        said(status, &self.log(), words)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A daemon that could not start, or ended, says why: exit code 1, and a last line with these words.
+///
+/// # Errors
+/// When it is not so.
+pub fn said(status: ExitStatus, log: &str, words: &[&str]) -> Result<()> {
+    ensure!(status.signal().is_none() && status.code() == Some(1), "{status}: {log}");
+    ensure!(!log.contains("panicked"), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    for word in words {
+        ensure!(last.contains(word), "`{word}` is missing in: {log}");
+    }
+    Ok(())
+}
+
+/// The same of a program that has ended.
+///
+/// # Errors
+/// When it is not so.
+pub fn output_said(output: &Output, words: &[&str]) -> Result<()> {
+    said(output.status, &String::from_utf8_lossy(&output.stderr), words)
+}
