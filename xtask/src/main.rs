@@ -101,13 +101,16 @@ enum Task {
         /// All of the matrix: hours
         #[arg(long)]
         full: bool,
+        /// What becomes of machines when frames are lost, responders are killed, files change and so on; about ten minutes
+        #[arg(long, conflicts_with_all = ["short", "full"])]
+        faults: bool,
         /// Rounds; figures are medians over them [default: 3, or 1 with --short]
         #[arg(long)]
         rounds: Option<usize>,
         /// How the two hosts share the processors
         #[arg(long, value_enum, default_value = "two-machines")]
         cable: Setup,
-        /// Write the results to docs/performance too
+        /// Write the results to docs/performance too; those of --faults to docs/reliability
         #[arg(long)]
         publish: bool,
         /// Everything is built: this calls itself so as root
@@ -137,10 +140,11 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup => setup::ensure(setup::ALL),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
-        Task::Bench { short, full, rounds, cable, publish, built, filter } => {
+        Task::Bench { short, full, faults, rounds, cable, publish, built, filter } => {
             let form = match (short, full) {
                 (true, _) => Form::Short,
                 (_, true) => Form::Full,
+                _ if faults => Form::Faults,
                 _ => Form::Targets,
             };
             let rounds = rounds.unwrap_or(if short { 1 } else { 3 });

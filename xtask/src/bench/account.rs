@@ -67,6 +67,13 @@ impl Account {
         read(&group.join("cgroup.procs")).lines().filter_map(|line| line.parse().ok()).collect()
     }
 
+    /// Sends a signal to all of them; who has just ended gets none.
+    pub(super) fn signal(&self, signal: Signal) {
+        for pid in self.pids().into_iter().filter_map(|pid| Pid::from_raw(pid.cast_signed())) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
     /// Its memory. Of `children` processes beside the first, each is taken to be as large as the one that was seen.
     pub(super) fn memory(&self, children: &Children) -> Memory {
         let status = read(&PathBuf::from(format!("/proc/{}/status", self.pid)));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
+use super::faults::{Fault, Noise};
 use super::responders::Who;
 
 /// How much is measured.
@@ -16,6 +17,21 @@ pub enum Form {
     Targets,
     /// All of the matrix: machines, windows, loss.
     Full,
+    /// What goes wrong, while machines load.
+    Faults,
+    /// The same with fewer machines and smaller files, for us alone: does it go well?
+    FaultsShort,
+}
+
+impl Form {
+    /// The folder in the workspace where its results are published.
+    #[must_use]
+    pub(super) fn docs(self) -> &'static str {
+        match self {
+            Self::Faults | Self::FaultsShort => "docs/reliability",
+            Self::Short | Self::Targets | Self::Full => "docs/performance",
+        }
+    }
 }
 
 /// A file that is loaded. The sizes are in bytes.
@@ -25,13 +41,15 @@ pub enum File {
     Tiny,
     /// As memtest86+ for UEFI is: 99 blocks of 1468 bytes and a part of one.
     Small,
+    /// For what happens in the middle of a transfer.
+    Medium,
     /// An installer's or a rescue system's image.
     Large,
 }
 
 impl File {
     /// All that the responders have in their root.
-    pub const ALL: [Self; 3] = [Self::Tiny, Self::Small, Self::Large];
+    pub const ALL: [Self; 4] = [Self::Tiny, Self::Small, Self::Medium, Self::Large];
 
     /// Its name in the root. With a dot: dnsmasq adds `.0` to a boot program's name that has none.
     #[must_use]
@@ -39,6 +57,7 @@ impl File {
         match self {
             Self::Tiny => "tiny.img",
             Self::Small => "small.img",
+            Self::Medium => "medium.img",
             Self::Large => "large.img",
         }
     }
@@ -49,6 +68,7 @@ impl File {
         match self {
             Self::Tiny => 20_000,
             Self::Small => 145_408,
+            Self::Medium => 4_000_000,
             Self::Large => 64_000_000,
         }
     }
@@ -57,6 +77,7 @@ impl File {
         match self {
             Self::Tiny => "20 KB",
             Self::Small => "150 KB",
+            Self::Medium => "4 MB",
             Self::Large => "64 MB",
         }
     }
@@ -89,8 +110,6 @@ pub enum Play {
         window: u16,
         /// Milliseconds over which they are switched on.
         power_on: u64,
-        /// Frames lost on the way to them, per mille.
-        loss: u32,
     },
     /// Whole boots, a mix of iPXE, EDK2, PXELINUX and GRUB: DISCOVER, offer, port 4011 where it is used, every file.
     Boots {
@@ -127,6 +146,10 @@ pub enum Play {
 pub struct Case {
     /// What is played.
     pub play: Play,
+    /// What the cable does meanwhile.
+    pub noise: Noise,
+    /// What happens to the responder meanwhile.
+    pub fault: Fault,
     /// How often on end against the same responder: what takes milliseconds is played several times, and summed.
     pub repeats: u32,
     /// Who takes part, in this order.
@@ -137,8 +160,8 @@ impl Case {
     /// Its name, for people and for the filter. No two cases of a form have the same.
     #[must_use]
     pub fn name(&self) -> String {
-        match self.play {
-            Play::Load { machines, file, window, power_on, loss } => {
+        let mut name = match self.play {
+            Play::Load { machines, file, window, power_on } => {
                 let mut name = format!("{}, {}", count(machines), file.title());
                 match window {
                     1 => name += ", lock-step",
@@ -146,9 +169,6 @@ impl Case {
                 }
                 if power_on > 0 {
                     name += &format!(", on within {power_on} ms");
-                }
-                if loss > 0 {
-                    name += &format!(", {} % loss", f64::from(loss) / 10.0);
                 }
                 name
             }
@@ -159,7 +179,19 @@ impl Case {
             Play::Waiting { machines } => format!("{machines} transfers wait"),
             Play::Stream { udp: false, .. } => "others: TCP into the host".into(),
             Play::Stream { udp: true, .. } => "others: UDP into the host".into(),
+        };
+        for words in [&self.noise.words(), self.fault.words()] {
+            if !words.is_empty() {
+                name = format!("{name}, {words}");
+            }
         }
+        name
+    }
+
+    /// Whether something goes wrong, on purpose.
+    #[must_use]
+    pub fn goes_wrong(&self) -> bool {
+        self.noise != Noise::NONE || self.fault != Fault::None
     }
 
     /// The most frames that are on the cable at a time: what machines ask at once, or windows for all of them.
@@ -187,27 +219,43 @@ fn count(machines: u32) -> String {
 }
 
 const fn load(machines: u32, file: File, window: u16, who: &'static [Who]) -> Case {
-    Case { play: Play::Load { machines, file, window, power_on: 0, loss: 0 }, repeats: 1, who }
+    case(Play::Load { machines, file, window, power_on: 0 }, who)
+}
+
+/// Once, and nothing goes wrong.
+const fn case(play: Play, who: &'static [Who]) -> Case {
+    Case { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, who }
 }
 
 const fn repeated(repeats: u32, case: Case) -> Case {
     Case { repeats, ..case }
 }
 
+const fn lossy(per_mille: u32, case: Case) -> Case {
+    noisy(Noise { loss: per_mille, ..Noise::NONE }, case)
+}
+
+const fn noisy(noise: Noise, case: Case) -> Case {
+    Case { noise, ..case }
+}
+
+const fn faulty(fault: Fault, case: Case) -> Case {
+    Case { fault, ..case }
+}
+
 /// The short form.
 const SHORT: &[Case] = &[
     load(16, File::Tiny, 1, Who::SHORT_AND_LIMIT),
     load(16, File::Tiny, 4, Who::SHORT),
-    Case {
-        play: Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 31, loss: 10 },
-        repeats: 1,
-        who: Who::SHORT,
-    },
-    Case { play: Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, repeats: 1, who: Who::OURS },
-    Case { play: Play::Offers { machines: 16, each: 20 }, repeats: 1, who: Who::SHORT },
-    Case { play: Play::Waiting { machines: 100 }, repeats: 1, who: &[Who::Socket, Who::Generic] },
-    Case { play: Play::Stream { udp: false, seconds: 1 }, repeats: 1, who: Who::BESIDE },
+    lossy(10, case(Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 31 }, Who::SHORT)),
+    case(Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, Who::OURS),
+    case(Play::Offers { machines: 16, each: 20 }, Who::SHORT),
+    case(Play::Waiting { machines: 100 }, &[Who::Socket, Who::Generic]),
+    case(Play::Stream { udp: false, seconds: 1 }, Who::BESIDE),
 ];
+
+/// Everybody within a second: the issue's own case.
+const STORM: Play = Play::Boots { machines: 2000, file: File::Small, power_on: 1000 };
 
 /// The rows of the targets.
 const TARGETS: &[Case] = &[
@@ -216,26 +264,50 @@ const TARGETS: &[Case] = &[
     repeated(5, load(128, File::Small, 1, Who::ALL_AND_LIMIT)),
     load(16, File::Large, 1, Who::ALL),
     load(16, File::Large, 16, Who::ALL),
-    Case {
-        play: Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31, loss: 0 },
-        repeats: 1,
-        who: Who::ALL,
-    },
-    Case {
-        play: Play::Load { machines: 128, file: File::Small, window: 1, power_on: 0, loss: 10 },
-        repeats: 1,
-        who: Who::ALL,
-    },
-    Case {
-        play: Play::Boots { machines: 2000, file: File::Small, power_on: 1000 },
-        repeats: 1,
-        who: Who::BOOTS,
-    },
-    Case { play: Play::Offers { machines: 128, each: 2000 }, repeats: 1, who: Who::BOOTS },
-    Case { play: Play::Offers { machines: 1000, each: 250 }, repeats: 1, who: Who::BOOTS },
-    Case { play: Play::Waiting { machines: 2000 }, repeats: 1, who: Who::OURS },
-    Case { play: Play::Stream { udp: false, seconds: 3 }, repeats: 1, who: Who::BESIDE },
-    Case { play: Play::Stream { udp: true, seconds: 3 }, repeats: 1, who: Who::BESIDE },
+    case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::ALL),
+    lossy(10, load(128, File::Small, 1, Who::ALL)),
+    case(STORM, Who::BOOTS),
+    case(Play::Offers { machines: 128, each: 2000 }, Who::BOOTS),
+    case(Play::Offers { machines: 1000, each: 250 }, Who::BOOTS),
+    case(Play::Waiting { machines: 2000 }, Who::OURS),
+    case(Play::Stream { udp: false, seconds: 3 }, Who::BESIDE),
+    case(Play::Stream { udp: true, seconds: 3 }, Who::BESIDE),
+];
+
+/// Everything at a time, on both ways.
+const ALL_NOISE: Noise = Noise { loss: 100, duplicate: 100, reorder: 100, both_ways: true };
+
+/// What goes wrong.
+const FAULTS: &[Case] = &[
+    lossy(300, load(200, File::Tiny, 1, Who::FAULTS)),
+    noisy(Noise { reorder: 300, ..Noise::NONE }, load(200, File::Tiny, 4, Who::FAULTS)),
+    noisy(Noise { duplicate: 300, ..Noise::NONE }, load(200, File::Tiny, 4, Who::FAULTS)),
+    noisy(ALL_NOISE, load(200, File::Tiny, 1, Who::FAULTS)),
+    faulty(Fault::Killed, load(200, File::Medium, 1, Who::FAULTS)),
+    faulty(Fault::Stopped, load(2000, File::Tiny, 1, Who::FAULTS)),
+    faulty(Fault::Replaced, case(CHANGING, Who::FAULTS)),
+    faulty(Fault::Rewritten, case(CHANGING, Who::FAULTS)),
+    faulty(Fault::Starved, load(200, File::Small, 1, Who::FAULTS)),
+    case(STORM, Who::FAULTS),
+    lossy(50, case(STORM, Who::FAULTS)),
+];
+
+/// Some begin with one version of a file, some with the other, and all are in the middle when it changes.
+const CHANGING: Play = Play::Load { machines: 200, file: File::Medium, window: 1, power_on: 1500 };
+
+/// The same, for few processors and a debug build.
+const FAULTS_SHORT: &[Case] = &[
+    lossy(300, load(100, File::Tiny, 1, Who::DATAPATHS)),
+    noisy(Noise { reorder: 300, ..Noise::NONE }, load(100, File::Tiny, 4, Who::DATAPATHS)),
+    noisy(Noise { duplicate: 300, ..Noise::NONE }, load(100, File::Tiny, 4, Who::DATAPATHS)),
+    noisy(ALL_NOISE, load(100, File::Tiny, 1, Who::DATAPATHS)),
+    faulty(Fault::Killed, load(200, File::Medium, 1, Who::DATAPATHS)),
+    faulty(Fault::Stopped, load(2000, File::Tiny, 1, Who::DATAPATHS)),
+    faulty(Fault::Replaced, case(CHANGING, Who::DATAPATHS)),
+    faulty(Fault::Rewritten, case(CHANGING, Who::DATAPATHS)),
+    faulty(Fault::Starved, load(100, File::Small, 1, Who::DATAPATHS)),
+    case(STORM, Who::DATAPATHS),
+    lossy(50, case(STORM, Who::DATAPATHS)),
 ];
 
 /// The matrix, besides the rows of the targets.
@@ -244,8 +316,7 @@ fn matrix() -> Vec<Case> {
     for machines in [1, 16, 128, 1000, 2000] {
         for window in [1, 4, 16, 64] {
             for loss in [0, 10, 50] {
-                let play = Play::Load { machines, file: File::Small, window, power_on: 0, loss };
-                cases.push(Case { play, repeats: 1, who: Who::ALL });
+                cases.push(lossy(loss, load(machines, File::Small, window, Who::ALL)));
             }
         }
     }
@@ -262,6 +333,8 @@ pub(super) fn cases(form: Form, filter: Option<&str>) -> Vec<Case> {
     let mut cases = match form {
         Form::Short => SHORT.to_vec(),
         Form::Targets | Form::Full => TARGETS.to_vec(),
+        Form::Faults => FAULTS.to_vec(),
+        Form::FaultsShort => FAULTS_SHORT.to_vec(),
     };
     if form == Form::Full {
         for case in matrix() {
@@ -282,8 +355,9 @@ mod tests {
 
     #[test]
     fn names_tell_cases_apart() {
-        for form in [Form::Short, Form::Targets, Form::Full] {
+        for form in [Form::Short, Form::Targets, Form::Full, Form::Faults, Form::FaultsShort] {
             let cases = cases(form, None);
+            assert!(!cases.is_empty());
             let names: BTreeSet<String> = cases.iter().map(Case::name).collect();
             assert_eq!(names.len(), cases.len(), "{form:?}");
         }

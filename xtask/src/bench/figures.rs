@@ -68,6 +68,20 @@ pub enum Figure {
     Exchange,
     /// Machines that gave up or got wrong bytes.
     Failed,
+    /// Of these: machines that got wrong bytes, or bytes of two versions of a file.
+    Wrong,
+    /// Times that a machine gave up and was switched on again.
+    BegunAgain,
+    /// Seconds until an OFFER came: the median one.
+    OfferP50,
+    /// 99 of 100.
+    OfferP99,
+    /// 999 of 1000.
+    OfferP999,
+    /// Seconds between a responder's end and its successor's start.
+    Away,
+    /// Responders whose program stayed at the interface when they were killed.
+    LeftAttached,
     /// Requests for a file that were repeated.
     RequestsAgain,
     /// Other packets that machines repeated.
@@ -130,6 +144,13 @@ impl Figure {
                 Some(seconds()? * 1e6 / (get("done").filter(|done| *done > 0.0)? * sample.blocks? as f64))
             }
             Self::Failed => Some(get("failed")? + get("wrong").unwrap_or(0.0)),
+            Self::Wrong => get("wrong"),
+            Self::BegunAgain => get("begun_again"),
+            Self::OfferP50 => get("p50_offer"),
+            Self::OfferP99 => get("p99_offer"),
+            Self::OfferP999 => get("p999_offer"),
+            Self::Away => get("away"),
+            Self::LeftAttached => get("left_attached"),
             Self::RequestsAgain => get("repeats_rrq"),
             Self::DiscoversAgain => get("repeats_discover"),
             Self::Again => Some(get("repeats")? - get("repeats_rrq").unwrap_or(0.0)),

@@ -7,10 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::cable::{ADDRESS, CLIENT, MAC};
 use super::cases::{BLOCK, Case, Play};
+use super::faults::{Fault, Noise, Versions};
 use super::responders::{FRAME, Responder, Who};
 
 /// A run that takes longer counts as it is then, in seconds.
 const LIMIT: u32 = 60;
+/// How often a machine that gave up is switched on again.
+const AGAIN: u32 = 3;
 /// The reflector's run, in seconds.
 const REFLECT: u32 = 2;
 /// Transfers that shall wait are asked for once, and once more a second later: none of them hears an answer.
@@ -38,14 +41,19 @@ pub(super) fn arguments(case: &Case, responder: &Responder, root: &Path, run: u3
     words.add("--port", FIRST_PORT + PORTS * run);
     words.add("--seed", run);
     match case.play {
-        Play::Load { machines, file, window, power_on, loss } => {
+        Play::Load { machines, file, window, power_on } => {
             words.add("--machines", machines);
             words.add("--file", file.name());
-            words.add("--original", root.join(file.name()).display());
+            if case.fault.changes_files() {
+                let versions = Versions::of(root);
+                words.add("--original", versions.first().display());
+                words.add("--or", versions.second().display());
+            } else {
+                words.add("--original", root.join(file.name()).display());
+            }
             words.add("--blksize", BLOCK);
             words.add("--windowsize", window);
             words.add("--power-on", power_on);
-            words.add("--loss", loss);
             words.add("--limit", LIMIT);
         }
         Play::Boots { machines, file, power_on } => {
@@ -70,6 +78,19 @@ pub(super) fn arguments(case: &Case, responder: &Responder, root: &Path, run: u3
             words.add("--limit", WAITING_LIMIT);
         }
         Play::Stream { .. } => {}
+    }
+    let Noise { loss, duplicate, reorder, both_ways } = case.noise;
+    for (name, share) in [("--loss", loss), ("--duplicate", duplicate), ("--reorder", reorder)] {
+        if share > 0 {
+            words.add(name, share);
+        }
+    }
+    if both_ways {
+        words.0.push("--both-ways".into());
+    }
+    if case.fault == Fault::Killed {
+        // Whoever gave up in the middle comes again, as people and firmware do.
+        words.add("--again", AGAIN);
     }
     words.0
 }

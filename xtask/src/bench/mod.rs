@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! cases       what is measured: who boots what, and who takes part
+//! faults      what goes wrong meanwhile, and how it is brought about
 //! responders  who is measured, and how each is started
 //! peers       what a user would take instead, fetched and not installed
 //! cable       the two hosts, and which processor does whose work
@@ -17,12 +18,15 @@
 //! machine     what it was measured on
 //! ```
 //!
+//! `Form::Faults` measures what becomes of machines when something goes wrong: docs/reliability.md.
+//!
 //! Each round runs every responder once (A B C A B C), so that a noisy moment hits all alike; figures are medians over
 //! the rounds, ratios are medians of each round's own ratio to the reference. Every byte is compared by the generator.
 
 mod account;
 mod cable;
 mod cases;
+mod faults;
 mod figures;
 mod generator;
 mod machine;
@@ -47,6 +51,7 @@ use serde_json::json;
 use crate::{command, setup, test};
 pub use cable::Setup;
 pub use cases::{Case, Form, Play};
+pub use faults::{Fault, Noise};
 pub use figures::{Figure, Sample, Samples, Spread};
 pub use machine::Machine;
 pub use responders::{RESPONDERS, Responder, Who};
@@ -75,13 +80,15 @@ pub struct Wish {
 impl Wish {
     /// What a user would take instead; nothing is fetched for the short form.
     fn peers(&self) -> Result<Peers> {
-        if self.form == Form::Short { Ok(Peers::none()) } else { Peers::fetch() }
+        if matches!(self.form, Form::Short | Form::FaultsShort) { Ok(Peers::none()) } else { Peers::fetch() }
     }
 }
 
 /// What came out.
 #[derive(Debug)]
 pub struct Results {
+    /// How much was wanted.
+    pub form: Form,
     /// The cases that were run.
     pub cases: Vec<Case>,
     /// Everything that was measured.
@@ -119,7 +126,7 @@ impl Results {
     }
 }
 
-/// Sets up, builds, measures, prints, and writes to `out/bench`; with `publish` also to `docs/performance`. All but the
+/// Sets up, builds, measures, prints, and writes to `out/bench`; with `publish` also to the form's folder in `docs`. All but the
 /// measuring is done by whoever calls it, that as root: through sudo, with `built` to say that it is built.
 ///
 /// # Errors
@@ -144,7 +151,7 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
     println!("results: {}", out.display());
     if publish {
         // Without the samples: they are many, and nobody reads them there.
-        let docs = command::workspace().join("docs/performance");
+        let docs = command::workspace().join(wish.form.docs());
         publish::page(&results, &docs)?;
         println!("results: {}", docs.display());
     }
@@ -174,7 +181,7 @@ pub fn measure(wish: &Wish) -> Result<Results> {
         .collect();
     let machine = Machine::here(&ground.cable, &ground.peers, wish.rounds);
     let samples = Samples::default();
-    let mut results = Results { cases, samples, absent, setup: ground.cable.setup, machine };
+    let mut results = Results { form: wish.form, cases, samples, absent, setup: ground.cable.setup, machine };
     rounds(wish.rounds, &mut results, &ground)?;
     Ok(results)
 }
@@ -230,5 +237,6 @@ fn files(folder: &Path) -> Result<PathBuf> {
     for file in cases::File::ALL {
         file.write(&root)?;
     }
+    faults::Versions::of(&root).write(&root, cases::File::Medium)?;
     Ok(root)
 }

@@ -7,6 +7,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::cases::{Case, Play};
+use super::faults::Noise;
 use super::figures::{Figure, Samples};
 use super::responders::Who;
 use super::show::short;
@@ -25,7 +26,9 @@ const PLOTS: &[Plot] = &[
         file: "throughput.svg",
         title: "Throughput in lock-step",
         meaning: "MB/s, median of the rounds; the line is their range. More is better. Each panel has its own scale.",
-        shows: |case| matches!(case.play, Play::Load { window: 1, power_on: 0, loss: 0, .. }),
+        shows: |case| {
+            case.noise == Noise::NONE && matches!(case.play, Play::Load { window: 1, power_on: 0, .. })
+        },
         bar: |samples, case, who| ranged(samples, case, who, Figure::Rate, "MB/s"),
     },
     Plot {
@@ -48,7 +51,7 @@ const PLOTS: &[Plot] = &[
         file: "processor.svg",
         title: "Processor time of the server for a gigabyte",
         meaning: "Seconds: dark, in the program; middle, in the kernel for it; light, in the receiving thread. Less is better.",
-        shows: |case| matches!(case.play, Play::Load { power_on: 0, loss: 0, .. }),
+        shows: |case| case.noise == Noise::NONE && matches!(case.play, Play::Load { power_on: 0, .. }),
         bar: |samples, case, who| {
             let value = |figure| samples.spread(case, who, figure).map(|spread| spread.median);
             let (user, system) = (value(Figure::User)?, value(Figure::System)?);

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Results;
 use super::cable::Setup;
+use super::cases::Form;
 use super::figures::Sample;
 use super::plot;
 use super::show::{self, Look};
@@ -56,12 +57,20 @@ pub(super) fn samples(results: &Results, folder: &Path) -> Result<()> {
 
 /// Writes the pictures and `results.md`.
 pub(super) fn page(results: &Results, folder: &Path) -> Result<()> {
-    let pictures = plot::all(&results.cases, &results.samples)?;
+    let pictures = match results.form {
+        // Few figures, and most of them zero.
+        Form::Faults | Form::FaultsShort => Vec::new(),
+        Form::Short | Form::Targets | Form::Full => plot::all(&results.cases, &results.samples)?,
+    };
     for picture in &pictures {
         write(&folder.join(picture.file), &picture.svg)?;
     }
-    let mut page = String::from(
-        "# Results\n\nWritten by `cargo xtask bench --publish`; [how to read them](README.md).\n\n| | |\n|---|---|\n",
+    let (command, explained) = match results.form {
+        Form::Faults | Form::FaultsShort => ("--faults --publish", "../reliability.md"),
+        Form::Short | Form::Targets | Form::Full => ("--publish", "README.md"),
+    };
+    let mut page = format!(
+        "# Results\n\nWritten by `cargo xtask bench {command}`; [how to read them]({explained}).\n\n| | |\n|---|---|\n"
     );
     for (name, fact) in &results.machine.0 {
         writeln!(page, "| {name} | {} |", fact.replace('|', "/"))?;

@@ -108,6 +108,17 @@ impl Who {
     ];
     /// Where DHCP takes part. The other peers are named, so that nobody looks for them.
     pub const BOOTS: &[Self] = Self::ALL;
+    /// Where something goes wrong: those whom a user would take instead, and the ways that pxed takes by itself.
+    pub const FAULTS: &[Self] = &[
+        Self::Dnsmasq,
+        Self::TftpdHpa,
+        Self::Atftpd,
+        Self::Socket,
+        Self::GenericOffload,
+        Self::NativeOffload,
+    ];
+    /// Of these pxed's, and XDP without the offload: AF_XDP answers there.
+    pub const DATAPATHS: &[Self] = &[Self::Socket, Self::Generic, Self::GenericOffload, Self::NativeOffload];
     /// For the short form: nothing is fetched for it.
     pub const SHORT: &[Self] = &[
         Self::Dnsmasq,

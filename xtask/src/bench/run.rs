@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::account::{Account, Children};
 use super::cable::{self, Cable, Setup};
 use super::cases::{Case, File, Play};
+use super::faults::{Fault, Noise};
 use super::generator;
 use super::peers::{Peer, Peers};
 use super::responders::{Kind, Place, Ready, Responder, Who};
@@ -24,7 +25,7 @@ use crate::lab::{Host, Process};
 const START: Duration = Duration::from_secs(60);
 /// Files at a time, where the system allows as many: a transfer has one or two, and there are up to 2000. Services have
 /// 1024 by default.
-const FILES: u64 = 65_536;
+pub(super) const FILES: u64 = 65_536;
 
 /// Where everything happens.
 #[derive(Debug)]
@@ -53,20 +54,26 @@ impl Ground {
             return Ok(report);
         }
         self.cable.carry(case.under_way())?;
-        let process = self.start(case, responder, cable::SERVER)?.context("nobody answers")?;
+        let mut process = self.start(case, responder, cable::SERVER)?.context("nobody answers")?;
         if let Some([processor, _]) = self.cable.processors() {
             // What pins itself is pinned again: a program cannot know which processor is whose.
             cable::pin_process(process.pid(), processor)?;
             self.cable.pin()?;
         }
         let account = Account::open(process.pid());
-        let report = self.load(case, responder, &process, &account)?;
+        let report = match case.fault {
+            Fault::None => self.load(case, responder, &account)?,
+            _ => self.suffer(case, responder, &mut process, &account)?,
+        };
+        if !process.is_running() {
+            bail!("{} ended under load: {}", responder.title, process.last_words());
+        }
         stop(&process)?;
         drop(account);
         Ok(report)
     }
 
-    fn load(&self, case: &Case, who: &Responder, process: &Process, account: &Account) -> Result<Value> {
+    fn load(&self, case: &Case, who: &Responder, account: &Account) -> Result<Value> {
         if let Play::Waiting { machines } = case.play {
             return self.waiting(case, machines, who, account);
         }
@@ -78,9 +85,6 @@ impl Ground {
             reports.push(generator::report(&said)?);
         }
         let after = account.time();
-        if !process.is_running() {
-            bail!("{} ended under load: {}", who.title, process.last_words());
-        }
         let mut report = generator::sum(&reports);
         report["server_user"] = json!(after.user - before.user);
         report["server_system"] = json!(after.system - before.system);
@@ -106,7 +110,7 @@ impl Ground {
         Ok(json!({ "bytes_per_transfer": each, "server_own_memory": after }))
     }
 
-    fn generate(&self, case: &Case, responder: &Responder, run: u32) -> Result<String> {
+    pub(super) fn generate(&self, case: &Case, responder: &Responder, run: u32) -> Result<String> {
         let mut load = Command::new(self.programs.join("load"));
         load.args(generator::arguments(case, responder, &self.root, run));
         let processor = self.cable.processors().map(|[_, client]| client);
@@ -115,7 +119,12 @@ impl Ground {
     }
 
     /// Starts a responder on an interface, and waits until it serves.
-    fn start(&self, case: &Case, responder: &Responder, interface: &str) -> Result<Option<Process>> {
+    pub(super) fn start(
+        &self,
+        case: &Case,
+        responder: &Responder,
+        interface: &str,
+    ) -> Result<Option<Process>> {
         let boot = match case.play {
             Play::Load { file, .. } | Play::Boots { file, .. } => file,
             _ => File::Small,
@@ -143,8 +152,8 @@ impl Ground {
     /// # Errors
     /// When pxed or the generator does not start.
     pub(super) fn check(&mut self) -> Result<()> {
-        let play = Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 0, loss: 0 };
-        let case = Case { play, repeats: 1, who: &[] };
+        let play = Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 0 };
+        let case = Case { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, who: &[] };
         for who in [Who::Socket, Who::Generic, Who::Native] {
             if self.cable.setup == Setup::Plain {
                 break;
@@ -159,7 +168,12 @@ impl Ground {
 }
 
 /// A program on a host, perhaps on one processor. Each word before it becomes the next one: it is one process.
-fn on_host(host: &Host, program: Command, files: u64, processor: Option<usize>) -> Result<Command> {
+pub(super) fn on_host(
+    host: &Host,
+    program: Command,
+    files: u64,
+    processor: Option<usize>,
+) -> Result<Command> {
     let mut command = host.command("prlimit");
     // Not even root may raise the limit everywhere.
     let most = getrlimit(Resource::Nofile).maximum.unwrap_or(files).min(files);

@@ -70,6 +70,20 @@ const TRANSFERS: &[Column] = &[
     ("gen", |s, case, who| median(s, case, who, Figure::Own)),
 ];
 
+/// Where something goes wrong.
+const FAULTS: &[Column] = &[
+    ("failed", |s, case, who| median(s, case, who, Figure::Failed)),
+    ("of these wrong", |s, case, who| median(s, case, who, Figure::Wrong)),
+    ("p50 p99 max, s", |s, case, who| several(s, case, who, &[Figure::P50, Figure::P99, Figure::Max], " ")),
+    ("RRQ/other again", |s, case, who| several(s, case, who, &[Figure::RequestsAgain, Figure::Again], "/")),
+    ("begun again", |s, case, who| median(s, case, who, Figure::BegunAgain)),
+    ("away, s", |s, case, who| median(s, case, who, Figure::Away)),
+];
+
+const OFFER: Column = ("offer p50 p99 p99.9, s", |s, case, who| {
+    several(s, case, who, &[Figure::OfferP50, Figure::OfferP99, Figure::OfferP999], " ")
+});
+
 const EXCHANGE: Column = ("us/block", |s, case, who| median(s, case, who, Figure::Exchange));
 
 const OFFERS: &[Column] = &[
@@ -93,13 +107,20 @@ const STREAMS: &[Column] = &[
 
 fn columns(case: &Case) -> Vec<Column> {
     match case.play {
+        Play::Load { .. } if case.goes_wrong() => FAULTS.to_vec(),
+        Play::Boots { .. } => {
+            let mut columns = TRANSFERS.to_vec();
+            columns[2] = OFFER;
+            columns.retain(|(title, _)| *title != "over dnsmasq");
+            columns
+        }
         // Among many machines the time of one exchange is the queue's.
         Play::Load { machines: 1, .. } => {
             let mut columns = TRANSFERS.to_vec();
             columns[2] = EXCHANGE;
             columns
         }
-        Play::Load { .. } | Play::Boots { .. } => TRANSFERS.to_vec(),
+        Play::Load { .. } => TRANSFERS.to_vec(),
         Play::Offers { .. } => OFFERS.to_vec(),
         Play::Waiting { .. } => WAITING.to_vec(),
         Play::Stream { .. } => STREAMS.to_vec(),

@@ -46,6 +46,8 @@ const OFFLOAD: Pick = Pick::Best(&[Who::GenericOffload, Who::NativeOffload]);
 const SOCKET: Pick = Pick::Best(&[Who::Socket]);
 const OVER_XDP: &[Who] = &[Who::Generic, Who::Native, Who::GenericOffload, Who::NativeOffload];
 
+const OURS_IN_FAULTS: &[Who] = &[Who::Socket, Who::GenericOffload, Who::NativeOffload];
+
 const SMALL: &[&str] = &["128 machines, 150 KB, lock-step"];
 /// 128 x 64 MB takes minutes with the peers: only the full form has it.
 const LARGE: &[&str] = &["128 machines, 64 MB, lock-step", "16 machines, 64 MB, lock-step"];
@@ -57,6 +59,27 @@ const ASKING_128: &[&str] = &["128 machines, DHCP only"];
 const ASKING_1000: &[&str] = &["1000 machines, DHCP only"];
 const WAITING: &[&str] = &["2000 transfers wait"];
 const TCP: &[&str] = &["others: TCP into the host"];
+const LOST: &[&str] =
+    &["200 machines, 20 KB, lock-step, 30 % lost", "100 machines, 20 KB, lock-step, 30 % lost"];
+const LATE: &[&str] =
+    &["200 machines, 20 KB, window 4, 30 % late", "100 machines, 20 KB, window 4, 30 % late"];
+const TWICE: &[&str] =
+    &["200 machines, 20 KB, window 4, 30 % twice", "100 machines, 20 KB, window 4, 30 % twice"];
+const NOISY: &[&str] = &[
+    "200 machines, 20 KB, lock-step, 10 % lost 10 % twice 10 % late each way",
+    "100 machines, 20 KB, lock-step, 10 % lost 10 % twice 10 % late each way",
+];
+const KILLED: &[&str] = &["200 machines, 4 MB, lock-step, killed and started again"];
+const STOPPED: &[&str] = &["2000 machines, 20 KB, lock-step, stopped for 3 s"];
+const REPLACED: &[&str] = &["200 machines, 4 MB, lock-step, on within 1500 ms, file replaced"];
+const REWRITTEN: &[&str] = &["200 machines, 4 MB, lock-step, on within 1500 ms, file rewritten in place"];
+const STARVED: &[&str] = &[
+    "200 machines, 150 KB, lock-step, starved of processor",
+    "100 machines, 150 KB, lock-step, starved of processor",
+];
+const LOSSY_BOOTS: &[&str] = &["2000 machines, whole boots, on within 1000 ms, 5 % lost"];
+/// The longest that an offer may take, in seconds, for 999 of 1000: iPXE waits for three, U-Boot for a tenth.
+const OFFER_MAX: f64 = 0.1;
 
 /// All of them, in the order of the issue that asked for them.
 pub const TARGETS: &[Target] = &[
@@ -149,6 +172,7 @@ pub const TARGETS: &[Target] = &[
     own("machines that failed", STORM, Figure::Failed, OVER_XDP, 0.0),
     own("requests repeated", STORM, Figure::RequestsAgain, OVER_XDP, 0.0),
     own("machines that failed", BOOTS, Figure::Failed, OVER_XDP, 0.0),
+    own("seconds until an offer, p99.9", BOOTS, Figure::OfferP999, OURS_IN_FAULTS, OFFER_MAX),
     own("p99 over p50", BOOTS, Figure::Tail, OVER_XDP, 2.0),
     over(
         "DHCP replies over dnsmasq's",
@@ -176,6 +200,17 @@ pub const TARGETS: &[Target] = &[
         Who::Nobody,
         Bound::AtLeast(0.97),
     ),
+    own("machines that failed", LOST, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", LATE, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", TWICE, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", NOISY, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", KILLED, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("programs that stay attached", KILLED, Figure::LeftAttached, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", STOPPED, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", REPLACED, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", REWRITTEN, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", STARVED, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", LOSSY_BOOTS, Figure::Failed, OURS_IN_FAULTS, 0.0),
     own("bytes per waiting transfer", WAITING, Figure::PerTransfer, Who::OURS, 256.0),
     own("MB of the daemon beside the files", WAITING, Figure::Daemon, Who::OURS, 64.0),
 ];
@@ -312,7 +347,7 @@ mod tests {
 
     #[test]
     fn every_target_has_its_case_and_its_responders() {
-        let all = cases(Form::Targets, None);
+        let all = [cases(Form::Targets, None), cases(Form::Faults, None)].concat();
         for target in TARGETS {
             let found: Option<&Case> = all.iter().find(|case| target.cases.contains(&case.name().as_str()));
             let case = found.unwrap_or_else(|| panic!("no case for {}", target.work));

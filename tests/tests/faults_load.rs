@@ -1,0 +1,91 @@
+//! What goes wrong while many machines load (issue 5, "Faults" and "Load"): all of them end, with the right bytes, over each
+//! datapath. `cargo xtask bench --faults` runs the same with more machines, beside what a user would take instead, and
+//! writes docs/reliability. No figure of time is judged here.
+
+use pxe_tests::daemon;
+use xtask::bench::{self, Form, Sample, Setup, Wish};
+
+/// Runs the case with these words in its name over each datapath; nobody may fail, or get wrong bytes.
+fn suffer(words: &str) -> Vec<Sample> {
+    let programs = daemon::program().parent().unwrap().to_owned();
+    let wish = Wish {
+        form: Form::FaultsShort,
+        filter: Some(words.into()),
+        rounds: 1,
+        // Both cores for whoever needs them: a debug build does.
+        setup: Setup::Plain,
+        programs,
+    };
+    let results = bench::measure(&wish).unwrap();
+    assert_eq!(results.samples.0.len(), results.cases.iter().map(|case| case.who.len()).sum::<usize>());
+    for sample in &results.samples.0 {
+        let told = format!("{}: {:?}: {}", sample.case, sample.who, sample.report);
+        assert_eq!(sample.error(), None, "{told}");
+        assert!(sample.get("done").is_some_and(|done| done > 0.0), "{told}");
+        assert_eq!((sample.get("failed"), sample.get("wrong")), (Some(0.0), Some(0.0)), "{told}");
+    }
+    results.samples.0
+}
+
+/// What all samples must have seen at least once: else nothing went wrong, and nothing was shown.
+fn have(samples: &[Sample], name: &str) {
+    for sample in samples {
+        let value = sample.get(name).unwrap_or_default();
+        assert!(value > 0.0, "no {name}: {:?}: {}", sample.who, sample.report);
+    }
+}
+
+#[test]
+fn machines_end_well_when_a_third_of_what_they_are_sent_is_lost() {
+    have(&suffer("30 % lost"), "repeats_ack");
+}
+
+#[test]
+fn machines_end_well_when_a_third_of_what_they_are_sent_is_late() {
+    suffer("30 % late");
+}
+
+#[test]
+fn machines_end_well_when_a_third_of_what_they_are_sent_comes_twice() {
+    suffer("30 % twice");
+}
+
+#[test]
+fn machines_end_well_when_frames_are_lost_late_and_doubled_on_both_ways() {
+    have(&suffer("each way"), "repeats_rrq");
+}
+
+#[test]
+fn machines_that_come_again_end_well_when_the_daemon_is_killed_in_the_middle() {
+    let samples = suffer("killed");
+    have(&samples, "begun_again");
+    assert!(samples.iter().all(|sample| sample.get("left_attached") == Some(0.0)));
+}
+
+/// More requests than any ring holds, and nobody there to read them.
+#[test]
+fn machines_end_well_when_the_daemon_does_nothing_for_seconds() {
+    have(&suffer("stopped"), "repeats_rrq");
+}
+
+/// Each machine gets one version, whole.
+#[test]
+fn machines_get_the_old_file_or_the_new_one_when_it_is_replaced() {
+    have(&suffer("replaced"), "later_versions");
+}
+
+#[test]
+fn machines_get_the_old_file_or_the_new_one_when_it_is_written_in_place() {
+    suffer("rewritten");
+}
+
+#[test]
+fn machines_end_well_when_others_want_the_processor() {
+    suffer("starved");
+}
+
+/// DISCOVER, port 4011 for a part, the probe and the transfer, with and without 5 % loss.
+#[test]
+fn two_thousand_machines_within_a_second_all_boot() {
+    suffer("whole boots");
+}
