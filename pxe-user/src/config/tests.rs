@@ -60,7 +60,7 @@ fn what_the_example_leaves_out_can_be_said() {
     let is_key = |line: &str| {
         line.strip_prefix("# ").is_some_and(|rest| {
             let word = rest.split([' ', '=']).next().unwrap_or_default();
-            rest.starts_with("[inbox]")
+            ["[inbox]", "[access]"].iter().any(|table| rest.starts_with(table))
                 || rest.contains(" = ") && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         })
     };
@@ -72,7 +72,7 @@ fn what_the_example_leaves_out_can_be_said() {
     assert!(config.root.is_some() && config.inbox.is_some() && config.fleet.events.is_some());
     assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
     assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
-    assert!(config.rules[2].boot_server.is_some());
+    assert!(config.rules[2].boot_server.is_some() && !config.access.is_open());
 }
 
 #[test]
