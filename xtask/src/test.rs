@@ -9,11 +9,14 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 mod advisories;
+mod memcheck;
 
 use crate::{command, image, setup, vm};
 
 /// The crate whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
+/// All others that have tests.
+const UNPRIVILEGED: [&str; 5] = ["--workspace", "--exclude", PRIVILEGED, "--exclude", "pxe-ebpf"];
 
 /// Sets up, checks, and runs the tests; `arguments` go to each test program, so a name chooses among them.
 ///
@@ -34,6 +37,10 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     let mut failed = Vec::new();
     if unprivileged.is_err() {
         failed.push("the unprivileged ones".to_owned());
+    }
+    // It has a choice of tests of its own.
+    if arguments.is_empty() {
+        failed.extend(memcheck::run().err().map(|error| format!("unsafe code under valgrind: {error:#}")));
     }
     for program in programs {
         println!("     Running {} (as root)", program.display());
@@ -62,8 +69,7 @@ fn step(arguments: &[&str]) -> Result<()> {
 fn tests(arguments: &[OsString]) -> Result<()> {
     println!("test: cargo test (unprivileged)");
     let mut cargo = command::cargo();
-    cargo.args(["test", "--no-fail-fast", "--workspace", "--exclude", PRIVILEGED, "--exclude", "pxe-ebpf"]);
-    command::run(cargo.arg("--").args(arguments))
+    command::run(cargo.args(["test", "--no-fail-fast"]).args(UNPRIVILEGED).arg("--").args(arguments))
 }
 
 /// Whether the tests with guests are among those that are wanted.
@@ -95,17 +101,22 @@ fn build_privileged() -> Result<Vec<PathBuf>> {
     println!("test: cargo test ({PRIVILEGED})");
     // The daemon that they start lies beside them.
     command::run(command::cargo().args(["build", "--quiet", "--package", "pxe-user"]))?;
-    let mut cargo = command::cargo();
-    cargo.args(["test", "--no-run", "--package", PRIVILEGED, "--message-format", "json-render-diagnostics"]);
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let messages = BufReader::new(child.stdout.take().context("cargo has no output")?);
-    let mut programs: Vec<PathBuf> =
-        messages.lines().map_while(Result::ok).filter_map(|l| program(&l)).collect();
-    if !child.wait()?.success() {
-        bail!("the privileged tests do not compile");
-    }
+    let mut programs = test_programs(&["--package", PRIVILEGED])?;
     // The library of helpers first: it has next to no tests, and the closing lines shall be of those that matter.
     programs.sort_by_key(|p| !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("pxe_tests-")));
+    Ok(programs)
+}
+
+/// Builds tests, and tells which programs they are.
+fn test_programs(which: &[&str]) -> Result<Vec<PathBuf>> {
+    let mut cargo = command::cargo();
+    cargo.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]).args(which);
+    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
+    let messages = BufReader::new(child.stdout.take().context("cargo has no output")?);
+    let programs = messages.lines().map_while(Result::ok).filter_map(|l| program(&l)).collect();
+    if !child.wait()?.success() {
+        bail!("the tests do not compile: {}", which.join(" "));
+    }
     Ok(programs)
 }
 

@@ -24,6 +24,8 @@ pub enum Group {
     Fleet,
     /// What the benchmark measures with.
     Bench,
+    /// What inputs that break something are searched with.
+    Fuzz,
     /// What a package is built with.
     Package,
 }
@@ -41,6 +43,7 @@ impl Group {
             Self::Image => "memory test",
             Self::Fleet => "fleet",
             Self::Bench => "benchmark",
+            Self::Fuzz => "search",
             Self::Package => "package",
         }
     }
@@ -254,6 +257,7 @@ pub const NEEDS: &[Need] = &[
     // Podman's usual one, crun, refuses hosts with both versions of cgroups.
     need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 4]),
     need("systemd-analyze", Group::Tests, Probe::Program(&["systemd-analyze"]), ["systemd"; 4]),
+    need("valgrind", Group::Tests, Probe::Program(&["valgrind"]), ["valgrind"; 4]),
     need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),
     need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", ""]),
     need("dpkg", Group::Kernels, Probe::Program(&["dpkg-deb"]), ["dpkg", "dpkg", "dpkg", "dpkg"]),
