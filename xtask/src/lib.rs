@@ -9,6 +9,8 @@
 //! image     the memory test that reports over the network
 //! bench     the daemon and its peers in turn, under the load generator
 //! package   the Debian package, the list of what is in it, sums
+//! fuzz      the search for inputs that break what must hold
+//! miri      unsafe code under Miri, where that is installed
 //! test      formatting, lints and every test, the privileged ones included
 //! ```
 //!
@@ -18,8 +20,10 @@ pub mod bench;
 pub mod clock;
 pub mod command;
 pub mod fleet;
+pub mod fuzz;
 pub mod image;
 pub mod lab;
+pub mod miri;
 pub mod package;
 pub mod run;
 pub mod setup;

@@ -4,11 +4,12 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{command, fleet, image, package, setup, test, vm};
+use xtask::{command, fleet, fuzz, image, miri, package, setup, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -54,6 +55,21 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TEST ARGUMENTS")]
         arguments: Vec<OsString>,
     },
+
+    /// Search for inputs that break what must hold: docs/testing.md says what is searched, and what to do with a find
+    ///
+    /// Goes on where the last search has ended. Finds go to out/fuzz. The classifier is held against the kernel's where
+    /// this is root.
+    Fuzz {
+        /// Which target [default: each in turn]
+        target: Option<String>,
+        /// Seconds for each of them
+        #[arg(long, default_value_t = 600, value_name = "SECONDS")]
+        time: u64,
+    },
+
+    /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with it
+    Miri,
 
     /// Boot Debian's kernels in QEMU: the XDP object loads, and a simulated machine boots over every datapath
     ///
@@ -157,6 +173,8 @@ fn main() -> ExitCode {
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),
         Task::Fleet { pxed: None, .. } => fleet::run(),
         Task::Test { arguments } => test::run(&arguments),
+        Task::Fuzz { target, time } => fuzz::run(target.as_deref(), Duration::from_secs(time)),
+        Task::Miri => miri::run(),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -50,6 +50,6 @@ pub const ALL: [Property; 9] = [
     Property { name: "report", check: report::check, seeds: seeds::reports },
     Property { name: "smbios", check: smbios::check, seeds: seeds::smbios },
     Property { name: "tftp", check: tftp::check, seeds: seeds::tftp },
-    Property { name: "transfers", check: transfers::check, seeds: seeds::scripts },
-    Property { name: "uploads", check: uploads::check, seeds: seeds::scripts },
+    Property { name: "transfers", check: transfers::check, seeds: seeds::transfers },
+    Property { name: "uploads", check: uploads::check, seeds: seeds::uploads },
 ];

@@ -136,12 +136,98 @@ pub(super) fn smbios() -> Seeds {
     named([("two-modules", modules.concat()), ("nothing", end)])
 }
 
-/// Scripts: every step once, in some orders.
-pub(super) fn scripts() -> Seeds {
-    let in_order =
-        |from: u8, argument: u8| (from..from + 12).flat_map(move |step| [step, argument, argument]);
-    let seeds = [(0, 0), (0, 1), (3, 9), (7, 2), (60, 64)];
-    seeds
-        .map(|(from, argument)| (format!("from-{from}-{argument}"), in_order(from, argument).collect()))
-        .into()
+/// Clients that fetch a file as they should, and some that do not: see `transfers::check` for the steps.
+pub(super) fn transfers() -> Seeds {
+    let (plain, blocks, windows) = (0, 4, 28);
+    let ask = |client: u8, how: u8| vec![0, client, how];
+    let load = |image: u8| vec![4, image];
+    let acks = |client: u8, count: usize| [2, client, 0].repeat(count);
+    let wait = |which: u8| vec![5, which];
+    named([
+        ("lock-step", [ask(0, plain), load(2), acks(0, 10)].concat()),
+        ("with-options", [ask(0, blocks), load(3), acks(0, 22)].concat()),
+        ("in-windows", [ask(0, windows), load(3), acks(0, 8)].concat()),
+        ("by-the-kernel", [vec![10], ask(0, windows), load(3), acks(0, 8)].concat()),
+        ("of-no-bytes", [ask(1, blocks), load(0), acks(1, 2)].concat()),
+        ("not-there", [ask(1, plain), load(4)].concat()),
+        ("silence", [ask(0, windows), load(3), acks(0, 2), wait(7), acks(0, 3), wait(7), wait(7)].concat()),
+        ("a-size-only", [ask(2, 36), load(3), vec![6, 2, 3]].concat()),
+        (
+            "more-than-there-is-room-for",
+            [0, 1, 2, 3, 4, 0, 1].map(|c| [ask(c, blocks), load(1), wait(4)].concat()).concat(),
+        ),
+        (
+            "again-from-the-same-port",
+            [ask(0, plain), load(2), acks(0, 3), ask(0, blocks), load(3), acks(0, 9)].concat(),
+        ),
+        (
+            "no-room-to-send",
+            [vec![8, 1], ask(0, windows), load(3), acks(0, 2), vec![11, 8, 2, 11], acks(0, 6)].concat(),
+        ),
+        (
+            "forged",
+            [
+                vec![7, 0, 250, 0, 9],
+                b"\0\x01f\0octet".to_vec(),
+                ask(0, plain),
+                load(2),
+                vec![7, 1, 0, 1, 4, 0, 4, 0, 1],
+            ]
+            .concat(),
+        ),
+    ])
+}
+
+/// Clients that put a file: see `uploads::check` for the steps.
+pub(super) fn uploads() -> Seeds {
+    let ask = |client: u8, how: u8, window: u8| vec![0, client, how, window];
+    let blocks = |client: u8, count: usize| [2, client, 0, 0].repeat(count);
+    let last = |client: u8| vec![2, client, 0, 3];
+    let answers = |count: usize| vec![4; count];
+    named([
+        ("lock-step", [ask(0, 0, 0), answers(1), blocks(0, 5), last(0), answers(1), last(0)].concat()),
+        ("in-windows", [ask(0, 4, 3), answers(1), blocks(0, 9), last(0), answers(1)].concat()),
+        (
+            "slow",
+            [
+                ask(0, 0, 2),
+                answers(1),
+                vec![7, 1],
+                blocks(0, 4),
+                answers(4),
+                blocks(0, 4),
+                answers(4),
+                last(0),
+            ]
+            .concat(),
+        ),
+        (
+            "without-room",
+            [
+                ask(0, 0, 1),
+                answers(1),
+                vec![6, 0],
+                blocks(0, 3),
+                vec![5, 4, 6, 3],
+                blocks(0, 2),
+                last(0),
+                answers(1),
+            ]
+            .concat(),
+        ),
+        ("denied", [vec![7, 2], ask(0, 0, 0), answers(1), ask(1, 1, 1), vec![5, 4]].concat()),
+        (
+            "a-broken-disk",
+            [ask(0, 0, 0), answers(1), blocks(0, 2), vec![7, 3], blocks(0, 1), answers(2)].concat(),
+        ),
+        (
+            "gaps",
+            [ask(0, 0, 3), answers(1), vec![2, 0, 4, 0, 2, 0, 5, 0], blocks(0, 4), vec![5, 3], blocks(0, 2)]
+                .concat(),
+        ),
+        (
+            "three-for-two-places",
+            [ask(0, 0, 0), ask(1, 1, 0), ask(2, 2, 0), answers(3), blocks(0, 1), last(1)].concat(),
+        ),
+    ])
 }
