@@ -152,11 +152,11 @@ fn without_a_predecessor_it_is_an_ordinary_start_and_strangers_get_nothing() {
         namespace::enter(&namespace).unwrap();
         let silent = InterfaceLock::holder(&interface).unwrap().unwrap();
         let mut other = InterfaceLock::holder(&interface).unwrap().unwrap();
-        other.write_all(b"pxed: hand overs").unwrap();
+        other.write_all(b"pxed: hand over 2\n").unwrap();
         let stranger = Uid::from_raw(12345);
         set_thread_res_uid(stranger, stranger, stranger).unwrap();
         let mut asker = InterfaceLock::holder(&interface).unwrap().unwrap();
-        asker.write_all(b"pxed: hand over\n").unwrap();
+        asker.write_all(b"pxed: hand over 1\n").unwrap();
         [silent, other, asker].map(|mut stream| {
             let mut told = Vec::new();
             // Closed with our words unread, it is reset.

@@ -23,7 +23,7 @@ mod free {
 
         SYS_close, SYS_copy_file_range, SYS_dup, SYS_faccessat, SYS_faccessat2, SYS_fallocate, SYS_fchmod,
         SYS_fchown, SYS_fcntl, SYS_fdatasync, SYS_flock, SYS_fstat, SYS_fstatfs, SYS_fsync, SYS_ftruncate,
-        SYS_getcwd, SYS_getdents64, SYS_inotify_add_watch, SYS_inotify_init1, SYS_inotify_rm_watch, SYS_ioctl,
+        SYS_getcwd, SYS_getdents64, SYS_inotify_add_watch, SYS_inotify_init1, SYS_inotify_rm_watch,
         SYS_lseek, SYS_memfd_create, SYS_mkdirat, SYS_newfstatat, SYS_openat, SYS_pipe2, SYS_pread64,
         SYS_pwrite64, SYS_read, SYS_readlinkat, SYS_readv, SYS_renameat, SYS_renameat2, SYS_sendfile, SYS_splice,
         SYS_statx, SYS_umask, SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
@@ -100,8 +100,20 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     };
     let number = |value: i32| u64::from(value.unsigned_abs());
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
-    // The list of addresses (netlink), a word to the service manager (Unix).
-    rules.insert(libc::SYS_socket, one_of(0, &[number(libc::AF_NETLINK), number(libc::AF_UNIX)])?);
+    // The list of addresses (netlink), a word to the service manager (Unix datagrams): no stream to anybody's socket.
+    let datagrams = SeccompCondition::new(
+        1,
+        SeccompCmpArgLen::Dword,
+        SeccompCmpOp::MaskedEq(0xf),
+        number(libc::SOCK_DGRAM),
+    )?;
+    let unix = SeccompRule::new(vec![equal(0, number(libc::AF_UNIX))?, datagrams])?;
+    let netlink = SeccompRule::new(vec![equal(0, number(libc::AF_NETLINK))?])?;
+    rules.insert(libc::SYS_socket, vec![netlink, unix]);
+    // Whatever a terminal allows but to type into it, for whoever reads it next.
+    let not = |request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request);
+    let types = [not(libc::TIOCSTI)?, not(libc::TIOCLINUX)?];
+    rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(types.to_vec())?]);
     // Threads, no processes and no namespaces.
     let thread = number(libc::CLONE_THREAD);
     let is_thread =

@@ -6,7 +6,7 @@
 //! | step | what is left | kernel |
 //! |---|---|---|
 //! | [`rights`] | another user, if root has started it; no capability but those of [`Kept`]; none to be gained | any |
-//! | [`paths`] | the directories that it serves from and writes to; no TCP port (Landlock) | 5.13 |
+//! | [`paths`] | the directories that it serves from and writes to (Landlock); no TCP port either (6.7) | 5.13 |
 //! | [`calls`] | the system calls that it makes; no program can be started (seccomp) | any |
 //!
 //! What a kernel lacks is said in one line, or is an error with [`Confinement::Require`].
@@ -26,7 +26,7 @@ pub enum Confinement {
     /// As far as the kernel can.
     #[default]
     Auto,
-    /// All of it, or it does not start.
+    /// All steps, as far as the kernel's Landlock goes, or it does not start.
     Require,
     /// Not at all: for a debugger, or a kernel that is at odds with it.
     Off,

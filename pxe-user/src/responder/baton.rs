@@ -30,8 +30,8 @@ pub struct Baton {
 }
 
 impl Responder {
-    /// Lets go of all transfers: somebody else goes on with those whose clients have acknowledged anything. The others, what
-    /// waits for a slot, and uploads are not among them: their clients ask again, or give up.
+    /// Lets go of all transfers: somebody else goes on with them. Uploads, and requests that wait for a slot or a file, are not
+    /// among them: their clients ask again, or give up.
     pub fn pass_on(&mut self, host: &mut impl Host) -> Vec<Baton> {
         let ids: Vec<Id> = self.table.under_way(0).collect();
         let batons: Vec<Baton> = ids.into_iter().filter_map(|id| self.let_go(id, host)).collect();

@@ -27,7 +27,7 @@ use crate::tally::Published;
 use crate::tftp::table::{Table, TidPorts};
 use crate::tftp::terms::Limits;
 use crate::worker::mail::{LoaderQueue, Mailbox};
-use crate::worker::offload::{Common, Offload, windowsize_max};
+use crate::worker::offload::{Common, Offload, key, windowsize_max};
 use crate::worker::shelf::Shelf;
 use crate::worker::sockets::SocketPath;
 use crate::worker::uploads::Uploads;
@@ -96,12 +96,23 @@ impl Served {
             Path::Xdp(xdp) => served.start_xdp(*xdp, shared)?,
             Path::Sockets(sockets) => served.start_sockets(*sockets, shared)?,
         }
-        if !served.batons.is_empty() {
-            let (lost, interface) = (served.batons.len(), &served.plan.interface.name);
-            tracing::warn!(interface, lost, "transfers of the pxed before this one belong to no worker here");
-            served.batons.clear();
-        }
+        served.let_lost_ones_go()?;
         Ok(served)
+    }
+
+    /// Transfers of a predecessor that belong to no worker, or with which it could not go on: their packets are the host's.
+    fn let_lost_ones_go(&mut self) -> Result<()> {
+        let lost = std::mem::take(&mut self.batons);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let (count, interface) = (lost.len(), &self.plan.interface.name);
+        tracing::warn!(interface, count, "transfers of the pxed before this one cannot be gone on with");
+        if let Some(programs) = &self.programs {
+            let mut transfers = programs.transfers()?;
+            lost.iter().for_each(|baton| transfers.remove(&key(baton.client, baton.port)));
+        }
+        Ok(())
     }
 
     fn start_xdp(&mut self, xdp: Xdp, shared: &Shared<'_>) -> Result<()> {
@@ -227,9 +238,7 @@ impl Served {
             ports.contains(baton.port) && baton.server == address && has_link
         };
         let lost = worker.resume(self.batons.extract_if(.., is_its_own).collect());
-        if lost > 0 {
-            tracing::warn!(lost, "transfers of the pxed before this one cannot be gone on with");
-        }
+        self.batons.extend(lost);
         let name = format!("pxed-{}-{index}", self.plan.interface.name);
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run());
         self.threads.push(thread.context("cannot start a thread")?);

@@ -23,7 +23,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::boot::Catalogue;
 use crate::config::{self, FleetSettings};
-use crate::confine::Confinement;
+use crate::confine::{Account, Confinement};
 use crate::fleet::handle::{FleetHandle, Message};
 use crate::fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
 use crate::mac::Mac;
@@ -143,8 +143,13 @@ impl Server {
         let orders =
             Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
         let clock = Clock::start();
-        let prepared: Vec<_> =
-            options.plans()?.into_iter().map(|plan| Prepared::new(plan, options)).collect();
+        let prepare = |plan: Plan| {
+            let name = plan.interface.name.clone();
+            Prepared::new(plan, options).with_context(|| format!("cannot serve {name}"))
+        };
+        let prepared = options.plans()?.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        // What would be in the way later is said before a predecessor ends.
+        Account::find(options.user.as_deref())?;
         // From here until the workers run, nobody answers.
         let mut parcel = match options.take_over {
             true => handover::ask(&options.interfaces, &catalogue)?,
@@ -162,6 +167,12 @@ impl Server {
             }
             opened.push(one);
             batons.push(legacy.batons);
+        }
+        for left in parcel.iter().flat_map(|parcel| &parcel.interfaces) {
+            tracing::warn!(
+                interface = left.name,
+                "the pxed before this one served this interface; now nobody does"
+            );
         }
         // From here on with the least rights, and not before here with a second thread.
         confined::enter(options, &setup, reread.file.as_deref(), &catalogue, &opened)?;
@@ -253,11 +264,14 @@ impl Server {
         let interfaces: Vec<Legacy> = self.served.iter_mut().map(Served::hand_over).collect();
         let transfers: usize = interfaces.iter().map(|interface| interface.batons.len()).sum();
         supervise::summarise(self);
-        self.stop();
-        // With their locks.
+        // What the successor needs: the interfaces with their locks, the ports, the database. Whatever waits for a disk does
+        // not keep it waiting.
         self.served.clear();
+        self.web = None;
+        self.stop_keeper();
         asker.give(Parcel { since, interfaces }).context("cannot hand over to the pxed that asked for it")?;
         tracing::info!(event = "handed_over", transfers, "another pxed goes on from here");
+        self.stop();
         Ok(())
     }
 
@@ -271,6 +285,10 @@ impl Server {
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();
         }
+        self.stop_keeper();
+    }
+
+    fn stop_keeper(&mut self) {
         if let Some(thread) = self.keeper.take() {
             // Its last word is written down before it ends.
             let _ = self.fleet.send_blocking(Message::Stop);

@@ -56,9 +56,15 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Loads what the plan needs.
-    pub(super) fn new(plan: Plan, options: &Options) -> Self {
+    ///
+    /// # Errors
+    /// When nothing else is planned than what the kernel refuses: before a predecessor ends for nothing.
+    pub(super) fn new(plan: Plan, options: &Options) -> Result<Self> {
         let loaded = plan.modes.first().map(|mode| load(&plan, options, *mode));
-        Self { plan, loaded }
+        match loaded {
+            Some(Err(error)) if plan.modes.len() == 1 && !plan.may_fall_back => Err(error.into()),
+            loaded => Ok(Self { plan, loaded }),
+        }
     }
 
     /// Opens an interface as planned, or falls back to sockets if the plan allows that. Goes on with what a predecessor has left
@@ -86,8 +92,16 @@ impl Prepared {
             refuse_taken_ports(&self.plan)?;
         }
         let (mut loaded, mut failures) = (self.loaded.take(), Vec::new());
-        for &mode in &self.plan.modes {
-            let loaded = loaded.take().unwrap_or_else(|| load(&self.plan, options, mode));
+        let mut modes = self.plan.modes.clone();
+        if let Some((theirs, _)) = &legacy.link
+            && let Some(place) = modes.iter().position(|mode| mode == theirs)
+        {
+            // What a predecessor found to work: no other is tried meanwhile, without a program on the interface.
+            modes[..=place].rotate_right(1);
+        }
+        for &mode in &modes {
+            let prepared = loaded.take_if(|_| self.plan.modes.first() == Some(&mode));
+            let loaded = prepared.unwrap_or_else(|| load(&self.plan, options, mode));
             match loaded
                 .map_err(Into::into)
                 .and_then(|loaded| self.open_xdp(mode, dhcp, options, loaded, legacy))
@@ -158,7 +172,7 @@ impl Opened {
 /// A predecessor's sockets, or new ones.
 fn open_sockets(plan: &Plan, theirs: Vec<OwnedFd>) -> Result<SocketPath> {
     if !theirs.is_empty() {
-        match SocketPath::adopt(&plan.interface, theirs) {
+        match SocketPath::adopt(&plan.interface, plan.subnet.address, theirs) {
             Ok(path) => return Ok(path),
             Err(error) => tracing::warn!("the sockets of the pxed before this one are of no use: {error}"),
         }

@@ -18,6 +18,8 @@ use crate::nic::interface::{Interface, InterfaceError, name_of};
 
 /// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// After a failed attempt to hear a successor.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 /// How often the daemon shows what it has counted.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
 /// How often the configuration file is looked at.
@@ -91,9 +93,15 @@ fn askers(served: &[Served]) -> Result<mpsc::Receiver<Asker>> {
         let found = found.clone();
         tokio::spawn(async move {
             // One at a time, each bounded in time: nobody who may not ask gets further than this.
-            while let Ok((stream, _)) = listener.accept().await {
-                if let Some(asker) = Asker::hear(stream).await {
-                    let _ = found.send(asker).await;
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        if let Some(asker) = Asker::hear(stream).await {
+                            let _ = found.send(asker).await;
+                        }
+                    }
+                    // No descriptor at the moment, or who asked is gone.
+                    Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
                 }
             }
         });

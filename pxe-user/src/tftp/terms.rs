@@ -67,13 +67,13 @@ impl Terms {
     }
 
     /// The terms of a transfer that was granted them by another process of ours; `None` if it cannot have been.
-    pub(super) fn resumed(blksize: u16, windowsize: u16, timeout: Option<u8>) -> Option<Self> {
+    pub(super) fn resumed(blksize: u16, windowsize: u16, timeout: Option<u8>, oack: bool) -> Option<Self> {
         let can_be = super::packet::BLKSIZE_RANGE.contains(&blksize)
             && (1..=Self::WINDOWSIZE_MAX).contains(&windowsize)
             && timeout != Some(0);
         let (asked_blksize, asked_windowsize) = (false, false);
         let terms =
-            Self { blksize, windowsize, timeout, oack: false, tsize: false, asked_blksize, asked_windowsize };
+            Self { blksize, windowsize, timeout, oack, tsize: false, asked_blksize, asked_windowsize };
         can_be.then_some(terms)
     }
 

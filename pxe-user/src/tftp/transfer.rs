@@ -28,7 +28,7 @@ mod unheard;
 
 use std::time::Duration;
 
-pub use resume::Standing;
+pub use resume::{Heard, Standing};
 pub use steady::Steady;
 pub use unheard::FACTOR;
 

@@ -270,12 +270,12 @@ impl<D: Datapath> Worker<D> {
         Self { datapath, responder, surroundings, journal_lost: 0, publish_next: Timestamp::default() }
     }
 
-    /// Goes on with another daemon's transfers; returns how many did not belong here.
-    pub fn resume(&mut self, batons: Vec<Baton>) -> usize {
+    /// Goes on with another daemon's transfers; returns those with which that is impossible.
+    pub fn resume(&mut self, batons: Vec<Baton>) -> Vec<Baton> {
         let now = self.surroundings.clock.now();
         let Self { datapath, responder, surroundings, journal_lost, .. } = self;
         let mut view = View { net: datapath.net(), surroundings, lost: journal_lost };
-        batons.into_iter().filter(|baton| !responder.resume(now, baton.clone(), &mut view)).count()
+        batons.into_iter().filter(|baton| !responder.resume(now, baton.clone(), &mut view)).collect()
     }
 
     /// Works until its mailbox says stop; what is left can be gone on with.

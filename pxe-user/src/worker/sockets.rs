@@ -91,10 +91,15 @@ impl SocketPath {
     ///
     /// # Errors
     /// When they are not such sockets.
-    pub fn adopt(interface: &Interface, descriptors: Vec<OwnedFd>) -> std::io::Result<Self> {
+    pub fn adopt(
+        interface: &Interface,
+        address: Ipv4Addr,
+        descriptors: Vec<OwnedFd>,
+    ) -> std::io::Result<Self> {
         let mut descriptors = descriptors.into_iter();
         let dhcp = descriptors.next().map(PacketSocket::adopt).ok_or(std::io::ErrorKind::UnexpectedEof)?;
-        let sockets = descriptors.map(UdpSocket::adopt).collect::<std::io::Result<Vec<_>>>()?;
+        let sockets =
+            descriptors.map(|fd| UdpSocket::adopt(fd, address)).collect::<std::io::Result<Vec<_>>>()?;
         let ports: Vec<u16> = sockets.iter().map(UdpSocket::port).collect();
         let first = ports.get(FIXED.len()).copied().unwrap_or_default();
         let tids = TidPorts { first, count: TIDS };

@@ -74,10 +74,12 @@ impl UdpSocket {
     /// One that another process of ours has opened so.
     ///
     /// # Errors
-    /// When it is no bound IPv4 socket.
-    pub fn adopt(fd: OwnedFd) -> io::Result<Self> {
+    /// When it is bound to another address.
+    pub fn adopt(fd: OwnedFd, address: Ipv4Addr) -> io::Result<Self> {
         match rustix::net::getsockname(&fd)?.try_into() {
-            Ok(std::net::SocketAddr::V4(address)) => Ok(Self { fd, port: address.port(), segments: true }),
+            Ok(std::net::SocketAddr::V4(bound)) if *bound.ip() == address => {
+                Ok(Self { fd, port: bound.port(), segments: true })
+            }
             _ => Err(io::ErrorKind::AddrNotAvailable.into()),
         }
     }

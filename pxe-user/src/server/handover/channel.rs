@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, recvmsg, sendmsg,
+    SendFlags, UCred, recvmsg, sendmsg,
 };
 use tokio::io::AsyncReadExt as _;
 
@@ -17,8 +17,8 @@ use super::letter::DESCRIPTORS_MAX;
 use crate::boot::Catalogue;
 use crate::nic::lock::{InterfaceLock, LockError};
 
-/// What the successor says.
-const REQUEST: &[u8] = b"pxed: hand over\n";
+/// What the successor says, with the version of the letter that it reads: a predecessor that writes another one goes on.
+const REQUEST: &[u8] = b"pxed: hand over 1\n";
 /// What the predecessor says with its parcel.
 const ANSWER: &[u8] = b"pxed: take over\n";
 /// A successor says what it wants at once.
@@ -42,6 +42,9 @@ pub(in crate::server) enum HandoverError {
         /// Whose process holds it.
         uid: u32,
     },
+    /// More than one daemon.
+    #[error("{0} are served by more than one pxed, and only one can be taken over: end the others first")]
+    Several(String),
     /// No answer, or none that can be read.
     #[error(
         "the pxed that serves {interface} does not hand over ({error}): end it first, then start without --take-over"
@@ -59,18 +62,30 @@ pub(in crate::server) fn ask(
     interfaces: &[String],
     catalogue: &Catalogue,
 ) -> Result<Option<Parcel>, HandoverError> {
+    let mut found: Option<(&String, UnixStream, UCred)> = None;
     for interface in interfaces {
         let Some(stream) = InterfaceLock::holder(interface)? else { continue };
-        let refused = |error| HandoverError::Refused { interface: interface.clone(), error };
         // Who called listen, and was root or who we are then.
-        let uid = owner(&stream).map_err(refused)?;
+        let holder = peer(&stream).map_err(|error| refused(interface, error))?;
+        let uid = holder.uid.as_raw();
         if !is_trusted(uid) {
             return Err(HandoverError::Stranger { interface: interface.clone(), uid });
         }
-        let descriptors = receive(stream).map_err(refused)?;
-        return Parcel::unpack(descriptors, catalogue).map(Some).map_err(refused);
+        match &found {
+            Some((_, _, other)) if other.pid != holder.pid => {
+                return Err(HandoverError::Several(interfaces.join(", ")));
+            }
+            Some(_) => {}
+            None => found = Some((interface, stream, holder)),
+        }
     }
-    Ok(None)
+    let Some((interface, stream, _)) = found else { return Ok(None) };
+    let parcel = receive(stream).and_then(|descriptors| Parcel::unpack(descriptors, catalogue));
+    parcel.map(Some).map_err(|error| refused(interface, error))
+}
+
+fn refused(interface: &str, error: io::Error) -> HandoverError {
+    HandoverError::Refused { interface: interface.to_owned(), error }
 }
 
 /// Somebody who may go on with our work, and wants to.
@@ -79,7 +94,7 @@ pub(in crate::server) struct Asker(UnixStream);
 impl Asker {
     /// Hears what the other side of a connection wants; `None` if it may not, or wants something else.
     pub(in crate::server) async fn hear(mut stream: tokio::net::UnixStream) -> Option<Self> {
-        if !is_trusted(owner(&stream).ok()?) {
+        if !is_trusted(peer(&stream).ok()?.uid.as_raw()) {
             return None;
         }
         let mut said = [0; REQUEST.len()];
@@ -124,11 +139,13 @@ fn receive(mut stream: UnixStream) -> io::Result<Vec<OwnedFd>> {
     Ok(descriptors)
 }
 
-/// The user on the other side.
-fn owner(stream: &impl AsFd) -> io::Result<u32> {
-    Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
+/// The process on the other side.
+fn peer(stream: &impl AsFd) -> io::Result<UCred> {
+    Ok(rustix::net::sockopt::socket_peercred(stream)?)
 }
 
+/// Root, and who we are: but `nobody` is too many.
 fn is_trusted(uid: u32) -> bool {
-    uid == 0 || uid == rustix::process::geteuid().as_raw()
+    const NOBODY: u32 = 65534;
+    uid == 0 || uid != NOBODY && uid == rustix::process::geteuid().as_raw()
 }

@@ -1,9 +1,11 @@
 //! A parcel as a letter in JSON, and the descriptors that it names by their numbers.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
 use pxe_common::wire;
@@ -47,7 +49,7 @@ struct HandedImage {
     name: Vec<u8>,
     role: Role,
     /// Nothing if we have written it.
-    path: Option<PathBuf>,
+    path: Option<Vec<u8>>,
     contents: HandedContents,
 }
 
@@ -104,7 +106,7 @@ impl Images {
         let number = contents.map(|contents| {
             let path = match image.origin() {
                 Origin::Generated => None,
-                Origin::File(path) => Some(path.clone()),
+                Origin::File(path) => Some(path.as_os_str().as_bytes().to_vec()),
             };
             let name = image.name().as_bytes().to_vec();
             self.handed.push(HandedImage { name, role: image.role(), path, contents });
@@ -186,7 +188,8 @@ fn adopt(
     catalogue: &Catalogue,
 ) -> Option<std::sync::Arc<Image>> {
     let name = FileName::normalise(&image.name).ok()?;
-    let origin = image.path.map_or(Origin::Generated, Origin::File);
+    let file = |path| Origin::File(PathBuf::from(OsString::from_vec(path)));
+    let origin = image.path.map_or(Origin::Generated, file);
     let contents = match image.contents {
         HandedContents::Bytes(bytes) => Contents::Bytes(bytes),
         HandedContents::Memory(number) => Contents::Memory(take(number)?),

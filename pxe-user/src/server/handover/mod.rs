@@ -10,13 +10,14 @@
 //! <------------ parcel: a letter and descriptors ---  end
 //! put the own program into the link, open sockets,
 //! give up all rights, resume the transfers: each
-//! sends the window once more that was under way
+//! sends the window once more that was under way,
+//! if its client has been heard
 //! ```
 //! The interface is never without a program, so the host never tells a client that a port is closed; what comes meanwhile is
 //! lost as on a wire, and repeated. Over plain sockets these themselves are handed over, and nothing is lost.
 //!
-//! Not handed over: requests that nobody has acknowledged anything of, or that wait for a slot (they come again by
-//! themselves), uploads, HTTP connections, and what was learnt of machines' firmware.
+//! Not handed over: requests that wait for a slot or a file (they come again by themselves), uploads, HTTP connections, and
+//! what was learnt of machines' firmware.
 
 mod channel;
 mod letter;

@@ -18,6 +18,9 @@ impl<C> Table<C> {
         let session = Some(Session::Sending(transfer));
         let id = self.occupy(Entry { client, port, context, request: 0, session })?;
         self.timers.set(id.slot, deadline);
+        if self.is_unheard(id) {
+            self.note_unheard(id);
+        }
         Some(id)
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Block, Phase, Step, Terms, Timestamp, Transfer};
+use super::{Block, Phase, SILENCE, Step, Terms, Timestamp, Transfer};
 
 /// Where a transfer stands: all that its client may expect of whoever goes on with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,37 +19,70 @@ pub struct Standing {
     pub acknowledged: u64,
     /// The last block that was sent.
     pub sent: u64,
+    /// How much of the client has been heard.
+    pub heard: Heard,
+}
+
+/// What a client has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heard {
+    /// Nothing; it was sent an OACK.
+    NothingOfOack,
+    /// Nothing; it was sent the first block.
+    Nothing,
+    /// It has acknowledged something.
+    Acknowledged,
 }
 
 impl Transfer {
-    /// Where it stands. `None` when it has ended, or while the client has acknowledged nothing: then its request comes again
-    /// by itself, and nobody sends to an address that may be forged.
+    /// Where it stands; `None` when it has ended.
     pub fn standing(&self) -> Option<Standing> {
-        let goes_on = self.phase == Phase::Sending && self.touched;
-        goes_on.then(|| Standing {
+        let heard = match self.phase {
+            Phase::Ended => return None,
+            Phase::Offered => Heard::NothingOfOack,
+            Phase::Sending if self.touched => Heard::Acknowledged,
+            Phase::Sending => Heard::Nothing,
+        };
+        Some(Standing {
             size: self.size,
             blksize: self.terms.blksize,
             windowsize: self.terms.windowsize,
             timeout: self.terms.timeout,
             acknowledged: self.acknowledged().0,
             sent: self.highest.0,
+            heard,
         })
     }
 
     /// Goes on from there, and the first step to take: the window once more, since its blocks or its ACK may have been lost
-    /// in between. That it began earlier is forgotten. `None` if no transfer can stand so.
+    /// in between. Who has not been heard is sent nothing: its answer, which may come late, finds the transfer, and its request
+    /// begins a new one. That it began earlier is forgotten. `None` if no transfer can stand so.
     pub fn resume(now: Timestamp, standing: &Standing) -> Option<(Self, Step)> {
-        let terms = Terms::resumed(standing.blksize, standing.windowsize, standing.timeout)?;
+        let oack = standing.heard == Heard::NothingOfOack;
+        let terms = Terms::resumed(standing.blksize, standing.windowsize, standing.timeout, oack)?;
         let (mut transfer, _) = Self::start(now, standing.size, terms);
         let last = transfer.last();
         if standing.acknowledged >= last.0 || standing.sent < standing.acknowledged || standing.sent > last.0
         {
             return None;
         }
-        transfer.first = Block(standing.acknowledged + 1);
-        transfer.highest = Block(standing.sent);
-        transfer.touched = true;
-        let step = transfer.open_window(now);
+        let step = match standing.heard {
+            Heard::Acknowledged => {
+                transfer.first = Block(standing.acknowledged + 1);
+                transfer.highest = Block(standing.sent);
+                transfer.touched = true;
+                transfer.open_window(now)
+            }
+            Heard::NothingOfOack => {
+                transfer.wait_for_answer();
+                Step::Wait
+            }
+            Heard::Nothing => {
+                transfer.sent(1);
+                transfer.deadline = now + SILENCE;
+                Step::Wait
+            }
+        };
         transfer.repeated = true;
         Some((transfer, step))
     }
@@ -57,6 +90,8 @@ impl Transfer {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::tftp::packet::Asked;
     use crate::tftp::terms::Limits;
@@ -69,7 +104,7 @@ mod tests {
         let terms = Terms::grant(&asked, &Limits::for_mtu(1500, 64));
         let (mut transfer, step) = Transfer::start(NOW, 512 * 10 + 7, terms);
         assert_eq!(step, Step::SendOack);
-        assert_eq!(transfer.standing(), None, "nobody has been heard");
+        assert_eq!(transfer.standing().unwrap().heard, Heard::NothingOfOack);
         assert_eq!(transfer.on_ack(NOW, 0), Step::SendData);
         transfer.sent(u64::from(windowsize));
         transfer
@@ -101,6 +136,25 @@ mod tests {
                 }
             };
             assert_eq!(end, Step::End(Outcome::Complete));
+        }
+    }
+
+    #[test]
+    fn who_has_not_been_heard_is_sent_nothing_and_may_answer_late() {
+        let late = NOW + Duration::from_secs(60);
+        let asked = Asked { windowsize: Some(2), ..Asked::default() };
+        for asked in [asked, Asked::default()] {
+            let terms = Terms::grant(&asked, &Limits::for_mtu(1500, 64));
+            let (mut before, first) = Transfer::start(NOW, 5000, terms);
+            before.sent(u64::from(first == Step::SendData));
+            let (mut after, step) = Transfer::resume(NOW, &before.standing().unwrap()).unwrap();
+            assert_eq!((step, after.is_unheard(), after.steady()), (Step::Wait, true, None));
+            assert_eq!(after.unsent().1, 0);
+            let soon = NOW + Duration::from_secs(30);
+            assert_eq!(after.on_time(soon), Step::Wait, "it waits for an answer");
+            let (time, block) = if first == Step::SendData { (soon, 1) } else { (late, 0) };
+            assert_eq!(after.on_ack(time, block), Step::SendData);
+            assert!(!after.is_unheard());
         }
     }
 

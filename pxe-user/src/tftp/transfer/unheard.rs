@@ -52,11 +52,17 @@ impl Transfer {
             return self.end(Outcome::TimedOut);
         }
         if self.repeats == OACKS_MAX {
-            self.deadline = self.started + SILENCE_OFFERED;
+            self.wait_for_answer();
             return Step::Wait;
         }
         self.back_off(now);
         Step::SendOack
+    }
+
+    /// No more OACKs: the answer to one may still come.
+    pub(super) fn wait_for_answer(&mut self) {
+        self.repeats = OACKS_MAX;
+        self.deadline = self.started + SILENCE_OFFERED;
     }
 
     pub(super) fn first_block_again(&mut self, now: Timestamp) -> Step {
