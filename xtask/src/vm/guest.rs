@@ -103,6 +103,8 @@ impl Guest<'_> {
         for folder in ["proc", "sys", "tmp", "run"] {
             archive.folder(folder);
         }
+        // The daemon becomes somebody else than root.
+        archive.file("etc/passwd", b"root:x:0:0::/:/\nnobody:x:65534:65534::/:/\n");
         self.programs.add_to(&mut archive)?;
         add_modules(&mut archive, self.kernel)?;
         Ok(archive.finish())
