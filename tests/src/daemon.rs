@@ -16,8 +16,9 @@ const START: Duration = Duration::from_secs(60);
 /// The program, built by `cargo xtask test` beside this one.
 pub fn program() -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
-    let folder = this.parent().and_then(|deps| deps.parent()).map(PathBuf::from).unwrap_or_default();
-    let program = folder.join("pxed");
+    // Tests lie one folder deeper than programs.
+    let folders = this.ancestors().skip(1).take(2);
+    let program = folders.map(|folder| folder.join("pxed")).find(|file| file.exists()).unwrap_or_default();
     assert!(
         program.exists(),
         "{} is not built: run `cargo build`, or the tests by `cargo xtask test`",

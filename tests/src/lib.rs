@@ -7,6 +7,7 @@ pub mod guest;
 pub mod load;
 pub mod machine;
 pub mod namespace;
+pub mod neighbours;
 pub mod pair;
 pub mod podman;
 pub mod properties;

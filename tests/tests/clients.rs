@@ -3,9 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::time::Duration;
 
 use pxe_tests::daemon::Daemon;
+use pxe_tests::neighbours::dhcp_server;
 use pxe_tests::tree;
 use xtask::lab::{Host, Lab};
 
@@ -252,23 +252,7 @@ fn a_dhcp_server_on_the_same_host_still_leases() {
         for before in [true, false] {
             println!("{name}, {}", if before { "before" } else { "after" });
             let lab = Lab::builder().dhcp(false).start().unwrap();
-            let server = || {
-                let mut command = lab.responder().command("dnsmasq");
-                let leases = lab.folder().join("own-leases");
-                command.args([
-                    "--conf-file=/dev/null",
-                    "--no-daemon",
-                    "--port=0",
-                    "--interface=pxe0",
-                    "--no-ping",
-                ]);
-                command.args(["--except-interface=lo", "--dhcp-authoritative", "--no-resolv", "--no-hosts"]);
-                command.args(["--dhcp-range=10.99.0.100,10.99.0.199,255.255.255.0,1h"]);
-                command.arg(format!("--dhcp-leasefile={}", leases.display()));
-                let process = lab.spawn("own-dhcp", command).unwrap();
-                process.wait_for("DHCP, IP range", Duration::from_secs(20)).unwrap();
-                process
-            };
+            let server = || dhcp_server(&lab, lab.responder()).unwrap();
             let early = before.then(server);
             let daemon = serve(&lab, &[("small", tree::bytes(10))], datapath);
             let server = early.unwrap_or_else(server);

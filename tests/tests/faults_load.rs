@@ -2,7 +2,10 @@
 //! datapath. `cargo xtask bench --faults` runs the same with more machines, beside what a user would take instead, and
 //! writes docs/reliability. No figure of time is judged here.
 
-use pxe_tests::daemon;
+use pxe_tests::daemon::{self, Daemon};
+use pxe_tests::load::fleet;
+use pxe_tests::pair::{Pair, all_done};
+use pxe_tests::tree;
 use xtask::bench::{self, Form, Sample, Setup, Wish};
 
 /// Runs the case with these words in its name over each datapath; nobody may fail, or get wrong bytes.
@@ -55,13 +58,6 @@ fn machines_end_well_when_frames_are_lost_late_and_doubled_on_both_ways() {
     have(&suffer("each way"), "repeats_rrq");
 }
 
-#[test]
-fn machines_that_come_again_end_well_when_the_daemon_is_killed_in_the_middle() {
-    let samples = suffer("killed");
-    have(&samples, "begun_again");
-    assert!(samples.iter().all(|sample| sample.get("left_attached") == Some(0.0)));
-}
-
 /// More requests than any ring holds, and nobody there to read them.
 #[test]
 fn machines_end_well_when_the_daemon_does_nothing_for_seconds() {
@@ -88,4 +84,19 @@ fn machines_end_well_when_others_want_the_processor() {
 #[test]
 fn two_thousand_machines_within_a_second_all_boot() {
     suffer("whole boots");
+}
+
+/// Far more machines than transfers at a time: each waits for its turn, and none is refused.
+#[test]
+fn machines_beyond_the_limit_of_transfers_wait_for_their_turn() {
+    for datapath in ["xdp", "socket"] {
+        let pair = Pair::new(1).unwrap();
+        let file = tree::bytes(145_408);
+        pair.put("file", &file).unwrap();
+        let daemon = pair.serve(&["--datapath", datapath, "--transfers", "16"]).unwrap();
+        let report = fleet::run(&pair.plan(400, ("file", &file), 2070)).unwrap();
+        all_done(&report).unwrap_or_else(|error| panic!("{datapath}: {error}\n{}", daemon.log()));
+        let log = daemon.stop().unwrap();
+        assert!(Daemon::count(&log, "tftp_waited_admitted") > 0, "{datapath}: nobody waited\n{log}");
+    }
 }

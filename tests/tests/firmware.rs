@@ -1,35 +1,9 @@
 //! Real firmware, in QEMU, on a network with an ordinary DHCP server: what counts is what the machine itself shows.
 
-use std::thread;
-use std::time::Duration;
-
 use pxe_tests::daemon::Daemon;
+use pxe_tests::neighbours::{all_run, dhcp_server, machine};
 use pxe_tests::tree;
-use xtask::lab::{Card, Firmware, Lab, MachineSpec, Outcome};
-
-/// Generous: these machines are emulated, and share two cores with others.
-const LIMIT: Duration = Duration::from_secs(300);
-
-fn machine(name: &str, firmware: Firmware, port: usize) -> MachineSpec {
-    MachineSpec { timeout: LIMIT, ..MachineSpec::new(name, firmware, port) }
-}
-
-/// Switches all machines on at once and waits until each runs memtest86+ or will not any more.
-fn boot(lab: &Lab, machines: &[MachineSpec]) -> Vec<Outcome> {
-    thread::scope(|scope| {
-        let threads: Vec<_> =
-            machines.iter().map(|machine| scope.spawn(move || lab.boot(machine, |_| {}).unwrap())).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    })
-}
-
-/// All must run memtest86+; when one does not, its screen and the daemon's log are shown.
-fn all_run(lab: &Lab, daemon: &Daemon, machines: &[MachineSpec]) {
-    for (machine, outcome) in machines.iter().zip(boot(lab, machines)) {
-        assert!(outcome.booted, "{}: {}\n{}\n{}", machine.name, outcome.reason, outcome.screen, daemon.log());
-        assert!(outcome.screen.contains("Memtest86+"), "{}: {}", machine.name, outcome.screen);
-    }
-}
+use xtask::lab::{Card, Firmware, Lab, MachineSpec};
 
 /// What a machine fetched, in order, by the daemon's log.
 fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {
@@ -46,7 +20,7 @@ fn with_nothing_configured_bios_and_uefi_machines_run_memtest() {
     let daemon = Daemon::start(&lab, &["--datapath", "xdp"]).unwrap();
     let rom = MachineSpec { card: Card::E1000, ..machine("uefi-rom", Firmware::Uefi, 2) };
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1), rom];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     // The BIOS machine's ROM is iPXE and gets the script; OVMF boots memtest86+ itself; its card's ROM is iPXE again.
     assert_eq!(fetched(&daemon, &machines[0]), ["boot.ipxe", "memtest86+x64"]);
     assert_eq!(fetched(&daemon, &machines[1]), ["memtest86+x64.efi"]);
@@ -73,7 +47,7 @@ fn over_plain_sockets_the_same_machines_run_memtest() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let daemon = Daemon::start(&lab, &["--datapath", "socket"]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     daemon.stop().unwrap();
 }
 
@@ -82,7 +56,7 @@ fn with_native_xdp_the_same_machines_run_memtest() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let daemon = Daemon::start(&lab, &["--datapath", "xdp", "--xdp-mode", "native"]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     by_the_kernel(&daemon.stop().unwrap());
 }
 
@@ -91,7 +65,7 @@ fn without_the_kernels_help_the_same_machines_run_memtest() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let daemon = Daemon::start(&lab, &["--datapath", "xdp", "--offload", "off"]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     let log = daemon.stop().unwrap();
     assert_eq!(Daemon::count(&log, "tftp_data_by_kernel"), 0, "{log}");
 }
@@ -103,7 +77,7 @@ fn the_tree_of_the_usual_recipe_boots_unchanged() {
     let root = tree::recipe(lab.folder()).unwrap();
     let daemon = Daemon::start(&lab, &["--root", root.to_str().unwrap()]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0)];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     // clients.md, section 6, line 35: with option 209 PXELINUX looks for its configuration once.
     let expected = ["pxelinux.0", "ldlinux.c32", "pxelinux.cfg/default", "memtest/memtest86+-5.01"];
     assert_eq!(fetched(&daemon, &machines[0]), expected);
@@ -117,7 +91,7 @@ fn in_binl_style_machines_boot_over_port_4011() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let daemon = Daemon::start(&lab, &["--style", "binl"]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     let acks = daemon.events("told").into_iter().filter(|line| line.contains("\"reply\":\"ACK\"")).count();
     assert!(acks >= 1, "OVMF was answered on 4011:\n{}", daemon.log());
     daemon.stop().unwrap();
@@ -129,7 +103,7 @@ fn with_a_menu_machines_boot_its_first_entry() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let daemon = Daemon::start(&lab, &["--style", "menu", "--menu-timeout", "2"]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     daemon.stop().unwrap();
 }
 
@@ -138,7 +112,7 @@ fn a_32_bit_uefi_machine_runs_memtest() {
     let lab = Lab::builder().machines(1).start().unwrap();
     let daemon = Daemon::start(&lab, &[]).unwrap();
     let machines = [machine("uefi32", Firmware::Uefi32, 0)];
-    all_run(&lab, &daemon, &machines);
+    all_run(&lab, &daemon, &machines).unwrap();
     assert_eq!(fetched(&daemon, &machines[0]), ["memtest86+ia32.efi"]);
     daemon.stop().unwrap();
 }
@@ -147,15 +121,9 @@ fn a_32_bit_uefi_machine_runs_memtest() {
 #[test]
 fn machines_boot_when_the_dhcp_server_is_on_our_own_host() {
     let lab = Lab::builder().machines(1).dhcp(false).start().unwrap();
-    let mut command = lab.responder().command("dnsmasq");
-    command.args(["--conf-file=/dev/null", "--no-daemon", "--port=0", "--interface=pxe0", "--no-ping"]);
-    command.args(["--except-interface=lo", "--dhcp-authoritative", "--no-resolv", "--no-hosts"]);
-    command.args(["--dhcp-range=10.99.0.100,10.99.0.199,255.255.255.0,1h"]);
-    command.arg(format!("--dhcp-leasefile={}", lab.folder().join("own-leases").display()));
-    let server = lab.spawn("own-dhcp", command).unwrap();
-    server.wait_for("DHCP, IP range", Duration::from_secs(20)).unwrap();
+    let _server = dhcp_server(&lab, lab.responder()).unwrap();
     let daemon = Daemon::start(&lab, &["--datapath", "xdp"]).unwrap();
-    all_run(&lab, &daemon, &[machine("uefi", Firmware::Uefi, 0)]);
+    all_run(&lab, &daemon, &[machine("uefi", Firmware::Uefi, 0)]).unwrap();
     let log = daemon.stop().unwrap();
     assert!(Daemon::count(&log, "copy_dhcp") >= 1, "{log}");
     assert_eq!(Daemon::count(&log, "redirect_dhcp"), 0, "{log}");

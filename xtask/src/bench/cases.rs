@@ -295,19 +295,18 @@ const FAULTS: &[Case] = &[
 /// Some begin with one version of a file, some with the other, and all are in the middle when it changes.
 const CHANGING: Play = Play::Load { machines: 200, file: File::Medium, window: 1, power_on: 1500 };
 
-/// The same, for few processors and a debug build.
+/// The same, for few processors and a debug build. What a kill leaves behind has a test of its own.
 const FAULTS_SHORT: &[Case] = &[
-    lossy(300, load(100, File::Tiny, 1, Who::DATAPATHS)),
+    lossy(300, load(100, File::Tiny, 1, Who::USUAL)),
     noisy(Noise { reorder: 300, ..Noise::NONE }, load(100, File::Tiny, 4, Who::DATAPATHS)),
     noisy(Noise { duplicate: 300, ..Noise::NONE }, load(100, File::Tiny, 4, Who::DATAPATHS)),
-    noisy(ALL_NOISE, load(100, File::Tiny, 1, Who::DATAPATHS)),
-    faulty(Fault::Killed, load(200, File::Medium, 1, Who::DATAPATHS)),
-    faulty(Fault::Stopped, load(2000, File::Tiny, 1, Who::DATAPATHS)),
-    faulty(Fault::Replaced, case(CHANGING, Who::DATAPATHS)),
-    faulty(Fault::Rewritten, case(CHANGING, Who::DATAPATHS)),
-    faulty(Fault::Starved, load(100, File::Small, 1, Who::DATAPATHS)),
+    noisy(ALL_NOISE, load(100, File::Tiny, 1, Who::USUAL)),
+    faulty(Fault::Stopped, load(2000, File::Tiny, 1, Who::USUAL)),
+    faulty(Fault::Replaced, case(CHANGING, Who::USUAL)),
+    faulty(Fault::Rewritten, case(CHANGING, Who::USUAL)),
+    faulty(Fault::Starved, load(100, File::Small, 1, Who::USUAL)),
     case(STORM, Who::DATAPATHS),
-    lossy(50, case(STORM, Who::DATAPATHS)),
+    lossy(50, case(STORM, Who::USUAL)),
 ];
 
 /// The matrix, besides the rows of the targets.

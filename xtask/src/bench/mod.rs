@@ -78,9 +78,16 @@ pub struct Wish {
 }
 
 impl Wish {
-    /// What a user would take instead; nothing is fetched for the short form.
+    /// What a user would take instead, as far as it is measured; nothing is fetched for the short forms.
     fn peers(&self) -> Result<Peers> {
-        if matches!(self.form, Form::Short | Form::FaultsShort) { Ok(Peers::none()) } else { Peers::fetch() }
+        if matches!(self.form, Form::Short | Form::FaultsShort) {
+            return Ok(Peers::none());
+        }
+        let cases = cases::cases(self.form, self.filter.as_deref());
+        let who = cases.iter().flat_map(|case| case.who);
+        let mut wanted: Vec<_> = who.filter_map(|who| who.responder().peer()).collect();
+        wanted.dedup();
+        Peers::fetch(&wanted)
     }
 }
 

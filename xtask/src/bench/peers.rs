@@ -57,15 +57,16 @@ pub struct Peers {
 }
 
 impl Peers {
-    /// Takes them from the cache; fetches them before that. One that cannot be had is missing, and that is told.
+    /// Takes those that are wanted from the cache; fetches them before that. One that cannot be had is missing, and that is
+    /// told.
     ///
     /// # Errors
     /// When there is no place for a cache.
-    pub fn fetch() -> Result<Self> {
+    pub(super) fn fetch(wanted: &[Peer]) -> Result<Self> {
         let folder = command::cache_dir()?.join("peers").join(CACHE_FORMAT);
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let mut peers = Self { folder, missing: Vec::new() };
-        for peer in Peer::ALL {
+        for &peer in wanted {
             if peers.path(peer).is_file() {
                 continue;
             }

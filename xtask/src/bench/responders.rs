@@ -117,8 +117,10 @@ impl Who {
         Self::GenericOffload,
         Self::NativeOffload,
     ];
-    /// Of these pxed's, and XDP without the offload: AF_XDP answers there.
-    pub const DATAPATHS: &[Self] = &[Self::Socket, Self::Generic, Self::GenericOffload, Self::NativeOffload];
+    /// Of these pxed's.
+    pub const DATAPATHS: &[Self] = &[Self::Socket, Self::GenericOffload, Self::NativeOffload];
+    /// And those that a veth has without being told.
+    pub const USUAL: &[Self] = &[Self::Socket, Self::GenericOffload];
     /// For the short form: nothing is fetched for it.
     pub const SHORT: &[Self] = &[
         Self::Dnsmasq,
@@ -189,13 +191,19 @@ const fn pxed(
 }
 
 impl Responder {
+    /// What must be fetched for it.
+    #[must_use]
+    pub(super) fn peer(&self) -> Option<Peer> {
+        match self.kind {
+            Kind::Peer(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
     /// Why it cannot be measured at all here.
     #[must_use]
     pub fn missing(&self, peers: &Peers) -> Option<String> {
-        match self.kind {
-            Kind::Peer(peer) => peers.missing(peer),
-            _ => None,
-        }
+        peers.missing(self.peer()?)
     }
 
     /// How one sees that it serves.

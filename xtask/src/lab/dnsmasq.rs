@@ -55,6 +55,14 @@ impl Reference {
     /// # Errors
     /// When dnsmasq or a boot file is missing.
     pub fn start(lab: &Lab) -> Result<Self> {
+        Self::start_on(lab, lab.responder())
+    }
+
+    /// The same from another host.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn start_on(lab: &Lab, host: &Host) -> Result<Self> {
         let root = lab.folder().join("tftp");
         make_root(&root)?;
         let options = [
@@ -67,7 +75,7 @@ impl Reference {
             "--enable-tftp".to_owned(),
             format!("--tftp-root={}", root.display()),
         ];
-        let process = start(lab, lab.responder(), "dnsmasq", &options)?;
+        let process = start(lab, host, "dnsmasq", &options)?;
         Ok(Self { process, root })
     }
 

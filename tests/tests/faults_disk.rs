@@ -1,0 +1,121 @@
+//! A full disk below the state and the inbox (issue 5, "Faults"): machines boot, what is not written down is said, and all is
+//! well when there is room again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pxe_tests::daemon::Daemon;
+use pxe_tests::{frames, machine, namespace, tree};
+use serde_json::Value;
+use xtask::lab::Lab;
+
+/// A small file system of its own. Dropping it unmounts it.
+struct Small(PathBuf);
+
+impl Small {
+    fn mount(folder: &Path) -> Self {
+        fs::create_dir(folder).unwrap();
+        let folder_text = folder.display().to_string();
+        let words = ["-t", "tmpfs", "-o", "size=512k,mode=0700", "pxed-test", &folder_text];
+        xtask::command::output(std::process::Command::new("mount").args(words)).unwrap();
+        Self(folder.to_owned())
+    }
+
+    /// Fills it to the last block.
+    fn fill(&self) {
+        let _full = fs::write(self.0.join("filler"), vec![1; 1 << 20]);
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("filler")).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").args(["--lazy"]).arg(&self.0).status();
+    }
+}
+
+/// What a machine is told, and whether it gets that, from the client's namespace. The `n`-th machine.
+fn boots(lab: &Lab, n: u8) -> bool {
+    let (host, mut packet) = (lab.client().namespace().to_owned(), frames::golden("ovmf-discover"));
+    // Its address in chaddr.
+    packet[33] = n;
+    let interface = lab.client().interface().to_owned();
+    let run = move || {
+        namespace::enter(&host).unwrap();
+        let offer = machine::discover(&interface, &packet)?;
+        machine::load(offer.server, &offer.file)
+    };
+    std::thread::spawn(run).join().unwrap().is_ok_and(|bytes| bytes == tree::bytes(30_000))
+}
+
+fn count(status: &Value, name: &str) -> usize {
+    status[name].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn a_full_disk_costs_no_boot_and_is_said_and_mends() {
+    let lab = Lab::builder().dhcp(false).start().unwrap();
+    let root = tree::with_files(lab.folder(), &[("boot.efi", tree::bytes(30_000))]).unwrap();
+    let small = Small::mount(&lab.folder().join("state"));
+    let state = small.0.display().to_string();
+    let arguments = ["--root", root.to_str().unwrap(), "--boot-file", "x64=boot.efi", "--state", &state];
+    let daemon = Daemon::start(&lab, &arguments).unwrap();
+    assert!(boots(&lab, 1), "{}", daemon.log());
+    small.fill();
+    for n in 2..12 {
+        assert!(boots(&lab, n), "machine {n}: {}", daemon.log());
+    }
+    let is_said = |status: &Value| count(status, "lost") > 0 && count(status, "machines") >= 11;
+    daemon.wait_status("it says what is lost, and shows all the same", is_said).unwrap();
+    small.make_room();
+    daemon.wait_status("it is written down again", |status| count(status, "lost") == 0).unwrap();
+    assert!(boots(&lab, 12), "{}", daemon.log());
+    daemon.wait_status("all are known", |status| count(status, "machines") >= 12).unwrap();
+    daemon.stop().unwrap();
+    // Another process reads it.
+    let daemon = Daemon::start(&lab, &arguments).unwrap();
+    daemon.wait_status("all are known again", |status| count(status, "machines") >= 12).unwrap();
+    daemon.stop().unwrap();
+}
+
+#[test]
+fn a_full_inbox_refuses_and_takes_again() {
+    let lab = Lab::builder().dhcp(false).start().unwrap();
+    let root = tree::with_files(lab.folder(), &[("boot.efi", tree::bytes(30_000))]).unwrap();
+    let small = Small::mount(&lab.folder().join("inbox"));
+    let config = lab.folder().join("pxed.toml");
+    fs::write(&config, format!("[inbox]\ndirectory = {:?}\n", small.0)).unwrap();
+    let arguments = [
+        "--root",
+        root.to_str().unwrap(),
+        "--boot-file",
+        "x64=boot.efi",
+        "--config",
+        config.to_str().unwrap(),
+    ];
+    let daemon = Daemon::start(&lab, &arguments).unwrap();
+    let here = lab.folder().join("upload");
+    fs::write(&here, tree::bytes(200_000)).unwrap();
+    let put = |name: &str| {
+        let url = format!("tftp://{}/{name}", lab.responder().address());
+        let mut curl = lab.client().command("curl");
+        curl.args(["--silent", "--max-time", "60", "--upload-file", here.to_str().unwrap(), &url]);
+        curl.output().unwrap().status.code()
+    };
+    assert_eq!(put("first"), Some(0), "{}", daemon.log());
+    small.fill();
+    // curl's code for a remote disk that is full.
+    assert_eq!(put("second"), Some(70), "{}", daemon.log());
+    assert!(boots(&lab, 1), "{}", daemon.log());
+    small.make_room();
+    assert_eq!(put("second"), Some(0), "{}", daemon.log());
+    let kept = small.0.join(lab.client().mac());
+    for name in ["first", "second"] {
+        assert!(fs::read(kept.join(name)).unwrap() == tree::bytes(200_000), "{name}");
+    }
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 2, "nothing is left of the one that found no room");
+    daemon.stop().unwrap();
+}
