@@ -105,6 +105,53 @@ fn too_little_memory_to_lock_is_said_with_the_remedy_and_sockets_serve_instead()
     assert!(daemon.stop().unwrap().success());
 }
 
+/// As in root's home: what root names is served, though the daemon's user could not get there by its path; also after a reload.
+#[test]
+fn what_lies_in_a_directory_that_is_closed_to_the_daemons_user_is_served() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = Lab::builder().start().unwrap();
+    let closed = lab.folder().join("closed");
+    fs::create_dir(&closed).unwrap();
+    let root =
+        tree::with_files(&closed, &[("small", tree::bytes(3000)), ("other", tree::bytes(50))]).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    let config = |image: &str| {
+        let text = format!(
+            "[images.{image}]\nroot = \"{}\"\nboot_files = {{ x64 = \"small\" }}\n[[rules]]\nimage = \"{image}\"\n",
+            root.display()
+        );
+        fs::write(lab.folder().join("pxed.toml"), text).unwrap();
+    };
+    let get = |name: &str| {
+        let url = format!("tftp://{}/{name}", lab.responder().address());
+        lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap()
+    };
+    config("before");
+    let path = lab.folder().join("pxed.toml");
+    let daemon =
+        Daemon::start(&lab, &["--confinement", "require", "--config", path.to_str().unwrap()]).unwrap();
+    let got = get("before/small");
+    assert!(got.stdout == tree::bytes(3000), "{}", String::from_utf8_lossy(&got.stderr));
+    config("after");
+    daemon.wait_for("the configuration was read again").unwrap();
+    let got = get("after/other");
+    assert!(got.stdout == tree::bytes(50), "{}\n{}", String::from_utf8_lossy(&got.stderr), daemon.log());
+    assert!(!get("before/small").status.success(), "the old name is gone");
+    let log = daemon.stop().unwrap();
+    assert!(!log.contains("cannot list this directory") && !log.contains("cannot read the"), "{log}");
+}
+
+#[test]
+fn a_configuration_that_the_daemons_user_cannot_read_again_is_said_at_the_start() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let lab = Lab::builder().start().unwrap();
+    let path = lab.folder().join("pxed.toml");
+    fs::write(&path, "transfers = 64\n").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    let daemon = Daemon::start(&lab, &["--config", path.to_str().unwrap()]).unwrap();
+    daemon.wait_for("cannot read the configuration").unwrap();
+}
+
 #[test]
 fn a_tree_that_the_daemons_user_cannot_read_is_said_at_the_start() {
     use std::os::unix::fs::PermissionsExt as _;

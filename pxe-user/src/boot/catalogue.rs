@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::dhcp::{Arch, Programs};
@@ -183,14 +183,27 @@ impl Catalogue {
     /// # Errors
     /// Why nothing could be served, with the remedy.
     pub fn open(config: Config) -> Result<Self, CatalogueError> {
+        Self::prepare(config, &[])
+    }
+
+    /// The same for a configuration that takes this one's place: directories that it names as well stay open, also if the
+    /// user that the daemon has become could not get to them by their paths.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn reopen(&self, config: Config) -> Result<Self, CatalogueError> {
+        Self::prepare(config, &self.mounts)
+    }
+
+    fn prepare(config: Config, earlier: &[Mount]) -> Result<Self, CatalogueError> {
         let store = Store::new(config.memory.unwrap_or_else(Memory::default_limit));
         let mut mounts = vec![match config.source {
-            Source::Tree { root, links } => Mount::directory("", &root, links)?,
+            Source::Tree { root, links } => Mount::directory("", &root, links, earlier)?,
             Source::Virtual { system } => Mount::installed("", &system, Virtual::discover)?,
         }];
         for recipe in &config.recipes {
             if let Some((root, links)) = &recipe.root {
-                let mount = Mount::directory(&recipe.name, root, *links);
+                let mount = Mount::directory(&recipe.name, root, *links, earlier);
                 mounts.push(mount.map_err(|error| error.of_image(&recipe.name))?);
             }
         }
@@ -263,6 +276,15 @@ impl Catalogue {
     #[must_use]
     pub fn memory_used(&self) -> u64 {
         self.store.memory().used()
+    }
+
+    /// The directories that who runs now cannot list: everything in them would be refused to machines.
+    pub fn unlisted(&self) -> impl Iterator<Item = &Path> {
+        let closed = self.mounts.iter().filter(|mount| !mount.tree.is_open_to_us());
+        closed.filter_map(|mount| match &mount.kind {
+            Kind::Tree(root) => Some(root.as_path()),
+            Kind::Virtual(_) => None,
+        })
     }
 
     /// What is known of a name: takes no lock, reads no file; for every thread.

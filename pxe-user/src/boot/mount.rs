@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use super::catalogue::CatalogueError;
 use super::generated::{Content, Virtual};
 use super::names::FileName;
@@ -27,9 +29,21 @@ pub(super) struct Mount {
 }
 
 impl Mount {
-    /// A directory, served as it stands.
-    pub(super) fn directory(prefix: &str, root: &Path, links: Links) -> Result<Self, CatalogueError> {
-        let tree = open(root, links, Readers::Everybody)?;
+    /// A directory, served as it stands; as one of `earlier` has it open, if its path leads through what is closed to the user
+    /// that we are by now.
+    pub(super) fn directory(
+        prefix: &str,
+        root: &Path,
+        links: Links,
+        earlier: &[Self],
+    ) -> Result<Self, CatalogueError> {
+        let readers = Readers::Everybody;
+        let is_it = |mount: &&Self| matches!(&mount.kind, Kind::Tree(path) if path == root);
+        let tree = match Tree::open(root, links, readers) {
+            Err(Errno::ACCESS) => earlier.iter().find(is_it).map(|mount| mount.tree.again(links, readers)),
+            opened => Some(opened.map_err(|errno| failed(root, errno))?),
+        };
+        let tree = tree.ok_or_else(|| failed(root, Errno::ACCESS))?;
         Ok(Self { prefix: prefix.to_owned(), kind: Kind::Tree(root.to_owned()), tree })
     }
 
@@ -39,7 +53,8 @@ impl Mount {
         system: &Path,
         table: impl FnOnce(&Tree) -> Virtual,
     ) -> Result<Self, CatalogueError> {
-        let tree = open(system, Links::FollowAdministrators, Readers::Us)?;
+        let tree = Tree::open(system, Links::FollowAdministrators, Readers::Us)
+            .map_err(|errno| failed(system, errno))?;
         Ok(Self { prefix: prefix.to_owned(), kind: Kind::Virtual(table(&tree)), tree })
     }
 
@@ -85,7 +100,6 @@ impl Mount {
     }
 }
 
-fn open(root: &Path, links: Links, readers: Readers) -> Result<Tree, CatalogueError> {
-    Tree::open(root, links, readers)
-        .map_err(|errno| CatalogueError::Root { root: root.to_owned(), reason: errno.to_string() })
+fn failed(root: &Path, errno: Errno) -> CatalogueError {
+    CatalogueError::Root { root: root.to_owned(), reason: errno.to_string() }
 }

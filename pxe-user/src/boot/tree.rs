@@ -136,6 +136,17 @@ impl Tree {
         Ok(Found { fd, stat, trail: walk.trail, readers: self.readers })
     }
 
+    /// The same root, opened earlier: for who may not open it by its path any more.
+    pub(super) fn again(&self, links: Links, readers: Readers) -> Self {
+        Self { root: Arc::clone(&self.root), owner: self.owner, links, readers }
+    }
+
+    /// Whether who runs now can list the root and reach what is in it.
+    pub(super) fn is_open_to_us(&self) -> bool {
+        use rustix::fs::{Access, AtFlags, accessat};
+        accessat(&*self.root, ".", Access::READ_OK | Access::EXEC_OK, AtFlags::empty()).is_ok()
+    }
+
     /// The root directory, for listing it.
     pub(super) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()

@@ -15,7 +15,7 @@ mod calls;
 mod paths;
 mod rights;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub use paths::Paths;
 pub use rights::{Account, Kept};
@@ -110,21 +110,15 @@ pub fn enter(wish: &Wish) -> Result<Report, ConfineError> {
     if threads != 1 {
         return Err(ConfineError::Threads(threads));
     }
-    let mut missing = Vec::new();
-    // First, while the rights to do the rest are there; Landlock and seccomp need none once no_new_privs is set.
+    // The paths are opened first: the user that we become may not get to what root named. Landlock and seccomp need no right
+    // once no_new_privs is set.
+    let paths = paths::Allowed::open(&wish.paths)?;
     let user = rights::give_up(wish.account.as_ref(), &wish.kept)?;
-    missing.extend(paths::restrict(&wish.paths)?);
+    let mut missing = Vec::new();
+    missing.extend(paths.restrict()?);
     missing.extend(calls::restrict()?);
     if wish.confinement == Confinement::Require && !missing.is_empty() {
         return Err(ConfineError::Missing(missing.join("; ")));
     }
     Ok(Report { user, capabilities: wish.kept.iter().map(|kept| kept.as_str()).collect(), missing })
-}
-
-/// The root directories that who runs now cannot list: everything in them would be refused to machines.
-#[must_use]
-pub fn unreadable(roots: &[PathBuf]) -> Vec<&Path> {
-    use rustix::fs::{Access, access};
-    let is_open = |path: &Path| access(path, Access::READ_OK | Access::EXEC_OK).is_ok();
-    roots.iter().map(PathBuf::as_path).filter(|root| !is_open(root)).collect()
 }

@@ -27,24 +27,40 @@ pub struct Paths {
     pub moves: bool,
 }
 
-/// Forbids everything else; says what this kernel cannot forbid.
-pub(super) fn restrict(paths: &Paths) -> Result<Option<String>, ConfineError> {
-    let knows_moves = Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::Refer)
-        .is_ok();
-    if paths.moves && !knows_moves {
-        return Ok(Some("paths are not restricted: with an [inbox] that needs Linux 5.19".into()));
+/// Rules that are made, and not in force yet; or why there are none.
+pub(super) struct Allowed(Result<RulesetCreated, &'static str>);
+
+impl Allowed {
+    /// Opens the paths, with the rights of now.
+    pub(super) fn open(paths: &Paths) -> Result<Self, ConfineError> {
+        let knows_moves = Ruleset::default()
+            .set_compatibility(CompatLevel::HardRequirement)
+            .handle_access(AccessFs::Refer)
+            .is_ok();
+        if paths.moves && !knows_moves {
+            return Ok(Self(Err("paths are not restricted: with an [inbox] that needs Linux 5.19")));
+        }
+        Ok(Self(Ok(ruleset(paths).map_err(|error| refused(&error))?)))
     }
-    let refused = |error: RulesetError| ConfineError::refused("paths (Landlock)")(&error);
-    let status = ruleset(paths).and_then(RulesetCreated::restrict_self).map_err(refused)?.ruleset;
-    Ok(match status {
-        // Partially: an older kernel restricts what it knows.
-        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => None,
-        RulesetStatus::NotEnforced => Some(
-            "paths are not restricted: Landlock needs Linux 5.13, and `landlock` in the kernel's list of security modules".into(),
-        ),
-    })
+
+    /// Forbids everything else; says what this kernel cannot forbid.
+    pub(super) fn restrict(self) -> Result<Option<String>, ConfineError> {
+        let rules = match self.0 {
+            Ok(rules) => rules,
+            Err(missing) => return Ok(Some(missing.to_owned())),
+        };
+        Ok(match rules.restrict_self().map_err(|error| refused(&error))?.ruleset {
+            // Partially: an older kernel restricts what it knows.
+            RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => None,
+            RulesetStatus::NotEnforced => Some(
+                "paths are not restricted: Landlock needs Linux 5.13, and `landlock` in the kernel's list of security modules".into(),
+            ),
+        })
+    }
+}
+
+fn refused(error: &RulesetError) -> ConfineError {
+    ConfineError::refused("paths (Landlock)")(error)
 }
 
 fn ruleset(paths: &Paths) -> Result<RulesetCreated, RulesetError> {

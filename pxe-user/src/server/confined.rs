@@ -49,11 +49,18 @@ pub(super) fn enter(
     for missing in report.missing {
         tracing::warn!("{missing}");
     }
-    for root in confine::unreadable(&roots(&setup.files)) {
+    for root in catalogue.unlisted() {
         tracing::warn!(
             root = %root.display(),
             "the user {} cannot list this directory, so machines get nothing from it: let everybody read it (chmod o+rx), or \
              name its owner with --user", report.user
+        );
+    }
+    if let Some(config) = config.filter(|path| std::fs::File::open(path).is_err()) {
+        tracing::warn!(
+            config = %config.display(),
+            "the user {} cannot read the configuration, so changes of it count from the next start on: let that user read it, \
+             and pass through the directories above", report.user
         );
     }
     Ok(())

@@ -157,7 +157,8 @@ impl Current {
         }
         setup.offering.http = old.offering.http;
         let same_files = self.setup.load().files == setup.files;
-        let catalogue = if same_files { None } else { Some(Catalogue::open(setup.files.clone())?) };
+        let reopen = || self.catalogue.load().reopen(setup.files.clone());
+        let catalogue = if same_files { None } else { Some(reopen()?) };
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(catalogue) = catalogue {
             for missing in catalogue.missing() {
