@@ -57,7 +57,11 @@ image = "memory-test"
             .any(|line| line.contains(&machine.mac()) && line.contains(&format!("\"file\":\"{file}\"")))
     };
     assert!(fetched(&machines[1], "loader/snponly.efi"), "{events:#?}");
-    assert!(machines.iter().all(|machine| fetched(machine, "memory-test/memtest-initrd")), "{events:#?}");
+    assert!(
+        machines.iter().all(|machine| fetched(machine, "memory-test/memtest-initrd")),
+        "{}",
+        daemon.log()
+    );
     let passed = |status: &Value| machines.iter().all(|machine| of(status, machine)["state"] == "passed");
     let status = daemon.wait_status("both machines have passed", passed).unwrap();
     for spec in &machines {
