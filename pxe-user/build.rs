@@ -1,7 +1,8 @@
 //! Builds the eBPF object from source, with whichever compiler on this machine can.
 //!
 //! `PXED_EBPF_TOOLCHAIN` overrides the choice: a rustup toolchain's name, or a path such as `/usr`.
-//! `AYA_BUILD_SKIP=1` leaves the object out (then only `--datapath socket` works).
+//! `AYA_BUILD_SKIP=1` leaves the object out (then only `--datapath socket` works). `PXED_EBPF_OBJECT` names one that is
+//! built already: who builds pxe-user in several ways needs no more than one.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,15 +11,22 @@ use anyhow::{Context as _, Result, bail};
 use aya_build::{Package, Toolchain};
 
 const OVERRIDE: &str = "PXED_EBPF_TOOLCHAIN";
+const BUILT: &str = "PXED_EBPF_OBJECT";
 
 fn main() -> Result<()> {
     println!("cargo:rerun-if-env-changed={OVERRIDE}");
+    println!("cargo:rerun-if-env-changed={BUILT}");
     let manifest =
         PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?);
     let workspace = manifest.parent().context("pxe-user lies in the workspace")?;
     // aya-build watches pxe-ebpf; the classifier lives next door.
     println!("cargo:rerun-if-changed={}", workspace.join("pxe-common").display());
     let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("pxe-ebpf");
+    if let Some(built) = std::env::var_os(BUILT).map(PathBuf::from) {
+        println!("cargo:rerun-if-changed={}", built.display());
+        std::fs::copy(&built, &out).with_context(|| format!("cannot copy {}", built.display()))?;
+        return Ok(());
+    }
     if std::env::var_os("AYA_BUILD_SKIP").is_some() {
         // `include_bytes!` needs a file; an empty one is answered with a clear sentence at run time.
         std::fs::write(&out, []).context("writing an empty object")?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
 
 /// Where a program is, looking through `PATH` and the folders for the administrator's programs, which an
 /// ordinary user's `PATH` often leaves out.
@@ -102,6 +103,27 @@ pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace());
     cargo
+}
+
+/// Runs a cargo that builds; what it tells of in JSON.
+///
+/// # Errors
+/// When it cannot be started, or something does not compile.
+pub fn messages(cargo: &mut Command) -> Result<Vec<Value>> {
+    let line = shown(cargo);
+    cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+    let out = cargo.stderr(Stdio::inherit()).output().with_context(|| format!("cannot start `{line}`"))?;
+    ensure!(out.status.success(), "`{line}` ended with {}", out.status);
+    let lines = String::from_utf8_lossy(&out.stdout);
+    Ok(lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The program that one of these messages tells of.
+#[must_use]
+pub fn artifact(message: &Value) -> Option<PathBuf> {
+    (message["reason"] == "compiler-artifact")
+        .then(|| message["executable"].as_str().map(PathBuf::from))
+        .flatten()
 }
 
 /// Where cargo builds.

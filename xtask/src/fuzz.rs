@@ -1,9 +1,8 @@
-//! The search for inputs that break what must hold: libFuzzer on the targets in `tests/fuzz`, which cargo-fuzz builds.
+//! The search for inputs that break what must hold: libFuzzer on the targets in `tests/fuzz`.
 //!
-//! libFuzzer needs options of rustc that count as unstable. A stable compiler takes them when `RUSTC_BOOTSTRAP=1` says so;
-//! nothing that is built in this way is ever shipped. So one toolchain is enough, whichever that is, and its standard
-//! library need not be built anew. AddressSanitizer's run-time library comes with the toolchains of rustup; where it is
-//! missing, as in those of distributions, the search goes without, and says so.
+//! libFuzzer's instruments are options of rustc that any toolchain takes, a stable one, too. AddressSanitizer is not: its
+//! option counts as unstable, which `RUSTC_BOOTSTRAP=1` allows (nothing that is built so is ever shipped), and its run-time
+//! library comes with the toolchains of rustup. Where that is missing, the search goes without, and says so.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -14,25 +13,54 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{command, setup};
+mod build;
 
-/// An input that takes so long, in seconds, is a find.
-const TIMEOUT: u32 = 20;
+use crate::{command, setup};
+use build::Sanitizer;
+
 /// Lines of a target's output that are shown when it has found something.
 const SHOWN: usize = 60;
+/// The target that asks the kernel, which only root may.
+const KERNEL: &str = "classifier";
 
-/// Where it all is.
-struct Folders {
+/// A target's name and program.
+type Target = (String, PathBuf);
+
+/// How it is searched.
+struct Search {
     /// The targets' sources, and the inputs that once broke something.
     crate_: PathBuf,
     /// Everything that is built and remembered.
     target: PathBuf,
     /// What is found, and what the targets say.
     out: PathBuf,
+    /// Where inputs that reach something new are kept.
+    corpus: PathBuf,
+    /// For each target.
+    time: Duration,
+    /// An input that takes so long, in seconds, is a find.
+    timeout: u32,
+    /// More of libFuzzer's options.
+    options: &'static [&'static str],
+    /// Whether the kernel is asked, through sudo where we are not root.
+    ask_kernel: bool,
 }
 
-/// A target's name and program.
-type Target = (String, PathBuf);
+impl Search {
+    fn new(time: Duration) -> Self {
+        let target = command::target_dir().join("fuzz");
+        Self {
+            crate_: command::workspace().join("tests/fuzz"),
+            corpus: target.join("corpus"),
+            target,
+            out: command::workspace().join("out/fuzz"),
+            time,
+            timeout: 20,
+            options: &[],
+            ask_kernel: false,
+        }
+    }
+}
 
 /// Searches for `time` with each target, or with one of them.
 ///
@@ -42,73 +70,71 @@ pub fn run(wanted: Option<&str>, time: Duration) -> Result<()> {
     setup::ensure(setup::FUZZ)?;
     if !command::is_root() {
         println!(
-            "fuzz: without root the kernel is not asked for its verdicts: sudo -E cargo xtask fuzz classifier does"
+            "fuzz: without root the kernel is not asked for its verdicts: sudo -E cargo xtask fuzz {KERNEL} does"
         );
     }
-    search(wanted, time)
+    let sanitizer = Sanitizer::best()?;
+    if sanitizer == Sanitizer::None {
+        println!(
+            "fuzz: this toolchain has no AddressSanitizer: only panics are found, not wrong accesses to memory"
+        );
+    }
+    Search::new(time).search(wanted, sanitizer)
 }
 
-fn search(wanted: Option<&str>, time: Duration) -> Result<()> {
-    let folders = Folders {
-        crate_: command::workspace().join("tests/fuzz"),
-        target: command::target_dir().join("fuzz"),
-        out: command::workspace().join("out/fuzz"),
-    };
-    let targets = folders.build(wanted)?;
-    folders.write_seeds()?;
-    fs::create_dir_all(&folders.out).with_context(|| format!("cannot make {}", folders.out.display()))?;
-    let found = Mutex::new(Vec::new());
-    let next = Mutex::new(targets.into_iter());
-    let work = || {
-        while let Some((name, program)) = lock(&next).next() {
-            match folders.search_one(&name, &program, time) {
-                Ok(done) => println!("fuzz: {done}"),
-                Err(error) => lock(&found).push(format!("{error:#}")),
-            }
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
-    });
-    let found = found.into_inner().unwrap_or_default();
-    ensure!(found.is_empty(), "{}", found.join("\n"));
-    Ok(())
+/// A short search with each target, a part of the tests: from the seeds and with the same dice each time, so that what it
+/// finds today was most likely not there yesterday.
+///
+/// # Errors
+/// When something was found, or the search could not begin.
+pub fn check() -> Result<()> {
+    println!("test: a short search for inputs that break something");
+    let mut search = Search::new(Duration::from_secs(5));
+    search.corpus = search.target.join("checked");
+    // What an earlier one came upon would make this one another.
+    if search.corpus.is_dir() {
+        fs::remove_dir_all(&search.corpus)
+            .with_context(|| format!("cannot remove {}", search.corpus.display()))?;
+    }
+    // A busy machine is no find.
+    search.timeout = 120;
+    search.options = &["-seed=1", "-runs=200000"];
+    search.ask_kernel = true;
+    search.search(None, Sanitizer::None)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-impl Folders {
-    /// Builds the targets.
-    fn build(&self, wanted: Option<&str>) -> Result<Vec<Target>> {
+impl Search {
+    fn search(&self, wanted: Option<&str>, sanitizer: Sanitizer) -> Result<()> {
         let known = self.known()?;
         if let Some(wanted) = wanted.filter(|wanted| !known.iter().any(|name| name == wanted)) {
             bail!("there is no target `{wanted}`; there are {}", known.join(", "));
         }
-        let triple = host_triple()?;
-        let sanitizer = if has_address_sanitizer(&triple)? {
-            "address"
-        } else {
-            println!(
-                "fuzz: this toolchain has no AddressSanitizer: only panics are found, not wrong accesses to memory"
-            );
-            "none"
+        let targets = build::build(wanted, sanitizer, &self.target)?;
+        fs::create_dir_all(&self.out).with_context(|| format!("cannot make {}", self.out.display()))?;
+        let found = Mutex::new(Vec::new());
+        let next = Mutex::new(targets.into_iter());
+        let work = || {
+            loop {
+                // In a statement of its own, which gives the lock back before the search.
+                let Some((name, program)) = lock(&next).next() else { return };
+                match self.search_one(&name, &program) {
+                    Ok(done) => println!("fuzz: {done}"),
+                    Err(error) => lock(&found).push(format!("{error:#}")),
+                }
+            }
         };
-        println!("fuzz: cargo fuzz build --sanitizer {sanitizer}");
-        let mut cargo = command::cargo();
-        cargo.args(["fuzz", "build", "--fuzz-dir"]).arg(&self.crate_).arg("--target-dir").arg(&self.target);
-        // One unit for each crate would run a little faster and take twice as long to build.
-        cargo.args(["--target", &triple, "--sanitizer", sanitizer, "--codegen-units", "16"]).args(wanted);
-        command::run(cargo.env("RUSTC_BOOTSTRAP", "1"))?;
-        let built = |name: String| {
-            let program = self.target.join(&triple).join("release").join(&name);
-            (name, program)
-        };
-        let wanted = known.into_iter().filter(|name| wanted.is_none_or(|wanted| wanted == name));
-        Ok(wanted.map(built).collect())
+        thread::scope(|scope| {
+            for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+                scope.spawn(work);
+            }
+        });
+        let found = found.into_inner().unwrap_or_default();
+        ensure!(found.is_empty(), "{}", found.join("\n"));
+        Ok(())
     }
 
     /// The names of the targets.
@@ -122,45 +148,21 @@ impl Folders {
         Ok(names)
     }
 
-    fn seeds(&self) -> PathBuf {
-        self.target.join("seeds")
-    }
-
-    fn write_seeds(&self) -> Result<()> {
-        let mut cargo = command::cargo();
-        cargo.args(["run", "--quiet", "--package", "pxe-tests", "--bin", "seeds", "--"]).arg(self.seeds());
-        command::run(&mut cargo)
-    }
-
     /// Lets one target search; a line on what it did.
-    fn search_one(&self, name: &str, program: &Path, time: Duration) -> Result<String> {
-        let corpus = self.target.join("corpus").join(name);
+    fn search_one(&self, name: &str, program: &Path) -> Result<String> {
         let finds = self.out.join(name);
-        for folder in [&corpus, &finds] {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        }
+        let mut search = self.command(name, program, &finds)?;
         let log = self.out.join(format!("{name}.log"));
-        let (out, err) = {
-            let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
-            (file.try_clone()?, file)
-        };
-        let mut search = Command::new(program);
-        // What is new goes to the first folder; the others are read. A property that was never broken has no regressions.
-        search.arg(&corpus);
-        let others = [self.seeds().join(name), self.crate_.join("regressions").join(name)];
-        search.args(others.into_iter().filter(|folder| folder.is_dir()));
-        search.arg(format!("-artifact_prefix={}/", finds.display()));
-        search.args([format!("-max_total_time={}", time.as_secs()), format!("-timeout={TIMEOUT}")]);
-        search.arg("-print_final_stats=1");
-        // Several of the crates' C libraries have the same names for different things, which is no fault of theirs.
-        search.env("ASAN_OPTIONS", "detect_odr_violation=0").stdout(out).stderr(err);
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        search.stdout(file.try_clone()?).stderr(file);
         let line = command::shown(&search);
         let status = search.status().with_context(|| format!("cannot start {}", program.display()))?;
         let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
         let said = String::from_utf8_lossy(&said);
         if !status.success() {
+            let input = found_input(&said).unwrap_or("INPUT");
             bail!(
-                "{name}: {status}\n{}\nAll of it is in {}. Found inputs are in {}; one is tried again by\n    {} FILE\n\
+                "{name}: {status}\n{}\nAll of it is in {}; what was found lies in {}. Try it again:\n    {} {input}\n\
                  Keep it as tests/fuzz/regressions/{name}/WHAT-WAS-WRONG: then the tests try it, too (docs/testing.md).",
                 last_lines(&said, SHOWN),
                 log.display(),
@@ -172,9 +174,41 @@ impl Folders {
             statistic(&said, "number_of_executed_units").filter(|inputs| *inputs > 0).with_context(|| {
                 format!("{name}: no input was tried; `{line}` said\n{}", last_lines(&said, SHOWN))
             })?;
+        // Without instruments it would try inputs blindly, and nobody would notice.
+        ensure!(said.contains(" NEW ") || said.contains(" cov: "), "{name}: no coverage is told: {line}");
         let each = statistic(&said, "average_exec_per_sec").unwrap_or_default();
         Ok(format!("{name:<10} {inputs:>9} inputs, {each:>6} a second: nothing found"))
     }
+
+    /// The command line of one target's search.
+    fn command(&self, name: &str, program: &Path, finds: &Path) -> Result<Command> {
+        let corpus = self.corpus.join(name);
+        for folder in [corpus.as_path(), finds] {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        let mut search = if self.ask_kernel && name == KERNEL {
+            command::as_root(program)?
+        } else {
+            Command::new(program)
+        };
+        // What is new goes to the first folder; the others are read. A property that was never broken has no regressions.
+        search.arg(&corpus);
+        let others = [self.target.join("seeds").join(name), self.crate_.join("regressions").join(name)];
+        search.args(others.into_iter().filter(|folder| folder.is_dir()));
+        search.arg(format!("-artifact_prefix={}/", finds.display()));
+        search
+            .args([format!("-max_total_time={}", self.time.as_secs()), format!("-timeout={}", self.timeout)]);
+        search.arg("-print_final_stats=1").args(self.options);
+        // Several of the crates' C libraries have the same names for different things, which is no fault of theirs.
+        search.env("ASAN_OPTIONS", "detect_odr_violation=0");
+        Ok(search)
+    }
+}
+
+/// Where libFuzzer says that it has put the input.
+fn found_input(said: &str) -> Option<&str> {
+    let (_, rest) = said.rsplit_once("Test unit written to ")?;
+    rest.lines().next()
 }
 
 /// A number from libFuzzer's closing lines (`stat::name: number`).
@@ -188,24 +222,6 @@ fn last_lines(text: &str, count: usize) -> String {
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
-fn rustc(arguments: &[&str]) -> Result<String> {
-    command::output(Command::new("rustc").args(arguments).current_dir(command::workspace()))
-}
-
-/// The machine that the compiler compiles for by itself.
-fn host_triple() -> Result<String> {
-    let version = rustc(&["--version", "--verbose"])?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned);
-    host.context("rustc does not say what machine this is")
-}
-
-/// Whether AddressSanitizer's run-time library is there: `librustc-CHANNEL_rt.asan.a` beside the standard library.
-fn has_address_sanitizer(triple: &str) -> Result<bool> {
-    let folder = rustc(&["--print", "target-libdir", "--target", triple])?;
-    let files = fs::read_dir(folder.trim()).with_context(|| format!("cannot read {}", folder.trim()))?;
-    Ok(files.flatten().any(|file| file.file_name().to_string_lossy().ends_with("_rt.asan.a")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,5 +233,8 @@ mod tests {
         assert_eq!(statistic(said, "average_exec_per_sec"), Some(99));
         assert_eq!(statistic(said, "peak_rss_mb"), None);
         assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
+        assert_eq!(found_input(said), None);
+        let said = "artifact_prefix='/o/'; Test unit written to /o/crash-12\nBase64: AA==\n";
+        assert_eq!(found_input(said), Some("/o/crash-12"));
     }
 }

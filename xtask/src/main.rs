@@ -66,6 +66,9 @@ enum Task {
         /// Seconds for each of them
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
         time: u64,
+        /// What the tests do: five seconds for each, from the seeds, with the same dice each time
+        #[arg(long, conflicts_with_all = ["target", "time"])]
+        short: bool,
     },
 
     /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with it
@@ -173,7 +176,8 @@ fn main() -> ExitCode {
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),
         Task::Fleet { pxed: None, .. } => fleet::run(),
         Task::Test { arguments } => test::run(&arguments),
-        Task::Fuzz { target, time } => fuzz::run(target.as_deref(), Duration::from_secs(time)),
+        Task::Fuzz { short: true, .. } => fuzz::check(),
+        Task::Fuzz { target, time, .. } => fuzz::run(target.as_deref(), Duration::from_secs(time)),
         Task::Miri => miri::run(),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     };

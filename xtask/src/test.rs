@@ -1,22 +1,21 @@
 //! Every test with one command: formatting, lints, licences, then the tests, the privileged ones last.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::Stdio;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
 
 mod advisories;
 mod memcheck;
 
-use crate::{command, image, setup, vm};
+use crate::{command, fuzz, image, setup, vm};
 
 /// The crate whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
 /// All others that have tests.
-const UNPRIVILEGED: [&str; 5] = ["--workspace", "--exclude", PRIVILEGED, "--exclude", "pxe-ebpf"];
+const UNPRIVILEGED: [&str; 7] =
+    ["--workspace", "--exclude", PRIVILEGED, "--exclude", "pxe-ebpf", "--exclude", "pxe-fuzz"];
 
 /// Sets up, checks, and runs the tests; `arguments` go to each test program, so a name chooses among them.
 ///
@@ -25,7 +24,7 @@ const UNPRIVILEGED: [&str; 5] = ["--workspace", "--exclude", PRIVILEGED, "--excl
 pub fn run(arguments: &[OsString]) -> Result<()> {
     setup::ensure(setup::ALL)?;
     step(&["fmt", "--all", "--check"])?;
-    step(&["clippy", "--all-targets", "--", "--deny", "warnings"])?;
+    step(&["clippy", "--workspace", "--exclude", "pxe-ebpf", "--all-targets", "--", "--deny", "warnings"])?;
     step(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])?;
     let advisories = advisories::check()?;
 
@@ -38,9 +37,10 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     if unprivileged.is_err() {
         failed.push("the unprivileged ones".to_owned());
     }
-    // It has a choice of tests of its own.
+    // They have a choice of tests of their own.
     if arguments.is_empty() {
         failed.extend(memcheck::run().err().map(|error| format!("unsafe code under valgrind: {error:#}")));
+        failed.extend(fuzz::check().err().map(|error| format!("the search found something: {error:#}")));
     }
     for program in programs {
         println!("     Running {} (as root)", program.display());
@@ -109,22 +109,13 @@ fn build_privileged() -> Result<Vec<PathBuf>> {
 
 /// Builds tests, and tells which programs they are.
 fn test_programs(which: &[&str]) -> Result<Vec<PathBuf>> {
-    let mut cargo = command::cargo();
-    cargo.args(["test", "--no-run", "--message-format", "json-render-diagnostics"]).args(which);
-    let mut child = cargo.stdout(Stdio::piped()).spawn().context("cannot start cargo")?;
-    let messages = BufReader::new(child.stdout.take().context("cargo has no output")?);
-    let programs = messages.lines().map_while(Result::ok).filter_map(|l| program(&l)).collect();
-    if !child.wait()?.success() {
-        bail!("the tests do not compile: {}", which.join(" "));
-    }
-    Ok(programs)
+    let messages = command::messages(command::cargo().args(["test", "--no-run"]).args(which))?;
+    Ok(messages.iter().filter_map(program).collect())
 }
 
 /// The test program that one of cargo's messages tells of.
-fn program(message: &str) -> Option<PathBuf> {
-    let message: Value = serde_json::from_str(message).ok()?;
-    let is_test = message["reason"] == "compiler-artifact" && message["profile"]["test"] == true;
-    is_test.then(|| message["executable"].as_str().map(PathBuf::from)).flatten()
+fn program(message: &Value) -> Option<PathBuf> {
+    (message["profile"]["test"] == true).then(|| command::artifact(message)).flatten()
 }
 
 /// What sudo would drop and tests need: where cargo is and builds, what they shall print.
@@ -149,18 +140,16 @@ pub(crate) fn kept_environment() -> impl Iterator<Item = OsString> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn only_test_programs_are_run() {
-        let artifact = |test: bool, executable: &str| {
-            format!(
-                r#"{{"reason":"compiler-artifact","profile":{{"test":{test}}},"executable":{executable}}}"#
-            )
-        };
-        assert_eq!(program(&artifact(true, r#""/t/boot-1""#)), Some(PathBuf::from("/t/boot-1")));
-        assert_eq!(program(&artifact(false, r#""/t/pxed""#)), None);
-        assert_eq!(program(&artifact(true, "null")), None);
-        assert_eq!(program("{}"), None);
+        let artifact = |test: bool, executable: Option<&str>| json!({ "reason": "compiler-artifact", "profile": { "test": test }, "executable": executable });
+        assert_eq!(program(&artifact(true, Some("/t/boot-1"))), Some(PathBuf::from("/t/boot-1")));
+        assert_eq!(program(&artifact(false, Some("/t/pxed"))), None);
+        assert_eq!(program(&artifact(true, None)), None);
+        assert_eq!(program(&json!({})), None);
     }
 }

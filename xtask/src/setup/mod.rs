@@ -29,7 +29,7 @@ pub const BENCH: &[Group] = &[Group::Build, Group::Lab, Group::Kernels, Group::B
 /// What guests with other kernels need.
 pub const VM: &[Group] = &[Group::Build, Group::Lab, Group::Kernels];
 /// What the search for inputs that break something needs.
-pub const FUZZ: &[Group] = &[Group::Build, Group::Fuzz];
+pub const FUZZ: &[Group] = &[Group::Build];
 /// What the memory test is made of; its kernel may have to be fetched.
 pub const IMAGE: &[Group] = &[Group::Image, Group::Kernels];
 /// What the picture of a fleet needs.

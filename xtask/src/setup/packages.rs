@@ -24,8 +24,6 @@ pub enum Group {
     Fleet,
     /// What the benchmark measures with.
     Bench,
-    /// What inputs that break something are searched with.
-    Fuzz,
     /// What a package is built with.
     Package,
 }
@@ -43,7 +41,6 @@ impl Group {
             Self::Image => "memory test",
             Self::Fleet => "fleet",
             Self::Bench => "benchmark",
-            Self::Fuzz => "search",
             Self::Package => "package",
         }
     }

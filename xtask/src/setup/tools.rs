@@ -16,8 +16,6 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     // Licences, sources and advisories of what we depend on: `deny.toml` was written for this version.
     Tool { name: "cargo-deny", version: "0.20.2", group: Group::Tests },
-    // Builds what is in `tests/fuzz`.
-    Tool { name: "cargo-fuzz", version: "0.13.2", group: Group::Fuzz },
     // The Debian package, by `pxe-user/Cargo.toml`.
     Tool { name: "cargo-deb", version: "3.8.0", group: Group::Package },
     // The list of what is built into it (SBOM), in OWASP's format.

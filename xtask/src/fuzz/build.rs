@@ -1,0 +1,162 @@
+//! Builds the targets: our own crates with instruments, everything else as the tests have built it.
+//!
+//! Cargo hands a "workspace wrapper" the compilations of the workspace's members, and keeps what comes out apart. So a
+//! wrapper that adds the instruments' options shares all dependencies with ordinary builds of the same profile, and the
+//! search costs a minute of processor time instead of a quarter of an hour. The members stay unoptimised: optimised ones
+//! take four times as long to build and try a quarter more inputs.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use super::Target;
+use crate::command;
+
+/// What libFuzzer is told by: which edges were taken, and what was compared with what.
+const INSTRUMENTS: &str = "--cfg fuzzing -C passes=sancov-module \
+    -C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
+    -C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares";
+/// It counts as unstable, which the wrapper allows for; that the standard library goes without is said to be meant.
+const ADDRESS: &str = "-Z sanitizer=address -C unsafe-allow-abi-mismatch=sanitizer";
+
+/// What the targets are built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sanitizer {
+    /// Panics are found.
+    None,
+    /// Wrong accesses to memory, too; takes longer to build.
+    Address,
+}
+
+impl Sanitizer {
+    /// The better one that this toolchain has.
+    pub(super) fn best() -> Result<Self> {
+        let mut rustc = Command::new("rustc");
+        let folder =
+            command::output(rustc.args(["--print", "target-libdir"]).current_dir(command::workspace()))?;
+        // AddressSanitizer's run-time library: `librustc-CHANNEL_rt.asan.a` beside the standard library.
+        let files = fs::read_dir(folder.trim()).with_context(|| format!("cannot read {}", folder.trim()))?;
+        let is_there = files.flatten().any(|file| file.file_name().to_string_lossy().ends_with("_rt.asan.a"));
+        Ok(if is_there { Self::Address } else { Self::None })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::None => "plain",
+            Self::Address => "address",
+        }
+    }
+
+    /// A program that cargo calls in place of rustc.
+    fn wrapper(self) -> String {
+        let (environment, more) = match self {
+            Self::None => ("", ""),
+            Self::Address => ("RUSTC_BOOTSTRAP=1 ", ADDRESS),
+        };
+        // Build scripts have no libFuzzer beside them, and xtask is no part of what is tried.
+        format!(
+            "#!/bin/sh\nrustc=$1\nshift\ncase \" $* \" in\n\
+             *' --crate-name build_script_'* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
+             {environment}exec \"$rustc\" \"$@\" {INSTRUMENTS} {more}\n"
+        )
+    }
+}
+
+/// Builds the targets, and writes to `seeds` what they begin with.
+pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -> Result<Vec<Target>> {
+    let object = prepare(&folder.join("seeds"))?;
+    println!("fuzz: cargo build ({}, our own crates only)", sanitizer.name());
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--locked", "--package", "pxe-fuzz"]);
+    match wanted {
+        Some(name) => cargo.args(["--bin", name]),
+        None => cargo.arg("--bins"),
+    };
+    cargo.env("RUSTC_WORKSPACE_WRAPPER", write_wrapper(sanitizer, folder)?);
+    // The kernel program is the same, and takes as long to build as all the rest.
+    cargo.env("PXED_EBPF_OBJECT", object).env("CARGO_INCREMENTAL", "0");
+    let programs = folder.join(sanitizer.name());
+    fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
+    let mut targets = Vec::new();
+    for built in command::messages(&mut cargo)?.iter().filter_map(command::artifact) {
+        let name = built.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Under names of their own: the next build with other instruments takes the place of cargo's.
+        let program = programs.join(&name);
+        drop(fs::remove_file(&program));
+        fs::hard_link(&built, &program).with_context(|| format!("cannot make {}", program.display()))?;
+        targets.push((name, program));
+    }
+    targets.sort();
+    ensure!(!targets.is_empty(), "cargo tells of no target that it has built");
+    Ok(targets)
+}
+
+/// Writes the seeds; the kernel program, which is built on the way.
+fn prepare(seeds: &Path) -> Result<PathBuf> {
+    let mut cargo = command::cargo();
+    cargo.args(["build", "--locked", "--quiet", "--package", "pxe-tests", "--bin", "seeds"]);
+    let messages = command::messages(&mut cargo)?;
+    let program = messages.iter().find_map(command::artifact).context("cargo tells of no program `seeds`")?;
+    command::run(Command::new(program).arg(seeds))?;
+    messages
+        .iter()
+        .find_map(kernel_program)
+        .context("cargo does not tell where pxe-user's build script wrote")
+}
+
+/// Where a message says that pxe-user's build script has put the kernel program.
+fn kernel_program(message: &Value) -> Option<PathBuf> {
+    let is_ours = message["reason"] == "build-script-executed"
+        && message["package_id"].as_str().is_some_and(|id| id.contains("/pxe-user#"));
+    is_ours.then(|| Some(Path::new(message["out_dir"].as_str()?).join("pxe-ebpf"))).flatten()
+}
+
+/// Cargo knows a wrapper by its path, so what it does is a part of its name: else old builds would pass for new ones.
+fn write_wrapper(sanitizer: Sanitizer, folder: &Path) -> Result<PathBuf> {
+    let text = sanitizer.wrapper();
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let path = folder.join(format!("rustc-{}-{:016x}", sanitizer.name(), hasher.finish()));
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(folder)?;
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+    };
+    write().with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_tried_gets_instruments() {
+        let folder = std::env::temp_dir().join(format!("pxed-wrapper-{}", std::process::id()));
+        let wrapper = write_wrapper(Sanitizer::None, &folder).expect("a wrapper");
+        let options = |name: &str| {
+            command::output(Command::new(&wrapper).args(["echo", "--crate-name", name, "--edition=2024"]))
+                .expect("a shell")
+        };
+        assert!(options("pxe_user").contains("sancov"));
+        assert!(options("xtask_of_another").contains("sancov"));
+        assert_eq!(options("build_script_build"), "--crate-name build_script_build --edition=2024\n");
+        assert_eq!(options("xtask"), "--crate-name xtask --edition=2024\n");
+        let other = write_wrapper(Sanitizer::Address, &folder).expect("a wrapper");
+        assert_ne!(other, wrapper);
+        fs::remove_dir_all(folder).expect("our own folder");
+    }
+
+    #[test]
+    fn the_kernel_program_is_found() {
+        let message = |id: &str| serde_json::json!({ "reason": "build-script-executed", "package_id": id, "out_dir": "/t/out" });
+        let ours = message("path+file:///src/pxe-user#0.1.0");
+        assert_eq!(kernel_program(&ours), Some(PathBuf::from("/t/out/pxe-ebpf")));
+        assert_eq!(kernel_program(&message("registry+https://x#libc@0.2.177")), None);
+    }
+}
