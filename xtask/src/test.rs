@@ -40,7 +40,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     // They have a choice of tests of their own.
     if arguments.is_empty() {
         failed.extend(memcheck::run().err().map(|error| format!("unsafe code under valgrind: {error:#}")));
-        failed.extend(fuzz::check().err().map(|error| format!("the search found something: {error:#}")));
+        failed.extend(fuzz::check().err().map(|error| format!("the search for inputs: {error:#}")));
     }
     for program in programs {
         println!("     Running {} (as root)", program.display());
