@@ -39,6 +39,11 @@ fn have(samples: &[Sample], name: &str) {
 }
 
 #[test]
+fn machines_end_well_when_a_third_of_what_they_are_sent_is_lost() {
+    have(&suffer("30 % lost"), "repeats_ack");
+}
+
+#[test]
 fn machines_end_well_when_a_third_of_what_they_are_sent_is_late() {
     suffer("30 % late");
 }

@@ -1,8 +1,10 @@
 //! Before the client has acknowledged anything: its address may be forged, and whoever has it has not asked.
 //!
 //! So a request brings a few packets at the most, and only its own repeats bring more. With options that is the OACK, which
-//! is no longer than the request, and its repeats, without which GRUB would not get over a lost ACK 0. Without options it
-//! is the first block, once: it is many times as long, and clients that get none ask again. See [`FACTOR`].
+//! is no longer than the request, and its repeats, without which GRUB would not get over a lost ACK 0. These come sooner if
+//! the client asks again, so has no OACK yet: plain clients are gone after eleven seconds, and where a third of the frames is
+//! lost that is too soon for 1, 2, 4 and 8 s. Without options it is the first block, once: it is many times as long, and
+//! clients that get none ask again. See [`FACTOR`].
 
 use std::time::Duration;
 
@@ -12,11 +14,12 @@ use super::{Outcome, Phase, SILENCE, Step, Timestamp, Transfer, seconds};
 /// the request: an OACK and its repeats, or an ERROR. A request without options gets one block instead, if that is more.
 pub const FACTOR: usize = 8;
 
-/// An OACK is repeated this often at the most, at 1, 2, 4, 8, 16 and 24 s; after that only the client's own repeats help.
+/// An OACK is repeated this often at the most, at 1, 2, 4, 8, 16 and 24 s unless the client asks again; after that each of the
+/// client's own repeats brings one.
 const OACKS_MAX: u8 = 6;
 /// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
 const SILENCE_OFFERED: Duration = Duration::from_secs(135);
-/// Between two first blocks.
+/// Between two first blocks, and two OACKs.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl Transfer {
@@ -27,12 +30,12 @@ impl Transfer {
 
     /// Whether the same request again at `now` is a delayed copy of the one that began this transfer.
     ///
-    /// While the OACK is being repeated it always is; later only for a moment, since a machine that was reset may come
-    /// back with the same port and the same request.
+    /// Until something was acknowledged it always is; later only for a moment, since a machine that was reset may come back
+    /// with the same port and the same request.
     pub fn is_same_session(&self, now: Timestamp) -> bool {
         const MOMENT: Duration = Duration::from_secs(1);
         match self.phase {
-            Phase::Offered => self.repeats < OACKS_MAX,
+            Phase::Offered => true,
             Phase::Sending if !self.touched => true,
             Phase::Sending | Phase::Ended => now.since(self.heard) < MOMENT,
         }
@@ -40,11 +43,15 @@ impl Transfer {
 
     /// The same request has come again. It never sends anything itself: that is still the timer, once a second at the most.
     pub fn ask_again(&mut self, now: Timestamp) {
-        if self.phase == Phase::Sending && !self.touched {
-            self.heard = now;
-            self.repeats = 1;
-            self.deadline = self.deadline.min(now.max(self.sent + PAUSE));
+        match self.phase {
+            Phase::Offered => self.repeats = self.repeats.min(OACKS_MAX - 1),
+            Phase::Sending if !self.touched => {
+                self.heard = now;
+                self.repeats = 1;
+            }
+            Phase::Sending | Phase::Ended => return,
         }
+        self.deadline = self.deadline.min(now.max(self.sent + PAUSE));
     }
 
     pub(super) fn offer_again(&mut self, now: Timestamp) -> Step {
@@ -56,6 +63,7 @@ impl Transfer {
             return Step::Wait;
         }
         self.back_off(now);
+        self.sent = now;
         Step::SendOack
     }
 

@@ -13,6 +13,25 @@ fn line_25_the_oack_is_repeated_by_the_timer_a_second_or_more_apart_and_not_afte
     assert!(silence(&mut transfer, 0).iter().all(|(_, step)| *step != Step::SendOack));
 }
 
+/// Without it four of five OACKs would be gone with a third of the frames in the time that a client has.
+#[test]
+fn an_oack_comes_sooner_but_not_more_often_for_who_asks_again() {
+    for ask_every in [100, 1000] {
+        let mut transfer = offered(1);
+        let mut oacks = Vec::new();
+        for now in (ask_every..=30_000).step_by(ask_every) {
+            if transfer.is_same_session(ms(now as u64)) {
+                transfer.ask_again(ms(now as u64));
+            }
+            if transfer.on_time(ms(now as u64)) == Step::SendOack {
+                oacks.push(now);
+            }
+        }
+        let each_second: Vec<_> = (1..=30).map(|second| second * 1000).collect();
+        assert_eq!(oacks, each_second, "asked every {ask_every} ms");
+    }
+}
+
 /// clients.md, section 6, line 27: PXELINUX tries for 131 s.
 #[test]
 fn line_27_ack_0_may_come_after_131_seconds() {
@@ -32,8 +51,13 @@ fn line_28_when_the_same_request_is_the_same_session() {
         assert!(transfer.is_same_session(transfer.deadline()));
         transfer.on_time(transfer.deadline());
     }
-    // All OACKs were lost: now the client's own repeats bring another.
-    assert!(!transfer.is_same_session(ms(40_000)));
+    // All OACKs were lost: now each of the client's own repeats brings another.
+    for at in [40_000, 42_000] {
+        assert_eq!(transfer.on_time(ms(at - 1)), Step::Wait);
+        assert!(transfer.is_same_session(ms(at)));
+        transfer.ask_again(ms(at));
+        assert_eq!(transfer.on_time(ms(at)), Step::SendOack);
+    }
     // A machine that was reset comes back; a copy of its request that is late by less than a second changes nothing.
     let transfer = sending(4);
     assert!(transfer.is_same_session(ms(900)));
