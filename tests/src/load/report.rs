@@ -21,6 +21,8 @@ pub struct Report {
     pub failed: u64,
     /// Those of them that got wrong bytes.
     pub wrong: u64,
+    /// Those of them that heard nothing for too long; the rest was refused, or not done in time.
+    pub silent: u64,
     /// Bytes of files that arrived and were right, at machines that are done; bytes that were reflected.
     pub bytes: u64,
     /// Seconds from the first request to the last machine's end.
@@ -60,14 +62,17 @@ impl Report {
             true => now,
             false => done.iter().map(|machine| machine.finished).max().unwrap_or_default(),
         };
-        let wrong = |machine: &&Machine| machine.state == State::Failed(Failure::Wrong);
+        let failed = |failure| {
+            machines.iter().filter(|machine| machine.state == State::Failed(failure)).count() as u64
+        };
         let seconds = last.since(first).max(Duration::from_micros(1)).as_secs_f64();
         offers.sort_unstable();
         let micros = |share| f64::from(at(offers, share).unwrap_or_default()) / 1e6;
         Self {
             done: done.len() as u64,
             failed: machines.len() as u64 - done.len() as u64,
-            wrong: machines.iter().filter(wrong).count() as u64,
+            wrong: failed(Failure::Wrong),
+            silent: failed(Failure::Silence),
             bytes: done.len() as u64 * script.bytes(),
             seconds,
             percentiles: [0.5, 0.99, 1.0].map(|share| at(&times, share).unwrap_or_default()),
@@ -89,6 +94,7 @@ impl Report {
             ("done", self.done),
             ("failed", self.failed),
             ("wrong", self.wrong),
+            ("silent", self.silent),
             ("bytes", self.bytes),
             ("repeats", repeats_rrq + repeats_ack + repeats_discover),
             ("repeats_rrq", repeats_rrq),
