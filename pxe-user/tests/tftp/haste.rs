@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clients::{self, Manners, State};
+use crate::clients::{self, Manners, State, Unexpected};
 use crate::network::Weather;
 use crate::simulation::{CALM, Scene};
 
@@ -48,6 +48,28 @@ fn line_24_on_a_long_way_haste_breeds_nothing() {
                     assert!(story.data <= most, "{case}: {} DATA of {}", story.data, story.blocks());
                 }
             }
+        }
+    }
+}
+
+/// Eleven seconds are less than any real firmware waits. A server that backs off, or stops after a few repeats, loses some.
+#[test]
+fn who_waits_for_eleven_seconds_ends_well_when_a_third_of_the_answers_is_lost() {
+    let eleven = |n| (n < 11).then_some(1000);
+    let manners = Manners {
+        name: "a plain client",
+        options: &[("tsize", "0"), ("blksize", "1408")],
+        rrq: eleven,
+        ack: eleven,
+        unexpected: Unexpected::AckOld,
+        ..clients::PLAIN
+    };
+    let weather = Weather { loss: 300, loses_answers_only: true, ..CALM };
+    for kernel in [0, 64] {
+        for seed in 0..2000 {
+            let story = Scene { seed, kernel, ..Scene::new(manners, 20_000, weather) }.play();
+            let told = format!("kernel {kernel}, seed {seed}, after {:?}", story.took);
+            assert_eq!(story.client.state, State::Done, "{told}");
         }
     }
 }

@@ -12,6 +12,8 @@ use pxe_user::time::Timestamp;
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weather {
     pub(crate) loss: u32,
+    /// Nothing is lost on the way to the server.
+    pub(crate) loses_answers_only: bool,
     pub(crate) duplicates: u32,
     /// Microseconds that a packet travels.
     pub(crate) delay: u64,
@@ -77,7 +79,7 @@ impl Network {
         let copies = if self.chance(self.weather.duplicates) { 2 } else { 1 };
         self.duplicated += copies - 1;
         for _ in 0..copies {
-            if self.chance(self.weather.loss) {
+            if !(to_server && self.weather.loses_answers_only) && self.chance(self.weather.loss) {
                 self.lost += 1;
                 continue;
             }

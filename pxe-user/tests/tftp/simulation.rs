@@ -175,7 +175,8 @@ const SEEDS: u64 = 6;
 /// Without the kernel, with one that sends block by block, and with one that sends windows: see [`Scene::kernel`].
 const KERNELS: [u32; 3] = [0, 1, 64];
 
-pub(crate) const CALM: Weather = Weather { loss: 0, duplicates: 0, delay: 200, jitter: 0, lose_data: None };
+pub(crate) const CALM: Weather =
+    Weather { loss: 0, loses_answers_only: false, duplicates: 0, delay: 200, jitter: 0, lose_data: None };
 
 pub(crate) fn sizes(manners: &Manners) -> Vec<usize> {
     let blksize: usize = manners
