@@ -42,6 +42,8 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
         failed.extend(memcheck::run().err().map(|error| format!("unsafe code under valgrind: {error:#}")));
         failed.extend(fuzz::check().err().map(|error| format!("the search for inputs: {error:#}")));
     }
+    // Once more: the first time has scrolled away. Not at the end, which is the tests' own closing lines.
+    advisories.warn();
     for program in programs {
         println!("     Running {} (as root)", program.display());
         // The machine has few cores and each of these tests wants its own: one after the other.
@@ -55,8 +57,6 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
             failed.push(program.display().to_string());
         }
     }
-    // Once more: the first time scrolls away.
-    advisories.warn();
     ensure!(failed.is_empty(), "tests failed: {}", failed.join(", "));
     Ok(())
 }
