@@ -1,6 +1,6 @@
 //! The daemon under test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,14 +17,20 @@ const START: Duration = Duration::from_secs(60);
 pub fn program() -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
     // Tests lie one folder deeper than programs.
-    let folders = this.ancestors().skip(1).take(2);
-    let program = folders.map(|folder| folder.join("pxed")).find(|file| file.exists()).unwrap_or_default();
-    assert!(
-        program.exists(),
-        "{} is not built: run `cargo build`, or the tests by `cargo xtask test`",
-        program.display()
-    );
-    program
+    let places: Vec<_> = this.ancestors().skip(1).take(2).map(|folder| folder.join("pxed")).collect();
+    let found = places.iter().find(|file| file.exists());
+    let remedy = "run `cargo build`, or the tests by `cargo xtask test`";
+    found.unwrap_or_else(|| panic!("there is none of {places:?}: {remedy}")).clone()
+}
+
+/// What the API of the daemon that listens on this Unix socket says to a GET of `path`.
+///
+/// # Errors
+/// When it does not answer well.
+pub fn ask(socket: &Path, path: &str) -> Result<String> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--fail", "--unix-socket"]).arg(socket);
+    xtask::command::output(curl.arg(format!("http://localhost{path}")))
 }
 
 /// A running daemon on the lab's responder host.
@@ -116,11 +122,7 @@ impl Daemon {
     /// # Errors
     /// When it does not answer, or says what is no JSON.
     pub fn summary(&self) -> Result<Value> {
-        let mut curl = Command::new("curl");
-        curl.args(["--silent", "--show-error", "http://localhost/api/v1/summary", "--unix-socket"]);
-        let output = curl.arg(&self.socket).output()?;
-        ensure!(output.status.success(), "curl: {}", String::from_utf8_lossy(&output.stderr));
-        Ok(serde_json::from_slice(&output.stdout)?)
+        Ok(serde_json::from_str(&ask(&self.socket, "/api/v1/summary")?)?)
     }
 
     /// Waits until `pxed status --json` is so, and returns it.

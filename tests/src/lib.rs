@@ -11,5 +11,6 @@ pub mod neighbours;
 pub mod pair;
 pub mod podman;
 pub mod properties;
+pub mod soak;
 pub mod tree;
 pub mod verdicts;

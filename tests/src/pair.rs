@@ -27,7 +27,10 @@ pub const INTERFACE: &str = "pxe0";
 pub const PEER: &str = "peer0";
 /// The daemon's address.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
-const MAC: Mac = Mac([2, 0x50, 0, 0, 0, 1]);
+/// Its Ethernet address.
+pub const MAC: Mac = Mac([2, 0x50, 0, 0, 0, 1]);
+/// Most of a log that is kept, in bytes: whoever runs for hours says more than anybody wants to keep.
+const LOG_MAX: usize = 8 << 20;
 /// How long anything may take: a guard against hanging, no assertion.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -222,7 +225,13 @@ impl Running {
         // Somebody must read on, or the daemon's log blocks.
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                *written.lock().unwrap_or_else(PoisonError::into_inner) += &(line + "\n");
+                let mut log = written.lock().unwrap_or_else(PoisonError::into_inner);
+                if log.len() > LOG_MAX {
+                    // Whole lines: what is searched for is in one.
+                    let half = log.as_bytes().iter().skip(LOG_MAX / 2).position(|byte| *byte == b'\n');
+                    log.drain(..half.map_or(0, |at| LOG_MAX / 2 + at + 1));
+                }
+                *log += &(line + "\n");
             }
         });
         Ok(Self { child, log })

@@ -9,6 +9,7 @@
 //! image     the memory test that reports over the network
 //! bench     the daemon and its peers in turn, under the load generator
 //! package   the Debian package, the list of what is in it, sums
+//! soak      machines that boot for hours, and a daemon that must not grow
 //! fuzz      the search for inputs that break what must hold
 //! miri      unsafe code under Miri, where that is installed
 //! test      formatting, lints and every test, the privileged ones included
@@ -27,5 +28,6 @@ pub mod miri;
 pub mod package;
 pub mod run;
 pub mod setup;
+pub mod soak;
 pub mod test;
 pub mod vm;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{command, fleet, fuzz, image, miri, package, setup, test, vm};
+use xtask::{command, fleet, fuzz, image, miri, package, setup, soak, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -69,6 +69,22 @@ enum Task {
         /// What the tests do: five seconds for each, from the seeds, with the same dice each time
         #[arg(long, conflicts_with_all = ["target", "time"])]
         short: bool,
+    },
+
+    /// Boot machines for hours while files, configuration and cable change: the daemon must not grow
+    ///
+    /// Prints now and then how large it is, and at the end a verdict. Fails if a machine does not boot, or if memory,
+    /// descriptors, threads, or programs and maps in the kernel are more in the last third of the time than in the second.
+    Soak {
+        /// For how long [default: 60]
+        #[arg(long, value_name = "N")]
+        minutes: Option<f64>,
+        /// The same in hours
+        #[arg(long, value_name = "N", conflicts_with = "minutes")]
+        hours: Option<f64>,
+        /// How packets reach the daemon
+        #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
+        datapath: String,
     },
 
     /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with it
@@ -178,6 +194,9 @@ fn main() -> ExitCode {
         Task::Test { arguments } => test::run(&arguments),
         Task::Fuzz { short: true, .. } => fuzz::check(),
         Task::Fuzz { target, time, .. } => fuzz::run(target.as_deref(), Duration::from_secs(time)),
+        Task::Soak { minutes, hours, datapath } => {
+            soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)
+        }
         Task::Miri => miri::run(),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     };

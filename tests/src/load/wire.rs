@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pxe_common::abi::PROGRAM_TAKE_ALL;
@@ -10,6 +11,7 @@ use pxe_user::mac::Mac;
 use pxe_user::nic::Queue;
 use pxe_user::nic::programs::{Mode, Programs};
 use pxe_user::nic::xsk::{Rx, Sizes, Tx, Xsk};
+use xtask::clock;
 
 use super::dhcp::{LEN_MAX, Template, mac};
 use super::machine::{What, Word};
@@ -21,6 +23,9 @@ use super::script::{Item, Script, address};
 pub const OVERHEAD: usize = 46;
 /// The largest frame of an MTU of 1500.
 pub const FRAME_MAX: usize = 1514;
+
+/// The kernel gives a queue back a moment after its last socket was closed.
+const QUEUE_FREE: Duration = Duration::from_secs(10);
 
 /// Both halves of the socket. The program is attached as long as this lives.
 pub struct Wire {
@@ -40,7 +45,16 @@ impl Wire {
         let mut programs = Programs::load_program(PROGRAM_TAKE_ALL, 1, 16)?;
         programs.attach(interface, Mode::Native)?;
         let sizes = Sizes { rx: 4096, tx: 4096, chunk: 2048 };
-        let Xsk { rx, tx, .. } = Xsk::open(interface, Queue(0), Mode::Native, sizes)?;
+        let mut opened = None;
+        clock::wait_until("the interface's queue is free", QUEUE_FREE, || {
+            match Xsk::open(interface, Queue(0), Mode::Native, sizes) {
+                Ok(xsk) => opened = Some(xsk),
+                Err(error) if error.is_busy() => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+            Ok(true)
+        })?;
+        let Xsk { rx, tx, .. } = opened.context("a socket")?;
         programs.connect(Queue(0), &rx).context("connecting the generator's socket")?;
         Ok(Self { rx, tx, _programs: programs })
     }

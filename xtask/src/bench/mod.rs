@@ -59,7 +59,7 @@ pub use show::{Absent, Block, Look};
 pub use targets::{TARGETS, Verdict};
 
 use cable::Cable;
-use peers::Peers;
+use peers::{Peer, Peers};
 use run::Ground;
 
 /// What is wanted.
@@ -85,8 +85,8 @@ impl Wish {
         }
         let cases = cases::cases(self.form, self.filter.as_deref());
         let who = cases.iter().flat_map(|case| case.who);
-        let mut wanted: Vec<_> = who.filter_map(|who| who.responder().peer()).collect();
-        wanted.dedup();
+        let named: Vec<_> = who.filter_map(|who| who.responder().peer()).collect();
+        let wanted: Vec<_> = Peer::ALL.into_iter().filter(|peer| named.contains(peer)).collect();
         Peers::fetch(&wanted)
     }
 }
@@ -140,9 +140,7 @@ impl Results {
 /// When something is missing.
 pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
     if !built {
-        setup::ensure(setup::BENCH)?;
-        let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
-        command::run(command::cargo().args(["build", "--release"]).args(packages))?;
+        prepare()?;
     }
     if !command::is_root() {
         // As the user whose cache it is.
@@ -163,6 +161,16 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
         println!("results: {}", docs.display());
     }
     Ok(())
+}
+
+/// Sets up, and builds the daemon and the programs that load it (release).
+///
+/// # Errors
+/// When something is missing, or does not compile.
+pub fn prepare() -> Result<()> {
+    setup::ensure(setup::BENCH)?;
+    let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
+    command::run(command::cargo().args(["build", "--release"]).args(packages))
 }
 
 /// Measures all that is wished for.

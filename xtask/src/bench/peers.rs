@@ -29,7 +29,7 @@ pub enum Peer {
 }
 
 impl Peer {
-    const ALL: [Self; 3] = [Self::TftpdHpa, Self::Atftpd, Self::TftpdRs];
+    pub(super) const ALL: [Self; 3] = [Self::TftpdHpa, Self::Atftpd, Self::TftpdRs];
 
     /// Debian's package, if it is one. Each has a tree of its own: both have a `/usr/sbin/in.tftpd`.
     fn package(self) -> Option<&'static str> {

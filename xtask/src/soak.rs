@@ -1,0 +1,22 @@
+//! `cargo xtask soak`: machines boot for hours, and the daemon must not grow. The work is done by the program `soak` of the
+//! privileged tests, which has the machines.
+
+use std::os::unix::process::CommandExt as _;
+
+use anyhow::{Result, bail};
+
+use crate::{bench, command, test};
+
+/// Sets up, builds, and becomes the program that boots machines for so many minutes: signals and the exit code are its own.
+///
+/// # Errors
+/// When something is missing, or does not compile.
+pub fn run(minutes: f64, datapath: &str) -> Result<()> {
+    bench::prepare()?;
+    let mut soak = command::as_root("env")?;
+    soak.args(test::kept_environment()).arg(command::target_dir().join("release/soak"));
+    soak.args(["--minutes", &minutes.to_string(), "--datapath", datapath]);
+    println!("soak: network namespaces need root: {}", command::shown(&soak));
+    let error = soak.exec();
+    bail!("cannot start it: {error}")
+}
