@@ -36,7 +36,7 @@ impl Transfer {
 
     /// The timer has repeated something, and the client still asks for it: it is there, so the timer backs off no further.
     /// iPXE is gone after 15.75 s, and where a third of the frames is lost that is too soon for 1, 2, 4 and 8 s. Nor does it
-    /// end: who asks for the last block lacks it.
+    /// end before [`SILENCE`](super::SILENCE): who asks for the last block lacks it.
     fn stay_patient(&mut self, now: Timestamp) {
         if self.repeats > 0 {
             self.repeats = 1;

@@ -35,7 +35,8 @@ impl Transfer {
     pub fn is_same_session(&self, now: Timestamp) -> bool {
         const MOMENT: Duration = Duration::from_secs(1);
         match self.phase {
-            Phase::Offered => true,
+            // Later it has been given up, and whoever asks begins anew.
+            Phase::Offered => now.since(self.started) < SILENCE_OFFERED,
             Phase::Sending if !self.touched => true,
             Phase::Sending | Phase::Ended => now.since(self.heard) < MOMENT,
         }

@@ -123,7 +123,7 @@ fn who_asks_for_the_last_block_gets_it_for_as_long_as_for_any_other() {
         for second in 1..=60 {
             match transfer.on_time(ms(second * 1000 + 20)) {
                 Step::SendData => repeats.push(second),
-                Step::End(outcome) => assert_eq!((second, outcome), (45, Outcome::CompleteUnconfirmed)),
+                Step::End(outcome) => assert_eq!((second, outcome), (45, Outcome::TimedOut)),
                 _ => {}
             }
             flush(&mut transfer);
@@ -131,4 +131,19 @@ fn who_asks_for_the_last_block_gets_it_for_as_long_as_for_any_other() {
         }
         assert!(transfer.has_ended() && repeats.len() > 40, "window {windowsize}: {repeats:?}");
     }
+}
+
+/// Whose last word was that it lacks the last block has not got it; who is silent after a repeat most likely has.
+#[test]
+fn who_asked_for_the_last_block_and_is_silent_after_its_repeat_has_it() {
+    let mut transfer = lock_step(None);
+    for block in 1..=9 {
+        transfer.on_ack(ms(20), block);
+        flush(&mut transfer);
+    }
+    assert_eq!(transfer.on_time(ms(1020)), Step::SendData);
+    flush(&mut transfer);
+    transfer.on_ack(ms(1500), 9);
+    let story = silence(&mut transfer, 1500);
+    assert_eq!(story.last().unwrap().1, Step::End(Outcome::CompleteUnconfirmed));
 }

@@ -58,6 +58,8 @@ fn line_28_when_the_same_request_is_the_same_session() {
         transfer.ask_again(ms(at));
         assert_eq!(transfer.on_time(ms(at)), Step::SendOack);
     }
+    // Not once it is given up, whenever the timer says so.
+    assert!(transfer.is_same_session(ms(134_900)) && !transfer.is_same_session(ms(135_000)));
     // A machine that was reset comes back; a copy of its request that is late by less than a second changes nothing.
     let transfer = sending(4);
     assert!(transfer.is_same_session(ms(900)));
