@@ -109,3 +109,47 @@ fn allow(
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
     ruleset.add_rule(PathBeneath::new(fd, access))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind::PermissionDenied;
+    use std::net::TcpListener;
+    use std::{fs, io, thread};
+
+    use super::*;
+
+    fn denied<T>(result: io::Result<T>) -> bool {
+        result.is_err_and(|error| error.kind() == PermissionDenied)
+    }
+
+    /// In a thread of its own, which alone is restricted: here nothing else refuses, neither another user nor seccomp.
+    #[test]
+    fn the_rules_alone_close_what_they_do_not_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["served", "state", "run", "other"] {
+            fs::create_dir(path(name)).unwrap();
+            fs::write(path(name).join("file"), "x").unwrap();
+        }
+        let paths = Paths {
+            read: vec![path("served")],
+            write: vec![path("state")],
+            remove: vec![path("run")],
+            moves: true,
+        };
+        let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        let knows_ports = strictly.handle_access(AccessNet::from_all(ABI::V4)).is_ok();
+        let restricted = || {
+            assert_eq!(Allowed::open(&paths).unwrap().restrict().unwrap(), None);
+            assert!(fs::read(path("served/file")).is_ok() && denied(fs::read(path("other/file"))));
+            assert!(denied(fs::write(path("served/file"), "y")));
+            assert!(denied(fs::remove_file(path("served/file"))));
+            fs::write(path("state/new"), "y").unwrap();
+            assert!(denied(std::os::unix::fs::symlink("new", path("state/link"))), "no links are made");
+            assert!(denied(fs::write(path("run/new"), "y")) && denied(fs::read(path("run/file"))));
+            fs::remove_file(path("run/file")).unwrap();
+            assert_eq!(denied(TcpListener::bind("127.0.0.1:0")), knows_ports, "no port is opened any more");
+        };
+        thread::scope(|scope| scope.spawn(restricted).join().unwrap());
+    }
+}

@@ -1,12 +1,15 @@
 //! Users and capabilities.
 
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, lchown};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
+use rustix::fs::{CWD, Dir, FileType, Gid as RawGid, Mode, OFlags, Uid as RawUid, fchown, fstat, openat};
+use rustix::io::Errno;
 
 use super::ConfineError;
 
@@ -44,8 +47,8 @@ impl Kept {
     }
 }
 
-/// Whether maps that are open may be read and written without `CAP_BPF`: since Linux 5.19 (commit c8644cd0efe7), or where
-/// unprivileged BPF is not disabled.
+/// Whether maps that are open may be read and written without `CAP_BPF` whatever `kernel.unprivileged_bpf_disabled` says, which
+/// may be set while the daemon runs: since Linux 5.19 (commit c8644cd0efe7).
 fn maps_are_free() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     is_since(&release, (5, 19))
@@ -96,44 +99,104 @@ impl Account {
     /// When something else lies there, which must not become the daemon's, or the system refuses.
     pub fn hand_over(&self, directory: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(directory, error);
-        for entry in fs::read_dir(directory).map_err(failed)? {
-            let path = entry.map_err(failed)?.path();
+        let Some(opened) = Opened::directory(CWD, directory).map_err(failed)? else { return Ok(()) };
+        for name in opened.names().map_err(failed)? {
+            let path = directory.join(&name);
             if !belongs(&path) {
                 let text = format!("it also holds {}: name a directory of its own", path.display());
                 return Err(failed(io::Error::other(text)));
             }
         }
         // The inbox has a folder for each machine.
-        self.hand_over_down_to(directory, 2)
+        self.give(&opened, 2).map_err(failed)
     }
 
-    /// Makes a file the daemon's own, if it is root's; makes it if it is not there.
+    /// Makes a file the daemon's own, if it is root's; makes it if it is not there. What is no file is left alone.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn hand_over_file(&self, path: &Path) -> Result<(), ConfineError> {
-        let made = File::options().create(true).append(true).mode(0o640).open(path);
-        made.map_err(|error| self.hand_over_error(path, error))?;
-        self.hand_over_down_to(path, 0)
+        let failed = |error| self.hand_over_error(path, error);
+        let Some(opened) = Opened::file(path).map_err(failed)? else { return Ok(()) };
+        self.give(&opened, 0).map_err(failed)
     }
 
     fn hand_over_error(&self, path: &Path, error: io::Error) -> ConfineError {
         ConfineError::HandOver { path: path.to_owned(), user: self.name.clone(), error }
     }
 
-    fn hand_over_down_to(&self, path: &Path, levels: u32) -> Result<(), ConfineError> {
-        let failed = |error| self.hand_over_error(path, error);
-        let metadata = fs::symlink_metadata(path).map_err(failed)?;
-        let is_plain = metadata.is_dir() || metadata.is_file() && metadata.nlink() == 1;
-        if !is_plain || metadata.uid() != 0 {
+    fn give(&self, opened: &Opened, levels: u32) -> io::Result<()> {
+        if !opened.is_roots_and_plain()? {
             return Ok(());
         }
-        if metadata.is_dir() && levels > 0 {
-            for entry in fs::read_dir(path).map_err(failed)? {
-                self.hand_over_down_to(&entry.map_err(failed)?.path(), levels - 1)?;
+        if levels > 0 && opened.is_directory {
+            for name in opened.names()? {
+                let below = opened.below(&name)?;
+                below.map_or(Ok(()), |below| self.give(&below, levels - 1))?;
             }
         }
-        lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw())).map_err(failed)
+        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
+        Ok(fchown(&opened.file, Some(RawUid::from_raw(uid)), Some(RawGid::from_raw(gid)))?)
+    }
+}
+
+/// What is handed over: looked at and changed through its descriptor. By its path it could become something else in
+/// between, where a directory above is another user's.
+struct Opened {
+    file: OwnedFd,
+    is_directory: bool,
+}
+
+impl Opened {
+    /// A directory; `None` if it is something else, or a link.
+    fn directory(above: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        Self::found(openat(above, path, flags, Mode::empty()), true)
+    }
+
+    /// A file, which is made if there is none; `None` if it is something else, or a link.
+    fn file(path: &Path) -> io::Result<Option<Self>> {
+        // Without waiting for the other end of a pipe.
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Self::found(openat(CWD, path, flags | OFlags::CREATE, Mode::from_raw_mode(0o640)), false)
+    }
+
+    /// What is in this directory under a name.
+    fn below(&self, name: &OsStr) -> io::Result<Option<Self>> {
+        let path = Path::new(name);
+        if let Some(directory) = Self::directory(self.file.as_fd(), path)? {
+            return Ok(Some(directory));
+        }
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
+        Self::found(openat(&self.file, path, flags, Mode::empty()), false)
+    }
+
+    /// A link, something of another kind, a pipe or a socket that nobody reads, or what has gone meanwhile is none.
+    fn found(opened: rustix::io::Result<OwnedFd>, is_directory: bool) -> io::Result<Option<Self>> {
+        match opened {
+            Ok(file) => Ok(Some(Self { file, is_directory })),
+            Err(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The names in a directory.
+    fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.file)? {
+            let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+        }
+        Ok(names)
+    }
+
+    /// Whether it is root's, and has no other name outside.
+    fn is_roots_and_plain(&self) -> io::Result<bool> {
+        let stat = fstat(&self.file)?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        Ok(stat.st_uid == 0 && (self.is_directory || is_file && stat.st_nlink == 1))
     }
 }
 
@@ -177,6 +240,9 @@ fn become_user(account: &Account) -> Result<String, ConfineError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, lchown, symlink};
+
     use super::*;
 
     #[test]
@@ -209,15 +275,36 @@ mod tests {
             fs::write(path(name), "x").unwrap();
         }
         fs::hard_link(path("hard"), path("other-name")).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", path("link")).unwrap();
+        symlink("/etc/passwd", path("link")).unwrap();
+        rustix::fs::mknodat(CWD, path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         lchown(path("strangers"), Some(12345), None).unwrap();
         let error = account.hand_over(directory.path(), &|path| !path.ends_with("link")).unwrap_err();
         assert!(error.to_string().contains("link: name a directory of its own"), "{error}");
         account.hand_over(directory.path(), &|_| true).unwrap();
         account.hand_over_file(&path("events")).unwrap();
+        account.hand_over_file(&path("pipe")).unwrap();
         let owner = |name: &str| fs::symlink_metadata(path(name)).unwrap().uid();
         let given = account.uid.as_raw();
         assert_eq!(["", "pxed.db", "machine", "machine/log", "events"].map(owner), [given; 5]);
-        assert_eq!(["hard", "link", "strangers"].map(owner), [0, 0, 12345]);
+        assert_eq!(["hard", "link", "pipe", "strangers"].map(owner), [0, 0, 0, 12345]);
+    }
+
+    /// Who owns the directory above can put a link in the place of what root named.
+    #[test]
+    fn no_link_is_followed_to_what_is_handed_over() {
+        let Some(account) = Account::find(Some("nobody")).unwrap() else { panic!("run this as root") };
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::create_dir(path("roots")).unwrap();
+        fs::write(path("roots/pxed.db"), "x").unwrap();
+        for (name, target) in [("state", "roots"), ("events", "roots/pxed.db"), ("new", "roots/new")] {
+            symlink(path(target), path(name)).unwrap();
+        }
+        account.hand_over(&path("state"), &|_| true).unwrap();
+        account.hand_over_file(&path("events")).unwrap();
+        account.hand_over_file(&path("new")).unwrap();
+        let owner = |name: &str| fs::metadata(path(name)).unwrap().uid();
+        assert_eq!(["roots", "roots/pxed.db"].map(owner), [0; 2]);
+        assert!(!path("roots/new").exists(), "nothing is made through a link");
     }
 }
