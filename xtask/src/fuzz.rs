@@ -22,6 +22,8 @@ use build::Sanitizer;
 const SHOWN: usize = 60;
 /// The target that asks the kernel, which only root may.
 const KERNEL: &str = "classifier";
+/// The target whose property is no part of the properties that all inputs are held against.
+const RINGS: &str = "rings";
 
 /// A target's name and program.
 type Target = (String, PathBuf);
@@ -123,7 +125,11 @@ impl Search {
                 let Some((name, program)) = lock(&next).next() else { return };
                 match self.search_one(&name, &program) {
                     Ok(done) => println!("fuzz: {done}"),
-                    Err(error) => lock(&found).push(format!("{error:#}")),
+                    Err(error) => {
+                        // At once: what comes later may be cut off, and is long.
+                        println!("fuzz: {name}: {error:#}");
+                        lock(&found).push(name);
+                    }
                 }
             }
         };
@@ -133,7 +139,7 @@ impl Search {
             }
         });
         let found = found.into_inner().unwrap_or_default();
-        ensure!(found.is_empty(), "{}", found.join("\n"));
+        ensure!(found.is_empty(), "failed, as told above: {}", found.join(", "));
         Ok(())
     }
 
@@ -159,25 +165,26 @@ impl Search {
         let status = search.status().with_context(|| format!("cannot start {}", program.display()))?;
         let said = fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
         let said = String::from_utf8_lossy(&said);
+        let last = last_lines(&said, SHOWN);
         if !status.success() {
-            let input = found_input(&said).unwrap_or("INPUT");
-            bail!(
-                "{name}: {status}\n{}\nAll of it is in {}; what was found lies in {}. Try it again:\n    {} {input}\n\
-                 Keep it as tests/fuzz/regressions/{name}/WHAT-WAS-WRONG: then the tests try it, too (docs/testing.md).",
-                last_lines(&said, SHOWN),
-                log.display(),
-                finds.display(),
-                program.display(),
-            );
+            let Some(input) = found_input(&said) else {
+                bail!("`{line}` ended with {status} and said\n{last}")
+            };
+            let again = command::shown(self.start(name, program)?.arg(input));
+            bail!("{status}\n{last}\nAll of it is in {}. {}", log.display(), advice(name, input, &again));
         }
-        let inputs =
-            statistic(&said, "number_of_executed_units").filter(|inputs| *inputs > 0).with_context(|| {
-                format!("{name}: no input was tried; `{line}` said\n{}", last_lines(&said, SHOWN))
-            })?;
+        let inputs = statistic(&said, "number_of_executed_units")
+            .filter(|inputs| *inputs > 0)
+            .with_context(|| format!("no input was tried; `{line}` said\n{last}"))?;
         // Without instruments it would try inputs blindly, and nobody would notice.
-        ensure!(said.contains(" NEW ") || said.contains(" cov: "), "{name}: no coverage is told: {line}");
+        ensure!(said.contains(" NEW ") || said.contains(" cov: "), "no coverage is told: {line}");
         let each = statistic(&said, "average_exec_per_sec").unwrap_or_default();
         Ok(format!("{name:<10} {inputs:>9} inputs, {each:>6} a second: nothing found"))
+    }
+
+    /// A target's program, as root if it is to ask the kernel.
+    fn start(&self, name: &str, program: &Path) -> Result<Command> {
+        if self.ask_kernel && name == KERNEL { command::as_root(program) } else { Ok(Command::new(program)) }
     }
 
     /// The command line of one target's search.
@@ -186,11 +193,7 @@ impl Search {
         for folder in [corpus.as_path(), finds] {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
-        let mut search = if self.ask_kernel && name == KERNEL {
-            command::as_root(program)?
-        } else {
-            Command::new(program)
-        };
+        let mut search = self.start(name, program)?;
         // What is new goes to the first folder; the others are read. A property that was never broken has no regressions.
         search.arg(&corpus);
         let others = [self.target.join("seeds").join(name), self.crate_.join("regressions").join(name)];
@@ -203,6 +206,19 @@ impl Search {
         search.env("ASAN_OPTIONS", "detect_odr_violation=0");
         Ok(search)
     }
+}
+
+/// What to do with an input that was found. The input itself is told, too: a folder may not outlive a run in CI.
+fn advice(name: &str, input: &str, again: &str) -> String {
+    let encoded = command::output(Command::new("base64").args(["--wrap=0", input])).unwrap_or_default();
+    let keep = match name {
+        RINGS => "Make a script of it in the tests of pxe-user/src/nic/xsk/simulated.rs".to_owned(),
+        _ => format!("Keep it as tests/fuzz/regressions/{name}/WHAT-WAS-WRONG: then the tests try it, too"),
+    };
+    format!(
+        "What was found lies in {input}, which is, for `base64 --decode`:\n    {encoded}\nTry it again:\n    {again}\n\
+         {keep} (docs/testing.md)."
+    )
 }
 
 /// Where libFuzzer says that it has put the input.

@@ -1,8 +1,9 @@
 //! Builds the targets: our own crates with instruments, everything else as the tests have built it.
 //!
 //! Cargo hands a "workspace wrapper" the compilations of the workspace's members, and keeps what comes out apart. So a
-//! wrapper that adds the instruments' options shares all dependencies with ordinary builds of the same profile, and the
-//! search costs a minute of processor time instead of a quarter of an hour. The members stay unoptimised: optimised ones
+//! wrapper that adds the instruments' options shares nearly all dependencies with ordinary builds of the same profile (not SQLite:
+//! libFuzzer's crate asks for another feature of `cc`), and the search costs a minute of processor time instead of a quarter
+//! of an hour. The members stay unoptimised: optimised ones
 //! take four times as long to build and try a quarter more inputs.
 
 use std::fs;
@@ -102,6 +103,10 @@ fn prepare(seeds: &Path) -> Result<PathBuf> {
     cargo.args(["build", "--locked", "--quiet", "--package", "pxe-tests", "--bin", "seeds"]);
     let messages = command::messages(&mut cargo)?;
     let program = messages.iter().find_map(command::artifact).context("cargo tells of no program `seeds`")?;
+    // Another version's would be searched from for ever.
+    if seeds.is_dir() {
+        fs::remove_dir_all(seeds).with_context(|| format!("cannot remove {}", seeds.display()))?;
+    }
     command::run(Command::new(program).arg(seeds))?;
     messages
         .iter()
@@ -140,8 +145,10 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("pxed-wrapper-{}", std::process::id()));
         let wrapper = write_wrapper(Sanitizer::None, &folder).expect("a wrapper");
         let options = |name: &str| {
-            command::output(Command::new(&wrapper).args(["echo", "--crate-name", name, "--edition=2024"]))
-                .expect("a shell")
+            // By a shell: a program that was just written cannot be run while another thread's child still has it open.
+            let mut shell = Command::new("sh");
+            let shell = shell.arg(&wrapper).args(["echo", "--crate-name", name, "--edition=2024"]);
+            command::output(shell).expect("a shell")
         };
         assert!(options("pxe_user").contains("sancov"));
         assert!(options("xtask_of_another").contains("sancov"));

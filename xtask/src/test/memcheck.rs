@@ -22,10 +22,19 @@ pub(super) fn run() -> Result<()> {
     println!("test: valgrind {} {}", program.display(), TESTS.join(" "));
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--quiet", "--error-exitcode=9"]).arg(program).args(TESTS).arg("--test-threads=1");
-    let said = command::output(valgrind.current_dir(command::workspace().join("pxe-user")))?;
+    let line = command::shown(&valgrind);
+    let out = valgrind.current_dir(command::workspace().join("pxe-user")).output();
+    let out = out.with_context(|| format!("cannot start `{line}`"))?;
+    // The tests tell there which of them has failed.
+    let said = String::from_utf8_lossy(&out.stdout);
+    let wrong = String::from_utf8_lossy(&out.stderr);
+    ensure!(out.status.success(), "`{line}` ended with {}:\n{said}\n{wrong}", out.status);
     let result =
         said.lines().rfind(|line| line.starts_with("test result: ok. ")).context("it ran no tests")?;
-    ensure!(!result.contains(" 0 passed"), "none of these tests is there any more: {}", TESTS.join(" "));
+    for name in TESTS {
+        let is_there = said.lines().any(|line| line.starts_with(&format!("test {name}")));
+        ensure!(is_there, "no test is called {name}... any more");
+    }
     println!("{result}");
     Ok(())
 }
