@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use pxe_user::command::{Cli, run};
+use pxe_user::command::{Cli, exit_code, run};
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Err(error) => {
             // The last word goes to the terminal, whatever the log's filter; if that is gone, nobody reads it.
             let _ = writeln!(std::io::stderr(), "pxed: {error:#}");
-            ExitCode::FAILURE
+            exit_code(&error)
         }
     }
 }

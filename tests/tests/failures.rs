@@ -15,8 +15,13 @@ fn pxed(arguments: &[&str]) -> Output {
 
 /// It must fail, and its last line must have all these words.
 fn fails(output: &Output, words: &[&str]) {
+    fails_with(1, output, words);
+}
+
+/// The same with another exit code.
+fn fails_with(code: i32, output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert_eq!(output.status.code(), Some(code), "{said}");
     let last = said.lines().last().unwrap_or_default();
     for word in words {
         assert!(last.contains(word), "`{word}` is missing in: {said}");
@@ -88,6 +93,21 @@ fn a_wrong_interface_is_named_with_those_there_are() {
     fails(&pxed(&["serve", "--interface", "peer0"]), &["peer0", "no IPv4 address", "ip addr add"]);
     assert!(ip("link set pxe0 down").status.success());
     fails(&pxed(&SERVE), &["pxe0 is down", "ip link set pxe0 up"]);
+}
+
+/// A service manager must not try again and again what only a person can mend: the unit's `RestartPreventExitStatus=`.
+#[test]
+fn mistakes_in_the_configuration_have_an_exit_code_of_their_own() {
+    veth();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pxed.toml");
+    let serve = ["serve", "--config", file.to_str().unwrap()];
+    fails_with(78, &pxed(&serve), &["cannot read", "pxed.toml"]);
+    std::fs::write(&file, "interfaces = [\"pxe0\"]\nport = 69\n").unwrap();
+    fails_with(78, &pxed(&serve), &["line 2", "port"]);
+    std::fs::write(&file, "transfers = 64\n").unwrap();
+    fails_with(78, &pxed(&serve), &["no interface is named"]);
+    assert_eq!(pxed(&["serve", "--no-such-option"]).status.code(), Some(2));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::metrics::Counts;
+use super::metrics::{Counts, Refused};
 use super::page;
 use super::problem::Problem;
 
@@ -151,30 +151,30 @@ pub(super) async fn guard(
 }
 
 impl Door {
-    fn admit(&self, request: &Request) -> Result<(), (&'static str, Problem)> {
+    fn admit(&self, request: &Request) -> Result<(), (Refused, Problem)> {
         let headers = request.headers();
         let write = !matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
         if matches!(self, Self::Loopback | Self::Token { loopback: true, .. }) && !names_loopback(headers) {
             let text =
                 "on loopback this answers to localhost only: use an address like http://localhost:PORT/";
-            return Err(("host", Problem::new(StatusCode::FORBIDDEN, text)));
+            return Err((Refused::Host, Problem::new(StatusCode::FORBIDDEN, text)));
         }
         match self {
             Self::Loopback if write => {
                 let text =
                     "this address is for looking: use the Unix socket (`pxed again`), or configure a token";
-                return Err(("read_only", Problem::new(StatusCode::FORBIDDEN, text)));
+                return Err((Refused::ReadOnly, Problem::new(StatusCode::FORBIDDEN, text)));
             }
             Self::Token { token, .. } if !open(path) && !token.opens(headers) => {
                 let text = "a token is needed: `Authorization: Bearer ...`, or the form on the page";
-                return Err(("token", Problem::new(StatusCode::UNAUTHORIZED, text)));
+                return Err((Refused::Token, Problem::new(StatusCode::UNAUTHORIZED, text)));
             }
             _ => {}
         }
         if write && !headers.contains_key(WRITE_HEADER) && !is_json(headers) {
             let text = "a write needs the header `X-Pxed: 1`, or JSON";
-            return Err(("header", Problem::new(StatusCode::FORBIDDEN, text)));
+            return Err((Refused::Header, Problem::new(StatusCode::FORBIDDEN, text)));
         }
         Ok(())
     }
@@ -214,7 +214,7 @@ pub(super) async fn login(
     Json(login): Json<Login>,
 ) -> Result<Response, Problem> {
     if !token.is(&login.token) {
-        counts.refused("token");
+        counts.refused(Refused::Token);
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "this is not the token"));
     }
     let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", token.session);

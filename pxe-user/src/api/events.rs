@@ -17,7 +17,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, sleep_until};
 
-use super::metrics::Counted;
+use super::metrics::{Counted, Refused};
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX};
 use crate::fleet::board::{Board, Update};
@@ -39,7 +39,7 @@ struct Viewer {
 
 pub(super) async fn stream(State(api): State<Api>) -> Result<Response, Problem> {
     let Ok(place) = Arc::clone(&api.viewers).try_acquire_owned() else {
-        api.counts().refused("viewers");
+        api.counts().refused(Refused::Viewers);
         let text = format!("{VIEWERS_MAX} viewers follow already: read /api/v1/machines now and then");
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
     };

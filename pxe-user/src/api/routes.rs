@@ -1,5 +1,6 @@
 //! Paths, and what answers them. `docs/openapi.json` describes each; a test holds both against each other.
 
+use std::future::{Ready, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 
 use super::access::{self, Door};
-use super::metrics::Counts;
+use super::metrics::{Counts, Refused};
 use super::problem::Problem;
 use super::{Api, events, page, read, write};
 
@@ -62,8 +63,8 @@ impl Api {
             router = router.route(LOGIN, login);
         }
         router
-            .fallback(nothing_here)
-            .method_not_allowed_fallback(not_so)
+            .fallback(refuse(self.counts(), Refused::Path))
+            .method_not_allowed_fallback(refuse(self.counts(), Refused::Method))
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .layer(from_fn_with_state(self.counts().clone(), in_time))
             .layer(from_fn_with_state(self.counts().clone(), not_too_large))
@@ -72,19 +73,26 @@ impl Api {
     }
 }
 
-async fn nothing_here() -> Problem {
-    Problem::new(StatusCode::NOT_FOUND, "nothing here: see /api/v1/openapi.json")
-}
-
-async fn not_so() -> Problem {
-    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "not with this method: see /api/v1/openapi.json")
+/// Answers what has no answer.
+fn refuse(counts: &Counts, reason: Refused) -> impl Fn() -> Ready<Problem> + Clone + Send + Sync + use<> {
+    let counts = counts.clone();
+    move || {
+        counts.refused(reason);
+        ready(match reason {
+            Refused::Method => {
+                let text = "not with this method: see /api/v1/openapi.json";
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, text)
+            }
+            _ => Problem::new(StatusCode::NOT_FOUND, "nothing here: see /api/v1/openapi.json"),
+        })
+    }
 }
 
 /// Who announces more than is taken hears it before sending it.
 async fn not_too_large(State(counts): State<Counts>, request: Request, next: Next) -> Response {
     let size = request.headers().get(CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse::<u64>().ok());
     if size.is_some_and(|size| size > BODY_MAX as u64) {
-        counts.refused("too_large");
+        counts.refused(Refused::TooLarge);
         let text = format!("a request's body has at most {BODY_MAX} bytes");
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
     }
@@ -96,7 +104,7 @@ async fn in_time(State(counts): State<Counts>, request: Request, next: Next) -> 
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            counts.refused("too_slow");
+            counts.refused(Refused::TooSlow);
             let error = serde_json::json!({ "error": "the request took too long" });
             (StatusCode::REQUEST_TIMEOUT, [("connection", "close")], Json(error)).into_response()
         }

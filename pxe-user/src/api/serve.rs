@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
 use super::access::Door;
-use super::metrics::Counts;
+use super::metrics::{Counts, Refused};
 use super::{Api, Listeners, metrics, throughput};
 use crate::nic::tcp::{self, Delivery};
 
@@ -229,11 +229,11 @@ async fn accept(
             }
         };
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            counts.refused("connections");
+            counts.refused(Refused::Connections);
             continue;
         };
         let Some(turn) = peers.admit(peer.as_ref().map(|(peer, _)| peer.ip()), most.each) else {
-            counts.refused("peer");
+            counts.refused(Refused::Peer);
             continue;
         };
         let counted = counts.connection(name);

@@ -10,8 +10,12 @@ mod options;
 mod serve;
 mod status;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+
+use crate::config::ConfigError;
 
 pub use log::LogFormat;
 
@@ -48,6 +52,14 @@ enum Command {
     Ingest(ingest::Ingest),
     /// Let a machine, or all, boot by their rules from the beginning: what `once` has counted is forgotten
     Again(again::Again),
+}
+
+/// Tells a service manager by the exit code whether another start could help. 78 is `EX_CONFIG` (sysexits.h): the configuration must
+/// be changed first. The command line's own mistakes are clap's, with 2.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> ExitCode {
+    let is_for_a_person = error.is::<ConfigError>() || error.is::<serve::OptionsError>();
+    if is_for_a_person { ExitCode::from(78) } else { ExitCode::FAILURE }
 }
 
 /// Does what the command line says.

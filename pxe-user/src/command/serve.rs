@@ -113,6 +113,20 @@ const TRANSFERS_MAX: u32 = 262_144;
 /// The type of the menu's entry that boots: any but 0, which is the local disk (PXE 2.1).
 const MENU_TYPE: u16 = 1;
 
+/// Why the options and the configuration together make no sense.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OptionsError {
+    /// Nothing to serve on.
+    #[error("no interface is named: write `interfaces = [\"eth0\"]` into the file, or give --interface")]
+    NoInterface,
+    /// One address cannot be several interfaces'.
+    #[error("--address goes with one interface: start pxed once for each, or leave it out")]
+    AddressOfMany,
+    /// More than there are ports and places for.
+    #[error("transfers = {0}: at most {TRANSFERS_MAX}")]
+    TooManyTransfers(u32),
+}
+
 impl StyleChoice {
     fn style(self) -> Style {
         match self {
@@ -141,17 +155,15 @@ impl Serve {
         interfaces.sort();
         interfaces.dedup();
         if interfaces.is_empty() {
-            bail!(
-                "no interface is named: write `interfaces = [\"eth0\"]` into the file, or give --interface"
-            );
+            bail!(OptionsError::NoInterface);
         }
         let address = self.address.or(file.address);
         if address.is_some() && interfaces.len() > 1 {
-            bail!("--address goes with one interface: start pxed once for each, or leave it out");
+            bail!(OptionsError::AddressOfMany);
         }
         let transfers = self.transfers.or(file.transfers).unwrap_or(4096);
         if transfers > TRANSFERS_MAX {
-            bail!("transfers = {transfers}: at most {TRANSFERS_MAX}");
+            bail!(OptionsError::TooManyTransfers(transfers));
         }
         Ok(Options {
             interfaces,

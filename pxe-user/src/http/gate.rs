@@ -12,7 +12,7 @@ use axum::middleware::{Next, from_fn_with_state};
 
 use super::refusal;
 use crate::api::machines::Neighbours;
-use crate::api::metrics::Counts;
+use crate::api::metrics::{Counts, Refused};
 use crate::rules::Access;
 
 /// What stands before the machines' paths. Clones look at the same list.
@@ -42,7 +42,7 @@ async fn pass(
 ) -> Response<Body> {
     let address = client(peer);
     if !gate.access.load().allows(address, || gate.neighbours.mac(address)) {
-        gate.counts.refused("access");
+        gate.counts.refused(Refused::Access);
         return refusal(StatusCode::FORBIDDEN, "this machine is not on the list of those that are served");
     }
     next.run(request).await

@@ -30,7 +30,7 @@ use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use crate::api::machines::Neighbours;
-use crate::api::metrics::Counts;
+use crate::api::metrics::{Counts, Refused};
 use crate::api::serve::Socket;
 use crate::boot::{Catalogue, FileName, Here, Image, Lookup, Refusal};
 use crate::fleet::event::{Event, Peer, Transport};
@@ -123,7 +123,7 @@ async fn serve(
     request: Request<Body>,
 ) -> Response<Body> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        http.counts.refused("method");
+        http.counts.refused(Refused::Method);
         let mut response = refusal(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD");
         response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static("GET, HEAD"));
         return response;
@@ -145,7 +145,7 @@ async fn serve(
     };
     let part = range::part(request.headers(), image.len(), &entity_tag(&image));
     let Some(part) = part else {
-        http.counts.refused("range");
+        http.counts.refused(Refused::Range);
         let mut response = refusal(StatusCode::RANGE_NOT_SATISFIABLE, "the file has no such part");
         insert(response.headers_mut(), header::CONTENT_RANGE, format!("bytes */{}", image.len()));
         return response;
@@ -207,7 +207,7 @@ fn refused(http: &Http, refusal_: Refusal) -> Response<Body> {
         ErrorCode::DENIED => StatusCode::FORBIDDEN,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
-    http.counts.refused(refusal_.as_str());
+    http.counts.refused(Refused::File(refusal_));
     refusal(status, refusal_.text())
 }
 

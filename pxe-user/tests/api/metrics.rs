@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pxe_user::api::metrics::Refused;
 use pxe_user::fleet::board::{Board, State};
 
 use crate::support::{Server, bare, board, change, full, get, lost};
@@ -151,7 +152,7 @@ async fn the_dashboard_and_the_alerts_name_only_what_there_is() {
         server.api.counts().report(outcome);
         server.api.counts().upload(outcome, 1);
     }
-    server.api.counts().refused("token");
+    server.api.counts().refused(Refused::Token);
     let (series, _) = scrape(&server).await;
     let there: BTreeSet<_> = series.keys().map(|name| name.split('{').next().unwrap()).collect();
     for (file, text) in [

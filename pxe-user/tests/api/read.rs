@@ -124,6 +124,10 @@ async fn the_page_is_served_and_nothing_beside_it() {
         assert_eq!(answer.header("referrer-policy"), "no-referrer");
     }
     assert_eq!(server.ask(crate::support::post("/api/v1/machines", "")).await.status, 405);
+    let metrics = server.ask(get("/metrics")).await;
+    for counted in ["{reason=\"path\"} 6\n", "{reason=\"method\"} 1\n"] {
+        assert!(metrics.text().contains(&format!("pxed_api_refused_total{counted}")), "{}", metrics.text());
+    }
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
 use super::Label;
+use crate::boot::Refusal;
 
 /// The counters. Clones count into the same.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +38,62 @@ impl Drop for Counted {
     }
 }
 
+/// Why a request, or a connection, was refused: here, or where machines come for files and reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is nothing under this path.
+    Path,
+    /// Not with this method.
+    Method,
+    /// The file is not given.
+    File(Refusal),
+    /// The file has no such part.
+    Range,
+    /// This machine is not on the list of those that are served.
+    Access,
+    /// The host's name in a request on loopback is not this host's: a page elsewhere may have sent it (DNS rebinding).
+    Host,
+    /// This address is for looking only.
+    ReadOnly,
+    /// The token is missing, or another one.
+    Token,
+    /// A write that any page could have made a browser send.
+    Header,
+    /// The body is too large.
+    TooLarge,
+    /// The body came too slowly.
+    TooSlow,
+    /// As many follow the board already as may.
+    Viewers,
+    /// As many connections are open already as may be.
+    Connections,
+    /// As many from this address.
+    Peer,
+}
+
+impl Refused {
+    /// Its word in the counter's label.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Path => "path",
+            Self::Method => "method",
+            Self::File(refusal) => refusal.as_str(),
+            Self::Range => "range",
+            Self::Access => "access",
+            Self::Host => "host",
+            Self::ReadOnly => "read_only",
+            Self::Token => "token",
+            Self::Header => "header",
+            Self::TooLarge => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Viewers => "viewers",
+            Self::Connections => "connections",
+            Self::Peer => "peer",
+        }
+    }
+}
+
 impl Counts {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("api_refused", "Requests that the API refused, by reason", self.refused.clone());
@@ -57,9 +114,9 @@ impl Counts {
         registry.register("api_viewers", "Viewers that follow the board", self.viewers.clone());
     }
 
-    /// A request was refused. `reason` is one of a few fixed words.
-    pub fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&[("reason", reason)]).inc();
+    /// A request was refused.
+    pub fn refused(&self, reason: Refused) {
+        self.refused.get_or_create(&[("reason", reason.as_str())]).inc();
     }
 
     /// A report came; `outcome` is `accepted` or the reason why not.

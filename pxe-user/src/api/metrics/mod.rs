@@ -22,7 +22,7 @@ use crate::fleet::handle::FleetHandle;
 use crate::gauges::Gauges;
 use course::Course;
 
-pub use counts::{Counted, Counts};
+pub use counts::{Counted, Counts, Refused};
 pub(super) use course::follow;
 
 /// A label set with one name.
