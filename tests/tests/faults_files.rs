@@ -7,12 +7,18 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
+use pxe_tests::daemon::Daemon;
 use pxe_tests::load::fleet;
-use pxe_tests::pair::{self, Pair, Running};
+use pxe_tests::pair::{self, Pair};
 use pxe_tests::tree;
+use xtask::lab::Lab;
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 const OLD: usize = 4_000_000;
+/// Over HTTP, where a slow reader's socket alone holds as much as that.
+const DOWNLOAD: usize = 10 * OLD;
+/// Downloads at a time from one address: more are cut off.
+const MOST: usize = 8;
 
 /// What happens to the file.
 #[derive(Clone, Copy, Debug)]
@@ -33,10 +39,9 @@ impl Change {
         }
     }
 
-    /// Waits until the daemon has seen it.
-    fn wait_seen(self, daemon: &Running) {
-        let event = if matches!(self, Self::Truncated) { "file_changed" } else { "file_gone" };
-        daemon.wait_for(event).unwrap();
+    /// What the daemon says when it has seen it.
+    fn event(self) -> &'static str {
+        if matches!(self, Self::Truncated) { "file_changed" } else { "file_gone" }
     }
 }
 
@@ -60,7 +65,7 @@ fn transfers_end_on_the_bytes_that_they_began_with() {
             assert!(!machines.is_finished(), "all were through before it changed");
             pair::all_done(&machines.join().unwrap())
                 .unwrap_or_else(|error| panic!("{datapath:?}, {change:?}: {error}\n{}", daemon.log()));
-            change.wait_seen(&daemon);
+            daemon.wait_for(change.event()).unwrap();
             let late = pair.plan(10, ("file", &old[..1000]), 3070);
             let report = fleet::run(&late).unwrap();
             let expected = if matches!(change, Change::Truncated) { (10, 0) } else { (0, 10) };
@@ -74,5 +79,41 @@ fn transfers_end_on_the_bytes_that_they_began_with() {
             assert_eq!(report.wrong, 0);
             daemon.stop().unwrap();
         }
+    }
+}
+
+/// Readers are slow, so the kernel has a part of the file only when it changes.
+#[test]
+fn downloads_over_http_end_on_the_bytes_that_they_began_with() {
+    for change in Change::ALL {
+        let lab = Lab::builder().start().unwrap();
+        let old = tree::bytes(DOWNLOAD);
+        let root = tree::with_files(lab.folder(), &[("file", old.clone())]).unwrap();
+        let arguments = ["--root", root.to_str().unwrap(), "--boot-file", "x64=file", "--http-port", "8080"];
+        let daemon = Daemon::start(&lab, &arguments).unwrap();
+        let url = format!("http://{}:8080/file", lab.responder().address());
+        let got = |number: usize| lab.folder().join(format!("got-{number}"));
+        let download = |number: usize, rate: &str| {
+            let mut curl = lab.client().command("curl");
+            curl.args(["-sSf", "--max-time", "120", "--limit-rate", rate, &url]);
+            curl.arg("--output").arg(got(number)).spawn().unwrap()
+        };
+        let mut slow: Vec<_> = (0..MOST).map(|number| download(number, "8M")).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        change.make(&root.join("file"));
+        let all_load = slow.iter_mut().all(|curl| curl.try_wait().unwrap().is_none());
+        assert!(all_load, "one had all before it changed");
+        for (number, curl) in slow.iter_mut().enumerate() {
+            assert!(curl.wait().unwrap().success(), "{change:?}, {number}: {}", daemon.log());
+            assert!(fs::read(got(number)).unwrap() == old, "{change:?}, {number}: other bytes");
+        }
+        daemon.wait_for(change.event()).unwrap();
+        let late = download(99, "1G").wait().unwrap();
+        match change {
+            Change::Truncated => assert!(late.success() && fs::read(got(99)).unwrap() == old[..1000]),
+            // curl's exit code for 400 and above.
+            Change::Deleted | Change::Unreadable => assert_eq!(late.code(), Some(22), "{change:?}"),
+        }
+        daemon.stop().unwrap();
     }
 }

@@ -44,8 +44,7 @@ fn have(samples: &[Sample], name: &str) {
     }
 }
 
-/// In virtual time nobody gives up (`pxe-user`, `tests/tftp/haste.rs`). Here one of about ten thousand did, for a reason that is
-/// not known yet: docs/reliability.md.
+/// Eleven answers in a row are lost for one machine in 40,000 or so, and it gives up: docs/reliability.md.
 #[test]
 fn machines_end_well_when_a_third_of_what_they_are_sent_is_lost() {
     have(&suffer_but("30 % lost", 1.0), "repeats_ack");
