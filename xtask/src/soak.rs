@@ -12,7 +12,7 @@ use crate::{bench, command, test};
 /// # Errors
 /// When something is missing, or does not compile.
 pub fn run(minutes: f64, datapath: &str) -> Result<()> {
-    bench::prepare()?;
+    bench::prepare("soak")?;
     let mut soak = command::as_root("env")?;
     soak.args(test::kept_environment()).arg(command::target_dir().join("release/soak"));
     soak.args(["--minutes", &minutes.to_string(), "--datapath", datapath]);

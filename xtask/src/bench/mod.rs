@@ -140,7 +140,7 @@ impl Results {
 /// When something is missing.
 pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
     if !built {
-        prepare()?;
+        prepare("load")?;
     }
     if !command::is_root() {
         // As the user whose cache it is.
@@ -163,14 +163,16 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
     Ok(())
 }
 
-/// Sets up, and builds the daemon and the programs that load it (release).
+/// Sets up, and builds (release) the daemon and the program of the privileged tests that loads it. Only these: each is optimised
+/// as a whole, which takes minutes.
 ///
 /// # Errors
 /// When something is missing, or does not compile.
-pub fn prepare() -> Result<()> {
+pub fn prepare(program: &str) -> Result<()> {
     setup::ensure(setup::BENCH)?;
     let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
-    command::run(command::cargo().args(["build", "--release"]).args(packages))
+    let programs = ["--bin", "pxed", "--bin", program];
+    command::run(command::cargo().args(["build", "--release"]).args(packages).args(programs))
 }
 
 /// Measures all that is wished for.
