@@ -44,4 +44,6 @@ pub struct Gauges {
     pub reloads: u64,
     /// Why the last attempt to reload the configuration was refused, if it was.
     pub config_problem: Option<String>,
+    /// Why the work of the daemon before this one was not gone on with, if it was left and refused.
+    pub hand_over_refused: Option<&'static str>,
 }

@@ -1,17 +1,26 @@
 //! The daemon under test.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use xtask::clock;
 use xtask::lab::{Host, Lab, Process};
 
+use crate::manager::Manager;
+
 /// How long the daemon may take to serve. Generous: a timing is never an assertion.
 const START: Duration = Duration::from_secs(60);
+
+/// How a service manager starts the program: what it has kept, here the standard input, is descriptor 3 (sd_listen_fds(3)).
+const WITH_KEPT: &str =
+    "exec env LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=pxed-hand-over \"$@\" 3<&0 </dev/null";
+const WITHOUT: &str = "exec \"$@\"";
 
 /// The program, built by `cargo xtask test` beside this one.
 pub fn program() -> PathBuf {
@@ -55,7 +64,39 @@ impl Daemon {
     /// As above.
     pub fn start_on(lab: &Lab, host: &Host, interface: &str, arguments: &[&str]) -> Result<Self> {
         let program = program();
-        let mut command = host.command(program.to_str().context("the path is not UTF-8")?);
+        let command = host.command(program.to_str().context("the path is not UTF-8")?);
+        let daemon = Self::launch(lab, interface, command, arguments, Stdio::null())?;
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
+    /// Starts it as a service of `manager` on the responder's interface, with what that has kept of the one before, and does
+    /// not wait for it.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_service(
+        lab: &Lab,
+        arguments: &[&str],
+        manager: &Manager,
+        kept: Option<OwnedFd>,
+    ) -> Result<Self> {
+        let mut command = lab.responder().command("sh");
+        command
+            .env("NOTIFY_SOCKET", manager.path())
+            .args(["-c", if kept.is_some() { WITH_KEPT } else { WITHOUT }]);
+        command.arg("sh").arg(program());
+        let stdin = kept.map_or_else(Stdio::null, Stdio::from);
+        Self::launch(lab, lab.responder().interface(), command, arguments, stdin)
+    }
+
+    fn launch(
+        lab: &Lab,
+        interface: &str,
+        mut command: Command,
+        arguments: &[&str],
+        stdin: Stdio,
+    ) -> Result<Self> {
         command.args(["--log-format", "json", "serve", "--interface", interface]).args(arguments);
         // Labs run side by side, and a socket's path knows no network namespace.
         let socket = lab.folder().join(format!("{interface}.sock"));
@@ -64,9 +105,7 @@ impl Daemon {
         // Each has files of its own for what it says.
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name = format!("pxed-{}", STARTED.fetch_add(1, Ordering::Relaxed));
-        let process = lab.spawn(&name, command)?;
-        process.wait_for("ready", START)?;
-        Ok(Self { process, socket })
+        Ok(Self { process: lab.spawn_from(&name, command, stdin)?, socket })
     }
 
     /// Everything it has logged.
@@ -83,6 +122,14 @@ impl Daemon {
     pub fn events(&self, event: &str) -> Vec<String> {
         let wanted = format!("\"event\":\"{event}\"");
         self.log().lines().filter(|line| line.contains(&wanted)).map(str::to_owned).collect()
+    }
+
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// When it ends, or does not come so far.
+    pub fn wait_ready(&self) -> Result<()> {
+        self.process.wait_for("ready", START)
     }
 
     /// Waits until it has logged these words.
@@ -122,7 +169,15 @@ impl Daemon {
     /// # Errors
     /// When it does not answer, or says what is no JSON.
     pub fn summary(&self) -> Result<Value> {
-        Ok(serde_json::from_str(&ask(&self.socket, "/api/v1/summary")?)?)
+        Ok(serde_json::from_str(&self.get("/api/v1/summary")?)?)
+    }
+
+    /// What it shows of itself under a path of its own socket.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn get(&self, path: &str) -> Result<String> {
+        ask(&self.socket, path)
     }
 
     /// Waits until `pxed status --json` is so, and returns it.
@@ -140,6 +195,15 @@ impl Daemon {
     /// When `timeout` passes.
     pub fn wait(&self, timeout: Duration) -> Result<std::process::ExitStatus> {
         self.process.wait(timeout)
+    }
+
+    /// Sends it SIGTERM, and does not wait.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn terminate(&self) -> Result<()> {
+        let pid = Pid::from_raw(self.pid().try_into()?).context("no process")?;
+        Ok(kill_process(pid, Signal::TERM)?)
     }
 
     /// Ends it by SIGTERM; it must end well. Returns its whole log.

@@ -6,6 +6,7 @@ pub mod frames;
 pub mod guest;
 pub mod load;
 pub mod machine;
+pub mod manager;
 pub mod namespace;
 pub mod neighbours;
 pub mod pair;

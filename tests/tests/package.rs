@@ -16,7 +16,7 @@ use xtask::package;
 use xtask::vm::{Kernel, System, fetch, fetch_base};
 
 /// The cases of the program `installed`, in their order.
-const CASES: [&str; 11] = [
+const CASES: [&str; 13] = [
     "installs",
     "unconfigured",
     "verifies",
@@ -24,6 +24,8 @@ const CASES: [&str; 11] = [
     "confined",
     "serves",
     "restarts",
+    "restarts-running",
+    "upgrades-running",
     "killed",
     "readdressed",
     "stops",
@@ -58,6 +60,7 @@ fn the_package_serves_under_systemd_and_is_purged_without_a_trace() {
     let names: Vec<_> = report.cases.iter().map(|(name, _)| name.as_str()).collect();
     assert!(report.done && names == CASES, "{:?}\n{}", report.cases, report.console);
     let failed: Vec<_> = report.cases.iter().filter(|(name, _)| !report.is_ok(name)).collect();
+    println!("{:#?}", report.cases);
     assert!(failed.is_empty(), "{failed:#?}\nthe guest's console:\n{}", report.console);
 }
 

@@ -11,7 +11,7 @@ use crate::config::{Board, Config, Http, Pace, Paces};
 use crate::confine::Confinement;
 use crate::dhcp::{Arch, Menu, MenuItem, Style, Text, Url};
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
-use crate::server::{Offering, Options, Reread, Server, Setup};
+use crate::server::{Kept, Offering, Options, Reread, Server, Setup};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, Args)]
@@ -230,6 +230,8 @@ impl Serve {
     }
 
     pub(super) fn run(&self) -> Result<()> {
+        // Before anything that may fail: with the process it goes then, and the interfaces are free.
+        let kept = Kept::take();
         let file = self.read()?;
         let options = self.options(&file)?;
         // Before the files: a wrong name on the command line should be the first thing that is said.
@@ -241,7 +243,7 @@ impl Serve {
             Ok((again.options(&file)?, again.setup(&file)?))
         });
         let reread = Reread { file: self.config.clone(), read };
-        Server::start(&options, setup, reread)?.run()
+        Server::start(&options, setup, reread, kept)?.run()
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Gauging {
     pub(super) reloads: u64,
     /// Why the last attempt was refused.
     pub(super) config_problem: Option<String>,
+    /// Why what a predecessor left was refused.
+    pub(super) hand_over_refused: Option<&'static str>,
 }
 
 impl Gauging {
@@ -33,6 +35,7 @@ impl Gauging {
             http_bytes: self.http_bytes.load(Ordering::Relaxed),
             reloads: self.reloads,
             config_problem: self.config_problem.clone(),
+            hand_over_refused: self.hand_over_refused,
         }));
     }
 }

@@ -32,7 +32,8 @@ use crate::worker::mail::LoaderQueue;
 use crate::worker::uploads::Uploads;
 use crate::worker::{Clock, loader};
 use gauging::Gauging;
-use handover::{Asker, Legacy, Parcel};
+pub use handover::Kept;
+use handover::{Asker, Found, Legacy, Parcel};
 use interface::Served;
 use opened::Prepared;
 pub use policy::Offering;
@@ -112,7 +113,7 @@ impl Options {
 enum End {
     /// It was told to.
     Stop,
-    /// Another one goes on with its work.
+    /// Another one goes on with its work, now or after a restart.
     HandOver(Asker),
 }
 
@@ -130,11 +131,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving; `reread` is asked for what has changed.
+    /// Starts serving; `reread` is asked for what has changed. Goes on with what the service manager has `kept`.
     ///
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached or open.
-    pub fn start(options: &Options, setup: Setup, reread: Reread) -> Result<Self> {
+    pub fn start(options: &Options, setup: Setup, reread: Reread, kept: Option<Kept>) -> Result<Self> {
         raise_descriptor_limit(options)?;
         let catalogue = Catalogue::open(setup.files.clone())?;
         for missing in catalogue.missing() {
@@ -151,10 +152,7 @@ impl Server {
         // What would be in the way later is said before a predecessor ends.
         Account::find(options.user.as_deref())?;
         // From here until the workers run, nobody answers.
-        let mut parcel = match options.take_over {
-            true => handover::ask(&options.interfaces, &catalogue)?,
-            false => None,
-        };
+        let Found { mut parcel, refused } = handover::find(options, kept, &catalogue)?;
         // The sockets first: an address that is taken should be said before anything is attached or opened.
         let mut doors = web::Doors::open(options)?;
         let (mut opened, mut batons) = (Vec::new(), Vec::new());
@@ -177,7 +175,7 @@ impl Server {
         // From here on with the least rights, and not before here with a second thread.
         confined::enter(options, &setup, reread.file.as_deref(), &catalogue, &opened)?;
         let (fleet, keeper) = keep(options, &setup.fleet, clock)?;
-        let gauges = Gauging::default();
+        let gauges = Gauging { hand_over_refused: refused, ..Gauging::default() };
         let mut current = Current::new(options.clone(), setup, catalogue, reread);
         let uploads = doors.inbox.clone().map(|inbox| {
             Uploads::start(inbox, options.transfers, fleet.clone(), neighbour)
@@ -269,8 +267,8 @@ impl Server {
         self.served.clear();
         self.web = None;
         self.stop_keeper();
-        asker.give(Parcel { since, interfaces }).context("cannot hand over to the pxed that asked for it")?;
-        tracing::info!(event = "handed_over", transfers, "another pxed goes on from here");
+        asker.give(Parcel { since, interfaces }).context("cannot hand over to another pxed")?;
+        tracing::info!(event = "handed_over", transfers, "{}", asker.words());
         self.stop();
         Ok(())
     }

@@ -9,7 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::handover::Asker;
+use super::handover::{self, Asker};
 use super::interface::Served;
 use super::notice::Refused;
 use super::reload::Look;
@@ -53,7 +53,8 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(End::Stop),
-            _ = terminate.recv() => break Ok(End::Stop),
+            // So a service manager says it, which may start us again at once.
+            _ = terminate.recv() => break Ok(leave()),
             Some(asker) = askers.recv() => break Ok(End::HandOver(asker)),
             _ = hangup.recv() => wanted = true,
             _ = watch.tick(), if reading.is_none() => {
@@ -81,6 +82,17 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     result
+}
+
+/// With a service manager, whoever it starts next goes on.
+fn leave() -> End {
+    match handover::leave() {
+        Ok(asker) => asker.map_or(End::Stop, End::HandOver),
+        Err(error) => {
+            tracing::warn!("nothing is left for a restart, the service manager does not hear: {error}");
+            End::Stop
+        }
+    }
 }
 
 /// Who asks for the work on one of the interfaces: the tasks that hear them end with the runtime.

@@ -42,7 +42,7 @@ pub(super) const RTO_MAX: u8 = 8;
 /// First time-out in seconds, unless the client asked for another (RFC 2349).
 pub(super) const RTO_FIRST: u8 = 1;
 /// A client that is silent this long in the middle of a transfer has gone.
-pub(super) const SILENCE: Duration = Duration::from_secs(45);
+pub const SILENCE: Duration = Duration::from_secs(45);
 /// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s,
 /// so that GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
 const REPEATS_OF_LAST: u8 = 7;

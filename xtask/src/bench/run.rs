@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -136,7 +136,7 @@ impl Ground {
         let processor = processor.filter(|_| interface == cable::SERVER);
         let command = on_host(self.cable.lab.responder(), program, responder.files(), processor)?;
         let process = match responder.kind {
-            Kind::Reflector => self.cable.lab.spawn_held("responder", command)?,
+            Kind::Reflector => self.cable.lab.spawn_from("responder", command, Stdio::piped())?,
             _ => self.cable.lab.spawn("responder", command)?,
         };
         match responder.ready() {

@@ -186,12 +186,12 @@ impl Lab {
         Process::start(name, command, &self.logs)
     }
 
-    /// The same for a program that ends with its standard input: that stays open as long as the program runs.
+    /// The same with a standard input: a piped one stays open as long as the program runs.
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn spawn_held(&self, name: &str, command: Command) -> Result<Process> {
-        Process::start_held(name, command, &self.logs)
+    pub fn spawn_from(&self, name: &str, command: Command, stdin: Stdio) -> Result<Process> {
+        Process::start_from(name, command, stdin, &self.logs)
     }
 
     /// Switches a machine on and watches it until it shows what is expected of it, or will not any more.

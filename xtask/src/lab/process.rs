@@ -26,18 +26,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program whose output goes to `NAME.out` and `NAME.err` in `folder`.
-    pub(crate) fn start(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
+    /// Starts a program whose output goes to `NAME.out` and `NAME.err` in `folder`, with a standard input. Of one that is
+    /// piped and so has no end the child keeps our end, and is ended before it is dropped.
+    pub(crate) fn start_from(name: &str, mut command: Command, stdin: Stdio, folder: &Path) -> Result<Self> {
         let out = folder.join(format!("{name}.out"));
-        command.stdin(Stdio::null()).stdout(create(&out)?);
+        command.stdin(stdin).stdout(create(&out)?);
         Self::launch(name, command, out, folder)
     }
 
-    /// The same with a standard input that has no end. The child keeps our end of it, and is ended before it is dropped.
-    pub(crate) fn start_held(name: &str, mut command: Command, folder: &Path) -> Result<Self> {
-        let out = folder.join(format!("{name}.out"));
-        command.stdin(Stdio::piped()).stdout(create(&out)?);
-        Self::launch(name, command, out, folder)
+    /// The same without any input.
+    pub(crate) fn start(name: &str, command: Command, folder: &Path) -> Result<Self> {
+        Self::start_from(name, command, Stdio::null(), folder)
     }
 
     /// Starts a program that is talked to through its standard input and output.

@@ -46,7 +46,10 @@ fn daemon(out: &mut Out<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
         "config_refused",
         "1 when the configuration file was refused and an older one is in force",
         refused,
-    )
+    )?;
+    let reason = gauges.hand_over_refused.map(|reason| (vec![("reason", reason)], 1));
+    let text = "1 when transfers of the pxed before this one were not gone on with, by reason";
+    out.gauges("hand_over_refused", text, reason)
 }
 
 fn board(out: &mut Out<'_>, board: &Board) -> fmt::Result {

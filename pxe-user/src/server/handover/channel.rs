@@ -1,4 +1,5 @@
-//! How a parcel goes from one process to the other: through the interface's lock.
+//! How a parcel goes from one process to the other: through a connection, to which the interface's lock or the service manager
+//! leads.
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
@@ -12,8 +13,8 @@ use rustix::net::{
 };
 use tokio::io::AsyncReadExt as _;
 
-use super::Parcel;
 use super::letter::DESCRIPTORS_MAX;
+use super::{Parcel, Refusal};
 use crate::boot::Catalogue;
 use crate::nic::lock::{InterfaceLock, LockError};
 
@@ -45,15 +46,15 @@ pub(in crate::server) enum HandoverError {
     /// More than one daemon.
     #[error("{0} are served by more than one pxed, and only one can be taken over: end the others first")]
     Several(String),
-    /// No answer, or none that can be read.
+    /// No answer, or none that can be gone on with.
     #[error(
-        "the pxed that serves {interface} does not hand over ({error}): end it first, then start without --take-over"
+        "the pxed that serves {interface} does not hand over ({refusal}): end it first, then start without --take-over"
     )]
     Refused {
         /// The interface.
         interface: String,
         /// Why.
-        error: io::Error,
+        refusal: Refusal,
     },
 }
 
@@ -66,7 +67,7 @@ pub(in crate::server) fn ask(
     for interface in interfaces {
         let Some(stream) = InterfaceLock::holder(interface)? else { continue };
         // Who called listen, and was root or who we are then.
-        let holder = peer(&stream).map_err(|error| refused(interface, error))?;
+        let holder = peer(&stream).map_err(|error| refused(interface, error.into()))?;
         let uid = holder.uid.as_raw();
         if !is_trusted(uid) {
             return Err(HandoverError::Stranger { interface: interface.clone(), uid });
@@ -80,16 +81,23 @@ pub(in crate::server) fn ask(
         }
     }
     let Some((interface, stream, _)) = found else { return Ok(None) };
-    let parcel = receive(stream).and_then(|descriptors| Parcel::unpack(descriptors, catalogue));
-    parcel.map(Some).map_err(|error| refused(interface, error))
+    let asked = |mut stream: UnixStream| {
+        stream.write_all(REQUEST)?;
+        Parcel::unpack(receive(&stream)?, catalogue)
+    };
+    asked(stream).map(Some).map_err(|refusal| refused(interface, refusal))
 }
 
-fn refused(interface: &str, error: io::Error) -> HandoverError {
-    HandoverError::Refused { interface: interface.to_owned(), error }
+fn refused(interface: &str, refusal: Refusal) -> HandoverError {
+    HandoverError::Refused { interface: interface.to_owned(), refusal }
 }
 
 /// Somebody who may go on with our work, and wants to.
-pub(in crate::server) struct Asker(UnixStream);
+pub(in crate::server) struct Asker {
+    stream: UnixStream,
+    /// Whether it is nobody yet: the service manager keeps the other end.
+    is_kept: bool,
+}
 
 impl Asker {
     /// Hears what the other side of a connection wants; `None` if it may not, or wants something else.
@@ -102,33 +110,55 @@ impl Asker {
         (heard.is_ok_and(|heard| heard.is_ok()) && said == REQUEST).then_some(())?;
         let stream = stream.into_std().ok()?;
         stream.set_nonblocking(false).ok()?;
-        Some(Self(stream))
+        Some(Self { stream, is_kept: false })
+    }
+
+    /// Whoever gets the other end from the service manager.
+    pub(super) fn kept(stream: UnixStream) -> Self {
+        Self { stream, is_kept: true }
+    }
+
+    /// For people.
+    pub(in crate::server) fn words(&self) -> &'static str {
+        match self.is_kept {
+            true => "if this is a restart, the next pxed goes on from here",
+            false => "another pxed goes on from here",
+        }
     }
 
     /// Sends the parcel.
     pub(in crate::server) fn give(&self, parcel: Parcel) -> io::Result<()> {
         let descriptors = parcel.pack()?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        if !ancillary.push(SendAncillaryMessage::ScmRights(&borrowed)) {
-            return Err(io::Error::other("too many descriptors"));
-        }
-        sendmsg(&self.0, &[IoSlice::new(ANSWER)], &mut ancillary, SendFlags::NOSIGNAL)?;
-        Ok(())
+        send(&self.stream, ANSWER, &borrowed)
     }
 }
 
-fn receive(mut stream: UnixStream) -> io::Result<Vec<OwnedFd>> {
-    stream.write_all(REQUEST)?;
+/// Sends words with descriptors, in one message.
+pub(super) fn send(socket: &impl AsFd, words: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(io::Error::other("too many descriptors"));
+    }
+    sendmsg(socket, &[IoSlice::new(words)], &mut ancillary, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// What comes with the predecessor's answer.
+pub(super) fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>, Refusal> {
     stream.set_read_timeout(Some(ANSWER_TIME))?;
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let mut said = [0; ANSWER.len()];
     let flags = RecvFlags::CMSG_CLOEXEC;
-    let len = recvmsg(&stream, &mut [IoSliceMut::new(&mut said)], &mut ancillary, flags)?.bytes;
-    if said[..len] != *ANSWER {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "it ended, or is of another version"));
+    let len = recvmsg(stream, &mut [IoSliceMut::new(&mut said)], &mut ancillary, flags)
+        .map_err(io::Error::from)?
+        .bytes;
+    match &said[..len] {
+        [] => return Err(Refusal::Ended),
+        said if said != ANSWER => return Err(Refusal::OtherWords),
+        _ => {}
     }
     let mut descriptors = Vec::new();
     for message in ancillary.drain() {

@@ -12,7 +12,7 @@ use pxe_common::wire;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
-use super::{Legacy, Parcel};
+use super::{Legacy, Parcel, Refusal};
 use crate::boot::{Catalogue, Contents, FileName, Image, Origin, Role};
 use crate::datagram::Link;
 use crate::mac::Mac;
@@ -33,6 +33,12 @@ struct Letter {
     since: u64,
     interfaces: Vec<Interface>,
     images: Vec<HandedImage>,
+}
+
+/// What every letter begins with.
+#[derive(Debug, Deserialize)]
+struct Version {
+    version: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -140,10 +146,10 @@ impl Parcel {
     }
 
     /// Reads a parcel. Transfers whose files cannot be had are left out.
-    pub(super) fn unpack(descriptors: Vec<OwnedFd>, catalogue: &Catalogue) -> io::Result<Self> {
+    pub(super) fn unpack(descriptors: Vec<OwnedFd>, catalogue: &Catalogue) -> Result<Self, Refusal> {
         let mut descriptors: Vec<Option<OwnedFd>> = descriptors.into_iter().map(Some).collect();
         let mut take = |number: usize| descriptors.get_mut(number).and_then(Option::take);
-        let letter = read(take(0).ok_or(io::ErrorKind::UnexpectedEof)?)?;
+        let letter = read(take(0).ok_or(Refusal::OtherWords)?)?;
         let images: Vec<_> =
             letter.images.into_iter().map(|image| adopt(image, &mut take, catalogue)).collect();
         let legacy = |interface: Interface| {
@@ -207,14 +213,15 @@ fn write(letter: &Letter) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-fn read(fd: OwnedFd) -> io::Result<Letter> {
+fn read(fd: OwnedFd) -> Result<Letter, Refusal> {
     let mut file = std::fs::File::from(fd);
     file.rewind()?;
     let mut text = Vec::new();
     file.take(LETTER_MAX).read_to_end(&mut text)?;
-    let letter: Letter = serde_json::from_slice(&text)?;
-    if letter.version != VERSION {
-        return Err(io::Error::other(format!("it is of version {}, not {VERSION}", letter.version)));
+    // By itself first: of a letter of another version nothing else is known.
+    let Version { version } = serde_json::from_slice(&text)?;
+    if version != VERSION {
+        return Err(Refusal::Version { theirs: version, ours: VERSION });
     }
-    Ok(letter)
+    Ok(serde_json::from_slice(&text)?)
 }

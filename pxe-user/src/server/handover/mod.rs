@@ -16,18 +16,113 @@
 //! The interface is never without a program, so the host never tells a client that a port is closed; what comes meanwhile is
 //! lost as on a wire, and repeated. Over plain sockets these themselves are handed over, and nothing is lost.
 //!
-//! Not handed over: requests that wait for a slot or a file (they come again by themselves), uploads, HTTP connections, and
-//! what was learnt of machines' firmware.
+//! At a restart of the service the two never meet: on SIGTERM the predecessor gives the service manager, if it has one, the
+//! end of a connection to keep ([`manager`]), sends the same parcel into it, and ends. The next start is handed that end, finds
+//! the parcel there, and goes on as above. Whatever the manager closes instead, at a stop, the kernel takes down.
+//!
+//! Not handed over: requests that wait for a slot or a file (they come again by themselves), uploads, HTTP connections,
+//! what was learnt of machines' firmware, and what was counted: all counters, and how often who has asked.
 
 mod channel;
 mod letter;
+mod manager;
 
+use std::io;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
-pub(super) use channel::{Asker, ask};
+pub(super) use channel::Asker;
+use channel::{HandoverError, ask};
+pub use manager::Kept;
+pub(super) use manager::leave;
 
+use super::Options;
+use crate::boot::Catalogue;
 use crate::nic::programs::Mode;
 use crate::responder::Baton;
+
+/// Why what a daemon has left is not gone on with.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    /// Nothing was sent.
+    #[error("it ended before it had handed over")]
+    Ended,
+    /// What was sent is no parcel.
+    #[error("it says something that this version does not know")]
+    OtherWords,
+    /// A letter of another version.
+    #[error("it writes version {theirs} of what is handed over, and this one reads version {ours}")]
+    Version {
+        /// The letter's.
+        theirs: u32,
+        /// What this program reads.
+        ours: u32,
+    },
+    /// A letter of our version that is none.
+    #[error("what it wrote cannot be read: {0}")]
+    Unreadable(#[from] serde_json::Error),
+    /// Clients have given up since.
+    #[error("nobody has served for {} s, longer than machines wait", .0.as_secs())]
+    TooOld(Duration),
+    /// The configuration names others now.
+    #[error("it served none of the interfaces that are to be served now")]
+    OtherInterfaces,
+    /// The system refused something.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+impl Refusal {
+    /// For the log's fields.
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Ended => "ended",
+            Self::OtherWords => "other_words",
+            Self::Version { .. } => "version",
+            Self::Unreadable(_) => "unreadable",
+            Self::TooOld(_) => "too_old",
+            Self::OtherInterfaces => "other_interfaces",
+            Self::System(_) => "system",
+        }
+    }
+}
+
+/// What came of looking for a predecessor's work.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) parcel: Option<Parcel>,
+    /// Why what was left is not gone on with: an ordinary start follows.
+    pub(super) refused: Option<&'static str>,
+}
+
+/// Looks for a predecessor's work: with the service manager, and, if that is wanted, with one that runs.
+///
+/// # Errors
+/// When one that runs does not hand over.
+pub(super) fn find(
+    options: &Options,
+    kept: Option<Kept>,
+    catalogue: &Catalogue,
+) -> Result<Found, HandoverError> {
+    let mut found = Found::default();
+    match kept.map(|kept| kept.open(&options.interfaces, catalogue)) {
+        Some(Ok(parcel)) => found.parcel = Some(parcel),
+        Some(Err(refusal)) => {
+            let reason = refusal.as_str();
+            tracing::warn!(
+                event = "hand_over_refused",
+                reason,
+                "the work of the pxed before this one is not gone on with, so its transfers begin again: {refusal}"
+            );
+            found.refused = Some(reason);
+        }
+        None => {}
+    }
+    if found.parcel.is_none() && options.take_over {
+        found.parcel = ask(&options.interfaces, catalogue)?;
+    }
+    Ok(found)
+}
 
 /// What one daemon leaves to the next.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! The package in a Debian system with systemd (see `xtask::vm::System`): installed, started with its sandbox on, a machine
-//! served, started again, purged. Writes one line about each case to the second serial port.
+//! served, started again also in the middle of a transfer, purged. Writes one line about each case to the second serial port.
 //!
 //! It is a service of a guest only: anywhere else it does nothing, since it installs and removes a package.
 
 mod cases;
+mod running;
 mod service;
 
 use std::path::Path;
