@@ -217,6 +217,41 @@ fn over_a_restart_by_the_service_manager_200_transfers_go_on_over_each_datapath(
     }
 }
 
+/// Another interface by the responder's name and with its address, as a restart of the host's network makes one.
+fn replace_interface(lab: &Lab) {
+    let host = lab.responder();
+    let (own, port, namespace) = (host.interface(), host.port(), host.namespace());
+    let run = |mut command: std::process::Command, words: String| {
+        assert!(command.args(words.split(' ')).status().unwrap().success(), "{words}");
+    };
+    let switch = |words| run(lab.switch_command("ip"), words);
+    let here = |words| run(host.command("ip"), words);
+    switch(format!("link del {port}"));
+    switch(format!("link add {port} type veth peer name {own} netns {namespace}"));
+    switch(format!("link set {port} master br0 up"));
+    here(format!("link set {own} address {} up", host.mac()));
+    here(format!("addr add {}/24 dev {own}", host.address()));
+}
+
+#[test]
+fn what_is_left_of_another_interface_by_the_same_name_is_not_taken_for_this_ones() {
+    for datapath in [&["--datapath", "xdp"][..], &["--datapath", "socket"]] {
+        let (scene, manager) = (Scene::new(datapath), Manager::new().unwrap());
+        let first = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, None).unwrap();
+        manager.wait_for("READY=1").unwrap();
+        let kept = end(&first, &manager);
+        replace_interface(&scene.lab);
+        let second = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, Some(kept)).unwrap();
+        second.wait_ready().unwrap();
+        assert!(second.log().contains("served another interface by this name"), "{}", second.log());
+        let url = format!("tftp://{}/big", scene.lab.responder().address());
+        let got =
+            scene.lab.client().command("curl").args(["-sS", "--max-time", "60", &url]).output().unwrap();
+        assert!(got.stdout == scene.file, "{}\n{}", String::from_utf8_lossy(&got.stderr), second.log());
+        drop(end(&second, &manager));
+    }
+}
+
 #[test]
 fn what_is_left_with_the_service_manager_and_not_gone_on_with_is_taken_down() {
     let (scene, manager) = (Scene::new(&["--datapath", "xdp"]), Manager::new().unwrap());

@@ -10,12 +10,14 @@ mod options;
 mod serve;
 mod status;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
+use crate::confine::ConfineError;
 
 pub use log::LogFormat;
 
@@ -58,8 +60,19 @@ enum Command {
 /// be changed first. The command line's own mistakes are clap's, with 2.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    let is_for_a_person = error.is::<ConfigError>() || error.is::<serve::OptionsError>();
-    if is_for_a_person { ExitCode::from(78) } else { ExitCode::FAILURE }
+    // A file that cannot be read for another reason than these may be readable the next time.
+    let is_config = error.downcast_ref().is_some_and(|error| match error {
+        ConfigError::Read { error, .. } => {
+            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
+        }
+        ConfigError::Invalid { .. } => true,
+    });
+    let is_user = matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
+    if is_config || is_user || error.is::<serve::OptionsError>() {
+        ExitCode::from(78)
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 /// Does what the command line says.

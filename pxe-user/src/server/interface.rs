@@ -342,6 +342,7 @@ impl Served {
         let link = self.programs.as_ref().and_then(|programs| programs.link()?.try_clone_to_owned().ok());
         let mut legacy = Legacy {
             name: self.plan.interface.name.clone(),
+            index: self.plan.interface.index,
             link: self.mode.zip(link),
             sockets: Vec::new(),
             batons: Vec::new(),

@@ -22,12 +22,13 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, bail};
 
 use crate::boot::Catalogue;
-use crate::config::{self, FleetSettings};
+use crate::config::{self, FleetSettings, Http};
 use crate::confine::{Account, Confinement};
 use crate::fleet::handle::{FleetHandle, Message};
 use crate::fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
 use crate::mac::Mac;
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
+use crate::responder::Baton;
 use crate::worker::mail::LoaderQueue;
 use crate::worker::uploads::Uploads;
 use crate::worker::{Clock, loader};
@@ -35,7 +36,7 @@ use gauging::Gauging;
 pub use handover::Kept;
 use handover::{Asker, Found, Legacy, Parcel};
 use interface::Served;
-use opened::Prepared;
+use opened::{Opened, Prepared};
 pub use policy::Offering;
 use reload::Current;
 pub use reload::{Reread, Setup};
@@ -155,23 +156,7 @@ impl Server {
         let Found { mut parcel, refused } = handover::find(options, kept, &catalogue)?;
         // The sockets first: an address that is taken should be said before anything is attached or opened.
         let mut doors = web::Doors::open(options)?;
-        let (mut opened, mut batons) = (Vec::new(), Vec::new());
-        for one in prepared {
-            let name = one.plan.interface.name.clone();
-            let mut legacy = Parcel::legacy(&mut parcel, &name);
-            let one = one.open(options, &mut legacy).with_context(|| format!("cannot serve {name}"))?;
-            if let Some(http) = setup.offering.http {
-                doors.add(one.plan.subnet.address, http.port)?;
-            }
-            opened.push(one);
-            batons.push(legacy.batons);
-        }
-        for left in parcel.iter().flat_map(|parcel| &parcel.interfaces) {
-            tracing::warn!(
-                interface = left.name,
-                "the pxed before this one served this interface; now nobody does"
-            );
-        }
+        let (opened, batons) = open(prepared, options, setup.offering.http, &mut doors, &mut parcel)?;
         // From here on with the least rights, and not before here with a second thread.
         confined::enter(options, &setup, reread.file.as_deref(), &catalogue, &opened)?;
         let (fleet, keeper) = keep(options, &setup.fleet, clock)?;
@@ -267,8 +252,12 @@ impl Server {
         self.served.clear();
         self.web = None;
         self.stop_keeper();
-        asker.give(Parcel { since, interfaces }).context("cannot hand over to another pxed")?;
-        tracing::info!(event = "handed_over", transfers, "{}", asker.words());
+        match asker.give(Parcel { since, interfaces }) {
+            Ok(()) => tracing::info!(event = "handed_over", transfers, "{}", asker.words()),
+            // A stop like any other.
+            Err(error) if asker.is_kept() => tracing::warn!("nothing is left for a restart: {error}"),
+            Err(error) => return Err(error).context("cannot hand over to another pxed"),
+        }
         self.stop();
         Ok(())
     }
@@ -293,6 +282,34 @@ impl Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Opens all interfaces, with what is left of them, and their ports for HTTP; what each goes on with.
+fn open(
+    prepared: Vec<Prepared>,
+    options: &Options,
+    http: Option<Http>,
+    doors: &mut web::Doors,
+    parcel: &mut Option<Parcel>,
+) -> Result<(Vec<Opened>, Vec<Vec<Baton>>)> {
+    let (mut opened, mut batons) = (Vec::new(), Vec::new());
+    for one in prepared {
+        let name = one.plan.interface.name.clone();
+        let mut legacy = Parcel::legacy(parcel, &name);
+        let one = one.open(options, &mut legacy).with_context(|| format!("cannot serve {name}"))?;
+        if let Some(http) = http {
+            doors.add(one.plan.subnet.address, http.port)?;
+        }
+        opened.push(one);
+        batons.push(legacy.batons);
+    }
+    for left in parcel.iter().flat_map(|parcel| &parcel.interfaces) {
+        tracing::warn!(
+            interface = left.name,
+            "the pxed before this one served this interface; now nobody does"
+        );
+    }
+    Ok((opened, batons))
 }
 
 /// What the daemon has open beside what each interface needs: listeners, the database, watches, files being read.

@@ -77,6 +77,13 @@ impl Prepared {
             || InterfaceLock::take(&self.plan.interface.name),
             |error| matches!(error, LockError::Taken(_)),
         )?;
+        if legacy.is_of_another(self.plan.interface.index) {
+            tracing::warn!(
+                interface = self.plan.interface.name,
+                "the pxed before this one served another interface by this name: its program and sockets went with that"
+            );
+            (legacy.link, legacy.sockets) = (None, Vec::new());
+        }
         let dhcp = DhcpPath::decide(&self.plan.interface);
         let path = match self.any_xdp(options, dhcp, legacy)? {
             Some(xdp) => Path::Xdp(Box::new(xdp)),

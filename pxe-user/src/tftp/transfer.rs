@@ -231,7 +231,8 @@ impl Transfer {
         let all_sent = self.highest == self.last();
         let silent = now.since(self.heard) >= SILENCE.max(seconds(self.first_rto()) * 3);
         match all_sent {
-            // It has asked since the last repeat (`stay_patient`): its last word was that it lacks the block.
+            // It has asked since the last repeat (`stay_patient`; alone, repeats are more by now): its last word was that it lacks
+            // the block.
             true if silent && self.repeats == 1 => return self.end(Outcome::TimedOut),
             true if silent || self.repeats >= REPEATS_OF_LAST => {
                 return self.end(Outcome::CompleteUnconfirmed);

@@ -118,6 +118,11 @@ impl Asker {
         Self { stream, is_kept: true }
     }
 
+    /// Whether nobody waits for it yet.
+    pub(in crate::server) fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
     /// For people.
     pub(in crate::server) fn words(&self) -> &'static str {
         match self.is_kept {

@@ -44,6 +44,7 @@ struct Version {
 #[derive(Debug, Serialize, Deserialize)]
 struct Interface {
     name: String,
+    index: u32,
     /// Whether the program is in the driver, and the link.
     link: Option<(bool, usize)>,
     sockets: Vec<usize>,
@@ -131,7 +132,8 @@ impl Parcel {
         let add = |descriptors: &mut Descriptors, legacy: Legacy| {
             let link = legacy.link.and_then(|(mode, fd)| Some((mode == Mode::Native, descriptors.add(fd)?)));
             let sockets = legacy.sockets.into_iter().filter_map(|fd| descriptors.add(fd)).collect();
-            (Interface { name: legacy.name, link, sockets, transfers: Vec::new() }, legacy.batons)
+            let Legacy { name, index, batons, .. } = legacy;
+            (Interface { name, index, link, sockets, transfers: Vec::new() }, batons)
         };
         let added: Vec<_> = self.interfaces.into_iter().map(|legacy| add(&mut descriptors, legacy)).collect();
         let mut interfaces = Vec::new();
@@ -170,6 +172,7 @@ impl Parcel {
                 sockets: interface.sockets.into_iter().filter_map(&mut take).collect(),
                 batons: interface.transfers.into_iter().filter_map(baton).collect(),
                 name: interface.name,
+                index: interface.index,
             }
         };
         Ok(Self { since: letter.since, interfaces: letter.interfaces.into_iter().map(legacy).collect() })

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use rustix::time::Timespec;
 
 use super::channel::{Asker, receive, send};
@@ -23,21 +24,30 @@ use crate::tftp::transfer::SILENCE;
 
 /// How the manager calls what it keeps of us.
 const NAME: &str = "pxed-hand-over";
-/// The manager keeps descriptors within this time, or a start after our end may not find them.
-const BARRIER_TIME: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+/// The manager hears within this time, or nothing is left with it. We serve meanwhile, and one that reads its units again takes
+/// a while.
+const BARRIER_TIME: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// Gives the service manager one end of a connection to keep; whoever gets it next is who our work goes to. `None` without a
-/// manager. Whether it keeps what it is given cannot be asked before systemd 254: one that does not, closes it.
+/// manager, and with one that keeps nothing: it closes what it is given.
 ///
 /// # Errors
-/// When the manager cannot be reached.
+/// When the manager cannot be reached, or does not hear.
 pub(in crate::server) fn leave() -> io::Result<Option<Asker>> {
     let Some(manager) = connect()? else { return Ok(None) };
     let (ours, kept) = UnixStream::pair()?;
     let words = format!("FDSTORE=1\nFDNAME={NAME}\nFDPOLL=0\n");
     send(&manager, words.as_bytes(), &[kept.as_fd()])?;
+    drop(kept);
     wait_until_heard(&manager)?;
-    Ok(Some(Asker::kept(ours)))
+    Ok((!is_closed(&ours)?).then(|| Asker::kept(ours)))
+}
+
+/// Whether nobody has the other end of a connection any more.
+fn is_closed(stream: &UnixStream) -> io::Result<bool> {
+    let mut ours = [PollFd::new(stream, PollFlags::empty())];
+    retry_on_intr(|| poll(&mut ours, Some(&Timespec::default())))?;
+    Ok(ours[0].revents().contains(PollFlags::HUP))
 }
 
 /// Waits for a moment until the manager has read what it was told: it closes what comes with these words then.
@@ -45,8 +55,10 @@ fn wait_until_heard(manager: &UnixDatagram) -> io::Result<()> {
     let (here, there) = io::pipe()?;
     send(manager, b"BARRIER=1\n", &[there.as_fd()])?;
     drop(there);
-    poll(&mut [PollFd::new(&here, PollFlags::IN)], Some(&BARRIER_TIME))?;
-    Ok(())
+    match retry_on_intr(|| poll(&mut [PollFd::new(&here, PollFlags::IN)], Some(&BARRIER_TIME)))? {
+        0 => Err(io::ErrorKind::TimedOut.into()),
+        _ => Ok(()),
+    }
 }
 
 fn connect() -> io::Result<Option<UnixDatagram>> {

@@ -145,11 +145,21 @@ impl Parcel {
 #[derive(Debug, Default)]
 pub(super) struct Legacy {
     pub(super) name: String,
+    /// The kernel's number of it: another one's link and sockets are of no use here.
+    pub(super) index: u32,
     /// The link that holds the program.
     pub(super) link: Option<(Mode, OwnedFd)>,
     /// The sockets of the plain datapath.
     pub(super) sockets: Vec<OwnedFd>,
     pub(super) batons: Vec<Baton>,
+}
+
+impl Legacy {
+    /// Whether this is what is left of an interface, but not of that with this number: of one that was there before by the same
+    /// name.
+    pub(super) fn is_of_another(&self, index: u32) -> bool {
+        !self.name.is_empty() && self.index != index
+    }
 }
 
 /// `CLOCK_MONOTONIC` in ns: all processes of a host have the same.
