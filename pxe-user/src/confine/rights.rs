@@ -8,7 +8,9 @@ use std::path::Path;
 
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::unistd::{Gid, Uid, User, setgroups, setresgid, setresuid};
-use rustix::fs::{CWD, Dir, FileType, Gid as RawGid, Mode, OFlags, Uid as RawUid, fchown, fstat, openat};
+use rustix::fs::{
+    AtFlags, CWD, Dir, FileType, Gid as RawGid, Mode, OFlags, Stat, Uid as RawUid, chownat, fstat, openat,
+};
 use rustix::io::Errno;
 
 use super::ConfineError;
@@ -99,7 +101,8 @@ impl Account {
     /// When something else lies there, which must not become the daemon's, or the system refuses.
     pub fn hand_over(&self, directory: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(directory, error);
-        let Some(opened) = Opened::directory(CWD, directory).map_err(failed)? else { return Ok(()) };
+        let opened = Opened::existing(CWD, directory).map_err(failed)?;
+        let Some(opened) = opened.filter(Opened::is_directory) else { return Ok(()) };
         for name in opened.names().map_err(failed)? {
             let path = directory.join(&name);
             if !belongs(&path) {
@@ -117,7 +120,8 @@ impl Account {
     /// When the system refuses.
     pub fn hand_over_file(&self, path: &Path) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(path, error);
-        let Some(opened) = Opened::file(path).map_err(failed)? else { return Ok(()) };
+        let existing = Opened::existing(CWD, path).map_err(failed)?;
+        let opened = existing.map_or_else(|| Opened::new_file(path), Ok).map_err(failed)?;
         self.give(&opened, 0).map_err(failed)
     }
 
@@ -126,17 +130,17 @@ impl Account {
     }
 
     fn give(&self, opened: &Opened, levels: u32) -> io::Result<()> {
-        if !opened.is_roots_and_plain()? {
+        if !opened.is_roots_and_plain() {
             return Ok(());
         }
-        if levels > 0 && opened.is_directory {
+        if levels > 0 && opened.is_directory() {
             for name in opened.names()? {
-                let below = opened.below(&name)?;
+                let below = Opened::existing(opened.file.as_fd(), Path::new(&name))?;
                 below.map_or(Ok(()), |below| self.give(&below, levels - 1))?;
             }
         }
-        let (uid, gid) = (self.uid.as_raw(), self.gid.as_raw());
-        Ok(fchown(&opened.file, Some(RawUid::from_raw(uid)), Some(RawGid::from_raw(gid)))?)
+        let (uid, gid) = (RawUid::from_raw(self.uid.as_raw()), RawGid::from_raw(self.gid.as_raw()));
+        Ok(chownat(&opened.file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)?)
     }
 }
 
@@ -144,59 +148,53 @@ impl Account {
 /// between, where a directory above is another user's.
 struct Opened {
     file: OwnedFd,
-    is_directory: bool,
+    stat: Stat,
 }
 
 impl Opened {
-    /// A directory; `None` if it is something else, or a link.
-    fn directory(above: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-        Self::found(openat(above, path, flags, Mode::empty()), true)
-    }
-
-    /// A file, which is made if there is none; `None` if it is something else, or a link.
-    fn file(path: &Path) -> io::Result<Option<Self>> {
-        // Without waiting for the other end of a pipe.
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-        Self::found(openat(CWD, path, flags | OFlags::CREATE, Mode::from_raw_mode(0o640)), false)
-    }
-
-    /// What is in this directory under a name.
-    fn below(&self, name: &OsStr) -> io::Result<Option<Self>> {
-        let path = Path::new(name);
-        if let Some(directory) = Self::directory(self.file.as_fd(), path)? {
-            return Ok(Some(directory));
-        }
-        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NOCTTY;
-        Self::found(openat(&self.file, path, flags, Mode::empty()), false)
-    }
-
-    /// A link, something of another kind, a pipe or a socket that nobody reads, or what has gone meanwhile is none.
-    fn found(opened: rustix::io::Result<OwnedFd>, is_directory: bool) -> io::Result<Option<Self>> {
-        match opened {
-            Ok(file) => Ok(Some(Self { file, is_directory })),
-            Err(Errno::LOOP | Errno::NOTDIR | Errno::ISDIR | Errno::NXIO | Errno::NOENT) => Ok(None),
+    /// What is there under a path, a link itself too. `None` if nothing is.
+    fn existing(above: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
+        // Nothing more than this is needed to change its owner, and no pipe's other end is waited for.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(above, path, flags, Mode::empty()) {
+            Ok(file) => Self::of(file).map(Some),
+            Err(Errno::NOENT) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
+    /// A new file.
+    fn new_file(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+        Self::of(openat(CWD, path, flags, Mode::from_raw_mode(0o640))?)
+    }
+
+    fn of(file: OwnedFd) -> io::Result<Self> {
+        let stat = fstat(&file)?;
+        Ok(Self { file, stat })
+    }
+
+    fn is_directory(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
+    }
+
+    /// Whether it is root's, and has no other name outside.
+    fn is_roots_and_plain(&self) -> bool {
+        let is_file = FileType::from_raw_mode(self.stat.st_mode) == FileType::RegularFile;
+        self.stat.st_uid == 0 && (self.is_directory() || is_file && self.stat.st_nlink == 1)
+    }
+
     /// The names in a directory.
     fn names(&self) -> io::Result<Vec<OsString>> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let mut names = Vec::new();
-        for entry in Dir::read_from(&self.file)? {
+        for entry in Dir::read_from(openat(&self.file, ".", flags, Mode::empty())?)? {
             let name = OsStr::from_bytes(entry?.file_name().to_bytes()).to_owned();
             if name != "." && name != ".." {
                 names.push(name);
             }
         }
         Ok(names)
-    }
-
-    /// Whether it is root's, and has no other name outside.
-    fn is_roots_and_plain(&self) -> io::Result<bool> {
-        let stat = fstat(&self.file)?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        Ok(stat.st_uid == 0 && (self.is_directory || is_file && stat.st_nlink == 1))
     }
 }
 
