@@ -1,10 +1,10 @@
 //! Builds the targets: our own crates with instruments, everything else as the tests have built it.
 //!
 //! Cargo hands a "workspace wrapper" the compilations of the workspace's members, and keeps what comes out apart. So a
-//! wrapper that adds the instruments' options shares nearly all dependencies with ordinary builds of the same profile (not SQLite:
-//! libFuzzer's crate asks for another feature of `cc`), and the search costs a minute of processor time instead of a quarter
-//! of an hour. The members stay unoptimised: optimised ones
-//! take four times as long to build and try a quarter more inputs.
+//! wrapper that adds the instruments' options shares nearly all dependencies with ordinary builds of the same profile, and the
+//! search costs a minute of processor time instead of a quarter of an hour. (SQLite is built once more: libFuzzer's crate asks
+//! for another feature of `cc`.) The members stay unoptimised: optimised ones take four times as long to build and try a
+//! quarter more inputs.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
