@@ -26,7 +26,7 @@ use crate::tftp::transfer::SILENCE;
 const NAME: &str = "pxed-hand-over";
 /// The manager hears within this time, or nothing is left with it. We serve meanwhile, and one that reads its units again takes
 /// a while.
-const BARRIER_TIME: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
+const BARRIER_TIME: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// Gives the service manager one end of a connection to keep; whoever gets it next is who our work goes to. `None` without a
 /// manager, and with one that keeps nothing: it closes what it is given.
