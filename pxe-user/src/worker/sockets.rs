@@ -29,6 +29,9 @@ const FIXED: [u16; 2] = [wire::PORT_PXE, wire::PORT_TFTP];
 const FDS_MAX: usize = TIDS as usize + FIXED.len() + 2;
 /// DHCP requests per turn.
 const DHCP_BATCH: usize = 64;
+/// Turns without a rest after which the sockets that had nothing are looked at again. Many transfers in lock-step are never silent
+/// all at a time, and a DISCOVER must not wait for that.
+const TURNS_MAX: u32 = 4;
 
 /// Room for a DHCP message in its frame, in bytes.
 const FRAME_MAX: usize = 2048;
@@ -49,6 +52,8 @@ pub struct SocketPath {
     /// Which UDP sockets have something to read.
     ready: Vec<bool>,
     dhcp_ready: bool,
+    /// Turns since that was looked at.
+    turns: u32,
     dhcp_frame: Box<[u8; FRAME_MAX]>,
     net: SocketNet,
 }
@@ -113,7 +118,7 @@ impl SocketPath {
         let ready = vec![true; sockets.len()];
         let net = SocketNet { dhcp, own: interface.mac, sockets, sender: Sender::default(), tids, unsent: 0 };
         let dhcp_frame = Box::new([0; FRAME_MAX]);
-        Self { receiver: Receiver::default(), ready, dhcp_ready: true, dhcp_frame, net }
+        Self { receiver: Receiver::default(), ready, dhcp_ready: true, turns: 0, dhcp_frame, net }
     }
 
     /// The ports that transfers use.
@@ -175,6 +180,24 @@ impl Net for SocketNet {
 }
 
 impl SocketPath {
+    /// Sleeps until one of the sockets has something, or the bell has, or the time is over; notes which of them, and says whether
+    /// the bell has.
+    fn look(&mut self, bell: Option<BorrowedFd<'_>>, most: Duration) -> bool {
+        self.turns = 0;
+        let has_something = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let udp = self.net.sockets.iter().map(AsFd::as_fd);
+        let all = udp.chain([self.net.dhcp.as_fd()]).chain(bell);
+        let mut fds: ArrayVec<PollFd<'_>, FDS_MAX> =
+            all.take(FDS_MAX).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        sleep(&mut fds, most);
+        let (udp, others) = fds.split_at(self.net.sockets.len());
+        for (ready, fd) in self.ready.iter_mut().zip(udp) {
+            *ready = has_something(fd);
+        }
+        self.dhcp_ready = others.first().is_some_and(has_something);
+        others.get(1).is_some_and(has_something)
+    }
+
     fn receive_dhcp(&mut self, take: &mut dyn FnMut(Received<'_>, &mut SocketNet)) -> usize {
         let mut count = 0;
         while self.dhcp_ready && count < DHCP_BATCH {
@@ -198,6 +221,10 @@ impl Datapath for SocketPath {
     type Net = SocketNet;
 
     fn receive(&mut self, take: &mut dyn FnMut(Received<'_>, &mut Self::Net)) -> usize {
+        self.turns += 1;
+        if self.turns > TURNS_MAX {
+            self.look(None, Duration::ZERO);
+        }
         let mut count = self.receive_dhcp(take);
         for index in 0..self.ready.len() {
             if !self.ready[index] {
@@ -246,15 +273,6 @@ impl Datapath for SocketPath {
     }
 
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool {
-        let udp = self.net.sockets.iter().map(AsFd::as_fd);
-        let all = udp.chain([self.net.dhcp.as_fd(), other]);
-        let mut fds: ArrayVec<PollFd<'_>, FDS_MAX> =
-            all.take(FDS_MAX).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        sleep(&mut fds, most);
-        self.dhcp_ready = !fds[self.net.sockets.len()].revents().is_empty();
-        for (ready, fd) in self.ready.iter_mut().zip(&fds) {
-            *ready = !fd.revents().is_empty();
-        }
-        fds.last().is_some_and(|fd| !fd.revents().is_empty())
+        self.look(Some(other), most)
     }
 }

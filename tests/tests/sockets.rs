@@ -1,0 +1,52 @@
+//! The socket datapath by itself, without a daemon.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use pxe_tests::pair::{ADDRESS, INTERFACE, PEER, Pair};
+use pxe_user::datagram::{Link, write_frame};
+use pxe_user::nic::interface::Interface;
+use pxe_user::nic::packet::PacketSocket;
+use pxe_user::tftp::table::TidPorts;
+use pxe_user::worker::sockets::SocketPath;
+use pxe_user::worker::{Datapath as _, Received};
+
+const TIDS: TidPorts = TidPorts { first: 20_000, count: 16 };
+const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 1);
+/// Datagrams of transfers that are always on their way: more than a turn takes.
+const UNDER_WAY: usize = 200;
+
+/// 2000 machines load at a time, and others are switched on: they must not wait until all transfers are silent for a moment.
+#[test]
+fn who_asks_is_heard_while_transfers_are_never_silent() {
+    let _pair = Pair::new(1).unwrap();
+    let (own, peer) = (Interface::read(INTERFACE).unwrap(), Interface::read(PEER).unwrap());
+    let cable = PacketSocket::open(peer.index, 67).unwrap();
+    let send = |from: u16, to: u16| {
+        let (from, to) = (SocketAddrV4::new(CLIENT, from), SocketAddrV4::new(ADDRESS, to));
+        let mut frame = [0; 2048];
+        let len = write_frame(&mut frame, peer.mac, &Link::untagged(own.mac), from, to, &[], &[0; 300]);
+        assert!(cable.send(&frame[..len]));
+    };
+    let mut path = SocketPath::open(&own, ADDRESS, TIDS).unwrap();
+    let tid = path.tids().first;
+    (0..UNDER_WAY).for_each(|_| send(2070, tid));
+    let mut heard = Vec::new();
+    for turn in 0..200 {
+        if turn == 10 {
+            // A DISCOVER to all, a request for a file, and one to the boot server, as far as these sockets are concerned.
+            send(68, 67);
+            send(2071, 69);
+            send(4011, 4011);
+        }
+        let mut answered = 0;
+        let received = path.receive(&mut |received, _| match received {
+            Received::Datagram(datagram) if datagram.to.port() == tid => answered += 1,
+            Received::Datagram(datagram) => heard.push(datagram.to.port()),
+            Received::Bad(bad) => panic!("{bad:?}"),
+        });
+        assert!(received > 0, "turn {turn}: the transfers are silent, so nothing is shown");
+        (0..answered).for_each(|_| send(2070, tid));
+    }
+    heard.sort_unstable();
+    assert_eq!(heard, [67, 69, 4011]);
+}
