@@ -134,12 +134,12 @@ impl Story {
     /// Waits until the client has acknowledged everything, or cannot any more.
     async fn see_it_arrive(self, handed: u64, is_all: bool) {
         let looks = LOOK_MAX.as_millis() / LOOK_EVERY.as_millis();
-        let (mut idle, mut acknowledged) = (0, 0);
+        let (mut idle, mut last) = (0, Delivery::default());
         // A slow line is no end, as long as something arrives.
         while idle < looks {
             let Some(Ok(now)) = self.socket.as_ref().map(Socket::delivery) else { break };
-            idle = if now.acknowledged > acknowledged { 0 } else { idle + 1 };
-            acknowledged = now.acknowledged;
+            idle = if now.acknowledged > last.acknowledged { 0 } else { idle + 1 };
+            last = now;
             // The head of the answer comes on top, so a little more than the body must have been acknowledged.
             let has_all = now.acknowledged.saturating_sub(self.before.acknowledged) > handed;
             if has_all && !now.is_pending {
@@ -149,7 +149,10 @@ impl Story {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.end(Outcome::TimedOut, handed);
+        // All of it has been on its way: a machine that starts what it has loaded says nothing more, as with TFTP's last block, and
+        // what it has started resets the connection.
+        let may_have_all = is_all && !last.is_unsent;
+        self.end(if may_have_all { Outcome::CompleteUnconfirmed } else { Outcome::TimedOut }, handed);
     }
 
     fn end(self, outcome: Outcome, bytes: u64) {

@@ -9,6 +9,8 @@ pub struct Delivery {
     pub acknowledged: u64,
     /// Whether something that was written has not been acknowledged yet.
     pub is_pending: bool,
+    /// Whether something that was written has never been sent.
+    pub is_unsent: bool,
     /// Segments that were sent again.
     pub retransmitted: u32,
 }
@@ -50,6 +52,7 @@ pub fn delivery(socket: impl AsFd) -> std::io::Result<Delivery> {
     acknowledged.copy_from_slice(&info[BYTES_ACKED..BYTES_ACKED + 8]);
     Ok(Delivery {
         acknowledged: u64::from_ne_bytes(acknowledged),
+        is_unsent: word(NOTSENT_BYTES) > 0,
         is_pending: word(UNACKED) > 0 || word(NOTSENT_BYTES) > 0,
         retransmitted: word(TOTAL_RETRANS),
     })
@@ -83,7 +86,7 @@ mod tests {
         let (mut socket, mut peer) = pair();
         let written = fill(&mut socket);
         let full = delivery(&socket).unwrap();
-        assert!(full.is_pending && full.acknowledged < written, "{full:?} of {written}");
+        assert!(full.is_pending && full.is_unsent && full.acknowledged < written, "{full:?} of {written}");
         socket.shutdown(std::net::Shutdown::Write).unwrap();
         std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
         // The peer has read the end of the stream, so it has acknowledged all before it, or does so at once.
@@ -101,7 +104,8 @@ mod tests {
         let mut rest = [0; 1];
         socket.set_nonblocking(false).unwrap();
         assert!(socket.read(&mut rest).is_err());
-        assert!(delivery(&socket).unwrap().acknowledged < written);
+        let thrown_away = delivery(&socket).unwrap();
+        assert!(thrown_away.acknowledged < written && thrown_away.is_unsent, "{thrown_away:?}");
     }
 
     #[test]
