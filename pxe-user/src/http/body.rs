@@ -134,12 +134,13 @@ impl Story {
     /// Waits until the client has acknowledged everything, or cannot any more.
     async fn see_it_arrive(self, handed: u64, is_all: bool) {
         let looks = LOOK_MAX.as_millis() / LOOK_EVERY.as_millis();
-        let (mut idle, mut last) = (0, Delivery::default());
+        let (mut idle, mut last) = (0, None::<Delivery>);
         // A slow line is no end, as long as something arrives.
         while idle < looks {
             let Some(Ok(now)) = self.socket.as_ref().map(Socket::delivery) else { break };
-            idle = if now.acknowledged > last.acknowledged { 0 } else { idle + 1 };
-            last = now;
+            let has_come_on = now.acknowledged > last.unwrap_or_default().acknowledged;
+            idle = if has_come_on { 0 } else { idle + 1 };
+            last = Some(now);
             // The head of the answer comes on top, so a little more than the body must have been acknowledged.
             let has_all = now.acknowledged.saturating_sub(self.before.acknowledged) > handed;
             if has_all && !now.is_pending {
@@ -149,10 +150,7 @@ impl Story {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        // All of it has been on its way: a machine that starts what it has loaded says nothing more, as with TFTP's last block, and
-        // what it has started resets the connection.
-        let may_have_all = is_all && !last.is_unsent;
-        self.end(if may_have_all { Outcome::CompleteUnconfirmed } else { Outcome::TimedOut }, handed);
+        self.end(unconfirmed(is_all, last), handed);
     }
 
     fn end(self, outcome: Outcome, bytes: u64) {
@@ -161,5 +159,29 @@ impl Story {
         let retransmits = u64::from(now.retransmitted.saturating_sub(self.before.retransmitted));
         let Self { image, peer, fleet, .. } = self;
         let _ = fleet.record(Event::Fetched { peer, image, outcome, bytes, took, retransmits });
+    }
+}
+
+/// What became of a body whose end was not acknowledged, by the last look at its socket. If all of it has been on its way the client
+/// may have it: a machine that starts what it has loaded says nothing more, as with TFTP's last block, and what it has started
+/// resets the connection. It does not count as a boot (`once`).
+fn unconfirmed(is_all: bool, last: Option<Delivery>) -> Outcome {
+    match last {
+        Some(last) if is_all && !last.is_unsent => Outcome::CompleteUnconfirmed,
+        _ => Outcome::TimedOut,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_sent_all_and_says_nothing_may_have_it_and_nobody_else() {
+        let look = |is_unsent| Some(Delivery { is_pending: true, is_unsent, ..Delivery::default() });
+        assert_eq!(unconfirmed(true, look(false)), Outcome::CompleteUnconfirmed);
+        assert_eq!(unconfirmed(true, look(true)), Outcome::TimedOut, "the rest was never sent");
+        assert_eq!(unconfirmed(false, look(false)), Outcome::TimedOut, "a part of a file");
+        assert_eq!(unconfirmed(true, None), Outcome::TimedOut, "nobody could look");
     }
 }
