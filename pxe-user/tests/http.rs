@@ -4,6 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use pxe_user::api::Api;
@@ -18,7 +19,7 @@ use pxe_user::tftp::transfer::Outcome;
 use pxe_user::worker::Clock;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::Receiver;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x12]);
@@ -266,6 +267,32 @@ async fn who_breaks_off_has_not_booted() {
     let (name, outcome, bytes) = lab.fetched().await;
     assert_eq!(name, "large");
     assert!(matches!(outcome, Outcome::Aborted(_)) && bytes < 30_000_000, "{outcome:?} {bytes}");
+}
+
+/// The whole body was handed to the connection, but it is not the client's: what lies in buffers has not arrived.
+#[tokio::test]
+async fn who_resets_before_the_last_bytes_were_sent_has_not_booted() {
+    let mut lab = lab().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(lab.address).await.unwrap();
+    stream.write_all(b"GET /boot.efi HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.read_exact(&mut [0; 1000]).await.unwrap();
+    while lab.sent.load(Ordering::Relaxed) < 300_000 {
+        tokio::task::yield_now().await;
+    }
+    // With bytes unread the kernel resets.
+    drop(stream);
+    let (name, outcome, bytes, took) = loop {
+        if let Some(Message::Event(Event::Fetched { image, outcome, bytes, took, .. })) =
+            lab.messages.recv().await
+        {
+            break (image.name().to_string(), outcome, bytes, took);
+        }
+    };
+    assert_eq!((name.as_str(), outcome, bytes), ("boot.efi", Outcome::TimedOut, 300_000));
+    // Nobody waits for what a reset has thrown away, and that is no part of the time that it took.
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 /// A fleet that does not answer is no reason to say that there is no such file.

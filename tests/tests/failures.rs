@@ -111,6 +111,10 @@ fn mistakes_in_the_configuration_have_an_exit_code_of_their_own() {
     fails_with(78, &pxed(&serve), &["no interface is named"]);
     std::fs::write(&file, "interfaces = [\"pxe0\"]\nuser = \"no-such-user\"\n").unwrap();
     fails_with(78, &pxed(&serve), &["no-such-user", "--user"]);
+    // Latin-1.
+    std::fs::write(&file, b"# f\xfcr alle\n").unwrap();
+    fails_with(78, &pxed(&serve), &["pxed.toml", "UTF-8"]);
+    fails_with(78, &pxed(&["serve", "--config", folder.path().to_str().unwrap()]), &["cannot read"]);
     assert_eq!(pxed(&["serve", "--no-such-option"]).status.code(), Some(2));
 }
 
@@ -179,23 +183,25 @@ fn a_foreign_xdp_program_is_left_alone() {
 #[test]
 fn without_rights_one_sentence_says_which_are_missing() {
     veth();
+    let folder = readable_copy();
     for (datapath, words) in [("xdp", "CAP_BPF"), ("socket", "CAP_NET")] {
         let arguments = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"];
         let mut command = Command::new("setpriv");
-        command.args(arguments).arg(readable_copy()).args(SERVE).args(["--datapath", datapath]);
+        command.args(arguments).arg(folder.path().join("pxed")).args(SERVE).args(["--datapath", datapath]);
         fails(&command.output().unwrap(), &[words, "root"]);
         assert!(!is_attached());
     }
 }
 
 /// The program where everybody may run it: a build folder may lie below a home that others cannot enter.
-fn readable_copy() -> std::path::PathBuf {
-    let copy = std::env::temp_dir().join(format!("pxed-test-{}", std::process::id()));
-    if !copy.exists() {
-        std::fs::copy(program(), &copy).unwrap();
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+fn readable_copy() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("pxed");
+    std::fs::copy(program(), &copy).unwrap();
+    for path in [folder.path(), &copy] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     }
-    copy
+    folder
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,8 +23,9 @@ const BLKSIZE: usize = 1468;
 /// Half of the machines ask for windows.
 const WINDOWSIZE: usize = 4;
 const BLOCKS: usize = 800;
-/// For each block, before its acknowledgement: all transfers are under way when the second daemon starts.
-const PACE: Duration = Duration::from_millis(4);
+/// For each block, before its acknowledgement: all transfers are under way when the second daemon starts, however busy the machine
+/// is, and still when it is ready.
+const PACE: Duration = Duration::from_millis(20);
 /// As iPXE's first: who hears nothing repeats its acknowledgement, and never its request.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRIES_MAX: usize = 40;
@@ -36,6 +37,8 @@ struct Progress {
     blocks: AtomicUsize,
     /// The longest that it had to wait for a block, in ms.
     gap: AtomicU64,
+    /// It need not take its time any more.
+    hurries: AtomicBool,
 }
 
 /// A machine that loads `file` slowly. Ends with the bytes, or with why it gave up.
@@ -82,7 +85,9 @@ fn load(server: Ipv4Addr, windowsize: usize, progress: &Progress) -> Result<Vec<
             .fetch_max(u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
         if in_window == windowsize || data.len() < BLKSIZE {
             (in_window, retries) = (0, 0);
-            std::thread::sleep(PACE * u32::try_from(windowsize).unwrap_or(1));
+            if !progress.hurries.load(Ordering::Relaxed) {
+                std::thread::sleep(PACE * u32::try_from(windowsize).unwrap_or(1));
+            }
             acknowledge(last).map_err(said("ACK"))?;
         }
         asked = clock::now();
@@ -151,6 +156,7 @@ impl Scene {
         assert_eq!(first.events("handed_over").len(), 1, "{}", first.log());
         println!("{}", second.wait_events("took_over", 1).unwrap()[0]);
         let gaps: Vec<_> = machines.iter().map(|(progress, _)| Arc::clone(progress)).collect();
+        gaps.iter().for_each(|progress| progress.hurries.store(true, Ordering::Relaxed));
         let loaded = machines.into_iter().map(|(_, machine)| machine.join().unwrap());
         let failed: Vec<_> = loaded
             .filter_map(|loaded| match loaded {

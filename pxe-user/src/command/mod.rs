@@ -62,9 +62,14 @@ enum Command {
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     // A file that cannot be read for another reason than these may be readable the next time.
     let is_config = error.downcast_ref().is_some_and(|error| match error {
-        ConfigError::Read { error, .. } => {
-            matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied)
-        }
+        ConfigError::Read { error, .. } => matches!(
+            error.kind(),
+            ErrorKind::NotFound
+                | ErrorKind::PermissionDenied
+                | ErrorKind::IsADirectory
+                | ErrorKind::NotADirectory
+                | ErrorKind::InvalidData
+        ),
         ConfigError::Invalid { .. } => true,
     });
     let is_user = matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));

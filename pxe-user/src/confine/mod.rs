@@ -40,6 +40,14 @@ pub enum ConfineError {
         "there is no user `{0}` on this host: name another one with --user, or make it (`useradd --system {0}`)"
     )]
     NoUser(String),
+    /// Nobody can say who there is: a directory service that does not answer yet, for example.
+    #[error("cannot look the user `{name}` up: {error}; try again, or see what nsswitch.conf(5) asks")]
+    Users {
+        /// Who was looked for.
+        name: String,
+        /// Why not.
+        error: std::io::Error,
+    },
     /// Only root can become somebody else.
     #[error("only root can become the user `{0}`: leave --user out, or start pxed as root")]
     NotRoot(String),

@@ -75,16 +75,19 @@ impl Account {
     /// The account that was named, or the usual one; none if we are not root, or shall stay root.
     ///
     /// # Errors
-    /// When there is no such account, or we are not root and one is named that we are not.
+    /// When there is no such account or nobody can say, or we are not root and one is named that we are not.
     pub fn find(named: Option<&str>) -> Result<Option<Self>, ConfineError> {
-        let look = |name: &str| User::from_name(name).ok().flatten();
+        let look = |name: &str| {
+            User::from_name(name)
+                .map_err(|error| ConfineError::Users { name: name.into(), error: error.into() })
+        };
         let is_root = Uid::effective().is_root();
         let user = match named {
-            Some(name) => look(name).ok_or_else(|| ConfineError::NoUser(name.into()))?,
+            Some(name) => look(name)?.ok_or_else(|| ConfineError::NoUser(name.into()))?,
             None if !is_root => return Ok(None),
             None => {
-                let found = USUAL.into_iter().find_map(look);
-                found.ok_or_else(|| ConfineError::NoUser(USUAL[0].into()))?
+                let found = USUAL.into_iter().find_map(|name| look(name).transpose());
+                found.ok_or_else(|| ConfineError::NoUser(USUAL[0].into()))??
             }
         };
         match (is_root, user.uid == Uid::effective()) {
@@ -122,7 +125,8 @@ impl Account {
         let failed = |error| self.hand_over_error(path, error);
         let existing = Opened::existing(CWD, path).map_err(failed)?;
         let opened = existing.map_or_else(|| Opened::new_file(path), Ok).map_err(failed)?;
-        self.give(&opened, 0).map_err(failed)
+        // A directory in a file's place is a mistake, not the daemon's.
+        if opened.is_directory() { Ok(()) } else { self.give(&opened, 0).map_err(failed) }
     }
 
     fn hand_over_error(&self, path: &Path, error: io::Error) -> ConfineError {
@@ -281,6 +285,9 @@ mod tests {
         account.hand_over(directory.path(), &|_| true).unwrap();
         account.hand_over_file(&path("events")).unwrap();
         account.hand_over_file(&path("pipe")).unwrap();
+        let roots = tempfile::tempdir().unwrap();
+        account.hand_over_file(roots.path()).unwrap();
+        assert_eq!(fs::metadata(roots.path()).unwrap().uid(), 0, "a directory in a file's place");
         let owner = |name: &str| fs::symlink_metadata(path(name)).unwrap().uid();
         let given = account.uid.as_raw();
         assert_eq!(["", "pxed.db", "machine", "machine/log", "events"].map(owner), [given; 5]);

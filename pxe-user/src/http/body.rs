@@ -28,6 +28,8 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How often the socket is looked at when everything was handed to it, and how long after the last byte that arrived.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_secs(30);
+/// No head of an answer of ours is longer.
+const HEAD_MAX: u64 = 1024;
 
 /// The bytes of an image, which `Bytes` keep alive.
 struct Snapshot(Arc<Image>);
@@ -120,7 +122,10 @@ impl<F: FnMut(u64)> Drop for Sending<F> {
         let whole = self.left.is_empty();
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) if whole => drop(runtime.spawn(story.see_it_arrive(handed, is_all))),
-            _ => story.end(Outcome::Aborted(ErrorCode::UNDEFINED), handed),
+            _ => {
+                let now = story.clock.now();
+                story.end(Outcome::Aborted(ErrorCode::UNDEFINED), handed, now);
+            }
         }
     }
 }
@@ -134,40 +139,52 @@ impl Story {
     /// Waits until the client has acknowledged everything, or cannot any more.
     async fn see_it_arrive(self, handed: u64, is_all: bool) {
         let looks = LOOK_MAX.as_millis() / LOOK_EVERY.as_millis();
-        let (mut idle, mut last) = (0, None::<Delivery>);
+        let (mut idle, mut last, mut arrived) = (0, None::<Delivery>, self.clock.now());
         // A slow line is no end, as long as something arrives.
         while idle < looks {
-            let Some(Ok(now)) = self.socket.as_ref().map(Socket::delivery) else { break };
-            let has_come_on = now.acknowledged > last.unwrap_or_default().acknowledged;
-            idle = if has_come_on { 0 } else { idle + 1 };
+            let Some(Ok(look)) = self.socket.as_ref().map(Socket::delivery) else { break };
+            let now = look.since(self.before);
+            idle += 1;
+            if now.acknowledged > last.unwrap_or_default().acknowledged {
+                (idle, arrived) = (0, self.clock.now());
+            }
             last = Some(now);
-            // The head of the answer comes on top, so a little more than the body must have been acknowledged.
-            let has_all = now.acknowledged.saturating_sub(self.before.acknowledged) > handed;
-            if has_all && !now.is_pending {
+            if has_arrived(now, handed) {
                 // A part of a file is no boot's last byte: who loads in parts asks for the size first.
                 let outcome = if is_all { Outcome::Complete } else { Outcome::Probe };
-                return self.end(outcome, handed);
+                return self.end(outcome, handed, arrived);
+            }
+            if now.is_closed {
+                break;
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.end(unconfirmed(is_all, last), handed);
+        let outcome = if is_all { unconfirmed(last, handed) } else { Outcome::TimedOut };
+        self.end(outcome, handed, arrived);
     }
 
-    fn end(self, outcome: Outcome, bytes: u64) {
-        let took = self.clock.now().since(self.started);
+    /// Tells the end, after the last byte that is known to have arrived.
+    fn end(self, outcome: Outcome, bytes: u64, arrived: Timestamp) {
+        let took = arrived.since(self.started);
         let now = self.socket.as_ref().and_then(|socket| socket.delivery().ok()).unwrap_or_default();
-        let retransmits = u64::from(now.retransmitted.saturating_sub(self.before.retransmitted));
+        let retransmits = u64::from(now.since(self.before).retransmitted);
         let Self { image, peer, fleet, .. } = self;
         let _ = fleet.record(Event::Fetched { peer, image, outcome, bytes, took, retransmits });
     }
 }
 
-/// What became of a body whose end was not acknowledged, by the last look at its socket. If all of it has been on its way the client
-/// may have it: a machine that starts what it has loaded says nothing more, as with TFTP's last block, and what it has started
-/// resets the connection. It does not count as a boot (`once`).
-fn unconfirmed(is_all: bool, last: Option<Delivery>) -> Outcome {
+/// Whether the client has acknowledged a body. The head of the answer comes on top, so a little more must have been acknowledged: all
+/// that there is, or more than any head, where the next answer is on its way already.
+fn has_arrived(since: Delivery, handed: u64) -> bool {
+    since.acknowledged > handed + HEAD_MAX || since.acknowledged > handed && !since.is_pending
+}
+
+/// What became of a whole file whose end was not acknowledged, by the last look at its socket: what was delivered since its
+/// beginning. If all of it has been on its way the client may have it: a machine that starts what it has loaded says nothing more, as
+/// with TFTP's last window, and what it has started resets the connection. It does not count as a boot (`once`).
+fn unconfirmed(last: Option<Delivery>, handed: u64) -> Outcome {
     match last {
-        Some(last) if is_all && !last.is_unsent => Outcome::CompleteUnconfirmed,
+        Some(last) if last.sent > handed && !last.is_unsent => Outcome::CompleteUnconfirmed,
         _ => Outcome::TimedOut,
     }
 }
@@ -177,11 +194,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_body_has_arrived_when_more_than_its_bytes_was_acknowledged() {
+        let arrived = |acknowledged, is_pending| {
+            has_arrived(Delivery { acknowledged, is_pending, ..Delivery::default() }, 1_000_000)
+        };
+        assert!(arrived(1_000_300, false) && arrived(1_002_000, true), "with its head; with the next answer");
+        assert!(!arrived(1_000_300, true), "the head is a part of what was acknowledged");
+        assert!(!arrived(1_000_000, false) && !arrived(0, false), "the rest was never written");
+    }
+
+    #[test]
     fn who_was_sent_all_and_says_nothing_may_have_it_and_nobody_else() {
-        let look = |is_unsent| Some(Delivery { is_pending: true, is_unsent, ..Delivery::default() });
-        assert_eq!(unconfirmed(true, look(false)), Outcome::CompleteUnconfirmed);
-        assert_eq!(unconfirmed(true, look(true)), Outcome::TimedOut, "the rest was never sent");
-        assert_eq!(unconfirmed(false, look(false)), Outcome::TimedOut, "a part of a file");
-        assert_eq!(unconfirmed(true, None), Outcome::TimedOut, "nobody could look");
+        let end = |sent, is_unsent| {
+            unconfirmed(Some(Delivery { sent, is_unsent, ..Delivery::default() }), 1_000_000)
+        };
+        assert_eq!(end(1_000_300, false), Outcome::CompleteUnconfirmed);
+        assert_eq!(end(1_000_300, true), Outcome::TimedOut, "the rest was written and not sent");
+        assert_eq!(end(800_000, false), Outcome::TimedOut, "the rest was not even written");
+        assert_eq!(unconfirmed(None, 1_000_000), Outcome::TimedOut, "nobody could look");
     }
 }

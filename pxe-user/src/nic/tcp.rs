@@ -11,16 +11,38 @@ pub struct Delivery {
     pub is_pending: bool,
     /// Whether something that was written has never been sent.
     pub is_unsent: bool,
+    /// Bytes that were sent at least once.
+    pub sent: u64,
+    /// Whether nothing can come or go any more: it was reset, or is over.
+    pub is_closed: bool,
     /// Segments that were sent again.
     pub retransmitted: u32,
 }
 
-/// As much of `struct tcp_info` (linux/tcp.h) as is read here: up to `tcpi_notsent_bytes`, which is there since Linux 4.6.
-const INFO_LEN: usize = 148;
+impl Delivery {
+    /// What became of the bytes that were sent first after an earlier look at the same connection.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            acknowledged: self.acknowledged.saturating_sub(before.sent),
+            sent: self.sent.saturating_sub(before.sent),
+            retransmitted: self.retransmitted.saturating_sub(before.retransmitted),
+            ..self
+        }
+    }
+}
+
+/// As much of `struct tcp_info` (linux/tcp.h) as is read here: up to `tcpi_bytes_retrans`, which is there since Linux 4.19.
+const INFO_LEN: usize = 216;
+const STATE: usize = 0;
 const UNACKED: usize = 24;
 const TOTAL_RETRANS: usize = 100;
 const BYTES_ACKED: usize = 120;
 const NOTSENT_BYTES: usize = 144;
+const BYTES_SENT: usize = 200;
+const BYTES_RETRANS: usize = 208;
+/// `TCP_CLOSE` (net/tcp_states.h).
+const CLOSED: u8 = 7;
 
 /// Asks the kernel (`TCP_INFO`, tcp(7)). That a connection was reset shows in what was never acknowledged.
 ///
@@ -48,10 +70,15 @@ pub fn delivery(socket: impl AsFd) -> std::io::Result<Delivery> {
         return Err(std::io::ErrorKind::Unsupported.into());
     }
     let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-    let mut acknowledged = [0; 8];
-    acknowledged.copy_from_slice(&info[BYTES_ACKED..BYTES_ACKED + 8]);
+    let long = |at: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&info[at..at + 8]);
+        u64::from_ne_bytes(bytes)
+    };
     Ok(Delivery {
-        acknowledged: u64::from_ne_bytes(acknowledged),
+        acknowledged: long(BYTES_ACKED),
+        sent: long(BYTES_SENT).saturating_sub(long(BYTES_RETRANS)),
+        is_closed: info[STATE] == CLOSED,
         is_unsent: word(NOTSENT_BYTES) > 0,
         is_pending: word(UNACKED) > 0 || word(NOTSENT_BYTES) > 0,
         retransmitted: word(TOTAL_RETRANS),
@@ -86,13 +113,15 @@ mod tests {
         let (mut socket, mut peer) = pair();
         let written = fill(&mut socket);
         let full = delivery(&socket).unwrap();
-        assert!(full.is_pending && full.is_unsent && full.acknowledged < written, "{full:?} of {written}");
+        assert!(full.is_pending && full.is_unsent && !full.is_closed, "{full:?}");
+        assert!(full.acknowledged <= full.sent && full.sent < written, "{full:?} of {written}");
         socket.shutdown(std::net::Shutdown::Write).unwrap();
         std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
         // The peer has read the end of the stream, so it has acknowledged all before it, or does so at once.
         while delivery(&socket).unwrap().acknowledged < written {
             std::thread::yield_now();
         }
+        assert_eq!(delivery(&socket).unwrap().sent, written);
     }
 
     #[test]
@@ -105,7 +134,10 @@ mod tests {
         socket.set_nonblocking(false).unwrap();
         assert!(socket.read(&mut rest).is_err());
         let thrown_away = delivery(&socket).unwrap();
-        assert!(thrown_away.acknowledged < written && thrown_away.is_unsent, "{thrown_away:?}");
+        assert!(
+            thrown_away.sent < written && thrown_away.is_unsent && thrown_away.is_closed,
+            "{thrown_away:?} of {written}"
+        );
     }
 
     #[test]

@@ -44,6 +44,8 @@ struct Version {
 #[derive(Debug, Serialize, Deserialize)]
 struct Interface {
     name: String,
+    /// 0 in letters that were written before it was named: an interface that is taken for another one.
+    #[serde(default)]
     index: u32,
     /// Whether the program is in the driver, and the link.
     link: Option<(bool, usize)>,

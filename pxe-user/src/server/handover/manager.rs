@@ -24,9 +24,11 @@ use crate::tftp::transfer::SILENCE;
 
 /// How the manager calls what it keeps of us.
 const NAME: &str = "pxed-hand-over";
-/// The manager hears within this time, or nothing is left with it. We serve meanwhile, and one that reads its units again takes
-/// a while.
-const BARRIER_TIME: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+/// The manager hears within this time, or we leave without it. We serve meanwhile, and one that reads its units again takes a
+/// while.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A manager that keeps nothing may close what it was given in a thread of its own, a moment after it has heard all.
+const CLOSING: Duration = Duration::from_millis(50);
 
 /// Gives the service manager one end of a connection to keep; whoever gets it next is who our work goes to. `None` without a
 /// manager, and with one that keeps nothing: it closes what it is given.
@@ -43,10 +45,10 @@ pub(in crate::server) fn leave() -> io::Result<Option<Asker>> {
     Ok((!is_closed(&ours)?).then(|| Asker::kept(ours)))
 }
 
-/// Whether nobody has the other end of a connection any more.
+/// Whether nobody has the other end of a connection any more, or soon.
 fn is_closed(stream: &UnixStream) -> io::Result<bool> {
     let mut ours = [PollFd::new(stream, PollFlags::empty())];
-    retry_on_intr(|| poll(&mut ours, Some(&Timespec::default())))?;
+    retry_on_intr(|| poll(&mut ours, Some(&timespec(CLOSING))))?;
     Ok(ours[0].revents().contains(PollFlags::HUP))
 }
 
@@ -55,10 +57,14 @@ fn wait_until_heard(manager: &UnixDatagram) -> io::Result<()> {
     let (here, there) = io::pipe()?;
     send(manager, b"BARRIER=1\n", &[there.as_fd()])?;
     drop(there);
-    match retry_on_intr(|| poll(&mut [PollFd::new(&here, PollFlags::IN)], Some(&BARRIER_TIME)))? {
+    match retry_on_intr(|| poll(&mut [PollFd::new(&here, PollFlags::IN)], Some(&timespec(PATIENCE))))? {
         0 => Err(io::ErrorKind::TimedOut.into()),
         _ => Ok(()),
     }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() }
 }
 
 fn connect() -> io::Result<Option<UnixDatagram>> {
@@ -66,6 +72,7 @@ fn connect() -> io::Result<Option<UnixDatagram>> {
         return Ok(None);
     };
     let socket = UnixDatagram::unbound()?;
+    socket.set_write_timeout(Some(PATIENCE))?;
     match name.as_bytes() {
         [b'@', name @ ..] => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,
         _ => socket.connect(&name)?,
