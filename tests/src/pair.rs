@@ -19,6 +19,7 @@ use crate::load::manners::Kind;
 use crate::load::noise::Noise;
 use crate::load::report::Report;
 use crate::load::script::{Crew, Dhcp, Script};
+use crate::load::strangers::Crowd;
 use crate::namespace;
 
 /// The daemon's end.
@@ -120,6 +121,7 @@ impl Pair {
             peer: MAC,
             pad: 0,
             script,
+            crowd: Crowd::default(),
         }
     }
 

@@ -87,6 +87,26 @@ fn machines_end_well_when_others_want_the_processor() {
     suffer("starved");
 }
 
+/// Requests in the names of machines that do not exist, more than there are transfers and faster than machines ask: machines
+/// that exist get theirs, and who was named gets one block at the most, and nothing at ports of services.
+#[test]
+fn machines_end_well_while_strangers_ask_and_strangers_get_little() {
+    let samples = suffer("strangers");
+    have(&samples, "answers");
+    for sample in &samples {
+        let told = format!("{:?}: {}", sample.who, sample.report);
+        assert_eq!(sample.get("strangers"), Some(5000.0), "{told}");
+        assert_eq!(sample.get("answers_to_services"), Some(0.0), "{told}");
+        let [answers, answered, asked] =
+            ["answers", "answers_bytes", "strangers_bytes"].map(|name| sample.get(name).unwrap_or_default());
+        // RFC 1350: four bytes, and 512 of the file.
+        assert!(answers <= 4500.0 && answered <= answers * 516.0 && asked >= 5000.0 * 18.0, "{told}");
+        assert_eq!(sample.get("server_root"), Some(0.0), "{told}");
+        assert_eq!(sample.get("server_unfiltered"), Some(0.0), "{told}");
+        assert!(sample.get("server_capabilities").is_some_and(|count| count <= 1.0), "{told}");
+    }
+}
+
 /// DISCOVER, port 4011 for a part, the probe and the transfer, with and without 5 % loss.
 #[test]
 fn two_thousand_machines_within_a_second_all_boot() {

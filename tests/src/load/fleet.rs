@@ -15,6 +15,7 @@ use super::machine::Machine;
 use super::noise::{Fate, Noise, Way};
 use super::report::{Effort, Report};
 use super::script::{Dhcp, FIRST, Script};
+use super::strangers::{Crowd, Strangers};
 use super::wire::{Voice, Wire};
 
 /// Frames per turn: few, since machines are not in step with each other. With 256, all of 128 machines were asked and
@@ -46,6 +47,8 @@ pub struct Plan {
     pub pad: usize,
     /// What each machine does.
     pub script: Script,
+    /// Who else asks meanwhile.
+    pub crowd: Crowd,
 }
 
 /// The machines and everything that a frame for them touches.
@@ -58,6 +61,7 @@ struct Fleet<'a> {
     offers: Vec<u32>,
     /// Machines that are switched on.
     on: u32,
+    strangers: Strangers,
 }
 
 /// Runs the plan.
@@ -73,13 +77,15 @@ pub fn run(plan: &Plan) -> Result<Report> {
     let way = Way::new(plan.seed, plan.noise);
     let each = if let Dhcp::Rate(count) = plan.script.dhcp { count } else { 1 };
     let offers = Vec::with_capacity(plan.machines as usize * each as usize);
-    let mut fleet = Fleet { plan, machines, voice, way, offers, on: 0 };
+    let mut fleet =
+        Fleet { plan, machines, voice, way, offers, on: 0, strangers: Strangers::new(plan.crowd) };
     let clock = Clock::start();
     let mut effort = Effort::start(clock.now());
     let mut look = Timestamp::default();
     loop {
         let now = clock.now();
         fleet.switch_on(now);
+        fleet.ask_as_strangers(now);
         let received = fleet.receive(now, &mut wire.rx);
         effort.turn(now, received);
         if received == 0 {
@@ -89,9 +95,11 @@ pub fn run(plan: &Plan) -> Result<Report> {
         if now >= look {
             look = now + LOOK_EVERY;
             fleet.catch_up(now);
-            if fleet.look_at_the_time(now) || now.since(Timestamp::default()) > plan.limit {
+            let over = fleet.look_at_the_time(now) && fleet.strangers.is_over(now);
+            if over || now.since(Timestamp::default()) > plan.limit {
                 fleet.voice.flush();
-                let report = Report::of_machines(now, &fleet.machines, &plan.script, &mut fleet.offers);
+                let mut report = Report::of_machines(now, &fleet.machines, &plan.script, &mut fleet.offers);
+                report.strangers = fleet.strangers.heard();
                 return Ok(effort.finish(clock.now(), wire.rx.statistics(), report));
             }
         }
@@ -105,6 +113,13 @@ impl Fleet<'_> {
             let (index, voice) = (self.on, &mut self.voice);
             self.machines[index as usize].start(now, &self.plan.script, &mut |word| voice.say(index, word));
             self.on += 1;
+        }
+    }
+
+    fn ask_as_strangers(&mut self, now: Timestamp) {
+        while let Some(from) = self.strangers.next(now) {
+            let Some(bytes) = self.voice.ask_as(from) else { break };
+            self.strangers.asked(now, bytes);
         }
     }
 
@@ -134,6 +149,9 @@ impl Fleet<'_> {
 
     fn frame(&mut self, now: Timestamp, frame: &[u8]) {
         let Ok(datagram) = Datagram::parse(frame) else { return };
+        if self.strangers.hear(datagram.to, datagram.payload.len()) {
+            return;
+        }
         let (from, to) = (datagram.from.port(), datagram.to.port());
         let script = &self.plan.script;
         let dhcp = matches!(from, 67 | 4011);

@@ -6,7 +6,7 @@ use pxe_user::time::Timestamp;
 
 use super::dhcp::{Answer, Next};
 use super::manners::{Firmware, Kind};
-use super::script::{Dhcp, Item, Script};
+use super::script::{Dhcp, Item, Script, TFTP};
 use super::transfer::{Failure, Step, Transfer};
 
 /// Ports in use before the first comes again. From the default first one on, all are below 4011.
@@ -15,8 +15,6 @@ const PORTS: u32 = 1900;
 const RATE_WAIT: Duration = Duration::from_secs(1);
 /// How long somebody who switches a machine on again needs for it: firmware's own self-test is longer.
 const REST: Duration = Duration::from_secs(1);
-/// TFTP's port.
-const TFTP: u16 = 69;
 
 /// What a machine says, and from where to where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 //! | [`transfer`] | one file's transfer, with the manners of real firmware |
 //! | [`machine`] | one machine from power-on to its last file |
 //! | [`noise`] | a bad cable |
+//! | [`strangers`] | requests in the names of machines that do not exist |
 //! | [`wire`] | frames out, frames in |
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
@@ -21,5 +22,6 @@ pub mod noise;
 pub mod reflect;
 pub mod report;
 pub mod script;
+pub mod strangers;
 pub mod transfer;
 pub mod wire;

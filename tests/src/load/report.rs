@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::machine::{Machine, State, Tally};
 use super::script::{Dhcp, Script};
+use super::strangers::Heard;
 use super::transfer::Failure;
 
 /// Figures of one run. What a run says nothing about is 0, or absent.
@@ -37,6 +38,8 @@ pub struct Report {
     pub offers_per_second: Option<f64>,
     /// Frames a second that came back from the reflector, and their bytes a second as DATA would carry them.
     pub reflected: Option<[f64; 2]>,
+    /// What was sent in the names of strangers, and to them, if there were any.
+    pub strangers: Option<Heard>,
     /// Frames that were received, with those that the generator lost.
     pub frames: u64,
     /// Frames that the generator's socket had no room for: the generator was too slow.
@@ -108,6 +111,17 @@ impl Report {
             ("later_versions", self.tally.later_versions),
         ] {
             put(name, count.into());
+        }
+        if let Some(heard) = self.strangers {
+            for (name, count) in [
+                ("strangers", heard.asked),
+                ("strangers_bytes", heard.asked_bytes),
+                ("answers", heard.answers),
+                ("answers_bytes", heard.answer_bytes),
+                ("answers_to_services", heard.to_services),
+            ] {
+                put(name, count.into());
+            }
         }
         for (name, figure) in [
             ("seconds", Some(self.seconds)),

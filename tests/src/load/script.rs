@@ -7,6 +7,9 @@ use super::manners::{Kind, Manners};
 /// The first machine's address; the others follow.
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 0);
 
+/// TFTP's port.
+pub const TFTP: u16 = 69;
+
 /// First port that transfers come from.
 pub const PORT: u16 = 2070;
 

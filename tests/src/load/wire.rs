@@ -17,7 +17,7 @@ use super::dhcp::{LEN_MAX, Template, mac};
 use super::machine::{What, Word};
 use super::manners::{Firmware, Kind, Manners};
 use super::noise::{Fate, Way};
-use super::script::{Item, Script, address};
+use super::script::{Item, Script, TFTP, address};
 
 /// Ethernet, IPv4, UDP and the four bytes of DATA: what a frame has beside a file's bytes.
 pub const OVERHEAD: usize = 46;
@@ -134,6 +134,16 @@ impl<'a> Voice<'a> {
         self.tx.push(|frame| {
             padded(frame, pad, |frame| write_frame(frame, Mac(mac(index)), &link, from, to, &[], payload))
         })
+    }
+
+    /// A stranger asks for the boot file: the bytes that it takes, unless there is no room just now.
+    pub fn ask_as(&mut self, from: SocketAddrV4) -> Option<usize> {
+        let mut payload = [0; LEN_MAX];
+        let len = copy(&mut payload, &[b"\0\x01", self.script.boot_file().as_bytes(), b"\0octet\0"]);
+        let to = SocketAddrV4::new(self.script.server, TFTP);
+        let (mac, link) = (Mac(mac(from.ip().to_bits())), Link::untagged(self.peer));
+        let pushed = self.tx.push(|frame| write_frame(frame, mac, &link, from, to, &[], &payload[..len]));
+        pushed.then_some(len)
     }
 
     /// Writes a word's payload and returns its length.

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::rights::Rights;
+
 const PREFIX: &str = "pxed-bench-";
 
 /// Processor time, in seconds.
@@ -65,6 +67,11 @@ impl Account {
     fn pids(&self) -> Vec<u32> {
         let Some(group) = &self.group else { return vec![self.pid] };
         read(&group.join("cgroup.procs")).lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
+    /// The most that a thread of it may do.
+    pub(super) fn rights(&self) -> Rights {
+        Rights::of(&self.pids())
     }
 
     /// Sends a signal to all of them; who has just ended gets none.
@@ -127,12 +134,21 @@ impl Drop for Account {
 pub(super) struct Children {
     count: AtomicU32,
     kilobytes: AtomicU32,
+    /// With threads: of the first process and its children.
+    tasks: AtomicU32,
 }
 
 impl Children {
+    /// The most tasks (threads, and processes with one) that the responder had at a time.
+    pub(super) fn tasks(&self) -> u32 {
+        self.tasks.load(Ordering::Relaxed)
+    }
+
     fn look(&self, pids: &[u32], first: u32) {
         let others = u32::try_from(pids.len().saturating_sub(1)).unwrap_or(u32::MAX);
         self.count.fetch_max(others, Ordering::Relaxed);
+        let threads = field(&read(&PathBuf::from(format!("/proc/{first}/status"))), "Threads:");
+        self.tasks.fetch_max(others + threads.unwrap_or(0.0) as u32, Ordering::Relaxed);
         if let Some(child) = pids.iter().find(|pid| **pid != first) {
             let status = read(&PathBuf::from(format!("/proc/{child}/status")));
             let own = field(&status, "RssAnon:").unwrap_or(0.0);

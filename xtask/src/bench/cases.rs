@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::faults::{Fault, Noise};
+use super::faults::{Fault, Flood, Noise};
 use super::responders::Who;
 
 /// How much is measured.
@@ -288,12 +288,16 @@ const FAULTS: &[Case] = &[
     faulty(Fault::Replaced, case(CHANGING, Who::FAULTS)),
     faulty(Fault::Rewritten, case(CHANGING, Who::FAULTS)),
     faulty(Fault::Starved, load(200, File::Small, 1, Who::FAULTS)),
+    faulty(Fault::Flooded(Flood { requests: 5000, listen: 35 }), case(BESIDE_FLOOD, Who::FAULTS)),
     case(STORM, Who::FAULTS),
     lossy(50, case(STORM, Who::FAULTS)),
 ];
 
 /// Some begin with one version of a file, some with the other, and all are in the middle when it changes.
 const CHANGING: Play = Play::Load { machines: 200, file: File::Medium, window: 1, power_on: 1500 };
+
+/// Some come before strangers hold whatever can be held, some after.
+const BESIDE_FLOOD: Play = Play::Load { machines: 100, file: File::Small, window: 1, power_on: 5000 };
 
 /// The same, for few processors and a debug build. What a kill leaves behind has a test of its own.
 const FAULTS_SHORT: &[Case] = &[
@@ -305,6 +309,7 @@ const FAULTS_SHORT: &[Case] = &[
     faulty(Fault::Replaced, case(CHANGING, Who::USUAL)),
     faulty(Fault::Rewritten, case(CHANGING, Who::USUAL)),
     faulty(Fault::Starved, load(100, File::Small, 1, Who::USUAL)),
+    faulty(Fault::Flooded(Flood { requests: 5000, listen: 8 }), case(BESIDE_FLOOD, Who::DATAPATHS)),
     case(STORM, Who::DATAPATHS),
     lossy(50, case(STORM, Who::USUAL)),
 ];

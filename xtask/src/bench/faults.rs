@@ -27,6 +27,8 @@ use crate::lab::Process;
 const AFTER: Duration = Duration::from_millis(400);
 /// How long a stopped responder does nothing: longer than any ring or socket buffer holds out.
 const STOPPED: Duration = Duration::from_secs(3);
+/// How often a machine that gave up is switched on again.
+const AGAIN: u32 = 3;
 /// How long files change, and how often.
 const CHANGING: Duration = Duration::from_millis(1500);
 const CHANGE_EVERY: Duration = Duration::from_millis(50);
@@ -36,6 +38,8 @@ const HALF_WRITTEN: Duration = Duration::from_millis(20);
 const ENDING: Duration = Duration::from_secs(10);
 /// Programs that do nothing but compute, on the responder's processor.
 const RIVALS: usize = 4;
+/// Requests a second of a flood.
+const FLOOD_RATE: u32 = 2000;
 
 /// What the cable does to frames, per mille of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +70,17 @@ pub enum Fault {
     Rewritten,
     /// Others want its processor.
     Starved,
+    /// Strangers ask for the file: in the names of machines that do not exist, and acknowledge nothing.
+    Flooded(Flood),
+}
+
+/// How many strangers ask, and for how long it is seen what they would get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flood {
+    /// Requests, each in another name.
+    pub requests: u32,
+    /// Seconds after the last one.
+    pub listen: u32,
 }
 
 impl Noise {
@@ -95,6 +110,19 @@ impl Fault {
             Self::Replaced => "file replaced",
             Self::Rewritten => "file rewritten in place",
             Self::Starved => "starved of processor",
+            Self::Flooded(_) => "strangers ask meanwhile",
+        }
+    }
+
+    /// The generator's arguments for it.
+    pub(super) fn arguments(self) -> Vec<(&'static str, u32)> {
+        match self {
+            // Whoever gave up in the middle comes again, as people and firmware do.
+            Self::Killed => vec![("--again", AGAIN)],
+            Self::Flooded(Flood { requests, listen }) => {
+                vec![("--strangers", requests), ("--strangers-rate", FLOOD_RATE), ("--listen", listen)]
+            }
+            Self::None | Self::Stopped | Self::Replaced | Self::Rewritten | Self::Starved => Vec::new(),
         }
     }
 
@@ -180,7 +208,7 @@ impl Ground {
                 account.signal(Signal::CONT);
             }
             Fault::Replaced | Fault::Rewritten => self.change_files(case)?,
-            Fault::Starved | Fault::None => {}
+            Fault::Starved | Fault::Flooded(_) | Fault::None => {}
         }
         Ok(Vec::new())
     }

@@ -102,6 +102,18 @@ pub enum Figure {
     PerTransfer,
     /// The daemon's memory beside the files while transfers wait, in MB.
     Daemon,
+    /// Bytes that went to strangers for each byte in their names, UDP payload both.
+    ToStrangers,
+    /// Packets that went to strangers' ports of services.
+    ToServices,
+    /// Threads, and processes with one, of the responder at its peak.
+    Tasks,
+    /// Whether a thread of it is root's.
+    Root,
+    /// Capabilities that its threads have.
+    Capabilities,
+    /// Whether one makes system calls without a filter.
+    Unfiltered,
     /// What others get through the interface, in Mbit/s.
     Others,
     /// Frames that the cable lost on their way to the server.
@@ -143,7 +155,7 @@ impl Figure {
             Self::Exchange => {
                 Some(seconds()? * 1e6 / (get("done").filter(|done| *done > 0.0)? * sample.blocks? as f64))
             }
-            Self::Failed => Some(get("failed")? + get("wrong").unwrap_or(0.0)),
+            Self::Failed => get("failed"),
             Self::Wrong => get("wrong"),
             Self::BegunAgain => get("begun_again"),
             Self::OfferP50 => get("p50_offer"),
@@ -163,6 +175,14 @@ impl Figure {
             Self::Memory => get("server_memory").map(|bytes| bytes / 1e6),
             Self::PerTransfer => get("bytes_per_transfer"),
             Self::Daemon => get("server_own_memory").map(|bytes| bytes / 1e6),
+            Self::ToStrangers => {
+                Some(get("answers_bytes")? / get("strangers_bytes").filter(|bytes| *bytes > 0.0)?)
+            }
+            Self::ToServices => get("answers_to_services"),
+            Self::Tasks => get("server_tasks"),
+            Self::Root => get("server_root"),
+            Self::Capabilities => get("server_capabilities"),
+            Self::Unfiltered => get("server_unfiltered"),
             Self::Others => get("mbit"),
             Self::LostToServer => get("lost_to_server"),
             Self::LostToMachines => get("lost_to_machines"),
@@ -251,7 +271,7 @@ mod tests {
         let sample = sample(
             Who::Native,
             0,
-            json!({ "done": 10, "failed": 1, "wrong": 2, "bytes": 2_000_000_000_u64, "seconds": 4.0, "p50": 1.0, "p99": 3.0,
+            json!({ "done": 10, "failed": 3, "wrong": 2, "bytes": 2_000_000_000_u64, "seconds": 4.0, "p50": 1.0, "p99": 3.0,
                     "repeats": 7, "repeats_rrq": 2, "server_user": 1.0, "server_system": 2.0, "server_softirq": 5.0 }),
         );
         let expected = [

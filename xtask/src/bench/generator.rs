@@ -7,13 +7,11 @@ use serde_json::{Map, Value, json};
 
 use super::cable::{ADDRESS, CLIENT, MAC};
 use super::cases::{BLOCK, Case, Play};
-use super::faults::{Fault, Noise, Versions};
+use super::faults::{Noise, Versions};
 use super::responders::{FRAME, Responder, Who};
 
 /// A run that takes longer counts as it is then, in seconds.
 const LIMIT: u32 = 60;
-/// How often a machine that gave up is switched on again.
-const AGAIN: u32 = 3;
 /// The reflector's run, in seconds.
 const REFLECT: u32 = 2;
 /// Transfers that shall wait are asked for once, and once more a second later: none of them hears an answer.
@@ -88,9 +86,8 @@ pub(super) fn arguments(case: &Case, responder: &Responder, root: &Path, run: u3
     if both_ways {
         words.0.push("--both-ways".into());
     }
-    if case.fault == Fault::Killed {
-        // Whoever gave up in the middle comes again, as people and firmware do.
-        words.add("--again", AGAIN);
+    for (name, value) in case.fault.arguments() {
+        words.add(name, value);
     }
     words.0
 }

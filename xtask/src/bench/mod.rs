@@ -9,6 +9,7 @@
 //! generator   the load generator's command line and reports
 //! stream      what others get through the interface
 //! account     processor time and memory of a responder
+//! rights      what somebody could do who takes it over
 //! run         one sample: start, load, look, stop
 //! figures     what is computed of the samples
 //! targets     what is aimed at, and whether it is met
@@ -34,6 +35,7 @@ mod peers;
 mod plot;
 mod publish;
 mod responders;
+mod rights;
 mod run;
 mod show;
 mod stream;
@@ -51,7 +53,7 @@ use serde_json::json;
 use crate::{command, setup, test};
 pub use cable::Setup;
 pub use cases::{Case, Form, Play};
-pub use faults::{Fault, Noise};
+pub use faults::{Fault, Flood, Noise};
 pub use figures::{Figure, Sample, Samples, Spread};
 pub use machine::Machine;
 pub use responders::{RESPONDERS, Responder, Who};

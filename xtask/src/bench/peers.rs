@@ -112,7 +112,7 @@ impl Peers {
             // its default it logs nothing of a transfer.
             Peer::Atftpd => {
                 command.args(["--daemon", "--no-fork", "--maxthread", "5000", "--bind-address", "10.50.0.1"]);
-                command.args(["--user", "root.root", "--logfile", "/dev/null"]).arg(root);
+                command.args(["--user", "nobody.nogroup", "--logfile", "/dev/null"]).arg(root);
             }
             // Its --help: no limit of transfers to raise. Not --single-port: that sends all packets through one thread
             // and a channel per client; a port per transfer is its default.

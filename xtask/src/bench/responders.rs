@@ -270,7 +270,9 @@ pub(super) struct Place<'a> {
 /// dnsmasq as TFTP server and, with the same options in all cases, as proxyDHCP server.
 fn dnsmasq(place: &Place<'_>) -> Command {
     let mut dnsmasq = Command::new("dnsmasq");
-    dnsmasq.args(["--no-daemon", "--conf-file=/dev/null", "--port=0", "--no-resolv", "--no-hosts"]);
+    // Not --no-daemon, which is for debugging and keeps all rights.
+    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--no-resolv", "--no-hosts"]);
+    dnsmasq.args(["--pid-file=", "--user=nobody"]);
     dnsmasq.args(["--except-interface=lo", "--bind-interfaces", "--log-facility=-", "--leasefile-ro"]);
     dnsmasq.arg(format!("--interface={}", place.interface));
     // Its manual: "The maximum number of concurrent TFTP connections allowed. This defaults to 50." windowsize is

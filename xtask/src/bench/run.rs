@@ -62,7 +62,7 @@ impl Ground {
         }
         let account = Account::open(process.pid());
         let report = match case.fault {
-            Fault::None => self.load(case, responder, &account)?,
+            Fault::None | Fault::Flooded(_) => self.load(case, responder, &account)?,
             _ => self.suffer(case, responder, &mut process, &account)?,
         };
         if !process.is_running() {
@@ -95,6 +95,10 @@ impl Ground {
         report["lost_to_server"] = json!(to_server - lost[0]);
         report["lost_to_machines"] = json!(to_machines - lost[1]);
         report["server_memory"] = json!(account.memory(&children).peak);
+        report["server_tasks"] = json!(children.tasks());
+        for (name, value) in account.rights().facts() {
+            report[name] = json!(value);
+        }
         report["server_account_complete"] = json!(account.is_complete());
         Ok(report)
     }

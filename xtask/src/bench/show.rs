@@ -3,6 +3,7 @@
 use comfy_table::{CellAlignment, LineStyle, Table, TableStyle, presets};
 
 use super::cases::{Case, Play};
+use super::faults::Fault;
 use super::figures::{Figure, Samples, Spread};
 use super::responders::Who;
 use super::targets::{Bound, Verdict};
@@ -80,6 +81,18 @@ const FAULTS: &[Column] = &[
     ("away, s", |s, case, who| median(s, case, who, Figure::Away)),
 ];
 
+/// Where strangers ask.
+const FLOOD: &[Column] = &[
+    ("failed", |s, case, who| median(s, case, who, Figure::Failed)),
+    ("p50 p99 max, s", |s, case, who| several(s, case, who, &[Figure::P50, Figure::P99, Figure::Max], " ")),
+    ("RRQ again", |s, case, who| median(s, case, who, Figure::RequestsAgain)),
+    ("bytes per byte", |s, case, who| median(s, case, who, Figure::ToStrangers)),
+    ("to services", |s, case, who| median(s, case, who, Figure::ToServices)),
+    ("tasks", |s, case, who| median(s, case, who, Figure::Tasks)),
+    ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
+    ("rights", rights),
+];
+
 const OFFER: Column = ("offer p50 p99 p99.9, s", |s, case, who| {
     several(s, case, who, &[Figure::OfferP50, Figure::OfferP99, Figure::OfferP999], " ")
 });
@@ -107,6 +120,7 @@ const STREAMS: &[Column] = &[
 
 fn columns(case: &Case) -> Vec<Column> {
     match case.play {
+        Play::Load { .. } if matches!(case.fault, Fault::Flooded(_)) => FLOOD.to_vec(),
         Play::Load { .. } if case.goes_wrong() => FAULTS.to_vec(),
         Play::Boots { .. } => {
             let mut columns = TRANSFERS.to_vec();
@@ -215,6 +229,20 @@ fn shares(samples: &Samples, case: &str, who: Who) -> String {
     parts.join("/")
 }
 
+/// What somebody gets who takes it over: whose it is, how many capabilities it has, whether its system calls are filtered.
+fn rights(samples: &Samples, case: &str, who: Who) -> String {
+    let value = |figure| samples.spread(case, who, figure).map(|spread| spread.high);
+    let (Some(root), Some(capabilities), Some(unfiltered)) =
+        (value(Figure::Root), value(Figure::Capabilities), value(Figure::Unfiltered))
+    else {
+        return "-".into();
+    };
+    let user = if root > 0.0 { "root" } else { "user" };
+    let filter = if unfiltered > 0.0 { "" } else { ", filter" };
+    let plural = if capabilities == 1.0 { "" } else { "s" };
+    format!("{user}, {} cap{plural}{filter}", short(capabilities))
+}
+
 fn ratio(samples: &Samples, case: &str, who: Who, reference: Who, figure: Figure) -> String {
     if who == reference {
         return "1".into();
@@ -257,14 +285,20 @@ mod tests {
         }
     }
 
+    fn all_cases() -> Vec<Case> {
+        [Form::Targets, Form::Faults].into_iter().flat_map(|form| all(form, None)).collect()
+    }
+
     /// The widest values that are thinkable.
     fn samples() -> Samples {
         let report = json!({ "done": 2000, "failed": 2000, "bytes": 2e9, "seconds": 2.345, "p50": 0.123, "p99": 30.12,
             "max": 59.9, "repeats": 20000, "repeats_rrq": 2000, "server_user": 2.4, "server_system": 24.6,
-            "server_softirq": 21.2, "server_memory": 1.2e9, "own_share": 0.987, "offers_per_second": 645_123.0, "mbit": 10_600.0 });
+            "server_softirq": 21.2, "server_memory": 1.2e9, "own_share": 0.987, "offers_per_second": 645_123.0, "mbit": 10_600.0,
+            "wrong": 2000, "begun_again": 2000, "away": 0.568, "strangers_bytes": 1, "answers_bytes": 123, "answers_to_services": 2555,
+            "server_tasks": 5001, "server_root": 0, "server_capabilities": 41, "server_unfiltered": 0 });
         let mut samples = Vec::new();
         for round in 0..3 {
-            for case in all(Form::Targets, None) {
+            for case in all_cases() {
                 for &who in case.who {
                     let mut report = report.clone();
                     if who != Who::Dnsmasq {
@@ -279,7 +313,7 @@ mod tests {
 
     #[test]
     fn everybody_has_a_row_and_no_row_is_too_wide() {
-        let (samples, all) = (samples(), all(Form::Targets, None));
+        let (samples, all) = (samples(), all_cases());
         for (block, case) in cases(Look::Terminal, &all, &samples, &[]).iter().zip(&all) {
             let text = block.table.to_string();
             assert!(case.who.iter().all(|who| text.contains(who.title())), "{text}");

@@ -77,7 +77,10 @@ const STARVED: &[&str] = &[
     "200 machines, 150 KB, lock-step, starved of processor",
     "100 machines, 150 KB, lock-step, starved of processor",
 ];
+const FLOODED: &[&str] = &["100 machines, 150 KB, lock-step, on within 5000 ms, strangers ask meanwhile"];
 const LOSSY_BOOTS: &[&str] = &["2000 machines, whole boots, on within 1000 ms, 5 % lost"];
+/// One block of 512 bytes for the shortest request: who knows no options gets no less from anybody.
+const ONE_BLOCK: f64 = 516.0 / 18.0;
 /// The longest that an offer may take, in seconds, for 999 of 1000: iPXE waits for three, U-Boot for a tenth.
 const OFFER_MAX: f64 = 0.1;
 
@@ -210,6 +213,9 @@ pub const TARGETS: &[Target] = &[
     own("machines that failed", REPLACED, Figure::Failed, OURS_IN_FAULTS, 0.0),
     own("machines that failed", REWRITTEN, Figure::Failed, OURS_IN_FAULTS, 0.0),
     own("machines that failed", STARVED, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("machines that failed", FLOODED, Figure::Failed, OURS_IN_FAULTS, 0.0),
+    own("packets to ports of services", FLOODED, Figure::ToServices, OURS_IN_FAULTS, 0.0),
+    own("bytes per byte of a stranger", FLOODED, Figure::ToStrangers, OURS_IN_FAULTS, ONE_BLOCK),
     own("machines that failed", LOSSY_BOOTS, Figure::Failed, OURS_IN_FAULTS, 0.0),
     own("bytes per waiting transfer", WAITING, Figure::PerTransfer, Who::OURS, 256.0),
     own("MB of the daemon beside the files", WAITING, Figure::Daemon, Who::OURS, 64.0),

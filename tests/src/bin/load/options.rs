@@ -9,6 +9,7 @@ use clap::{Parser, ValueEnum};
 use pxe_tests::load::manners::Kind;
 use pxe_tests::load::noise::Noise;
 use pxe_tests::load::script::{Crew, Dhcp, PORT, Script};
+use pxe_tests::load::strangers::{Crowd, MOST};
 use pxe_tests::load::{fleet, reflect};
 use pxe_user::mac::Mac;
 use pxe_user::nic::programs::Mode;
@@ -94,6 +95,15 @@ pub(crate) struct Options {
     /// Another version of the file, which is as right as the original
     #[arg(long, value_name = "PATH")]
     or: Option<PathBuf>,
+    /// Requests for the file in the names of machines that do not exist
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(MOST)))]
+    strangers: u32,
+    /// How many of them a second
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    strangers_rate: u32,
+    /// How long what they would get is counted after the last one, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    listen: u64,
     /// The longest that the run may take, in seconds
     #[arg(long, default_value_t = 60)]
     limit: u64,
@@ -159,6 +169,11 @@ impl Options {
             peer,
             pad: self.pad,
             script,
+            crowd: Crowd {
+                count: self.strangers,
+                rate: self.strangers_rate,
+                listen: Duration::from_secs(self.listen),
+            },
         };
         Ok((kind, Task::Fleet(Box::new(plan))))
     }
