@@ -174,9 +174,10 @@ impl Story {
 }
 
 /// Whether the client has acknowledged a body. The head of the answer comes on top, so a little more must have been acknowledged: all
-/// that there is, or more than any head, where the next answer is on its way already.
+/// that was written, or more than any head, where the next answer is on its way already.
 fn has_arrived(since: Delivery, handed: u64) -> bool {
-    since.acknowledged > handed + HEAD_MAX || since.acknowledged > handed && !since.is_pending
+    let has_all = since.unsent == 0 && since.acknowledged >= since.sent;
+    since.acknowledged > handed + HEAD_MAX || since.acknowledged > handed && has_all
 }
 
 /// What became of a whole file whose end was not acknowledged, by the last look at its socket: what was delivered since its
@@ -184,7 +185,7 @@ fn has_arrived(since: Delivery, handed: u64) -> bool {
 /// with TFTP's last window, and what it has started resets the connection. It does not count as a boot (`once`).
 fn unconfirmed(last: Option<Delivery>, handed: u64) -> Outcome {
     match last {
-        Some(last) if last.sent > handed && !last.is_unsent => Outcome::CompleteUnconfirmed,
+        Some(last) if last.sent > handed && last.unsent == 0 => Outcome::CompleteUnconfirmed,
         _ => Outcome::TimedOut,
     }
 }
@@ -195,22 +196,24 @@ mod tests {
 
     #[test]
     fn a_body_has_arrived_when_more_than_its_bytes_was_acknowledged() {
-        let arrived = |acknowledged, is_pending| {
-            has_arrived(Delivery { acknowledged, is_pending, ..Delivery::default() }, 1_000_000)
+        let arrived = |acknowledged, sent, unsent| {
+            has_arrived(Delivery { acknowledged, sent, unsent, ..Delivery::default() }, 1_000_000)
         };
-        assert!(arrived(1_000_300, false) && arrived(1_002_000, true), "with its head; with the next answer");
-        assert!(!arrived(1_000_300, true), "the head is a part of what was acknowledged");
-        assert!(!arrived(1_000_000, false) && !arrived(0, false), "the rest was never written");
+        assert!(arrived(1_000_300, 1_000_300, 0), "with its head");
+        assert!(arrived(1_000_301, 1_000_300, 0), "and the end of the connection");
+        assert!(arrived(1_002_000, 1_003_000, 1000), "with a part of the next answer");
+        assert!(!arrived(1_000_100, 1_000_300, 0), "the head is a part of what was acknowledged");
+        assert!(!arrived(1_000_300, 1_000_300, 10), "something was not sent");
+        assert!(!arrived(1_000_000, 1_000_000, 0) && !arrived(0, 0, 0), "the rest was never written");
     }
 
     #[test]
     fn who_was_sent_all_and_says_nothing_may_have_it_and_nobody_else() {
-        let end = |sent, is_unsent| {
-            unconfirmed(Some(Delivery { sent, is_unsent, ..Delivery::default() }), 1_000_000)
-        };
-        assert_eq!(end(1_000_300, false), Outcome::CompleteUnconfirmed);
-        assert_eq!(end(1_000_300, true), Outcome::TimedOut, "the rest was written and not sent");
-        assert_eq!(end(800_000, false), Outcome::TimedOut, "the rest was not even written");
+        let end =
+            |sent, unsent| unconfirmed(Some(Delivery { sent, unsent, ..Delivery::default() }), 1_000_000);
+        assert_eq!(end(1_000_300, 0), Outcome::CompleteUnconfirmed);
+        assert_eq!(end(1_000_300, 10), Outcome::TimedOut, "the rest was written and not sent");
+        assert_eq!(end(800_000, 0), Outcome::TimedOut, "the rest was not even written");
         assert_eq!(unconfirmed(None, 1_000_000), Outcome::TimedOut, "nobody could look");
     }
 }
