@@ -116,8 +116,9 @@ impl Report {
             for (name, count) in [
                 ("strangers", heard.asked),
                 ("strangers_bytes", heard.asked_bytes),
-                ("answers", heard.answers),
-                ("answers_bytes", heard.answer_bytes),
+                ("strangers_answered", heard.answered),
+                ("stranger_packets", heard.most_packets.into()),
+                ("stranger_bytes", heard.most_bytes.into()),
                 ("answers_to_services", heard.to_services),
             ] {
                 put(name, count.into());

@@ -39,19 +39,23 @@ pub struct Heard {
     pub asked: u64,
     /// Their bytes.
     pub asked_bytes: u64,
-    /// Packets to strangers.
-    pub answers: u64,
-    /// Their bytes.
-    pub answer_bytes: u64,
-    /// Those of them that went to ports of services.
+    /// Strangers who got something: not all requests arrive, or find a place.
+    pub answered: u64,
+    /// Packets to the one who got the most of them.
+    pub most_packets: u32,
+    /// Bytes to the one who got the most of them.
+    pub most_bytes: u32,
+    /// Packets that went to ports of services.
     pub to_services: u64,
 }
 
 /// A crowd in the course of a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Strangers {
     crowd: Crowd,
     heard: Heard,
+    /// Packets and bytes to each.
+    to_each: Vec<[u32; 2]>,
     last_asked: Timestamp,
 }
 
@@ -59,7 +63,8 @@ impl Strangers {
     /// Nobody has asked yet.
     pub fn new(crowd: Crowd) -> Self {
         let crowd = Crowd { count: crowd.count.min(MOST), ..crowd };
-        Self { crowd, heard: Heard::default(), last_asked: Timestamp::default() }
+        let to_each = vec![[0; 2]; crowd.count as usize];
+        Self { crowd, heard: Heard::default(), to_each, last_asked: Timestamp::default() }
     }
 
     /// Who asks next, if it is time for that: until [`Self::asked`] is told, the same one.
@@ -79,11 +84,11 @@ impl Strangers {
     /// A packet with so many bytes; false if it is for no stranger.
     pub fn hear(&mut self, to: SocketAddrV4, bytes: usize) -> bool {
         let number = to.ip().to_bits().wrapping_sub(FIRST.to_bits());
-        if number >= self.crowd.count {
-            return false;
-        }
-        self.heard.answers += 1;
-        self.heard.answer_bytes += bytes as u64;
+        let Some([packets, all]) = self.to_each.get_mut(number as usize) else { return false };
+        (*packets, *all) = (*packets + 1, *all + bytes as u32);
+        self.heard.answered += u64::from(*packets == 1);
+        self.heard.most_packets = self.heard.most_packets.max(*packets);
+        self.heard.most_bytes = self.heard.most_bytes.max(*all);
         self.heard.to_services += u64::from(to.port() < SERVICES_END);
         true
     }
@@ -141,12 +146,14 @@ mod tests {
         let mut strangers = Strangers::new(CROWD);
         let to = |address: [u8; 4], port| SocketAddrV4::new(address.into(), port);
         assert!(strangers.hear(to([10, 50, 128, 0], 7), 516));
-        assert!(strangers.hear(to([10, 50, 128, 19], 2000), 100));
+        assert!(strangers.hear(to([10, 50, 128, 19], 2000), 300));
+        assert!(strangers.hear(to([10, 50, 128, 19], 2000), 300));
         for other in [[10, 50, 128, 20], [10, 50, 127, 255], [10, 50, 1, 0], [0, 0, 0, 0]] {
             assert!(!strangers.hear(to(other, 2000), 516), "{other:?}");
         }
         let heard = strangers.heard().unwrap();
-        assert_eq!((heard.answers, heard.answer_bytes, heard.to_services), (2, 616, 1));
+        assert_eq!((heard.answered, heard.to_services), (2, 1));
+        assert_eq!((heard.most_packets, heard.most_bytes), (2, 600));
     }
 
     #[test]

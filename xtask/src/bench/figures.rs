@@ -102,8 +102,10 @@ pub enum Figure {
     PerTransfer,
     /// The daemon's memory beside the files while transfers wait, in MB.
     Daemon,
-    /// Bytes that went to strangers for each byte in their names, UDP payload both.
-    ToStrangers,
+    /// Strangers who got an answer.
+    Answered,
+    /// Bytes that the stranger who got the most of them got for each byte of his request, UDP payload both.
+    ToStranger,
     /// Packets that went to strangers' ports of services.
     ToServices,
     /// Threads, and processes with one, of the responder at its peak.
@@ -120,6 +122,8 @@ pub enum Figure {
     LostToServer,
     /// Frames that the cable lost on their way to the machines.
     LostToMachines,
+    /// Frames that the generator lost: it was too slow.
+    Overrun,
     /// The generator's share of a core: near 1 it is what is measured.
     Own,
 }
@@ -175,8 +179,11 @@ impl Figure {
             Self::Memory => get("server_memory").map(|bytes| bytes / 1e6),
             Self::PerTransfer => get("bytes_per_transfer"),
             Self::Daemon => get("server_own_memory").map(|bytes| bytes / 1e6),
-            Self::ToStrangers => {
-                Some(get("answers_bytes")? / get("strangers_bytes").filter(|bytes| *bytes > 0.0)?)
+            Self::Answered => get("strangers_answered"),
+            Self::Overrun => get("overrun"),
+            Self::ToStranger => {
+                let request = get("strangers_bytes")? / get("strangers").filter(|count| *count > 0.0)?;
+                Some(get("stranger_bytes")? / request)
             }
             Self::ToServices => get("answers_to_services"),
             Self::Tasks => get("server_tasks"),

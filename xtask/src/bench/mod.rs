@@ -9,7 +9,7 @@
 //! generator   the load generator's command line and reports
 //! stream      what others get through the interface
 //! account     processor time and memory of a responder
-//! rights      what somebody could do who takes it over
+//! rights      what it may do while it serves
 //! run         one sample: start, load, look, stop
 //! figures     what is computed of the samples
 //! targets     what is aimed at, and whether it is met
@@ -172,6 +172,9 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
 /// When something is missing, or does not compile.
 pub fn prepare(program: &str) -> Result<()> {
     setup::ensure(setup::BENCH)?;
+    println!(
+        "{program}: cargo builds pxed and {program} (release); the first time that takes some minutes, ten on two slow cores"
+    );
     let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
     let programs = ["--bin", "pxed", "--bin", program];
     command::run(command::cargo().args(["build", "--release"]).args(packages).args(programs))

@@ -31,9 +31,9 @@ fn footnote(setup: Setup) -> &'static str {
 const LEGEND: &str = "Medians over the rounds; ratios are medians of each round's own ratio, with their range. MB are 10^6 bytes. \
     `fail/RRQ/other`: machines that failed, requests for a file that machines repeated, other packets that they repeated. \
     `MB` is the responder's memory at its peak with the files that it has mapped. `gen` is the generator's share of a \
-    core: near 1 it is the generator that is measured. `bytes per byte`: what went to strangers for each byte that was sent in \
-    their names; `to services`: packets of these to ports of services; `tasks`: threads and processes; `rights`: what the \
-    responder's threads may while they serve.";
+    core: near 1 it is the generator that is measured. `answered`: strangers who got something; `bytes per \
+    byte`: what the one who got the most of them got for each byte of his request; `to services`: packets to ports of services; `tasks`: threads and processes; `rights`: the \
+    most that one of its threads may while it serves.";
 
 /// Prints everything.
 pub(super) fn print(results: &Results) {

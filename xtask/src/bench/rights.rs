@@ -1,9 +1,9 @@
-//! What somebody could do who takes a responder over while it serves: the rights that it has kept.
+//! The rights that a responder has kept while it serves.
 
 use std::fs;
 
 /// The most that a thread of it may.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rights {
     /// Runs as root.
     root: bool,
@@ -19,7 +19,8 @@ impl Rights {
         let tasks = pids.iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).ok());
         let statuses =
             tasks.flatten().filter_map(|task| fs::read_to_string(task.ok()?.path().join("status")).ok());
-        statuses.fold(Self::default(), |most, status| most.or(Self::parse(&status)))
+        // Of nobody nothing is told.
+        statuses.map(|status| Self::parse(&status)).reduce(Self::or).unwrap_or(Self::parse(""))
     }
 
     /// Of a thread's `status` (proc_pid_status(5)). What is not there counts as a right: an older kernel has no filters.
@@ -76,5 +77,6 @@ mod tests {
     fn our_own_are_found() {
         let own = fs::read_to_string("/proc/self/status").unwrap();
         assert_eq!(Rights::of(&[std::process::id()]), Rights::parse(&own));
+        assert_eq!(Rights::of(&[]), Rights::parse(""));
     }
 }

@@ -85,8 +85,8 @@ const FAULTS: &[Column] = &[
 const FLOOD: &[Column] = &[
     ("failed", |s, case, who| median(s, case, who, Figure::Failed)),
     ("p50 p99 max, s", |s, case, who| several(s, case, who, &[Figure::P50, Figure::P99, Figure::Max], " ")),
-    ("RRQ again", |s, case, who| median(s, case, who, Figure::RequestsAgain)),
-    ("bytes per byte", |s, case, who| median(s, case, who, Figure::ToStrangers)),
+    ("answered", |s, case, who| median(s, case, who, Figure::Answered)),
+    ("bytes per byte", |s, case, who| median(s, case, who, Figure::ToStranger)),
     ("to services", |s, case, who| median(s, case, who, Figure::ToServices)),
     ("tasks", |s, case, who| median(s, case, who, Figure::Tasks)),
     ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
@@ -173,12 +173,13 @@ fn block(look: Look, case: &Case, samples: &Samples, absent: &[Absent]) -> Block
     Block { title: name, table, notes }
 }
 
-/// What the cable lost: no responder has seen these frames, or can do anything about them.
+/// What the cable and the generator lost: no responder has seen these frames, or can do anything about them.
 fn lost(samples: &Samples, case: &str, who: Who) -> Option<String> {
-    let [server, machines] = [Figure::LostToServer, Figure::LostToMachines]
+    let [server, machines, generator] = [Figure::LostToServer, Figure::LostToMachines, Figure::Overrun]
         .map(|figure| samples.spread(case, who, figure).map_or(0.0, |spread| spread.median));
-    (server + machines > 0.0).then(|| {
-        format!("the cable lost {} frames to the server, {} to the machines", short(server), short(machines))
+    (server + machines + generator > 0.0).then(|| {
+        let [server, machines, generator] = [server, machines, generator].map(short);
+        format!("the cable lost {server} frames to the server, {machines} to the machines, the generator {generator}")
     })
 }
 
@@ -229,7 +230,7 @@ fn shares(samples: &Samples, case: &str, who: Who) -> String {
     parts.join("/")
 }
 
-/// What somebody gets who takes it over: whose it is, how many capabilities it has, whether its system calls are filtered.
+/// The most that one of its threads may: whose it is, how many capabilities it has, whether its system calls are filtered.
 fn rights(samples: &Samples, case: &str, who: Who) -> String {
     let value = |figure| samples.spread(case, who, figure).map(|spread| spread.high);
     let (Some(root), Some(capabilities), Some(unfiltered)) =
@@ -294,7 +295,7 @@ mod tests {
         let report = json!({ "done": 2000, "failed": 2000, "bytes": 2e9, "seconds": 2.345, "p50": 0.123, "p99": 30.12,
             "max": 59.9, "repeats": 20000, "repeats_rrq": 2000, "server_user": 2.4, "server_system": 24.6,
             "server_softirq": 21.2, "server_memory": 1.2e9, "own_share": 0.987, "offers_per_second": 645_123.0, "mbit": 10_600.0,
-            "wrong": 2000, "begun_again": 2000, "away": 0.568, "strangers_bytes": 1, "answers_bytes": 123, "answers_to_services": 2555,
+            "wrong": 2000, "begun_again": 2000, "away": 0.568, "strangers": 5000, "strangers_bytes": 90000, "strangers_answered": 4500, "stranger_bytes": 2214, "answers_to_services": 2555,
             "server_tasks": 5001, "server_root": 0, "server_capabilities": 41, "server_unfiltered": 0 });
         let mut samples = Vec::new();
         for round in 0..3 {

@@ -215,7 +215,7 @@ pub const TARGETS: &[Target] = &[
     own("machines that failed", STARVED, Figure::Failed, OURS_IN_FAULTS, 0.0),
     own("machines that failed", FLOODED, Figure::Failed, OURS_IN_FAULTS, 0.0),
     own("packets to ports of services", FLOODED, Figure::ToServices, OURS_IN_FAULTS, 0.0),
-    own("bytes per byte of a stranger", FLOODED, Figure::ToStrangers, OURS_IN_FAULTS, ONE_BLOCK),
+    own("bytes per byte of a stranger", FLOODED, Figure::ToStranger, OURS_IN_FAULTS, ONE_BLOCK),
     own("machines that failed", LOSSY_BOOTS, Figure::Failed, OURS_IN_FAULTS, 0.0),
     own("bytes per waiting transfer", WAITING, Figure::PerTransfer, Who::OURS, 256.0),
     own("MB of the daemon beside the files", WAITING, Figure::Daemon, Who::OURS, 64.0),
