@@ -16,7 +16,7 @@ use xtask::package;
 use xtask::vm::{Kernel, System, fetch, fetch_base};
 
 /// The cases of the program `installed`, in their order.
-const CASES: [&str; 13] = [
+const CASES: [&str; 14] = [
     "installs",
     "unconfigured",
     "verifies",
@@ -28,6 +28,7 @@ const CASES: [&str; 13] = [
     "upgrades-running",
     "killed",
     "readdressed",
+    "clock-set",
     "stops",
     "purges",
 ];

@@ -33,6 +33,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("upgrades-running", running::over_an_upgrade),
     ("killed", killed),
     ("readdressed", readdressed),
+    ("clock-set", running::while_the_clock_is_set),
     ("stops", stops),
     ("purges", purges),
 ];
@@ -40,7 +41,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
 pub(crate) const CONFIG: &str = "/etc/pxed/pxed.toml";
 /// The daemon's address, another one for later, and the one that a DHCP server would have given to the machine.
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
-const LATER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
+pub(crate) const LATER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
 const MACHINE: &str = "10.99.0.100/24";
 /// The machine's network namespace, and its interface there.
 pub(crate) const NAMESPACE: &str = "machine";

@@ -1,17 +1,20 @@
-//! Transfers that are running while the service is restarted.
+//! Transfers that are running while the service is restarted, or the time of day is set.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use pxe_tests::daemon::ask;
-use pxe_tests::tree;
+use pxe_tests::{machine, namespace, tree};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::time::{ClockId, clock_gettime, clock_settime};
 use xtask::clock;
 use xtask::command::output;
 
-use crate::cases::{CONFIG, NAMESPACE, SERVER};
+use crate::cases::{CONFIG, LATER, NAMESPACE, SERVER};
 use crate::service::{LIMIT, PACKAGE, begin, journal, main_pid, property};
 
 /// What the machine loads, in curl's blocks of 512 bytes: half a minute in an emulated machine.
@@ -71,6 +74,57 @@ fn over(restart: impl FnOnce(&Machine, u32) -> Result<()>) -> Result<String> {
     let kept = property("NFileDescriptorStore")?;
     ensure!(kept == "0", "systemd still keeps {kept} descriptors");
     Ok(format!("ok: {took} ms; {}", took_over()?))
+}
+
+/// The time of day is set in the middle of a transfer, by a day back, a year ahead, and to what it was: the transfer goes on, nobody
+/// is given up, and the daemon answers.
+pub(crate) fn while_the_clock_is_set() -> Result<String> {
+    const DAY: i64 = 24 * 3600;
+    let before = main_pid()?;
+    let transfers = || anyhow::Ok((count("tftp_requests")?, count("tftp_complete")?));
+    let (requests, complete) = transfers()?;
+    // One after the other until the clock has been set, however fast this machine is. Not curl: that measures its own patience by the
+    // time of day.
+    let is_over = AtomicBool::new(false);
+    let load = || -> Result<u64> {
+        namespace::enter(NAMESPACE)?;
+        let mut count = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            ensure!(machine::load_in_lock_step(LATER, FILE)? == tree::bytes(FILE_LEN), "other bytes came");
+            count += 1;
+        }
+        Ok(count)
+    };
+    let set = || -> Result<()> {
+        clock::wait_until("a transfer is under way", LIMIT, || Ok(transfers()?.0 > requests))?;
+        for days in [-1, 367, -366] {
+            set_clock(days * DAY)?;
+            // Timers of a second or two come due meanwhile.
+            std::thread::sleep(Duration::from_secs(2));
+        }
+        Ok(())
+    };
+    let (set, loaded) = std::thread::scope(|scope| {
+        let machine = scope.spawn(load);
+        let set = set();
+        is_over.store(true, Ordering::Relaxed);
+        (set, machine.join())
+    });
+    set?;
+    let loaded = loaded.map_err(|_| anyhow!("the machine panicked"))?;
+    let loaded = loaded.with_context(|| journal().unwrap_or_default())?;
+    let is_so = || Ok(transfers()? == (requests + loaded, complete + loaded));
+    clock::wait_until("each transfer is counted once", LIMIT, is_so)?;
+    ensure!(main_pid()? == before, "another process: {}", journal()?);
+    output(Command::new("pxed").args(["status", "--json"]))?;
+    Ok("ok".into())
+}
+
+/// Sets the time of day by so many seconds.
+fn set_clock(by: i64) -> Result<()> {
+    let mut now = clock_gettime(ClockId::Realtime);
+    now.tv_sec += by;
+    Ok(clock_settime(ClockId::Realtime, now)?)
 }
 
 /// What the daemon has counted since its start.
