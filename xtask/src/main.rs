@@ -77,10 +77,10 @@ enum Task {
     /// descriptors, threads, or programs and maps in the kernel are more in the last third of the time than in the second.
     Soak {
         /// For how long [default: 60]
-        #[arg(long, value_name = "N")]
+        #[arg(long, value_name = "N", allow_negative_numbers = true)]
         minutes: Option<f64>,
         /// The same in hours
-        #[arg(long, value_name = "N", conflicts_with = "minutes")]
+        #[arg(long, value_name = "N", conflicts_with = "minutes", allow_negative_numbers = true)]
         hours: Option<f64>,
         /// How packets reach the daemon
         #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
@@ -136,7 +136,7 @@ enum Task {
         /// All of the matrix: hours
         #[arg(long)]
         full: bool,
-        /// What becomes of machines when frames are lost, responders are killed, files change and so on; about ten minutes
+        /// What becomes of machines when frames are lost, responders are killed, files change, strangers ask and so on; three quarters of an hour
         #[arg(long, conflicts_with_all = ["short", "full"])]
         faults: bool,
         /// Rounds; figures are medians over them [default: 3, or 1 with --short]

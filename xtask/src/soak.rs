@@ -3,7 +3,7 @@
 
 use std::os::unix::process::CommandExt as _;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::{bench, command, test};
 
@@ -12,11 +12,12 @@ use crate::{bench, command, test};
 /// # Errors
 /// When something is missing, or does not compile.
 pub fn run(minutes: f64, datapath: &str) -> Result<()> {
+    ensure!(minutes.is_finite() && minutes > 0.0, "for some time, please: --minutes 10, or --hours 8");
     bench::prepare("soak")?;
     let mut soak = command::as_root("env")?;
     soak.args(test::kept_environment()).arg(command::target_dir().join("release/soak"));
     soak.args(["--minutes", &minutes.to_string(), "--datapath", datapath]);
-    println!("soak: network namespaces need root: {}", command::shown(&soak));
+    println!("soak: {}", command::shown(&soak));
     let error = soak.exec();
     bail!("cannot start it: {error}")
 }

@@ -26,7 +26,7 @@ impl Problem {
 
     /// Nobody by that name.
     pub fn unknown_machine() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no such machine: see /api/v1/machines")
+        Self::new(StatusCode::NOT_FOUND, "no such machine: see `pxed status` or /api/v1/machines")
     }
 }
 

@@ -55,7 +55,7 @@ pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, S
 pub use entries::Seen;
 pub use image::{Digest, Image, Origin, Role};
 pub use names::FileName;
-pub use personal::{Here, Reader, check_template};
+pub use personal::{Here, Reader, check_template, is_looked_for};
 pub use recipe::Recipe;
 pub use refusal::Refusal;
 pub use tree::Links;

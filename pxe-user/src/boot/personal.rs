@@ -79,6 +79,17 @@ pub(super) fn personal(name: &FileName) -> Option<Personal> {
     }
 }
 
+/// Whether boot programs look for such a name without knowing that it is there (docs/clients.md section 3): that it is not says
+/// nothing. PXELINUX and GRUB have up to a dozen before they find theirs.
+#[must_use]
+pub fn is_looked_for(name: &str) -> bool {
+    let base = name.rsplit('/').next().unwrap_or(name);
+    let is_grubs =
+        base.starts_with("grub.cfg") || [".lst", ".mo", ".gmo"].iter().any(|end| base.ends_with(end));
+    let is_shims = base.starts_with("revocations") || base.starts_with("shim_certificate");
+    name.contains("pxelinux.cfg/") || is_grubs || is_shims || base == "autoexec.ipxe"
+}
+
 /// Where a machine reaches us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Here {

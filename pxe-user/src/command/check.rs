@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::geteuid;
 
 use super::serve::Serve;
 use crate::boot::{self, Catalogue, CatalogueError, Recipe, Source};
@@ -179,6 +180,10 @@ fn interface(out: &mut impl Write, plan: &Plan, windowsize: u16) -> Result<()> {
         [] => false,
         _ => match Programs::load(interface.queues, 16, interface.mtu) {
             Ok(_) => true,
+            // Without rights nothing can be tried, and a service has them.
+            Err(error) if !geteuid().is_root() => {
+                return Ok(writeln!(out, "  datapath: seen as root only, so run this with sudo ({error})")?);
+            }
             Err(error) => {
                 let then =
                     if plan.may_fall_back { "plain sockets would serve" } else { "pxed would not start" };

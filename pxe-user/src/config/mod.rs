@@ -61,7 +61,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// It cannot be read at all.
-    #[error("cannot read {}: {error}", path.display())]
+    #[error("cannot read {}: {error}{}", path.display(), remedy(error))]
     Read {
         /// The file.
         path: PathBuf,
@@ -76,6 +76,15 @@ pub enum ConfigError {
         /// All that is wrong, warnings included.
         problems: Vec<Problem>,
     },
+}
+
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; let the user as whom pxed runs read it (chmod o+r, or its group)"
+        }
+        _ => "",
+    }
 }
 
 fn list(problems: &[Problem]) -> String {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use crate::boot::{Refusal, is_looked_for};
 use crate::dhcp::Arch;
 use crate::fleet::event::{Asker, Brief, Client, Event, Peer, Unanswered};
 use crate::fleet::limit::{Kind, Limit};
@@ -47,6 +48,10 @@ impl Journal {
         if let Event::Loading { .. } = event {
             return;
         }
+        // Else look-ups that nobody sees would use up what warnings may take.
+        if is_look_up(event) && !tracing::enabled!(tracing::Level::DEBUG) {
+            return;
+        }
         let Some(left_out) = self.limit.admit(now, kind(event)) else { return };
         if left_out > 0 {
             tracing::warn!(event = "left_out", left_out, "log lines were left out: too many at once");
@@ -68,11 +73,13 @@ impl Journal {
             Event::Refused { peer, name, refusal } => {
                 let client = peer.address;
                 let mac = text(self.who(peer, neighbour));
-                if matches!(refusal, crate::boot::Refusal::NotFound) {
-                    // PXELINUX and GRUB look for up to a dozen names before they find theirs.
-                    tracing::debug!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "no such file");
+                let (address, file, reason) = (client.ip(), name.to_string(), refusal.as_str());
+                if !matches!(refusal, Refusal::NotFound) {
+                    tracing::warn!(event = "refused", mac, %address, file, reason, "{}", refusal.remedy());
+                } else if is_look_up(event) {
+                    tracing::debug!(event = "refused", mac, %address, file, reason, "no such file");
                 } else {
-                    tracing::warn!(event = "refused", mac, address = %client.ip(), file = %name, reason = refusal.as_str(), "{}", refusal.remedy());
+                    tracing::info!(event = "refused", mac, %address, file, reason, "asked for a file that is not there");
                 }
             }
         }
@@ -109,7 +116,7 @@ impl Journal {
             self.without_image.clear();
         }
         if self.without_image.insert(mac, arch) != Some(arch) {
-            tracing::warn!(event = "no_image", %mac, %arch, "no image for arch {}: give one with --boot-file {}=NAME", arch.0, arch.0);
+            tracing::warn!(event = "no_image", %mac, %arch, "no image for arch {arch}: give one with --boot-file {arch}=NAME");
         }
     }
 
@@ -144,6 +151,11 @@ impl Journal {
         let said = self.by_address.get(&address).copied();
         said.or_else(|| Some(peer.mac).filter(|mac| *mac != Mac::default())).or_else(|| neighbour(address))
     }
+}
+
+/// A name that boot programs look for without knowing that it is there, and it is not.
+fn is_look_up(event: &Event) -> bool {
+    matches!(event, Event::Refused { name, refusal: Refusal::NotFound, .. } if is_looked_for(&name.to_string()))
 }
 
 fn kind(event: &Event) -> Kind {

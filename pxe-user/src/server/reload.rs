@@ -65,7 +65,8 @@ impl Reread {
     fn stamp(&self) -> Option<Stamp> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::metadata(self.file.as_ref()?).ok()?;
-        Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+        // Not the time of its last change alone: `chmod` may be what it waits for.
+        Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.len()))
     }
 }
 

@@ -99,6 +99,9 @@ pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -
 
 /// Writes the seeds; the kernel program, which is built on the way.
 fn prepare(seeds: &Path) -> Result<PathBuf> {
+    println!(
+        "fuzz: cargo build (what writes the seeds); where the tests were never built, that takes some minutes"
+    );
     let mut cargo = command::cargo();
     cargo.args(["build", "--locked", "--quiet", "--package", "pxe-tests", "--bin", "seeds"]);
     let messages = command::messages(&mut cargo)?;

@@ -16,14 +16,19 @@ const LIST: &str = "out-package-sbom";
 
 /// Writes a list for the program and one for its kernel side.
 pub(super) fn write(folder: &Path) -> Result<()> {
+    let members = members()?;
+    let times =
+        members.iter().map(|member| fs::metadata(member)?.modified()).collect::<Result<Vec<_>, _>>()?;
     let listed = generate();
     let moved = listed.and_then(|()| LISTS.iter().try_for_each(|(member, name)| take(member, name, folder)));
     // The tool writes one into each member's folder.
-    for member in members()? {
+    for (member, time) in members.iter().zip(times) {
         let list = member.join(format!("{LIST}.json"));
         if list.exists() {
             fs::remove_file(list)?;
         }
+        // Else cargo takes it for changed, and builds pxed anew.
+        fs::File::open(member)?.set_modified(time)?;
     }
     moved
 }

@@ -14,6 +14,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::command;
 use crate::lab::{Firmware, Lab, MachineSpec, Outcome, Process, Reference};
@@ -46,6 +48,12 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
         setup::ensure(setup::SERVE)?;
         return serve(&build()?, arguments);
     }
+    if let Some(word) = arguments.first().filter(|word| !word.to_string_lossy().starts_with('-')) {
+        let word = word.display();
+        bail!(
+            "`{word}` is no option of `pxed serve`: to serve an interface, `cargo xtask run -- --interface {word}`"
+        );
+    }
     setup::ensure(setup::LAB)?;
     let pxed = match responder {
         Responder::Pxed => Some(build()?),
@@ -60,7 +68,9 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
 
 /// Builds the daemon, and tells where it is.
 pub(crate) fn build() -> Result<PathBuf> {
-    println!("run: cargo builds pxed (release)");
+    println!(
+        "run: cargo builds pxed (release); the first time that takes some minutes, ten on two slow cores"
+    );
     let mut cargo = command::cargo();
     command::run(cargo.args(["build", "--release", "--package", "pxe-user", "--bin", "pxed"]))?;
     Ok(command::target_dir().join("release/pxed"))
@@ -104,6 +114,7 @@ pub fn lab(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
         "run: a switch, a DHCP server and two machines in network namespaces; logs in {}",
         out.display()
     );
+    let _claim = claim(&out)?;
     let done = in_lab(&specs, &out, pxed, arguments);
     give_back(&out);
     let (outcomes, fetched, log) = done?;
@@ -122,6 +133,19 @@ pub fn lab(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
     let lost: Vec<_> =
         specs.iter().zip(&outcomes).filter(|(_, o)| !o.booted).map(|(s, _)| &*s.name).collect();
     bail!("not in memtest86+: {}. What the responder said: {}", lost.join(", "), log.display())
+}
+
+/// Makes a folder, and holds it: another lab's pictures and logs would get mixed with these.
+fn claim(folder: &Path) -> Result<fs::File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let claim = fs::File::open(folder)?;
+    match flock(&claim, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => {
+            bail!("another `cargo xtask run` uses {}: wait for its end", folder.display())
+        }
+        locked => locked.with_context(|| format!("cannot lock {}", folder.display()))?,
+    }
+    Ok(claim)
 }
 
 type Done = (Vec<Outcome>, Vec<Fetched>, PathBuf);

@@ -63,7 +63,11 @@ fn without_image(mac: Mac, arch: u16) -> Event {
 }
 
 fn refused(mac: Mac, refusal: Refusal) -> Event {
-    let name = Box::new("a\nb".parse().unwrap());
+    refused_file(mac, "a\nb", refusal)
+}
+
+fn refused_file(mac: Mac, name: &str, refusal: Refusal) -> Event {
+    let name = Box::new(name.parse().unwrap());
     let address = SocketAddrV4::new(ADDRESS, 2070);
     Event::Refused { peer: Peer { address, mac, transport: Transport::Tftp }, name, refusal }
 }
@@ -84,12 +88,17 @@ fn a_machine_without_an_image_is_named_once_and_told_the_remedy() {
     let lines =
         lines(Level::INFO, None, &[(0, event(11)), (4, event(11)), (9000, event(11)), (9001, event(6))]);
     assert_eq!(lines.len(), 2, "{lines:#?}");
-    assert!(lines[0].contains("--boot-file 11=NAME"), "{}", lines[0]);
+    assert!(lines[0].contains("--boot-file arm64=NAME"), "{}", lines[0]);
 }
 
 #[test]
 fn missing_files_are_no_warning_and_others_come_with_the_remedy() {
-    assert_eq!(lines(Level::INFO, None, &[(0, refused(MAC, Refusal::NotFound))]), [""; 0]);
+    // What boot programs only look for is no news at all.
+    let missing = |name| (0, refused_file(MAC, name, Refusal::NotFound));
+    let events = [missing("pxelinux.cfg/default"), missing("grub/x86_64-efi/fs.lst"), missing("lab/memtset")];
+    let said = lines(Level::INFO, None, &events);
+    assert!(said.len() == 1 && said[0].contains("memtset"), "{said:#?}");
+    assert_eq!(lines(Level::WARN, None, &events), [""; 0]);
     let lines = lines(Level::INFO, None, &[(0, refused(MAC, Refusal::NotReadable))]);
     assert_eq!(lines.len(), 1, "a name from the network cannot break a line: {lines:#?}");
     assert!(lines[0].contains("chmod o+r"), "{}", lines[0]);

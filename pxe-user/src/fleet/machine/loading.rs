@@ -1,7 +1,7 @@
 //! Files on their way to a machine, and what their coming or not coming means.
 
 use super::{Failure, Machine, since};
-use crate::boot::{Refusal, Role};
+use crate::boot::{Refusal, Role, is_looked_for};
 use crate::fleet::board::{Progress, State, UnixMs};
 use crate::fleet::changes::{Draft, Scribe};
 use crate::fleet::event::Transport;
@@ -193,7 +193,11 @@ impl Machine {
                 self.attempt.trouble = Some((now, why));
             }
         } else {
-            // PXELINUX and GRUB look for a dozen names before they find theirs.
+            if !is_looked_for(file) {
+                let why = format!("asked for {file}, which is not there");
+                let draft = Draft::new("refused", why).fact("file", file).fact("reason", refusal.as_str());
+                self.step(now, scribe, draft);
+            }
             self.attempt.missing = Some(file.to_owned());
         }
         self.heard(now, scribe);

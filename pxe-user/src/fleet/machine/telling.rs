@@ -86,8 +86,8 @@ impl Machine {
             // A machine that runs asks for the offer of another architecture's boot program, too: only a first request fails.
             Unanswered::NoImage if matches!(self.shown.state, State::Running | State::Loading) => {}
             Unanswered::NoImage => {
-                let (name, code) = (asker.arch, asker.arch.0);
-                let why = format!("no image for arch {name}: give one with --boot-file {code}=NAME");
+                let name = asker.arch;
+                let why = format!("no image for arch {name}: give one with --boot-file {name}=NAME");
                 self.fail(now, Failure::NoImage, why, scribe);
             }
         }

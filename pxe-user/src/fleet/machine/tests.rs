@@ -235,6 +235,14 @@ fn a_boot_that_stops_says_where() {
         .is(State::Failed)
         .because("pxelinux.cfg/default, which is not there");
 
+    // A misspelt name is in its story; what is only looked for is not.
+    let mut life = Life::new();
+    life.pxe("x.efi").fetched("x.efi", Role::Loader).refused("lab/memtset", Refusal::NotFound);
+    life.refused("lab/grub.cfg-01-52-54-00-99-00-10", Refusal::NotFound);
+    let steps: Vec<_> = life.scribe.changes.steps.iter().map(|step| step.text.as_str()).collect();
+    assert!(steps.contains(&"asked for lab/memtset, which is not there"), "{steps:?}");
+    assert!(!steps.iter().any(|step| step.contains("grub.cfg")), "{steps:?}");
+
     let mut life = Life::new();
     life.pxe("/x.efi").refused("x.efi", Refusal::NotFound).is(State::Failed).because("x.efi was refused");
 
@@ -253,7 +261,7 @@ fn rules_and_missing_images_are_told_apart() {
     life.machine.unanswered(life.at(), &asker, Unanswered::Rule, &mut life.scribe);
     life.is(State::Ignored);
     life.machine.unanswered(life.at(), &asker, Unanswered::NoImage, &mut life.scribe);
-    life.is(State::Failed).because("--boot-file 11=NAME").pxe("x").is(State::Offered);
+    life.is(State::Failed).because("--boot-file arm64=NAME").pxe("x").is(State::Offered);
 }
 
 #[test]
