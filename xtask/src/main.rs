@@ -136,7 +136,8 @@ enum Task {
         /// All of the matrix: hours
         #[arg(long)]
         full: bool,
-        /// What becomes of machines when frames are lost, responders are killed, files change, strangers ask and so on; three quarters of an hour
+        /// What becomes of machines when frames are lost, responders are killed, files change, strangers ask and so on;
+        /// three quarters of an hour
         #[arg(long, conflicts_with_all = ["short", "full"])]
         faults: bool,
         /// Rounds; figures are medians over them [default: 3, or 1 with --short]

@@ -281,6 +281,24 @@ mod tests {
     }
 
     #[test]
+    fn what_loaders_look_for_is_told_from_what_they_were_told() {
+        for name in [
+            "pxelinux.cfg/default",
+            "loader/pxelinux.cfg/C0A8",
+            "grub/x86_64-efi/fs.lst",
+            "grub/grub.cfg-01-52-54-00-99-00-10",
+            "grub.cfg",
+            "EFI/revocations_sku.efi",
+            "autoexec.ipxe",
+        ] {
+            assert!(is_looked_for(name), "{name}");
+        }
+        for name in ["pxelinux.0", "memtest86+x64.efi", "lab/linux", "grubx64.efi", "pxelinux.cfg", ""] {
+            assert!(!is_looked_for(name), "{name}");
+        }
+    }
+
+    #[test]
     fn a_kernel_is_started_by_every_loader_with_what_it_needs() {
         let script = text(Reader::Ipxe, &recipe(), &facts());
         let line =

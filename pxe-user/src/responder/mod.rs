@@ -17,6 +17,7 @@ mod admission;
 mod baton;
 mod buckets;
 mod carried;
+mod context;
 mod host;
 mod places;
 mod progress;
@@ -44,16 +45,16 @@ use pxe_common::bucket::Source;
 use pxe_common::{Service, wire};
 
 use crate::boot::{FileName, Image, Lookup, Refusal};
-use crate::datagram::{Datagram, Link};
+use crate::datagram::Datagram;
 use crate::dhcp::Via;
 use crate::fleet::event::Event;
 use crate::fleet::habits::Habits;
 use crate::mac::Mac;
 use crate::tally::{Other, Tally};
-use crate::tftp::packet::{Asked, Control, ErrorCode, Mode, Packet};
-use crate::tftp::table::{Entry, Expired, Id, Table, TidPorts};
+use crate::tftp::packet::{Control, ErrorCode, Mode, Packet};
+use crate::tftp::table::{Expired, Id, Table, TidPorts};
 use crate::tftp::terms::Terms;
-use crate::tftp::transfer::{Step, Transfer};
+use crate::tftp::transfer::Step;
 use crate::tftp::waiting::WaitingRoom;
 use crate::time::Timestamp;
 
@@ -63,22 +64,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(1);
 use admission::{Wish, waiting_places};
 use buckets::Buckets;
 use carried::Carrier;
+use context::{Context, route};
 use record::{count_data, end, peer};
-
-/// What is kept for each transfer beside its state.
-#[derive(Debug)]
-struct Context {
-    link: Link,
-    /// The address that the client used: its replies come from there (RFC 1123, section 4.2.3.4 in spirit).
-    server: Ipv4Addr,
-    asked: Asked,
-    image: Option<Arc<Image>>,
-    /// It is an upload.
-    upload: Option<Ticket>,
-    /// It waits for room to send.
-    queued: bool,
-    carrier: Carrier,
-}
 
 /// The backlog has room for an [`Id`] for each transfer, and there are two slots for each.
 const SLOT_BYTES: usize = Table::<Context>::SLOT_BYTES + size_of::<Id>() / 2;
@@ -386,22 +373,5 @@ impl Responder {
     /// Transfers that have not ended.
     pub fn active(&self) -> usize {
         self.table.active()
-    }
-}
-
-fn route(entry: &Entry<Context>) -> Route {
-    Route {
-        link: entry.context.link,
-        from: SocketAddrV4::new(entry.context.server, entry.port),
-        to: entry.client,
-    }
-}
-
-impl Entry<Context> {
-    /// What sending needs of an entry.
-    fn sending(&mut self) -> Option<(Route, &mut Transfer, &mut Context)> {
-        let route = route(self);
-        let (transfer, context) = self.parts_mut();
-        Some((route, transfer?, context))
     }
 }

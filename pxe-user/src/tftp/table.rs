@@ -3,6 +3,7 @@
 //! Everything is allocated at the start; a request takes a slot, the end gives it back. A client's address and port
 //! name one transfer at a time, so that a repeated RRQ finds its session and a new one replaces the old.
 
+mod dallying;
 mod entry;
 mod names;
 mod resume;
@@ -269,34 +270,6 @@ impl<C> Table<C> {
             _ => {}
         }
         step
-    }
-
-    /// Frees the slot a little later.
-    fn retire(&mut self, now: Timestamp, id: Id) {
-        if let Some(entry) = self.entry_mut(id.slot)
-            && let Some(session) = &entry.session
-        {
-            let until = now + session.dally();
-            self.active -= 1;
-            self.timers.set(id.slot, until);
-            if self.dallying.len() >= self.slots.len() * 2 {
-                // A client that asks and breaks off all the time leaves only gone ones behind.
-                let mut dallying = std::mem::take(&mut self.dallying);
-                dallying.retain(|id| self.get(*id).is_some());
-                self.dallying = dallying;
-            }
-            self.dallying.push_back(id);
-        }
-    }
-
-    /// Frees the slot of the transfer that ended first.
-    fn evict(&mut self) -> Option<Entry<C>> {
-        while let Some(id) = self.dallying.pop_front() {
-            if self.get(id).is_some() {
-                return self.remove(id.slot);
-            }
-        }
-        None
     }
 
     /// The next transfer whose time has come; `None` when there is none at `now`.

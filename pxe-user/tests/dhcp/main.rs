@@ -7,6 +7,7 @@ mod checklist;
 mod destinations;
 mod golden;
 mod hostile;
+mod loaders;
 mod machines;
 mod oracle;
 mod properties;

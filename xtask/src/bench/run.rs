@@ -248,12 +248,13 @@ impl Responder {
     #[must_use]
     pub fn remark(&self, case: &Case) -> Option<&'static str> {
         let windows = matches!(case.play, Play::Load { window: 2.., .. });
-        match self.kind {
+        let flood = matches!(case.fault, Fault::Flooded(_));
+        match self.who {
             _ if windows && !self.windows => Some("lock-step: knows no windows"),
-            Kind::Peer(Peer::TftpdHpa) if matches!(case.fault, Fault::Flooded(_)) => Some(
+            Who::TftpdHpa if flood => Some(
                 "root's process receives and forks; a child, nobody's and in a chroot, reads the request",
             ),
-            Kind::Peer(Peer::Atftpd) if matches!(case.fault, Fault::Flooded(_)) => {
+            Who::Atftpd if flood => {
                 Some("it waits by select(2), so it can have 1024 descriptors and half as many transfers")
             }
             _ => None,

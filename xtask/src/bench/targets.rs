@@ -1,7 +1,10 @@
-//! What is aimed at, as data: each is judged by the samples, in one place and by one rule.
+//! What is aimed at: each target is judged by the samples, in one place and by one rule.
+
+mod list;
 
 use super::figures::{Figure, Samples, Spread};
 use super::responders::Who;
+pub use list::TARGETS;
 
 /// One aim.
 #[derive(Clone, Copy, Debug)]
@@ -36,222 +39,6 @@ pub enum Bound {
     AtLeast(f64),
     /// Less is better.
     AtMost(f64),
-}
-
-const DNSMASQ: Option<Pick> = Some(Pick::Best(&[Who::Dnsmasq]));
-const AF_XDP: Pick = Pick::Best(&[Who::Generic, Who::Native]);
-const TCX: Pick = Pick::Best(&[Who::GenericOffload]);
-const IN_XDP: Pick = Pick::Best(&[Who::NativeOffload]);
-const OFFLOAD: Pick = Pick::Best(&[Who::GenericOffload, Who::NativeOffload]);
-const SOCKET: Pick = Pick::Best(&[Who::Socket]);
-const OVER_XDP: &[Who] = &[Who::Generic, Who::Native, Who::GenericOffload, Who::NativeOffload];
-
-const OURS_IN_FAULTS: &[Who] = &[Who::Socket, Who::GenericOffload, Who::NativeOffload];
-
-const SMALL: &[&str] = &["128 machines, 150 KB, lock-step"];
-/// 128 x 64 MB takes minutes with the peers: only the full form has it.
-const LARGE: &[&str] = &["128 machines, 64 MB, lock-step", "16 machines, 64 MB, lock-step"];
-const WINDOWS: &[&str] = &["16 machines, 64 MB, window 16"];
-const ONE: &[&str] = &["1 machine, 64 MB, lock-step"];
-const STORM: &[&str] = &["1000 machines, 150 KB, lock-step, on within 31 ms"];
-const BOOTS: &[&str] = &["2000 machines, whole boots, on within 1000 ms"];
-const ASKING_128: &[&str] = &["128 machines, DHCP only"];
-const ASKING_1000: &[&str] = &["1000 machines, DHCP only"];
-const WAITING: &[&str] = &["2000 transfers wait"];
-const TCP: &[&str] = &["others: TCP into the host"];
-const LOST: &[&str] =
-    &["200 machines, 20 KB, lock-step, 30 % lost", "100 machines, 20 KB, lock-step, 30 % lost"];
-const LATE: &[&str] =
-    &["200 machines, 20 KB, window 4, 30 % late", "100 machines, 20 KB, window 4, 30 % late"];
-const TWICE: &[&str] =
-    &["200 machines, 20 KB, window 4, 30 % twice", "100 machines, 20 KB, window 4, 30 % twice"];
-const NOISY: &[&str] = &[
-    "200 machines, 20 KB, lock-step, 10 % lost 10 % twice 10 % late each way",
-    "100 machines, 20 KB, lock-step, 10 % lost 10 % twice 10 % late each way",
-];
-const KILLED: &[&str] = &["200 machines, 4 MB, lock-step, killed and started again"];
-const STOPPED: &[&str] = &["2000 machines, 20 KB, lock-step, stopped for 3 s"];
-const REPLACED: &[&str] = &["200 machines, 4 MB, lock-step, on within 1500 ms, file replaced"];
-const REWRITTEN: &[&str] = &["200 machines, 4 MB, lock-step, on within 1500 ms, file rewritten in place"];
-const STARVED: &[&str] = &[
-    "200 machines, 150 KB, lock-step, starved of processor",
-    "100 machines, 150 KB, lock-step, starved of processor",
-];
-const FLOODED: &[&str] = &["100 machines, 150 KB, lock-step, on within 5000 ms, strangers ask meanwhile"];
-const LOSSY_BOOTS: &[&str] = &["2000 machines, whole boots, on within 1000 ms, 5 % lost"];
-/// One block of 512 bytes for the shortest request: who knows no options gets no less from anybody.
-const ONE_BLOCK: f64 = 516.0 / 18.0;
-/// The longest that an offer may take, in seconds, for 999 of 1000: iPXE waits for three, U-Boot for a tenth.
-const OFFER_MAX: f64 = 0.1;
-
-/// All of them, in the order of the issue that asked for them.
-pub const TARGETS: &[Target] = &[
-    over("lock-step: AF_XDP over dnsmasq", SMALL, Figure::Rate, AF_XDP, Who::Dnsmasq, Bound::AtLeast(4.0)),
-    over("lock-step: AF_XDP over dnsmasq", LARGE, Figure::Rate, AF_XDP, Who::Dnsmasq, Bound::AtLeast(4.0)),
-    over(
-        "lock-step: AF_XDP over tftpd-hpa",
-        SMALL,
-        Figure::Rate,
-        AF_XDP,
-        Who::TftpdHpa,
-        Bound::AtLeast(12.0),
-    ),
-    over("lock-step: AF_XDP over atftpd", SMALL, Figure::Rate, AF_XDP, Who::Atftpd, Bound::AtLeast(8.0)),
-    over(
-        "lock-step: offload at tcx over dnsmasq",
-        SMALL,
-        Figure::Rate,
-        TCX,
-        Who::Dnsmasq,
-        Bound::AtLeast(8.0),
-    ),
-    over(
-        "lock-step: offload at tcx over dnsmasq",
-        LARGE,
-        Figure::Rate,
-        TCX,
-        Who::Dnsmasq,
-        Bound::AtLeast(8.0),
-    ),
-    over(
-        "lock-step: offload in XDP over dnsmasq",
-        SMALL,
-        Figure::Rate,
-        IN_XDP,
-        Who::Dnsmasq,
-        Bound::AtLeast(15.0),
-    ),
-    over(
-        "lock-step: offload in XDP over dnsmasq",
-        LARGE,
-        Figure::Rate,
-        IN_XDP,
-        Who::Dnsmasq,
-        Bound::AtLeast(15.0),
-    ),
-    over(
-        "offload in XDP over the reflect row",
-        SMALL,
-        Figure::Packets,
-        IN_XDP,
-        Who::Reflect,
-        Bound::AtLeast(0.6),
-    ),
-    over("lock-step: sockets over dnsmasq", SMALL, Figure::Rate, SOCKET, Who::Dnsmasq, Bound::AtLeast(2.0)),
-    over("lock-step: sockets over dnsmasq", LARGE, Figure::Rate, SOCKET, Who::Dnsmasq, Bound::AtLeast(2.0)),
-    Target {
-        work: "best datapath over the best peer",
-        cases: WINDOWS,
-        figure: Figure::Rate,
-        mine: Pick::Best(Who::OURS),
-        over: Some(Pick::Best(Who::PEERS)),
-        bound: Bound::AtLeast(4.0),
-    },
-    over("CPU s/GB: AF_XDP over dnsmasq", LARGE, Figure::Cpu, AF_XDP, Who::Dnsmasq, Bound::AtMost(1.0 / 4.0)),
-    over(
-        "CPU s/GB: offload over dnsmasq",
-        LARGE,
-        Figure::Cpu,
-        OFFLOAD,
-        Who::Dnsmasq,
-        Bound::AtMost(1.0 / 15.0),
-    ),
-    over(
-        "time of one exchange: offload over dnsmasq",
-        ONE,
-        Figure::Exchange,
-        OFFLOAD,
-        Who::Dnsmasq,
-        Bound::AtMost(0.1),
-    ),
-    Target {
-        work: "time until all have it, over dnsmasq's",
-        cases: STORM,
-        figure: Figure::Seconds,
-        mine: Pick::Best(OVER_XDP),
-        over: DNSMASQ,
-        bound: Bound::AtMost(1.0 / 8.0),
-    },
-    own("machines that failed", STORM, Figure::Failed, OVER_XDP, 0.0),
-    own("requests repeated", STORM, Figure::RequestsAgain, OVER_XDP, 0.0),
-    own("machines that failed", BOOTS, Figure::Failed, OVER_XDP, 0.0),
-    own("seconds until an offer, p99.9", BOOTS, Figure::OfferP999, OURS_IN_FAULTS, OFFER_MAX),
-    own("p99 over p50", BOOTS, Figure::Tail, OVER_XDP, 2.0),
-    over(
-        "DHCP replies over dnsmasq's",
-        ASKING_128,
-        Figure::Offers,
-        AF_XDP,
-        Who::Dnsmasq,
-        Bound::AtLeast(8.0),
-    ),
-    over(
-        "DHCP replies over dnsmasq's",
-        ASKING_1000,
-        Figure::Offers,
-        AF_XDP,
-        Who::Dnsmasq,
-        Bound::AtLeast(8.0),
-    ),
-    own("DISCOVERs repeated", ASKING_128, Figure::DiscoversAgain, OVER_XDP, 0.0),
-    own("DISCOVERs repeated", ASKING_1000, Figure::DiscoversAgain, OVER_XDP, 0.0),
-    over(
-        "others' TCP, in the mode that `auto` takes, over without us",
-        TCP,
-        Figure::Others,
-        Pick::Best(&[Who::GenericOffload]),
-        Who::Nobody,
-        Bound::AtLeast(0.97),
-    ),
-    own("machines that failed", LOST, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", LATE, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", TWICE, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", NOISY, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", KILLED, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("programs that stay attached", KILLED, Figure::LeftAttached, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", STOPPED, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", REPLACED, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", REWRITTEN, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", STARVED, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("machines that failed", FLOODED, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("packets to ports of services", FLOODED, Figure::ToServices, OURS_IN_FAULTS, 0.0),
-    own("bytes per byte of a stranger", FLOODED, Figure::ToStranger, OURS_IN_FAULTS, ONE_BLOCK),
-    own("machines that failed", LOSSY_BOOTS, Figure::Failed, OURS_IN_FAULTS, 0.0),
-    own("bytes per waiting transfer", WAITING, Figure::PerTransfer, Who::OURS, 256.0),
-    own("MB of the daemon beside the files", WAITING, Figure::Daemon, Who::OURS, 64.0),
-];
-
-/// A ratio to one other.
-const fn over(
-    work: &'static str,
-    cases: &'static [&'static str],
-    figure: Figure,
-    mine: Pick,
-    other: Who,
-    bound: Bound,
-) -> Target {
-    Target { work, cases, figure, mine, over: Some(Pick::Best(only(other))), bound }
-}
-
-/// A figure of its own, which all have to keep to.
-const fn own(
-    work: &'static str,
-    cases: &'static [&'static str],
-    figure: Figure,
-    who: &'static [Who],
-    most: f64,
-) -> Target {
-    Target { work, cases, figure, mine: Pick::Worst(who), over: None, bound: Bound::AtMost(most) }
-}
-
-const fn only(who: Who) -> &'static [Who] {
-    match who {
-        Who::TftpdHpa => &[Who::TftpdHpa],
-        Who::Atftpd => &[Who::Atftpd],
-        Who::Reflect => &[Who::Reflect],
-        Who::Nobody => &[Who::Nobody],
-        _ => &[Who::Dnsmasq],
-    }
 }
 
 /// What came of a target.
@@ -349,6 +136,7 @@ mod tests {
 
     use super::super::cases::{Case, Form, cases};
     use super::super::figures::Sample;
+    use super::list::{SMALL, STORM};
     use super::*;
 
     #[test]
