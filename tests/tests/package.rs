@@ -48,6 +48,24 @@ fn the_unit_leaves_no_more_open_than_the_readme_says() {
     assert!(said.contains(&format!("exposure level for pxed.service: {stated:.1} ")), "{said}");
 }
 
+/// All that docs/package.md says; the guest below leaves documentation out.
+#[test]
+fn the_package_has_all_of_the_documentation() {
+    let folder = tempfile::tempdir().unwrap();
+    let deb = folder.path().join("pxed.deb");
+    package::of_program(&daemon::program(), &deb).unwrap();
+    let contents = output(Command::new("dpkg-deb").arg("--contents").arg(&deb)).unwrap();
+    let find = ["docs", "-type", "f", "-not", "-name", ".*"];
+    let pages = output(Command::new("find").args(find).current_dir(workspace())).unwrap();
+    let pages: Vec<&str> = pages.lines().chain(["README.md", "CHANGELOG.md"]).collect();
+    assert!(pages.len() > 20, "{pages:?}");
+    for page in pages {
+        let path = format!("/usr/share/doc/pxed/{page}");
+        let is_there = |line: &str| line.ends_with(&path) || line.ends_with(&format!("{path}.gz"));
+        assert!(contents.lines().any(is_there), "no {path} in\n{contents}");
+    }
+}
+
 #[test]
 fn the_package_serves_under_systemd_and_is_purged_without_a_trace() {
     let folder = tempfile::tempdir().unwrap();
