@@ -100,7 +100,7 @@ fn fetch_kernels() {
 fn build_privileged() -> Result<Vec<PathBuf>> {
     println!("test: cargo test ({PRIVILEGED})");
     // The daemon that they start lies beside them.
-    command::run(command::cargo().args(["build", "--quiet", "--package", "pxe-user"]))?;
+    command::run(command::cargo().args(["build", "--quiet", "--package", "pxed"]))?;
     let mut programs = test_programs(&["--package", PRIVILEGED])?;
     // The library of helpers first: it has next to no tests, and the closing lines shall be of those that matter.
     programs.sort_by_key(|p| !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("pxe_tests-")));

@@ -175,7 +175,7 @@ pub fn prepare(program: &str) -> Result<()> {
     println!(
         "{program}: cargo builds pxed and {program} (release); the first time that takes some minutes, ten on two slow cores"
     );
-    let packages = ["--package", "pxe-user", "--package", "pxe-tests"];
+    let packages = ["--package", "pxed", "--package", "pxe-tests"];
     let programs = ["--bin", "pxed", "--bin", program];
     command::run(command::cargo().args(["build", "--release"]).args(packages).args(programs))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::command;
 
 /// What cargo-deb is always told.
-const PXED: [&str; 4] = ["deb", "--locked", "--package", "pxe-user"];
+const PXED: [&str; 4] = ["deb", "--locked", "--package", "pxed"];
 
 /// Builds the program and its package, with the symbols in one of their own: without them a report of a crash says nothing.
 pub(super) fn release(folder: &Path) -> Result<()> {

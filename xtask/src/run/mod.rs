@@ -72,7 +72,7 @@ pub(crate) fn build() -> Result<PathBuf> {
         "run: cargo builds pxed (release); the first time that takes some minutes, ten on two slow cores"
     );
     let mut cargo = command::cargo();
-    command::run(cargo.args(["build", "--release", "--package", "pxe-user", "--bin", "pxed"]))?;
+    command::run(cargo.args(["build", "--release", "--package", "pxed", "--bin", "pxed"]))?;
     Ok(command::target_dir().join("release/pxed"))
 }
 

@@ -18,7 +18,7 @@ pub(super) fn run() -> Result<()> {
         program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pxe_user-"))
     };
     let program =
-        programs.iter().find(is_ours).context("cargo tells of no program with the tests of pxe-user")?;
+        programs.iter().find(is_ours).context("cargo tells of no program with the tests of pxed")?;
     println!("test: valgrind {} {}", program.display(), TESTS.join(" "));
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--quiet", "--error-exitcode=9"]).arg(program).args(TESTS).arg("--test-threads=1");

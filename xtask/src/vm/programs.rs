@@ -25,7 +25,7 @@ impl Programs {
     /// When they do not compile.
     pub fn build() -> Result<Self> {
         let mut cargo = command::cargo();
-        cargo.args(["build", "--package", "pxe-user", "--package", "pxe-tests", "--bins"]);
+        cargo.args(["build", "--package", "pxed", "--package", "pxe-tests", "--bins"]);
         command::run(&mut cargo)?;
         let folder = command::target_dir().join("debug");
         Ok(Self { guest: folder.join("guest"), pxed: folder.join("pxed") })
