@@ -1,85 +1,54 @@
-//! Builds the eBPF object from source, with whichever compiler on this machine can.
+//! Puts the kernel object where `nic::programs` embeds it from: the committed one, after a check that it was built from
+//! these sources.
 //!
-//! `PXED_EBPF_TOOLCHAIN` overrides the choice: a rustup toolchain's name, or a path such as `/usr`.
-//! `AYA_BUILD_SKIP=1` leaves the object out (then only `--datapath socket` works). `PXED_EBPF_OBJECT` names one that is
-//! built already: who builds pxe-user in several ways needs no more than one.
+//! `PXED_EBPF=source` in the environment builds it instead, with a compiler that this machine has.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
-use aya_build::{Package, Toolchain};
+use pxe_ebpf_builder::compile::compile;
+use pxe_ebpf_builder::compiler::Compiler;
+use pxe_ebpf_builder::record::{self, Record};
+use pxe_ebpf_builder::{DAEMON, OBJECTS};
 
-const OVERRIDE: &str = "PXED_EBPF_TOOLCHAIN";
-const BUILT: &str = "PXED_EBPF_OBJECT";
+const CHOICE: &str = "PXED_EBPF";
 
 fn main() -> Result<()> {
-    println!("cargo:rerun-if-env-changed={OVERRIDE}");
-    println!("cargo:rerun-if-env-changed={BUILT}");
-    let manifest =
-        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?);
-    let workspace = manifest.parent().context("pxe-user lies in the workspace")?;
-    // aya-build watches pxe-ebpf; the classifier lives next door.
-    println!("cargo:rerun-if-changed={}", workspace.join("pxe-common").display());
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("pxe-ebpf");
-    if let Some(built) = std::env::var_os(BUILT).map(PathBuf::from) {
-        println!("cargo:rerun-if-changed={}", built.display());
-        std::fs::copy(&built, &out).with_context(|| format!("cannot copy {}", built.display()))?;
-        return Ok(());
-    }
-    if std::env::var_os("AYA_BUILD_SKIP").is_some() {
-        // `include_bytes!` needs a file; an empty one is answered with a clear sentence at run time.
-        std::fs::write(&out, []).context("writing an empty object")?;
-    }
-    let toolchain = toolchain()?;
-    // aya-build turns each line of the inner cargo into a warning: leave only those that matter.
-    set_env("CARGO_TERM_QUIET", "true");
-    if toolchain != "nightly" {
-        // A prebuilt core is there, but aya-ebpf and we need one unstable feature. The value 1 would mean build-std.
-        set_env("RUSTC_BOOTSTRAP", "aya_ebpf,pxe_ebpf");
-    }
-    let root = workspace.join("pxe-ebpf");
-    let root = root.to_str().context("the path of the workspace is not UTF-8")?;
-    let package = Package { name: "pxe-ebpf", root_dir: root, ..Package::default() };
-    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .context("building the eBPF object failed: `cargo xtask setup` installs what it needs")
+    println!("cargo:rerun-if-env-changed={CHOICE}");
+    let folder = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").context("cargo sets CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?);
+    let object = object(&folder, &out)?;
+    let to = out.join("pxed.bpf.o");
+    fs::copy(&object, &to)
+        .with_context(|| format!("cannot copy {} to {}", object.display(), to.display()))?;
+    Ok(())
 }
 
-/// For the inner cargo: aya-build takes no environment of its own.
-#[expect(unsafe_code, reason = "std marks it so since other threads might read the environment meanwhile")]
-fn set_env(name: &str, value: &str) {
-    // SAFETY: this build script has one thread.
-    unsafe { std::env::set_var(name, value) }
-}
-
-/// A nightly with the source of `core`, else a compiler that brings a prebuilt core for the kernel's machine.
-fn toolchain() -> Result<String> {
-    if let Some(name) = std::env::var_os(OVERRIDE) {
-        return name.into_string().ok().with_context(|| format!("{OVERRIDE} is not UTF-8"));
+fn object(folder: &Path, out: &Path) -> Result<PathBuf> {
+    let workspace = folder.parent().filter(|parent| parent.join("pxe-ebpf").is_dir());
+    let Some(workspace) = workspace else {
+        // The crate alone, as a registry holds it, has the object and no sources of it.
+        return Ok(folder.join("ebpf/pxed.bpf.o"));
+    };
+    for name in ["pxe-common", "pxe-ebpf", "Cargo.toml", "Cargo.lock", record::FILE] {
+        println!("cargo:rerun-if-changed={}", workspace.join(name).display());
     }
-    let nightly = sysroot(Command::new("rustup").args(["run", "nightly", "rustc"]));
-    if nightly.is_some_and(|root| root.join("lib/rustlib/src/rust/library").is_dir()) {
-        return Ok("nightly".into());
+    for object in OBJECTS {
+        println!("cargo:rerun-if-changed={}", workspace.join(object.file).display());
     }
-    if sysroot(&mut Command::new("/usr/bin/rustc"))
-        .is_some_and(|root| root.join("lib/rustlib/bpfel-unknown-none").is_dir())
-    {
-        return Ok("/usr".into());
+    match env::var(CHOICE).as_deref() {
+        Ok("source") => {
+            let built = compile(&Compiler::find()?, workspace, &out.join("ebpf"))?;
+            let daemon = OBJECTS.iter().zip(built).find(|(object, _)| **object == DAEMON);
+            daemon.map(|(_, path)| path).context("the builder made no object for the daemon")
+        }
+        Ok("") | Err(env::VarError::NotPresent) => {
+            Record::read(workspace)?.check(workspace)?;
+            Ok(workspace.join(DAEMON.file))
+        }
+        _ => bail!(
+            "{CHOICE} may be `source` only: it then builds the kernel object instead of taking the committed one"
+        ),
     }
-    bail!(
-        "no compiler for the eBPF side. Run `cargo xtask setup`, or by hand either\n  \
-         rustup toolchain install nightly --component rust-src   (and bpf-linker), or on Debian\n  \
-         apt-get install rustc-web cargo-web libstd-rust-web-dev-bpf   (and bpf-linker)"
-    )
-}
-
-fn sysroot(rustc: &mut Command) -> Option<PathBuf> {
-    let out = rustc
-        .args(["--print", "sysroot"])
-        .env_remove("RUSTC")
-        .env_remove("RUSTUP_TOOLCHAIN")
-        .output()
-        .ok()?;
-    let path = String::from_utf8(out.stdout).ok()?;
-    out.status.success().then(|| Path::new(path.trim()).to_path_buf())
 }

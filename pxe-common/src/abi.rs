@@ -34,11 +34,6 @@ pub const PROGRAM_OFFLOAD_FRAGS: &str = "pxed_offload_frags";
 /// The tcx program (Linux 6.6) that answers where a frame cannot grow in XDP.
 pub const PROGRAM_TCX: &str = "pxed_tcx";
 
-/// The load generator's program: every frame to the socket of its queue.
-pub const PROGRAM_TAKE_ALL: &str = "take_all";
-/// The benchmark's yardstick: every frame back.
-pub const PROGRAM_REFLECT: &str = "reflect";
-
 /// What becomes of the DHCP requests that we answer and that were sent to our address. Broadcasts are always copied.
 pub mod dhcp_mode {
     /// Leave them to the host.

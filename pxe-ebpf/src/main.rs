@@ -3,10 +3,9 @@
 //! License of the object: Dual MIT/GPL, since some helpers are for GPL-compatible programs only.
 #![no_std]
 #![no_main]
-// For one instruction that `core` does not offer (`offload`); the build sees to it that the compiler lets us.
+// For one instruction that `core` does not offer (`offload`). The builder allows it.
 #![feature(asm_experimental_arch)]
 
-mod bench;
 mod maps;
 mod offload;
 mod packet;

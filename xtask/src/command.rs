@@ -8,15 +8,31 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// Where a program is, looking through `PATH` and the folders for the administrator's programs, which an
-/// ordinary user's `PATH` often leaves out.
+/// Below the cache: programs that set-up has unpacked, since they could not be installed.
+pub(crate) const UNPACKED: &str = "unpacked";
+
+/// Where a program is, looking through `PATH`, then the folders for the administrator's programs, which an ordinary user's
+/// `PATH` often leaves out, then where set-up puts programs: cargo's folder, and the cache.
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .chain(cargo_bin())
+        .chain(unpacked())
         .map(|folder| folder.join(program))
         .find(|file| is_executable(file))
+}
+
+/// Where cargo installs programs. A distribution's cargo leaves that out of `PATH`.
+fn cargo_bin() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"));
+    Some(env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)?.join("bin"))
+}
+
+fn unpacked() -> impl Iterator<Item = PathBuf> {
+    let folders = cache_dir().ok().and_then(|cache| cache.join(UNPACKED).read_dir().ok());
+    folders.into_iter().flatten().flatten().map(|folder| folder.path().join("bin"))
 }
 
 fn is_executable(file: &Path) -> bool {

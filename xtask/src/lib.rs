@@ -1,6 +1,9 @@
 //! What cargo cannot do, as a library: set-up and the lab of namespaces and virtual machines.
 //!
 //! ```text
+//! ebpf      the committed kernel objects: built anew, or compared
+//! apt       Debian's packages, fetched and unpacked without installing anything; unpacked: programs of theirs that run so
+//! cache     what is fetched or built once
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
 //! lab       a switch, a DHCP server, hosts and QEMU machines, all inside network namespaces
 //! run       the main job: a real interface, or the lab with two machines
@@ -17,9 +20,12 @@
 //!
 //! The privileged tests use [`lab`] directly; the binary is a thin command line over the rest.
 
+mod apt;
 pub mod bench;
+mod cache;
 pub mod clock;
 pub mod command;
+pub mod ebpf;
 pub mod fleet;
 pub mod fuzz;
 pub mod image;
@@ -30,4 +36,5 @@ pub mod run;
 pub mod setup;
 pub mod soak;
 pub mod test;
+mod unpacked;
 pub mod vm;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{command, fleet, fuzz, image, miri, package, setup, soak, test, vm};
+use xtask::{command, ebpf, fleet, fuzz, image, miri, package, setup, soak, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -89,6 +89,16 @@ enum Task {
 
     /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with it
     Miri,
+
+    /// Build the committed kernel objects anew, after a change of pxe-ebpf, pxe-common or the crates that they use
+    ///
+    /// Fetches the compiler into the user's cache the first time (Debian's packages; nothing is installed), and writes the
+    /// objects and the record of what they were built from. With PXED_EBPF_COMPILER=FOLDER another compiler does it.
+    Ebpf {
+        /// Write nothing: fail if the committed objects are not what their sources give
+        #[arg(long)]
+        check: bool,
+    },
 
     /// Boot Debian's kernels in QEMU: the XDP object loads, and a simulated machine boots over every datapath
     ///
@@ -199,6 +209,8 @@ fn main() -> ExitCode {
             soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)
         }
         Task::Miri => miri::run(),
+        Task::Ebpf { check: true } => ebpf::check(),
+        Task::Ebpf { check: false } => ebpf::build(),
         Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };

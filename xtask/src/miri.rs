@@ -36,11 +36,7 @@ pub fn run() -> Result<()> {
             "--",
         ]);
         // The kernel's program is of no use there; property tests read the clock and keep files.
-        cargo
-            .args(*names)
-            .env("AYA_BUILD_SKIP", "1")
-            .env("MIRIFLAGS", "-Zmiri-disable-isolation")
-            .env("PROPTEST_CASES", "4");
+        cargo.args(*names).env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
         command::run(&mut cargo)?;
     }
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::Value;
 mod advisories;
 mod memcheck;
 
-use crate::{command, fuzz, image, setup, vm};
+use crate::{command, ebpf, fuzz, image, setup, vm};
 
 /// The crate whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
@@ -27,6 +27,7 @@ pub fn run(arguments: &[OsString]) -> Result<()> {
     step(&["clippy", "--workspace", "--exclude", "pxe-ebpf", "--all-targets", "--", "--deny", "warnings"])?;
     step(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])?;
     let advisories = advisories::check()?;
+    ebpf::check()?;
 
     let unprivileged = tests(arguments);
     let programs = build_privileged()?;

@@ -10,6 +10,7 @@
 //! | [`noise`] | a bad cable |
 //! | [`strangers`] | requests in the names of machines that do not exist |
 //! | [`wire`] | frames out, frames in |
+//! | [`programs`] | the kernel programs that send frames here |
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
 //! | [`report`] | what came out |
@@ -19,6 +20,7 @@ pub mod fleet;
 pub mod machine;
 pub mod manners;
 pub mod noise;
+pub mod programs;
 pub mod reflect;
 pub mod report;
 pub mod script;

@@ -5,14 +5,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pxe_common::abi::PROGRAM_REFLECT;
 use pxe_user::datagram::{Link, write_frame};
 use pxe_user::mac::Mac;
-use pxe_user::nic::programs::{Mode, Programs};
+use pxe_user::nic::programs::Mode;
 use pxe_user::time::Timestamp;
 use pxe_user::worker::Clock;
 
 use super::dhcp::mac;
+use super::programs::{Attached, Program};
 use super::report::{Effort, Report};
 use super::script::address;
 use super::wire::{FRAME_MAX, OVERHEAD, Wire};
@@ -103,8 +103,7 @@ fn copy(into: &mut [u8], frame: &[u8]) -> usize {
 /// # Errors
 /// When the program cannot be attached.
 pub fn reflector(interface: u32, mode: Mode) -> Result<()> {
-    let mut programs = Programs::load_program(PROGRAM_REFLECT, 1, 16)?;
-    programs.attach(interface, mode)?;
+    let _attached = Attached::new(Program::Reflect, interface, mode)?;
     println!("ready");
     let mut ignored = [0; 64];
     while std::io::stdin().read(&mut ignored)? > 0 {}

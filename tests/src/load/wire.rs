@@ -5,11 +5,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use pxe_common::abi::PROGRAM_TAKE_ALL;
 use pxe_user::datagram::{Link, write_frame};
 use pxe_user::mac::Mac;
 use pxe_user::nic::Queue;
-use pxe_user::nic::programs::{Mode, Programs};
+use pxe_user::nic::programs::Mode;
 use pxe_user::nic::xsk::{Rx, Sizes, Tx, Xsk};
 use xtask::clock;
 
@@ -17,6 +16,7 @@ use super::dhcp::{LEN_MAX, Template, mac};
 use super::machine::{What, Word};
 use super::manners::{Firmware, Kind, Manners};
 use super::noise::{Fate, Way};
+use super::programs::{Attached, Program};
 use super::script::{Item, Script, TFTP, address};
 
 /// Ethernet, IPv4, UDP and the four bytes of DATA: what a frame has beside a file's bytes.
@@ -33,7 +33,7 @@ pub struct Wire {
     pub rx: Rx,
     /// Frames to it.
     pub tx: Tx,
-    _programs: Programs,
+    _attached: Attached,
 }
 
 impl Wire {
@@ -42,8 +42,7 @@ impl Wire {
     /// # Errors
     /// When the interface cannot be had.
     pub fn open(interface: u32) -> Result<Self> {
-        let mut programs = Programs::load_program(PROGRAM_TAKE_ALL, 1, 16)?;
-        programs.attach(interface, Mode::Native)?;
+        let mut attached = Attached::new(Program::TakeAll, interface, Mode::Native)?;
         let sizes = Sizes { rx: 4096, tx: 4096, chunk: 2048 };
         let mut opened = None;
         clock::wait_until("the interface's queue is free", QUEUE_FREE, || {
@@ -55,8 +54,8 @@ impl Wire {
             Ok(true)
         })?;
         let Xsk { rx, tx, .. } = opened.context("a socket")?;
-        programs.connect(Queue(0), &rx).context("connecting the generator's socket")?;
-        Ok(Self { rx, tx, _programs: programs })
+        attached.connect(Queue(0), &rx).context("connecting the generator's socket")?;
+        Ok(Self { rx, tx, _attached: attached })
     }
 }
 

@@ -7,8 +7,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::apt::{Apt, Archive, Source};
 use crate::command;
-use crate::vm::apt::{Apt, Archive, Source};
 
 /// What the cache holds changes with this number.
 const CACHE_FORMAT: &str = "1";
@@ -157,18 +157,7 @@ fn unpack(package: &str, folder: &Path) -> Result<()> {
         }
         fs::create_dir_all(old)?;
     }
-    let apt = Apt::new(&lists, &[SUITE])?;
-    let mut wanted = vec![package.to_owned()];
-    let mut at = 0;
-    while let Some(next) = wanted.get(at).cloned() {
-        apt.unpack(&next, &unfinished)?;
-        for needed in apt.dependencies(&next)? {
-            if is_library(&needed) && !wanted.contains(&needed) {
-                wanted.push(needed);
-            }
-        }
-        at += 1;
-    }
+    Apt::new(&lists, &[SUITE])?.unpack_with_libraries(&[package], &unfinished)?;
     let tree = folder.join(package);
     if tree.exists() {
         fs::remove_dir_all(&tree)?;
@@ -176,12 +165,6 @@ fn unpack(package: &str, folder: &Path) -> Result<()> {
     fs::rename(&unfinished, &tree)?;
     fs::remove_dir_all(&lists)?;
     Ok(())
-}
-
-/// Whether a dependency is a library that may be taken from another release than this host's.
-fn is_library(package: &str) -> bool {
-    // The C library belongs to the host's loader.
-    package.starts_with("lib") && !["libc6", "libgcc-s1", "libcrypt1"].contains(&package)
 }
 
 fn build(folder: &Path) -> Result<()> {
@@ -195,13 +178,6 @@ fn build(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_c_library_stays_the_hosts() {
-        assert!(is_library("libwrap0"));
-        assert!(!is_library("libc6"));
-        assert!(!is_library("debconf"));
-    }
 
     #[test]
     fn what_was_not_fetched_is_told() {

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::Target;
 use crate::command;
@@ -59,10 +58,10 @@ impl Sanitizer {
             Self::None => ("", ""),
             Self::Address => ("RUSTC_BOOTSTRAP=1 ", ADDRESS),
         };
-        // Build scripts have no libFuzzer beside them, and xtask is no part of what is tried.
+        // Build scripts and what they use have no libFuzzer beside them, and xtask is no part of what is tried.
         format!(
             "#!/bin/sh\nrustc=$1\nshift\ncase \" $* \" in\n\
-             *' --crate-name build_script_'* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
+             *' --crate-name build_script_'* | *' --crate-name pxe_ebpf_builder '* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
              {environment}exec \"$rustc\" \"$@\" {INSTRUMENTS} {more}\n"
         )
     }
@@ -70,7 +69,7 @@ impl Sanitizer {
 
 /// Builds the targets, and writes to `seeds` what they begin with.
 pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -> Result<Vec<Target>> {
-    let object = prepare(&folder.join("seeds"))?;
+    prepare(&folder.join("seeds"))?;
     println!("fuzz: cargo build ({}, our own crates only)", sanitizer.name());
     let mut cargo = command::cargo();
     cargo.args(["build", "--locked", "--package", "pxe-fuzz"]);
@@ -79,8 +78,7 @@ pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -
         None => cargo.arg("--bins"),
     };
     cargo.env("RUSTC_WORKSPACE_WRAPPER", write_wrapper(sanitizer, folder)?);
-    // The kernel program is the same, and takes as long to build as all the rest.
-    cargo.env("PXED_EBPF_OBJECT", object).env("CARGO_INCREMENTAL", "0");
+    cargo.env("CARGO_INCREMENTAL", "0");
     let programs = folder.join(sanitizer.name());
     fs::create_dir_all(&programs).with_context(|| format!("cannot make {}", programs.display()))?;
     let mut targets = Vec::new();
@@ -97,8 +95,8 @@ pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -
     Ok(targets)
 }
 
-/// Writes the seeds; the kernel program, which is built on the way.
-fn prepare(seeds: &Path) -> Result<PathBuf> {
+/// Writes the seeds.
+fn prepare(seeds: &Path) -> Result<()> {
     println!(
         "fuzz: cargo build (what writes the seeds); where the tests were never built, that takes some minutes"
     );
@@ -110,18 +108,7 @@ fn prepare(seeds: &Path) -> Result<PathBuf> {
     if seeds.is_dir() {
         fs::remove_dir_all(seeds).with_context(|| format!("cannot remove {}", seeds.display()))?;
     }
-    command::run(Command::new(program).arg(seeds))?;
-    messages
-        .iter()
-        .find_map(kernel_program)
-        .context("cargo does not tell where pxe-user's build script wrote")
-}
-
-/// Where a message says that pxe-user's build script has put the kernel program.
-fn kernel_program(message: &Value) -> Option<PathBuf> {
-    let is_ours = message["reason"] == "build-script-executed"
-        && message["package_id"].as_str().is_some_and(|id| id.contains("/pxe-user#"));
-    is_ours.then(|| Some(Path::new(message["out_dir"].as_str()?).join("pxe-ebpf"))).flatten()
+    command::run(Command::new(program).arg(seeds))
 }
 
 /// Cargo knows a wrapper by its path, so what it does is a part of its name: else old builds would pass for new ones.
@@ -156,17 +143,10 @@ mod tests {
         assert!(options("pxe_user").contains("sancov"));
         assert!(options("xtask_of_another").contains("sancov"));
         assert_eq!(options("build_script_build"), "--crate-name build_script_build --edition=2024\n");
+        assert!(!options("pxe_ebpf_builder").contains("sancov"));
         assert_eq!(options("xtask"), "--crate-name xtask --edition=2024\n");
         let other = write_wrapper(Sanitizer::Address, &folder).expect("a wrapper");
         assert_ne!(other, wrapper);
         fs::remove_dir_all(folder).expect("our own folder");
-    }
-
-    #[test]
-    fn the_kernel_program_is_found() {
-        let message = |id: &str| serde_json::json!({ "reason": "build-script-executed", "package_id": id, "out_dir": "/t/out" });
-        let ours = message("path+file:///src/pxe-user#0.1.0");
-        assert_eq!(kernel_program(&ours), Some(PathBuf::from("/t/out/pxe-ebpf")));
-        assert_eq!(kernel_program(&message("registry+https://x#libc@0.2.177")), None);
     }
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::drivers;
+use crate::cache;
 use crate::vm::Kernel;
-use crate::vm::kernel::{Tree, cached, in_tree, unpack};
+use crate::vm::kernel::{Tree, in_tree, place, unpack};
 use crate::vm::modules::Modules;
 
 /// Debian's kernel with long support and drivers for the newest cards.
@@ -25,8 +26,8 @@ pub(super) fn find() -> Result<Tree> {
     if let Some(installed) = in_tree(Path::new("/")).into_iter().rfind(usable) {
         return Ok(installed);
     }
-    let folder =
-        cached(CACHED, keep).context("no installed kernel can be read, and Debian's was not fetched")?;
+    let folder = cache::folder(&place(CACHED), keep)
+        .context("no installed kernel can be read, and Debian's was not fetched")?;
     let whole = || format!("{} is not whole: remove it, and it is fetched again", folder.display());
     in_tree(&folder).pop().with_context(whole)
 }

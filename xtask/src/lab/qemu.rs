@@ -115,7 +115,9 @@ impl MachineSpec {
 
     /// QEMU, stopped before the first instruction, with its monitor on standard input and output.
     pub(super) fn command(&self, lab: &Lab, serial: &Path) -> Result<Command> {
-        let mut qemu = lab.switch_command("qemu-system-x86_64");
+        let program =
+            crate::command::find("qemu-system-x86_64").context("QEMU is missing: run `cargo xtask setup`")?;
+        let mut qemu = lab.switch_command(program.to_str().context("QEMU's path is not UTF-8")?);
         qemu.args(["-name", &self.name, "-uuid", &self.uuid(), "-nodefaults", "-no-user-config", "-S"])
             .args(["-smp", &self.processors.to_string(), "-vga", "std", "-display", "none"])
             .args(["-m", &self.memory.to_string()])

@@ -2,14 +2,17 @@
 
 use std::fs;
 
+use super::manager::Manager;
 use crate::command;
 use crate::lab::firmware;
 
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// To build the daemon and its kernel side.
+    /// To build the daemon.
     Build,
+    /// To build the kernel objects anew.
+    Ebpf,
     /// To have something to boot.
     BootFiles,
     /// The built-in lab: machines, switch, DHCP server.
@@ -34,6 +37,7 @@ impl Group {
     pub fn title(self) -> &'static str {
         match self {
             Self::Build => "build",
+            Self::Ebpf => "kernel objects",
             Self::BootFiles => "boot files",
             Self::Lab => "lab",
             Self::Tests => "tests",
@@ -68,7 +72,7 @@ pub struct Need {
     pub group: Group,
     probe: Probe,
     /// Packages by [`Manager`], in its order; empty where there is none or its name is not known.
-    packages: [&'static str; 4],
+    packages: [&'static str; 5],
 }
 
 impl Need {
@@ -81,6 +85,15 @@ impl Need {
             Probe::Pair(any) => firmware::first_pair(any).is_some(),
             Probe::StaticBusybox => command::find("busybox").is_some_and(|file| is_static(&file)),
         }
+    }
+
+    /// The packages and programs to unpack where nothing may be installed: for programs only, since files are looked for
+    /// where their package puts them.
+    pub(super) fn unpacked(&self) -> Option<(&'static [&'static str], &'static [&'static str])> {
+        UNPACKED
+            .iter()
+            .find(|(what, ..)| *what == self.what)
+            .map(|(_, packages, programs)| (*packages, *programs))
     }
 
     /// The packages that bring it.
@@ -97,198 +110,221 @@ fn is_static(file: &std::path::Path) -> bool {
     })
 }
 
-/// A distribution's package manager.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manager {
-    /// Debian, Ubuntu and their like: the one that is tried.
-    Apt,
-    /// Fedora and its like: untried.
-    Dnf,
-    /// Arch and its like: untried.
-    Pacman,
-    /// openSUSE: untried.
-    Zypper,
-}
-
-impl Manager {
-    /// The first that is on this machine.
-    #[must_use]
-    pub fn find() -> Option<Self> {
-        [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper]
-            .into_iter()
-            .find(|manager| command::find(manager.program()).is_some())
-    }
-
-    /// The program's name.
-    #[must_use]
-    pub fn program(self) -> &'static str {
-        match self {
-            Self::Apt => "apt-get",
-            Self::Dnf => "dnf",
-            Self::Pacman => "pacman",
-            Self::Zypper => "zypper",
-        }
-    }
-
-    /// The words that install packages without a question.
-    #[must_use]
-    pub fn install_words(self) -> &'static [&'static str] {
-        match self {
-            Self::Apt => &["install", "--quiet", "--yes", "--no-install-recommends"],
-            Self::Dnf => &["install", "-y"],
-            Self::Pacman => &["-S", "--needed", "--noconfirm"],
-            Self::Zypper => &["--non-interactive", "install", "--no-recommends"],
-        }
-    }
-}
-
 /// Everything, in the order in which it is told.
 pub const NEEDS: &[Need] = &[
-    need("C++ compiler", Group::Build, Probe::Program(&["c++", "g++"]), ["g++", "gcc-c++", "gcc", "gcc-c++"]),
-    need("C compiler", Group::Build, Probe::Program(&["cc", "gcc"]), ["gcc libc6-dev", "gcc", "gcc", "gcc"]),
+    need(
+        "C++ compiler",
+        Group::Ebpf,
+        Probe::Program(&["c++", "g++"]),
+        ["g++", "gcc-c++", "gcc", "gcc-c++", "g++"],
+    ),
+    need(
+        "C compiler",
+        Group::Build,
+        Probe::Program(&["cc", "gcc"]),
+        ["gcc libc6-dev", "gcc", "gcc", "gcc", "gcc musl-dev"],
+    ),
     need(
         "PXELINUX",
         Group::BootFiles,
         Probe::File(firmware::PXELINUX),
-        ["pxelinux", "syslinux-nonlinux", "syslinux", "syslinux"],
+        ["pxelinux", "syslinux-nonlinux", "syslinux", "syslinux", "syslinux"],
     ),
     need(
         "PXELINUX's library",
         Group::BootFiles,
         Probe::File(firmware::LDLINUX),
-        ["syslinux-common", "syslinux-nonlinux", "syslinux", "syslinux"],
+        ["syslinux-common", "syslinux-nonlinux", "syslinux", "syslinux", "syslinux"],
     ),
     need(
         "memtest86+ for BIOS",
         Group::BootFiles,
         Probe::File(firmware::MEMTEST_BIOS),
-        ["memtest86+", "memtest86+", "memtest86+", "memtest86+"],
+        ["memtest86+", "memtest86+", "memtest86+", "memtest86+", "memtest86+"],
     ),
     need(
         "memtest86+ for UEFI",
         Group::BootFiles,
         Probe::File(firmware::MEMTEST_X64),
-        ["memtest86+", "memtest86+", "memtest86+-efi", "memtest86+"],
+        ["memtest86+", "memtest86+", "memtest86+-efi", "memtest86+", "memtest86+"],
     ),
     need(
         "QEMU",
         Group::Lab,
         Probe::Program(&["qemu-system-x86_64"]),
-        ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu-x86"],
+        ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu-x86", "qemu-system-x86_64"],
     ),
     need(
         "SeaBIOS",
         Group::Lab,
         Probe::File(firmware::SEABIOS),
-        ["seabios", "seabios-bin", "seabios", "qemu-seabios"],
+        ["seabios", "seabios-bin", "seabios", "qemu-seabios", "seabios"],
     ),
     need(
         "iPXE network ROMs",
         Group::Lab,
         Probe::File(firmware::IPXE_ROM),
-        ["ipxe-qemu", "ipxe-roms-qemu", "qemu-system-x86-firmware", "qemu-ipxe"],
+        ["ipxe-qemu", "ipxe-roms-qemu", "qemu-system-x86-firmware", "qemu-ipxe", "ipxe-qemu"],
     ),
     need(
         "OVMF x64",
         Group::Lab,
         Probe::Pair(firmware::OVMF_X64),
-        ["ovmf", "edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64"],
+        ["ovmf", "edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "ovmf"],
     ),
     need(
         "dnsmasq",
         Group::Lab,
         Probe::Program(&["dnsmasq"]),
-        ["dnsmasq-base", "dnsmasq", "dnsmasq", "dnsmasq"],
+        ["dnsmasq-base", "dnsmasq", "dnsmasq", "dnsmasq", "dnsmasq"],
     ),
-    need("ip", Group::Lab, Probe::Program(&["ip"]), ["iproute2", "iproute", "iproute2", "iproute2"]),
+    need(
+        "ip",
+        Group::Lab,
+        Probe::Program(&["ip"]),
+        ["iproute2", "iproute", "iproute2", "iproute2", "iproute2"],
+    ),
     need(
         "setpriv",
         Group::Lab,
         Probe::Program(&["setpriv"]),
-        ["util-linux", "util-linux", "util-linux", "util-linux"],
+        ["util-linux", "util-linux", "util-linux", "util-linux", "setpriv"],
     ),
-    need("ethtool", Group::Lab, Probe::Program(&["ethtool"]), ["ethtool", "ethtool", "ethtool", "ethtool"]),
+    need(
+        "ethtool",
+        Group::Lab,
+        Probe::Program(&["ethtool"]),
+        ["ethtool", "ethtool", "ethtool", "ethtool", "ethtool"],
+    ),
     need(
         "OVMF IA32",
         Group::Tests,
         Probe::Pair(firmware::OVMF_IA32),
-        ["ovmf-ia32", "edk2-ovmf-ia32", "edk2-ovmf", ""],
+        ["ovmf-ia32", "edk2-ovmf-ia32", "edk2-ovmf", "", ""],
     ),
-    need("tftp", Group::Tests, Probe::Program(&["tftp"]), ["tftp-hpa", "tftp", "tftp-hpa", "tftp"]),
-    need("atftp", Group::Tests, Probe::Program(&["atftp"]), ["atftp", "", "atftp", "atftp"]),
+    need(
+        "tftp",
+        Group::Tests,
+        Probe::Program(&["tftp"]),
+        ["tftp-hpa", "tftp", "tftp-hpa", "tftp", "tftp-hpa"],
+    ),
+    need("atftp", Group::Tests, Probe::Program(&["atftp"]), ["atftp", "", "atftp", "atftp", "atftp"]),
     need(
         "Chromium",
         Group::Fleet,
         Probe::Program(crate::fleet::BROWSERS),
-        ["chromium", "chromium", "chromium", "chromium"],
+        ["chromium", "chromium", "chromium", "chromium", "chromium"],
     ),
     need(
         "chromedriver",
         Group::Fleet,
         Probe::Program(crate::fleet::DRIVERS),
-        ["chromium-driver", "chromedriver", "chromium", "chromedriver"],
+        ["chromium-driver", "chromedriver", "chromium", "chromedriver", "chromium-chromedriver"],
     ),
-    need("curl", Group::Fleet, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl"]),
+    need("curl", Group::Fleet, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl", "curl"]),
     need(
         "a static busybox",
         Group::Image,
         Probe::StaticBusybox,
-        ["busybox-static", "busybox", "busybox", "busybox-static"],
+        ["busybox-static", "busybox", "busybox", "busybox-static", "busybox-static"],
     ),
     need(
         "stressapptest",
         Group::Image,
         Probe::Program(&["stressapptest"]),
-        ["stressapptest", "stressapptest", "", "stressapptest"],
+        ["stressapptest", "stressapptest", "", "stressapptest", "stressapptest"],
     ),
     need(
         "iPXE for machines",
         Group::Image,
         Probe::File(firmware::IPXE_LOADERS),
-        ["ipxe", "ipxe-bootimgs-x86", "ipxe", "ipxe-bootimgs"],
+        ["ipxe", "ipxe-bootimgs-x86", "ipxe", "ipxe-bootimgs", "ipxe"],
     ),
-    need("zstd", Group::Image, Probe::Program(&["zstd"]), ["zstd", "zstd", "zstd", "zstd"]),
-    need("mmdebstrap", Group::Kernels, Probe::Program(&["mmdebstrap"]), ["mmdebstrap", "mmdebstrap", "", ""]),
-    need("cpio", Group::Kernels, Probe::Program(&["cpio"]), ["cpio"; 4]),
-    need("podman", Group::Tests, Probe::Program(&["podman"]), ["podman"; 4]),
+    need("zstd", Group::Image, Probe::Program(&["zstd"]), ["zstd", "zstd", "zstd", "zstd", "zstd"]),
+    need(
+        "mmdebstrap",
+        Group::Kernels,
+        Probe::Program(&["mmdebstrap"]),
+        ["mmdebstrap", "mmdebstrap", "", "", ""],
+    ),
+    need("cpio", Group::Kernels, Probe::Program(&["cpio"]), ["cpio"; 5]),
+    need("podman", Group::Tests, Probe::Program(&["podman"]), ["podman"; 5]),
     // Podman's usual one, crun, refuses hosts with both versions of cgroups.
-    need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 4]),
-    need("systemd-analyze", Group::Tests, Probe::Program(&["systemd-analyze"]), ["systemd"; 4]),
-    need("valgrind", Group::Tests, Probe::Program(&["valgrind"]), ["valgrind"; 4]),
-    need("ping", Group::Tests, Probe::Program(&["ping"]), ["iputils-ping", "iputils", "iputils", "iputils"]),
-    need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", ""]),
-    need("dpkg", Group::Kernels, Probe::Program(&["dpkg-deb"]), ["dpkg", "dpkg", "dpkg", "dpkg"]),
+    need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 5]),
+    need(
+        "systemd-analyze",
+        Group::Tests,
+        Probe::Program(&["systemd-analyze"]),
+        ["systemd", "systemd", "systemd", "systemd", ""],
+    ),
+    need("valgrind", Group::Tests, Probe::Program(&["valgrind"]), ["valgrind"; 5]),
+    need(
+        "ping",
+        Group::Tests,
+        Probe::Program(&["ping"]),
+        ["iputils-ping", "iputils", "iputils", "iputils", "iputils-ping"],
+    ),
+    need("apt", Group::Kernels, Probe::Program(&["apt-get"]), ["apt", "apt", "", "", "apt"]),
+    need("dpkg", Group::Kernels, Probe::Program(&["dpkg-deb"]), ["dpkg", "dpkg", "dpkg", "dpkg", "dpkg"]),
     need(
         "the keys of Debian's archive",
         Group::Kernels,
-        Probe::File(&[crate::vm::DEBIAN_KEYS]),
-        ["debian-archive-keyring", "debian-keyring", "debian-archive-keyring", ""],
+        Probe::File(&[crate::apt::KEYRING]),
+        ["debian-archive-keyring", "debian-keyring", "debian-archive-keyring", "", "debian-archive-keyring"],
     ),
-    need("xz", Group::Kernels, Probe::Program(&["xz"]), ["xz-utils", "xz", "xz", "xz"]),
-    need("iperf3", Group::Bench, Probe::Program(&["iperf3"]), ["iperf3", "iperf3", "iperf3", "iperf"]),
+    need("xz", Group::Kernels, Probe::Program(&["xz"]), ["xz-utils", "xz", "xz", "xz", "xz"]),
+    need(
+        "iperf3",
+        Group::Bench,
+        Probe::Program(&["iperf3"]),
+        ["iperf3", "iperf3", "iperf3", "iperf", "iperf3"],
+    ),
     need(
         "taskset",
         Group::Bench,
         Probe::Program(&["taskset"]),
-        ["util-linux", "util-linux", "util-linux", "util-linux"],
+        ["util-linux", "util-linux", "util-linux", "util-linux", "taskset"],
     ),
     need(
         "dpkg-shlibdeps",
         Group::Package,
         Probe::Program(&["dpkg-shlibdeps"]),
-        ["dpkg-dev", "dpkg-dev", "dpkg", "dpkg"],
+        ["dpkg-dev", "dpkg-dev", "dpkg", "dpkg", "dpkg-dev"],
     ),
-    need("objcopy", Group::Package, Probe::Program(&["objcopy"]), ["binutils"; 4]),
-    need("ldd", Group::Kernels, Probe::Program(&["ldd"]), ["libc-bin", "glibc-common", "glibc", "glibc"]),
+    need("objcopy", Group::Package, Probe::Program(&["objcopy"]), ["binutils"; 5]),
+    need(
+        "ldd",
+        Group::Kernels,
+        Probe::Program(&["ldd"]),
+        ["libc-bin", "glibc-common", "glibc", "glibc", "musl-utils"],
+    ),
 ];
 
-const fn need(what: &'static str, group: Group, probe: Probe, packages: [&'static str; 4]) -> Need {
+/// What can be used without being installed, by its name in [`NEEDS`]: packages beside libraries, and programs.
+type Unpacked = (&'static str, &'static [&'static str], &'static [&'static str]);
+const UNPACKED: &[Unpacked] = &[(
+    "QEMU",
+    // QEMU looks for firmware beside itself.
+    &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "ipxe-qemu"],
+    &["qemu-system-x86_64"],
+)];
+
+const fn need(what: &'static str, group: Group, probe: Probe, packages: [&'static str; 5]) -> Need {
     Need { what, group, probe, packages }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_unpacked_is_a_need() {
+        for (what, packages, programs) in UNPACKED {
+            let need = NEEDS.iter().find(|need| need.what == *what).expect("a need of that name");
+            assert_eq!(need.packages(Manager::Apt).next(), packages.first().copied());
+            assert!(matches!(need.probe, Probe::Program(any) if any == *programs));
+        }
+    }
 
     #[test]
     fn debian_has_a_package_for_everything() {

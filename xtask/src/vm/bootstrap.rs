@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::apt::{Archive, KEYRING};
-use super::kernel::cached;
-use crate::command;
+use super::kernel::place;
+use crate::apt::{Archive, KEYRING};
+use crate::{cache, command};
 
 /// Debian's stable release. What a newer host builds may ask for newer libraries than it has.
 pub(super) const SUITE: &str = "trixie";
@@ -20,7 +20,7 @@ const BASE: &str = "base-trixie-1";
 /// # Errors
 /// When Debian's archive cannot be reached, or mmdebstrap is missing.
 pub fn fetch_base() -> Result<PathBuf> {
-    let folder = cached(BASE, |folder| make(&folder.join("base.tar"), &[]));
+    let folder = cache::folder(&place(BASE), |folder| make(&folder.join("base.tar"), &[]));
     Ok(folder.with_context(|| format!("cannot make the smallest Debian {SUITE}"))?.join("base.tar"))
 }
 

@@ -1,14 +1,13 @@
 //! Which kernels, and the cache of those that were fetched.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{FlockOperation, flock};
 
-use super::apt::{Apt, Archive, Source};
 use super::modules;
-use crate::command;
+use crate::apt::{Apt, Archive, Source};
+use crate::cache;
 
 /// What the cache holds changes with this number: the format, and the list of modules.
 const CACHE_FORMAT: &str = "1";
@@ -91,27 +90,9 @@ pub struct Fetched {
 /// # Errors
 /// When Debian's archive cannot be reached, or the tools to unpack its packages are missing.
 pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
-    let folder = cached(kernel.name, |unfinished| fetch_into(kernel, unfinished))
+    let folder = cache::folder(&place(kernel.name), |unfinished| fetch_into(kernel, unfinished))
         .with_context(|| format!("cannot fetch Debian's {} kernel", kernel.name))?;
     read(&folder)
-}
-
-/// A folder of the cache, filled before that if it is not there. Several may call this at a time.
-pub(crate) fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
-    let (folder, _lock) = place(name)?;
-    if !folder.is_dir() {
-        // Filled beside the wanted one: what is under the right name is whole.
-        let unfinished = folder.with_extension("unfinished");
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
-        let filled = fill(&unfinished).and_then(|()| Ok(fs::rename(&unfinished, &folder)?));
-        if filled.is_err() && unfinished.exists() {
-            fs::remove_dir_all(&unfinished)?;
-        }
-        filled.with_context(|| format!("it is kept in {} once it is there", folder.display()))?;
-    }
-    Ok(folder)
 }
 
 /// Removes a kernel from the cache, so that it is fetched again: Debian's present one of that name.
@@ -119,26 +100,12 @@ pub(crate) fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
 /// # Errors
 /// When it cannot be removed.
 pub fn forget(kernel: &Kernel) -> Result<()> {
-    let (folder, _lock) = place(kernel.name)?;
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    Ok(())
+    cache::forget(&place(kernel.name))
 }
 
-/// A folder of the cache, and the lock on it.
-fn place(name: &str) -> Result<(PathBuf, File)> {
-    let cache = cache()?;
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-    let path = cache.join(format!("{name}.lock"));
-    let lock = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
-    flock(&lock, FlockOperation::LockExclusive).context("cannot lock the cache of kernels")?;
-    Ok((cache.join(name), lock))
-}
-
-/// `$XDG_CACHE_HOME/pxed/kernels/FORMAT`.
-fn cache() -> Result<PathBuf> {
-    Ok(command::cache_dir()?.join("kernels").join(CACHE_FORMAT))
+/// Where a kernel, or a system that boots it, lies in the cache.
+pub(crate) fn place(name: &str) -> String {
+    format!("kernels/{CACHE_FORMAT}/{name}")
 }
 
 fn fetch_into(kernel: &Kernel, unfinished: &Path) -> Result<()> {

@@ -2,7 +2,6 @@
 //!
 //! ```text
 //! kernel     which kernels, from which of Debian's suites; fetched once and kept in the user's cache
-//! apt        Debian's packages, fetched and unpacked without installing anything
 //! modules    the few modules that a guest needs, in the order in which they are loaded
 //! programs   what runs in the guest, with the libraries that it is linked to
 //! initramfs  all of it as the archive that a kernel starts from
@@ -23,7 +22,6 @@
 //! What is run in the guest is the ordinary build, the one that all other tests run, with its libraries beside it: a
 //! static build would take minutes of its own, and be another program.
 
-pub(crate) mod apt;
 mod bootstrap;
 mod guest;
 pub(crate) mod initramfs;
@@ -33,7 +31,6 @@ pub(crate) mod programs;
 mod show;
 mod system;
 
-pub use apt::KEYRING as DEBIAN_KEYS;
 pub use bootstrap::fetch_base;
 pub use guest::{Guest, Report};
 pub use kernel::{Fetched, KERNELS, Kernel, fetch, forget};

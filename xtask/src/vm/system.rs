@@ -15,7 +15,8 @@ use anyhow::{Context, Result};
 use super::bootstrap::{self, SUITE};
 use super::guest::{Boot, Report, add_modules};
 use super::initramfs::Initramfs;
-use super::kernel::{Fetched, cached};
+use super::kernel::{Fetched, place};
+use crate::cache;
 
 /// Its name in the cache: another one when what is in it changes.
 const NAME: &str = "system-trixie-1";
@@ -92,7 +93,8 @@ impl System<'_> {
 /// # Errors
 /// When Debian's archive cannot be reached, or mmdebstrap is missing.
 pub fn fetch_system() -> Result<PathBuf> {
-    let folder = cached(NAME, make).with_context(|| format!("cannot make a system of Debian {SUITE}"))?;
+    let folder = cache::folder(&place(NAME), make)
+        .with_context(|| format!("cannot make a system of Debian {SUITE}"))?;
     Ok(folder.join("system.cpio"))
 }
 

@@ -9,9 +9,6 @@ use super::Mode;
 /// Why the kernel side is not there.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramsError {
-    /// Built with `AYA_BUILD_SKIP=1`.
-    #[error("this pxed was built without its kernel program: use --datapath socket, or build it again")]
-    NotBuilt,
     /// The kernel would not take the object.
     #[error(
         "the kernel refused the XDP program (it needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root): {0}"

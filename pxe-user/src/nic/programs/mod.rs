@@ -27,8 +27,8 @@ pub use error::ProgramsError;
 use error::{attach_error, load_error, map_error};
 pub use maps::{Copies, Transfers};
 
-/// The object, built from `pxe-ebpf` by `build.rs`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pxe-ebpf"));
+/// The object of `pxe-ebpf`: `build.rs` says which.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pxed.bpf.o"));
 
 /// Above this MTU a program without `xdp.frags` is refused by most drivers (measured: 3498 works, 3600 does not).
 const MTU_OF_ONE_BUFFER: u32 = 3498;
@@ -74,7 +74,7 @@ impl Programs {
     /// [`ProgramsError`]: no rights, a kernel that is too old, or a build without the object.
     pub fn load(queues: u32, transfers: u32, mtu: u32) -> Result<Self, ProgramsError> {
         let program = if mtu > MTU_OF_ONE_BUFFER { abi::PROGRAM_FRAGS } else { abi::PROGRAM };
-        Self::load_program(program, queues, transfers)
+        Self::load_with(program, queues, transfers, 1)
     }
 
     /// The same with the kernel offload, for `slots` transfers at a time over all workers.
@@ -86,23 +86,12 @@ impl Programs {
         Self::load_with(program, queues, transfers, slots)
     }
 
-    /// Loads another program of the object, by its name in [`abi`].
-    ///
-    /// # Errors
-    /// As [`Self::load`].
-    pub fn load_program(program: &'static str, queues: u32, transfers: u32) -> Result<Self, ProgramsError> {
-        Self::load_with(program, queues, transfers, 1)
-    }
-
     fn load_with(
         program: &'static str,
         queues: u32,
         transfers: u32,
         slots: u32,
     ) -> Result<Self, ProgramsError> {
-        if OBJECT.is_empty() {
-            return Err(ProgramsError::NotBuilt);
-        }
         let level = log_level();
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(abi::MAP_XSKS, queues.max(1))

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use crate::command;
 
 /// The keys of all of Debian's releases.
-pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One of Debian's archives. Where it is, this host's own apt knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +103,23 @@ impl Apt {
         Ok(())
     }
 
+    /// Unpacks packages below `tree`, and all libraries that they need but the host's own C library. Packages of another
+    /// kind that they depend on are the caller's to name.
+    pub(crate) fn unpack_with_libraries(&self, packages: &[&str], tree: &Path) -> Result<()> {
+        let mut wanted: Vec<String> = packages.iter().map(|&package| package.to_owned()).collect();
+        let mut at = 0;
+        while let Some(next) = wanted.get(at).cloned() {
+            self.unpack(&next, tree)?;
+            for needed in self.dependencies(&next)? {
+                if is_library(&needed) && !wanted.contains(&needed) {
+                    wanted.push(needed);
+                }
+            }
+            at += 1;
+        }
+        Ok(())
+    }
+
     fn command(&self, tool: &str) -> Command {
         let mut apt = Command::new(tool);
         // On the command line, since what is said there wins over all files; proxies stay as the system has them.
@@ -133,9 +150,22 @@ fn dependencies(shown: &str) -> Vec<String> {
     lines.flat_map(|line| line.split(',')).filter_map(name).collect()
 }
 
+/// Whether a dependency is a library that may be of another release than this host.
+fn is_library(package: &str) -> bool {
+    // The C library belongs to the host's loader.
+    package.starts_with("lib") && !["libc6", "libc-dev", "libgcc-s1", "libcrypt1"].contains(&package)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_c_library_stays_the_hosts() {
+        assert!(is_library("libwrap0"));
+        assert!(!is_library("libc6"));
+        assert!(!is_library("debconf"));
+    }
 
     #[test]
     fn an_archive_is_known_by_its_label() {

@@ -1,0 +1,61 @@
+//! Builds the kernel objects, and tells whether the committed ones are up to date.
+//!
+//! pxed's kernel programs need a compiler that few machines have. So the objects are part of the source tree, beside a
+//! record of what they were built from, and building pxed needs stable Rust only:
+//!
+//! ```text
+//! pxe-user/ebpf/pxed.bpf.o        the daemon's programs, embedded by pxe-user
+//! pxe-user/ebpf/built-from.toml   the record: hashes of objects and inputs, versions of compiler and linker
+//! tests/ebpf/load.bpf.o           the load generator's programs
+//! ```
+//!
+//! [`inputs`] hashes everything that decides what is in an object, [`record`] reads and writes the record, [`compiler`]
+//! finds a compiler, and [`compile`] runs it. Two callers: `pxe-user/build.rs` compares the hashes at each build, and
+//! `cargo xtask ebpf` builds the objects anew. Installing a compiler is xtask's task.
+
+pub mod compile;
+pub mod compiler;
+pub mod inputs;
+pub mod record;
+
+use std::fmt::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+/// A program of `pxe-ebpf` and the file that it is committed as, relative to the workspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Object {
+    /// The name of the binary target.
+    pub target: &'static str,
+    /// Where the object is committed.
+    pub file: &'static str,
+}
+
+/// The daemon's programs.
+pub const DAEMON: Object = Object { target: "pxe-ebpf", file: "pxe-user/ebpf/pxed.bpf.o" };
+/// The load generator's programs.
+pub const LOAD: Object = Object { target: "load", file: "tests/ebpf/load.bpf.o" };
+/// All objects.
+pub const OBJECTS: [Object; 2] = [DAEMON, LOAD];
+
+/// SHA-256 in hexadecimal.
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FIPS 180-2, appendix B.1.
+    #[test]
+    fn sha256_is_written_in_hexadecimal() {
+        let wanted = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(sha256(b"abc"), wanted);
+    }
+}

@@ -1,0 +1,85 @@
+//! Kernel objects as files: without debug information, and what in them the kernel runs.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use object::build::elf::{Builder, SectionData};
+use object::elf::{SHF_EXECINSTR, SHT_STRTAB};
+use object::read::elf::{ElfFile64, SectionHeader as _};
+use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
+
+/// An object without DWARF. BTF stays: the kernel and aya read it. Its own relocations go, which only linkers read.
+pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut object = Builder::read(bytes)?;
+    for section in &mut object.sections {
+        let name = &section.name;
+        let is_debug =
+            [&b".debug_"[..], b".rel.debug_", b".rel.BTF"].iter().any(|start| name.starts_with(start));
+        section.delete = is_debug;
+    }
+    object.delete_orphans();
+    // The linker has one table for the names of symbols and sections; the writer wants two.
+    if !object.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
+        let names = object.sections.add();
+        names.name = b".shstrtab"[..].into();
+        names.sh_type = SHT_STRTAB;
+        names.sh_addralign = 1;
+        names.data = SectionData::SectionString;
+    }
+    let mut stripped = Vec::new();
+    object.write(&mut stripped)?;
+    Ok(stripped)
+}
+
+/// What the kernel runs and reads of an object: instructions, constants and maps, each by its section, with what they refer
+/// to. Two compilers may name symbols otherwise.
+#[derive(Debug)]
+pub(super) struct Code {
+    sections: BTreeMap<String, Section>,
+}
+
+#[derive(Debug)]
+struct Section {
+    content: Vec<u8>,
+    /// Where something else is referred to, and what that is.
+    references: Vec<(u64, String)>,
+}
+
+impl Code {
+    pub(super) fn read(bytes: &[u8]) -> Result<Self> {
+        let file = ElfFile64::<Endianness>::parse(bytes)?;
+        let mut sections = BTreeMap::new();
+        for section in file.sections() {
+            let name = section.name()?;
+            let is_code =
+                section.elf_section_header().sh_flags(file.endian()) & u64::from(SHF_EXECINSTR) != 0;
+            let is_data = ["license", "maps", ".maps", ".rodata"].contains(&name);
+            if !is_code && !is_data {
+                continue;
+            }
+            let reference = |(offset, relocation): (u64, object::Relocation)| -> Result<(u64, String)> {
+                let RelocationTarget::Symbol(index) = relocation.target() else {
+                    return Ok((offset, "nothing".to_owned()));
+                };
+                let symbol = file.symbol_by_index(index)?;
+                let place = symbol.section_index().map(|index| file.section_by_index(index)).transpose()?;
+                let place = place.as_ref().map_or(Ok("nowhere"), |section| section.name())?;
+                Ok((offset, format!("{place}+{}", symbol.address())))
+            };
+            let references = section.relocations().map(reference).collect::<Result<_>>()?;
+            let content = section.data()?.to_vec();
+            sections.insert(name.to_owned(), Section { content, references });
+        }
+        Ok(Self { sections })
+    }
+
+    /// The first section that is not the same in both.
+    pub(super) fn difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        let names = self.sections.keys().chain(other.sections.keys());
+        let is_equal = |name: &String| match (self.sections.get(name), other.sections.get(name)) {
+            (Some(one), Some(two)) => one.content == two.content && one.references == two.references,
+            _ => false,
+        };
+        names.map(String::as_str).find(|name| !is_equal(&(*name).to_owned()))
+    }
+}
