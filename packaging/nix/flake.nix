@@ -22,15 +22,15 @@
           cargoBuildFlags = [ "--package" "pxed" ];
           # The tests need namespaces, root and firmware: `cargo xtask test` runs them.
           doCheck = false;
-          PXED_EBPF_OBJECT = "${kernelProgram}";
+          env.PXED_EBPF_OBJECT = "${kernelProgram}";
           nativeBuildInputs = [ installShellFiles ];
           postInstall = ''
             $out/bin/pxed man man
             installManPage man/*.1
-            for shell in bash zsh fish; do
-              $out/bin/pxed completions $shell >pxed.$shell
-              installShellCompletion --$shell --name pxed.$shell pxed.$shell
-            done
+            installShellCompletion --cmd pxed \
+              --bash <($out/bin/pxed completions bash) \
+              --zsh <($out/bin/pxed completions zsh) \
+              --fish <($out/bin/pxed completions fish)
             install -Dm644 docs/pxed.schema.json -t $out/share/pxed
             install -Dm644 packaging/pxed.service -t $out/lib/systemd/system
             substituteInPlace $out/lib/systemd/system/pxed.service \
