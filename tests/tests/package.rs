@@ -64,6 +64,17 @@ fn the_package_has_all_of_the_documentation() {
         let is_there = |line: &str| line.ends_with(&path) || line.ends_with(&format!("{path}.gz"));
         assert!(contents.lines().any(is_there), "no {path} in\n{contents}");
     }
+    // What the program writes itself, and the schema where a host without documentation has it, too.
+    for path in [
+        "/usr/share/man/man1/pxed.1.gz",
+        "/usr/share/man/man1/pxed-serve.1.gz",
+        "/usr/share/bash-completion/completions/pxed",
+        "/usr/share/zsh/vendor-completions/_pxed",
+        "/usr/share/fish/vendor_completions.d/pxed.fish",
+        "/usr/share/pxed/pxed.schema.json",
+    ] {
+        assert!(contents.lines().any(|line| line.ends_with(path)), "no {path} in\n{contents}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The command line of `pxed`.
 
 mod again;
+mod assets;
 mod check;
 mod explain;
 mod images;
@@ -54,6 +55,14 @@ enum Command {
     Ingest(ingest::Ingest),
     /// Let a machine, or all, boot by their rules from the beginning: what `once` has counted is forgotten
     Again(again::Again),
+    /// Print the completions of a shell, for its folder of completions
+    Completions(assets::Completions),
+    /// Write the man pages into a directory; for packagers
+    #[command(hide = true)]
+    Man(assets::Pages),
+    /// Print the JSON schema of pxed.toml; for packagers
+    #[command(hide = true)]
+    Schema,
 }
 
 /// Tells a service manager by the exit code whether another start could help. 78 is `EX_CONFIG` (sysexits.h): the configuration must
@@ -94,5 +103,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Status(status) => status.run(),
         Command::Ingest(ingest) => ingest.run(),
         Command::Again(again) => again.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(pages) => pages.run(),
+        Command::Schema => assets::schema(),
     }
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::options::{Files, pair};
 use crate::config::{Board, Config, Http, Pace, Paces};
@@ -43,7 +43,7 @@ pub(crate) struct Serve {
     pub(super) address: Option<Ipv4Addr>,
     /// How machines are told what to boot [default: direct]
     #[arg(long, value_enum)]
-    style: Option<StyleChoice>,
+    style: Option<Style>,
     /// Text of the boot menu's prompt, with --style menu [default: Press F8 for the boot menu]
     #[arg(long, value_name = "TEXT")]
     menu_prompt: Option<String>,
@@ -96,18 +96,6 @@ pub(crate) struct Serve {
     take_over: bool,
 }
 
-/// How machines are told what to boot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum StyleChoice {
-    /// The offer leads straight to TFTP; machines that ignore that get binl the next time.
-    #[default]
-    Direct,
-    /// The machine asks again on port 4011: a second slower, understood by all.
-    Binl,
-    /// A menu: memory test, or local disk.
-    Menu,
-}
-
 /// Most transfers that may be asked for: each worker has a slot for twice as many.
 const TRANSFERS_MAX: u32 = 262_144;
 /// The type of the menu's entry that boots: any but 0, which is the local disk (PXE 2.1).
@@ -125,16 +113,6 @@ pub(super) enum OptionsError {
     /// More than there are ports and places for.
     #[error("transfers = {0}: at most {TRANSFERS_MAX}")]
     TooManyTransfers(u32),
-}
-
-impl StyleChoice {
-    fn style(self) -> Style {
-        match self {
-            Self::Direct => Style::Direct,
-            Self::Binl => Style::Binl,
-            Self::Menu => Style::Menu,
-        }
-    }
 }
 
 impl Serve {
@@ -190,7 +168,7 @@ impl Serve {
 
     /// What can change while it runs.
     pub(super) fn setup(&self, file: &Config) -> Result<Setup> {
-        let style = self.style.map(StyleChoice::style).or(file.style);
+        let style = self.style.or(file.style);
         let needs_menu =
             style == Some(Style::Menu) || file.rules.iter().any(|rule| rule.style == Some(Style::Menu));
         let mut http_urls = self.http_urls.clone();

@@ -8,13 +8,10 @@ use std::time::Duration;
 
 use toml::Spanned;
 
-use super::raw::{self, Raw};
+use super::raw::{self, MIB_MAX, Raw};
 use super::{Board, Config, FleetSettings, Http, InboxSettings, Problem, Severity, limits, line_of, rule};
 use crate::boot::{Links, Recipe};
-use crate::dhcp::{Arch, BootFile, Style, Url};
-
-/// Most bytes that a number of MiB may mean: beyond it the number is a mistake.
-const MIB_MAX: u64 = 1 << 24;
+use crate::dhcp::{Arch, BootFile, Url};
 
 /// The problems that were found so far.
 pub(super) struct Judge<'t> {
@@ -45,7 +42,7 @@ impl Judge<'_> {
     }
 
     /// One of the command line's words.
-    fn word<T: clap::ValueEnum>(&mut self, key: &str, word: Option<Spanned<String>>) -> Option<T> {
+    pub(super) fn word<T: clap::ValueEnum>(&mut self, key: &str, word: Option<Spanned<String>>) -> Option<T> {
         let word = word?;
         let known: Vec<String> = T::value_variants()
             .iter()
@@ -77,17 +74,6 @@ impl Judge<'_> {
             self.error(value.span(), format!("{key} = {number}: must be at least 1"));
         }
         Some(number)
-    }
-
-    pub(super) fn style(&mut self, word: Option<Spanned<String>>) -> Option<Style> {
-        let word = word?;
-        let style = match word.get_ref().as_str() {
-            "direct" => Ok(Style::Direct),
-            "binl" => Ok(Style::Binl),
-            "menu" => Ok(Style::Menu),
-            other => Err(format!("style = \"{other}\": write one of direct, binl, menu")),
-        };
-        self.accept(word.span(), style)
     }
 
     fn by_arch<T, E: Display>(
@@ -154,7 +140,7 @@ fn general(judge: &mut Judge<'_>, raw: Raw) -> Config {
         xdp_mode: judge.word("xdp_mode", raw.xdp_mode),
         offload: judge.word("offload", raw.offload),
         offload_memory: judge.mib("offload_memory_mib", raw.offload_memory_mib),
-        style: judge.style(raw.style),
+        style: judge.word("style", raw.style),
         menu_prompt: raw.menu_prompt.map(Spanned::into_inner),
         menu_timeout: raw.menu_timeout,
         http_urls: judge.by_arch(raw.http_urls, Url::new),
@@ -230,7 +216,7 @@ fn recipe(judge: &mut Judge<'_>, name: &str, image: Spanned<raw::Image>) -> Reci
         let text = "is no name for an image: write 1 to 32 letters, digits, `.`, `_` or `-`, since it is a folder's name";
         judge.error(span.clone(), format!("`{name}` {text}"));
     }
-    if ["pxed", "loader", "inbox", "report"].contains(&name) {
+    if raw::RESERVED.contains(&name) {
         judge
             .error(span.clone(), format!("`{name}` is a name that pxed itself uses: give the image another"));
     }

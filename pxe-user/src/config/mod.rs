@@ -3,12 +3,15 @@
 //! ```text
 //! text --> raw (serde, unknown keys refused) --> Config + problems with their lines (check) --> Options, rules, recipes
 //! ```
-//! `docs/pxed.toml` is an example with every key; a test reads it.
+//! `docs/pxed.toml` is an example with every key; a test reads it. `docs/pxed.schema.json` is for editors; a test makes
+//! it of `raw`'s types and comments.
 
 mod check;
 mod limits;
 mod raw;
 mod rule;
+#[cfg(test)]
+mod schema;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +26,9 @@ use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use crate::rules::{Access, Limits, Matcher};
 
 pub use limits::{Pace, Paces};
+
+/// The JSON schema of the file, for editors.
+pub const SCHEMA: &str = include_str!("../../../docs/pxed.schema.json");
 
 /// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use clap::ValueEnum as _;
 use toml::Spanned;
 
 use super::check::Judge;
@@ -107,7 +108,7 @@ fn rule(
         let text = "limits transfers, and a request for a file shows no more than mac, vlan and interface: match on these";
         judge.error(span.clone(), format!("rule `{name}` {text}"));
     }
-    let style = judge.style(raw.style);
+    let style = judge.word("style", raw.style);
     let line = judge.line(span);
     Some(RuleSpec { name, line, matcher, outcome, style, boot_server: raw.boot_server, boots, limits })
 }
@@ -130,10 +131,11 @@ fn outcome(
             }
             Some(Outcome::Image(recipe?.name.clone()))
         }
-        (None, Some(action)) => match action.get_ref().as_str() {
-            "local" => Some(Outcome::Local),
-            "ignore" => Some(Outcome::Ignore),
-            other => {
+        (None, Some(action)) => match raw::Action::from_str(action.get_ref(), false) {
+            Ok(raw::Action::Local) => Some(Outcome::Local),
+            Ok(raw::Action::Ignore) => Some(Outcome::Ignore),
+            Err(_) => {
+                let other = action.get_ref();
                 judge.error(
                     action.span(),
                     format!("action = \"{other}\": write \"local\" or \"ignore\", or an image"),
@@ -150,7 +152,7 @@ fn outcome(
 
 fn matcher(judge: &mut Judge<'_>, raw: raw::Conditions) -> Matcher {
     let (vlan, at) = listed(raw.vlan);
-    if let Some(vlan) = vlan.iter().find(|vlan| **vlan > 4094) {
+    if let Some(vlan) = vlan.iter().find(|vlan| **vlan > raw::VLAN_MAX) {
         judge.error(at, format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"));
     }
     let globs = |raw| listed(raw).0.iter().map(|text: &String| Glob::new(text)).collect();

@@ -54,9 +54,8 @@ fn the_documented_example_means_what_it_says() {
     assert_eq!(config.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
 }
 
-/// Every key that is a comment in the example can be written as well.
-#[test]
-fn what_the_example_leaves_out_can_be_said() {
+/// A text in which every key that is a comment is written.
+pub(super) fn with_every_key(text: &str) -> String {
     let is_key = |line: &str| {
         line.strip_prefix("# ").is_some_and(|rest| {
             let word = rest.split([' ', '=']).next().unwrap_or_default();
@@ -64,9 +63,14 @@ fn what_the_example_leaves_out_can_be_said() {
                 || rest.contains(" = ") && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         })
     };
-    let lines = EXAMPLE.lines().map(|line| if is_key(line) { &line[2..] } else { line });
-    let text: Vec<_> = lines.collect();
-    let (config, problems) = Config::parse(&text.join("\n"));
+    let lines = text.lines().map(|line| if is_key(line) { &line[2..] } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Every key that is a comment in the example can be written as well.
+#[test]
+fn what_the_example_leaves_out_can_be_said() {
+    let (config, problems) = Config::parse(&with_every_key(EXAMPLE));
     assert_eq!(problems, []);
     let config = config.unwrap();
     assert!(config.root.is_some() && config.inbox.is_some() && config.fleet.events.is_some());

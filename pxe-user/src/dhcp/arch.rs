@@ -106,6 +106,11 @@ impl Arch {
         self.name().is_some_and(|name| name.ends_with("-http"))
     }
 
+    /// Every name that is understood.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        NAMES.iter().map(|(_, name)| *name)
+    }
+
     /// The usual name, if the code has one.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {

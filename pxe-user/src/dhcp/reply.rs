@@ -24,13 +24,21 @@ pub enum Via {
 }
 
 /// How a machine is told what to load.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+///
+/// `--help`, the man page and the schema of `pxed.toml` show the first paragraph of each variant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum Style {
-    /// File and server in the offer, and 43.6 bit 3: straight to TFTP.
+    /// The offer leads straight to TFTP; machines that ignore that get binl the next time.
+    ///
+    /// File and server are in the offer, and bit 3 of 43.6 is set.
     Direct,
-    /// No option 43: the firmware asks again on 4011. A second slower, and understood where bit 3 is not.
+    /// The machine asks again on port 4011: a second slower, understood by all.
+    ///
+    /// The offer has no option 43; firmware understands that also where it ignores bit 3.
     Binl,
-    /// The service's menu in the offer; as `Direct` where the service has none.
+    /// A menu: memory test, or local disk.
+    ///
+    /// It is the service's, in the offer; as `Direct` where the service has none.
     Menu,
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::assets;
 use crate::command;
 
 /// What cargo-deb is always told.
@@ -12,8 +13,11 @@ const PXED: [&str; 4] = ["deb", "--locked", "--package", "pxed"];
 
 /// Builds the program and its package, with the symbols in one of their own: without them a report of a crash says nothing.
 pub(super) fn release(folder: &Path) -> Result<()> {
+    let mut build = command::cargo();
+    command::run(build.args(["build", "--release", "--locked", "--package", "pxed"]))?;
+    assets::write(&command::target_dir().join("release/pxed"))?;
     let mut cargo = command::cargo();
-    cargo.args(PXED).args(["--dbgsym", "--output"]).arg(folder);
+    cargo.args(PXED).args(["--no-build", "--dbgsym", "--output"]).arg(folder);
     command::run(&mut cargo)
 }
 
@@ -22,6 +26,7 @@ pub(super) fn release(folder: &Path) -> Result<()> {
 /// # Errors
 /// When cargo-deb fails, or the file cannot be written.
 pub fn of_program(program: &Path, deb: &Path) -> Result<()> {
+    assets::write(program)?;
     // cargo-deb takes programs from a target folder only.
     let target = deb.with_extension("target");
     let place = target.join("release");

@@ -1,11 +1,16 @@
 //! `cargo xtask package`: what a release is made of.
 //!
 //! ```text
+//! assets    man pages and completions, which the program writes itself
 //! deb       the Debian package: cargo-deb, by the table in pxe-user/Cargo.toml and the files in packaging/
 //! sbom      what is built into the program and into its kernel side, in CycloneDX's format
+//! recipes   what holds for packaging/'s recipes for other systems, as far as a test can see
 //! ```
 
+mod assets;
 mod deb;
+#[cfg(test)]
+mod recipes;
 mod sbom;
 
 use std::fs;
@@ -14,6 +19,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+pub use assets::write as write_assets;
 pub use deb::of_program;
 
 use crate::{command, setup};
