@@ -2,9 +2,7 @@
 #
 #     nix build '.?dir=packaging/nix'
 #
-# Untried with Nix. Checked: the syntax, by `nix-instantiate --parse`. Without a kernel program: it needs a nightly compiler
-# with the source of `core`, and its linker. pxed then serves over plain sockets, and says so. To have XDP, build the kernel
-# program elsewhere and name it: `package.override { kernelProgram = ./pxe-ebpf; }`. nixpkgs must have Rust 1.95 or later.
+# Untried with Nix. Checked: the syntax, by `nix-instantiate --parse`. nixpkgs must have the Rust that Cargo.toml names.
 {
   description = "eBPF/XDP-accelerated network boot responder";
 
@@ -13,7 +11,7 @@
   outputs = { self, nixpkgs }:
     let
       systems = [ "x86_64-linux" "aarch64-linux" ];
-      package = { lib, rustPlatform, installShellFiles, writeText, kernelProgram ? writeText "no-kernel-program" "" }:
+      package = { lib, rustPlatform, installShellFiles }:
         rustPlatform.buildRustPackage {
           pname = "pxed";
           version = "0.1.0";
@@ -22,7 +20,6 @@
           cargoBuildFlags = [ "--package" "pxed" ];
           # The tests need namespaces, root and firmware: `cargo xtask test` runs them.
           doCheck = false;
-          env.PXED_EBPF_OBJECT = "${kernelProgram}";
           nativeBuildInputs = [ installShellFiles ];
           postInstall = ''
             $out/bin/pxed man man

@@ -7,6 +7,7 @@
 //! bin/    the programs by their names; they look for libraries in lib/
 //! ```
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -74,7 +75,7 @@ fn link_missing_libraries(program: &Path, folder: &Path) -> Result<()> {
     loop {
         let mut ldd = Command::new("ldd");
         let listed = command::output(ldd.arg(program).env("LD_LIBRARY_PATH", &lib))?;
-        let missing: Vec<_> = missing(&listed).collect();
+        let missing: BTreeSet<_> = missing(&listed).collect();
         if missing.is_empty() {
             return Ok(());
         }
