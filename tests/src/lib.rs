@@ -12,6 +12,7 @@ pub mod neighbours;
 pub mod pair;
 pub mod podman;
 pub mod properties;
+pub mod root;
 pub mod soak;
 pub mod tree;
 pub mod verdicts;

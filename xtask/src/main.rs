@@ -21,8 +21,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what is missing: eBPF toolchain, boot files, lab and test tools
-    Setup,
+    /// Install what is missing: boot files, the lab's and the tests' tools. Removes nothing, and changes no toolchain
+    Setup {
+        /// What it is needed for
+        #[arg(long = "for", value_enum, default_value_t, value_name = "PURPOSE")]
+        purpose: setup::Purpose,
+    },
 
     /// Boot machines into memtest86+: on a real network, or in a built-in lab
     ///
@@ -49,12 +53,18 @@ enum Task {
 
     /// Run everything that is checked: formatting, lints, licences, all tests (those that need root through sudo)
     ///
-    /// Arguments go to the test programs: `cargo xtask test NAME` runs the tests whose name contains NAME.
+    /// With names, only the tests with one of them in their own or their program's name: `cargo xtask test firmware`.
     Test {
-        /// Arguments for the test programs
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "TEST ARGUMENTS")]
-        arguments: Vec<OsString>,
+        /// Parts of the names of tests or test programs [default: everything]
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// Those tests, too, that are left out since they take many minutes each
+        #[arg(long)]
+        long: bool,
     },
+
+    /// Check a change in less than a minute: formatting, lints, unit tests of what changed; installs nothing
+    Check,
 
     /// Search for inputs that break what must hold: docs/testing.md says what is searched, and what to do with a find
     ///
@@ -184,7 +194,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
-        Task::Setup => setup::ensure(setup::ALL),
+        Task::Setup { purpose } => setup::ensure(purpose.groups()),
         Task::Run { responder, arguments } => run::run(&arguments, responder),
         Task::Bench { short, full, faults, rounds, cable, publish, built, filter } => {
             let form = match (short, full) {
@@ -202,7 +212,8 @@ fn main() -> ExitCode {
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),
         Task::Fleet { pxed: None, .. } => fleet::run(),
-        Task::Test { arguments } => test::run(&arguments),
+        Task::Test { names, long } => test::run(&names, long),
+        Task::Check => test::check(),
         Task::Fuzz { short: true, .. } => fuzz::check(),
         Task::Fuzz { target, time, .. } => fuzz::run(target.as_deref(), Duration::from_secs(time)),
         Task::Soak { minutes, hours, datapath } => {

@@ -54,6 +54,30 @@ pub const PACKAGE: &[Group] = &[Group::Build, Group::Package];
 /// What the main job in the lab needs.
 pub const LAB: &[Group] = &[Group::Build, Group::BootFiles, Group::Lab];
 
+/// What set-up is run for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Purpose {
+    /// Every command of `cargo xtask`.
+    #[default]
+    All,
+    /// The main job in the lab.
+    Lab,
+    /// The main job on a real network.
+    Serve,
+}
+
+impl Purpose {
+    /// What it needs.
+    #[must_use]
+    pub fn groups(self) -> &'static [Group] {
+        match self {
+            Self::All => ALL,
+            Self::Lab => LAB,
+            Self::Serve => SERVE,
+        }
+    }
+}
+
 /// Installs what is missing of `groups`, and prints what it does.
 ///
 /// # Errors

@@ -1,24 +1,18 @@
 //! The tests of unsafe code once more, under valgrind's memcheck: nothing is read that was never written, and nothing used
 //! that was freed or is mapped no more. The program is the one that the tests have built already.
 
-use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use super::test_programs;
+use super::programs::Programs;
 use crate::command;
 
 /// Where there is unsafe code that these tests reach without root.
 const TESTS: &[&str] = &["boot::sealed::", "nic::", "worker::"];
 
-pub(super) fn run() -> Result<()> {
-    let programs = test_programs(&super::UNPRIVILEGED)?;
-    let is_ours = |program: &&PathBuf| {
-        program.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pxe_user-"))
-    };
-    let program =
-        programs.iter().find(is_ours).context("cargo tells of no program with the tests of pxed")?;
+pub(super) fn run(programs: &Programs) -> Result<()> {
+    let program = &programs.daemon()?.path;
     println!("test: valgrind {} {}", program.display(), TESTS.join(" "));
     let mut valgrind = Command::new("valgrind");
     valgrind.args(["--quiet", "--error-exitcode=9"]).arg(program).args(TESTS).arg("--test-threads=1");

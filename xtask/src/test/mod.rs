@@ -1,0 +1,139 @@
+//! Every test with one command: formatting, lints, licences, the kernel objects, then the tests, the privileged ones last.
+//!
+//! ```text
+//! programs   builds all tests at once, and says which programs they are
+//! schedule   runs them: unprivileged programs one by one, privileged tests two at a time where that disturbs none
+//! outcome    what became of each, how long it took, and the closing lines
+//! changed    which packages' unit tests `cargo xtask check` runs
+//! advisories, memcheck   checks that are no test programs
+//! ```
+
+use std::ffi::OsString;
+
+use anyhow::Result;
+
+mod advisories;
+mod changed;
+mod memcheck;
+mod outcome;
+mod programs;
+mod schedule;
+
+use crate::{clock, command, ebpf, fuzz, image, setup, vm};
+use outcome::Outcomes;
+use programs::Programs;
+
+/// Sets up, checks, and runs the tests. With names, only the tests in whose names or programs' names one of them occurs, and
+/// no other checks; `long` adds those that are ignored.
+///
+/// # Errors
+/// At the first check that fails; but all tests are run before the failure of one is an error.
+pub fn run(names: &[String], long: bool) -> Result<()> {
+    setup::ensure(setup::ALL)?;
+    let mut outcomes = Outcomes::default();
+    if names.is_empty() {
+        outcomes.time("formatting", || step(&["fmt", "--all", "--check"]))?;
+        outcomes.time("lints", lint)?;
+        outcomes.time("licences", || {
+            step(&["deny", "--log-level", "error", "check", "licenses", "bans", "sources"])
+        })?;
+        outcomes.time("kernel objects", ebpf::check)?;
+    }
+    let advisories = names.is_empty().then(advisories::check).transpose()?;
+    let programs = outcomes.time("building the tests", Programs::build)?;
+    let wanted = programs.wanted(names)?;
+    if !command::is_root() && wanted.need_kernels() {
+        fetch_kernels();
+    }
+    schedule::run_unprivileged(&wanted, &mut outcomes);
+    if names.is_empty() {
+        outcomes.check("documentation's examples", || {
+            step(&[&["test", "--quiet", "--doc"], UNPRIVILEGED].concat())
+        });
+        outcomes.check("unsafe code under valgrind", || memcheck::run(&programs));
+        outcomes.check("search for inputs that break something", fuzz::check);
+    }
+    schedule::run_privileged(&wanted, long, &mut outcomes)?;
+    if let Some(advisories) = advisories {
+        advisories.warn();
+    }
+    outcomes.finish()
+}
+
+/// What a change needs before it is shown to anybody: format, lints, and the unit tests of the packages that changed and of
+/// those that use them. Installs nothing.
+///
+/// # Errors
+/// At the first that fails.
+pub fn check() -> Result<()> {
+    let start = clock::now();
+    step(&["fmt", "--all", "--check"])?;
+    lint()?;
+    let packages = changed::packages()?;
+    if packages.is_empty() {
+        println!("check: the change concerns no package: no unit tests");
+    } else {
+        let packages = packages.iter().flat_map(|package| ["--package", package]);
+        step(&["test", "--quiet", "--lib"].into_iter().chain(packages).collect::<Vec<_>>())?;
+    }
+    println!("check: passed in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// The packages whose tests need no root, for cargo.
+const UNPRIVILEGED: &[&str] =
+    &["--workspace", "--exclude", "pxe-tests", "--exclude", "pxe-ebpf", "--exclude", "pxe-fuzz"];
+
+fn lint() -> Result<()> {
+    step(&[
+        "clippy",
+        "--workspace",
+        "--exclude",
+        "pxe-ebpf",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "--deny",
+        "warnings",
+    ])
+}
+
+fn step(arguments: &[&str]) -> Result<()> {
+    println!("test: cargo {}", arguments.join(" "));
+    command::run(command::cargo().args(arguments))
+}
+
+/// What guests boot, fetched as the user that we are: as root the tests would fill this user's cache with
+/// files of root's. Where they cannot be had it is the tests that fail, and only those which need them.
+fn fetch_kernels() {
+    for kernel in vm::KERNELS {
+        if let Err(error) = vm::fetch(kernel) {
+            println!("test: {error:#}");
+        }
+    }
+    for prepared in [image::prepare(), vm::fetch_system().map(drop), vm::fetch_base().map(drop)] {
+        if let Err(error) = prepared {
+            println!("test: {error:#}");
+        }
+    }
+}
+
+/// What sudo would drop and tests need: where cargo is and builds, what they shall print.
+pub(crate) fn kept_environment() -> impl Iterator<Item = OsString> {
+    let kept = [
+        "PATH",
+        "HOME",
+        "XDG_CACHE_HOME",
+        "CARGO",
+        "CARGO_HOME",
+        "CARGO_TARGET_DIR",
+        "RUSTUP_HOME",
+        "RUST_BACKTRACE",
+        "CI",
+    ];
+    kept.into_iter().filter_map(|name| {
+        let mut assignment = OsString::from(format!("{name}="));
+        assignment.push(std::env::var_os(name)?);
+        Some(assignment)
+    })
+}

@@ -1,0 +1,128 @@
+//! The test programs: all built by one cargo, so that nothing is compiled twice, and run by us.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+use crate::command;
+
+/// The package whose tests need root.
+const PRIVILEGED: &str = "pxe-tests";
+
+/// One test program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    /// Its target's name: `pxe_user` for a library's unit tests, the file's name for others.
+    pub(super) name: String,
+    pub(super) path: PathBuf,
+    /// The package's folder, where cargo would start it.
+    pub(super) folder: PathBuf,
+    pub(super) needs_root: bool,
+    /// Its tests that are wanted, none for all.
+    pub(super) tests: Option<Vec<String>>,
+}
+
+/// All of them.
+pub(super) struct Programs(pub(super) Vec<Program>);
+
+impl Programs {
+    /// Builds every test, and what the tests start.
+    pub(super) fn build() -> Result<Self> {
+        println!("test: cargo builds all tests");
+        // No package is named: the workspace's default members, as for all that `xtask` builds. Naming others would
+        // change the features of what they share, and build that again.
+        let mut cargo = command::cargo();
+        let messages = command::messages(cargo.args(["test", "--no-run", "--quiet"]))?;
+        Ok(Self(messages.iter().filter_map(program).collect()))
+    }
+
+    /// The unit tests of the daemon's library.
+    pub(super) fn daemon(&self) -> Result<&Program> {
+        self.0.iter().find(|program| program.name == "pxe_user").context("cargo built no unit tests of pxed")
+    }
+
+    /// Those with a wanted test: everything where no names are given.
+    pub(super) fn wanted(&self, names: &[String]) -> Result<Self> {
+        if names.is_empty() {
+            return Ok(Self(self.0.clone()));
+        }
+        let mut wanted = Vec::new();
+        for program in &self.0 {
+            let tests = program.list(false)?;
+            let of_program = names.iter().any(|name| program.name.contains(name.as_str()));
+            let is_wanted =
+                |test: &String| of_program || names.iter().any(|name| test.contains(name.as_str()));
+            let tests: Vec<_> = tests.into_iter().filter(is_wanted).collect();
+            if !tests.is_empty() {
+                wanted.push(Program { tests: Some(tests), ..program.clone() });
+            }
+        }
+        if wanted.is_empty() {
+            bail!("no test and no test program has {} in its name", names.join(" or "));
+        }
+        Ok(Self(wanted))
+    }
+
+    /// Whether tests with guests are among them.
+    pub(super) fn need_kernels(&self) -> bool {
+        self.0.iter().any(|program| ["kernels", "memory", "package", "fleet"].contains(&&*program.name))
+    }
+}
+
+impl Program {
+    /// Its tests, or those of them that are left out unless asked for.
+    pub(super) fn list(&self, ignored: bool) -> Result<Vec<String>> {
+        let mut list = Command::new(&self.path);
+        list.args(["--list", "--format", "terse"]).current_dir(&self.folder);
+        if ignored {
+            list.arg("--ignored");
+        }
+        Ok(names(&command::output(&mut list)?))
+    }
+}
+
+/// `NAME: test`.
+fn names(listed: &str) -> Vec<String> {
+    listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
+}
+
+/// The test program that one of cargo's messages is about.
+fn program(message: &Value) -> Option<Program> {
+    let path = command::artifact(message).filter(|_| message["profile"]["test"] == true)?;
+    let folder = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
+    let package = message["package_id"].as_str()?;
+    let needs_root = package.contains(PRIVILEGED) || folder.ends_with("tests");
+    let name = message["target"]["name"].as_str()?.to_owned();
+    Some(Program { name, path, folder, needs_root, tests: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_test_programs_are_run() {
+        let artifact = |test: bool, executable: Option<&str>, package: &str| {
+            json!({
+                "reason": "compiler-artifact", "profile": { "test": test }, "executable": executable,
+                "package_id": format!("path+file:///src/{package}#0.1.0"),
+                "manifest_path": format!("/src/{package}/Cargo.toml"), "target": { "name": "boot" },
+            })
+        };
+        let boot = program(&artifact(true, Some("/t/boot-1"), "pxe-user")).expect("a test program");
+        assert_eq!((boot.path, boot.folder), (PathBuf::from("/t/boot-1"), PathBuf::from("/src/pxe-user")));
+        assert!(!boot.needs_root && program(&artifact(true, Some("/t/x"), "tests")).expect("one").needs_root);
+        assert_eq!(program(&artifact(true, None, "pxe-user")), None);
+        assert_eq!(program(&artifact(false, Some("/t/pxed"), "pxe-user")), None);
+        assert_eq!(program(&json!({})), None);
+    }
+
+    #[test]
+    fn tests_are_listed_and_benchmarks_are_not() {
+        assert_eq!(names("a::b: test\nc: benchmark\nd: test\n\n2 tests\n"), ["a::b", "d"]);
+    }
+}
