@@ -28,6 +28,7 @@ pub const MEMTEST_X64_EFI: Part = Part {
         "usr/share/memtest86+/memtest86+x64.efi", // Fedora
         "usr/share/memtest86+/memtest.efi",       // Alpine
         "boot/memtest.efi",                       // Alpine
+        "boot/mt86+x64",                          // Debian since 8.0: one file for UEFI and BIOS
     ],
 };
 
@@ -39,6 +40,7 @@ pub const MEMTEST_IA32_EFI: Part = Part {
         "boot/memtest86plus/memtest.efi32",
         "usr/lib/memtest86+/memtest86+ia32.efi",
         "usr/share/memtest86+/memtest86+ia32.efi",
+        "boot/mt86+ia32",
     ],
 };
 
@@ -52,6 +54,7 @@ pub const MEMTEST_X64: Part = Part {
         "usr/lib/memtest86+/memtest86+x64.bin",
         "usr/share/memtest86+/memtest86+x64.bin",
         "usr/share/memtest86+/memtest64.bin",
+        "boot/mt86+x64",
     ],
 };
 
@@ -64,6 +67,7 @@ pub const MEMTEST_IA32: Part = Part {
         "usr/lib/memtest86+/memtest86+ia32.bin",
         "usr/share/memtest86+/memtest86+ia32.bin",
         "usr/share/memtest86+/memtest32.bin",
+        "boot/mt86+ia32",
     ],
 };
 

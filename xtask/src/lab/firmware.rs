@@ -24,6 +24,7 @@ pub const MEMTEST_BIOS: &[&str] = &[
     "/boot/memtest86+/memtest.bin",
     "/usr/lib/memtest86+/memtest.bin",
     "/boot/memtest86+ia32.bin",
+    "/boot/mt86+x64",
 ];
 
 /// memtest86+ as an x64 EFI program.
@@ -32,10 +33,11 @@ pub const MEMTEST_X64: &[&str] = &[
     "/boot/memtest86+/memtest.efi",
     "/usr/lib/memtest86+/memtest.efi",
     "/usr/share/efi/x86_64/memtest.efi",
+    "/boot/mt86+x64",
 ];
 
 /// memtest86+ as an IA32 EFI program.
-pub const MEMTEST_IA32: &[&str] = &["/boot/memtest86+ia32.efi"];
+pub const MEMTEST_IA32: &[&str] = &["/boot/memtest86+ia32.efi", "/boot/mt86+ia32"];
 
 /// OVMF for x64: the code, and the template of its variables, side by side.
 pub const OVMF_X64: &[[&str; 2]] = &[

@@ -31,7 +31,7 @@ pub(crate) mod programs;
 mod show;
 mod system;
 
-pub use bootstrap::fetch_base;
+pub use bootstrap::{fetch_base, fetch_root};
 pub use guest::{Guest, Report};
 pub use kernel::{Fetched, KERNELS, Kernel, fetch, forget};
 pub use programs::Programs;
