@@ -9,6 +9,7 @@ use serde_json::Value;
 mod advisories;
 mod memcheck;
 
+use crate::arch::Arch;
 use crate::{command, ebpf, fuzz, image, setup, vm};
 
 /// The crate whose tests need root.
@@ -82,11 +83,16 @@ fn may_need_kernels(arguments: &[OsString]) -> bool {
     arguments.is_empty() || arguments.iter().any(names)
 }
 
-/// What guests boot, fetched as the user that we are: as root the tests would fill this user's cache with
+/// What guests boot, fetched and built as the user that we are: as root the tests would fill this user's cache with
 /// files of root's. Where they cannot be had it is the tests that fail, and only those which need them.
 fn fetch_kernels() {
     for kernel in vm::KERNELS {
         if let Err(error) = vm::fetch(kernel) {
+            println!("test: {error:#}");
+        }
+    }
+    for arch in Arch::ALL.into_iter().filter(|&arch| arch != vm::HOST) {
+        if let Err(error) = vm::Programs::build(arch) {
             println!("test: {error:#}");
         }
     }
@@ -130,6 +136,7 @@ pub(crate) fn kept_environment() -> impl Iterator<Item = OsString> {
         "CARGO_TARGET_DIR",
         "RUSTUP_HOME",
         "RUST_BACKTRACE",
+        "PXED_RELEASE",
         "CI",
     ];
     kept.into_iter().filter_map(|name| {
