@@ -1,15 +1,17 @@
 //! What a program does that runs in a guest (see `xtask::vm`) as its first process or as a service: it runs cases, and
 //! writes one line about each to the second serial port.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use xtask::command::output;
 
-/// The port that the host reads our lines from; the console is the first.
-const RESULTS: &str = "/dev/ttyS1";
+/// The word of the kernel's command line that names the port that the host reads our lines from. It depends on the
+/// architecture.
+const RESULTS: &str = "pxed.results=";
 
 /// A case says `ok` and what it saw, or fails.
 pub type Case = fn() -> Result<String>;
@@ -19,7 +21,9 @@ pub type Case = fn() -> Result<String>;
 /// # Errors
 /// When the results cannot be written.
 pub fn run(cases: &[(&str, Case)]) -> Result<()> {
-    let mut results = File::options().write(true).open(RESULTS).context(RESULTS)?;
+    let line = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+    let port = results_port(&line).with_context(|| format!("no {RESULTS} in {line}"))?;
+    let mut results = File::options().write(true).open(&port).with_context(|| port.display().to_string())?;
     for (name, case) in cases {
         say(&format!("guest: {name}"));
         let line = match case() {
@@ -35,6 +39,11 @@ pub fn run(cases: &[(&str, Case)]) -> Result<()> {
     // The port is slow, and what it has not sent is lost when the power goes.
     rustix::termios::tcdrain(&results)?;
     Ok(())
+}
+
+fn results_port(line: &str) -> Option<PathBuf> {
+    let name = line.split_whitespace().find_map(|word| word.strip_prefix(RESULTS))?;
+    Some(Path::new("/dev").join(name))
 }
 
 /// Both ends of what the verifier says: its log may have megabytes, which the console has whole.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::arch::Arch;
 use crate::command;
 
 /// The keys of all of Debian's releases.
@@ -55,14 +56,15 @@ pub(crate) struct Source {
     pub(crate) suite: &'static str,
 }
 
-/// apt with the lists of some sources.
+/// apt with the lists of some sources, for one architecture.
 pub(crate) struct Apt {
     folder: PathBuf,
+    arch: Arch,
 }
 
 impl Apt {
     /// Reads the sources' lists into `folder`.
-    pub(crate) fn new(folder: &Path, sources: &[Source]) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, arch: Arch, sources: &[Source]) -> Result<Self> {
         for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
             ensure!(command::find(tool).is_some(), "there is no `{tool}` here: install apt and dpkg");
         }
@@ -76,11 +78,12 @@ impl Apt {
         let mut list = String::new();
         for source in sources {
             let address = source.archive.address()?;
-            list += &format!("deb [arch=amd64 signed-by={KEYRING}] {address} {} main\n", source.suite);
+            let (arch, suite) = (arch.debian(), source.suite);
+            list += &format!("deb [arch={arch} signed-by={KEYRING}] {address} {suite} main\n");
         }
         fs::write(folder.join("sources.list"), list)?;
         fs::write(folder.join("status"), "")?;
-        let apt = Self { folder: folder.to_owned() };
+        let apt = Self { folder: folder.to_owned(), arch };
         command::output(apt.command("apt-get").args(["update", "--error-on=any"]))?;
         Ok(apt)
     }
@@ -130,8 +133,13 @@ impl Apt {
             ours("Dir::State::lists", "lists"),
             ours("Dir::State::status", "status"),
             ours("Dir::Cache", "cache"),
+            // Images of containers switch these off, and then each call reads all lists anew, which takes seconds.
+            ours("Dir::Cache::pkgcache", "cache/pkgcache.bin"),
+            ours("Dir::Cache::srcpkgcache", "cache/srcpkgcache.bin"),
             "Dir::Etc::sourceparts=/dev/null".into(),
-            "APT::Architecture=amd64".into(),
+            format!("APT::Architecture={}", self.arch.debian()),
+            // No other beside it, whatever dpkg knows here.
+            format!("APT::Architectures={}", self.arch.debian()),
             // As root apt would become a user that may not write here.
             "APT::Sandbox::User=".into(),
             "Acquire::Languages=none".into(),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use xtask::arch::Arch;
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
 use xtask::{command, ebpf, fleet, fuzz, image, miri, package, setup, soak, test, vm};
@@ -115,7 +116,7 @@ enum Task {
     /// Kernels are fetched once and kept in the user's cache. Nothing is installed, and no root is needed. What a guest
     /// wrote to its console goes to out/vm.
     Vm {
-        /// Which kernels (5.10, 6.1, 6.12, newest) [default: all]
+        /// Which kernels (5.10, 6.1, 6.12, newest, arm64) [default: all]
         #[arg(value_name = "KERNEL")]
         kernels: Vec<String>,
         /// Fetch them again, since Debian may have newer ones by now
@@ -177,10 +178,16 @@ enum Task {
         filter: Option<String>,
     },
 
-    /// Build what a release is made of: the Debian package, the list of what is in it (SBOM), SHA-256 sums
+    /// Build and check all that a release is made of: packages for Debian and RPM, an archive, symbols, SBOM, SHA-256 sums
     ///
-    /// Everything goes to out/package. docs/package.md says what is where once it is installed.
-    Package,
+    /// Everything goes to out/release. It is built against an old C library by a compiler in the user's cache, for amd64 and
+    /// arm64. Fails if a file is not as it should be. docs/package.md says what each file is for.
+    #[command(alias = "package")]
+    Release {
+        /// Only for this architecture (amd64, arm64)
+        #[arg(long, value_parser = Arch::named)]
+        arch: Option<Arch>,
+    },
 
     /// The lab with a daemon that is built already: `run` calls this as root
     #[command(hide = true)]
@@ -207,7 +214,7 @@ fn main() -> ExitCode {
             let programs = command::target_dir().join("release");
             bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish, built)
         }
-        Task::Package => package::run(),
+        Task::Release { arch } => package::run(arch),
         Task::Image { out } => image::run(out.as_deref()),
         Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),

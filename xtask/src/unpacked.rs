@@ -16,6 +16,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::apt::{Apt, Archive, Source};
+use crate::arch::Arch;
 use crate::command;
 
 /// Debian 12 and its security updates. Its programs run with the C library of every distribution since (2.36 or later).
@@ -23,6 +24,8 @@ pub(crate) const SOURCES: &[Source] = &[
     Source { archive: Archive::Main, suite: "bookworm" },
     Source { archive: Archive::Security, suite: "bookworm-security" },
 ];
+/// The architecture of the hosts that they run on.
+pub(crate) const ARCH: Arch = Arch::Amd64;
 /// Where Debian puts libraries.
 pub(crate) const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
 /// Where Debian puts programs.
@@ -37,7 +40,7 @@ pub(crate) fn make(folder: &Path, packages: &[&str], programs: &[&str]) -> Resul
     for new in [&tree, &lists, &bin] {
         fs::create_dir_all(new).with_context(|| format!("cannot make {}", new.display()))?;
     }
-    Apt::new(&lists, SOURCES)?.unpack_with_libraries(packages, &tree)?;
+    Apt::new(&lists, ARCH, SOURCES)?.unpack_with_libraries(packages, &tree)?;
     fs::remove_dir_all(&lists)?;
     for name in programs {
         let program = PROGRAMS.iter().map(|below| tree.join(below).join(name)).find(|file| file.exists());

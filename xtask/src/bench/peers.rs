@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use crate::apt::{Apt, Archive, Source};
+use crate::arch::Arch;
 use crate::command;
 
 /// What the cache holds changes with this number.
@@ -157,7 +158,7 @@ fn unpack(package: &str, folder: &Path) -> Result<()> {
         }
         fs::create_dir_all(old)?;
     }
-    Apt::new(&lists, &[SUITE])?.unpack_with_libraries(&[package], &unfinished)?;
+    Apt::new(&lists, Arch::Amd64, &[SUITE])?.unpack_with_libraries(&[package], &unfinished)?;
     let tree = folder.join(package);
     if tree.exists() {
         fs::remove_dir_all(&tree)?;

@@ -1,4 +1,4 @@
-//! The Debian package.
+//! The Debian package: cargo-deb, by the table in pxe-user/Cargo.toml.
 
 use std::fs;
 use std::path::Path;
@@ -6,36 +6,43 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::assets;
-use crate::command;
+use crate::arch::Arch;
+use crate::{command, vm};
 
-/// What cargo-deb is always told.
-const PXED: [&str; 4] = ["deb", "--locked", "--package", "pxed"];
-
-/// Builds the program and its package, with the symbols in one of their own: without them a report of a crash says nothing.
-pub(super) fn release(folder: &Path) -> Result<()> {
-    let mut build = command::cargo();
-    command::run(build.args(["build", "--release", "--locked", "--package", "pxed"]))?;
-    assets::write(&command::target_dir().join("release/pxed"))?;
-    let mut cargo = command::cargo();
-    cargo.args(PXED).args(["--no-build", "--dbgsym", "--output"]).arg(folder);
-    command::run(&mut cargo)
-}
-
-/// Packages a program that is built already, as it is but for its symbols, into the file `deb`.
+/// Packages a program of this host's architecture that is built already, as it is but for its symbols, into the file `deb`.
 ///
 /// # Errors
 /// When cargo-deb fails, or the file cannot be written.
 pub fn of_program(program: &Path, deb: &Path) -> Result<()> {
     assets::write(program)?;
-    // cargo-deb takes programs from a target folder only.
-    let target = deb.with_extension("target");
-    let place = target.join("release");
+    pack(program, vm::HOST, deb, &["--fast", "--strip"])
+}
+
+/// Packages a program, into the file `deb`. `target/assets` must be there.
+pub(super) fn pack(program: &Path, arch: Arch, deb: &Path, options: &[&str]) -> Result<()> {
+    target_with(program, arch, deb, |target| {
+        let mut cargo = command::cargo();
+        cargo.args(["deb", "--locked", "--package", "pxed", "--quiet", "--no-build"]).args(options);
+        cargo.args(["--target", arch.target(), "--output"]).arg(deb);
+        cargo.env("CARGO_TARGET_DIR", target).env("SOURCE_DATE_EPOCH", super::epoch()?);
+        command::output(&mut cargo).map(drop)
+    })
+}
+
+/// A target folder beside `package` that holds the program only: the packaging tools take programs from such a folder.
+pub(super) fn target_with(
+    program: &Path,
+    arch: Arch,
+    package: &Path,
+    pack: impl FnOnce(&Path) -> Result<()>,
+) -> Result<()> {
+    let mut target = package.as_os_str().to_owned();
+    target.push(".target");
+    let target = Path::new(&target);
+    let place = target.join(arch.target()).join("release");
     fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
     let copied = fs::copy(program, place.join("pxed")).context("cannot copy the program");
-    let mut cargo = command::cargo();
-    cargo.args(PXED).args(["--quiet", "--no-build", "--fast", "--strip", "--output"]).arg(deb);
-    cargo.env("CARGO_TARGET_DIR", &target);
-    let done = copied.map(drop).and_then(|()| command::output(&mut cargo));
-    fs::remove_dir_all(&target)?;
-    done.map(drop)
+    let done = copied.map(drop).and_then(|()| pack(target));
+    fs::remove_dir_all(target)?;
+    done
 }

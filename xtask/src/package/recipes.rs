@@ -72,7 +72,13 @@ fn what_packages_are_made_of_is_there() {
 /// But for zsh's folder and what each system says of licences and services.
 #[test]
 fn both_packages_have_the_same_files() {
-    let own = ["usr/lib/", "usr/share/licenses/", "usr/share/doc/pxed/copyright", "usr/share/zsh/"];
+    let own = [
+        "usr/lib/",
+        "usr/share/licenses/",
+        "usr/share/doc/pxed/copyright",
+        "usr/share/zsh/",
+        "usr/share/lintian/",
+    ];
     let installed = |name: &str| -> BTreeSet<(String, String)> {
         let assets = assets(&table(name)).into_iter();
         let full = assets.map(|(source, to)| {

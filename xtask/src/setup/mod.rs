@@ -35,9 +35,12 @@ pub const ALL: &[Group] = &[
     Group::Fleet,
     Group::Bench,
     Group::Package,
+    Group::Cross,
 ];
 /// What the benchmark needs; its peers are fetched as kernels are.
 pub const BENCH: &[Group] = &[Group::Build, Group::Lab, Group::Kernels, Group::Bench];
+/// What builds for other architectures.
+pub const CROSS: &[Group] = &[Group::Build, Group::Cross];
 /// What guests with other kernels need.
 pub const VM: &[Group] = &[Group::Build, Group::Lab, Group::Kernels];
 /// What the search for inputs that break something needs: libFuzzer is written in C++.
@@ -49,8 +52,8 @@ pub const FLEET: &[Group] =
     &[Group::Build, Group::BootFiles, Group::Lab, Group::Image, Group::Kernels, Group::Fleet];
 /// What the main job on a real network needs.
 pub const SERVE: &[Group] = &[Group::Build, Group::BootFiles];
-/// What a package is built with.
-pub const PACKAGE: &[Group] = &[Group::Build, Group::Package];
+/// What a release is built and checked with. Its toolchain is fetched as kernels are.
+pub const PACKAGE: &[Group] = &[Group::Build, Group::Kernels, Group::Package, Group::Cross];
 /// What the main job in the lab needs.
 pub const LAB: &[Group] = &[Group::Build, Group::BootFiles, Group::Lab];
 

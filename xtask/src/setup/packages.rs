@@ -29,6 +29,8 @@ pub enum Group {
     Bench,
     /// What a package is built with.
     Package,
+    /// To build for another architecture, and to boot what was built.
+    Cross,
 }
 
 impl Group {
@@ -46,6 +48,7 @@ impl Group {
             Self::Fleet => "fleet",
             Self::Bench => "benchmark",
             Self::Package => "package",
+            Self::Cross => "other architectures",
         }
     }
 }
@@ -285,13 +288,34 @@ pub const NEEDS: &[Need] = &[
         Probe::Program(&["taskset"]),
         ["util-linux", "util-linux", "util-linux", "util-linux", "taskset"],
     ),
+    need("lintian", Group::Package, Probe::Program(&["lintian"]), ["lintian", "lintian", "", "", ""]),
+    need("rpmlint", Group::Package, Probe::Program(&["rpmlint"]), ["rpmlint", "rpmlint", "", "rpmlint", ""]),
+    need("rpm", Group::Package, Probe::Program(&["rpm"]), ["rpm"; 5]),
     need(
-        "dpkg-shlibdeps",
+        "rpm2cpio",
         Group::Package,
-        Probe::Program(&["dpkg-shlibdeps"]),
-        ["dpkg-dev", "dpkg-dev", "dpkg", "dpkg", "dpkg-dev"],
+        Probe::Program(&["rpm2cpio"]),
+        ["rpm2cpio", "rpm", "rpm-tools", "rpm", "rpm2cpio"],
     ),
-    need("objcopy", Group::Package, Probe::Program(&["objcopy"]), ["binutils"; 5]),
+    need("objcopy", Group::Package, Probe::Program(&["x86_64-linux-gnu-objcopy"]), ["binutils"; 5]),
+    need(
+        "C compiler for arm64",
+        Group::Cross,
+        Probe::Program(&["aarch64-linux-gnu-gcc"]),
+        ["gcc-aarch64-linux-gnu", "gcc-aarch64-linux-gnu", "aarch64-linux-gnu-gcc", "", ""],
+    ),
+    need(
+        "QEMU for arm64",
+        Group::Cross,
+        Probe::Program(&["qemu-system-aarch64"]),
+        [
+            "qemu-system-arm",
+            "qemu-system-aarch64-core",
+            "qemu-system-aarch64",
+            "qemu-arm",
+            "qemu-system-aarch64",
+        ],
+    ),
     need(
         "ldd",
         Group::Kernels,
@@ -302,12 +326,19 @@ pub const NEEDS: &[Need] = &[
 
 /// What can be used without being installed, by its name in [`NEEDS`]: packages beside libraries, and programs.
 type Unpacked = (&'static str, &'static [&'static str], &'static [&'static str]);
-const UNPACKED: &[Unpacked] = &[(
-    "QEMU",
-    // QEMU looks for firmware beside itself.
-    &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "ipxe-qemu"],
-    &["qemu-system-x86_64"],
-)];
+const UNPACKED: &[Unpacked] = &[
+    (
+        "QEMU",
+        // QEMU looks for firmware beside itself.
+        &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "ipxe-qemu"],
+        &["qemu-system-x86_64"],
+    ),
+    (
+        "QEMU for arm64",
+        &["qemu-system-arm", "qemu-system-common", "qemu-system-data"],
+        &["qemu-system-aarch64"],
+    ),
+];
 
 const fn need(what: &'static str, group: Group, probe: Probe, packages: [&'static str; 5]) -> Need {
     Need { what, group, probe, packages }

@@ -18,6 +18,8 @@ const TOOLS: &[Tool] = &[
     Tool { name: "cargo-deny", version: "0.20.2", group: Group::Tests },
     // The Debian package, by `pxe-user/Cargo.toml`.
     Tool { name: "cargo-deb", version: "3.8.0", group: Group::Package },
+    // The RPM package, by another table there.
+    Tool { name: "cargo-generate-rpm", version: "0.21.1", group: Group::Package },
     // The list of what is built into it (SBOM), in OWASP's format.
     Tool { name: "cargo-cyclonedx", version: "0.5.9", group: Group::Package },
 ];

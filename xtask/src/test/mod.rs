@@ -19,6 +19,7 @@ mod outcome;
 mod programs;
 mod schedule;
 
+use crate::arch::Arch;
 use crate::{clock, command, ebpf, fuzz, image, setup, vm};
 use outcome::Outcomes;
 use programs::Programs;
@@ -103,11 +104,21 @@ fn step(arguments: &[&str]) -> Result<()> {
     command::run(command::cargo().args(arguments))
 }
 
-/// What guests boot, fetched as the user that we are: as root the tests would fill this user's cache with
+/// What guests boot, fetched and built as the user that we are: as root the tests would fill this user's cache with
 /// files of root's. Where they cannot be had it is the tests that fail, and only those which need them.
 fn fetch_kernels() {
     for kernel in vm::KERNELS {
         if let Err(error) = vm::fetch(kernel) {
+            println!("test: {error:#}");
+        }
+    }
+    for arch in Arch::ALL.into_iter().filter(|&arch| arch != vm::HOST) {
+        if let Err(error) = vm::Programs::build(arch) {
+            println!("test: {error:#}");
+        }
+    }
+    for suite in vm::SUITES {
+        if let Err(error) = vm::fetch_root(suite) {
             println!("test: {error:#}");
         }
     }
@@ -129,6 +140,7 @@ pub(crate) fn kept_environment() -> impl Iterator<Item = OsString> {
         "CARGO_TARGET_DIR",
         "RUSTUP_HOME",
         "RUST_BACKTRACE",
+        "PXED_RELEASE",
         "CI",
     ];
     kept.into_iter().filter_map(|name| {

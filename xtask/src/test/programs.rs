@@ -67,7 +67,9 @@ impl Programs {
 
     /// Whether tests with guests are among them.
     pub(super) fn need_kernels(&self) -> bool {
-        self.0.iter().any(|program| ["kernels", "memory", "package", "fleet"].contains(&&*program.name))
+        self.0.iter().any(|program| {
+            ["kernels", "memory", "package", "fleet", "release", "setup"].contains(&&*program.name)
+        })
     }
 }
 

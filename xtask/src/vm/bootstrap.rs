@@ -29,6 +29,9 @@ pub fn fetch_base() -> Result<PathBuf> {
     Ok(folder.with_context(|| format!("cannot make the smallest Debian {SUITE}"))?.join("base.tar"))
 }
 
+/// Debian's suites that the tests try clean systems of.
+pub const SUITES: [&str; 3] = ["bookworm", "trixie", "testing"];
+
 /// Takes a clean system of a suite from the cache, a tar file: the smallest one with what makes users for packages. It is
 /// made before that if it is not there, which takes a minute and root.
 ///

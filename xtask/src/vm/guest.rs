@@ -10,11 +10,12 @@ use anyhow::{Context, Result, bail};
 use super::initramfs::Initramfs;
 use super::kernel::Fetched;
 use super::programs::Programs;
+use crate::arch::Arch;
 use crate::command;
 use crate::lab::{Process, clean_on_signals};
 
 /// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 /// Memory of a guest that has its programs and nothing else, in MiB.
 const MEMORY: u32 = 512;
 /// Lines of the console that are told when something went wrong.
@@ -32,6 +33,50 @@ const CARDS: &[&str] = &[
     // Writes whole checksums, as every machine on a wire does: the kernel answers no others by itself.
     "virtio-net-pci,netdev=machine,mac=52:54:00:99:01:02,romfile=,csum=off",
 ];
+
+/// What QEMU is for an architecture.
+struct Machine {
+    program: &'static str,
+    machine: &'static [&'static str],
+    /// The console's device; the first serial port.
+    console: &'static str,
+    /// The device that results go to; the second serial port. The kernel hands the name on to the first process.
+    results: &'static str,
+    /// What connects QEMU's `results` to that device.
+    port: &'static [&'static str],
+}
+
+/// The host's libraries may be built for newer processors than QEMU's default one.
+const X86: Machine = Machine {
+    program: "qemu-system-x86_64",
+    machine: &["-machine", "q35", "-cpu", "max"],
+    console: "ttyS0",
+    results: "ttyS1",
+    port: &["-serial", "chardev:results"],
+};
+/// QEMU's virtual machine has one serial port of its own; the second is a card. `max` would do as well, but its pointer
+/// authentication is slow to emulate.
+const ARM: Machine = Machine {
+    program: "qemu-system-aarch64",
+    machine: &["-machine", "virt", "-cpu", "cortex-a72"],
+    console: "ttyAMA0",
+    results: "ttyS0",
+    port: &["-device", "pci-serial,chardev=results"],
+};
+
+impl Machine {
+    fn of(arch: Arch) -> &'static Self {
+        match arch {
+            Arch::Amd64 => &X86,
+            Arch::Arm64 => &ARM,
+        }
+    }
+
+    /// This host's processor can run its guests.
+    fn is_native(&self) -> bool {
+        self.program.ends_with(std::env::consts::ARCH)
+    }
+}
 
 /// A guest that can be booted.
 #[derive(Debug)]
@@ -153,25 +198,33 @@ impl Boot<'_> {
     }
 
     fn command(&self, console: &Path, results: &Path) -> Result<Command> {
-        let qemu = command::find("qemu-system-x86_64")
-            .context("there is no `qemu-system-x86_64` here: run `cargo xtask setup`")?;
+        let machine = Machine::of(self.kernel.arch);
+        let qemu = command::find(machine.program)
+            .with_context(|| format!("there is no `{}` here: run `cargo xtask setup`", machine.program))?;
+        // As in the lab: KVM only when a person says that it works.
+        let accelerator = std::env::var("PXED_LAB_ACCEL").ok().filter(|_| machine.is_native());
+        let (console_device, results_device) = (machine.console, machine.results);
+        let options = format!(
+            "console={console_device} loglevel=5 panic=-1 pxed.results={results_device} {}",
+            self.options
+        );
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(qemu);
         command
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            // As in the lab: KVM only when a person says that it works.
-            .args(["-accel", &std::env::var("PXED_LAB_ACCEL").unwrap_or_else(|_| "tcg".to_owned())])
-            // The machine's libraries may be built for newer processors than QEMU's default one.
-            .args(["-machine", "q35", "-cpu", "max", "-smp", "1", "-m", &self.memory.to_string()])
+            .args(["-accel", accelerator.as_deref().unwrap_or("tcg")])
+            .args(machine.machine)
+            .args(["-smp", "1", "-m", &self.memory.to_string()])
             .arg("-kernel")
             .arg(&self.kernel.image)
             .arg("-initrd")
             .arg(self.archive)
-            .args(["-append", &format!("console=ttyS0 loglevel=5 panic=-1 {}", self.options)])
+            .args(["-append", &options])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
-            .arg("-serial")
-            .arg(format!("file:{}", results.display()))
+            .arg("-chardev")
+            .arg(format!("file,id=results,path={}", results.display()))
+            .args(machine.port)
             .args(self.cards);
         Ok(command)
     }

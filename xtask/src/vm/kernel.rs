@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::modules;
 use crate::apt::{Apt, Archive, Source};
+use crate::arch::Arch;
 use crate::cache;
 
 /// What the cache holds changes with this number: the format, and the list of modules.
@@ -20,6 +21,8 @@ const MODULES: &[&str] = &["veth", "virtio_pci", "virtio_net"];
 pub struct Kernel {
     /// Its name on the command line, and of its folder in the cache.
     pub name: &'static str,
+    /// What it runs on.
+    pub arch: Arch,
     /// Its version as `uname -r` begins; none for the newest, whatever that is.
     pub version: Option<&'static str>,
     /// The package that always depends on the suite's present kernel.
@@ -27,10 +30,12 @@ pub struct Kernel {
     sources: &'static [Source],
 }
 
-/// Oldest first: the oldest that the kernel side is made for, two that are in wide use, and Debian's newest.
+/// Oldest first: the oldest that the kernel side is made for, two that are in wide use, and Debian's newest. Then one for
+/// another architecture, which has every layer.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         name: "5.10",
+        arch: Arch::Amd64,
         version: Some("5.10."),
         package: "linux-image-amd64",
         sources: &[
@@ -40,6 +45,7 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "6.1",
+        arch: Arch::Amd64,
         version: Some("6.1."),
         package: "linux-image-amd64",
         sources: &[
@@ -49,15 +55,24 @@ pub const KERNELS: &[Kernel] = &[
     },
     Kernel {
         name: "6.12",
+        arch: Arch::Amd64,
         version: Some("6.12."),
         package: "linux-image-6.12-amd64",
         sources: &[Source { archive: Archive::Security, suite: "bookworm-security" }],
     },
     Kernel {
         name: "newest",
+        arch: Arch::Amd64,
         version: None,
         package: "linux-image-amd64",
         sources: &[Source { archive: Archive::Main, suite: "trixie-backports" }],
+    },
+    Kernel {
+        name: "arm64",
+        arch: Arch::Arm64,
+        version: Some("6.12."),
+        package: "linux-image-6.12-arm64",
+        sources: &[Source { archive: Archive::Security, suite: "bookworm-security" }],
     },
 ];
 
@@ -76,6 +91,8 @@ impl Kernel {
 /// A kernel in the cache.
 #[derive(Clone, Debug)]
 pub struct Fetched {
+    /// What it runs on.
+    pub arch: Arch,
     /// Its compressed image.
     pub image: PathBuf,
     /// Its modules, in the order in which they are loaded.
@@ -92,7 +109,7 @@ pub struct Fetched {
 pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
     let folder = cache::folder(&place(kernel.name), |unfinished| fetch_into(kernel, unfinished))
         .with_context(|| format!("cannot fetch Debian's {} kernel", kernel.name))?;
-    read(&folder)
+    read(kernel.arch, &folder)
 }
 
 /// Removes a kernel from the cache, so that it is fetched again: Debian's present one of that name.
@@ -133,7 +150,7 @@ pub(crate) struct Tree {
 pub(crate) fn unpack(kernel: &Kernel, folder: &Path) -> Result<Tree> {
     let tree = folder.join("tree");
     fs::create_dir_all(&tree)?;
-    let apt = Apt::new(&folder.join("apt"), kernel.sources)?;
+    let apt = Apt::new(&folder.join("apt"), kernel.arch, kernel.sources)?;
     for package in image_packages(&apt, kernel)? {
         apt.unpack(&package, &tree)?;
     }
@@ -191,7 +208,7 @@ fn numbers(version: &str) -> Vec<u64> {
     version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
 }
 
-fn read(folder: &Path) -> Result<Fetched> {
+fn read(arch: Arch, folder: &Path) -> Result<Fetched> {
     let whole = || format!("{} is not whole: remove it, and it is fetched again", folder.display());
     let mut modules = Vec::new();
     for entry in fs::read_dir(folder.join("modules")).with_context(whole)? {
@@ -199,7 +216,7 @@ fn read(folder: &Path) -> Result<Fetched> {
     }
     modules.sort_unstable();
     let version = fs::read_to_string(folder.join("version")).with_context(whole)?;
-    Ok(Fetched { image: folder.join("vmlinuz"), modules, version })
+    Ok(Fetched { arch, image: folder.join("vmlinuz"), modules, version })
 }
 
 #[cfg(test)]
@@ -224,6 +241,6 @@ mod tests {
     fn a_kernel_is_known_by_its_name_only() {
         assert_eq!(Kernel::named("6.1").expect("it is in the list").version, Some("6.1."));
         let error = Kernel::named("6").expect_err("no such name").to_string();
-        assert!(error.contains("5.10, 6.1, 6.12, newest"), "{error}");
+        assert!(error.contains("5.10, 6.1, 6.12, newest, arm64"), "{error}");
     }
 }

@@ -20,7 +20,8 @@
 //! ```
 //!
 //! What is run in the guest is the ordinary build, the one that all other tests run, with its libraries beside it: a
-//! static build would take minutes of its own, and be another program.
+//! static build would take minutes of its own, and be another program. A guest of another architecture runs what
+//! [`crate::cross`] builds for it.
 
 mod bootstrap;
 mod guest;
@@ -31,9 +32,9 @@ pub(crate) mod programs;
 mod show;
 mod system;
 
-pub use bootstrap::{fetch_base, fetch_root};
+pub use bootstrap::{SUITES, fetch_base, fetch_root};
 pub use guest::{Guest, Report};
 pub use kernel::{Fetched, KERNELS, Kernel, fetch, forget};
-pub use programs::Programs;
+pub use programs::{HOST, Programs};
 pub use show::run;
 pub use system::{System, fetch_system};

@@ -1,7 +1,11 @@
 //! `cargo xtask vm`: every case on every kernel, for a person.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use anyhow::{Result, ensure};
 
+use super::programs::HOST;
 use super::{Guest, KERNELS, Kernel, Programs, fetch, forget};
 use crate::{clock, command, setup};
 
@@ -16,13 +20,20 @@ pub fn run(names: &[String], anew: bool) -> Result<()> {
         names.iter().map(|name| Kernel::named(name).copied()).collect::<Result<_>>()?
     };
     setup::ensure(setup::VM)?;
-    let programs = Programs::build()?;
+    if kernels.iter().any(|kernel| kernel.arch != HOST) {
+        setup::ensure(setup::CROSS)?;
+    }
+    let mut built = BTreeMap::new();
     let mut failed = Vec::new();
     for kernel in kernels {
         if anew {
             forget(&kernel)?;
         }
-        match boot(&kernel, &programs) {
+        let programs = match built.entry(kernel.arch) {
+            Entry::Occupied(programs) => programs.into_mut(),
+            Entry::Vacant(place) => place.insert(Programs::build(kernel.arch)?),
+        };
+        match boot(&kernel, programs) {
             Ok(true) => {}
             Ok(false) => failed.push(kernel.name.to_owned()),
             Err(error) => failed.push(format!("{} ({error:#})", kernel.name)),
