@@ -3,17 +3,27 @@
 //! `pxe-user/Cargo.toml` names the files for cargo-deb and for cargo-generate-rpm, so they always lie in the workspace's
 //! `target/assets`, wherever cargo builds.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, lchown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{FlockOperation, flock};
 
 use crate::command;
 
 /// Each shell and the name of its file: zsh wants the underscore.
 const SHELLS: [(&str, &str); 3] = [("bash", "pxed.bash"), ("zsh", "_pxed"), ("fish", "pxed.fish")];
+
+/// Keeps other processes from replacing `target/assets` while they are packaged: tests run side by side.
+pub(super) fn lock() -> Result<File> {
+    // A file that is always there, and that root and the user can open.
+    let file = File::open(command::workspace().join("pxe-user/Cargo.toml"))
+        .context("cannot open pxe-user/Cargo.toml")?;
+    flock(&file, FlockOperation::LockExclusive).context("cannot lock pxe-user/Cargo.toml")?;
+    Ok(file)
+}
 
 /// Has `program` write its man pages and completions into `target/assets/{man,completions}`, in place of those there.
 ///

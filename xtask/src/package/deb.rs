@@ -14,6 +14,7 @@ use crate::{command, vm};
 /// # Errors
 /// When cargo-deb fails, or the file cannot be written.
 pub fn of_program(program: &Path, deb: &Path) -> Result<()> {
+    let _lock = assets::lock()?;
     assets::write(program)?;
     pack(program, vm::HOST, deb, &["--fast", "--strip"])
 }

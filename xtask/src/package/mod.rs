@@ -93,6 +93,7 @@ impl Packages {
     /// # Errors
     /// When a tool fails, or a package does not hold what it should.
     pub fn of(program: &Path, host: &Path, arch: Arch, folder: &Path) -> Result<Self> {
+        let _lock = assets::lock()?;
         assets::write(host)?;
         let stripped = folder.join("pxed-stripped");
         program::strip(arch, program, &stripped)?;
@@ -139,6 +140,7 @@ pub fn run(only: Option<Arch>) -> Result<()> {
     }
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     warn_of_changes();
+    let _lock = assets::lock()?;
     let arches: Vec<Arch> = only.map_or_else(|| Arch::ALL.to_vec(), |arch| vec![arch]);
     for (number, &arch) in arches.iter().enumerate() {
         let work = command::target_dir().join("release-parts").join(arch.debian());
