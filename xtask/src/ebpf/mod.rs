@@ -80,8 +80,10 @@ fn compare(committed: &[u8], built: &[u8], same_tools: bool) -> Result<&'static 
     Ok("instruction for instruction, by another compiler")
 }
 
-/// All objects, built and stripped, with the versions of the tools.
-fn objects(workspace: &Path) -> Result<(Vec<(Object, Vec<u8>)>, BTreeMap<String, String>)> {
+/// Objects, built and stripped, and the versions of the tools that made them.
+type Built = (Vec<(Object, Vec<u8>)>, BTreeMap<String, String>);
+
+fn objects(workspace: &Path) -> Result<Built> {
     let compiler = compiler()?;
     let tools = compiler.versions()?.into_iter().map(|(name, version)| (name.to_owned(), version)).collect();
     println!("ebpf: cargo builds the kernel objects; the first time that takes a minute");

@@ -2,9 +2,11 @@
 #![expect(unsafe_code, reason = "message headers of sendmmsg, which point into buffers")]
 
 use std::io;
-use std::mem::{MaybeUninit, size_of, zeroed};
+use std::mem::{size_of, zeroed};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd as _;
+
+use arrayvec::ArrayVec;
 
 use super::{Ancillary, BATCH, UdpSocket, to_raw};
 
@@ -202,11 +204,13 @@ fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Resul
     let mut addresses: [libc::sockaddr_in; BATCH] = unsafe { zeroed() };
     let mut ancillary = [Ancillary([0; 64]); BATCH];
     // 128 KiB, of which a batch mostly uses little: not worth clearing.
-    let mut vectors = [const { [const { MaybeUninit::uninit() }; 2 * SEGMENTS_MAX] }; BATCH];
+    let mut vectors = [const { Vectors::new_const() }; BATCH];
     for (index, slot) in slots[..count].iter().enumerate() {
         addresses[index] = to_raw(slot.to);
-        let (used, segment) = gather(slot, &mut vectors[index]);
-        messages[index].msg_hdr = header(&addresses[index], used, &mut ancillary[index], slot.from, segment);
+        let segment = gather(slot, &mut vectors[index]);
+        let vectors = &mut vectors[index];
+        messages[index].msg_hdr =
+            header(&addresses[index], vectors, &mut ancillary[index], slot.from, segment);
     }
     // SAFETY: the headers point to locals, and to bytes of the slots and their owners; all live through the call.
     let sent = unsafe {
@@ -215,16 +219,12 @@ fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Resul
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
-/// Points the vectors at a slot's bytes; returns those that are used, and the segments' length if there are several.
-fn gather<'a, O: AsRef<[u8]>>(
-    slot: &Slot<O>,
-    vectors: &'a mut [MaybeUninit<libc::iovec>],
-) -> (&'a mut [libc::iovec], Option<u16>) {
-    let mut used = 0;
-    let mut push = |bytes: &[u8]| {
-        vectors[used].write(vector(bytes));
-        used += 1;
-    };
+/// Room for a header and the data of each segment.
+type Vectors = ArrayVec<libc::iovec, { 2 * SEGMENTS_MAX }>;
+
+/// Points the vectors at a slot's bytes; returns the segments' length if there are several.
+fn gather<O: AsRef<[u8]>>(slot: &Slot<O>, vectors: &mut Vectors) -> Option<u16> {
+    let mut push = |bytes: &[u8]| vectors.push(vector(bytes));
     if slot.block_count == 0 {
         push(&slot.small[..slot.small_len]);
     }
@@ -234,10 +234,8 @@ fn gather<'a, O: AsRef<[u8]>>(
         push(&slot.heads[index]);
         push(bytes.get(start..start + len).unwrap_or_default());
     }
-    // SAFETY: the first `used` elements were written above.
-    let vectors = unsafe { vectors[..used].assume_init_mut() };
     let segment = slot.heads[0].len() + slot.blocks[0].1;
-    (vectors, (slot.block_count > 1).then(|| u16::try_from(segment).unwrap_or(u16::MAX)))
+    (slot.block_count > 1).then(|| u16::try_from(segment).unwrap_or(u16::MAX))
 }
 
 fn vector(bytes: &[u8]) -> libc::iovec {
