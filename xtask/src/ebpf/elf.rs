@@ -8,7 +8,8 @@ use object::elf::{SHF_EXECINSTR, SHT_STRTAB};
 use object::read::elf::{ElfFile64, SectionHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
 
-/// An object without DWARF. BTF stays: the kernel and aya read it. Its own relocations go, which only linkers read.
+/// An object without DWARF, and with the same names wherever and however it was built. BTF stays: the kernel and aya read it.
+/// Its own relocations go, which only linkers read.
 pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut object = Builder::read(bytes)?;
     for section in &mut object.sections {
@@ -18,6 +19,9 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
         section.delete = is_debug;
     }
     object.delete_orphans();
+    for symbol in &mut object.symbols {
+        symbol.name = without_disambiguators(&symbol.name).into();
+    }
     // The linker has one table for the names of symbols and sections; the writer wants two.
     if !object.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
         let names = object.sections.add();
@@ -29,6 +33,28 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut stripped = Vec::new();
     object.write(&mut stripped)?;
     Ok(stripped)
+}
+
+/// A mangled name without the numbers that tell crates of one name apart (`Cs1a2B_8pxe_ebpf` is `C8pxe_ebpf` then): cargo
+/// makes them of the profile, the version of the compiler and more. Back references point to what is before the first.
+fn without_disambiguators(name: &[u8]) -> Vec<u8> {
+    if !name.starts_with(b"_R") {
+        return name.to_vec();
+    }
+    let mut plain = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((&byte, after)) = rest.split_first() {
+        plain.push(byte);
+        rest = after;
+        if byte == b'C' && after.first() == Some(&b's') {
+            let end = after.iter().position(|&byte| byte == b'_');
+            let is_number = end.is_some_and(|end| after[end + 1..].first().is_some_and(u8::is_ascii_digit));
+            if let Some(end) = end.filter(|_| is_number) {
+                rest = &after[end + 1..];
+            }
+        }
+    }
+    plain
 }
 
 /// What the kernel runs and reads of an object: instructions, constants and maps, each by its section, with what they refer
@@ -81,5 +107,20 @@ impl Code {
             _ => false,
         };
         names.map(String::as_str).find(|name| !is_equal(&(*name).to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn crates_are_named_without_their_disambiguators() {
+        let plain = |name: &str| String::from_utf8(without_disambiguators(name.as_bytes())).unwrap();
+        assert_eq!(plain("_RNCNvCsbcLpRmyUEuF_8pxe_ebpf3log0B3_"), "_RNCNvC8pxe_ebpf3log0B3_");
+        assert_eq!(plain("_RNvNtC8pxe_ebpf4maps5admit"), "_RNvNtC8pxe_ebpf4maps5admit");
+        // Not mangled, so ours to the letter.
+        assert_eq!(plain("Cs1_2"), "Cs1_2");
+        assert_eq!(plain("pxed_offload"), "pxed_offload");
     }
 }
