@@ -43,8 +43,8 @@ pub fn run(names: &[String], long: bool) -> Result<()> {
     let advisories = names.is_empty().then(advisories::check).transpose()?;
     let programs = outcomes.time("building the tests", Programs::build)?;
     let wanted = programs.wanted(names)?;
-    if !command::is_root() && wanted.need_kernels() {
-        fetch_kernels();
+    if wanted.need_guests() {
+        outcomes.time("fetching and building what guests are made of", || Ok(prepare_guests()))?;
     }
     schedule::run_unprivileged(&wanted, &mut outcomes);
     if names.is_empty() {
@@ -104,9 +104,10 @@ fn step(arguments: &[&str]) -> Result<()> {
     command::run(command::cargo().args(arguments))
 }
 
-/// What guests boot, fetched and built as the user that we are: as root the tests would fill this user's cache with
-/// files of root's. Where they cannot be had it is the tests that fail, and only those which need them.
-fn fetch_kernels() {
+/// What guests and clean systems are made of, fetched and built before the tests: no compiler runs beside them then, and as
+/// root they would fill this user's cache with files of root's. Where something cannot be had it is the tests that fail,
+/// and only those which need it.
+fn prepare_guests() {
     for kernel in vm::KERNELS {
         if let Err(error) = vm::fetch(kernel) {
             println!("test: {error:#}");

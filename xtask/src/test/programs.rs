@@ -66,7 +66,7 @@ impl Programs {
     }
 
     /// Whether tests with guests are among them.
-    pub(super) fn need_kernels(&self) -> bool {
+    pub(super) fn need_guests(&self) -> bool {
         self.0.iter().any(|program| {
             ["kernels", "memory", "package", "fleet", "release", "setup"].contains(&&*program.name)
         })
