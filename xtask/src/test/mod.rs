@@ -44,7 +44,10 @@ pub fn run(names: &[String], long: bool) -> Result<()> {
     let programs = outcomes.time("building the tests", Programs::build)?;
     let wanted = programs.wanted(names)?;
     if wanted.need_guests() {
-        outcomes.time("fetching and building what guests are made of", || Ok(prepare_guests()))?;
+        outcomes.time("fetching and building what guests are made of", || {
+            prepare_guests();
+            Ok(())
+        })?;
     }
     schedule::run_unprivileged(&wanted, &mut outcomes);
     if names.is_empty() {

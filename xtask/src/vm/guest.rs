@@ -17,7 +17,7 @@ use crate::lab::{Process, clean_on_signals};
 /// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Memory of a guest that has its programs and nothing else, in MiB.
-const MEMORY: u32 = 512;
+const MEMORY: u32 = 1024;
 /// Lines of the console that are told when something went wrong.
 const LAST_LINES: usize = 60;
 
