@@ -13,9 +13,11 @@ use super::outcome::{Outcomes, libtest};
 use super::programs::{Program, Programs};
 use crate::{clock, command};
 
-/// Programs whose tests have the machine for themselves: they measure it, or load it so that others would be late.
-const ALONE: &[&str] = &["bench", "faults_load", "soak"];
-/// How many of the other tests run at a time. Most of them wait; the emulated machines have one processor each.
+/// Programs whose tests share the machine: guests and emulated machines with one processor each, and set-up, which mostly
+/// waits for the network. All others have the machine for themselves: some load it so that others would be late, and some
+/// act in the middle of a transfer, which begins late on a busy machine.
+const SHARED: &[&str] = &["firmware", "kernels", "package", "release", "setup"];
+/// How many of those run at a time.
 const SIDE_BY_SIDE: usize = 2;
 
 /// Runs the programs that need no root, one after the other: each uses all processors.
@@ -59,8 +61,8 @@ impl Test {
         format!("{}: {}", self.program.name, self.name)
     }
 
-    fn is_alone(&self) -> bool {
-        ALONE.contains(&&*self.program.name)
+    fn is_shared(&self) -> bool {
+        SHARED.contains(&&*self.program.name)
     }
 }
 
@@ -74,7 +76,7 @@ pub(super) fn run_privileged(programs: &Programs, long: bool, outcomes: &mut Out
         let names = listed.into_iter().filter(|name| !ignored.contains(name));
         tests.extend(names.map(|name| Test { program: program.clone(), name }));
     }
-    let (alone, shared): (Vec<_>, Vec<_>) = tests.into_iter().partition(Test::is_alone);
+    let (shared, alone): (Vec<_>, Vec<_>) = tests.into_iter().partition(Test::is_shared);
     let outcomes = Mutex::new(outcomes);
     run(shared, SIDE_BY_SIDE, &outcomes);
     run(alone, 1, &outcomes);
