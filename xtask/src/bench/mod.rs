@@ -165,19 +165,16 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
     Ok(())
 }
 
-/// Sets up, and builds (release) the daemon and the program of the privileged tests that loads it. Only these: each is optimised
-/// as a whole, which takes minutes.
+/// Sets up, and builds (release) the daemon and the program of the privileged tests that loads it. Only these: each is
+/// optimised, which takes minutes.
 ///
 /// # Errors
 /// When something is missing, or does not compile.
 pub fn prepare(program: &str) -> Result<()> {
     setup::ensure(setup::BENCH)?;
-    println!(
-        "{program}: cargo builds pxed and {program} (release); the first time that takes some minutes, ten on two slow cores"
-    );
-    let packages = ["--package", "pxed", "--package", "pxe-tests"];
-    let programs = ["--bin", "pxed", "--bin", program];
-    command::run(command::cargo().args(["build", "--release"]).args(packages).args(programs))
+    println!("{program}: cargo builds pxed and {program} (release); the first time that takes some minutes");
+    // No package is named, as for all builds: another selection has other features, and builds what is shared anew.
+    command::run(command::cargo().args(["build", "--release", "--bin", "pxed", "--bin", program]))
 }
 
 /// Measures all that is wished for.

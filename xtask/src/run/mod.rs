@@ -68,11 +68,9 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
 
 /// Builds the daemon, and tells where it is.
 pub(crate) fn build() -> Result<PathBuf> {
-    println!(
-        "run: cargo builds pxed (release); the first time that takes some minutes, ten on two slow cores"
-    );
+    println!("run: cargo builds pxed (release); the first time that takes some minutes");
     let mut cargo = command::cargo();
-    command::run(cargo.args(["build", "--release", "--package", "pxed", "--bin", "pxed"]))?;
+    command::run(cargo.args(["build", "--release", "--bin", "pxed"]))?;
     Ok(command::target_dir().join("release/pxed"))
 }
 
