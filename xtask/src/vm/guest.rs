@@ -15,7 +15,7 @@ use crate::command;
 use crate::lab::{Process, clean_on_signals};
 
 /// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
-const LIMIT: Duration = Duration::from_secs(300);
+const LIMIT: Duration = Duration::from_secs(600);
 /// Memory of a guest that has its programs and nothing else, in MiB.
 const MEMORY: u32 = 1024;
 /// Lines of the console that are told when something went wrong.

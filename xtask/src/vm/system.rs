@@ -23,7 +23,7 @@ const NAME: &str = "system-trixie-1";
 /// What it has beside what is essential.
 const PACKAGES: &str = "systemd-sysv,kmod,iproute2,curl";
 /// Emulated, with services to start and a package to install.
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1200);
 /// The system lies in memory, and its archive too until it is unpacked. In MiB.
 const MEMORY: u32 = 1024;
 /// No service but ours and what it needs. Nothing was updated since the system was made, so nothing is to be rebuilt.
