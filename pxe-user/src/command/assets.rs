@@ -1,5 +1,5 @@
 //! What packages install beside the program, made of the command line itself: completions, man pages, and the schema of
-//! `pxed.toml`. `cargo xtask package` and packagers of distributions call it; nothing here touches the daemon.
+//! `pxed.toml`. `cargo xtask release` and packagers of distributions call it; nothing here touches the daemon.
 
 use std::fs;
 use std::io::Write as _;
