@@ -11,6 +11,7 @@ use pxe_tests::daemon::Daemon;
 use pxe_tests::load::fleet;
 use pxe_tests::pair::{self, Pair};
 use pxe_tests::tree;
+use xtask::clock;
 use xtask::lab::Lab;
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
@@ -19,6 +20,8 @@ const OLD: usize = 4_000_000;
 const DOWNLOAD: usize = 10 * OLD;
 /// Downloads at a time from one address: more are cut off.
 const MOST: usize = 8;
+/// How long anything may take: a guard against hanging, no assertion.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// What happens to the file.
 #[derive(Clone, Copy, Debug)]
@@ -59,11 +62,8 @@ fn transfers_end_on_the_bytes_that_they_began_with() {
             let (pair, old) = stage();
             let daemon = pair.serve(datapath).unwrap();
             let plan = pair.plan(50, ("file", &old), 2070);
-            let machines = std::thread::spawn(move || fleet::run(&plan).unwrap());
-            std::thread::sleep(Duration::from_millis(200));
-            change.make(&pair.root().join("file"));
-            assert!(!machines.is_finished(), "all were through before it changed");
-            pair::all_done(&machines.join().unwrap())
+            fleet::run_and_amid(&plan, || change.make(&pair.root().join("file")))
+                .and_then(|report| pair::all_done(&report))
                 .unwrap_or_else(|error| panic!("{datapath:?}, {change:?}: {error}\n{}", daemon.log()));
             daemon.wait_for(change.event()).unwrap();
             let late = pair.plan(10, ("file", &old[..1000]), 3070);
@@ -99,7 +99,8 @@ fn downloads_over_http_end_on_the_bytes_that_they_began_with() {
             curl.arg("--output").arg(got(number)).spawn().unwrap()
         };
         let mut slow: Vec<_> = (0..MOST).map(|number| download(number, "8M")).collect();
-        std::thread::sleep(Duration::from_millis(500));
+        let has_begun = |number| fs::metadata(got(number)).is_ok_and(|file| file.len() > 0);
+        clock::wait_until("all have begun", LIMIT, || Ok((0..MOST).all(has_begun))).unwrap();
         change.make(&root.join("file"));
         let all_load = slow.iter_mut().all(|curl| curl.try_wait().unwrap().is_none());
         assert!(all_load, "one had all before it changed");

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use pxe_user::datagram::Datagram;
 use pxe_user::mac::Mac;
 use pxe_user::nic::xsk::Rx;
@@ -69,6 +69,29 @@ struct Fleet<'a> {
 /// # Errors
 /// When the interface cannot be had.
 pub fn run(plan: &Plan) -> Result<Report> {
+    run_until_over(plan, |_| ())
+}
+
+/// Runs the plan, and calls `act` once: as soon as every machine has a part of its file, and before any has all of it.
+///
+/// # Errors
+/// When the interface cannot be had, or one machine had everything before the last had something.
+pub fn run_and_amid(plan: &Plan, act: impl FnOnce()) -> Result<Report> {
+    let mut act = Some(act);
+    let report = run_until_over(plan, |machines| {
+        let amid = |machine: &Machine| machine.tally.data_frames > 0 && !machine.is_over();
+        if machines.iter().all(amid)
+            && let Some(act) = act.take()
+        {
+            act();
+        }
+    })?;
+    ensure!(act.is_none(), "at no time were all machines amid their files: {}", report.to_json());
+    Ok(report)
+}
+
+/// Runs the plan, and shows the machines from time to time.
+fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Report> {
     let mut wire = Wire::open(plan.interface)?;
     // Not the same fates on both ways: a request and its answer would be lost together.
     let back = Way::new(!plan.seed, plan.noise_back);
@@ -95,6 +118,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
         if now >= look {
             look = now + LOOK_EVERY;
             fleet.catch_up(now);
+            watch(&fleet.machines);
             let over = fleet.look_at_the_time(now) && fleet.strangers.is_over(now);
             if over || now.since(Timestamp::default()) > plan.limit {
                 fleet.voice.flush();
