@@ -207,17 +207,17 @@ fn to_dhcp<F: Frame>(
     if config.dhcp_mode == dhcp_mode::OFF {
         return Verdict::Pass(Pass::Off);
     }
-    let request = match boot_request(frame, udp) {
+    let message_type = match boot_request(frame, udp) {
         Err(reason) => return Verdict::Pass(reason),
-        Ok(request) => request,
+        Ok(message_type) => message_type,
     };
     if udp.destination_port == wire::PORT_PXE {
         return deliver(frame, config, udp, Service::BootServer, admits);
     }
-    match request.message_type {
-        wire::DHCP_DISCOVER => {}
-        // A REQUEST to the DHCP server is the DHCP server's; with option 43 it may name a boot server.
-        wire::DHCP_REQUEST if request.has_vendor => {}
+    match message_type {
+        // A REQUEST is the DHCP server's, or names a boot server in option 43. The first kind is not answered, but shows the
+        // address that a machine takes.
+        wire::DHCP_DISCOVER | wire::DHCP_REQUEST => {}
         _ => return Verdict::Pass(Pass::OtherMessage),
     }
     deliver(frame, config, udp, Service::Dhcp, admits)
@@ -261,16 +261,9 @@ fn dhcp_source<F: Frame>(frame: &F, udp: &Udp) -> Source {
     }
 }
 
-/// What the options of a network boot client's BOOTREQUEST say.
-struct BootRequest {
-    /// Option 53, or 0.
-    message_type: u8,
-    /// Whether option 43 is there.
-    has_vendor: bool,
-}
-
+/// The message type of a network boot client's BOOTREQUEST: option 53, or 0.
 #[inline(always)]
-fn boot_request<F: Frame>(frame: &F, udp: &Udp) -> Result<BootRequest, Pass> {
+fn boot_request<F: Frame>(frame: &F, udp: &Udp) -> Result<u8, Pass> {
     let end = udp.payload + udp.payload_len;
     let first = frame.read_u8(udp.payload).ok_or(Pass::NotBootRequest)?;
     let cookie: [u8; 4] = frame.read(udp.payload + wire::BOOTP_LEN).ok_or(Pass::NotBootRequest)?;
@@ -284,16 +277,16 @@ fn boot_request<F: Frame>(frame: &F, udp: &Udp) -> Result<BootRequest, Pass> {
     walk_options(frame, udp.payload + wire::BOOTP_LEN + wire::DHCP_COOKIE.len(), end)
 }
 
-/// Walks the options from `at` to `end` for 60, 53 and 43.
+/// Walks the options from `at` to `end` for 60 and 53.
 #[inline(always)]
-fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRequest, Pass> {
+fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<u8, Pass> {
     let mut found = Found(0);
     for _ in 0..MAX_OPTIONS {
         at = frame.forget(at) & OFFSET_MASK;
         // Else an old verifier (5.10, 6.1) walks the rest of the loop once for each set of things found, and gives up.
         found = Found(frame.forget(found.0));
         if at >= end {
-            return found.boot_request(); // no END: clients that forget it are served all the same
+            return found.message_type(); // no END: clients that forget it are served all the same
         }
         let Some([code]) = frame.read::<1>(at) else { return Err(Pass::OptionsBound) };
         if code == option::PAD {
@@ -301,7 +294,7 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRe
             continue;
         }
         if code == option::END {
-            return found.boot_request();
+            return found.message_type();
         }
         let Some([length]) = frame.read::<1>(at + 1) else { return Err(Pass::OptionsBound) };
         let value = at + 2;
@@ -314,13 +307,11 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<BootRe
                 let Some([message_type]) = frame.read::<1>(value) else { return Err(Pass::OptionsBound) };
                 found = found.with_message_type(message_type);
             }
-            option::VENDOR => found.0 |= Found::VENDOR,
             option::CLASS => found = found.with_class(is_network_boot(frame, value, length)),
             _ => continue,
         }
-        // A DISCOVER needs nothing more; for the others option 43 may still come.
-        if found.is_discover() {
-            return found.boot_request();
+        if found.is_all() {
+            return found.message_type();
         }
     }
     Err(Pass::OptionsBound)
@@ -333,10 +324,8 @@ struct Found(usize);
 impl Found {
     /// Option 53, or 0.
     const MESSAGE_TYPE: usize = 0xff;
-    /// Option 43 is there.
-    const VENDOR: usize = 0x100;
     /// Option 60 is that of a network boot client.
-    const CLASS: usize = 0x200;
+    const CLASS: usize = 0x100;
 
     #[inline(always)]
     fn with_message_type(self, message_type: u8) -> Self {
@@ -349,17 +338,16 @@ impl Found {
     }
 
     #[inline(always)]
-    fn is_discover(self) -> bool {
-        self.0 & (Self::CLASS | Self::MESSAGE_TYPE) == Self::CLASS | wire::DHCP_DISCOVER as usize
+    fn is_all(self) -> bool {
+        self.0 & Self::CLASS != 0 && self.0 & Self::MESSAGE_TYPE != 0
     }
 
     #[inline(always)]
-    fn boot_request(self) -> Result<BootRequest, Pass> {
+    fn message_type(self) -> Result<u8, Pass> {
         if self.0 & Self::CLASS == 0 {
             return Err(Pass::NotNetworkBoot);
         }
-        let message_type = (self.0 & Self::MESSAGE_TYPE) as u8;
-        Ok(BootRequest { message_type, has_vendor: self.0 & Self::VENDOR != 0 })
+        Ok((self.0 & Self::MESSAGE_TYPE) as u8)
     }
 }
 

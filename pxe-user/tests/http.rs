@@ -10,7 +10,7 @@ use pxe_user::api::Api;
 use pxe_user::api::serve::{Most, serve_tcp};
 use pxe_user::boot::{Catalogue, Config, Here, Links, Recipe, Source};
 use pxe_user::fleet::event::{Event, Transport};
-use pxe_user::fleet::handle::{Facts, FleetHandle, Message, Who};
+use pxe_user::fleet::handle::{Facts, FleetHandle, Message};
 use pxe_user::http::{Gate, Http};
 use pxe_user::mac::Mac;
 use pxe_user::rules::Access;
@@ -69,15 +69,8 @@ async fn lab() -> Lab {
     let address = listener.local_addr().unwrap();
     let here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
     let counts = Api::new(fleet.clone(), Arc::default()).counts().clone();
-    let http = Http::new(
-        Arc::clone(&catalogue),
-        fleet,
-        Arc::new(|_: Ipv4Addr| Some(MAC)),
-        here,
-        Arc::clone(&sent),
-        Clock::start(),
-        counts.clone(),
-    );
+    let http =
+        Http::new(Arc::clone(&catalogue), fleet, here, Arc::clone(&sent), Clock::start(), counts.clone());
     let access: Arc<ArcSwap<Access>> = Arc::default();
     let gate = Gate {
         access: Arc::clone(&access),
@@ -209,8 +202,13 @@ async fn a_machine_gets_the_text_that_is_written_for_it() {
     let mut lab = lab().await;
     let serve = async {
         loop {
-            let Some(Message::Facts(who, answer)) = lab.messages.recv().await else { continue };
-            assert_eq!(who, Who::Mac(MAC));
+            let Some(Message::Facts(inquiry, answer)) = lab.messages.recv().await else { continue };
+            assert_eq!(
+                *inquiry.peer.address.ip(),
+                Ipv4Addr::LOCALHOST,
+                "whose address that is, the fleet finds out"
+            );
+            assert!(inquiry.named.is_none_or(|named| named == MAC));
             let facts = Facts {
                 mac: MAC,
                 uuid: None,
@@ -221,6 +219,7 @@ async fn a_machine_gets_the_text_that_is_written_for_it() {
                 rule: None,
                 image: Some("image".into()),
                 local: false,
+                nonce: None,
             };
             answer.send(Some(facts)).unwrap();
         }

@@ -61,12 +61,14 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
     let settings = Settings {
         interface: "lab0".into(),
         address: SERVER,
+        mask: Ipv4Addr::new(255, 255, 255, 0),
         broadcast: Ipv4Addr::BROADCAST,
         limits: Limits::for_mtu(1500, 64),
         transfers,
         ports: TidPorts { first: 50_000, count: 16 },
         style: Style::Direct,
         learns: true,
+        foreign_chaddr: false,
         meters: true,
         uploads: None,
     };

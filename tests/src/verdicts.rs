@@ -130,7 +130,7 @@ pub fn named_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
             udp((CLIENT, 68), (Ipv4Addr::new(10, 99, 0, 255), 67), &golden("ovmf-discover")),
             dhcp,
         ),
-        ("REQUEST to the DHCP server", broadcast_67(&golden("ovmf-request-67")), pass(Pass::OtherMessage)),
+        ("REQUEST to the DHCP server", broadcast_67(&golden("ovmf-request-67")), dhcp),
         ("boot-server request", to_4011.clone(), boot_server),
         (
             "boot-server request of iPXE",

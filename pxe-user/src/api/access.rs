@@ -172,7 +172,7 @@ impl Door {
             }
             _ => {}
         }
-        if write && !headers.contains_key(WRITE_HEADER) && !is_json(headers) {
+        if write && !is_meant(headers) {
             let text = "a write needs the header `X-Pxed: 1`, or JSON";
             return Err((Refused::Header, Problem::new(StatusCode::FORBIDDEN, text)));
         }
@@ -195,6 +195,11 @@ fn names_loopback(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || name == "[::1]"
         || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether a request has what no page from elsewhere can make a browser send without asking first.
+pub(super) fn is_meant(headers: &HeaderMap) -> bool {
+    headers.contains_key(WRITE_HEADER) || is_json(headers)
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

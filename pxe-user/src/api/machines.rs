@@ -1,8 +1,9 @@
 //! The side that machines reach: reports of memory tests, and uploads if an inbox is configured.
 //!
-//! Whoever can send to this address could report for another machine, so the Ethernet address in the path must be the
-//! sender's where the kernel knows that one. Behind a router it does not: then the machine must be known at that address, or
-//! behind a relay.
+//! Whoever can send to this address could report for another machine. So each path begins with the nonce of a boot, which stands
+//! only in the files that were written for the machine in that boot, and the Ethernet address in the path must be the sender's
+//! where the kernel knows that one. A page in somebody's browser does not know the nonce, and could not send a report anyway: that
+//! needs a content type, or a header, that no form has.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,9 +19,10 @@ use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::inbox::{Inbox, InboxError, Upload};
-use super::metrics::Counts;
+use super::metrics::{Counts, Refused};
 use super::problem::Problem;
 use super::{FLEET_WAIT, access, read};
+use crate::fleet::claim::{Claim, Unbelieved};
 use crate::fleet::handle::{FleetHandle, Message, Unreachable};
 use crate::fleet::report::{BODY_MAX, Report};
 use crate::mac::Mac;
@@ -97,56 +99,63 @@ pub struct Machines {
     pub counts: Counts,
 }
 
-/// The paths for machines: `POST /report/v1/{mac}`, and `PUT /inbox/{mac}/{name}` if there is an inbox. To be served with
-/// [`super::serve::serve_tcp`], or otherwise with [`ConnectInfo`].
+/// The paths for machines: `POST /pxed/{nonce}/report/v1/{mac}`, and `PUT /pxed/{nonce}/inbox/{mac}/{name}` if there is an inbox.
+/// Without the nonce they say what is missing. To be served with [`super::serve::serve_tcp`], or otherwise with [`ConnectInfo`].
 pub fn router(machines: Machines) -> Router {
     let uploads = machines.inbox.is_some();
-    let mut router = Router::new().route("/report/v1/{mac}", post(report));
+    let report_without = |state, peer, Path(mac): Path<String>, headers, body| {
+        report(state, peer, Path((String::new(), mac)), headers, body)
+    };
+    let upload_without = |state, peer, Path((mac, name)): Path<(String, String)>, headers, body| {
+        upload(state, peer, Path((String::new(), mac, name)), headers, body)
+    };
+    let mut router = Router::new()
+        .route("/pxed/{nonce}/report/v1/{mac}", post(report))
+        .route("/report/v1/{mac}", post(report_without));
     if uploads {
-        router = router.route("/inbox/{mac}/{name}", put(upload));
+        router = router
+            .route("/pxed/{nonce}/inbox/{mac}/{name}", put(upload))
+            .route("/inbox/{mac}/{name}", put(upload_without));
     }
     router.layer(axum::middleware::map_response(access::strict)).with_state(machines)
 }
 
 impl Machines {
-    /// The machine in the path, if the sender may speak for it.
-    fn sender(&self, name: &str, peer: SocketAddr) -> Result<(Mac, Option<Ipv4Addr>), Problem> {
-        let mac = read::mac(name)?;
+    /// What a sender claims by its path and by its address.
+    fn claim(&self, nonce: &str, mac: &str, peer: SocketAddr) -> Result<Claim, Problem> {
         let address = match peer.ip() {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(address) => address.to_ipv4_mapped(),
         };
-        match address.and_then(|address| self.neighbours.mac(address)) {
-            Some(neighbour) if neighbour != mac => {
-                Err(Problem::new(StatusCode::FORBIDDEN, "this is another machine's Ethernet address"))
-            }
-            Some(_) => Ok((mac, address)),
-            None if self.may_come_from(mac, address)? => Ok((mac, address)),
-            None => {
-                let text = "this machine is not known at your address, and not behind a relay";
-                Err(Problem::new(StatusCode::FORBIDDEN, text))
-            }
-        }
+        let neighbour = address.and_then(|address| self.neighbours.mac(address));
+        Ok(Claim { mac: read::mac(mac)?, nonce: nonce.parse().ok(), neighbour })
     }
+}
 
-    /// Whether a machine may speak from an address whose owner the kernel does not know: its own one, or any, if it was seen
-    /// behind a relay. Nobody else's word makes a machine, or a verdict.
-    fn may_come_from(&self, mac: Mac, address: Option<Ipv4Addr>) -> Result<bool, Problem> {
-        let (board, mac) = (self.fleet.board(), mac.to_string());
-        let machine = board.machines.iter().find(|machine| machine.mac == mac);
-        let machine = machine.ok_or_else(Problem::unknown_machine)?;
-        let own = address.is_some_and(|address| machine.address == Some(address.to_string()));
-        Ok(own || machine.relay.is_some())
+impl From<Unbelieved> for Problem {
+    fn from(unbelieved: Unbelieved) -> Self {
+        let status = match unbelieved {
+            Unbelieved::Unknown => StatusCode::NOT_FOUND,
+            Unbelieved::Sender | Unbelieved::Nonce => StatusCode::FORBIDDEN,
+            Unbelieved::NotFetched | Unbelieved::NotBegun => StatusCode::CONFLICT,
+        };
+        Self::new(status, unbelieved.to_string())
     }
 }
 
 async fn report(
     State(machines): State<Machines>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path(name): Path<String>,
+    Path((nonce, mac)): Path<(String, String)>,
+    headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    let outcome = machines.take_report(&name, peer, body).await;
+    if !access::is_meant(&headers) {
+        machines.counts.refused(Refused::Header);
+        let text = "a report is sent as `Content-Type: application/json`, or with the header `X-Pxed: 1`";
+        return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, text));
+    }
+    let outcome = machines.take_report((&nonce, &mac), peer, body).await;
     machines.counts.report(outcome.as_ref().err().map_or("accepted", |(why, _)| *why));
     outcome.map(|()| StatusCode::NO_CONTENT).map_err(|(_, problem)| problem)
 }
@@ -155,11 +164,11 @@ impl Machines {
     /// Hands a report to the fleet; the error says in a word why not.
     async fn take_report(
         &self,
-        name: &str,
+        (nonce, mac): (&str, &str),
         peer: SocketAddr,
         body: Body,
     ) -> Result<(), (&'static str, Problem)> {
-        let (mac, address) = self.sender(name, peer).map_err(|problem| ("sender", problem))?;
+        let claim = self.claim(nonce, mac, peer).map_err(|problem| ("mac", problem))?;
         let turn = self
             .reports
             .turn(peer.ip().to_canonical())
@@ -176,7 +185,7 @@ impl Machines {
         // From a shell with nothing but wget: whatever it calls the content, it is JSON.
         let report: Report = serde_json::from_slice(&body.to_bytes())
             .map_err(|error| ("malformed", Problem::bad(format!("not a report: {error}"))))?;
-        let told = move |answer| Message::Report(mac, address, Box::new(report), answer);
+        let told = move |answer| Message::Report(claim, Box::new(report), answer);
         let fleet = self.fleet.clone();
         // A task of its own: the place is free when the fleet is done with the report, not when its sender has gone.
         let handed = tokio::spawn(async move {
@@ -184,7 +193,8 @@ impl Machines {
             fleet.ask(told).await
         });
         match tokio::time::timeout(FLEET_WAIT, handed).await {
-            Ok(Ok(Ok(()))) => Ok(()),
+            Ok(Ok(Ok(Ok(())))) => Ok(()),
+            Ok(Ok(Ok(Err(unbelieved)))) => Err((unbelieved.as_str(), unbelieved.into())),
             _ => Err(("fleet", Unreachable.into())),
         }
     }
@@ -197,14 +207,19 @@ fn busy(what: &str) -> (&'static str, Problem) {
 async fn upload(
     State(machines): State<Machines>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    Path((machine, name)): Path<(String, String)>,
+    Path((nonce, mac, name)): Path<(String, String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
     let Some(inbox) = machines.inbox.clone() else {
         return Err(Problem::new(StatusCode::NOT_FOUND, "no uploads here"));
     };
-    let (mac, _) = machines.sender(&machine, peer).inspect_err(|_| machines.counts.upload("sender", 0))?;
+    let claim = machines.claim(&nonce, &mac, peer)?;
+    if let Err(unbelieved) = machines.fleet.ask(|answer| Message::Admit(claim, answer)).await? {
+        machines.counts.upload(unbelieved.as_str(), 0);
+        return Err(unbelieved.into());
+    }
+    let mac = claim.mac;
     let size = headers.get(header::CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse().ok());
     // A task of its own: this one ends with the connection, and a file that is kept must be told of all the same.
     let taken = tokio::spawn(async move { machines.take_upload(inbox, mac, name, size, body).await });

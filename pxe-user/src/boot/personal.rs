@@ -136,6 +136,7 @@ pub fn check_template(template: &str) -> Result<(), String> {
         rule: None,
         image: None,
         local: false,
+        nonce: None,
     };
     let known = Facts {
         uuid: Some(Uuid([1; 16])),
@@ -157,6 +158,8 @@ fn fill(template: &str, recipe: &Recipe, facts: &Facts, here: Here) -> Result<St
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     let http = here.http.map(|port| format!("http://{}:{port}", here.server)).unwrap_or_default();
+    // Reports are believed below this address only, and only in this boot.
+    let reports = facts.nonce.filter(|_| here.http.is_some()).map(|nonce| format!("{http}/{FOLDER}/{nonce}"));
     let values = context! {
         mac => facts.mac.to_string(),
         mac_dashed => facts.mac.dashed().as_str(),
@@ -168,7 +171,7 @@ fn fill(template: &str, recipe: &Recipe, facts: &Facts, here: Here) -> Result<St
         image => &*recipe.name,
         rule => harmless(facts.rule.as_deref()),
         server => here.server.to_string(),
-        report_url => &http,
+        report_url => reports.as_ref().unwrap_or(&http),
         http => http,
     };
     // It takes the last line's end off.
@@ -241,6 +244,7 @@ mod tests {
             rule: Some("all".into()),
             image: Some("test".into()),
             local: false,
+            nonce: None,
         }
     }
 
@@ -313,6 +317,17 @@ mod tests {
         let config = text(Reader::Grub, &recipe(), &facts());
         assert!(config.starts_with("linux /test/linux report="), "{config}");
         assert!(config.contains("initrd /test/a.img /test/sub/b.img\nboot"), "{config}");
+    }
+
+    /// Who only looks gets the same text, without the nonce.
+    #[test]
+    fn the_machine_itself_finds_its_nonce_where_it_reports() {
+        let facts = Facts { nonce: Some(crate::fleet::nonce::Nonce::fixed([0x1b; 16])), ..facts() };
+        let nonce = "1b".repeat(16);
+        for reader in [Reader::Ipxe, Reader::Pxelinux, Reader::Grub] {
+            let text = text(reader, &recipe(), &facts);
+            assert!(text.contains(&format!("report=http://10.99.0.2:8080/pxed/{nonce} mac=")), "{text}");
+        }
     }
 
     #[test]

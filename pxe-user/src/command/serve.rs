@@ -156,6 +156,7 @@ impl Serve {
                 .unwrap_or(256 << 20),
             transfers: transfers as usize,
             windowsize: self.windowsize.or(file.windowsize).unwrap_or(64),
+            foreign_chaddr: file.foreign_chaddr.unwrap_or(false),
             state: self.state.clone().or_else(|| file.state.clone()),
             socket: self.socket.clone().or_else(|| file.socket.clone()),
             board: self.board.map(|listen| Board { listen, token_file: None }).or_else(|| file.board.clone()),

@@ -147,6 +147,7 @@ fn general(judge: &mut Judge<'_>, raw: Raw) -> Config {
         yield_ipxe: raw.yield_ipxe,
         transfers: judge.at_least_one("transfers", raw.transfers),
         windowsize: judge.at_least_one("windowsize", raw.windowsize),
+        foreign_chaddr: raw.foreign_chaddr,
         user: raw.user,
         confinement: judge.word("confinement", raw.confinement),
         http: raw.http.and_then(|http| {

@@ -217,6 +217,8 @@ pub struct Config {
     pub transfers: Option<u32>,
     /// Most blocks in a window.
     pub windowsize: Option<u16>,
+    /// Machines are served whose frames have another source than their requests say.
+    pub foreign_chaddr: Option<bool>,
     /// Who the daemon becomes.
     pub user: Option<String>,
     /// Whether it gives its rights up.

@@ -93,6 +93,8 @@ pub(super) struct Raw {
     /// Most blocks in a TFTP window (read at the start).
     #[cfg_attr(test, schemars(with = "u16", range(min = 1)))]
     pub(super) windowsize: Option<Spanned<u16>>,
+    /// Serve machines whose frames come from another Ethernet address than their requests name (read at the start).
+    pub(super) foreign_chaddr: Option<bool>,
     /// The user that the daemon becomes when root starts it (read at the start).
     pub(super) user: Option<String>,
     /// Whether the daemon gives up the rights that only its start needs (read at the start).

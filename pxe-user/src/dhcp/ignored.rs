@@ -68,6 +68,9 @@ pub enum Ignored {
     Rule,
     /// The machine is not on the list of those that are served.
     NotAllowed,
+    /// The frame's source is not the machine's own address, and no relay stands between: somebody asks in another's name, or a
+    /// bridge or access point rewrites addresses.
+    ForeignChaddr,
     /// The machine asks more often than its rate allows, where no kernel program has seen to it.
     Rate,
     /// The answer is larger than the client accepts (option 57) or than the output buffer.
@@ -79,7 +82,7 @@ impl Ignored {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Malformed(Malformed::Short),
         Self::Malformed(Malformed::Cookie),
         Self::Malformed(Malformed::OptionPastEnd),
@@ -106,6 +109,7 @@ impl Ignored {
         Self::NotAllowed,
         Self::Rate,
         Self::DoesNotFit,
+        Self::ForeignChaddr,
     ];
 
     /// A stable name in snake case, fit for a metric's label.
@@ -148,6 +152,7 @@ impl Ignored {
             Self::NotAllowed => (23, "not_allowed"),
             Self::Rate => (24, "over_rate"),
             Self::DoesNotFit => (25, "does_not_fit"),
+            Self::ForeignChaddr => (26, "foreign_chaddr"),
         }
     }
 }

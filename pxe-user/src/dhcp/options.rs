@@ -14,6 +14,7 @@ use super::ignored::Malformed;
 pub(super) mod code {
     pub(crate) const PAD: u8 = 0;
     pub(crate) const VENDOR: u8 = 43;
+    pub(crate) const REQUESTED_ADDRESS: u8 = 50;
     pub(crate) const OVERLOAD: u8 = 52;
     pub(crate) const MESSAGE_TYPE: u8 = 53;
     pub(crate) const SERVER_ID: u8 = 54;
@@ -32,8 +33,9 @@ pub(super) mod code {
 }
 
 /// The options of a request that are kept; all others are walked over.
-const KEPT: [u8; 11] = [
+const KEPT: [u8; 12] = [
     code::VENDOR,
+    code::REQUESTED_ADDRESS,
     code::MESSAGE_TYPE,
     code::SERVER_ID,
     code::MAX_SIZE,

@@ -206,6 +206,14 @@ impl<'a> Request<'a> {
         self.server_id
     }
 
+    /// The address that a DHCPREQUEST takes: `ciaddr` of who renews its lease, else option 50 (RFC 2131 section 4.3.2).
+    #[must_use]
+    pub fn lease(&self) -> Option<Ipv4Addr> {
+        let wanted = || Some(<[u8; 4]>::try_from(self.options.get(code::REQUESTED_ADDRESS)?).ok()?.into());
+        let known = |address: &Ipv4Addr| !address.is_unspecified();
+        Some(self.ciaddr()).filter(known).or_else(wanted).filter(known)
+    }
+
     /// Option 57 in bytes, if it has its two bytes; unchecked.
     #[must_use]
     pub fn max_message_size(&self) -> Option<u16> {

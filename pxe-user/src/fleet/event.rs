@@ -78,11 +78,23 @@ pub enum Transport {
     Http,
 }
 
+/// The way of a request to us, as far as its frame shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// From the machine itself, over the link: the frame's source is its own address. Where sockets hide that, the request
+    /// was a broadcast, which no router forwards, or the kernel knows the sender as a neighbour.
+    Link,
+    /// Through somebody else: a relay, a router, or a bridge that rewrites addresses. With the frame's source, if it is known.
+    Through(Option<Mac>),
+}
+
 /// Who asks for a machine's attention: what a request for an offer shows of it.
 #[derive(Clone, Debug)]
 pub struct Asker {
     /// Which machine.
     pub mac: Mac,
+    /// How its request came.
+    pub origin: Origin,
     /// Its architecture.
     pub arch: Arch,
     /// Which program asked.
@@ -106,10 +118,11 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// A firmware of which no more is known than its address and architecture.
+    /// A firmware on our link of which no more is known than its address and architecture.
     pub fn new(mac: Mac, arch: Arch) -> Self {
         Self {
             mac,
+            origin: Origin::Link,
             arch,
             client: Client::Pxe,
             firmware: Brief::new(),
@@ -135,6 +148,26 @@ pub struct Peer {
     pub transport: Transport,
 }
 
+impl Peer {
+    /// Its neighbour's Ethernet address: its frames', or where sockets hide them, the one that the kernel knows.
+    pub fn link(&self, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+        let is_known = |mac: &Mac| *mac != Mac::default();
+        Some(self.mac).filter(is_known).or_else(|| neighbour(*self.address.ip()).filter(is_known))
+    }
+}
+
+impl Event {
+    /// The client of a file that this is about.
+    pub fn peer(&self) -> Option<&Peer> {
+        match self {
+            Self::Loading { peer, .. } | Self::Fetched { peer, .. } | Self::Refused { peer, .. } => {
+                Some(peer)
+            }
+            Self::Told { .. } | Self::Unanswered { .. } | Self::Leased { .. } | Self::Learnt { .. } => None,
+        }
+    }
+}
+
 /// Something happened.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -157,6 +190,15 @@ pub enum Event {
         asker: Box<Asker>,
         /// Why.
         why: Unanswered,
+    },
+    /// A machine takes a lease from the DHCP server, and tells all servers so.
+    Leased {
+        /// Which machine.
+        mac: Mac,
+        /// How its request came.
+        origin: Origin,
+        /// The address that it takes.
+        address: Ipv4Addr,
     },
     /// A machine's firmware has shown that it wants to be told in this style.
     Learnt {

@@ -10,7 +10,9 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::board::{Board, Step, Story, Update};
-use super::event::Event;
+use super::claim::{Claim, Unbelieved};
+use super::event::{Event, Peer};
+use super::nonce::Nonce;
 use super::report::Report;
 use crate::dhcp::{Arch, Style, Uuid};
 use crate::mac::Mac;
@@ -56,6 +58,17 @@ pub struct Facts {
     pub image: Option<Arc<str>>,
     /// It was told to boot its own disk.
     pub local: bool,
+    /// The nonce of its present boot, if it is the machine itself that asks.
+    pub nonce: Option<Nonce>,
+}
+
+/// Somebody asks for a file that is written for one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inquiry {
+    /// The machine that the file's name says, if it says one; else it is meant for who asks.
+    pub named: Option<Mac>,
+    /// Who asks.
+    pub peer: Peer,
 }
 
 /// What the datapath must know of machines' pasts.
@@ -84,14 +97,16 @@ pub type Standings = HashMap<Mac, Standing>;
 pub enum Message {
     /// A worker's event.
     Event(Event),
-    /// A test's report; its sender is dropped without an answer if nobody knows the machine.
-    Report(Mac, Option<Ipv4Addr>, Box<Report>, oneshot::Sender<()>),
+    /// A test's report; answered when it is written down, or by why it is not believed.
+    Report(Claim, Box<Report>, oneshot::Sender<Result<(), Unbelieved>>),
+    /// A question whether somebody may hand in files for a machine.
+    Admit(Claim, oneshot::Sender<Result<(), Unbelieved>>),
     /// Lines of a machine's console; answered by how many were a test's, or by nothing for an unknown machine.
     Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),
     /// A file was put into a machine's inbox.
     Uploaded(Mac, String, u64),
     /// A question for what templates need.
-    Facts(Who, oneshot::Sender<Option<Facts>>),
+    Facts(Inquiry, oneshot::Sender<Option<Facts>>),
     /// A question for a machine's story.
     Story(Mac, oneshot::Sender<Option<Story>>),
     /// A question for the steps after the one with this number, at most so many.
@@ -212,12 +227,12 @@ impl FleetHandle {
         answer.try_recv().map_err(|_| Unreachable)
     }
 
-    /// Facts of a machine, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
+    /// Facts of the machine that a file is for, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
     ///
     /// # Errors
     /// See [`Self::ask_blocking`].
-    pub fn facts_blocking(&self, who: Who) -> Result<Option<Facts>, Unreachable> {
-        self.ask_blocking(FACTS_WAIT, |answer| Message::Facts(who, answer))
+    pub fn facts_blocking(&self, inquiry: Inquiry) -> Result<Option<Facts>, Unreachable> {
+        self.ask_blocking(FACTS_WAIT, |answer| Message::Facts(inquiry, answer))
     }
 }
 
@@ -228,11 +243,13 @@ mod tests {
     #[test]
     fn nobody_waits_for_ever() {
         let (fleet, mut messages) = FleetHandle::new();
-        let who = || Who::Mac(Mac::default());
-        assert_eq!(fleet.facts_blocking(who()), Err(Unreachable));
+        let address = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2070);
+        let peer = Peer { address, mac: Mac::default(), transport: super::super::event::Transport::Tftp };
+        let inquiry = Inquiry { named: None, peer };
+        assert_eq!(fleet.facts_blocking(inquiry), Err(Unreachable));
         let Some(Message::Facts(_, sender)) = messages.blocking_recv() else { unreachable!("it was asked") };
         assert!(sender.send(None).is_err());
         drop(messages);
-        assert_eq!(fleet.facts_blocking(who()), Err(Unreachable));
+        assert_eq!(fleet.facts_blocking(inquiry), Err(Unreachable));
     }
 }

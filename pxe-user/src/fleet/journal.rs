@@ -3,12 +3,11 @@
 //! Runs beside the workers. The same thing said twice within a boot is said once: firmware repeats its DISCOVERs.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use crate::boot::{Refusal, is_looked_for};
 use crate::dhcp::Arch;
-use crate::fleet::event::{Asker, Brief, Client, Event, Peer, Unanswered};
+use crate::fleet::event::{Asker, Brief, Client, Event, Unanswered};
 use crate::fleet::limit::{Kind, Limit};
 use crate::mac::Mac;
 use crate::tftp::transfer::Outcome;
@@ -35,17 +34,16 @@ struct Machine {
 pub struct Journal {
     machines: HashMap<Mac, Machine>,
     without_image: HashMap<Mac, Arch>,
-    by_address: HashMap<Ipv4Addr, Mac>,
     limit: Limit,
 }
 
 impl Journal {
-    /// Logs an event. `neighbour` finds the Ethernet address of an IP address, where a socket has hidden it.
-    pub fn record(&mut self, now: Timestamp, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
-        if self.machines.len() > MACHINES_MAX || self.by_address.len() > MACHINES_MAX {
+    /// Logs an event. `owner` is the machine that its client is, where it has one and that is known.
+    pub fn record(&mut self, now: Timestamp, event: &Event, owner: Option<Mac>) {
+        if self.machines.len() > MACHINES_MAX {
             *self = Self::default();
         }
-        if let Event::Loading { .. } = event {
+        if let Event::Loading { .. } | Event::Leased { .. } = event {
             return;
         }
         // Else look-ups that nobody sees would use up what warnings may take.
@@ -65,14 +63,11 @@ impl Journal {
             Event::Learnt { mac, style } => {
                 tracing::info!(event = "learnt", %mac, ?style, "its firmware wants to be told so");
             }
-            Event::Loading { .. } => {}
-            Event::Fetched { peer, .. } => {
-                let mac = self.who(peer, neighbour);
-                self.fetched(now, mac, event);
-            }
+            Event::Loading { .. } | Event::Leased { .. } => {}
+            Event::Fetched { .. } => self.fetched(now, owner, event),
             Event::Refused { peer, name, refusal } => {
                 let client = peer.address;
-                let mac = text(self.who(peer, neighbour));
+                let mac = text(owner);
                 let (address, file, reason) = (client.ip(), name.to_string(), refusal.as_str());
                 if !matches!(refusal, Refusal::NotFound) {
                     tracing::warn!(event = "refused", mac, %address, file, reason, "{}", refusal.remedy());
@@ -87,10 +82,7 @@ impl Journal {
 
     fn told(&mut self, now: Timestamp, event: &Event) {
         let Event::Told { asker, file, style, ack, .. } = event else { return };
-        let Asker { mac, arch, client, address, relay, rule, .. } = &**asker;
-        if let Some(address) = address {
-            self.by_address.insert(*address, *mac);
-        }
+        let Asker { mac, arch, client, relay, rule, .. } = &**asker;
         let known = self.machines.get(mac);
         let again = known.is_some_and(|machine| {
             (machine.told, machine.client, machine.by_ack) == (*file, *client, *ack)
@@ -143,13 +135,6 @@ impl Journal {
                 tracing::warn!(event = "failed", mac, arch, client = who, %address, %file, bytes, ms, retransmits, "{why} in the middle of a transfer");
             }
         }
-    }
-
-    /// The machine behind an address: by its own word, by its frames, or by the kernel's list of neighbours.
-    fn who(&self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
-        let address = *peer.address.ip();
-        let said = self.by_address.get(&address).copied();
-        said.or_else(|| Some(peer.mac).filter(|mac| *mac != Mac::default())).or_else(|| neighbour(address))
     }
 }
 

@@ -9,6 +9,8 @@
 //! | [`board`] | what people and programs are shown: the JSON of the API |
 //! | [`report`] | what a memory test posts over the network |
 //! | [`handle`] | the way to the fleet's thread for all others |
+//! | [`nonce`] | what ties a report to a boot |
+//! | [`claim`] | who hands something in, and why that is not believed |
 //! | [`mtlog`] | memtest86+'s lines on a serial console |
 //! | [`smbios`] | memory modules from a machine's own tables |
 //! | `machine`, `registry` | the state machine of one machine, and all of them; pure |
@@ -18,6 +20,7 @@
 
 pub mod board;
 mod changes;
+pub mod claim;
 pub mod event;
 pub mod habits;
 pub mod handle;
@@ -25,6 +28,7 @@ pub mod journal;
 pub mod limit;
 mod machine;
 pub mod mtlog;
+pub mod nonce;
 mod registry;
 pub mod report;
 pub mod smbios;

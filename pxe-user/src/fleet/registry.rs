@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use super::board::{self, UnixMs};
 use super::changes::{Changes, Draft, Scribe};
-use super::event::{Event, Peer};
-use super::handle::{Standings, Who};
+use super::claim::{Claim, Unbelieved};
+use super::event::{Asker, Event, Origin, Peer};
+use super::handle::{Facts, Inquiry, Standings, Who};
 use super::machine::{Machine, Told, Transfer};
 use super::mtlog::Line;
+use super::nonce::Nonce;
 use super::report::Report;
 use super::text::{clean, clean_some};
 use crate::mac::Mac;
@@ -19,6 +21,8 @@ use crate::mac::Mac;
 pub(crate) const MACHINES_MAX: usize = 65536;
 /// Machines that are forgotten at once, so that a flood is not a search for each of its packets.
 const FORGOTTEN_AT_ONCE: usize = 1024;
+/// Routers that are remembered: a site has a handful.
+const ROUTERS_MAX: usize = 1024;
 
 /// All machines.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Registry {
     images: HashSet<Arc<str>>,
     /// Some machine was seen behind a relay: a frame's sender may be a router then.
     relayed: bool,
+    /// Ethernet addresses from which relays' packets came.
+    routers: HashSet<Mac>,
     silence: u64,
     scribe: Scribe,
 }
@@ -45,6 +51,7 @@ impl Registry {
             standings_changed: false,
             images: HashSet::new(),
             relayed: false,
+            routers: HashSet::new(),
             silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
             scribe: Scribe::new(first_step),
         }
@@ -120,16 +127,29 @@ impl Registry {
     pub(crate) fn apply(&mut self, now: UnixMs, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
         match event {
             Event::Told { asker, what, file, style, ack } => {
-                self.relayed |= asker.relay.is_some();
-                self.settle(asker.mac, asker.address);
+                if !self.met(now, asker) {
+                    return;
+                }
                 self.images.extend(asker.image.clone());
                 let told = Told { asker, what: *what, file, style: *style, ack: *ack };
                 self.with(now, asker.mac, |machine, scribe| machine.told(now, &told, scribe));
             }
             Event::Unanswered { asker, why } => {
-                self.relayed |= asker.relay.is_some();
-                self.settle(asker.mac, asker.address);
+                if !self.met(now, asker) {
+                    return;
+                }
                 self.with(now, asker.mac, |machine, scribe| machine.unanswered(now, asker, *why, scribe));
+            }
+            Event::Leased { mac, origin, address } => {
+                // Everybody takes leases: that alone makes no machine.
+                let Some(machine) = self.machines.get_mut(mac).filter(|machine| machine.may_come(*origin))
+                else {
+                    return;
+                };
+                let before = machine.address();
+                machine.at_address(*address);
+                self.settle(*mac, before, *address);
+                self.scribe.touch(*mac);
             }
             Event::Learnt { mac, style } => {
                 self.with(now, *mac, |machine, scribe| machine.learnt(now, *style, scribe));
@@ -173,25 +193,42 @@ impl Registry {
         }
     }
 
-    /// A test posted a report; whether its machine is known. A report alone makes no machine: anybody can post one.
-    pub(crate) fn reported(
+    /// Whether somebody may hand in something for a machine. A report alone makes no machine: anybody can post one.
+    pub(crate) fn admits(&self, claim: &Claim) -> Result<&Machine, Unbelieved> {
+        let machine = self.machines.get(&claim.mac).ok_or(Unbelieved::Unknown)?;
+        machine.admits(claim)?;
+        Ok(machine)
+    }
+
+    /// A test posted a report.
+    pub(crate) fn reported(&mut self, now: UnixMs, claim: &Claim, report: &Report) -> Result<(), Unbelieved> {
+        self.admits(claim)?.can_report(report.stage)?;
+        self.with(now, claim.mac, |machine, scribe| machine.reported(now, report, scribe));
+        Ok(())
+    }
+
+    /// What is known of the machine that a file is written for. `neighbour` is as for [`Self::apply`]; `fresh` makes a nonce,
+    /// which only the machine itself gets.
+    pub(crate) fn facts(
         &mut self,
         now: UnixMs,
-        mac: Mac,
-        address: Option<Ipv4Addr>,
-        report: &Report,
-    ) -> bool {
-        if !self.machines.contains_key(&mac) {
-            return false;
+        inquiry: &Inquiry,
+        neighbour: impl Fn(Ipv4Addr) -> Option<Mac>,
+        fresh: impl FnOnce() -> Option<Nonce>,
+    ) -> Option<Facts> {
+        let asker = self.seen(&inquiry.peer, neighbour);
+        let mac = inquiry.named.or(asker)?;
+        let machine = self.machines.get_mut(&mac)?;
+        let is_found_here = asker.is_none() && machine.may_be_anywhere();
+        let is_itself = asker == Some(mac) || is_found_here;
+        let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.scribe) } else { None };
+        let facts = Facts { nonce, ..machine.facts() };
+        if is_found_here {
+            let address = *inquiry.peer.address.ip();
+            machine.at_address(address);
+            self.settle(mac, None, address);
         }
-        self.settle(mac, address);
-        self.with(now, mac, |machine, scribe| {
-            if let Some(address) = address {
-                machine.at_address(address);
-            }
-            machine.reported(now, report, scribe);
-        });
-        true
+        Some(facts)
     }
 
     /// Lines of a console; how many were a test's, or nothing if nobody knows whose console it is.
@@ -293,33 +330,65 @@ impl Registry {
         found.next().filter(|_| found.next().is_none()).map(|machine| machine.mac)
     }
 
-    /// The machine behind an address: by its own word, by its frames, or by the kernel's list of neighbours. Frames from
-    /// behind a relay have the router's address: there the list must confirm an address that nobody has introduced.
+    /// Somebody asks in a machine's name; whether that can be the machine.
+    fn met(&mut self, now: UnixMs, asker: &Asker) -> bool {
+        if let (Some(_), Origin::Through(router)) = (asker.relay, asker.origin) {
+            self.relayed = true;
+            if self.routers.len() < ROUTERS_MAX {
+                self.routers.extend(router);
+            }
+        }
+        let machine = self.machines.get_mut(&asker.mac);
+        if let Some(machine) = machine.filter(|machine| !machine.may_come(asker.origin)) {
+            machine.doubted(now, asker.relay, &mut self.scribe);
+            return false;
+        }
+        if let Some(address) = asker.address {
+            self.settle(asker.mac, self.machines.get(&asker.mac).and_then(Machine::address), address);
+        }
+        true
+    }
+
+    /// The machine that a client of files is, if that can be known: on our link by its frames, behind a relay by the address
+    /// that was seen in its own requests there. A router's frames are those of all machines behind it.
+    pub(crate) fn owner(&self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+        let link = peer.link(neighbour).filter(|mac| !self.is_router(*mac));
+        let known = link.filter(|mac| self.machines.contains_key(mac));
+        let behind =
+            || self.by_address.get(peer.address.ip()).filter(|mac| self.is_elsewhere(**mac)).copied();
+        known.or_else(behind).or_else(|| link.filter(|_| !self.relayed))
+    }
+
+    /// Whether relays' packets come from an address that has never asked for itself.
+    fn is_router(&self, mac: Mac) -> bool {
+        self.routers.contains(&mac) && !self.machines.get(&mac).is_some_and(Machine::has_asked)
+    }
+
+    /// Whether a machine was never seen on our link.
+    fn is_elsewhere(&self, mac: Mac) -> bool {
+        self.machines.get(&mac).is_some_and(|machine| !machine.is_on_link())
+    }
+
+    /// The same as [`Self::owner`], and keeps in mind where a machine on our link is.
     fn seen(&mut self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
         let address = *peer.address.ip();
-        if let Some(mac) = self.by_address.get(&address) {
-            return Some(*mac);
-        }
-        let frame = Some(peer.mac).filter(|mac| *mac != Mac::default());
-        let mac = match frame {
-            Some(mac) if self.machines.contains_key(&mac) || !self.relayed => Some(mac),
-            _ => neighbour(address).filter(|mac| *mac != Mac::default()),
-        }?;
-        if self.machines.contains_key(&mac) {
-            self.settle(mac, Some(address));
-            if let Some(machine) = self.machines.get_mut(&mac) {
-                machine.at_address(address);
-            }
+        let (link, mac) = (peer.link(&neighbour), self.owner(peer, neighbour)?);
+        if link == Some(mac)
+            && let Some(machine) = self.machines.get_mut(&mac)
+        {
+            let before = machine.address();
+            machine.on_link_at(address);
+            self.settle(mac, before, address);
         }
         Some(mac)
     }
 
-    /// A machine has an address now, and no other any more.
-    fn settle(&mut self, mac: Mac, address: Option<Ipv4Addr>) {
-        let Some(address) = address.filter(|address| !address.is_unspecified()) else { return };
-        if let Some(old) = self.machines.get(&mac).and_then(Machine::address).filter(|old| *old != address)
-            && self.by_address.get(&old) == Some(&mac)
-        {
+    /// A machine has an address now, and not the one of `before` any more.
+    fn settle(&mut self, mac: Mac, before: Option<Ipv4Addr>, address: Ipv4Addr) {
+        if address.is_unspecified() {
+            return;
+        }
+        if let Some(old) = before.filter(|old| *old != address && self.by_address.get(old) == Some(&mac)) {
             self.by_address.remove(&old);
         }
         self.by_address.insert(address, mac);

@@ -28,6 +28,7 @@ use super::board::Board;
 use super::board::UnixMs;
 use super::handle::{FleetHandle, Message, Standings};
 use super::journal::Journal;
+use super::nonce::Nonce;
 use super::registry::Registry;
 use super::store::{self, Answer, Link};
 use crate::mac::Mac;
@@ -231,24 +232,24 @@ impl Fleet {
         match message {
             Message::Event(event) => {
                 let neighbour = &self.surroundings.neighbour;
-                self.journal.record((self.surroundings.monotonic)(), &event, neighbour);
+                let owner = event.peer().and_then(|peer| self.registry.owner(peer, neighbour));
+                self.journal.record((self.surroundings.monotonic)(), &event, owner);
                 self.registry.apply(now, &event, neighbour);
             }
-            Message::Report(mac, address, report, answer) => {
-                // Without an answer, whoever asked learns that nobody knows this machine.
-                if self.registry.reported(now, mac, address, &report) {
-                    self.questions.push(Question::Reported(answer));
-                }
-            }
+            Message::Report(claim, report, answer) => match self.registry.reported(now, &claim, &report) {
+                Ok(()) => self.questions.push(Question::Reported(answer)),
+                // Whoever asked may have gone meanwhile, here and below: that is no concern of ours.
+                Err(unbelieved) => drop(answer.send(Err(unbelieved))),
+            },
+            Message::Admit(claim, answer) => drop(answer.send(self.registry.admits(&claim).map(|_| ()))),
             Message::Lines(who, lines, answer) => {
                 let count = self.registry.lines(now, &who, &lines);
                 self.questions.push(Question::Lines(answer, count));
             }
             Message::Uploaded(mac, name, bytes) => self.registry.uploaded(now, mac, &name, bytes),
-            Message::Facts(who, answer) => {
-                let machine = self.registry.find(&who).and_then(|mac| self.registry.machine(mac));
-                // Whoever asked may have gone meanwhile: that is no concern of ours.
-                let _ = answer.send(machine.map(super::machine::Machine::facts));
+            Message::Facts(inquiry, answer) => {
+                let neighbour = &self.surroundings.neighbour;
+                drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
             }
             Message::Story(mac, answer) => self.questions.push(Question::Story(mac, answer)),
             Message::Steps(after, most, answer) => self.questions.push(Question::Steps(after, most, answer)),

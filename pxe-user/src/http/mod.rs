@@ -16,7 +16,7 @@ mod media;
 mod range;
 
 use std::cell::Cell;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,12 +29,11 @@ use percent_encoding::percent_decode_str;
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
-use crate::api::machines::Neighbours;
 use crate::api::metrics::{Counts, Refused};
 use crate::api::serve::Socket;
 use crate::boot::{Catalogue, FileName, Here, Image, Lookup, Refusal};
 use crate::fleet::event::{Event, Peer, Transport};
-use crate::fleet::handle::{FleetHandle, Who};
+use crate::fleet::handle::{FleetHandle, Inquiry};
 use crate::mac::Mac;
 use crate::worker::Clock;
 use body::Sending;
@@ -51,8 +50,6 @@ pub struct Http {
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// Who is told, and who knows the machines.
     pub fleet: FleetHandle,
-    /// Who knows whose an address is.
-    pub neighbours: Arc<dyn Neighbours>,
     /// Where machines reach us.
     pub here: Here,
     /// Bytes that were sent, over all interfaces.
@@ -70,14 +67,13 @@ impl Http {
     pub fn new(
         catalogue: Arc<ArcSwap<Catalogue>>,
         fleet: FleetHandle,
-        neighbours: Arc<dyn Neighbours>,
         here: Here,
         sent: Arc<AtomicU64>,
         clock: Clock,
         counts: Counts,
     ) -> Self {
         let loading = Arc::new(Semaphore::new(LOADING_MAX));
-        Self { catalogue, fleet, neighbours, here, sent, clock, counts, loading }
+        Self { catalogue, fleet, here, sent, clock, counts, loading }
     }
 
     /// The files under their names, behind whatever other paths are added.
@@ -85,8 +81,8 @@ impl Http {
         Router::new().fallback(serve).with_state(self)
     }
 
-    /// The file of that name, as it is for whoever asks from this address.
-    async fn find(&self, name: FileName, client: Ipv4Addr) -> Result<Arc<Image>, Refusal> {
+    /// The file of that name, as it is for whoever asks.
+    async fn find(&self, name: FileName, peer: Peer) -> Result<Arc<Image>, Refusal> {
         match self.catalogue.load().lookup(&name) {
             Lookup::Ready(image) => return Ok(image),
             Lookup::Refused(refusal) => return Err(refusal),
@@ -99,10 +95,9 @@ impl Http {
             // Until this is done, not until its client has gone: so questions to the fleet do not pile up.
             let _place = place;
             let silent = Cell::new(false);
-            let facts = |mac: Option<Mac>| {
-                let by_address = || http.neighbours.mac(client);
-                let who = mac.or_else(by_address).map_or(Who::Address(client), Who::Mac);
-                http.fleet.facts_blocking(who).inspect_err(|_| silent.set(true)).ok().flatten()
+            let facts = |named: Option<Mac>| {
+                let asked = http.fleet.facts_blocking(Inquiry { named, peer });
+                asked.inspect_err(|_| silent.set(true)).ok().flatten()
             };
             let loaded = http.catalogue.load().load_for(&name, http.here, facts);
             if silent.get() { Err(again) } else { loaded }
@@ -136,7 +131,7 @@ async fn serve(
         Ok(name) => name,
         Err(error) => return refused(&http, error),
     };
-    let image = match http.find(name, client).await {
+    let image = match http.find(name, peer).await {
         Ok(image) => image,
         Err(error) => {
             http.record(Event::Refused { peer, name: Box::new(name), refusal: error });

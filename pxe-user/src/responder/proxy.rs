@@ -9,7 +9,7 @@ use pxe_common::bucket::Source;
 use super::{Host, Responder, Route};
 use crate::datagram::Datagram;
 use crate::dhcp::{self, Arch, Class, Ignored, Message, Printable, Style, Via};
-use crate::fleet::event::{Asker, Client, Event, Telling, Unanswered, brief};
+use crate::fleet::event::{Asker, Client, Event, Origin, Telling, Unanswered, brief};
 use crate::fleet::habits::Before;
 use crate::mac::Mac;
 use crate::rules::{Decision, Facts};
@@ -40,10 +40,19 @@ impl Responder {
         };
         let admitted = match dhcp::admit(self.settings.address, &request, via) {
             Ok(admitted) => admitted,
-            Err(ignored) => return self.tally.count(ignored),
+            Err(ignored) => {
+                if ignored == Ignored::RequestOnPort67 {
+                    self.leased(now, datagram, &request, host);
+                }
+                return self.tally.count(ignored);
+            }
         };
         if !self.may_ask(now, datagram, &request, via) {
             return self.tally.count(Ignored::Rate);
+        }
+        let origin = self.origin(datagram, admitted.mac, &request, host);
+        if self.is_foreign(datagram, origin, &request) {
+            return self.tally.count(Ignored::ForeignChaddr);
         }
         let (from, own) = (*datagram.from.ip(), self.settings.address);
         if !self.sources.access.load().allows_request(&request, admitted.mac, from, own) {
@@ -53,13 +62,13 @@ impl Responder {
         let interface = Arc::clone(&self.settings.interface);
         let facts = Facts::of(admitted.mac, &request, datagram.link.vlan(), &interface);
         let decision = self.sources.decide(&policy, &facts);
-        let asker = self.asker(&request, admitted.mac, datagram, &decision);
+        let asker = self.asker(&request, (admitted.mac, origin), datagram, &decision);
         let Some(service) = decision.service else {
             self.tally.count(Ignored::Rule);
             return host.record(Event::Unanswered { asker, why: Unanswered::Rule });
         };
         let before = self.sources.before(&self.settings, &decision, admitted.mac);
-        let style = self.style(now, &request, via, admitted.mac, before, host);
+        let style = self.style(now, &request, via, (admitted.mac, origin), before, host);
         let mut out = [0; dhcp::MAX_REPLY];
         match dhcp::reply(service, &request, via, datagram.from, style, &mut out) {
             Ok(reply) => {
@@ -75,6 +84,47 @@ impl Responder {
                 }
                 self.tally.count(ignored);
             }
+        }
+    }
+
+    /// How a request came: see [`Origin`].
+    fn origin(
+        &self,
+        datagram: &Datagram<'_>,
+        mac: Mac,
+        request: &dhcp::Request<'_>,
+        host: &mut impl Host,
+    ) -> Origin {
+        let frame = datagram.link.neighbour();
+        if !request.giaddr().is_unspecified() {
+            return Origin::Through(frame);
+        }
+        let is_hidden_broadcast = frame.is_none() && self.settings.is_to_many(datagram.to);
+        match frame.or_else(|| host.neighbour(*datagram.from.ip())) {
+            _ if is_hidden_broadcast => Origin::Link,
+            Some(source) if source == mac => Origin::Link,
+            other => Origin::Through(other),
+        }
+    }
+
+    /// Whether somebody on our link asks in another's name. Behind a router (4011) the frame is the router's.
+    fn is_foreign(&self, datagram: &Datagram<'_>, origin: Origin, request: &dhcp::Request<'_>) -> bool {
+        let is_direct = request.giaddr().is_unspecified() && self.settings.is_near(*datagram.from.ip());
+        matches!(origin, Origin::Through(Some(_))) && is_direct && !self.settings.foreign_chaddr
+    }
+
+    /// A machine takes its lease from the DHCP server: that is answered by nobody here, and shows where the machine is.
+    fn leased(
+        &mut self,
+        now: Timestamp,
+        datagram: &Datagram<'_>,
+        request: &dhcp::Request<'_>,
+        host: &mut impl Host,
+    ) {
+        let (Some(mac), Some(address)) = (request.mac(), request.lease()) else { return };
+        let origin = self.origin(datagram, mac, request, host);
+        if self.may_ask(now, datagram, request, Via::Port67) && !self.is_foreign(datagram, origin, request) {
+            host.record(Event::Leased { mac, origin, address });
         }
     }
 
@@ -101,7 +151,7 @@ impl Responder {
         now: Timestamp,
         request: &dhcp::Request<'_>,
         via: Via,
-        mac: Mac,
+        (mac, origin): (Mac, Origin),
         before: Before,
         host: &mut impl Host,
     ) -> Style {
@@ -110,7 +160,7 @@ impl Responder {
             && request.class() == Class::Pxe
             && !request.is_ipxe()
             // Behind a relay all machines have the router's address when they ask for their files.
-            && request.giaddr().is_unspecified()
+            && origin == Origin::Link
             && self.settings.learns;
         if !discover {
             return self.habits.style(mac, before);
@@ -126,13 +176,14 @@ impl Responder {
     fn asker(
         &self,
         request: &dhcp::Request<'_>,
-        mac: Mac,
+        (mac, origin): (Mac, Origin),
         datagram: &Datagram<'_>,
         decision: &Decision<'_>,
     ) -> Box<Asker> {
         let known = |address: &Ipv4Addr| !address.is_unspecified();
         Box::new(Asker {
             mac,
+            origin,
             arch: request.arches().next().unwrap_or(Arch(0)),
             client: match request.class() {
                 Class::Http => Client::Http,

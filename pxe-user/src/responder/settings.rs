@@ -19,6 +19,8 @@ pub struct Settings {
     pub interface: Arc<str>,
     /// Our address on the interface.
     pub address: Ipv4Addr,
+    /// The subnet's mask.
+    pub mask: Ipv4Addr,
     /// The subnet's broadcast address.
     pub broadcast: Ipv4Addr,
     /// What the path and the administrator allow.
@@ -32,6 +34,8 @@ pub struct Settings {
     /// Whether a request for a file shows whose it is, so that we can learn what a machine's firmware understands.
     /// Sockets hide the sender's Ethernet address.
     pub learns: bool,
+    /// Whether machines are served whose frames on our link have another source than `chaddr`.
+    pub foreign_chaddr: bool,
     /// Whether it is seen to here how often sources ask; a kernel program does it before.
     pub meters: bool,
     /// Where files may be put; without it, requests to write are refused.
@@ -49,6 +53,11 @@ impl Settings {
     /// Whether a datagram was sent to more hosts than us.
     pub(super) fn is_to_many(&self, to: SocketAddrV4) -> bool {
         to.ip().is_broadcast() || to.ip().is_multicast() || *to.ip() == self.broadcast
+    }
+
+    /// Whether who sends from an address is on our link: an address of our subnet, or none yet.
+    pub(super) fn is_near(&self, from: Ipv4Addr) -> bool {
+        from.is_unspecified() || (from.to_bits() ^ self.address.to_bits()) & self.mask.to_bits() == 0
     }
 
     /// Whether a DHCP request is for us: a card that hears everything (a bridge's) brings those to other servers, too.

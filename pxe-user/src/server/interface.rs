@@ -201,12 +201,14 @@ impl Served {
         let settings = Settings {
             interface: self.plan.interface.name.as_str().into(),
             address: self.plan.subnet.address,
+            mask: self.plan.subnet.mask,
             broadcast: self.plan.subnet.broadcast(),
             limits: Limits::for_mtu(mtu, options.windowsize),
             transfers: transfers_each(options.transfers, usize::from(workers)),
             ports,
             style: current.setup.load().offering.style.unwrap_or(Style::Direct),
             learns: self.sees_neighbours,
+            foreign_chaddr: options.foreign_chaddr,
             meters: !self.sees_neighbours,
             uploads: shared.uploads.map(|uploads| uploads.places().clone()),
         };

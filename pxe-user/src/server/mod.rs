@@ -61,6 +61,8 @@ pub struct Options {
     pub transfers: usize,
     /// Most blocks in a window.
     pub windowsize: u16,
+    /// Whether machines are served whose frames have another source than their requests say.
+    pub foreign_chaddr: bool,
     /// Where what is known of machines is kept; without it, it goes with the daemon.
     pub state: Option<PathBuf>,
     /// Where the API is reached on this host; without a wish the usual place, if it is free.
@@ -99,6 +101,7 @@ impl Options {
             ("offload_memory_mib", self.offload_memory != other.offload_memory),
             ("transfers", self.transfers != other.transfers),
             ("windowsize", self.windowsize != other.windowsize),
+            ("foreign_chaddr", self.foreign_chaddr != other.foreign_chaddr),
             ("state", self.state != other.state),
             ("socket", self.socket != other.socket),
             ("board", self.board != other.board),

@@ -122,7 +122,6 @@ impl Web {
             let http = Http::new(
                 Arc::clone(&current.catalogue),
                 fleet.clone(),
-                Arc::clone(&neighbours),
                 here,
                 Arc::clone(&gauges.http_bytes),
                 clock,

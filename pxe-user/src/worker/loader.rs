@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::mail::{Loaded, LoaderQueue, Order};
 use crate::boot::{Catalogue, Changes, FileName, Here, Image, Refusal};
 use crate::fleet::event::Peer;
-use crate::fleet::handle::{FleetHandle, Who};
+use crate::fleet::handle::{FleetHandle, Inquiry};
 use crate::mac::Mac;
 
 /// Files on network file systems change without a word to inotify: look again this often, in seconds.
@@ -77,17 +77,10 @@ impl Loader {
     fn load(&self, name: &FileName, peer: &Peer, server: Ipv4Addr) -> Result<Arc<Image>, Refusal> {
         let here = Here { server, http: self.http };
         let silent = Cell::new(false);
-        let facts = |mac: Option<Mac>| {
-            let who = mac.map_or(Who::Address(*peer.address.ip()), Who::Mac);
+        let facts = |named: Option<Mac>| {
             // The fleet knows all that was said before this: see `fleet::handle::Message`.
-            let ask = |who| self.fleet.facts_blocking(who).inspect_err(|_| silent.set(true));
-            let neighbour = Some(peer.mac).filter(|known| mac.is_none() && *known != Mac::default());
-            match (ask(who), neighbour) {
-                (Ok(None), Some(neighbour)) => ask(Who::Mac(neighbour)),
-                (answer, _) => answer,
-            }
-            .ok()
-            .flatten()
+            let asked = self.fleet.facts_blocking(Inquiry { named, peer: *peer });
+            asked.inspect_err(|_| silent.set(true)).ok().flatten()
         };
         let loaded = self.catalogue.load().load_for(name, here, facts);
         // Not known now is not absent: the machine may try again.

@@ -16,6 +16,7 @@ use pxe_user::fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Outcome, Progress, State, Step, Story, UnixMs, Update,
     Verdict,
 };
+use pxe_user::fleet::claim::{Claim, Unbelieved};
 use pxe_user::fleet::handle::{FleetHandle, Message, Who};
 use pxe_user::gauges::{Gauges, InterfaceGauges};
 use pxe_user::mac::Mac;
@@ -175,13 +176,34 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
                 lines.iter().for_each(|line| note(format!("line {who} {line}")));
                 let _ = answer.send(count);
             }
-            Message::Report(mac, address, report, answer) => {
-                note(format!("report {mac} {address:?} {:?}", report.stage));
-                let _ = answer.send(());
+            Message::Report(claim, report, answer) => {
+                let believed = judge(&claim, find(claim.mac).is_some());
+                if believed.is_ok() {
+                    note(format!("report {} {:?}", claim.mac, report.stage));
+                }
+                let _ = answer.send(believed);
+            }
+            Message::Admit(claim, answer) => {
+                let _ = answer.send(judge(&claim, find(claim.mac).is_some()));
             }
             Message::Uploaded(mac, name, size) => note(format!("uploaded {mac} {name} {size}")),
             other => panic!("nobody asks the API's fleet this: {other:?}"),
         }
+    }
+}
+
+/// The nonce of every machine's boot.
+pub(crate) const NONCE: &str = "1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b";
+
+fn judge(claim: &Claim, known: bool) -> Result<(), Unbelieved> {
+    if !known {
+        Err(Unbelieved::Unknown)
+    } else if claim.neighbour.is_some_and(|neighbour| neighbour != claim.mac) {
+        Err(Unbelieved::Sender)
+    } else if claim.nonce != NONCE.parse().ok() {
+        Err(Unbelieved::Nonce)
+    } else {
+        Ok(())
     }
 }
 

@@ -17,6 +17,10 @@ fn packet(name: &str) -> Vec<u8> {
     std::fs::read(path).expect("a golden packet")
 }
 
+fn machine(packet: &[u8]) -> Option<pxe_user::mac::Mac> {
+    pxe_user::dhcp::Request::parse(packet).unwrap().mac()
+}
+
 fn styles(lab: &Lab) -> Vec<Style> {
     let told = lab.notes.events.iter().filter_map(|event| match event {
         Event::Told { style, .. } => Some(*style),
@@ -36,8 +40,7 @@ fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
     assert_eq!(styles(&lab), [Style::Direct, Style::Direct, Style::Direct, Style::Binl]);
     assert_eq!(lab.count(Other::Offers), 4);
     // It is the DISCOVER's MAC that counts. A request for a file shows that it was understood: it stays so.
-    let mac = pxe_user::dhcp::Request::parse(&discover).unwrap().mac().unwrap();
-    let link = pxe_user::datagram::Link::untagged(mac);
+    let link = pxe_user::datagram::Link::untagged(machine(&discover).unwrap());
     let request = rrq("file", &[]);
     let to = SocketAddrV4::new(SERVER, 69);
     let datagram = pxe_user::datagram::Datagram { link, from: CLIENT, to, payload: &request };
@@ -72,5 +75,5 @@ fn offers_come_from_our_address_and_port_67() {
     let sent = lab.say_as(ANY, ALL, &packet("ovmf-discover"));
     assert_eq!(sent[0].route.from, SocketAddrV4::new(SERVER, 67));
     assert_eq!(sent[0].route.to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
-    assert_eq!(sent[0].route.link.peer, MAC);
+    assert_eq!(Some(sent[0].route.link.peer), machine(&packet("ovmf-discover")));
 }

@@ -8,6 +8,7 @@ mod checklist;
 mod clients;
 mod haste;
 mod hostile;
+mod identity;
 mod machines;
 mod network;
 mod offload;

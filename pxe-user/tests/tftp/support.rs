@@ -200,12 +200,14 @@ pub(crate) fn settings() -> Settings {
     Settings {
         interface: "lab0".into(),
         address: SERVER,
+        mask: Ipv4Addr::new(255, 255, 255, 0),
         broadcast: BROADCAST,
         limits: Limits::for_mtu(1500, 64),
         transfers: 8,
         ports: PORTS,
         style: Style::Direct,
         learns: true,
+        foreign_chaddr: false,
         meters: true,
         uploads: None,
     }
@@ -256,9 +258,12 @@ impl Lab {
         self.notes.now
     }
 
-    /// A datagram comes; what is sent at once.
+    /// A datagram comes; what is sent at once. DHCP comes in frames of its own machine.
     pub(crate) fn say_as(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<Sent> {
-        self.say_over(Link::untagged(MAC), from, to, payload)
+        let is_dhcp = matches!(to.port(), 67 | 4011);
+        let asker = pxe_user::dhcp::Request::parse(payload).ok().filter(|_| is_dhcp);
+        let mac = asker.and_then(|request| request.mac()).unwrap_or(MAC);
+        self.say_over(Link::untagged(mac), from, to, payload)
     }
 
     /// The same over any link.

@@ -78,12 +78,14 @@ impl World {
         let settings = Settings {
             interface: "fuzz0".into(),
             address: OWN,
+            mask: Ipv4Addr::new(255, 255, 255, 0),
             broadcast: Ipv4Addr::new(10, 99, 0, 255),
             limits: Limits::for_mtu(1500, WINDOW as u16),
             transfers: TRANSFERS,
             ports: PORTS,
             style: Style::Direct,
             learns: true,
+            foreign_chaddr: false,
             meters: false,
             uploads: Some(places.clone()),
         };

@@ -60,7 +60,7 @@ pub fn run() -> Result<()> {
     setup::ensure(setup::FLEET)?;
     // As the user that we are: what is fetched goes into this user's cache.
     image::prepare()?;
-    let pxed = crate::run::build()?;
+    let pxed = crate::run::build(crate::run::Profile::Dev)?;
     if !command::is_root() {
         return crate::run::again_as_root("fleet", Some(&pxed), &[]);
     }

@@ -46,7 +46,7 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     };
     if arguments.iter().any(names_interface) {
         setup::ensure(setup::SERVE)?;
-        return serve(&build()?, arguments);
+        return serve(&build(Profile::Release)?, arguments);
     }
     if let Some(word) = arguments.first().filter(|word| !word.to_string_lossy().starts_with('-')) {
         let word = word.display();
@@ -56,7 +56,7 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     }
     setup::ensure(setup::LAB)?;
     let pxed = match responder {
-        Responder::Pxed => Some(build()?),
+        Responder::Pxed => Some(build(Profile::Dev)?),
         Responder::Dnsmasq => None,
     };
     if command::is_root() {
@@ -66,12 +66,24 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     }
 }
 
+/// How the daemon is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Not optimised: built in a minute of what this program is built of, and fast enough for a handful of machines in a lab.
+    Dev,
+    /// For a real network: takes some minutes the first time.
+    Release,
+}
+
 /// Builds the daemon, and tells where it is.
-pub(crate) fn build() -> Result<PathBuf> {
-    println!("run: cargo builds pxed (release); the first time that takes some minutes");
-    let mut cargo = command::cargo();
-    command::run(cargo.args(["build", "--release", "--bin", "pxed"]))?;
-    Ok(command::target_dir().join("release/pxed"))
+pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
+    let (name, more): (_, &[&str]) = match profile {
+        Profile::Dev => ("debug", &[]),
+        Profile::Release => ("release", &["--release"]),
+    };
+    println!("run: cargo builds pxed ({name}); the first time that takes some minutes");
+    command::run(command::cargo().args(["build", "--bin", "pxed"]).args(more))?;
+    Ok(command::target_dir().join(name).join("pxed"))
 }
 
 /// Becomes the daemon, so that signals and the exit code are its own.

@@ -60,6 +60,11 @@ pub(super) fn silence(ignored: Ignored) -> String {
         Ignored::LocalBoot => {
             "nothing needs to be said: it finds nothing to boot here, and goes on with its own disk".into()
         }
+        Ignored::ForeignChaddr => {
+            "its frame has another source than chaddr, and no relay stands between: somebody asks in its name, or a bridge \
+             rewrites addresses (`foreign_chaddr`)"
+                .into()
+        }
         Ignored::NotAllowed => "it is not among those that [access] allows".into(),
         Ignored::Rule => "the rules leave it alone".into(),
         Ignored::DoesNotFit => "the answer is larger than the machine accepts (option 57)".into(),

@@ -102,6 +102,7 @@ fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> handle::Facts {
         rule: decision.rule.map(|rule| rule.name.clone()),
         image: decision.rule.and_then(|rule| rule.image.clone()),
         local: decision.is_local,
+        nonce: None,
     }
 }
 

@@ -6,13 +6,14 @@ use super::Machine;
 use crate::dhcp::{Arch, Uuid};
 use crate::fleet::board::{State, UnixMs};
 use crate::fleet::changes::{Draft, Scribe};
-use crate::fleet::event::Asker;
+use crate::fleet::event::{Asker, Origin};
 use crate::fleet::handle::Facts;
 use crate::fleet::text::{clean, clean_some};
 
 impl Machine {
     /// Takes from a request what it shows of the machine.
     pub(super) fn identify(&mut self, asker: &Asker) {
+        self.on_link |= asker.origin == Origin::Link;
         let shown = &mut self.shown;
         shown.arch = Some(asker.arch.to_string());
         if let Some(firmware) = clean_some(&asker.firmware) {
@@ -72,6 +73,7 @@ impl Machine {
             rule: self.shown.rule.as_deref().map(Into::into),
             image: self.shown.image.as_deref().map(Into::into),
             local: self.local || self.shown.state == State::Local,
+            nonce: None,
         }
     }
 }

@@ -205,11 +205,7 @@ impl Machine {
 
     /// It asks for a file, or did so `took` milliseconds ago.
     fn asks(&mut self, now: UnixMs, took: u64, scribe: &mut Scribe) {
-        if self.attempt.told_at == UnixMs(0) && self.attempt.began == UnixMs(0) {
-            // Told by somebody else: its boot begins here.
-            self.begin_boot(now, scribe);
-            self.shown.boots += 1;
-        }
+        self.begin_unasked(now, scribe);
         self.attempt.active = now;
         self.attempt.expected = false;
         if self.attempt.asked.is_none() {
@@ -218,6 +214,14 @@ impl Machine {
             let told = self.attempt.told_at != UnixMs(0);
             let offer = since(asked, self.attempt.began);
             self.boot_mut(scribe, |boot| boot.offer_ms = told.then_some(offer));
+        }
+    }
+
+    /// Told by somebody else: its boot begins with the first thing that it wants.
+    pub(super) fn begin_unasked(&mut self, now: UnixMs, scribe: &mut Scribe) {
+        if self.attempt.told_at == UnixMs(0) && self.attempt.began == UnixMs(0) {
+            self.begin_boot(now, scribe);
+            self.shown.boots += 1;
         }
     }
 

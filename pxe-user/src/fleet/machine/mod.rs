@@ -14,6 +14,7 @@
 //! A failed boot stays failed until a file arrives; bad memory stays failed until a new test reports after a new boot,
 //! whatever the machine loads meanwhile; a machine that came back stays returned until it runs again.
 
+mod belief;
 mod identity;
 mod loading;
 mod telling;
@@ -27,6 +28,7 @@ use super::board::{self, Boot, State, UnixMs};
 use super::changes::{Draft, Scribe};
 use super::event::Client;
 use super::handle::Standing;
+use super::nonce::Nonce;
 use super::smbios::Mapped;
 use crate::mac::Mac;
 pub(crate) use loading::Transfer;
@@ -75,6 +77,10 @@ struct Attempt {
     credited: bool,
     /// Something broke, and may mend itself.
     trouble: Option<(UnixMs, String)>,
+    /// What ties reports to this boot, once it was handed out.
+    nonce: Option<Nonce>,
+    /// Somebody else has asked in its name, which is told once.
+    doubted: bool,
 }
 
 /// A machine, and what must survive of it.
@@ -93,6 +99,9 @@ pub(crate) struct Machine {
     /// When it was last told to boot its disk, and not otherwise since.
     #[serde(default)]
     pub(crate) local: bool,
+    /// A frame of its own has come over our link: what comes in its name by another way is not believed.
+    #[serde(default)]
+    on_link: bool,
     #[serde(default)]
     client: Option<Client>,
     #[serde(default)]
@@ -150,6 +159,7 @@ impl Machine {
             standing: Standing::default(),
             boots: VecDeque::new(),
             local: false,
+            on_link: false,
             client: None,
             attempt: Attempt::default(),
             failure: None,
@@ -198,6 +208,7 @@ impl Machine {
             shown.dimms = before.shown.dimms;
             self.places = before.places;
         }
+        self.on_link |= before.on_link;
         self.console = self.console.take().or(before.console);
         self.standing.style = self.standing.style.or(before.standing.style);
         for (rule, boots) in before.standing.boots {

@@ -144,6 +144,9 @@ impl Machine {
     pub(crate) fn again(&mut self, now: UnixMs, scribe: &mut Scribe) {
         self.standing.boots.clear();
         self.returns = 0;
+        // It may have moved.
+        self.on_link = false;
+        self.attempt.doubted = false;
         self.step(now, scribe, Draft::new("again", "may boot by its rules from the beginning"));
         scribe.changes.standings = true;
         scribe.touch(self.mac);

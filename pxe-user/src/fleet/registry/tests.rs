@@ -36,8 +36,12 @@ fn told(mac: Mac, address: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Event {
     }
 }
 
+fn peer(address: Ipv4Addr, mac: Mac) -> Peer {
+    Peer { address: SocketAddrV4::new(address, 2000), mac, transport: Transport::Tftp }
+}
+
 fn refused(address: Ipv4Addr, mac: Mac) -> Event {
-    let peer = Peer { address: SocketAddrV4::new(address, 2000), mac, transport: Transport::Tftp };
+    let peer = peer(address, mac);
     Event::Refused { peer, name: Box::new("x".parse().unwrap()), refusal: Refusal::NotFound }
 }
 
@@ -59,11 +63,13 @@ fn load(registry: &mut Registry, mac: Mac) {
     registry.with(NOW, mac, |machine, scribe| machine.fetched(NOW, &transfer, scribe));
 }
 
-/// By its own word, else by its frame's address, else by the kernel's list; the program's refusal tells who was meant.
+/// By its frame's address, else by the kernel's list; the program's refusal tells who was meant. Machine 1 claims the address.
 #[test]
-fn a_machine_is_found_by_its_address() {
+fn a_machine_on_the_link_is_found_by_its_frames() {
     for (word, frame, neighbour, meant) in [
-        (Some(address(9)), mac(2), None, Some(mac(1))),
+        (Some(address(9)), mac(2), None, Some(mac(2))),
+        (Some(address(9)), Mac::default(), Some(mac(2)), Some(mac(2))),
+        (Some(address(9)), Mac::default(), None, None),
         (None, mac(2), None, Some(mac(2))),
         (None, Mac::default(), Some(mac(2)), Some(mac(2))),
         (None, Mac::default(), None, None),
@@ -88,14 +94,113 @@ fn a_machine_is_found_by_its_address() {
 fn a_router_is_no_machine() {
     let image = image();
     let router = mac(99);
-    let peer = Peer { address: SocketAddrV4::new(address(9), 2000), mac: router, transport: Transport::Tftp };
-    let loading = Event::Loading { peer, image, bytes: 1 };
+    let loading = Event::Loading { peer: peer(address(9), router), image, bytes: 1 };
     let mut registry = registry();
-    registry.apply(NOW, &told(mac(1), None, Some(address(1))), |_| None);
+    registry.apply(NOW, &relayed(mac(1), router), |_| None);
     registry.apply(NOW, &loading, |_| None);
     assert!(registry.machine(router).is_none());
-    registry.apply(NOW, &loading, |_| Some(mac(1)));
-    assert_eq!(state(&registry, mac(1)), Some(State::Loading));
+    assert_eq!(state(&registry, mac(1)), Some(State::Offered), "nobody knows whose this address is");
+}
+
+/// A lease that a machine takes through the relay says whose an address is, also where the router was taken for a machine
+/// before.
+#[test]
+fn behind_a_relay_a_machine_is_known_by_its_lease() {
+    let (image, router) = (image(), mac(99));
+    let loading = Event::Loading { peer: peer(address(9), router), image, bytes: 1 };
+    let mut registry = registry();
+    load(&mut registry, router);
+    registry.apply(NOW, &relayed(mac(1), router), |_| None);
+    registry.apply(NOW, &relayed(mac(2), router), |_| None);
+    let lease = |mac, address| Event::Leased { mac, origin: Origin::Through(Some(router)), address };
+    registry.apply(NOW, &lease(mac(1), address(9)), |_| None);
+    registry.apply(NOW, &lease(mac(7), address(7)), |_| None);
+    assert!(registry.machine(mac(7)).is_none(), "who takes a lease is no machine of ours yet");
+    registry.apply(NOW, &loading, |_| None);
+    let states = [1, 2, 99].map(|n| state(&registry, mac(n)));
+    assert_eq!(states, [Some(State::Loading), Some(State::Offered), Some(State::Running)]);
+    assert_eq!(registry.find(&Who::Address(address(9))), Some(mac(1)));
+}
+
+/// Two packets once made a verdict: a DISCOVER in the machine's name through a relay that nobody has seen, and a report.
+#[test]
+fn whoever_speaks_for_a_machine_on_the_link_from_elsewhere_is_not_believed() {
+    let (victim, router) = (mac(1), mac(99));
+    let mut registry = registry();
+    registry.apply(NOW, &told(victim, None, None), |_| None);
+    registry.apply(NOW, &relayed(victim, router), |_| None);
+    let lease = Event::Leased { mac: victim, origin: Origin::Through(Some(router)), address: address(66) };
+    registry.apply(NOW, &lease, |_| None);
+    let shown = &registry.machine(victim).unwrap().shown;
+    assert_eq!((&shown.relay, &shown.address, shown.boots), (&None, &None, 1));
+    let attacker = |registry: &mut Registry| {
+        let inquiry = Inquiry { named: Some(victim), peer: peer(address(66), router) };
+        registry.facts(NOW, &inquiry, |_| None, Nonce::random).unwrap().nonce
+    };
+    assert_eq!(attacker(&mut registry), None, "the nonce is the machine's alone");
+    let claim = |nonce, neighbour| Claim { mac: victim, nonce, neighbour };
+    assert_eq!(registry.reported(NOW, &claim(None, None), &report("start")), Err(Unbelieved::Nonce));
+    assert_eq!(
+        registry.reported(NOW, &claim(Nonce::random(), None), &report("start")),
+        Err(Unbelieved::Nonce)
+    );
+
+    let nonce = nonce(&mut registry, 1);
+    assert_eq!(
+        registry.reported(NOW, &claim(nonce, Some(mac(2))), &report("start")),
+        Err(Unbelieved::Sender)
+    );
+    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("start")), Err(Unbelieved::NotFetched));
+    load(&mut registry, victim);
+    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("done")), Err(Unbelieved::NotBegun));
+    assert_eq!(registry.reported(NOW, &claim(nonce, Some(victim)), &report("start")), Ok(()));
+    assert_eq!(attacker(&mut registry), None);
+    assert_eq!(registry.reported(NOW, &claim(nonce, Some(victim)), &report("done")), Ok(()));
+    assert_eq!(state(&registry, victim), Some(State::Passed));
+
+    // A report of a boot before is worth nothing.
+    let later = UnixMs(NOW.0 + 600_000);
+    registry.apply(later, &told(victim, None, None), |_| None);
+    load(&mut registry, victim);
+    assert_eq!(
+        registry.reported(later, &claim(nonce, Some(victim)), &report("start")),
+        Err(Unbelieved::Nonce)
+    );
+}
+
+/// It has moved, and its user says so.
+#[test]
+fn a_machine_that_boots_again_may_be_elsewhere() {
+    let (machine, router) = (mac(1), mac(99));
+    let mut registry = registry();
+    registry.apply(NOW, &told(machine, None, None), |_| None);
+    registry.again(NOW, Some(machine));
+    registry.apply(NOW, &relayed(machine, router), |_| None);
+    assert!(registry.machine(machine).unwrap().shown.relay.is_some());
+    // Nobody has heard of its lease: who asks for its file is it, and has its address from then on.
+    let inquiry = Inquiry { named: Some(machine), peer: peer(address(9), router) };
+    assert!(registry.facts(NOW, &inquiry, |_| None, Nonce::random).unwrap().nonce.is_some());
+    let other = Inquiry { named: Some(machine), peer: peer(address(10), router) };
+    assert_eq!(registry.facts(NOW, &other, |_| None, Nonce::random).unwrap().nonce, None);
+    assert_eq!(registry.owner(&peer(address(9), router), |_| None), Some(machine));
+}
+
+fn relayed(mac: Mac, router: Mac) -> Event {
+    let Event::Told { mut asker, what, file, style, ack } = told(mac, None, Some(address(1))) else {
+        unreachable!()
+    };
+    asker.origin = Origin::Through(Some(router));
+    Event::Told { asker, what, file, style, ack }
+}
+
+fn report(stage: &str) -> Report {
+    serde_json::from_str(&format!(r#"{{"stage":"{stage}","pass":true}}"#)).unwrap()
+}
+
+/// What machine `n` finds in its files, which it loads from address `n`.
+fn nonce(registry: &mut Registry, n: u8) -> Option<Nonce> {
+    let inquiry = Inquiry { named: None, peer: peer(address(n), mac(u32::from(n))) };
+    registry.facts(NOW, &inquiry, |_| None, Nonce::random)?.nonce
 }
 
 fn image() -> Arc<crate::boot::Image> {
@@ -139,14 +244,19 @@ fn an_event_of_a_file_says_what_the_file_is() {
 #[test]
 fn words_find_one_machine_or_none() {
     let mut registry = registry();
-    for n in 1..=3 {
+    for n in 1..=3_u8 {
         let serial = if n == 1 { "SN1" } else { "To be filled" };
         let report: Report =
             serde_json::from_str(&format!(r#"{{"stage":"start","serial":"{serial}"}}"#)).unwrap();
         assert_eq!(report.stage, Stage::Start);
-        assert!(!registry.reported(NOW, mac(n), None, &report) && registry.machine(mac(n)).is_none());
-        registry.apply(NOW, &told(mac(n), None, None), |_| None);
-        registry.reported(NOW, mac(n), Some(address(u8::try_from(n).unwrap())), &report);
+        let mac = mac(u32::from(n));
+        let claim = |nonce| Claim { mac, nonce, neighbour: Some(mac) };
+        assert_eq!(registry.reported(NOW, &claim(None), &report), Err(Unbelieved::Unknown));
+        assert!(registry.machine(mac).is_none());
+        registry.apply(NOW, &told(mac, None, None), |_| None);
+        load(&mut registry, mac);
+        let nonce = nonce(&mut registry, n);
+        registry.reported(NOW, &claim(nonce), &report).unwrap();
     }
     assert!(registry.name(NOW, mac(2), Some(" rack\u{1b}-2 ")));
     assert!(!registry.name(NOW, mac(9), Some("nobody")));
@@ -164,7 +274,9 @@ fn a_console_introduces_itself_by_a_serial_number() {
     let mut registry = registry();
     let report: Report = serde_json::from_str(r#"{"stage":"start","serial":"SN1"}"#).unwrap();
     registry.apply(NOW, &told(mac(1), None, None), |_| None);
-    registry.reported(NOW, mac(1), None, &report);
+    load(&mut registry, mac(1));
+    let claim = Claim { mac: mac(1), nonce: nonce(&mut registry, 1), neighbour: None };
+    registry.reported(NOW, &claim, &report).unwrap();
     let console = Who::Words("bmc-17".into());
     let says = |registry: &mut Registry, line: &str| {
         registry.lines(NOW, &console, &[format!("MTLOG ts=1 {line}"), "noise".into()])

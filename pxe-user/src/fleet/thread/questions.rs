@@ -5,6 +5,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::publish::Publisher;
 use crate::fleet::board::{Step, Story};
+use crate::fleet::claim::Unbelieved;
 use crate::fleet::registry::Registry;
 use crate::mac::Mac;
 
@@ -13,7 +14,7 @@ pub(super) const STORY_STEPS: usize = 500;
 
 /// A question, or the receipt for something that was said.
 pub(super) enum Question {
-    Reported(Sender<()>),
+    Reported(Sender<Result<(), Unbelieved>>),
     Lines(Sender<Option<usize>>, Option<usize>),
     Again(Sender<usize>, usize),
     Named(Sender<bool>, bool),
@@ -25,7 +26,7 @@ impl Question {
     /// Answers. Whoever asked may have gone meanwhile: that is no concern of ours.
     pub(super) fn answer(self, registry: &Registry, publisher: &Publisher) {
         match self {
-            Self::Reported(answer) => drop(answer.send(())),
+            Self::Reported(answer) => drop(answer.send(Ok(()))),
             Self::Lines(answer, count) => drop(answer.send(count)),
             Self::Again(answer, count) => drop(answer.send(count)),
             Self::Named(answer, known) => drop(answer.send(known)),

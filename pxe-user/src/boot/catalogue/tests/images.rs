@@ -21,6 +21,7 @@ fn facts(image: &str) -> Facts {
         rule: None,
         image: Some(image.into()),
         local: false,
+        nonce: None,
     }
 }
 
