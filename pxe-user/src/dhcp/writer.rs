@@ -19,6 +19,9 @@ pub(super) struct Writer<'o> {
 impl<'o> Writer<'o> {
     /// Starts a reply of at most `limit` bytes with the header that answers `request`: htype, hlen, xid, flags, giaddr
     /// and chaddr copied, everything else zero (RFC 2131 table 3).
+    ///
+    /// A relay gets the broadcast flag whatever the client said: without it, it sends to yiaddr (RFC 1542 section 5.4), and we
+    /// give no address.
     pub(super) fn new(out: &'o mut [u8], limit: usize, request: &Header) -> Result<Self, Ignored> {
         let limit = limit.min(out.len());
         let out = out.get_mut(..limit).ok_or(Ignored::DoesNotFit)?;
@@ -33,6 +36,9 @@ impl<'o> Writer<'o> {
         header[header::HLEN] = request[header::HLEN];
         for range in [header::XID, header::FLAGS, header::GIADDR, header::CHADDR] {
             header[range.clone()].copy_from_slice(&request[range]);
+        }
+        if header[header::GIADDR] != [0; 4] {
+            header[header::FLAGS].copy_from_slice(&header::BROADCAST.to_be_bytes());
         }
         header[header::COOKIE_AT..].copy_from_slice(&header::COOKIE);
         Ok(writer)

@@ -17,6 +17,8 @@ fn a_relayed_discover_is_answered_to_the_relay_on_port_67() {
     let answered = ask(&service, &request.bytes(), Via::Port67, from, Style::Direct).expect("an offer");
     assert_eq!((answered.reply.from_port, answered.reply.to), (67, SocketAddrV4::new(relay, 67)));
     assert_eq!(answered.bytes[24..28], relay.octets());
+    // Else it would send the offer to 0.0.0.0: iPXE asks without the flag.
+    assert_eq!((request.bytes()[10..12].to_vec(), &answered.bytes[10..12]), (vec![0; 2], &[0x80, 0][..]));
     assert_eq!(option(&answered.bytes, 82).as_deref(), Some(&b"\x01\x04eth0\x02\x03abc"[..]));
 }
 

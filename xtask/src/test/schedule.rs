@@ -16,7 +16,7 @@ use crate::{clock, command};
 /// Programs whose tests share the machine: guests and emulated machines with one processor each, and set-up, which mostly
 /// waits for the network. All others have the machine for themselves: some load it so that others would be late, and some
 /// act in the middle of a transfer, which begins late on a busy machine.
-const SHARED: &[&str] = &["firmware", "kernels", "package", "release", "setup"];
+const SHARED: &[&str] = &["firmware", "kernels", "package", "relay", "release", "setup"];
 /// How many of those run at a time.
 const SIDE_BY_SIDE: usize = 2;
 
