@@ -34,7 +34,14 @@ fn route(lab: &Lab) {
 
 fn dnsmasq(lab: &Lab, name: &str, host: &Host, arguments: &[&str], ready: &str) -> Process {
     let mut command = host.command("dnsmasq");
-    command.args(["--conf-file=/dev/null", "--no-daemon", "--port=0", "--no-ping", "--no-resolv", "--no-hosts"]);
+    command.args([
+        "--conf-file=/dev/null",
+        "--no-daemon",
+        "--port=0",
+        "--no-ping",
+        "--no-resolv",
+        "--no-hosts",
+    ]);
     command.args(["--except-interface=lo", "--log-dhcp"]).args(arguments);
     let process = lab.spawn(name, command).unwrap();
     process.wait_for(ready, Duration::from_secs(20)).unwrap();
@@ -54,7 +61,8 @@ fn machines_behind_a_relay_boot_and_are_known_by_their_leases() {
     let _relay = dnsmasq(&lab, "relay", lab.client(), &[&relay], "DHCP relay from");
     let daemon = Daemon::start_on(&lab, lab.responder(), UPLINK, &[]).unwrap();
 
-    let spec = |name: &str, firmware, port| MachineSpec { timeout: LIMIT, ..MachineSpec::new(name, firmware, port) };
+    let spec =
+        |name: &str, firmware, port| MachineSpec { timeout: LIMIT, ..MachineSpec::new(name, firmware, port) };
     let machines = [spec("bios", Firmware::Bios, 0), spec("uefi", Firmware::Uefi, 1)];
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
         let threads = machines.each_ref().map(|spec| scope.spawn(|| lab.boot(spec, |_| {}).unwrap()));
@@ -66,7 +74,8 @@ fn machines_behind_a_relay_boot_and_are_known_by_their_leases() {
     let is_theirs = |status: &Value| {
         machines.iter().all(|spec| {
             let of = |machine: &&Value| machine["mac"] == spec.mac();
-            let machine = status["machines"].as_array().into_iter().flatten().find(of).unwrap_or(&Value::Null);
+            let machine =
+                status["machines"].as_array().into_iter().flatten().find(of).unwrap_or(&Value::Null);
             machine["state"] == "running"
                 && machine["relay"] == lab.client().address()
                 && machine["address"].as_str().is_some_and(|address| address.starts_with("10.99.0.1"))

@@ -103,6 +103,8 @@ pub enum Message {
     Admit(Claim, oneshot::Sender<Result<(), Unbelieved>>),
     /// Lines of a machine's console; answered by how many were a test's, or by nothing for an unknown machine.
     Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),
+    /// A question which machine a client of files is, if that can be known.
+    Owner(Peer, oneshot::Sender<Option<Mac>>),
     /// A file was put into a machine's inbox.
     Uploaded(Mac, String, u64),
     /// A question for what templates need.
@@ -225,6 +227,14 @@ impl FleetHandle {
             }
         }
         answer.try_recv().map_err(|_| Unreachable)
+    }
+
+    /// Which machine a client of files is, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
+    ///
+    /// # Errors
+    /// See [`Self::ask_blocking`].
+    pub fn owner_blocking(&self, peer: Peer) -> Result<Option<Mac>, Unreachable> {
+        self.ask_blocking(FACTS_WAIT, |answer| Message::Owner(peer, answer))
     }
 
     /// Facts of the machine that a file is for, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.

@@ -246,6 +246,9 @@ impl Fleet {
                 let count = self.registry.lines(now, &who, &lines);
                 self.questions.push(Question::Lines(answer, count));
             }
+            Message::Owner(peer, answer) => {
+                let _ = answer.send(self.registry.owner(&peer, &self.surroundings.neighbour));
+            }
             Message::Uploaded(mac, name, bytes) => self.registry.uploaded(now, mac, &name, bytes),
             Message::Facts(inquiry, answer) => {
                 let neighbour = &self.surroundings.neighbour;

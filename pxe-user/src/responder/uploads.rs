@@ -1,7 +1,7 @@
 //! Uploads: files that machines put into the inbox by TFTP.
 //!
-//! Whose a file is, is told by the Ethernet address of its neighbour: the frame's source, or the kernel's neighbour table
-//! where sockets hide it. Behind a router or a relay that is the router's, for all machines behind it alike.
+//! Whose a file is, the fleet says: on our link by the frame's source, or the kernel's neighbour table where sockets hide it;
+//! behind a relay by the lease that the machine was seen to take.
 //!
 //! A worker never waits for the disk: blocks go to another thread, and only what that has taken is acknowledged.
 
@@ -56,7 +56,7 @@ pub enum Denial {
     Busy,
     /// The disk says no.
     Disk,
-    /// Nobody knows the sender's Ethernet address.
+    /// Nobody knows which machine sends it.
     Sender,
     /// A block was larger than agreed.
     Oversized,
@@ -72,9 +72,7 @@ impl Denial {
             Self::Full => (Other::UploadFull, ErrorCode::FULL, "the inbox is full"),
             Self::Busy => (Other::UploadBusy, ErrorCode::UNDEFINED, "too many uploads at once, try again"),
             Self::Disk => (Other::UploadDisk, ErrorCode::UNDEFINED, "the inbox cannot be written"),
-            Self::Sender => {
-                (Other::UploadSender, ErrorCode::UNDEFINED, "unknown Ethernet address, try again")
-            }
+            Self::Sender => (Other::UploadSender, ErrorCode::UNDEFINED, "nobody knows which machine this is"),
             Self::Oversized => (Other::UploadOversized, ErrorCode::ILLEGAL, "a block is larger than agreed"),
         }
     }

@@ -166,8 +166,7 @@ impl Server {
         let gauges = Gauging { hand_over_refused: refused, ..Gauging::default() };
         let mut current = Current::new(options.clone(), setup, catalogue, reread);
         let uploads = doors.inbox.clone().map(|inbox| {
-            Uploads::start(inbox, options.transfers, fleet.clone(), neighbour)
-                .context("cannot start a thread")
+            Uploads::start(inbox, options.transfers, fleet.clone()).context("cannot start a thread")
         });
         let uploads = uploads.transpose()?;
         let mut served = Vec::new();

@@ -8,7 +8,6 @@
 //! The queue is never full: each upload has one request in it, and blocks are bounded by their buffers. Nor do these run
 //! out while clients keep to the protocol, since ACKs wait while the disk is behind.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -93,9 +92,6 @@ impl UploadQueue {
     }
 }
 
-/// Who knows the Ethernet address of a neighbour.
-type Neighbour = fn(Ipv4Addr) -> Option<Mac>;
-
 /// The thread. Dropping this ends it; what is not complete then is removed.
 #[derive(Debug)]
 pub struct Uploads {
@@ -109,14 +105,9 @@ impl Uploads {
     ///
     /// # Errors
     /// The system's, when there are no more descriptors or threads.
-    pub fn start(
-        inbox: Arc<Inbox>,
-        transfers: usize,
-        fleet: FleetHandle,
-        neighbour: Neighbour,
-    ) -> std::io::Result<Self> {
+    pub fn start(inbox: Arc<Inbox>, transfers: usize, fleet: FleetHandle) -> std::io::Result<Self> {
         let queue = Arc::new(UploadQueue::new()?);
-        let clerk = Clerk { inbox, fleet, neighbour, open: Vec::with_capacity(UPLOADS_MAX) };
+        let clerk = Clerk { inbox, fleet, open: Vec::with_capacity(UPLOADS_MAX) };
         let orders = Arc::clone(&queue);
         let run = move || clerk.run(&orders);
         let thread = std::thread::Builder::new().name("pxed-inbox".into()).spawn(run)?;
@@ -158,7 +149,6 @@ struct Open {
 struct Clerk {
     inbox: Arc<Inbox>,
     fleet: FleetHandle,
-    neighbour: Neighbour,
     open: Vec<Open>,
 }
 
@@ -196,8 +186,8 @@ impl Clerk {
         name: UploadName,
         peer: Peer,
     ) -> Result<(), Denial> {
-        let seen = Some(peer.mac).filter(|mac| *mac != Mac::default());
-        let mac = seen.or_else(|| (self.neighbour)(*peer.address.ip())).ok_or(Denial::Sender)?;
+        // Its frames say, or behind a relay its lease: a router's own address is nobody's.
+        let mac = self.fleet.owner_blocking(peer).ok().flatten().ok_or(Denial::Sender)?;
         let upload = self.inbox.begin(mac, &name, ticket.announced());
         let upload = upload.map_err(|error| denial(&error, mac, &name))?;
         self.open.push(Open { ticket, mailbox: Arc::clone(mailbox), id, mac, name, upload });

@@ -1,6 +1,7 @@
 //! The thread with a real inbox, as a worker sees it.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::mpsc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc::Receiver;
@@ -18,13 +19,21 @@ struct Desk {
     directory: tempfile::TempDir,
     uploads: Uploads,
     mailbox: Arc<Mailbox>,
-    messages: Receiver<Message>,
+    told: mpsc::Receiver<Message>,
     table: Table<()>,
 }
 
-/// Only 10.0.0.7 is known.
-fn neighbour(address: Ipv4Addr) -> Option<Mac> {
-    (address == Ipv4Addr::new(10, 0, 0, 7)).then_some(OTHER)
+/// The fleet: frames say who sends, and of hidden ones only 10.0.0.7 is known. What else it is told goes on.
+fn fleet(mut messages: Receiver<Message>, told: &mpsc::Sender<Message>) {
+    while let Some(message) = messages.blocking_recv() {
+        match message {
+            Message::Owner(peer, answer) => {
+                let known = |address| (address == Ipv4Addr::new(10, 0, 0, 7)).then_some(OTHER);
+                answer.send(peer.link(known)).unwrap();
+            }
+            other => told.send(other).unwrap(),
+        }
+    }
 }
 
 impl Desk {
@@ -32,11 +41,13 @@ impl Desk {
         let directory = tempfile::tempdir().unwrap();
         let quota = Quota { file: 200_000, machine: 300_000, total: 500_000 };
         let inbox = Inbox::open(&directory.path().join("inbox"), quota).unwrap();
-        let (fleet, messages) = FleetHandle::new();
-        let uploads = Uploads::start(inbox, 4096, fleet, neighbour).unwrap();
+        let (handle, messages) = FleetHandle::new();
+        let (sender, told) = mpsc::channel();
+        std::thread::spawn(move || fleet(messages, &sender));
+        let uploads = Uploads::start(inbox, 4096, handle).unwrap();
         let mailbox = Arc::new(Mailbox::new(8).unwrap());
         let table = Table::new(8, TidPorts { first: 50_000, count: 16 });
-        Self { directory, uploads, mailbox, messages, table }
+        Self { directory, uploads, mailbox, told, table }
     }
 
     /// A place is asked for; the answer.
@@ -91,8 +102,8 @@ fn a_file_arrives_block_by_block_and_the_fleet_is_told() {
     assert_eq!(desk.answer().1, Filed::Kept);
     let kept = desk.directory.path().join("inbox/02:00:00:00:00:01/dmesg.txt");
     assert_eq!(std::fs::read(&kept).unwrap(), [vec![1; 1468], vec![2; 1468], vec![3; 64]].concat());
-    let told = desk.messages.blocking_recv();
-    assert!(matches!(&told, Some(Message::Uploaded(MAC, name, 3000)) if name == "dmesg.txt"), "{told:?}");
+    let told = desk.told.recv();
+    assert!(matches!(&told, Ok(Message::Uploaded(MAC, name, 3000)) if name == "dmesg.txt"), "{told:?}");
     assert_eq!(desk.put(MAC, 9, "dmesg.txt", None).1, Filed::Denied(Denial::Exists));
     assert_eq!(std::fs::read(&kept).unwrap().len(), 3000);
 }
