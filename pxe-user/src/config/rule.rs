@@ -104,8 +104,8 @@ fn rule(
         }),
     };
     let matcher = matcher(judge, raw.conditions);
-    if limits != Limits::default() && !matcher.asks_neighbours_only() {
-        let text = "limits transfers, and a request for a file shows no more than mac, vlan and interface: match on these";
+    if limits != Limits::default() && !matcher.asks_clients_only() {
+        let text = "limits transfers, and a request for a file shows no more than mac, vlan, interface and the network of the relay: match on these";
         judge.error(span.clone(), format!("rule `{name}` {text}"));
     }
     let style = judge.word("style", raw.style);

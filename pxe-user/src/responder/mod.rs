@@ -215,8 +215,8 @@ impl Responder {
 
     fn start(&mut self, now: Timestamp, id: Id, image: Arc<Image>, host: &mut impl Host) {
         let Some(entry) = self.table.get_mut(id) else { return };
-        let terms =
-            Terms::grant(&entry.context.asked, &self.sources.limits(&self.settings, &entry.context.link));
+        let limits = self.sources.limits(&self.settings, *entry.client.ip(), &entry.context.link);
+        let terms = Terms::grant(&entry.context.asked, &limits);
         let size = image.bytes().len() as u64;
         entry.context.image = Some(image);
         if self.open(id, host)

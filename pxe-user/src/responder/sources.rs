@@ -1,5 +1,6 @@
 //! What a responder reads and others replace while it runs. Reading takes no lock.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -55,9 +56,9 @@ impl Sources {
         }
     }
 
-    /// What TFTP may grant to a neighbour.
-    pub(super) fn limits(&self, settings: &Settings, link: &Link) -> Limits {
-        let own = self.policy.load().limits(link.peer, link.vlan(), &settings.interface);
+    /// What TFTP may grant to a client.
+    pub(super) fn limits(&self, settings: &Settings, client: Ipv4Addr, link: &Link) -> Limits {
+        let own = self.policy.load().limits(client, link.peer, link.vlan(), &settings.interface);
         let all = settings.limits;
         Limits {
             blksize: own.blksize.map_or(all.blksize, |most| most.min(all.blksize)),

@@ -138,7 +138,7 @@ impl Responder {
 
     fn receive(&mut self, now: Timestamp, id: Id, host: &mut impl Host) {
         let Some(entry) = self.table.get(id) else { return };
-        let limits = self.sources.limits(&self.settings, &entry.context.link);
+        let limits = self.sources.limits(&self.settings, *entry.client.ip(), &entry.context.link);
         let limits = Limits {
             blksize: limits.blksize.min(BLKSIZE_MAX),
             windowsize: limits.windowsize.min(WINDOWSIZE_MAX),

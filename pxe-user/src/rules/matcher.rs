@@ -1,6 +1,7 @@
 //! The conditions of a rule. A condition that is not given is met by all; one that lists several is met by any of them.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use super::facts::Facts;
 use super::pattern::{Glob, MacPattern, Network};
@@ -83,22 +84,25 @@ impl Matcher {
         met.into_iter().find(|(_, met)| !met).map(|(condition, _)| condition)
     }
 
-    /// Whether the conditions hold that can be seen of a neighbour without its DHCP request.
+    /// Whether the conditions hold that can be seen of a client of files without its DHCP request: of its neighbour, and of its
+    /// own address, which is in the network of its relay.
     #[must_use]
-    pub fn fits_neighbour(&self, mac: Mac, vlan: Option<u16>, interface: &str) -> bool {
+    pub fn fits_client(&self, address: Ipv4Addr, mac: Mac, vlan: Option<u16>, interface: &str) -> bool {
         any(&self.mac, |pattern| pattern.matches(mac))
+            && any(&self.relay, |network| network.matches(Some(address)))
             && any(&self.vlan, |wanted| vlan.unwrap_or(0) == *wanted)
             && any(&self.interface, |name| name == interface)
     }
 
     /// Whether nothing but that is asked.
     #[must_use]
-    pub fn asks_neighbours_only(&self) -> bool {
+    pub fn asks_clients_only(&self) -> bool {
+        let is_network = |relay: &Network| relay.is_network();
         self.uuid.is_empty()
             && self.arch.is_empty()
             && self.class.is_empty()
             && self.user_class.is_empty()
-            && self.relay.is_empty()
+            && self.relay.iter().all(is_network)
     }
 
     /// Whether every machine that `other` means is meant here, too: a later rule like that is never reached.

@@ -105,6 +105,12 @@ impl Network {
         }
     }
 
+    /// Whether it means more than one relay, or none: then machines' own addresses may be in it.
+    #[must_use]
+    pub fn is_network(self) -> bool {
+        matches!(self, Self::Relays(_, prefix) if prefix < 32)
+    }
+
     /// Whether this one means everything that `other` means.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {

@@ -1,5 +1,6 @@
 //! The rules of one interface in order, each with what it leads to.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::facts::Facts;
@@ -101,9 +102,9 @@ impl Policy {
     /// What TFTP may grant to a machine: by the first rule that matches, of those that look at nothing but the address, the
     /// VLAN and the interface. A request for a file shows no more, so only these may have limits.
     #[must_use]
-    pub fn limits(&self, mac: Mac, vlan: Option<u16>, interface: &str) -> Limits {
+    pub fn limits(&self, address: Ipv4Addr, mac: Mac, vlan: Option<u16>, interface: &str) -> Limits {
         let decides = |rule: &&Rule| {
-            rule.matcher.asks_neighbours_only() && rule.matcher.fits_neighbour(mac, vlan, interface)
+            rule.matcher.asks_clients_only() && rule.matcher.fits_client(address, mac, vlan, interface)
         };
         self.rules.iter().find(decides).map_or_else(Limits::default, |rule| rule.limits)
     }
@@ -208,8 +209,20 @@ mod tests {
             Rule { limits, ..rule("all", None, boot()) },
         ];
         let policy = Policy::new(rules, service(), service(), None);
-        assert_eq!(policy.limits(ONE, None, "eth0"), Limits::default());
-        assert_eq!(policy.limits(TWO, None, "eth0"), limits);
+        let near = Ipv4Addr::new(10, 0, 0, 9);
+        assert_eq!(policy.limits(near, ONE, None, "eth0"), Limits::default());
+        assert_eq!(policy.limits(near, TWO, None, "eth0"), limits);
+    }
+
+    /// Behind a router all have its Ethernet address, and addresses of the network that their relay is in.
+    #[test]
+    fn limits_may_mean_machines_behind_a_relay() {
+        let limits = Limits { blksize: Some(1024), windowsize: None };
+        let matcher = Matcher { relay: vec!["10.7.0.0/16".parse().unwrap()], ..Matcher::default() };
+        let rules = vec![Rule { matcher, limits, ..rule("far", None, boot()) }];
+        let policy = Policy::new(rules, service(), service(), None);
+        assert_eq!(policy.limits(Ipv4Addr::new(10, 7, 3, 4), TWO, None, "eth0"), limits);
+        assert_eq!(policy.limits(Ipv4Addr::new(10, 8, 3, 4), TWO, None, "eth0"), Limits::default());
     }
 
     #[test]
