@@ -151,6 +151,19 @@ async fn firmware_asks_for_the_size_and_then_for_all_of_it() {
     assert_eq!(lab.sent.load(Ordering::Relaxed), 300_000);
 }
 
+/// GRUB's http module looks for `Content-Length: `, to the letter, and waits half a minute where it finds none.
+#[tokio::test]
+async fn names_of_headers_are_written_as_grub_compares_them() {
+    let lab = lab().await;
+    let mut stream = TcpStream::connect(lab.address).await.unwrap();
+    stream.write_all(b"GET /boot.efi HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let head = String::from_utf8_lossy(&answer[..answer.len() - 300_000]).into_owned();
+    assert!(head.contains("\r\nContent-Length: 300000\r\n"), "{head}");
+    assert!(head.contains("\r\nContent-Type: application/efi\r\n"), "{head}");
+}
+
 #[tokio::test]
 async fn parts_are_sent_as_asked() {
     let lab = lab().await;

@@ -259,6 +259,8 @@ async fn connection(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let mut builder = http1::Builder::new();
+    // GRUB's http module, and GRUB that reads through EDK2, compare `Content-Length` with case, against RFC 9110, section 5.1.
+    builder.title_case_headers(true);
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX).max_headers(64);
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
