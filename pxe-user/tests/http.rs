@@ -59,6 +59,7 @@ async fn lab() -> Lab {
     let recipe = Recipe {
         name: "image".into(),
         ipxe: Some("#!ipxe\n# {{ mac }} at {{ http }}\n".into()),
+        grub: Some("# {{ mac }} at {{ http }}\n".into()),
         ..Recipe::default()
     };
     let config = Config { source, recipes: vec![recipe], memory: Some(64 << 20), ..Config::default() };
@@ -241,15 +242,16 @@ async fn a_machine_gets_the_text_that_is_written_for_it() {
     let address = lab.address;
     let ask = async {
         let by_name = get(address, "/pxed/52-54-00-99-00-12/boot.ipxe").await;
-        (by_name, get(address, "/autoexec.ipxe").await)
+        assert_eq!(get(address, "/autoexec.ipxe").await.status, 404);
+        (by_name, get(address, "/grub/grub.cfg").await)
     };
     let (by_name, by_address) = tokio::select! {
         answers = ask => answers,
         () = serve => unreachable!("it answers for ever"),
     };
-    let expected = "#!ipxe\n# 52:54:00:99:00:12 at http://10.99.0.2:8080\n";
+    let expected = "# 52:54:00:99:00:12 at http://10.99.0.2:8080\n";
     assert_eq!(by_name.header("cache-control"), Some("no-cache"));
-    assert_eq!(String::from_utf8(by_name.body).unwrap(), expected);
+    assert_eq!(String::from_utf8(by_name.body).unwrap(), format!("#!ipxe\n{expected}"));
     assert_eq!(String::from_utf8(by_address.body).unwrap(), expected);
 }
 
