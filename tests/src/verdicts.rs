@@ -46,7 +46,7 @@ impl Kernel {
     #[must_use]
     pub fn new(config: &Config, with_socket: bool) -> Self {
         namespace::enter_new().unwrap();
-        let mut programs = Programs::load(1, 16, 1500).unwrap();
+        let mut programs = Programs::load(1, 16, false).unwrap();
         programs.configure(config).unwrap();
         programs.transfers().unwrap().insert(known(), Transfer::default()).unwrap();
         let socket = with_socket.then(|| {

@@ -44,7 +44,7 @@ struct Kernel {
 impl Kernel {
     fn new() -> Self {
         namespace::enter_new().unwrap();
-        let mut programs = Programs::load_offload(1, 16, 1500, 8).unwrap();
+        let mut programs = Programs::load_offload(1, 16, false, 8).unwrap();
         programs.load_tcx().unwrap();
         let socket = Xsk::open(1, Queue(0), Mode::Generic, Sizes { rx: 64, tx: 64, chunk: 2048 }).unwrap();
         programs.connect(Queue(0), &socket).unwrap();
@@ -298,7 +298,7 @@ fn idle_files_give_way_and_others_do_not() {
     let per_block = size_of::<abi::Block>() as u64;
     kernel.shelf = {
         // Another set of maps, for a shelf with room for 30 blocks.
-        let mut programs = Programs::load_offload(1, 16, 1500, 8).unwrap();
+        let mut programs = Programs::load_offload(1, 16, false, 8).unwrap();
         Shelf::new(programs.files().unwrap(), 30 * per_block)
     };
     let (first, _) = kernel.file(1024 * 9, 1024);

@@ -10,7 +10,7 @@ use super::serve::Serve;
 use crate::boot::{self, Catalogue, CatalogueError, Recipe, Source};
 use crate::config::{Config, Problem, Severity};
 use crate::dhcp::Arch;
-use crate::nic::programs::Programs;
+use crate::nic::programs::{Programs, takes_several_buffers};
 use crate::plan::{DhcpPath, Plan};
 use crate::server::Options;
 use crate::tftp::terms::Limits;
@@ -178,7 +178,8 @@ fn interface(out: &mut impl Write, plan: &Plan, windowsize: u16) -> Result<()> {
     )?;
     let xdp = match plan.modes.as_slice() {
         [] => false,
-        _ => match Programs::load(interface.queues, 16, interface.mtu) {
+        [mode, ..] => match Programs::load(interface.queues, 16, takes_several_buffers(*mode, interface.mtu))
+        {
             Ok(_) => true,
             // Without rights nothing can be tried, and a service has them.
             Err(error) if !geteuid().is_root() => {
