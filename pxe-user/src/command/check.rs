@@ -176,6 +176,9 @@ fn interface(out: &mut impl Write, plan: &Plan, windowsize: u16) -> Result<()> {
         "{} ({}), address {}, MTU {}",
         interface.name, interface.mac, plan.subnet.address, interface.mtu
     )?;
+    if let Some(text) = others(plan) {
+        writeln!(out, "  {text}")?;
+    }
     let xdp = match plan.modes.as_slice() {
         [] => false,
         [mode, ..] => match Programs::load(interface.queues, 16, takes_several_buffers(*mode, interface.mtu))
@@ -206,6 +209,20 @@ fn interface(out: &mut impl Write, plan: &Plan, windowsize: u16) -> Result<()> {
     let limits = Limits::for_mtu(plan.path_mtu(xdp), windowsize);
     writeln!(out, "  TFTP: blksize up to {}, windowsize up to {}", limits.blksize, limits.windowsize)?;
     Ok(())
+}
+
+/// The addresses that are not served: machines that reach us by one of them only would get nothing.
+fn others(plan: &Plan) -> Option<String> {
+    let own = plan.subnet.address;
+    let others = plan.interface.addresses.iter().map(|subnet| subnet.address).filter(|other| *other != own);
+    let others: Vec<_> = others.map(|other| other.to_string()).collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "{own} only is served: machines are told to load from there, and requests to {} are left to this host. Choose \
+             another one with `address` or --address",
+            others.join(", ")
+        )
+    })
 }
 
 /// What architectures start with: by each image, or what everybody gets.

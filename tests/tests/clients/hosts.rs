@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use pxe_tests::daemon;
 use pxe_tests::neighbours::dhcp_server;
 
 use super::*;
@@ -164,6 +165,24 @@ fn where_frames_may_be_large_small_blocks_come_at_once_and_the_host_says_nothing
         let answered = Daemon::count(&log, "answer_xdp") + Daemon::count(&log, "answer_tcx");
         assert_eq!(answered > 0, offloads(datapath), "{name}: the kernel answered {answered} ACKs\n{log}");
     }
+}
+
+/// Machines that reach the interface by its second address only would get nothing.
+#[test]
+fn check_says_which_addresses_are_not_served() {
+    let lab = Lab::builder().dhcp(false).start().unwrap();
+    let host = lab.responder();
+    let check = |more: &[&str]| {
+        let arguments = [&["check", "--interface", host.interface()], more].concat();
+        let output = host.command(daemon::program().to_str().unwrap()).args(&arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!check(&[]).contains("only is served"), "{}", check(&[]));
+    host.output("ip", &["addr", "add", "10.98.0.2/24", "dev", host.interface()]).unwrap();
+    let first = check(&[]);
+    assert!(first.contains("10.99.0.2 only is served") && first.contains("requests to 10.98.0.2"), "{first}");
+    let second = check(&["--address", "10.98.0.2"]);
+    assert!(second.contains("10.98.0.2 only is served") && second.contains("to 10.99.0.2"), "{second}");
 }
 
 /// Large frames: chunks of 4096 bytes, and with native XDP above an MTU of 3498 the program for frames of several buffers.
