@@ -80,6 +80,9 @@ fn files(report: &mut Report<impl Write>, serve: &Serve, file: &Config) -> Resul
         for missing in catalogue.missing_of(recipe) {
             report.error(line(recipe), missing)?;
         }
+        for text in catalogue.overruled_of(recipe) {
+            report.problem(&Problem { line: line(recipe), severity: Severity::Warning, text })?;
+        }
     }
     programs(&mut report.out, &catalogue)?;
     if catalogue.recipes().is_empty() {

@@ -89,6 +89,31 @@ fn each_image_has_programs_of_its_own() {
     assert!(catalogue.missing().is_empty(), "{:?}", catalogue.missing());
 }
 
+/// A kernel with arguments was served without them, where its root had a program under a usual name as well.
+#[test]
+fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
+    let place = place();
+    place.write("kernel/memtest.efi", "boots itself");
+    place.write("kernel/grub/grub.cfg", "boots itself, too");
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    let own = |arch, name: &str| (arch, name.to_owned());
+    let loaders = [own(Arch::BIOS, "loader/pxelinux.0"), own(Arch::X64, "loader/snponly.efi")];
+    assert_eq!(programs_of(&catalogue, "test"), loaders);
+    let said = catalogue.missing();
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("memtest.efi in its root is not what x64 machines start with"), "{said:?}");
+    assert!(said[1].contains("GRUB reads grub/grub.cfg"), "{said:?}");
+    // A loader of its own reads what is written, and a program that is named is meant.
+    place.write("kernel/grubx64.efi", "grub");
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/grubx64.efi"));
+    let mut named = config(&place);
+    named.recipes[0].boot_files = vec![(Arch::X64, "memtest.efi".into())];
+    let catalogue = Catalogue::open(named).unwrap();
+    assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/memtest.efi"));
+    assert_eq!(catalogue.missing().len(), 1, "{:?}", catalogue.missing());
+}
+
 #[test]
 fn files_lie_below_their_images_names_and_nowhere_else() {
     let place = place();
