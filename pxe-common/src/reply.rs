@@ -44,11 +44,12 @@ impl Ack {
         fold(sum) == u16::MAX
     }
 
-    /// The headers of an answer with `len` bytes of payload, whose words have the one's complement sum `sum`: the same
-    /// bytes as user space writes (`pxe-user/src/datagram.rs`).
+    /// The headers of DATA with this block's number and `len` bytes of payload, whose words have the one's complement sum
+    /// `sum`: the same bytes as user space writes (`pxe-user/src/datagram.rs` says why routers may fragment it).
     #[inline(always)]
-    pub fn answer(&self, len: u16, sum: u16) -> [u8; HEADERS_LEN] {
+    pub fn answer(&self, number: u16, len: u16, sum: u16) -> [u8; HEADERS_LEN] {
         let ack = &self.0;
+        let [id_high, id_low] = number.to_be_bytes();
         let [ip_high, ip_low] = (len + HEADERS_LEN as u16).to_be_bytes();
         let udp_len = len + wire::UDP_LEN as u16;
         let [udp_high, udp_low] = udp_len.to_be_bytes();
@@ -57,10 +58,10 @@ impl Ack {
             0,
             ip_high,
             ip_low,
+            id_high,
+            id_low,
             0,
             0,
-            0x40,
-            0, // Don't Fragment
             64,
             wire::PROTOCOL_UDP,
             0,

@@ -61,8 +61,9 @@ pub fn transfer(key: &TransferKey) -> Option<&'static Transfer> {
 pub fn block(file: u32, number: u32) -> Option<&'static abi::Block> {
     FILES.get_value(file, &(number - 1)).map(|words| {
         let block: *const abi::Block = words.as_ptr().cast();
-        // SAFETY: a value has the size and alignment of a block, all of whose bits are valid; the kernel frees an inner
-        // map only after all programs that may have looked it up have ended.
+        // SAFETY: a value has the size and alignment of a block, all of whose bits are valid; the inner map is freed only after
+        // all programs that may have looked it up have ended: user space refers to it until the outer map's update, which
+        // waits for them, has returned (`pxe-user/src/nic/offload/files.rs`). Not all kernels see to that by themselves.
         unsafe { &*block }
     })
 }

@@ -135,7 +135,11 @@ fn parse_ethernet(frame: &[u8]) -> Result<(Link, &[u8]), BadFrame> {
 
 /// Writes a frame with one datagram into `frame` and returns its length in bytes, or 0 if it does not fit.
 ///
-/// The payload is `head` and `body`, one behind the other; `head` has an even length.
+/// The payload is `head` and `body`, one behind the other; `head` has an even length: it is DATA's, with the block's number, or
+/// empty.
+///
+/// Routers may fragment it. The block size fits this interface, and a client never learns that a network on the way takes
+/// less (a tunnel, PPPoE): with Don't Fragment it would get nothing. EDK2, iPXE and PXELINUX put fragments together.
 pub fn write_frame(
     frame: &mut [u8],
     own: Mac,
@@ -154,12 +158,12 @@ pub fn write_frame(
     if at == 0 || frame.len() < total {
         return 0;
     }
-    let header = ipv4_header(ip_len, *from.ip(), *to.ip());
-    frame[at..at + wire::IPV4_LEN].copy_from_slice(&header);
-    at += wire::IPV4_LEN;
     let payload = Sum::of(head).and(Sum::of(body));
-    let header = udp_header(udp_len, from, to, payload);
-    frame[at..at + wire::UDP_LEN].copy_from_slice(&header);
+    let udp = udp_header(udp_len, from, to, payload);
+    let ip = ipv4_header(ip_len, *from.ip(), *to.ip(), identification(head, &udp));
+    frame[at..at + wire::IPV4_LEN].copy_from_slice(&ip);
+    at += wire::IPV4_LEN;
+    frame[at..at + wire::UDP_LEN].copy_from_slice(&udp);
     at += wire::UDP_LEN;
     frame[at..at + head.len()].copy_from_slice(head);
     at += head.len();
@@ -183,13 +187,21 @@ fn write_ethernet(frame: &mut [u8], own: Mac, link: &Link) -> usize {
     at + 2
 }
 
-fn ipv4_header(total: u16, from: Ipv4Addr, to: Ipv4Addr) -> [u8; wire::IPV4_LEN] {
-    const DONT_FRAGMENT: [u8; 2] = [0x40, 0];
+/// What fragments are put together by (RFC 6864, section 4.3): the block's number, so that the blocks of a window differ and a
+/// repeated one is like the first. Other packets are told apart by what is in them.
+fn identification(head: &[u8], udp: &[u8; wire::UDP_LEN]) -> [u8; 2] {
+    match *head {
+        [_, _, high, low] => [high, low],
+        _ => [udp[6], udp[7]],
+    }
+}
+
+fn ipv4_header(total: u16, from: Ipv4Addr, to: Ipv4Addr, id: [u8; 2]) -> [u8; wire::IPV4_LEN] {
     const TTL: u8 = 64;
     let mut header = [0; wire::IPV4_LEN];
     header[0] = wire::IPV4_VERSION_IHL;
     header[2..4].copy_from_slice(&total.to_be_bytes());
-    header[6..8].copy_from_slice(&DONT_FRAGMENT);
+    header[4..6].copy_from_slice(&id);
     header[8] = TTL;
     header[9] = wire::PROTOCOL_UDP;
     header[12..16].copy_from_slice(&from.octets());
@@ -277,6 +289,24 @@ mod tests {
         let mut pseudo = frame[26..34].to_vec();
         pseudo.extend([0, 17, 0, 15]);
         assert_eq!(Sum::of(&pseudo).and(Sum::of(&frame[34..len])).finish(), [0, 0]);
+    }
+
+    /// Else nothing would come through a router with a smaller MTU behind it, or parts of two blocks as one.
+    #[test]
+    fn routers_may_fragment_blocks_which_are_told_apart() {
+        let mut frame = [0; 1600];
+        let mut ip = |head: &[u8], body: &[u8]| {
+            write_frame(&mut frame, OWN, &Link::untagged(PEER), from(), to(), head, body);
+            frame[14..34].to_vec()
+        };
+        for block in [1u16, 2, 65535] {
+            let [high, low] = block.to_be_bytes();
+            let header = ip(&[0, 3, high, low], &[0; 1468]);
+            assert_eq!(header[4..8], [high, low, 0, 0], "block {block}: its number, and no flag");
+        }
+        let [one, other] = [b"one", b"two"].map(|body| ip(&[], body));
+        assert_eq!(one[6..8], [0, 0]);
+        assert_ne!(one[4..6], other[4..6]);
     }
 
     #[test]

@@ -59,6 +59,7 @@ async fn lab() -> Lab {
     let recipe = Recipe {
         name: "image".into(),
         ipxe: Some("#!ipxe\n# {{ mac }} at {{ http }}\n".into()),
+        grub: Some("# {{ mac }} at {{ http }}\n".into()),
         ..Recipe::default()
     };
     let config = Config { source, recipes: vec![recipe], memory: Some(64 << 20), ..Config::default() };
@@ -144,6 +145,19 @@ async fn firmware_asks_for_the_size_and_then_for_all_of_it() {
     assert_eq!(lab.sent.load(Ordering::Relaxed), 300_000);
 }
 
+/// GRUB's http module looks for `Content-Length: `, to the letter, and waits half a minute where it finds none.
+#[tokio::test]
+async fn names_of_headers_are_written_as_grub_compares_them() {
+    let lab = lab().await;
+    let mut stream = TcpStream::connect(lab.address).await.unwrap();
+    stream.write_all(b"GET /boot.efi HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    let head = String::from_utf8_lossy(&answer[..answer.len() - 300_000]).into_owned();
+    assert!(head.contains("\r\nContent-Length: 300000\r\n"), "{head}");
+    assert!(head.contains("\r\nContent-Type: application/efi\r\n"), "{head}");
+}
+
 #[tokio::test]
 async fn parts_are_sent_as_asked() {
     let lab = lab().await;
@@ -227,15 +241,16 @@ async fn a_machine_gets_the_text_that_is_written_for_it() {
     let address = lab.address;
     let ask = async {
         let by_name = get(address, "/pxed/52-54-00-99-00-12/boot.ipxe").await;
-        (by_name, get(address, "/autoexec.ipxe").await)
+        assert_eq!(get(address, "/autoexec.ipxe").await.status, 404);
+        (by_name, get(address, "/grub/grub.cfg").await)
     };
     let (by_name, by_address) = tokio::select! {
         answers = ask => answers,
         () = serve => unreachable!("it answers for ever"),
     };
-    let expected = "#!ipxe\n# 52:54:00:99:00:12 at http://10.99.0.2:8080\n";
+    let expected = "# 52:54:00:99:00:12 at http://10.99.0.2:8080\n";
     assert_eq!(by_name.header("cache-control"), Some("no-cache"));
-    assert_eq!(String::from_utf8(by_name.body).unwrap(), expected);
+    assert_eq!(String::from_utf8(by_name.body).unwrap(), format!("#!ipxe\n{expected}"));
     assert_eq!(String::from_utf8(by_address.body).unwrap(), expected);
 }
 

@@ -46,7 +46,7 @@ impl Kernel {
     #[must_use]
     pub fn new(config: &Config, with_socket: bool) -> Self {
         namespace::enter_new().unwrap();
-        let mut programs = Programs::load(1, 16, 1500).unwrap();
+        let mut programs = Programs::load(1, 16, false).unwrap();
         programs.configure(config).unwrap();
         programs.transfers().unwrap().insert(known(), Transfer::default()).unwrap();
         let socket = with_socket.then(|| {
@@ -171,6 +171,14 @@ pub fn named_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ),
         ("many options before 60", broadcast_67(&discover_behind(40)), dhcp),
         ("too many options before 60", broadcast_67(&discover_behind(60)), pass(Pass::OptionsBound)),
+        // These three user space reads, over plain sockets (docs/design.md); no client is known that sends such.
+        ("option 60 behind 100 pads", broadcast_67(&discover_behind_pads()), pass(Pass::OptionsBound)),
+        ("option 60 in the file field", broadcast_67(&overloaded()), pass(Pass::NotNetworkBoot)),
+        (
+            "option 60 in two parts",
+            broadcast_67(&bootp(b"\x35\x01\x01\x3c\x03PXE\x3c\x06Client\xff")),
+            pass(Pass::NotNetworkBoot),
+        ),
         ("a reply", broadcast_67(&with(&golden("ovmf-discover"), 0, 2)), pass(Pass::NotBootRequest)),
         (
             "a wrong cookie",
@@ -251,6 +259,19 @@ pub fn named_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ("a frame that ends in the IP header", to_tftp[..30].to_vec(), pass(Pass::Truncated)),
         ("a frame that ends in the UDP header", to_tftp[..38].to_vec(), pass(Pass::Truncated)),
     ]
+}
+
+/// A DISCOVER whose option 60 stands behind pads, one byte each.
+fn discover_behind_pads() -> Vec<u8> {
+    bootp(&[&[53, 1, 1][..], &[0; 100], b"\x3c\x09PXEClient\xff"].concat())
+}
+
+/// A DISCOVER whose option 60 stands in `file` (RFC 2132, section 9.3).
+fn overloaded() -> Vec<u8> {
+    const FILE: usize = 108;
+    let mut discover = bootp(&[53, 1, 1, 52, 1, 1, 255]);
+    discover[FILE..FILE + 12].copy_from_slice(b"\x3c\x09PXEClient\xff");
+    discover
 }
 
 /// A DISCOVER whose option 60 stands behind `others` other options.

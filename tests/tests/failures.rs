@@ -169,7 +169,7 @@ fn a_second_responder_says_so_and_ends() {
 #[test]
 fn a_foreign_xdp_program_is_left_alone() {
     veth();
-    let mut other = pxe_user::nic::programs::Programs::load(1, 16, 1500).unwrap();
+    let mut other = pxe_user::nic::programs::Programs::load(1, 16, false).unwrap();
     let index = std::fs::read_to_string("/sys/class/net/pxe0/ifindex").unwrap().trim().parse().unwrap();
     other.attach(index, pxe_user::nic::programs::Mode::Generic).unwrap();
     fails(

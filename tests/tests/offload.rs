@@ -44,7 +44,7 @@ struct Kernel {
 impl Kernel {
     fn new() -> Self {
         namespace::enter_new().unwrap();
-        let mut programs = Programs::load_offload(1, 16, 1500, 8).unwrap();
+        let mut programs = Programs::load_offload(1, 16, false, 8).unwrap();
         programs.load_tcx().unwrap();
         let socket = Xsk::open(1, Queue(0), Mode::Generic, Sizes { rx: 64, tx: 64, chunk: 2048 }).unwrap();
         programs.connect(Queue(0), &socket).unwrap();
@@ -298,7 +298,7 @@ fn idle_files_give_way_and_others_do_not() {
     let per_block = size_of::<abi::Block>() as u64;
     kernel.shelf = {
         // Another set of maps, for a shelf with room for 30 blocks.
-        let mut programs = Programs::load_offload(1, 16, 1500, 8).unwrap();
+        let mut programs = Programs::load_offload(1, 16, false, 8).unwrap();
         Shelf::new(programs.files().unwrap(), 30 * per_block)
     };
     let (first, _) = kernel.file(1024 * 9, 1024);
@@ -315,6 +315,28 @@ fn idle_files_give_way_and_others_do_not() {
     assert_eq!(kernel.shelf.find(&first, 512), Found::Absent, "another attempt is due");
     kernel.shelf.put(&first, 512);
     assert!(matches!(kernel.shelf.find(&first, 512), Found::Here(_)));
+}
+
+/// Kernels before the mend of CVE-2023-52447 free an inner map as soon as nobody refers to it, though a program may still read
+/// from it: something of ours must refer to it until the outer map has let go of it for good.
+#[test]
+fn a_files_map_is_held_until_another_has_its_place() {
+    let mut kernel = Kernel::new();
+    let held = || {
+        let maps = std::fs::read_to_string("/proc/thread-self/maps").unwrap();
+        maps.lines().filter(|line| line.contains("bpf-map")).count()
+    };
+    let before = held();
+    let (first, _) = kernel.file(5000, 512);
+    assert_eq!(held(), before + 1, "while it stands there");
+    kernel.shelf.put(&first, 1024);
+    assert_eq!(held(), before + 2);
+    drop(first);
+    std::fs::write(kernel.folder.path().join("file-5000"), b"another").unwrap();
+    kernel.catalogue.recheck();
+    kernel.catalogue.recheck();
+    kernel.shelf.tidy();
+    assert_eq!((held(), kernel.shelf.used()), (before, 0));
 }
 
 /// Whoever asks for a file in a thousand block sizes has it cut a handful of times.

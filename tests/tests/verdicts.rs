@@ -80,7 +80,7 @@ fn while_one_daemon_hands_over_to_the_next_our_frames_are_dropped() {
 #[test]
 fn the_program_for_large_frames_gives_the_same_verdicts() {
     namespace::enter_new().unwrap();
-    let mut programs = Programs::load(1, 16, 9000).unwrap();
+    let mut programs = Programs::load(1, 16, true).unwrap();
     programs.configure(&Config { dhcp_mode: dhcp_mode::COPY, ..config() }).unwrap();
     assert_eq!(programs.test_run(&broadcast_67(&golden("ovmf-discover"))).unwrap().0, XDP_PASS);
     let counted: Vec<_> = programs.counters().unwrap().into_iter().filter(|(_, count)| *count > 0).collect();

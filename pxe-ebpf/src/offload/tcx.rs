@@ -88,7 +88,7 @@ fn write(
 ) -> Option<()> {
     let block = maps::block(file, number)?;
     let len = payload_len(block, tag)?;
-    headers[ETH_LEN..].copy_from_slice(&ack.answer(len, block.sum));
+    headers[ETH_LEN..].copy_from_slice(&ack.answer(number as u16, len, block.sum));
     let skb = ctx.as_ptr().cast();
     let payload = (&raw const block.payload).cast_mut().cast();
     // SAFETY: helpers on our own context, and `headers` has as many bytes as are named.

@@ -43,7 +43,7 @@ pub fn answer(
     if !step.take() {
         return None;
     }
-    let headers = ack.answer(len, block.sum);
+    let headers = ack.answer(step.window.first as u16, len, block.sum);
     let written = turn_round(ctx, ip, &headers) && {
         let offset = (ip + HEADERS_LEN) as u32;
         let payload = (&raw const block.payload).cast_mut().cast();

@@ -259,6 +259,8 @@ async fn connection(
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let mut builder = http1::Builder::new();
+    // GRUB's http module, and GRUB that reads through EDK2, compare `Content-Length` with case, against RFC 9110, section 5.1.
+    builder.title_case_headers(true);
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX).max_headers(64);
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
@@ -269,5 +271,31 @@ async fn connection(
             connection.as_mut().graceful_shutdown();
             let _ = connection.await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A reader that takes nothing holds its place for half a minute: then the place is free, whatever is left to send.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_cut_off() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let router = Router::new().route("/", axum::routing::get(async || vec![0; 1 << 20]));
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let held = (place, Counts::default().connection("machines"), Turn(None));
+        theirs.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let (_end, ended) = watch::channel(());
+        let began = Instant::now();
+        let served = connection(Box::pin(ours), router, held, ended);
+        // Time is simulated: it moves on when nobody has anything to do.
+        tokio::time::timeout(WRITE_TIMEOUT * 10, served).await.expect("it is cut off");
+        assert_eq!(began.elapsed().as_secs(), WRITE_TIMEOUT.as_secs());
+        assert_eq!(places.available_permits(), 1);
     }
 }

@@ -17,7 +17,7 @@ use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::store::Store;
 use super::tree::Links;
-use super::usual;
+use super::usual::{self, Wanted};
 use super::watch::Watcher;
 
 /// The first component of the names of installed boot loaders.
@@ -246,7 +246,7 @@ impl Catalogue {
         match &self.top().kind {
             // Rules may do without what everybody gets.
             _ if !self.recipes.is_empty() => Ok(()),
-            Kind::Tree(root) if usual::choose(self.top(), &self.boot_files).is_empty() => {
+            Kind::Tree(root) if usual::choose(self.top(), &self.boot_files, Wanted::Any).is_empty() => {
                 Err(CatalogueError::NoBootProgram { root: root.clone(), usual: usual::some_names() })
             }
             Kind::Virtual(table) if table.is_empty() => Err(CatalogueError::NothingInstalled),
@@ -336,7 +336,7 @@ impl Catalogue {
     /// What each architecture starts with, as things are now: a tree's may change, so ask again after a while.
     #[must_use]
     pub fn programs(&self) -> Programs {
-        usual::programs(self.top(), &self.boot_files)
+        usual::programs(self.top(), &self.boot_files, Wanted::Any)
     }
 
     fn loader(&self) -> MutexGuard<'_, Loader> {
@@ -369,7 +369,11 @@ impl Catalogue {
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         if !self.recipes.is_empty() {
-            return self.recipes.iter().flat_map(|recipe| self.missing_of(recipe)).collect();
+            return self
+                .recipes
+                .iter()
+                .flat_map(|recipe| [self.missing_of(recipe), self.overruled_of(recipe)].concat())
+                .collect();
         }
         match &self.top().kind {
             Kind::Virtual(table) => table.missing(),

@@ -13,7 +13,9 @@ use super::tree::Tree;
 pub(super) const BIOS_LOADER: &str = "pxelinux.0";
 const LDLINUX: &str = "ldlinux.c32";
 const PXELINUX_CONFIG: &str = "pxelinux.cfg/default";
-const SCRIPTS: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
+/// The script for iPXE. Not `autoexec.ipxe` as well: iPXE of 2022 and later fetches that before it has an address, and nothing
+/// that it loads from there arrives (docs/clients.md section 3). Without it iPXE asks by DHCP, and is told this one.
+const SCRIPT: &str = "boot.ipxe";
 
 const PARTS: [&Part; 5] = [
     &discover::MEMTEST_X64_EFI,
@@ -57,9 +59,7 @@ impl Virtual {
             table.insert(PXELINUX_CONFIG, Content::Generated(config.into_bytes()));
         }
         let script = table.ipxe_script();
-        for name in SCRIPTS {
-            table.insert(name, Content::Generated(script.clone().into_bytes()));
-        }
+        table.insert(SCRIPT, Content::Generated(script.into_bytes()));
         table
     }
 

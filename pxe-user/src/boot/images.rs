@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::catalogue::{Catalogue, LOADERS};
 use super::image::{Image, Role};
+use super::mount::Mount;
 use super::names::FileName;
 use super::personal::{self, Here, Personal};
 use super::recipe::Recipe;
 use super::refusal::Refusal;
-use super::usual;
-use crate::dhcp::Programs;
+use super::usual::{self, Wanted};
+use crate::dhcp::{Arch, Programs};
 use crate::fleet::handle::Facts;
 use crate::mac::Mac;
 
@@ -74,7 +75,7 @@ impl Catalogue {
     /// What each architecture starts with, by one of the images.
     #[must_use]
     pub fn programs_of(&self, recipe: &Recipe) -> Programs {
-        let own = self.mounts.iter().find(|mount| recipe.root.is_some() && mount.prefix() == &*recipe.name);
+        let own = self.root_of(recipe);
         let loaders = self.mounts.iter().find(|mount| mount.prefix() == LOADERS);
         let given: Vec<_> = recipe
             .boot_files
@@ -85,14 +86,46 @@ impl Catalogue {
             None if recipe.is_written() => loaders,
             _ => own,
         };
-        let mut programs = usual::programs(from.unwrap_or(self.top()), &given);
+        // What boots is said by the kernel or the texts: a program that reads neither counts only if it is named.
+        let wanted = if recipe.is_written() { Wanted::Loaders } else { Wanted::Any };
+        let mut programs = usual::programs(from.unwrap_or(self.top()), &given, wanted);
         if recipe.is_written() {
             if let (Some(loaders), true) = (loaders, own.is_some()) {
-                programs.fill(&usual::programs(loaders, &[]));
+                programs.fill(&usual::programs(loaders, &[], Wanted::Any));
             }
             usual::set_written(&mut programs);
         }
         programs
+    }
+
+    /// What of an image's own root does not go with its kernel or texts, a sentence each.
+    #[must_use]
+    pub fn overruled_of(&self, recipe: &Recipe) -> Vec<String> {
+        let Some(own) = self.root_of(recipe).filter(|_| recipe.is_written()) else { return Vec::new() };
+        let named = |arch: Arch| recipe.boot_files.iter().any(|(known, _)| *known == arch);
+        let usual = usual::choose(own, &[], Wanted::Any).into_iter();
+        let programs = usual.filter(|(arch, name)| !named(*arch) && usual::role(name) != Role::Loader);
+        let programs = programs.map(|(arch, name)| {
+            format!(
+                "image `{}`: {name} in its root is not what {arch} machines start with, since the image's kernel or texts say \
+                 what they boot: remove it, or name it in `boot_files`",
+                recipe.name
+            )
+        });
+        let config = |name: &&str| name.parse().is_ok_and(|name| own.probe(&name).is_ok());
+        let configs = ["grub.cfg", "grub/grub.cfg"].into_iter().filter(config).map(|name| {
+            format!(
+                "image `{}`: GRUB reads {name} in its root, and not what is written for the image's kernel: remove that file, \
+                 or the kernel",
+                recipe.name
+            )
+        });
+        programs.chain(configs).collect()
+    }
+
+    /// The part with an image's own files.
+    fn root_of(&self, recipe: &Recipe) -> Option<&Mount> {
+        self.mounts.iter().find(|mount| recipe.root.is_some() && mount.prefix() == &*recipe.name)
     }
 
     /// What of an image's files is not there, a sentence each.

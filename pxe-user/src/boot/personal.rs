@@ -52,6 +52,9 @@ pub(super) struct Personal {
 }
 
 /// Whether a name means a file for one machine, in whichever directory a loader looks for it.
+///
+/// `autoexec.ipxe` does not: iPXE fetches it before it has an address, so the script would end in time-outs. Without it
+/// iPXE asks by DHCP, and is told the script's own name.
 pub(super) fn personal(name: &FileName) -> Option<Personal> {
     let mut parts = name.as_bytes().rsplit(|byte| *byte == b'/');
     let (base, parent, folder) = (parts.next()?, parts.next(), parts.next());
@@ -74,7 +77,6 @@ pub(super) fn personal(name: &FileName) -> Option<Personal> {
     }
     match base {
         b"grub.cfg" => maybe(Reader::Grub, None),
-        b"autoexec.ipxe" => maybe(Reader::Ipxe, None),
         _ => None,
     }
 }
@@ -277,7 +279,7 @@ mod tests {
             ("pxelinux.cfg/C0A8025B", None),
             ("grub/grub.cfg-01-52-54-00-99-00-10", of(Reader::Grub, Some(MAC), false)),
             ("grub/grub.cfg", of(Reader::Grub, None, false)),
-            ("autoexec.ipxe", of(Reader::Ipxe, None, false)),
+            ("autoexec.ipxe", None),
             ("pxelinux.0", None),
         ] {
             assert_eq!(personal(&name.parse().unwrap()), expected, "{name}");

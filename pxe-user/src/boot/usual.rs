@@ -72,6 +72,21 @@ const USUAL: &[(Arch, &[&str])] = &[
     (Arch::RPI, &["bootcode.bin"]),
 ];
 
+/// Which programs under usual names count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Whatever is there.
+    Any,
+    /// Boot loaders only: they read the texts that are written for an image's kernel.
+    Loaders,
+}
+
+impl Wanted {
+    fn has(self, name: &FileName) -> bool {
+        self == Self::Any || role(name) == Role::Loader
+    }
+}
+
 /// Scripts for iPXE, wherever it runs.
 const SCRIPTS: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
 
@@ -91,8 +106,9 @@ pub(super) fn program(name: FileName) -> Result<Program, Invalid> {
 }
 
 /// What each architecture starts with.
-pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)]) -> BTreeMap<Arch, FileName> {
-    let is_there = |name: &&str| name.parse().is_ok_and(|name| mount.probe(&name).is_ok());
+pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) -> BTreeMap<Arch, FileName> {
+    let is_there =
+        |name: &&str| name.parse().is_ok_and(|name| wanted.has(&name) && mount.probe(&name).is_ok());
     let usual: Vec<(Arch, &str)> = match &mount.kind {
         Kind::Virtual(table) => table.programs().collect(),
         Kind::Tree(_) => USUAL
@@ -105,10 +121,10 @@ pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)]) -> BTreeMap<Arch
 }
 
 /// The same for the DHCP side.
-pub(super) fn programs(mount: &Mount, given: &[(Arch, FileName)]) -> Programs {
+pub(super) fn programs(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) -> Programs {
     let mut programs = Programs::default();
     let whole = |inside: FileName| mount.whole(&inside).ok().and_then(|name| program(name).ok());
-    for (arch, name) in choose(mount, given) {
+    for (arch, name) in choose(mount, given, wanted) {
         if let Some(mut program) = whole(name) {
             program.config = config_of(mount, &name);
             programs.set(arch, program);
@@ -162,7 +178,7 @@ fn is_of_one_machine(name: &[u8]) -> bool {
 
 /// What a tree has no program for, of the architectures that most machines are.
 pub(super) fn missing(mount: &Mount, root: &Path, given: &[(Arch, FileName)]) -> Vec<String> {
-    let chosen = choose(mount, given);
+    let chosen = choose(mount, given, Wanted::Any);
     let common = USUAL.iter().take(3).filter(|(arch, _)| !chosen.contains_key(arch));
     common
         .map(|(arch, names)| {

@@ -10,7 +10,7 @@ use super::serve::Serve;
 use crate::boot::{self, Catalogue, CatalogueError, Recipe, Source};
 use crate::config::{Config, Problem, Severity};
 use crate::dhcp::Arch;
-use crate::nic::programs::Programs;
+use crate::nic::programs::{Programs, takes_several_buffers};
 use crate::plan::{DhcpPath, Plan};
 use crate::server::Options;
 use crate::tftp::terms::Limits;
@@ -79,6 +79,9 @@ fn files(report: &mut Report<impl Write>, serve: &Serve, file: &Config) -> Resul
     for recipe in catalogue.recipes().iter().filter(|recipe| is_whole || recipe.root.is_some()) {
         for missing in catalogue.missing_of(recipe) {
             report.error(line(recipe), missing)?;
+        }
+        for text in catalogue.overruled_of(recipe) {
+            report.problem(&Problem { line: line(recipe), severity: Severity::Warning, text })?;
         }
     }
     programs(&mut report.out, &catalogue)?;
@@ -176,9 +179,13 @@ fn interface(out: &mut impl Write, plan: &Plan, windowsize: u16) -> Result<()> {
         "{} ({}), address {}, MTU {}",
         interface.name, interface.mac, plan.subnet.address, interface.mtu
     )?;
+    if let Some(text) = others(plan) {
+        writeln!(out, "  {text}")?;
+    }
     let xdp = match plan.modes.as_slice() {
         [] => false,
-        _ => match Programs::load(interface.queues, 16, interface.mtu) {
+        [mode, ..] => match Programs::load(interface.queues, 16, takes_several_buffers(*mode, interface.mtu))
+        {
             Ok(_) => true,
             // Without rights nothing can be tried, and a service has them.
             Err(error) if !geteuid().is_root() => {
@@ -205,6 +212,20 @@ fn interface(out: &mut impl Write, plan: &Plan, windowsize: u16) -> Result<()> {
     let limits = Limits::for_mtu(plan.path_mtu(xdp), windowsize);
     writeln!(out, "  TFTP: blksize up to {}, windowsize up to {}", limits.blksize, limits.windowsize)?;
     Ok(())
+}
+
+/// The addresses that are not served: machines that reach us by one of them only would get nothing.
+fn others(plan: &Plan) -> Option<String> {
+    let own = plan.subnet.address;
+    let others = plan.interface.addresses.iter().map(|subnet| subnet.address).filter(|other| *other != own);
+    let others: Vec<_> = others.map(|other| other.to_string()).collect();
+    (!others.is_empty()).then(|| {
+        format!(
+            "{own} only is served: machines are told to load from there, and requests to {} are left to this host. Choose \
+             another one with `address` or --address",
+            others.join(", ")
+        )
+    })
 }
 
 /// What architectures start with: by each image, or what everybody gets.

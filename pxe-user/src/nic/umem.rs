@@ -3,6 +3,7 @@
 
 use std::io;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// What the kernel keeps in front of a received frame (`XDP_PACKET_HEADROOM`), in bytes.
 pub(super) const HEADROOM: u32 = 256;
@@ -26,6 +27,10 @@ pub(super) struct Umem {
     area: NonNull<u8>,
     len: usize,
     chunk_len: u32,
+    /// Which chunks the kernel has.
+    lent: Box<[AtomicBool]>,
+    /// Addresses that were refused.
+    refused: AtomicU64,
 }
 
 // SAFETY: the area is plain memory; every access needs a `Chunk`, of which there is one for each part of it.
@@ -56,7 +61,8 @@ impl Umem {
         }
         let area = NonNull::new(area.cast()).ok_or_else(|| io::Error::other("mmap returned null"))?;
         let tokens = (0..chunks).map(|index| Chunk(u64::from(index) * u64::from(chunk_len))).collect();
-        Ok((Self { area, len, chunk_len }, tokens))
+        let lent = (0..chunks).map(|_| AtomicBool::new(false)).collect();
+        Ok((Self { area, len, chunk_len, lent, refused: AtomicU64::new(0) }, tokens))
     }
 
     /// Where the memory is, for registering it with the kernel.
@@ -74,11 +80,31 @@ impl Umem {
         self.chunk_len
     }
 
-    /// The chunk that `address` lies in, back from the kernel. `None` for an address that is outside.
-    ///
-    /// Only for addresses that a ring has just returned: the kernel gives each chunk back once.
+    /// The kernel has this chunk from now on: its address stands in a ring.
+    pub(super) fn lend(&self, chunk: Chunk) {
+        if let Some(lent) = self.lent_at(chunk.0) {
+            // The rings' positions order this; the kernel sees the chunk only when it is submitted.
+            lent.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// The chunk that `address` lies in, back from the kernel. `None`, and counted, for one that the kernel does not have: a
+    /// driver that gives a chunk back twice must not make two of it.
     pub(super) fn reclaim(&self, address: u64) -> Option<Chunk> {
-        (address < self.len as u64).then(|| Chunk(address & !(u64::from(self.chunk_len) - 1)))
+        if self.lent_at(address).is_some_and(|lent| lent.swap(false, Ordering::Relaxed)) {
+            return Some(Chunk(address & !(u64::from(self.chunk_len) - 1)));
+        }
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+
+    /// Addresses that the kernel gave back without having them.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn lent_at(&self, address: u64) -> Option<&AtomicBool> {
+        self.lent.get(usize::try_from(address / u64::from(self.chunk_len)).ok()?)
     }
 
     /// `len` bytes at `address`, which lies in `chunk`; `None` if they do not.
@@ -94,11 +120,19 @@ impl Umem {
 
     /// The whole chunk, to be written.
     pub(super) fn chunk_mut<'a>(&'a self, chunk: &'a mut Chunk) -> &'a mut [u8] {
-        // SAFETY: tokens are made by `new` and `reclaim` only, so the chunk lies in the area; the token is borrowed
-        // mutably, so this is the only reference to it.
+        // SAFETY: tokens are made by `new`, once for each chunk, and by `reclaim` of one that `lend` has taken, so the chunk
+        // lies in the area and has one token; that is borrowed mutably, so this is the only reference to it.
         unsafe {
             std::slice::from_raw_parts_mut(self.area.as_ptr().add(chunk.0 as usize), self.chunk_len as usize)
         }
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Umem {
+    /// The token of the chunk that `address` lies in, for who plays the kernel.
+    pub(super) fn of_the_kernel(&self, address: u64) -> Chunk {
+        Chunk(address & !(u64::from(self.chunk_len) - 1))
     }
 }
 
@@ -124,10 +158,13 @@ mod tests {
     }
 
     #[test]
-    fn an_address_inside_a_chunk_reclaims_that_chunk() {
-        let (umem, chunks) = Umem::new(4, 2048).unwrap();
-        drop(chunks);
+    fn an_address_inside_a_chunk_that_was_lent_reclaims_it_once() {
+        let (umem, mut chunks) = Umem::new(4, 2048).unwrap();
+        umem.lend(chunks.remove(1));
         assert_eq!(umem.reclaim(2048 + 256).map(|chunk| chunk.address()), Some(2048));
-        assert!(umem.reclaim(4 * 2048).is_none());
+        for address in [2048, 0, 4 * 2048, u64::MAX] {
+            assert!(umem.reclaim(address).is_none(), "{address}");
+        }
+        assert_eq!(umem.refused(), 4);
     }
 }

@@ -15,7 +15,7 @@ use crate::confine::Kept;
 use crate::nic::Queue;
 use crate::nic::interface::udp_listeners;
 use crate::nic::lock::{InterfaceLock, LockError};
-use crate::nic::programs::{Mode, Programs, ProgramsError};
+use crate::nic::programs::{Mode, Programs, ProgramsError, takes_several_buffers};
 use crate::nic::xsk::{Xsk, XskError};
 use crate::plan::{DhcpPath, OffloadChoice, Plan};
 use crate::responder::Baton;
@@ -220,18 +220,18 @@ fn load(plan: &Plan, options: &Options, mode: Mode) -> Result<Loaded, ProgramsEr
     let wanted = options.offload.layers(mode, interface.driver.is_some());
     // Ended transfers keep their entries for a moment: see `tftp::table`.
     let entries = u32::try_from(options.transfers * 4).unwrap_or(u32::MAX);
-    let (queues, mtu) = (interface.queues, interface.mtu);
+    let (queues, several) = (interface.queues, takes_several_buffers(mode, interface.mtu));
     if wanted != 0 {
         let workers = queues as usize;
         let slots = u32::try_from(workers * slots_each(options.transfers, workers)).unwrap_or(u32::MAX);
-        match Programs::load_offload(queues, entries, mtu, slots) {
+        match Programs::load_offload(queues, entries, several, slots) {
             Ok(programs) => return Ok(with_tcx(programs, options, &interface.name, wanted)),
             Err(error) => {
                 say_missing(options, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
             }
         }
     }
-    Ok((Programs::load(queues, entries, mtu)?, 0))
+    Ok((Programs::load(queues, entries, several)?, 0))
 }
 
 /// Loads the tcx program, too, if that is wanted: what the kernel does not take is not among the layers any more.

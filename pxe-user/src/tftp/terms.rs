@@ -5,8 +5,8 @@ use super::packet::{Asked, Granted};
 /// What an interface and the administrator allow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Largest block, in bytes, whose datagram the path carries in one piece. Many boot ROMs cannot put fragments
-    /// together, so no reply is ever fragmented.
+    /// Largest block, in bytes, whose datagram the interface carries in one piece: many boot ROMs cannot put fragments
+    /// together. Routers on the way may still make some (`datagram::write_frame`).
     pub blksize: u16,
     /// Most blocks in a window.
     pub windowsize: u16,

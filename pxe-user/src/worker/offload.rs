@@ -1,7 +1,8 @@
 //! A worker's side of the kernel offload: gives transfers to the kernel and takes them back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use pxe_common::abi::{self, PAYLOAD_MAX, Transfer, TransferKey};
@@ -15,9 +16,14 @@ use crate::responder::{Carried, Given, Offer};
 use crate::tftp::Block;
 use crate::tftp::packet::DATA_HEADER_LEN;
 use crate::tftp::table::Id;
+use crate::time::Timestamp;
 
-/// So many blocks of the kernel's may be lost before the first one arrives; then it is given no more transfers.
+/// So many blocks of the kernel's may be lost to a worker before the first one arrives; then it is given no more transfers for a
+/// while.
 const DOUBTS_MAX: u32 = 6;
+/// How long. Strangers who ask and then say nothing look like an interface where nothing arrives, so it is not for good;
+/// where nothing does arrive, some machines wait for a second now and then.
+const REST: Duration = Duration::from_secs(60);
 
 /// Smaller blocks stay here: each takes as much of the kernel's memory as a large one, and no firmware asks for them.
 const BLKSIZE_MIN: usize = 512;
@@ -43,7 +49,56 @@ pub struct Common {
 #[derive(Debug, Default)]
 pub struct Trust {
     proven: AtomicBool,
-    broken: AtomicBool,
+    /// Until when the kernel is given nothing, in microseconds of the workers' clock.
+    rests_until: AtomicU64,
+    /// That it rests was said.
+    said: AtomicBool,
+}
+
+/// One worker's share in it.
+#[derive(Debug)]
+struct Doubts {
+    trust: Arc<Trust>,
+    /// What [`Trust`] says, kept here since it never changes back.
+    proven: bool,
+    count: u32,
+}
+
+impl Doubts {
+    fn new(trust: Arc<Trust>) -> Self {
+        Self { trust, proven: false, count: 0 }
+    }
+
+    /// A block of the kernel's has arrived, or was lost.
+    fn arrived(&mut self, arrived: bool, now: Timestamp) {
+        if self.proven {
+            return;
+        }
+        if arrived || self.trust.proven.load(Ordering::Relaxed) {
+            self.proven = true;
+            return self.trust.proven.store(true, Ordering::Relaxed);
+        }
+        self.count += 1;
+        if self.count < DOUBTS_MAX {
+            return;
+        }
+        self.count = 0;
+        self.trust.rests_until.fetch_max((now + REST).as_micros(), Ordering::Relaxed);
+        if !self.trust.said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "what the kernel sends by itself does not arrive on this interface: the daemon sends everything, and gives \
+                 the kernel another try each minute"
+            );
+        }
+    }
+
+    /// Whether the kernel is to be given nothing.
+    fn rests(&self, now: Timestamp) -> bool {
+        let trust = &self.trust;
+        !self.proven
+            && now.as_micros() < trust.rests_until.load(Ordering::Relaxed)
+            && !trust.proven.load(Ordering::Relaxed)
+    }
 }
 
 /// One worker's offload.
@@ -54,14 +109,14 @@ pub struct Offload {
     base: u32,
     /// What was asked of the loader lately.
     asked: ArrayVec<(u64, u16), 64>,
-    proven: bool,
-    doubts: u32,
+    doubts: Doubts,
 }
 
 impl Offload {
     /// The offload of a worker whose slots begin at `base`.
     pub fn new(common: Common, transfers: Transfers, base: u32) -> Self {
-        Self { common, transfers, base, asked: ArrayVec::new(), proven: false, doubts: 0 }
+        let doubts = Doubts::new(Arc::clone(&common.trust));
+        Self { common, transfers, base, asked: ArrayVec::new(), doubts }
     }
 
     /// See [`Host::give`](crate::responder::Host::give).
@@ -71,7 +126,7 @@ impl Offload {
             return Given::Never;
         };
         let fits = (BLKSIZE_MIN..=PAYLOAD_MAX - DATA_HEADER_LEN).contains(&usize::from(offer.blksize));
-        if !fits || steady.windowsize > self.common.windowsize || self.is_broken() {
+        if !fits || steady.windowsize > self.common.windowsize || self.doubts.rests(self.common.clock.now()) {
             return Given::Never;
         }
         let slot = self.base + offer.id.slot();
@@ -134,25 +189,7 @@ impl Offload {
 
     /// See [`Host::arrived`](crate::responder::Host::arrived).
     pub fn arrived(&mut self, arrived: bool) {
-        if self.proven {
-            return;
-        }
-        let trust = &self.common.trust;
-        if arrived || trust.proven.load(Ordering::Relaxed) {
-            self.proven = true;
-            return trust.proven.store(true, Ordering::Relaxed);
-        }
-        self.doubts += 1;
-        if self.doubts >= DOUBTS_MAX && !trust.broken.swap(true, Ordering::Relaxed) {
-            tracing::warn!(
-                "what the kernel sends by itself does not arrive on this interface: from here on the daemon sends everything"
-            );
-        }
-    }
-
-    fn is_broken(&self) -> bool {
-        let trust = &self.common.trust;
-        !self.proven && trust.broken.load(Ordering::Relaxed) && !trust.proven.load(Ordering::Relaxed)
+        self.doubts.arrived(arrived, self.common.clock.now());
     }
 }
 
@@ -168,4 +205,44 @@ pub(crate) fn key(client: std::net::SocketAddrV4, port: u16) -> TransferKey {
 /// Most blocks that the kernel sends for one ACK, with or without the tcx program.
 pub fn windowsize_max(tcx: bool) -> u16 {
     if tcx { u16::try_from(abi::WINDOWSIZE_MAX).unwrap_or(u16::MAX) } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    /// Six machines that say nothing, or strangers, are no reason to do without the kernel for good.
+    #[test]
+    fn the_kernel_rests_for_a_while_and_comes_back() {
+        let trust: Arc<Trust> = Arc::default();
+        let mut worker = Doubts::new(Arc::clone(&trust));
+        let other = Doubts::new(trust);
+        for round in 0..3 {
+            let start = round * 100;
+            for lost in 0..DOUBTS_MAX {
+                assert!(!worker.rests(at(start)), "round {round}, {lost} lost");
+                worker.arrived(false, at(start));
+            }
+            for doubts in [&worker, &other] {
+                assert!(doubts.rests(at(start)) && doubts.rests(at(start + 59)));
+                assert!(!doubts.rests(at(start + 60)), "round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_block_has_arrived_losses_are_the_networks() {
+        let trust: Arc<Trust> = Arc::default();
+        let [mut worker, mut other] = [(); 2].map(|()| Doubts::new(Arc::clone(&trust)));
+        (0..DOUBTS_MAX).for_each(|_| worker.arrived(false, at(1)));
+        assert!(other.rests(at(2)));
+        other.arrived(true, at(2));
+        assert!(!worker.rests(at(2)) && !other.rests(at(2)));
+        (0..100).for_each(|_| worker.arrived(false, at(3)));
+        assert!(!worker.rests(at(3)));
+    }
 }

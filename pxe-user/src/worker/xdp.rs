@@ -126,7 +126,7 @@ impl Datapath for XdpPath {
         Losses {
             ring_full: statistics.rx_ring_full,
             fill_ring_empty: statistics.fill_ring_empty,
-            dropped: statistics.rx_dropped,
+            dropped: statistics.rx_dropped + statistics.refused,
             not_sent: statistics.tx_invalid + self.net.unsent,
         }
     }

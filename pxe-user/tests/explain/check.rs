@@ -22,6 +22,18 @@ fn a_file_is_checked_without_its_interfaces_and_everything_is_said_with_its_line
 }
 
 #[test]
+fn what_would_boot_past_an_images_kernel_is_warned_of() {
+    let lab = Lab::new();
+    lab.write("test/initrd.img", "initrd");
+    lab.write("test/memtest86+ia32.efi", "memtest");
+    let run = lab.run("check", "");
+    let text =
+        "line 11: warning: image `test`: memtest86+ia32.efi in its root is not what ia32 machines start with";
+    assert!(run.out.contains(text), "{}", run.out);
+    assert_eq!(run.code, Some(0), "{}", run.error);
+}
+
+#[test]
 fn one_mistake_hides_no_other() {
     let lab = Lab::new();
     let config = CONFIG.replace("ROOT/top", "ROOT/no-top").replace("\"linux\"", "\"no-linux\"");

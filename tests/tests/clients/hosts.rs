@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use pxe_tests::daemon;
 use pxe_tests::neighbours::dhcp_server;
 
 use super::*;
@@ -126,25 +127,72 @@ fn several_queues_serve_together() {
     }
 }
 
-/// Large frames: chunks of 4096 bytes, and above an MTU of 3498 the program for frames of several buffers.
+/// Gives the way between the client and the responder another MTU.
+fn set_mtu(lab: &Lab, mtu: &str) {
+    for port in [lab.responder().port(), lab.client().port(), "br0".to_owned()] {
+        let status = lab.switch_command("ip").args(["link", "set", &port, "mtu", mtu]).status().unwrap();
+        assert!(status.success());
+    }
+    for host in [lab.responder(), lab.client()] {
+        host.output("ip", &["link", "set", host.interface(), "mtu", mtu]).unwrap();
+    }
+}
+
+/// In generic mode the kernel copies a frame for a program that takes several buffers, and tcx programs do not recognise the
+/// copy: acknowledgements went on to the host, which said by ICMP that the port is closed.
+#[test]
+fn where_frames_may_be_large_small_blocks_come_at_once_and_the_host_says_nothing() {
+    let files = [("small", tree::bytes(10)), ("large", tree::bytes(200_000))];
+    for (name, datapath) in DATAPATHS {
+        let lab = Lab::builder().start().unwrap();
+        set_mtu(&lab, "9000");
+        let daemon = serve(&lab, &files, datapath);
+        let url = format!("tftp://{}/large", lab.responder().address());
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        for blksize in ["512", "1468"] {
+            let arguments = ["--silent", "--show-error", "--tftp-blksize", blksize, "--output", "got", &url];
+            // Twice: at the second time the kernel has the file.
+            for _ in 0..2 {
+                run_in(lab.client(), folder.path(), "curl", &arguments);
+                assert!(fs::read(folder.path().join("got")).unwrap() == files[1].1, "{name}, {blksize}");
+            }
+        }
+        let counted = lab.responder().output("nstat", &["-asz", "IcmpOutDestUnreachs"]).unwrap();
+        let refused = counted.lines().find_map(|line| line.strip_prefix("IcmpOutDestUnreachs")).unwrap();
+        assert_eq!(refused.split_whitespace().next(), Some("0"), "{name}: {counted}");
+        let log = daemon.stop().unwrap();
+        assert_eq!(Daemon::count(&log, "tftp_timeouts"), 0, "{name}\n{log}");
+        let answered = Daemon::count(&log, "answer_xdp") + Daemon::count(&log, "answer_tcx");
+        assert_eq!(answered > 0, offloads(datapath), "{name}: the kernel answered {answered} ACKs\n{log}");
+    }
+}
+
+/// Machines that reach the interface by its second address only would get nothing.
+#[test]
+fn check_says_which_addresses_are_not_served() {
+    let lab = Lab::builder().dhcp(false).start().unwrap();
+    let host = lab.responder();
+    let check = |more: &[&str]| {
+        let arguments = [&["check", "--interface", host.interface()], more].concat();
+        let output = host.command(daemon::program().to_str().unwrap()).args(&arguments).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    assert!(!check(&[]).contains("only is served"), "{}", check(&[]));
+    host.output("ip", &["addr", "add", "10.98.0.2/24", "dev", host.interface()]).unwrap();
+    let first = check(&[]);
+    assert!(first.contains("10.99.0.2 only is served") && first.contains("requests to 10.98.0.2"), "{first}");
+    let second = check(&["--address", "10.98.0.2"]);
+    assert!(second.contains("10.98.0.2 only is served") && second.contains("to 10.99.0.2"), "{second}");
+}
+
+/// Large frames: chunks of 4096 bytes, and with native XDP above an MTU of 3498 the program for frames of several buffers.
 #[test]
 fn large_mtus_carry_large_blocks() {
     let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
     for mtu in ["3000", "9000"] {
         for (name, datapath) in DATAPATHS {
             let lab = Lab::builder().start().unwrap();
-            for port in [lab.responder().port(), lab.client().port(), "br0".to_owned()] {
-                assert!(
-                    lab.switch_command("ip")
-                        .args(["link", "set", &port, "mtu", mtu])
-                        .status()
-                        .unwrap()
-                        .success()
-                );
-            }
-            for host in [lab.responder(), lab.client()] {
-                host.output("ip", &["link", "set", host.interface(), "mtu", mtu]).unwrap();
-            }
+            set_mtu(&lab, mtu);
             let daemon = serve(&lab, &files, datapath);
             let url = format!("tftp://{}/large", lab.responder().address());
             let folder = tempfile::tempdir_in(lab.folder()).unwrap();

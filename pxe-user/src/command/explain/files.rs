@@ -108,8 +108,9 @@ impl<'a> Walk<'a> {
             Some(Loader::Pxelinux) => self.pxelinux(&name, reply),
             Some(Loader::Ipxe) => {
                 self.files.starts_ipxe = true;
-                if base.ends_with(".efi") {
-                    self.tried(&format!("{directory}autoexec.ipxe"));
+                // Builds of 2022 and later, before they ask by DHCP: beside the program, then at the root.
+                if base.ends_with(".efi") && self.tried(&format!("{directory}autoexec.ipxe")).is_none() {
+                    self.tried("autoexec.ipxe");
                 }
             }
             Some(Loader::Shim) => {

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 
 use aya::maps::{ArrayOfMaps, MapData, MapError};
-use memmap2::MmapOptions;
+use memmap2::{MmapOptions, MmapRaw};
 use pxe_common::abi::{self, Block};
 
 /// `BPF_MAP_TYPE_ARRAY`.
@@ -18,6 +18,8 @@ pub struct Files {
     outer: ArrayOfMaps<MapData>,
     /// Stands in a place without a file.
     empty: MapData,
+    /// A mapping of each place's map, which keeps that map alive: see [`Self::hold`].
+    held: Vec<Option<MmapRaw>>,
 }
 
 /// Why a file is not in the kernel.
@@ -37,7 +39,8 @@ impl Files {
     /// # Errors
     /// The system's, when there is no memory for the empty one.
     pub(crate) fn new(outer: ArrayOfMaps<MapData>) -> Result<Self, MapError> {
-        Ok(Self { outer, empty: blocks(1)? })
+        let held = (0..abi::FILES_MAX).map(|_| None).collect();
+        Ok(Self { outer, empty: blocks(1)?, held })
     }
 
     /// Puts a file of `count` blocks into a place; `fill` writes each of them, which are zero before.
@@ -62,7 +65,11 @@ impl Files {
             fill(index, block);
         }
         drop(memory);
-        Ok(self.outer.set(place, &map, 0)?)
+        // One block of it, a page, is enough.
+        let hold = MmapOptions::new().len(size_of::<Block>()).map_raw(&map.fd().as_fd())?;
+        self.outer.set(place, &map, 0)?;
+        self.hold(place, Some(hold));
+        Ok(())
     }
 
     /// Empties a place; its memory is free when the kernel's programs that use it have ended.
@@ -70,7 +77,20 @@ impl Files {
     /// # Errors
     /// [`FilesError`].
     pub fn clear(&mut self, place: u32) -> Result<(), FilesError> {
-        Ok(self.outer.set(place, &self.empty, 0)?)
+        self.outer.set(place, &self.empty, 0)?;
+        self.hold(place, None);
+        Ok(())
+    }
+
+    /// Lets go of the map that stood in a place, now that the outer map's update has returned, and refers to its successor.
+    ///
+    /// Kernels before the mend of CVE-2023-52447 (6.1.75, 6.6.14, 6.7.2) free an inner map as soon as nobody refers to it, also
+    /// under a program that reads from it. But on all of them the update returns only when every program has ended that may
+    /// have found the old map. So a mapping refers to it until then; a descriptor would do as well, of which there are fewer.
+    fn hold(&mut self, place: u32, map: Option<MmapRaw>) {
+        if let Some(held) = self.held.get_mut(place as usize) {
+            *held = map;
+        }
     }
 }
 

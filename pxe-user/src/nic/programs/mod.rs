@@ -33,6 +33,15 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/px
 /// Above this MTU a program without `xdp.frags` is refused by most drivers (measured: 3498 works, 3600 does not).
 const MTU_OF_ONE_BUFFER: u32 = 3498;
 
+/// Whether the program must be one that takes frames of several buffers, for an interface with this MTU, in bytes.
+///
+/// In generic mode none need be: the kernel joins the buffers for a program that takes one, as at any MTU. For the other kind
+/// it copies the frame (Linux 6.9) without the length of its Ethernet header, so that tcx programs, ours and those of
+/// others, are shown the frame from its IP header on.
+pub fn takes_several_buffers(mode: Mode, mtu: u32) -> bool {
+    mode == Mode::Native && mtu > MTU_OF_ONE_BUFFER
+}
+
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -67,13 +76,13 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Loads the program for an interface with this many receive queues and this MTU (bytes), with room for
-    /// `transfers` transfers. It does nothing until it is attached.
+    /// Loads the program for an interface with this many receive queues, with room for `transfers` transfers; for frames of
+    /// several buffers (see [`takes_several_buffers`]) or of one. It does nothing until it is attached.
     ///
     /// # Errors
     /// [`ProgramsError`]: no rights, a kernel that is too old, or a build without the object.
-    pub fn load(queues: u32, transfers: u32, mtu: u32) -> Result<Self, ProgramsError> {
-        let program = if mtu > MTU_OF_ONE_BUFFER { abi::PROGRAM_FRAGS } else { abi::PROGRAM };
+    pub fn load(queues: u32, transfers: u32, several_buffers: bool) -> Result<Self, ProgramsError> {
+        let program = if several_buffers { abi::PROGRAM_FRAGS } else { abi::PROGRAM };
         Self::load_with(program, queues, transfers, 1)
     }
 
@@ -81,8 +90,13 @@ impl Programs {
     ///
     /// # Errors
     /// As [`Self::load`]; the offload needs Linux 5.18.
-    pub fn load_offload(queues: u32, transfers: u32, mtu: u32, slots: u32) -> Result<Self, ProgramsError> {
-        let program = if mtu > MTU_OF_ONE_BUFFER { abi::PROGRAM_OFFLOAD_FRAGS } else { abi::PROGRAM_OFFLOAD };
+    pub fn load_offload(
+        queues: u32,
+        transfers: u32,
+        several_buffers: bool,
+        slots: u32,
+    ) -> Result<Self, ProgramsError> {
+        let program = if several_buffers { abi::PROGRAM_OFFLOAD_FRAGS } else { abi::PROGRAM_OFFLOAD };
         Self::load_with(program, queues, transfers, slots)
     }
 

@@ -96,8 +96,9 @@ impl UdpSocket {
         let on: libc::c_int = 1;
         set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, &on)?;
         set_option(fd.as_fd(), libc::SOL_IP, libc::IP_PKTINFO, &on)?;
-        // Never a fragment, whatever the path's MTU turns out to be: see `tftp::terms::Limits`.
-        set_option(fd.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)?;
+        // This host never fragments (`tftp::terms::Limits`), and believes nobody who says that the path takes less; routers
+        // may fragment (`datagram::write_frame` says why).
+        set_option(fd.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_INTERFACE)?;
         // Beyond the system's limit if we may, else up to it.
         for (forced, plain, size) in [
             (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),

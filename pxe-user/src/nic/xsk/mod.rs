@@ -227,6 +227,7 @@ impl Rx {
     fn give(&mut self, chunk: Chunk) {
         let given = self.fill.push(chunk.address());
         debug_assert!(given.is_ok(), "more chunks than the fill ring has places");
+        self.socket.umem.lend(chunk);
     }
 
     fn wake(&self) {
@@ -247,14 +248,16 @@ impl Rx {
     pub fn statistics(&self) -> Statistics {
         // SAFETY: all-zero is a valid value of this struct of integers.
         let mut raw: libc::xdp_statistics = unsafe { std::mem::zeroed() };
+        let refused = self.socket.umem.refused();
         match get_option(self.socket.fd.as_fd(), libc::XDP_STATISTICS, &mut raw) {
             Ok(()) => Statistics {
+                refused,
                 rx_dropped: raw.rx_dropped,
                 rx_ring_full: raw.rx_ring_full,
                 fill_ring_empty: raw.rx_fill_ring_empty_descs,
                 tx_invalid: raw.tx_invalid_descs,
             },
-            Err(_) => Statistics::default(),
+            Err(_) => Statistics { refused, ..Statistics::default() },
         }
     }
 }
@@ -276,6 +279,8 @@ pub struct Statistics {
     pub fill_ring_empty: u64,
     /// Descriptors that the kernel refused to send.
     pub tx_invalid: u64,
+    /// Frames in memory that the kernel did not have, and such memory that it gave back: a driver's mistake.
+    pub refused: u64,
 }
 
 /// The sending half.
@@ -303,6 +308,7 @@ impl Tx {
             self.free.push(chunk);
             return false;
         }
+        self.socket.umem.lend(chunk);
         self.unsubmitted = true;
         true
     }

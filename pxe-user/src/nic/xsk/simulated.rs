@@ -40,8 +40,7 @@ impl Kernel {
     fn take_empty(&mut self, umem: &Umem) {
         self.end_flush();
         let address = self.fill.pop();
-        self.empty
-            .extend(address.map(|address| umem.reclaim(address).expect("an address inside the memory")));
+        self.empty.extend(address.map(|address| umem.of_the_kernel(address)));
     }
 
     /// Shows the daemon what was received.
@@ -188,7 +187,7 @@ impl Wire {
     fn take_frame(&mut self) {
         let Some(descriptor) = self.kernel.tx.pop() else { return };
         let umem = &self.tx.socket.umem;
-        let chunk = umem.reclaim(descriptor.addr).expect("an address inside the memory");
+        let chunk = umem.of_the_kernel(descriptor.addr);
         let bytes = umem.bytes(&chunk, descriptor.addr, descriptor.len);
         assert_eq!(bytes, self.leaving.pop_front().as_deref(), "not the frame that was sent next");
         self.kernel.sent.push(chunk);
@@ -241,7 +240,7 @@ impl Wire {
 mod tests {
     use proptest::prelude::*;
 
-    use super::play;
+    use super::*;
 
     /// Both rings go round some times, one frame after the other and all at once.
     #[test]
@@ -253,6 +252,38 @@ mod tests {
             &[5, 1, 5, 2, 5, 3, 5, 4, 5, 5, 6, 7, 7, 7, 7, 9, 1, 9, 1, 5, 6, 8, 9, 0, 9, 0, 6],
         ];
         play(&all_at_once.concat().repeat(20)).unwrap();
+    }
+
+    /// A driver that gives chunks back twice, or such as it never had: no chunk is in two places for it, and frames go on.
+    #[test]
+    fn what_is_not_the_kernels_to_give_is_refused() {
+        let mut wire = Wire::new().unwrap();
+        wire.push(3);
+        wire.tx.flush();
+        wire.take_frame();
+        wire.kernel.tx.release();
+        let sent = wire.kernel.sent[0].address();
+        wire.kernel.complete(0);
+        wire.tx.flush();
+        wire.check();
+        let outside = u64::from(SIZES.rx + SIZES.tx) * u64::from(SIZES.chunk);
+        for address in [sent, outside, u64::MAX] {
+            assert!(wire.kernel.completion.push(address).is_ok());
+            wire.kernel.completion.submit();
+            wire.tx.flush();
+            wire.check();
+        }
+        for address in [sent + u64::from(HEADROOM), outside] {
+            assert!(wire.kernel.rx.push(libc::xdp_desc { addr: address, len: 10, options: 0 }).is_ok());
+            wire.kernel.rx.submit();
+            assert_eq!(wire.rx.drain(usize::MAX, |frame| panic!("a frame of nobody's: {frame:?}")), 1);
+            wire.check();
+        }
+        assert_eq!(wire.rx.statistics().refused, 5);
+        wire.push(4);
+        wire.kernel.take_empty(&wire.rx.socket.umem);
+        wire.receive(5);
+        wire.settle();
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use pxe_tests::daemon::Daemon as Counted;
 use pxe_tests::guest::{Case, ip, ip_says, say};
 use pxe_tests::machine;
-use pxe_user::nic::programs::Programs;
+use pxe_user::nic::programs::{Mode, Programs, takes_several_buffers};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::daemon::{Daemon, Serving};
@@ -47,7 +47,7 @@ const BOOT_FILE_LEN: usize = 300_001;
 /// The verifier takes the program for interfaces with this MTU.
 fn load(mtu: u32) -> Result<String> {
     let before_frags = kernel_version()? < (5, 18);
-    match Programs::load(1, 1024, mtu) {
+    match Programs::load(1, 1024, takes_several_buffers(Mode::Native, mtu)) {
         Ok(_) => Ok("ok".into()),
         Err(error) if mtu > 3498 && before_frags => {
             // The flag is unknown there, so it is refused before the verifier looks at it.
@@ -60,7 +60,7 @@ fn load(mtu: u32) -> Result<String> {
 
 /// Which layers of the offload this kernel takes.
 fn load_offload() -> Result<String> {
-    let mut programs = match Programs::load_offload(1, 1024, 1500, 1024) {
+    let mut programs = match Programs::load_offload(1, 1024, false, 1024) {
         Ok(programs) => programs,
         Err(error) => {
             ensure!(kernel_version()? < (5, 18), "{error}");

@@ -90,6 +90,31 @@ fn each_image_has_programs_of_its_own() {
     assert!(catalogue.missing().is_empty(), "{:?}", catalogue.missing());
 }
 
+/// A kernel with arguments was served without them, where its root had a program under a usual name as well.
+#[test]
+fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
+    let place = place();
+    place.write("kernel/memtest.efi", "boots itself");
+    place.write("kernel/grub/grub.cfg", "boots itself, too");
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    let own = |arch, name: &str| (arch, name.to_owned());
+    let loaders = [own(Arch::BIOS, "loader/pxelinux.0"), own(Arch::X64, "loader/snponly.efi")];
+    assert_eq!(programs_of(&catalogue, "test"), loaders);
+    let said = catalogue.missing();
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].contains("memtest.efi in its root is not what x64 machines start with"), "{said:?}");
+    assert!(said[1].contains("GRUB reads grub/grub.cfg"), "{said:?}");
+    // A loader of its own reads what is written, and a program that is named is meant.
+    place.write("kernel/grubx64.efi", "grub");
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/grubx64.efi"));
+    let mut named = config(&place);
+    named.recipes[0].boot_files = vec![(Arch::X64, "memtest.efi".into())];
+    let catalogue = Catalogue::open(named).unwrap();
+    assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/memtest.efi"));
+    assert_eq!(catalogue.missing().len(), 1, "{:?}", catalogue.missing());
+}
+
 #[test]
 fn files_lie_below_their_images_names_and_nowhere_else() {
     let place = place();
@@ -132,14 +157,17 @@ fn texts_are_written_for_the_machine_in_the_name_or_the_one_that_asks() {
     };
     let script = load("pxed/52-54-00-99-00-10/boot.ipxe", Some("test")).unwrap();
     assert!(script.contains("kernel /test/linux initrd=initrd report=http://10.99.0.2:8080"), "{script}");
-    assert_eq!(load("autoexec.ipxe", Some("test")), Ok(script));
+    // iPXE has no address yet when it asks for this one: it goes on by DHCP, which leads to the script above.
+    for place in ["autoexec.ipxe", "test/autoexec.ipxe", "loader/autoexec.ipxe"] {
+        assert_eq!(load(place, Some("test")), Err(Refusal::NotFound), "{place}");
+    }
     let config = load("loader/pxed/52-54-00-99-00-10/pxelinux.cfg", Some("test")).unwrap();
     assert!(config.contains("linux ::test/linux"), "{config}");
     assert!(load("grub/grub.cfg", Some("test")).unwrap().contains("linux /test/linux"));
     // Nobody is known by that address, or its image has no such text.
     assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", None), Err(Refusal::NotFound));
     assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", Some("tree")), Err(Refusal::NotFound));
-    assert_eq!(load("autoexec.ipxe", Some("gone")), Err(Refusal::NotFound));
+    assert_eq!(load("grub/grub.cfg", Some("gone")), Err(Refusal::NotFound));
 }
 
 #[test]
@@ -190,7 +218,7 @@ fn local_boot_needs_no_image() {
     assert!(text(&script).contains("exit 1"));
     // What loaders look for by themselves is the tree's affair then.
     assert_eq!(
-        catalogue.load_for(&name("autoexec.ipxe"), HERE, |_| unreachable!()).err(),
+        catalogue.load_for(&name("grub/grub.cfg"), HERE, |_| unreachable!()).err(),
         Some(Refusal::NotFound)
     );
 }
