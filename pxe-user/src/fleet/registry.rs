@@ -1,5 +1,7 @@
 //! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
 
+mod unheard;
+
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -12,8 +14,10 @@ use super::handle::{Standings, Who};
 use super::machine::{Machine, Told, Transfer};
 use super::mtlog::Line;
 use super::report::Report;
+use super::store::Absence;
 use super::text::{clean, clean_some};
 use crate::mac::Mac;
+use unheard::Unheard;
 
 /// Machines that are remembered; a flood of invented addresses makes it forget those, not grow.
 pub(crate) const MACHINES_MAX: usize = 65536;
@@ -32,6 +36,7 @@ pub(crate) struct Registry {
     /// Some machine was seen behind a relay: a frame's sender may be a router then.
     relayed: bool,
     silence: u64,
+    unheard: Unheard,
     scribe: Scribe,
 }
 
@@ -46,6 +51,7 @@ impl Registry {
             images: HashSet::new(),
             relayed: false,
             silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
+            unheard: Unheard::default(),
             scribe: Scribe::new(first_step),
         }
     }
@@ -91,8 +97,10 @@ impl Registry {
     }
 
     /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
-    /// was seen, and gets the counts of before added.
-    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>) {
+    /// was seen, and gets the counts of before added. How long ago machines were seen is `absence`'s to say, not the clock's.
+                    self.unheard.add(mac, before.shown.last_seen, absence);
+    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, absence: Option<Absence>) {
+        self.unheard.begin(now);
         for mut before in machines {
             let mac = before.mac;
             if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
@@ -241,12 +249,19 @@ impl Registry {
 
     /// What time does: called about once a second.
     pub(crate) fn tick(&mut self, now: UnixMs) {
-        for machine in self.machines.values_mut() {
+        for (mac, machine) in &mut self.machines {
+            if self.unheard.has(*mac) {
+                machine.shown.last_seen = last_seen;
+            }
+            self.scribe.touch(*mac);
+            let last_seen = machine.shown.last_seen;
+        self.unheard.clock_set(by);
             machine.tick(now, self.silence, &mut self.scribe);
         }
     }
 
-    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was.
+    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was. When a machine was
+    /// last seen by a process before this one is of another clock, and stays.
     pub(crate) fn clock_set(&mut self, by: i64) {
         for machine in self.machines.values_mut() {
             machine.clock_set(by);
@@ -256,8 +271,11 @@ impl Registry {
 
     /// Forgets strangers that were not seen for `retention`; real machines stay.
     pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
-        let oldest = now.0.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
-        let old = |machine: &&Machine| machine.is_stranger() && machine.shown.last_seen.0 < oldest;
+        let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        let old = |machine: &&Machine| {
+            let unseen = self.unheard.unseen(now, machine.mac, machine.shown.last_seen);
+            machine.is_stranger() && unseen > retention
+        };
         let macs: Vec<_> = self.machines.values().filter(old).map(|machine| machine.mac).collect();
         macs.into_iter().for_each(|mac| self.forget(mac));
     }
@@ -324,7 +342,11 @@ impl Registry {
         }
         self.by_address.insert(address, mac);
     }
+            let last_seen = machine.shown.last_seen;
 
+            if machine.shown.last_seen != last_seen {
+                self.unheard.remove(mac);
+            }
     /// Does something with a machine, which is made if it is new.
     fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut Scribe)) {
         if !self.machines.contains_key(&mac) {
@@ -363,6 +385,7 @@ impl Registry {
         order.select_nth_unstable(FORGOTTEN_AT_ONCE);
         let strangers = order.iter().take(FORGOTTEN_AT_ONCE).filter(|(real, ..)| !real).count();
         // Real machines go one by one, and only if there is nobody else.
+        self.unheard.remove(mac);
         let count = if strangers > 0 { strangers } else { 1 };
         order.truncate(FORGOTTEN_AT_ONCE);
         order.sort_unstable();

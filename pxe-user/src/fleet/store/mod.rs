@@ -2,7 +2,8 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | `database` | SQLite: opening, tables, batches, the past |
+//! | `database` | SQLite: opening, tables, batches |
+//! | `retention` | how old rows are, and when they go |
 //! | `batch` | what is written at once |
 //! | `events` | one line of JSON for each step |
 //!
@@ -13,6 +14,7 @@
 mod batch;
 mod database;
 mod events;
+mod retention;
 
 use std::io;
 use std::path::PathBuf;
@@ -30,6 +32,7 @@ pub(crate) use batch::Batch;
 use database::{Database, DatabaseError};
 use events::Events;
 
+pub(crate) use retention::Absence;
 /// Orders that may wait: one batch, and questions.
 const ORDERS_MAX: usize = 256;
 
@@ -64,6 +67,8 @@ pub(crate) struct Opened {
     pub(crate) steps: Vec<Step>,
     pub(crate) last_step: u64,
     /// What to say if a damaged database was set aside for a new one.
+    /// The time since the run before this one, if there was one.
+    pub(crate) absence: Option<Absence>,
     pub(crate) set_aside: Option<String>,
 }
 
@@ -190,7 +195,7 @@ impl Store {
 
     fn open(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::open(directory, now) {
+        match Database::open(directory, now, self.retention) {
             Ok((database, opened)) => {
                 self.database = Some(database);
                 Answer::Opened(Box::new(opened))
@@ -222,7 +227,7 @@ impl Store {
 
     fn set_aside(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::replace(directory, now) {
+        match Database::replace(directory, now, self.retention) {
             Ok((database, opened)) => {
                 self.database = Some(database);
                 Answer::Opened(Box::new(opened))

@@ -192,7 +192,7 @@ impl Publisher {
         let Some(link) = &self.link else { return };
         let changes = std::mem::take(&mut self.unwritten);
         let everything = std::mem::take(&mut self.rewrite);
-        let batch = Batch::new(wall, registry, &changes, everything);
+        let batch = Batch::new((wall, now), registry, &changes, everything);
         self.shown_at = Some(now);
         if link.send(Order::Write(Box::new(batch))) {
             self.in_flight = Some(InFlight { since: now, changes, everything, shown });
@@ -268,7 +268,7 @@ impl Publisher {
         if std::mem::replace(&mut self.resumed, true) {
             self.rewrite = true;
         } else {
-            registry.resume(wall, opened.machines);
+            registry.resume(wall, opened.machines, opened.absence);
             for step in opened.steps {
                 self.recent.push(step);
             }
