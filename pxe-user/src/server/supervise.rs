@@ -99,7 +99,8 @@ fn leave() -> End {
 fn askers(served: &[Served]) -> Result<mpsc::Receiver<Asker>> {
     let (found, askers) = mpsc::channel(1);
     for served in served {
-        let listener = served.lock.listener().try_clone().context("cannot listen for a successor")?;
+        let Some(listener) = served.lock.listener() else { continue };
+        let listener = listener.try_clone().context("cannot listen for a successor")?;
         listener.set_nonblocking(true).context("cannot listen for a successor")?;
         let listener = UnixListener::from_std(listener).context("cannot listen for a successor")?;
         let found = found.clone();
