@@ -47,7 +47,7 @@ use throughput::Throughput;
 pub use listen::{ListenError, Listeners};
 pub use serve::serve;
 
-/// Viewers of the event stream at a time.
+/// Viewers of the event stream at a time, on one listener.
 pub const VIEWERS_MAX: usize = 64;
 /// How long the fleet may take to answer a question.
 const FLEET_WAIT: Duration = Duration::from_secs(10);

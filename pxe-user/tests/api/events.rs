@@ -7,7 +7,10 @@ use hyper::body::Incoming;
 use pxe_user::api::VIEWERS_MAX;
 use pxe_user::fleet::board::{State, Update};
 use pxe_user::fleet::handle::UPDATES_MAX;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+const LOOPBACK: Option<&str> = Some("127.0.0.1:0");
 
 use crate::support::{Server, bare, board, change, get, lost, mac, send, step};
 
@@ -19,7 +22,10 @@ struct Reader {
 
 impl Reader {
     async fn open(server: &Server) -> Self {
-        let stream = UnixStream::connect(server.socket()).await.unwrap();
+        Self::over(UnixStream::connect(server.socket()).await.unwrap()).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let answer = send(stream, get("/api/v1/events")).await;
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -96,6 +102,20 @@ async fn viewers_are_bounded_and_their_places_are_given_back() {
     for _ in 0..VIEWERS_MAX {
         let mut reader = Reader::open(&server).await;
         reader.next().await.unwrap();
+
+/// Everybody on this host may look at the board on loopback; the Unix socket is root's.
+#[tokio::test]
+async fn viewers_over_tcp_take_no_place_from_the_unix_socket() {
+    let server = Server::over(board(1), LOOPBACK, None);
+    let mut readers = Vec::new();
+    for _ in 0..VIEWERS_MAX {
+        readers.push(Reader::over(TcpStream::connect(server.board.unwrap()).await.unwrap()).await);
+    }
+    assert_eq!(server.ask_board(get("/api/v1/events")).await.status, 503);
+    assert_eq!(Reader::open(&server).await.next().await.unwrap().0, "board");
+    drop(readers);
+    server.stop().await;
+}
         readers.push(reader);
     }
     let refused = server.ask(get("/api/v1/events")).await;
