@@ -5,7 +5,8 @@
 //! the fleet and ask for it, and `/healthz`.
 //!
 //! A browser is the other danger: a page from elsewhere can make it send requests here. So loopback looks at `Host` (DNS
-//! rebinding), and each write needs a header or a content type that no foreign page can set without asking first.
+//! rebinding), each write needs a header or a content type that no foreign page can set without asking first, and what a
+//! browser says comes from another site is refused, but for the page's own files, to which links may lead.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -160,6 +161,10 @@ impl Door {
                 "on loopback this answers to localhost only: use an address like http://localhost:PORT/";
             return Err((Refused::Host, Problem::new(StatusCode::FORBIDDEN, text)));
         }
+        if is_foreign(headers) && !page::is_file(path) {
+            let text = "a page of another site asks, and this answers to its own page only";
+            return Err((Refused::Site, Problem::new(StatusCode::FORBIDDEN, text)));
+        }
         match self {
             Self::Loopback if write => {
                 let text =
@@ -195,6 +200,12 @@ fn names_loopback(headers: &HeaderMap) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || name == "[::1]"
         || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// Whether a browser says that another origin's page sent this (Fetch Metadata, `Sec-Fetch-Site`). Another port of this host
+/// is another origin. Browsers say so to loopback and over TLS; programs never do.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 fn is_json(headers: &HeaderMap) -> bool {

@@ -9,6 +9,7 @@
 //! | `routes` | paths and what answers them |
 //! | `read`, `write`, `events` | the answers |
 //! | [`problem`] | errors as JSON |
+//! | `chunks`, `pace` | the board as JSON, and how fast it is sent |
 //! | `page` | the fleet's page |
 //! | [`metrics`] | the same facts for Prometheus |
 //! | `throughput` | bytes a second over the last minutes |
@@ -19,12 +20,14 @@
 pub mod access;
 pub mod client;
 mod events;
+mod chunks;
 pub mod inbox;
 pub mod listen;
 pub mod machines;
 pub mod metrics;
 mod page;
 pub mod problem;
+mod pace;
 mod read;
 mod routes;
 pub mod serve;
@@ -46,6 +49,7 @@ use throughput::Throughput;
 
 pub use listen::{ListenError, Listeners};
 pub use serve::serve;
+use pace::Pace;
 
 /// Viewers of the event stream at a time, on one listener.
 pub const VIEWERS_MAX: usize = 64;
@@ -64,6 +68,7 @@ pub struct Api {
     instance: u64,
     started: Instant,
 }
+    pace: Pace,
 
 impl Api {
     /// An API over a fleet and the daemon's gauges.
@@ -80,6 +85,7 @@ impl Api {
             started,
         }
     }
+            pace: Pace::default(),
 
     /// What the servers count of themselves, for [`machines`], too.
     #[must_use]

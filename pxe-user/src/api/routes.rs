@@ -15,6 +15,7 @@ use tokio::sync::Semaphore;
 
 use super::access::{self, Door};
 use super::metrics::{Counts, Refused};
+use super::pace::Pace;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, events, page, read, write};
 
@@ -59,7 +60,8 @@ impl Api {
             router = router.route(path, method);
         }
         // What one listener's viewers take is not taken from another's: the Unix socket is root's.
-        let api = Self { viewers: Arc::new(Semaphore::new(VIEWERS_MAX)), ..self.clone() };
+        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), Pace::default());
+        let api = Self { viewers, pace, ..self.clone() };
         let mut router = router.with_state(api).merge(page::router());
         if let Door::Token { token, .. } = &door {
             let login = post(access::login).with_state((Arc::clone(token), self.counts().clone()));

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::board::{self, UnixMs};
+use super::board::UnixMs;
 use super::changes::{Changes, Draft, Scribe};
 use super::event::{Event, Peer};
 use super::handle::{Standings, Who};
@@ -71,16 +71,6 @@ impl Registry {
         std::mem::take(&mut self.standings_changed).then(|| self.standings.clone())
     }
 
-    /// All machines, those that need attention first, then those that were heard of last.
-    pub(crate) fn shown(&self) -> Vec<board::Machine> {
-        let mut machines: Vec<_> = self.machines.values().map(|machine| &machine.shown).collect();
-        machines.sort_by(|a, b| {
-            let urgent = a.state.cmp(&b.state).then(b.last_seen.cmp(&a.last_seen));
-            urgent.then_with(|| a.mac.cmp(&b.mac))
-        });
-        machines.into_iter().cloned().collect()
-    }
-
     /// One machine.
     pub(crate) fn machine(&self, mac: Mac) -> Option<&Machine> {
         self.machines.get(&mac)
@@ -98,7 +88,6 @@ impl Registry {
 
     /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
     /// was seen, and gets the counts of before added. How long ago machines were seen is `absence`'s to say, not the clock's.
-                    self.unheard.add(mac, before.shown.last_seen, absence);
     pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, absence: Option<Absence>) {
         self.unheard.begin(now);
         for mut before in machines {
@@ -109,6 +98,7 @@ impl Registry {
             match self.machines.get_mut(&mac) {
                 Some(machine) => machine.merge(before),
                 None => {
+                    self.unheard.add(mac, before.shown.last_seen, absence);
                     before.resume(now, mac);
                     self.machines.insert(mac, before);
                 }
@@ -249,13 +239,7 @@ impl Registry {
 
     /// What time does: called about once a second.
     pub(crate) fn tick(&mut self, now: UnixMs) {
-        for (mac, machine) in &mut self.machines {
-            if self.unheard.has(*mac) {
-                machine.shown.last_seen = last_seen;
-            }
-            self.scribe.touch(*mac);
-            let last_seen = machine.shown.last_seen;
-        self.unheard.clock_set(by);
+        for machine in self.machines.values_mut() {
             machine.tick(now, self.silence, &mut self.scribe);
         }
     }
@@ -263,9 +247,15 @@ impl Registry {
     /// The time of day was set, by so many milliseconds: how long something has taken stays as it was. When a machine was
     /// last seen by a process before this one is of another clock, and stays.
     pub(crate) fn clock_set(&mut self, by: i64) {
-        for machine in self.machines.values_mut() {
+        for (mac, machine) in &mut self.machines {
+            let last_seen = machine.shown.last_seen;
             machine.clock_set(by);
+            if self.unheard.has(*mac) {
+                machine.shown.last_seen = last_seen;
+            }
+            self.scribe.touch(*mac);
         }
+        self.unheard.clock_set(by);
         self.scribe.clock_set(by);
     }
 
@@ -342,11 +332,7 @@ impl Registry {
         }
         self.by_address.insert(address, mac);
     }
-            let last_seen = machine.shown.last_seen;
 
-            if machine.shown.last_seen != last_seen {
-                self.unheard.remove(mac);
-            }
     /// Does something with a machine, which is made if it is new.
     fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut Scribe)) {
         if !self.machines.contains_key(&mac) {
@@ -356,7 +342,11 @@ impl Registry {
             self.scribe.touch(mac);
         }
         if let Some(machine) = self.machines.get_mut(&mac) {
+            let last_seen = machine.shown.last_seen;
             change(machine, &mut self.scribe);
+            if machine.shown.last_seen != last_seen {
+                self.unheard.remove(mac);
+            }
         }
         if std::mem::take(&mut self.scribe.changes.standings) {
             self.stand(mac);
@@ -385,7 +375,6 @@ impl Registry {
         order.select_nth_unstable(FORGOTTEN_AT_ONCE);
         let strangers = order.iter().take(FORGOTTEN_AT_ONCE).filter(|(real, ..)| !real).count();
         // Real machines go one by one, and only if there is nobody else.
-        self.unheard.remove(mac);
         let count = if strangers > 0 { strangers } else { 1 };
         order.truncate(FORGOTTEN_AT_ONCE);
         order.sort_unstable();
@@ -396,6 +385,7 @@ impl Registry {
 
     fn forget(&mut self, mac: Mac) {
         let Some(machine) = self.machines.remove(&mac) else { return };
+        self.unheard.remove(mac);
         if let Some(address) = machine.address().filter(|address| self.by_address.get(address) == Some(&mac))
         {
             self.by_address.remove(&address);

@@ -11,6 +11,7 @@
 mod publish;
 mod questions;
 mod recent;
+mod rows;
 mod steps;
 
 use std::io;
@@ -152,7 +153,7 @@ impl Fleet {
             let now = (self.surroundings.monotonic)();
             let pause = self
                 .publisher
-                .pause(now, &mut self.registry)
+                .pause(now, &mut self.registry, !self.questions.is_empty())
                 .min(TICK_EVERY.saturating_sub(now.since(ticked)));
             let woken = tokio::select! {
                 biased;

@@ -194,18 +194,6 @@ fn a_flood_of_invented_machines_forgets_those_and_no_real_one() {
     assert_eq!(registry.machines.len(), 100);
 }
 
-#[test]
-fn the_board_is_sorted_by_what_needs_attention() {
-    let mut registry = registry();
-    for n in 0..4 {
-        registry.apply(UnixMs(NOW.0 + u64::from(n)), &told(mac(n), None, None), |_| None);
-    }
-    load(&mut registry, mac(0));
-    registry.apply(NOW, &refused(address(1), mac(2)), |_| None);
-    let order: Vec<_> = registry.shown().into_iter().map(|machine| machine.mac).collect();
-    assert_eq!(order, [2, 3, 1, 0].map(|n| mac(n).to_string()));
-}
-
 /// A start with a clock that is 400 days ahead makes nobody old; time that passes does.
 #[test]
 fn strangers_are_forgotten_by_time_that_has_passed_and_not_by_the_clock() {

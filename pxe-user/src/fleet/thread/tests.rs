@@ -175,7 +175,7 @@ fn updates_lead_to_the_board() {
         if let Update::Machine { revision, machine } = &*update {
             assert!(last.is_none_or(|last| *revision == last + 1));
             last = Some(*revision);
-            machines.insert(machine.mac.clone(), (**machine).clone());
+            machines.insert(machine.mac.clone(), machine.clone());
         }
     }
     assert_eq!((last, machines.len()), (Some(board.revision), 100));
