@@ -15,6 +15,7 @@
 //! | `throughput` | bytes a second over the last minutes |
 //! | [`machines`] | the other side: what machines post and upload |
 //! | [`inbox`] | uploads on disk |
+//! | `receive` | the body of an upload, and how slow it may be |
 //! | [`client`] | the API as the command line uses it |
 
 pub mod access;
@@ -30,6 +31,7 @@ pub mod problem;
 mod pace;
 mod read;
 mod routes;
+mod receive;
 pub mod serve;
 mod throughput;
 mod write;

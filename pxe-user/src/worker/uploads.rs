@@ -241,7 +241,7 @@ fn denial(error: &InboxError, mac: Mac, name: &UploadName) -> Denial {
         InboxError::Exists => Denial::Exists,
         InboxError::TooLarge(_) => Denial::TooLarge,
         InboxError::Full(_) => Denial::Full,
-        InboxError::Busy => Denial::Busy,
+        InboxError::Busy | InboxError::MachineBusy => Denial::Busy,
         InboxError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => Denial::Full,
         InboxError::Disk(_) => Denial::Disk,
     }
