@@ -6,33 +6,35 @@
 //! | [`listen`] | sockets: where the API is reached, opened early so that errors show at start |
 //! | [`serve`](mod@serve) | connections: how many, how slow |
 //! | [`access`] | who may do what on which socket |
+//! | `sessions` | browsers that have shown the token |
 //! | `routes` | paths and what answers them |
 //! | `read`, `write`, `events` | the answers |
-//! | [`problem`] | errors as JSON |
 //! | `chunks`, `pace` | the board as JSON, and how fast it is sent |
+//! | [`problem`] | errors as JSON |
 //! | `page` | the fleet's page |
 //! | [`metrics`] | the same facts for Prometheus |
 //! | `throughput` | bytes a second over the last minutes |
 //! | [`machines`] | the other side: what machines post and upload |
-//! | [`inbox`] | uploads on disk |
 //! | `receive` | the body of an upload, and how slow it may be |
+//! | [`inbox`] | uploads on disk |
 //! | [`client`] | the API as the command line uses it |
 
 pub mod access;
+mod chunks;
 pub mod client;
 mod events;
-mod chunks;
 pub mod inbox;
 pub mod listen;
 pub mod machines;
 pub mod metrics;
+mod pace;
 mod page;
 pub mod problem;
-mod pace;
 mod read;
-mod routes;
 mod receive;
+mod routes;
 pub mod serve;
+mod sessions;
 mod throughput;
 mod write;
 
@@ -47,11 +49,11 @@ use tokio::time::Instant;
 use crate::fleet::handle::FleetHandle;
 use crate::gauges::Gauges;
 use metrics::Metrics;
+use pace::Pace;
 use throughput::Throughput;
 
 pub use listen::{ListenError, Listeners};
 pub use serve::serve;
-use pace::Pace;
 
 /// Viewers of the event stream at a time, on one listener.
 pub const VIEWERS_MAX: usize = 64;
@@ -66,11 +68,11 @@ pub struct Api {
     metrics: Arc<Metrics>,
     throughput: Arc<Mutex<Throughput>>,
     viewers: Arc<Semaphore>,
+    pace: Pace,
     /// Tells this process's revisions from those of the one before.
     instance: u64,
     started: Instant,
 }
-    pace: Pace,
 
 impl Api {
     /// An API over a fleet and the daemon's gauges.
@@ -83,11 +85,11 @@ impl Api {
             gauges,
             throughput: Arc::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS_MAX)),
+            pace: Pace::default(),
             instance: RandomState::new().build_hasher().finish(),
             started,
         }
     }
-            pace: Pace::default(),
 
     /// What the servers count of themselves, for [`machines`], too.
     #[must_use]

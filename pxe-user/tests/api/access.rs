@@ -79,6 +79,12 @@ async fn a_browser_gets_a_session_that_is_not_the_token() {
     assert_eq!(server.ask_board(read(&format!("other=1; {pair}"))).await.status, 200);
     assert_eq!(server.ask_board(read(&pair[..pair.len() - 1])).await.status, 401);
     assert_eq!(server.ask_board(read(&format!("pxed={TOKEN}"))).await.status, 401);
+    // Another login is another session, and with the same token another process knows neither.
+    let second: Answer = server.ask_board(login(TOKEN)).await;
+    assert_ne!(second.header("set-cookie"), cookie);
+    let other = Server::over(board(2), LOOPBACK, Some(TOKEN));
+    assert_eq!(other.ask_board(read(pair)).await.status, 401);
+    other.stop().await;
     // A form of another site carries no header that it would have to ask for.
     let form = |kind: &str| {
         let write = request("POST", "/api/v1/again").header("cookie", pair).header("content-type", kind);
