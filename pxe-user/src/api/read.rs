@@ -193,9 +193,15 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
-    if !api.gauges.load().ready {
+    let gauges = api.gauges.load();
+    if !gauges.ready {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not everything is set up yet"));
     }
+    if !gauges.hanging.is_empty() {
+        let text = format!("these threads hang: {}", gauges.hanging.join(", "));
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    drop(gauges);
     ask(&api.fleet, READY_WAIT, |answer| Message::Steps(u64::MAX, 0, answer)).await?;
     Ok("ready\n")
 }

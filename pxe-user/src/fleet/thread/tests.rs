@@ -40,6 +40,8 @@ impl Running {
             monotonic: Box::new(monotonic),
             wall: Box::new(wall),
             neighbour: Box::new(|_| None),
+            alive: Box::new(|| ()),
+            store_alive: Box::new(|| ()),
         };
         let (handle, receiver) = FleetHandle::new();
         let thread = spawn(config, receiver, handle.clone(), surroundings).unwrap();

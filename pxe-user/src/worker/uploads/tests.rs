@@ -33,7 +33,7 @@ impl Desk {
         let quota = Quota { file: 200_000, machine: 300_000, total: 500_000 };
         let inbox = Inbox::open(&directory.path().join("inbox"), quota).unwrap();
         let (fleet, messages) = FleetHandle::new();
-        let uploads = Uploads::start(inbox, 4096, fleet, neighbour).unwrap();
+        let uploads = Uploads::start(inbox, 4096, fleet, neighbour, || ()).unwrap();
         let mailbox = Arc::new(Mailbox::new(8).unwrap());
         let table = Table::new(8, TidPorts { first: 50_000, count: 16 });
         Self { directory, uploads, mailbox, messages, table }
