@@ -1,6 +1,8 @@
 //! What can be wrong on a host: one clear sentence with the remedy, an exit code that is not 0, nothing left attached.
 
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -172,8 +174,8 @@ fn a_local_user_cannot_keep_pxed_from_starting() {
     // Users are a thread's for the kernel, which notes who listens.
     let stranger = std::thread::spawn(|| {
         rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(4711)).unwrap();
-        let name = std::os::linux::net::SocketAddrExt::from_abstract_name("pxed/pxe0").unwrap();
-        std::os::unix::net::UnixListener::bind_addr(&name).unwrap()
+        let name = SocketAddr::from_abstract_name("pxed/pxe0").unwrap();
+        UnixListener::bind_addr(&name).unwrap()
     });
     let _held = stranger.join().unwrap();
     let mut child = Command::new(program()).args(SERVE).stderr(Stdio::piped()).spawn().unwrap();
