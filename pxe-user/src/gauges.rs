@@ -36,6 +36,8 @@ pub struct Gauges {
     pub interfaces: Vec<InterfaceGauges>,
     /// Whether everything is set up and answers.
     pub ready: bool,
+    /// Threads that hang, by their names.
+    pub hanging: Vec<String>,
     /// Bytes of boot files in memory.
     pub image_bytes: u64,
     /// Bytes of files sent over HTTP.

@@ -47,6 +47,7 @@ pub mod http;
 pub mod mac;
 pub mod nic;
 pub mod plan;
+pub mod pulse;
 pub mod responder;
 pub mod rules;
 pub mod server;

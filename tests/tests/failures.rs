@@ -1,6 +1,8 @@
 //! What can be wrong on a host: one clear sentence with the remedy, an exit code that is not 0, nothing left attached.
 
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -163,6 +165,28 @@ fn a_second_responder_says_so_and_ends() {
         }
         drop(first);
     }
+}
+
+/// Any user of this host can bind the lock's name first: pxed names the user, serves, and is still the only one.
+#[test]
+fn a_local_user_cannot_keep_pxed_from_starting() {
+    veth();
+    // Users are a thread's for the kernel, which notes who listens.
+    let stranger = std::thread::spawn(|| {
+        rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(4711)).unwrap();
+        let name = SocketAddr::from_abstract_name("pxed/pxe0").unwrap();
+        UnixListener::bind_addr(&name).unwrap()
+    });
+    let _held = stranger.join().unwrap();
+    let mut child = Command::new(program()).args(SERVE).stderr(Stdio::piped()).spawn().unwrap();
+    let stderr = child.stderr.take().unwrap();
+    let first = Running(child);
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr)).map_while(Result::ok);
+    let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("ready")).collect();
+    std::thread::spawn(move || while lines.next().is_some() {});
+    assert!(said.iter().any(|line| line.contains("the user 4711")), "{said:#?}");
+    fails(&pxed(&SERVE), &["another pxed already serves pxe0"]);
+    drop(first);
 }
 
 /// Somebody else's XDP program stays where it is; `auto` serves over sockets and says why.

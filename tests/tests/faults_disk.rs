@@ -2,6 +2,7 @@
 //! well when there is room again.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use pxe_tests::daemon::Daemon;
@@ -9,31 +10,63 @@ use pxe_tests::{frames, machine, namespace, tree};
 use serde_json::Value;
 use xtask::lab::Lab;
 
-/// A small file system of its own. Dropping it unmounts it.
-struct Small(PathBuf);
+/// A small file system of its own, on a disk: in memory, fsync(2) would cost nothing and prove nothing. It writes back by itself
+/// after five minutes only. Dropping it unmounts it.
+struct Small {
+    disk: PathBuf,
+    folder: PathBuf,
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let program = xtask::command::find(program).unwrap();
+    xtask::command::output(std::process::Command::new(program).args(arguments)).unwrap();
+}
 
 impl Small {
     fn mount(folder: &Path) -> Self {
-        fs::create_dir(folder).unwrap();
-        let folder_text = folder.display().to_string();
-        let words = ["-t", "tmpfs", "-o", "size=512k,mode=0700", "pxed-test", &folder_text];
-        xtask::command::output(std::process::Command::new("mount").args(words)).unwrap();
-        Self(folder.to_owned())
+        let disk = folder.with_extension("disk");
+        fs::File::create(&disk).unwrap().set_len(4 << 20).unwrap();
+        let words = ["-q", "-F", "-b", "1024", "-m", "0", "-J", "size=1", "-E", "lazy_itable_init=0"];
+        run("mkfs.ext4", &[&words[..], &[disk.to_str().unwrap()]].concat());
+        let small = Self { disk, folder: folder.to_owned() };
+        small.attach();
+        fs::remove_dir(folder.join("lost+found")).unwrap();
+        fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+        small
+    }
+
+    fn attach(&self) {
+        fs::create_dir_all(&self.folder).unwrap();
+        let [disk, folder] = [&self.disk, &self.folder].map(|path| path.to_str().unwrap());
+        run("mount", &["-o", "loop,commit=300", disk, folder]);
+    }
+
+    /// What would be there after a power failure at this moment: the disk as it is, without what is only in memory.
+    fn after_a_power_failure(&self, other: &Path) -> Self {
+        let small = Self { disk: other.with_extension("disk"), folder: other.to_owned() };
+        fs::copy(&self.disk, &small.disk).unwrap();
+        small.attach();
+        small
     }
 
     /// Fills it to the last block.
     fn fill(&self) {
-        let _full = fs::write(self.0.join("filler"), vec![1; 1 << 20]);
+        let mut file = fs::File::create(self.folder.join("filler")).unwrap();
+        // What is reserved for blocks that are not placed yet is free again once they are.
+        while file.write_all(&[1; 1024]).is_ok() {
+            while file.write_all(&[1; 1024]).is_ok() {}
+            let _full = file.sync_all();
+        }
     }
 
     fn make_room(&self) {
-        fs::remove_file(self.0.join("filler")).unwrap();
+        fs::remove_file(self.folder.join("filler")).unwrap();
     }
 }
 
 impl Drop for Small {
     fn drop(&mut self) {
-        let _ = std::process::Command::new("umount").args(["--lazy"]).arg(&self.0).status();
+        let _ = std::process::Command::new("umount").args(["--lazy"]).arg(&self.folder).status();
     }
 }
 
@@ -60,7 +93,7 @@ fn a_full_disk_costs_no_boot_and_is_said_and_mends() {
     let lab = Lab::builder().dhcp(false).start().unwrap();
     let root = tree::with_files(lab.folder(), &[("boot.efi", tree::bytes(30_000))]).unwrap();
     let small = Small::mount(&lab.folder().join("state"));
-    let state = small.0.display().to_string();
+    let state = small.folder.display().to_string();
     let arguments = ["--root", root.to_str().unwrap(), "--boot-file", "x64=boot.efi", "--state", &state];
     let daemon = Daemon::start(&lab, &arguments).unwrap();
     assert!(boots(&lab, 1), "{}", daemon.log());
@@ -87,7 +120,7 @@ fn a_full_inbox_refuses_and_takes_again() {
     let root = tree::with_files(lab.folder(), &[("boot.efi", tree::bytes(30_000))]).unwrap();
     let small = Small::mount(&lab.folder().join("inbox"));
     let config = lab.folder().join("pxed.toml");
-    fs::write(&config, format!("[inbox]\ndirectory = {:?}\n", small.0)).unwrap();
+    fs::write(&config, format!("[inbox]\ndirectory = {:?}\n", small.folder)).unwrap();
     let arguments = [
         "--root",
         root.to_str().unwrap(),
@@ -106,13 +139,17 @@ fn a_full_inbox_refuses_and_takes_again() {
         curl.output().unwrap().status.code()
     };
     assert_eq!(put("first"), Some(0), "{}", daemon.log());
+    let after = small.after_a_power_failure(&lab.folder().join("after"));
+    let kept = fs::read(after.folder.join(lab.client().mac()).join("first"));
+    assert!(kept.is_ok_and(|kept| kept == tree::bytes(200_000)), "what was acknowledged is on the disk");
+    drop(after);
     small.fill();
     // curl's code for a remote disk that is full.
     assert_eq!(put("second"), Some(70), "{}", daemon.log());
     assert!(boots(&lab, 1), "{}", daemon.log());
     small.make_room();
     assert_eq!(put("second"), Some(0), "{}", daemon.log());
-    let kept = small.0.join(lab.client().mac());
+    let kept = small.folder.join(lab.client().mac());
     for name in ["first", "second"] {
         assert!(fs::read(kept.join(name)).unwrap() == tree::bytes(200_000), "{name}");
     }

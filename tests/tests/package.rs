@@ -48,6 +48,21 @@ fn the_unit_leaves_no_more_open_than_the_readme_says() {
     assert!(said.contains(&format!("exposure level for pxed.service: {stated:.1} ")), "{said}");
 }
 
+/// A crash that repeats slows down, and a process that hangs is started again; neither ends the service for good.
+#[test]
+fn the_unit_never_gives_up() {
+    let unit = fs::read_to_string(workspace().join("packaging/pxed.service")).unwrap();
+    let value = |key: &str| {
+        let lines = unit.lines().filter_map(|line| line.split_once('='));
+        lines.filter(|(name, _)| *name == key).map(|(_, value)| value).collect::<Vec<_>>()
+    };
+    assert_eq!(value("StartLimitIntervalSec"), ["0"], "no number of starts is too many");
+    assert_eq!(value("StartLimitBurst"), [""; 0]);
+    assert_eq!((value("Restart"), value("RestartSec")), (vec!["on-failure"], vec!["5s"]));
+    assert_eq!((value("RestartSteps"), value("RestartMaxDelaySec")), (vec!["10"], vec!["1min"]));
+    assert_eq!((value("Type"), value("WatchdogSec")), (vec!["notify"], vec!["1min"]));
+}
+
 /// All that docs/package.md says; the guest below leaves documentation out.
 #[test]
 fn the_package_has_all_of_the_documentation() {

@@ -5,7 +5,8 @@
 //! the fleet and ask for it, and `/healthz`.
 //!
 //! A browser is the other danger: a page from elsewhere can make it send requests here. So loopback looks at `Host` (DNS
-//! rebinding), and each write needs a header or a content type that no foreign page can set without asking first.
+//! rebinding), each write needs a header or a content type that no foreign page can set without asking first, and what a
+//! browser says comes from another site is refused, but for the page's own files, to which links may lead.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,12 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
 
 use super::metrics::{Counts, Refused};
 use super::page;
 use super::problem::Problem;
+use super::sessions::Sessions;
 
 /// The shortest token that is taken, in bytes: nothing else slows down who guesses.
 pub const TOKEN_MIN: usize = 16;
@@ -34,8 +37,8 @@ const COOKIE: &str = "pxed";
 #[derive(Clone)]
 pub struct Token {
     bearer: [u8; 32],
-    /// What a browser holds instead: it cannot be turned back into the token.
-    session: String,
+    /// What browsers hold instead.
+    sessions: Sessions,
 }
 
 impl std::fmt::Debug for Token {
@@ -79,9 +82,7 @@ impl Token {
         if !(TOKEN_MIN..=512).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(TokenError::Unusable);
         }
-        let session = Sha256::new().chain_update("pxed session\0").chain_update(text).finalize();
-        let session = session.iter().map(|byte| format!("{byte:02x}")).collect();
-        Ok(Self { bearer: digest(text), session })
+        Ok(Self { bearer: digest(text), sessions: Sessions::default() })
     }
 
     /// A token from a file's only line.
@@ -112,11 +113,11 @@ impl Token {
         let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
         let mut pairs =
             cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.any(|(name, value)| name == COOKIE && digest(value).ct_eq(&digest(&self.session)).into())
+        pairs.any(|(name, value)| name == COOKIE && self.sessions.has(Instant::now(), value))
     }
 }
 
-fn digest(text: &str) -> [u8; 32] {
+pub(super) fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
@@ -160,6 +161,10 @@ impl Door {
                 "on loopback this answers to localhost only: use an address like http://localhost:PORT/";
             return Err((Refused::Host, Problem::new(StatusCode::FORBIDDEN, text)));
         }
+        if is_foreign(headers) && !page::is_file(path) {
+            let text = "a page of another site asks, and this answers to its own page only";
+            return Err((Refused::Site, Problem::new(StatusCode::FORBIDDEN, text)));
+        }
         match self {
             Self::Loopback if write => {
                 let text =
@@ -202,6 +207,12 @@ pub(super) fn is_meant(headers: &HeaderMap) -> bool {
     headers.contains_key(WRITE_HEADER) || is_json(headers)
 }
 
+/// Whether a browser says that another origin's page sent this (Fetch Metadata, `Sec-Fetch-Site`). Another port of this host
+/// is another origin. Browsers say so to loopback and over TLS; programs never do.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
+}
+
 fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or("");
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
@@ -222,7 +233,16 @@ pub(super) async fn login(
         counts.refused(Refused::Token);
         return Err(Problem::new(StatusCode::UNAUTHORIZED, "this is not the token"));
     }
-    let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict", token.session);
+    let mut random = [0; 32];
+    let whole = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty());
+    if whole != Ok(random.len()) {
+        return Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the system has no random numbers: try again",
+        ));
+    }
+    let session = token.sessions.begin(Instant::now(), random);
+    let cookie = format!("{COOKIE}={session}; Path=/; HttpOnly; SameSite=Strict");
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 

@@ -1,39 +1,43 @@
-//! The live stream: the board, then each change of it, as server-sent events.
+//! The live stream: the board, then each change of it, as server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! First comes an event `board` with the whole board; then, without a name, one [`Update`] each. A viewer that is too slow
-//! is told `reload`: it reads the board again.
+//! is told `reload`: it reads the board again. Machines bring their JSON with them ([`crate::fleet::card`]), so viewers
+//! share the encoding, and what one of them holds is a chunk.
 
 use std::convert::Infallible;
+use std::io::Write as _;
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
 use super::metrics::{Counted, Refused};
+use super::pace::Pace;
 use super::problem::Problem;
-use super::{Api, VIEWERS_MAX};
-use crate::fleet::board::{Board, Update};
-use crate::fleet::handle::FleetHandle;
+use super::{Api, VIEWERS_MAX, chunks};
+use crate::fleet::board::Update;
 
 /// How often a line goes to viewers that have nothing to see, so that both sides notice an end.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The board is shown a little later than its updates, so a viewer that has just come is shown it once more.
-const SETTLED: Duration = Duration::from_secs(1);
 
 struct Viewer {
-    fleet: FleetHandle,
+    /// What is left of the board that comes first.
+    board: Option<Box<dyn Iterator<Item = Bytes> + Send>>,
+    /// That board's revision.
+    revision: u64,
     updates: Receiver<Arc<Update>>,
-    /// The board that was sent last.
-    revision: Option<u64>,
-    settle: Option<Instant>,
+    pace: Pace,
     _place: (OwnedSemaphorePermit, Counted),
 }
 
@@ -43,37 +47,40 @@ pub(super) async fn stream(State(api): State<Api>) -> Result<Response, Problem> 
         let text = format!("{VIEWERS_MAX} viewers follow already: read /api/v1/machines now and then");
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
     };
+    // Before the board, which is shown before its updates: what happens in between comes as an update.
+    let updates = api.fleet.updates();
+    let board = api.fleet.board();
+    let revision = board.revision;
+    let head = format!("event: board\nid: {revision}\ndata: ").into();
+    let board = iter::once(head).chain(chunks::of(board, None)).chain([Bytes::from_static(b"\n\n")]);
     let viewer = Viewer {
-        // Before the board: what happens in between comes as an update.
-        updates: api.fleet.updates(),
-        fleet: api.fleet.clone(),
-        revision: None,
-        settle: None,
+        board: Some(Box::new(board)),
+        revision,
+        updates,
+        pace: api.pace.clone(),
         _place: (place, api.counts().viewer()),
     };
     let events = stream::unfold(viewer, |mut viewer| async {
         let event = viewer.next().await?;
         Some((Ok::<_, Infallible>(event), viewer))
     });
-    let events = Sse::new(events).keep_alive(KeepAlive::new().interval(HEARTBEAT).text("still here"));
-    // Proxies that collect answers would hold this one back.
-    Ok(([("x-accel-buffering", "no")], events).into_response())
+    let headers = [
+        (header::CONTENT_TYPE.as_str(), "text/event-stream"),
+        (header::CACHE_CONTROL.as_str(), "no-cache"),
+        // Proxies that collect answers would hold this one back.
+        ("x-accel-buffering", "no"),
+    ];
+    Ok((headers, Body::from_stream(events)).into_response())
 }
 
 impl Viewer {
-    async fn next(&mut self) -> Option<Event> {
-        if self.revision.is_none() {
-            self.settle = Some(Instant::now() + SETTLED);
-            return self.board();
+    async fn next(&mut self) -> Option<Bytes> {
+        if let Some(chunk) = self.board.as_mut().and_then(Iterator::next) {
+            self.pace.wait(chunk.len()).await;
+            return Some(chunk);
         }
+        self.board = None;
         loop {
-            let settle = self.settle;
-            let settled = async {
-                match settle {
-                    Some(at) => sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
             tokio::select! {
                 update = self.updates.recv() => match update {
                     Ok(update) => if let Some(event) = self.update(&update) {
@@ -81,38 +88,39 @@ impl Viewer {
                     },
                     Err(RecvError::Lagged(_)) => {
                         self.updates = self.updates.resubscribe();
-                        return Some(Event::default().event("reload").data("too slow"));
+                        return Some(Bytes::from_static(b"event: reload\ndata: too slow\n\n"));
                     }
                     Err(RecvError::Closed) => return None,
                 },
-                () = settled => {
-                    self.settle = None;
-                    if self.revision.is_some_and(|sent| self.fleet.board().revision > sent) {
-                        return self.board();
-                    }
-                }
+                () = sleep(HEARTBEAT) => return Some(Bytes::from_static(b": still here\n\n")),
             }
         }
     }
 
-    fn board(&mut self) -> Option<Event> {
-        let board: Arc<Board> = self.fleet.board();
-        self.revision = Some(board.revision);
-        Event::default().event("board").id(board.revision.to_string()).json_data(&*board).ok()
-    }
-
     /// What the board has shown already is not told again.
-    fn update(&self, update: &Update) -> Option<Event> {
-        let event = Event::default();
-        let event = match update {
-            Update::Machine { revision, .. } | Update::Forgotten { revision, .. } => {
-                if Some(*revision) <= self.revision {
-                    return None;
-                }
-                event.id(revision.to_string())
+    fn update(&self, update: &Update) -> Option<Bytes> {
+        let mut event = Vec::new();
+        // Writing to memory cannot fail.
+        match update {
+            Update::Machine { revision, machine } => {
+                (*revision > self.revision).then_some(())?;
+                let head =
+                    format_args!("id: {revision}\ndata: {{\"kind\":\"machine\",\"revision\":{revision}");
+                let _ = write!(event, "{head},\"machine\":");
+                event.extend_from_slice(machine.json());
+                event.push(b'}');
             }
-            Update::Step { .. } | Update::Lost { .. } => event,
-        };
-        event.json_data(update).ok()
+            Update::Forgotten { revision, .. } => {
+                (*revision > self.revision).then_some(())?;
+                let _ = write!(event, "id: {revision}\ndata: ");
+                let _ = serde_json::to_writer(&mut event, update);
+            }
+            Update::Step { .. } | Update::Lost { .. } => {
+                event.extend_from_slice(b"data: ");
+                let _ = serde_json::to_writer(&mut event, update);
+            }
+        }
+        event.extend_from_slice(b"\n\n");
+        Some(event.into())
     }
 }

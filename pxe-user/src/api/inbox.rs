@@ -18,6 +18,8 @@ use crate::mac::Mac;
 pub const NAME_MAX: usize = 100;
 /// Uploads at a time.
 pub const UPLOADS_MAX: usize = 64;
+/// Uploads of one machine at a time: it cannot hold all places.
+pub const UPLOADS_OF_ONE_MAX: usize = 4;
 /// What the smallest file counts against the quotas, in bytes: so they bound the number of files, too.
 pub const FILE_MIN: u64 = 64 * 1024;
 /// How hidden files begin. No machine can give such a name.
@@ -52,6 +54,9 @@ pub enum InboxError {
     /// Too many uploads at a time.
     #[error("too many uploads at a time: try again later")]
     Busy,
+    /// Too many uploads of this machine at a time.
+    #[error("this machine uploads {UPLOADS_OF_ONE_MAX} files already: try again later")]
+    MachineBusy,
     /// The disk says no.
     #[error("the inbox cannot be written: {0}")]
     Disk(#[from] io::Error),
@@ -67,6 +72,7 @@ impl InboxError {
             Self::TooLarge(_) => "too_large",
             Self::Full(_) => "full",
             Self::Busy => "busy",
+            Self::MachineBusy => "machine_busy",
             Self::Disk(_) => "disk",
         }
     }
@@ -142,6 +148,9 @@ impl Inbox {
         let mut used = self.used();
         if used.uploads.contains(&(mac, name.to_owned())) || fs::symlink_metadata(&target).is_ok() {
             return Err(InboxError::Exists);
+        }
+        if used.uploads.iter().filter(|(owner, _)| *owner == mac).count() >= UPLOADS_OF_ONE_MAX {
+            return Err(InboxError::MachineBusy);
         }
         if used.uploads.len() >= UPLOADS_MAX {
             return Err(InboxError::Busy);

@@ -8,29 +8,24 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{post, put};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::inbox::{Inbox, InboxError, Upload};
+use super::inbox::{Inbox, InboxError};
 use super::metrics::{Counts, Refused};
 use super::problem::Problem;
+use super::receive::{PIECES, SILENCE, Sent, send, store};
 use super::{FLEET_WAIT, access, read};
 use crate::fleet::claim::{Claim, Unbelieved};
 use crate::fleet::handle::{FleetHandle, Message, Unreachable};
 use crate::fleet::report::{BODY_MAX, Report};
 use crate::mac::Mac;
-
-/// A sender that is silent for so long in the middle of a body is given up.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Pieces of an upload that may wait for the disk.
-const PIECES: usize = 4;
 
 /// Reports that are with the fleet at a time, over all connections.
 const REPORTS_MAX: usize = 8;
@@ -263,51 +258,13 @@ fn broken() -> Problem {
     Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the upload failed")
 }
 
-/// How a body ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
-    Whole,
-    Broken,
-    Slow,
-}
-
-/// A piece of the body; `None` is its end, which a broken one has not.
-type Piece = Option<Bytes>;
-
-async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> Sent {
-    loop {
-        let piece = match tokio::time::timeout(SILENCE, body.frame()).await {
-            Ok(Some(Ok(frame))) => frame.into_data().ok(),
-            Ok(Some(Err(_))) => return Sent::Broken,
-            Ok(None) => None,
-            Err(_) => return Sent::Slow,
-        };
-        let last = piece.is_none();
-        // The writer has ended early if it was refused: it says why.
-        if pieces.send(piece).await.is_err() || last {
-            return Sent::Whole;
-        }
-    }
-}
-
-/// Writes what comes; `None` if the end never came.
-fn store(mut upload: Upload, mut pieces: mpsc::Receiver<Piece>) -> Result<Option<u64>, InboxError> {
-    while let Some(piece) = pieces.blocking_recv() {
-        match piece {
-            Some(bytes) => upload.write(&bytes)?,
-            None => return upload.finish().map(Some),
-        }
-    }
-    Ok(None)
-}
-
 fn refusal(error: &InboxError) -> Problem {
     let status = match error {
         InboxError::Name => StatusCode::BAD_REQUEST,
         InboxError::Exists => StatusCode::CONFLICT,
         InboxError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
         InboxError::Full(_) | InboxError::Disk(_) => StatusCode::INSUFFICIENT_STORAGE,
-        InboxError::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        InboxError::Busy | InboxError::MachineBusy => StatusCode::SERVICE_UNAVAILABLE,
     };
     Problem::new(status, error.to_string())
 }

@@ -6,28 +6,35 @@
 //! | [`listen`] | sockets: where the API is reached, opened early so that errors show at start |
 //! | [`serve`](mod@serve) | connections: how many, how slow |
 //! | [`access`] | who may do what on which socket |
+//! | `sessions` | browsers that have shown the token |
 //! | `routes` | paths and what answers them |
 //! | `read`, `write`, `events` | the answers |
+//! | `chunks`, `pace` | the board as JSON, and how fast it is sent |
 //! | [`problem`] | errors as JSON |
 //! | `page` | the fleet's page |
 //! | [`metrics`] | the same facts for Prometheus |
 //! | `throughput` | bytes a second over the last minutes |
 //! | [`machines`] | the other side: what machines post and upload |
+//! | `receive` | the body of an upload, and how slow it may be |
 //! | [`inbox`] | uploads on disk |
 //! | [`client`] | the API as the command line uses it |
 
 pub mod access;
+mod chunks;
 pub mod client;
 mod events;
 pub mod inbox;
 pub mod listen;
 pub mod machines;
 pub mod metrics;
+mod pace;
 mod page;
 pub mod problem;
 mod read;
+mod receive;
 mod routes;
 pub mod serve;
+mod sessions;
 mod throughput;
 mod write;
 
@@ -42,12 +49,13 @@ use tokio::time::Instant;
 use crate::fleet::handle::FleetHandle;
 use crate::gauges::Gauges;
 use metrics::Metrics;
+use pace::Pace;
 use throughput::Throughput;
 
 pub use listen::{ListenError, Listeners};
 pub use serve::serve;
 
-/// Viewers of the event stream at a time.
+/// Viewers of the event stream at a time, on one listener.
 pub const VIEWERS_MAX: usize = 64;
 /// How long the fleet may take to answer a question.
 const FLEET_WAIT: Duration = Duration::from_secs(10);
@@ -60,6 +68,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     throughput: Arc<Mutex<Throughput>>,
     viewers: Arc<Semaphore>,
+    pace: Pace,
     /// Tells this process's revisions from those of the one before.
     instance: u64,
     started: Instant,
@@ -76,6 +85,7 @@ impl Api {
             gauges,
             throughput: Arc::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS_MAX)),
+            pace: Pace::default(),
             instance: RandomState::new().build_hasher().finish(),
             started,
         }

@@ -5,13 +5,15 @@ use axum::body::Body;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use super::problem::Problem;
-use super::{Api, FLEET_WAIT, throughput};
-use crate::fleet::board::{Board, Lost, Machine, State as MachineState, UnixMs};
+use super::{Api, FLEET_WAIT, chunks, throughput};
+use crate::fleet::board::{Board, Lost, State as MachineState};
 use crate::fleet::handle::{FleetHandle, Message, Unreachable};
 use crate::mac::Mac;
 
@@ -40,15 +42,6 @@ pub(super) struct Only {
     state: Option<String>,
 }
 
-/// A board of some machines only.
-#[derive(Serialize)]
-struct Part<'a> {
-    at: UnixMs,
-    revision: u64,
-    machines: Vec<&'a Machine>,
-    lost: &'a [Lost],
-}
-
 pub(super) async fn machines(
     State(api): State<Api>,
     Query(only): Query<Only>,
@@ -62,16 +55,16 @@ pub(super) async fn machines(
     if known.split(',').any(|known| known.trim().trim_start_matches("W/") == tag) {
         return Ok((StatusCode::NOT_MODIFIED, tags).into_response());
     }
-    let body = match states {
-        None => Json(&*board).into_response(),
-        Some(states) => Json(part(&board, &states)).into_response(),
-    };
-    Ok((tags, body).into_response())
-}
-
-fn part<'a>(board: &'a Board, states: &[MachineState]) -> Part<'a> {
-    let machines = board.machines.iter().filter(|machine| states.contains(&machine.state)).collect();
-    Part { at: board.at, revision: board.revision, machines, lost: &board.lost }
+    let pace = api.pace.clone();
+    let chunks = stream::iter(chunks::of(board, states)).then(move |chunk| {
+        let pace = pace.clone();
+        async move {
+            pace.wait(chunk.len()).await;
+            Ok::<_, Infallible>(chunk)
+        }
+    });
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    Ok((tags, kind, Body::from_stream(chunks)).into_response())
 }
 
 /// Reads `failed,returned`.
@@ -200,9 +193,15 @@ pub(super) async fn healthz() -> &'static str {
 }
 
 pub(super) async fn readyz(State(api): State<Api>) -> Result<&'static str, Problem> {
-    if !api.gauges.load().ready {
+    let gauges = api.gauges.load();
+    if !gauges.ready {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not everything is set up yet"));
     }
+    if !gauges.hanging.is_empty() {
+        let text = format!("these threads hang: {}", gauges.hanging.join(", "));
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
+    }
+    drop(gauges);
     ask(&api.fleet, READY_WAIT, |answer| Message::Steps(u64::MAX, 0, answer)).await?;
     Ok("ready\n")
 }

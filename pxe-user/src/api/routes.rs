@@ -11,11 +11,13 @@ use axum::middleware::{Next, from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
+use tokio::sync::Semaphore;
 
 use super::access::{self, Door};
 use super::metrics::{Counts, Refused};
+use super::pace::Pace;
 use super::problem::Problem;
-use super::{Api, events, page, read, write};
+use super::{Api, VIEWERS_MAX, events, page, read, write};
 
 /// The longest body of a request, in bytes: lines of a console come in pieces.
 pub(super) const BODY_MAX: usize = 256 * 1024;
@@ -57,7 +59,10 @@ impl Api {
         for (_, path, method) in routes() {
             router = router.route(path, method);
         }
-        let mut router = router.with_state(self.clone()).merge(page::router());
+        // What one listener's viewers take is not taken from another's: the Unix socket is root's.
+        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), Pace::default());
+        let api = Self { viewers, pace, ..self.clone() };
+        let mut router = router.with_state(api).merge(page::router());
         if let Door::Token { token, .. } = &door {
             let login = post(access::login).with_state((Arc::clone(token), self.counts().clone()));
             router = router.route(LOGIN, login);

@@ -26,7 +26,7 @@ pub enum Confinement {
     /// As far as the kernel can.
     #[default]
     Auto,
-    /// All steps, as far as the kernel's Landlock goes, or it does not start.
+    /// All steps, with all of what Landlock restricts in files (Linux 6.2), or it does not start.
     Require,
     /// Not at all: for a debugger, or a kernel that is at odds with it.
     Off,
@@ -120,13 +120,18 @@ pub fn enter(wish: &Wish) -> Result<Report, ConfineError> {
     }
     // The paths are opened first: the user that we become may not get to what root named. Landlock and seccomp need no right
     // once no_new_privs is set.
+    // Afterwards nobody can ask the kernel what it knows.
+    let incomplete = paths::incomplete();
     let paths = paths::Allowed::open(&wish.paths)?;
     let user = rights::give_up(wish.account.as_ref(), &wish.kept)?;
     let mut missing = Vec::new();
     missing.extend(paths.restrict()?);
     missing.extend(calls::restrict()?);
-    if wish.confinement == Confinement::Require && !missing.is_empty() {
-        return Err(ConfineError::Missing(missing.join("; ")));
+    if wish.confinement == Confinement::Require {
+        missing.extend(incomplete);
+        if !missing.is_empty() {
+            return Err(ConfineError::Missing(missing.join("; ")));
+        }
     }
     Ok(Report { user, capabilities: wish.kept.iter().map(|kept| kept.as_str()).collect(), missing })
 }

@@ -59,6 +59,21 @@ impl Allowed {
     }
 }
 
+/// What the rules would leave open on this kernel of what they are for: a sentence. TCP ports, devices and abstract sockets,
+/// which Landlock restricts since later, are closed by seccomp or not among the paths.
+pub(super) fn incomplete() -> Option<String> {
+    let is_known = |access: AccessFs| {
+        let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        strictly.handle_access(access).is_ok()
+    };
+    incomplete_if(is_known)
+}
+
+fn incomplete_if(is_known: impl Fn(AccessFs) -> bool) -> Option<String> {
+    (!is_known(AccessFs::Truncate))
+        .then(|| "paths are restricted in part only: files can still be cut, until Linux 6.2".into())
+}
+
 fn refused(error: &RulesetError) -> ConfineError {
     ConfineError::refused("paths (Landlock)")(error)
 }
@@ -120,6 +135,13 @@ mod tests {
 
     fn denied<T>(result: io::Result<T>) -> bool {
         result.is_err_and(|error| error.kind() == PermissionDenied)
+    }
+
+    #[test]
+    fn a_kernel_that_knows_a_part_is_named() {
+        assert_eq!(incomplete_if(|_| true), None);
+        let said = incomplete_if(|access| access != AccessFs::Truncate).unwrap();
+        assert!(said.contains("in part only") && said.contains("6.2"), "{said}");
     }
 
     /// In a thread of its own, which alone is restricted: here nothing else refuses, neither another user nor seccomp.

@@ -72,6 +72,12 @@ pub struct Account {
 }
 
 impl Account {
+    /// Its number.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid.as_raw()
+    }
+
     /// The account that was named, or the usual one; none if we are not root, or shall stay root.
     ///
     /// # Errors

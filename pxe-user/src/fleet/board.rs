@@ -6,6 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::card::Card;
+
 /// The longest text of a stranger that is kept, in bytes.
 pub const TEXT_MAX: usize = 256;
 
@@ -231,7 +233,7 @@ pub struct Board {
     /// Counts up with each change, so that a viewer knows whether it has missed one.
     pub revision: u64,
     /// The machines; those that need attention first, then by when they were last heard of.
-    pub machines: Vec<Machine>,
+    pub machines: Vec<Card>,
     /// What is not kept.
     pub lost: Vec<Lost>,
 }
@@ -291,7 +293,7 @@ pub enum Update {
         /// The board's revision with this change.
         revision: u64,
         /// The machine.
-        machine: Box<Machine>,
+        machine: Card,
     },
     /// A machine was forgotten.
     Forgotten {

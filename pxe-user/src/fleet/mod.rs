@@ -7,6 +7,7 @@
 //! | [`limit`] | a bound for lines that strangers cause |
 //! | [`journal`] | the machines as events tell of them, and one log line for each step |
 //! | [`board`] | what people and programs are shown: the JSON of the API |
+//! | [`card`] | a machine as it is shown, shared by all who look |
 //! | [`report`] | what a memory test posts over the network |
 //! | [`handle`] | the way to the fleet's thread for all others |
 //! | [`nonce`] | what ties a report to a boot |
@@ -19,6 +20,7 @@
 //! | [`thread`] | the fleet's thread: the only one that reads the wall clock |
 
 pub mod board;
+pub mod card;
 mod changes;
 pub mod claim;
 pub mod event;

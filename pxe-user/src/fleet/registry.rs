@@ -1,11 +1,13 @@
 //! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
 
+mod unheard;
+
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::board::{self, UnixMs};
+use super::board::UnixMs;
 use super::changes::{Changes, Draft, Scribe};
 use super::claim::{Claim, Unbelieved};
 use super::event::{Asker, Event, Origin, Peer};
@@ -14,8 +16,10 @@ use super::machine::{Machine, Told, Transfer};
 use super::mtlog::Line;
 use super::nonce::Nonce;
 use super::report::Report;
+use super::store::Absence;
 use super::text::{clean, clean_some};
 use crate::mac::Mac;
+use unheard::Unheard;
 
 /// Machines that are remembered; a flood of invented addresses makes it forget those, not grow.
 pub(crate) const MACHINES_MAX: usize = 65536;
@@ -38,6 +42,7 @@ pub(crate) struct Registry {
     /// Ethernet addresses from which relays' packets came.
     routers: HashSet<Mac>,
     silence: u64,
+    unheard: Unheard,
     scribe: Scribe,
 }
 
@@ -53,6 +58,7 @@ impl Registry {
             relayed: false,
             routers: HashSet::new(),
             silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
+            unheard: Unheard::default(),
             scribe: Scribe::new(first_step),
         }
     }
@@ -72,16 +78,6 @@ impl Registry {
         std::mem::take(&mut self.standings_changed).then(|| self.standings.clone())
     }
 
-    /// All machines, those that need attention first, then those that were heard of last.
-    pub(crate) fn shown(&self) -> Vec<board::Machine> {
-        let mut machines: Vec<_> = self.machines.values().map(|machine| &machine.shown).collect();
-        machines.sort_by(|a, b| {
-            let urgent = a.state.cmp(&b.state).then(b.last_seen.cmp(&a.last_seen));
-            urgent.then_with(|| a.mac.cmp(&b.mac))
-        });
-        machines.into_iter().cloned().collect()
-    }
-
     /// One machine.
     pub(crate) fn machine(&self, mac: Mac) -> Option<&Machine> {
         self.machines.get(&mac)
@@ -98,8 +94,9 @@ impl Registry {
     }
 
     /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
-    /// was seen, and gets the counts of before added.
-    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>) {
+    /// was seen, and gets the counts of before added. How long ago machines were seen is `absence`'s to say, not the clock's.
+    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, absence: Option<Absence>) {
+        self.unheard.begin(now);
         for mut before in machines {
             let mac = before.mac;
             if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
@@ -108,6 +105,7 @@ impl Registry {
             match self.machines.get_mut(&mac) {
                 Some(machine) => machine.merge(before),
                 None => {
+                    self.unheard.add(mac, before.shown.last_seen, absence);
                     before.resume(now, mac);
                     self.machines.insert(mac, before);
                 }
@@ -283,18 +281,28 @@ impl Registry {
         }
     }
 
-    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was.
+    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was. When a machine was
+    /// last seen by a process before this one is of another clock, and stays.
     pub(crate) fn clock_set(&mut self, by: i64) {
-        for machine in self.machines.values_mut() {
+        for (mac, machine) in &mut self.machines {
+            let last_seen = machine.shown.last_seen;
             machine.clock_set(by);
+            if self.unheard.has(*mac) {
+                machine.shown.last_seen = last_seen;
+            }
+            self.scribe.touch(*mac);
         }
+        self.unheard.clock_set(by);
         self.scribe.clock_set(by);
     }
 
     /// Forgets strangers that were not seen for `retention`; real machines stay.
     pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
-        let oldest = now.0.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX));
-        let old = |machine: &&Machine| machine.is_stranger() && machine.shown.last_seen.0 < oldest;
+        let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        let old = |machine: &&Machine| {
+            let unseen = self.unheard.unseen(now, machine.mac, machine.shown.last_seen);
+            machine.is_stranger() && unseen > retention
+        };
         let macs: Vec<_> = self.machines.values().filter(old).map(|machine| machine.mac).collect();
         macs.into_iter().for_each(|mac| self.forget(mac));
     }
@@ -403,7 +411,11 @@ impl Registry {
             self.scribe.touch(mac);
         }
         if let Some(machine) = self.machines.get_mut(&mac) {
+            let last_seen = machine.shown.last_seen;
             change(machine, &mut self.scribe);
+            if machine.shown.last_seen != last_seen {
+                self.unheard.remove(mac);
+            }
         }
         if std::mem::take(&mut self.scribe.changes.standings) {
             self.stand(mac);
@@ -442,6 +454,7 @@ impl Registry {
 
     fn forget(&mut self, mac: Mac) {
         let Some(machine) = self.machines.remove(&mac) else { return };
+        self.unheard.remove(mac);
         if let Some(address) = machine.address().filter(|address| self.by_address.get(address) == Some(&mac))
         {
             self.by_address.remove(&address);

@@ -11,6 +11,7 @@
 mod publish;
 mod questions;
 mod recent;
+mod rows;
 mod steps;
 
 use std::io;
@@ -79,6 +80,10 @@ pub struct Surroundings {
     pub wall: Box<dyn FnMut() -> UnixMs + Send>,
     /// Finds the Ethernet address of a neighbour's IP address.
     pub neighbour: Box<dyn Fn(Ipv4Addr) -> Option<Mac> + Send>,
+    /// Called at each turn, and by the store's thread: see [`crate::pulse`].
+    pub alive: Box<dyn Fn() + Send>,
+    /// See `alive`.
+    pub store_alive: Box<dyn Fn() + Send>,
 }
 
 /// The time of day, in UTC.
@@ -100,7 +105,9 @@ pub fn spawn(
     surroundings: Surroundings,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let link = store::start(&config)?;
+    let mut surroundings = surroundings;
+    let store_alive = std::mem::replace(&mut surroundings.store_alive, Box::new(|| ()));
+    let link = store::start(&config, store_alive)?;
     let FleetHandle { board, standings, updates, messages } = handle;
     // Its own end of the queue would keep the thread alive for ever.
     drop(messages);
@@ -150,10 +157,11 @@ impl Fleet {
         let mut ticked = (self.surroundings.monotonic)();
         let mut expired = ticked;
         loop {
+            (self.surroundings.alive)();
             let now = (self.surroundings.monotonic)();
             let pause = self
                 .publisher
-                .pause(now, &mut self.registry)
+                .pause(now, &mut self.registry, !self.questions.is_empty())
                 .min(TICK_EVERY.saturating_sub(now.since(ticked)));
             let woken = tokio::select! {
                 biased;

@@ -17,6 +17,8 @@ pub(super) struct Gauging {
     pub(super) shown: Arc<ArcSwap<Gauges>>,
     /// Bytes of files sent over HTTP.
     pub(super) http_bytes: Arc<AtomicU64>,
+    /// Threads that hang.
+    pub(super) hanging: Vec<String>,
     /// How often the configuration was read again well.
     pub(super) reloads: u64,
     /// Why the last attempt was refused.
@@ -31,6 +33,7 @@ impl Gauging {
         self.shown.store(Arc::new(Gauges {
             interfaces: served.iter().map(interface).collect(),
             ready: true,
+            hanging: self.hanging.clone(),
             image_bytes: current.catalogue.load().memory_used(),
             http_bytes: self.http_bytes.load(Ordering::Relaxed),
             reloads: self.reloads,

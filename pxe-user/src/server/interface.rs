@@ -21,6 +21,7 @@ use crate::nic::lock::InterfaceLock;
 use crate::nic::programs::{Mode, Programs, ProgramsError};
 use crate::nic::xsk::Copying;
 use crate::plan::{DhcpPath, Plan};
+use crate::pulse::{Pulses, Waits};
 use crate::responder::{Baton, Responder, Settings, Sources};
 use crate::rules::Policy;
 use crate::tally::Published;
@@ -42,6 +43,7 @@ pub(super) struct Shared<'a> {
     pub(super) uploads: Option<&'a Uploads>,
     pub(super) fleet: &'a FleetHandle,
     pub(super) clock: Clock,
+    pub(super) pulses: &'a Pulses,
 }
 
 /// An interface that is served.
@@ -222,6 +224,7 @@ impl Served {
         let responder = Responder::new(settings, sources);
         let published = Published::default();
         self.published.push(published.clone());
+        let name = format!("pxed-{}-{index}", self.plan.interface.name);
         let surroundings = Surroundings {
             index,
             all_ports,
@@ -232,6 +235,7 @@ impl Served {
             published,
             neighbour,
             clock: shared.clock,
+            pulse: shared.pulses.add(name.as_str(), Waits::Never, shared.clock.now()),
         };
         let mut worker = Worker::new(path, responder, surroundings);
         let (address, needs_link) = (self.plan.subnet.address, self.sees_neighbours);
@@ -241,7 +245,6 @@ impl Served {
         };
         let lost = worker.resume(self.batons.extract_if(.., is_its_own).collect());
         self.batons.extend(lost);
-        let name = format!("pxed-{}-{index}", self.plan.interface.name);
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run());
         self.threads.push(thread.context("cannot start a thread")?);
         Ok(())

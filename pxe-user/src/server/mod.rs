@@ -12,6 +12,7 @@ mod opened;
 mod policy;
 mod reload;
 mod supervise;
+mod watch;
 mod web;
 
 use std::net::Ipv4Addr;
@@ -28,6 +29,7 @@ use crate::fleet::handle::{FleetHandle, Message};
 use crate::fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
 use crate::mac::Mac;
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
+use crate::pulse::{Pulses, Waits};
 use crate::responder::Baton;
 use crate::worker::mail::LoaderQueue;
 use crate::worker::uploads::Uploads;
@@ -132,6 +134,8 @@ pub struct Server {
     uploads: Option<Uploads>,
     gauges: Gauging,
     current: Arc<Current>,
+    clock: Clock,
+    pulses: Pulses,
 }
 
 impl Server {
@@ -162,11 +166,13 @@ impl Server {
         let (opened, batons) = open(prepared, options, setup.offering.http, &mut doors, &mut parcel)?;
         // From here on with the least rights, and not before here with a second thread.
         confined::enter(options, &setup, reread.file.as_deref(), &catalogue, &opened)?;
-        let (fleet, keeper) = keep(options, &setup.fleet, clock)?;
+        let pulses = Pulses::default();
+        let (fleet, keeper) = keep(options, &setup.fleet, clock, &pulses)?;
         let gauges = Gauging { hand_over_refused: refused, ..Gauging::default() };
         let mut current = Current::new(options.clone(), setup, catalogue, reread);
         let uploads = doors.inbox.clone().map(|inbox| {
-            Uploads::start(inbox, options.transfers, fleet.clone()).context("cannot start a thread")
+            let alive = beats(&pulses, "pxed-inbox", Waits::ForDisks, clock);
+            Uploads::start(inbox, options.transfers, fleet.clone(), alive).context("cannot start a thread")
         });
         let uploads = uploads.transpose()?;
         let mut served = Vec::new();
@@ -178,6 +184,7 @@ impl Server {
                 uploads: uploads.as_ref(),
                 fleet: &fleet,
                 clock,
+                pulses: &pulses,
             };
             let name = one.plan.interface.name.clone();
             let one = Served::start(one, batons, &shared).with_context(|| format!("cannot serve {name}"))?;
@@ -189,7 +196,7 @@ impl Server {
             tracing::info!(event = "took_over", ms, "goes on with the work of the pxed before this one");
         }
         let current = Arc::new(current);
-        let web = Web::start(doors, &fleet, &current, &gauges, clock)?;
+        let web = Web::start(doors, &fleet, &current, &gauges, (clock, &pulses))?;
         let mut server = Self {
             served,
             loader: None,
@@ -200,6 +207,8 @@ impl Server {
             uploads,
             gauges,
             current,
+            clock,
+            pulses,
         };
         server.start_loader()?;
         Ok(server)
@@ -217,6 +226,7 @@ impl Server {
             queue: Arc::clone(&self.orders),
             fleet: self.fleet.clone(),
             http: self.current.setup.load().offering.http.map(|http| http.port),
+            alive: Box::new(beats(&self.pulses, "pxed-loader", Waits::ForDisks, self.clock)),
         };
         let run = move || loader::run(&loader, refreshed);
         let thread = std::thread::Builder::new().name("pxed-loader".into()).spawn(run);
@@ -340,7 +350,12 @@ fn raise_descriptor_limit(options: &Options) -> Result<()> {
 }
 
 /// Starts the fleet's thread.
-fn keep(options: &Options, settings: &FleetSettings, clock: Clock) -> Result<(FleetHandle, JoinHandle<()>)> {
+fn keep(
+    options: &Options,
+    settings: &FleetSettings,
+    clock: Clock,
+    pulses: &Pulses,
+) -> Result<(FleetHandle, JoinHandle<()>)> {
     let (fleet, messages) = FleetHandle::new();
     let config = FleetConfig {
         state: options.state.clone(),
@@ -352,9 +367,20 @@ fn keep(options: &Options, settings: &FleetSettings, clock: Clock) -> Result<(Fl
         monotonic: Box::new(move || clock.now()),
         wall: Box::new(wall_clock),
         neighbour: Box::new(neighbour),
+        alive: Box::new(beats(pulses, "pxed-fleet", Waits::Never, clock)),
+        store_alive: match options.state.is_some() || settings.events.is_some() {
+            true => Box::new(beats(pulses, "pxed-store", Waits::ForDisks, clock)),
+            false => Box::new(|| ()),
+        },
     };
     let thread = thread::spawn(config, messages, fleet.clone(), surroundings);
     Ok((fleet, thread.context("cannot start a thread")?))
+}
+
+/// The sign of life of a thread that has no clock.
+fn beats(pulses: &Pulses, thread: &str, waits: Waits, clock: Clock) -> impl Fn() + Send + use<> {
+    let pulse = pulses.add(thread, waits, clock.now());
+    move || pulse.beat(clock.now())
 }
 
 /// The Ethernet address of a neighbour, from the kernel's table: sockets do not show it.

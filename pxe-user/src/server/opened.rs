@@ -11,10 +11,10 @@ use pxe_common::wire;
 use super::Options;
 use super::handover::Legacy;
 use super::interface::{config, slots_each};
-use crate::confine::Kept;
+use crate::confine::{Account, Kept};
 use crate::nic::Queue;
 use crate::nic::interface::udp_listeners;
-use crate::nic::lock::{InterfaceLock, LockError};
+use crate::nic::lock::{self, InterfaceLock, LockError};
 use crate::nic::programs::{Mode, Programs, ProgramsError, takes_several_buffers};
 use crate::nic::xsk::{Xsk, XskError};
 use crate::plan::{DhcpPath, OffloadChoice, Plan};
@@ -73,10 +73,21 @@ impl Prepared {
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached.
     pub(super) fn open(mut self, options: &Options, legacy: &mut Legacy) -> Result<Opened> {
+        let interface = &self.plan.interface;
+        let account = Account::find(options.user.as_deref())?.map(|account| account.uid());
         let lock = patiently(
-            || InterfaceLock::take(&self.plan.interface.name),
+            || InterfaceLock::take(&interface.name, interface.index, |uid| lock::is_ours(uid, account)),
             |error| matches!(error, LockError::Taken(_)),
         )?;
+        if let Some(stranger) = lock.stranger() {
+            let name = &interface.name;
+            tracing::warn!(
+                event = "lock_held_by_a_stranger",
+                interface = name,
+                "a process of {stranger} holds the abstract socket @pxed/{name} (`ss -lxp` shows it): pxed serves without it, \
+                 but no other one can take over from it until both are started again"
+            );
+        }
         if legacy.is_of_another(self.plan.interface.index) {
             tracing::warn!(
                 interface = self.plan.interface.name,

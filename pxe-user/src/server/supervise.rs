@@ -13,6 +13,7 @@ use super::handover::{self, Asker};
 use super::interface::Served;
 use super::notice::Refused;
 use super::reload::Look;
+use super::watch::Watch;
 use super::{End, Server};
 use crate::nic::interface::{Interface, InterfaceError, name_of};
 
@@ -41,7 +42,8 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
     let names: Vec<_> = server.served.iter().map(|served| served.plan.interface.name.as_str()).collect();
     tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    server.gauges.show(&server.served, &server.current);
+    let mut watching = Watch::new(server.clock.now(), sd_notify::watchdog_enabled());
+    show_all(server, &mut watching);
     let mut show = tokio::time::interval(SHOW_EVERY);
     let mut watch = tokio::time::interval(WATCH_EVERY);
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -65,7 +67,7 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
                 reading = None;
                 looked(server, look);
             }
-            _ = show.tick() => server.gauges.show(&server.served, &server.current),
+            _ = show.tick() => show_all(server, &mut watching),
             _ = tell.tick() => {
                 let now = Refused::of(&server.served);
                 now.tell_since(&refused);
@@ -84,6 +86,16 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
     result
 }
 
+/// Shows what was counted and who hangs, and tells the service manager's watchdog if all is well.
+fn show_all(server: &mut Server, watching: &mut Watch) {
+    let (hanging, is_well) = watching.look(server.clock.now(), &server.pulses);
+    server.gauges.hanging = hanging.to_vec();
+    server.gauges.show(&server.served, &server.current);
+    if is_well {
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+}
+
 /// With a service manager, whoever it starts next goes on.
 fn leave() -> End {
     match handover::leave() {
@@ -99,7 +111,8 @@ fn leave() -> End {
 fn askers(served: &[Served]) -> Result<mpsc::Receiver<Asker>> {
     let (found, askers) = mpsc::channel(1);
     for served in served {
-        let listener = served.lock.listener().try_clone().context("cannot listen for a successor")?;
+        let Some(listener) = served.lock.listener() else { continue };
+        let listener = listener.try_clone().context("cannot listen for a successor")?;
         listener.set_nonblocking(true).context("cannot listen for a successor")?;
         let listener = UnixListener::from_std(listener).context("cannot listen for a successor")?;
         let found = found.clone();

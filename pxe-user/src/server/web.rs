@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::gauging::Gauging;
 use super::reload::Current;
-use super::{Options, neighbour};
+use super::{Options, beats, neighbour};
 use crate::api::access::Token;
 use crate::api::inbox::{Inbox, Quota};
 use crate::api::listen::SOCKET;
@@ -21,6 +21,7 @@ use crate::api::{self, Api, Listeners};
 use crate::boot::Here;
 use crate::fleet::handle::FleetHandle;
 use crate::http::{Gate, Http};
+use crate::pulse::{BEAT_EVERY, Pulses, Waits};
 use crate::worker::Clock;
 
 /// Connections of machines at a time, on each interface, as far as there are descriptors for them.
@@ -97,7 +98,7 @@ impl Web {
         fleet: &FleetHandle,
         current: &Current,
         gauges: &Gauging,
-        clock: Clock,
+        (clock, pulses): (Clock, &Pulses),
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -142,14 +143,19 @@ impl Web {
                 }
             });
         }
+        runtime.spawn(live(beats(pulses, "pxed-http", Waits::Never, clock)));
+        let alive = beats(pulses, "pxed-web", Waits::Never, clock);
         let run = move || {
             runtime.block_on(async {
                 let result = match doors.api {
-                    Some(listeners) => api::serve(api, listeners, over(ended)).await,
-                    None => {
-                        over(ended).await;
-                        Ok(())
-                    }
+                    Some(listeners) => tokio::select! {
+                        result = api::serve(api, listeners, over(ended)) => result,
+                        () = live(alive) => Ok(()),
+                    },
+                    None => tokio::select! {
+                        () = over(ended) => Ok(()),
+                        () = live(alive) => Ok(()),
+                    },
                 };
                 if let Err(error) = result {
                     tracing::error!("the API has ended: {error}");
@@ -167,6 +173,14 @@ fn most() -> Most {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let all = limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(MACHINES_MAX);
     Most { all: all.clamp(EACH_MAX, MACHINES_MAX), each: EACH_MAX }
+}
+
+/// Beats for ever.
+async fn live(alive: impl Fn()) {
+    loop {
+        alive();
+        tokio::time::sleep(BEAT_EVERY / 5).await;
+    }
 }
 
 async fn over(mut ended: watch::Receiver<()>) {

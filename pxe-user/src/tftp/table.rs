@@ -172,8 +172,9 @@ impl<C> Table<C> {
         Some(Id { slot, generation })
     }
 
-    /// A TID that nobody can guess who does not get our packets: else ACKs could be forged as well as requests. Never the
-    /// client's `old` one, so that late packets of its last transfer are recognised.
+    /// A TID that follows from nothing which a stranger sees, who could forge ACKs as well as requests otherwise. There are few:
+    /// docs/design.md says how many, and what a guess brings. Never the client's `old` one, so that late packets of its last
+    /// transfer are recognised.
     fn next_port(&mut self, client: SocketAddrV4, old: Option<u16>) -> u16 {
         self.given += 1;
         let TidPorts { first, count } = self.ports;

@@ -30,7 +30,6 @@ use std::time::Duration;
 
 pub use resume::{Heard, Standing};
 pub use steady::Steady;
-pub use unheard::FACTOR;
 
 use super::Block;
 use super::packet::ErrorCode;

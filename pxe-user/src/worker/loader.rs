@@ -27,6 +27,8 @@ pub struct Loader {
     pub fleet: FleetHandle,
     /// Our HTTP port, if there is one.
     pub http: Option<u16>,
+    /// Called at each turn: see [`crate::pulse`].
+    pub alive: Box<dyn Fn() + Send>,
 }
 
 /// Loads what workers ask for, and follows changes of the files, until the queue says stop.
@@ -35,6 +37,7 @@ pub struct Loader {
 pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
     let queue = &loader.queue;
     while !queue.door().is_stopped() {
+        (loader.alive)();
         let catalogue = loader.catalogue.load_full();
         let mut readable = [false; 2];
         {
@@ -68,6 +71,7 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
                 }
                 Order::Shelve { shelf, image, blksize } => shelf.put(&image, blksize),
             }
+            (loader.alive)();
         }
     }
 }

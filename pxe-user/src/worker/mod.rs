@@ -28,6 +28,7 @@ use crate::datagram::Datagram;
 use crate::fleet::event::{Event, Peer};
 use crate::fleet::handle::FleetHandle;
 use crate::mac::Mac;
+use crate::pulse::Pulse;
 use crate::responder::{Baton, Blocks, Carried, Given, Host, Offer, Responder, Route, Ticket, UploadName};
 use crate::tally::{Other, Published, Tally};
 use crate::tftp::reception::Taken;
@@ -155,6 +156,8 @@ pub struct Surroundings {
     pub neighbour: fn(Ipv4Addr) -> Option<Mac>,
     /// The time.
     pub clock: Clock,
+    /// Its sign of life.
+    pub pulse: Pulse,
 }
 
 impl Surroundings {
@@ -283,6 +286,7 @@ impl<D: Datapath> Worker<D> {
         while !self.surroundings.mailbox().door().is_stopped() {
             let received = self.turn();
             let now = self.surroundings.clock.now();
+            self.surroundings.pulse.beat(now);
             if now >= self.publish_next {
                 self.publish_next = now + NAP_MAX;
                 self.publish();

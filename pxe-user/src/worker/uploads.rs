@@ -102,14 +102,20 @@ pub struct Uploads {
 
 impl Uploads {
     /// Starts the thread. Of `transfers` at a time, uploads are a quarter at the most, so that they leave room for others.
+    /// `alive` is called at each turn: see [`crate::pulse`].
     ///
     /// # Errors
     /// The system's, when there are no more descriptors or threads.
-    pub fn start(inbox: Arc<Inbox>, transfers: usize, fleet: FleetHandle) -> std::io::Result<Self> {
+    pub fn start(
+        inbox: Arc<Inbox>,
+        transfers: usize,
+        fleet: FleetHandle,
+        alive: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
         let queue = Arc::new(UploadQueue::new()?);
         let clerk = Clerk { inbox, fleet, open: Vec::with_capacity(UPLOADS_MAX) };
         let orders = Arc::clone(&queue);
-        let run = move || clerk.run(&orders);
+        let run = move || clerk.run(&orders, alive);
         let thread = std::thread::Builder::new().name("pxed-inbox".into()).spawn(run)?;
         let places = Places::new((transfers / 4).clamp(1, UPLOADS_MAX));
         Ok(Self { queue, places, thread: Some(thread) })
@@ -153,8 +159,9 @@ struct Clerk {
 }
 
 impl Clerk {
-    fn run(mut self, queue: &UploadQueue) {
+    fn run(mut self, queue: &UploadQueue, alive: impl Fn()) {
         while !queue.door.is_stopped() {
+            alive();
             let mut fds = [PollFd::new(queue.door.bell(), PollFlags::IN)];
             // Interrupted is as good as rung.
             let _ = poll(&mut fds, Some(&Timespec { tv_sec: TIDY_EVERY, tv_nsec: 0 }));
@@ -168,6 +175,7 @@ impl Clerk {
                     }
                     Order::Store { ticket, block, last } => self.store(&ticket, &block, last),
                 }
+                alive();
             }
             self.tidy();
         }
@@ -231,7 +239,7 @@ fn denial(error: &InboxError, mac: Mac, name: &UploadName) -> Denial {
         InboxError::Exists => Denial::Exists,
         InboxError::TooLarge(_) => Denial::TooLarge,
         InboxError::Full(_) => Denial::Full,
-        InboxError::Busy => Denial::Busy,
+        InboxError::Busy | InboxError::MachineBusy => Denial::Busy,
         InboxError::Disk(error) if error.kind() == std::io::ErrorKind::StorageFull => Denial::Full,
         InboxError::Disk(_) => Denial::Disk,
     }

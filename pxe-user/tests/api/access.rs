@@ -79,6 +79,12 @@ async fn a_browser_gets_a_session_that_is_not_the_token() {
     assert_eq!(server.ask_board(read(&format!("other=1; {pair}"))).await.status, 200);
     assert_eq!(server.ask_board(read(&pair[..pair.len() - 1])).await.status, 401);
     assert_eq!(server.ask_board(read(&format!("pxed={TOKEN}"))).await.status, 401);
+    // Another login is another session, and with the same token another process knows neither.
+    let second: Answer = server.ask_board(login(TOKEN)).await;
+    assert_ne!(second.header("set-cookie"), cookie);
+    let other = Server::over(board(2), LOOPBACK, Some(TOKEN));
+    assert_eq!(other.ask_board(read(pair)).await.status, 401);
+    other.stop().await;
     // A form of another site carries no header that it would have to ask for.
     let form = |kind: &str| {
         let write = request("POST", "/api/v1/again").header("cookie", pair).header("content-type", kind);
@@ -103,5 +109,28 @@ async fn beyond_loopback_another_host_name_is_fine_with_the_token() {
     assert_eq!(server.ask_board(read.clone()).await.status, 401);
     let read = with(read, "authorization", &format!("Bearer {TOKEN}"));
     assert_eq!(server.ask_board(read).await.status, 200);
+    server.stop().await;
+}
+
+/// A page of another site, or of another port of this host, can have a browser send requests and wait for them; it cannot
+/// hide that it did. Links to the page work.
+#[tokio::test]
+async fn what_a_page_of_another_site_asks_is_refused() {
+    let server = Server::over(board(2), LOOPBACK, None);
+    for (site, path, status) in [
+        ("cross-site", "/api/v1/machines", 403),
+        ("same-site", "/api/v1/events", 403),
+        ("cross-site", "/metrics", 403),
+        ("nonsense", "/api/v1/summary", 403),
+        ("same-origin", "/api/v1/machines", 200),
+        ("none", "/api/v1/machines", 200),
+        ("cross-site", "/", 200),
+        ("same-site", "/style.css", 200),
+    ] {
+        let answer = server.ask_board(with(get(path), "sec-fetch-site", site)).await;
+        assert_eq!(answer.status, status, "{site} {path}");
+    }
+    let metrics = server.ask(get("/metrics")).await;
+    assert!(metrics.text().contains("pxed_api_refused_total{reason=\"site\"} 4\n"), "{}", metrics.text());
     server.stop().await;
 }

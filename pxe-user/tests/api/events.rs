@@ -1,15 +1,16 @@
 //! The live stream.
 
-use std::sync::Arc;
-
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use pxe_user::api::VIEWERS_MAX;
 use pxe_user::fleet::board::{State, Update};
 use pxe_user::fleet::handle::UPDATES_MAX;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use crate::support::{Server, bare, board, change, get, lost, mac, send, step};
+
+const LOOPBACK: Option<&str> = Some("127.0.0.1:0");
 
 /// Reads events: name, id, data.
 struct Reader {
@@ -19,7 +20,10 @@ struct Reader {
 
 impl Reader {
     async fn open(server: &Server) -> Self {
-        let stream = UnixStream::connect(server.socket()).await.unwrap();
+        Self::over(UnixStream::connect(server.socket()).await.unwrap()).await
+    }
+
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let answer = send(stream, get("/api/v1/events")).await;
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -66,18 +70,6 @@ async fn first_the_board_then_each_change_once() {
 }
 
 #[tokio::test]
-async fn a_board_that_is_shown_after_its_updates_is_sent_once_more() {
-    let server = Server::start(board(3));
-    let mut reader = Reader::open(&server).await;
-    reader.next().await.unwrap();
-    let mut later = (*server.fleet.board()).clone();
-    later.revision = 12;
-    server.fleet.show(Arc::new(later), []);
-    let (event, id, _) = reader.next().await.unwrap();
-    assert_eq!((event.as_str(), id.as_str()), ("board", "12"));
-}
-
-#[tokio::test]
 async fn who_falls_behind_is_told_to_read_the_board_again() {
     let server = Server::start(board(3));
     let mut reader = Reader::open(&server).await;
@@ -108,5 +100,19 @@ async fn viewers_are_bounded_and_their_places_are_given_back() {
         }
         tokio::task::yield_now().await;
     }
+    server.stop().await;
+}
+
+/// Everybody on this host may look at the board on loopback; the Unix socket is root's.
+#[tokio::test]
+async fn viewers_over_tcp_take_no_place_from_the_unix_socket() {
+    let server = Server::over(board(1), LOOPBACK, None);
+    let mut readers = Vec::new();
+    for _ in 0..VIEWERS_MAX {
+        readers.push(Reader::over(TcpStream::connect(server.board.unwrap()).await.unwrap()).await);
+    }
+    assert_eq!(server.ask_board(get("/api/v1/events")).await.status, 503);
+    assert_eq!(Reader::open(&server).await.next().await.unwrap().0, "board");
+    drop(readers);
     server.stop().await;
 }

@@ -104,3 +104,20 @@ async fn slow_clients_lose_their_place() {
     }
     server.stop().await;
 }
+
+/// A reader of a large board that takes nothing: what its socket holds is all it gets.
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_cut_off() {
+    let server = Server::start(board(4000));
+    let size = serde_json::to_vec(&*server.fleet.board()).unwrap().len();
+    for path in ["/api/v1/machines", "/api/v1/events"] {
+        let mut stream = UnixStream::connect(server.socket()).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+        let mut got = Vec::new();
+        let _ = stream.read_to_end(&mut got).await;
+        assert!(got.starts_with(b"HTTP/1.1 200") && got.len() < size / 2, "{path}: {} of {size}", got.len());
+    }
+    server.stop().await;
+}

@@ -41,14 +41,15 @@ fn every_path_is_described_and_no_other() {
 #[test]
 fn the_types_are_as_described() {
     let machines = State::ALL.iter().enumerate();
-    let machines =
-        machines.flat_map(|(index, state)| [full(index, *state), bare(index + 10, *state)]).collect();
+    let machines = machines
+        .flat_map(|(index, state)| [full(index, *state).into(), bare(index + 10, *state).into()])
+        .collect();
     let board = Board { machines, lost: vec![lost()], ..board(0) };
     check("Board", &serde_json::to_value(&board).unwrap());
     let story: Story = story(full(1, State::Failed));
     check("Story", &serde_json::to_value(&story).unwrap());
     for update in [
-        Update::Machine { revision: 1, machine: Box::new(bare(1, State::Seen)) },
+        Update::Machine { revision: 1, machine: bare(1, State::Seen).into() },
         Update::Forgotten { revision: 2, mac: mac(1) },
         Update::Step { step: step(1) },
         Update::Lost { lost: vec![lost()] },

@@ -1,6 +1,9 @@
 //! What it answers to those who look.
 
+use std::sync::Arc;
+
 use pxe_user::fleet::board::{Board, State};
+use pxe_user::gauges::Gauges;
 
 use crate::support::{Server, board, get, lost, mac};
 
@@ -61,6 +64,10 @@ async fn the_daemon_at_a_glance_and_whether_it_is_ready() {
     assert_eq!(summary["lost"][0]["what"], lost().what);
     assert_eq!(server.ask(get("/healthz")).await.text(), "alive\n");
     assert_eq!(server.ask(get("/readyz")).await.text(), "ready\n");
+    let hanging = Gauges { hanging: vec!["pxed-loader".into()], ..crate::support::gauges() };
+    server.gauges.store(Arc::new(hanging));
+    let answer = server.ask(get("/readyz")).await;
+    assert!(answer.status == 503 && answer.text().contains("pxed-loader"), "{answer:?}");
     server.gauges.store(Default::default());
     assert_eq!(server.ask(get("/readyz")).await.status, 503);
     assert_eq!(server.ask(get("/healthz")).await.status, 200);

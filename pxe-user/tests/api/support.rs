@@ -16,6 +16,7 @@ use pxe_user::fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Outcome, Progress, State, Step, Story, UnixMs, Update,
     Verdict,
 };
+use pxe_user::fleet::card::Card;
 use pxe_user::fleet::claim::{Claim, Unbelieved};
 use pxe_user::fleet::handle::{FleetHandle, Message, Who};
 use pxe_user::gauges::{Gauges, InterfaceGauges};
@@ -152,7 +153,9 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
     let note = |text: String| asked.lock().unwrap().push(text);
     while let Some(message) = messages.recv().await {
         let board = fleet.board();
-        let find = |mac: Mac| board.machines.iter().find(|machine| machine.mac == mac.to_string()).cloned();
+        let find = |mac: Mac| {
+            board.machines.iter().find(|machine| machine.mac == mac.to_string()).map(|card| (**card).clone())
+        };
         match message {
             Message::Story(mac, answer) => {
                 let _ = answer.send(find(mac).map(story));
@@ -328,7 +331,8 @@ pub(crate) fn full(index: usize, state: State) -> Machine {
 
 /// So many machines, in all states.
 pub(crate) fn board(machines: usize) -> Board {
-    let mut machines: Vec<_> = (0..machines).map(|index| full(index, State::ALL[index % 10])).collect();
+    let mut machines: Vec<Card> =
+        (0..machines).map(|index| full(index, State::ALL[index % 10]).into()).collect();
     machines.sort_by_key(|machine| machine.state);
     Board { at: UnixMs(1_700_000_100_000), revision: 7, machines, lost: vec![] }
 }
@@ -343,8 +347,8 @@ pub(crate) fn change(fleet: &FleetHandle, machine: Machine) {
     board.revision += 1;
     let revision = board.revision;
     board.machines.retain(|known| known.mac != machine.mac);
-    board.machines.push(machine.clone());
-    fleet.show(Arc::new(board), [Update::Machine { revision, machine: Box::new(machine) }]);
+    board.machines.push(machine.clone().into());
+    fleet.show(Arc::new(board), [Update::Machine { revision, machine: machine.into() }]);
 }
 
 pub(crate) fn gauges() -> Gauges {

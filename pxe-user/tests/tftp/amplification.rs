@@ -6,12 +6,14 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use proptest::prelude::*;
 use pxe_user::dhcp::Service;
 use pxe_user::responder::{Places, Settings};
-use pxe_user::tftp::transfer::FACTOR;
 
 use crate::support::*;
 
 /// In whose name it is asked.
 const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 200);
+/// What docs/design.md promises: less than so many times the bytes of a request. A number of its own, so that the code cannot
+/// move it unnoticed.
+const FACTOR: usize = 8;
 /// A DATA packet with 512 bytes.
 const FIRST_BLOCK: usize = 4 + 512;
 
@@ -130,12 +132,11 @@ fn a_client_that_asks_again_gets_what_was_lost() {
     assert_eq!(bytes(&lab.say_as(CLIENT, tftp, &options)) + bytes(&lab.wait(0)), first);
 }
 
-/// An ACK that is forged, too, must name our TID: it is another for each request, and not the next one.
-#[test]
-fn tids_cannot_be_foretold() {
+/// From one TID to the next, for requests of one client; there are sixteen.
+fn steps(requests: usize) -> Vec<u16> {
     let mut lab = lab();
     let mut ports = Vec::new();
-    for n in 0..200 {
+    for n in 0..=requests {
         let sent = lab.say_as(
             CLIENT,
             SocketAddrV4::new(SERVER, 69),
@@ -143,8 +144,27 @@ fn tids_cannot_be_foretold() {
         );
         ports.push(sent[0].route.from.port());
     }
-    let steps: Vec<_> = ports.windows(2).map(|pair| (16 + pair[1] - pair[0]) % 16).collect();
-    assert!(!steps.contains(&0), "late packets of the last transfer would be taken for the next one's");
-    // Of fifteen that are possible, each is as likely as any other: all of 199 alike happens to nobody.
-    assert!((1..16).all(|step| steps.iter().filter(|other| **other == step).count() < 100), "{steps:?}");
+    ports.windows(2).map(|pair| (16 + pair[1] - pair[0]) % 16).collect()
+}
+
+/// How many of the pairs are two equal numbers.
+fn equal(pairs: impl Iterator<Item = (u16, u16)>) -> usize {
+    pairs.filter(|(one, other)| one == other).count()
+}
+
+/// An ACK that is forged, too, must name our TID: it is another for each request, follows from none before, and another
+/// process gives others. The numbers are far from what chance does: each pair is equal once in fifteen times.
+#[test]
+fn tids_cannot_be_foretold() {
+    const COUNT: usize = 400;
+    let (one, other) = (steps(COUNT), steps(COUNT));
+    assert!(!one.contains(&0), "late packets of the last transfer would be taken for the next one's");
+    let pairs: std::collections::HashSet<_> = one.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    assert!(pairs.len() > COUNT / 4, "a step does not follow from the one before: {} pairs", pairs.len());
+    for lag in 1..=COUNT / 2 {
+        let again = equal(one.iter().copied().zip(one[lag..].iter().copied()));
+        assert!(again < (COUNT - lag) / 2, "nothing comes again after {lag} requests: {again} times");
+    }
+    let same = equal(one.into_iter().zip(other));
+    assert!(same < COUNT / 2, "another process gives others: {same} are the same");
 }

@@ -251,6 +251,7 @@ pub const NEEDS: &[Need] = &[
         ["mmdebstrap", "mmdebstrap", "", "", ""],
     ),
     need("cpio", Group::Kernels, Probe::Program(&["cpio"]), ["cpio"; 5]),
+    need("mkfs.ext4", Group::Tests, Probe::Program(&["mkfs.ext4"]), ["e2fsprogs"; 5]),
     need("podman", Group::Tests, Probe::Program(&["podman"]), ["podman"; 5]),
     // Podman's usual one, crun, refuses hosts with both versions of cgroups.
     need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 5]),

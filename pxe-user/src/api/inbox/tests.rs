@@ -111,9 +111,26 @@ fn uploads_at_a_time_are_bounded() {
     let directory = tempfile::tempdir().unwrap();
     let quota = Quota { file: 1, machine: u64::MAX, total: u64::MAX };
     let inbox = Inbox::open(directory.path(), quota).unwrap();
-    let begin = |index: usize| inbox.begin(ALICE, &index.to_string(), None);
+    let begin = |index: usize| {
+        let machine = u8::try_from(index / UPLOADS_OF_ONE_MAX).unwrap();
+        inbox.begin(Mac([2, 0, 0, 0, 0, machine]), &index.to_string(), None)
+    };
     let held: Vec<_> = (0..UPLOADS_MAX).map(|index| begin(index).unwrap()).collect();
     assert!(matches!(begin(UPLOADS_MAX), Err(InboxError::Busy)));
     drop(held);
     begin(UPLOADS_MAX).unwrap();
+}
+
+/// Four addresses, eight connections each: one machine could hold all places otherwise.
+#[test]
+fn one_machine_cannot_hold_all_places() {
+    let directory = tempfile::tempdir().unwrap();
+    let quota = Quota { file: 1, machine: u64::MAX, total: u64::MAX };
+    let inbox = Inbox::open(directory.path(), quota).unwrap();
+    let begin = |mac, index: usize| inbox.begin(mac, &index.to_string(), None);
+    let mut held: Vec<_> = (0..UPLOADS_OF_ONE_MAX).map(|index| begin(ALICE, index).unwrap()).collect();
+    assert!(matches!(begin(ALICE, UPLOADS_OF_ONE_MAX), Err(InboxError::MachineBusy)));
+    begin(BOB, 0).unwrap();
+    held.pop();
+    begin(ALICE, UPLOADS_OF_ONE_MAX).unwrap();
 }

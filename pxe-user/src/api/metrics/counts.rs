@@ -53,6 +53,8 @@ pub enum Refused {
     Access,
     /// The host's name in a request on loopback is not this host's: a page elsewhere may have sent it (DNS rebinding).
     Host,
+    /// A page of another site asks.
+    Site,
     /// This address is for looking only.
     ReadOnly,
     /// The token is missing, or another one.
@@ -82,6 +84,7 @@ impl Refused {
             Self::Range => "range",
             Self::Access => "access",
             Self::Host => "host",
+            Self::Site => "site",
             Self::ReadOnly => "read_only",
             Self::Token => "token",
             Self::Header => "header",

@@ -136,7 +136,7 @@ pub(in crate::api) async fn follow(fleet: FleetHandle, metrics: Arc<Metrics>) {
         board.machines.iter().map(|machine| (machine.mac.clone(), Known::of(machine))).collect();
     loop {
         let changed = match updates.recv().await.as_deref() {
-            Ok(Update::Machine { machine, .. }) => vec![(**machine).clone()],
+            Ok(Update::Machine { machine, .. }) => vec![machine.clone()],
             Ok(Update::Forgotten { mac, .. }) => {
                 known.remove(mac);
                 continue;

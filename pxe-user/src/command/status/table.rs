@@ -32,7 +32,7 @@ impl Look {
 /// Writes it.
 pub(super) fn write(out: &mut impl Write, board: &Board, now: UnixMs, look: &Look) -> io::Result<()> {
     let fit = |line: &str| look.width.map_or_else(|| line.to_owned(), |columns| cut(line, columns));
-    writeln!(out, "{}", fit(&totals(board.machines.iter())))?;
+    writeln!(out, "{}", fit(&totals(board.machines.iter().map(|card| &**card))))?;
     for lost in &board.lost {
         writeln!(out, "not kept: {}", escape(&lost.what))?;
     }

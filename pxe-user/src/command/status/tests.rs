@@ -24,7 +24,7 @@ fn machine(index: usize, state: State) -> Machine {
 
 fn board(machines: usize) -> Board {
     let machine = |index| machine(index, State::ALL[index % 10]);
-    Board { machines: (0..machines).map(machine).collect(), ..Board::default() }
+    Board { machines: (0..machines).map(machine).map(Into::into).collect(), ..Board::default() }
 }
 
 fn view(board: Board) -> View {
@@ -56,7 +56,7 @@ fn words_of_strangers_do_nothing() {
     hostile.name = Some("\x1b]0;owned\x07node".into());
     hostile.why = Some("x\x1b[31m\u{202e}y\n\u{9b}2J".into());
     let board = Board {
-        machines: vec![hostile.clone()],
+        machines: vec![hostile.clone().into()],
         lost: vec![Lost { what: "\x1b[2J".into(), since: NOW }],
         ..Board::default()
     };
@@ -109,7 +109,7 @@ fn a_table_tells_what_matters() {
     let mut loading = machine(2, State::Loading);
     loading.progress = Some(Progress { file: "memtest".into(), bytes: 50, size: 200, bytes_per_s: 2048 });
     let mut out = Vec::new();
-    let board = Board { machines: vec![failed, loading], ..Board::default() };
+    let board = Board { machines: vec![failed.into(), loading.into()], ..Board::default() };
     write(&mut out, &board, NOW, &Look::default()).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
@@ -132,7 +132,7 @@ fn what_needs_attention_is_on_top_and_the_chosen_stays_chosen() {
     assert_eq!(press(&mut view, KeyCode::Enter), Action::Ask("02:00:00:00:00:0a".into()));
     let mut moved = machine(10, State::Passed);
     moved.since = UnixMs(NOW.0 - 1000);
-    view.update(Update::Machine { revision: 1, machine: Box::new(moved) });
+    view.update(Update::Machine { revision: 1, machine: moved.into() });
     assert_eq!(press(&mut view, KeyCode::Enter), Action::Ask("02:00:00:00:00:0a".into()));
     let shown = screen(&mut view, 100, 20);
     assert!(
@@ -191,7 +191,7 @@ fn a_story_tells_where_the_memory_is_bad() {
         corrected: None,
         uncorrected: None,
     });
-    let mut view = view(Board { machines: vec![failed.clone()], ..Board::default() });
+    let mut view = view(Board { machines: vec![failed.clone().into()], ..Board::default() });
     press(&mut view, KeyCode::Enter);
     view.show(Story { machine: failed.clone(), boots: vec![], steps: vec![] });
     let text = screen(&mut view, 80, 24).join("\n");

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::fleet::board::{Board, Lost, Machine, Story, Update};
+use crate::fleet::card::Card;
 
 /// What is to be done after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub(super) enum Action {
 /// The fleet as it is known here, and where the viewer is in it.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    machines: HashMap<String, Machine>,
+    machines: HashMap<String, Card>,
     /// Those that the filter lets through, by attention; made anew when something has changed.
     order: Vec<String>,
     stale: bool,
@@ -53,7 +54,7 @@ impl View {
     pub(super) fn update(&mut self, update: Update) {
         match update {
             Update::Machine { machine, .. } => {
-                self.machines.insert(machine.mac.clone(), *machine);
+                self.machines.insert(machine.mac.clone(), machine);
             }
             Update::Forgotten { mac, .. } => {
                 self.machines.remove(&mac);
@@ -65,7 +66,7 @@ impl View {
     }
 
     pub(super) fn machines(&self) -> impl Iterator<Item = &Machine> {
-        self.machines.values()
+        self.machines.values().map(|card| &**card)
     }
 
     /// The rows from `top` on, at most so many, and which of them is chosen. Moves `top` so that it is among them.
@@ -77,7 +78,10 @@ impl View {
         }
         self.top = self.top.min(self.order.len().saturating_sub(height));
         let shown = self.order.iter().skip(self.top).take(height);
-        (shown.filter_map(|mac| self.machines.get(mac)).collect(), chosen.map(|chosen| chosen - self.top))
+        (
+            shown.filter_map(|mac| self.machines.get(mac).map(|card| &**card)).collect(),
+            chosen.map(|chosen| chosen - self.top),
+        )
     }
 
     /// How many the filter lets through.

@@ -306,14 +306,29 @@ fn a_flood_of_invented_machines_forgets_those_and_no_real_one() {
     assert_eq!(registry.machines.len(), 100);
 }
 
+/// A start with a clock that is 400 days ahead makes nobody old; time that passes does.
 #[test]
-fn the_board_is_sorted_by_what_needs_attention() {
-    let mut registry = registry();
-    for n in 0..4 {
-        registry.apply(UnixMs(NOW.0 + u64::from(n)), &told(mac(n), None, None), |_| None);
+fn strangers_are_forgotten_by_time_that_has_passed_and_not_by_the_clock() {
+    const DAY: u64 = 86_400_000;
+    let retention = Duration::from_millis(30 * DAY);
+    let mut before = registry();
+    before.apply(NOW, &told(mac(1), None, None), |_| None);
+    let known: Vec<_> = before.machines().cloned().collect();
+    let absence = Some(Absence { written: NOW, believed: DAY });
+    let ahead = UnixMs(NOW.0 + 400 * DAY);
+    for (wall, back) in [(ahead, -400), (UnixMs(1), 11)] {
+        let mut registry = registry();
+        registry.resume(wall, known.clone(), absence);
+        registry.expire(wall, retention);
+        let later = UnixMs(wall.0 + 28 * DAY);
+        registry.expire(later, retention);
+        assert_eq!(registry.machines.len(), 1, "29 days");
+        let back = back * i64::try_from(DAY).unwrap();
+        registry.clock_set(back);
+        let later = UnixMs(later.0.saturating_add_signed(back));
+        registry.expire(later, retention);
+        assert_eq!(registry.machine(mac(1)).unwrap().shown.last_seen, NOW, "of the clock of then");
+        registry.expire(UnixMs(later.0 + 2 * DAY), retention);
+        assert_eq!(registry.machines.len(), 0, "31 days");
     }
-    load(&mut registry, mac(0));
-    registry.apply(NOW, &refused(address(1), mac(2)), |_| None);
-    let order: Vec<_> = registry.shown().into_iter().map(|machine| machine.mac).collect();
-    assert_eq!(order, [2, 3, 1, 0].map(|n| mac(n).to_string()));
 }

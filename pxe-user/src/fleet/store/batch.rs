@@ -9,11 +9,15 @@ use crate::fleet::handle::Standing;
 use crate::fleet::machine::{Machine, style_word};
 use crate::fleet::registry::Registry;
 use crate::mac::Mac;
+use crate::time::Timestamp;
 
 /// Rows of all tables.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// The time of day.
     pub(crate) now: UnixMs,
+    /// The same moment on the monotonic clock.
+    pub(super) monotonic: Timestamp,
     /// Machines, each as a [`Saved`] in JSON.
     pub(crate) machines: Vec<(String, String)>,
     pub(super) forgotten: Vec<String>,
@@ -25,7 +29,12 @@ pub(crate) struct Batch {
 
 impl Batch {
     /// The rows that changes make, or those of all machines and these changes.
-    pub(crate) fn new(now: UnixMs, registry: &Registry, changes: &Changes, everything: bool) -> Self {
+    pub(crate) fn new(
+        (now, monotonic): (UnixMs, Timestamp),
+        registry: &Registry,
+        changes: &Changes,
+        everything: bool,
+    ) -> Self {
         let mut boots: Vec<_> =
             changes.boots.iter().map(|((mac, _), boot)| (mac.to_string(), boot.clone())).collect();
         let machines = if everything {
@@ -41,6 +50,7 @@ impl Batch {
             .map(|((mac, test, address), error)| (mac.to_string(), *test, address.clone(), error.clone()));
         Self {
             now,
+            monotonic,
             machines,
             forgotten: changes.forgotten.iter().map(Mac::to_string).collect(),
             boots,

@@ -9,22 +9,17 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
+use super::retention::{self, LedgerClock};
 use super::{Batch, Opened, batch};
 use crate::fleet::board::{Boot, Step, Story, UnixMs};
 use crate::fleet::machine::Machine;
 use crate::mac::Mac;
+use crate::time::Timestamp;
 
 const FILE: &str = "pxed.db";
 const LOCK: &str = "pxed.lock";
 /// How long another program may hold the database, such as `sqlite3` while it reads.
 const BUSY: Duration = Duration::from_secs(1);
-/// Steps that are kept, whatever the retention.
-const STEPS_MAX: i64 = 1_000_000;
-/// Errors and boots that are kept, of one machine and of all.
-const ROWS_OF_ONE_MAX: i64 = 256;
-const ROWS_MAX: i64 = 200_000;
-/// How often the past is tidied away, in milliseconds.
-const TIDY_EVERY_MS: u64 = 60_000;
 /// Steps that are read at the start.
 const STEPS_READ: i64 = 4096;
 /// Steps and boots of one machine that are shown.
@@ -32,7 +27,7 @@ const STORY_STEPS: i64 = 500;
 const STORY_BOOTS: i64 = 256;
 
 /// The tables; each migration leads from its index to the next `user_version`.
-const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE machines (mac TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE boots (mac TEXT NOT NULL, at INTEGER NOT NULL, json TEXT NOT NULL, PRIMARY KEY (mac, at)) WITHOUT ROWID;
     CREATE INDEX boots_at ON boots (at);
@@ -42,6 +37,17 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE errors (mac TEXT NOT NULL, test INTEGER NOT NULL, address TEXT NOT NULL, at INTEGER NOT NULL, json TEXT NOT NULL,
         PRIMARY KEY (mac, test, address)) WITHOUT ROWID;
     CREATE INDEX errors_at ON errors (at);
+", "
+    CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), age INTEGER NOT NULL, wall INTEGER NOT NULL);
+    ALTER TABLE boots ADD COLUMN age INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE steps ADD COLUMN age INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE errors ADD COLUMN age INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX boots_at;
+    DROP INDEX steps_at;
+    DROP INDEX errors_at;
+    CREATE INDEX boots_age ON boots (age);
+    CREATE INDEX steps_age ON steps (age);
+    CREATE INDEX errors_age ON errors (age);
 "];
 
 /// Why nothing is kept, and what to do.
@@ -95,22 +101,32 @@ impl DatabaseError {
 pub(super) struct Database {
     connection: Connection,
     path: PathBuf,
-    tidied: u64,
+    clock: LedgerClock,
+    /// When old rows were last deleted, on the monotonic clock.
+    tidied: Option<Timestamp>,
     _lock: File,
 }
 
 impl Database {
     /// Opens the database of a directory; a damaged one is set aside.
-    pub(super) fn open(directory: &Path, now: UnixMs) -> Result<(Self, Opened), DatabaseError> {
+    pub(super) fn open(
+        directory: &Path,
+        now: UnixMs,
+        retention: Duration,
+    ) -> Result<(Self, Opened), DatabaseError> {
         let lock = lock(directory)?;
-        match Self::open_locked(directory, lock) {
-            Err(DatabaseError::Damaged { .. }) => Self::replace(directory, now),
+        match Self::open_locked(directory, lock, now, retention) {
+            Err(DatabaseError::Damaged { .. }) => Self::replace(directory, now, retention),
             other => other,
         }
     }
 
     /// Sets a damaged database aside, and begins a new one. The lock must be free.
-    pub(super) fn replace(directory: &Path, now: UnixMs) -> Result<(Self, Opened), DatabaseError> {
+    pub(super) fn replace(
+        directory: &Path,
+        now: UnixMs,
+        retention: Duration,
+    ) -> Result<(Self, Opened), DatabaseError> {
         let lock = lock(directory)?;
         let aside = format!("{FILE}.damaged-{}", now.0 / 1000);
         for end in ["", "-wal", "-shm"] {
@@ -122,7 +138,7 @@ impl Database {
                 _ => {}
             }
         }
-        let (database, mut opened) = Self::open_locked(directory, lock)?;
+        let (database, mut opened) = Self::open_locked(directory, lock, now, retention)?;
         let aside = directory.join(aside);
         opened.set_aside = Some(format!(
             "the database was damaged: it lies in {} now, and a new one was begun. What only it knew is not shown",
@@ -131,7 +147,12 @@ impl Database {
         Ok((database, opened))
     }
 
-    fn open_locked(directory: &Path, lock: File) -> Result<(Self, Opened), DatabaseError> {
+    fn open_locked(
+        directory: &Path,
+        lock: File,
+        now: UnixMs,
+        retention: Duration,
+    ) -> Result<(Self, Opened), DatabaseError> {
         let path = directory.join(FILE);
         // SQLite would make it readable for all; its companions get the permissions of this file.
         private_file(&path)?;
@@ -145,22 +166,26 @@ impl Database {
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
         let missing = MIGRATIONS.get(version as usize..).ok_or_else(|| DatabaseError::Newer(path.clone()))?;
         migrate(&mut connection, missing, version).map_err(sqlite)?;
-        let opened = load(&connection).map_err(sqlite)?;
-        Ok((Self { connection, path, tidied: 0, _lock: lock }, opened))
+        let (clock, absence) = retention::resume(&connection, now, retention).map_err(sqlite)?;
+        let opened = Opened { absence, ..load(&connection).map_err(sqlite)? };
+        Ok((Self { connection, path, clock, tidied: None, _lock: lock }, opened))
     }
 
     /// Writes a batch: all of it, or nothing.
     pub(super) fn write(&mut self, batch: &Batch, retention: Duration) -> Result<(), DatabaseError> {
         let sqlite = |error: rusqlite::Error| DatabaseError::of(&self.path, &error);
         let transaction = self.connection.transaction().map_err(sqlite)?;
-        insert(&transaction, batch).map_err(sqlite)?;
-        let tidy = batch.now.0.saturating_sub(self.tidied) >= TIDY_EVERY_MS;
+        let age = self.clock.advance(batch.monotonic);
+        insert(&transaction, batch, integer(age)).map_err(sqlite)?;
+        retention::save(&transaction, age, batch.now).map_err(sqlite)?;
+        let is_due = |tidied| batch.monotonic.since(tidied) >= retention::TIDY_EVERY;
+        let tidy = self.tidied.is_none_or(is_due);
         if tidy {
-            forget(&transaction, batch.now, retention).map_err(sqlite)?;
+            retention::tidy(&transaction, age, retention).map_err(sqlite)?;
         }
         transaction.commit().map_err(sqlite)?;
         if tidy {
-            self.tidied = batch.now.0;
+            self.tidied = Some(batch.monotonic);
         }
         Ok(())
     }
@@ -229,7 +254,7 @@ fn private_file(path: &Path) -> Result<File, DatabaseError> {
     Ok(file)
 }
 
-fn migrate(connection: &mut Connection, missing: &[&str], version: u32) -> rusqlite::Result<()> {
+pub(super) fn migrate(connection: &mut Connection, missing: &[&str], version: u32) -> rusqlite::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -266,7 +291,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Opened> {
     let last: Option<i64> =
         connection.query_row("SELECT max(id) FROM steps", [], |row| row.get(0)).optional()?.flatten();
     let last_step = last.and_then(|last| u64::try_from(last).ok()).unwrap_or_default();
-    Ok(Opened { machines, steps, last_step, set_aside: None })
+    Ok(Opened { machines, steps, last_step, ..Opened::default() })
 }
 
 fn load_boots(connection: &Connection, machines: &mut [Machine]) -> rusqlite::Result<()> {
@@ -280,7 +305,8 @@ fn load_boots(connection: &Connection, machines: &mut [Machine]) -> rusqlite::Re
     Ok(())
 }
 
-fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> {
+/// Writes a batch's rows, each with the ledger's `age` at this moment.
+fn insert(transaction: &Transaction<'_>, batch: &Batch, age: i64) -> rusqlite::Result<()> {
     let mut forget = transaction.prepare("DELETE FROM machines WHERE mac = ?1")?;
     let mut forget_boots = transaction.prepare("DELETE FROM boots WHERE mac = ?1")?;
     for mac in &batch.forgotten {
@@ -291,81 +317,27 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch) -> rusqlite::Result<()> 
     for (mac, json) in &batch.machines {
         machine.execute([mac, json])?;
     }
-    let mut boot = transaction.prepare("INSERT OR REPLACE INTO boots VALUES (?1, ?2, ?3)")?;
+    let mut boot = transaction.prepare("INSERT OR REPLACE INTO boots VALUES (?1, ?2, ?3, ?4)")?;
     for (mac, value) in &batch.boots {
-        boot.execute(params![mac, integer(value.at.0), json(value)?])?;
+        boot.execute(params![mac, integer(value.at.0), json(value)?, age])?;
     }
-    let mut step = transaction.prepare("INSERT OR REPLACE INTO steps VALUES (?1, ?2, ?3, ?4)")?;
+    let mut step = transaction.prepare("INSERT OR REPLACE INTO steps VALUES (?1, ?2, ?3, ?4, ?5)")?;
     for value in &batch.steps {
-        step.execute(params![integer(value.id), integer(value.at.0), value.mac, json(value)?])?;
+        step.execute(params![integer(value.id), integer(value.at.0), value.mac, json(value)?, age])?;
     }
-    let mut error = transaction.prepare("INSERT OR REPLACE INTO errors VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    let sql = "INSERT OR REPLACE INTO errors VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let mut error = transaction.prepare(sql)?;
     for (mac, test, address, value) in &batch.errors {
-        error.execute(params![mac, integer(test.0), address, integer(value.at.0), json(value)?])?;
-    }
-    Ok(())
-}
-
-/// Forgets what is older than `retention`, and the oldest steps beyond [`STEPS_MAX`].
-fn forget(transaction: &Transaction<'_>, now: UnixMs, retention: Duration) -> rusqlite::Result<()> {
-    let oldest = integer(now.0.saturating_sub(u64::try_from(retention.as_millis()).unwrap_or(u64::MAX)));
-    for table in ["steps", "boots", "errors"] {
-        transaction.execute(&format!("DELETE FROM {table} WHERE at < ?1"), [oldest])?;
-    }
-    let steps: i64 = transaction.query_row("SELECT count(*) FROM steps", [], |row| row.get(0))?;
-    if steps > STEPS_MAX {
-        let sql = "DELETE FROM steps WHERE id IN (SELECT id FROM steps ORDER BY id LIMIT ?1)";
-        transaction.execute(sql, [steps - STEPS_MAX])?;
-    }
-    bound(transaction, ROWS_OF_ONE_MAX, ROWS_MAX)
-}
-
-/// Forgets the oldest errors and boots beyond what is kept of one machine, and of all.
-fn bound(transaction: &Transaction<'_>, of_one: i64, of_all: i64) -> rusqlite::Result<()> {
-    for (table, key) in [("errors", "mac, test, address"), ("boots", "mac, at")] {
-        let ranked = format!(
-            "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM (SELECT {key}, row_number() OVER \
-             (PARTITION BY mac ORDER BY at DESC) AS rank FROM {table}) WHERE rank > ?1)"
-        );
-        transaction.execute(&ranked, [of_one])?;
-        let oldest = format!(
-            "DELETE FROM {table} WHERE ({key}) IN (SELECT {key} FROM {table} ORDER BY at DESC LIMIT -1 OFFSET ?1)"
-        );
-        transaction.execute(&oldest, [of_all])?;
+        error.execute(params![mac, integer(test.0), address, integer(value.at.0), json(value)?, age])?;
     }
     Ok(())
 }
 
 /// SQLite's integers have a sign; times and numbers of steps never come near it.
-fn integer(number: u64) -> i64 {
+pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
     serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rows_of_one_machine_and_of_all_are_bounded_and_the_latest_stay() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        migrate(&mut connection, MIGRATIONS, 0).unwrap();
-        let transaction = connection.transaction().unwrap();
-        for (mac, at) in [("a", 1), ("a", 2), ("a", 3), ("b", 4), ("b", 5)] {
-            transaction.execute("INSERT INTO boots VALUES (?1, ?2, '')", params![mac, at]).unwrap();
-            let sql = "INSERT INTO errors VALUES (?1, 1, ?2, ?2, '')";
-            transaction.execute(sql, params![mac, at]).unwrap();
-        }
-        for (of_one, of_all, kept) in [(2, 9, "2,3,4,5"), (2, 3, "3,4,5")] {
-            bound(&transaction, of_one, of_all).unwrap();
-            for table in ["boots", "errors"] {
-                let sql = format!("SELECT group_concat(at) FROM (SELECT at FROM {table} ORDER BY at)");
-                let found: String = transaction.query_row(&sql, [], |row| row.get(0)).unwrap();
-                assert_eq!(found, kept, "{table}");
-            }
-        }
-    }
 }

@@ -2,7 +2,8 @@
 //!
 //! | file | noun |
 //! |---|---|
-//! | `database` | SQLite: opening, tables, batches, the past |
+//! | `database` | SQLite: opening, tables, batches |
+//! | `retention` | how old rows are, and when they go |
 //! | `batch` | what is written at once |
 //! | `events` | one line of JSON for each step |
 //!
@@ -13,10 +14,11 @@
 mod batch;
 mod database;
 mod events;
+mod retention;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -26,9 +28,11 @@ use super::board::{Step, Story, UnixMs};
 use super::machine::Machine;
 use super::thread::{FleetConfig, wall_clock};
 use crate::mac::Mac;
+use crate::pulse::BEAT_EVERY;
 pub(crate) use batch::Batch;
 use database::{Database, DatabaseError};
 use events::Events;
+pub(crate) use retention::Absence;
 
 /// Orders that may wait: one batch, and questions.
 const ORDERS_MAX: usize = 256;
@@ -63,6 +67,8 @@ pub(crate) struct Opened {
     /// The latest steps, oldest first, and the greatest number of any.
     pub(crate) steps: Vec<Step>,
     pub(crate) last_step: u64,
+    /// The time since the run before this one, if there was one.
+    pub(crate) absence: Option<Absence>,
     /// What to say if a damaged database was set aside for a new one.
     pub(crate) set_aside: Option<String>,
 }
@@ -129,11 +135,12 @@ fn order_of(error: std::sync::mpsc::TrySendError<Order>) -> Order {
     }
 }
 
-/// Starts the store, if anything is to be kept. It opens the database and answers with what it found.
+/// Starts the store, if anything is to be kept. It opens the database and answers with what it found. `alive` is called at
+/// each turn.
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(crate) fn start(config: &FleetConfig) -> io::Result<Option<Link>> {
+pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Result<Option<Link>> {
     if config.state.is_none() && config.events.is_none() {
         return Ok(None);
     }
@@ -146,7 +153,8 @@ pub(crate) fn start(config: &FleetConfig) -> io::Result<Option<Link>> {
         events: config.events.clone().map(Events::new),
         answers: answering,
     };
-    let thread = std::thread::Builder::new().name("pxed-store".into()).spawn(move || store.run(&received))?;
+    let thread =
+        std::thread::Builder::new().name("pxed-store".into()).spawn(move || store.run(&received, &*alive))?;
     Ok(Some(Link { orders, answers, thread }))
 }
 
@@ -160,14 +168,20 @@ struct Store {
 }
 
 impl Store {
-    fn run(mut self, orders: &Receiver<Order>) {
+    fn run(mut self, orders: &Receiver<Order>, alive: &dyn Fn()) {
         let first = match &self.directory {
             Some(_) => self.open(wall_clock(), None),
             None => Answer::Opened(Box::default()),
         };
         // The fleet's thread has ended if nobody takes the answer; then the next order does not come.
         let _ = self.answers.send(first);
-        while let Ok(order) = orders.recv() {
+        loop {
+            alive();
+            let order = match orders.recv_timeout(BEAT_EVERY) {
+                Ok(order) => order,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             match order {
                 Order::Write(batch) => {
                     let answer = self.write(*batch);
@@ -190,7 +204,7 @@ impl Store {
 
     fn open(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::open(directory, now) {
+        match Database::open(directory, now, self.retention) {
             Ok((database, opened)) => {
                 self.database = Some(database);
                 Answer::Opened(Box::new(opened))
@@ -222,7 +236,7 @@ impl Store {
 
     fn set_aside(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::replace(directory, now) {
+        match Database::replace(directory, now, self.retention) {
             Ok((database, opened)) => {
                 self.database = Some(database);
                 Answer::Opened(Box::new(opened))

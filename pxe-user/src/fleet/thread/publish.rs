@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot};
 
 use super::recent::Recent;
+use super::rows::Rows;
 use crate::fleet::board::{Board, Lost, Step, Story, UnixMs, Update};
 use crate::fleet::changes::Changes;
 use crate::fleet::registry::Registry;
@@ -16,6 +17,8 @@ use crate::time::Timestamp;
 
 /// The board is shown at most this often.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// And at most this often for somebody who waits for an answer: who asks again and again must not keep the thread busy.
+const ANSWER_EVERY: Duration = Duration::from_millis(20);
 /// What is not written after this is shown all the same.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a database that failed is tried again.
@@ -63,6 +66,7 @@ pub(super) struct Publisher {
     dropped: Option<Lost>,
     events: Option<Lost>,
     stale: bool,
+    rows: Rows,
     recent: Recent,
 }
 
@@ -97,6 +101,7 @@ impl Publisher {
             dropped: None,
             events: None,
             stale: false,
+            rows: Rows::default(),
             recent: Recent::default(),
         }
     }
@@ -110,12 +115,12 @@ impl Publisher {
         self.link.as_mut()
     }
 
-    /// How long nothing needs to be done here.
-    pub(super) fn pause(&self, now: Timestamp, registry: &mut Registry) -> Duration {
+    /// How long nothing needs to be done here, while somebody has `asked` or not.
+    pub(super) fn pause(&self, now: Timestamp, registry: &mut Registry, asked: bool) -> Duration {
         if registry.changes().is_empty() && !self.stale && !self.rewrite || self.in_flight.is_some() {
             return Duration::MAX;
         }
-        self.shown_at.map_or(Duration::ZERO, |at| SHOW_EVERY.saturating_sub(now.since(at)))
+        self.shown_at.map_or(Duration::ZERO, |at| every(asked).saturating_sub(now.since(at)))
     }
 
     /// The board is shown again, even if no machine has changed.
@@ -147,7 +152,7 @@ impl Publisher {
     /// Shows what has changed, or hands it over to be written first.
     pub(super) fn flush(&mut self, now: Timestamp, wall: UnixMs, registry: &mut Registry, asked: bool) {
         self.lose_patience(now, wall);
-        let early = self.shown_at.is_some_and(|at| now.since(at) < SHOW_EVERY) && !asked;
+        let early = self.shown_at.is_some_and(|at| now.since(at) < every(asked));
         if early {
             return;
         }
@@ -192,7 +197,7 @@ impl Publisher {
         let Some(link) = &self.link else { return };
         let changes = std::mem::take(&mut self.unwritten);
         let everything = std::mem::take(&mut self.rewrite);
-        let batch = Batch::new(wall, registry, &changes, everything);
+        let batch = Batch::new((wall, now), registry, &changes, everything);
         self.shown_at = Some(now);
         if link.send(Order::Write(Box::new(batch))) {
             self.in_flight = Some(InFlight { since: now, changes, everything, shown });
@@ -268,7 +273,7 @@ impl Publisher {
         if std::mem::replace(&mut self.resumed, true) {
             self.rewrite = true;
         } else {
-            registry.resume(wall, opened.machines);
+            registry.resume(wall, opened.machines, opened.absence);
             for step in opened.steps {
                 self.recent.push(step);
             }
@@ -327,16 +332,17 @@ impl Publisher {
         }
         let mut updates = Vec::with_capacity(changes.machines.len() + changes.steps.len());
         for mac in &changes.forgotten {
+            self.rows.remove(*mac);
             self.revision += 1;
             updates.push(Arc::new(Update::Forgotten { revision: self.revision, mac: mac.to_string() }));
         }
         for machine in changes.machines.iter().filter_map(|mac| registry.machine(*mac)) {
             self.revision += 1;
-            let machine = Box::new(machine.shown.clone());
+            let machine = self.rows.put(machine.mac, &machine.shown);
             updates.push(Arc::new(Update::Machine { revision: self.revision, machine }));
         }
         updates.extend(changes.steps.iter().map(|step| Arc::new(Update::Step { step: step.clone() })));
-        let board = Board { at: wall, revision: self.revision, machines: registry.shown(), lost: Vec::new() };
+        let board = Board { at: wall, revision: self.revision, machines: self.rows.all(), lost: Vec::new() };
         Shown { board: Arc::new(board), updates }
     }
 
@@ -391,6 +397,11 @@ impl Publisher {
             link.close(wait);
         }
     }
+}
+
+/// How often something is shown.
+fn every(asked: bool) -> Duration {
+    if asked { ANSWER_EVERY } else { SHOW_EVERY }
 }
 
 #[cfg(test)]

@@ -27,15 +27,22 @@ struct Running {
 impl Running {
     fn start(config: FleetConfig) -> Self {
         let clock = Clock::start();
-        let surroundings = Surroundings {
-            monotonic: Box::new(move || clock.now()),
-            wall: Box::new(wall_clock),
-            neighbour: Box::new(|_| None),
-        };
-        Self::start_in(surroundings, config)
+        Self::start_by(move || clock.now(), wall_clock, config)
     }
 
-    fn start_in(surroundings: Surroundings, config: FleetConfig) -> Self {
+    /// By clocks of its own.
+    fn start_by(
+        monotonic: impl FnMut() -> Timestamp + Send + 'static,
+        wall: impl FnMut() -> UnixMs + Send + 'static,
+        config: FleetConfig,
+    ) -> Self {
+        let surroundings = Surroundings {
+            monotonic: Box::new(monotonic),
+            wall: Box::new(wall),
+            neighbour: Box::new(|_| None),
+            alive: Box::new(|| ()),
+            store_alive: Box::new(|| ()),
+        };
         let (handle, receiver) = FleetHandle::new();
         let thread = spawn(config, receiver, handle.clone(), surroundings).unwrap();
         Self { handle, thread }
@@ -170,7 +177,7 @@ fn updates_lead_to_the_board() {
         if let Update::Machine { revision, machine } = &*update {
             assert!(last.is_none_or(|last| *revision == last + 1));
             last = Some(*revision);
-            machines.insert(machine.mac.clone(), (**machine).clone());
+            machines.insert(machine.mac.clone(), machine.clone());
         }
     }
     assert_eq!((last, machines.len()), (Some(board.revision), 100));

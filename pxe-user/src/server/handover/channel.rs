@@ -16,7 +16,7 @@ use tokio::io::AsyncReadExt as _;
 use super::letter::DESCRIPTORS_MAX;
 use super::{Parcel, Refusal};
 use crate::boot::Catalogue;
-use crate::nic::lock::{InterfaceLock, LockError};
+use crate::nic::lock::{InterfaceLock, LockError, is_ours};
 
 /// What the successor says, with the version of the letter that it reads: a predecessor that writes another one goes on.
 const REQUEST: &[u8] = b"pxed: hand over 1\n";
@@ -181,6 +181,5 @@ fn peer(stream: &impl AsFd) -> io::Result<UCred> {
 
 /// Root, and who we are: but `nobody` is too many.
 fn is_trusted(uid: u32) -> bool {
-    const NOBODY: u32 = 65534;
-    uid == 0 || uid != NOBODY && uid == rustix::process::geteuid().as_raw()
+    is_ours(uid, None)
 }

@@ -4,15 +4,14 @@
 //! is no longer than the request, and its repeats, without which GRUB would not get over a lost ACK 0. These come sooner if
 //! the client asks again, so has no OACK yet: plain clients are gone after eleven seconds, and where a third of the frames is
 //! lost that is too soon for 1, 2, 4 and 8 s. Without options it is the first block, once: it is many times as long, and
-//! clients that get none ask again. See [`FACTOR`].
+//! clients that get none ask again.
+//!
+//! In all, what a request brings before anything was acknowledged has less than eight times its bytes of UDP payload, or one
+//! block, if that is more: `tests/tftp/amplification.rs` holds the code against this number, which it does not take from here.
 
 use std::time::Duration;
 
 use super::{Outcome, Phase, SILENCE, Step, Timestamp, Transfer, seconds};
-
-/// What a request's sender gets at the most before it has acknowledged anything, in bytes of UDP payload for each byte of
-/// the request: an OACK and its repeats, or an ERROR. A request without options gets one block instead, if that is more.
-pub const FACTOR: usize = 8;
 
 /// An OACK is repeated this often at the most, at 1, 2, 4, 8, 16 and 24 s unless the client asks again; after that each of the
 /// client's own repeats brings one.

@@ -44,7 +44,7 @@ impl Desk {
         let (handle, messages) = FleetHandle::new();
         let (sender, told) = mpsc::channel();
         std::thread::spawn(move || fleet(messages, &sender));
-        let uploads = Uploads::start(inbox, 4096, handle).unwrap();
+        let uploads = Uploads::start(inbox, 4096, handle, || ()).unwrap();
         let mailbox = Arc::new(Mailbox::new(8).unwrap());
         let table = Table::new(8, TidPorts { first: 50_000, count: 16 });
         Self { directory, uploads, mailbox, told, table }

@@ -77,12 +77,14 @@ fn over(restart: impl FnOnce(&Machine, u32) -> Result<()>) -> Result<String> {
 }
 
 /// The time of day is set in the middle of a transfer, by a day back, a year ahead, and to what it was: the transfer goes on, nobody
-/// is given up, and the daemon answers.
+/// is given up, nothing that was written down is forgotten, and the daemon answers.
 pub(crate) fn while_the_clock_is_set() -> Result<String> {
     const DAY: i64 = 24 * 3600;
     let before = main_pid()?;
     let transfers = || anyhow::Ok((count("tftp_requests")?, count("tftp_complete")?));
     let (requests, complete) = transfers()?;
+    let known = steps()?;
+    ensure!(!known.is_empty(), "nothing is written down: {}", journal()?);
     // One after the other until the clock has been set, however fast this machine is. Not curl: that measures its own patience by the
     // time of day.
     let is_over = AtomicBool::new(false);
@@ -117,7 +119,15 @@ pub(crate) fn while_the_clock_is_set() -> Result<String> {
     clock::wait_until("each transfer is counted once", LIMIT, is_so)?;
     ensure!(main_pid()? == before, "another process: {}", journal()?);
     output(Command::new("pxed").args(["status", "--json"]))?;
+    let now = steps()?;
+    ensure!(known.iter().all(|step| now.contains(step)), "forgotten: {known:?}, {now:?}");
     Ok("ok".into())
+}
+
+/// The ledger's steps, each a line.
+fn steps() -> Result<Vec<String>> {
+    let shown = ask(Path::new("/run/pxed/pxed.sock"), "/api/v1/steps?limit=10000")?;
+    Ok(shown.lines().filter(|line| line.starts_with('{')).map(str::to_owned).collect())
 }
 
 /// Sets the time of day by so many seconds.

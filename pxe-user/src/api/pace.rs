@@ -1,0 +1,54 @@
+//! How fast boards are sent to all readers of one listener together. A board of 65,536 machines has 45 MB: who reads it
+//! again and again waits, and does not take the processor from those who boot.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Bytes a second.
+const RATE: u64 = 64 << 20;
+/// So many bytes go at once, if none went before: more than one board.
+const BURST: u64 = 128 << 20;
+
+/// The pace of one listener. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace(Arc<Mutex<Option<Instant>>>);
+
+impl Pace {
+    /// Waits until so many bytes may be sent.
+    pub(super) async fn wait(&self, bytes: usize) {
+        let until = self.take(Instant::now(), bytes);
+        tokio::time::sleep_until(until).await;
+    }
+
+    /// When so many bytes may be sent, which counts them.
+    fn take(&self, now: Instant, bytes: usize) -> Instant {
+        let time = |bytes: u64| Duration::from_micros(bytes.saturating_mul(1_000_000) / RATE);
+        let mut paid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // All that has been sent is paid for at this moment; those before now by more than the burst do not add up.
+        let begin = paid.map_or(now, |paid| paid.max(now));
+        let end = begin + time(bytes as u64);
+        *paid = Some(end);
+        end.checked_sub(time(BURST)).unwrap_or(now).max(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_goes_at_once_and_then_a_rate() {
+        let (pace, now) = (Pace::default(), Instant::now());
+        let waited = |after: Duration, bytes: u64| {
+            let now = now + after;
+            pace.take(now, usize::try_from(bytes).unwrap()) - now
+        };
+        assert_eq!(waited(Duration::ZERO, BURST), Duration::ZERO);
+        assert_eq!(waited(Duration::ZERO, RATE), Duration::from_secs(1));
+        assert_eq!(waited(Duration::ZERO, RATE / 2), Duration::from_millis(1500));
+        assert_eq!(waited(Duration::from_secs(1), RATE / 2), Duration::from_secs(1));
+        assert_eq!(waited(Duration::from_secs(100), BURST), Duration::ZERO, "and time gives it back");
+    }
+}
