@@ -3,7 +3,8 @@
 use pxe_tests::daemon::Daemon;
 use pxe_tests::neighbours::{all_run, dhcp_server, machine};
 use pxe_tests::tree;
-use xtask::lab::{Card, Firmware, Lab, MachineSpec};
+use xtask::lab::{Card, Firmware, Lab, MachineSpec, firmware};
+use xtask::loaders::{self, Platform};
 
 /// What a machine fetched, in order, by the daemon's log.
 fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {
@@ -82,6 +83,57 @@ fn the_tree_of_the_usual_recipe_boots_unchanged() {
     let expected = ["pxelinux.0", "ldlinux.c32", "pxelinux.cfg/default", "memtest/memtest86+-5.01"];
     assert_eq!(fetched(&daemon, &machines[0]), expected);
     assert!(daemon.events("refused").is_empty(), "{:?}", daemon.events("refused"));
+    daemon.stop().unwrap();
+}
+
+/// GRUB's own http module compares the names of headers with case: of `content-length` it sees nothing, and waits half a minute.
+#[test]
+fn grub_loads_a_kernel_by_its_own_http_module() {
+    let lab = Lab::builder().machines(2).start().unwrap();
+    let memtest = |places| std::fs::read(firmware::require("memtest86+", places).unwrap()).unwrap();
+    let files = [("bios.bin", memtest(firmware::MEMTEST_BIOS)), ("x64.efi", memtest(firmware::MEMTEST_X64))];
+    let root = tree::with_files(lab.folder(), &files).unwrap();
+    // This GRUB knows no other port than 80.
+    let here = lab.responder().address();
+    for (platform, to, start, file) in [
+        (Platform::Bios, "core.0", "linux", "bios.bin"),
+        (Platform::X64, "core.efi", "chainloader", "x64.efi"),
+    ] {
+        let config = format!("root=http,{here}\n{start} /{file}\nboot\n");
+        loaders::grub(platform, &config, &root.join(to)).unwrap();
+    }
+    let boot_files = ["--boot-file", "bios=core.0", "--boot-file", "x64=core.efi", "--http-port", "80"];
+    let arguments = [&["--root", root.to_str().unwrap()], &boot_files[..]].concat();
+    let daemon = Daemon::start(&lab, &arguments).unwrap();
+    let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
+    all_run(&lab, &daemon, &machines).unwrap();
+    assert_eq!(fetched(&daemon, &machines[0]), ["core.0", "bios.bin"]);
+    assert_eq!(fetched(&daemon, &machines[1]), ["core.efi", "x64.efi"]);
+    daemon.stop().unwrap();
+}
+
+/// Debian 13's iPXE fetches `autoexec.ipxe` before it has an address: with a script of ours under that name it would stop at the
+/// script's first file. Refused, it asks by DHCP and boots what its rule says.
+#[test]
+fn an_ipxe_that_looks_for_a_script_before_it_has_an_address_boots_its_rules_kernel() {
+    let lab = Lab::builder().machines(1).start().unwrap();
+    let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+    let memtest = read(&firmware::require("memtest86+", firmware::MEMTEST_X64).unwrap());
+    let ipxe = read(&loaders::ipxe_of_2025().unwrap());
+    let root = tree::with_files(lab.folder(), &[("snponly.efi", ipxe), ("kernel.efi", memtest)]).unwrap();
+    let config = lab.folder().join("pxed.toml");
+    let text = format!(
+        "[images.test]\nroot = {root:?}\nboot_files = {{ x64 = \"snponly.efi\" }}\nkernel = \"kernel.efi\"\n\
+         [[rules]]\nname = \"all\"\nimage = \"test\"\n"
+    );
+    std::fs::write(&config, text).unwrap();
+    let daemon = Daemon::start(&lab, &["--config", config.to_str().unwrap()]).unwrap();
+    let machines = [machine("uefi", Firmware::Uefi, 0)];
+    all_run(&lab, &daemon, &machines).unwrap();
+    let script = format!("pxed/{}/boot.ipxe", machines[0].mac().replace(':', "-"));
+    assert_eq!(fetched(&daemon, &machines[0]), ["test/snponly.efi", &script, "test/kernel.efi"]);
+    // It is the kind that looks: else nothing was shown.
+    assert!(daemon.events("refused").iter().any(|line| line.contains("autoexec.ipxe")), "{}", daemon.log());
     daemon.stop().unwrap();
 }
 

@@ -8,6 +8,7 @@
 //! elf       what a program needs of its system
 //! cache     what is fetched or built once
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
+//! loaders   boot loaders that tests boot, fetched without installing them
 //! lab       a switch, a DHCP server, hosts and QEMU machines, all inside network namespaces
 //! run       the main job: a real interface, or the lab with two machines
 //! vm        Debian's kernels in QEMU, each with a guest program of ours
@@ -36,6 +37,7 @@ pub mod fleet;
 pub mod fuzz;
 pub mod image;
 pub mod lab;
+pub mod loaders;
 pub mod miri;
 pub mod package;
 pub mod run;

@@ -124,6 +124,7 @@ fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Repo
                 fleet.voice.flush();
                 let mut report = Report::of_machines(now, &fleet.machines, &plan.script, &mut fleet.offers);
                 report.strangers = fleet.strangers.heard();
+                report.suffered = [fleet.way.suffered(), fleet.voice.suffered()];
                 return Ok(effort.finish(clock.now(), wire.rx.statistics(), report));
             }
         }

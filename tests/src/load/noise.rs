@@ -29,11 +29,23 @@ pub enum Fate {
     Late,
 }
 
+/// Frames of one direction to which something happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Suffered {
+    /// They never came.
+    pub lost: u64,
+    /// They came twice.
+    pub twice: u64,
+    /// Others overtook them, where there were others.
+    pub late: u64,
+}
+
 /// One direction of the cable. `T` is what it holds back.
 #[derive(Clone, Debug)]
 pub struct Way<T> {
     noise: Noise,
     state: u32,
+    suffered: Suffered,
     /// With the number of frames that are still to pass.
     late: VecDeque<(u32, T)>,
 }
@@ -41,19 +53,26 @@ pub struct Way<T> {
 impl<T> Way<T> {
     /// A direction with this noise.
     pub fn new(seed: u32, noise: Noise) -> Self {
-        Self { noise, state: seed, late: VecDeque::new() }
+        Self { noise, state: seed, suffered: Suffered::default(), late: VecDeque::new() }
     }
 
     /// What becomes of the next frame.
     pub fn fate(&mut self) -> Fate {
         self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let Noise { loss, duplicate, reorder } = self.noise;
-        match (self.state >> 8) % 1000 {
-            draw if draw < loss => Fate::Lost,
-            draw if draw < loss + duplicate => Fate::Twice,
-            draw if draw < loss + duplicate + reorder => Fate::Late,
-            _ => Fate::Arrives,
-        }
+        let (fate, count) = match (self.state >> 8) % 1000 {
+            draw if draw < loss => (Fate::Lost, &mut self.suffered.lost),
+            draw if draw < loss + duplicate => (Fate::Twice, &mut self.suffered.twice),
+            draw if draw < loss + duplicate + reorder => (Fate::Late, &mut self.suffered.late),
+            _ => return Fate::Arrives,
+        };
+        *count += 1;
+        fate
+    }
+
+    /// What has happened so far.
+    pub fn suffered(&self) -> Suffered {
+        self.suffered
     }
 
     /// Holds a frame back.
@@ -97,6 +116,17 @@ mod tests {
         assert!(fates(1, Noise::default()).iter().all(|fate| *fate == Fate::Arrives));
         let all = Noise { loss: 1000, ..Noise::default() };
         assert!(fates(1, all).iter().all(|fate| *fate == Fate::Lost));
+    }
+
+    #[test]
+    fn frames_that_suffered_are_counted() {
+        let mut way = Way::<()>::new(1, Noise { loss: 100, duplicate: 200, reorder: 300 });
+        let fates: Vec<_> = (0..1000).map(|_| way.fate()).collect();
+        let count = |fate| fates.iter().filter(|other| **other == fate).count() as u64;
+        let expected = [Fate::Lost, Fate::Twice, Fate::Late].map(count);
+        let Suffered { lost, twice, late } = way.suffered();
+        assert_eq!([lost, twice, late], expected);
+        assert!(expected.iter().all(|count| *count > 0), "{expected:?}");
     }
 
     #[test]

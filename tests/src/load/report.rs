@@ -7,6 +7,7 @@ use pxe_user::time::Timestamp;
 use serde_json::{Map, Value};
 
 use super::machine::{Machine, State, Tally};
+use super::noise::Suffered;
 use super::script::{Dhcp, Script};
 use super::strangers::Heard;
 use super::transfer::Failure;
@@ -40,6 +41,8 @@ pub struct Report {
     pub reflected: Option<[f64; 2]>,
     /// What was sent in the names of strangers, and to them, if there were any.
     pub strangers: Option<Heard>,
+    /// What the cable did to frames on their way to the machines, and to theirs.
+    pub suffered: [Suffered; 2],
     /// Frames that were received, with those that the generator lost.
     pub frames: u64,
     /// Frames that the generator's socket had no room for: the generator was too slow.
@@ -109,6 +112,17 @@ impl Report {
             ("offers", offers),
             ("begun_again", self.tally.begun_again),
             ("later_versions", self.tally.later_versions),
+        ] {
+            put(name, count.into());
+        }
+        let [to_machines, back] = self.suffered;
+        for (name, count) in [
+            ("frames_lost", to_machines.lost),
+            ("frames_twice", to_machines.twice),
+            ("frames_late", to_machines.late),
+            ("back_lost", back.lost),
+            ("back_twice", back.twice),
+            ("back_late", back.late),
         ] {
             put(name, count.into());
         }

@@ -15,7 +15,7 @@ use xtask::clock;
 use super::dhcp::{LEN_MAX, Template, mac};
 use super::machine::{What, Word};
 use super::manners::{Firmware, Kind, Manners};
-use super::noise::{Fate, Way};
+use super::noise::{Fate, Suffered, Way};
 use super::programs::{Attached, Program};
 use super::script::{Item, Script, TFTP, address};
 
@@ -109,6 +109,11 @@ impl<'a> Voice<'a> {
         while let Some((index, word)) = self.way.overdue() {
             self.put(index, word);
         }
+    }
+
+    /// What happened to the machines' frames.
+    pub fn suffered(&self) -> Suffered {
+        self.way.suffered()
     }
 
     /// Sends a word, now or as soon as there is room.

@@ -185,7 +185,7 @@ fn make_group() -> Option<PathBuf> {
 }
 
 /// Processor time of a process, and of its children that it waited for: fields 14 to 17 of its stat file.
-fn time_of(pid: u32) -> Time {
+pub(super) fn time_of(pid: u32) -> Time {
     // Linux shows these in units of 1/100 s to user space on every architecture.
     const TICKS: f64 = 100.0;
     let stat = read(&PathBuf::from(format!("/proc/{pid}/stat")));

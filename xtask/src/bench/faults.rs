@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::account::Account;
+use super::account::{Account, Time, time_of};
 use super::cable::SERVER;
 use super::cases::{Case, File, Play};
 use super::generator;
@@ -175,17 +175,27 @@ impl Ground {
         process: &mut Process,
         account: &Account,
     ) -> Result<Value> {
-        let _rivals = if case.fault == Fault::Starved { self.rivals()? } else { Vec::new() };
+        let rivals = if case.fault == Fault::Starved { self.rivals()? } else { Vec::new() };
         if case.fault == Fault::Stopped {
             account.signal(Signal::STOP);
         }
-        let (said, facts) = thread::scope(|scope| {
+        let (said, mut facts) = thread::scope(|scope| {
             let load = scope.spawn(|| self.generate(case, who, 0));
             thread::sleep(AFTER);
-            let facts = self.fault(case, who, process, account);
+            let facts = match case.fault {
+                Fault::Replaced | Fault::Rewritten => self.change_files(case, || load.is_finished()),
+                _ => self.fault(case, who, process, account),
+            };
             let said = load.join().map_err(|_| anyhow!("the generator's thread panicked"))?;
             anyhow::Ok((said?, facts?))
         })?;
+        if !rivals.is_empty() {
+            let had = |rival: &Process| {
+                let Time { user, system } = time_of(rival.pid());
+                user + system
+            };
+            facts.push(("rivals_seconds", json!(rivals.iter().map(had).sum::<f64>())));
+        }
         let mut report = generator::report(&said)?;
         for (name, fact) in facts {
             report[name] = fact;
@@ -207,8 +217,8 @@ impl Ground {
                 thread::sleep(STOPPED);
                 account.signal(Signal::CONT);
             }
-            Fault::Replaced | Fault::Rewritten => self.change_files(case)?,
-            Fault::Starved | Fault::Flooded(_) | Fault::None => {}
+            // Files change while it is looked at, and the rest goes on by itself.
+            Fault::Replaced | Fault::Rewritten | Fault::Starved | Fault::Flooded(_) | Fault::None => {}
         }
         Ok(Vec::new())
     }
@@ -241,8 +251,10 @@ impl Ground {
         Ok(said.contains("prog/xdp") || said.contains("xdpgeneric") || said.contains("tcx"))
     }
 
-    fn change_files(&self, case: &Case) -> Result<()> {
-        let Play::Load { file, .. } = case.play else { return Ok(()) };
+    /// How often the file was changed before the machines were through.
+    fn change_files(&self, case: &Case, is_over: impl Fn() -> bool) -> Result<Vec<(&'static str, Value)>> {
+        let Play::Load { file, .. } = case.play else { return Ok(Vec::new()) };
+        let mut changes = 0;
         let (served, versions) = (self.root.join(file.name()), Versions::of(&self.root));
         let change: fn(&Path, &Path) -> Result<()> =
             if case.fault == Fault::Replaced { replace } else { rewrite };
@@ -250,10 +262,11 @@ impl Ground {
         while clock::now() < end {
             for version in [versions.second(), versions.first()] {
                 change(&version, &served)?;
+                changes += u32::from(!is_over());
                 thread::sleep(CHANGE_EVERY);
             }
         }
-        Ok(())
+        Ok(vec![("changes", json!(changes))])
     }
 
     /// They go when they are dropped.
