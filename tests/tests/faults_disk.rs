@@ -72,16 +72,20 @@ impl Drop for Small {
 
 /// What a machine is told, and whether it gets that, from the client's namespace. The `n`-th machine.
 fn boots(lab: &Lab, n: u8) -> bool {
-    let (host, mut packet) = (lab.client().namespace().to_owned(), frames::golden("ovmf-discover"));
-    // Its address in chaddr.
-    packet[33] = n;
+    let (host, packet) = (lab.client().namespace().to_owned(), frames::golden("ovmf-discover"));
     let interface = lab.client().interface().to_owned();
+    let is = |address: &str| {
+        lab.client().output("ip", &["link", "set", lab.client().interface(), "address", address]).unwrap()
+    };
+    is(&format!("52:54:00:99:fd:{n:02x}"));
     let run = move || {
         namespace::enter(&host).unwrap();
         let offer = machine::discover(&interface, &packet)?;
         machine::load(offer.server, &offer.file)
     };
-    std::thread::spawn(run).join().unwrap().is_ok_and(|bytes| bytes == tree::bytes(30_000))
+    let bytes = std::thread::spawn(run).join().unwrap();
+    is(&lab.client().mac());
+    bytes.is_ok_and(|bytes| bytes == tree::bytes(30_000))
 }
 
 fn count(status: &Value, name: &str) -> usize {

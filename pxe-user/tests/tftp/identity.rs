@@ -1,7 +1,6 @@
 //! Whose request it is: on our link the frame says, and `chaddr` must agree; what comes another way is told apart.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
 
 use pxe_user::datagram::Link;
 use pxe_user::dhcp::{Arch, Ignored, Request, Service, Style};
@@ -11,17 +10,10 @@ use pxe_user::responder::Settings;
 
 use crate::support::*;
 
-const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
-const ALL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
 const OURS: SocketAddrV4 = SocketAddrV4::new(SERVER, 67);
 const RELAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 7, 0, 1), 67);
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 66]);
 const HIDDEN: Mac = Mac([0; 6]);
-
-fn packet(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/packets/dhcp/{name}.bin"));
-    std::fs::read(path).expect("a golden packet")
-}
 
 /// The same through a relay: `giaddr` is its address.
 fn relayed(mut packet: Vec<u8>) -> Vec<u8> {
@@ -42,14 +34,17 @@ fn origins(lab: &Lab) -> Vec<Origin> {
 fn on_the_link_nobody_asks_in_anothers_name() {
     let mut lab = Lab::telling(Arch::X64);
     let discover = packet("ovmf-discover");
-    assert!(lab.say_over(Link::untagged(STRANGER), ANY, ALL, &discover).is_empty());
+    assert!(lab.say_over(Link::untagged(STRANGER), DHCP_CLIENT, DHCP_SERVERS, &discover).is_empty());
     // Also not with an address of the subnet, to us alone.
     let near = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 77), 68);
     assert!(lab.say_over(Link::untagged(STRANGER), near, OURS, &discover).is_empty());
-    assert!(lab.say_over(Link::untagged(STRANGER), ANY, ALL, &packet("ovmf-request-67")).is_empty());
+    assert!(
+        lab.say_over(Link::untagged(STRANGER), DHCP_CLIENT, DHCP_SERVERS, &packet("ovmf-request-67"))
+            .is_empty()
+    );
     assert_eq!(lab.count(Ignored::ForeignChaddr), 2);
     assert!(lab.notes.events.is_empty());
-    assert_eq!(lab.say_as(ANY, ALL, &discover).len(), 1);
+    assert_eq!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover).len(), 1);
     assert_eq!(origins(&lab), [Origin::Link]);
 }
 
@@ -59,7 +54,10 @@ fn behind_a_bridge_that_rewrites_addresses_machines_boot_if_that_is_configured()
     service.programs.set(Arch::X64, pxe_user::dhcp::BootFile::new("file").unwrap().into());
     let settings = Settings { foreign_chaddr: true, ..settings() };
     let mut lab = Lab::with(settings, service, &[("file", b"program")]);
-    assert_eq!(lab.say_over(Link::untagged(STRANGER), ANY, ALL, &packet("ovmf-discover")).len(), 1);
+    assert_eq!(
+        lab.say_over(Link::untagged(STRANGER), DHCP_CLIENT, DHCP_SERVERS, &packet("ovmf-discover")).len(),
+        1
+    );
     assert_eq!(origins(&lab), [Origin::Through(Some(STRANGER))]);
 }
 
@@ -72,7 +70,7 @@ fn a_relays_and_a_routers_frames_are_told_from_the_machines() {
     let far = SocketAddrV4::new(Ipv4Addr::new(10, 7, 0, 9), 68);
     assert_eq!(lab.say_over(Link::untagged(STRANGER), far, OURS, &discover).len(), 1);
     // Sockets: a broadcast is from our link, since no router forwards it; else the kernel may know the sender.
-    assert_eq!(lab.say_over(Link::untagged(HIDDEN), ANY, ALL, &discover).len(), 1);
+    assert_eq!(lab.say_over(Link::untagged(HIDDEN), DHCP_CLIENT, DHCP_SERVERS, &discover).len(), 1);
     assert_eq!(lab.say_over(Link::untagged(HIDDEN), far, OURS, &discover).len(), 1);
     let through = |mac| Origin::Through(mac);
     assert_eq!(
@@ -97,7 +95,7 @@ fn a_lease_that_is_taken_says_whose_an_address_is_and_gets_no_answer() {
         let request = Request::parse(&request).unwrap();
         (request.mac().unwrap(), request.lease().unwrap())
     };
-    assert!(lab.say_as(ANY, ALL, &request).is_empty());
+    assert!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &request).is_empty());
     assert!(lab.say_over(Link::untagged(STRANGER), RELAY, OURS, &relayed(request)).is_empty());
     let leases = lab.notes.events.iter().map(|event| match event {
         Event::Leased { mac, origin, address } => (*mac, *origin, *address),

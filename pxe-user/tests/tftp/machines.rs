@@ -1,21 +1,12 @@
 //! DHCP and TFTP together: what a machine does with one teaches how it is told by the other.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::path::Path;
 
 use pxe_user::dhcp::{Arch, Style};
 use pxe_user::fleet::event::Event;
 use pxe_user::tally::Other;
 
 use crate::support::*;
-
-const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
-const ALL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
-
-fn packet(name: &str) -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/packets/dhcp/{name}.bin"));
-    std::fs::read(path).expect("a golden packet")
-}
 
 fn machine(packet: &[u8]) -> Option<pxe_user::mac::Mac> {
     pxe_user::dhcp::Request::parse(packet).unwrap().mac()
@@ -34,7 +25,7 @@ fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
     let mut lab = Lab::telling(Arch::X64);
     let discover = packet("ovmf-discover");
     for _ in 0..4 {
-        assert_eq!(lab.say_as(ANY, ALL, &discover).len(), 1);
+        assert_eq!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover).len(), 1);
         lab.wait(4000);
     }
     assert_eq!(styles(&lab), [Style::Direct, Style::Direct, Style::Direct, Style::Binl]);
@@ -47,7 +38,7 @@ fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
     for _ in 0..3 {
         lab.responder.handle(lab.notes.now, &datagram, &mut lab.notes);
         lab.load();
-        lab.say_as(ANY, ALL, &discover);
+        lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover);
         lab.wait(4000);
     }
     assert_eq!(styles(&lab)[4..], [Style::Binl; 3]);
@@ -57,7 +48,7 @@ fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
 fn a_machine_without_an_image_is_reported_by_name_and_counted() {
     let mut lab = Lab::telling(Arch::X64);
     for _ in 0..3 {
-        assert!(lab.say_as(ANY, ALL, &packet("ipxe-bios-discover")).is_empty());
+        assert!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet("ipxe-bios-discover")).is_empty());
     }
     let arches = lab.notes.events.iter().map(|event| match event {
         Event::Unanswered { asker, .. } => asker.arch,
@@ -72,7 +63,7 @@ fn a_machine_without_an_image_is_reported_by_name_and_counted() {
 #[test]
 fn offers_come_from_our_address_and_port_67() {
     let mut lab = Lab::telling(Arch::X64);
-    let sent = lab.say_as(ANY, ALL, &packet("ovmf-discover"));
+    let sent = lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet("ovmf-discover"));
     assert_eq!(sent[0].route.from, SocketAddrV4::new(SERVER, 67));
     assert_eq!(sent[0].route.to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
     assert_eq!(Some(sent[0].route.link.peer), machine(&packet("ovmf-discover")));

@@ -11,8 +11,6 @@ use pxe_user::rules::{Action, Limits, MacPattern, Matcher, Policy, Rule};
 
 use crate::support::*;
 
-const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
-const ALL: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
 const OVMF: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
 
 fn discover() -> Vec<u8> {
@@ -65,7 +63,7 @@ fn who_is_not_ours_gets_silence_and_is_told_of() {
     ] {
         let name = (rules[0].action == Action::Ignore).then(|| rules[0].name.clone());
         let mut lab = lab(rules);
-        assert!(lab.say_as(ANY, ALL, &discover()).is_empty());
+        assert!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover()).is_empty());
         assert_eq!(lab.count(Ignored::Rule), 1);
         let [Event::Unanswered { asker, why: Unanswered::Rule }] = &lab.notes.events[..] else {
             panic!("{:?}", lab.notes.events)
@@ -77,7 +75,7 @@ fn who_is_not_ours_gets_silence_and_is_told_of() {
 #[test]
 fn a_rules_name_and_image_are_in_what_is_told() {
     let mut lab = lab(vec![Rule { image: Some("memtest".into()), ..rule("all", boot()) }]);
-    assert_eq!(lab.say_as(ANY, ALL, &discover()).len(), 1);
+    assert_eq!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover()).len(), 1);
     let [Event::Told { asker, what: Telling::Boot, file, .. }] = &lab.notes.events[..] else {
         panic!("{:?}", lab.notes.events)
     };
@@ -94,7 +92,7 @@ fn who_has_booted_often_enough_boots_its_disk() {
     let mut telling = |boots: u32| {
         let standing = Standing { boots: vec![("once".into(), boots), ("other".into(), 9)], style: None };
         lab.sources.standings.store(Arc::new([(OVMF, standing)].into()));
-        lab.say_as(ANY, ALL, &discover());
+        lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
         match lab.notes.events.last() {
             Some(Event::Told { what, .. }) => *what,
             other => panic!("{other:?}"),
@@ -108,7 +106,7 @@ fn who_has_booted_often_enough_boots_its_disk() {
 fn a_machine_that_wants_binl_is_remembered() {
     let mut lab = lab(vec![rule("all", boot())]);
     for _ in 0..4 {
-        lab.say_as(ANY, ALL, &discover());
+        lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
         lab.wait(4000);
     }
     let learnt = |event: &&Event| matches!(event, Event::Learnt { mac: OVMF, style: Some(Style::Binl) });
@@ -117,7 +115,7 @@ fn a_machine_that_wants_binl_is_remembered() {
     let mut again = self::lab(vec![rule("all", boot())]);
     let standing = Standing { style: Some(Style::Binl), ..Standing::default() };
     again.sources.standings.store(Arc::new([(OVMF, standing)].into()));
-    again.say_as(ANY, ALL, &discover());
+    again.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
     let Some(Event::Told { style, .. }) = again.notes.events.last() else { panic!("nothing was told") };
     assert_eq!(*style, Style::Binl);
 }
@@ -150,5 +148,5 @@ fn replacing_the_rules_disturbs_no_transfer() {
         blocks += lab.say(port, &ack(block)).len();
     }
     assert_eq!(blocks, 3);
-    assert!(lab.say_as(ANY, ALL, &discover()).is_empty());
+    assert!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover()).is_empty());
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use std::sync::Arc;
 
 use std::time::Duration;
@@ -191,6 +192,16 @@ pub(crate) struct Lab {
     pub(crate) notes: Notes,
     /// Files are there at once.
     pub(crate) loader_runs: bool,
+}
+
+/// A machine that has no address yet, and all servers.
+pub(crate) const DHCP_CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
+pub(crate) const DHCP_SERVERS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
+
+/// A message that was recorded of real firmware.
+pub(crate) fn packet(name: &str) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/packets/dhcp/{name}.bin"));
+    std::fs::read(path).expect("a golden packet")
 }
 
 /// The subnet of [`SERVER`] is a /24.

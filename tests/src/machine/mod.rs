@@ -6,10 +6,13 @@ mod tftp;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use pxe_user::mac::Mac;
 use socket2::{Domain, Protocol, Socket, Type};
+use xtask::command;
 
 pub use offer::Offer;
 pub use tftp::{load, load_in_lock_step};
@@ -19,11 +22,18 @@ const DISCOVER_WAITS: [u64; 4] = [4, 8, 16, 32];
 /// The largest OFFER that it takes: its buffer.
 const OFFER_MAX: usize = 1472;
 
-/// Broadcasts a DISCOVER from port 68 of an interface, which needs no address, until an OFFER comes that EDK2 would take.
+/// Where a machine's Ethernet address is in a message (RFC 2131, figure 1: chaddr).
+const CHADDR: std::ops::Range<usize> = 28..34;
+
+/// Broadcasts a DISCOVER from port 68 of an interface, which needs no address, until an OFFER comes that EDK2 would take. The
+/// machine is the interface: its Ethernet address takes the place of the recorded one.
 ///
 /// # Errors
 /// When none comes; with what was wrong with the last one.
 pub fn discover(interface: &str, discover: &[u8]) -> Result<Offer> {
+    let mut discover = discover.to_vec();
+    discover[CHADDR].copy_from_slice(&address_of(interface)?);
+    let discover = &discover;
     let socket = port_68(interface).context("the machine has no port 68")?;
     let mut refused = None;
     for seconds in DISCOVER_WAITS {
@@ -46,6 +56,14 @@ pub fn discover(interface: &str, discover: &[u8]) -> Result<Offer> {
         Some(error) => Err(error.context("no OFFER that EDK2 would take")),
         None => bail!("no OFFER came"),
     }
+}
+
+/// An interface's Ethernet address; `/sys` may show another network namespace's.
+fn address_of(interface: &str) -> Result<[u8; 6]> {
+    let shown = command::output(Command::new("ip").args(["link", "show", "dev", interface]))?;
+    let mac = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
+    let mac: Option<Mac> = mac.and_then(|mac| mac.parse().ok());
+    Ok(mac.with_context(|| format!("{interface} has no Ethernet address: {shown}"))?.0)
 }
 
 fn port_68(interface: &str) -> io::Result<UdpSocket> {

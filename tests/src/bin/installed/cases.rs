@@ -98,7 +98,7 @@ fn verifies() -> Result<String> {
 /// Named an interface, it starts, and says what it does.
 fn starts() -> Result<String> {
     ip(&format!("netns add {NAMESPACE}"))?;
-    ip(&format!("link add server type veth peer name {INTERFACE} netns {NAMESPACE}"))?;
+    ip(&format!("link add server type veth peer name {INTERFACE} address {MAC} netns {NAMESPACE}"))?;
     ip(&format!("address add {SERVER}/24 dev server"))?;
     ip("link set server up")?;
     ip(&format!("-n {NAMESPACE} link set {INTERFACE} up"))?;
