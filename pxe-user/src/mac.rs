@@ -57,23 +57,32 @@ impl Mac {
     }
 }
 
-/// Not six hexadecimal numbers with colons between them.
+/// None of the notations of an Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an Ethernet address looks like 52:54:00:12:34:56")]
+#[error("an Ethernet address looks like 52:54:00:12:34:56, 52-54-00-12-34-56 or 5254.0012.3456")]
 pub struct InvalidMac;
 
 impl FromStr for Mac {
     type Err = InvalidMac;
 
+    /// Reads the notations of Linux, of Windows and of Cisco, in either case.
     fn from_str(text: &str) -> Result<Self, InvalidMac> {
-        let mut bytes = [0; 6];
-        let mut parts = text.split(':');
-        for byte in &mut bytes {
-            let part =
-                parts.next().filter(|part| part.len() == 2 && !part.starts_with('+')).ok_or(InvalidMac)?;
-            *byte = u8::from_str_radix(part, 16).map_err(|_| InvalidMac)?;
+        let (separator, digits, parts) = match text {
+            _ if text.contains(':') => (':', 2, 6),
+            _ if text.contains('-') => ('-', 2, 6),
+            _ => ('.', 4, 3),
+        };
+        if text.split(separator).count() != parts {
+            return Err(InvalidMac);
         }
-        if parts.next().is_some() { Err(InvalidMac) } else { Ok(Self(bytes)) }
+        let mut number = 0;
+        for part in text.split(separator) {
+            let is_hex = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let part = is_hex.then(|| u64::from_str_radix(part, 16).ok()).flatten().ok_or(InvalidMac)?;
+            number = number << (4 * digits) | part;
+        }
+        let [_, _, bytes @ ..] = u64::to_be_bytes(number);
+        Ok(Self(bytes))
     }
 }
 
@@ -97,8 +106,21 @@ mod tests {
     #[test]
     fn it_is_read_as_it_is_written() {
         let mac = Mac([0x52, 0x54, 0, 0x99, 0xfe, 2]);
-        assert_eq!(mac.to_string().parse(), Ok(mac));
-        for wrong in ["52:54:00:99:fe", "52:54:00:99:fe:02:03", "52:54:00:99:fe:+2", "", "525400:99:fe:02"] {
+        for same in [&*mac.to_string(), "52:54:00:99:FE:02", "52-54-00-99-fe-02", "5254.0099.fe02"] {
+            assert_eq!(same.parse(), Ok(mac), "{same}");
+        }
+        for wrong in [
+            "52:54:00:99:fe",
+            "52:54:00:99:fe:02:03",
+            "52:54:00:99:fe:+2",
+            "",
+            "525400:99:fe:02",
+            "52:54-00:99:fe:02",
+            "5254.0099",
+            "5254.0099.fe02.0001",
+            "5254.0099.+e02",
+            "52540099fe02",
+        ] {
             assert_eq!(wrong.parse::<Mac>(), Err(InvalidMac), "{wrong}");
         }
         assert_eq!(&*mac.dashed(), "52-54-00-99-fe-02");

@@ -54,6 +54,7 @@ enum Command {
     /// Feed lines of machines' consoles to the running daemon, which reads memtest86+'s out of them
     Ingest(ingest::Ingest),
     /// Let a machine, or all, boot by their rules from the beginning: what `once` has counted is forgotten
+    #[command(visible_alias = "retry")]
     Again(again::Again),
     /// Print the completions of a shell, for its folder of completions
     Completions(assets::Completions),

@@ -64,10 +64,10 @@ impl FromStr for MacPattern {
 
     fn from_str(text: &str) -> Result<Self, InvalidPattern> {
         let invalid = || InvalidPattern::Mac(text.to_owned());
-        let colons = text.replace('-', ":");
-        if let Ok(mac) = colons.parse() {
+        if let Ok(mac) = text.parse() {
             return Ok(Self::Whole(mac));
         }
+        let colons = text.replace('-', ":");
         let whole: Mac = format!("{colons}:00:00:00").parse().map_err(|_| invalid())?;
         let [a, b, c, ..] = whole.0;
         Ok(Self::Oui([a, b, c]))

@@ -1,6 +1,5 @@
 //! Rules in the responder: who is answered, what is said of it, and what is learnt.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use pxe_user::dhcp::{Arch, BootFile, Ignored, Service, Style};
