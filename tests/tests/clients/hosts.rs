@@ -4,6 +4,7 @@ use std::fs;
 
 use pxe_tests::daemon;
 use pxe_tests::neighbours::dhcp_server;
+use pxe_user::api::inbox::UPLOADS_OF_ONE_MAX;
 
 use super::*;
 
@@ -103,16 +104,16 @@ fn several_queues_serve_together() {
             );
         }
         // And back, though a block may come to another worker than its upload's.
-        let uploads: Vec<_> = (0..24)
-            .map(|number| {
+        for first in (0..24).step_by(UPLOADS_OF_ONE_MAX) {
+            let uploads = (first..first + UPLOADS_OF_ONE_MAX).map(|number| {
                 let mut command = lab.client().command("curl");
                 command.args(["--silent", "--show-error", "--tftp-blksize", "1428", "--upload-file"]);
                 let (local, remote) = (number.to_string(), format!("tftp://10.98.0.2/{number}"));
-                command.args([local, remote]).current_dir(folder.path()).spawn().unwrap()
-            })
-            .collect();
-        for (number, mut client) in uploads.into_iter().enumerate() {
-            assert!(client.wait().unwrap().success(), "{name}: upload {number}");
+                (number, command.args([local, remote]).current_dir(folder.path()).spawn().unwrap())
+            });
+            for (number, mut client) in uploads.collect::<Vec<_>>() {
+                assert!(client.wait().unwrap().success(), "{name}: upload {number}");
+            }
         }
         let machine = fs::read_dir(&inbox).unwrap().next().unwrap().unwrap().path();
         for number in 0..24 {
