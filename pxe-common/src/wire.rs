@@ -65,8 +65,6 @@ pub const BOOTREQUEST: u8 = 1;
 pub mod option {
     /// Pad: one byte without a length.
     pub const PAD: u8 = 0;
-    /// Vendor-specific information: PXE's encapsulated options.
-    pub const VENDOR: u8 = 43;
     /// DHCP message type.
     pub const MESSAGE_TYPE: u8 = 53;
     /// Vendor class identifier.

@@ -27,9 +27,9 @@ impl Nonce {
         (got == bytes.len()).then_some(Self(bytes))
     }
 
-    /// A known one, for tests.
-    #[must_use]
-    pub const fn fixed(bytes: [u8; 16]) -> Self {
+    /// A known one.
+    #[cfg(test)]
+    pub(crate) const fn fixed(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }
