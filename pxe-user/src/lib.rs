@@ -31,6 +31,7 @@
 //! | [`boot`] | what is served under which name | `dhcp` and `tftp` for their plain types |
 //! | [`fleet`] | the machines and their story, kept on a thread of its own | plain types |
 //! | [`gauges`] | what the daemon shows of itself | plain types |
+//! | [`pulse`] | signs of life of the daemon's threads | plain types |
 //! | [`tally`] | every outcome is a counter | plain types |
 
 pub mod api;
