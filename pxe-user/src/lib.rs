@@ -52,6 +52,7 @@ pub mod pulse;
 pub mod responder;
 pub mod rules;
 pub mod server;
+mod suggest;
 mod sync;
 pub mod tally;
 pub mod tftp;

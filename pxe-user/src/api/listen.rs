@@ -99,15 +99,38 @@ fn bind_tcp(address: SocketAddr, token: Option<Arc<Token>>) -> Result<(TcpListen
     Ok((listener, door))
 }
 
+/// Whether a Unix socket can be bound there, as far as that can be seen without changing anything.
+///
+/// # Errors
+/// [`ListenError`].
+pub fn can_bind(path: &Path) -> Result<(), ListenError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ListenError::NotASocket(path.to_owned()));
+        }
+        _ => {}
+    }
+    // Whoever lives there holds the lock; nothing is made for a look.
+    let Ok(lock) = File::options().append(true).open(lock_of(path)) else { return Ok(()) };
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(ListenError::InUse(path.to_owned())),
+        _ => Ok(()),
+    }
+}
+
+fn lock_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
 /// A lock beside the socket tells a living daemon from the file of a dead one, without a race between two that start.
 fn bind_unix(path: &Path) -> Result<(UnixListener, File), ListenError> {
     let failed = |error| ListenError::Unix { path: path.to_owned(), error };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(failed)?;
     }
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let lock = File::options().create(true).append(true).open(name).map_err(failed)?;
+    let lock = File::options().create(true).append(true).open(lock_of(path)).map_err(failed)?;
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(ListenError::InUse(path.to_owned())),

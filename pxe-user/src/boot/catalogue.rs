@@ -372,7 +372,9 @@ impl Catalogue {
             return self
                 .recipes
                 .iter()
-                .flat_map(|recipe| [self.missing_of(recipe), self.overruled_of(recipe)].concat())
+                .flat_map(|recipe| {
+                    [self.missing_of(recipe), self.overruled_of(recipe), self.unreached_of(recipe)].concat()
+                })
                 .collect();
         }
         match &self.top().kind {

@@ -148,6 +148,9 @@ pub const LOADERS: &[(Arch, Part)] = &[
 pub const INSTALL_MEMTEST: &str =
     "`apt-get install memtest86+`, `dnf install memtest86+` or `pacman -S memtest86+ memtest86+-efi`";
 
+/// How to install iPXE.
+pub const INSTALL_IPXE: &str = "`apt-get install ipxe`, `dnf install ipxe-bootimgs-x86` or `pacman -S ipxe`";
+
 /// How to install PXELINUX.
 pub const INSTALL_PXELINUX: &str =
     "`apt-get install pxelinux syslinux-common`, `dnf install syslinux-nonlinux` or `pacman -S syslinux`";

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::catalogue::{Catalogue, LOADERS};
+use super::discover::{INSTALL_IPXE, INSTALL_PXELINUX};
 use super::image::{Image, Role};
 use super::mount::Mount;
 use super::names::FileName;
@@ -149,6 +150,27 @@ impl Catalogue {
             ));
         }
         missing
+    }
+
+    /// The architectures of most machines for which no loader can start an image's kernel or texts, a sentence each.
+    #[must_use]
+    pub fn unreached_of(&self, recipe: &Recipe) -> Vec<String> {
+        let programs = self.programs_of(recipe);
+        // Without any program there is an error already.
+        if !recipe.is_written() || programs.iter().next().is_none() {
+            return Vec::new();
+        }
+        let unreached = [(Arch::BIOS, INSTALL_PXELINUX), (Arch::X64, INSTALL_IPXE)].into_iter();
+        let unreached = unreached.filter(|(arch, _)| programs.get(*arch).is_none());
+        unreached
+            .map(|(arch, install)| {
+                format!(
+                    "image `{}`: {arch} machines get nothing, since no boot loader for them is installed: {install}, or name a \
+                     loader in the image's `boot_files`",
+                    recipe.name
+                )
+            })
+            .collect()
     }
 
     /// What a file is in a boot.

@@ -46,6 +46,7 @@ pub mod recipe;
 pub mod refusal;
 mod sealed;
 mod store;
+mod template;
 pub mod tree;
 mod usual;
 mod watch;
@@ -55,7 +56,8 @@ pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, S
 pub use entries::Seen;
 pub use image::{Digest, Image, Origin, Role};
 pub use names::FileName;
-pub use personal::{Here, Reader, check_template, is_looked_for};
+pub use personal::{Here, Reader, is_looked_for};
 pub use recipe::Recipe;
 pub use refusal::Refusal;
+pub use template::{TemplateError, check_template, needs_http};
 pub use tree::Links;

@@ -2,11 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use minijinja::{Environment, UndefinedBehavior, context};
-
 use super::names::FileName;
 use super::recipe::Recipe;
-use crate::dhcp::{Arch, Uuid};
+use super::template::{TemplateError, fill};
 use crate::fleet::handle::Facts;
 use crate::mac::Mac;
 
@@ -110,7 +108,7 @@ pub(super) fn render(
     recipe: &Recipe,
     facts: &Facts,
     here: Here,
-) -> Result<Option<String>, minijinja::Error> {
+) -> Result<Option<String>, TemplateError> {
     if facts.local {
         return Ok(Some(local(reader).to_owned()));
     }
@@ -121,70 +119,6 @@ pub(super) fn render(
     };
     let Some(template) = template.or_else(|| usual(reader, recipe)) else { return Ok(None) };
     fill(&template, recipe, facts, here).map(Some)
-}
-
-/// Whether a template can be filled in, for a machine of which nothing is known and for one of which everything is.
-///
-/// # Errors
-/// What is wrong with it, with the line inside of it.
-pub fn check_template(template: &str) -> Result<(), String> {
-    let unknown = Facts {
-        mac: Mac::default(),
-        uuid: None,
-        address: None,
-        arch: None,
-        serial: None,
-        name: None,
-        rule: None,
-        image: None,
-        local: false,
-        nonce: None,
-    };
-    let known = Facts {
-        uuid: Some(Uuid([1; 16])),
-        address: Some(Ipv4Addr::LOCALHOST),
-        arch: Some(Arch::BIOS),
-        serial: Some("1".into()),
-        name: Some("1".into()),
-        rule: Some("1".into()),
-        ..unknown.clone()
-    };
-    for (facts, http) in [(unknown, None), (known, Some(80))] {
-        let here = Here { server: Ipv4Addr::UNSPECIFIED, http };
-        fill(template, &Recipe::default(), &facts, here).map_err(|error| format!("{error:#}"))?;
-    }
-    Ok(())
-}
-
-fn fill(template: &str, recipe: &Recipe, facts: &Facts, here: Here) -> Result<String, minijinja::Error> {
-    let mut environment = Environment::new();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    let http = here.http.map(|port| format!("http://{}:{port}", here.server)).unwrap_or_default();
-    // Reports are believed below this address only, and only in this boot.
-    let reports = facts.nonce.filter(|_| here.http.is_some()).map(|nonce| format!("{http}/{FOLDER}/{nonce}"));
-    let values = context! {
-        mac => facts.mac.to_string(),
-        mac_dashed => facts.mac.dashed().as_str(),
-        uuid => facts.uuid.map(|uuid| uuid.to_string()).unwrap_or_default(),
-        ip => facts.address.map(|address| address.to_string()).unwrap_or_default(),
-        arch => facts.arch.map(|arch| arch.to_string()).unwrap_or_default(),
-        serial => harmless(facts.serial.as_deref()),
-        name => harmless(facts.name.as_deref()),
-        image => &*recipe.name,
-        rule => harmless(facts.rule.as_deref()),
-        server => here.server.to_string(),
-        report_url => reports.as_ref().unwrap_or(&http),
-        http => http,
-    };
-    // It takes the last line's end off.
-    let end = if template.ends_with('\n') { "\n" } else { "" };
-    environment.render_str(template, values).map(|text| text + end)
-}
-
-/// What machines or consoles say of themselves, fit for a script: nobody's serial number starts a second command.
-fn harmless(text: Option<&str>) -> String {
-    let is_harmless = |c: char| c.is_ascii_alphanumeric() || "._:-+@".contains(c);
-    text.unwrap_or_default().chars().map(|c| if is_harmless(c) { c } else { '_' }).collect()
 }
 
 fn local(reader: Reader) -> &'static str {

@@ -2,11 +2,14 @@
 
 mod again;
 mod assets;
+mod catalogue;
 mod check;
+mod daemon;
 mod explain;
 mod images;
 mod ingest;
 mod log;
+mod offer;
 mod options;
 mod serve;
 mod status;
@@ -19,6 +22,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
 use crate::confine::ConfineError;
+use crate::server::preconditions::UnmetError;
 
 pub use log::LogFormat;
 
@@ -42,11 +46,11 @@ every other packet goes its way.";
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer boot requests on one or more interfaces until Ctrl-C
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// List what would be served: name, size, SHA-256, where from
-    Images(options::Files),
+    Images(images::Images),
     /// Say what would be served on which interface with which datapath, and why; start nothing
-    Check(serve::Serve),
+    Check(Box<check::Check>),
     /// Say what a machine would get, and why: rules, reply and files; or every machine of a capture
     Explain(Box<explain::Explain>),
     /// Show how the machines are doing, as the running daemon knows it
@@ -82,8 +86,9 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         ),
         ConfigError::Invalid { .. } => true,
     });
-    let is_user = matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
-    if is_config || is_user || error.is::<serve::OptionsError>() {
+    let is_user = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
+    let is_unmet = error.downcast_ref::<UnmetError>().is_some_and(|unmet| unmet.any(is_user));
+    if is_config || is_unmet || is_user(error) || error.is::<daemon::OptionsError>() {
         ExitCode::from(78)
     } else {
         ExitCode::FAILURE
@@ -98,8 +103,8 @@ pub fn run(cli: Cli) -> Result<()> {
     log::start(cli.log_format)?;
     match cli.command {
         Command::Serve(serve) => serve.run(),
-        Command::Images(files) => images::run(&files),
-        Command::Check(serve) => check::run(&serve),
+        Command::Images(images) => images.run(),
+        Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Status(status) => status.run(),
         Command::Ingest(ingest) => ingest.run(),

@@ -100,19 +100,19 @@ impl Judge<'_> {
 }
 
 /// What the file means, as far as it does, and everything that is wrong.
-pub(super) fn check(text: &str, mut raw: Raw) -> (Option<Config>, Vec<Problem>) {
+pub(super) fn check(text: &str, mut raw: Raw) -> (Config, Vec<Problem>) {
     let mut judge = Judge { text, problems: Vec::new() };
     let recipe_lines = raw.images.values().map(|image| judge.line(image.span())).collect();
     let recipes = recipes(&mut judge, std::mem::take(&mut raw.images));
+    let booted: Vec<String> =
+        raw.rules.iter().filter_map(|rule| Some(rule.get_ref().image.as_ref()?.get_ref().clone())).collect();
     let rules = rule::rules(&mut judge, std::mem::take(&mut raw.rules), &recipes, raw.http.is_some());
     let mut config = general(&mut judge, raw);
     config.recipes = recipes;
     config.recipe_lines = recipe_lines;
     config.rules = rules;
-    unused(&mut judge, &config);
-    let mut problems = judge.problems;
-    problems.sort_by_key(|problem| problem.line);
-    (Some(config), problems)
+    unused(&mut judge, &config, &booted);
+    (config, judge.problems)
 }
 
 fn general(judge: &mut Judge<'_>, raw: Raw) -> Config {
@@ -249,12 +249,11 @@ fn recipe(judge: &mut Judge<'_>, name: &str, image: Spanned<raw::Image>) -> Reci
     }
 }
 
-/// What was written and leads to nothing.
-fn unused(judge: &mut Judge<'_>, config: &Config) {
-    for recipe in &config.recipes {
-        let used = config.rules.iter().any(|rule| rule.outcome == super::Outcome::Image(recipe.name.clone()));
-        if !used {
-            judge.at(None, Severity::Warning, format!("no rule boots image `{}`", recipe.name));
+/// What was written and leads to nothing. `booted`: the images that rules name, also rules that are wrong.
+fn unused(judge: &mut Judge<'_>, config: &Config, booted: &[String]) {
+    for (recipe, line) in config.recipes.iter().zip(&config.recipe_lines) {
+        if !booted.iter().any(|name| **name == *recipe.name) {
+            judge.at(Some(*line), Severity::Warning, format!("no rule boots image `{}`", recipe.name));
         }
     }
     let known = |name: &String| config.interfaces.is_empty() || config.interfaces.contains(name);

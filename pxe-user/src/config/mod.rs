@@ -1,13 +1,14 @@
 //! `pxed.toml`: what the daemon serves where, and who gets what. Reading it needs no rights and opens no file but itself.
 //!
 //! ```text
-//! text --> raw (serde, unknown keys refused) --> Config + problems with their lines (check) --> Options, rules, recipes
+//! text --> raw (serde, with every mistake: parse) --> Config + problems with their lines (check) --> Options, rules, recipes
 //! ```
 //! `docs/pxed.toml` is an example with every key; a test reads it. `docs/pxed.schema.json` is for editors; a test makes
 //! it of `raw`'s types and comments.
 
 mod check;
 mod limits;
+mod parse;
 mod raw;
 mod rule;
 #[cfg(test)]
@@ -50,12 +51,29 @@ pub struct Problem {
     pub text: String,
 }
 
+impl Severity {
+    /// In messages.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl Problem {
+    /// Without rules everybody is served, which nobody means by a file that is being written at this moment.
+    #[must_use]
+    pub fn empty_file() -> Self {
+        let text = "the file is empty: write it under another name first, then rename it".to_owned();
+        Self { line: None, severity: Severity::Error, text }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.severity {
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-        };
+        let severity = self.severity.as_str();
         match self.line {
             Some(line) => write!(f, "line {line}: {severity}: {}", self.text),
             None => write!(f, "{severity}: {}", self.text),
@@ -239,6 +257,8 @@ pub struct Config {
     pub recipes: Vec<Recipe>,
     /// Where each of them begins, from line 1, in the same order.
     pub recipe_lines: Vec<usize>,
+    /// Where the keys and tables at the top of the file are, from line 1.
+    pub key_lines: Vec<(String, usize)>,
     /// The rules.
     pub rules: Vec<RuleSpec>,
 }
@@ -252,9 +272,7 @@ impl Config {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
         if text.trim().is_empty() {
-            // Without rules everybody is served, which nobody means by a file that is being written at this moment.
-            let text = "the file is empty: write it under another name first, then rename it".to_owned();
-            let problems = vec![Problem { line: None, severity: Severity::Error, text }];
+            let problems = vec![Problem::empty_file()];
             return Err(ConfigError::Invalid { path: path.to_owned(), problems });
         }
         let (config, problems) = Self::parse(&text);
@@ -266,17 +284,31 @@ impl Config {
         }
     }
 
+    /// The line of a key or table at the top of the file, if it is there.
+    #[must_use]
+    pub fn line_of_key(&self, key: &str) -> Option<usize> {
+        self.key_lines.iter().find(|(known, _)| known == key).map(|(_, line)| *line)
+    }
+
     /// Reads a text: the configuration as far as it could be understood, and all problems in the order of their lines.
     #[must_use]
     pub fn parse(text: &str) -> (Option<Self>, Vec<Problem>) {
-        match toml::from_str::<raw::Raw>(text) {
-            Ok(raw) => check::check(text, raw),
-            Err(error) => {
-                let line = error.span().map(|span| line_of(text, span.start));
-                let text = error.message().to_owned();
-                (None, vec![Problem { line, severity: Severity::Error, text }])
+        let mut parsed = parse::parse(text);
+        let config = parsed.raw.take().map(|raw| {
+            let (mut config, mut problems) = check::check(text, raw);
+            config.key_lines = std::mem::take(&mut parsed.key_lines);
+            if !parsed.is_whole {
+                // What follows from a mistake is no mistake of its own.
+                let is_own = |line: usize| !parsed.incomplete.contains(&line);
+                problems.retain(|problem| {
+                    problem.severity == Severity::Error && problem.line.is_some_and(is_own)
+                });
             }
-        }
+            parsed.problems.extend(problems);
+            config
+        });
+        parsed.problems.sort_by_key(|problem| problem.line);
+        (config, parsed.problems)
     }
 }
 

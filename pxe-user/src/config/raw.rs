@@ -125,7 +125,7 @@ pub(super) struct Raw {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, such as `[http]` with `port = 8080` below it")]
 pub(super) struct Http {
     /// The TCP port on every interface's address (read at the start).
     #[cfg_attr(test, schemars(with = "u16", range(min = 1)))]
@@ -137,7 +137,10 @@ pub(super) struct Http {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table, such as `[board]` with `listen = \"127.0.0.1:7467\"` below it"
+)]
 pub(super) struct Board {
     /// The address and port to listen on; beyond this host it needs `token_file` (read at the start).
     #[cfg_attr(test, schemars(extend("examples" = ["127.0.0.1:7467"])))]
@@ -148,7 +151,10 @@ pub(super) struct Board {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table, such as `[inbox]` with `directory = \"/srv/inbox\"` below it"
+)]
 pub(super) struct Inbox {
     /// The directory for the files, with a directory below it for each machine (read at the start).
     pub(super) directory: PathBuf,
@@ -162,7 +168,10 @@ pub(super) struct Inbox {
 
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table, such as `[access]` with `allow = [\"52:54:00:*\"]` below it"
+)]
 pub(super) struct Access {
     /// Ethernet addresses, makers (`52:54:00:*`) and networks (`10.1.0.0/16`).
     #[cfg_attr(test, schemars(with = "Vec<String>", length(min = 1)))]
@@ -171,7 +180,11 @@ pub(super) struct Access {
 
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as `[limits]` with `tftp_rate = 100` below it"
+)]
 pub(super) struct Limits {
     /// DHCP requests of one machine that pxed answers a second, in the long run; 0 for no limit.
     pub(super) dhcp_rate: Option<u32>,
@@ -187,7 +200,11 @@ pub(super) struct Limits {
 
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as `[fleet]` with `retention_days = 30` below it"
+)]
 pub(super) struct Fleet {
     /// Days for which pxed keeps what it knows of a machine (read at the start).
     #[cfg_attr(test, schemars(with = "u32", range(min = 1)))]
@@ -202,7 +219,11 @@ pub(super) struct Fleet {
 /// What machines boot; an empty table is what machines get without rules.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as `[images.NAME]` with `root = \"/srv/NAME\"` below it"
+)]
 pub(super) struct Image {
     /// The image's directory; without it, the files are those that every machine gets.
     pub(super) root: Option<PathBuf>,
@@ -237,7 +258,11 @@ pub(super) struct Image {
 /// Which machines boot what; a rule has either `image` or `action`.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as `[[rules]]` with `image = \"NAME\"` below it"
+)]
 #[cfg_attr(test, schemars(extend("oneOf" = [{ "required": ["image"] }, { "required": ["action"] }])))]
 pub(super) struct Rule {
     /// The name in logs and counts, unique among rules; `rule N` if not given.
@@ -271,7 +296,7 @@ pub(super) struct Rule {
 
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, expecting = "a table of conditions, such as `{ mac = \"52:54:00\" }`")]
 pub(super) struct Conditions {
     /// Ethernet addresses, or the three bytes of a maker (`aa:bb:cc`).
     #[cfg_attr(test, schemars(with = "OneOrMany<String>"))]

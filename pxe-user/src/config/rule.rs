@@ -14,6 +14,7 @@ use super::{Outcome, RuleSpec};
 use crate::boot::Recipe;
 use crate::dhcp::{Arch, Uuid};
 use crate::rules::{Glob, Limits, Matcher};
+use crate::suggest::did_you_mean;
 use crate::tftp::packet::BLKSIZE_RANGE;
 
 pub(super) fn rules(
@@ -60,7 +61,8 @@ fn rule(
     }
     let recipe =
         raw.image.as_ref().and_then(|image| recipes.iter().find(|recipe| *recipe.name == **image.get_ref()));
-    let outcome = outcome(judge, &span, &name, raw.image, raw.action, recipe)?;
+    let known = recipes.iter().map(|recipe| &*recipe.name);
+    let outcome = outcome(judge, &span, &name, raw.image, raw.action, (recipe, known))?;
     let boots = match (raw.once, raw.boots) {
         (true, Some(boots)) => {
             judge.error(boots.span(), "write `once` or `boots`, not both");
@@ -103,7 +105,8 @@ fn rule(
             windowsize.into_inner()
         }),
     };
-    let matcher = matcher(judge, raw.conditions);
+    // Without one of its conditions it would mean more machines than it says, and be in other rules' way.
+    let matcher = matcher(judge, raw.conditions)?;
     if limits != Limits::default() && !matcher.asks_clients_only() {
         let text = "limits transfers, and a request for a file shows no more than mac, vlan, interface and the network of the relay: match on these";
         judge.error(span.clone(), format!("rule `{name}` {text}"));
@@ -113,21 +116,20 @@ fn rule(
     Some(RuleSpec { name, line, matcher, outcome, style, boot_server: raw.boot_server, boots, limits })
 }
 
-fn outcome(
+fn outcome<'r>(
     judge: &mut Judge<'_>,
     span: &Range<usize>,
     rule: &str,
     image: Option<Spanned<String>>,
     action: Option<Spanned<String>>,
-    recipe: Option<&Recipe>,
+    (recipe, known): (Option<&Recipe>, impl Iterator<Item = &'r str>),
 ) -> Option<Outcome> {
     match (image, action) {
         (Some(image), None) => {
             if recipe.is_none() {
-                judge.error(
-                    image.span(),
-                    format!("there is no image `{}`: add [images.{0}]", image.get_ref()),
-                );
+                let near = did_you_mean(image.get_ref(), known);
+                let text = format!("there is no image `{}`: add [images.{0}]{near}", image.get_ref());
+                judge.error(image.span(), text);
             }
             Some(Outcome::Image(recipe?.name.clone()))
         }
@@ -150,22 +152,28 @@ fn outcome(
     }
 }
 
-fn matcher(judge: &mut Judge<'_>, raw: raw::Conditions) -> Matcher {
+/// The conditions; `None` if one of them is wrong.
+fn matcher(judge: &mut Judge<'_>, raw: raw::Conditions) -> Option<Matcher> {
     let (vlan, at) = listed(raw.vlan);
-    if let Some(vlan) = vlan.iter().find(|vlan| **vlan > raw::VLAN_MAX) {
+    let wrong = vlan.iter().find(|vlan| **vlan > raw::VLAN_MAX);
+    if let Some(vlan) = wrong {
         judge.error(at, format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"));
     }
+    let vlan = wrong.is_none().then_some(vlan);
     let globs = |raw| listed(raw).0.iter().map(|text: &String| Glob::new(text)).collect();
-    Matcher {
-        mac: parsed(judge, raw.mac),
-        uuid: parsed::<Uuid, _>(judge, raw.uuid),
-        arch: parsed::<Arch, _>(judge, raw.arch),
+    // Each before the first `?`, so that every mistake is reported.
+    let (mac, uuid) = (parsed(judge, raw.mac), parsed::<Uuid, _>(judge, raw.uuid));
+    let (arch, relay) = (parsed::<Arch, _>(judge, raw.arch), parsed(judge, raw.relay));
+    Some(Matcher {
+        mac: mac?,
+        uuid: uuid?,
+        arch: arch?,
         class: globs(raw.class),
         user_class: globs(raw.user_class),
-        relay: parsed(judge, raw.relay),
-        vlan,
+        relay: relay?,
+        vlan: vlan?,
         interface: listed(raw.interface).0,
-    }
+    })
 }
 
 /// The values of a condition, and where they are written.
@@ -179,12 +187,15 @@ fn listed<T>(raw: Option<Spanned<raw::OneOrMany<T>>>) -> (Vec<T>, Range<usize>) 
     }
 }
 
+/// The values of a condition; `None` if one of them is wrong.
 fn parsed<T: FromStr<Err: Display>, W: Display>(
     judge: &mut Judge<'_>,
     raw: Option<Spanned<raw::OneOrMany<W>>>,
-) -> Vec<T> {
+) -> Option<Vec<T>> {
     let (texts, at) = listed(raw);
-    texts.iter().filter_map(|text| judge.accept(at.clone(), text.to_string().parse())).collect()
+    let values: Vec<Option<T>> =
+        texts.iter().map(|text| judge.accept(at.clone(), text.to_string().parse())).collect();
+    values.into_iter().collect()
 }
 
 fn is_for_http_only(matcher: &Matcher) -> bool {

@@ -82,7 +82,11 @@ fn what_the_example_leaves_out_can_be_said() {
 #[test]
 fn what_is_wrong_is_said_with_its_line() {
     for (text, words) in [
-        ("interfaces = [\"a\"]\ncolour = 1\n", &["line 2", "unknown field `colour`"][..]),
+        ("interfaces = [\"a\"]\ncolour = 1\n", &["line 2", "no key `colour`"][..]),
+        ("interfacs = [\"a\"]\n", &["line 1", "did you mean `interfaces`?"]),
+        ("http = 80\n", &["line 1", "`http`", "a table, such as `[http]` with `port = 8080`"]),
+        ("[http]\n", &["line 1", "`http` needs the key `port`"]),
+        ("[images.memtest]\n[[rules]]\nimage = \"memtets\"\n", &["line 3", "did you mean `memtest`?"]),
         ("\n\ninterfaces = 3\n", &["line 3"]),
         ("interfaces = [\"a\", \"a\"]", &["line 1", "twice"]),
         ("[[rules]]\nimage = \"x\"\n", &["line 2", "no image `x`"]),
@@ -107,11 +111,11 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[images.pxed]\n", &["line 1", "pxed itself uses"]),
         ("[images.\"a/b\"]\n", &["line 1", "folder"]),
         ("[images.a]\ninitrd = [\"x\"]\n", &["no `kernel`"]),
-        ("[images.a]\nkernel = \"k\"\nargs = \"{{ mca }}\"\n", &["line 3", "undefined"]),
+        ("[images.a]\nkernel = \"k\"\nargs = \"{{ mca }}\"\n", &["line 3", "`mca`, which is not set"]),
         ("[images.a]\nkernel = \"k\"\nargs = \"{% if %}\"\n", &["line 3"]),
         (
             "[images.a]\nkernel = \"k\"\nargs = \"{% if http %}{{ mca }}{% endif %}\"\n",
-            &["line 3", "undefined"],
+            &["line 3", "`mca`, which is not set"],
         ),
         ("[images.a]\nipxe = \"kernel x\"\n", &["line 2", "#!ipxe"]),
         ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
@@ -123,6 +127,35 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[http]\nport = 0\n", &["line 2", "at least 1"]),
     ] {
         assert_problem(text, words);
+    }
+}
+
+/// Each on its own line, and nothing that only follows from another.
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let text = "interfacs = [\"a\"]\nhttp = 80\nwindowsize = \"x\"\nmemory_mib = 0\n\
+                [images.a]\nkernl = \"k\"\ninitrd = [\"i\"]\n\
+                [[rules]]\nimag = \"a\"\n[[rules]]\naction = \"local\"\nmatch = { mac = 3 }\n[[rules]]\naction = \"local\"\nmatch = { vlan = 5000 }\n";
+    let problems = problems(text);
+    let lines: Vec<_> = problems.iter().filter_map(|problem| problem.split(':').next()).collect();
+    assert_eq!(
+        lines,
+        ["line 1", "line 2", "line 3", "line 4", "line 6", "line 9", "line 12", "line 15"],
+        "{problems:#?}"
+    );
+    let syntax = super::tests::problems("a = \nb = [1\nc = 1\n");
+    assert!(!syntax.is_empty() && syntax.iter().all(|problem| problem.contains("error")), "{syntax:#?}");
+}
+
+/// A condition that cannot be read is not "every machine": only its own mistake is reported.
+#[test]
+fn a_rule_with_a_bad_condition_is_in_no_other_rules_way() {
+    for bad in ["mac = \"52:54\"", "vlan = 5000", "arch = \"sparc\"", "uuid = \"x\"", "relay = \"x\""] {
+        let text = format!(
+            "[images.a]\n[[rules]]\nimage = \"a\"\nmatch = {{ {bad} }}\n[[rules]]\naction = \"local\"\n"
+        );
+        let problems = problems(&text);
+        assert!(problems.len() == 1 && problems[0].contains("line 4"), "{problems:#?}");
     }
 }
 

@@ -32,6 +32,16 @@ pub enum Confinement {
     Off,
 }
 
+impl std::fmt::Display for Confinement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Require => "require",
+            Self::Off => "off",
+        })
+    }
+}
+
 /// Why rights could not be given up. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {

@@ -113,8 +113,28 @@ impl Account {
     /// When something else lies there, which must not become the daemon's, or the system refuses.
     pub fn hand_over(&self, directory: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(directory, error);
+        let Some(opened) = self.look(directory, belongs)? else { return Ok(()) };
+        // The inbox has a folder for each machine.
+        self.give(&opened, 2).map_err(failed)
+    }
+
+    /// Whether [`Self::hand_over`] would take that directory.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn may_own(&self, directory: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
+        self.look(directory, belongs).map(drop)
+    }
+
+    /// The directory, if it is there and holds nothing else.
+    fn look(
+        &self,
+        directory: &Path,
+        belongs: &dyn Fn(&Path) -> bool,
+    ) -> Result<Option<Opened>, ConfineError> {
+        let failed = |error| self.hand_over_error(directory, error);
         let opened = Opened::existing(CWD, directory).map_err(failed)?;
-        let Some(opened) = opened.filter(Opened::is_directory) else { return Ok(()) };
+        let Some(opened) = opened.filter(Opened::is_directory) else { return Ok(None) };
         for name in opened.names().map_err(failed)? {
             let path = directory.join(&name);
             if !belongs(&path) {
@@ -122,8 +142,7 @@ impl Account {
                 return Err(failed(io::Error::other(text)));
             }
         }
-        // The inbox has a folder for each machine.
-        self.give(&opened, 2).map_err(failed)
+        Ok(Some(opened))
     }
 
     /// Makes a file the daemon's own, if it is root's; makes it if it is not there. What is no file is left alone.

@@ -37,6 +37,12 @@ pub(super) fn enter(
     for directory in &own {
         make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
+    // The file of events may lie among those of others: only a directory that is not there yet becomes the daemon's.
+    let new = setup.fleet.events.as_deref().map(directory_of).filter(|directory| !directory.exists());
+    if let Some(directory) = &new {
+        make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        account.as_ref().map_or(Ok(()), |account| account.hand_over(directory, &|_| false))?;
+    }
     if let Some(account) = &account {
         hand_over(account, options, setup, &own)?;
     }
@@ -77,7 +83,7 @@ fn roots(files: &boot::Config) -> Vec<PathBuf> {
 }
 
 /// The directories that are the daemon's own.
-fn own_directories(options: &Options) -> Vec<PathBuf> {
+pub(super) fn own_directories(options: &Options) -> Vec<PathBuf> {
     let inbox = options.inbox.as_ref().map(|inbox| inbox.directory.clone());
     options.state.clone().into_iter().chain(inbox).collect()
 }
@@ -88,21 +94,23 @@ fn make(directory: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
+/// Whether a path in one of the daemon's `own` directories is of its own making.
+pub(super) fn belongs(path: &Path, own: &[PathBuf]) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let is_made_here = ["pxed", inbox::HIDDEN].iter().any(|begin| name.starts_with(begin));
+    is_made_here || name.parse::<Mac>().is_ok() || own.iter().any(|own| own == path)
+}
+
 fn hand_over(
     account: &Account,
     options: &Options,
     setup: &Setup,
     own: &[PathBuf],
 ) -> Result<(), ConfineError> {
-    let belongs = |path: &Path| {
-        let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-        let is_made_here = ["pxed", inbox::HIDDEN].iter().any(|begin| name.starts_with(begin));
-        is_made_here || name.parse::<Mac>().is_ok() || own.iter().any(|own| own == path)
-    };
     // A socket elsewhere lies in somebody else's directory.
     let socket = options.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
     for directory in own.iter().chain(&socket.filter(|path| path.exists())) {
-        account.hand_over(directory, &belongs)?;
+        account.hand_over(directory, &|path| belongs(path, own))?;
     }
     setup.fleet.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events))
 }
@@ -119,6 +127,6 @@ fn paths(options: &Options, setup: &Setup, config: Option<&Path>) -> Paths {
     Paths { read, write, remove: vec![directory_of(socket)], moves: options.inbox.is_some() }
 }
 
-fn directory_of(path: &Path) -> PathBuf {
+pub(super) fn directory_of(path: &Path) -> PathBuf {
     path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }

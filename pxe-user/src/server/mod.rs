@@ -10,6 +10,7 @@ mod interface;
 mod notice;
 mod opened;
 mod policy;
+pub mod preconditions;
 mod reload;
 mod supervise;
 mod watch;
@@ -34,6 +35,8 @@ use crate::responder::Baton;
 use crate::worker::mail::LoaderQueue;
 use crate::worker::uploads::Uploads;
 use crate::worker::{Clock, loader};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use gauging::Gauging;
 pub use handover::Kept;
 use handover::{Asker, Found, Legacy, Parcel};
@@ -87,9 +90,7 @@ impl Options {
     /// # Errors
     /// The first interface that cannot be served, with the remedy.
     pub fn plans(&self) -> Result<Vec<Plan>> {
-        let plan =
-            |name: &String| Plan::decide(name, self.address, self.datapath, self.mode).map_err(Into::into);
-        self.interfaces.iter().map(plan).collect()
+        self.interfaces.iter().map(|name| Ok(preconditions::plan(self, name)?)).collect()
     }
 
     /// The keys that are others there.
@@ -144,7 +145,8 @@ impl Server {
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached or open.
     pub fn start(options: &Options, setup: Setup, reread: Reread, kept: Option<Kept>) -> Result<Self> {
-        raise_descriptor_limit(options)?;
+        raise_descriptor_limit();
+        check_descriptors(options)?;
         let catalogue = Catalogue::open(setup.files.clone())?;
         for missing in catalogue.missing() {
             tracing::warn!("{missing}");
@@ -331,17 +333,22 @@ const DESCRIPTORS_INTERFACE: u64 = 32;
 const DESCRIPTORS_QUEUE: u64 = 8;
 
 /// As many descriptors as we may have: the usual limit of 1024 is less than a fleet's connections.
-///
-/// # Errors
-/// When that is not enough to serve anybody: what fails then, fails in many places, and not always with a good word.
-fn raise_descriptor_limit(options: &Options) -> Result<()> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // What is refused leaves the limit as it was.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// # Errors
+/// When as many descriptors as we may have are not enough to serve anybody: what fails then, fails in many places, and not always
+/// with a good word.
+fn check_descriptors(options: &Options) -> Result<()> {
+    // An interface that cannot be planned has its own message.
+    let plans: Vec<Plan> =
+        options.interfaces.iter().filter_map(|name| preconditions::plan(options, name).ok()).collect();
     let needed = |plan: &Plan| DESCRIPTORS_INTERFACE + DESCRIPTORS_QUEUE * u64::from(plan.interface.queues);
-    let needed = DESCRIPTORS + options.plans()?.iter().map(needed).sum::<u64>();
-    match getrlimit(Resource::Nofile).current {
+    let needed = DESCRIPTORS + plans.iter().map(needed).sum::<u64>();
+    match getrlimit(Resource::Nofile).maximum {
         Some(most) if most < needed => {
             bail!("{most} open files are not enough: {needed} are needed (ulimit -n, LimitNOFILE=)")
         }

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 use pxe_common::abi::{self, Config, Transfer};
-use pxe_common::wire;
 
 use super::Options;
 use super::handover::Legacy;
 use super::interface::{config, slots_each};
+use super::preconditions;
 use crate::confine::{Account, Kept};
 use crate::nic::Queue;
-use crate::nic::interface::udp_listeners;
 use crate::nic::lock::{self, InterfaceLock, LockError};
 use crate::nic::programs::{Mode, Programs, ProgramsError, takes_several_buffers};
 use crate::nic::xsk::{Xsk, XskError};
@@ -107,7 +106,7 @@ impl Prepared {
     fn any_xdp(&mut self, options: &Options, dhcp: DhcpPath, legacy: &mut Legacy) -> Result<Option<Xdp>> {
         // A predecessor's sockets are no reason to refuse: they are ours now.
         if legacy.sockets.is_empty() {
-            refuse_taken_ports(&self.plan)?;
+            preconditions::taken_ports(self.plan.subnet.address)?;
         }
         let (mut loaded, mut failures) = (self.loaded.take(), Vec::new());
         let mut modes = self.plan.modes.clone();
@@ -276,18 +275,4 @@ pub(super) fn offload_words(offload: u32) -> &'static str {
         bits if bits & abi::offload::XDP == 0 => "tcx",
         _ => "xdp, tcx",
     }
-}
-
-/// With XDP nothing is bound, so a server that has our ports would be starved without a word.
-fn refuse_taken_ports(plan: &Plan) -> Result<()> {
-    for (port, what) in [(wire::PORT_TFTP, "TFTP"), (wire::PORT_PXE, "PXE boot")] {
-        let address = plan.subnet.address;
-        if udp_listeners(port).iter().any(|taken| taken.is_unspecified() || *taken == address) {
-            bail!(
-                "another {what} server on this host uses UDP port {port} (see `ss -lunp 'sport = :{port}'`): \
-                 stop it, or serve another interface or address"
-            );
-        }
-    }
-    Ok(())
 }

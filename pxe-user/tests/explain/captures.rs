@@ -67,3 +67,39 @@ fn a_file_that_is_no_capture_is_refused_with_its_name() {
     assert!(run.error.contains("pxed.toml") && run.error.contains("no capture"), "{}", run.error);
     assert_eq!(run.code, Some(1));
 }
+
+/// A machine that boots over IPv6 asks nobody whom pxed could answer for: that is what is said, and no interface is needed.
+#[test]
+fn a_boot_over_ipv6_is_named_as_one() {
+    // DHCPv6 SOLICIT (RFC 8415) from fe80::1 port 546 to ff02::1:2 port 547, in a VLAN and without.
+    let mut ipv6 = vec![0x60, 0, 0, 0, 0, 12, 17, 1];
+    ipv6.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    ipv6.extend([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]);
+    ipv6.extend([2, 34, 2, 35, 0, 12, 0, 0, 1, 0xaa, 0xbb, 0xcc]);
+    let macs = [0x33, 0x33, 0, 1, 0, 2, 0x52, 0x54, 0, 0x99, 0, 0x11];
+    let frames = [
+        [&macs[..], &[0x86, 0xdd], &ipv6].concat(),
+        [&macs[..], &[0x81, 0, 0, 7, 0x86, 0xdd], &ipv6].concat(),
+        [&macs[..], &[8, 6], &[0; 46]].concat(),
+    ];
+    let mut capture =
+        vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0];
+    for frame in &frames {
+        let len = u32::try_from(frame.len()).unwrap().to_le_bytes();
+        capture.extend([&[0; 8][..], &len, &len, frame].concat());
+    }
+    let lab = Lab::new();
+    let path = lab.path().join("ipv6.pcap");
+    std::fs::write(&path, capture).unwrap();
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_pxed"));
+    let output =
+        { output }.arg("explain").arg("--root").arg(lab.path().join("top")).arg("--pcap").arg(&path).output();
+    let output = output.unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("no DHCP request over IPv4 is in this capture of 3 packets"), "{text}");
+    assert!(text.contains("DHCPv6 packets: 2") && text.contains("ARP packets: 1"), "{text}");
+    let run = lab.explain(&format!("--pcap {} --json", path.display()));
+    let explained: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(explained["requests"].as_array().unwrap().len(), 0);
+    assert_eq!(explained["other_packets"]["DHCPv6"], 2, "{}", run.out);
+}

@@ -6,19 +6,22 @@ use crate::support::*;
 fn a_file_is_checked_without_its_interfaces_and_everything_is_said_with_its_line() {
     let lab = Lab::new();
     lab.write("top/test/x", "hidden");
-    let run = lab.run("check", "");
+    let run = lab.run("check", "--no-host");
     for text in [
-        "line 11: warning: image `test` hides the directory ROOT/top/test",
-        "line 11: error: image `test`: initrd.img: no such file below the root",
-        "image plain: bios pxelinux.0, x64 memtest.efi",
-        "eth0",
+        "ROOT/pxed.toml:11: warning: image `test` hides the directory ROOT/top/test",
+        "ROOT/pxed.toml:11: error: image `test`: initrd.img: no such file below the root",
     ] {
+        assert!(run.error.contains(text), "{text} not in:\n{}", run.error);
+    }
+    for text in
+        ["image plain: bios pxelinux.0, x64 memtest.efi", "HTTP: port 8080", "machines: all", "board: off"]
+    {
         assert!(run.out.contains(text), "{text} not in:\n{}", run.out);
     }
     assert_eq!(run.code, Some(1), "{}", run.error);
-    assert!(run.error.contains("there is an error"), "{}", run.error);
+    assert!(run.error.contains("pxed: errors: 1. pxed would not start"), "{}", run.error);
     lab.write("test/initrd.img", "initrd");
-    assert_eq!(lab.run("check", "").code, Some(0));
+    assert_eq!(lab.run("check", "--no-host").code, Some(0));
 }
 
 #[test]
@@ -26,10 +29,9 @@ fn what_would_boot_past_an_images_kernel_is_warned_of() {
     let lab = Lab::new();
     lab.write("test/initrd.img", "initrd");
     lab.write("test/memtest86+ia32.efi", "memtest");
-    let run = lab.run("check", "");
-    let text =
-        "line 11: warning: image `test`: memtest86+ia32.efi in its root is not what ia32 machines start with";
-    assert!(run.out.contains(text), "{}", run.out);
+    let run = lab.run("check", "--no-host");
+    let text = "pxed.toml:11: warning: image `test`: memtest86+ia32.efi in its root is not what ia32 machines start with";
+    assert!(run.error.contains(text), "{}", run.error);
     assert_eq!(run.code, Some(0), "{}", run.error);
 }
 
@@ -45,35 +47,64 @@ fn one_mistake_hides_no_other() {
         ": error: blksize is from 8",
         "warning: no rule boots image `other`",
         "error: cannot serve ROOT/no-top: No such file",
-        "line 61: error: image `other`: cannot serve ROOT/no-other: No such file",
-        "line 11: error: image `test`: no-linux: no such file",
-        "line 11: error: image `test`: initrd.img: no such file",
+        "pxed.toml:61: error: image `other`: cannot serve ROOT/no-other: No such file",
+        "pxed.toml:11: error: image `test`: no-linux: no such file",
+        "pxed.toml:11: error: image `test`: initrd.img: no such file",
         "no interface is named",
     ] {
-        assert!(run.out.contains(text), "{text} not in:\n{}", run.out);
+        assert!(run.error.contains(text), "{text} not in:\n{}", run.error);
     }
+    let line = |text: &str| text.split(':').nth(1).and_then(|line| line.parse::<usize>().ok()).unwrap_or(0);
+    assert!(run.error.lines().filter(|text| text.starts_with("ROOT")).map(line).is_sorted(), "{}", run.error);
     assert_eq!(run.code, Some(1));
 }
 
+/// What this host does not have, `serve` cannot serve, whoever names it.
 #[test]
-fn interfaces_that_are_asked_for_must_be_there_and_those_of_the_file_need_not() {
+fn interfaces_must_be_on_this_host_unless_the_file_is_for_another() {
     let lab = Lab::new();
     lab.write("test/initrd.img", "initrd");
     let missing = "no-such-if0";
     let run = lab.run("check", &format!("--interface {missing}"));
-    assert!(run.out.contains("image plain") && run.out.contains(missing), "{}", run.out);
-    assert_eq!(run.code, Some(1), "{}", run.out);
+    assert!(run.out.contains("image plain") && run.error.contains(missing), "{}", run.error);
+    assert_eq!(run.code, Some(1), "{}", run.error);
     lab.write("pxed.toml", &CONFIG.replace("eth0", missing));
     let run = lab.run("check", "");
-    assert!(run.out.contains(&format!("{missing}: not to be served on this host: ")), "{}", run.out);
-    assert_eq!(run.code, Some(0), "{}", run.out);
+    assert!(run.error.contains(missing) && run.error.contains("--no-host"), "{}", run.error);
+    assert_eq!(run.code, Some(1), "{}", run.error);
+    assert_eq!(lab.run("check", "--no-host").code, Some(0));
 }
 
 #[test]
 fn what_is_no_configuration_is_said_with_its_line() {
     let lab = Lab::new();
-    lab.write("pxed.toml", "interfaces = [\"a\"]\ncolour = 1\n");
-    let run = lab.run("check", "");
-    assert!(run.out.contains("line 2: error: unknown field `colour`"), "{}", run.out);
+    lab.write("pxed.toml", "interfaces = [\"a\"]\ncolour = 1\nhttp = 80\n");
+    let run = lab.run("check", "--no-host");
+    assert!(run.error.contains("pxed.toml:2: error: there is no key `colour`"), "{}", run.error);
+    assert!(run.error.contains("pxed.toml:3: error: `http`"), "{}", run.error);
     assert_eq!(run.code, Some(1));
+}
+
+#[test]
+fn a_template_that_stays_empty_without_http_is_an_error() {
+    let lab = Lab::new();
+    lab.write("test/initrd.img", "initrd");
+    lab.write("pxed.toml", &CONFIG.replace("[http]\nport = 8080\n", ""));
+    let run = lab.run("check", "--interface lo");
+    assert!(run.error.contains("image `test` uses `{{ report_url }}`"), "{}", run.error);
+    let run = lab.run("check", "--interface lo --http-port 8080");
+    assert!(!run.error.contains("report_url"), "{}", run.error);
+}
+
+#[test]
+fn programs_read_the_same_as_people() {
+    let lab = Lab::new();
+    let run = lab.run("check", "--no-host --json");
+    let report: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let missing = findings.iter().find(|finding| finding["severity"] == "error").unwrap();
+    assert_eq!((missing["line"].as_u64(), run.code), (Some(11), Some(1)), "{}", run.out);
+    assert!(missing["text"].as_str().unwrap().contains("initrd.img"), "{}", run.out);
+    assert_eq!(report["images"][1]["programs"]["bios"], "pxelinux.0");
+    assert_eq!(report["settings"]["http_port"], 8080);
 }

@@ -21,7 +21,7 @@ fn a_bios_machine_is_explained_from_its_request_to_its_last_file() {
 fn a_uefi_machine_that_loads_ipxe_is_followed_into_its_script() {
     let lab = Lab::new();
     lab.write("test/initrd.img", "initrd");
-    let run = lab.explain(&format!("{ONE} --arch x64 --interface eth1"));
+    let run = lab.explain(&format!("{ONE} --arch x64 --interface lo"));
     assert_text(&run.out, include_str!("expected/chain.txt"));
     assert_eq!((run.code, run.error.as_str()), (Some(0), ""));
 }
@@ -92,9 +92,47 @@ fn the_end_says_whether_the_machine_would_do_what_was_meant() {
 #[test]
 fn an_address_that_nobody_gave_is_said_to_be_an_example() {
     let lab = Lab::new();
-    lab.write("pxed.toml", &CONFIG.replace("address = ", "# "));
+    lab.write("pxed.toml", &CONFIG.replace("address = ", "# ").replace("eth0", "no-such-if0"));
     let run = lab.explain("--mac 52:54:00:99:00:11 --arch x64 --vlan 8");
     assert!(run.out.starts_with("server  192.0.2.1, an address for examples: give --address"), "{}", run.out);
     let run = lab.explain("--mac 52:54:00:99:00:11 --arch x64 --vlan 8 --address 10.0.0.7");
     assert!(run.out.starts_with("server  10.0.0.7\n"), "{}", run.out);
+}
+
+/// Neither here nor in the file: a slip of the keyboard.
+#[test]
+fn an_interface_that_nobody_knows_is_refused() {
+    let run = Lab::new().explain("--mac 52:54:00:99:00:11 --arch x64 --interface no-such-if0");
+    assert!(run.error.contains("there is no interface `no-such-if0`"), "{}", run.error);
+    assert_eq!(run.code, Some(1));
+}
+
+/// Only the machines that would get it are concerned.
+#[test]
+fn an_image_that_is_not_there_is_in_the_way_of_its_own_machines_only() {
+    let lab = Lab::new();
+    lab.write("pxed.toml", &CONFIG.replace("ROOT/test", "ROOT/no-test"));
+    let run = lab.explain("--mac 52:54:00:99:00:11 --arch x64 --vlan 8");
+    assert_eq!((run.code, run.error.as_str()), (Some(0), ""), "{}", run.out);
+    let run = lab.explain(&format!("{ONE} --arch x64"));
+    assert!(run.out.contains("boots image test, which cannot be opened"), "{}", run.out);
+    assert!(run.error.contains("image `test`: cannot serve ROOT/no-test"), "{}", run.error);
+    assert_eq!(run.code, Some(1));
+}
+
+#[test]
+fn programs_read_the_same_as_people() {
+    let run = Lab::new().explain(&format!("{ONE} --arch x64 --json"));
+    let explained: serde_json::Value = serde_json::from_str(&run.out).unwrap();
+    assert_eq!(explained["server"], "10.99.0.2");
+    let requests = explained["requests"].as_array().unwrap();
+    assert_eq!(requests.len(), 2, "the firmware's, and iPXE's: {}", run.out);
+    assert_eq!(requests[0]["rule"], "once");
+    assert_eq!(requests[0]["rules"][0]["fate"], "misses");
+    assert_eq!(requests[0]["reply"]["answer"], "test/snponly.efi");
+    let files = requests[1]["files"].as_array().unwrap();
+    assert!(files[0]["text"].as_str().unwrap().starts_with("#!ipxe"), "{}", run.out);
+    assert!(files.iter().any(|file| file["name"] == "test/initrd.img" && file["refusal"].is_string()));
+    assert!(explained["obstacles"][0].as_str().unwrap().contains("initrd.img"), "{}", run.out);
+    assert_eq!(run.code, Some(1));
 }

@@ -40,6 +40,9 @@ fn or_nothing(shown: &str) -> String {
 fn outcome(world: &World, trace: &Trace<'_>, rule: &Rule) -> String {
     let image = rule.image.as_deref().unwrap_or_default();
     let action = match rule.action {
+        Action::Ignore if trace.broken.is_some() => {
+            return format!("boots image {image}, which cannot be opened");
+        }
         Action::Ignore => return "ignored".to_owned(),
         Action::Local => return "boots its own disk".to_owned(),
         Action::Boot(_) => format!("boots image {image}"),

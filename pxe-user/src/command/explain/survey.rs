@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use super::capture;
+use super::capture::{self, CaptureError};
 use super::reply;
 use super::show;
 use super::trace::{Trace, World};
 use crate::command::status::text::escape;
 use crate::datagram::Datagram;
-use crate::dhcp::{Class, PORT_BOOT_SERVER, PORT_SERVER, Printable, Request, Via, View};
+use crate::dhcp::{Arch, Class, Ignored, PORT_BOOT_SERVER, PORT_SERVER, Printable, Request, Via, View};
 use crate::mac::Mac;
 
 /// Different requests, or answers of others, that are shown: a capture of a broken network may have any number.
@@ -44,11 +44,46 @@ struct Voice {
     gives_address: bool,
 }
 
-/// A request's first packet, and how many there were.
-struct Found<'f> {
-    number: u64,
-    count: u64,
-    datagram: Datagram<'f>,
+/// What a frame is that holds no UDP datagram over IPv4.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Foreign {
+    DhcpV6,
+    Ipv6,
+    Arp,
+    Ipv4,
+    Other,
+}
+
+impl Foreign {
+    /// Ethernet II with up to two tags; DHCPv6 is UDP to or from ports 546 and 547 (RFC 8415 section 7.2).
+    fn of(frame: &[u8]) -> Self {
+        let word = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
+        let mut at = 12;
+        while matches!(word(at), Some(0x8100 | 0x88a8)) && at < 20 {
+            at += 4;
+        }
+        match word(at) {
+            Some(0x86dd) => {
+                let is_udp = frame.get(at + 2 + 6) == Some(&17);
+                let ports = [word(at + 2 + 40), word(at + 2 + 42)];
+                let is_dhcp = ports.iter().any(|port| matches!(port, Some(546 | 547)));
+                if is_udp && is_dhcp { Self::DhcpV6 } else { Self::Ipv6 }
+            }
+            Some(0x0806) => Self::Arp,
+            Some(0x0800) => Self::Ipv4,
+            _ => Self::Other,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::DhcpV6 => "DHCPv6",
+            Self::Ipv6 => "IPv6",
+            Self::Arp => "ARP",
+            Self::Ipv4 => "other IPv4",
+            Self::Other => "other",
+        }
+    }
 }
 
 #[derive(Default)]
@@ -59,38 +94,134 @@ struct Survey {
     voices: BTreeMap<Voice, (u64, u64)>,
     damaged: u64,
     left_out: u64,
+    /// Frames that are no IPv4 datagram, by what they are.
+    foreign: BTreeMap<Foreign, u64>,
 }
 
-/// Writes a block for each; what stands in the way of boots is returned.
-///
-/// # Errors
-/// A damaged capture, after what was readable; or the output's.
-pub(super) fn explain(out: &mut impl Write, world: &World, file: &[u8]) -> Result<Vec<String>> {
+/// A capture's requests, each followed as far as it goes.
+pub(super) struct Surveyed<'w> {
+    survey: Survey,
+    pub(super) blocks: Vec<Block<'w>>,
+}
+
+/// One kind of request of one machine.
+pub(super) struct Block<'w> {
+    /// The first packet, from 1, and how many there were.
+    pub(super) packet: u64,
+    pub(super) count: u64,
+    pub(super) mac: Option<Mac>,
+    pub(super) arch: Option<Arch>,
+    pub(super) client: &'static str,
+    pub(super) message: String,
+    pub(super) to: SocketAddrV4,
+    pub(super) vlan: Option<u16>,
+    pub(super) relay: Option<Ipv4Addr>,
+    pub(super) trace: Result<Trace<'w>, Ignored>,
+    /// It follows what another server said, which ours would not have.
+    is_for_another: bool,
+}
+
+/// Reads a capture. The second is why it could not be read to its end.
+pub(super) fn survey<'w>(world: &'w World, file: &[u8]) -> (Surveyed<'w>, Result<(), CaptureError>) {
     let mut survey = Survey::default();
     let read = capture::frames(file, |number, frame| survey.take(number, frame));
-    let mut all: Vec<_> = survey.requests.iter().collect();
-    all.sort_by_key(|(_, (number, ..))| *number);
-    let mut obstacles: Vec<String> = Vec::new();
-    for (_, (number, count, frame)) in all {
-        let Ok(datagram) = Datagram::parse(frame) else { continue };
-        let found = Found { number: *number, count: *count, datagram };
-        obstacles.extend(found.explain(out, world)?);
+    let mut all: Vec<_> = survey.requests.values().collect();
+    all.sort_by_key(|(number, ..)| *number);
+    let blocks =
+        all.into_iter().filter_map(|(number, count, frame)| Block::of(world, *number, *count, frame));
+    let blocks = blocks.collect();
+    (Surveyed { survey, blocks }, read)
+}
+
+impl<'w> Block<'w> {
+    fn of(world: &'w World, packet: u64, count: u64, frame: &[u8]) -> Option<Self> {
+        let datagram = Datagram::parse(frame).ok()?;
+        let request = Request::parse(datagram.payload).ok()?;
+        let client = match request.class() {
+            _ if request.is_ipxe() => "iPXE",
+            Class::Pxe => "PXE",
+            Class::Http => "HTTP boot",
+            Class::UBoot => "U-Boot",
+            Class::Other => "DHCP",
+        };
+        let (to, vlan) = (datagram.to, datagram.link.vlan());
+        let via = if to.port() == PORT_BOOT_SERVER { Via::Port4011 } else { Via::Port67 };
+        Some(Self {
+            packet,
+            count,
+            mac: request.mac(),
+            arch: request.arches().next(),
+            client,
+            message: reply::message(request.message()),
+            to,
+            vlan,
+            relay: Some(request.giaddr()).filter(|relay| !relay.is_unspecified()),
+            trace: world.trace(&request, via, datagram.from, vlan),
+            is_for_another: !to.ip().is_broadcast() && *to.ip() != world.here.server,
+        })
     }
-    survey.others(out)?;
-    let mut seen: Vec<String> = Vec::new();
-    obstacles.retain(|obstacle| {
-        let is_new = !seen.contains(obstacle);
-        seen.push(obstacle.clone());
-        is_new
-    });
-    read.context("the capture cannot be read to its end")?;
-    Ok(obstacles)
+
+    /// What stands in the way of the machine's boot.
+    fn obstacles(&self) -> Vec<String> {
+        let Ok(trace) = self.trace.as_ref() else { return Vec::new() };
+        if self.is_for_another {
+            return Vec::new();
+        }
+        trace.obstacles().into_iter().map(|text| format!("{}: {text}", self.machine())).collect()
+    }
+
+    fn machine(&self) -> String {
+        self.mac.map_or_else(|| "no Ethernet address".to_owned(), |mac| mac.to_string())
+    }
+
+    fn write(&self, out: &mut impl Write) -> Result<()> {
+        let arch = self.arch.map_or_else(|| "no architecture".to_owned(), |arch| arch.to_string());
+        let (number, times, to) = (self.packet, times(self.count), self.to);
+        let (message, mac, client) = (&self.message, self.machine(), self.client);
+        write!(out, "packet {number}{times}: {message} to {to}, {mac}, {arch}, {client}")?;
+        self.vlan.map_or(Ok(()), |vlan| write!(out, ", VLAN {vlan}"))?;
+        self.relay.map_or(Ok(()), |relay| write!(out, ", relay {relay}"))?;
+        writeln!(out)?;
+        match &self.trace {
+            Ok(trace) => decided(out, trace)?,
+            Err(ignored) => writeln!(out, "  reply  none: {}", reply::silence(*ignored))?,
+        }
+        Ok(writeln!(out)?)
+    }
+}
+
+impl Surveyed<'_> {
+    /// A block for each kind of request, and who else answers.
+    pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
+        for block in &self.blocks {
+            block.write(out)?;
+        }
+        self.survey.others(out)
+    }
+
+    /// Packets that are no UDP datagram over IPv4, by what they are.
+    pub(super) fn others(&self) -> BTreeMap<&'static str, u64> {
+        self.survey.foreign.iter().map(|(foreign, count)| (foreign.as_str(), *count)).collect()
+    }
+
+    /// What stands in the way of boots, each once.
+    pub(super) fn obstacles(&self) -> Vec<String> {
+        let mut all: Vec<String> = Vec::new();
+        for obstacle in self.blocks.iter().flat_map(Block::obstacles) {
+            if !all.contains(&obstacle) {
+                all.push(obstacle);
+            }
+        }
+        all
+    }
 }
 
 impl Survey {
     fn take(&mut self, number: u64, frame: &[u8]) {
         self.frames += 1;
-        let Ok(datagram) = Datagram::parse(frame) else { return };
+        let Ok(datagram) = Datagram::parse(frame) else {
+            return *self.foreign.entry(Foreign::of(frame)).or_default() += 1;
+        };
         let is_server = |port: u16| matches!(port, PORT_SERVER | PORT_BOOT_SERVER);
         let (from, to) = (datagram.from.port(), datagram.to.port());
         if !is_server(from) && !is_server(to) {
@@ -151,9 +282,21 @@ impl Survey {
         }
     }
 
+    /// Who answers in the capture, and what else is in it.
     fn others(&self, out: &mut impl Write) -> Result<()> {
         if self.requests.is_empty() {
-            writeln!(out, "no DHCP request is in this capture of {} packets", self.frames)?;
+            writeln!(out, "no DHCP request over IPv4 is in this capture of {} packets", self.frames)?;
+        }
+        for (foreign, count) in &self.foreign {
+            match foreign {
+                Foreign::DhcpV6 => writeln!(
+                    out,
+                    "DHCPv6 packets: {count}. A machine boots over IPv6 there, which pxed does not serve; choose the IPv4 boot \
+                     entry in its firmware"
+                )?,
+                other if self.requests.is_empty() => writeln!(out, "{} packets: {count}", other.as_str())?,
+                _ => {}
+            }
         }
         let mut all: Vec<_> = self.voices.iter().collect();
         all.sort_by_key(|(_, (number, _))| *number);
@@ -186,46 +329,6 @@ impl Survey {
             writeln!(out, "{} more packets of further kinds are not shown", self.left_out)?;
         }
         Ok(())
-    }
-}
-
-impl Found<'_> {
-    fn explain(&self, out: &mut impl Write, world: &World) -> Result<Vec<String>> {
-        let request = Request::parse(self.datagram.payload)?;
-        let mac = request.mac().map_or_else(|| "no Ethernet address".to_owned(), |mac| mac.to_string());
-        let arch =
-            request.arches().next().map_or_else(|| "no architecture".to_owned(), |arch| arch.to_string());
-        let client = match request.class() {
-            _ if request.is_ipxe() => "iPXE",
-            Class::Pxe => "PXE",
-            Class::Http => "HTTP boot",
-            Class::UBoot => "U-Boot",
-            Class::Other => "DHCP",
-        };
-        let message = reply::message(request.message());
-        let (number, times, to) = (self.number, times(self.count), self.datagram.to);
-        write!(out, "packet {number}{times}: {message} to {to}, {mac}, {arch}, {client}")?;
-        let vlan = self.datagram.link.vlan();
-        vlan.map_or(Ok(()), |vlan| write!(out, ", VLAN {vlan}"))?;
-        if !request.giaddr().is_unspecified() {
-            write!(out, ", relay {}", request.giaddr())?;
-        }
-        writeln!(out)?;
-        let via = if to.port() == PORT_BOOT_SERVER { Via::Port4011 } else { Via::Port67 };
-        let trace = match world.trace(&request, via, self.datagram.from, vlan) {
-            Ok(trace) => trace,
-            Err(ignored) => {
-                writeln!(out, "  reply  none: {}\n", reply::silence(ignored))?;
-                return Ok(Vec::new());
-            }
-        };
-        decided(out, &trace)?;
-        writeln!(out)?;
-        if !to.ip().is_broadcast() && *to.ip() != world.here.server {
-            // It follows what another server has said, which ours would not have.
-            return Ok(Vec::new());
-        }
-        Ok(trace.obstacles().into_iter().map(|text| format!("{mac}: {text}")).collect())
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request's way through everything that decides about it. The same code as the daemon's, without its sockets.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
 use super::files::{Files, Walk};
 use super::reply::silence;
@@ -21,6 +22,8 @@ pub(super) struct World {
     pub(super) client: Option<Ipv4Addr>,
     /// How often a machine has booted by its rule.
     pub(super) boots: u32,
+    /// Images that cannot be opened, and why.
+    pub(super) broken: Vec<(Arc<str>, String)>,
 }
 
 /// A reply with its bytes.
@@ -44,6 +47,8 @@ pub(super) struct Trace<'w> {
     pub(super) decision: Decision<'w>,
     pub(super) said: Result<Said<'w>, Ignored>,
     pub(super) files: Files,
+    /// Why the image of the rule cannot be opened.
+    pub(super) broken: Option<&'w str>,
 }
 
 impl World {
@@ -86,7 +91,9 @@ impl World {
             }
             None => Files::default(),
         };
-        Ok(Trace { steps: self.policy.explain(&facts), decision, said, files })
+        let image = decision.rule.and_then(|rule| rule.image.as_ref());
+        let broken = self.broken.iter().find(|(name, _)| Some(name) == image).map(|(_, why)| &**why);
+        Ok(Trace { steps: self.policy.explain(&facts), decision, said, files, broken })
     }
 }
 
@@ -109,6 +116,9 @@ fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> handle::Facts {
 impl Trace<'_> {
     /// What is in the way, unless the machine boots or shall not boot from here.
     pub(super) fn obstacles(&self) -> Vec<String> {
+        if let Some(why) = self.broken {
+            return vec![why.to_owned()];
+        }
         let is_meant =
             self.decision.is_local || self.decision.rule.is_some_and(|rule| rule.action == Action::Ignore);
         match &self.said {

@@ -1,0 +1,67 @@
+//! What is served, and what of it is not there.
+
+use super::report::{ImagePrograms, Report};
+use crate::boot::{self, Catalogue, Recipe, Source};
+use crate::command::catalogue;
+use crate::config::Config;
+use crate::dhcp::Arch;
+use crate::server::Setup;
+
+/// The architectures that machines in labs have.
+const COMMON: [Arch; 6] = [Arch(0), Arch(6), Arch(7), Arch(9), Arch(10), Arch(11)];
+
+pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
+    let line = |recipe: &Recipe| {
+        let at = file.recipes.iter().position(|known| known.name == recipe.name)?;
+        file.recipe_lines.get(at).copied()
+    };
+    for recipe in &file.recipes {
+        if let Some(text) = hides(&setup.files, recipe) {
+            report.warning(line(recipe), text);
+        }
+    }
+    let opened = catalogue::open(setup.files.clone());
+    for left_out in &opened.errors {
+        report.error(left_out.image.as_ref().and_then(line), left_out.error.to_string());
+    }
+    let Some(catalogue) = opened.catalogue else { return };
+    for recipe in catalogue.recipes().iter().filter(|recipe| opened.is_whole || recipe.root.is_some()) {
+        for missing in catalogue.missing_of(recipe) {
+            report.error(line(recipe), missing);
+        }
+        for text in [catalogue.overruled_of(recipe), catalogue.unreached_of(recipe)].concat() {
+            report.warning(line(recipe), text);
+        }
+    }
+    programs(report, &catalogue);
+}
+
+/// What an image's own names hide of the tree that everybody gets.
+fn hides(files: &boot::Config, recipe: &Recipe) -> Option<String> {
+    let Source::Tree { root, .. } = &files.source else { return None };
+    let path = root.join(&*recipe.name);
+    // A file of that name is served all the same: only what is below the name is the image's.
+    let hidden = recipe.root.is_some() && path.is_dir();
+    hidden.then(|| {
+        format!(
+            "image `{}` hides the directory {}: no machine gets its files. Give the image or the directory another name",
+            recipe.name,
+            path.display()
+        )
+    })
+}
+
+/// What architectures start with: by each image, or what everybody gets.
+fn programs(report: &mut Report, catalogue: &Catalogue) {
+    for recipe in catalogue.recipes() {
+        let programs = catalogue.programs_of(recipe);
+        let all = programs.iter().map(|(arch, program)| (arch.to_string(), program.file.as_str().to_owned()));
+        report.images.push(ImagePrograms { name: recipe.name.to_string(), programs: all.collect() });
+    }
+    if catalogue.recipes().is_empty() {
+        let programs = catalogue.programs();
+        let file = |arch: Arch| programs.get(arch).map(|program| program.file.as_str().to_owned());
+        report.programs = COMMON.iter().map(|arch| (arch.to_string(), file(*arch))).collect();
+        report.missing = catalogue.missing();
+    }
+}

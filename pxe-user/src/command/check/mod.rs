@@ -1,0 +1,99 @@
+//! `pxed check`: what is wrong with the configuration, its files and this host, and what would be served where, and why. Starts
+//! nothing; the kernel program is loaded and let go again. Whatever is wrong, the rest is checked, too.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `report` | all that was found, as data |
+//! | `files` | images and boot programs |
+//! | `host` | interfaces, ports, users, directories |
+//! | `show` | the report for people |
+
+mod files;
+mod host;
+mod report;
+mod show;
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use super::daemon::Daemon;
+use super::offer::Offer;
+use crate::config::{Config, Problem};
+use report::Report;
+
+/// What is checked, and how the result looks.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if `pxed serve` with the same options would start and serve all that is named, 1 if not, 2 for a wrong command line."
+)]
+pub(crate) struct Check {
+    #[command(flatten)]
+    offer: Offer,
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Look at the configuration and its files only, for a host other than this one
+    #[arg(long)]
+    no_host: bool,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Something is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("errors: {0}. pxed would not start, or not serve all that the configuration names")]
+pub(crate) struct ErrorsFound(usize);
+
+impl Check {
+    pub(super) fn run(&self) -> Result<()> {
+        let (file, problems) = self.read()?;
+        let mut report = Report::new(self.offer.config.clone());
+        for problem in problems {
+            report.problem(problem);
+        }
+        if let Some(file) = &file {
+            self.examine(&mut report, file);
+        }
+        report.sort();
+        let errors = report.errors();
+        // Results on one stream, what is wrong on the other: each can be read by a program of its own.
+        if self.json {
+            let text = serde_json::to_string_pretty(&report)?;
+            writeln!(std::io::stdout(), "{text}")?;
+        } else {
+            std::io::stderr().lock().write_all(report.findings_text().as_bytes())?;
+            show::write(&mut std::io::stdout().lock(), &report)?;
+        }
+        if errors == 0 { Ok(()) } else { Err(ErrorsFound(errors).into()) }
+    }
+
+    /// The configuration as far as it can be understood.
+    fn read(&self) -> Result<(Option<Config>, Vec<Problem>)> {
+        let Some(path) = &self.offer.config else { return Ok((Some(Config::default()), Vec::new())) };
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        if text.trim().is_empty() {
+            return Ok((None, vec![Problem::empty_file()]));
+        }
+        Ok(Config::parse(&text))
+    }
+
+    fn examine(&self, report: &mut Report, file: &Config) {
+        let setup = match self.daemon.setup(&self.offer, file) {
+            Ok(setup) => setup,
+            Err(error) => return report.error(None, format!("{error:#}")),
+        };
+        files::examine(report, file, &setup);
+        let options = match self.daemon.options(&self.offer, file) {
+            Ok(options) => options,
+            Err(_) if self.no_host => return,
+            Err(error) => return report.error(None, error.to_string()),
+        };
+        report.settings(&options, &setup);
+        if !self.no_host {
+            host::examine(report, file, &options, &setup);
+        }
+    }
+}
