@@ -56,7 +56,7 @@ pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, S
 pub use entries::Seen;
 pub use image::{Digest, Image, Origin, Role};
 pub use names::FileName;
-pub use personal::{Here, Reader, is_looked_for};
+pub use personal::{Here, Reader, is_looked_for, last_resort};
 pub use recipe::Recipe;
 pub use refusal::Refusal;
 pub use template::{TemplateError, check_template, needs_http};

@@ -90,6 +90,16 @@ pub fn is_looked_for(name: &str) -> bool {
     name.contains("pxelinux.cfg/") || is_grubs || is_shims || base == "autoexec.ipxe"
 }
 
+/// The boot loader that looks for its configuration under this name last, and stops at its prompt without it (docs/clients.md
+/// section 3).
+#[must_use]
+pub fn last_resort(name: &str) -> Option<&'static str> {
+    if name == "pxelinux.cfg/default" || name.ends_with("/pxelinux.cfg/default") {
+        return Some("PXELINUX");
+    }
+    (name.rsplit('/').next() == Some("grub.cfg")).then_some("GRUB")
+}
+
 /// Where a machine reaches us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Here {

@@ -135,6 +135,20 @@ impl Asker {
             image: None,
         }
     }
+
+    /// That nothing is there for its architecture, and the remedy.
+    pub fn no_image(&self) -> String {
+        let arch = self.arch;
+        match &self.image {
+            Some(image) => format!(
+                "image {image} has no boot program for {arch}: install a boot loader for it (package ipxe, or pxelinux for BIOS), or \
+                 name one in the image's `boot_files`"
+            ),
+            None => {
+                format!("no boot program for {arch}: name one with --boot-file {arch}=NAME, or `boot_files`")
+            }
+        }
+    }
 }
 
 /// A client of a file, as far as its packets show it.
@@ -215,6 +229,8 @@ pub enum Event {
         image: Arc<Image>,
         /// Bytes that arrived so far.
         bytes: u64,
+        /// Every block was sent: only acknowledgements are missing.
+        all_sent: bool,
     },
     /// A file was transferred, or not to the end.
     Fetched {

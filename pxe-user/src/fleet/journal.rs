@@ -3,9 +3,10 @@
 //! Runs beside the workers. The same thing said twice within a boot is said once: firmware repeats its DISCOVERs.
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::boot::{Refusal, is_looked_for};
+use crate::boot::{Refusal, is_looked_for, last_resort};
 use crate::dhcp::Arch;
 use crate::fleet::event::{Asker, Brief, Client, Event, Unanswered};
 use crate::fleet::limit::{Kind, Limit};
@@ -17,6 +18,10 @@ use crate::time::Timestamp;
 const SAME_BOOT: Duration = Duration::from_secs(60);
 /// Machines that are remembered; a flood of invented addresses makes it forget, not grow.
 const MACHINES_MAX: usize = 65536;
+
+/// Clients whose searches are remembered, and names of each.
+const SEARCHES_MAX: usize = 4096;
+const LOOKED_FOR_MAX: usize = 16;
 
 /// What is known of one machine.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ struct Machine {
 pub struct Journal {
     machines: HashMap<Mac, Machine>,
     without_image: HashMap<Mac, Arch>,
+    /// By client: names that its boot loader has looked for in vain, since a file was found.
+    searches: HashMap<Ipv4Addr, Vec<String>>,
     limit: Limit,
 }
 
@@ -46,6 +53,7 @@ impl Journal {
         if let Event::Loading { .. } | Event::Leased { .. } = event {
             return;
         }
+        self.search(now, event, owner);
         // Else look-ups that nobody sees would use up what warnings may take.
         if is_look_up(event) && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
@@ -56,7 +64,7 @@ impl Journal {
         }
         match event {
             Event::Told { .. } => self.told(now, event),
-            Event::Unanswered { asker, why: Unanswered::NoImage } => self.no_image(asker.mac, asker.arch),
+            Event::Unanswered { asker, why: Unanswered::NoImage } => self.no_image(asker),
             Event::Unanswered { asker, why: Unanswered::Rule } => {
                 tracing::debug!(event = "ignored", mac = %asker.mac, rule = asker.rule.as_deref(), "a rule says that this machine is not ours");
             }
@@ -77,6 +85,31 @@ impl Journal {
                     tracing::info!(event = "refused", mac, %address, file, reason, "asked for a file that is not there");
                 }
             }
+        }
+    }
+
+    /// Keeps in mind what a boot loader looks for, and says so when it has found nothing at all.
+    fn search(&mut self, now: Timestamp, event: &Event, owner: Option<Mac>) {
+        let address = match event {
+            Event::Refused { peer, .. } if is_look_up(event) => *peer.address.ip(),
+            Event::Fetched { peer, .. } => return drop(self.searches.remove(peer.address.ip())),
+            _ => return,
+        };
+        let Event::Refused { name, .. } = event else { return };
+        let name = name.to_string();
+        if self.searches.len() >= SEARCHES_MAX {
+            self.searches.clear();
+        }
+        let names = self.searches.entry(address).or_default();
+        if names.len() < LOOKED_FOR_MAX && !names.contains(&name) {
+            names.push(name.clone());
+        }
+        let Some(loader) = last_resort(&name) else { return };
+        let tried = names.join(", ");
+        names.clear();
+        if self.limit.admit(now, Kind::Warning).is_some() {
+            let mac = text(owner);
+            tracing::warn!(event = "no_config", mac, %address, loader, tried, "{loader} found no configuration and stops: put one of these files there");
         }
     }
 
@@ -103,12 +136,13 @@ impl Journal {
         }
     }
 
-    fn no_image(&mut self, mac: Mac, arch: Arch) {
+    fn no_image(&mut self, asker: &Asker) {
+        let (mac, arch) = (asker.mac, asker.arch);
         if self.without_image.len() > MACHINES_MAX {
             self.without_image.clear();
         }
         if self.without_image.insert(mac, arch) != Some(arch) {
-            tracing::warn!(event = "no_image", %mac, %arch, "no image for arch {arch}: give one with --boot-file {arch}=NAME");
+            tracing::warn!(event = "no_image", %mac, %arch, "{}", asker.no_image());
         }
     }
 

@@ -12,7 +12,7 @@ use super::changes::{Changes, Draft, Scribe};
 use super::claim::{Claim, Unbelieved};
 use super::event::{Asker, Event, Origin, Peer};
 use super::handle::{Facts, Inquiry, Standings, Who};
-use super::machine::{Machine, Told, Transfer};
+use super::machine::{Incoming, Machine, Told, Transfer};
 use super::mtlog::Line;
 use super::nonce::Nonce;
 use super::report::Report;
@@ -152,12 +152,18 @@ impl Registry {
             Event::Learnt { mac, style } => {
                 self.with(now, *mac, |machine, scribe| machine.learnt(now, *style, scribe));
             }
-            Event::Loading { peer, image, bytes } => {
+            Event::Loading { peer, image, bytes, all_sent } => {
                 let Some(mac) = self.seen(peer, neighbour) else { return };
                 let file = clean(&image.name().to_string());
-                self.with(now, mac, |machine, scribe| {
-                    machine.loading(now, &file, *bytes, image.len(), scribe)
-                });
+                let incoming = Incoming {
+                    in_images_folder: self.is_in_images_folder(&file),
+                    file,
+                    role: image.role(),
+                    bytes: *bytes,
+                    size: image.len(),
+                    all_sent: *all_sent,
+                };
+                self.with(now, mac, |machine, scribe| machine.loading(now, &incoming, scribe));
             }
             Event::Fetched { peer, image, outcome, bytes, took, retransmits } => {
                 let Some(mac) =
@@ -166,9 +172,8 @@ impl Registry {
                     return;
                 };
                 let file = clean(&image.name().to_string());
-                let folder = file.split_once('/').map(|(folder, _)| folder);
                 let transfer = Transfer {
-                    in_images_folder: folder.is_some_and(|folder| self.images.contains(folder)),
+                    in_images_folder: self.is_in_images_folder(&file),
                     file,
                     role: image.role(),
                     transport: peer.transport,
@@ -189,6 +194,11 @@ impl Registry {
                 self.with(now, mac, |machine, scribe| machine.refused(now, &name, *refusal, scribe));
             }
         }
+    }
+
+    /// Whether a file's first folder has the name of an image that some machine was told to boot.
+    fn is_in_images_folder(&self, file: &str) -> bool {
+        file.split_once('/').is_some_and(|(folder, _)| self.images.contains(folder))
     }
 
     /// Whether somebody may hand in something for a machine. A report alone makes no machine: anybody can post one.

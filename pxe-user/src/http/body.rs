@@ -133,7 +133,7 @@ impl<F: FnMut(u64)> Drop for Sending<F> {
 impl Story {
     fn tell(&self, bytes: u64) {
         let image = Arc::clone(&self.image);
-        let _ = self.fleet.record(Event::Loading { peer: self.peer, image, bytes });
+        let _ = self.fleet.record(Event::Loading { peer: self.peer, image, bytes, all_sent: false });
     }
 
     /// Waits until the client has acknowledged everything, or cannot any more.

@@ -33,8 +33,9 @@ impl Responder {
             // The kernel may be further than we know.
             let by_kernel = if entry.context.carrier.is_away() { host.look(id) } else { None };
             let block = by_kernel.map_or(transfer.acknowledged(), |carried| carried.sent);
+            let all_sent = by_kernel.map_or(transfer.highest(), |carried| carried.sent) >= transfer.last();
             let bytes = (block + 1).offset(transfer.terms().blksize).min(transfer.size());
-            host.record(Event::Loading { peer: peer(entry), image: Arc::clone(image), bytes });
+            host.record(Event::Loading { peer: peer(entry), image: Arc::clone(image), bytes, all_sent });
         }
     }
 }

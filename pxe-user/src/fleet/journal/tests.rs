@@ -95,13 +95,30 @@ fn a_machine_without_an_image_is_named_once_and_told_the_remedy() {
 fn missing_files_are_no_warning_and_others_come_with_the_remedy() {
     // What boot programs only look for is no news at all.
     let missing = |name| (0, refused_file(MAC, name, Refusal::NotFound));
-    let events = [missing("pxelinux.cfg/default"), missing("grub/x86_64-efi/fs.lst"), missing("lab/memtset")];
+    let events = [missing("pxelinux.cfg/C0A8"), missing("grub/x86_64-efi/fs.lst"), missing("lab/memtset")];
     let said = lines(Level::INFO, None, &events);
     assert!(said.len() == 1 && said[0].contains("memtset"), "{said:#?}");
     assert_eq!(lines(Level::WARN, None, &events), [""; 0]);
     let lines = lines(Level::INFO, None, &[(0, refused(MAC, Refusal::NotReadable))]);
     assert_eq!(lines.len(), 1, "a name from the network cannot break a line: {lines:#?}");
     assert!(lines[0].contains("chmod o+r"), "{}", lines[0]);
+}
+
+/// A boot loader that has found no configuration stops at its prompt, where nobody may look.
+#[test]
+fn a_boot_loader_without_a_configuration_is_a_warning_with_all_names() {
+    let missing = |name| (0, refused_file(MAC, name, Refusal::NotFound));
+    let events = [
+        missing("pxelinux.cfg/01-02-00-00-00-00-01"),
+        missing("pxelinux.cfg/C0A8"),
+        missing("pxelinux.cfg/default"),
+        missing("grub/grub.cfg"),
+    ];
+    let said = lines(Level::WARN, Some(MAC), &events);
+    assert_eq!(said.len(), 2, "{said:#?}");
+    let tried = "tried=\"pxelinux.cfg/01-02-00-00-00-00-01, pxelinux.cfg/C0A8, pxelinux.cfg/default\"";
+    assert!(said[0].contains("PXELINUX found no configuration") && said[0].contains(tried), "{}", said[0]);
+    assert!(said[1].contains("GRUB") && said[1].contains("tried=\"grub/grub.cfg\""), "{}", said[1]);
 }
 
 /// Nobody is named in place of a machine that is not known: not the router whose frame it was.

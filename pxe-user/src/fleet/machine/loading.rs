@@ -1,7 +1,7 @@
 //! Files on their way to a machine, and what their coming or not coming means.
 
-use super::{Failure, Machine, since};
-use crate::boot::{Refusal, Role, is_looked_for};
+use super::{Attempt, Failure, Machine, since};
+use crate::boot::{Refusal, Role, is_looked_for, last_resort};
 use crate::fleet::board::{Progress, State, UnixMs};
 use crate::fleet::changes::{Draft, Scribe};
 use crate::fleet::event::Transport;
@@ -13,6 +13,27 @@ const QUIET_MS: u64 = 15_000;
 const MENDED_MS: u64 = 20_000;
 /// A machine that asks for nothing during this time has stopped.
 const STOPPED_MS: u64 = 60_000;
+
+/// The end of a payload that nobody acknowledges for so long will not be acknowledged: iPXE starts a kernel before it sends its
+/// last ACK.
+const UNCONFIRMED_MS: u64 = 3000;
+/// Most names of a boot loader's search that are kept: PXELINUX has a dozen.
+const LOOKED_FOR_MAX: usize = 16;
+
+/// A file that is on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    /// Its name, and what it is in a boot.
+    pub(crate) file: String,
+    pub(crate) role: Role,
+    /// As of [`Transfer::in_images_folder`].
+    pub(crate) in_images_folder: bool,
+    /// Bytes that have arrived, of how many.
+    pub(crate) bytes: u64,
+    pub(crate) size: u64,
+    /// Only acknowledgements are missing.
+    pub(crate) all_sent: bool,
+}
 
 /// A transfer that has ended, one way or another.
 #[derive(Clone, Debug)]
@@ -45,13 +66,26 @@ impl Transfer {
 
 impl Machine {
     /// A file is on its way.
-    pub(crate) fn loading(&mut self, now: UnixMs, file: &str, bytes: u64, size: u64, scribe: &mut Scribe) {
-        if self.local {
+    pub(crate) fn loading(&mut self, now: UnixMs, incoming: &Incoming, scribe: &mut Scribe) {
+        let Incoming { file, bytes, size, .. } = incoming;
+        let (bytes, size) = (*bytes, *size);
+        if self.local || self.visits(now, scribe) {
             return self.heard(now, scribe);
+        }
+        if incoming.all_sent && incoming.role == Role::Payload && self.owns(file, incoming.in_images_folder) {
+            let since_sent = since(now, *self.attempt.sent.get_or_insert(now));
+            if since_sent >= UNCONFIRMED_MS {
+                self.shown.progress = None;
+                let why = format!(
+                    "{file} was sent to its end, which the machine has not acknowledged: it may run already"
+                );
+                self.go(now, State::Running, Some(why), scribe);
+                return;
+            }
         }
         self.asks(now, 0, scribe);
         self.attempt.trouble = None;
-        let before = self.shown.progress.as_ref().filter(|progress| progress.file == file);
+        let before = self.shown.progress.as_ref().filter(|progress| progress.file == *file);
         let elapsed = since(now, self.shown.last_seen).max(1);
         let bytes_per_s = match before {
             Some(before) if elapsed <= 5000 => {
@@ -59,15 +93,15 @@ impl Machine {
             }
             _ => 0,
         };
-        self.shown.progress = Some(Progress { file: file.to_owned(), bytes, size, bytes_per_s });
+        self.shown.progress = Some(Progress { file: file.clone(), bytes, size, bytes_per_s });
         self.go(now, State::Loading, None, scribe);
         self.heard(now, scribe);
     }
 
     /// A transfer has ended.
     pub(crate) fn fetched(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
-        if self.local {
-            // The script or the configuration that sends it to its own disk.
+        if self.local || self.visits(now, scribe) {
+            // The script or the configuration that sends it to its own disk, or what a visitor wants.
             self.step(now, scribe, transfer.step());
             return self.heard(now, scribe);
         }
@@ -97,6 +131,7 @@ impl Machine {
         self.step(now, scribe, transfer.step());
         self.attempt.trouble = None;
         self.attempt.missing = None;
+        self.attempt.looked_for.clear();
         match role {
             Role::Config => {}
             Role::Loader => self.attempt.loaders += 1,
@@ -106,25 +141,23 @@ impl Machine {
             self.attempt.last = Some(file.clone());
         }
         // Another image's payload is just a file: it must not use up the boots of this machine's rule.
-        if *role != Role::Payload || !self.owns(transfer) {
+        if *role != Role::Payload || !self.owns(file, transfer.in_images_folder) {
             if !self.attempt.payload {
                 self.go(now, State::Loading, None, scribe);
             }
             return;
         }
         self.attempt.payload = true;
+        self.attempt.sent = None;
         if *outcome == Outcome::Complete {
             self.credit(scribe);
         }
         self.run(now, scribe);
     }
 
-    fn owns(&self, transfer: &Transfer) -> bool {
+    fn owns(&self, file: &str, in_images_folder: bool) -> bool {
         let told = self.attempt.told.as_deref().unwrap_or_default();
-        self.shown
-            .image
-            .as_deref()
-            .is_none_or(|image| belongs(&transfer.file, told, image, transfer.in_images_folder))
+        self.shown.image.as_deref().is_none_or(|image| belongs(file, told, image, in_images_folder))
     }
 
     /// Everything has arrived: its test should run now.
@@ -162,6 +195,7 @@ impl Machine {
 
     fn broke_off(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
         let Transfer { file, bytes, .. } = transfer;
+        self.attempt.sent = None;
         let how = match transfer.outcome {
             Outcome::Aborted(code) => format!("broke off {file} after {bytes} bytes (TFTP error {})", code.0),
             Outcome::Superseded => format!("began {file} again after {bytes} bytes, and did not finish it"),
@@ -176,7 +210,7 @@ impl Machine {
 
     /// A file was refused.
     pub(crate) fn refused(&mut self, now: UnixMs, file: &str, refusal: Refusal, scribe: &mut Scribe) {
-        if self.local {
+        if self.local || self.visits(now, scribe) {
             return self.heard(now, scribe);
         }
         self.asks(now, 0, scribe);
@@ -193,7 +227,9 @@ impl Machine {
                 self.attempt.trouble = Some((now, why));
             }
         } else {
-            if !is_looked_for(file) {
+            if is_looked_for(file) {
+                self.looked_for(now, file, scribe);
+            } else {
                 let why = format!("asked for {file}, which is not there");
                 let draft = Draft::new("refused", why).fact("file", file).fact("reason", refusal.as_str());
                 self.step(now, scribe, draft);
@@ -201,6 +237,35 @@ impl Machine {
             self.attempt.missing = Some(file.to_owned());
         }
         self.heard(now, scribe);
+    }
+
+    /// A boot loader has looked for its configuration under a name that is not there. After the last such name it stops at its
+    /// prompt, which nobody may see.
+    fn looked_for(&mut self, now: UnixMs, file: &str, scribe: &mut Scribe) {
+        let names = &mut self.attempt.looked_for;
+        if names.len() < LOOKED_FOR_MAX && !names.iter().any(|name| name == file) {
+            names.push(file.to_owned());
+        }
+        let Some(loader) = last_resort(file).filter(|_| !self.attempt.payload) else { return };
+        let why = format!("{loader} found no configuration: none of {} is there", names.join(", "));
+        let known = self.attempt.trouble.as_ref().is_some_and(|(_, known)| *known == why);
+        if !known {
+            let draft = Draft::new("no_config", why.clone()).fact("loader", loader).fact("file", file);
+            self.step(now, scribe, draft);
+        }
+        self.go(now, State::Loading, Some(why.clone()), scribe);
+        self.attempt.trouble = Some((now, why));
+    }
+
+    /// Whether this is no machine that boots, as far as anybody knows: it has never asked what to boot, and was never given a file
+    /// of its own. Somebody who looks at the files by hand is not a machine under test.
+    fn visits(&mut self, now: UnixMs, scribe: &mut Scribe) -> bool {
+        let visits = self.client.is_none() && self.attempt == Attempt::default();
+        if visits {
+            let why = "loads files, but has not asked over DHCP what to boot: no boot is counted";
+            self.go(now, State::Seen, Some(why.to_owned()), scribe);
+        }
+        visits
     }
 
     /// It asks for a file, or did so `took` milliseconds ago.
@@ -252,7 +317,7 @@ impl Machine {
             )
         } else if attempt.asked.is_none() {
             return;
-        } else if attempt.files > 0 && attempt.missing.is_none() {
+        } else if attempt.sent.is_some() || attempt.files > 0 && attempt.missing.is_none() {
             if quiet >= QUIET_MS {
                 self.run(now, scribe);
             }

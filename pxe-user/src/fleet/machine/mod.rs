@@ -31,7 +31,7 @@ use super::handle::Standing;
 use super::nonce::Nonce;
 use super::smbios::Mapped;
 use crate::mac::Mac;
-pub(crate) use loading::Transfer;
+pub(crate) use loading::{Incoming, Transfer};
 pub(crate) use telling::{Told, style_word};
 
 /// Boots that are shown of a machine; the database has the others.
@@ -70,6 +70,11 @@ struct Attempt {
     last: Option<String>,
     /// A name that was asked for in vain since then.
     missing: Option<String>,
+    /// Names that a boot loader has looked for in vain since then, for its configuration.
+    #[serde(skip)]
+    looked_for: Vec<String>,
+    /// Since when the whole payload has been sent, but not acknowledged.
+    sent: Option<UnixMs>,
     /// The payload has arrived.
     payload: bool,
     /// It counts as completed; its rule has been credited with it.

@@ -86,9 +86,7 @@ impl Machine {
             // A machine that runs asks for the offer of another architecture's boot program, too: only a first request fails.
             Unanswered::NoImage if matches!(self.shown.state, State::Running | State::Loading) => {}
             Unanswered::NoImage => {
-                let name = asker.arch;
-                let why = format!("no image for arch {name}: give one with --boot-file {name}=NAME");
-                self.fail(now, Failure::NoImage, why, scribe);
+                self.fail(now, Failure::NoImage, asker.no_image(), scribe);
             }
         }
         self.heard(now, scribe);

@@ -76,6 +76,14 @@ impl Life {
         self.ended(file, role, Outcome::Complete)
     }
 
+    /// So many of 1000 bytes of a payload have arrived.
+    fn loading(&mut self, file: &str, bytes: u64, all_sent: bool) -> &mut Self {
+        let (file, role) = (file.to_owned(), Role::Payload);
+        let incoming = Incoming { file, role, in_images_folder: false, bytes, size: 1000, all_sent };
+        self.machine.loading(self.at(), &incoming, &mut self.scribe);
+        self
+    }
+
     fn refused(&mut self, file: &str, refusal: Refusal) -> &mut Self {
         self.machine.refused(self.at(), file, refusal, &mut self.scribe);
         self
@@ -127,9 +135,9 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     life.fetched("ipxe.efi", Role::Loader).is(State::Loading).wait(5);
     life.told(Client::Ipxe, Telling::Boot, "boot.ipxe").is(State::Offered);
     life.fetched("boot.ipxe", Role::Config).is(State::Loading);
-    life.machine.loading(life.at(), "memtest", 500, 1000, &mut life.scribe);
+    life.loading("memtest", 500, false);
     life.now += 1;
-    life.machine.loading(life.at(), "memtest", 900, 1000, &mut life.scribe);
+    life.loading("memtest", 900, false);
     assert_eq!(life.machine.shown.progress.as_ref().map(|progress| progress.bytes_per_s), Some(400));
     life.fetched("memtest", Role::Payload).is(State::Running);
     assert_eq!((life.machine.shown.boots, life.machine.shown.completed, life.credit()), (1, 1, 1));
@@ -229,12 +237,19 @@ fn a_boot_that_stops_says_where() {
     let mut life = Life::new();
     life.pxe("pxelinux.0")
         .fetched("pxelinux.0", Role::Loader)
-        .refused("pxelinux.cfg/default", Refusal::NotFound);
-    life.wait(59)
+        .refused("pxelinux.cfg/01-02-00-00-00-00-01", Refusal::NotFound)
         .is(State::Loading)
-        .wait(1)
-        .is(State::Failed)
-        .because("pxelinux.cfg/default, which is not there");
+        .refused("pxelinux.cfg/default", Refusal::NotFound);
+    let said = "PXELINUX found no configuration: none of pxelinux.cfg/01-02-00-00-00-00-01, pxelinux.cfg/default is there";
+    life.is(State::Loading).because(said).wait(19).is(State::Loading).wait(1).is(State::Failed).because(said);
+    assert!(life.scribe.changes.steps.iter().any(|step| step.event == "no_config"));
+
+    // GRUB looks beside itself first, and then below its prefix.
+    let mut life = Life::new();
+    life.pxe("grubx64.efi").fetched("grubx64.efi", Role::Loader).refused("grub.cfg", Refusal::NotFound);
+    life.because("GRUB found no configuration").fetched("grub/grub.cfg", Role::Config).wait(30);
+    life.is(State::Loading);
+    assert_eq!(life.machine.shown.why, None);
 
     // A misspelt name is in its story; what is only looked for is not.
     let mut life = Life::new();
@@ -294,6 +309,47 @@ fn what_is_written_down_is_read_back() {
     assert_eq!(read.shown.state, State::Running);
     read.tick(UnixMs(START + 560_000), 60_000, &mut life.scribe);
     assert_eq!(read.shown.state, State::Silent);
+}
+
+/// iPXE starts a kernel before it sends its last ACK.
+#[test]
+fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
+    let mut life = Life::new();
+    life.pxe("memtest").loading("memtest", 900, true).is(State::Loading).wait(2);
+    life.loading("memtest", 900, true).is(State::Loading).wait(1);
+    life.loading("memtest", 900, true).is(State::Running).because("has not acknowledged");
+    assert_eq!((life.machine.shown.progress.clone(), life.machine.shown.completed), (None, 0));
+    life.wait(30).ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Running);
+    assert_eq!(life.machine.shown.completed, 1);
+    // pxed ends meanwhile, and the next one knows nothing of the transfer.
+    let mut life = Life::new();
+    life.pxe("memtest")
+        .loading("memtest", 900, true)
+        .wait(15)
+        .is(State::Running)
+        .wait(100)
+        .is(State::Running);
+    // A client that breaks off was not through.
+    let mut life = Life::new();
+    life.pxe("memtest")
+        .loading("memtest", 900, true)
+        .wait(3)
+        .loading("memtest", 900, true)
+        .is(State::Running);
+    life.ended("memtest", Role::Payload, Outcome::Aborted(ErrorCode(0))).wait(20).is(State::Failed);
+}
+
+/// Somebody with curl, whose host never asked what to boot.
+#[test]
+fn who_looks_at_files_by_hand_is_no_machine_under_test() {
+    let mut life = Life::new();
+    life.fetched("memtest", Role::Payload).is(State::Seen).because("has not asked over DHCP");
+    life.ended("memtest", Role::Payload, Outcome::TimedOut).refused("x", Refusal::NotFound);
+    life.wait(100).is(State::Seen);
+    assert_eq!((life.machine.shown.boots, life.machine.shown.completed), (0, 0));
+    // It boots from here after all.
+    life.pxe("memtest").fetched("memtest", Role::Payload).is(State::Running);
+    assert_eq!((life.machine.shown.boots, life.machine.shown.completed), (1, 1));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn a_machine_on_the_link_is_found_by_its_frames() {
 fn a_router_is_no_machine() {
     let image = image();
     let router = mac(99);
-    let loading = Event::Loading { peer: peer(address(9), router), image, bytes: 1 };
+    let loading = Event::Loading { peer: peer(address(9), router), image, bytes: 1, all_sent: false };
     let mut registry = registry();
     registry.apply(NOW, &relayed(mac(1), router), |_| None);
     registry.apply(NOW, &loading, |_| None);
@@ -107,7 +107,7 @@ fn a_router_is_no_machine() {
 #[test]
 fn behind_a_relay_a_machine_is_known_by_its_lease() {
     let (image, router) = (image(), mac(99));
-    let loading = Event::Loading { peer: peer(address(9), router), image, bytes: 1 };
+    let loading = Event::Loading { peer: peer(address(9), router), image, bytes: 1, all_sent: false };
     let mut registry = registry();
     load(&mut registry, router);
     registry.apply(NOW, &relayed(mac(1), router), |_| None);
@@ -118,7 +118,7 @@ fn behind_a_relay_a_machine_is_known_by_its_lease() {
     assert!(registry.machine(mac(7)).is_none(), "who takes a lease is no machine of ours yet");
     registry.apply(NOW, &loading, |_| None);
     let states = [1, 2, 99].map(|n| state(&registry, mac(n)));
-    assert_eq!(states, [Some(State::Loading), Some(State::Offered), Some(State::Running)]);
+    assert_eq!(states, [Some(State::Loading), Some(State::Offered), Some(State::Seen)]);
     assert_eq!(registry.find(&Who::Address(address(9))), Some(mac(1)));
 }
 
@@ -291,6 +291,7 @@ fn a_console_introduces_itself_by_a_serial_number() {
 fn a_flood_of_invented_machines_forgets_those_and_no_real_one() {
     let mut registry = registry();
     for n in 0..100 {
+        registry.apply(NOW, &told(mac(n), None, None), |_| None);
         load(&mut registry, mac(n));
     }
     for n in 0..150_000 {
