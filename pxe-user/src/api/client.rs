@@ -85,6 +85,14 @@ impl Client {
         whole(self.request(Method::POST, path, "text/plain; charset=utf-8", body).await?).await
     }
 
+    /// Puts JSON to a path.
+    ///
+    /// # Errors
+    /// When the daemon is away or refuses.
+    pub async fn put(&self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        whole(self.request(Method::PUT, path, "application/json", body).await?).await
+    }
+
     async fn request(
         &self,
         method: Method,

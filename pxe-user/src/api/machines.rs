@@ -21,7 +21,7 @@ use super::inbox::{Inbox, InboxError};
 use super::metrics::{Counts, Refused};
 use super::problem::Problem;
 use super::receive::{PIECES, SILENCE, Sent, send, store};
-use super::{FLEET_WAIT, access, read};
+use super::{FLEET_WAIT, access};
 use crate::fleet::claim::{Claim, Unbelieved};
 use crate::fleet::handle::{FleetHandle, Message, Unreachable};
 use crate::fleet::report::{BODY_MAX, Report};
@@ -123,7 +123,11 @@ impl Machines {
             IpAddr::V6(address) => address.to_ipv4_mapped(),
         };
         let neighbour = address.and_then(|address| self.neighbours.mac(address));
-        Ok(Claim { mac: read::mac(mac)?, nonce: nonce.parse().ok(), neighbour })
+        Ok(Claim {
+            mac: mac.parse().map_err(|error| Problem::bad(format!("{error}")))?,
+            nonce: nonce.parse().ok(),
+            neighbour,
+        })
     }
 }
 

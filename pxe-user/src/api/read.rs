@@ -14,9 +14,11 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::{Api, FLEET_WAIT, chunks, throughput};
 use crate::fleet::board::{Board, Lost, State as MachineState};
-use crate::fleet::handle::{FleetHandle, Message, Unreachable};
+use crate::fleet::handle::{FleetHandle, Message, Unreachable, Who};
 use crate::mac::Mac;
 
+/// The longest word for a machine, in bytes.
+pub(super) const WHO_MAX: usize = 256;
 /// The most steps in one answer.
 const STEPS_MAX: usize = 10_000;
 /// Steps in an answer if nobody says how many.
@@ -33,8 +35,17 @@ pub(super) async fn ask<T>(
     tokio::time::timeout(wait, fleet.ask(message)).await.map_err(|_| Unreachable)?
 }
 
-pub(super) fn mac(text: &str) -> Result<Mac, Problem> {
-    text.parse().map_err(|error| Problem::bad(format!("{error}")))
+/// The machine that a path means: by its Ethernet address, or by its name, serial number, UUID or IPv4 address.
+pub(super) async fn machine_of(api: &Api, text: &str) -> Result<Mac, Problem> {
+    if let Ok(mac) = text.parse() {
+        return Ok(mac);
+    }
+    if text.is_empty() || text.len() > WHO_MAX {
+        return Err(Problem::bad("name the machine: its Ethernet address, or its name"));
+    }
+    let who = Who::Words(text.to_owned());
+    let found = ask(&api.fleet, FLEET_WAIT, |answer| Message::Find(who, answer)).await?;
+    found.ok_or_else(Problem::unknown_machine)
 }
 
 #[derive(Deserialize)]
@@ -79,7 +90,7 @@ fn unknown_state() -> Problem {
 }
 
 pub(super) async fn machine(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
-    let mac = mac(&name)?;
+    let mac = machine_of(&api, &name).await?;
     let story = ask(&api.fleet, FLEET_WAIT, |answer| Message::Story(mac, answer)).await?;
     Ok(Json(story.ok_or_else(Problem::unknown_machine)?).into_response())
 }

@@ -1,5 +1,7 @@
 //! Answers to those who change something.
 
+use std::net::Ipv4Addr;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -7,9 +9,11 @@ use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::problem::Problem;
-use super::read::{ask, mac};
+use super::read::{WHO_MAX, ask, machine_of};
 use super::{Api, FLEET_WAIT};
-use crate::fleet::handle::{Message, Who};
+use crate::dhcp::Uuid;
+use crate::fleet::handle::{Message, NotNamed, Who};
+use crate::mac::Mac;
 
 /// The longest line of a console that is looked at, in bytes: longer ones are cut.
 pub(super) const LINE_MAX: usize = 4096;
@@ -23,7 +27,7 @@ pub(super) struct Again {
 }
 
 pub(super) async fn again(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Again>, Problem> {
-    let mac = mac(&name)?;
+    let mac = machine_of(&api, &name).await?;
     let machines = ask(&api.fleet, FLEET_WAIT, |answer| Message::Again(Some(mac), answer)).await?;
     if machines == 0 { Err(Problem::unknown_machine()) } else { Ok(Json(Again { machines })) }
 }
@@ -45,15 +49,30 @@ pub(super) async fn name(
     Path(machine): Path<String>,
     Json(Name { name }): Json<Name>,
 ) -> Result<StatusCode, Problem> {
-    let mac = mac(&machine)?;
+    let mac = machine_of(&api, &machine).await?;
     let fits = |name: &String| {
         !name.trim().is_empty() && name.len() <= NAME_MAX && !name.chars().any(char::is_control)
     };
     if !name.as_ref().is_none_or(fits) {
         return Err(Problem::bad(format!("a name has 1 to {NAME_MAX} bytes and no control characters")));
     }
-    let known = ask(&api.fleet, FLEET_WAIT, |answer| Message::Name(mac, name, answer)).await?;
-    if known { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::unknown_machine()) }
+    if name.as_deref().is_some_and(names_by_itself) {
+        return Err(Problem::bad(
+            "a name is no Ethernet address, IPv4 address or UUID: those find a machine already",
+        ));
+    }
+    let named = ask(&api.fleet, FLEET_WAIT, |answer| Message::Name(mac, name, answer)).await?;
+    match named {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(NotNamed::Unknown) => Err(Problem::unknown_machine()),
+        Err(taken @ NotNamed::Taken(_)) => Err(Problem::new(StatusCode::CONFLICT, taken.to_string())),
+    }
+}
+
+/// Whether a word finds a machine without being its name.
+fn names_by_itself(word: &str) -> bool {
+    let word = word.trim();
+    word.parse::<Mac>().is_ok() || word.parse::<Ipv4Addr>().is_ok() || word.parse::<Uuid>().is_ok()
 }
 
 /// What came of lines of a console.
@@ -69,7 +88,7 @@ pub(super) async fn feed(
     body: Bytes,
 ) -> Result<Json<Fed>, Problem> {
     let who = who.trim();
-    if who.is_empty() || who.len() > 256 {
+    if who.is_empty() || who.len() > WHO_MAX {
         return Err(Problem::bad("say whose lines: a name, serial number, UUID, or Ethernet address"));
     }
     let who = Who::Words(who.to_owned());

@@ -6,37 +6,23 @@ use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use clap::Args;
 
-use super::options::{Socket, block_on};
-use crate::mac::Mac;
+use super::options::{Socket, block_on, machine_path};
 
 /// Which machines.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Again {
-    /// The machine's Ethernet address, or `all`
-    #[arg(value_name = "MAC|all", value_parser = which)]
-    which: Which,
+    /// The machine's Ethernet address or name, or `all`
+    #[arg(value_name = "MACHINE|all")]
+    which: String,
     #[command(flatten)]
     socket: Socket,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Which {
-    All,
-    One(Mac),
-}
-
-fn which(text: &str) -> Result<Which, String> {
-    if text == "all" {
-        return Ok(Which::All);
-    }
-    text.parse().map(Which::One).map_err(|error| format!("{error}, or `all`"))
-}
-
 impl Again {
     pub(super) fn run(&self) -> Result<()> {
-        let path = match self.which {
-            Which::All => "/api/v1/again".to_owned(),
-            Which::One(mac) => format!("/api/v1/machines/{mac}/again"),
+        let path = match self.which.as_str() {
+            "all" => "/api/v1/again".to_owned(),
+            machine => machine_path(machine, "again"),
         };
         let client = self.socket.client();
         let answer = block_on(async { Ok(client.post(&path, Bytes::new()).await?) })?;

@@ -9,6 +9,7 @@ mod explain;
 mod images;
 mod ingest;
 mod log;
+mod name;
 mod offer;
 mod options;
 mod serve;
@@ -60,6 +61,8 @@ enum Command {
     /// Let a machine, or all, boot by their rules from the beginning: what `once` has counted is forgotten
     #[command(visible_alias = "retry")]
     Again(again::Again),
+    /// Give machines names, also before they are seen; a name can stand wherever an Ethernet address can
+    Name(name::Name),
     /// Print the completions of a shell, for its folder of completions
     Completions(assets::Completions),
     /// Write the man pages into a directory; for packagers
@@ -109,6 +112,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Status(status) => status.run(),
         Command::Ingest(ingest) => ingest.run(),
         Command::Again(again) => again.run(),
+        Command::Name(name) => name.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(pages) => pages.run(),
         Command::Schema => assets::schema(),

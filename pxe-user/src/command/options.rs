@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::api::client::Client;
 use crate::boot::{Catalogue, Config, Links, Source};
@@ -63,6 +64,12 @@ impl Socket {
     pub(super) fn client(&self) -> Client {
         Client::new(&self.socket)
     }
+}
+
+/// The API's path of something of a machine, which is named by its Ethernet address or otherwise.
+pub(super) fn machine_path(machine: &str, what: &str) -> String {
+    let machine = utf8_percent_encode(machine.trim(), NON_ALPHANUMERIC);
+    format!("/api/v1/machines/{machine}/{what}")
 }
 
 /// Runs what talks to the daemon.

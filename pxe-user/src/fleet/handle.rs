@@ -115,10 +115,23 @@ pub enum Message {
     Steps(u64, usize, oneshot::Sender<Vec<Step>>),
     /// A machine, or all of them, may boot by their rules from the beginning; answered by how many.
     Again(Option<Mac>, oneshot::Sender<usize>),
-    /// A machine gets a name.
-    Name(Mac, Option<String>, oneshot::Sender<bool>),
+    /// A machine gets a name, or loses it.
+    Name(Mac, Option<String>, oneshot::Sender<Result<(), NotNamed>>),
+    /// Which machine somebody means.
+    Find(Who, oneshot::Sender<Option<Mac>>),
     /// The end: what is known is written down first.
     Stop,
+}
+
+/// Why a machine did not get a name, or lose it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotNamed {
+    /// Another machine has that name.
+    #[error("{0} has that name: take it away there first, or choose another")]
+    Taken(Mac),
+    /// There is no such machine, so it has no name to lose.
+    #[error("no such machine: see `pxed status` or /api/v1/machines")]
+    Unknown,
 }
 
 /// The fleet's thread has ended, or has too much to do.

@@ -11,7 +11,7 @@ use super::board::UnixMs;
 use super::changes::{Changes, Draft, Scribe};
 use super::claim::{Claim, Unbelieved};
 use super::event::{Asker, Event, Origin, Peer};
-use super::handle::{Facts, Inquiry, Standings, Who};
+use super::handle::{Facts, Inquiry, NotNamed, Standings, Who};
 use super::machine::{Incoming, Machine, Told, Transfer};
 use super::mtlog::Line;
 use super::nonce::Nonce;
@@ -265,11 +265,30 @@ impl Registry {
         self.with(now, mac, |machine, scribe| machine.uploaded(now, file, bytes, scribe));
     }
 
-    /// Names a machine; whether it is known.
-    pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> bool {
-        let Some(machine) = self.machines.get_mut(&mac) else { return false };
-        machine.name(now, name, &mut self.scribe);
-        true
+    /// Names a machine, also one that has not been seen yet. Names are unique, so that each finds one machine.
+    pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> Result<(), NotNamed> {
+        let name = name.and_then(clean_some);
+        if let Some(wanted) = &name {
+            let has = |known: &Option<String>| {
+                known.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(wanted))
+            };
+            let holder =
+                self.machines.values().find(|machine| machine.mac != mac && has(&machine.shown.name));
+            if let Some(holder) = holder {
+                return Err(NotNamed::Taken(holder.mac));
+            }
+        }
+        if !self.machines.contains_key(&mac) {
+            if name.is_none() {
+                return Err(NotNamed::Unknown);
+            }
+            self.make_room();
+            self.machines.insert(mac, Machine::expected(now, mac));
+        }
+        if let Some(machine) = self.machines.get_mut(&mac) {
+            machine.name(now, name, &mut self.scribe);
+        }
+        Ok(())
     }
 
     /// One machine, or all, may boot by their rules from the beginning; how many.

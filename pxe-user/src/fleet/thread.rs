@@ -262,16 +262,17 @@ impl Fleet {
                 let neighbour = &self.surroundings.neighbour;
                 drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
             }
+            Message::Find(who, answer) => drop(answer.send(self.registry.find(&who))),
             Message::Story(mac, answer) => self.questions.push(Question::Story(mac, answer)),
             Message::Steps(after, most, answer) => self.questions.push(Question::Steps(after, most, answer)),
             Message::Again(which, answer) => {
                 let count = self.registry.again(now, which);
                 self.questions.push(Question::Again(answer, count));
             }
-            Message::Name(mac, name, answer) => {
-                let known = self.registry.name(now, mac, name.as_deref());
-                self.questions.push(Question::Named(answer, known));
-            }
+            Message::Name(mac, name, answer) => match self.registry.name(now, mac, name.as_deref()) {
+                Ok(()) => self.questions.push(Question::Named(answer)),
+                Err(not_named) => drop(answer.send(Err(not_named))),
+            },
             Message::Stop => {}
         }
     }

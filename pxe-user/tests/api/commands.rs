@@ -59,6 +59,34 @@ async fn machines_boot_again() {
     let unknown = pxed(&server, &["again", "02:ff:ff:ff:ff:ff"], "").await;
     assert!(text(&unknown.stderr).contains("no such machine"));
     assert!(!pxed(&server, &["again"], "").await.status.success(), "never all by accident");
+    let by_name = pxed(&server, &["retry", "rack00-node02"], "").await;
+    assert_eq!(text(&by_name.stdout), "1 machine(s) may boot again\n");
+}
+
+#[tokio::test]
+async fn machines_are_named_one_by_one_or_from_a_file() {
+    let server = Server::start(board(5));
+    assert!(pxed(&server, &["name", &mac(3), "left of the door"], "").await.status.success());
+    assert!(pxed(&server, &["name", "rack00-node02", "--remove"], "").await.status.success());
+    let taken = pxed(&server, &["name", &mac(3), "rack00-node01"], "").await;
+    assert!(text(&taken.stderr).contains(&format!("{} has that name", mac(1))), "{}", text(&taken.stderr));
+    let lines = format!("# shelf\n02:ff:00:00:00:01 spare\n{} rack00-node01\n", mac(4));
+    let all = pxed(&server, &["name", "--file", "-"], &lines).await;
+    assert_eq!((text(&all.stdout), all.status.code()), ("1 machine(s) named\n", Some(1)));
+    let asked = server.asked.lock().unwrap().clone();
+    let expected = [
+        format!("name {} Some(\"left of the door\")", mac(3)),
+        format!("name {} None", mac(2)),
+        format!("name {} Some(\"rack00-node01\")", mac(3)),
+        "name 02:ff:00:00:00:01 Some(\"spare\")".into(),
+        format!("name {} Some(\"rack00-node01\")", mac(4)),
+    ];
+    assert_eq!(asked, expected);
+    for wrong in
+        [&["name"][..], &["name", "x"], &["name", "x", "y", "--remove"], &["name", "--file", "-", "x"]]
+    {
+        assert_eq!(pxed(&server, wrong, "").await.status.code(), Some(2), "{wrong:?}");
+    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use pxe_user::fleet::board::{
 };
 use pxe_user::fleet::card::Card;
 use pxe_user::fleet::claim::{Claim, Unbelieved};
-use pxe_user::fleet::handle::{FleetHandle, Message, Who};
+use pxe_user::fleet::handle::{FleetHandle, Message, NotNamed, Who};
 use pxe_user::gauges::{Gauges, InterfaceGauges};
 use pxe_user::mac::Mac;
 use tempfile::TempDir;
@@ -169,9 +169,19 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
                 let count = mac.map_or(board.machines.len(), |mac| find(mac).into_iter().count());
                 let _ = answer.send(count);
             }
+            Message::Find(Who::Words(words), answer) => {
+                let found = board.machines.iter().find(|machine| machine.name.as_deref() == Some(&words));
+                let _ = answer.send(found.and_then(|machine| machine.mac.parse().ok()));
+            }
             Message::Name(mac, name, answer) => {
                 note(format!("name {mac} {name:?}"));
-                let _ = answer.send(find(mac).is_some());
+                let taken =
+                    board.machines.iter().find(|machine| machine.name.is_some() && machine.name == name);
+                let _ = answer.send(match taken.map(|machine| machine.mac.parse().unwrap()) {
+                    Some(other) if other != mac => Err(NotNamed::Taken(other)),
+                    _ if find(mac).is_none() && name.is_none() => Err(NotNamed::Unknown),
+                    _ => Ok(()),
+                });
             }
             Message::Lines(Who::Words(who), lines, answer) => {
                 let known = board.machines.iter().any(|machine| machine.name.as_deref() == Some(&who));

@@ -12,10 +12,25 @@ async fn machines_boot_again_and_get_names() {
     let name = |machine: usize, body: &str| put(&format!("/api/v1/machines/{}/name", mac(machine)), body);
     assert_eq!(server.ask(name(2, r#"{"name":"node 7"}"#)).await.status, 204);
     assert_eq!(server.ask(name(2, r#"{"name":null}"#)).await.status, 204);
-    assert_eq!(server.ask(name(9, r#"{"name":"x"}"#)).await.status, 404);
+    assert_eq!(server.ask(name(9, r#"{"name":null}"#)).await.status, 404);
+    assert_eq!(server.ask(name(9, r#"{"name":"x"}"#)).await.status, 204, "not seen yet");
+    let taken = server.ask(name(2, r#"{"name":"rack00-node01"}"#)).await;
+    assert_eq!(taken.status, 409, "names are unique: {taken:?}");
+    // Its name stands for its Ethernet address.
+    let by_name = server.ask(post("/api/v1/machines/rack00-node01/again", "")).await;
+    assert_eq!(by_name.json()["machines"], 1);
+    assert_eq!(server.ask(post("/api/v1/machines/nobody/again", "")).await.status, 404);
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(65));
-    for wrong in [r#"{"name":""}"#, r#"{"name":"\u001b[2J"}"#, r#"{"name":7}"#, r#"{"nome":"x"}"#, "x", &long]
-    {
+    for wrong in [
+        r#"{"name":""}"#,
+        r#"{"name":"\u001b[2J"}"#,
+        r#"{"name":7}"#,
+        r#"{"name":"10.0.0.1"}"#,
+        r#"{"name":"02:00:00:00:00:01"}"#,
+        r#"{"nome":"x"}"#,
+        "x",
+        &long,
+    ] {
         assert!(server.ask(name(2, wrong)).await.status.is_client_error(), "{wrong}");
     }
     let asked = server.asked.lock().unwrap().clone();
@@ -25,7 +40,10 @@ async fn machines_boot_again_and_get_names() {
         "again Some(02:ff:ff:ff:ff:ff)".into(),
         format!("name {} Some(\"node 7\")", mac(2)),
         format!("name {} None", mac(2)),
+        format!("name {} None", mac(9)),
         format!("name {} Some(\"x\")", mac(9)),
+        format!("name {} Some(\"rack00-node01\")", mac(2)),
+        format!("again Some({})", mac(1)),
     ];
     assert_eq!(asked, expected);
 }

@@ -2,18 +2,19 @@
 
 import { $, h, mark, say, tell, time } from "./elements.js";
 import { choice, fleet, showStates, totalOf } from "./fleet.js";
-import { ATTENTION, FIGURES, STATES, clean, count } from "./words.js";
+import { ATTENTION, FIGURES, NONE, STATES, clean, count } from "./words.js";
 
 export function drawHeader() {
   for (const figure of $("figures").children) {
     const total = totalOf(figure.states);
-    say(figure.firstChild, count(total));
+    // Before anything was read, nothing is known: a 0 would say that all is well.
+    say(figure.firstChild, fleet.read ? count(total) : NONE);
     figure.classList.toggle("alarm", figure.states === ATTENTION && total > 0);
     tell(figure, "aria-pressed", String(sameStates(figure.states)));
   }
   for (const chip of $("chips").querySelectorAll("[data-filter]")) {
     const total = totalOf([chip.dataset.filter]);
-    say(chip.lastChild, count(total));
+    say(chip.lastChild, fleet.read ? count(total) : NONE);
     chip.classList.toggle("none", total === 0);
     tell(chip, "aria-pressed", String(choice.states.has(chip.dataset.filter)));
   }
@@ -28,7 +29,7 @@ function drawBanners() {
   $("banners").shown = key;
   const banner = (title, text, ...more) => h("p", { className: "banner" }, h("b", {}, title), h("bdi", {}, clean(text)), ...more);
   $("banners").replaceChildren(
-    ...(problem ? [banner("Configuration refused, the old one stays in force.", problem)] : []),
+    ...(problem ? [banner("The configuration file was rejected; the running configuration stays.", problem)] : []),
     ...fleet.lost.map((item) => banner("Not kept.", item.what, " ", h("small", {}, "(", time(item.since, "for"), ")"))));
 }
 
@@ -40,13 +41,13 @@ function filter(states) {
 
 export function buildFilters() {
   for (const { word, states } of FIGURES) {
-    const figure = h("button", { type: "button" }, h("strong", {}, "0"), h("span", {}, word));
+    const figure = h("button", { type: "button" }, h("strong", {}, NONE), h("span", {}, word));
     figure.states = states;
     figure.addEventListener("click", () => filter(sameStates(states) ? [] : states));
     $("figures").append(figure);
   }
   for (const { id, word } of STATES) {
-    const chip = h("button", { type: "button", data: { filter: id } }, mark(id), h("span", { className: "word" }, word), h("b", {}, "0"));
+    const chip = h("button", { type: "button", data: { filter: id } }, mark(id), h("span", { className: "word" }, word), h("b", {}, NONE));
     chip.addEventListener("click", () => {
       const states = new Set(choice.states);
       if (!states.delete(id)) states.add(id);

@@ -15,12 +15,18 @@ export const machineView = {
 
   start() {
     $("again").addEventListener("click", () => this.again());
+    $("rename").addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.rename();
+    });
   },
 
   async open(mac) {
     Object.assign(this, { mac, story: null, drawn: new Map(), all: false });
     for (const id of ["verdict", "identity", "dimms", "boots", "steps", "machine-state"]) $(id).replaceChildren();
     say($("again-note"), "");
+    say($("rename-note"), "");
+    $("name").value = "";
     $("machine-note").hidden = true;
     const known = fleet.entries.get(mac);
     $("machine-title").replaceChildren(h("bdi", {}, known ? known.label : clean(mac)));
@@ -89,6 +95,8 @@ export const machineView = {
     const { machine, boots, steps } = this.story;
     const { verdict, dimms } = machine;
     this.part("machine-title", [machine.name, machine.mac], () => [h("bdi", {}, clean(machine.name || machine.mac))]);
+    // What somebody types at this moment stays.
+    if (document.activeElement !== $("name")) $("name").value = machine.name || "";
     this.part("machine-state", [machine.state, machine.since, machine.why, machine.progress, verdict], () => this.state(machine));
     this.part("identity", { ...machine, progress: 0, verdict: 0, dimms: 0, why: 0, since: 0 }, () => this.identity(machine));
     this.part("verdict", verdict, () => this.verdict(verdict));
@@ -175,22 +183,43 @@ export const machineView = {
     return [list, more];
   },
 
-  async again() {
+  again() {
+    return this.write("again", "POST", {}, {
+      done: "Done: when it next boots from the network, its rules begin anew.",
+      command: (mac) => `pxed again ${mac}`,
+    });
+  },
+
+  rename() {
+    const name = $("name").value.trim() || null;
+    return this.write("rename", "PUT", { name }, {
+      path: "name",
+      done: name ? "Saved." : "It has no name now.",
+      command: (mac) => (name ? `pxed name ${mac} '${name.replaceAll("'", "'\\''")}'` : `pxed name ${mac} --remove`),
+    });
+  },
+
+  /** Changes something of the machine by the button or form `id`, and says beside it what came of that. */
+  async write(id, method, body, { path = id, done, command }) {
     const { mac } = this;
-    $("again").disabled = true;
+    const control = $(id).elements ? $(id).querySelector("button") : $(id);
+    control.disabled = true;
     let said;
     try {
-      const answer = await request(`machines/${encodeURIComponent(mac)}/again`, {
-        method: "POST", headers: { "X-Pxed": "1", "Content-Type": "application/json" }, body: "{}",
+      const answer = await request(`machines/${encodeURIComponent(mac)}/${path}`, {
+        method, headers: { "X-Pxed": "1", "Content-Type": "application/json" }, body: JSON.stringify(body),
       });
-      if (answer.ok) said = "Done: when it next boots from the network, its rules begin anew.";
-      else if (answer.status === 403) said = `This page may only look. On the server, run: pxed again ${clean(mac)}`;
+      if (answer.ok) said = done;
+      else if (answer.status === 403) said = `This page may only look. On the server, run: ${command(clean(mac))}`;
       else if (answer.status === 404) said = "The server does not know this machine any more.";
-      else said = `The server refused (HTTP ${answer.status}).`;
+      else {
+        const { error } = await answer.json().catch(() => ({}));
+        said = clean(error || `The server refused (HTTP ${answer.status}).`);
+      }
     } catch (error) {
       said = `The server was not reached: ${error.message}`;
     }
-    $("again").disabled = false;
-    if (mac === this.mac) say($("again-note"), said);
+    control.disabled = false;
+    if (mac === this.mac) say($(`${id}-note`), said);
   },
 };

@@ -67,7 +67,7 @@ fn machines(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: UnixMs) -> 
     // What does not fit of the chosen machine's reason stands below.
     let [area, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     let height = usize::from(area.height.saturating_sub(1));
-    let (names, doing) = if area.width < 110 { (18, 24) } else { (32, 32) };
+    let (names, doing) = if area.width < 110 { (18, 24) } else { (40, 32) };
     let fixed = [8, names, 5, doing];
     let details = usize::from(area.width.saturating_sub(fixed.iter().sum::<u16>() + 4));
     let (machines, chosen) = view.rows(height);

@@ -1,13 +1,16 @@
 //! What is said of one machine, in few words: for the table and for the live view.
 
-use super::text::{bytes, escape, span};
+use super::text::{bytes, cut, escape, span};
 use crate::fleet::board::{Machine, Outcome, State, UnixMs, Verdict};
+
+/// The longest part of a name that is shown.
+const NAME_MAX: usize = 32;
 
 /// The words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) state: State,
-    /// Its name, else its Ethernet address.
+    /// Its name and its Ethernet address.
     pub(super) machine: String,
     /// How long it has been in this state.
     pub(super) age: String,
@@ -26,7 +29,10 @@ impl Row {
         let (percent, doing) = doing(machine);
         Self {
             state: machine.state,
-            machine: escape(machine.name.as_deref().unwrap_or(&machine.mac)),
+            machine: match &machine.name {
+                Some(name) => format!("{} {}", cut(&escape(name), NAME_MAX), escape(&machine.mac)),
+                None => escape(&machine.mac),
+            },
             age: span(now.0.saturating_sub(machine.since.0)),
             percent,
             doing,

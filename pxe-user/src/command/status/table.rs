@@ -6,9 +6,6 @@ use super::row::{HEADS, Row, totals};
 use super::text::{cut, escape, pad, width};
 use crate::fleet::board::{Board, State, UnixMs};
 
-/// The widest column of names.
-const NAMES_MAX: usize = 32;
-
 /// What the reader can show.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Look {
@@ -41,8 +38,13 @@ pub(super) fn write(out: &mut impl Write, board: &Board, now: UnixMs, look: &Loo
     }
     let rows: Vec<_> = board.machines.iter().map(|machine| Row::new(machine, now)).collect();
     let cells = |row: &Row| -> [String; 5] {
-        let name = cut(&row.machine, NAMES_MAX);
-        [row.state.as_str().into(), name, row.age.clone(), row.doing.clone(), row.detail.clone()]
+        [
+            row.state.as_str().into(),
+            row.machine.clone(),
+            row.age.clone(),
+            row.doing.clone(),
+            row.detail.clone(),
+        ]
     };
     let mut widths = HEADS.map(width);
     for row in &rows {

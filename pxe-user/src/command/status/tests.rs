@@ -114,9 +114,9 @@ fn a_table_tells_what_matters() {
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "2 machines  1 failed  1 loading\n\
-         STATE    MACHINE   SINCE  PROGRESS       WHY, OR WHAT IT BOOTS\n\
-         failed   node0001  5s                    1 error at 0x12345678 (DIMM_A1)\n\
-         loading  node0002  5s     25% 2.0 KiB/s  memtest\n"
+         STATE    MACHINE                     SINCE  PROGRESS       WHY, OR WHAT IT BOOTS\n\
+         failed   node0001 02:00:00:00:00:01  5s                    1 error at 0x12345678 (DIMM_A1)\n\
+         loading  node0002 02:00:00:00:00:02  5s     25% 2.0 KiB/s  memtest\n"
     );
 }
 

@@ -9,6 +9,7 @@ use crate::fleet::changes::{Draft, Scribe};
 use crate::fleet::event::{Asker, Origin};
 use crate::fleet::handle::Facts;
 use crate::fleet::text::{clean, clean_some};
+use crate::mac::Mac;
 
 impl Machine {
     /// Takes from a request what it shows of the machine.
@@ -42,9 +43,16 @@ impl Machine {
         self.shown.address = Some(address.to_string());
     }
 
+    /// A machine that somebody has named before it was seen.
+    pub(crate) fn expected(now: UnixMs, mac: Mac) -> Self {
+        let mut machine = Self::new(now, mac);
+        machine.shown.why = Some("has a name, and has not been seen yet".into());
+        machine
+    }
+
     /// It was given a name, or lost it.
-    pub(crate) fn name(&mut self, now: UnixMs, name: Option<&str>, scribe: &mut Scribe) {
-        self.shown.name = name.and_then(clean_some);
+    pub(crate) fn name(&mut self, now: UnixMs, name: Option<String>, scribe: &mut Scribe) {
+        self.shown.name = name;
         let text = match &self.shown.name {
             Some(name) => format!("is called {name} now"),
             None => "has no name any more".into(),

@@ -258,8 +258,7 @@ fn words_find_one_machine_or_none() {
         let nonce = nonce(&mut registry, n);
         registry.reported(NOW, &claim(nonce), &report).unwrap();
     }
-    assert!(registry.name(NOW, mac(2), Some(" rack\u{1b}-2 ")));
-    assert!(!registry.name(NOW, mac(9), Some("nobody")));
+    assert_eq!(registry.name(NOW, mac(2), Some(" rack\u{1b}-2 ")), Ok(()));
     let find = |words: &str| registry.find(&Who::Words(words.into()));
     assert_eq!(
         (find("sn1"), find("RACK-2"), find("to be filled"), find("")),
@@ -285,6 +284,30 @@ fn a_console_introduces_itself_by_a_serial_number() {
     assert_eq!(says(&mut registry, "ev=info sys_serial=\"SN1\""), Some(1));
     assert_eq!(says(&mut registry, "ev=tick errors=7"), Some(1));
     assert_eq!(state(&registry, mac(1)), Some(State::Failed));
+}
+
+/// A name finds one machine, also one that is still in its box.
+#[test]
+fn names_are_unique_and_may_come_before_the_machine() {
+    let mut registry = registry();
+    registry.apply(NOW, &told(mac(1), None, None), |_| None);
+    assert_eq!(registry.name(NOW, mac(9), None), Err(NotNamed::Unknown));
+    assert_eq!(registry.name(NOW, mac(9), Some("rack-9")), Ok(()));
+    assert_eq!(registry.name(NOW, mac(1), Some("RACK-9")), Err(NotNamed::Taken(mac(9))));
+    assert_eq!(registry.name(NOW, mac(9), Some("Rack-9")), Ok(()), "its own name");
+    assert_eq!(registry.find(&Who::Words("rack-9".into())), Some(mac(9)));
+    let shown = &registry.machine(mac(9)).unwrap().shown;
+    assert_eq!((shown.state, shown.boots), (State::Seen, 0));
+    assert!(shown.why.as_ref().unwrap().contains("not been seen yet"));
+    registry.apply(NOW, &told(mac(9), None, None), |_| None);
+    let shown = &registry.machine(mac(9)).unwrap().shown;
+    assert_eq!(
+        (shown.state, shown.why.as_ref(), shown.name.as_deref()),
+        (State::Offered, None, Some("Rack-9"))
+    );
+    // A name that is free again.
+    assert_eq!(registry.name(NOW, mac(9), None), Ok(()));
+    assert_eq!(registry.name(NOW, mac(1), Some("rack-9")), Ok(()));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use tokio::sync::oneshot::Sender;
 use super::publish::Publisher;
 use crate::fleet::board::{Step, Story};
 use crate::fleet::claim::Unbelieved;
+use crate::fleet::handle::NotNamed;
 use crate::fleet::registry::Registry;
 use crate::mac::Mac;
 
@@ -17,7 +18,7 @@ pub(super) enum Question {
     Reported(Sender<Result<(), Unbelieved>>),
     Lines(Sender<Option<usize>>, Option<usize>),
     Again(Sender<usize>, usize),
-    Named(Sender<bool>, bool),
+    Named(Sender<Result<(), NotNamed>>),
     Story(Mac, Sender<Option<Story>>),
     Steps(u64, usize, Sender<Vec<Step>>),
 }
@@ -29,7 +30,7 @@ impl Question {
             Self::Reported(answer) => drop(answer.send(Ok(()))),
             Self::Lines(answer, count) => drop(answer.send(count)),
             Self::Again(answer, count) => drop(answer.send(count)),
-            Self::Named(answer, known) => drop(answer.send(known)),
+            Self::Named(answer) => drop(answer.send(Ok(()))),
             Self::Story(mac, answer) => {
                 let Some(machine) = registry.machine(mac) else { return drop(answer.send(None)) };
                 let boots = machine.boots.iter().cloned().collect();

@@ -108,7 +108,7 @@ fn what_was_known_is_known_again_and_private() {
     fleet.handle.record(Event::Learnt { mac: mac(1), style: Some(Style::Binl) }).unwrap();
     let named =
         fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Name(mac(1), Some("one".into()), answer));
-    assert_eq!(named, Ok(true));
+    assert_eq!(named, Ok(Ok(())));
     let board = fleet.handle.board();
     assert_eq!(
         (board.machines[0].name.as_deref(), board.lost.len()),
