@@ -19,6 +19,7 @@ use super::store::Store;
 use super::tree::Links;
 use super::usual::{self, Wanted};
 use super::watch::Watcher;
+use crate::suggest::nearest;
 
 /// The first component of the names of installed boot loaders.
 pub const LOADERS: &str = "loader";
@@ -98,8 +99,8 @@ pub enum CatalogueError {
         /// The system's reason.
         reason: String,
     },
-    /// A file given with `--boot-file` cannot be served.
-    #[error("--boot-file {arch}={name}: {reason}")]
+    /// A file given with `--boot-file` or `boot_files` cannot be served.
+    #[error("boot file of {arch}, {name}: {reason}")]
     BootFile {
         /// The architecture.
         arch: Arch,
@@ -236,7 +237,7 @@ impl Catalogue {
             let refused = |reason: String| CatalogueError::BootFile { arch, name: text.clone(), reason };
             let name: FileName = text.parse().map_err(|refusal: Refusal| refused(refusal.to_string()))?;
             usual::program(name).map_err(|invalid| refused(invalid.to_string()))?;
-            self.probe(&name).map_err(|refusal| refused(refusal.to_string()))?;
+            self.probe(&name).map_err(|refusal| refused(format!("{refusal}{}", self.near(&name))))?;
             self.boot_files.push((arch, name));
         }
         Ok(())
@@ -363,6 +364,26 @@ impl Catalogue {
     pub fn probe(&self, name: &FileName) -> Result<(), Refusal> {
         let (mount, inside) = self.place(name);
         mount.probe(&inside)
+    }
+
+    /// `; did you mean NAME?`, if a file beside a name that is not there is like it.
+    pub(super) fn near(&self, name: &FileName) -> String {
+        let (mount, inside) = self.place(name);
+        let (directory, base) = match inside.as_bytes().iter().rposition(|byte| *byte == b'/') {
+            Some(slash) => inside.as_bytes().split_at(slash + 1),
+            None => (&[][..], inside.as_bytes()),
+        };
+        let listed = match FileName::normalise(directory) {
+            Ok(directory) => mount.find(&directory).ok().and_then(|found| found.names().ok()),
+            Err(_) => super::tree::names(mount.tree.root()).ok(),
+        };
+        let listed: Vec<String> =
+            listed.unwrap_or_default().into_iter().filter_map(|name| String::from_utf8(name).ok()).collect();
+        let base = String::from_utf8_lossy(base);
+        match nearest(&base, listed.iter().map(String::as_str)) {
+            Some(near) => format!("; did you mean `{}{near}`?", String::from_utf8_lossy(directory)),
+            None => String::new(),
+        }
     }
 
     /// What cannot be booted and how to change that: a sentence each, for the log at start.

@@ -135,11 +135,11 @@ impl Catalogue {
         let files = recipe.kernel.iter().chain(&recipe.initrd).chain(&recipe.payload);
         let files = files.chain(recipe.boot_files.iter().map(|(_, file)| file));
         let missing = files.filter_map(|file| {
-            let refusal = match recipe.whole(file).parse() {
-                Ok(name) => self.probe(&name).err()?,
-                Err(refusal) => refusal,
+            let (refusal, near) = match recipe.whole(file).parse() {
+                Ok(name) => (self.probe(&name).err()?, self.near(&name)),
+                Err(refusal) => (refusal, String::new()),
             };
-            Some(format!("image `{}`: {file}: {}", recipe.name, refusal.remedy()))
+            Some(format!("image `{}`: {file}: {}{near}", recipe.name, refusal.remedy()))
         });
         let mut missing: Vec<_> = missing.collect();
         if self.programs_of(recipe).iter().next().is_none() {

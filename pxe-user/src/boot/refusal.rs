@@ -21,6 +21,8 @@ pub enum Refusal {
     LinkLeaves,
     /// More than 40 links on the way: a loop.
     LinkLoop,
+    /// A link on the way leads to nothing.
+    LinkDangles,
     /// The file is not readable for everybody, or a directory on the way not for us.
     NotReadable,
     /// A directory, a device, a FIFO or a socket.
@@ -42,7 +44,7 @@ impl Refusal {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotFound,
         Self::TooLong,
         Self::DotDot,
@@ -57,6 +59,7 @@ impl Refusal {
         Self::OutOfMemory,
         Self::Template,
         Self::Io(Errno::IO),
+        Self::LinkDangles,
     ];
 
     /// A stable name in snake case, fit for a metric's label.
@@ -76,7 +79,7 @@ impl Refusal {
     #[must_use]
     pub fn code(self) -> ErrorCode {
         match self {
-            Self::NotFound | Self::TooLong => ErrorCode::NOT_FOUND,
+            Self::NotFound | Self::TooLong | Self::LinkDangles => ErrorCode::NOT_FOUND,
             Self::DotDot
             | Self::Nul
             | Self::LinkOwner
@@ -116,6 +119,9 @@ impl Refusal {
                 "a symbolic link leads out of the root: copy the file, or leave out --no-links"
             }
             Self::LinkLoop => "more than 40 symbolic links on the way: they lead in a circle",
+            Self::LinkDangles => {
+                "a symbolic link on the way leads to nothing: install or copy what it should lead to, or remove it"
+            }
             Self::NotReadable => {
                 "the file is not readable for everybody: `chmod o+r` it if the network may have it"
             }
@@ -148,6 +154,7 @@ impl Refusal {
             Self::OutOfMemory => (11, "out_of_memory"),
             Self::Template => (12, "template"),
             Self::Io(_) => (13, "io"),
+            Self::LinkDangles => (14, "link_dangles"),
         }
     }
 }

@@ -127,7 +127,8 @@ impl Tree {
     /// Why it leads nowhere.
     pub(super) fn find(&self, path: &[u8]) -> Result<Found, Refusal> {
         let stack = vec![Arc::clone(&self.root)];
-        let mut walk = Walk { tree: self, stack, todo: Vec::new(), links: 0, trail: Vec::new() };
+        let mut walk =
+            Walk { tree: self, stack, todo: Vec::new(), links: 0, behind_link: None, trail: Vec::new() };
         walk.push(path);
         let (fd, stat) = walk.run()?;
         if self.links == Links::Stay && !walk.is_inside() {
@@ -165,6 +166,8 @@ struct Walk<'t> {
     /// Components still to go, next one last.
     todo: Vec<Vec<u8>>,
     links: u32,
+    /// While the target of a link is followed: how many components are to go behind it.
+    behind_link: Option<usize>,
     trail: Vec<Step>,
 }
 
@@ -184,9 +187,13 @@ impl Walk<'_> {
                 self.up()?;
                 continue;
             }
+            self.behind_link = self.behind_link.filter(|behind| self.todo.len() >= *behind);
             let dir = Arc::clone(self.here());
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let fd = openat(&*dir, name.as_slice(), flags, Mode::empty())?;
+            let fd = match openat(&*dir, name.as_slice(), flags, Mode::empty()) {
+                Err(Errno::NOENT) if self.behind_link.is_some() => return Err(Refusal::LinkDangles),
+                opened => opened?,
+            };
             let stat = fstat(&fd)?;
             self.trail.push(Step { dir, name });
             match FileType::from_raw_mode(stat.st_mode) {
@@ -226,6 +233,8 @@ impl Walk<'_> {
             let (top, _) = Dir::open(CWD, Path::new("/"))?;
             self.stack = vec![top];
         }
+        // The outermost link counts: what it leads through is all its target.
+        self.behind_link.get_or_insert(self.todo.len());
         self.push(target);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The command line of `pxed`.
 
+mod absolute;
 mod again;
 mod assets;
 mod catalogue;

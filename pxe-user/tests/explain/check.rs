@@ -108,3 +108,61 @@ fn programs_read_the_same_as_people() {
     assert_eq!(report["images"][1]["programs"]["bios"], "pxelinux.0");
     assert_eq!(report["settings"]["http_port"], 8080);
 }
+
+/// The same tree as `root` would boot.
+#[test]
+fn absolute_names_in_an_images_tree_are_said_to_lead_elsewhere() {
+    let lab = Lab::new();
+    let config = "interfaces = [\"eth0\"]\nroot = \"ROOT/top\"\n[images.deb]\nroot = \"ROOT/deb\"\n\
+                  boot_files = { x64 = \"grubx64.efi\", bios = \"pxelinux.0\" }\n[[rules]]\nimage = \"deb\"\n";
+    lab.write("pxed.toml", config);
+    for (name, text) in [
+        ("deb/grubx64.efi", "GRUB"),
+        ("deb/boot/grub/grub.cfg", "linux /vmlinuz quiet\ninitrd /initrd.gz\n"),
+        ("deb/pxelinux.0", "PXELINUX 6.04"),
+        ("deb/ldlinux.c32", "module"),
+        ("deb/pxelinux.cfg/default", "label x\nkernel ::vmlinuz\nappend initrd=initrd.gz\n"),
+        ("deb/vmlinuz", "kernel"),
+        ("deb/initrd.gz", "initrd"),
+    ] {
+        lab.write(name, text);
+    }
+    let run = lab.run("check", "--no-host");
+    for text in [
+        "pxed.toml:3: warning: image `deb`: GRUB looks for /boot/grub/grub.cfg",
+        "warning: image `deb`: deb/boot/grub/grub.cfg loads /vmlinuz, which is served as /deb/vmlinuz here",
+        "deb/boot/grub/grub.cfg loads /initrd.gz",
+        "deb/pxelinux.cfg/default loads ::vmlinuz",
+    ] {
+        assert!(run.error.contains(text), "{text} not in:\n{}", run.error);
+    }
+    assert_eq!(run.error.matches("warning").count(), 4, "{}", run.error);
+    let explained = lab.explain("--mac 52:54:00:99:00:10 --arch bios");
+    assert!(
+        explained.error.contains("loads ::vmlinuz, which is served as /deb/vmlinuz"),
+        "{}",
+        explained.error
+    );
+    let explained = lab.explain("--mac 52:54:00:99:00:10 --arch x64");
+    assert!(explained.error.contains("the image has deb/boot/grub/grub.cfg"), "{}", explained.error);
+}
+
+#[test]
+fn a_file_that_nearly_fits_and_a_link_to_nothing_are_named() {
+    let lab = Lab::new();
+    lab.write("test/initrd.img", "initrd");
+    let config = CONFIG.replace("kernel = \"linux\"", "kernel = \"linx\"");
+    let config =
+        config.replace("root = \"ROOT/top\"", "root = \"ROOT/top\"\nboot_files = { bios = \"pxelinx.0\" }");
+    lab.write("pxed.toml", &config);
+    std::os::unix::fs::symlink("/no/such/file", lab.path().join("test/initrd2.img")).unwrap();
+    lab.write("pxed.toml", &config.replace("[\"initrd.img\"]", "[\"initrd2.img\"]"));
+    let run = lab.run("check", "--no-host");
+    for text in [
+        "pxed.toml:4: error: boot file of bios, pxelinx.0: no such file below the root; did you mean `pxelinux.0`?",
+        "image `test`: linx: no such file below the root; did you mean `linux`?",
+        "image `test`: initrd2.img: a symbolic link on the way leads to nothing",
+    ] {
+        assert!(run.error.contains(text), "{text} not in:\n{}", run.error);
+    }
+}

@@ -209,7 +209,7 @@ fn entries_list_everything_with_its_hash_or_the_reason() {
     let expected =
         ["dangling", "ldlinux.c32", "memtest/memtest86+-5.01", "pxelinux.0", "pxelinux.cfg/default"];
     assert_eq!(names, expected);
-    assert_eq!(entries[0].content, Err(Refusal::NotFound));
+    assert_eq!(entries[0].content, Err(Refusal::LinkDangles));
     let (size, digest) = entries[3].content.unwrap();
     assert_eq!(size, 6);
     // printf loader | sha256sum

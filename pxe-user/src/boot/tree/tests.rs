@@ -165,10 +165,17 @@ fn forty_links_are_followed_and_a_loop_ends() {
     }
     place.link("srv/loop", "loop", 0);
     place.link("srv/dangling", "absent", 0);
+    place.link("srv/twice", "dangling", 0);
+    place.link("srv/through", "boot", 0);
+    place.link("srv/deep", "boot/absent/file", 0);
     assert_eq!(place.read("39").as_deref(), Ok("loader"));
     assert_eq!(place.read("40"), Err(Refusal::LinkLoop));
     assert_eq!(place.read("loop"), Err(Refusal::LinkLoop));
-    assert_eq!(place.read("dangling"), Err(Refusal::NotFound));
+    for dangling in ["dangling", "twice", "deep", "dangling/below"] {
+        assert_eq!(place.read(dangling), Err(Refusal::LinkDangles), "{dangling}");
+    }
+    assert_eq!(place.read("through/kernel").as_deref(), Ok("kernel"));
+    assert_eq!(place.read("through/absent"), Err(Refusal::NotFound), "the link itself leads somewhere");
 }
 
 /// clients.md section 5 line 16. Opening a FIFO the ordinary way would wait for a writer.
@@ -223,7 +230,7 @@ fn a_magic_link_of_proc_leads_nowhere() {
     let magic = format!("/proc/{}/fd/{}", std::process::id(), secret.as_raw_fd());
     assert_eq!(fs::read_to_string(&magic).unwrap(), "secret");
     place.link("srv/magic", magic, 0);
-    assert_eq!(place.read("magic"), Err(Refusal::NotFound));
+    assert_eq!(place.read("magic"), Err(Refusal::LinkDangles));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What is served, and what of it is not there.
 
 use super::report::{ImagePrograms, Report};
-use crate::boot::{self, Catalogue, Recipe, Source};
-use crate::command::catalogue;
+use crate::boot::{self, Catalogue, CatalogueError, Recipe, Source};
+use crate::command::{absolute, catalogue};
 use crate::config::Config;
 use crate::dhcp::Arch;
 use crate::server::Setup;
@@ -22,14 +22,25 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
     }
     let opened = catalogue::open(setup.files.clone());
     for left_out in &opened.errors {
-        report.error(left_out.image.as_ref().and_then(line), left_out.error.to_string());
+        let key = match &left_out.error {
+            CatalogueError::BootFile { .. } => Some("boot_files"),
+            CatalogueError::Root { .. } | CatalogueError::NoBootProgram { .. } => Some("root"),
+            _ => None,
+        };
+        let at = left_out.image.as_ref().and_then(line).or(key.and_then(|key| file.line_of_key(key)));
+        report.error(at, left_out.error.to_string());
     }
     let Some(catalogue) = opened.catalogue else { return };
     for recipe in catalogue.recipes().iter().filter(|recipe| opened.is_whole || recipe.root.is_some()) {
         for missing in catalogue.missing_of(recipe) {
             report.error(line(recipe), missing);
         }
-        for text in [catalogue.overruled_of(recipe), catalogue.unreached_of(recipe)].concat() {
+        let warnings = [
+            catalogue.overruled_of(recipe),
+            catalogue.unreached_of(recipe),
+            absolute::lost(&catalogue, recipe),
+        ];
+        for text in warnings.concat() {
             report.warning(line(recipe), text);
         }
     }

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::loads;
 use crate::boot::{Catalogue, FileName, Here, Reader, Refusal, Seen};
+use crate::command::absolute;
 use crate::command::status::text::escape;
 use crate::dhcp::{Answer, View};
 use crate::fleet::handle::Facts;
@@ -149,7 +150,12 @@ impl<'a> Walk<'a> {
         };
         if let Some((config, seen)) = found {
             // Names in it are relative to PXELINUX's own directory.
-            self.loads(Reader::Pxelinux, &format!("{directory}{}", split(&config).1), Some(seen));
+            match seen {
+                Seen::File(..) => self.absolute(Reader::Pxelinux, &config),
+                written => {
+                    self.loads(Reader::Pxelinux, &format!("{directory}{}", split(&config).1), Some(written));
+                }
+            }
         }
     }
 
@@ -164,7 +170,7 @@ impl<'a> Walk<'a> {
     /// clients.md section 3. Where GRUB looks was decided when it was built: beside itself, or below `grub`.
     fn grub(&mut self, directory: &str) {
         let mut names = Vec::new();
-        for folder in [directory, "grub/"] {
+        for folder in [directory, "grub/", "boot/grub/"] {
             let own = self.facts.uuid.map(|uuid| format!("{folder}grub.cfg-{uuid}"));
             names.extend(own);
             names.push(format!("{folder}grub.cfg-01-{}", self.facts.mac.dashed()));
@@ -183,19 +189,39 @@ impl<'a> Walk<'a> {
             }
         }
         self.note("its IP address in hexadecimal is tried, too, and is not known here".to_owned());
-        self.files.missing.push(format!("{what}: none of the names that are tried exists"));
+        let image = self.facts.image.as_deref().unwrap_or_default();
+        let moved = names.iter().map(|name| format!("{image}/{name}"));
+        let moved = moved.filter(|name| name.parse().is_ok_and(|name| self.catalogue.probe(&name).is_ok()));
+        let hint = moved.take(1).map(|name| {
+            format!("; the image has {name}, which is found only if its tree is served as `root`")
+        });
+        let hint: String = hint.collect();
+        self.files.missing.push(format!("{what}: none of the names that are tried exists{hint}"));
         None
     }
 
     /// What a text of ours makes the loader load. What others wrote is not read.
     fn loads(&mut self, reader: Reader, name: &str, seen: Option<Seen>) {
-        let Some(Seen::Written(text)) = seen else { return };
+        let text = match seen {
+            Some(Seen::Written(text)) => text,
+            Some(Seen::File(..)) => return self.absolute(reader, name),
+            None => return,
+        };
         let directory = split(name).0.to_owned();
         for told in loads::names(reader, &String::from_utf8_lossy(text.bytes())) {
             match self.resolve(&told, &directory) {
                 Some(name) => drop(self.needed(&name)),
                 None => self.elsewhere(&told),
             }
+        }
+    }
+
+    /// What others wrote is not followed, but for one thing: the tree of an image is no root, and absolute names in it miss it.
+    fn absolute(&mut self, reader: Reader, name: &str) {
+        if let Some(image) =
+            self.facts.image.as_deref().filter(|image| name.starts_with(&format!("{image}/")))
+        {
+            self.files.missing.extend(absolute::lost_in(self.catalogue, image, reader, name));
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::boot::Reader;
 
 /// The names that a text mentions, as they stand, without those that a loader puts together itself (`${...}`).
-pub(super) fn names(reader: Reader, text: &str) -> Vec<String> {
+pub(in crate::command) fn names(reader: Reader, text: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         let found: Vec<&str> = match reader {

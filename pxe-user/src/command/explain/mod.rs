@@ -15,7 +15,7 @@
 mod capture;
 mod files;
 mod json;
-mod loads;
+pub(super) mod loads;
 mod machine;
 mod reply;
 mod show;

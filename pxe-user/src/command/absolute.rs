@@ -1,0 +1,75 @@
+//! A tree that moved below an image's name: absolute names in its configuration files no longer lead into it.
+
+use super::explain::loads;
+use crate::boot::{Catalogue, FileName, Reader, Recipe};
+
+/// Configuration files that boot loaders read in a tree of their own.
+const CONFIGS: [(Reader, &str); 8] = [
+    (Reader::Pxelinux, "pxelinux.cfg/default"),
+    (Reader::Grub, "grub.cfg"),
+    (Reader::Grub, "grub/grub.cfg"),
+    (Reader::Grub, "boot/grub/grub.cfg"),
+    (Reader::Grub, "EFI/BOOT/grub.cfg"),
+    (Reader::Grub, "EFI/debian/grub.cfg"),
+    (Reader::Grub, "EFI/ubuntu/grub.cfg"),
+    (Reader::Ipxe, "boot.ipxe"),
+];
+/// Where GRUB's network images look, as distributions build them: below the server's root, wherever they were loaded from.
+const GRUB_PREFIXES: [&str; 2] = ["boot/grub/grub.cfg", "grub/grub.cfg"];
+
+/// What of an image's tree is asked for by a name that leads elsewhere, a sentence each.
+pub(super) fn lost(catalogue: &Catalogue, recipe: &Recipe) -> Vec<String> {
+    // Texts of ours bear the whole names.
+    if recipe.root.is_none() || recipe.kernel.is_some() {
+        return Vec::new();
+    }
+    let mut lost: Vec<String> = CONFIGS
+        .iter()
+        .flat_map(|(reader, config)| lost_in(catalogue, &recipe.name, *reader, &recipe_file(recipe, config)))
+        .collect();
+    let is_grub = |file: &str| {
+        file.rsplit('/').next().is_some_and(|base| base.starts_with("grub") || base.starts_with("core."))
+    };
+    let programs = catalogue.programs_of(recipe);
+    if programs.iter().any(|(_, program)| is_grub(program.file.as_str())) {
+        let moved = GRUB_PREFIXES.iter().find(|name| is_there(catalogue, &recipe_file(recipe, name)));
+        if let Some(name) = moved.filter(|name| !is_there(catalogue, name)) {
+            lost.push(format!(
+                "image `{image}`: GRUB looks for /{name}, if it was built that way, and the image has it as {image}/{name}: serve \
+                 this tree as `root`, or build GRUB with the prefix /{image}/{}",
+                name.trim_end_matches("/grub.cfg"),
+                image = recipe.name,
+            ));
+        }
+    }
+    lost
+}
+
+/// The same for one configuration file, by its whole name.
+pub(super) fn lost_in(catalogue: &Catalogue, image: &str, reader: Reader, config: &str) -> Vec<String> {
+    let text = config.parse().ok().and_then(|name: FileName| catalogue.load(&name).ok());
+    let Some(text) = text else { return Vec::new() };
+    let names = loads::names(reader, &String::from_utf8_lossy(text.bytes()));
+    let absolute = |told: &String| {
+        let rest = ["(tftp)/", "::", "/"].iter().find_map(|root| told.strip_prefix(root))?;
+        let rest = rest.trim_start_matches('/');
+        let moved = format!("{image}/{rest}");
+        (!is_there(catalogue, rest) && is_there(catalogue, &moved)).then_some(moved)
+    };
+    let lost = names.iter().filter_map(|told| Some((told, absolute(told)?)));
+    lost.map(|(told, moved)| {
+        format!(
+            "image `{image}`: {config} loads {told}, which is served as /{moved} here: write that, or a name without the `/`, or \
+             serve this tree as `root`"
+        )
+    })
+    .collect()
+}
+
+fn recipe_file(recipe: &Recipe, file: &str) -> String {
+    format!("{}/{file}", recipe.name)
+}
+
+fn is_there(catalogue: &Catalogue, name: &str) -> bool {
+    name.parse().is_ok_and(|name| catalogue.probe(&name).is_ok())
+}
