@@ -206,7 +206,7 @@ pub(super) struct Limits {
     expecting = "a table, such as `[fleet]` with `retention_days = 30` below it"
 )]
 pub(super) struct Fleet {
-    /// Days for which pxed keeps what it knows of a machine (read at the start).
+    /// Days for which pxed keeps steps and boots; names and counts for `once` stay (read at the start).
     #[cfg_attr(test, schemars(with = "u32", range(min = 1)))]
     pub(super) retention_days: Option<Spanned<u32>>,
     /// Seconds without a report after which a test is shown as silent (read at the start).

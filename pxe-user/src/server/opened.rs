@@ -123,7 +123,14 @@ impl Prepared {
                 .map_err(Into::into)
                 .and_then(|loaded| self.open_xdp(mode, dhcp, options, loaded, legacy))
             {
-                Ok(xdp) => return Ok(Some(xdp)),
+                Ok(xdp) => {
+                    if !failures.is_empty() {
+                        let (mode, reason) = (mode.as_str(), failures.join("; "));
+                        self.plan.why =
+                            format!("{mode} XDP, since the mode before it is not possible here ({reason})");
+                    }
+                    return Ok(Some(xdp));
+                }
                 Err(error) => failures.push(format!("{error:#}")),
             }
         }

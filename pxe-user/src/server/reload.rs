@@ -111,7 +111,7 @@ impl Current {
     pub(super) fn refresh(&self) {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.publish() {
-            let text = "the boot programs have changed: machines are told the new ones";
+            let text = "boot files have come, gone or changed: machines get new offers";
             tracing::info!(event = "programs_changed", "{text}");
         }
     }
