@@ -107,7 +107,7 @@ impl DhcpPath {
     /// For people.
     pub fn explain(self) -> &'static str {
         match self {
-            Self::Redirect => "ours alone (nothing else on this host uses UDP port 67)",
+            Self::Redirect => "not passed on (no other program on this host uses UDP port 67)",
             Self::Copy(CopyReason::ServerHere) => {
                 "copied and passed on (another server on this host uses UDP port 67)"
             }
@@ -177,11 +177,11 @@ impl Plan {
 
 fn modes(interface: &Interface, datapath: DatapathChoice, mode: ModeChoice) -> (Vec<Mode>, String) {
     if datapath == DatapathChoice::Socket {
-        return (Vec::new(), "plain sockets, as asked".into());
+        return (Vec::new(), "plain sockets, as configured".into());
     }
     match (mode, &interface.driver) {
-        (ModeChoice::Native, _) => (vec![Mode::Native], "native XDP, as asked".into()),
-        (ModeChoice::Generic, _) => (vec![Mode::Generic], "generic XDP, as asked".into()),
+        (ModeChoice::Native, _) => (vec![Mode::Native], "native XDP, as configured".into()),
+        (ModeChoice::Generic, _) => (vec![Mode::Generic], "generic XDP, as configured".into()),
         (ModeChoice::Auto, Some(driver)) => (
             vec![Mode::Native, Mode::Generic],
             format!("native XDP first, since this is a network card ({driver})"),

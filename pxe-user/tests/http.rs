@@ -328,7 +328,7 @@ async fn who_is_not_on_the_list_is_told_so_and_nothing_else() {
     for path in ["/pxelinux.0", "/absent", "/../etc/passwd"] {
         let answer = lab.get(path).await;
         assert_eq!((answer.status, answer.header("etag")), (403, None), "{path}");
-        assert!(answer.body.starts_with(b"this machine is not on the list"), "{path}");
+        assert!(answer.body.starts_with(b"[access] does not allow this machine"), "{path}");
     }
     for method in ["HEAD", "POST", "DELETE"] {
         assert_eq!(lab.ask(&format!("{method} /pxelinux.0 HTTP/1.1")).await.status, 403, "{method}");

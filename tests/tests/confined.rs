@@ -101,7 +101,7 @@ fn too_little_memory_to_lock_is_said_with_the_remedy_and_sockets_serve_instead()
     let daemon = as_nobody(&lab, RIGHTS, "auto");
     daemon.wait_for("ready", START).unwrap();
     let log = daemon.stderr();
-    assert!(log.contains("plain sockets serve instead") && log.contains("LimitMEMLOCK="), "{log}");
+    assert!(log.contains("pxed falls back to plain sockets") && log.contains("LimitMEMLOCK="), "{log}");
     assert!(daemon.stop().unwrap().success());
 }
 
@@ -133,7 +133,7 @@ fn what_lies_in_a_directory_that_is_closed_to_the_daemons_user_is_served() {
     let got = get("before/small");
     assert!(got.stdout == tree::bytes(3000), "{}", String::from_utf8_lossy(&got.stderr));
     config("after");
-    daemon.wait_for("the configuration was read again").unwrap();
+    daemon.wait_for("applied the changed configuration").unwrap();
     let got = get("after/other");
     assert!(got.stdout == tree::bytes(50), "{}\n{}", String::from_utf8_lossy(&got.stderr), daemon.log());
     assert!(!get("before/small").status.success(), "the old name is gone");

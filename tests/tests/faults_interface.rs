@@ -70,7 +70,7 @@ fn an_interface_that_gets_another_name_is_served_on() {
         let mut stage = Stage::new(1);
         let mut daemon = stage.serve(datapath);
         ip("link set pxe0 name lan0").unwrap();
-        daemon.wait_for("pxe0 is called lan0 now").unwrap();
+        daemon.wait_for("pxe0 was renamed to lan0").unwrap();
         stage.loads(&daemon);
         // It still sees what becomes of it.
         ip("link set lan0 mtu 1400").unwrap();

@@ -58,7 +58,7 @@ fn without_locked_memory_sockets_serve_and_a_sentence_says_why() {
     Running::launch(&only_xdp).unwrap().ends_saying(&["ulimit -l", "LimitMEMLOCK="]).unwrap();
     assert_eq!(pair::attached(INTERFACE).unwrap(), 0);
     let daemon = Running::start(&under(&before, pair.command(&[]).unwrap())).unwrap();
-    daemon.wait_for("plain sockets serve instead").unwrap();
+    daemon.wait_for("pxed falls back to plain sockets").unwrap();
     assert!(daemon.log().contains("ulimit -l"), "{}", daemon.log());
     pair.load(("file", &file), 2070).unwrap();
     daemon.stop().unwrap();

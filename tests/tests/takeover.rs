@@ -254,7 +254,7 @@ fn what_is_left_of_another_interface_by_the_same_name_is_not_taken_for_this_ones
         replace_interface(&scene.lab);
         let second = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, Some(kept)).unwrap();
         second.wait_ready().unwrap();
-        assert!(second.log().contains("served another interface by this name"), "{}", second.log());
+        assert!(second.log().contains("served another interface with this name"), "{}", second.log());
         let url = format!("tftp://{}/big", scene.lab.responder().address());
         let got =
             scene.lab.client().command("curl").args(["-sS", "--max-time", "60", &url]).output().unwrap();

@@ -59,7 +59,7 @@ pub enum TokenError {
         error: std::io::Error,
     },
     /// Everybody on this host could read it.
-    #[error("everybody can read the token in {path}: chmod 600 it")]
+    #[error("every user of this host can read the token in {path}: chmod 600 it")]
     Public {
         /// The file.
         path: PathBuf,
@@ -157,18 +157,17 @@ impl Door {
         let write = !matches!(*request.method(), Method::GET | Method::HEAD);
         let path = request.uri().path();
         if matches!(self, Self::Loopback | Self::Token { loopback: true, .. }) && !names_loopback(headers) {
-            let text =
-                "on loopback this answers to localhost only: use an address like http://localhost:PORT/";
+            let text = "a loopback address accepts the host name localhost only: use an address like http://localhost:PORT/";
             return Err((Refused::Host, Problem::new(StatusCode::FORBIDDEN, text)));
         }
         if is_foreign(headers) && !page::is_file(path) {
-            let text = "a page of another site asks, and this answers to its own page only";
+            let text = "requests from pages of other sites are rejected";
             return Err((Refused::Site, Problem::new(StatusCode::FORBIDDEN, text)));
         }
         match self {
             Self::Loopback if write => {
                 let text =
-                    "this address is for looking: use the Unix socket (`pxed again`), or configure a token";
+                    "this address is read-only: use the Unix socket (`pxed again`), or configure a token";
                 return Err((Refused::ReadOnly, Problem::new(StatusCode::FORBIDDEN, text)));
             }
             Self::Token { token, .. } if !open(path) && !token.opens(headers) => {

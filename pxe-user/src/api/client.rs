@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody there.
-    #[error("pxed does not answer on {path} ({error}): is `pxed serve` running, and are you root?")]
+    #[error("cannot connect to pxed on {path}: {error}. Start `pxed serve`, or run this as root")]
     Away {
         /// The socket.
         path: PathBuf,
@@ -33,7 +33,7 @@ pub enum ClientError {
     #[error("the connection to pxed broke: {0}")]
     Broken(#[from] hyper::Error),
     /// No answer in time.
-    #[error("pxed takes too long to answer")]
+    #[error("pxed did not answer in time")]
     Slow,
     /// It said no.
     #[error("{sentence}")]
@@ -44,7 +44,7 @@ pub enum ClientError {
         sentence: String,
     },
     /// An answer that is not what was asked for.
-    #[error("pxed gave an answer that this version does not understand: {0}")]
+    #[error("this version of pxed cannot read the daemon's answer: {0}")]
     Unintelligible(String),
 }
 

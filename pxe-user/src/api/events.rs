@@ -44,7 +44,7 @@ struct Viewer {
 pub(super) async fn stream(State(api): State<Api>) -> Result<Response, Problem> {
     let Ok(place) = Arc::clone(&api.viewers).try_acquire_owned() else {
         api.counts().refused(Refused::Viewers);
-        let text = format!("{VIEWERS_MAX} viewers follow already: read /api/v1/machines now and then");
+        let text = format!("{VIEWERS_MAX} viewers are connected already: poll /api/v1/machines instead");
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
     };
     // Before the board, which is shown before its updates: what happens in between comes as an update.
@@ -97,7 +97,7 @@ impl Viewer {
         }
     }
 
-    /// What the board has shown already is not told again.
+    /// What the board has shown already is not sent the same boot offer again.
     fn update(&self, update: &Update) -> Option<Bytes> {
         let mut event = Vec::new();
         // Writing to memory cannot fail.

@@ -43,10 +43,10 @@ pub enum InboxError {
     #[error("a name has 1 to {NAME_MAX} of the characters A-Z a-z 0-9 . _ - and does not begin with a dot")]
     Name,
     /// A file of this name is there, or on its way.
-    #[error("a file of this name is there already: nothing is overwritten")]
+    #[error("a file of this name exists already: pxed overwrites nothing")]
     Exists,
     /// It is too large for one file.
-    #[error("a file may have {0} bytes")]
+    #[error("a file may have at most {0} bytes")]
     TooLarge(u64),
     /// The machine's share, or all of the inbox, is full.
     #[error("the inbox is full{}", if *.0 { " for this machine" } else { "" })]

@@ -22,7 +22,7 @@ pub enum ListenError {
     #[error("another pxed answers on {0}: stop it, or give this one another socket")]
     InUse(PathBuf),
     /// Something else than a socket is there.
-    #[error("{0} is there and is no socket: remove it, or give another path")]
+    #[error("{0} exists and is no socket: remove it, or give another path")]
     NotASocket(PathBuf),
     /// The Unix socket cannot be made.
     #[error("cannot listen on {path}: {error}")]

@@ -171,7 +171,7 @@ impl Machines {
         let turn = self
             .reports
             .turn(peer.ip().to_canonical())
-            .ok_or_else(|| busy("you are sending a report already"))?;
+            .ok_or_else(|| busy("this client is already sending a report"))?;
         let read = tokio::time::timeout(SILENCE, http_body_util::Limited::new(body, BODY_MAX).collect());
         let body = read
             .await
@@ -241,14 +241,14 @@ impl Machines {
         match writer.await.map_err(|_| broken())? {
             Ok(Some(size)) => {
                 self.counts.upload("accepted", size);
-                tracing::info!(event = "uploaded", %mac, name, size, "a file was put into the inbox");
+                tracing::info!(event = "uploaded", %mac, name, size, "stored an upload");
                 self.fleet.send(Message::Uploaded(mac, name, size)).await?;
                 Ok(StatusCode::CREATED)
             }
             Ok(None) => {
                 let outcome = if whole == Sent::Slow { "slow" } else { "aborted" };
                 self.counts.upload(outcome, 0);
-                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the upload did not arrive whole"))
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "an upload ended early"))
             }
             Err(error) => {
                 self.counts.upload(error.as_str(), 0);

@@ -85,10 +85,10 @@ fn refuse(counts: &Counts, reason: Refused) -> impl Fn() -> Ready<Problem> + Clo
         counts.refused(reason);
         ready(match reason {
             Refused::Method => {
-                let text = "not with this method: see /api/v1/openapi.json";
+                let text = "method not allowed: see /api/v1/openapi.json";
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, text)
             }
-            _ => Problem::new(StatusCode::NOT_FOUND, "nothing here: see /api/v1/openapi.json"),
+            _ => Problem::new(StatusCode::NOT_FOUND, "no such path: see /api/v1/openapi.json"),
         })
     }
 }

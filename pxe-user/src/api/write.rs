@@ -89,7 +89,7 @@ pub(super) async fn feed(
 ) -> Result<Json<Fed>, Problem> {
     let who = who.trim();
     if who.is_empty() || who.len() > WHO_MAX {
-        return Err(Problem::bad("say whose lines: a name, serial number, UUID, or Ethernet address"));
+        return Err(Problem::bad("name the machine: its name, serial number, UUID, or Ethernet address"));
     }
     let who = Who::Words(who.to_owned());
     let lines: Vec<String> =

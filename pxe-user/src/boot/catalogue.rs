@@ -213,7 +213,7 @@ impl Catalogue {
         }
         let watcher = Watcher::new()
             .inspect_err(
-                |error| tracing::warn!(%error, "no inotify: changes of boot files are noticed later"),
+                |error| tracing::warn!(%error, "no inotify: pxed notices changes of boot files a few seconds later"),
             )
             .ok();
         let mut catalogue = Self {
@@ -266,7 +266,7 @@ impl Catalogue {
             }
             for name in table.files().filter_map(|inside| mount.whole(&inside).ok()) {
                 if let Err(refusal) = self.load(&name) {
-                    tracing::warn!(%name, %refusal, "boot file cannot be read now");
+                    tracing::warn!(%name, %refusal, "cannot read a boot file now");
                 }
             }
         }

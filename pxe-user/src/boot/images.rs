@@ -60,7 +60,7 @@ impl Catalogue {
         let none = Recipe::default();
         let recipe = own.or(facts.local.then_some(&none)).ok_or(Refusal::NotFound)?;
         let text = personal::render(personal.reader, recipe, &facts, here).map_err(|error| {
-            tracing::warn!(%name, image = %recipe.name, "the template cannot be filled in: {error:#}");
+            tracing::warn!(%name, image = %recipe.name, "cannot fill in the template: {error:#}");
             Refusal::Template
         })?;
         let text = text.ok_or(Refusal::NotFound)?;
@@ -108,16 +108,16 @@ impl Catalogue {
         let programs = usual.filter(|(arch, name)| !named(*arch) && usual::role(name) != Role::Loader);
         let programs = programs.map(|(arch, name)| {
             format!(
-                "image `{}`: {name} in its root is not what {arch} machines start with, since the image's kernel or texts say \
-                 what they boot: remove it, or name it in `boot_files`",
+                "image `{}`: {arch} machines do not start {name} in its root, because the image has a kernel or \
+                 scripts: remove the file, or name it in `boot_files`",
                 recipe.name
             )
         });
         let config = |name: &&str| name.parse().is_ok_and(|name| own.probe(&name).is_ok());
         let configs = ["grub.cfg", "grub/grub.cfg"].into_iter().filter(config).map(|name| {
             format!(
-                "image `{}`: GRUB reads {name} in its root, and not what is written for the image's kernel: remove that file, \
-                 or the kernel",
+                "image `{}`: GRUB reads {name} in its root instead of the configuration that pxed writes for the \
+                 kernel: remove the file, or `kernel`",
                 recipe.name
             )
         });

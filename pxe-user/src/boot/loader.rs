@@ -41,7 +41,7 @@ impl Loader {
     pub(super) fn changed(&mut self, catalogue: &Catalogue) -> Changes {
         let events = catalogue.watcher.as_ref().map(|watcher| watcher.drain()).unwrap_or_default();
         if events.contains(&Event::Lost) {
-            tracing::debug!("inotify lost events: all files are read again");
+            tracing::debug!("inotify lost events: reading all files again");
             let all = catalogue.store.files().iter().map(|image| *image.name()).collect();
             return self.reload_all(catalogue, all);
         }
@@ -159,7 +159,7 @@ fn watch(catalogue: &Catalogue, steps: &[Step]) -> Trail {
             Ok(id) => trail.push((id, step.name.clone())),
             Err(error) => tracing::warn!(
                 %error,
-                "cannot watch a directory for changes (fs.inotify.max_user_watches?): they are noticed later"
+                "cannot watch a directory for changes: raise fs.inotify.max_user_watches. Until then pxed notices changes a few seconds later"
             ),
         }
     }

@@ -109,8 +109,8 @@ impl Refusal {
         match self {
             Self::NotFound => "no such file below the root",
             Self::TooLong => "the name is longer than 255 bytes",
-            Self::DotDot => "the name has a `..` in it, which is never served",
-            Self::Nul => "the name has a NUL byte in it, which is never served",
+            Self::DotDot => "the name contains `..`, which pxed never serves",
+            Self::Nul => "the name contains a NUL byte, which pxed never serves",
             Self::LinkOwner => {
                 "a symbolic link on the way belongs neither to root nor to the owner of the root directory: \
                  `chown -h root` it, or copy the file"
@@ -123,12 +123,10 @@ impl Refusal {
                 "a symbolic link on the way leads to nothing: install or copy what it should lead to, or remove it"
             }
             Self::NotReadable => {
-                "the file is not readable for everybody: `chmod o+r` it if the network may have it"
+                "not every user may read the file: `chmod o+r` it if the network may have it"
             }
             Self::NotAFile => "not a regular file",
-            Self::Changing => {
-                "the file changes all the time: write it under another name first, then rename it"
-            }
+            Self::Changing => "the file keeps changing: write it under another name first, then rename it",
             Self::TooLarge => "the file is larger than the memory for boot files: raise the limit",
             Self::OutOfMemory => {
                 "the memory for boot files is full of files that are being sent: raise the limit"

@@ -184,7 +184,7 @@ pub(super) fn missing(mount: &Mount, root: &Path, given: &[(Arch, FileName)]) ->
         .map(|(arch, names)| {
             let some = names.get(..3).unwrap_or(names).join(", ");
             format!(
-                "{arch} machines: {} has none of {some} and so on: --boot-file {arch}=NAME",
+                "{arch} machines: {} has no boot program (such as {some}): name one with --boot-file {arch}=NAME",
                 root.display()
             )
         })

@@ -27,7 +27,11 @@ impl Again {
         let client = self.socket.client();
         let answer = block_on(async { Ok(client.post(&path, Bytes::new()).await?) })?;
         let answer: serde_json::Value = serde_json::from_slice(&answer).context("not an answer of pxed")?;
-        writeln!(std::io::stdout(), "{} machine(s) may boot again", answer["machines"])?;
+        writeln!(
+            std::io::stdout(),
+            "{} machine(s) boot by their rules from the beginning again",
+            answer["machines"]
+        )?;
         Ok(())
     }
 }

@@ -21,42 +21,42 @@ pub(crate) struct Daemon {
     /// Where the XDP program runs: auto takes native on network cards and generic on virtual interfaces [default: auto]
     #[arg(long, value_enum)]
     xdp_mode: Option<ModeChoice>,
-    /// Where the kernel answers ACKs by itself, without the daemon: auto takes what the driver and the kernel allow
-    /// [default: auto]
+    /// Where the kernel answers ACKs without the daemon: auto uses what the driver and the kernel support [default:
+    /// auto]
     #[arg(long, value_enum)]
     offload: Option<OffloadChoice>,
-    /// Memory for the files that the kernel sends by itself, in MiB per interface; it is taken when they are asked for
+    /// Memory for files that the kernel sends itself, in MiB per interface; allocated when a file is requested
     /// [default: 256]
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=65536))]
     offload_memory: Option<u64>,
-    /// Most transfers at a time; requests beyond wait for their turn, and are refused when their patience ends
+    /// Maximum number of simultaneous transfers; further requests wait, and are rejected if they wait too long
     /// [default: 4096]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(TRANSFERS_MAX)))]
     transfers: Option<u32>,
-    /// Most blocks in a TFTP window (RFC 7440) [default: 64]
+    /// Maximum TFTP window size in blocks (RFC 7440) [default: 64]
     #[arg(long, value_name = "BLOCKS", value_parser = clap::value_parser!(u16).range(1..))]
     windowsize: Option<u16>,
-    /// DHCP requests of one machine that are answered a second, in the long run; 0 for no limit [default: 10]
+    /// Rate limit for DHCP requests of one machine, per second; 0 for no limit [default: 10]
     #[arg(long, value_name = "N")]
     dhcp_rate: Option<u32>,
-    /// The same for requests for files from one address [default: 100]
+    /// Rate limit for file requests of one address, per second; 0 for no limit [default: 100]
     #[arg(long, value_name = "N")]
     tftp_rate: Option<u32>,
-    /// Keep what is known of machines here; without it, and without `state` in the configuration, it goes with the daemon
+    /// Store machines and their boot history in this directory; without it, and without `state` in the configuration, pxed forgets them when it ends
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// The socket through which `pxed status` and others ask [default: /run/pxed/pxed.sock]
+    /// Unix socket for `pxed status` and other commands [default: /run/pxed/pxed.sock]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-    /// Show the fleet as a web page on this address of this host, for example 127.0.0.1:7467; other addresses need the
-    /// configuration file, and a token there
+    /// Serve the dashboard on this loopback address, for example 127.0.0.1:7467; other addresses need [board] with a
+    /// token in the configuration file
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = loopback)]
     board: Option<SocketAddr>,
-    /// The user that the daemon becomes when root has started it [default: pxed, or nobody where there is no such user]
+    /// User that the daemon switches to when started as root [default: pxed, or nobody if there is no such user]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// Whether rights that only the start needs are given up: as far as the kernel can, all or no start, or not at all
-    /// [default: auto]
+    /// Whether the daemon drops privileges after the start: auto drops what the kernel supports, require fails
+    /// without full support, off keeps all [default: auto]
     #[arg(long, value_enum)]
     confinement: Option<Confinement>,
 }
@@ -72,7 +72,7 @@ pub(super) enum OptionsError {
     )]
     NoInterface,
     /// One address cannot be several interfaces'.
-    #[error("--address goes with one interface: start pxed once for each, or leave it out")]
+    #[error("--address works with one interface only: start one pxed for each interface, or leave it out")]
     AddressOfMany,
     /// More than there are ports and places for.
     #[error("transfers = {0}: at most {TRANSFERS_MAX}")]
@@ -142,5 +142,5 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
     if address.ip().is_loopback() {
         return Ok(address);
     }
-    Err("beyond this host the board needs a token: say so in the configuration file, [board]".into())
+    Err("other hosts can reach this address, so the board needs a token: configure [board] in the configuration file".into())
 }

@@ -28,11 +28,11 @@ use crate::server::preconditions::UnmetError;
 
 pub use log::LogFormat;
 
-/// Boots every PXE machine of a network into memtest86+ (or what you give it), beside the DHCP server that is there.
+/// Boots every PXE machine of a network into memtest86+ or another image, beside the existing DHCP server.
 #[derive(Debug, Parser)]
 #[command(name = "pxed", version, about, long_about = LONG_ABOUT, propagate_version = true)]
 pub struct Cli {
-    /// How log lines look on standard error; RUST_LOG says which (for example RUST_LOG=debug)
+    /// Format of log lines on standard error; RUST_LOG selects their level (for example RUST_LOG=debug)
     #[arg(long, global = true, value_enum, default_value_t)]
     log_format: LogFormat,
     #[command(subcommand)]
@@ -40,31 +40,31 @@ pub struct Cli {
 }
 
 const LONG_ABOUT: &str = "\
-Boots every PXE machine of a network into memtest86+ (or what you give it), beside the DHCP server that is there.
+Boots every PXE machine of a network into memtest86+ or another image, beside the existing DHCP server.
 
-pxed answers network boot requests only (proxyDHCP on UDP 67 and 4011, TFTP on 69). It never gives out addresses, and \
-every other packet goes its way.";
+pxed answers network boot requests only (proxyDHCP on UDP 67 and 4011, TFTP on 69). It never gives out \
+addresses, and leaves all other packets alone.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Answer boot requests on one or more interfaces until Ctrl-C
     Serve(Box<serve::Serve>),
-    /// List what would be served: name, size, SHA-256, where from
+    /// List the files that would be served: name, size, SHA-256, origin
     Images(images::Images),
-    /// Say what would be served on which interface with which datapath, and why; start nothing
+    /// Check the configuration and this host, and show what `serve` would do; starts nothing
     Check(Box<check::Check>),
-    /// Say what a machine would get, and why: rules, reply and files; or every machine of a capture
+    /// Explain what a machine would get, and why: rules, reply and files; or every machine in a capture
     Explain(Box<explain::Explain>),
-    /// Show how the machines are doing, as the running daemon knows it
+    /// Show the state of all machines, from the running daemon
     Status(status::Status),
-    /// Feed lines of machines' consoles to the running daemon, which reads memtest86+'s out of them
+    /// Send lines of machines' consoles to the running daemon, which reads memtest86+'s log in them
     Ingest(ingest::Ingest),
-    /// Let a machine, or all, boot by their rules from the beginning: what `once` has counted is forgotten
+    /// Let one machine, or all, boot by their rules from the beginning: resets what `once` has counted
     #[command(visible_alias = "retry")]
     Again(again::Again),
-    /// Give machines names, also before they are seen; a name can stand wherever an Ethernet address can
+    /// Name machines, also before they are seen; commands accept a name wherever they accept an Ethernet address
     Name(name::Name),
-    /// Print the completions of a shell, for its folder of completions
+    /// Print shell completions
     Completions(assets::Completions),
     /// Write the man pages into a directory; for packagers
     #[command(hide = true)]

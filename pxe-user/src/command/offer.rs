@@ -25,7 +25,7 @@ pub(crate) struct Offer {
     /// Address that machines load files from [default: the interface's first IPv4 address]
     #[arg(long, value_name = "ADDRESS")]
     pub(super) address: Option<Ipv4Addr>,
-    /// How machines are told what to boot [default: direct]
+    /// How machines are sent a boot offer [default: direct]
     #[arg(long, value_enum)]
     style: Option<Style>,
     /// Text of the boot menu's prompt, with --style menu [default: Press F8 for the boot menu]
@@ -34,14 +34,14 @@ pub(crate) struct Offer {
     /// Seconds until the boot menu's first entry is taken [default: 5]
     #[arg(long, value_name = "SECONDS")]
     menu_timeout: Option<u8>,
-    /// URL that UEFI HTTP boot clients of an architecture are told (ARCH as in --boot-file); may be repeated
+    /// URL that pxed offers to UEFI HTTP boot clients of an architecture (ARCH as in --boot-file); may be repeated
     #[arg(long = "http-url", value_name = "ARCH=URL", value_parser = http_url)]
     http_urls: Vec<(Arch, Url)>,
-    /// Serve the same files over HTTP on this port of the interfaces' addresses, for UEFI HTTP boot, iPXE and GRUB, and take
-    /// reports of memory tests there
+    /// Serve the same files over HTTP on this port of each served address, for UEFI HTTP boot, iPXE and GRUB; memory
+    /// tests report there, too
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     http_port: Option<u16>,
-    /// Let iPXE prefer a boot file that the network's DHCP server names to ours
+    /// Let iPXE prefer the DHCP server's boot file to pxed's
     #[arg(long)]
     yield_ipxe: bool,
 }

@@ -13,13 +13,13 @@ use crate::dhcp::Arch;
 /// Which files are served.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Files {
-    /// Serve this directory as it stands; without it, the memtest86+ and boot loaders that are installed here
+    /// Serve this directory; without it, serve the installed memtest86+ and boot loaders
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
-    /// What an architecture starts with (bios, ia32, x64, arm64, ... or a number of option 93); may be repeated
+    /// Boot program of an architecture (bios, ia32, x64, arm64, ... or a number of option 93); may be repeated
     #[arg(long = "boot-file", value_name = "ARCH=NAME", value_parser = boot_file)]
     boot_files: Vec<(Arch, String)>,
-    /// Refuse links that lead out of the directory; without this, those of root or the directory's owner are followed
+    /// Reject links that lead out of the directory; without this, pxed follows links of root and of the directory's owner
     #[arg(long, requires = "root")]
     no_links: bool,
     /// Memory for boot files, in MiB [default: half of what is available]

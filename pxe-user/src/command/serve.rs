@@ -14,8 +14,8 @@ pub(crate) struct Serve {
     offer: Offer,
     #[command(flatten)]
     daemon: Daemon,
-    /// Go on with the work of the pxed that serves these interfaces now, transfers included; it ends. Without one this is an
-    /// ordinary start
+    /// Take over from the pxed that serves these interfaces now, and resume its transfers; the old process ends.
+    /// Without one this is an ordinary start
     #[arg(long)]
     take_over: bool,
 }

@@ -124,10 +124,10 @@ fn general(judge: &mut Judge<'_>, raw: Raw) -> Config {
         interfaces.push(name.into_inner());
     }
     if raw.address.is_some() && interfaces.len() > 1 {
-        judge.at(None, Severity::Error, "`address` goes with one interface: leave it out");
+        judge.at(None, Severity::Error, "`address` works with one interface only: leave it out");
     }
     if raw.links.is_some() && raw.root.is_none() {
-        judge.at(None, Severity::Warning, "`links` says nothing without `root`");
+        judge.at(None, Severity::Warning, "`links` has no effect without `root`");
     }
     Config {
         address: raw.address,
@@ -172,7 +172,7 @@ fn board_of(judge: &mut Judge<'_>, board: Spanned<raw::Board>) -> Board {
     let span = board.span();
     let raw::Board { listen, token_file } = board.into_inner();
     if !listen.ip().is_loopback() && token_file.is_none() {
-        let text = "the board listens beyond this host, so it needs a token: give `token_file`, or listen on 127.0.0.1";
+        let text = "other hosts can reach this address, so the board needs a token: give `token_file`, or listen on 127.0.0.1";
         judge.error(span, text);
     }
     Board { listen, token_file }
@@ -225,7 +225,7 @@ fn recipe(judge: &mut Judge<'_>, name: &str, image: Spanned<raw::Image>) -> Reci
         judge.error(span.clone(), format!("image `{name}` has `initrd` or `args` but no `kernel`"));
     }
     if image.links.is_some() && image.root.is_none() {
-        judge.warning(span.clone(), format!("image `{name}`: `links` says nothing without `root`"));
+        judge.warning(span.clone(), format!("image `{name}`: `links` has no effect without `root`"));
     }
     for text in [&image.args, &image.ipxe, &image.pxelinux, &image.grub].into_iter().flatten() {
         let checked = crate::boot::check_template(text.get_ref());

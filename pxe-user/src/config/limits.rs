@@ -61,7 +61,7 @@ pub(super) fn access(judge: &mut Judge<'_>, raw: Option<Spanned<raw::Access>>) -
     if allow.is_empty() {
         judge.error(
             span,
-            "`allow` names nobody, so nobody would be served: name somebody, or leave [access] out",
+            "`allow` is empty, so pxed would serve no machine: add an entry, or remove [access]",
         );
     }
     let parse = |text: &Spanned<String>| judge.accept(text.span(), text.get_ref().parse::<Allowed>());

@@ -93,7 +93,7 @@ pub enum ConfigError {
         error: std::io::Error,
     },
     /// It has errors.
-    #[error("{} is not used: {}", path.display(), list(problems))]
+    #[error("{} is rejected: {}", path.display(), list(problems))]
     Invalid {
         /// The file.
         path: PathBuf,
@@ -105,7 +105,7 @@ pub enum ConfigError {
 fn remedy(error: &std::io::Error) -> &'static str {
     match error.kind() {
         std::io::ErrorKind::PermissionDenied => {
-            "; let the user as whom pxed runs read it (chmod o+r, or its group)"
+            "; make it readable by the user pxed runs as (chmod o+r, or its group)"
         }
         _ => "",
     }

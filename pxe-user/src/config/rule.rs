@@ -35,11 +35,11 @@ pub(super) fn rules(
         }
         if let Some(earlier) = rules.iter().find(|earlier| earlier.matcher.covers(&rule.matcher)) {
             let (name, line) = (&earlier.name, earlier.line);
-            let text = "can never match: all that it means is meant by rule";
-            judge.error(span.clone(), format!("rule `{}` {text} `{name}` (line {line}) already", rule.name));
+            let text = "can never match: every machine it matches is matched by rule";
+            judge.error(span.clone(), format!("rule `{}` {text} `{name}` (line {line}) first", rule.name));
         }
         if !has_http && is_for_http_only(&rule.matcher) {
-            let text = "means UEFI HTTP boot, which needs `[http]` with a port";
+            let text = "matches UEFI HTTP boot only, which needs `[http]` with a port";
             judge.warning(span, format!("rule `{}` {text}", rule.name));
         }
         rules.push(rule);
@@ -85,7 +85,7 @@ fn rule(
         judge.error(span.clone(), format!("rule `{name}` {text}"));
     }
     if boots.is_some() && raw.boot_server.is_some() {
-        let text = "counts boots, but another machine has the files, and only it sees whether they arrived";
+        let text = "counts boots, but `boot_server` names another machine, and only that one sees whether the files arrived";
         judge.error(span.clone(), format!("rule `{name}` {text}"));
     }
     if boots.is_some() && !matches!(outcome, Outcome::Image(_)) {
@@ -108,7 +108,7 @@ fn rule(
     // Without one of its conditions it would mean more machines than it says, and be in other rules' way.
     let matcher = matcher(judge, raw.conditions)?;
     if limits != Limits::default() && !matcher.asks_clients_only() {
-        let text = "limits transfers, and a request for a file shows no more than mac, vlan, interface and the network of the relay: match on these";
+        let text = "limits transfers, so it can match on mac, vlan, interface and the relay's network only: a file request shows nothing else";
         judge.error(span.clone(), format!("rule `{name}` {text}"));
     }
     let style = judge.word("style", raw.style);

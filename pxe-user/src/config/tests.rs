@@ -106,7 +106,7 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[images.a]\nroot = \"/x\"\n[[rules]]\nimage = \"a\"\nonce = true\n", &["payload"]),
         (
             "[images.a]\n[[rules]]\nimage = \"a\"\nonce = true\nboot_server = \"10.0.0.9\"\n",
-            &["line 2", "another machine has the files"],
+            &["line 2", "`boot_server` names another machine"],
         ),
         ("[images.pxed]\n", &["line 1", "pxed itself uses"]),
         ("[images.\"a/b\"]\n", &["line 1", "folder"]),
@@ -211,7 +211,7 @@ fn who_is_served_and_how_often() {
     assert_eq!(config.paces.dhcp, Pace { burst: 7, ..usual.dhcp });
     assert_eq!(config.paces.tftp, Pace { rate: 0, ..usual.tftp });
     assert!(config.paces.rates().tftp.is_off());
-    assert_problem("[access]\nallow = []\n", &["line 1", "nobody"]);
+    assert_problem("[access]\nallow = []\n", &["line 1", "no machine"]);
     assert_problem("[access]\nallow = [\"52:54:00:*\",\n\"10.1.2.3/16\"]\n", &["line 3", "10.1.0.0/16"]);
     assert_problem("[access]\nallow = [\"eth0\"]\n", &["line 2", "52:54:00:*"]);
     assert_problem("[access]\n", &["line 1", "allow"]);

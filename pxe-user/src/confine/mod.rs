@@ -51,7 +51,7 @@ pub enum ConfineError {
     )]
     NoUser(String),
     /// Nobody can say who there is: a directory service that does not answer yet, for example.
-    #[error("cannot look the user `{name}` up: {error}; try again, or see what nsswitch.conf(5) asks")]
+    #[error("cannot look up the user `{name}`: {error}. Try again, or check nsswitch.conf(5)")]
     Users {
         /// Who was looked for.
         name: String,
@@ -62,12 +62,10 @@ pub enum ConfineError {
     #[error("only root can become the user `{0}`: leave --user out, or start pxed as root")]
     NotRoot(String),
     /// More than one thread would keep what this one gives up.
-    #[error(
-        "{0} threads run already: this is a mistake in pxed, please report it; --confinement off goes around it"
-    )]
+    #[error("{0} threads run already, which is a bug in pxed: please report it. --confinement off avoids it")]
     Threads(usize),
     /// The system refused a step.
-    #[error("cannot give up {what}: {reason}. --confinement off goes without")]
+    #[error("cannot drop {what}: {reason}. Start with --confinement off to serve without")]
     Refused {
         /// Which rights.
         what: &'static str,
@@ -78,7 +76,7 @@ pub enum ConfineError {
     #[error("--confinement require: {0}")]
     Missing(String),
     /// A file or directory cannot be given to the user that the daemon becomes.
-    #[error("cannot give {} to the user {user}: {error}", path.display())]
+    #[error("cannot change the owner of {} to {user}: {error}", path.display())]
     HandOver {
         /// The path.
         path: PathBuf,

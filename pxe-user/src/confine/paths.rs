@@ -38,7 +38,7 @@ impl Allowed {
             .handle_access(AccessFs::Refer)
             .is_ok();
         if paths.moves && !knows_moves {
-            return Ok(Self(Err("paths are not restricted: with an [inbox] that needs Linux 5.19")));
+            return Ok(Self(Err("paths are not restricted: Landlock with an [inbox] needs Linux 5.19")));
         }
         Ok(Self(Ok(ruleset(paths).map_err(|error| refused(&error))?)))
     }

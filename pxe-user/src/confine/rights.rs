@@ -138,7 +138,10 @@ impl Account {
         for name in opened.names().map_err(failed)? {
             let path = directory.join(&name);
             if !belongs(&path) {
-                let text = format!("it also holds {}: name a directory of its own", path.display());
+                let text = format!(
+                    "it contains {}, which is not pxed's: give pxed a directory of its own",
+                    path.display()
+                );
                 return Err(failed(io::Error::other(text)));
             }
         }
@@ -309,7 +312,7 @@ mod tests {
         rustix::fs::mknodat(CWD, path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         lchown(path("strangers"), Some(12345), None).unwrap();
         let error = account.hand_over(directory.path(), &|path| !path.ends_with("link")).unwrap_err();
-        assert!(error.to_string().contains("link: name a directory of its own"), "{error}");
+        assert!(error.to_string().contains("link, which is not pxed's"), "{error}");
         account.hand_over(directory.path(), &|_| true).unwrap();
         account.hand_over_file(&path("events")).unwrap();
         account.hand_over_file(&path("pipe")).unwrap();

@@ -28,7 +28,7 @@ pub enum State {
     Silent,
     /// Files are on their way to it.
     Loading,
-    /// It was told what to boot.
+    /// It was sent a boot offer.
     Offered,
     /// It asked, and there was nothing to say yet.
     Seen,
@@ -36,7 +36,7 @@ pub enum State {
     Running,
     /// Its test has ended well.
     Passed,
-    /// It was told to boot its own disk.
+    /// It was sent to its own disk.
     Local,
     /// A rule says that it is not ours, or nothing is there for its kind.
     Ignored,

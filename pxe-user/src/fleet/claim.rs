@@ -18,10 +18,10 @@ pub struct Claim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unbelieved {
     /// Nobody knows the machine: who hands something in makes no machine.
-    #[error("no such machine: it has to boot from here first")]
+    #[error("no such machine: it must boot from this server first")]
     Unknown,
     /// The machine was seen on our link, and this is another one there.
-    #[error("this is another machine's Ethernet address")]
+    #[error("the frame comes from another Ethernet address than the machine's")]
     Sender,
     /// No nonce, another machine's, or that of a boot before.
     #[error(
@@ -30,10 +30,10 @@ pub enum Unbelieved {
     )]
     Nonce,
     /// Nothing of an image was fetched in this boot, so nothing can run that would know of its memory.
-    #[error("nothing but boot loaders was fetched in this boot: try again when its files are through")]
+    #[error("this boot has fetched boot loaders only: report after its files have arrived")]
     NotFetched,
     /// The test ends that has never begun.
-    #[error("a test ends that has not begun: report `start` first")]
+    #[error("the test has not started: report `start` first")]
     NotBegun,
 }
 

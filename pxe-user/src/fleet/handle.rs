@@ -56,7 +56,7 @@ pub struct Facts {
     pub rule: Option<Arc<str>>,
     /// The image that it boots.
     pub image: Option<Arc<str>>,
-    /// It was told to boot its own disk.
+    /// It was sent to its own disk.
     pub local: bool,
     /// The nonce of its present boot, if it is the machine itself that asks.
     pub nonce: Option<Nonce>,
@@ -136,7 +136,7 @@ pub enum NotNamed {
 
 /// The fleet's thread has ended, or has too much to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the fleet's thread does not answer")]
+#[error("the daemon's fleet thread does not answer")]
 pub struct Unreachable;
 
 /// The way to the fleet. Clones are cheap.

@@ -60,16 +60,16 @@ impl Journal {
         }
         let Some(left_out) = self.limit.admit(now, kind(event)) else { return };
         if left_out > 0 {
-            tracing::warn!(event = "left_out", left_out, "log lines were left out: too many at once");
+            tracing::warn!(event = "left_out", left_out, "dropped log lines: too many at once");
         }
         match event {
             Event::Told { .. } => self.told(now, event),
             Event::Unanswered { asker, why: Unanswered::NoImage } => self.no_image(asker),
             Event::Unanswered { asker, why: Unanswered::Rule } => {
-                tracing::debug!(event = "ignored", mac = %asker.mac, rule = asker.rule.as_deref(), "a rule says that this machine is not ours");
+                tracing::debug!(event = "ignored", mac = %asker.mac, rule = asker.rule.as_deref(), "a rule ignores this machine");
             }
             Event::Learnt { mac, style } => {
-                tracing::info!(event = "learnt", %mac, ?style, "its firmware wants to be told so");
+                tracing::info!(event = "learnt", %mac, ?style, "learnt the offer style that its firmware needs");
             }
             Event::Loading { .. } | Event::Leased { .. } => {}
             Event::Fetched { .. } => self.fetched(now, owner, event),
@@ -82,7 +82,7 @@ impl Journal {
                 } else if is_look_up(event) {
                     tracing::debug!(event = "refused", mac, %address, file, reason, "no such file");
                 } else {
-                    tracing::info!(event = "refused", mac, %address, file, reason, "asked for a file that is not there");
+                    tracing::info!(event = "refused", mac, %address, file, reason, "requested a file that does not exist");
                 }
             }
         }
@@ -130,9 +130,9 @@ impl Journal {
         let style = format!("{style:?}").to_lowercase();
         let relay = relay.map(|relay| relay.to_string());
         if again {
-            tracing::debug!(event = "told_again", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "told again");
+            tracing::debug!(event = "told_again", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "sent the same boot offer again");
         } else {
-            tracing::info!(event = "told", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "told what to boot");
+            tracing::info!(event = "told", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "sent a boot offer");
         }
     }
 
@@ -159,13 +159,17 @@ impl Journal {
                 tracing::info!(event = "fetched", mac, arch, client = who, %address, %file, bytes, ms, retransmits, since_seen, "fetched a file");
             }
             Outcome::Probe => {
-                tracing::debug!(event = "probed", mac, arch, client = who, %address, %file, "asked for the size only");
+                tracing::debug!(event = "probed", mac, arch, client = who, %address, %file, "asked for the file's size only");
             }
             Outcome::Aborted(code) => {
-                tracing::info!(event = "aborted", mac, arch, client = who, %address, %file, bytes, ms, retransmits, %code, "broke a transfer off");
+                tracing::info!(event = "aborted", mac, arch, client = who, %address, %file, bytes, ms, retransmits, %code, "aborted a transfer");
             }
             Outcome::TimedOut | Outcome::Superseded => {
-                let why = if matches!(outcome, Outcome::TimedOut) { "vanished" } else { "began again" };
+                let why = if matches!(outcome, Outcome::TimedOut) {
+                    "the client stopped answering"
+                } else {
+                    "the client began again"
+                };
                 tracing::warn!(event = "failed", mac, arch, client = who, %address, %file, bytes, ms, retransmits, "{why} in the middle of a transfer");
             }
         }

@@ -200,7 +200,11 @@ impl Fleet {
         if let Some(by) = self.watch.look(wall, now) {
             self.registry.clock_set(by);
             let seconds = by / 1000;
-            tracing::info!(event = "clock_set", seconds, "the time of day was set: what machines do goes on");
+            tracing::info!(
+                event = "clock_set",
+                seconds,
+                "the time of day was set: machine times are adjusted"
+            );
         }
         wall
     }
@@ -318,10 +322,7 @@ impl Fleet {
         };
         let in_time = tokio::time::timeout(CLOSING_MAX, last).await.is_ok();
         if !in_time {
-            tracing::warn!(
-                event = "fleet_not_written",
-                "the end of the fleet's story could not be written down in time"
-            );
+            tracing::warn!(event = "fleet_not_written", "could not store the last boot history in time");
         }
         self.publisher.close(in_time);
     }

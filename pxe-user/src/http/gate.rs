@@ -43,7 +43,7 @@ async fn pass(
     let address = client(peer);
     if !gate.access.load().allows(address, || gate.neighbours.mac(address)) {
         gate.counts.refused(Refused::Access);
-        return refusal(StatusCode::FORBIDDEN, "this machine is not on the list of those that are served");
+        return refusal(StatusCode::FORBIDDEN, "[access] does not allow this machine");
     }
     next.run(request).await
 }

@@ -55,7 +55,7 @@ impl std::fmt::Display for Stranger {
 pub enum LockError {
     /// Another responder has it.
     #[error(
-        "another pxed already serves {0}: one responder per interface; end that one first, or go on with its work by --take-over"
+        "another pxed already serves {0}: stop it first, or start with --take-over to resume its transfers"
     )]
     Taken(String),
     /// A stranger has the name, and there is no other way to know whether a responder has the interface.

@@ -72,7 +72,7 @@ impl Denial {
             Self::Full => (Other::UploadFull, ErrorCode::FULL, "the inbox is full"),
             Self::Busy => (Other::UploadBusy, ErrorCode::UNDEFINED, "too many uploads at once, try again"),
             Self::Disk => (Other::UploadDisk, ErrorCode::UNDEFINED, "the inbox cannot be written"),
-            Self::Sender => (Other::UploadSender, ErrorCode::UNDEFINED, "nobody knows which machine this is"),
+            Self::Sender => (Other::UploadSender, ErrorCode::UNDEFINED, "unknown machine"),
             Self::Oversized => (Other::UploadOversized, ErrorCode::ILLEGAL, "a block is larger than agreed"),
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn enter(
     opened: &[Opened],
 ) -> Result<()> {
     if options.confinement == Confinement::Off {
-        tracing::warn!("--confinement off: every right that pxed was started with stays");
+        tracing::warn!("--confinement off: pxed keeps all its privileges");
         return Ok(());
     }
     let mut kept: Vec<Kept> = opened.iter().flat_map(Opened::kept).collect();
@@ -50,7 +50,7 @@ pub(super) fn enter(
     tracing::info!(
         user = report.user,
         capabilities = report.capabilities.join(" "),
-        "confined: the rights that were needed at the start are given up"
+        "confined: dropped the privileges that only the start needs"
     );
     for missing in report.missing {
         tracing::warn!("{missing}");
@@ -58,15 +58,15 @@ pub(super) fn enter(
     for root in catalogue.unlisted() {
         tracing::warn!(
             root = %root.display(),
-            "the user {} cannot list this directory, so machines get nothing from it: let everybody read it (chmod o+rx), or \
-             name its owner with --user", report.user
+            "user {} cannot list this directory, so machines get nothing from it: make it readable (chmod o+rx), \
+             or start with its owner as --user", report.user
         );
     }
     if let Some(config) = config.filter(|path| std::fs::File::open(path).is_err()) {
         tracing::warn!(
             config = %config.display(),
-            "the user {} cannot read the configuration, so changes of it count from the next start on: let that user read it, \
-             and pass through the directories above", report.user
+            "user {} cannot read the configuration, so changes apply at the next start only: make the file \
+             readable by that user, and the directories above accessible", report.user
         );
     }
     Ok(())

@@ -19,7 +19,7 @@ pub(super) struct Gauging {
     pub(super) http_bytes: Arc<AtomicU64>,
     /// Threads that hang.
     pub(super) hanging: Vec<String>,
-    /// How often the configuration was read again well.
+    /// How often applied the changed configuration well.
     pub(super) reloads: u64,
     /// Why the last attempt was refused.
     pub(super) config_problem: Option<String>,

@@ -109,7 +109,7 @@ impl Served {
             return Ok(());
         }
         let (count, interface) = (lost.len(), &self.plan.interface.name);
-        tracing::warn!(interface, count, "transfers of the pxed before this one cannot be gone on with");
+        tracing::warn!(interface, count, "cannot resume transfers from the previous pxed");
         if let Some(programs) = &self.programs {
             let mut transfers = programs.transfers()?;
             lost.iter().for_each(|baton| transfers.remove(&key(baton.client, baton.port)));
@@ -258,21 +258,21 @@ impl Served {
     pub(super) fn is_called(&mut self, name: String) {
         let old = std::mem::replace(&mut self.plan.interface.name, name);
         let new = &self.plan.interface.name;
-        tracing::warn!(event = "renamed", "interface {old} is called {new} now: change the configuration");
+        tracing::warn!(event = "renamed", "interface {old} was renamed to {new}: change the configuration");
     }
 
     /// Does what follows from the interface as it is now: another DHCP server here, or an end.
     pub(super) fn look_again(&mut self, now: &Interface) -> Result<()> {
         let (name, address) = (&now.name, self.plan.subnet.address);
         if !now.addresses.iter().any(|subnet| subnet.address == address) {
-            bail!("interface {name} does not have the address {address} any more: start pxed again");
+            bail!("interface {name} no longer has the address {address}: restart pxed");
         }
         if now.mac != self.plan.interface.mac || now.mtu != self.plan.interface.mtu {
-            bail!("interface {name} has another Ethernet address or MTU now: start pxed again");
+            bail!("interface {name} has a new Ethernet address or MTU: restart pxed");
         }
         if self.programs.is_some() && now.queues != self.plan.interface.queues {
             // Each queue has a socket: what arrives on another one would be lost to us.
-            bail!("interface {name} has {} receive queues now: start pxed again", now.queues);
+            bail!("interface {name} has {} receive queues now: restart pxed", now.queues);
         }
         let dhcp = DhcpPath::decide(now);
         if dhcp == self.dhcp || self.programs.is_none() {

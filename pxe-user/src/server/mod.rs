@@ -195,7 +195,7 @@ impl Server {
         }
         if let Some(parcel) = &parcel {
             let ms = handover::monotonic().saturating_sub(parcel.since) / 1_000_000;
-            tracing::info!(event = "took_over", ms, "goes on with the work of the pxed before this one");
+            tracing::info!(event = "took_over", ms, "resumed the previous pxed's transfers");
         }
         let current = Arc::new(current);
         let web = Web::start(doors, &fleet, &current, &gauges, (clock, &pulses))?;
@@ -269,7 +269,9 @@ impl Server {
         match asker.give(Parcel { since, interfaces }) {
             Ok(()) => tracing::info!(event = "handed_over", transfers, "{}", asker.words()),
             // A stop like any other.
-            Err(error) if asker.is_kept() => tracing::warn!("nothing is left for a restart: {error}"),
+            Err(error) if asker.is_kept() => {
+                tracing::warn!("cannot leave the transfers for a restart: {error}")
+            }
             Err(error) => return Err(error).context("cannot hand over to another pxed"),
         }
         self.stop();
@@ -320,7 +322,7 @@ fn open(
     for left in parcel.iter().flat_map(|parcel| &parcel.interfaces) {
         tracing::warn!(
             interface = left.name,
-            "the pxed before this one served this interface; now nobody does"
+            "the previous pxed served this interface, and no pxed does now"
         );
     }
     Ok((opened, batons))

@@ -50,7 +50,7 @@ impl Refused {
             dhcp = self.dhcp.saturating_sub(before.dhcp),
             tftp = self.tftp.saturating_sub(before.tftp),
             not_allowed = self.not_allowed.saturating_sub(before.not_allowed),
-            "requests in the last minute that came too often ([limits]), or from machines that are not served ([access])"
+            "rejected requests in the last minute: above the rate limit ([limits]), or from machines that [access] does not allow"
         );
     }
 }

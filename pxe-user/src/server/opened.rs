@@ -83,14 +83,14 @@ impl Prepared {
             tracing::warn!(
                 event = "lock_held_by_a_stranger",
                 interface = name,
-                "a process of {stranger} holds the abstract socket @pxed/{name} (`ss -lxp` shows it): pxed serves without it, \
-                 but no other one can take over from it until both are started again"
+                "a process of {stranger} holds the abstract socket @pxed/{name} (`ss -lxp` shows it): pxed \
+                 serves without it, but no other pxed can take over until both processes are restarted"
             );
         }
         if legacy.is_of_another(self.plan.interface.index) {
             tracing::warn!(
                 interface = self.plan.interface.name,
-                "the pxed before this one served another interface by this name: its program and sockets went with that"
+                "the previous pxed served another interface with this name: cannot reuse its program and sockets"
             );
             (legacy.link, legacy.sockets) = (None, Vec::new());
         }
@@ -141,7 +141,7 @@ impl Prepared {
             }
             tracing::warn!(
                 interface = self.plan.interface.name,
-                "no XDP here, so plain sockets serve instead: {reason}"
+                "XDP is not possible here, so pxed falls back to plain sockets: {reason}"
             );
         }
         Ok(None)
@@ -198,7 +198,7 @@ fn open_sockets(plan: &Plan, theirs: Vec<OwnedFd>) -> Result<SocketPath> {
     if !theirs.is_empty() {
         match SocketPath::adopt(&plan.interface, plan.subnet.address, theirs) {
             Ok(path) => return Ok(path),
-            Err(error) => tracing::warn!("the sockets of the pxed before this one are of no use: {error}"),
+            Err(error) => tracing::warn!("cannot reuse the previous pxed's sockets: {error}"),
         }
     }
     Ok(SocketPath::open(&plan.interface, plan.subnet.address, plan.tids)?)
@@ -268,9 +268,9 @@ fn with_tcx(mut programs: Programs, options: &Options, interface: &str, wanted: 
 /// Older kernels lack it, which nobody needs to hear who did not ask for it.
 fn say_missing(options: &Options, interface: &str, what: &str, error: &ProgramsError) {
     if options.offload == OffloadChoice::Auto {
-        tracing::debug!(interface, "without {what}: {error}");
+        tracing::debug!(interface, "{what} is not available: {error}");
     } else {
-        tracing::warn!(interface, "without {what}, so the daemon sends: {error}");
+        tracing::warn!(interface, "{what} is not available, so the daemon sends: {error}");
     }
 }
 

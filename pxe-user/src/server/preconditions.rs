@@ -58,11 +58,11 @@ enum ConditionError {
     )]
     PortTaken { what: &'static str, port: u16 },
     #[error(
-        "cannot serve HTTP on {at}: {error}. Give another port, or stop the program that has it (`ss -ltnp`)"
+        "cannot serve HTTP on {at}: {error}. Give another port, or stop the program that uses it (`ss -ltnp`)"
     )]
     Http { at: SocketAddr, error: std::io::Error },
     #[error(
-        "cannot listen on {at} for the board: {error}. Give another port, or stop the program that has it (`ss -ltnp`)"
+        "cannot listen on {at} for the board: {error}. Give another port, or stop the program that uses it (`ss -ltnp`)"
     )]
     Board { at: SocketAddr, error: std::io::Error },
     #[error("cannot make the directory {}: {} {why}", .path.display(), .above.display())]

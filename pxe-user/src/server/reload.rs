@@ -145,16 +145,16 @@ impl Current {
         let old = self.setup.load();
         if setup.offering.rules.is_empty() && !old.offering.rules.is_empty() {
             bail!(
-                "it has no rules any more, so everybody would be served: if that is meant, start pxed again"
+                "it has no rules any more, so pxed would serve every machine: restart pxed if that is intended"
             );
         }
         if setup.offering.access.is_open() && !old.offering.access.is_open() {
             bail!(
-                "it has no [access] any more, so everybody would be served: if that is meant, start pxed again"
+                "it has no [access] any more, so pxed would serve every machine: restart pxed if that is intended"
             );
         }
         for what in self.options.differences(&options).into_iter().chain(old.differences(&setup)) {
-            tracing::warn!("`{what}` is another now: that counts from the next start on");
+            tracing::warn!("`{what}` changed; restart pxed to apply it");
         }
         setup.offering.http = old.offering.http;
         let same_files = self.setup.load().files == setup.files;

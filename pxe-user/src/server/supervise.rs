@@ -101,7 +101,9 @@ fn leave() -> End {
     match handover::leave() {
         Ok(asker) => asker.map_or(End::Stop, End::HandOver),
         Err(error) => {
-            tracing::warn!("nothing is left for a restart, the service manager does not hear: {error}");
+            tracing::warn!(
+                "cannot leave the transfers for a restart: the service manager does not answer: {error}"
+            );
             End::Stop
         }
     }
@@ -150,17 +152,23 @@ fn looked(server: &mut Server, look: Look) {
             gauges.reloads += 1;
             gauges.config_problem = None;
             let rules = setup.offering.rules.len();
-            tracing::info!(event = "reloaded", rules, "the configuration was read again");
+            tracing::info!(event = "reloaded", rules, "applied the changed configuration");
             let rates = setup.offering.paces.rates();
             for served in &mut server.served {
                 if let Err(error) = served.set_rates(rates) {
-                    tracing::error!(event = "refused_config", "the old limits stay in force: {error:#}");
+                    tracing::error!(
+                        event = "refused_config",
+                        "rejected the new limits; the running limits stay: {error:#}"
+                    );
                     gauges.config_problem = Some(format!("{error:#}"));
                 }
             }
         }
         Look::Refused(error) => {
-            tracing::error!(event = "refused_config", "the old configuration stays in force: {error:#}");
+            tracing::error!(
+                event = "refused_config",
+                "rejected the new configuration; the running configuration stays: {error:#}"
+            );
             gauges.config_problem = Some(format!("{error:#}"));
         }
     }
@@ -173,7 +181,7 @@ fn look_around(served: &mut [Served]) -> Result<()> {
             Ok(now) if now.index == interface.index => served.look_again(&now)?,
             Ok(_) | Err(InterfaceError::Unknown { .. }) => match name_of(interface.index) {
                 Some(name) => served.is_called(name),
-                None => bail!("interface {} is gone: start pxed again when it is back", interface.name),
+                None => bail!("interface {} is gone: restart pxed when it is back", interface.name),
             },
             // Down, or a moment without descriptors: it may come back as it was.
             Err(_) => {}

@@ -41,24 +41,19 @@ impl Watch {
             let (name, seconds) = (&thread.thread, thread.silent.as_secs());
             match thread.waits {
                 Waits::Never => {
-                    tracing::error!(
-                        event = "thread_hangs",
-                        thread = name,
-                        seconds,
-                        "a thread does not go on"
-                    );
+                    tracing::error!(event = "thread_hangs", thread = name, seconds, "a thread hangs");
                 }
                 Waits::ForDisks => tracing::error!(
                     event = "thread_hangs",
                     thread = name,
                     seconds,
-                    "a thread waits for a disk or a file server that does not answer: look for it with `dmesg`"
+                    "a thread waits for a disk or file server that does not answer: check `dmesg`"
                 ),
             }
         }
         for thread in &self.hanging {
             if hanging.iter().all(|hanging| hanging.thread != *thread) {
-                tracing::info!(event = "thread_goes_on", thread, "a thread goes on that hung");
+                tracing::info!(event = "thread_goes_on", thread, "a thread works again");
             }
         }
         self.hanging = hanging.into_iter().map(|hanging| hanging.thread).collect();

@@ -52,7 +52,7 @@ impl Doors {
             Ok(listeners) => Some(listeners),
             Err(error) if options.socket.is_none() && listen.is_none() => {
                 tracing::warn!(
-                    "`pxed status` will not find this daemon: {error}. Give it a place with --socket"
+                    "`pxed status` cannot reach this daemon: {error}. Give another path with --socket"
                 );
                 None
             }
@@ -78,8 +78,9 @@ impl Doors {
     /// When the port is taken.
     pub(super) fn add(&mut self, address: Ipv4Addr, port: u16) -> Result<()> {
         let to = SocketAddrV4::new(address, port);
-        let listener = TcpListener::bind(to)
-            .with_context(|| format!("cannot serve HTTP on {to}: give another port, or stop who has it"))?;
+        let listener = TcpListener::bind(to).with_context(|| {
+            format!("cannot serve HTTP on {to}: give another port, or stop the program that uses it")
+        })?;
         self.machines.push((listener, Here { server: address, http: Some(port) }));
         Ok(())
     }

@@ -52,7 +52,7 @@ pub enum Outcome {
     Complete,
     /// All blocks were sent, the last ACK never came: clients that jump into what they loaded do that.
     CompleteUnconfirmed,
-    /// The client asked for the size only, and said so by ERROR 8 or 0 in answer to the OACK.
+    /// The client asked for the file's size only, and said so by ERROR 8 or 0 in answer to the OACK.
     Probe,
     /// The client gave up.
     Aborted(ErrorCode),

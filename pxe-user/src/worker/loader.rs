@@ -94,12 +94,12 @@ impl Loader {
 
 fn report(changes: &Changes) {
     for name in &changes.updated {
-        tracing::info!(event = "file_changed", file = %name, "a boot file changed: new transfers get the new one");
+        tracing::info!(event = "file_changed", file = %name, "a boot file changed: new transfers get the new version");
     }
     for (name, refusal) in &changes.removed {
         tracing::warn!(event = "file_gone", file = %name, reason = refusal.as_str(), "{}", refusal.remedy());
     }
     for name in &changes.unsettled {
-        tracing::debug!(event = "file_unsettled", file = %name, "a boot file is being written: the old one stays meanwhile");
+        tracing::debug!(event = "file_unsettled", file = %name, "a boot file is being written: transfers get the old version until then");
     }
 }

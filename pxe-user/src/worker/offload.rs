@@ -86,8 +86,8 @@ impl Doubts {
         self.trust.rests_until.fetch_max((now + REST).as_micros(), Ordering::Relaxed);
         if !self.trust.said.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "what the kernel sends by itself does not arrive on this interface: the daemon sends everything, and gives \
-                 the kernel another try each minute"
+                "the kernel's own packets do not arrive on this interface: the daemon sends everything, and \
+                 tries the kernel again each minute"
             );
         }
     }

@@ -188,7 +188,7 @@ impl Back {
             Some(Ok(())) => Some(Place { index, tag }),
             Some(Err(error)) => {
                 tracing::warn!(
-                    "{}: the kernel does not take it, so the daemon sends it: {error}",
+                    "{}: cannot put the file into the kernel, so the daemon sends it: {error}",
                     image.name()
                 );
                 self.free.push_back(index);
@@ -206,7 +206,7 @@ impl Back {
         let Some(place) = gone.place else { return };
         self.used -= gone.bytes;
         if let Err(error) = self.files.clear(place.index) {
-            tracing::warn!("a file stays in the kernel: {error}");
+            tracing::warn!("cannot remove a file from the kernel: {error}");
             return;
         }
         // At the end of the queue: a transfer that still names this place finds another tag, or none.

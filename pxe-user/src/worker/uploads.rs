@@ -224,7 +224,7 @@ impl Clerk {
             },
         );
         if let Ok(size) = kept {
-            tracing::info!(event = "uploaded", %mac, name = name.as_str(), size, "a file was put into the inbox");
+            tracing::info!(event = "uploaded", %mac, name = name.as_str(), size, "stored an upload");
             // Without a fleet nobody is left to be told.
             let _ = self.fleet.send_blocking(Message::Uploaded(mac, name.to_string(), size));
         }

@@ -47,20 +47,20 @@ async fn a_daemon_that_is_away_is_said() {
     std::fs::remove_file(server.socket()).unwrap();
     let status = pxed(&server, &["status"], "").await;
     assert!(!status.status.success());
-    assert!(text(&status.stderr).contains("is `pxed serve` running"), "{}", text(&status.stderr));
+    assert!(text(&status.stderr).contains("Start `pxed serve`"), "{}", text(&status.stderr));
 }
 
 #[tokio::test]
 async fn machines_boot_again() {
     let server = Server::start(board(5));
     let one = pxed(&server, &["again", &mac(3)], "").await;
-    assert_eq!(text(&one.stdout), "1 machine(s) may boot again\n");
-    assert_eq!(text(&pxed(&server, &["again", "all"], "").await.stdout), "5 machine(s) may boot again\n");
+    assert_eq!(text(&one.stdout), "1 machine(s) boot by their rules from the beginning again\n");
+    assert_eq!(text(&pxed(&server, &["again", "all"], "").await.stdout), "5 machine(s) boot by their rules from the beginning again\n");
     let unknown = pxed(&server, &["again", "02:ff:ff:ff:ff:ff"], "").await;
     assert!(text(&unknown.stderr).contains("no such machine"));
     assert!(!pxed(&server, &["again"], "").await.status.success(), "never all by accident");
     let by_name = pxed(&server, &["retry", "rack00-node02"], "").await;
-    assert_eq!(text(&by_name.stdout), "1 machine(s) may boot again\n");
+    assert_eq!(text(&by_name.stdout), "1 machine(s) boot by their rules from the beginning again\n");
 }
 
 #[tokio::test]
@@ -101,7 +101,7 @@ async fn lines_are_fed_by_name_and_strangers_are_said_once() {
     let expected =
         ["line rack00-node01 MTLOG ts=1 ev=start", "line rack00-node01 last", "line rack00-node02 y"];
     assert_eq!(asked, expected);
-    assert_eq!(text(&fed.stderr).matches("dropped until pxed knows it").count(), 1);
+    assert_eq!(text(&fed.stderr).matches("dropped until pxed knows the machine").count(), 1);
     assert_eq!(text(&fed.stderr).matches("no machine's name was found").count(), 1);
     let whose = pxed(&server, &["ingest"], "x").await;
     assert!(text(&whose.stderr).contains("--machine WHO"));

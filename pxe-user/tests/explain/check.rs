@@ -30,7 +30,8 @@ fn what_would_boot_past_an_images_kernel_is_warned_of() {
     lab.write("test/initrd.img", "initrd");
     lab.write("test/memtest86+ia32.efi", "memtest");
     let run = lab.run("check", "--no-host");
-    let text = "pxed.toml:11: warning: image `test`: memtest86+ia32.efi in its root is not what ia32 machines start with";
+    let text =
+        "pxed.toml:11: warning: image `test`: ia32 machines do not start memtest86+ia32.efi in its root";
     assert!(run.error.contains(text), "{}", run.error);
     assert_eq!(run.code, Some(0), "{}", run.error);
 }

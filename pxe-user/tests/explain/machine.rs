@@ -66,7 +66,7 @@ fn a_machine_that_is_not_on_the_list_is_said_to_get_nothing() {
     assert_eq!(lab.explain(&format!("{ONE} --arch x64 --boots 1")).code, Some(0));
     allow("aa:bb:cc:*");
     let run = lab.explain(&format!("{ONE} --arch x64"));
-    assert!(run.out.contains("reply   none: it is not among those that [access] allows"), "{}", run.out);
+    assert!(run.out.contains("reply   none: [access] does not allow it"), "{}", run.out);
     assert_eq!(run.code, Some(1), "{}", run.error);
 }
 
@@ -74,12 +74,12 @@ fn a_machine_that_is_not_on_the_list_is_said_to_get_nothing() {
 fn the_end_says_whether_the_machine_would_do_what_was_meant() {
     let lab = Lab::new();
     for (words, code, text) in [
-        ("--mac aa:bb:cc:00:00:01 --arch bios", 0, "reply   none: the rules leave it alone"),
+        ("--mac aa:bb:cc:00:00:01 --arch bios", 0, "reply   none: a rule ignores it"),
         ("--mac 52:54:00:99:00:12 --arch x64 --relay 10.20.3.1", 0, "boots its own disk"),
-        ("--mac 52:54:00:99:00:12 --arch x64-http --relay 10.20.3.1", 0, "goes on with its own disk"),
+        ("--mac 52:54:00:99:00:12 --arch x64-http --relay 10.20.3.1", 0, "boots its own disk"),
         ("--mac 52:54:00:99:00:12 --arch bios --user-class iPXE --relay 10.20.3.1", 0, "| exit 1"),
         ("--mac 52:54:00:99:00:12 --arch bios --vlan 9", 0, "the files are on 10.99.0.9, another machine"),
-        ("--mac 52:54:00:99:00:12 --arch bios", 1, "no rule matches: the machine is left alone"),
+        ("--mac 52:54:00:99:00:12 --arch bios", 1, "no rule matches: pxed ignores the machine"),
         ("--mac 52:54:00:99:00:12 --arch arm64 --vlan 8", 1, "nothing is offered for arm64"),
         ("--mac 52:54:00:99:00:12 --arch bios --class x", 1, "neither PXEClient nor HTTPClient"),
     ] {

@@ -70,7 +70,7 @@ pub struct Counts {
     pub begun_again: u64,
     /// Boot files that came in the version which replaced another one meanwhile.
     pub later_versions: u64,
-    /// Times that the configuration was read again.
+    /// Times that applied the changed configuration.
     pub reloads: u64,
     /// Packets of files that the kernel sent by itself.
     pub by_kernel: u64,

@@ -172,7 +172,7 @@ fn real_clients_put_files_into_the_inbox() {
         }
         let again = ["tftp", "-l", "local", "-r", "busybox-1", "-p", &server];
         let said = fails_in(host, here, "busybox", &again);
-        assert!(said.contains("there already"), "{said}");
+        assert!(said.contains("exists already"), "{said}");
         fs::write(here.join("local"), vec![0; 2 << 20]).unwrap();
         let said = fails_in(host, here, "busybox", &["tftp", "-l", "local", "-r", "large", "-p", &server]);
         assert!(said.contains("too large"), "{said}");

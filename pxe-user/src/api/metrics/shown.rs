@@ -48,7 +48,7 @@ fn daemon(out: &mut Out<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
         refused,
     )?;
     let reason = gauges.hand_over_refused.map(|reason| (vec![("reason", reason)], 1));
-    let text = "1 when transfers of the pxed before this one were not gone on with, by reason";
+    let text = "1 when the previous pxed's transfers could not be resumed, by reason";
     out.gauges("hand_over_refused", text, reason)
 }
 

@@ -21,11 +21,11 @@ pub(super) enum CaptureError {
     Kind(PcapError),
     /// It was not recorded on Ethernet.
     #[error(
-        "this capture was not made on Ethernet ({0:?}): record on the network interface itself, not on `any`"
+        "this capture was not made on Ethernet ({0:?}): capture on the network interface itself, not on `any`"
     )]
     Link(DataLink),
     /// A packet is damaged.
-    #[error("packet {number} is damaged: {reason}; what was before it has been explained")]
+    #[error("packet {number} is damaged: {reason}; the packets before it are explained")]
     Packet {
         /// Which, from 1.
         number: u64,

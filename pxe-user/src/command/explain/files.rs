@@ -85,7 +85,7 @@ impl<'a> Walk<'a> {
         match (answer, elsewhere) {
             (Answer::Menu(_) | Answer::Local(_), _) => {}
             (_, Some(address)) => {
-                self.note(format!("the files are on {address}, another machine, and are not looked at"));
+                self.note(format!("the files are on another machine, {address}, and are not checked"));
             }
             (Answer::Script(_), None) => self.script(&file),
             (Answer::Program(_) | Answer::Url(_), None) => self.program(&file, reply),
@@ -188,7 +188,7 @@ impl<'a> Walk<'a> {
                 return Some((name.clone(), seen));
             }
         }
-        self.note("its IP address in hexadecimal is tried, too, and is not known here".to_owned());
+        self.note("it also tries its IP address in hexadecimal, which is unknown here".to_owned());
         let image = self.facts.image.as_deref().unwrap_or_default();
         let moved = names.iter().map(|name| format!("{image}/{name}"));
         let moved = moved.filter(|name| name.parse().is_ok_and(|name| self.catalogue.probe(&name).is_ok()));
@@ -196,7 +196,7 @@ impl<'a> Walk<'a> {
             format!("; the image has {name}, which is found only if its tree is served as `root`")
         });
         let hint: String = hint.collect();
-        self.files.missing.push(format!("{what}: none of the names that are tried exists{hint}"));
+        self.files.missing.push(format!("{what}: none of the tried names exists{hint}"));
         None
     }
 

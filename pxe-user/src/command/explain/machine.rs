@@ -172,7 +172,9 @@ fn said(out: &mut impl Write, trace: &Trace<'_>) -> Result<()> {
         Answer::Url(_) => "HTTP boot: the machine loads this URL",
         Answer::Local(_) => "a menu that has only the machine's own disk, taken at once",
         // clients.md section 1: iPXE skips port 4011 when it has a server and a file.
-        Answer::Script(_) if told.style == Style::Binl => "iPXE has all it needs, and loads the file at once",
+        Answer::Script(_) if told.style == Style::Binl => {
+            "iPXE needs nothing more and loads the file at once"
+        }
         _ => reply::style(told),
     };
     writeln!(out, "reply   {kind}, {} bytes, port {from_port} to {to}; {style}", said.bytes.len())?;

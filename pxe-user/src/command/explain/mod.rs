@@ -54,22 +54,22 @@ pub(crate) struct Explain {
     /// Its architecture (bios, x64, x64-http, arm64, ... or a number of option 93)
     #[arg(long, value_name = "ARCH", required_unless_present = "pcap")]
     arch: Option<Arch>,
-    /// What its firmware calls itself, option 60 [default: as such firmware does]
+    /// Its vendor class, option 60 [default: that of such firmware]
     #[arg(long, value_name = "CLASS")]
     class: Option<String>,
-    /// Its user class, option 77; iPXE for an iPXE
+    /// Its user class, option 77; `iPXE` for iPXE
     #[arg(long, value_name = "CLASS")]
     user_class: Option<String>,
     /// Its UUID, option 97
     #[arg(long, value_name = "UUID")]
     uuid: Option<Uuid>,
-    /// The relay between the machine and us
+    /// The relay between the machine and pxed
     #[arg(long, value_name = "ADDRESS")]
     relay: Option<Ipv4Addr>,
     /// The VLAN of its frames
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4094))]
     vlan: Option<u16>,
-    /// As if it had booted so many times by its rule
+    /// Assume that it has booted so many times by its rule
     #[arg(long, value_name = "N", default_value_t = 0)]
     boots: u32,
     /// Explain every DHCP request of a capture (pcap, pcapng) instead
@@ -203,7 +203,10 @@ impl Explain {
             or_none(self.vlan.map(|vlan| vlan.to_string())),
         )?;
         let client = machine::CLIENT;
-        writeln!(out, "        at {client}, for examples; in texts its serial number and name are empty")?;
+        writeln!(
+            out,
+            "        at {client}, an example address; its serial number and name are empty in templates"
+        )?;
         machine::write(&mut out, world, &programs)?;
         Ok((out, Ok(obstacles)))
     }
@@ -220,7 +223,7 @@ struct Origin {
 impl Origin {
     fn write(&self, out: &mut impl Write, world: &World) -> std::io::Result<()> {
         let from = if self.is_example {
-            ", an address for examples: give --address, or `address` in the file"
+            ", an example address: give --address, or `address` in the file"
         } else {
             ""
         };

@@ -44,29 +44,29 @@ pub(super) fn silence(ignored: Ignored) -> String {
         }
         Ignored::UBoot => "U-Boot's own class is not served".into(),
         Ignored::MessageType(number) => {
-            format!("a {} asks nothing of a boot server here", message(Some(Message::Other(number))))
+            format!("a boot server does not answer a {}", message(Some(Message::Other(number))))
         }
         Ignored::RequestOnPort67 => "a REQUEST on port 67 is left to the DHCP server".into(),
         Ignored::ForeignServerId => "option 54 names another server".into(),
         Ignored::NoArch => "neither option 93 nor option 60 names an architecture".into(),
         Ignored::NoImageForArch(arch) => format!(
-            "nothing is offered for {arch}: name a boot program for it (`boot_files`, or --boot-file {arch}=NAME)"
+            "there is no boot program for {arch}: name one with `boot_files`, or --boot-file {arch}=NAME"
         ),
         Ignored::HttpNotConfigured => {
-            "it boots over HTTP, which is not served: give `[http]` with a port, or `http_urls`".into()
+            "it boots over HTTP, which is off: add `[http]` with a port, or `http_urls`".into()
         }
         Ignored::HttpOnPort4011 => "HTTP boot does not ask on port 4011".into(),
         Ignored::UnknownBootItem(item) => format!("there is no entry {item} in the menu"),
         Ignored::LocalBoot => {
-            "nothing needs to be said: it finds nothing to boot here, and goes on with its own disk".into()
+            "it needs no reply: it finds nothing to boot here and boots its own disk".into()
         }
         Ignored::ForeignChaddr => {
-            "its frame has another source than chaddr, and no relay stands between: somebody asks in its name, or a bridge \
-             rewrites addresses (`foreign_chaddr`)"
+            "the frame's source address differs from chaddr, and there is no relay: another host forged the \
+             request, or a bridge rewrites addresses (see `foreign_chaddr`)"
                 .into()
         }
-        Ignored::NotAllowed => "it is not among those that [access] allows".into(),
-        Ignored::Rule => "the rules leave it alone".into(),
+        Ignored::NotAllowed => "[access] does not allow it".into(),
+        Ignored::Rule => "a rule ignores it".into(),
         Ignored::DoesNotFit => "the answer is larger than the machine accepts (option 57)".into(),
         Ignored::NotBootRequest
         | Ignored::HardwareType

@@ -27,7 +27,7 @@ pub(super) fn rules(out: &mut impl Write, world: &World, trace: &Trace<'_>) -> i
         writeln!(out, "  {:>2} {:<widest$}  {text}", index + 1, escape(&rule.name))?;
     }
     if trace.decision.rule.is_none() {
-        writeln!(out, "  no rule matches: the machine is left alone")?;
+        writeln!(out, "  no rule matches: pxed ignores the machine")?;
     }
     Ok(())
 }
@@ -80,7 +80,7 @@ pub(super) fn files(out: &mut impl Write, files: &Files) -> io::Result<()> {
             Row::Tried(_, Ok(seen)) => format!("{} (tried)", self::seen(seen)),
             Row::Tried(_, Err(Refusal::NotFound)) => "not there (tried)".to_owned(),
             Row::Tried(_, Err(refusal)) => format!("not served: {refusal} (tried)"),
-            Row::Elsewhere(_) => "on another server, not looked at".to_owned(),
+            Row::Elsewhere(_) => "on another server, not checked".to_owned(),
             Row::Note(text) => {
                 writeln!(out, "  {}", escape(text))?;
                 continue;

@@ -123,7 +123,7 @@ impl Trace<'_> {
             self.decision.is_local || self.decision.rule.is_some_and(|rule| rule.action == Action::Ignore);
         match &self.said {
             Err(_) if is_meant => Vec::new(),
-            Err(Ignored::Rule) => vec!["no rule matches, so the machine is left alone".into()],
+            Err(Ignored::Rule) => vec!["no rule matches, so pxed ignores the machine".into()],
             Err(ignored) => vec![silence(*ignored)],
             Ok(_) => self.files.missing.clone(),
         }

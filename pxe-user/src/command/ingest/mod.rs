@@ -39,13 +39,13 @@ pub(crate) struct Ingest {
     /// Read this file
     #[arg(long, value_name = "FILE", group = "source")]
     file: Option<PathBuf>,
-    /// Go on with what is appended to the file from now on; a new file of that name (rotation) is read from its beginning
+    /// Follow the file: read what is appended from now on; after rotation, read the new file from its beginning
     #[arg(long, requires = "file")]
     follow: bool,
-    /// Take TCP connections here (ser2net, conserver); a first line `machine NAME` says whose a connection is
+    /// Listen for TCP connections on this address (ser2net, conserver); a first line `machine NAME` names the machine
     #[arg(long, value_name = "ADDRESS:PORT", group = "source")]
     listen_tcp: Option<SocketAddr>,
-    /// Take datagrams here; without --machine or --name-from they are syslog
+    /// Listen for UDP datagrams on this address; without --machine or --name-from they are syslog
     #[arg(long, value_name = "ADDRESS:PORT", group = "source")]
     listen_udp: Option<SocketAddr>,
     #[command(flatten)]
@@ -60,7 +60,7 @@ impl Ingest {
         }
         if patterns.is_empty() && self.machine.is_none() && self.listen_tcp.is_none() {
             bail!(
-                "whose lines are these? Say --machine WHO, or --name-from conserver, syslog or a regular expression"
+                "give --machine WHO, or --name-from conserver, syslog or a regular expression: pxed must know which machine a line belongs to"
             );
         }
         let names = Arc::new(Names::new(self.machine.as_deref(), patterns));
@@ -90,7 +90,7 @@ impl Ingest {
         let left = buffer.left();
         ended?;
         if left > 0 {
-            bail!("{left} lines did not reach pxed");
+            bail!("{left} lines were not delivered to pxed");
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ pub(super) async fn run(client: Client, buffer: Arc<Buffer>) {
                     if unknown.len() < UNKNOWN_MAX && unknown.insert(Arc::clone(&batch.who)) {
                         tracing::warn!(
                             machine = ?batch.who,
-                            "its lines are dropped until pxed knows it (it has booted, or was given this name): {sentence}"
+                            "its lines are dropped until pxed knows the machine (boot it once, or give it this name with `pxed name`): {sentence}"
                         );
                     }
                 }
@@ -66,7 +66,7 @@ pub(super) async fn run(client: Client, buffer: Arc<Buffer>) {
         }
         match buffer.dropped() {
             0 => {}
-            dropped => tracing::warn!(dropped, "the oldest lines were dropped: too many wait for pxed"),
+            dropped => tracing::warn!(dropped, "dropped the oldest lines: the queue to pxed is full"),
         }
     }
 }

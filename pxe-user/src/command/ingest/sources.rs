@@ -31,7 +31,7 @@ fn take(line: &str, names: &Names, buffer: &Buffer) {
         None if buffer.nameless() => {
             tracing::warn!(
                 ?line,
-                "no machine's name was found in this line; others like it are passed over silently"
+                "no machine's name was found in this line; further lines without one are dropped silently"
             );
         }
         None => {}
@@ -94,7 +94,7 @@ pub(super) async fn file(path: &Path, follow: bool, names: &Names, buffer: &Buff
 
 pub(super) async fn tcp(address: SocketAddr, names: &Arc<Names>, buffer: &Arc<Buffer>) -> Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    tracing::info!(address = %listener.local_addr()?, "taking consoles over TCP");
+    tracing::info!(address = %listener.local_addr()?, "listening for consoles over TCP");
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         // Who comes when all places are taken waits for one.
@@ -132,7 +132,7 @@ pub(super) async fn tcp(address: SocketAddr, names: &Arc<Names>, buffer: &Arc<Bu
 
 pub(super) async fn udp(address: SocketAddr, names: &Names, buffer: &Buffer) -> Result<()> {
     let socket = UdpSocket::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    tracing::info!(address = %socket.local_addr()?, "taking consoles over UDP");
+    tracing::info!(address = %socket.local_addr()?, "listening for consoles over UDP");
     let mut bytes = vec![0; DATAGRAM_MAX];
     loop {
         let count = socket.recv(&mut bytes).await.context("cannot receive")?;

@@ -43,7 +43,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now: UnixMs) -> usize
 
 fn notes(view: &View) -> Vec<Line<'static>> {
     let away = view.away.iter().map(|why| {
-        Line::styled(format!("no connection, this is old: {}", escape(why)), Style::new().fg(Color::Red))
+        Line::styled(format!("no connection, stale data: {}", escape(why)), Style::new().fg(Color::Red))
     });
     let lost = view.lost.iter().take(LOST_MAX);
     let lost = lost

@@ -33,7 +33,7 @@ const MACHINES: &str = "/api/v1/machines";
 /// How to show it.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Status {
-    /// Stay, and show each change: q ends, arrows move, Enter shows one machine, / filters
+    /// Keep running and show each change: q quits, arrows move, Enter shows one machine, / filters
     #[arg(long, short, conflicts_with = "json")]
     watch: bool,
     /// As JSON, exactly as /api/v1/machines gives it
@@ -57,8 +57,8 @@ impl Status {
         let written = if self.json {
             out.write_all(&body).and_then(|()| out.write_all(b"\n"))
         } else {
-            let board: Board =
-                serde_json::from_slice(&body).context("pxed and this program differ in version")?;
+            let board: Board = serde_json::from_slice(&body)
+                .context("this program cannot read the daemon's answer: their versions differ")?;
             table::write(&mut out, &board, now(), &table::Look::of_stdout())
         };
         match written {
@@ -71,7 +71,8 @@ impl Status {
 
 async fn board(client: &Client) -> Result<Board> {
     let body = client.get(MACHINES).await?;
-    serde_json::from_slice(&body).context("pxed and this program differ in version")
+    serde_json::from_slice(&body)
+        .context("this program cannot read the daemon's answer: their versions differ")
 }
 
 #[expect(clippy::disallowed_methods, reason = "the command line shows how long ago something was")]

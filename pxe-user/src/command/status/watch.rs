@@ -162,7 +162,7 @@ fn ask(client: Client, news: mpsc::Sender<News>, mac: String) {
 async fn follow(client: Client, news: mpsc::Sender<News>) {
     loop {
         let why = match stream(&client, &news).await {
-            Ok(()) => "pxed has ended the connection".to_owned(),
+            Ok(()) => "the daemon closed the connection".to_owned(),
             Err(error) => error.to_string(),
         };
         if news.send(News::Away(why)).await.is_err() {

@@ -50,8 +50,8 @@ impl Machine {
         let way =
             relay.map_or_else(|| "another machine's frame".into(), |relay| format!("the relay {relay}"));
         let text = format!(
-            "somebody asked in its name through {way}: not taken for its own, since it was seen on the link. If it has moved: \
-             pxed again {}",
+            "ignored a request with its address that came through {way}, because the machine was seen on the \
+             link. If it has moved: pxed again {}",
             self.mac
         );
         self.step(

@@ -46,7 +46,7 @@ impl Machine {
     /// A machine that somebody has named before it was seen.
     pub(crate) fn expected(now: UnixMs, mac: Mac) -> Self {
         let mut machine = Self::new(now, mac);
-        machine.shown.why = Some("has a name, and has not been seen yet".into());
+        machine.shown.why = Some("has a name and has not been seen yet".into());
         machine
     }
 
@@ -54,7 +54,7 @@ impl Machine {
     pub(crate) fn name(&mut self, now: UnixMs, name: Option<String>, scribe: &mut Scribe) {
         self.shown.name = name;
         let text = match &self.shown.name {
-            Some(name) => format!("is called {name} now"),
+            Some(name) => format!("is now called {name}"),
             None => "has no name any more".into(),
         };
         self.step(now, scribe, Draft::new("named", text));

@@ -197,9 +197,9 @@ impl Machine {
         let Transfer { file, bytes, .. } = transfer;
         self.attempt.sent = None;
         let how = match transfer.outcome {
-            Outcome::Aborted(code) => format!("broke off {file} after {bytes} bytes (TFTP error {})", code.0),
-            Outcome::Superseded => format!("began {file} again after {bytes} bytes, and did not finish it"),
-            _ => format!("vanished while it loaded {file}, after {bytes} bytes"),
+            Outcome::Aborted(code) => format!("aborted {file} after {bytes} bytes (TFTP error {})", code.0),
+            Outcome::Superseded => format!("restarted {file} after {bytes} bytes and did not finish it"),
+            _ => format!("stopped answering while it loaded {file}, after {bytes} bytes"),
         };
         let draft = Draft::new("broken_off", how.clone()).fact("file", file.as_str()).fact("bytes", *bytes);
         self.step(now, scribe, draft);
@@ -230,7 +230,7 @@ impl Machine {
             if is_looked_for(file) {
                 self.looked_for(now, file, scribe);
             } else {
-                let why = format!("asked for {file}, which is not there");
+                let why = format!("requested {file}, which does not exist");
                 let draft = Draft::new("refused", why).fact("file", file).fact("reason", refusal.as_str());
                 self.step(now, scribe, draft);
             }
@@ -312,8 +312,8 @@ impl Machine {
                 return;
             }
             format!(
-                "was told {told}, asked for nothing: either its firmware does not understand the offer, or its request \
-                 does not reach this server"
+                "was offered {told} and requested nothing: its firmware does not understand the offer, or its \
+                 request does not reach this server"
             )
         } else if attempt.asked.is_none() {
             return;
@@ -325,11 +325,11 @@ impl Machine {
         } else if quiet < STOPPED_MS {
             return;
         } else if let Some(missing) = &attempt.missing {
-            format!("fetched {last}, then asked for {missing}, which is not there, and for nothing more")
+            format!("fetched {last}, then requested {missing}, which does not exist, and nothing more")
         } else if attempt.loaders > 0 {
-            format!("fetched {last}, then asked for nothing more")
+            format!("fetched {last}, then requested nothing more")
         } else {
-            format!("was told {told}, but fetched nothing whole")
+            format!("was offered {told} but fetched no whole file")
         };
         self.fail(now, Failure::Boot, why, scribe);
     }

@@ -26,9 +26,9 @@ impl Told<'_> {
     fn step(&self) -> Draft<'static> {
         let file = clean(self.file);
         let text = match self.what {
-            Telling::Boot => format!("was told to boot {file}"),
-            Telling::Menu => format!("was shown a menu with {file}"),
-            Telling::Local => "was told to boot its own disk".into(),
+            Telling::Boot => format!("was offered {file}"),
+            Telling::Menu => format!("was offered a menu with {file}"),
+            Telling::Local => "was sent to its own disk".into(),
         };
         Draft::new("told", text)
             .fact("file", file)
@@ -41,7 +41,7 @@ impl Told<'_> {
 }
 
 impl Machine {
-    /// It was told what to boot.
+    /// It was sent a boot offer.
     pub(crate) fn told(&mut self, now: UnixMs, told: &Told<'_>, scribe: &mut Scribe) {
         let Told { asker, what, .. } = *told;
         let asked = self.attempt.asked.is_some();
@@ -99,8 +99,8 @@ impl Machine {
         }
         self.standing.style = style;
         let text = match style {
-            Some(style) => format!("its firmware wants to be told in {} style", style_word(style)),
-            None => "its firmware is told in the usual style again".into(),
+            Some(style) => format!("its firmware needs {} offers", style_word(style)),
+            None => "its firmware gets the default offers again".into(),
         };
         self.step(now, scribe, Draft::new("learnt", text));
         scribe.changes.standings = true;
@@ -124,7 +124,7 @@ impl Machine {
         }
         self.returns += 1;
         let seconds = since(now, self.shown.since.max(self.test_began())) / 1000;
-        let why = format!("came back to PXE after {seconds} s of its test: it was reset");
+        let why = format!("returned to PXE after {seconds} s of its test: it was reset");
         self.end_boot("reset", scribe);
         self.go(now, State::Returned, Some(why), scribe);
     }
@@ -138,14 +138,14 @@ impl Machine {
         }
     }
 
-    /// It may boot by its rules from the beginning.
+    /// It boots by its rules from the beginning again.
     pub(crate) fn again(&mut self, now: UnixMs, scribe: &mut Scribe) {
         self.standing.boots.clear();
         self.returns = 0;
         // It may have moved.
         self.on_link = false;
         self.attempt.doubted = false;
-        self.step(now, scribe, Draft::new("again", "may boot by its rules from the beginning"));
+        self.step(now, scribe, Draft::new("again", "boots by its rules from the beginning again"));
         scribe.changes.standings = true;
         scribe.touch(self.mac);
     }

@@ -163,7 +163,7 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
 fn a_machine_that_comes_back_is_returned_until_it_runs_again_and_the_count_stays() {
     let mut life = Life::new();
     life.booted().is(State::Running).wait(300);
-    life.pxe("ipxe.efi").is(State::Returned).because("came back to PXE after 300 s of its test");
+    life.pxe("ipxe.efi").is(State::Returned).because("returned to PXE after 300 s of its test");
     assert_eq!(life.machine.boots[1].outcome.as_deref(), Some("reset"));
     life.fetched("ipxe.efi", Role::Loader).is(State::Returned);
     life.wait(5).told(Client::Ipxe, Telling::Boot, "boot.ipxe").is(State::Returned);
@@ -231,7 +231,7 @@ fn what_breaks_off_is_a_failure_only_if_nothing_mends_it() {
 fn a_boot_that_stops_says_where() {
     let mut life = Life::new();
     life.pxe("x.efi").wait(30).pxe("x.efi").wait(29).is(State::Offered).wait(1);
-    life.is(State::Failed).because("was told x.efi, asked for nothing");
+    life.is(State::Failed).because("was offered x.efi and requested nothing");
     life.wait(100).pxe("x.efi").is(State::Failed).fetched("x.efi", Role::Other).is(State::Loading);
 
     let mut life = Life::new();
@@ -256,7 +256,7 @@ fn a_boot_that_stops_says_where() {
     life.pxe("x.efi").fetched("x.efi", Role::Loader).refused("lab/memtset", Refusal::NotFound);
     life.refused("lab/grub.cfg-01-52-54-00-99-00-10", Refusal::NotFound);
     let steps: Vec<_> = life.scribe.changes.steps.iter().map(|step| step.text.as_str()).collect();
-    assert!(steps.contains(&"asked for lab/memtset, which is not there"), "{steps:?}");
+    assert!(steps.contains(&"requested lab/memtset, which does not exist"), "{steps:?}");
     assert!(!steps.iter().any(|step| step.contains("grub.cfg")), "{steps:?}");
 
     let mut life = Life::new();

@@ -53,9 +53,9 @@ pub(super) const MIGRATIONS: &[&str] = &["
 /// Why nothing is kept, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DatabaseError {
-    #[error("another pxed keeps its fleet in {0}: end it, or give this one another directory")]
+    #[error("another pxed uses {0}: stop it, or give this one another directory")]
     Taken(PathBuf),
-    #[error("the disk of {0} is full: make room")]
+    #[error("the disk of {0} is full: free some space")]
     Full(PathBuf),
     #[error("another program has locked {0}: end it")]
     Locked(PathBuf),
@@ -65,7 +65,7 @@ pub(super) enum DatabaseError {
     Unwritable { path: PathBuf, reason: String },
     #[error("{path} is damaged ({reason})")]
     Damaged { path: PathBuf, reason: String },
-    #[error("{0} was written by a newer pxed: use that one, or another directory")]
+    #[error("{0} was written by a newer pxed: run that version, or use another directory")]
     Newer(PathBuf),
     #[error("{path}: {reason}")]
     Other { path: PathBuf, reason: String },
@@ -141,7 +141,7 @@ impl Database {
         let (database, mut opened) = Self::open_locked(directory, lock, now, retention)?;
         let aside = directory.join(aside);
         opened.set_aside = Some(format!(
-            "the database was damaged: it lies in {} now, and a new one was begun. What only it knew is not shown",
+            "the database was damaged: pxed moved it to {} and started a new one. The old history is not shown",
             aside.display()
         ));
         Ok((database, opened))
@@ -278,7 +278,7 @@ fn load(connection: &Connection) -> rusqlite::Result<Opened> {
             None => tracing::warn!(
                 event = "machine_unread",
                 mac,
-                "a machine's record cannot be read, and is passed over"
+                "skipped a machine's record that cannot be read"
             ),
         }
     }

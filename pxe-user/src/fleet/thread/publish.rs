@@ -135,7 +135,7 @@ impl Publisher {
 
     /// The database does not open in time.
     pub(super) fn is_slow(&mut self, wall: UnixMs) {
-        self.fail(Timestamp::default(), wall, "the database does not answer: is its disk there?".into());
+        self.fail(Timestamp::default(), wall, "the database does not answer: check its disk".into());
     }
 
     /// Everything that was said is shown.
@@ -216,7 +216,7 @@ impl Publisher {
             return;
         };
         if let Some(shown) = batch.shown.take() {
-            self.fail(now, wall, "the database does not answer: is its disk there?".into());
+            self.fail(now, wall, "the database does not answer: check its disk".into());
             self.publish(shown);
         }
     }
@@ -284,7 +284,7 @@ impl Publisher {
 
     fn fail(&mut self, now: Timestamp, wall: UnixMs, why: String) {
         let retry = now + RETRY_EVERY;
-        let what = format!("the fleet's story is not written down: {why}");
+        let what = format!("boot history is not stored: {why}");
         match &mut self.failing {
             Some(failing) => {
                 self.stale |= failing.lost.what != what;
@@ -292,7 +292,7 @@ impl Publisher {
                 failing.retry = retry;
             }
             None => {
-                tracing::error!(event = "database_fails", "{what}; serving goes on");
+                tracing::error!(event = "database_fails", "{what}; pxed keeps serving");
                 self.failing = Some(Failing { lost: Lost { what, since: wall }, retry });
                 self.stale = true;
             }
@@ -301,7 +301,7 @@ impl Publisher {
 
     fn mend(&mut self) {
         if self.failing.take().is_some() {
-            tracing::info!(event = "database_works", "the fleet's story is written down again");
+            tracing::info!(event = "database_works", "boot history is stored again");
             self.stale = true;
             self.shown_at = None;
         }
@@ -324,7 +324,7 @@ impl Publisher {
         self.stale = false;
         if changes.steps_lost > 0 {
             let what = format!(
-                "{} steps are lost: too many happened while nothing could be written",
+                "{} steps are lost: too many happened while the database could not be written",
                 changes.steps_lost
             );
             let since = self.dropped.as_ref().map_or(wall, |lost| lost.since);

@@ -35,7 +35,7 @@ pub(in crate::server) enum HandoverError {
     Lock(#[from] LockError),
     /// It would not be wise to believe its holder.
     #[error(
-        "{interface} is held by a process of the user with the number {uid}, which is neither root nor us: end that one first"
+        "{interface} is locked by a process of user {uid}, which is neither root nor pxed's user: stop that process first"
     )]
     Stranger {
         /// The interface.
@@ -44,11 +44,13 @@ pub(in crate::server) enum HandoverError {
         uid: u32,
     },
     /// More than one daemon.
-    #[error("{0} are served by more than one pxed, and only one can be taken over: end the others first")]
+    #[error(
+        "{0} are served by several pxed processes, and only one can be taken over: stop the others first"
+    )]
     Several(String),
     /// No answer, or none that can be gone on with.
     #[error(
-        "the pxed that serves {interface} does not hand over ({refusal}): end it first, then start without --take-over"
+        "the pxed that serves {interface} does not hand over ({refusal}): stop it first, then start without --take-over"
     )]
     Refused {
         /// The interface.
@@ -126,8 +128,8 @@ impl Asker {
     /// For people.
     pub(in crate::server) fn words(&self) -> &'static str {
         match self.is_kept {
-            true => "if this is a restart, the next pxed goes on from here",
-            false => "another pxed goes on from here",
+            true => "left the transfers for the next pxed to resume",
+            false => "handed over to another pxed",
         }
     }
 

@@ -206,9 +206,7 @@ fn adopt(
         HandedContents::Memory(number) => Contents::Memory(take(number)?),
     };
     let adopted = catalogue.adopt(name, origin, image.role, contents);
-    adopted
-        .inspect_err(|error| tracing::warn!(%name, "a file under way cannot be gone on with: {error}"))
-        .ok()
+    adopted.inspect_err(|error| tracing::warn!(%name, "cannot hand over a file in transfer: {error}")).ok()
 }
 
 fn write(letter: &Letter) -> io::Result<OwnedFd> {

@@ -97,7 +97,7 @@ impl Kept {
         // Never more than one, by the unit; of several none is better than another.
         let kept = numbers.map(own).collect::<Vec<_>>().pop()?;
         if let Err(error) = forget() {
-            tracing::warn!("the service manager keeps what the pxed before this one has left: {error}");
+            tracing::warn!("cannot clear the previous pxed's state in the service manager: {error}");
         }
         Some(Self(kept.into()))
     }

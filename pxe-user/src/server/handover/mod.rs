@@ -45,13 +45,13 @@ use crate::responder::Baton;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     /// Nothing was sent.
-    #[error("it ended before it had handed over")]
+    #[error("it ended before the hand-over")]
     Ended,
     /// What was sent is no parcel.
-    #[error("it says something that this version does not know")]
+    #[error("its message is unknown to this version")]
     OtherWords,
     /// A letter of another version.
-    #[error("it writes version {theirs} of what is handed over, and this one reads version {ours}")]
+    #[error("its hand-over has version {theirs}, and this pxed reads version {ours}")]
     Version {
         /// The letter's.
         theirs: u32,
@@ -59,13 +59,13 @@ pub(super) enum Refusal {
         ours: u32,
     },
     /// A letter of our version that is none.
-    #[error("what it wrote cannot be read: {0}")]
+    #[error("cannot read its hand-over: {0}")]
     Unreadable(#[from] serde_json::Error),
     /// Clients have given up since.
-    #[error("nobody has served for {} s, longer than machines wait", .0.as_secs())]
+    #[error("no pxed has served for {} s, longer than machines wait", .0.as_secs())]
     TooOld(Duration),
     /// The configuration names others now.
-    #[error("it served none of the interfaces that are to be served now")]
+    #[error("it served none of the configured interfaces")]
     OtherInterfaces,
     /// The system refused something.
     #[error(transparent)]
@@ -112,7 +112,7 @@ pub(super) fn find(
             tracing::warn!(
                 event = "hand_over_refused",
                 reason,
-                "the work of the pxed before this one is not gone on with, so its transfers begin again: {refusal}"
+                "cannot resume the previous pxed's transfers, so machines restart them: {refusal}"
             );
             found.refused = Some(reason);
         }

@@ -181,7 +181,7 @@ fn restarts() -> Result<String> {
     check_known().context("after a restart")?;
     systemctl("reload pxed")?;
     clock::wait_until("the configuration is read again", LIMIT, || {
-        Ok(journal()?.contains("the configuration was read again"))
+        Ok(journal()?.contains("applied the changed configuration"))
     })?;
     serve(SERVER)
 }

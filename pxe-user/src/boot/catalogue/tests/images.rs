@@ -102,7 +102,7 @@ fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
     assert_eq!(programs_of(&catalogue, "test"), loaders);
     let said = catalogue.missing();
     assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].contains("memtest.efi in its root is not what x64 machines start with"), "{said:?}");
+    assert!(said[0].contains("x64 machines do not start memtest.efi in its root"), "{said:?}");
     assert!(said[1].contains("GRUB reads grub/grub.cfg"), "{said:?}");
     // A loader of its own reads what is written, and a program that is named is meant.
     place.write("kernel/grubx64.efi", "grub");

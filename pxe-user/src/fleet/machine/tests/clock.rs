@@ -16,7 +16,7 @@ fn a_clock_that_is_set_makes_no_machine_wait_and_none_give_up() {
         let mut life = Life::new();
         life.pxe("pxelinux.0").wait(30);
         life.clock_set(by);
-        life.wait(29).is(State::Offered).wait(1).is(State::Failed).because("asked for nothing");
+        life.wait(29).is(State::Offered).wait(1).is(State::Failed).because("requested nothing");
         let mut life = Life::new();
         life.booted().says("ev=start version=9").wait(30);
         life.clock_set(by);

@@ -79,7 +79,7 @@ fn two_processes_never_write_one_database() {
     first.told(1);
     first.until(|board| has(board, 1));
     let second = Running::at(place.path());
-    second.until_lost("another pxed keeps its fleet");
+    second.until_lost("another pxed uses");
     second.told(2);
     second.until(|board| has(board, 2));
     first.stop();
@@ -101,7 +101,7 @@ fn a_full_disk_is_said_and_caught_up_with() {
         for n in 2..500 {
             fleet.told(n);
         }
-        fleet.until_lost("is full: make room");
+        fleet.until_lost("is full: free some space");
         fleet.until(|board| board.machines.len() == 499);
         std::fs::remove_file(filler).unwrap();
         drop(file);
