@@ -31,7 +31,7 @@ fn a_menu_is_explained_with_what_comes_on_4011_and_names_that_are_tried() {
     let run = Lab::new()
         .explain("--mac 52:54:00:99:00:11 --arch bios --vlan 7 --uuid c0ffee00-0099-4000-8000-000000000011");
     assert_text(from(&run.out, "reply"), include_str!("expected/menu.txt"));
-    assert!(run.error.contains("PXELINUX's configuration: none of the names"), "{}", run.error);
+    assert!(run.error.contains("PXELINUX's configuration: none of the tried names"), "{}", run.error);
     assert_eq!(run.code, Some(1));
 }
 
@@ -78,9 +78,9 @@ fn the_end_says_whether_the_machine_would_do_what_was_meant() {
         ("--mac 52:54:00:99:00:12 --arch x64 --relay 10.20.3.1", 0, "boots its own disk"),
         ("--mac 52:54:00:99:00:12 --arch x64-http --relay 10.20.3.1", 0, "boots its own disk"),
         ("--mac 52:54:00:99:00:12 --arch bios --user-class iPXE --relay 10.20.3.1", 0, "| exit 1"),
-        ("--mac 52:54:00:99:00:12 --arch bios --vlan 9", 0, "the files are on 10.99.0.9, another machine"),
+        ("--mac 52:54:00:99:00:12 --arch bios --vlan 9", 0, "the files are on another machine, 10.99.0.9"),
         ("--mac 52:54:00:99:00:12 --arch bios", 1, "no rule matches: pxed ignores the machine"),
-        ("--mac 52:54:00:99:00:12 --arch arm64 --vlan 8", 1, "nothing is offered for arm64"),
+        ("--mac 52:54:00:99:00:12 --arch arm64 --vlan 8", 1, "there is no boot program for arm64"),
         ("--mac 52:54:00:99:00:12 --arch bios --class x", 1, "neither PXEClient nor HTTPClient"),
     ] {
         let run = lab.explain(words);
@@ -94,7 +94,7 @@ fn an_address_that_nobody_gave_is_said_to_be_an_example() {
     let lab = Lab::new();
     lab.write("pxed.toml", &CONFIG.replace("address = ", "# ").replace("eth0", "no-such-if0"));
     let run = lab.explain("--mac 52:54:00:99:00:11 --arch x64 --vlan 8");
-    assert!(run.out.starts_with("server  192.0.2.1, an address for examples: give --address"), "{}", run.out);
+    assert!(run.out.starts_with("server  192.0.2.1, an example address: give --address"), "{}", run.out);
     let run = lab.explain("--mac 52:54:00:99:00:11 --arch x64 --vlan 8 --address 10.0.0.7");
     assert!(run.out.starts_with("server  10.0.0.7\n"), "{}", run.out);
 }
