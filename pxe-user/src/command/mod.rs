@@ -5,6 +5,7 @@ mod assets;
 mod check;
 mod explain;
 mod images;
+mod import;
 mod ingest;
 mod log;
 mod options;
@@ -49,6 +50,8 @@ enum Command {
     Check(serve::Serve),
     /// Say what a machine would get, and why: rules, reply and files; or every machine of a capture
     Explain(Box<explain::Explain>),
+    /// Turn dnsmasq's configuration, or a PXELINUX tree, into a pxed.toml that does the same; say what becomes of each line
+    Import(import::Import),
     /// Show how the machines are doing, as the running daemon knows it
     Status(status::Status),
     /// Feed lines of machines' consoles to the running daemon, which reads memtest86+'s out of them
@@ -82,6 +85,9 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         ),
         ConfigError::Invalid { .. } => true,
     });
+    if let Some(import::ImportError::Incomplete(_)) = error.downcast_ref() {
+        return ExitCode::from(3);
+    }
     let is_user = matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
     if is_config || is_user || error.is::<serve::OptionsError>() {
         ExitCode::from(78)
@@ -101,6 +107,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Images(files) => images::run(&files),
         Command::Check(serve) => check::run(&serve),
         Command::Explain(explain) => explain.run(),
+        Command::Import(import) => import.run(),
         Command::Status(status) => status.run(),
         Command::Ingest(ingest) => ingest.run(),
         Command::Again(again) => again.run(),
