@@ -7,6 +7,7 @@ mod explain;
 mod images;
 mod import;
 mod ingest;
+mod linux;
 mod log;
 mod options;
 mod serve;
@@ -89,7 +90,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(3);
     }
     let is_user = matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
-    if is_config || is_user || error.is::<serve::OptionsError>() {
+    if is_config || is_user || error.is::<serve::OptionsError>() || error.is::<linux::LinuxError>() {
         ExitCode::from(78)
     } else {
         ExitCode::FAILURE

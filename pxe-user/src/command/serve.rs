@@ -183,11 +183,11 @@ impl Serve {
             http_urls,
             ipxe_priority: !(self.yield_ipxe || file.yield_ipxe == Some(true)),
             http,
-            rules: file.rules.clone(),
+            rules: self.files.rules(file),
             access: file.access.clone(),
             paces: self.paces(file),
         };
-        Ok(Setup { offering, files: self.files.config(file), fleet: file.fleet.clone() })
+        Ok(Setup { offering, files: self.files.config(file)?, fleet: file.fleet.clone() })
     }
 
     fn paces(&self, file: &Config) -> Paces {
