@@ -7,6 +7,7 @@ mod explain;
 mod images;
 mod import;
 mod ingest;
+mod init;
 mod linux;
 mod log;
 mod options;
@@ -51,6 +52,8 @@ enum Command {
     Check(serve::Serve),
     /// Say what a machine would get, and why: rules, reply and files; or every machine of a capture
     Explain(Box<explain::Explain>),
+    /// Write a commented pxed.toml for this host: its interfaces, what it can boot, and what is in the way
+    Init(init::Init),
     /// Turn dnsmasq's configuration, or a PXELINUX tree, into a pxed.toml that does the same; say what becomes of each line
     Import(import::Import),
     /// Show how the machines are doing, as the running daemon knows it
@@ -108,6 +111,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Images(files) => images::run(&files),
         Command::Check(serve) => check::run(&serve),
         Command::Explain(explain) => explain.run(),
+        Command::Init(init) => init.run(),
         Command::Import(import) => import.run(),
         Command::Status(status) => status.run(),
         Command::Ingest(ingest) => ingest.run(),

@@ -30,23 +30,16 @@ pub(super) struct Disk;
 impl Files for Disk {
     fn kind(&self, path: &Path) -> Option<Kind> {
         let metadata = std::fs::metadata(path).ok()?;
-        if metadata.is_dir() {
-            Some(Kind::Directory)
-        } else {
-            // A FIFO or a device would hold the import up.
-            metadata.is_file().then_some(Kind::File)
-        }
+        if metadata.is_dir() { Some(Kind::Directory) } else { metadata.is_file().then_some(Kind::File) }
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        if self.kind(path) == Some(Kind::Directory) {
-            return Err(io::ErrorKind::IsADirectory.into());
+        // Before it is opened: that alone would wait for a FIFO's writer.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
         }
         let mut bytes = Vec::new();
         let file = std::fs::File::open(path)?;
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::other("it is no regular file"));
-        }
         file.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > FILE_MAX {
             return Err(io::Error::other(format!("it has more than {} MiB", FILE_MAX >> 20)));

@@ -55,6 +55,9 @@ use finding::Finding;
 use old::HostInterface;
 use reader::Reader;
 
+/// Where Debian's service has more configuration than dnsmasq.conf names.
+const DEBIANS: &str = "/etc/dnsmasq.d";
+
 /// What is imported, and where the result goes.
 #[derive(Clone, Debug, Args)]
 #[command(
@@ -115,6 +118,12 @@ impl Import {
                 .write_all(imported.text.as_bytes())
                 .context("cannot write to standard output")?,
         }
+        if self.leaves_out_debians(&imported) {
+            writeln!(
+                err,
+                "note: dnsmasq's service on Debian and Ubuntu also reads {DEBIANS}: import it together with this file"
+            )?;
+        }
         for line in self.next(&imported) {
             writeln!(err, "{line}")?;
         }
@@ -122,6 +131,17 @@ impl Import {
             0 => Ok(()),
             losses => bail!(ImportError::Incomplete(losses)),
         }
+    }
+
+    /// Whether there is more configuration where Debian has it.
+    fn leaves_out_debians(&self, imported: &Imported) -> bool {
+        let is_stock = |source: &PathBuf| source == Path::new("/etc/dnsmasq.conf");
+        let is_read =
+            |finding: &Finding| finding.place.file.starts_with(DEBIANS) || finding.text.contains(DEBIANS);
+        self.sources.iter().any(is_stock)
+            && !self.sources.iter().any(|source| source.starts_with(DEBIANS))
+            && !imported.findings.iter().any(is_read)
+            && Disk.list(Path::new(DEBIANS)).is_ok_and(|names| names.iter().any(|name| name != "README"))
     }
 
     /// What to do next.
@@ -172,6 +192,8 @@ fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Res
     }
     let taken = |path: &Path| files.kind(path) == Some(Kind::Directory);
     let order: Vec<_> = lines.iter().map(|line| line.place.file.clone()).collect();
+    // The daemon has another working directory.
+    let tree = tree.map(|tree| std::path::absolute(&tree).unwrap_or(tree));
     let given = tree.as_ref().map(|tree| tree.display().to_string());
     let Converted { new, findings: converted, leases, has_dns, roots } =
         convert(lines, host, given.as_deref(), &taken);

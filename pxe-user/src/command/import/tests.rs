@@ -238,6 +238,20 @@ fn odd_bytes_do_no_harm() {
     assert!(import(&Memory::default(), &["none".into()], &[]).is_err());
 }
 
+#[test]
+fn only_regular_files_of_the_disk_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    for path in [fifo.as_path(), dir.path(), Path::new("/dev/zero"), &dir.path().join("none")] {
+        assert!(Disk.read(path).is_err(), "{}", path.display());
+    }
+    let out = dir.path().join("pxed.toml");
+    create(&out, "x = 1\n").unwrap();
+    has(&create(&out, "").unwrap_err().to_string(), "does not overwrite");
+    assert_eq!(std::fs::read_to_string(&out).unwrap(), "x = 1\n");
+}
+
 mod any {
     use proptest::prelude::*;
 
