@@ -120,7 +120,7 @@ impl Linux {
     }
 }
 
-/// The path of a file without links. Whoever names a file on the command line means the links to it, whoever made them.
+/// The path of a file without links: the administrator named this path, so its links are followed, whoever made them.
 fn target(path: &Path) -> Result<String, LinuxError> {
     let failed = |reason| LinuxError::File { path: path.to_owned(), reason };
     let target = path.canonicalize().map_err(failed)?;

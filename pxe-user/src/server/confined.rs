@@ -70,7 +70,7 @@ pub(super) fn enter(
 fn roots(files: &boot::Config) -> Vec<PathBuf> {
     let own = match &files.source {
         Source::Tree { root, .. } => vec![root.clone()],
-        // Who replaces a file puts another in its place.
+        // A file is replaced by a rename in its directory.
         Source::Single(files) => {
             files.iter().map(|(_, path)| directory_of(&Path::new("/").join(path))).collect()
         }

@@ -10,6 +10,7 @@ use super::new::{Conditions, Image, New, Noted, Outcome, Rule};
 use super::old::Old;
 use super::tags::Special;
 use crate::dhcp::Arch;
+use crate::rules::Matcher;
 
 /// The script that pxed offers to iPXE by itself, where the root has it.
 const SCRIPT: &str = "boot.ipxe";
@@ -41,6 +42,9 @@ impl<'o> Builder<'o> {
         let needs_rules = self.needs_rules(rest) || !others.is_empty();
         if !needs_rules {
             self.new.boot_files = self.files(&rest.plain, "boot_files");
+            if is_own_script(rest) {
+                self.note_own_script(rest);
+            }
             self.http_urls(rest);
             return;
         }
@@ -71,9 +75,11 @@ impl<'o> Builder<'o> {
     /// Leaves rules out that can never match: earlier ones mean all of their machines. And images that no rule is left of.
     fn prune(&mut self) {
         let mut kept: Vec<Rule> = Vec::new();
+        let mut matchers: Vec<Matcher> = Vec::new();
         for rule in std::mem::take(&mut self.new.rules) {
             let matcher = rule.conditions.matcher();
-            if !kept.iter().any(|earlier| earlier.conditions.matcher().covers(&matcher)) {
+            if !matchers.iter().any(|earlier| earlier.covers(&matcher)) {
+                matchers.push(matcher);
                 kept.push(rule);
             }
         }
@@ -105,9 +111,7 @@ impl<'o> Builder<'o> {
         let Some((conditions, name)) = self.conditions(&block.specials) else { return };
         if self.ipxe_differs(block) {
             if is_own_script(block) {
-                for at in block.ipxe.iter().filter_map(|(_, decision)| decision.at) {
-                    self.note(at, format!("pxed offers {SCRIPT} to iPXE by itself"));
-                }
+                self.note_own_script(block);
             } else if conditions.user_class.is_none() {
                 let conditions = Conditions { user_class: Some("iPXE".to_owned()), ..conditions.clone() };
                 let name = if name == REST { "iPXE".to_owned() } else { format!("{name}, iPXE") };
@@ -115,6 +119,12 @@ impl<'o> Builder<'o> {
             }
         }
         self.rules(&block.plain, &conditions, &name, None);
+    }
+
+    fn note_own_script(&mut self, block: &Block) {
+        for at in block.ipxe.iter().filter_map(|(_, decision)| decision.at) {
+            self.note(at, format!("pxed offers {SCRIPT} to iPXE by itself"));
+        }
     }
 
     /// What a rule asks for to mean machines with these specials, and its name.

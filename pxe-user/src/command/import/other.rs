@@ -171,10 +171,7 @@ const NOT_NEEDED: &[(&str, &str)] = &[
 
 const NOT_SUPPORTED: &[(&str, &str)] = &[
     ("dhcp-relay", "pxed is no relay; leave it with dnsmasq or the router"),
-    (
-        "dhcp-proxy",
-        "pxed gives out no addresses, so it cannot be the server behind a relay's own address; leave it with dnsmasq",
-    ),
+    ("dhcp-proxy", "pxed gives out no addresses and passes no requests on; leave it with dnsmasq"),
     ("tftp-lowercase", "names are looked up as machines write them; give the files lower-case names"),
     (
         "tftp-port-range",

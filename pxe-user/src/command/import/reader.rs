@@ -85,7 +85,6 @@ impl<'f> Reader<'f> {
     fn line(&mut self, line: Line, depth: usize) {
         match (line.key.as_str(), line.field(0)) {
             ("conf-file", Some(path)) => {
-                // An asterisk, or several files, by newer versions.
                 let path = PathBuf::from(path);
                 self.include(&line, vec![path], depth);
             }

@@ -212,6 +212,11 @@ fn lines_are_reported_with_a_reason_and_a_remedy() {
     for part in ["class = \"*Etherboot*\"", "interface = \"eth1\"", "bios = \"new.0\"", "bios = \"one.0\""] {
         has(&imported.text, part);
     }
+    // pxed has this script for iPXE by itself.
+    let imported =
+        of("dhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,boot.ipxe\ndhcp-boot=tag:!ipxe,undionly.kpxe\n");
+    has(&finding(&imported, 2), "-> pxed offers boot.ipxe to iPXE by itself");
+    assert!(!imported.text.contains("[[rules]]"), "{}", imported.text);
     // Nothing for iPXE is no loop.
     let imported = of("dhcp-match=set:ipxe,175\ndhcp-boot=tag:!ipxe,undionly.kpxe\n");
     has(&imported.text, "match = { user_class = \"iPXE\" }\naction = \"ignore\"");
