@@ -66,9 +66,6 @@ fn every_test_that_the_documentation_names_is_there() {
 /// Two minutes of a stranger's time.
 const README_LINES: usize = 150;
 
-/// Commands of branches that are merged at the same time. An entry that `pxed` accepts must go.
-const NOT_YET: &[&str] = &["init", "import", "serve --kernel", "serve --initrd", "serve --args"];
-
 /// A Markdown file, with its path below the workspace.
 struct Page {
     path: PathBuf,
@@ -322,14 +319,6 @@ fn of_pxed(words: &[String]) -> Option<&[String]> {
     (words.first()? == "pxed").then_some(words)
 }
 
-/// What of [`NOT_YET`] a command line needs.
-fn not_yet(words: &[String]) -> impl Iterator<Item = &'static str> {
-    NOT_YET
-        .iter()
-        .copied()
-        .filter(move |entry| entry.split(' ').all(|word| words[1..].iter().any(|given| given == word)))
-}
-
 /// Whether the command line is right; a wish for help is.
 fn parses(words: &[String]) -> Result<(), String> {
     match Cli::try_parse_from(words) {
@@ -341,7 +330,7 @@ fn parses(words: &[String]) -> Result<(), String> {
 
 #[test]
 fn pxed_accepts_every_command_line_in_the_documentation() {
-    let (mut seen, mut wrong, mut needed) = (0, Vec::new(), BTreeSet::new());
+    let (mut seen, mut wrong) = (0, Vec::new());
     for page in pages() {
         let (_, blocks) = page.parts();
         let blocks = blocks.iter().filter(|block| matches!(block.language, "console" | "sh"));
@@ -350,18 +339,12 @@ fn pxed_accepts_every_command_line_in_the_documentation() {
                 let Some(words) = of_pxed(&command) else { continue };
                 seen += 1;
                 let Err(error) = parses(words) else { continue };
-                let missing: Vec<_> = not_yet(words).collect();
-                if missing.is_empty() {
-                    wrong.push(format!("{}: {line}\n{error}", page.path.display()));
-                }
-                needed.extend(missing);
+                wrong.push(format!("{}: {line}\n{error}", page.path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(seen > 40, "{seen} command lines");
-    let idle: Vec<_> = NOT_YET.iter().filter(|entry| !needed.contains(**entry)).collect();
-    assert!(idle.is_empty(), "remove from NOT_YET what pxed accepts by now: {idle:?}");
 }
 
 /// Code within sentences leaves values out, so only names are checked: of the command, and of its long options.
@@ -373,7 +356,7 @@ fn commands_and_options_within_sentences_exist() {
         for code in page.code() {
             let words: Vec<String> = code.split_whitespace().map(str::to_owned).collect();
             let Some([_, name, options @ ..]) = of_pxed(&words) else { continue };
-            if !name.bytes().all(|letter| letter.is_ascii_lowercase()) || not_yet(&words).next().is_some() {
+            if !name.bytes().all(|letter| letter.is_ascii_lowercase()) {
                 continue;
             }
             seen += 1;

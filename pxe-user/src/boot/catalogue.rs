@@ -34,6 +34,8 @@ pub enum Source {
         /// What becomes of links that leave it.
         links: Links,
     },
+    /// Single files under names of their own (`--kernel`): each with its path below the host's root directory, without links.
+    Single(Vec<(FileName, String)>),
     /// What is installed on this host, with configuration files of our own.
     Virtual {
         /// The host's own root directory, `/` but for tests.
@@ -200,6 +202,7 @@ impl Catalogue {
         let store = Store::new(config.memory.unwrap_or_else(Memory::default_limit));
         let mut mounts = vec![match config.source {
             Source::Tree { root, links } => Mount::directory("", &root, links, earlier)?,
+            Source::Single(files) => Mount::single(&config.system, &files)?,
             Source::Virtual { system } => Mount::installed("", &system, Virtual::discover)?,
         }];
         for recipe in &config.recipes {

@@ -95,7 +95,7 @@ impl Mount {
                     let content = Digest::of(bytes.as_slice()).map_err(Refusal::from);
                     Entry { name: *name, origin: Origin::Generated, content }
                 }
-                Content::File(path) => entry(*name, self.find(name), Path::new("/").join(path).as_path()),
+                Content::File(path) => entry(*name, self.find(name), Path::new("/").join(&**path).as_path()),
             })),
             Kind::Tree(root) => self.walk(&mut |name, found| {
                 entries.push(entry(name, found, &root.join(name.to_string())));

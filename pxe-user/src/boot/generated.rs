@@ -1,5 +1,6 @@
 //! The virtual tree: what is installed, under fixed names, and the configuration files that we write for it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -29,7 +30,7 @@ const PARTS: [&Part; 5] = [
 pub(super) enum Content {
     Generated(Vec<u8>),
     /// A path below the system's root.
-    File(&'static str),
+    File(Cow<'static, str>),
 }
 
 /// The table of the virtual tree.
@@ -43,7 +44,7 @@ impl Virtual {
         let mut table = Self::default();
         for part in PARTS {
             if let Some(place) = part.places.iter().find(|place| is_there(place)) {
-                table.insert(part.name, Content::File(place));
+                table.insert(part.name, Content::File(Cow::Borrowed(place)));
             }
         }
         if table.0.is_empty() {
@@ -51,9 +52,9 @@ impl Virtual {
         }
         let pair = PXELINUX.iter().find(|(loader, module)| is_there(loader) && module.is_none_or(is_there));
         if let (Some((loader, module)), Some(kernel)) = (pair, table.kernel64()) {
-            table.insert(BIOS_LOADER, Content::File(loader));
+            table.insert(BIOS_LOADER, Content::File(Cow::Borrowed(loader)));
             if let Some(module) = module {
-                table.insert(LDLINUX, Content::File(module));
+                table.insert(LDLINUX, Content::File(Cow::Borrowed(module)));
             }
             let config = pxelinux_config(kernel, table.kernel32());
             table.insert(PXELINUX_CONFIG, Content::Generated(config.into_bytes()));
@@ -61,6 +62,11 @@ impl Virtual {
         let script = table.ipxe_script();
         table.insert(SCRIPT, Content::Generated(script.into_bytes()));
         table
+    }
+
+    /// Single files under names of their own: a path below the system's root for each.
+    pub(super) fn of(files: &[(FileName, String)]) -> Self {
+        Self(files.iter().map(|(name, path)| (*name, Content::File(Cow::Owned(path.clone())))).collect())
     }
 
     fn insert(&mut self, name: &str, content: Content) {
@@ -120,14 +126,14 @@ impl Virtual {
         let mut table = Self::default();
         let pair = PXELINUX.iter().find(|(loader, module)| is_there(loader) && module.is_none_or(is_there));
         if let Some((loader, module)) = pair {
-            table.insert(BIOS_LOADER, Content::File(loader));
+            table.insert(BIOS_LOADER, Content::File(Cow::Borrowed(loader)));
             if let Some(module) = module {
-                table.insert(LDLINUX, Content::File(module));
+                table.insert(LDLINUX, Content::File(Cow::Borrowed(module)));
             }
         }
         for (_, part) in discover::LOADERS {
             if let Some(place) = part.places.iter().find(|place| is_there(place)) {
-                table.insert(part.name, Content::File(place));
+                table.insert(part.name, Content::File(Cow::Borrowed(place)));
             }
         }
         table

@@ -58,6 +58,13 @@ impl Mount {
         Ok(Self { prefix: prefix.to_owned(), kind: Kind::Virtual(table(&tree)), tree })
     }
 
+    /// Single files, from wherever they are below `system`.
+    pub(super) fn single(system: &Path, files: &[(FileName, String)]) -> Result<Self, CatalogueError> {
+        let tree = Tree::open(system, Links::FollowAdministrators, Readers::Everybody)
+            .map_err(|errno| failed(system, errno))?;
+        Ok(Self { prefix: String::new(), kind: Kind::Virtual(Virtual::of(files)), tree })
+    }
+
     /// What is left of a name inside of this part, if it lies there.
     pub(super) fn inside(&self, name: &FileName) -> Option<FileName> {
         if self.prefix.is_empty() {

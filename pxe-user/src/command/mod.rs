@@ -8,7 +8,10 @@ mod check;
 mod daemon;
 mod explain;
 mod images;
+mod import;
 mod ingest;
+mod init;
+mod linux;
 mod log;
 mod name;
 mod offer;
@@ -55,6 +58,10 @@ enum Command {
     Check(Box<check::Check>),
     /// Explain what a machine would get, and why: rules, reply and files; or every machine in a capture
     Explain(Box<explain::Explain>),
+    /// Write a commented pxed.toml for this host: its interfaces, what it can boot, and what is in the way
+    Init(init::Init),
+    /// Turn dnsmasq's configuration, or a PXELINUX tree, into a pxed.toml that does the same; say what becomes of each line
+    Import(import::Import),
     /// Show the state of all machines, from the running daemon
     Status(status::Status),
     /// Send lines of machines' consoles to the running daemon, which reads memtest86+'s log in them
@@ -90,9 +97,17 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         ),
         ConfigError::Invalid { .. } => true,
     });
+    if let Some(import::ImportError::Incomplete(_)) = error.downcast_ref() {
+        return ExitCode::from(3);
+    }
     let is_user = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
     let is_unmet = error.downcast_ref::<UnmetError>().is_some_and(|unmet| unmet.any(is_user));
-    if is_config || is_unmet || is_user(error) || error.is::<daemon::OptionsError>() {
+    if is_config
+        || is_unmet
+        || is_user(error)
+        || error.is::<daemon::OptionsError>()
+        || error.is::<linux::LinuxError>()
+    {
         ExitCode::from(78)
     } else {
         ExitCode::FAILURE
@@ -110,6 +125,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Images(images) => images.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
+        Command::Init(init) => init.run(),
+        Command::Import(import) => import.run(),
         Command::Status(status) => status.run(),
         Command::Ingest(ingest) => ingest.run(),
         Command::Again(again) => again.run(),

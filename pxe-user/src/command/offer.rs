@@ -85,11 +85,11 @@ impl Offer {
             http_urls,
             ipxe_priority: !(self.yield_ipxe || file.yield_ipxe == Some(true)),
             http,
-            rules: file.rules.clone(),
+            rules: self.files.rules(file),
             access: file.access.clone(),
             paces: file.paces,
         };
-        Ok(Setup { offering, files: self.files.config(file), fleet: file.fleet.clone() })
+        Ok(Setup { offering, files: self.files.config(file)?, fleet: file.fleet.clone() })
     }
 
     fn menu(&self, file: &Config) -> Result<Menu> {

@@ -6,8 +6,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::linux::Linux;
 use crate::api::client::Client;
 use crate::boot::{Catalogue, Config, Links, Source};
+use crate::config::RuleSpec;
 use crate::dhcp::Arch;
 
 /// Which files are served.
@@ -16,8 +18,10 @@ pub(crate) struct Files {
     /// Serve this directory; without it, serve the installed memtest86+ and boot loaders
     #[arg(long, value_name = "DIR")]
     root: Option<PathBuf>,
+    #[command(flatten)]
+    linux: Linux,
     /// Boot program of an architecture (bios, ia32, x64, arm64, ... or a number of option 93); may be repeated
-    #[arg(long = "boot-file", value_name = "ARCH=NAME", value_parser = boot_file)]
+    #[arg(long = "boot-file", value_name = "ARCH=NAME", value_parser = boot_file, conflicts_with = "kernel")]
     boot_files: Vec<(Arch, String)>,
     /// Reject links that lead out of the directory; without this, pxed follows links of root and of the directory's owner
     #[arg(long, requires = "root")]
@@ -30,21 +34,37 @@ pub(crate) struct Files {
 impl Files {
     /// Opens the catalogue.
     pub(super) fn open(&self) -> Result<Catalogue> {
-        Ok(Catalogue::open(self.config(&crate::config::Config::default()))?)
+        Ok(Catalogue::open(self.config(&crate::config::Config::default())?)?)
     }
 
     /// What is served, by the command line where it says something, else by the file.
-    pub(super) fn config(&self, file: &crate::config::Config) -> Config {
+    ///
+    /// # Errors
+    /// What is wrong with the files of `--kernel`.
+    pub(super) fn config(&self, file: &crate::config::Config) -> Result<Config> {
         let links = if self.no_links { Links::Stay } else { Links::FollowAdministrators };
         let source = match (&self.root, &file.root) {
             (Some(root), _) => Source::Tree { root: root.clone(), links },
             (None, Some((root, links))) => Source::Tree { root: root.clone(), links: *links },
             (None, None) => Source::Virtual { system: "/".into() },
         };
+        let mut recipes = file.recipes.clone();
+        let source = match self.linux.image(file)? {
+            Some((files, recipe)) => {
+                recipes.push(recipe);
+                Source::Single(files)
+            }
+            None => source,
+        };
         let mut boot_files = self.boot_files.clone();
         boot_files.extend(file.boot_files.iter().filter(|(arch, _)| !self.names(*arch)).cloned());
         let memory = self.memory.map(|mib| mib.saturating_mul(1 << 20)).or(file.memory);
-        Config { source, boot_files, recipes: file.recipes.clone(), memory, ..Config::default() }
+        Ok(Config { source, boot_files, recipes, memory, ..Config::default() })
+    }
+
+    /// The rules of the file, or the one of `--kernel`.
+    pub(super) fn rules(&self, file: &crate::config::Config) -> Vec<RuleSpec> {
+        self.linux.rule().map_or_else(|| file.rules.clone(), |rule| vec![rule])
     }
 
     fn names(&self, arch: Arch) -> bool {

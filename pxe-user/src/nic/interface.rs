@@ -150,9 +150,16 @@ pub fn name_of(index: u32) -> Option<String> {
     entries(sys, "").into_iter().find(|name| number(&sys.join(name), "ifindex").is_ok_and(|n| n == index))
 }
 
-fn present() -> String {
+/// The names of this network namespace's interfaces, sorted.
+pub fn names() -> Vec<String> {
     let mut names = entries(Path::new("/sys/class/net"), "");
-    names.retain(|name| name != "lo" && name != "bonding_masters");
+    names.retain(|name| name != "bonding_masters");
+    names
+}
+
+fn present() -> String {
+    let mut names = names();
+    names.retain(|name| name != "lo");
     if names.is_empty() { "none".into() } else { names.join(", ") }
 }
 

@@ -75,8 +75,12 @@ pub(super) fn enter(
 /// The directories whose files machines get.
 fn roots(files: &boot::Config) -> Vec<PathBuf> {
     let own = match &files.source {
-        Source::Tree { root, .. } => Some(root.clone()),
-        Source::Virtual { .. } => None,
+        Source::Tree { root, .. } => vec![root.clone()],
+        // A file is replaced by a rename in its directory.
+        Source::Single(files) => {
+            files.iter().map(|(_, path)| directory_of(&Path::new("/").join(path))).collect()
+        }
+        Source::Virtual { .. } => Vec::new(),
     };
     let of_images = files.recipes.iter().filter_map(|recipe| Some(recipe.root.as_ref()?.0.clone()));
     own.into_iter().chain(of_images).collect()

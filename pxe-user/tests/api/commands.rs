@@ -55,7 +55,10 @@ async fn machines_boot_again() {
     let server = Server::start(board(5));
     let one = pxed(&server, &["again", &mac(3)], "").await;
     assert_eq!(text(&one.stdout), "1 machine(s) boot by their rules from the beginning again\n");
-    assert_eq!(text(&pxed(&server, &["again", "all"], "").await.stdout), "5 machine(s) boot by their rules from the beginning again\n");
+    assert_eq!(
+        text(&pxed(&server, &["again", "all"], "").await.stdout),
+        "5 machine(s) boot by their rules from the beginning again\n"
+    );
     let unknown = pxed(&server, &["again", "02:ff:ff:ff:ff:ff"], "").await;
     assert!(text(&unknown.stderr).contains("no such machine"));
     assert!(!pxed(&server, &["again"], "").await.status.success(), "never all by accident");

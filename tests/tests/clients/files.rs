@@ -235,3 +235,47 @@ fn a_boot_program_that_comes_later_is_told() {
     assert!(told[0].contains("bootx64.efi"), "{told:?}");
     daemon.stop().unwrap();
 }
+
+/// One Linux without a configuration file: its files come from wherever they are, and nothing else of their folders does.
+#[test]
+fn a_kernel_that_the_command_line_names_is_served_from_where_it_is() {
+    let files = [
+        ("one/vmlinuz", tree::bytes(600_000)),
+        ("two/initrd.img", tree::bytes(900_000)),
+        ("one/secret", tree::bytes(10)),
+    ];
+    for (name, datapath) in
+        DATAPATHS.into_iter().filter(|(name, _)| ["offload, generic", "socket"].contains(name))
+    {
+        println!("{name}");
+        let lab = Lab::builder().start().unwrap();
+        let root = tree::with_files(lab.folder(), &files).unwrap();
+        let path = |file: &str| root.join(file).to_str().unwrap().to_owned();
+        let (kernel, initrd) = (path("one/vmlinuz"), path("two/initrd.img"));
+        let given = ["--kernel", &kernel, "--initrd", &initrd, "--args", "quiet mac={{ mac }}"];
+        let daemon = Daemon::start(&lab, &[&given[..], datapath].concat()).unwrap();
+        let (host, server) = (lab.client(), lab.responder().address());
+        // iPXE is told a script of its own, whatever boot loaders are installed here.
+        lease(
+            host,
+            &["-V", "PXEClient:Arch:00007:UNDI:003010", "-x", "0x5d:0007", "-x", "0x4d:69505845", "-t", "2"],
+        );
+        daemon.wait_events("told", 1).unwrap();
+        let folder = tempfile::tempdir_in(lab.folder()).unwrap();
+        let get = |file: &str| {
+            let url = format!("tftp://{server}/{file}");
+            run_in(host, folder.path(), "curl", &["--silent", "--show-error", "--output", "got", &url]);
+            fs::read(folder.path().join("got")).unwrap()
+        };
+        assert!(get("linux/vmlinuz") == files[0].1 && get("linux/initrd.img") == files[1].1, "{name}");
+        let script = get(&format!("pxed/{}/boot.ipxe", host.mac().to_string().replace(':', "-")));
+        let script = String::from_utf8(script).unwrap();
+        let line = format!("kernel /linux/vmlinuz initrd=initrd.img quiet mac={}", host.mac());
+        assert!(script.contains(&line), "{name}: {script}");
+        for other in ["one/secret", "linux/secret", "linux/../one/secret"] {
+            let url = format!("tftp://{server}/{other}");
+            fails_in(host, folder.path(), "curl", &["--silent", "--path-as-is", "--output", "none", &url]);
+        }
+        daemon.stop().unwrap();
+    }
+}
