@@ -23,6 +23,8 @@ pub(super) struct Converted {
     pub(super) leases: bool,
     /// Whether it has more to do than booting.
     pub(super) has_dns: bool,
+    /// Whether it serves the files itself.
+    pub(super) has_tftp: bool,
     /// Directories that are served.
     pub(super) roots: Vec<String>,
 }
@@ -59,6 +61,7 @@ pub(super) fn convert(
 
 fn finish(old: Old, new: New) -> Converted {
     let serves_dns = old.lines.iter().all(|line| line.key != "port" || line.field(0) != Some("0"));
+    let has_tftp = old.lines.iter().any(|line| line.key == "enable-tftp");
     let unknown = || {
         Verdict::NotSupported("the import has no place for it; see whether booting depends on it".to_owned())
     };
@@ -71,7 +74,7 @@ fn finish(old: Old, new: New) -> Converted {
         text: line.text,
         verdict: verdict.unwrap_or_else(unknown),
     });
-    Converted { new, findings: findings.collect(), leases, has_dns: serves_dns, roots }
+    Converted { new, findings: findings.collect(), leases, has_dns: serves_dns, has_tftp, roots }
 }
 
 /// The interfaces that dnsmasq serves: by name, by address, or by the subnets that it is proxyDHCP server of.

@@ -99,6 +99,7 @@ struct Imported {
     findings: Vec<Finding>,
     leases: bool,
     has_dns: bool,
+    has_tftp: bool,
     has_dnsmasq: bool,
 }
 
@@ -164,6 +165,12 @@ impl Import {
                 }
             });
         }
+        if !imported.has_tftp {
+            steps.push(
+                "stop the TFTP server on this host, if there is one (`sudo ss -lunp` shows what has UDP 69)"
+                    .to_owned(),
+            );
+        }
         steps.push(format!("sudo pxed serve --config {config}"));
         let steps = steps.into_iter().enumerate().map(|(index, step)| format!("  {}. {step}", index + 1));
         std::iter::once("next:".to_owned()).chain(steps).collect()
@@ -195,7 +202,7 @@ fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Res
     // The daemon has another working directory.
     let tree = tree.map(|tree| std::path::absolute(&tree).unwrap_or(tree));
     let given = tree.as_ref().map(|tree| tree.display().to_string());
-    let Converted { new, findings: converted, leases, has_dns, roots } =
+    let Converted { new, findings: converted, leases, has_dns, has_tftp, roots } =
         convert(lines, host, given.as_deref(), &taken);
     findings.extend(converted);
     // A file's lines together, in the order in which the files were read.
@@ -218,7 +225,7 @@ fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Res
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         bail!(ImportError::Unreadable(problems.join("; ")));
     }
-    Ok(Imported { text, findings, leases, has_dns, has_dnsmasq })
+    Ok(Imported { text, findings, leases, has_dns, has_tftp, has_dnsmasq })
 }
 
 /// The root of a PXELINUX tree, if a directory is one.

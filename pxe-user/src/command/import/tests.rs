@@ -244,6 +244,20 @@ fn odd_bytes_do_no_harm() {
 }
 
 #[test]
+fn the_next_steps_stop_what_pxed_takes_the_place_of() {
+    let steps = |text: &str| {
+        let import = Import { sources: vec!["dnsmasq.conf".into()], out: None };
+        import.next(&of(text)).join("\n")
+    };
+    let all = steps("port=0\nenable-tftp\ndhcp-range=192.168.178.0,proxy\n");
+    has(&all, "stop dnsmasq: sudo systemctl disable --now dnsmasq\n");
+    assert!(!all.contains("UDP 69"), "{all}");
+    has(&steps("port=0\ndhcp-range=192.168.178.5,192.168.178.9\n"), "which keeps DHCP addresses\n");
+    has(&steps("dhcp-boot=x.0\n"), "which keeps DNS\n");
+    has(&steps("port=0\ntftp-root=/tftpboot\n"), "UDP 69");
+}
+
+#[test]
 fn only_regular_files_of_the_disk_are_read() {
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
