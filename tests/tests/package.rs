@@ -63,7 +63,7 @@ fn the_unit_never_gives_up() {
     assert_eq!((value("Type"), value("WatchdogSec")), (vec!["notify"], vec!["1min"]));
 }
 
-/// All that docs/package.md says; the guest below leaves documentation out.
+/// All that docs/service.md says; the guest below leaves documentation out.
 #[test]
 fn the_package_has_all_of_the_documentation() {
     let folder = tempfile::tempdir().unwrap();
@@ -153,7 +153,7 @@ fn the_container_serves_over_xdp_with_the_rights_of_its_recipe() {
     run.args(["run", "--rm", "--network", &format!("ns:/run/netns/{}", host.namespace())]);
     // Not even root may raise limits everywhere: in place of that for memory there is a capability, and others stay low.
     run.args(["--cap-add", "IPC_LOCK", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]);
-    // As docs/package.md says for the podman of Debian 12, which knows no CAP_BPF.
+    // As docs/service.md says for the podman of Debian 12, which knows no CAP_BPF.
     run.args(["--security-opt", "seccomp=unconfined"]);
     let mut words = words.into_iter();
     while let Some(word) = words.next() {

@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::command;
 
-/// Folders, their packages, and those whose unit tests depend on them; the most precise folder first.
+/// Folders and files, their packages, and those whose unit tests depend on them; the most precise folder first.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("pxe-common/", &["pxe-common", "pxed", "pxe-tests"]),
     ("pxe-ebpf/builder/", &["pxe-ebpf-builder", "xtask"]),
@@ -16,7 +16,9 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("tests/", &["pxe-tests"]),
     // What xtask's tests read.
     ("packaging/", &["xtask"]),
-    ("docs/", &["pxed"]),
+    ("docs/", &["pxed", "pxe-tests"]),
+    ("README.md", &["pxe-tests"]),
+    ("CHANGELOG.md", &["pxe-tests"]),
 ];
 
 /// The packages concerned by what is not committed, or else by the last commit.
@@ -48,7 +50,8 @@ mod tests {
         let of = |file: &str| concerned(&[file.to_owned()]).into_iter().collect::<Vec<_>>();
         assert_eq!(of("pxe-common/src/classify.rs"), ["pxe-common", "pxe-tests", "pxed"]);
         assert_eq!(of("xtask/src/main.rs"), ["xtask"]);
-        assert!(of("README.md").is_empty());
-        assert!(PACKAGES.iter().all(|(folder, _)| command::workspace().join(folder).is_dir()));
+        assert_eq!(of("README.md"), ["pxe-tests"]);
+        assert!(of("deny.toml").is_empty());
+        assert!(PACKAGES.iter().all(|(place, _)| command::workspace().join(place).exists()));
     }
 }

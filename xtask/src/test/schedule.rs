@@ -14,10 +14,22 @@ use super::programs::{Program, Programs};
 use crate::{clock, command};
 
 /// Programs whose tests share the machine: guests and emulated machines with one processor each, and set-up, which mostly
-/// waits for the network. All others have the machine for themselves: some load it so that others would be late, and some
-/// act in the middle of a transfer, which begins late on a busy machine.
+/// waits for the network.
 const SHARED: &[&str] = &["firmware", "kernels", "package", "relay", "release", "setup"];
-/// How many of those run at a time.
+/// Programs whose tests share it with each other, but not with those: they mostly wait, for a daemon to start or for a client's
+/// time-out. All further tests have the machine for themselves: some load it so that others would be late, and some act in the
+/// middle of a transfer, which begins late on a busy machine.
+const WAITING: &[&str] = &[
+    "confined",
+    "docs",
+    "failures",
+    "faults_interface",
+    "faults_neighbours",
+    "path_mtu",
+    "preconditions",
+    "rules",
+];
+/// How many of either run at a time.
 const SIDE_BY_SIDE: usize = 2;
 
 /// Runs the programs that need no root, one after the other: each uses all processors.
@@ -61,8 +73,8 @@ impl Test {
         format!("{}: {}", self.program.name, self.name)
     }
 
-    fn is_shared(&self) -> bool {
-        SHARED.contains(&&*self.program.name)
+    fn is_one_of(&self, programs: &[&str]) -> bool {
+        programs.contains(&&*self.program.name)
     }
 }
 
@@ -76,9 +88,11 @@ pub(super) fn run_privileged(programs: &Programs, long: bool, outcomes: &mut Out
         let names = listed.into_iter().filter(|name| !ignored.contains(name));
         tests.extend(names.map(|name| Test { program: program.clone(), name }));
     }
-    let (shared, alone): (Vec<_>, Vec<_>) = tests.into_iter().partition(Test::is_shared);
+    let (shared, others): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| test.is_one_of(SHARED));
+    let (waiting, alone): (Vec<_>, Vec<_>) = others.into_iter().partition(|test| test.is_one_of(WAITING));
     let outcomes = Mutex::new(outcomes);
     run(shared, SIDE_BY_SIDE, &outcomes);
+    run(waiting, SIDE_BY_SIDE, &outcomes);
     run(alone, 1, &outcomes);
     Ok(())
 }
