@@ -1,10 +1,13 @@
 //! Real firmware, in QEMU, on a network with an ordinary DHCP server: what counts is what the machine itself shows.
 
+use std::time::Duration;
+
 use pxe_tests::daemon::Daemon;
-use pxe_tests::neighbours::{all_run, dhcp_server, machine};
+use pxe_tests::neighbours::{all_run, boot, dhcp_server, machine};
 use pxe_tests::tree;
-use xtask::lab::{Card, Firmware, Lab, MachineSpec, firmware};
+use xtask::lab::{Card, Expect, Firmware, Lab, MachineSpec, Outcome, firmware};
 use xtask::loaders::{self, Platform};
+use xtask::vm;
 
 /// What a machine fetched, in order, by the daemon's log.
 fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {
@@ -58,6 +61,22 @@ fn with_native_xdp_the_same_machines_run_memtest() {
     let daemon = Daemon::start(&lab, &["--datapath", "xdp", "--xdp-mode", "native"]).unwrap();
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)];
     all_run(&lab, &daemon, &machines).unwrap();
+    by_the_kernel(&daemon.stop().unwrap());
+}
+
+/// A server on a network with jumbo frames, and firmware that asks for blocks of 1468 bytes: the program for frames of several
+/// buffers, and the kernel's help.
+#[test]
+fn a_uefi_machine_runs_memtest_where_frames_may_be_large() {
+    let lab = Lab::builder().machines(1).start().unwrap();
+    let (host, port) = (lab.responder(), lab.responder().port());
+    for link in [&*port, "br0"] {
+        let status = lab.switch_command("ip").args(["link", "set", link, "mtu", "9000"]).status().unwrap();
+        assert!(status.success());
+    }
+    host.output("ip", &["link", "set", host.interface(), "mtu", "9000"]).unwrap();
+    let daemon = Daemon::start(&lab, &["--datapath", "xdp"]).unwrap();
+    all_run(&lab, &daemon, &[machine("uefi", Firmware::Uefi, 0)]).unwrap();
     by_the_kernel(&daemon.stop().unwrap());
 }
 
@@ -134,6 +153,47 @@ fn an_ipxe_that_looks_for_a_script_before_it_has_an_address_boots_its_rules_kern
     assert_eq!(fetched(&daemon, &machines[0]), ["test/snponly.efi", &script, "test/kernel.efi"]);
     // It is the kind that looks: else nothing was shown.
     assert!(daemon.events("refused").iter().any(|line| line.contains("autoexec.ipxe")), "{}", daemon.log());
+    daemon.stop().unwrap();
+}
+
+/// Debian's own chain on machines that start nothing unsigned: shim, GRUB and a kernel, over TFTP and over the firmware's HTTP.
+/// This GRUB reads through the firmware there, and compares the names of HTTP headers with case.
+#[test]
+fn secure_boot_machines_start_debians_signed_kernel_over_tftp_and_http() {
+    let lab = Lab::builder().machines(2).start().unwrap();
+    let signed = loaders::signed().unwrap();
+    let kernel = vm::fetch(vm::Kernel::named("6.12").unwrap()).unwrap().image;
+    let read = |path: &std::path::Path| std::fs::read(path).unwrap();
+    let config = b"linux /vmlinuz console=ttyS0 panic=0\nboot\n".to_vec();
+    let files = [
+        ("shimx64.efi", read(&signed.shim)),
+        ("grubx64.efi", read(&signed.grub)),
+        ("grub/grub.cfg", config),
+        ("vmlinuz", read(&kernel)),
+    ];
+    let root = tree::with_files(lab.folder(), &files).unwrap();
+    let daemon = Daemon::start(&lab, &["--root", root.to_str().unwrap(), "--http-port", "80"]).unwrap();
+    let secure = |name, firmware, port| MachineSpec {
+        secure_boot: true,
+        memory: 512,
+        // The kernel says so of itself: what firmware checks is not for the chain to claim.
+        expect: Expect::Serial("Kernel is locked down from EFI Secure Boot".to_owned()),
+        timeout: Duration::from_secs(420),
+        ..machine(name, firmware, port)
+    };
+    let machines = [secure("tftp", Firmware::Uefi, 0), secure("http", Firmware::UefiHttp, 1)];
+    for (machine, outcome) in machines.iter().zip(boot(&lab, &machines).unwrap()) {
+        let Outcome { booted, reason, screen, .. } = outcome;
+        assert!(booted, "{}: {reason}\n{screen}\n{}", machine.name, daemon.log());
+        let fetched = fetched(&daemon, machine);
+        for file in ["shimx64.efi", "grubx64.efi", "grub/grub.cfg", "vmlinuz"] {
+            assert!(
+                fetched.iter().any(|known| known == file),
+                "{}: {file} is not in {fetched:?}",
+                machine.name
+            );
+        }
+    }
     daemon.stop().unwrap();
 }
 

@@ -12,6 +12,7 @@ use crate::{cache, command, unpacked};
 /// The folders in the cache: others when what is in them changes.
 const GRUB: &str = "grub-1";
 const IPXE: &str = "ipxe-1";
+const SIGNED: &str = "signed-1";
 /// What GRUB is made of.
 const GRUB_PACKAGES: [&str; 3] = ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin"];
 const GRUB_TOOL: &str = "grub-mkimage";
@@ -53,6 +54,35 @@ pub fn grub(platform: Platform, config: &str, to: &Path) -> Result<()> {
     make.arg("--output").arg(to).args([card, "net", "http", start, "boot"]);
     command::output(&mut make)?;
     Ok(fs::remove_file(script)?)
+}
+
+/// Debian 13's shim, signed by Microsoft, and its network GRUB, signed by Debian.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    /// The first, which firmware loads.
+    pub shim: PathBuf,
+    /// The second, which shim loads as `grubx64.efi` from beside itself.
+    pub grub: PathBuf,
+}
+
+/// What machines with Secure Boot start Debian with.
+///
+/// # Errors
+/// When Debian's archive cannot be reached.
+pub fn signed() -> Result<Signed> {
+    let folder = cache::folder(SIGNED, |folder| {
+        let lists = folder.join("apt");
+        fs::create_dir_all(&lists)?;
+        let apt = Apt::new(&lists, unpacked::ARCH, TRIXIE)?;
+        for package in ["shim-signed", "grub-efi-amd64-signed"] {
+            apt.unpack(package, folder)?;
+        }
+        Ok(fs::remove_dir_all(lists)?)
+    })?;
+    Ok(Signed {
+        shim: folder.join("usr/lib/shim/shimx64.efi.signed"),
+        grub: folder.join("usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed"),
+    })
 }
 
 /// Debian 13's iPXE for UEFI machines, x64, which uses the firmware's network.

@@ -48,6 +48,12 @@ pub const OVMF_X64: &[[&str; 2]] = &[
     ["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"],
 ];
 
+/// OVMF for x64 with Microsoft's keys, so that it starts what Microsoft has signed and nothing else.
+pub const OVMF_SECURE: &[[&str; 2]] = &[
+    ["/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"],
+    ["/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"],
+];
+
 /// OVMF for IA32. Debian's is built for system management mode.
 pub const OVMF_IA32: &[[&str; 2]] = &[
     ["/usr/share/OVMF/OVMF32_CODE_4M.secboot.fd", "/usr/share/OVMF/OVMF32_VARS_4M.fd"],

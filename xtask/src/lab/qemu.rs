@@ -59,6 +59,8 @@ pub struct MachineSpec {
     pub firmware: Firmware,
     /// Its network card.
     pub card: Card,
+    /// Its firmware starts only what Microsoft has signed (UEFI x64).
+    pub secure_boot: bool,
     /// Its processors.
     pub processors: u32,
     /// Its memory in MiB.
@@ -89,6 +91,7 @@ impl MachineSpec {
             name: name.to_owned(),
             firmware,
             card: Card::Virtio,
+            secure_boot: false,
             processors: 1,
             memory: if firmware.is_bios() { 128 } else { 256 },
             memory_file: None,
@@ -144,9 +147,14 @@ impl MachineSpec {
     fn board(&self) -> &'static str {
         match self.firmware {
             Firmware::Bios => "pc",
-            Firmware::Uefi | Firmware::UefiHttp => "q35",
-            Firmware::Uefi32 => "q35,smm=on",
+            _ if self.has_management_mode() => "q35,smm=on",
+            _ => "q35",
         }
+    }
+
+    /// Whether its variables are protected by system management mode: without that, Secure Boot protects nothing.
+    fn has_management_mode(&self) -> bool {
+        self.secure_boot || self.firmware == Firmware::Uefi32
     }
 
     /// The board, with memory of its own or in a file.
@@ -174,14 +182,17 @@ impl MachineSpec {
     }
 
     fn add_ovmf(&self, qemu: &mut Command, lab: &Lab) -> Result<()> {
-        let candidates =
-            if self.firmware == Firmware::Uefi32 { firmware::OVMF_IA32 } else { firmware::OVMF_X64 };
+        let candidates = match self.firmware {
+            Firmware::Uefi32 => firmware::OVMF_IA32,
+            _ if self.secure_boot => firmware::OVMF_SECURE,
+            _ => firmware::OVMF_X64,
+        };
         let [code, template] = firmware::first_pair(candidates).with_context(|| {
             format!("{} is not installed: run `cargo xtask setup`", self.firmware.title())
         })?;
         let variables = lab.folder().join(format!("{}.vars", self.name));
         fs::copy(template, &variables)?;
-        if self.firmware == Firmware::Uefi32 {
+        if self.has_management_mode() {
             qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
         }
         let pxe = if self.firmware == Firmware::UefiHttp { "n" } else { "y" };
