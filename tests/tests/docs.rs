@@ -152,7 +152,7 @@ fn slug(heading: &str) -> String {
 fn pages() -> Vec<Page> {
     let top = xtask::command::workspace();
     let below = files(&top.join("docs"), ".md");
-    let below = below.iter().map(|path| path.strip_prefix(&top).unwrap().to_str().unwrap().to_owned());
+    let below = below.iter().map(|path| path.strip_prefix(top).unwrap().to_str().unwrap().to_owned());
     let mut paths: Vec<String> = below.chain(["README.md".to_owned(), "CHANGELOG.md".to_owned()]).collect();
     paths.sort();
     assert!(paths.len() > 15, "{paths:?}");
