@@ -206,9 +206,9 @@ pub struct Machine {
     pub completed: u32,
     /// DATA packets that were sent again, in all its boots.
     pub retransmits: u64,
-    /// When it was first seen.
+    /// When it was first seen; 0 for a machine that was named before it was seen.
     pub first_seen: UnixMs,
-    /// When it was last heard of.
+    /// When it was last heard of; 0 for never.
     pub last_seen: UnixMs,
     /// What is known of its memory.
     pub verdict: Option<Verdict>,

@@ -43,7 +43,7 @@ export function setTime(node, at, form) {
 }
 export function tick(node) {
   const at = Number(node.dataset.at);
-  if (!node.dateTime) say(node, "time unknown");
+  if (!node.dateTime) say(node, node.dataset.at === "0" ? "never" : "time unknown");
   else if (node.dataset.form === "clock") say(node, moment(new Date(at), new Date(now())));
   else say(node, node.dataset.form === "for" ? `for ${span(now() - at)}` : span(now() - at));
 }

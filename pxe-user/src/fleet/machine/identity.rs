@@ -46,7 +46,8 @@ impl Machine {
     /// A machine that somebody has named before it was seen.
     pub(crate) fn expected(now: UnixMs, mac: Mac) -> Self {
         let mut machine = Self::new(now, mac);
-        machine.shown.why = Some("has a name and has not been seen yet".into());
+        machine.shown.why = Some("has a name, and has not asked for a boot yet".into());
+        (machine.shown.first_seen, machine.shown.last_seen) = (UnixMs(0), UnixMs(0));
         machine
     }
 

@@ -204,7 +204,10 @@ impl Machine {
         shown.boots += before.shown.boots;
         shown.completed += before.shown.completed;
         shown.retransmits += before.shown.retransmits;
-        shown.first_seen = shown.first_seen.min(before.shown.first_seen);
+        // Zero is never: it was named, and not seen before.
+        if before.shown.first_seen != UnixMs(0) {
+            shown.first_seen = shown.first_seen.min(before.shown.first_seen);
+        }
         shown.name = shown.name.take().or(before.shown.name);
         shown.serial = shown.serial.take().or(before.shown.serial);
         shown.uuid = shown.uuid.take().or(before.shown.uuid);
@@ -237,6 +240,9 @@ impl Machine {
 
     fn heard(&mut self, now: UnixMs, scribe: &mut Scribe) {
         self.shown.last_seen = now;
+        if self.shown.first_seen == UnixMs(0) {
+            self.shown.first_seen = now;
+        }
         scribe.touch(self.mac);
     }
 

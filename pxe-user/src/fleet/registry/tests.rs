@@ -298,9 +298,11 @@ fn names_are_unique_and_may_come_before_the_machine() {
     assert_eq!(registry.find(&Who::Words("rack-9".into())), Some(mac(9)));
     let shown = &registry.machine(mac(9)).unwrap().shown;
     assert_eq!((shown.state, shown.boots), (State::Seen, 0));
-    assert!(shown.why.as_ref().unwrap().contains("not been seen yet"));
+    assert!(shown.why.as_ref().unwrap().contains("not asked for a boot yet"));
+    assert_eq!((shown.first_seen, shown.last_seen), (UnixMs(0), UnixMs(0)), "never");
     registry.apply(NOW, &told(mac(9), None, None), |_| None);
     let shown = &registry.machine(mac(9)).unwrap().shown;
+    assert_eq!((shown.first_seen, shown.last_seen), (NOW, NOW));
     assert_eq!(
         (shown.state, shown.why.as_ref(), shown.name.as_deref()),
         (State::Offered, None, Some("Rack-9"))
