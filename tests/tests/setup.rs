@@ -192,7 +192,7 @@ fn lend_compiler(root: &Root) -> Result<&'static str> {
 }
 
 fn boots_the_lab(root: &Root, compiler: &str) {
-    let said = in_clone(root, compiler, "cargo xtask run 2>&1").unwrap_or_else(|error| panic!("{error:#}"));
+    let said = in_clone(root, compiler, "cargo xtask run").unwrap_or_else(|error| panic!("{error:#}"));
     println!("{said}");
     let table: Vec<_> = said.lines().filter(|line| line.contains("52:54:00:99:00:1")).collect();
     assert!(said.contains("memtest86+ after") && table.len() >= 2, "{said}");
