@@ -279,7 +279,7 @@ fn whatever_stops_serve_is_found_by_check() {
 const GOOD: &[&str] = &[
     "",
     "datapath = \"socket\"\n[http]\nport = 8080\n[board]\nlisten = \"127.0.0.1:7467\"\n",
-    "state = \"DIR/state/deep/below\"\n[fleet]\nevents = \"DIR/log/events\"\n[inbox]\ndirectory = \"DIR/inbox\"\n",
+    "state = \"DIR/state/deep/below\"\n[fleet]\nevents = \"DIR/log/events\"\n[inbox]\ndirectory = \"DIR/deep/inbox\"\n",
     "[http]\nport = 8080\n[images.a]\nboot_files = { x64 = \"memtest.efi\" }\nkernel = \"memtest.efi\"\nargs = \"{{ report_url }}\"\n[[rules]]\nimage = \"a\"\n",
     "[images.a]\nboot_files = { x64 = \"memtest.efi\" }\nkernel = \"memtest.efi\"\nargs = \"{% if http %}{{ report_url }}{% endif %}\"\n[[rules]]\nimage = \"a\"\n",
 ];

@@ -293,7 +293,11 @@ fn check_name(name: &str) -> Result<(), InboxError> {
     if fits { Ok(()) } else { Err(InboxError::Name) }
 }
 
+/// For the daemon alone, in directories that others may pass through: it becomes another user later.
 fn make_directory(directory: &Path) -> io::Result<()> {
+    if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o755).create(above)?;
+    }
     DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 

@@ -57,9 +57,8 @@ pub(super) async fn name(
         return Err(Problem::bad(format!("a name has 1 to {NAME_MAX} bytes and no control characters")));
     }
     if name.as_deref().is_some_and(names_by_itself) {
-        return Err(Problem::bad(
-            "a name is no Ethernet address, IPv4 address or UUID: those find a machine already",
-        ));
+        let text = "a name is no Ethernet address, IPv4 address or UUID, which find a machine already, and not `all`";
+        return Err(Problem::bad(text));
     }
     let named = ask(&api.fleet, FLEET_WAIT, |answer| Message::Name(mac, name, answer)).await?;
     match named {
@@ -72,7 +71,10 @@ pub(super) async fn name(
 /// Whether a word finds a machine without being its name.
 fn names_by_itself(word: &str) -> bool {
     let word = word.trim();
-    word.parse::<Mac>().is_ok() || word.parse::<Ipv4Addr>().is_ok() || word.parse::<Uuid>().is_ok()
+    word.eq_ignore_ascii_case("all")
+        || word.parse::<Mac>().is_ok()
+        || word.parse::<Ipv4Addr>().is_ok()
+        || word.parse::<Uuid>().is_ok()
 }
 
 /// What came of lines of a console.

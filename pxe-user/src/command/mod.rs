@@ -101,7 +101,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(3);
     }
     let is_user = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
-    let is_unmet = error.downcast_ref::<UnmetError>().is_some_and(|unmet| unmet.any(is_user));
+    let is_unmet = error.downcast_ref::<UnmetError>().is_some_and(UnmetError::is_lasting);
     if is_config
         || is_unmet
         || is_user(error)

@@ -290,6 +290,13 @@ impl Config {
         self.key_lines.iter().find(|(known, _)| known == key).map(|(_, line)| *line)
     }
 
+    /// The line where an image begins.
+    #[must_use]
+    pub fn line_of_image(&self, name: &str) -> Option<usize> {
+        let at = self.recipes.iter().position(|recipe| *recipe.name == *name)?;
+        self.recipe_lines.get(at).copied()
+    }
+
     /// Reads a text: the configuration as far as it could be understood, and all problems in the order of their lines.
     #[must_use]
     pub fn parse(text: &str) -> (Option<Self>, Vec<Problem>) {

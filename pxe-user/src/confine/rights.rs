@@ -148,12 +148,25 @@ impl Account {
         Ok(Some(opened))
     }
 
+    /// Whether [`Self::hand_over_file`] would take that file: what `belongs` does not know is not the daemon's, and must not become it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn may_own_file(&self, path: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
+        if path.is_file() && !belongs(path) {
+            let text = "it holds something else than pxed's events: name a file of its own";
+            return Err(self.hand_over_error(path, io::Error::other(text)));
+        }
+        Ok(())
+    }
+
     /// Makes a file the daemon's own, if it is root's; makes it if it is not there. What is no file is left alone.
     ///
     /// # Errors
     /// When the system refuses.
-    pub fn hand_over_file(&self, path: &Path) -> Result<(), ConfineError> {
+    pub fn hand_over_file(&self, path: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(path, error);
+        self.may_own_file(path, belongs)?;
         let existing = Opened::existing(CWD, path).map_err(failed)?;
         let opened = existing.map_or_else(|| Opened::new_file(path), Ok).map_err(failed)?;
         // A directory in a file's place is a mistake, not the daemon's.
@@ -314,10 +327,10 @@ mod tests {
         let error = account.hand_over(directory.path(), &|path| !path.ends_with("link")).unwrap_err();
         assert!(error.to_string().contains("link, which is not pxed's"), "{error}");
         account.hand_over(directory.path(), &|_| true).unwrap();
-        account.hand_over_file(&path("events")).unwrap();
-        account.hand_over_file(&path("pipe")).unwrap();
+        account.hand_over_file(&path("events"), &|_| true).unwrap();
+        account.hand_over_file(&path("pipe"), &|_| true).unwrap();
         let roots = tempfile::tempdir().unwrap();
-        account.hand_over_file(roots.path()).unwrap();
+        account.hand_over_file(roots.path(), &|_| true).unwrap();
         assert_eq!(fs::metadata(roots.path()).unwrap().uid(), 0, "a directory in a file's place");
         let owner = |name: &str| fs::symlink_metadata(path(name)).unwrap().uid();
         let given = account.uid.as_raw();
@@ -337,8 +350,8 @@ mod tests {
             symlink(path(target), path(name)).unwrap();
         }
         account.hand_over(&path("state"), &|_| true).unwrap();
-        account.hand_over_file(&path("events")).unwrap();
-        account.hand_over_file(&path("new")).unwrap();
+        account.hand_over_file(&path("events"), &|_| true).unwrap();
+        account.hand_over_file(&path("new"), &|_| true).unwrap();
         let owner = |name: &str| fs::metadata(path(name)).unwrap().uid();
         assert_eq!(["roots", "roots/pxed.db"].map(owner), [0; 2]);
         assert!(!path("roots/new").exists(), "nothing is made through a link");

@@ -2,7 +2,7 @@
 //!
 //! Runs beside the workers. The same thing said twice within a boot is said once: firmware repeats its DISCOVERs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ struct Machine {
 pub struct Journal {
     machines: HashMap<Mac, Machine>,
     without_image: HashMap<Mac, Arch>,
+    without_rule: HashSet<Mac>,
     /// By client: names that its boot loader has looked for in vain, since a file was found.
     searches: HashMap<Ipv4Addr, Vec<String>>,
     limit: Limit,
@@ -65,9 +66,7 @@ impl Journal {
         match event {
             Event::Told { .. } => self.told(now, event),
             Event::Unanswered { asker, why: Unanswered::NoImage } => self.no_image(asker),
-            Event::Unanswered { asker, why: Unanswered::Rule } => {
-                tracing::debug!(event = "ignored", mac = %asker.mac, rule = asker.rule.as_deref(), "a rule ignores this machine");
-            }
+            Event::Unanswered { asker, why: Unanswered::Rule } => self.ignored(asker),
             Event::Learnt { mac, style } => {
                 tracing::info!(event = "learnt", %mac, ?style, "learnt the offer style that its firmware needs");
             }
@@ -133,6 +132,24 @@ impl Journal {
             tracing::debug!(event = "told_again", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "sent the same boot offer again");
         } else {
             tracing::info!(event = "told", %mac, %arch, client = client.as_str(), file = file.as_str(), style, reply, relay, rule = rule.as_deref(), "sent a boot offer");
+        }
+    }
+
+    /// That no rule matches may be a slip, and is said once; that one ignores a machine is what somebody wants.
+    fn ignored(&mut self, asker: &Asker) {
+        let mac = asker.mac;
+        match &asker.rule {
+            Some(rule) => {
+                tracing::debug!(event = "ignored", %mac, rule = &**rule, "a rule ignores this machine");
+            }
+            None => {
+                if self.without_rule.len() > MACHINES_MAX {
+                    self.without_rule.clear();
+                }
+                if self.without_rule.insert(mac) {
+                    tracing::info!(event = "ignored", %mac, arch = %asker.arch, "no rule matches this machine");
+                }
+            }
         }
     }
 

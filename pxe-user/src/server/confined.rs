@@ -1,5 +1,6 @@
 //! Which rights the daemon keeps: what its interfaces need, and the paths that its configuration names.
 
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,8 @@ use crate::boot::{self, Catalogue, Source};
 use crate::confine::{self, Account, ConfineError, Confinement, Kept, Paths, Wish};
 use crate::mac::Mac;
 
+/// No line of events is longer.
+const EVENT_MAX: u64 = 64 * 1024;
 /// Where distributions put what is installed and served, and what links in a boot tree usually lead to.
 const INSTALLED: [&str; 2] = ["/usr", "/boot"];
 
@@ -105,6 +108,18 @@ pub(super) fn belongs(path: &Path, own: &[PathBuf]) -> bool {
     is_made_here || name.parse::<Mac>().is_ok() || own.iter().any(|own| own == path)
 }
 
+/// Whether a file is empty, or begins as the daemon writes events: a line of JSON that names one.
+pub(super) fn is_of_events(path: &Path) -> bool {
+    let Ok(file) = std::fs::File::open(path) else { return false };
+    let mut start = Vec::new();
+    let read = file.take(EVENT_MAX).read_to_end(&mut start);
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    read.is_ok()
+        && (start.is_empty()
+            || serde_json::from_slice::<serde_json::Value>(line)
+                .is_ok_and(|line| line.get("event").is_some()))
+}
+
 fn hand_over(
     account: &Account,
     options: &Options,
@@ -116,7 +131,7 @@ fn hand_over(
     for directory in own.iter().chain(&socket.filter(|path| path.exists())) {
         account.hand_over(directory, &|path| belongs(path, own))?;
     }
-    setup.fleet.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events))
+    setup.fleet.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events, &is_of_events))
 }
 
 fn paths(options: &Options, setup: &Setup, config: Option<&Path>) -> Paths {

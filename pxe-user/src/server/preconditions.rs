@@ -8,12 +8,12 @@ use anyhow::Error;
 use pxe_common::wire;
 use rustix::fs::{Access, access};
 
-use super::confined::{belongs, directory_of, own_directories};
+use super::confined::{belongs, directory_of, is_of_events, own_directories};
 use super::{Options, Setup, check_descriptors};
 use crate::api::access::Token;
 use crate::api::listen::{self, SOCKET};
 use crate::boot::needs_http;
-use crate::confine::{Account, Confinement};
+use crate::confine::{Account, ConfineError, Confinement};
 use crate::nic::interface::{InterfaceError, udp_listeners};
 use crate::plan::Plan;
 
@@ -22,13 +22,22 @@ use crate::plan::Plan;
 pub struct Unmet {
     /// The key of the configuration that leads to it, if there is one.
     pub key: Option<&'static str>,
+    /// The image that leads to it, if it is one.
+    pub image: Option<String>,
+    /// It stays until somebody changes the configuration or its files.
+    pub is_lasting: bool,
     /// What is in the way, and the remedy.
     pub error: Error,
 }
 
 impl Unmet {
     fn new(key: impl Into<Option<&'static str>>, error: impl Into<Error>) -> Self {
-        Self { key: key.into(), error: error.into() }
+        Self { key: key.into(), image: None, is_lasting: true, error: error.into() }
+    }
+
+    /// Something on the host that may be another at the next start.
+    fn passing(key: impl Into<Option<&'static str>>, error: impl Into<Error>) -> Self {
+        Self { is_lasting: false, ..Self::new(key, error) }
     }
 }
 
@@ -38,10 +47,10 @@ impl Unmet {
 pub struct UnmetError(Vec<Unmet>);
 
 impl UnmetError {
-    /// Whether one of the reasons is of this kind.
+    /// Whether one of the reasons stays until somebody changes the configuration or its files: another start cannot help.
     #[must_use]
-    pub fn any(&self, is: impl Fn(&Error) -> bool) -> bool {
-        self.0.iter().any(|unmet| is(&unmet.error))
+    pub fn is_lasting(&self) -> bool {
+        self.0.iter().any(|unmet| unmet.is_lasting)
     }
 }
 
@@ -105,12 +114,14 @@ pub fn plan(options: &Options, name: &str) -> Result<Plan, InterfaceError> {
 pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<Unmet> {
     let mut unmet = Vec::new();
     if let Err(error) = check_descriptors(options) {
-        unmet.push(Unmet::new(None, error));
+        unmet.push(Unmet::passing(None, error));
     }
     let account = match Account::find(options.user.as_deref()) {
         Ok(account) => account,
         Err(error) => {
-            unmet.push(Unmet::new("user", error));
+            // Where nobody can say whether the user is there, somebody may later.
+            let is_lasting = matches!(error, ConfineError::NoUser(_));
+            unmet.push(Unmet { is_lasting, ..Unmet::new("user", error) });
             None
         }
     };
@@ -120,7 +131,7 @@ pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<Unmet> {
         ("inbox", options.inbox.as_ref().map(|inbox| inbox.directory.as_path())),
     ] {
         let Some(directory) = directory else { continue };
-        unmet.extend(can_be_made(directory).map_err(|error| Unmet::new(key, error)).err());
+        unmet.extend(can_be_made(directory).map_err(|error| Unmet::passing(key, error)).err());
         let is_handed_over = options.confinement != Confinement::Off;
         if let Some(account) = account.as_ref().filter(|_| is_handed_over)
             && let Err(error) = account.may_own(directory, &|path| belongs(path, &own))
@@ -130,8 +141,12 @@ pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<Unmet> {
     }
     if let Some(events) = &setup.fleet.events {
         let above = can_be_made(&directory_of(events));
-        let events = if events.is_dir() { Err(ConditionError::Events(events.clone())) } else { above };
-        unmet.extend(events.map_err(|error| Unmet::new("fleet", error)).err());
+        let made = if events.is_dir() { Err(ConditionError::Events(events.clone())) } else { above };
+        unmet.extend(made.map_err(|error| Unmet::new("fleet", error)).err());
+        if let Some(account) = account.as_ref().filter(|_| options.confinement != Confinement::Off) {
+            let owned = account.may_own_file(events, &is_of_events);
+            unmet.extend(owned.map_err(|error| Unmet::new("fleet", error)).err());
+        }
     }
     if let Some(token) = options.board.as_ref().and_then(|board| board.token_file.as_ref())
         && let Err(error) = Token::read(token)
@@ -150,7 +165,9 @@ fn empty_variables(setup: &Setup) -> impl Iterator<Item = Unmet> {
         let texts =
             [Some(&recipe.args), recipe.ipxe.as_ref(), recipe.pxelinux.as_ref(), recipe.grub.as_ref()];
         let variable = texts.into_iter().flatten().find_map(|text| needs_http(text))?;
-        Some(Unmet::new("http", ConditionError::NeedsHttp { image: recipe.name.to_string(), variable }))
+        let image = recipe.name.to_string();
+        let error = ConditionError::NeedsHttp { image: image.clone(), variable };
+        Some(Unmet { image: Some(image), ..Unmet::new(None, error) })
     })
 }
 
@@ -162,10 +179,10 @@ pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<Unmet>
         return unmet;
     }
     let address = plan.subnet.address;
-    unmet.extend(taken_ports(address).map_err(|error| Unmet::new(None, error)).err());
+    unmet.extend(taken_ports(address).map_err(|error| Unmet::passing(None, error)).err());
     if let Some(http) = setup.offering.http {
         let at = SocketAddr::from((address, http.port));
-        let error = can_listen(at).map(|error| Unmet::new("http", ConditionError::Http { at, error }));
+        let error = can_listen(at).map(|error| Unmet::passing("http", ConditionError::Http { at, error }));
         unmet.extend(error);
     }
     unmet
@@ -182,12 +199,12 @@ pub fn of_listeners(options: &Options, predecessor: bool) -> Vec<Unmet> {
     if (options.socket.is_some() || options.board.is_some())
         && let Err(error) = listen::can_bind(options.socket.as_deref().unwrap_or(Path::new(SOCKET)))
     {
-        unmet.push(Unmet::new("socket", error));
+        unmet.push(Unmet::passing("socket", error));
     }
     if let Some(at) = options.board.as_ref().map(|board| board.listen)
         && let Some(error) = can_listen(at)
     {
-        unmet.push(Unmet::new("board", ConditionError::Board { at, error }));
+        unmet.push(Unmet::passing("board", ConditionError::Board { at, error }));
     }
     unmet
 }

@@ -36,8 +36,9 @@ pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, set
         report.interfaces.push(row);
     }
     unmet.extend(preconditions::of_listeners(options, is_served));
-    for Unmet { key, error } in unmet {
-        let line = key.and_then(|key| file.line_of_key(key));
+    for Unmet { key, image, error, .. } in unmet {
+        let of_image = image.and_then(|name| file.line_of_image(&name));
+        let line = of_image.or(key.and_then(|key| file.line_of_key(key)));
         // Without rights nothing can be tried, and a service has them.
         if !geteuid().is_root() && is_denied(&error) {
             report.warning(

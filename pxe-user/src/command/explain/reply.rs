@@ -66,7 +66,7 @@ pub(super) fn silence(ignored: Ignored) -> String {
                 .into()
         }
         Ignored::NotAllowed => "[access] does not allow it".into(),
-        Ignored::Rule => "a rule ignores it".into(),
+        Ignored::Rule => "the rules ignore it".into(),
         Ignored::DoesNotFit => "the answer is larger than the machine accepts (option 57)".into(),
         Ignored::NotBootRequest
         | Ignored::HardwareType

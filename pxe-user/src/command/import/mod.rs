@@ -159,8 +159,8 @@ impl Import {
                 (leases, _) => {
                     let rest = if leases { "DHCP addresses" } else { "DNS" };
                     format!(
-                        "stop dnsmasq's boot part: comment out the lines that are taken over or not needed, and enable-tftp; \
-                         restart dnsmasq, which keeps {rest}"
+                        "stop dnsmasq's boot part: comment out dhcp-boot, pxe-service, pxe-prompt, enable-tftp and tftp-*, and no \
+                         other line (interface, port and dhcp-host stay); restart dnsmasq, which keeps {rest}"
                     )
                 }
             });

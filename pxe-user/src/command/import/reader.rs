@@ -55,8 +55,17 @@ impl<'f> Reader<'f> {
             return Ok(());
         }
         let bytes = self.files.read(path)?;
-        self.count += 1;
         let file: std::sync::Arc<str> = path.display().to_string().into();
+        if bytes.contains(&0) {
+            let verdict = Verdict::NotSupported("it is no text, so no configuration of dnsmasq".to_owned());
+            self.findings.push(Finding {
+                place: Place { file, line: 1 },
+                text: "the file".to_owned(),
+                verdict,
+            });
+            return Ok(());
+        }
+        self.count += 1;
         for (index, raw) in bytes.split(|byte| *byte == b'\n').enumerate() {
             let place = Place { file: file.clone(), line: index + 1 };
             let text = String::from_utf8_lossy(raw);

@@ -231,8 +231,12 @@ impl Machine {
                 self.looked_for(now, file, scribe);
             } else {
                 let why = format!("requested {file}, which does not exist");
-                let draft = Draft::new("refused", why).fact("file", file).fact("reason", refusal.as_str());
+                let draft =
+                    Draft::new("refused", why.clone()).fact("file", file).fact("reason", refusal.as_str());
                 self.step(now, scribe, draft);
+                if !self.attempt.payload {
+                    self.go(now, State::Loading, Some(why), scribe);
+                }
             }
             self.attempt.missing = Some(file.to_owned());
         }
@@ -252,6 +256,10 @@ impl Machine {
         if !known {
             let draft = Draft::new("no_config", why.clone()).fact("loader", loader).fact("file", file);
             self.step(now, scribe, draft);
+        }
+        if loader == "PXELINUX" {
+            // It looks nowhere else. A file that arrives all the same ends this.
+            return self.fail(now, Failure::Boot, why, scribe);
         }
         self.go(now, State::Loading, Some(why.clone()), scribe);
         self.attempt.trouble = Some((now, why));

@@ -82,7 +82,10 @@ impl Machine {
         self.identify(asker);
         self.client = Some(asker.client);
         match why {
-            Unanswered::Rule => self.go(now, State::Ignored, None, scribe),
+            Unanswered::Rule => {
+                let why = asker.rule.is_none().then(|| "no rule matches this machine".to_owned());
+                self.go(now, State::Ignored, why, scribe);
+            }
             // A machine that runs asks for the offer of another architecture's boot program, too: only a first request fails.
             Unanswered::NoImage if matches!(self.shown.state, State::Running | State::Loading) => {}
             Unanswered::NoImage => {
