@@ -10,7 +10,7 @@
 //!                              nic::udp (no XDP) ------------+--> boot: snapshots of boot files
 //! ```
 //!
-//! Modules in the order of a packet's way; each knows only those to its right.
+//! Modules in the order of a packet's way; each knows only those to its right. `ARCHITECTURE.md` lists the exceptions.
 //!
 //! | module | what | knows |
 //! |---|---|---|

@@ -171,7 +171,7 @@ pub fn named_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ),
         ("many options before 60", broadcast_67(&discover_behind(40)), dhcp),
         ("too many options before 60", broadcast_67(&discover_behind(60)), pass(Pass::OptionsBound)),
-        // These three user space reads, over plain sockets (docs/design.md); no client is known that sends such.
+        // These three user space reads, over plain sockets (docs/decisions/0011); no client is known that sends such.
         ("option 60 behind 100 pads", broadcast_67(&discover_behind_pads()), pass(Pass::OptionsBound)),
         ("option 60 in the file field", broadcast_67(&overloaded()), pass(Pass::NotNetworkBoot)),
         (

@@ -36,7 +36,7 @@ fn every_test_that_the_documentation_names_is_there() {
         .map(|file| fs::read_to_string(file).unwrap())
         .collect();
     let mut documents = files(&top.join("docs"), ".md");
-    documents.push(top.join("README.md"));
+    documents.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|page| top.join(page)));
     let mut named = 0;
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
@@ -148,12 +148,15 @@ fn slug(heading: &str) -> String {
         .collect()
 }
 
-/// Every page that a user reads.
+/// Pages beside `docs/`: for users, then for developers.
+const AT_THE_TOP: [&str; 4] = ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
+
+/// Every page.
 fn pages() -> Vec<Page> {
     let top = xtask::command::workspace();
     let below = files(&top.join("docs"), ".md");
     let below = below.iter().map(|path| path.strip_prefix(top).unwrap().to_str().unwrap().to_owned());
-    let mut paths: Vec<String> = below.chain(["README.md".to_owned(), "CHANGELOG.md".to_owned()]).collect();
+    let mut paths: Vec<String> = below.chain(AT_THE_TOP.map(str::to_owned)).collect();
     paths.sort();
     assert!(paths.len() > 15, "{paths:?}");
     paths.iter().map(|path| Page::read(path)).collect()

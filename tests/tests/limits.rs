@@ -132,7 +132,7 @@ fn invented_sources_are_forgotten_and_honest_ones_are_served() {
     assert_eq!(kernel.run(&rrq(1 << 22)).0, Verdict::Redirect(Service::TftpRequest));
 }
 
-/// What a packet costs with limits and without, in turn: `docs/design.md` says it.
+/// What a packet costs with limits and without, in turn: `docs/decisions/0020-rate-limits.md` says it.
 #[test]
 #[ignore = "a measurement: cargo test -p pxe-tests --test limits --release -- --ignored --nocapture"]
 fn what_a_limit_costs() {

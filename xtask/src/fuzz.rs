@@ -217,7 +217,7 @@ fn advice(name: &str, input: &str, again: &str) -> String {
     };
     format!(
         "What was found lies in {input}, which is, for `base64 --decode`:\n    {encoded}\nTry it again:\n    {again}\n\
-         {keep} (docs/testing.md)."
+         {keep} (CONTRIBUTING.md)."
     )
 }
 

@@ -67,7 +67,7 @@ enum Task {
     /// Check a change in less than a minute: formatting, lints, unit tests of what changed; installs nothing
     Check,
 
-    /// Search for inputs that break what must hold: docs/testing.md says what is searched, and what to do with a find
+    /// Search for inputs that break what must hold: docs/testing.md says what is searched, CONTRIBUTING.md what to do with a find
     ///
     /// Goes on where the last search has ended. Finds go to out/fuzz. The classifier is held against the kernel's where
     /// this is root.

@@ -173,7 +173,7 @@ impl<C> Table<C> {
     }
 
     /// A TID that follows from nothing which a stranger sees, who could forge ACKs as well as requests otherwise. There are few:
-    /// docs/design.md says how many, and what a guess brings. Never the client's `old` one, so that late packets of its last
+    /// docs/decisions/0007 says how many, and what a guess brings. Never the client's `old` one, so that late packets of its last
     /// transfer are recognised.
     fn next_port(&mut self, client: SocketAddrV4, old: Option<u16>) -> u16 {
         self.given += 1;

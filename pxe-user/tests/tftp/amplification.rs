@@ -11,7 +11,7 @@ use crate::support::*;
 
 /// In whose name it is asked.
 const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 200);
-/// What docs/design.md promises: less than so many times the bytes of a request. A number of its own, so that the code cannot
+/// What docs/decisions/0021 promises: less than so many times the bytes of a request. A number of its own, so that the code cannot
 /// move it unnoticed.
 const FACTOR: usize = 8;
 /// A DATA packet with 512 bytes.

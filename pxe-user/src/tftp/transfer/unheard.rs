@@ -16,7 +16,7 @@ use super::{Outcome, Phase, SILENCE, Step, Timestamp, Transfer, seconds};
 /// An OACK is repeated this often at the most, at 1, 2, 4, 8, 16 and 24 s unless the client asks again; after that each of the
 /// client's own repeats brings one.
 const OACKS_MAX: u8 = 6;
-/// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/design.md`).
+/// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/decisions/0017-retransmission.md`).
 const SILENCE_OFFERED: Duration = Duration::from_secs(135);
 /// Between two first blocks, and two OACKs.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -4,7 +4,7 @@ use std::thread;
 
 use super::*;
 
-/// design.md: old transfers end on the old bytes, new ones start on the new.
+/// docs/decisions/0015: old transfers end on the old bytes, new ones start on the new.
 #[test]
 fn a_held_image_keeps_its_bytes_whatever_happens_to_the_file() {
     let place = Place::new(&[("srv/pxelinux.0", "first")]);
