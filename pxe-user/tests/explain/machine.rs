@@ -74,7 +74,7 @@ fn a_machine_that_is_not_on_the_list_is_said_to_get_nothing() {
 fn the_end_says_whether_the_machine_would_do_what_was_meant() {
     let lab = Lab::new();
     for (words, code, text) in [
-        ("--mac aa:bb:cc:00:00:01 --arch bios", 0, "reply   none: a rule ignores it"),
+        ("--mac aa:bb:cc:00:00:01 --arch bios", 0, "reply   none: the rules ignore it"),
         ("--mac 52:54:00:99:00:12 --arch x64 --relay 10.20.3.1", 0, "boots its own disk"),
         ("--mac 52:54:00:99:00:12 --arch x64-http --relay 10.20.3.1", 0, "boots its own disk"),
         ("--mac 52:54:00:99:00:12 --arch bios --user-class iPXE --relay 10.20.3.1", 0, "| exit 1"),
