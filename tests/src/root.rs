@@ -8,8 +8,9 @@ use anyhow::{Context as _, Result};
 use xtask::command::output;
 use xtask::vm::fetch_root;
 
-/// Mounts what every system has, and starts a program in it. The mounts go with the name space, so with the last process.
-const ENTER: &str = "set -e; root=$0; \
+/// Mounts what every system has, and starts a program in it. The mounts go with the name space, so with the last process. The
+/// root itself is a mount, too: `ip netns exec` changes how its mounts are shared, which only a mount can tell.
+const ENTER: &str = "set -e; root=$0; mount --bind \"$root\" \"$root\"; cd \"$root\"; \
     mount -t proc proc \"$root/proc\"; mount -t sysfs sysfs \"$root/sys\"; mount --rbind /dev \"$root/dev\"; \
     mount -t bpf bpf \"$root/sys/fs/bpf\"; mount -t tmpfs tmpfs \"$root/run\"; \
     exec chroot \"$root\" \"$@\"";

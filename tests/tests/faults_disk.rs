@@ -1,4 +1,4 @@
-//! A full disk below the state and the inbox (issue 5, "Faults"): machines boot, what is not written down is said, and all is
+//! A full disk below the state and the inbox: machines boot, what is not written down is said, and all is
 //! well when there is room again.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Boot files that change while machines load them (issue 5, "Faults"): whoever has begun gets what was there, whole; who
+//! Boot files that change while machines load them: whoever has begun gets what was there, whole; who
 //! comes later gets what is there, or the protocol's own error. Replacing and rewriting again and again is in
 //! `faults_load`.
 

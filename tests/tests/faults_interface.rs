@@ -1,4 +1,4 @@
-//! What becomes of an interface while it is served (issue 5, "Faults"). After its start the daemon has no right left to open
+//! What becomes of an interface while it is served. After its start the daemon has no right left to open
 //! or attach anything again: it serves on where it can, and else ends with one sentence, leaves nothing attached, and
 //! serves again when a service manager has started it.
 

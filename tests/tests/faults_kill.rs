@@ -1,4 +1,4 @@
-//! The daemon is killed while machines load, and started again (issue 5, "Faults"): machines that come again end well, and
+//! The daemon is killed while machines load, and started again: machines that come again end well, and
 //! nothing is left behind that should not be there, or lost that should.
 
 use std::collections::HashMap;

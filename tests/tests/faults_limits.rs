@@ -1,4 +1,4 @@
-//! Too few descriptors, too little memory (issue 5, "Faults"): it serves, or one sentence says what is missing.
+//! Too few descriptors, too little memory: it serves, or one sentence says what is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};

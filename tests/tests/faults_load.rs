@@ -1,4 +1,4 @@
-//! What goes wrong while many machines load (issue 5, "Faults" and "Load"): all of them end, with the right bytes, over each
+//! What goes wrong while many machines load: all of them end, with the right bytes, over each
 //! datapath. `cargo xtask bench --faults` runs the same with more machines, beside what a user would take instead, and
 //! writes docs/reliability. No figure of time is judged here.
 

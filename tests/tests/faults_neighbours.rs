@@ -1,4 +1,4 @@
-//! Others who answer, too (issue 5, "Faults"): real firmware boots all the same.
+//! Others who answer, too: real firmware boots all the same.
 
 use pxe_tests::daemon::Daemon;
 use pxe_tests::neighbours::{all_run, dhcp_server, machine};

@@ -1,4 +1,4 @@
-//! A fleet in the lab (issue 4, "Done when"): machines booted by rule, over PXE and HTTP, one that boots its own disk the
+//! A fleet in the lab: machines booted by rule, over PXE and HTTP, one that boots its own disk the
 //! second time, one with bad memory; the board in a browser; the same facts by status, API and metrics. `cargo xtask fleet`
 //! is the same for people.
 

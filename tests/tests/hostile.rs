@@ -1,4 +1,4 @@
-//! Hostile traffic against the running daemon (issue 5): floods of requests in invented names over each datapath, limits
+//! Hostile traffic against the running daemon: floods of requests in invented names over each datapath, limits
 //! and lists that change while it runs.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Other kernels (issue 2, tests 6): in QEMU guests with Debian's kernels the object loads, and one machine boots over
+//! Other kernels: in QEMU guests with Debian's kernels the object loads, and one machine boots over
 //! AF_XDP and over sockets, on virtual interfaces and on cards. `cargo xtask vm` runs the same for a person.
 
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! The memory test that reports over the network (issue 4): the image boots, tests, and says what it found. That a bit which
+//! The memory test that reports over the network: the image boots, tests, and says what it found. That a bit which
 //! goes bad is named by its address is shown in `fleet.rs`.
 
 use std::thread;

@@ -1,4 +1,4 @@
-//! The Debian package (issue 5): in a Debian system with systemd it installs, serves a machine out of its sandbox, comes back
+//! The Debian package: in a Debian system with systemd it installs, serves a machine out of its sandbox, comes back
 //! when it has ended, and is removed without a trace. Its unit leaves as little open as the README says. In a container it
 //! serves with the rights that the recipe names.
 

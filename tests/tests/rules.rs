@@ -1,4 +1,4 @@
-//! The configuration in a running daemon (issue 4): rules over the wire, a file that changes, and what is remembered.
+//! The configuration in a running daemon: rules over the wire, a file that changes, and what is remembered.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};

@@ -1,4 +1,4 @@
-//! A minute of `cargo xtask soak` (issue 5, "Faults").
+//! A minute of `cargo xtask soak`.
 
 use std::sync::Arc;
 use std::thread;

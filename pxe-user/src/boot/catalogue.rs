@@ -369,6 +369,14 @@ impl Catalogue {
         mount.probe(&inside)
     }
 
+    /// Whether a directory of that name is served.
+    #[must_use]
+    pub fn is_directory(&self, name: &str) -> bool {
+        let Ok(name) = name.parse() else { return false };
+        let (mount, inside) = self.place(&name);
+        mount.find(&inside).is_ok_and(|found| found.names().is_ok())
+    }
+
     /// `; did you mean NAME?`, if a file beside a name that is not there is like it.
     pub(super) fn near(&self, name: &FileName) -> String {
         let (mount, inside) = self.place(name);

@@ -23,7 +23,9 @@ pub enum Refusal {
     LinkLoop,
     /// A link on the way leads to nothing.
     LinkDangles,
-    /// The file is not readable for everybody, or a directory on the way not for us.
+    /// A directory on the way is closed to the user that pxed is.
+    DirectoryClosed,
+    /// The file is not readable for everybody.
     NotReadable,
     /// A directory, a device, a FIFO or a socket.
     NotAFile,
@@ -44,7 +46,7 @@ impl Refusal {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NotFound,
         Self::TooLong,
         Self::DotDot,
@@ -60,6 +62,7 @@ impl Refusal {
         Self::Template,
         Self::Io(Errno::IO),
         Self::LinkDangles,
+        Self::DirectoryClosed,
     ];
 
     /// A stable name in snake case, fit for a metric's label.
@@ -86,6 +89,7 @@ impl Refusal {
             | Self::LinkLeaves
             | Self::LinkLoop
             | Self::NotReadable
+            | Self::DirectoryClosed
             | Self::NotAFile
             | Self::TooLarge => ErrorCode::DENIED,
             Self::Changing | Self::OutOfMemory | Self::Template | Self::Io(_) => ErrorCode::UNDEFINED,
@@ -122,6 +126,9 @@ impl Refusal {
             Self::LinkDangles => {
                 "a symbolic link on the way leads to nothing: install or copy what it should lead to, or remove it"
             }
+            Self::DirectoryClosed => {
+                "a directory on the way is closed to the user pxed runs as: `chmod o+x` it if the network may have its files"
+            }
             Self::NotReadable => {
                 "not every user may read the file: `chmod o+r` it if the network may have it"
             }
@@ -153,6 +160,7 @@ impl Refusal {
             Self::Template => (12, "template"),
             Self::Io(_) => (13, "io"),
             Self::LinkDangles => (14, "link_dangles"),
+            Self::DirectoryClosed => (15, "directory_closed"),
         }
     }
 }

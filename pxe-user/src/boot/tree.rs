@@ -192,6 +192,7 @@ impl Walk<'_> {
             let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let fd = match openat(&*dir, name.as_slice(), flags, Mode::empty()) {
                 Err(Errno::NOENT) if self.behind_link.is_some() => return Err(Refusal::LinkDangles),
+                Err(Errno::ACCESS) => return Err(Refusal::DirectoryClosed),
                 opened => opened?,
             };
             let stat = fstat(&fd)?;

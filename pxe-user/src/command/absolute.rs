@@ -1,7 +1,9 @@
-//! A tree that moved below an image's name: absolute names in its configuration files no longer lead into it.
+//! What boot loaders' configuration files in a tree lead to: files that are not there, and, in a tree that moved below an image's
+//! name, absolute names that lead past it.
 
 use super::explain::loads;
 use crate::boot::{Catalogue, FileName, Reader, Recipe};
+use crate::dhcp::Arch;
 
 /// Configuration files that boot loaders read in a tree of their own.
 const CONFIGS: [(Reader, &str); 8] = [
@@ -16,6 +18,45 @@ const CONFIGS: [(Reader, &str); 8] = [
 ];
 /// Where GRUB's network images look, as distributions build them: below the server's root, wherever they were loaded from.
 const GRUB_PREFIXES: [&str; 2] = ["boot/grub/grub.cfg", "grub/grub.cfg"];
+
+/// What PXELINUX tries behind a name that has no such ending (its `kernel` may be a module).
+const ENDINGS: [&str; 7] = ["", ".cbt", ".0", ".com", ".c32", ".bss", ".bin"];
+
+/// What of the tree that every machine gets is asked for and not there, a sentence each.
+pub(super) fn missing(catalogue: &Catalogue) -> Vec<String> {
+    let mut missing: Vec<String> =
+        CONFIGS.iter().flat_map(|(reader, config)| missing_in(catalogue, *reader, config)).collect();
+    let programs = catalogue.programs();
+    let is_pxelinux = |file: &str| matches!(file.rsplit('/').next(), Some("pxelinux.0" | "lpxelinux.0"));
+    if let Some(program) = programs.get(Arch::BIOS).filter(|program| is_pxelinux(program.file.as_str())) {
+        let directory = program.file.as_str().rsplit_once('/').map(|(directory, _)| format!("{directory}/"));
+        let configs = format!("{}pxelinux.cfg", directory.unwrap_or_default());
+        if program.config.is_none() && !catalogue.is_directory(&configs) {
+            missing.push(format!(
+                "bios machines start {}, which finds no configuration: there is no {configs}/default. PXELINUX stops there",
+                program.file.as_str()
+            ));
+        }
+    }
+    missing
+}
+
+fn missing_in(catalogue: &Catalogue, reader: Reader, config: &str) -> Vec<String> {
+    let text = config.parse().ok().and_then(|name: FileName| catalogue.load(&name).ok());
+    let Some(text) = text else { return Vec::new() };
+    // PXELINUX's own directory is that above `pxelinux.cfg`; GRUB has no relative names; iPXE's are beside the script.
+    let local = |told: &String| {
+        let rest = ["(tftp)/", "::", "/"].iter().find_map(|root| told.strip_prefix(root)).unwrap_or(told);
+        let is_here = !told.contains("://") && !told.starts_with('(') || told.starts_with("(tftp)/");
+        is_here.then(|| rest.trim_start_matches('/').to_owned())
+    };
+    let endings = if reader == Reader::Pxelinux { &ENDINGS[..] } else { &ENDINGS[..1] };
+    let is_missing =
+        |name: &String| !endings.iter().any(|ending| is_there(catalogue, &format!("{name}{ending}")));
+    let names = loads::names(reader, &String::from_utf8_lossy(text.bytes()));
+    let missing = names.iter().filter_map(|told| Some((told, local(told).filter(is_missing)?)));
+    missing.map(|(told, _)| format!("{config} loads {told}, which does not exist")).collect()
+}
 
 /// What of an image's tree is asked for by a name that leads elsewhere, a sentence each.
 pub(super) fn lost(catalogue: &Catalogue, recipe: &Recipe) -> Vec<String> {

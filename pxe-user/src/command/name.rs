@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 
 use super::options::{Socket, block_on, machine_path};
-use crate::api::client::Client;
+use crate::api::client::{Client, ClientError};
 use crate::mac::Mac;
 
 /// Which machine gets which name.
@@ -56,6 +56,9 @@ async fn all(client: &Client, names: &[(Mac, String)]) -> Result<()> {
     let mut failed = 0;
     for (mac, name) in names {
         if let Err(error) = give(client, &mac.to_string(), Some(name)).await {
+            if matches!(error.downcast_ref(), Some(ClientError::Away { .. })) {
+                return Err(error);
+            }
             failed += 1;
             let _ = writeln!(std::io::stderr(), "{mac} {name}: {error:#}");
         }

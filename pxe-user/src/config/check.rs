@@ -99,14 +99,15 @@ impl Judge<'_> {
     }
 }
 
-/// What the file means, as far as it does, and everything that is wrong.
-pub(super) fn check(text: &str, mut raw: Raw) -> (Config, Vec<Problem>) {
+/// What the file means, as far as it does, and everything that is wrong. `is_whole`: nothing was cut out of it.
+pub(super) fn check(text: &str, mut raw: Raw, is_whole: bool) -> (Config, Vec<Problem>) {
     let mut judge = Judge { text, problems: Vec::new() };
     let recipe_lines = raw.images.values().map(|image| judge.line(image.span())).collect();
     let recipes = recipes(&mut judge, std::mem::take(&mut raw.images));
     let booted: Vec<String> =
         raw.rules.iter().filter_map(|rule| Some(rule.get_ref().image.as_ref()?.get_ref().clone())).collect();
-    let rules = rule::rules(&mut judge, std::mem::take(&mut raw.rules), &recipes, raw.http.is_some());
+    let rules =
+        rule::rules(&mut judge, std::mem::take(&mut raw.rules), &recipes, raw.http.is_some(), is_whole);
     let mut config = general(&mut judge, raw);
     config.recipes = recipes;
     config.recipe_lines = recipe_lines;

@@ -302,7 +302,7 @@ impl Config {
     pub fn parse(text: &str) -> (Option<Self>, Vec<Problem>) {
         let mut parsed = parse::parse(text);
         let config = parsed.raw.take().map(|raw| {
-            let (mut config, mut problems) = check::check(text, raw);
+            let (mut config, mut problems) = check::check(text, raw, parsed.is_whole);
             config.key_lines = std::mem::take(&mut parsed.key_lines);
             if !parsed.is_whole {
                 // What follows from a mistake is no mistake of its own.

@@ -61,8 +61,13 @@ pub(super) fn parse(text: &str) -> Parsed {
             Err(error) => error,
         };
         let cut = error.span().and_then(|at| cut(document.get_mut(), &at, None));
-        let words = words(error.message(), cut.as_ref().map(|cut| &*cut.key));
-        parsed.problems.push(problem(text, &error, words));
+        // What is missing because it was cut out is no mistake of its own.
+        let follows = error.message().starts_with("missing field")
+            && error.span().is_some_and(|at| parsed.incomplete.contains(&line_of(text, at.start)));
+        if !follows {
+            let words = words(error.message(), cut.as_ref().map(|cut| &*cut.key));
+            parsed.problems.push(problem(text, &error, words));
+        }
         parsed.is_whole = false;
         let Some(cut) = cut else { break };
         parsed.incomplete.extend(cut.table.map(|at| line_of(text, at)));

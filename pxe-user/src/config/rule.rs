@@ -22,6 +22,7 @@ pub(super) fn rules(
     raw: Vec<Spanned<raw::Rule>>,
     recipes: &[Recipe],
     has_http: bool,
+    is_whole: bool,
 ) -> Vec<RuleSpec> {
     let mut rules: Vec<RuleSpec> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
@@ -33,7 +34,9 @@ pub(super) fn rules(
                 format!("two rules are named `{}`: boots are counted by name", rule.name),
             );
         }
-        if let Some(earlier) = rules.iter().find(|earlier| earlier.matcher.covers(&rule.matcher)) {
+        // A rule may have lost a condition that was wrong, and matches more than it would.
+        let covers = |earlier: &&RuleSpec| is_whole && earlier.matcher.covers(&rule.matcher);
+        if let Some(earlier) = rules.iter().find(covers) {
             let (name, line) = (&earlier.name, earlier.line);
             let text = "can never match: every machine it matches is matched by rule";
             judge.error(span.clone(), format!("rule `{}` {text} `{name}` (line {line}) first", rule.name));

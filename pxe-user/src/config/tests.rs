@@ -143,6 +143,12 @@ fn every_mistake_is_reported_at_once() {
         ["line 1", "line 2", "line 3", "line 4", "line 6", "line 9", "line 12", "line 15"],
         "{problems:#?}"
     );
+    for (text, count) in [
+        ("[board]\nlisten = \"7467\"\n", 1),
+        ("[[rules]]\nmatch = { vlan = \"12\" }\naction = \"local\"\n[[rules]]\naction = \"ignore\"\n", 1),
+    ] {
+        assert_eq!(super::tests::problems(text).len(), count, "{:#?}", super::tests::problems(text));
+    }
     let syntax = super::tests::problems("a = \nb = [1\nc = 1\n");
     assert!(!syntax.is_empty() && syntax.iter().all(|problem| problem.contains("error")), "{syntax:#?}");
 }

@@ -49,12 +49,16 @@ pub(super) fn enter(
     if let Some(account) = &account {
         hand_over(account, options, setup, &own)?;
     }
+    let account_is_root = account.is_none() && rustix::process::geteuid().is_root();
     let report = confine::enter(&Wish { confinement: options.confinement, account, kept, paths })?;
     tracing::info!(
         user = report.user,
         capabilities = report.capabilities.join(" "),
         "confined: dropped the privileges that only the start needs"
     );
+    if account_is_root {
+        tracing::warn!("pxed stays root: name another user with --user");
+    }
     for missing in report.missing {
         tracing::warn!("{missing}");
     }

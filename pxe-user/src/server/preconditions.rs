@@ -70,9 +70,7 @@ enum ConditionError {
         "cannot serve HTTP on {at}: {error}. Give another port, or stop the program that uses it (`ss -ltnp`)"
     )]
     Http { at: SocketAddr, error: std::io::Error },
-    #[error(
-        "cannot listen on {at} for the board: {error}. Give another port, or stop the program that uses it (`ss -ltnp`)"
-    )]
+    #[error("cannot listen on {at} for the board: {error}. {}", listen_remedy(.error))]
     Board { at: SocketAddr, error: std::io::Error },
     #[error("cannot make the directory {}: {} {why}", .path.display(), .above.display())]
     Directory { path: PathBuf, above: PathBuf, why: &'static str },
@@ -82,6 +80,14 @@ enum ConditionError {
         "image `{image}` uses `{{{{ {variable} }}}}`, which is empty without HTTP: add `[http]` with a port, or give --http-port"
     )]
     NeedsHttp { image: String, variable: &'static str },
+}
+
+fn listen_remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable => "Name an address of this host",
+        std::io::ErrorKind::PermissionDenied => "Name a port above 1023, or start as root",
+        _ => "Give another port, or stop the program that uses it (`ss -ltnp`)",
+    }
 }
 
 /// Ends with everything that is in the way. With a `predecessor` its ports and sockets are no obstacle: they will be handed over.

@@ -167,3 +167,22 @@ fn a_file_that_nearly_fits_and_a_link_to_nothing_are_named() {
         assert!(run.error.contains(text), "{text} not in:\n{}", run.error);
     }
 }
+
+/// The machine would stop at a prompt that nobody may see.
+#[test]
+fn what_a_trees_configuration_leads_to_must_be_there() {
+    let lab = Lab::new();
+    lab.write("pxed.toml", "interfaces = [\"eth0\"]\nroot = \"ROOT/top\"\n");
+    let run = lab.run("check", "--no-host");
+    let text = "pxed.toml:2: warning: bios machines start pxelinux.0, which finds no configuration: there is no pxelinux.cfg/default";
+    assert!(run.error.contains(text), "{}", run.error);
+    let config = "default x\nlabel x\nkernel vmlinuz\nappend initrd=initrd.gz\nlabel y\nkernel menu\n";
+    lab.write("top/pxelinux.cfg/default", config);
+    lab.write("top/menu.c32", "module");
+    lab.write("top/vmlinuz", "kernel");
+    let run = lab.run("check", "--no-host");
+    let text = "pxed.toml:2: warning: pxelinux.cfg/default loads initrd.gz, which does not exist";
+    assert!(run.error.contains(text) && run.error.matches("warning").count() == 1, "{}", run.error);
+    lab.write("top/initrd.gz", "initrd");
+    assert_eq!(lab.run("check", "--no-host").error, "");
+}

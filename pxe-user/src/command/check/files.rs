@@ -44,6 +44,13 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
             report.warning(line(recipe), text);
         }
     }
+    // With rules machines get images, and the tree only through those that have none of their own.
+    let is_offered = catalogue.recipes().iter().all(|recipe| recipe.root.is_none());
+    if opened.is_whole && is_offered && matches!(setup.files.source, Source::Tree { .. }) {
+        for text in absolute::missing(&catalogue) {
+            report.warning(file.line_of_key("root"), text);
+        }
+    }
     programs(report, &catalogue);
 }
 
