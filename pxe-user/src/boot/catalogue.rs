@@ -102,7 +102,7 @@ pub enum CatalogueError {
         reason: String,
     },
     /// A file given with `--boot-file` or `boot_files` cannot be served.
-    #[error("boot file of {arch}, {name}: {reason}")]
+    #[error("boot file {arch}={name} (--boot-file, `boot_files`): {reason}")]
     BootFile {
         /// The architecture.
         arch: Arch,

@@ -133,6 +133,13 @@ impl InterfaceLock {
         self.stranger
     }
 
+    /// Whether a pxed serves an interface, as far as the name of its lock tells: a holder is believed if it is one of the users
+    /// `ours`.
+    #[must_use]
+    pub fn is_served(interface: &str, ours: impl Fn(u32) -> bool) -> bool {
+        holder_of(interface).is_ok_and(|uid| uid.is_some_and(ours))
+    }
+
     /// A way to who holds an interface; `None` if nobody does.
     ///
     /// # Errors

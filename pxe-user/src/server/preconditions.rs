@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Error;
 use pxe_common::wire;
@@ -15,7 +16,13 @@ use crate::api::listen::{self, SOCKET};
 use crate::boot::needs_http;
 use crate::confine::{Account, ConfineError, Confinement};
 use crate::nic::interface::{InterfaceError, udp_listeners};
+use crate::nic::lock::{self, InterfaceLock, LockError};
 use crate::plan::Plan;
+
+/// How long what another process held may take to be free after its end.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A condition that does not hold.
 #[derive(Debug)]
@@ -96,14 +103,42 @@ fn listen_remedy(error: &std::io::Error) -> &'static str {
 /// [`UnmetError`].
 pub fn require(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetError> {
     let mut unmet = of_configuration(options, setup);
+    let mut in_use = predecessor;
     for name in &options.interfaces {
+        if !predecessor && is_served(options, name) {
+            // Its ports and sockets are taken, too, and by itself.
+            unmet.push(Unmet::passing(None, LockError::Taken(name.clone())));
+            in_use = true;
+            continue;
+        }
         // An interface that cannot be planned has its own message.
         if let Ok(plan) = plan(options, name) {
             unmet.extend(of_interface(&plan, setup, predecessor));
         }
     }
-    unmet.extend(of_listeners(options, predecessor));
+    unmet.extend(of_listeners(options, in_use));
     if unmet.is_empty() { Ok(()) } else { Err(UnmetError(unmet)) }
+}
+
+/// Whether a pxed serves an interface at this moment.
+#[must_use]
+pub fn is_served(options: &Options, interface: &str) -> bool {
+    let account = Account::find(options.user.as_deref()).ok().flatten().map(|account| account.uid());
+    InterfaceLock::is_served(interface, |uid| lock::is_ours(uid, account))
+}
+
+/// The same as [`require`], for a moment: what a process held that has just ended may be free a little later.
+///
+/// # Errors
+/// [`UnmetError`].
+pub fn require_patiently(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetError> {
+    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+        match require(options, setup, predecessor) {
+            Err(unmet) if !unmet.is_lasting() => std::thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+    require(options, setup, predecessor)
 }
 
 /// What is planned for an interface.

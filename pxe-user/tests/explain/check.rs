@@ -160,7 +160,7 @@ fn a_file_that_nearly_fits_and_a_link_to_nothing_are_named() {
     lab.write("pxed.toml", &config.replace("[\"initrd.img\"]", "[\"initrd2.img\"]"));
     let run = lab.run("check", "--no-host");
     for text in [
-        "pxed.toml:4: error: boot file of bios, pxelinx.0: no such file below the root; did you mean `pxelinux.0`?",
+        "pxed.toml:4: error: boot file bios=pxelinx.0 (--boot-file, `boot_files`): no such file below the root; did you mean `pxelinux.0`?",
         "image `test`: linx: no such file below the root; did you mean `linux`?",
         "image `test`: initrd2.img: a symbolic link on the way leads to nothing",
     ] {

@@ -5,7 +5,6 @@ use rustix::process::geteuid;
 
 use super::report::{InterfacePlan, Report};
 use crate::config::Config;
-use crate::nic::lock::InterfaceLock;
 use crate::nic::programs::{Programs, takes_several_buffers};
 use crate::plan::{DhcpPath, Plan};
 use crate::server::preconditions::{self, Unmet};
@@ -26,7 +25,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, set
             }
         };
         // Its ports and sockets are its own, and not in a successor's way.
-        let is_served_now = InterfaceLock::holder(name).is_ok_and(|holder| holder.is_some());
+        let is_served_now = preconditions::is_served(options, name);
         is_served |= is_served_now;
         unmet.extend(preconditions::of_interface(&plan, setup, is_served_now));
         let row = interface(&plan, options, is_served_now);
