@@ -278,8 +278,15 @@ fn choices(old: &mut Old, reached: &Reached, blocks: &[Block]) {
             Verdict::NotSupported(why.to_owned())
         } else if let Some(deciding) = reached.get(&at) {
             decided(old, &what, deciding)
+        } else if needs.is_empty() {
+            Verdict::NotNeeded(
+                "other lines decide what machines boot; pxed sends one boot file, by DHCP's own field"
+                    .to_owned(),
+            )
         } else {
-            Verdict::NotNeeded("no machine that boots from the network has its tags".to_owned())
+            Verdict::NotNeeded(
+                "no kind of machine that the configuration tells apart has its tags".to_owned(),
+            )
         };
         old.verdict(at, verdict);
     }

@@ -174,7 +174,7 @@ fn a_tree_is_checked_and_kept() {
 #[test]
 fn lines_are_reported_with_a_reason_and_a_remedy() {
     for (line, part) in [
-        ("dhcp-boot=tag:nobody,x.0", "not needed: dhcp-boot=tag:nobody,x.0: no machine that boots"),
+        ("dhcp-boot=tag:nobody,x.0", "not needed: dhcp-boot=tag:nobody,x.0: no kind of machine"),
         ("dhcp-boot=x.0,,tftp.example", "boot_server"),
         (
             "dhcp-boot=x.0,,192.168.178.20",
