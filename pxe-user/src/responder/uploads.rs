@@ -67,7 +67,7 @@ impl Denial {
     fn told(self) -> (Other, ErrorCode, &'static str) {
         match self {
             Self::Name => (Other::UploadName, ErrorCode::DENIED, "a name has only A-Z a-z 0-9 . _ -"),
-            Self::Exists => (Other::UploadExists, ErrorCode::EXISTS, "a file of this name is there already"),
+            Self::Exists => (Other::UploadExists, ErrorCode::EXISTS, "a file of this name exists already"),
             Self::TooLarge => (Other::UploadTooLarge, ErrorCode::FULL, "the file is too large"),
             Self::Full => (Other::UploadFull, ErrorCode::FULL, "the inbox is full"),
             Self::Busy => (Other::UploadBusy, ErrorCode::UNDEFINED, "too many uploads at once, try again"),
