@@ -121,12 +121,14 @@ fn machines_end_well_while_strangers_ask_and_strangers_get_little() {
     }
 }
 
-/// DISCOVER, port 4011 for a part, the probe and the transfer, with and without 5 % loss.
+/// DISCOVER, port 4011 for a part, the probe and the transfer, with and without 5 % loss. A machine asks four times for an offer, and
+/// all four are lost for one in 160,000: that one stops, as it would with any server.
 #[test]
 fn two_thousand_machines_within_a_second_all_boot() {
     let (lossy, clean): (Vec<_>, Vec<_>) =
-        suffer("whole boots").into_iter().partition(|sample| sample.case.contains("% lost"));
+        suffer_but("whole boots", 1.0).into_iter().partition(|sample| sample.case.contains("% lost"));
     assert!(!lossy.is_empty() && !clean.is_empty());
+    assert!(clean.iter().all(|sample| sample.get("failed") == Some(0.0)), "nothing was lost");
     have(&lossy, "frames_lost");
 }
 
