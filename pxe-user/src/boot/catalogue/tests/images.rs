@@ -91,6 +91,21 @@ fn each_image_has_programs_of_its_own() {
 }
 
 /// A kernel with arguments was served without them, where its root had a program under a usual name as well.
+/// Without iPXE no UEFI machine can start an image's kernel: it would ask and get nothing, which somebody should know before.
+#[test]
+fn an_image_that_a_kind_of_machine_cannot_start_names_the_package() {
+    let place = place();
+    std::fs::remove_file(place.path("usr/lib/ipxe/snponly.efi")).unwrap();
+    let catalogue = Catalogue::open(config(&place)).unwrap();
+    let test = catalogue.recipes().iter().find(|recipe| &*recipe.name == "test").unwrap();
+    let said = catalogue.unreached_of(test);
+    assert!(said.len() == 1 && said[0].contains("x64 machines get nothing"), "{said:?}");
+    assert!(said[0].contains("apt-get install ipxe"), "{said:?}");
+    assert!(catalogue.missing().contains(&said[0]), "the log at the start says it, too");
+    let others = catalogue.recipes().iter().filter(|recipe| &*recipe.name != "test");
+    assert_eq!(others.flat_map(|recipe| catalogue.unreached_of(recipe)).count(), 0, "they have no kernel");
+}
+
 #[test]
 fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
     let place = place();
