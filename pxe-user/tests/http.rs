@@ -223,18 +223,7 @@ async fn a_machine_gets_the_text_that_is_written_for_it() {
                 "whose address that is, the fleet finds out"
             );
             assert!(inquiry.named.is_none_or(|named| named == MAC));
-            let facts = Facts {
-                mac: MAC,
-                uuid: None,
-                address: None,
-                arch: None,
-                serial: None,
-                name: None,
-                rule: None,
-                image: Some("image".into()),
-                local: false,
-                nonce: None,
-            };
+            let facts = Facts { image: Some("image".into()), ..Facts::unknown(MAC) };
             answer.send(Some(facts)).unwrap();
         }
     };

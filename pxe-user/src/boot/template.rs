@@ -75,7 +75,7 @@ pub fn check_template(template: &str) -> Result<(), TemplateError> {
         let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
         return Err(TemplateError::Unknown { name, near });
     }
-    for (facts, http) in [(nothing_known(), None), (all_known(), Some(80))] {
+    for (facts, http) in [(Facts::unknown(Mac::default()), None), (all_known(), Some(80))] {
         fill(template, &Recipe::default(), &facts, Here { server: Ipv4Addr::UNSPECIFIED, http })?;
     }
     Ok(())
@@ -84,7 +84,7 @@ pub fn check_template(template: &str) -> Result<(), TemplateError> {
 /// The variable that a template writes and that is empty without `[http]`; none if it asks `{% if http %}` before.
 #[must_use]
 pub fn needs_http(template: &str) -> Option<&'static str> {
-    [nothing_known(), all_known()].iter().find_map(|facts| {
+    [Facts::unknown(Mac::default()), all_known()].iter().find_map(|facts| {
         let values = context! {
             http => Value::from_object(Absent("http")),
             report_url => Value::from_object(Absent("report_url")),
@@ -95,21 +95,6 @@ pub fn needs_http(template: &str) -> Option<&'static str> {
     })
 }
 
-fn nothing_known() -> Facts {
-    Facts {
-        mac: Mac::default(),
-        uuid: None,
-        address: None,
-        arch: None,
-        serial: None,
-        name: None,
-        rule: None,
-        image: None,
-        local: false,
-        nonce: None,
-    }
-}
-
 fn all_known() -> Facts {
     Facts {
         uuid: Some(Uuid([1; 16])),
@@ -118,7 +103,7 @@ fn all_known() -> Facts {
         serial: Some("1".into()),
         name: Some("1".into()),
         rule: Some("1".into()),
-        ..nothing_known()
+        ..Facts::unknown(Mac::default())
     }
 }
 

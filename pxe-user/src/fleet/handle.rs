@@ -62,6 +62,25 @@ pub struct Facts {
     pub nonce: Option<Nonce>,
 }
 
+impl Facts {
+    /// Those of a machine of which nothing but its address is known.
+    #[must_use]
+    pub const fn unknown(mac: Mac) -> Self {
+        Self {
+            mac,
+            uuid: None,
+            address: None,
+            arch: None,
+            serial: None,
+            name: None,
+            rule: None,
+            image: None,
+            local: false,
+            nonce: None,
+        }
+    }
+}
+
 /// Somebody asks for a file that is written for one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inquiry {

@@ -11,18 +11,7 @@ const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
 const HERE: Here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
 
 fn facts(image: &str) -> Facts {
-    Facts {
-        mac: MAC,
-        uuid: None,
-        address: None,
-        arch: None,
-        serial: None,
-        name: None,
-        rule: None,
-        image: Some(image.into()),
-        local: false,
-        nonce: None,
-    }
+    Facts { image: Some(image.into()), ..Facts::unknown(MAC) }
 }
 
 /// A tree for everybody, an image with a kernel, and one with a tree of its own; loaders as Debian installs them.
