@@ -1,6 +1,5 @@
 //! The command line of `pxed`.
 
-mod absolute;
 mod again;
 mod assets;
 mod catalogue;
@@ -12,6 +11,7 @@ mod import;
 mod ingest;
 mod init;
 mod linux;
+mod loaders;
 mod log;
 mod name;
 mod offer;

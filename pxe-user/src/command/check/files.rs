@@ -2,7 +2,7 @@
 
 use super::report::{ImagePrograms, Report};
 use crate::boot::{self, Catalogue, CatalogueError, Recipe, Source};
-use crate::command::{absolute, catalogue};
+use crate::command::{catalogue, loaders};
 use crate::config::Config;
 use crate::dhcp::Arch;
 use crate::server::Setup;
@@ -38,7 +38,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
         let warnings = [
             catalogue.overruled_of(recipe),
             catalogue.unreached_of(recipe),
-            absolute::lost(&catalogue, recipe),
+            loaders::lost(&catalogue, recipe),
         ];
         for text in warnings.concat() {
             report.warning(line(recipe), text);
@@ -47,7 +47,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
     // With rules machines get images, and the tree only through those that have none of their own.
     let is_offered = catalogue.recipes().iter().all(|recipe| recipe.root.is_none());
     if opened.is_whole && is_offered && matches!(setup.files.source, Source::Tree { .. }) {
-        for text in absolute::missing(&catalogue) {
+        for text in loaders::missing(&catalogue) {
             report.warning(file.line_of_key("root"), text);
         }
     }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use super::loads;
 use crate::boot::{Catalogue, FileName, Here, Reader, Refusal, Seen};
-use crate::command::absolute;
+use crate::command::loaders;
 use crate::command::status::text::escape;
 use crate::dhcp::{Answer, View};
 use crate::fleet::handle::Facts;
@@ -221,7 +221,7 @@ impl<'a> Walk<'a> {
         if let Some(image) =
             self.facts.image.as_deref().filter(|image| name.starts_with(&format!("{image}/")))
         {
-            self.files.missing.extend(absolute::lost_in(self.catalogue, image, reader, name));
+            self.files.missing.extend(loaders::lost_in(self.catalogue, image, reader, name));
         }
     }
 

@@ -42,8 +42,6 @@ pub(super) fn missing(catalogue: &Catalogue) -> Vec<String> {
 }
 
 fn missing_in(catalogue: &Catalogue, reader: Reader, config: &str) -> Vec<String> {
-    let text = config.parse().ok().and_then(|name: FileName| catalogue.load(&name).ok());
-    let Some(text) = text else { return Vec::new() };
     // PXELINUX's own directory is that above `pxelinux.cfg`; GRUB has no relative names; iPXE's are beside the script.
     let local = |told: &String| {
         let rest = ["(tftp)/", "::", "/"].iter().find_map(|root| told.strip_prefix(root)).unwrap_or(told);
@@ -53,7 +51,7 @@ fn missing_in(catalogue: &Catalogue, reader: Reader, config: &str) -> Vec<String
     let endings = if reader == Reader::Pxelinux { &ENDINGS[..] } else { &ENDINGS[..1] };
     let is_missing =
         |name: &String| !endings.iter().any(|ending| is_there(catalogue, &format!("{name}{ending}")));
-    let names = loads::names(reader, &String::from_utf8_lossy(text.bytes()));
+    let names = names_in(catalogue, reader, config);
     let missing = names.iter().filter_map(|told| Some((told, local(told).filter(is_missing)?)));
     missing.map(|(told, _)| format!("{config} loads {told}, which does not exist")).collect()
 }
@@ -88,9 +86,7 @@ pub(super) fn lost(catalogue: &Catalogue, recipe: &Recipe) -> Vec<String> {
 
 /// The same for one configuration file, by its whole name.
 pub(super) fn lost_in(catalogue: &Catalogue, image: &str, reader: Reader, config: &str) -> Vec<String> {
-    let text = config.parse().ok().and_then(|name: FileName| catalogue.load(&name).ok());
-    let Some(text) = text else { return Vec::new() };
-    let names = loads::names(reader, &String::from_utf8_lossy(text.bytes()));
+    let names = names_in(catalogue, reader, config);
     let absolute = |told: &String| {
         let rest = ["(tftp)/", "::", "/"].iter().find_map(|root| told.strip_prefix(root))?;
         let rest = rest.trim_start_matches('/');
@@ -105,6 +101,12 @@ pub(super) fn lost_in(catalogue: &Catalogue, image: &str, reader: Reader, config
         )
     })
     .collect()
+}
+
+/// What a configuration file loads, as it is written there: nothing if there is no such file.
+fn names_in(catalogue: &Catalogue, reader: Reader, config: &str) -> Vec<String> {
+    let text = config.parse().ok().and_then(|name: FileName| catalogue.load(&name).ok());
+    text.map(|text| loads::names(reader, &String::from_utf8_lossy(text.bytes()))).unwrap_or_default()
 }
 
 fn recipe_file(recipe: &Recipe, file: &str) -> String {
