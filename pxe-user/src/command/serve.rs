@@ -28,7 +28,7 @@ impl Serve {
         // Before the files: a wrong name on the command line should be the first thing that is said.
         options.plans()?;
         let predecessor = options.take_over || kept.is_some();
-        preconditions::require_patiently(&options, &setup, predecessor)?;
+        preconditions::require(&options, &setup, predecessor)?;
         let again = self.clone();
         let reread = Reread { file: self.offer.config.clone(), read: Box::new(move || again.read()) };
         Server::start(&options, setup, reread, kept)?.run()

@@ -75,6 +75,7 @@ impl Prepared {
         let interface = &self.plan.interface;
         let account = Account::find(options.user.as_deref())?.map(|account| account.uid());
         let lock = patiently(
+            PAUSE,
             || InterfaceLock::take(&interface.name, interface.index, |uid| lock::is_ours(uid, account)),
             |error| matches!(error, LockError::Taken(_)),
         )?;
@@ -164,6 +165,7 @@ impl Prepared {
                 programs.replace(link, mode)?;
             }
             None => patiently(
+                PAUSE,
                 || programs.attach(interface.index, mode),
                 |error| matches!(error, ProgramsError::Busy),
             )?,
@@ -176,7 +178,7 @@ impl Prepared {
         }
         let open = |queue| {
             let open = || Xsk::open(interface.index, Queue(queue), mode, sizes);
-            patiently(open, XskError::is_busy)
+            patiently(PAUSE, open, XskError::is_busy)
         };
         let sockets = (0..interface.queues).map(open).collect::<Result<Vec<_>, _>>()?;
         Ok(Xdp { programs, sockets, mode, offload })
@@ -217,14 +219,18 @@ fn hold(programs: &mut Programs, config: &Config, batons: &[Baton]) -> Result<()
 
 /// How long what another process held may take to be free after its end: the kernel takes some of it down later.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Between two attempts.
+/// Between two attempts, where every moment is one without an answer.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Tries again for a moment while `is_busy`.
-fn patiently<T, E>(mut attempt: impl FnMut() -> Result<T, E>, is_busy: impl Fn(&E) -> bool) -> Result<T, E> {
-    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+/// Tries again for a moment, with a `pause` between two attempts, while `is_busy`.
+pub(super) fn patiently<T, E>(
+    pause: Duration,
+    mut attempt: impl FnMut() -> Result<T, E>,
+    is_busy: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
         match attempt() {
-            Err(error) if is_busy(&error) => std::thread::sleep(PAUSE),
+            Err(error) if is_busy(&error) => std::thread::sleep(pause),
             result => return result,
         }
     }

@@ -10,6 +10,7 @@ use pxe_common::wire;
 use rustix::fs::{Access, access};
 
 use super::confined::{belongs, directory_of, is_of_events, own_directories};
+use super::opened::patiently;
 use super::{Options, Setup, check_descriptors};
 use crate::api::access::Token;
 use crate::api::listen::{self, SOCKET};
@@ -19,9 +20,7 @@ use crate::nic::interface::{InterfaceError, udp_listeners};
 use crate::nic::lock::{self, InterfaceLock, LockError};
 use crate::plan::Plan;
 
-/// How long what another process held may take to be free after its end.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Between two looks.
+/// Between two looks at all conditions.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A condition that does not hold.
@@ -73,9 +72,7 @@ enum ConditionError {
          interface or address"
     )]
     PortTaken { what: &'static str, port: u16 },
-    #[error(
-        "cannot serve HTTP on {at}: {error}. Give another port, or stop the program that uses it (`ss -ltnp`)"
-    )]
+    #[error("cannot serve HTTP on {at}: {error}. {}", listen_remedy(.error))]
     Http { at: SocketAddr, error: std::io::Error },
     #[error("cannot listen on {at} for the board: {error}. {}", listen_remedy(.error))]
     Board { at: SocketAddr, error: std::io::Error },
@@ -97,11 +94,16 @@ fn listen_remedy(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Ends with everything that is in the way. With a `predecessor` its ports and sockets are no obstacle: they will be handed over.
+/// Ends with everything that is in the way, after looking again for a moment: what a process held that has just ended may be free
+/// a little later. With a `predecessor` its ports and sockets are no obstacle: they will be handed over.
 ///
 /// # Errors
 /// [`UnmetError`].
 pub fn require(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetError> {
+    patiently(PAUSE, || look(options, setup, predecessor), |unmet| !unmet.is_lasting())
+}
+
+fn look(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetError> {
     let mut unmet = of_configuration(options, setup);
     let mut in_use = predecessor;
     for name in &options.interfaces {
@@ -125,20 +127,6 @@ pub fn require(options: &Options, setup: &Setup, predecessor: bool) -> Result<()
 pub fn is_served(options: &Options, interface: &str) -> bool {
     let account = Account::find(options.user.as_deref()).ok().flatten().map(|account| account.uid());
     InterfaceLock::is_served(interface, |uid| lock::is_ours(uid, account))
-}
-
-/// The same as [`require`], for a moment: what a process held that has just ended may be free a little later.
-///
-/// # Errors
-/// [`UnmetError`].
-pub fn require_patiently(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetError> {
-    for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
-        match require(options, setup, predecessor) {
-            Err(unmet) if !unmet.is_lasting() => std::thread::sleep(PAUSE),
-            result => return result,
-        }
-    }
-    require(options, setup, predecessor)
 }
 
 /// What is planned for an interface.
