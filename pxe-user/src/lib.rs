@@ -37,6 +37,7 @@
 pub mod api;
 pub mod boot;
 pub mod checksum;
+pub mod clock;
 pub mod command;
 pub mod config;
 pub mod confine;
@@ -45,8 +46,10 @@ pub mod dhcp;
 pub mod fleet;
 pub mod gauges;
 pub mod http;
+pub mod inbox;
 pub mod mac;
 pub mod nic;
+pub mod offering;
 pub mod plan;
 pub mod pulse;
 pub mod responder;

@@ -11,7 +11,7 @@ use crate::nic::xsk::Sizes;
 use crate::tftp::table::TidPorts;
 
 /// The datapath that was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DatapathChoice {
     /// XDP where it works, else sockets.
     #[default]
@@ -23,7 +23,7 @@ pub enum DatapathChoice {
 }
 
 /// The XDP mode that was asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ModeChoice {
     /// Native on network cards, generic on virtual interfaces.
     #[default]
@@ -35,7 +35,7 @@ pub enum ModeChoice {
 }
 
 /// Whether the kernel may answer ACKs by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffloadChoice {
     /// As far as XDP, the driver and the kernel allow it.
     #[default]
@@ -237,7 +237,7 @@ mod tests {
         let card = |driver: Option<&str>| Interface {
             name: "x".into(),
             index: 1,
-            mac: crate::mac::Mac::default(),
+            mac: [0; 6],
             mtu: 1500,
             driver: driver.map(str::to_owned),
             queues: 1,

@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use pxe_user::api::Api;
 use pxe_user::api::serve::{Most, serve_tcp};
-use pxe_user::boot::{Catalogue, Config, Here, Links, Recipe, Source};
+use pxe_user::boot::{Catalogue, Config, Here, Links, MachineFacts, Recipe, Source};
+use pxe_user::clock::Clock;
 use pxe_user::fleet::event::{Event, Transport};
-use pxe_user::fleet::handle::{Facts, FleetHandle, Message};
+use pxe_user::fleet::handle::{FleetHandle, Message};
 use pxe_user::http::{Gate, Http};
 use pxe_user::mac::Mac;
 use pxe_user::rules::Access;
 use pxe_user::tftp::transfer::Outcome;
-use pxe_user::worker::Clock;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -223,7 +223,7 @@ async fn a_machine_gets_the_text_that_is_written_for_it() {
                 "whose address that is, the fleet finds out"
             );
             assert!(inquiry.named.is_none_or(|named| named == MAC));
-            let facts = Facts { image: Some("image".into()), ..Facts::unknown(MAC) };
+            let facts = MachineFacts { image: Some("image".into()), ..MachineFacts::unknown(MAC) };
             answer.send(Some(facts)).unwrap();
         }
     };

@@ -17,7 +17,6 @@ use axum::routing::{post, put};
 use http_body_util::BodyExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use super::inbox::{Inbox, InboxError};
 use super::metrics::{Counts, Refused};
 use super::problem::Problem;
 use super::receive::{PIECES, SILENCE, Sent, send, store};
@@ -25,6 +24,7 @@ use super::{FLEET_WAIT, access};
 use crate::fleet::claim::{Claim, Unbelieved};
 use crate::fleet::handle::{FleetHandle, Message, Unreachable};
 use crate::fleet::report::{BODY_MAX, Report};
+use crate::inbox::{Inbox, InboxError};
 use crate::mac::Mac;
 
 /// Reports that are with the fleet at a time, over all connections.

@@ -23,7 +23,6 @@ pub mod access;
 mod chunks;
 pub mod client;
 mod events;
-pub mod inbox;
 pub mod listen;
 pub mod machines;
 pub mod metrics;

@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::inbox::{InboxError, Upload};
+use crate::inbox::{InboxError, Upload};
 
 /// A sender that is silent for so long in the middle of a body is given up.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);

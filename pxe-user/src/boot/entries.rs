@@ -14,7 +14,7 @@ use super::names::FileName;
 use super::personal::Here;
 use super::refusal::Refusal;
 use super::tree::Found;
-use crate::fleet::handle::Facts;
+use crate::boot::MachineFacts;
 use crate::mac::Mac;
 
 /// How deep directories are listed: more than any boot tree has, and an end to links that lead in a circle.
@@ -40,7 +40,7 @@ impl Catalogue {
         &self,
         name: &FileName,
         here: Here,
-        facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
+        facts: impl FnOnce(Option<Mac>) -> Option<MachineFacts>,
     ) -> Result<Seen, Refusal> {
         self.written_or(name, here, facts, |name| self.see(name), Seen::Written)
     }

@@ -13,8 +13,8 @@ use super::personal::{self, Here, Personal};
 use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::usual::{self, Wanted};
+use crate::boot::MachineFacts;
 use crate::dhcp::{Arch, Programs};
-use crate::fleet::handle::Facts;
 use crate::mac::Mac;
 
 impl Catalogue {
@@ -27,7 +27,7 @@ impl Catalogue {
         &self,
         name: &FileName,
         here: Here,
-        facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
+        facts: impl FnOnce(Option<Mac>) -> Option<MachineFacts>,
     ) -> Result<Arc<Image>, Refusal> {
         self.written_or(name, here, facts, |name| self.load(name), |written| written)
     }
@@ -43,7 +43,7 @@ impl Catalogue {
         &self,
         name: &FileName,
         here: Here,
-        facts: impl FnOnce(Option<Mac>) -> Option<Facts>,
+        facts: impl FnOnce(Option<Mac>) -> Option<MachineFacts>,
         find: impl Fn(&FileName) -> Result<T, Refusal>,
         written: impl FnOnce(Arc<Image>) -> T,
     ) -> Result<T, Refusal> {

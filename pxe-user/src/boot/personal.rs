@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::names::FileName;
 use super::recipe::Recipe;
 use super::template::{TemplateError, fill};
-use crate::fleet::handle::Facts;
+use crate::boot::MachineFacts;
 use crate::mac::Mac;
 
 /// The directory of all such files, below it one for each machine.
@@ -116,7 +116,7 @@ pub struct Here {
 pub(super) fn render(
     reader: Reader,
     recipe: &Recipe,
-    facts: &Facts,
+    facts: &MachineFacts,
     here: Here,
 ) -> Result<Option<String>, TemplateError> {
     if facts.local {
@@ -179,8 +179,8 @@ mod tests {
     const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
     const HERE: Here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
 
-    fn facts() -> Facts {
-        Facts {
+    fn facts() -> MachineFacts {
+        MachineFacts {
             mac: MAC,
             uuid: None,
             address: Some([10, 99, 0, 116].into()),
@@ -205,7 +205,7 @@ mod tests {
         }
     }
 
-    fn text(reader: Reader, recipe: &Recipe, facts: &Facts) -> String {
+    fn text(reader: Reader, recipe: &Recipe, facts: &MachineFacts) -> String {
         render(reader, recipe, facts, HERE).unwrap().unwrap()
     }
 
@@ -268,7 +268,7 @@ mod tests {
     /// Who only looks gets the same text, without the nonce.
     #[test]
     fn the_machine_itself_finds_its_nonce_where_it_reports() {
-        let facts = Facts { nonce: Some(crate::fleet::nonce::Nonce::fixed([0x1b; 16])), ..facts() };
+        let facts = MachineFacts { nonce: Some(crate::boot::Nonce::fixed([0x1b; 16])), ..facts() };
         let nonce = "1b".repeat(16);
         for reader in [Reader::Ipxe, Reader::Pxelinux, Reader::Grub] {
             let text = text(reader, &recipe(), &facts);
@@ -284,7 +284,7 @@ mod tests {
 
     #[test]
     fn a_machine_that_boots_its_disk_is_told_so_by_every_loader() {
-        let facts = Facts { local: true, ..facts() };
+        let facts = MachineFacts { local: true, ..facts() };
         assert!(text(Reader::Ipxe, &recipe(), &facts).contains("exit 1"));
         assert!(text(Reader::Pxelinux, &recipe(), &facts).contains("localboot 0"));
         assert!(text(Reader::Grub, &recipe(), &facts).contains("exit"));

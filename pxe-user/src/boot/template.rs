@@ -9,8 +9,8 @@ use minijinja::{Environment, UndefinedBehavior, context};
 
 use super::personal::{FOLDER, Here};
 use super::recipe::Recipe;
+use crate::boot::MachineFacts;
 use crate::dhcp::{Arch, Uuid};
-use crate::fleet::handle::Facts;
 use crate::mac::Mac;
 use crate::suggest::nearest;
 
@@ -75,7 +75,7 @@ pub fn check_template(template: &str) -> Result<(), TemplateError> {
         let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
         return Err(TemplateError::Unknown { name, near });
     }
-    for (facts, http) in [(Facts::unknown(Mac::default()), None), (all_known(), Some(80))] {
+    for (facts, http) in [(MachineFacts::unknown(Mac::default()), None), (all_known(), Some(80))] {
         fill(template, &Recipe::default(), &facts, Here { server: Ipv4Addr::UNSPECIFIED, http })?;
     }
     Ok(())
@@ -84,7 +84,7 @@ pub fn check_template(template: &str) -> Result<(), TemplateError> {
 /// The variable that a template writes and that is empty without `[http]`; none if it asks `{% if http %}` before.
 #[must_use]
 pub fn needs_http(template: &str) -> Option<&'static str> {
-    [Facts::unknown(Mac::default()), all_known()].iter().find_map(|facts| {
+    [MachineFacts::unknown(Mac::default()), all_known()].iter().find_map(|facts| {
         let values = context! {
             http => Value::from_object(Absent("http")),
             report_url => Value::from_object(Absent("report_url")),
@@ -95,15 +95,15 @@ pub fn needs_http(template: &str) -> Option<&'static str> {
     })
 }
 
-fn all_known() -> Facts {
-    Facts {
+fn all_known() -> MachineFacts {
+    MachineFacts {
         uuid: Some(Uuid([1; 16])),
         address: Some(Ipv4Addr::LOCALHOST),
         arch: Some(Arch::BIOS),
         serial: Some("1".into()),
         name: Some("1".into()),
         rule: Some("1".into()),
-        ..Facts::unknown(Mac::default())
+        ..MachineFacts::unknown(Mac::default())
     }
 }
 
@@ -141,7 +141,7 @@ fn environment<'e>() -> Environment<'e> {
 pub(super) fn fill(
     template: &str,
     recipe: &Recipe,
-    facts: &Facts,
+    facts: &MachineFacts,
     here: Here,
 ) -> Result<String, TemplateError> {
     // It takes the last line's end off.
@@ -149,7 +149,7 @@ pub(super) fn fill(
     Ok(environment().render_str(template, values(recipe, facts, here))? + end)
 }
 
-fn values(recipe: &Recipe, facts: &Facts, here: Here) -> Value {
+fn values(recipe: &Recipe, facts: &MachineFacts, here: Here) -> Value {
     let http = here.http.map(|port| format!("http://{}:{port}", here.server)).unwrap_or_default();
     // Reports are believed below this address only, and only in this boot.
     let reports = facts.nonce.filter(|_| here.http.is_some()).map(|nonce| format!("{http}/{FOLDER}/{nonce}"));

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::offer::Offer;
-use crate::config::{Board, Config, Pace, Paces};
+use crate::config::{Board, Config, Pace, Paces, words};
 use crate::confine::Confinement;
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use crate::server::{Options, Setup};
@@ -16,14 +16,14 @@ use crate::server::{Options, Setup};
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Daemon {
     /// How packets reach the daemon: auto takes XDP where it works, else plain sockets [default: auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::parser::<DatapathChoice>())]
     datapath: Option<DatapathChoice>,
     /// Where the XDP program runs: auto takes native on network cards and generic on virtual interfaces [default: auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::parser::<ModeChoice>())]
     xdp_mode: Option<ModeChoice>,
     /// Where the kernel answers ACKs without the daemon: auto uses what the driver and the kernel support [default:
     /// auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::parser::<OffloadChoice>())]
     offload: Option<OffloadChoice>,
     /// Memory for files that the kernel sends itself, in MiB per interface; allocated when a file is requested
     /// [default: 256]
@@ -57,7 +57,7 @@ pub(crate) struct Daemon {
     user: Option<String>,
     /// Whether the daemon drops privileges after the start: auto drops what the kernel supports, require fails
     /// without full support, off keeps all [default: auto]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::parser::<Confinement>())]
     confinement: Option<Confinement>,
 }
 

@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::options::{Files, pair};
-use crate::config::{Config, Http};
+use crate::config::{Config, Http, words};
 use crate::dhcp::{Arch, Menu, MenuItem, Style, Text, Url};
-use crate::server::{Offering, Setup};
+use crate::offering::Offering;
+use crate::server::Setup;
 
 /// What is offered, and where.
 #[derive(Clone, Debug, Args)]
@@ -26,7 +27,7 @@ pub(crate) struct Offer {
     #[arg(long, value_name = "ADDRESS")]
     pub(super) address: Option<Ipv4Addr>,
     /// How machines are sent a boot offer [default: direct]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = words::parser::<Style>())]
     style: Option<Style>,
     /// Text of the boot menu's prompt, with --style menu [default: Press F8 for the boot menu]
     #[arg(long, value_name = "TEXT")]

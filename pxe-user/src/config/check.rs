@@ -9,6 +9,7 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::raw::{self, MIB_MAX, Raw};
+use super::words::Worded;
 use super::{Board, Config, FleetSettings, Http, InboxSettings, Problem, Severity, limits, line_of, rule};
 use crate::boot::{Links, Recipe};
 use crate::dhcp::{Arch, BootFile, Url};
@@ -42,15 +43,12 @@ impl Judge<'_> {
     }
 
     /// One of the command line's words.
-    pub(super) fn word<T: clap::ValueEnum>(&mut self, key: &str, word: Option<Spanned<String>>) -> Option<T> {
+    pub(super) fn word<T: Worded>(&mut self, key: &str, word: Option<Spanned<String>>) -> Option<T> {
         let word = word?;
-        let known: Vec<String> = T::value_variants()
-            .iter()
-            .filter_map(|variant| Some(variant.to_possible_value()?.get_name().to_owned()))
-            .collect();
-        let value = T::from_str(word.get_ref(), false);
+        let known: Vec<&str> = T::words().collect();
+        let value = T::of_word(word.get_ref());
         let message = format!("{key} = \"{}\": write one of {}", word.get_ref(), known.join(", "));
-        self.accept(word.span(), value.map_err(|_| message))
+        self.accept(word.span(), value.ok_or(message))
     }
 
     fn mib(&mut self, key: &str, value: Option<Spanned<u64>>) -> Option<u64> {

@@ -13,6 +13,7 @@ mod raw;
 mod rule;
 #[cfg(test)]
 mod schema;
+pub(crate) mod words;
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -29,7 +29,7 @@ pub(super) const VLAN_MAX: u16 = 4094;
 pub(super) const RESERVED: [&str; 4] = ["pxed", "loader", "inbox", "report"];
 
 /// What a rule does in place of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// The machine boots its own disk.
     Local,

@@ -5,11 +5,11 @@ use std::ops::Range;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use clap::ValueEnum as _;
 use toml::Spanned;
 
 use super::check::Judge;
 use super::raw;
+use super::words::Worded as _;
 use super::{Outcome, RuleSpec};
 use crate::boot::Recipe;
 use crate::dhcp::{Arch, Uuid};
@@ -136,10 +136,10 @@ fn outcome<'r>(
             }
             Some(Outcome::Image(recipe?.name.clone()))
         }
-        (None, Some(action)) => match raw::Action::from_str(action.get_ref(), false) {
-            Ok(raw::Action::Local) => Some(Outcome::Local),
-            Ok(raw::Action::Ignore) => Some(Outcome::Ignore),
-            Err(_) => {
+        (None, Some(action)) => match raw::Action::of_word(action.get_ref()) {
+            Some(raw::Action::Local) => Some(Outcome::Local),
+            Some(raw::Action::Ignore) => Some(Outcome::Ignore),
+            None => {
                 let other = action.get_ref();
                 judge.error(
                     action.span(),

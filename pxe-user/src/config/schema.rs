@@ -9,13 +9,13 @@ use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::raw::{Image, RESERVED, Raw, VLAN_MAX};
+use super::words::Worded;
 use crate::dhcp::Arch;
 
 /// The schema, as JSON text with a line end.
@@ -49,7 +49,7 @@ impl Transform for WithoutNull {
 /// The words of a type that the command line has, too: both parsers and this take them from the same list.
 pub(super) struct Words<T>(PhantomData<T>);
 
-impl<T: ValueEnum> JsonSchema for Words<T> {
+impl<T: Worded> JsonSchema for Words<T> {
     fn inline_schema() -> bool {
         true
     }
@@ -59,8 +59,7 @@ impl<T: ValueEnum> JsonSchema for Words<T> {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let words = T::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-        let words: Vec<_> = words.map(|word| word.get_name().to_owned()).collect();
+        let words: Vec<&str> = T::words().collect();
         json_schema!({ "type": "string", "enum": words })
     }
 }

@@ -21,7 +21,7 @@ pub use paths::Paths;
 pub use rights::{Account, Kept};
 
 /// Whether the daemon gives its rights up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Confinement {
     /// As far as the kernel can.
     #[default]

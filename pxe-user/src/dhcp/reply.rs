@@ -24,9 +24,7 @@ pub enum Via {
 }
 
 /// How a machine is told what to load.
-///
-/// `--help`, the man page and the schema of `pxed.toml` show the first paragraph of each variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Style {
     /// The offer leads straight to TFTP; machines that ignore that get binl the next time.
     ///

@@ -1,6 +1,6 @@
 //! Who hands in a report or a file, and why that is not believed.
 
-use super::nonce::Nonce;
+use crate::boot::Nonce;
 use crate::mac::Mac;
 
 /// What a sender says of itself, and what the network says of it.

@@ -12,9 +12,9 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::board::{Board, Step, Story, Update};
 use super::claim::{Claim, Unbelieved};
 use super::event::{Event, Peer};
-use super::nonce::Nonce;
 use super::report::Report;
-use crate::dhcp::{Arch, Style, Uuid};
+use crate::boot::MachineFacts;
+use crate::dhcp::Style;
 use crate::mac::Mac;
 
 /// Messages that may wait for the fleet's thread; a machine makes about ten in a boot.
@@ -35,50 +35,6 @@ pub enum Who {
     Address(Ipv4Addr),
     /// By its name, serial number or UUID, whichever matches; or by any of the above in writing.
     Words(String),
-}
-
-/// What templates of generated files are filled with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// Its Ethernet address.
-    pub mac: Mac,
-    /// Its UUID.
-    pub uuid: Option<Uuid>,
-    /// Its IPv4 address.
-    pub address: Option<Ipv4Addr>,
-    /// Its architecture.
-    pub arch: Option<Arch>,
-    /// Its serial number, if a test or a script has reported it before.
-    pub serial: Option<String>,
-    /// Its name, if it was given one.
-    pub name: Option<String>,
-    /// The rule that it matched last, by name.
-    pub rule: Option<Arc<str>>,
-    /// The image that it boots.
-    pub image: Option<Arc<str>>,
-    /// It was sent to its own disk.
-    pub local: bool,
-    /// The nonce of its present boot, if it is the machine itself that asks.
-    pub nonce: Option<Nonce>,
-}
-
-impl Facts {
-    /// Those of a machine of which nothing but its address is known.
-    #[must_use]
-    pub const fn unknown(mac: Mac) -> Self {
-        Self {
-            mac,
-            uuid: None,
-            address: None,
-            arch: None,
-            serial: None,
-            name: None,
-            rule: None,
-            image: None,
-            local: false,
-            nonce: None,
-        }
-    }
 }
 
 /// Somebody asks for a file that is written for one machine.
@@ -127,7 +83,7 @@ pub enum Message {
     /// A file was put into a machine's inbox.
     Uploaded(Mac, String, u64),
     /// A question for what templates need.
-    Facts(Inquiry, oneshot::Sender<Option<Facts>>),
+    Facts(Inquiry, oneshot::Sender<Option<MachineFacts>>),
     /// A question for a machine's story.
     Story(Mac, oneshot::Sender<Option<Story>>),
     /// A question for the steps after the one with this number, at most so many.
@@ -269,11 +225,11 @@ impl FleetHandle {
         self.ask_blocking(FACTS_WAIT, |answer| Message::Owner(peer, answer))
     }
 
-    /// Facts of the machine that a file is for, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
+    /// MachineFacts of the machine that a file is for, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
     ///
     /// # Errors
     /// See [`Self::ask_blocking`].
-    pub fn facts_blocking(&self, inquiry: Inquiry) -> Result<Option<Facts>, Unreachable> {
+    pub fn facts_blocking(&self, inquiry: Inquiry) -> Result<Option<MachineFacts>, Unreachable> {
         self.ask_blocking(FACTS_WAIT, |answer| Message::Facts(inquiry, answer))
     }
 }

@@ -30,7 +30,6 @@ pub mod journal;
 pub mod limit;
 mod machine;
 pub mod mtlog;
-pub mod nonce;
 mod registry;
 pub mod report;
 pub mod smbios;

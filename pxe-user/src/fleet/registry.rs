@@ -11,13 +11,14 @@ use super::board::UnixMs;
 use super::changes::{Changes, Draft, Scribe};
 use super::claim::{Claim, Unbelieved};
 use super::event::{Asker, Event, Origin, Peer};
-use super::handle::{Facts, Inquiry, NotNamed, Standings, Who};
+use super::handle::{Inquiry, NotNamed, Standings, Who};
 use super::machine::{Incoming, Machine, Told, Transfer};
 use super::mtlog::Line;
-use super::nonce::Nonce;
 use super::report::Report;
 use super::store::Absence;
 use super::text::{clean, clean_some};
+use crate::boot::MachineFacts;
+use crate::boot::Nonce;
 use crate::mac::Mac;
 use unheard::Unheard;
 
@@ -223,14 +224,14 @@ impl Registry {
         inquiry: &Inquiry,
         neighbour: impl Fn(Ipv4Addr) -> Option<Mac>,
         fresh: impl FnOnce() -> Option<Nonce>,
-    ) -> Option<Facts> {
+    ) -> Option<MachineFacts> {
         let asker = self.seen(&inquiry.peer, neighbour);
         let mac = inquiry.named.or(asker)?;
         let machine = self.machines.get_mut(&mac)?;
         let is_found_here = asker.is_none() && machine.may_be_anywhere();
         let is_itself = asker == Some(mac) || is_found_here;
         let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.scribe) } else { None };
-        let facts = Facts { nonce, ..machine.facts() };
+        let facts = MachineFacts { nonce, ..machine.facts() };
         if is_found_here {
             let address = *inquiry.peer.address.ip();
             machine.at_address(address);

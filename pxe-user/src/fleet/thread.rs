@@ -29,9 +29,9 @@ use super::board::Board;
 use super::board::UnixMs;
 use super::handle::{FleetHandle, Message, Standings};
 use super::journal::Journal;
-use super::nonce::Nonce;
 use super::registry::Registry;
 use super::store::{self, Answer, Link};
+use crate::boot::Nonce;
 use crate::mac::Mac;
 use crate::time::Timestamp;
 use publish::Publisher;
@@ -80,7 +80,7 @@ pub struct Surroundings {
     pub wall: Box<dyn FnMut() -> UnixMs + Send>,
     /// Finds the Ethernet address of a neighbour's IP address.
     pub neighbour: Box<dyn Fn(Ipv4Addr) -> Option<Mac> + Send>,
-    /// Called at each turn, and by the store's thread: see [`crate::pulse`].
+    /// Called at each turn, and by the store's thread: at least every five seconds, or the thread hangs.
     pub alive: Box<dyn Fn() + Send>,
     /// See `alive`.
     pub store_alive: Box<dyn Fn() + Send>,

@@ -13,13 +13,13 @@ use hyper::body::{Frame, SizeHint};
 
 use crate::api::serve::Socket;
 use crate::boot::Image;
+use crate::clock::Clock;
 use crate::fleet::event::{Event, Peer};
 use crate::fleet::handle::FleetHandle;
 use crate::nic::tcp::Delivery;
 use crate::tftp::packet::ErrorCode;
 use crate::tftp::transfer::Outcome;
 use crate::time::Timestamp;
-use crate::worker::Clock;
 
 /// Bytes that are handed to the socket at a time: progress is seen in such steps.
 const PIECE: u64 = 256 * 1024;

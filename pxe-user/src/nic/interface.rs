@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
-use crate::mac::Mac;
+use super::ethernet::{self, EthernetAddress};
 
 /// Why an interface cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub struct Interface {
     /// Its index in this network namespace.
     pub index: u32,
     /// Its Ethernet address.
-    pub mac: Mac,
+    pub mac: EthernetAddress,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
     /// Its driver's name if there is a device behind it; veth, bridges and the like have none.
@@ -182,11 +182,11 @@ fn flags(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("0x")?, 16).ok()
 }
 
-fn mac(sys: &Path) -> Result<Mac, InterfaceError> {
+fn mac(sys: &Path) -> Result<EthernetAddress, InterfaceError> {
     let text = read(sys, "address")?;
-    text.parse().map_err(|error| InterfaceError::Read {
+    ethernet::parse(&text).ok_or_else(|| InterfaceError::Read {
         what: sys.join("address").display().to_string(),
-        source: std::io::Error::other(format!("`{text}`: {error}")),
+        source: std::io::Error::other(format!("`{text}` is no Ethernet address")),
     })
 }
 

@@ -17,8 +17,10 @@
 //! `unsafe` lives in `drops`, `umem`, `ring`, `xsk`, `programs::link`, `packet`, `tcp`, `udp` and `offload` only, each block with its argument.
 
 pub mod drops;
+pub mod ethernet;
 pub mod interface;
 pub mod lock;
+pub mod neighbours;
 pub mod offload;
 pub mod packet;
 pub mod programs;

@@ -8,10 +8,10 @@ use anyhow::{Context as _, Result};
 
 use super::opened::Opened;
 use super::{Options, Setup};
-use crate::api::inbox;
 use crate::api::listen::SOCKET;
 use crate::boot::{self, Catalogue, Source};
 use crate::confine::{self, Account, ConfineError, Confinement, Kept, Paths, Wish};
+use crate::inbox;
 use crate::mac::Mac;
 
 /// No line of events is longer.

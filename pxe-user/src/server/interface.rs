@@ -12,6 +12,7 @@ use super::handover::Legacy;
 use super::opened::{Opened, Path, Xdp, offload_words};
 use super::reload::Current;
 use super::{Options, neighbour};
+use crate::clock::Clock;
 use crate::dhcp::Style;
 use crate::fleet::handle::FleetHandle;
 use crate::mac::Mac;
@@ -33,7 +34,7 @@ use crate::worker::shelf::Shelf;
 use crate::worker::sockets::SocketPath;
 use crate::worker::uploads::Uploads;
 use crate::worker::xdp::XdpPath;
-use crate::worker::{Clock, Datapath, Leftovers, Surroundings, Worker};
+use crate::worker::{Datapath, Leftovers, Surroundings, Worker};
 
 /// What all interfaces share.
 pub(super) struct Shared<'a> {
@@ -134,7 +135,8 @@ impl Served {
             let transfers = || programs.transfers();
             let offload = common.clone().map(|common| Ok(Offload::new(common, transfers()?, base)));
             let offload = offload.transpose().map_err(|error: ProgramsError| error)?;
-            let path = XdpPath::new(socket, self.plan.interface.mac, transfers()?, copies.take(), offload)?;
+            let path =
+                XdpPath::new(socket, Mac(self.plan.interface.mac), transfers()?, copies.take(), offload)?;
             self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
         }
         // Last of all: from here on frames are redirected, and somebody is there to take them.

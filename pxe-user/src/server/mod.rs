@@ -9,7 +9,6 @@ mod handover;
 mod interface;
 mod notice;
 mod opened;
-mod policy;
 pub mod preconditions;
 mod reload;
 mod supervise;
@@ -24,17 +23,19 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result, bail};
 
 use crate::boot::Catalogue;
+use crate::clock::Clock;
 use crate::config::{self, FleetSettings, Http};
 use crate::confine::{Account, Confinement};
 use crate::fleet::handle::{FleetHandle, Message};
 use crate::fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
 use crate::mac::Mac;
+use crate::nic::neighbours;
 use crate::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
 use crate::pulse::{Pulses, Waits};
 use crate::responder::Baton;
+use crate::worker::loader;
 use crate::worker::mail::LoaderQueue;
 use crate::worker::uploads::Uploads;
-use crate::worker::{Clock, loader};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use gauging::Gauging;
@@ -42,7 +43,6 @@ pub use handover::Kept;
 use handover::{Asker, Found, Legacy, Parcel};
 use interface::Served;
 use opened::{Opened, Prepared};
-pub use policy::Offering;
 use reload::Current;
 pub use reload::{Reread, Setup};
 use web::Web;
@@ -392,14 +392,9 @@ fn beats(pulses: &Pulses, thread: &str, waits: Waits, clock: Clock) -> impl Fn()
     move || pulse.beat(clock.now())
 }
 
-/// The Ethernet address of a neighbour, from the kernel's table: sockets do not show it.
+/// The Ethernet address of a neighbour, from the kernel's table.
 pub(crate) fn neighbour(address: Ipv4Addr) -> Option<Mac> {
-    let text = std::fs::read_to_string("/proc/net/arp").ok()?;
-    let address = address.to_string();
-    let line = text.lines().find(|line| line.split_whitespace().next() == Some(&address))?;
-    let mac: Mac = line.split_whitespace().nth(3)?.parse().ok()?;
-    // Nobody has answered yet.
-    Some(mac).filter(|mac| *mac != Mac::default())
+    neighbours::ethernet_address(address).map(Mac)
 }
 
 impl Drop for Server {

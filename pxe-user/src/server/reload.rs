@@ -8,10 +8,11 @@ use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::bucket::Rates;
 
+use super::Options;
 use super::interface::Served;
-use super::{Offering, Options};
 use crate::boot::{self, Catalogue};
 use crate::config::FleetSettings;
+use crate::offering::Offering;
 use crate::rules::{Access, Policy};
 
 /// What the configuration says of all that can change.

@@ -13,16 +13,16 @@ use super::gauging::Gauging;
 use super::reload::Current;
 use super::{Options, beats, neighbour};
 use crate::api::access::Token;
-use crate::api::inbox::{Inbox, Quota};
 use crate::api::listen::SOCKET;
 use crate::api::machines::{Machines, Neighbours, Reports};
 use crate::api::serve::Most;
 use crate::api::{self, Api, Listeners};
 use crate::boot::Here;
+use crate::clock::Clock;
 use crate::fleet::handle::FleetHandle;
 use crate::http::{Gate, Http};
+use crate::inbox::{Inbox, Quota};
 use crate::pulse::{BEAT_EVERY, Pulses, Waits};
-use crate::worker::Clock;
 
 /// Connections of machines at a time, on each interface, as far as there are descriptors for them.
 const MACHINES_MAX: usize = 4096;

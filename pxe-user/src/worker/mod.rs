@@ -21,9 +21,10 @@ pub mod xdp;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::boot::FileName;
+use crate::clock::Clock;
 use crate::datagram::Datagram;
 use crate::fleet::event::{Event, Peer};
 use crate::fleet::handle::FleetHandle;
@@ -41,34 +42,6 @@ use uploads::UploadQueue;
 
 /// The longest that a worker sleeps: counters are published at least this often.
 const NAP_MAX: Duration = Duration::from_millis(500);
-
-/// The monotonic clock, and the only one that the workers read.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    start: Instant,
-    /// `CLOCK_MONOTONIC` at the start, in ns.
-    monotonic: u64,
-}
-
-impl Clock {
-    /// Starts at 0.
-    #[expect(clippy::disallowed_methods, reason = "this is the driver's clock")]
-    pub fn start() -> Self {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-        let monotonic = u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or_default();
-        Self { start: Instant::now(), monotonic }
-    }
-
-    /// Time since the start.
-    pub fn now(&self) -> Timestamp {
-        Timestamp::from_micros(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
-    }
-
-    /// What the kernel means by a time of `CLOCK_MONOTONIC`, in ns.
-    pub fn at_monotonic(&self, ns: u64) -> Timestamp {
-        Timestamp::from_micros(ns.saturating_sub(self.monotonic) / 1000)
-    }
-}
 
 /// The sending side of a datapath.
 pub trait Net {

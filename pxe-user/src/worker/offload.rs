@@ -7,9 +7,9 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use pxe_common::abi::{self, PAYLOAD_MAX, Transfer, TransferKey};
 
-use super::Clock;
 use super::mail::{LoaderQueue, Order};
 use super::shelf::{Found, Place, Shelf};
+use crate::clock::Clock;
 use crate::nic::offload::progress::{Progress, Reached};
 use crate::nic::programs::Transfers;
 use crate::responder::{Carried, Given, Offer};

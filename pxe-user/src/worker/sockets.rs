@@ -116,7 +116,8 @@ impl SocketPath {
 
     fn new(interface: &Interface, dhcp: PacketSocket, sockets: Vec<UdpSocket>, tids: TidPorts) -> Self {
         let ready = vec![true; sockets.len()];
-        let net = SocketNet { dhcp, own: interface.mac, sockets, sender: Sender::default(), tids, unsent: 0 };
+        let net =
+            SocketNet { dhcp, own: Mac(interface.mac), sockets, sender: Sender::default(), tids, unsent: 0 };
         let dhcp_frame = Box::new([0; FRAME_MAX]);
         Self { receiver: Receiver::default(), ready, dhcp_ready: true, turns: 0, dhcp_frame, net }
     }

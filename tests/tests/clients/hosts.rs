@@ -4,7 +4,7 @@ use std::fs;
 
 use pxe_tests::daemon;
 use pxe_tests::neighbours::dhcp_server;
-use pxe_user::api::inbox::UPLOADS_OF_ONE_MAX;
+use pxe_user::inbox::UPLOADS_OF_ONE_MAX;
 
 use super::*;
 

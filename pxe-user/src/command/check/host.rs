@@ -5,6 +5,7 @@ use rustix::process::geteuid;
 
 use super::report::{InterfacePlan, Report};
 use crate::config::Config;
+use crate::mac::Mac;
 use crate::nic::programs::{Programs, takes_several_buffers};
 use crate::plan::{DhcpPath, Plan};
 use crate::server::preconditions::{self, Unmet};
@@ -75,7 +76,7 @@ fn interface(plan: &Plan, options: &Options, is_served_now: bool) -> InterfacePl
     let own = plan.subnet.address;
     InterfacePlan {
         name: interface.name.clone(),
-        mac: interface.mac.to_string(),
+        mac: Mac(interface.mac).to_string(),
         address: own,
         other_addresses: interface
             .addresses

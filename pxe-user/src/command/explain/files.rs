@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::loads;
+use crate::boot::MachineFacts;
 use crate::boot::{Catalogue, FileName, Here, Reader, Refusal, Seen};
 use crate::command::loaders;
 use crate::command::status::text::escape;
 use crate::dhcp::{Answer, View};
-use crate::fleet::handle::Facts;
 
 /// A line of the list.
 #[derive(Debug)]
@@ -63,12 +63,12 @@ fn loader(base: &str) -> Option<Loader> {
 pub(super) struct Walk<'a> {
     catalogue: &'a Catalogue,
     here: Here,
-    facts: &'a Facts,
+    facts: &'a MachineFacts,
     files: Files,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(catalogue: &'a Catalogue, here: Here, facts: &'a Facts) -> Self {
+    pub(super) fn new(catalogue: &'a Catalogue, here: Here, facts: &'a MachineFacts) -> Self {
         Self { catalogue, here, facts, files: Files::default() }
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::files::{Files, Walk};
 use super::reply::silence;
+use crate::boot::MachineFacts;
 use crate::boot::{Catalogue, Here};
 use crate::dhcp::{self, Ignored, MAX_REPLY, Reply, Request, Style, Via, View};
-use crate::fleet::handle;
 use crate::rules::{Access, Action, Decision, Facts, Fate, Policy, Rule};
 
 /// What is served, and as whom.
@@ -80,7 +80,7 @@ impl World {
         };
         let files = match said.as_ref().ok().and_then(|said| Some((said, said.view().ok()?))) {
             Some((said, view)) => {
-                let known = handle::Facts {
+                let known = MachineFacts {
                     address: Some(request.ciaddr())
                         .filter(|address| !address.is_unspecified())
                         .or(self.client),
@@ -98,8 +98,8 @@ impl World {
 }
 
 /// What templates would know of the machine.
-fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> handle::Facts {
-    handle::Facts {
+fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> MachineFacts {
+    MachineFacts {
         mac: facts.mac,
         uuid: facts.uuid,
         address: None,

@@ -7,11 +7,11 @@
 use std::net::Ipv4Addr;
 
 use super::Machine;
+use crate::boot::Nonce;
 use crate::fleet::board::UnixMs;
 use crate::fleet::changes::{Draft, Scribe};
 use crate::fleet::claim::{Claim, Unbelieved};
 use crate::fleet::event::Origin;
-use crate::fleet::nonce::Nonce;
 use crate::fleet::report::Stage;
 
 impl Machine {

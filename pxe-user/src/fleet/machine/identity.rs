@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use super::Machine;
+use crate::boot::MachineFacts;
 use crate::dhcp::{Arch, Uuid};
 use crate::fleet::board::{State, UnixMs};
 use crate::fleet::changes::{Draft, Scribe};
 use crate::fleet::event::{Asker, Origin};
-use crate::fleet::handle::Facts;
 use crate::fleet::text::{clean, clean_some};
 use crate::mac::Mac;
 
@@ -71,8 +71,8 @@ impl Machine {
     }
 
     /// What templates are filled with.
-    pub(crate) fn facts(&self) -> Facts {
-        Facts {
+    pub(crate) fn facts(&self) -> MachineFacts {
+        MachineFacts {
             mac: self.mac,
             uuid: self.shown.uuid.as_deref().and_then(uuid),
             address: self.address(),

@@ -28,7 +28,6 @@ use super::board::{Step, Story, UnixMs};
 use super::machine::Machine;
 use super::thread::{FleetConfig, wall_clock};
 use crate::mac::Mac;
-use crate::pulse::BEAT_EVERY;
 pub(crate) use batch::Batch;
 use database::{Database, DatabaseError};
 use events::Events;
@@ -36,6 +35,8 @@ pub(crate) use retention::Absence;
 
 /// Orders that may wait: one batch, and questions.
 const ORDERS_MAX: usize = 256;
+/// The longest turn of the thread's loop without an order: `alive` is called at least so often.
+const TURN_MAX: Duration = Duration::from_secs(5);
 
 /// What the store is asked to do.
 pub(crate) enum Order {
@@ -177,7 +178,7 @@ impl Store {
         let _ = self.answers.send(first);
         loop {
             alive();
-            let order = match orders.recv_timeout(BEAT_EVERY) {
+            let order = match orders.recv_timeout(TURN_MAX) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -12,7 +12,21 @@ use super::*;
 use crate::dhcp::{Arch, Style};
 use crate::fleet::board::{Board, Update};
 use crate::fleet::event::{Asker, Event, Telling, brief};
-use crate::worker::Clock;
+
+/// Time since it was made.
+#[derive(Clone, Copy)]
+struct Clock(std::time::Instant);
+
+impl Clock {
+    #[expect(clippy::disallowed_methods, reason = "the test plays the driver")]
+    fn start() -> Self {
+        Self(std::time::Instant::now())
+    }
+
+    fn now(self) -> Timestamp {
+        Timestamp::from_micros(u64::try_from(self.0.elapsed().as_micros()).unwrap())
+    }
+}
 
 /// Hundredths of a second until a test gives up: a guard against hanging, far beyond what anything takes.
 const PATIENCE: u32 = 6000;

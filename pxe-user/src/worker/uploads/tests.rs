@@ -7,8 +7,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::mpsc::Receiver;
 
 use super::*;
-use crate::api::inbox::Quota;
 use crate::fleet::event::Transport;
+use crate::inbox::Quota;
 use crate::tftp::table::{Admission, Table, TidPorts};
 use crate::time::Timestamp;
 

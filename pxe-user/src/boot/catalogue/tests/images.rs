@@ -3,15 +3,15 @@
 use std::net::Ipv4Addr;
 
 use super::*;
+use crate::boot::MachineFacts;
 use crate::boot::{Here, Recipe, Role};
-use crate::fleet::handle::Facts;
 use crate::mac::Mac;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
 const HERE: Here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
 
-fn facts(image: &str) -> Facts {
-    Facts { image: Some(image.into()), ..Facts::unknown(MAC) }
+fn facts(image: &str) -> MachineFacts {
+    MachineFacts { image: Some(image.into()), ..MachineFacts::unknown(MAC) }
 }
 
 /// A tree for everybody, an image with a kernel, and one with a tree of its own; loaders as Debian installs them.
@@ -217,7 +217,7 @@ fn local_boot_needs_no_image() {
     let catalogue = Catalogue::open(place.tree()).unwrap();
     let file = name("pxed/52-54-00-99-00-10/boot.ipxe");
     assert!(matches!(catalogue.lookup(&file), Lookup::Absent));
-    let local = Facts { image: None, local: true, ..facts("") };
+    let local = MachineFacts { image: None, local: true, ..facts("") };
     let script = catalogue.load_for(&file, HERE, |_| Some(local)).unwrap();
     assert!(text(&script).contains("exit 1"));
     // What loaders look for by themselves is the tree's affair then.
