@@ -45,7 +45,7 @@ impl Ack {
     }
 
     /// The headers of DATA with this block's number and `len` bytes of payload, whose words have the one's complement sum
-    /// `sum`: the same bytes as user space writes (`pxe-user/src/datagram.rs` says why routers may fragment it).
+    /// `sum`: the same bytes as user space writes (`pxe-user/proto/src/datagram.rs` says why routers may fragment it).
     #[inline(always)]
     pub fn answer(&self, number: u16, len: u16, sum: u16) -> [u8; HEADERS_LEN] {
         let ack = &self.0;

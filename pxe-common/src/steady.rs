@@ -1,7 +1,7 @@
 //! The steady state of a transfer: every block up to `sent` has gone out, and an ACK of `sent` asks for the next window.
 //!
 //! This is the whole of the protocol that the kernel knows. Anything else (the OACK, a lost or repeated ACK, silence,
-//! the end) is user space's, whose state machine is the description of it all; `pxe-user/tests/tftp/offload.rs` holds
+//! the end) is user space's, whose state machine is the description of it all; `pxe-user/engine/tests/tftp/offload.rs` holds
 //! both against each other.
 //!
 //! Who may act is told by one 64-bit word for each transfer, changed by atomic operations only: the transfer's

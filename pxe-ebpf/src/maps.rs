@@ -63,7 +63,7 @@ pub fn block(file: u32, number: u32) -> Option<&'static abi::Block> {
         let block: *const abi::Block = words.as_ptr().cast();
         // SAFETY: a value has the size and alignment of a block, all of whose bits are valid; the inner map is freed only after
         // all programs that may have looked it up have ended: user space refers to it until the outer map's update, which
-        // waits for them, has returned (`pxe-user/src/nic/offload/files.rs`). Not all kernels see to that by themselves.
+        // waits for them, has returned (`pxe-user/nic/src/offload/files.rs`). Not all kernels see to that by themselves.
         unsafe { &*block }
     })
 }

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use pxe_common::abi::{Config, dhcp_mode};
-use pxe_user::datagram::{Link, write_frame};
-use pxe_user::mac::Mac;
+use pxe_proto::datagram::{Link, write_frame};
+use pxe_proto::mac::Mac;
 
 /// Our address in all tests.
 pub const OWN: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);

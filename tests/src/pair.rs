@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pxe_user::mac::Mac;
+use pxe_proto::mac::Mac;
 use rustix::process::{Pid, Signal, kill_process};
 use xtask::clock;
 

@@ -8,8 +8,8 @@ use std::path::{Component, Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory as _, Parser as _};
-use pxe_user::command::Cli;
-use pxe_user::config::Config;
+use pxed::command::Cli;
+use pxed::config::Config;
 
 /// Names with so many words are a test's: nothing else has a sentence for a name.
 const WORDS: usize = 6;

@@ -193,9 +193,9 @@ fn a_local_user_cannot_keep_pxed_from_starting() {
 #[test]
 fn a_foreign_xdp_program_is_left_alone() {
     veth();
-    let mut other = pxe_user::nic::programs::Programs::load(1, 16, false).unwrap();
+    let mut other = pxe_nic::programs::Programs::load(1, 16, false).unwrap();
     let index = std::fs::read_to_string("/sys/class/net/pxe0/ifindex").unwrap().trim().parse().unwrap();
-    other.attach(index, pxe_user::nic::programs::Mode::Generic).unwrap();
+    other.attach(index, pxe_nic::programs::Mode::Generic).unwrap();
     fails(
         &pxed(&[&SERVE[..], &["--datapath", "xdp"]].concat()),
         &["another XDP program", "--datapath socket"],

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use pxe_nic::packet::PacketSocket;
+use pxe_proto::datagram::{Link, write_frame};
+use pxe_proto::mac::Mac;
 use pxe_tests::daemon::Daemon;
 use pxe_tests::{frames, machine, namespace, tree};
-use pxe_user::datagram::{Link, write_frame};
-use pxe_user::mac::Mac;
-use pxe_user::nic::packet::PacketSocket;
 use xtask::clock;
 use xtask::lab::Lab;
 

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use pxe_common::abi::{self, Config, Transfer, TransferKey, offload};
 use pxe_common::{Drop, Layer, Pass, Service, Verdict};
+use pxe_content::boot::{Catalogue, Config as Files, FileName, Image, Links, Source};
+use pxe_engine::worker::shelf::{Found, Place, Shelf};
+use pxe_nic::Queue;
+use pxe_nic::offload::progress::Progress;
+use pxe_nic::programs::{Mode, Programs, Transfers};
+use pxe_nic::xsk::{Sizes, Xsk};
+use pxe_proto::datagram::{Link, write_frame};
+use pxe_proto::mac::Mac;
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::packet::data_header;
 use pxe_tests::frames::{CLIENT, OWN, TID, config, tagged, udp};
 use pxe_tests::namespace;
-use pxe_user::boot::{Catalogue, Config as Files, FileName, Image, Links, Source};
-use pxe_user::datagram::{Link, write_frame};
-use pxe_user::mac::Mac;
-use pxe_user::nic::Queue;
-use pxe_user::nic::offload::progress::Progress;
-use pxe_user::nic::programs::{Mode, Programs, Transfers};
-use pxe_user::nic::xsk::{Sizes, Xsk};
-use pxe_user::tftp::Block;
-use pxe_user::tftp::packet::data_header;
-use pxe_user::worker::shelf::{Found, Place, Shelf};
 
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;

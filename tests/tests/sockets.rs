@@ -2,13 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use pxe_engine::worker::sockets::SocketPath;
+use pxe_engine::worker::{Datapath as _, Received};
+use pxe_nic::interface::Interface;
+use pxe_nic::packet::PacketSocket;
+use pxe_proto::datagram::{Link, write_frame};
+use pxe_proto::mac::Mac;
+use pxe_proto::tftp::table::TidPorts;
 use pxe_tests::pair::{ADDRESS, INTERFACE, PEER, Pair};
-use pxe_user::datagram::{Link, write_frame};
-use pxe_user::nic::interface::Interface;
-use pxe_user::nic::packet::PacketSocket;
-use pxe_user::tftp::table::TidPorts;
-use pxe_user::worker::sockets::SocketPath;
-use pxe_user::worker::{Datapath as _, Received};
 
 const TIDS: TidPorts = TidPorts { first: 20_000, count: 16 };
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 1);
@@ -24,7 +25,8 @@ fn who_asks_is_heard_while_transfers_are_never_silent() {
     let send = |from: u16, to: u16| {
         let (from, to) = (SocketAddrV4::new(CLIENT, from), SocketAddrV4::new(ADDRESS, to));
         let mut frame = [0; 2048];
-        let len = write_frame(&mut frame, peer.mac, &Link::untagged(own.mac), from, to, &[], &[0; 300]);
+        let len =
+            write_frame(&mut frame, Mac(peer.mac), &Link::untagged(Mac(own.mac)), from, to, &[], &[0; 300]);
         assert!(cable.send(&frame[..len]));
     };
     let mut path = SocketPath::open(&own, ADDRESS, TIDS).unwrap();

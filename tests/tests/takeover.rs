@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use pxe_nic::lock::InterfaceLock;
 use pxe_tests::daemon::Daemon;
 use pxe_tests::manager::{Manager, left};
 use pxe_tests::{namespace, tree};
-use pxe_user::nic::lock::InterfaceLock;
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use xtask::clock;

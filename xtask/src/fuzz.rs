@@ -212,7 +212,7 @@ impl Search {
 fn advice(name: &str, input: &str, again: &str) -> String {
     let encoded = command::output(Command::new("base64").args(["--wrap=0", input])).unwrap_or_default();
     let keep = match name {
-        RINGS => "Make a script of it in the tests of pxe-user/src/nic/xsk/simulated.rs".to_owned(),
+        RINGS => "Make a script of it in the tests of pxe-user/nic/src/xsk/simulated.rs".to_owned(),
         _ => format!("Keep it as tests/fuzz/regressions/{name}/WHAT-WAS-WRONG: then the tests try it, too"),
     };
     format!(

@@ -11,7 +11,7 @@ use crate::command;
 
 /// Tests by the beginnings of their names.
 const TESTS: &[(&str, &[&str])] =
-    &[("pxe-common", &[]), ("pxed", &["nic::umem::", "datagram::tests::both", "checksum::"])];
+    &[("pxe-common", &[]), ("pxe-nic", &["umem::"]), ("pxe-proto", &["datagram::tests::both", "checksum::"])];
 
 /// Runs them.
 ///

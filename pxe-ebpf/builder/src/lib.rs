@@ -4,13 +4,13 @@
 //! record of what they were built from, and building pxed needs stable Rust only:
 //!
 //! ```text
-//! pxe-user/ebpf/pxed.bpf.o        the daemon's programs, embedded by pxe-user
-//! pxe-user/ebpf/built-from.toml   the record: hashes of objects and inputs, versions of compiler and linker
+//! pxe-user/nic/ebpf/pxed.bpf.o        the daemon's programs, embedded by pxe-user
+//! pxe-user/nic/ebpf/built-from.toml   the record: hashes of objects and inputs, versions of compiler and linker
 //! tests/ebpf/load.bpf.o           the load generator's programs
 //! ```
 //!
 //! [`inputs`] hashes everything that decides what is in an object, [`record`] reads and writes the record, [`compiler`]
-//! finds a compiler, and [`compile`] runs it. Two callers: `pxe-user/build.rs` compares the hashes at each build, and
+//! finds a compiler, and [`compile`] runs it. Two callers: `pxe-user/nic/build.rs` compares the hashes at each build, and
 //! `cargo xtask ebpf` builds the objects anew. Installing a compiler is xtask's task.
 
 pub mod compile;
@@ -32,7 +32,7 @@ pub struct Object {
 }
 
 /// The daemon's programs.
-pub const DAEMON: Object = Object { target: "pxe-ebpf", file: "pxe-user/ebpf/pxed.bpf.o" };
+pub const DAEMON: Object = Object { target: "pxe-ebpf", file: "pxe-user/nic/ebpf/pxed.bpf.o" };
 /// The load generator's programs.
 pub const LOAD: Object = Object { target: "load", file: "tests/ebpf/load.bpf.o" };
 /// All objects.

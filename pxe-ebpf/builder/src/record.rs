@@ -11,9 +11,9 @@ use crate::inputs::Inputs;
 use crate::{OBJECTS, sha256};
 
 /// Where the record lies in the workspace.
-pub const FILE: &str = "pxe-user/ebpf/built-from.toml";
+pub const FILE: &str = "pxe-user/nic/ebpf/built-from.toml";
 const HEAD: &str = "# What the kernel objects are and what they were built from. `cargo xtask ebpf` writes this file and the\n\
-                    # objects; pxe-user/build.rs compares it with the sources at each build.\n\n";
+                    # objects; pxe-user/nic/build.rs compares it with the sources at each build.\n\n";
 
 /// What the objects were built from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -98,7 +98,7 @@ mod tests {
     fn a_record_is_read_as_it_was_written() {
         let one = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
         let record = Record {
-            objects: one("pxe-user/ebpf/pxed.bpf.o", "00ff"),
+            objects: one("pxe-user/nic/ebpf/pxed.bpf.o", "00ff"),
             tools: one("rustc", "rustc 1.96.0 (\"quoted\")"),
             inputs: Inputs(one("Cargo.toml: profile.ebpf", "{ debug = 2 }")),
         };

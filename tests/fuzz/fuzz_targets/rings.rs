@@ -1,5 +1,5 @@
-//! AF_XDP's rings: `pxe_user::nic::xsk::simulated`, which is there only where inputs are searched.
+//! AF_XDP's rings: `pxe_nic::xsk::simulated`, which is there only where inputs are searched.
 #![no_main]
 
 #[cfg(fuzzing)]
-libfuzzer_sys::fuzz_target!(|script: &[u8]| pxe_user::nic::xsk::simulated::play(script).expect("memory"));
+libfuzzer_sys::fuzz_target!(|script: &[u8]| pxe_nic::xsk::simulated::play(script).expect("memory"));

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pxe_user::datagram::Datagram;
-use pxe_user::mac::Mac;
-use pxe_user::nic::xsk::Rx;
-use pxe_user::time::Timestamp;
-use pxe_user::worker::Clock;
+use pxe_engine::clock::Clock;
+use pxe_nic::xsk::Rx;
+use pxe_proto::datagram::Datagram;
+use pxe_proto::mac::Mac;
+use pxe_proto::time::Timestamp;
 
 use super::dhcp::addressee;
 use super::machine::Machine;

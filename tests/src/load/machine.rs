@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pxe_user::time::Timestamp;
+use pxe_proto::time::Timestamp;
 
 use super::dhcp::{Answer, Next};
 use super::manners::{Firmware, Kind};

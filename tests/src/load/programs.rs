@@ -6,8 +6,8 @@ use anyhow::{Context as _, Result};
 use aya::maps::XskMap;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use pxe_user::nic::Queue;
-use pxe_user::nic::programs::Mode;
+use pxe_nic::Queue;
+use pxe_nic::programs::Mode;
 
 /// Built from `pxe-ebpf/src/bin/load.rs` by `cargo xtask ebpf`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/load.bpf.o");

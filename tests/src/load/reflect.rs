@@ -5,11 +5,11 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pxe_user::datagram::{Link, write_frame};
-use pxe_user::mac::Mac;
-use pxe_user::nic::programs::Mode;
-use pxe_user::time::Timestamp;
-use pxe_user::worker::Clock;
+use pxe_engine::clock::Clock;
+use pxe_nic::programs::Mode;
+use pxe_proto::datagram::{Link, write_frame};
+use pxe_proto::mac::Mac;
+use pxe_proto::time::Timestamp;
 
 use super::dhcp::mac;
 use super::programs::{Attached, Program};
@@ -113,7 +113,7 @@ pub fn reflector(interface: u32, mode: Mode) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pxe_user::datagram::Datagram;
+    use pxe_proto::datagram::Datagram;
 
     #[test]
     fn a_frame_has_the_length_that_was_asked_for_and_carries_data() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use pxe_user::nic::xsk::Statistics;
-use pxe_user::time::Timestamp;
+use pxe_nic::xsk::Statistics;
+use pxe_proto::time::Timestamp;
 use serde_json::{Map, Value};
 
 use super::machine::{Machine, State, Tally};

@@ -7,7 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use pxe_user::time::Timestamp;
+use pxe_proto::time::Timestamp;
 
 /// The first stranger's address; the others follow. No machine of a run has one of these.
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 50, 128, 0);

@@ -1,7 +1,7 @@
 //! One file's transfer on a machine's side: asks, acknowledges, compares every byte. Pure, as the server's side is.
 
-use pxe_user::tftp::Block;
-use pxe_user::time::Timestamp;
+use pxe_proto::tftp::Block;
+use pxe_proto::time::Timestamp;
 
 use super::manners::{Manners, Reack};
 

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use pxe_user::mac::Mac;
+use pxe_proto::mac::Mac;
 use socket2::{Domain, Protocol, Socket, Type};
 use xtask::command;
 

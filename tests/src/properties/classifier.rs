@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 
 use pxe_common::{Service, SliceFrame, Verdict, transfer_packet};
-use pxe_user::datagram::Datagram;
+use pxe_proto::datagram::Datagram;
 
 use crate::frames::{OWN, config};
 use crate::verdicts::{Kernel, action, in_user_space, known};

@@ -1,6 +1,6 @@
 //! `pxed.toml`: each mistake is told in words, with a line of the file.
 
-use pxe_user::config::{Config, Severity};
+use pxed::config::{Config, Severity};
 
 /// Any text as the file.
 pub fn check(input: &[u8]) {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use dhcproto::v4::{self, DhcpOption, OptionCode};
 use dhcproto::{Decodable as _, Decoder};
-use pxe_user::dhcp::{
+use pxe_proto::dhcp::{
     Arch, BootFile, MAX_REPLY, Menu, MenuItem, Printable, Program, Programs, Reply, Request, Service, Style,
     Text, Url, Via, View, reply,
 };

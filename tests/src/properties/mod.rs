@@ -12,7 +12,7 @@
 //! | [`smbios`] | an SMBIOS table | bounded, and fit for people's eyes |
 //! | [`report`] | a memory test's report | bounded, and read back as it is written |
 //!
-//! One more, on what a kernel does with AF_XDP's rings, lies beside them: `pxe-user/src/nic/xsk/simulated.rs`.
+//! One more, on what a kernel does with AF_XDP's rings, lies beside them: `pxe-user/nic/src/xsk/simulated.rs`.
 //!
 //! libFuzzer looks for inputs that break them (`tests/fuzz`, run by `cargo xtask fuzz`). `tests/tests/properties.rs` holds
 //! them against their seeds, and against every input that ever broke one, in each run of the tests.

@@ -1,6 +1,6 @@
 //! MTLOG: a line of a console, as a console server or a hostile machine sends it.
 
-use pxe_user::fleet::mtlog::{Line, is_corrected};
+use pxe_fleet::mtlog::{Line, is_corrected};
 
 /// What memtest86+ says, and one that nobody says.
 const KEYS: [&str; 12] =

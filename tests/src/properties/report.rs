@@ -1,7 +1,7 @@
 //! Reports of memory tests: bounded whatever was posted, and read back as they are written down.
 
-use pxe_user::fleet::board::TEXT_MAX;
-use pxe_user::fleet::report::{ERRORS_MAX, Report};
+use pxe_fleet::board::TEXT_MAX;
+use pxe_fleet::report::{ERRORS_MAX, Report};
 
 /// Any bytes as the body of a report.
 pub fn check(input: &[u8]) {

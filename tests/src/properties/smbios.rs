@@ -1,7 +1,7 @@
 //! SMBIOS: a table that a stranger sent becomes bounded lists, whose texts are fit for people's eyes.
 
-use pxe_user::fleet::board::TEXT_MAX;
-use pxe_user::fleet::smbios::{dimm_at, read};
+use pxe_fleet::board::TEXT_MAX;
+use pxe_fleet::smbios::{dimm_at, read};
 
 /// Any bytes as a structure table.
 pub fn check(input: &[u8]) {

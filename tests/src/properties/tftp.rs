@@ -1,11 +1,11 @@
 //! TFTP's packets: what is read can be written and is read alike, and no more is granted than was asked.
 
-use pxe_user::boot::FileName;
-use pxe_user::tftp::Block;
-use pxe_user::tftp::packet::{
+use pxe_content::boot::FileName;
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::packet::{
     BLKSIZE_RANGE, CONTROL_MAX, Control, ErrorCode, Mode, Packet, Request, data_header,
 };
-use pxe_user::tftp::terms::{Limits, Terms};
+use pxe_proto::tftp::terms::{Limits, Terms};
 
 /// Any bytes as a packet.
 pub fn check(input: &[u8]) {

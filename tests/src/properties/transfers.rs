@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pxe_user::boot::Refusal;
+use pxe_content::boot::Refusal;
 
 use super::script::Script;
 use super::world::{IMAGES, PORTS, World, client};

@@ -4,9 +4,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pxe_user::responder::{Denial, Filed, Ticket, UploadName};
-use pxe_user::tftp::reception::Taken;
-use pxe_user::tftp::table::Id;
+use pxe_engine::responder::{Denial, Filed, Ticket, UploadName};
+use pxe_proto::tftp::reception::Taken;
+use pxe_proto::tftp::table::Id;
 
 use super::script::Script;
 use super::transfers::anything;

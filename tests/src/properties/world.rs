@@ -7,21 +7,21 @@ use std::time::Duration;
 
 use pxe_common::abi::Transfer;
 use pxe_common::steady;
-use pxe_user::boot::{Catalogue, Config, FileName, Image, Links, Source};
-use pxe_user::datagram::{Datagram, Link};
-use pxe_user::dhcp::{Service, Style};
-use pxe_user::fleet::event::{Event, Peer};
-use pxe_user::mac::Mac;
-use pxe_user::responder::{
+use pxe_content::boot::{Catalogue, Config, FileName, Image, Links, Source};
+use pxe_content::rules::Policy;
+use pxe_engine::responder::{
     Blocks, Carried, Given, Host, Offer, Places, Responder, Route, Settings, Sources, Ticket, UploadName,
 };
-use pxe_user::rules::Policy;
-use pxe_user::tftp::Block;
-use pxe_user::tftp::packet::{CONTROL_MAX, Packet, data_header};
-use pxe_user::tftp::reception::Taken;
-use pxe_user::tftp::table::{Id, TidPorts};
-use pxe_user::tftp::terms::Limits;
-use pxe_user::time::Timestamp;
+use pxe_fleet::event::{Event, Peer};
+use pxe_proto::datagram::{Datagram, Link};
+use pxe_proto::dhcp::{Service, Style};
+use pxe_proto::mac::Mac;
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::packet::{CONTROL_MAX, Packet, data_header};
+use pxe_proto::tftp::reception::Taken;
+use pxe_proto::tftp::table::{Id, TidPorts};
+use pxe_proto::tftp::terms::Limits;
+use pxe_proto::time::Timestamp;
 use tempfile::TempDir;
 
 use super::uploads::Inbox;

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use pxe_user::datagram::{Link, write_frame};
-use pxe_user::mac::Mac;
+use pxe_proto::datagram::{Link, write_frame};
+use pxe_proto::mac::Mac;
 use rustix::process::Signal;
 use serde_json::Value;
 use xtask::clock;

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use pxe_content::inbox::UPLOADS_OF_ONE_MAX;
 use pxe_tests::daemon;
 use pxe_tests::neighbours::dhcp_server;
-use pxe_user::inbox::UPLOADS_OF_ONE_MAX;
 
 use super::*;
 

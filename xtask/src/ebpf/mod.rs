@@ -5,7 +5,7 @@
 //! elf        an object without its debug information, and what of an object the kernel runs
 //! ```
 //!
-//! What decides an object's content and how it is compiled, `pxe-ebpf-builder` knows: pxe-user's build script uses that, too.
+//! What decides an object's content and how it is compiled, `pxe-ebpf-builder` knows: the build script of pxe-nic uses that, too.
 
 mod elf;
 mod toolchain;

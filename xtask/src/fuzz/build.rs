@@ -140,7 +140,7 @@ mod tests {
             let shell = shell.arg(&wrapper).args(["echo", "--crate-name", name, "--edition=2024"]);
             command::output(shell).expect("a shell")
         };
-        assert!(options("pxe_user").contains("sancov"));
+        assert!(options("pxe_proto").contains("sancov"));
         assert!(options("xtask_of_another").contains("sancov"));
         assert_eq!(options("build_script_build"), "--crate-name build_script_build --edition=2024\n");
         assert!(!options("pxe_ebpf_builder").contains("sancov"));

@@ -56,7 +56,7 @@ fn fill(program: &Path, folder: &Path) -> Result<()> {
             copy(program, &to, asset.mode)?;
             continue;
         }
-        let sources = expand(&workspace.join("pxe-user").join(&asset.source))?;
+        let sources = expand(&workspace.join("pxe-user/pxed").join(&asset.source))?;
         for source in sources {
             let is_folder = asset.to.ends_with('/');
             let to =
@@ -88,7 +88,7 @@ fn assets() -> Result<Vec<Asset>> {
     let mut packages = metadata["packages"].as_array().into_iter().flatten();
     let package = packages.find(|package| package["name"] == "pxed").context("no package pxed")?;
     let assets = package["metadata"]["generate-rpm"]["assets"].as_array();
-    let assets = assets.context("pxe-user/Cargo.toml has no table of an RPM package's files")?;
+    let assets = assets.context("pxe-user/pxed/Cargo.toml has no table of an RPM package's files")?;
     let text = |asset: &Value, key: &str| {
         let text = asset[key].as_str().map(str::to_owned);
         text.with_context(|| format!("a file of the RPM package has no {key}"))

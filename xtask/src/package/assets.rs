@@ -1,6 +1,6 @@
 //! Man pages and completions. The program makes them of its own command line, so they are the packaged program's.
 //!
-//! `pxe-user/Cargo.toml` names the files for cargo-deb and for cargo-generate-rpm, so they always lie in the workspace's
+//! `pxe-user/pxed/Cargo.toml` names the files for cargo-deb and for cargo-generate-rpm, so they always lie in the workspace's
 //! `target/assets`, wherever cargo builds.
 
 use std::fs::{self, File};
@@ -19,9 +19,9 @@ const SHELLS: [(&str, &str); 3] = [("bash", "pxed.bash"), ("zsh", "_pxed"), ("fi
 /// Keeps other processes from replacing `target/assets` while they are packaged: tests run side by side.
 pub(super) fn lock() -> Result<File> {
     // A file that is always there, and that root and the user can open.
-    let file = File::open(command::workspace().join("pxe-user/Cargo.toml"))
-        .context("cannot open pxe-user/Cargo.toml")?;
-    flock(&file, FlockOperation::LockExclusive).context("cannot lock pxe-user/Cargo.toml")?;
+    let file = File::open(command::workspace().join("pxe-user/pxed/Cargo.toml"))
+        .context("cannot open pxe-user/pxed/Cargo.toml")?;
+    flock(&file, FlockOperation::LockExclusive).context("cannot lock pxe-user/pxed/Cargo.toml")?;
     Ok(file)
 }
 

@@ -1,4 +1,4 @@
-//! The Debian package: cargo-deb, by the table in pxe-user/Cargo.toml.
+//! The Debian package: cargo-deb, by the table in pxe-user/pxed/Cargo.toml.
 
 use std::fs;
 use std::path::Path;

@@ -3,7 +3,7 @@
 //! ```text
 //! program   the program: built by crate::cross, stripped; what must hold for it anywhere
 //! assets    man pages and completions, which the program writes itself
-//! deb       the Debian package: cargo-deb, by the table in pxe-user/Cargo.toml and the files in packaging/
+//! deb       the Debian package: cargo-deb, by the table in pxe-user/pxed/Cargo.toml and the files in packaging/
 //! rpm       the RPM package: cargo-generate-rpm, by another table there
 //! archive   the same files for systems without a package; the symbols
 //! sbom      what is built into the program and into its kernel side, in CycloneDX's format

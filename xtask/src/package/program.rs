@@ -14,7 +14,7 @@ use crate::elf::Needs;
 
 /// The newest glibc whose symbols the program may ask for: that of RHEL 9 and its like, Ubuntu 22.04 and Debian 12.
 pub(super) const GLIBC: (u32, u32) = (2, 34);
-/// All libraries that it may need. The packages' dependencies, which `pxe-user/Cargo.toml` names, are these.
+/// All libraries that it may need. The packages' dependencies, which `pxe-user/pxed/Cargo.toml` names, are these.
 const LIBRARIES: [&str; 3] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1"];
 /// Larger, and something is built in that should not be.
 const SIZE: u64 = 16_000_000;
@@ -149,9 +149,9 @@ mod tests {
 
     #[test]
     fn a_folder_of_this_machine_is_found() {
-        let inside = command::workspace().join("pxe-user/src/lib.rs");
+        let inside = command::workspace().join("pxe-user/pxed/src/lib.rs");
         let error = names_no_place(inside.display().to_string().as_bytes()).unwrap_err().to_string();
         assert!(error.starts_with("it names the folder "), "{error}");
-        names_no_place(b"/pxed/pxe-user/src/lib.rs").unwrap();
+        names_no_place(b"/pxed/pxe-user/pxed/src/lib.rs").unwrap();
     }
 }

@@ -23,7 +23,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A table of pxe-user's manifest, as the tools for packages see it.
+/// A table of pxed's manifest, as the tools for packages see it.
 fn table(name: &str) -> Value {
     let mut cargo = command::cargo();
     let metadata = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"])).unwrap();
@@ -59,7 +59,7 @@ fn what_packages_are_made_of_is_there() {
             if source.contains("target/") {
                 continue;
             }
-            let path = command::workspace().join("pxe-user").join(&source);
+            let path = command::workspace().join("pxe-user/pxed").join(&source);
             let (folder, last) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
             let (start, end) = last.split_once('*').unwrap_or((last, ""));
             let fits = |name: &str| name.starts_with(start) && name.ends_with(end);

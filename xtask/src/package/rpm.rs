@@ -1,4 +1,4 @@
-//! The RPM package: cargo-generate-rpm, by the table in pxe-user/Cargo.toml.
+//! The RPM package: cargo-generate-rpm, by the table in pxe-user/pxed/Cargo.toml.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ pub(super) fn pack(program: &Path, arch: Arch, rpm: &Path, compression: &str) ->
     target_with(program, arch, rpm, |target| {
         let tool = command::find("cargo-generate-rpm").context("there is no `cargo-generate-rpm` here")?;
         let mut pack = Command::new(tool);
-        pack.args(["--package", "pxe-user", "--target", arch.target(), "--output"]).arg(rpm);
+        pack.args(["--package", "pxe-user/pxed", "--target", arch.target(), "--output"]).arg(rpm);
         // What the program needs is checked, and the table says it: the tool asks `ldd`, which reads this host's
         // architecture only.
         pack.args(["--auto-req", "disabled", "--target-dir"]).arg(target);

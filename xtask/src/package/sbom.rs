@@ -10,7 +10,7 @@ use crate::command;
 
 /// Our crates that end up in the package, and what their lists are called. The kernel side is built into the program, but is
 /// no dependency that cargo knows.
-const LISTS: [(&str, &str); 2] = [("pxe-user", "pxed"), ("pxe-ebpf", "pxed-kernel-side")];
+const LISTS: [(&str, &str); 2] = [("pxe-user/pxed", "pxed"), ("pxe-ebpf", "pxed-kernel-side")];
 /// What the tool shall call each list for the moment.
 const LIST: &str = "out-package-sbom";
 

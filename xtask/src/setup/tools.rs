@@ -16,7 +16,7 @@ struct Tool {
 const TOOLS: &[Tool] = &[
     // Licences, sources and advisories of what we depend on: `deny.toml` was written for this version.
     Tool { name: "cargo-deny", version: "0.20.2", group: Group::Tests },
-    // The Debian package, by `pxe-user/Cargo.toml`.
+    // The Debian package, by `pxe-user/pxed/Cargo.toml`.
     Tool { name: "cargo-deb", version: "3.8.0", group: Group::Package },
     // The RPM package, by another table there.
     Tool { name: "cargo-generate-rpm", version: "0.21.1", group: Group::Package },

@@ -1,28 +1,26 @@
 //! Which packages changed, and which others that concerns.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
 
 use crate::command;
 
-/// Folders and files, their packages, and those whose unit tests depend on them; the most precise folder first.
-const PACKAGES: &[(&str, &[&str])] = &[
-    ("pxe-common/", &["pxe-common", "pxed", "pxe-tests"]),
-    ("pxe-ebpf/builder/", &["pxe-ebpf-builder", "xtask"]),
-    ("pxe-user/", &["pxed", "pxe-tests"]),
-    ("xtask/", &["xtask"]),
-    ("tests/", &["pxe-tests"]),
-    // What xtask's tests read.
+/// Files outside of packages, and those whose tests read them.
+const READ: &[(&str, &[&str])] = &[
     ("packaging/", &["xtask"]),
     ("docs/", &["pxed", "pxe-tests"]),
     ("README.md", &["pxe-tests"]),
     ("CHANGELOG.md", &["pxe-tests"]),
 ];
+/// No unit tests: one is compiled for the kernel, the other for xtask's search only.
+const WITHOUT: &[&str] = &["pxe-ebpf", "pxe-fuzz"];
 
 /// The packages concerned by what is not committed, or else by the last commit.
-pub(super) fn packages() -> Result<BTreeSet<&'static str>> {
+pub(super) fn packages() -> Result<BTreeSet<String>> {
     let git = |arguments: &[&str]| -> Result<Vec<String>> {
         let mut git = Command::new("git");
         let text = command::output(git.arg("-C").arg(command::workspace()).args(arguments))?;
@@ -33,12 +31,58 @@ pub(super) fn packages() -> Result<BTreeSet<&'static str>> {
     if files.is_empty() {
         files = git(&["show", "--name-only", "--format=", "HEAD"])?;
     }
-    Ok(concerned(&files))
+    Ok(concerned(&workspace()?, &files))
 }
 
-fn concerned(files: &[String]) -> BTreeSet<&'static str> {
-    let of_file = |file: &String| PACKAGES.iter().find(|(folder, _)| file.starts_with(folder));
-    files.iter().filter_map(of_file).flat_map(|(_, packages)| packages.iter().copied()).collect()
+/// One of our packages.
+struct Package {
+    name: String,
+    /// From the workspace's.
+    folder: String,
+    /// Ours among those that it uses, also for its tests.
+    uses: Vec<String>,
+}
+
+fn workspace() -> Result<Vec<Package>> {
+    let mut cargo = command::cargo();
+    let text = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"]))?;
+    let metadata: Value = serde_json::from_str(&text)?;
+    let packages = metadata["packages"].as_array().context("cargo knows no packages")?;
+    packages.iter().map(package).collect::<Option<_>>().context("cargo says what is not understood here")
+}
+
+fn package(metadata: &Value) -> Option<Package> {
+    let folder = Path::new(metadata["manifest_path"].as_str()?).parent()?;
+    let folder = folder.strip_prefix(command::workspace()).ok()?;
+    let uses = metadata["dependencies"].as_array()?.iter().filter(|used| used["path"].is_string());
+    Some(Package {
+        name: metadata["name"].as_str()?.to_owned(),
+        folder: format!("{}/", folder.to_str()?),
+        uses: uses.filter_map(|used| Some(used["name"].as_str()?.to_owned())).collect(),
+    })
+}
+
+fn concerned(workspace: &[Package], files: &[String]) -> BTreeSet<String> {
+    let mut concerned = BTreeSet::new();
+    for file in files {
+        let inside = workspace.iter().filter(|package| file.starts_with(&package.folder));
+        concerned
+            .extend(inside.max_by_key(|package| package.folder.len()).map(|package| package.name.clone()));
+        let read = READ.iter().filter(|(place, _)| file.starts_with(place));
+        concerned.extend(read.flat_map(|(_, packages)| packages.iter().map(|name| (*name).to_owned())));
+    }
+    loop {
+        let above =
+            workspace.iter().filter(|package| package.uses.iter().any(|used| concerned.contains(used)));
+        let above: Vec<String> = above.map(|package| package.name.clone()).collect();
+        let before = concerned.len();
+        concerned.extend(above);
+        if concerned.len() == before {
+            break;
+        }
+    }
+    concerned.retain(|name| !WITHOUT.contains(&name.as_str()));
+    concerned
 }
 
 #[cfg(test)]
@@ -47,11 +91,15 @@ mod tests {
 
     #[test]
     fn a_change_concerns_the_packages_above_it() {
-        let of = |file: &str| concerned(&[file.to_owned()]).into_iter().collect::<Vec<_>>();
-        assert_eq!(of("pxe-common/src/classify.rs"), ["pxe-common", "pxe-tests", "pxed"]);
-        assert_eq!(of("xtask/src/main.rs"), ["xtask"]);
+        let workspace = workspace().unwrap();
+        let of = |file: &str| concerned(&workspace, &[file.to_owned()]).into_iter().collect::<Vec<_>>();
+        let web = of("pxe-user/web/src/lib.rs");
+        assert_eq!(web, ["pxe-tests", "pxe-web", "pxed"]);
+        let proto = of("pxe-user/proto/src/mac.rs");
+        assert!(web.iter().all(|name| proto.contains(name)) && proto.contains(&"pxe-engine".to_owned()));
+        assert!(!proto.contains(&"pxe-nic".to_owned()), "{proto:?}");
         assert_eq!(of("README.md"), ["pxe-tests"]);
         assert!(of("deny.toml").is_empty());
-        assert!(PACKAGES.iter().all(|(place, _)| command::workspace().join(place).exists()));
+        assert!(READ.iter().all(|(place, _)| command::workspace().join(place).exists()));
     }
 }

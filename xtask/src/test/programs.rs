@@ -14,7 +14,7 @@ const PRIVILEGED: &str = "pxe-tests";
 /// One test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
-    /// Its target's name: `pxe_user` for a library's unit tests, the file's name for others.
+    /// Its target's name: the library's name for its unit tests, the file's name for others.
     pub(super) name: String,
     pub(super) path: PathBuf,
     /// The package's folder, where cargo would start it.
@@ -38,9 +38,10 @@ impl Programs {
         Ok(Self(messages.iter().filter_map(program).collect()))
     }
 
-    /// The unit tests of the daemon's library.
-    pub(super) fn daemon(&self) -> Result<&Program> {
-        self.0.iter().find(|program| program.name == "pxe_user").context("cargo built no unit tests of pxed")
+    /// The unit tests of one of our libraries.
+    pub(super) fn unit_tests(&self, library: &str) -> Result<&Program> {
+        let program = self.0.iter().find(|program| program.name == library);
+        program.with_context(|| format!("cargo built no unit tests of {library}"))
     }
 
     /// Those with a wanted test: everything where no names are given.
@@ -115,11 +116,11 @@ mod tests {
                 "manifest_path": format!("/src/{package}/Cargo.toml"), "target": { "name": "boot" },
             })
         };
-        let boot = program(&artifact(true, Some("/t/boot-1"), "pxe-user")).expect("a test program");
-        assert_eq!((boot.path, boot.folder), (PathBuf::from("/t/boot-1"), PathBuf::from("/src/pxe-user")));
+        let boot = program(&artifact(true, Some("/t/boot-1"), "pxe-web")).expect("a test program");
+        assert_eq!((boot.path, boot.folder), (PathBuf::from("/t/boot-1"), PathBuf::from("/src/pxe-web")));
         assert!(!boot.needs_root && program(&artifact(true, Some("/t/x"), "tests")).expect("one").needs_root);
-        assert_eq!(program(&artifact(true, None, "pxe-user")), None);
-        assert_eq!(program(&artifact(false, Some("/t/pxed"), "pxe-user")), None);
+        assert_eq!(program(&artifact(true, None, "pxe-web")), None);
+        assert_eq!(program(&artifact(false, Some("/t/pxed"), "pxe-web")), None);
         assert_eq!(program(&json!({})), None);
     }
 

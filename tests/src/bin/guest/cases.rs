@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_nic::programs::{Mode, Programs, takes_several_buffers};
 use pxe_tests::daemon::Daemon as Counted;
 use pxe_tests::guest::{Case, ip, ip_says, say};
 use pxe_tests::machine;
-use pxe_user::nic::programs::{Mode, Programs, takes_several_buffers};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::daemon::{Daemon, Serving};

@@ -1,4 +1,4 @@
-# Reports: the JSON of pxe-user/src/fleet/report.rs, posted by busybox's wget. Sourced by init.sh.
+# Reports: the JSON of pxe-user/fleet/src/report.rs, posted by busybox's wget. Sourced by init.sh.
 # shellcheck shell=dash disable=SC2154,SC2034 # variables of the other files
 
 # Errors that have not arrived yet, one JSON object in a line.

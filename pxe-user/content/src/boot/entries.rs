@@ -1,0 +1,162 @@
+//! What is served, for people: the list of everything, and what one name leads to.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::FileType;
+
+use super::catalogue::{Catalogue, Entry};
+use super::generated::Content;
+use super::image::{Digest, Image, Origin};
+use super::mount::{Kind, Mount};
+use super::names::FileName;
+use super::personal::Here;
+use super::refusal::Refusal;
+use super::tree::Found;
+use crate::boot::MachineFacts;
+use pxe_proto::mac::Mac;
+
+/// How deep directories are listed: more than any boot tree has, and an end to links that lead in a circle.
+const DEPTH_MAX: usize = 16;
+/// Files of a tree that are looked at in search of links out of it.
+const TARGETS_OF_MAX: usize = 50_000;
+
+/// What a name leads to now.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// A file: its size in bytes, and its true path.
+    File(u64, PathBuf),
+    /// A text of ours.
+    Written(Arc<Image>),
+}
+
+impl Catalogue {
+    /// What a machine that asks for a name would get now, as [`Self::load_for`] would find it, without reading the file.
+    ///
+    /// # Errors
+    /// Why it would not be served.
+    pub fn see_for(
+        &self,
+        name: &FileName,
+        here: Here,
+        facts: impl FnOnce(Option<Mac>) -> Option<MachineFacts>,
+    ) -> Result<Seen, Refusal> {
+        self.written_or(name, here, facts, |name| self.see(name), Seen::Written)
+    }
+
+    fn see(&self, name: &FileName) -> Result<Seen, Refusal> {
+        if let Some(written) = self.store.get(name).filter(|image| *image.origin() == Origin::Generated) {
+            return Ok(Seen::Written(written));
+        }
+        let found = self.find(name)?;
+        let (_, stat) = found.open()?;
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        if size > self.store.memory().limit() {
+            return Err(Refusal::TooLarge);
+        }
+        Ok(Seen::File(size, found.path()))
+    }
+
+    /// All files by name, with sizes and hashes; refused ones with the reason. Reads every file of the tree: for
+    /// `pxed images`, not while serving.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.mounts.iter().flat_map(Mount::entries).collect()
+    }
+
+    /// The directories outside of the roots that links inside lead to now. Looks at so many files only that a start stays
+    /// a start.
+    #[must_use]
+    pub fn targets(&self) -> Vec<PathBuf> {
+        let mut targets = BTreeSet::new();
+        for mount in &self.mounts {
+            let Kind::Tree(root) = &mount.kind else { continue };
+            let root = root.canonicalize().unwrap_or_else(|_| root.clone());
+            let mut left = TARGETS_OF_MAX;
+            mount.walk(&mut |_, found| {
+                let path = found.ok().map(|found| found.path());
+                targets.extend(path.and_then(|path| path.parent().map(Path::to_owned)));
+                left -= 1;
+                left > 0
+            });
+            targets.retain(|path| !path.starts_with(&root));
+        }
+        targets.into_iter().collect()
+    }
+}
+
+impl Mount {
+    fn entries(&self) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        match &self.kind {
+            Kind::Virtual(table) => entries.extend(table.iter().map(|(name, content)| match content {
+                Content::Generated(bytes) => {
+                    let content = Digest::of(bytes.as_slice()).map_err(Refusal::from);
+                    Entry { name: *name, origin: Origin::Generated, content }
+                }
+                Content::File(path) => entry(*name, self.find(name), Path::new("/").join(&**path).as_path()),
+            })),
+            Kind::Tree(root) => self.walk(&mut |name, found| {
+                entries.push(entry(name, found, &root.join(name.to_string())));
+                true
+            }),
+        }
+        for entry in &mut entries {
+            if let Ok(name) = self.whole(&entry.name) {
+                entry.name = name;
+            }
+        }
+        entries
+    }
+
+    /// Shows all files of a tree to `visit` until that has seen enough.
+    fn walk(&self, visit: Visit<'_>) {
+        let top = super::tree::names(self.tree.root()).unwrap_or_default();
+        self.walk_in(&[], top, &mut vec![self.tree.root_id()], visit);
+    }
+
+    fn walk_in(
+        &self,
+        directory: &[u8],
+        names: Vec<Vec<u8>>,
+        parents: &mut Vec<(u64, u64)>,
+        visit: Visit<'_>,
+    ) -> bool {
+        for name in names {
+            let path = if directory.is_empty() { name } else { [directory, b"/", &name].concat() };
+            // A name that no client can ask for, such as one with a backslash in it, is not served.
+            let Some(name) = FileName::normalise(&path).ok().filter(|name| name.as_bytes() == path) else {
+                continue;
+            };
+            let goes_on = match self.find(&name) {
+                Ok(found) if found.file_type() == FileType::Directory => {
+                    if parents.len() == DEPTH_MAX || parents.contains(&found.id()) {
+                        continue;
+                    }
+                    parents.push(found.id());
+                    let goes_on = self.walk_in(&path, found.names().unwrap_or_default(), parents, visit);
+                    parents.pop();
+                    goes_on
+                }
+                found => visit(name, found),
+            };
+            if !goes_on {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// Takes a name and what it leads to; whether to go on.
+type Visit<'a> = &'a mut dyn FnMut(FileName, Result<Found, Refusal>) -> bool;
+
+fn entry(name: FileName, found: Result<Found, Refusal>, path: &Path) -> Entry {
+    let origin = Origin::File(found.as_ref().map_or_else(|_| path.to_owned(), Found::path));
+    let content = found.and_then(|found| {
+        let (file, _) = found.open()?;
+        Ok(Digest::of(file)?)
+    });
+    Entry { name, origin, content }
+}

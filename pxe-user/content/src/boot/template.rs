@@ -1,0 +1,217 @@
+//! Templates: texts with `{{ variables }}` that are filled in for one machine.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use minijinja::value::{Object, Value};
+use minijinja::{Environment, UndefinedBehavior, context};
+
+use super::personal::{FOLDER, Here};
+use super::recipe::Recipe;
+use crate::boot::MachineFacts;
+use crate::suggest::nearest;
+use pxe_proto::dhcp::{Arch, Uuid};
+use pxe_proto::mac::Mac;
+
+/// What a template may use.
+const VARIABLES: [&str; 12] = [
+    "arch",
+    "http",
+    "image",
+    "ip",
+    "mac",
+    "mac_dashed",
+    "name",
+    "report_url",
+    "rule",
+    "serial",
+    "server",
+    "uuid",
+];
+/// Those that only HTTP gives a value.
+const OF_HTTP: [&str; 2] = ["http", "report_url"];
+
+/// What is wrong with a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// A variable that is never set.
+    #[error("the template uses `{name}`, which is not set{near} A template may use {}", VARIABLES.join(", "))]
+    Unknown {
+        /// The variable.
+        name: String,
+        /// The end of that sentence: a known one that is like it.
+        near: String,
+    },
+    /// Anything else: its syntax, or what it does with a value.
+    #[error("line {line} of the template: {text}")]
+    Invalid {
+        /// The line inside of the template, from 1.
+        line: usize,
+        /// What is wrong.
+        text: String,
+    },
+}
+
+impl From<minijinja::Error> for TemplateError {
+    fn from(error: minijinja::Error) -> Self {
+        let text = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+        Self::Invalid { line: error.line().unwrap_or(1), text }
+    }
+}
+
+/// Whether a template can be filled in, for a machine of which nothing is known and for one of which everything is.
+///
+/// # Errors
+/// What is wrong with it, with the variable or the line inside of it.
+pub fn check_template(template: &str) -> Result<(), TemplateError> {
+    let environment = environment();
+    let used = environment.template_from_str(template)?.undeclared_variables(false);
+    let is_known =
+        |name: &str| VARIABLES.contains(&name) || environment.globals().any(|(global, _)| global == name);
+    // The first by its name, since a set has no order.
+    if let Some(name) = used.into_iter().filter(|name| !is_known(name)).min() {
+        let near = nearest(&name, VARIABLES);
+        let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
+        return Err(TemplateError::Unknown { name, near });
+    }
+    for (facts, http) in [(MachineFacts::unknown(Mac::default()), None), (all_known(), Some(80))] {
+        fill(template, &Recipe::default(), &facts, Here { server: Ipv4Addr::UNSPECIFIED, http })?;
+    }
+    Ok(())
+}
+
+/// The variable that a template writes and that is empty without `[http]`; none if it asks `{% if http %}` before.
+#[must_use]
+pub fn needs_http(template: &str) -> Option<&'static str> {
+    [MachineFacts::unknown(Mac::default()), all_known()].iter().find_map(|facts| {
+        let values = context! {
+            http => Value::from_object(Absent("http")),
+            report_url => Value::from_object(Absent("report_url")),
+            ..values(&Recipe::default(), facts, Here { server: Ipv4Addr::UNSPECIFIED, http: None })
+        };
+        let text = environment().render_str(template, values).ok()?;
+        OF_HTTP.into_iter().find(|name| text.contains(&Absent(name).to_string()))
+    })
+}
+
+fn all_known() -> MachineFacts {
+    MachineFacts {
+        uuid: Some(Uuid([1; 16])),
+        address: Some(Ipv4Addr::LOCALHOST),
+        arch: Some(Arch::BIOS),
+        serial: Some("1".into()),
+        name: Some("1".into()),
+        rule: Some("1".into()),
+        ..MachineFacts::unknown(Mac::default())
+    }
+}
+
+/// A variable without a value: false in a condition, and known by its mark where it is written.
+#[derive(Debug)]
+struct Absent(&'static str);
+
+impl Object for Absent {
+    fn is_true(self: &Arc<Self>) -> bool {
+        false
+    }
+
+    fn render(self: &Arc<Self>, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for Absent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Nothing that a configuration would hold.
+        write!(f, "\u{1}{}\u{1}", self.0)
+    }
+}
+
+fn environment<'e>() -> Environment<'e> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment
+}
+
+/// The text for one machine.
+///
+/// # Errors
+/// What is wrong with the template.
+pub(super) fn fill(
+    template: &str,
+    recipe: &Recipe,
+    facts: &MachineFacts,
+    here: Here,
+) -> Result<String, TemplateError> {
+    // It takes the last line's end off.
+    let end = if template.ends_with('\n') { "\n" } else { "" };
+    Ok(environment().render_str(template, values(recipe, facts, here))? + end)
+}
+
+fn values(recipe: &Recipe, facts: &MachineFacts, here: Here) -> Value {
+    let http = here.http.map(|port| format!("http://{}:{port}", here.server)).unwrap_or_default();
+    // Reports are believed below this address only, and only in this boot.
+    let reports = facts.nonce.filter(|_| here.http.is_some()).map(|nonce| format!("{http}/{FOLDER}/{nonce}"));
+    context! {
+        mac => facts.mac.to_string(),
+        mac_dashed => facts.mac.dashed().as_str(),
+        uuid => facts.uuid.map(|uuid| uuid.to_string()).unwrap_or_default(),
+        ip => facts.address.map(|address| address.to_string()).unwrap_or_default(),
+        arch => facts.arch.map(|arch| arch.to_string()).unwrap_or_default(),
+        serial => harmless(facts.serial.as_deref()),
+        name => harmless(facts.name.as_deref()),
+        image => &*recipe.name,
+        rule => harmless(facts.rule.as_deref()),
+        server => here.server.to_string(),
+        report_url => reports.as_ref().unwrap_or(&http),
+        http => http,
+    }
+}
+
+/// What machines or consoles say of themselves, fit for a script: nobody's serial number starts a second command.
+fn harmless(text: Option<&str>) -> String {
+    let is_harmless = |c: char| c.is_ascii_alphanumeric() || "._:-+@".contains(c);
+    text.unwrap_or_default().chars().map(|c| if is_harmless(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named_in_the_templates_own_words() {
+        let said = |template: &str| check_template(template).unwrap_err().to_string();
+        let unknown = said("mac={{ mca }}");
+        assert!(
+            unknown.starts_with("the template uses `mca`, which is not set; did you mean `mac`?"),
+            "{unknown}"
+        );
+        assert!(said("{% if http %}{{ colour }}{% endif %}").contains("`colour`"));
+        let syntax = said("a\n{% if %}");
+        assert!(syntax.starts_with("line 2 of the template: ") && !syntax.contains("<string>"), "{syntax}");
+        assert!(said("{{ mac | nothing }}").contains("nothing"));
+        for fine in [
+            "",
+            "{{ mac }}",
+            "{% for n in range(2) %}{{ n }}{{ mac_dashed }}{% endfor %}",
+            "{% set x = 1 %}{{ x }}",
+        ] {
+            assert_eq!(check_template(fine), Ok(()), "{fine}");
+        }
+    }
+
+    #[test]
+    fn what_stays_empty_without_http_is_named() {
+        for (template, needed) in [
+            ("report={{ report_url }}", Some("report_url")),
+            ("base={{ http ~ '/x' }}", Some("http")),
+            ("{% if http %}base={{ http }}{% endif %}", None),
+            ("{% if report_url %}r={{ report_url }}{% else %}none{% endif %}", None),
+            ("{% if serial %}{{ report_url }}{% endif %}", Some("report_url")),
+            ("mac={{ mac }}", None),
+        ] {
+            assert_eq!(needs_http(template), needed, "{template}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What each architecture starts with: by `--boot-file`, by the virtual tree's table, or by its usual name.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use pxe_proto::dhcp::{Arch, BootFile, Invalid, Program, Programs, Text};
+
+use super::image::Role;
+use super::mount::{Kind, Mount};
+use super::names::FileName;
+use super::personal::Reader;
+
+/// The names at a tree's root that people and packages use, the first that is there wins: what brings its own
+/// configuration (boot loaders) before what boots one thing.
+const USUAL: &[(Arch, &[&str])] = &[
+    (
+        Arch::BIOS,
+        &[
+            "pxelinux.0",
+            "lpxelinux.0",
+            "undionly.kpxe",
+            "ipxe.pxe",
+            "undionly.kkpxe",
+            "boot/grub/i386-pc/core.0",
+        ],
+    ),
+    (
+        Arch::X64,
+        &[
+            "bootx64.efi",
+            "BOOTX64.EFI",
+            "EFI/BOOT/BOOTX64.EFI",
+            "shimx64.efi",
+            "grubx64.efi",
+            "grubnetx64.efi",
+            "boot/grub/x86_64-efi/core.efi",
+            "syslinux.efi",
+            "snponly.efi",
+            "ipxe.efi",
+            "memtest86+x64.efi",
+            "memtest.efi",
+        ],
+    ),
+    (
+        Arch::IA32,
+        &[
+            "bootia32.efi",
+            "BOOTIA32.EFI",
+            "EFI/BOOT/BOOTIA32.EFI",
+            "shimia32.efi",
+            "grubia32.efi",
+            "boot/grub/i386-efi/core.efi",
+            "memtest86+ia32.efi",
+        ],
+    ),
+    (
+        Arch::ARM64,
+        &[
+            "bootaa64.efi",
+            "BOOTAA64.EFI",
+            "EFI/BOOT/BOOTAA64.EFI",
+            "shimaa64.efi",
+            "grubaa64.efi",
+            "grubnetaa64.efi",
+            "boot/grub/arm64-efi/core.efi",
+            "ipxe-arm64.efi",
+        ],
+    ),
+    (Arch::ARM32, &["bootarm.efi", "BOOTARM.EFI", "EFI/BOOT/BOOTARM.EFI", "grubarm.efi"]),
+    (Arch(27), &["bootriscv64.efi", "BOOTRISCV64.EFI", "EFI/BOOT/BOOTRISCV64.EFI", "grubriscv64.efi"]),
+    (Arch(39), &["bootloongarch64.efi", "BOOTLOONGARCH64.EFI", "EFI/BOOT/BOOTLOONGARCH64.EFI"]),
+    (Arch::RPI, &["bootcode.bin"]),
+];
+
+/// Which programs under usual names count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Whatever is there.
+    Any,
+    /// Boot loaders only: they read the texts that are written for an image's kernel.
+    Loaders,
+}
+
+impl Wanted {
+    fn has(self, name: &FileName) -> bool {
+        self == Self::Any || role(name) == Role::Loader
+    }
+}
+
+/// Scripts for iPXE, wherever it runs.
+const SCRIPTS: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
+
+const CONFIG: &str = "pxelinux.cfg/default";
+
+/// Some of the usual names, for a message.
+pub(super) fn some_names() -> String {
+    let names: Vec<_> = USUAL.iter().take(3).filter_map(|(_, names)| names.first().copied()).collect();
+    names.join(", ")
+}
+
+/// The program of that name, without more.
+pub(super) fn program(name: FileName) -> Result<Program, Invalid> {
+    // A name that is not UTF-8 has a replacement character then; it would be asked for under another name, so:
+    let text = name.as_str().ok_or_else(|| Invalid::Text { text: name.to_string(), max: 127 })?;
+    BootFile::new(text).map(Program::from)
+}
+
+/// What each architecture starts with.
+pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) -> BTreeMap<Arch, FileName> {
+    let is_there =
+        |name: &&str| name.parse().is_ok_and(|name| wanted.has(&name) && mount.probe(&name).is_ok());
+    let usual: Vec<(Arch, &str)> = match &mount.kind {
+        Kind::Virtual(table) => table.programs().collect(),
+        Kind::Tree(_) => USUAL
+            .iter()
+            .filter_map(|(arch, names)| Some((*arch, names.iter().copied().find(is_there)?)))
+            .collect(),
+    };
+    let usual = usual.into_iter().filter_map(|(arch, name)| Some((arch, name.parse().ok()?)));
+    usual.chain(given.iter().copied()).collect()
+}
+
+/// The same for the DHCP side.
+pub(super) fn programs(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) -> Programs {
+    let mut programs = Programs::default();
+    let whole = |inside: FileName| mount.whole(&inside).ok().and_then(|name| program(name).ok());
+    for (arch, name) in choose(mount, given, wanted) {
+        if let Some(mut program) = whole(name) {
+            program.config = config_of(mount, &name);
+            programs.set(arch, program);
+        }
+    }
+    let script = SCRIPTS.iter().filter_map(|name| name.parse().ok()).find(|name| mount.probe(name).is_ok());
+    if let Some(script) = script.and_then(whole) {
+        programs.set_ipxe(script);
+    }
+    programs
+}
+
+/// Lets loaders find the texts that are written for each machine.
+pub(super) fn set_written(programs: &mut Programs) {
+    let config = Text::new(&Reader::Pxelinux.name()).ok();
+    programs.configure(|program| {
+        let base = program.file.as_str().rsplit('/').next().unwrap_or_default();
+        if matches!(base, "pxelinux.0" | "lpxelinux.0") {
+            program.config.clone_from(&config);
+        }
+    });
+    if let Ok(script) = BootFile::new(&Reader::Ipxe.name()) {
+        programs.set_ipxe(script.into());
+    }
+}
+
+/// Option 209 for PXELINUX, which saves it ten look-ups (clients.md section 3). It would also keep it from looking for
+/// a machine's own file, so it is left out where there are any. The name is relative to the boot file's directory.
+fn config_of(mount: &Mount, name: &FileName) -> Option<Text> {
+    if !matches!(name.base(), b"pxelinux.0" | b"lpxelinux.0") {
+        return None;
+    }
+    mount.probe(&name.sibling(CONFIG).ok()?).ok()?;
+    if let Kind::Tree(_) = &mount.kind {
+        let directory = mount.find(&name.sibling("pxelinux.cfg").ok()?).ok()?;
+        if directory.names().ok()?.iter().any(|name| is_of_one_machine(name)) {
+            return None;
+        }
+    }
+    Text::new(CONFIG).ok()
+}
+
+/// Whether PXELINUX takes a file of this name for some machines only: by UUID, by hardware type and MAC, or by the
+/// first digits of the IP address in upper-case hexadecimal.
+fn is_of_one_machine(name: &[u8]) -> bool {
+    let upper_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
+    let dashed_hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
+    (1..=8).contains(&name.len()) && name.iter().all(upper_hex)
+        || matches!(name.len(), 20 | 36) && name.iter().all(dashed_hex)
+}
+
+/// What a tree has no program for, of the architectures that most machines are.
+pub(super) fn missing(mount: &Mount, root: &Path, given: &[(Arch, FileName)]) -> Vec<String> {
+    let chosen = choose(mount, given, Wanted::Any);
+    let common = USUAL.iter().take(3).filter(|(arch, _)| !chosen.contains_key(arch));
+    common
+        .map(|(arch, names)| {
+            let some = names.get(..3).unwrap_or(names).join(", ");
+            format!(
+                "{arch} machines: {} has no boot program (such as {some}): name one with --boot-file {arch}=NAME",
+                root.display()
+            )
+        })
+        .collect()
+}
+
+/// What a file is in a boot, by what its name says: the names of loaders and of their configuration are well known.
+pub(super) fn role(name: &FileName) -> Role {
+    let base = name.base().to_ascii_lowercase();
+    let ends = |end: &str| base.ends_with(end.as_bytes());
+    let starts = |start: &str| base.starts_with(start.as_bytes());
+    let is = |names: &[&str]| names.iter().any(|name| base == name.as_bytes());
+    if is(&["pxelinux.0", "lpxelinux.0", "core.0", "core.efi", "syslinux.efi", "bootcode.bin"])
+        || ["grub", "shim", "ipxe", "snponly", "undionly"].iter().any(|start| starts(start)) && !ends(".cfg")
+        || starts("boot") && ends(".efi")
+        || [".kpxe", ".kkpxe", ".pxe"].iter().any(|end| ends(end))
+    {
+        Role::Loader
+    } else if [".cfg", ".ipxe", ".conf", ".menu"].iter().any(|end| ends(end))
+        || name.as_bytes().windows(13).any(|part| part == b"pxelinux.cfg/")
+    {
+        Role::Config
+    } else if starts("memtest") {
+        Role::Payload
+    } else {
+        Role::Other
+    }
+}

@@ -1,0 +1,107 @@
+//! Why a rule was taken, and why those before it were not. Pure.
+
+use super::facts::Facts;
+use super::matcher::{Condition, shown};
+use super::policy::{Policy, Rule};
+
+/// What became of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The machine does not meet this condition, the first of such.
+    Misses {
+        /// Which.
+        condition: Condition,
+        /// What the rule wants, for people.
+        wanted: String,
+        /// What the machine shows, for people.
+        shown: String,
+    },
+    /// It decides.
+    Matches,
+    /// An earlier one has decided.
+    NotReached,
+}
+
+impl Policy {
+    /// Every rule in its order, with what became of it.
+    #[must_use]
+    pub fn explain(&self, facts: &Facts<'_>) -> Vec<(&Rule, Fate)> {
+        let mut is_decided = false;
+        let fate = |rule: &Rule| {
+            if is_decided {
+                return Fate::NotReached;
+            }
+            match rule.matcher.mismatch(facts) {
+                Some(condition) => Fate::Misses {
+                    condition,
+                    wanted: rule.matcher.wanted(condition),
+                    shown: shown(facts, condition),
+                },
+                None => {
+                    is_decided = true;
+                    Fate::Matches
+                }
+            }
+        };
+        let fates: Vec<_> = self.rules().iter().map(fate).collect();
+        self.rules().iter().zip(fates).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{Action, Limits, Matcher};
+    use pxe_proto::dhcp::{Arch, Service};
+    use pxe_proto::mac::Mac;
+
+    #[test]
+    fn the_rule_that_is_said_to_match_is_the_one_that_decides() {
+        let rule = |name: &str, vlan: Vec<u16>| Rule {
+            name: name.into(),
+            matcher: Matcher { vlan, ..Matcher::default() },
+            action: Action::Ignore,
+            image: None,
+            style: None,
+            boots: None,
+            limits: Limits::default(),
+        };
+        let service = Service::new([10, 0, 0, 1].into());
+        let rules = vec![rule("a", vec![3, 4]), rule("b", vec![7]), rule("c", vec![])];
+        let policy = Policy::new(rules, service.clone(), service, None);
+        for (vlan, decides) in [(Some(3), 0), (Some(7), 1), (None, 2)] {
+            let facts = Facts {
+                mac: Mac::default(),
+                uuid: None,
+                arches: [Arch::X64].into_iter().collect(),
+                class: b"PXEClient",
+                user_class: b"",
+                is_ipxe: false,
+                relay: None,
+                vlan,
+                interface: "eth0",
+            };
+            let explained = policy.explain(&facts);
+            let matches: Vec<_> =
+                explained.iter().filter(|(_, fate)| *fate == Fate::Matches).map(|(rule, _)| *rule).collect();
+            assert_eq!(matches, [policy.decide(&facts, |_| 0).rule.unwrap()]);
+            for (index, (_, fate)) in explained.iter().enumerate() {
+                assert_eq!(index > decides, *fate == Fate::NotReached, "{fate:?}");
+            }
+        }
+        let facts_of_none =
+            |vlan| Fate::Misses { condition: Condition::Vlan, wanted: "3, 4".into(), shown: vlan };
+        let facts = Facts {
+            mac: Mac::default(),
+            uuid: None,
+            arches: arrayvec::ArrayVec::new(),
+            class: b"",
+            user_class: b"",
+            is_ipxe: false,
+            relay: None,
+            vlan: Some(9),
+            interface: "",
+        };
+        assert_eq!(policy.explain(&facts)[0].1, facts_of_none("9".into()));
+    }
+}

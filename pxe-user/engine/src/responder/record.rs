@@ -1,0 +1,48 @@
+//! What is counted and recorded of transfers.
+
+use std::sync::Arc;
+
+use super::{Context, Host};
+use crate::tally::{Other, Tally};
+use pxe_fleet::event::{Event, Peer, Transport};
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::table::Entry;
+use pxe_proto::tftp::transfer::{Outcome, Transfer};
+use pxe_proto::time::Timestamp;
+
+/// Counts DATA packets and their bytes.
+pub(super) fn count_data(tally: &mut Tally, transfer: &Transfer, first: Block, blocks: u64) {
+    let offset = |block: Block| block.offset(transfer.terms().blksize).min(transfer.size());
+    tally.add(Other::DataPackets, blocks);
+    tally.add(Other::DataBytes, offset(first + blocks) - offset(first));
+}
+
+/// Counts and records the end of a transfer.
+pub(super) fn end(
+    tally: &mut Tally,
+    entry: &Entry<Context>,
+    outcome: Outcome,
+    now: Timestamp,
+    host: &mut impl Host,
+) {
+    if entry.context.upload.is_some() {
+        // The thread that keeps the files tells of those that it keeps.
+        return tally.count(Other::of_upload(outcome));
+    }
+    tally.count(outcome);
+    let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
+    tally.add(Other::DataRepeated, transfer.repeated_blocks());
+    host.record(Event::Fetched {
+        peer: peer(entry),
+        image: Arc::clone(image),
+        outcome,
+        bytes: transfer.bytes(outcome),
+        took: now.since(transfer.started()),
+        retransmits: transfer.repeated_blocks(),
+    });
+}
+
+/// A transfer's client.
+pub(super) fn peer(entry: &Entry<Context>) -> Peer {
+    Peer { address: entry.client, mac: entry.context.link.peer, transport: Transport::Tftp }
+}

@@ -1,0 +1,68 @@
+//! What a responder reads and others replace while it runs. Reading takes no lock.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pxe_common::bucket::Rates;
+
+use super::Settings;
+use pxe_content::boot::Catalogue;
+use pxe_content::rules::{Access, Decision, Facts, Policy};
+use pxe_fleet::habits::Before;
+use pxe_fleet::handle::Standings;
+use pxe_proto::datagram::Link;
+use pxe_proto::mac::Mac;
+use pxe_proto::tftp::terms::Limits;
+
+/// What a responder reads and others replace while it runs.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// Who gets what.
+    pub policy: Arc<ArcSwap<Policy>>,
+    /// What is served under which name.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// What machines have done before.
+    pub standings: Arc<ArcSwap<Standings>>,
+    /// Who is served at all.
+    pub access: Arc<ArcSwap<Access>>,
+    /// How often sources may ask.
+    pub rates: Arc<ArcSwap<Rates>>,
+}
+
+impl Sources {
+    /// These, with nothing known of any machine, for everybody as often as they like.
+    pub fn new(policy: Policy, catalogue: Arc<Catalogue>) -> Self {
+        Self {
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            catalogue: Arc::new(ArcSwap::new(catalogue)),
+            standings: Arc::default(),
+            access: Arc::default(),
+            rates: Arc::default(),
+        }
+    }
+
+    /// What the rules say of a machine.
+    pub(super) fn decide<'p>(&self, policy: &'p Policy, facts: &Facts<'_>) -> Decision<'p> {
+        let standings = self.standings.load();
+        policy.decide(facts, |rule| standings.get(&facts.mac).map_or(0, |standing| standing.boots_by(rule)))
+    }
+
+    /// How a machine would be told, as far as is known from before.
+    pub(super) fn before(&self, settings: &Settings, decision: &Decision<'_>, mac: Mac) -> Before {
+        Before {
+            usual: decision.style.unwrap_or(settings.style),
+            learnt: self.standings.load().get(&mac).and_then(|standing| standing.style),
+        }
+    }
+
+    /// What TFTP may grant to a client.
+    pub(super) fn limits(&self, settings: &Settings, client: Ipv4Addr, link: &Link) -> Limits {
+        let own = self.policy.load().limits(client, link.peer, link.vlan(), &settings.interface);
+        let all = settings.limits;
+        Limits {
+            blksize: own.blksize.map_or(all.blksize, |most| most.min(all.blksize)),
+            windowsize: own.windowsize.map_or(all.windowsize, |most| most.min(all.windowsize)),
+        }
+    }
+}

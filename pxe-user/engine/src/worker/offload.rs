@@ -1,0 +1,248 @@
+//! A worker's side of the kernel offload: gives transfers to the kernel and takes them back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use pxe_common::abi::{self, PAYLOAD_MAX, Transfer, TransferKey};
+
+use super::mail::{LoaderQueue, Order};
+use super::shelf::{Found, Place, Shelf};
+use crate::clock::Clock;
+use crate::responder::{Carried, Given, Offer};
+use pxe_nic::offload::progress::{Progress, Reached};
+use pxe_nic::programs::Transfers;
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::packet::DATA_HEADER_LEN;
+use pxe_proto::tftp::table::Id;
+use pxe_proto::time::Timestamp;
+
+/// So many blocks of the kernel's may be lost to a worker before the first one arrives; then it is given no more transfers for a
+/// while.
+const DOUBTS_MAX: u32 = 6;
+/// How long. Strangers who ask and then say nothing look like an interface where nothing arrives, so it is not for good;
+/// where nothing does arrive, some machines wait for a second now and then.
+const REST: Duration = Duration::from_secs(60);
+
+/// Smaller blocks stay here: each takes as much of the kernel's memory as a large one, and no firmware asks for them.
+const BLKSIZE_MIN: usize = 512;
+
+/// What the workers of an interface share.
+#[derive(Clone, Debug)]
+pub struct Common {
+    /// How far the kernel is.
+    pub progress: Arc<Progress>,
+    /// What it can send.
+    pub shelf: Arc<Shelf>,
+    /// Who puts files there.
+    pub loader: Arc<LoaderQueue>,
+    /// Whether its blocks arrive.
+    pub trust: Arc<Trust>,
+    /// Most blocks that it sends for one ACK.
+    pub windowsize: u16,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Whether what the kernel sends arrives: on some virtual interfaces it vanishes without a word.
+#[derive(Debug, Default)]
+pub struct Trust {
+    proven: AtomicBool,
+    /// Until when the kernel is given nothing, in microseconds of the workers' clock.
+    rests_until: AtomicU64,
+    /// That it rests was said.
+    said: AtomicBool,
+}
+
+/// One worker's share in it.
+#[derive(Debug)]
+struct Doubts {
+    trust: Arc<Trust>,
+    /// What [`Trust`] says, kept here since it never changes back.
+    proven: bool,
+    count: u32,
+}
+
+impl Doubts {
+    fn new(trust: Arc<Trust>) -> Self {
+        Self { trust, proven: false, count: 0 }
+    }
+
+    /// A block of the kernel's has arrived, or was lost.
+    fn arrived(&mut self, arrived: bool, now: Timestamp) {
+        if self.proven {
+            return;
+        }
+        if arrived || self.trust.proven.load(Ordering::Relaxed) {
+            self.proven = true;
+            return self.trust.proven.store(true, Ordering::Relaxed);
+        }
+        self.count += 1;
+        if self.count < DOUBTS_MAX {
+            return;
+        }
+        self.count = 0;
+        self.trust.rests_until.fetch_max((now + REST).as_micros(), Ordering::Relaxed);
+        if !self.trust.said.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the kernel's own packets do not arrive on this interface: the daemon sends everything, and \
+                 tries the kernel again each minute"
+            );
+        }
+    }
+
+    /// Whether the kernel is to be given nothing.
+    fn rests(&self, now: Timestamp) -> bool {
+        let trust = &self.trust;
+        !self.proven
+            && now.as_micros() < trust.rests_until.load(Ordering::Relaxed)
+            && !trust.proven.load(Ordering::Relaxed)
+    }
+}
+
+/// One worker's offload.
+pub struct Offload {
+    common: Common,
+    transfers: Transfers,
+    /// The first of this worker's slots.
+    base: u32,
+    /// What was asked of the loader lately.
+    asked: ArrayVec<(u64, u16), 64>,
+    doubts: Doubts,
+}
+
+impl Offload {
+    /// The offload of a worker whose slots begin at `base`.
+    pub fn new(common: Common, transfers: Transfers, base: u32) -> Self {
+        let doubts = Doubts::new(Arc::clone(&common.trust));
+        Self { common, transfers, base, asked: ArrayVec::new(), doubts }
+    }
+
+    /// See [`Host::give`](crate::responder::Host::give).
+    pub fn give(&mut self, offer: &Offer<'_>) -> Given {
+        let steady = &offer.steady;
+        let (Ok(sent), Ok(last)) = (u32::try_from(steady.sent.0), u32::try_from(steady.last.0)) else {
+            return Given::Never;
+        };
+        let fits = (BLKSIZE_MIN..=PAYLOAD_MAX - DATA_HEADER_LEN).contains(&usize::from(offer.blksize));
+        if !fits || steady.windowsize > self.common.windowsize || self.doubts.rests(self.common.clock.now()) {
+            return Given::Never;
+        }
+        let slot = self.base + offer.id.slot();
+        if !offer.again {
+            let place = match self.common.shelf.find(offer.image, offer.blksize) {
+                Found::Absent => return self.ask(offer),
+                found => {
+                    // It may be asked for again when it has given way to another.
+                    self.asked.retain(|asked| *asked != (offer.image.id(), offer.blksize));
+                    let Found::Here(place) = found else { return Given::Never };
+                    place
+                }
+            };
+            let Place { index: file, tag } = place;
+            let windowsize = u32::from(steady.windowsize);
+            let generation = offer.id.generation();
+            let transfer = Transfer { slot, generation, file, last, windowsize };
+            let key = key(offer.client, offer.port);
+            if self.transfers.insert(key, transfer).is_err() {
+                return Given::Never;
+            }
+            self.common.progress.name(slot, &key, tag);
+        }
+        self.common.progress.give(slot, offer.id.generation(), sent);
+        Given::Accepted
+    }
+
+    /// Asks the loader for a file, once.
+    fn ask(&mut self, offer: &Offer<'_>) -> Given {
+        let wanted = (offer.image.id(), offer.blksize);
+        if self.asked.contains(&wanted) {
+            return Given::NotYet;
+        }
+        let (shelf, image) = (Arc::clone(&self.common.shelf), Arc::clone(offer.image));
+        if self.common.loader.push(Order::Shelve { shelf, image, blksize: offer.blksize }) {
+            if self.asked.is_full() {
+                self.asked.clear();
+            }
+            self.asked.push(wanted);
+        }
+        Given::NotYet
+    }
+
+    /// See [`Host::look`](crate::responder::Host::look).
+    pub fn look(&self, id: Id) -> Option<Carried> {
+        let reached = self.common.progress.look(self.base + id.slot(), id.generation())?;
+        Some(self.carried(reached))
+    }
+
+    /// See [`Host::take`](crate::responder::Host::take).
+    pub fn take(&mut self, id: Id) -> Option<Carried> {
+        let reached = self.common.progress.take(self.base + id.slot(), id.generation())?;
+        Some(self.carried(reached))
+    }
+
+    fn carried(&self, reached: Reached) -> Carried {
+        let heard = self.common.clock.at_monotonic(reached.heard);
+        Carried { sent: Block(u64::from(reached.sent)), heard }
+    }
+
+    /// See [`Host::arrived`](crate::responder::Host::arrived).
+    pub fn arrived(&mut self, arrived: bool) {
+        self.doubts.arrived(arrived, self.common.clock.now());
+    }
+}
+
+/// The kernel's name of a transfer.
+pub fn key(client: std::net::SocketAddrV4, port: u16) -> TransferKey {
+    TransferKey {
+        client_addr: client.ip().octets(),
+        client_port: client.port().to_be_bytes(),
+        server_port: port.to_be_bytes(),
+    }
+}
+
+/// Most blocks that the kernel sends for one ACK, with or without the tcx program.
+pub fn windowsize_max(tcx: bool) -> u16 {
+    if tcx { u16::try_from(abi::WINDOWSIZE_MAX).unwrap_or(u16::MAX) } else { 1 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_micros(seconds * 1_000_000)
+    }
+
+    /// Six machines that say nothing, or strangers, are no reason to do without the kernel for good.
+    #[test]
+    fn the_kernel_rests_for_a_while_and_comes_back() {
+        let trust: Arc<Trust> = Arc::default();
+        let mut worker = Doubts::new(Arc::clone(&trust));
+        let other = Doubts::new(trust);
+        for round in 0..3 {
+            let start = round * 100;
+            for lost in 0..DOUBTS_MAX {
+                assert!(!worker.rests(at(start)), "round {round}, {lost} lost");
+                worker.arrived(false, at(start));
+            }
+            for doubts in [&worker, &other] {
+                assert!(doubts.rests(at(start)) && doubts.rests(at(start + 59)));
+                assert!(!doubts.rests(at(start + 60)), "round {round}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_block_has_arrived_losses_are_the_networks() {
+        let trust: Arc<Trust> = Arc::default();
+        let [mut worker, mut other] = [(); 2].map(|()| Doubts::new(Arc::clone(&trust)));
+        (0..DOUBTS_MAX).for_each(|_| worker.arrived(false, at(1)));
+        assert!(other.rests(at(2)));
+        other.arrived(true, at(2));
+        assert!(!worker.rests(at(2)) && !other.rests(at(2)));
+        (0..100).for_each(|_| worker.arrived(false, at(3)));
+        assert!(!worker.rests(at(3)));
+    }
+}

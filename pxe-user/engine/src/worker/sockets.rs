@@ -1,0 +1,279 @@
+//! The socket datapath: all ports of one interface, in one thread. DHCP is heard beside whoever holds port 67.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use arrayvec::ArrayVec;
+use pxe_common::wire;
+use rustix::event::{PollFd, PollFlags};
+
+use super::xdp::sleep;
+use super::{Datapath, Losses, Net, Received};
+use crate::responder::{Blocks, Route};
+use pxe_content::boot::Image;
+use pxe_nic::drops::drops;
+use pxe_nic::interface::Interface;
+use pxe_nic::packet::PacketSocket;
+use pxe_nic::udp::{Receiver, Sender, UdpError, UdpSocket};
+use pxe_proto::datagram::{Datagram, Link, write_frame};
+use pxe_proto::mac::Mac;
+use pxe_proto::tftp::table::TidPorts;
+
+/// Ports for transfers: a client's address and port tell its transfers apart already, so a few suffice to make late
+/// packets of an old one recognisable.
+const TIDS: u16 = 16;
+/// The sockets in front of those: boot server, TFTP.
+const FIXED: [u16; 2] = [wire::PORT_PXE, wire::PORT_TFTP];
+/// All sockets, and the bell.
+const FDS_MAX: usize = TIDS as usize + FIXED.len() + 2;
+/// DHCP requests per turn.
+const DHCP_BATCH: usize = 64;
+/// Turns without a rest after which the sockets that had nothing are looked at again. Many transfers in lock-step are never silent
+/// all at a time, and a DISCOVER must not wait for that.
+const TURNS_MAX: u32 = 4;
+
+/// Room for a DHCP message in its frame, in bytes.
+const FRAME_MAX: usize = 2048;
+
+/// A file that a batch holds on to until it is sent.
+#[derive(Clone)]
+struct Held(std::sync::Arc<Image>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+/// All sockets of one interface.
+pub struct SocketPath {
+    receiver: Receiver,
+    /// Which UDP sockets have something to read.
+    ready: Vec<bool>,
+    dhcp_ready: bool,
+    /// Turns since that was looked at.
+    turns: u32,
+    dhcp_frame: Box<[u8; FRAME_MAX]>,
+    net: SocketNet,
+}
+
+/// Its sending side.
+pub struct SocketNet {
+    dhcp: PacketSocket,
+    own: Mac,
+    sockets: Vec<UdpSocket>,
+    sender: Sender<Held>,
+    tids: TidPorts,
+    /// DHCP answers that the kernel did not take.
+    unsent: u64,
+}
+
+impl SocketPath {
+    /// Opens the ports on `interface`. TIDs are taken from `range`, which should lie outside the ephemeral ports.
+    ///
+    /// # Errors
+    /// [`UdpError`], with the port.
+    pub fn open(interface: &Interface, address: Ipv4Addr, range: TidPorts) -> Result<Self, UdpError> {
+        let port = wire::PORT_DHCP_SERVER;
+        let dhcp = PacketSocket::open(interface.index, port).map_err(|source| match source.kind() {
+            std::io::ErrorKind::PermissionDenied => UdpError::Denied(port),
+            _ => UdpError::Io { port, address, source },
+        })?;
+        // At our address only, so that every interface has its own. A boot-server request that is broadcast is not heard
+        // here: no client does that which has our address from an offer.
+        let mut sockets = vec![
+            UdpSocket::open(&interface.name, address, wire::PORT_PXE)?,
+            UdpSocket::open(&interface.name, address, wire::PORT_TFTP)?,
+        ];
+        let (tids, more) = open_tids(&interface.name, address, range)?;
+        sockets.extend(more);
+        Ok(Self::new(interface, dhcp, sockets, tids))
+    }
+
+    /// Goes on with the sockets of another process of ours, in the order of [`Datapath::descriptors`]: what has come
+    /// meanwhile is in them.
+    ///
+    /// # Errors
+    /// When they are not such sockets.
+    pub fn adopt(
+        interface: &Interface,
+        address: Ipv4Addr,
+        descriptors: Vec<OwnedFd>,
+    ) -> std::io::Result<Self> {
+        let mut descriptors = descriptors.into_iter();
+        let dhcp = descriptors.next().map(PacketSocket::adopt).ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        let sockets =
+            descriptors.map(|fd| UdpSocket::adopt(fd, address)).collect::<std::io::Result<Vec<_>>>()?;
+        let ports: Vec<u16> = sockets.iter().map(UdpSocket::port).collect();
+        let first = ports.get(FIXED.len()).copied().unwrap_or_default();
+        let tids = TidPorts { first, count: TIDS };
+        if !ports.iter().copied().eq(FIXED.into_iter().chain(first..first.saturating_add(TIDS))) {
+            return Err(std::io::Error::other("other ports than ours"));
+        }
+        Ok(Self::new(interface, dhcp, sockets, tids))
+    }
+
+    fn new(interface: &Interface, dhcp: PacketSocket, sockets: Vec<UdpSocket>, tids: TidPorts) -> Self {
+        let ready = vec![true; sockets.len()];
+        let net =
+            SocketNet { dhcp, own: Mac(interface.mac), sockets, sender: Sender::default(), tids, unsent: 0 };
+        let dhcp_frame = Box::new([0; FRAME_MAX]);
+        Self { receiver: Receiver::default(), ready, dhcp_ready: true, turns: 0, dhcp_frame, net }
+    }
+
+    /// The ports that transfers use.
+    pub fn tids(&self) -> TidPorts {
+        self.net.tids
+    }
+}
+
+/// The first row of free ports in the range.
+fn open_tids(
+    interface: &str,
+    address: Ipv4Addr,
+    range: TidPorts,
+) -> Result<(TidPorts, Vec<UdpSocket>), UdpError> {
+    let mut last = UdpError::InUse { port: range.first, address };
+    for row in 0..range.count / TIDS {
+        let first = range.first + row * TIDS;
+        let open = |port| UdpSocket::open(interface, address, port);
+        match (first..first + TIDS).map(open).collect() {
+            Ok(sockets) => return Ok((TidPorts { first, count: TIDS }, sockets)),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+impl SocketNet {
+    fn index(&self, port: u16) -> usize {
+        let fixed = FIXED.iter().position(|fixed| *fixed == port);
+        fixed.unwrap_or_else(|| FIXED.len() + usize::from(port.wrapping_sub(self.tids.first)))
+    }
+}
+
+impl Net for SocketNet {
+    fn control(&mut self, route: &Route, payload: &[u8]) {
+        if route.from.port() == wire::PORT_DHCP_SERVER {
+            let mut frame = [0; FRAME_MAX];
+            let len = write_frame(&mut frame, self.own, &route.link, route.from, route.to, &[], payload);
+            self.unsent += u64::from(!self.dhcp.send(&frame[..len]));
+            return;
+        }
+        let index = self.index(route.from.port());
+        self.sender.push(&mut self.sockets, index, *route.from.ip(), route.to, payload);
+    }
+
+    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64 {
+        let index = self.index(route.from.port());
+        let held = Held(std::sync::Arc::clone(blocks.image));
+        let (from, to, count) = (*route.from.ip(), route.to, blocks.count);
+        self.sender.push_blocks(&mut self.sockets, index, from, to, &held, count, |index| blocks.get(index));
+        blocks.count
+    }
+
+    fn open(&mut self, _client: SocketAddrV4, _port: u16, _slot: u32) -> bool {
+        true
+    }
+
+    fn close(&mut self, _client: SocketAddrV4, _port: u16) {}
+}
+
+impl SocketPath {
+    /// Sleeps until one of the sockets has something, or the bell has, or the time is over; notes which of them, and says whether
+    /// the bell has.
+    fn look(&mut self, bell: Option<BorrowedFd<'_>>, most: Duration) -> bool {
+        self.turns = 0;
+        let has_something = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        let udp = self.net.sockets.iter().map(AsFd::as_fd);
+        let all = udp.chain([self.net.dhcp.as_fd()]).chain(bell);
+        let mut fds: ArrayVec<PollFd<'_>, FDS_MAX> =
+            all.take(FDS_MAX).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
+        sleep(&mut fds, most);
+        let (udp, others) = fds.split_at(self.net.sockets.len());
+        for (ready, fd) in self.ready.iter_mut().zip(udp) {
+            *ready = has_something(fd);
+        }
+        self.dhcp_ready = others.first().is_some_and(has_something);
+        others.get(1).is_some_and(has_something)
+    }
+
+    fn receive_dhcp(&mut self, take: &mut dyn FnMut(Received<'_>, &mut SocketNet)) -> usize {
+        let mut count = 0;
+        while self.dhcp_ready && count < DHCP_BATCH {
+            let Some(frame) = self.net.dhcp.receive() else {
+                self.dhcp_ready = false;
+                break;
+            };
+            // Copied out of the socket's buffer, since the answer goes through the same socket.
+            let len = frame.len().min(FRAME_MAX);
+            self.dhcp_frame[..len].copy_from_slice(&frame[..len]);
+            let received =
+                Datagram::parse(&self.dhcp_frame[..len]).map_or_else(Received::Bad, Received::Datagram);
+            take(received, &mut self.net);
+            count += 1;
+        }
+        count
+    }
+}
+
+impl Datapath for SocketPath {
+    type Net = SocketNet;
+
+    fn receive(&mut self, take: &mut dyn FnMut(Received<'_>, &mut Self::Net)) -> usize {
+        self.turns += 1;
+        if self.turns > TURNS_MAX {
+            self.look(None, Duration::ZERO);
+        }
+        let mut count = self.receive_dhcp(take);
+        for index in 0..self.ready.len() {
+            if !self.ready[index] {
+                continue;
+            }
+            let Self { receiver, net, ready, .. } = self;
+            let port = net.sockets[index].port();
+            // The socket is lent out while its datagrams are answered through the others.
+            let received = receiver
+                .receive(&net.sockets[index])
+                .map(|batch| {
+                    batch
+                        .map(|(from, to, payload)| {
+                            let to = SocketAddrV4::new(to, port);
+                            take(
+                                Received::Datagram(Datagram { link: Link::default(), from, to, payload }),
+                                net,
+                            );
+                        })
+                        .count()
+                })
+                .unwrap_or(0);
+            ready[index] = received > 0;
+            count += received;
+        }
+        count
+    }
+
+    fn net(&mut self) -> &mut Self::Net {
+        &mut self.net
+    }
+
+    fn flush(&mut self) {
+        self.net.sender.flush(&mut self.net.sockets);
+    }
+
+    fn losses(&self) -> Losses {
+        let SocketNet { dhcp, sockets, sender, unsent, .. } = &self.net;
+        let ring_full = drops(dhcp.as_fd()) + sockets.iter().map(|socket| drops(socket.as_fd())).sum::<u64>();
+        Losses { ring_full, not_sent: sender.lost() + unsent, ..Losses::default() }
+    }
+
+    fn descriptors(&self) -> std::io::Result<Vec<OwnedFd>> {
+        let udp = self.net.sockets.iter().map(AsFd::as_fd);
+        std::iter::once(self.net.dhcp.as_fd()).chain(udp).map(|fd| fd.try_clone_to_owned()).collect()
+    }
+
+    fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool {
+        self.look(Some(other), most)
+    }
+}

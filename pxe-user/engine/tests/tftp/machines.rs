@@ -1,0 +1,70 @@
+//! DHCP and TFTP together: what a machine does with one teaches how it is told by the other.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use pxe_engine::tally::Other;
+use pxe_fleet::event::Event;
+use pxe_proto::dhcp::{Arch, Style};
+
+use crate::support::*;
+
+fn machine(packet: &[u8]) -> Option<pxe_proto::mac::Mac> {
+    pxe_proto::dhcp::Request::parse(packet).unwrap().mac()
+}
+
+fn styles(lab: &Lab) -> Vec<Style> {
+    let told = lab.notes.events.iter().filter_map(|event| match event {
+        Event::Told { style, .. } => Some(*style),
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
+    let mut lab = Lab::telling(Arch::X64);
+    let discover = packet("ovmf-discover");
+    for _ in 0..4 {
+        assert_eq!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover).len(), 1);
+        lab.wait(4000);
+    }
+    assert_eq!(styles(&lab), [Style::Direct, Style::Direct, Style::Direct, Style::Binl]);
+    assert_eq!(lab.count(Other::Offers), 4);
+    // It is the DISCOVER's MAC that counts. A request for a file shows that it was understood: it stays so.
+    let link = pxe_proto::datagram::Link::untagged(machine(&discover).unwrap());
+    let request = rrq("file", &[]);
+    let to = SocketAddrV4::new(SERVER, 69);
+    let datagram = pxe_proto::datagram::Datagram { link, from: CLIENT, to, payload: &request };
+    for _ in 0..3 {
+        lab.responder.handle(lab.notes.now, &datagram, &mut lab.notes);
+        lab.load();
+        lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover);
+        lab.wait(4000);
+    }
+    assert_eq!(styles(&lab)[4..], [Style::Binl; 3]);
+}
+
+#[test]
+fn a_machine_without_an_image_is_reported_by_name_and_counted() {
+    let mut lab = Lab::telling(Arch::X64);
+    for _ in 0..3 {
+        assert!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet("ipxe-bios-discover")).is_empty());
+    }
+    let arches = lab.notes.events.iter().map(|event| match event {
+        Event::Unanswered { asker, .. } => asker.arch,
+        other => panic!("{other:?}"),
+    });
+    let arches: Vec<_> = arches.collect();
+    // The journal says it once (fleet::journal).
+    assert_eq!(arches, [Arch(0); 3]);
+    assert_eq!(lab.count(pxe_proto::dhcp::Ignored::NoImageForArch(Arch(0))), 3);
+}
+
+#[test]
+fn offers_come_from_our_address_and_port_67() {
+    let mut lab = Lab::telling(Arch::X64);
+    let sent = lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet("ovmf-discover"));
+    assert_eq!(sent[0].route.from, SocketAddrV4::new(SERVER, 67));
+    assert_eq!(sent[0].route.to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
+    assert_eq!(Some(sent[0].route.link.peer), machine(&packet("ovmf-discover")));
+}

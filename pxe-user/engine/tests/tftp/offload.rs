@@ -1,0 +1,154 @@
+//! The kernel's few lines of protocol (`pxe_common::steady`) against the state machine: a kernel in virtual time carries
+//! transfers on, and to a client nothing may look different.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
+use pxe_common::abi::Transfer;
+use pxe_common::steady;
+use pxe_content::boot::Image;
+use pxe_engine::responder::{Blocks, Carried, Given, Offer, Route};
+use pxe_engine::tally::Other;
+use pxe_proto::datagram::Link;
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::table::Id;
+use pxe_proto::time::Timestamp;
+
+use crate::clients::{self, State};
+use crate::network::Weather;
+use crate::simulation::{CALM, Scene, sizes};
+use crate::support::{MAC, Sent};
+
+/// What the kernel knows of a file.
+struct File {
+    transfer: Transfer,
+    image: Arc<Image>,
+    blksize: u16,
+}
+
+/// The kernel as the program in `pxe-ebpf/src/offload` is, without packets.
+pub(crate) struct Kernel {
+    windowsize: u32,
+    files: BTreeMap<(SocketAddrV4, u16), File>,
+    /// By slot: the word, and when it was last changed.
+    progress: BTreeMap<u32, (u64, Timestamp)>,
+    /// The file is on its way here: the first offer is declined.
+    prepared: bool,
+}
+
+impl std::fmt::Debug for Kernel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.progress.fmt(f)
+    }
+}
+
+impl Kernel {
+    pub(crate) fn new(windowsize: u32) -> Self {
+        Self { windowsize, files: BTreeMap::new(), progress: BTreeMap::new(), prepared: false }
+    }
+
+    pub(crate) fn give(&mut self, offer: &Offer<'_>) -> Given {
+        let (slot, generation) = (offer.id.slot(), offer.id.generation());
+        let windowsize = u32::from(offer.steady.windowsize);
+        if windowsize > self.windowsize {
+            return Given::Never;
+        }
+        if !self.prepared {
+            self.prepared = true;
+            return Given::NotYet;
+        }
+        let last = u32::try_from(offer.steady.last.0).unwrap();
+        let transfer = Transfer { slot, generation, file: 0, last, windowsize };
+        let file = File { transfer, image: Arc::clone(offer.image), blksize: offer.blksize };
+        let known = self.files.insert((offer.client, offer.port), file);
+        let known = known.is_some_and(|known| known.transfer.generation == generation);
+        assert_eq!(known, offer.again, "an offer that is not told right");
+        let sent = u32::try_from(offer.steady.sent.0).unwrap();
+        self.progress.insert(slot, (steady::word(generation, sent), Timestamp::default()));
+        Given::Accepted
+    }
+
+    pub(crate) fn look(&self, id: Id) -> Option<Carried> {
+        let (word, heard) = *self.progress.get(&id.slot())?;
+        let sent = Block(u64::from(steady::sent(word, id.generation())?));
+        Some(Carried { sent, heard })
+    }
+
+    pub(crate) fn take(&mut self, id: Id) -> Option<Carried> {
+        let carried = self.look(id);
+        self.progress.remove(&id.slot());
+        carried
+    }
+
+    /// What the kernel answers, if it does.
+    pub(crate) fn answer(
+        &mut self,
+        now: Timestamp,
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        payload: &[u8],
+    ) -> Option<Vec<Sent>> {
+        let [0, 4, high, low] = payload else { return None };
+        let file = self.files.get(&(from, to.port()))?;
+        let (word, heard) = self.progress.get_mut(&file.transfer.slot)?;
+        let window = steady::next(*word, &file.transfer, u16::from_be_bytes([*high, *low]))?;
+        (*word, *heard) = (window.word, now);
+        let route = Route { link: Link::untagged(MAC), from: to, to: from };
+        let first = Block(u64::from(window.first));
+        let blocks =
+            Blocks { image: &file.image, blksize: file.blksize, first, count: u64::from(window.count) };
+        let sent = (0..blocks.count).map(|index| {
+            let (header, range) = blocks.get(index);
+            Sent { at: now, route, payload: [&header[..], &file.image.bytes()[range]].concat() }
+        });
+        Some(sent.collect())
+    }
+}
+
+/// In lock-step, each packet and its time are the same with and without the kernel, on any network.
+#[test]
+fn to_a_client_in_lock_step_the_kernel_cannot_be_told_from_the_daemon() {
+    let mut carried = 0;
+    for manners in clients::ALL
+        .into_iter()
+        .filter(|manners| !manners.options.iter().any(|(name, _)| *name == "windowsize"))
+    {
+        for (loss, duplicates, jitter) in [(0, 0, 0), (20, 0, 0), (50, 20, 300), (100, 50, 5000)] {
+            for seed in 0..8 {
+                let sizes = sizes(&manners);
+                let size = sizes[sizes.len() - 1 - seed as usize % 2];
+                let weather = Weather { loss, duplicates, jitter, ..CALM };
+                let play = |kernel| Scene { seed, kernel, ..Scene::new(manners, size, weather) }.play();
+                let (without, with) = (play(0), play(64));
+                let trace = |sent: &[Sent]| -> Vec<_> {
+                    // Our TIDs begin anywhere.
+                    sent.iter().map(|sent| (sent.at, sent.route.to, sent.payload.clone())).collect()
+                };
+                let case = format!("{}, {size} bytes, {weather:?}, seed {seed}", manners.name);
+                assert!(trace(&without.sent) == trace(&with.sent), "{case}: other packets");
+                assert_eq!(without.lab.outcomes(), with.lab.outcomes(), "{case}");
+                for what in [Other::DataPackets, Other::DataBytes, Other::DataRepeated, Other::Timeouts] {
+                    assert_eq!(without.lab.count(what), with.lab.count(what), "{case}: {what:?}");
+                }
+                carried += with.lab.count(Other::DataByKernel);
+            }
+        }
+    }
+    assert!(carried > 5000, "the kernel sent {carried} blocks only");
+}
+
+/// On a calm network all but a few blocks at the edges are the kernel's, in windows as well.
+#[test]
+fn the_kernel_sends_nearly_everything() {
+    for manners in clients::ALL {
+        let size = 100 * 1468;
+        let story = Scene { kernel: 64, ..Scene::new(manners, size, CALM) }.play();
+        assert_eq!(story.client.state, State::Done, "{}", manners.name);
+        let all = story.lab.count(Other::DataPackets);
+        let own = all - story.lab.count(Other::DataByKernel);
+        // The first window, the second one, for which the file was not prepared yet, and one more where no OACK came
+        // first: nobody else sends to an address that was never heard.
+        assert!(own <= 3 * story.client.window.max(1), "{}: {own} of {all}", manners.name);
+    }
+}

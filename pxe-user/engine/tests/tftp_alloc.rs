@@ -1,0 +1,176 @@
+//! A transfer under way allocates nothing: neither per ACK, nor per DATA packet, nor per time-out, nor for a stranger's
+//! packets; nor does a request that waits. Alone in its binary, for the counting allocator.
+
+use std::alloc::System;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use std::time::Duration;
+
+use pxe_content::boot::{Catalogue, Config, FileName, Links, Source};
+use pxe_content::rules::Policy;
+use pxe_engine::responder::{Blocks, Host, Responder, Route, Settings, Sources};
+use pxe_engine::tally::Other;
+use pxe_fleet::event::{Event, Peer};
+use pxe_proto::datagram::{Datagram, Link};
+use pxe_proto::dhcp::{Service, Style};
+use pxe_proto::tftp::table::{Id, TidPorts};
+use pxe_proto::tftp::terms::Limits;
+use pxe_proto::time::Timestamp;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+
+/// Counts, and now and then has no room.
+#[derive(Default)]
+struct Counter {
+    port: u16,
+    data: u64,
+    calls: u64,
+}
+
+impl Host for Counter {
+    fn control(&mut self, route: &Route, _payload: &[u8]) {
+        self.port = route.from.port();
+    }
+
+    fn data(&mut self, _route: &Route, blocks: &Blocks<'_>) -> u64 {
+        self.calls += 1;
+        let room = if self.calls.is_multiple_of(7) { 1 } else { u64::MAX };
+        self.data += blocks.count.min(room);
+        blocks.count.min(room)
+    }
+
+    fn open(&mut self, _client: SocketAddrV4, _port: u16, _slot: u32) -> bool {
+        true
+    }
+
+    fn close(&mut self, _client: SocketAddrV4, _port: u16) {}
+
+    fn load(&mut self, _id: Id, _name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
+        false
+    }
+
+    fn record(&mut self, _event: Event) {}
+}
+
+fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
+    let settings = Settings {
+        interface: "lab0".into(),
+        address: SERVER,
+        mask: Ipv4Addr::new(255, 255, 255, 0),
+        broadcast: Ipv4Addr::BROADCAST,
+        limits: Limits::for_mtu(1500, 64),
+        transfers,
+        ports: TidPorts { first: 50_000, count: 16 },
+        style: Style::Direct,
+        learns: true,
+        foreign_chaddr: false,
+        meters: true,
+        uploads: None,
+    };
+    let policy = Policy::for_all(Service::new(SERVER));
+    Responder::new(settings, Sources::new(policy, Arc::clone(catalogue)))
+}
+
+/// What is allocated for each of the table's slots, of which there are two for a transfer.
+fn assert_slots_are_small(catalogue: &Arc<Catalogue>) {
+    let bytes = |transfers: usize| {
+        let region = Region::new(ALLOCATOR);
+        let _responder = responder(transfers, catalogue);
+        region.change().bytes_allocated
+    };
+    // The default; the places to wait are no more for twice as many.
+    let each = (bytes(8192) - bytes(4096)) / 8192;
+    assert!((150..=256).contains(&each), "{each} bytes for each slot");
+}
+
+#[test]
+fn a_transfer_under_way_allocates_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::write(dir.path().join("pxelinux.0"), vec![7; 1_000_000]).expect("a file");
+    let source = Source::Tree { root: dir.path().into(), links: Links::FollowAdministrators };
+    let memory = Some(8 << 20);
+    let config = Config { source, memory, ..Config::default() };
+    let catalogue = Arc::new(Catalogue::open(config).expect("a catalogue"));
+    catalogue.load(&"pxelinux.0".parse().expect("valid")).expect("the file");
+    assert_slots_are_small(&catalogue);
+    let mut responder = responder(64, &catalogue);
+    let mut host = Counter::default();
+    let client = |n: u16| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2000 + n);
+    let say = |responder: &mut Responder, host: &mut Counter, now, n, port, payload: &[u8]| {
+        let to = SocketAddrV4::new(SERVER, port);
+        let datagram = Datagram { link: Link::default(), from: client(n), to, payload };
+        responder.handle(Timestamp::from_micros(now), &datagram, host);
+    };
+    let mut ports = Vec::new();
+    for n in 0..50 {
+        say(
+            &mut responder,
+            &mut host,
+            0,
+            n,
+            69,
+            b"\0\x01pxelinux.0\0octet\0blksize\x001400\0windowsize\x004\0",
+        );
+        ports.push(host.port);
+    }
+
+    let region = Region::new(ALLOCATOR);
+    let mut now = 0;
+    for round in 0..=180u16 {
+        now += 3000;
+        for (n, port) in (0..).zip(&ports) {
+            // Duplicates, old ones, ones from the future, and strangers among them.
+            let block = (round * 4).min(715);
+            for block in [block, block, block + 30_000, block.saturating_sub(8)] {
+                say(&mut responder, &mut host, now, n, *port, &[0, 4, (block >> 8) as u8, block as u8]);
+            }
+            say(&mut responder, &mut host, now, n + 1000, *port, &[0, 4, 0, 1]);
+        }
+        // Room to send comes bit by bit: what waits for it is tried again each millisecond.
+        let (at, end) = (Timestamp::from_micros(now), Timestamp::from_micros(now + 100_000));
+        while let Some(deadline) = responder.next_deadline().filter(|deadline| *deadline <= end) {
+            responder.poll(deadline.max(at), &mut host);
+        }
+        now += 100_000;
+        if round % 50 == 49 {
+            // Everybody is silent for a while.
+            for _ in 0..5 {
+                now += Duration::from_secs(1).as_micros() as u64;
+                responder.poll(Timestamp::from_micros(now), &mut host);
+            }
+        }
+    }
+    for _ in 0..20 {
+        now += 1_000_000;
+        responder.poll(Timestamp::from_micros(now), &mut host);
+    }
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0));
+    assert_eq!(responder.tally().get(Other::Complete), 50);
+    assert_eq!(responder.active(), 0);
+    assert!(responder.tally().get(Other::Timeouts) >= 50);
+    assert!(host.data >= 50 * 715);
+
+    // Nor do those who wait: many more than there are places for, most of whom never ask again.
+    let request = b"\0\x01pxelinux.0\0octet\0blksize\x001400\0";
+    let region = Region::new(ALLOCATOR);
+    for n in 0..20_000 {
+        now += 1000;
+        say(&mut responder, &mut host, now, n, 69, request);
+        if n % 3 == 0 {
+            say(&mut responder, &mut host, now, n.saturating_sub(300), 69, request);
+        }
+        responder.poll(Timestamp::from_micros(now), &mut host);
+    }
+    let change = region.change();
+    assert_eq!((change.allocations, change.reallocations), (0, 0));
+    let tally = responder.tally();
+    for what in [Other::AdmittedLate, Other::RefusedLate, Other::Forgotten, Other::GaveWay] {
+        assert!(tally.get(what) > 0, "{what:?}");
+    }
+}

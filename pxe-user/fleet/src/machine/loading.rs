@@ -1,0 +1,376 @@
+//! Files on their way to a machine, and what their coming or not coming means.
+
+use super::{Attempt, Failure, Machine, since};
+use crate::board::{Progress, State, UnixMs};
+use crate::changes::{Draft, Scribe};
+use crate::event::Transport;
+use pxe_content::boot::{Refusal, Role, is_looked_for, last_resort};
+use pxe_proto::tftp::transfer::Outcome;
+
+/// A boot without a payload of its own has loaded everything when nothing is asked for during this time.
+const QUIET_MS: u64 = 15_000;
+/// What broke off is a failure if nothing else comes during this time: firmware tries again, iPXE and GRUB close early.
+const MENDED_MS: u64 = 20_000;
+/// A machine that asks for nothing during this time has stopped.
+const STOPPED_MS: u64 = 60_000;
+
+/// The end of a payload that nobody acknowledges for so long will not be acknowledged: iPXE starts a kernel before it sends its
+/// last ACK.
+const UNCONFIRMED_MS: u64 = 3000;
+/// Most names of a boot loader's search that are kept: PXELINUX has a dozen.
+const LOOKED_FOR_MAX: usize = 16;
+
+/// A file that is on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Incoming {
+    /// Its name, and what it is in a boot.
+    pub(crate) file: String,
+    pub(crate) role: Role,
+    /// As of [`Transfer::in_images_folder`].
+    pub(crate) in_images_folder: bool,
+    /// Bytes that have arrived, of how many.
+    pub(crate) bytes: u64,
+    pub(crate) size: u64,
+    /// Only acknowledgements are missing.
+    pub(crate) all_sent: bool,
+}
+
+/// A transfer that has ended, one way or another.
+#[derive(Clone, Debug)]
+pub(crate) struct Transfer {
+    /// The file's name, and what it is in a boot.
+    pub(crate) file: String,
+    pub(crate) role: Role,
+    /// Its first folder has the name of an image that some machine was told to boot.
+    pub(crate) in_images_folder: bool,
+    pub(crate) transport: Transport,
+    /// How it ended.
+    pub(crate) outcome: Outcome,
+    /// Bytes that arrived, in how many milliseconds, and DATA packets that were sent again.
+    pub(crate) bytes: u64,
+    pub(crate) took_ms: u64,
+    pub(crate) retransmits: u64,
+}
+
+impl Transfer {
+    fn step(&self) -> Draft<'_> {
+        let Self { file, bytes, took_ms, retransmits, transport, .. } = self;
+        Draft::new("fetched", format!("fetched {file}"))
+            .fact("file", file.as_str())
+            .fact("bytes", *bytes)
+            .fact("ms", *took_ms)
+            .fact("retransmits", *retransmits)
+            .fact("over", if *transport == Transport::Http { "http" } else { "tftp" })
+    }
+}
+
+impl Machine {
+    /// A file is on its way.
+    pub(crate) fn loading(&mut self, now: UnixMs, incoming: &Incoming, scribe: &mut Scribe) {
+        let Incoming { file, bytes, size, .. } = incoming;
+        let (bytes, size) = (*bytes, *size);
+        if self.local || self.visits(now, scribe) {
+            return self.heard(now, scribe);
+        }
+        if incoming.all_sent && incoming.role == Role::Payload && self.owns(file, incoming.in_images_folder) {
+            let since_sent = since(now, *self.attempt.sent.get_or_insert(now));
+            if since_sent >= UNCONFIRMED_MS {
+                self.shown.progress = None;
+                let why = format!(
+                    "{file} was sent to its end, which the machine has not acknowledged: it may run already"
+                );
+                self.go(now, State::Running, Some(why), scribe);
+                return;
+            }
+        }
+        self.asks(now, 0, scribe);
+        self.attempt.trouble = None;
+        let before = self.shown.progress.as_ref().filter(|progress| progress.file == *file);
+        let elapsed = since(now, self.shown.last_seen).max(1);
+        let bytes_per_s = match before {
+            Some(before) if elapsed <= 5000 => {
+                bytes.saturating_sub(before.bytes).saturating_mul(1000) / elapsed
+            }
+            _ => 0,
+        };
+        self.shown.progress = Some(Progress { file: file.clone(), bytes, size, bytes_per_s });
+        self.go(now, State::Loading, None, scribe);
+        self.heard(now, scribe);
+    }
+
+    /// A transfer has ended.
+    pub(crate) fn fetched(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
+        if self.local || self.visits(now, scribe) {
+            // The script or the configuration that sends it to its own disk, or what a visitor wants.
+            self.step(now, scribe, transfer.step());
+            return self.heard(now, scribe);
+        }
+        self.asks(now, transfer.took_ms, scribe);
+        let (bytes, retransmits) = (transfer.bytes, transfer.retransmits);
+        self.shown.retransmits += retransmits;
+        self.boot_mut(scribe, |boot| {
+            boot.bytes += bytes;
+            boot.retransmits += retransmits;
+        });
+        if self.shown.progress.as_ref().is_some_and(|progress| progress.file == transfer.file) {
+            self.shown.progress = None;
+        }
+        match transfer.outcome {
+            Outcome::Complete | Outcome::CompleteUnconfirmed => self.arrived(now, transfer, scribe),
+            // EDK2 asks for the size first, and breaks that off.
+            Outcome::Probe => self.go(now, State::Loading, None, scribe),
+            Outcome::Aborted(_) | Outcome::TimedOut | Outcome::Superseded => {
+                self.broke_off(now, transfer, scribe);
+            }
+        }
+        self.heard(now, scribe);
+    }
+
+    fn arrived(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
+        let Transfer { file, role, outcome, .. } = transfer;
+        self.step(now, scribe, transfer.step());
+        self.attempt.trouble = None;
+        self.attempt.missing = None;
+        self.attempt.looked_for.clear();
+        match role {
+            Role::Config => {}
+            Role::Loader => self.attempt.loaders += 1,
+            Role::Payload | Role::Other => self.attempt.files += 1,
+        }
+        if *role != Role::Config {
+            self.attempt.last = Some(file.clone());
+        }
+        // Another image's payload is just a file: it must not use up the boots of this machine's rule.
+        if *role != Role::Payload || !self.owns(file, transfer.in_images_folder) {
+            if !self.attempt.payload {
+                self.go(now, State::Loading, None, scribe);
+            }
+            return;
+        }
+        self.attempt.payload = true;
+        self.attempt.sent = None;
+        if *outcome == Outcome::Complete {
+            self.credit(scribe);
+        }
+        self.run(now, scribe);
+    }
+
+    fn owns(&self, file: &str, in_images_folder: bool) -> bool {
+        let told = self.attempt.told.as_deref().unwrap_or_default();
+        self.shown.image.as_deref().is_none_or(|image| belongs(file, told, image, in_images_folder))
+    }
+
+    /// Everything has arrived: its test should run now.
+    fn run(&mut self, now: UnixMs, scribe: &mut Scribe) {
+        if !self.attempt.completed {
+            self.attempt.completed = true;
+            self.shown.completed += 1;
+        }
+        let asked = self.attempt.asked;
+        self.boot_mut(scribe, |boot| {
+            boot.load_ms = asked.map(|asked| since(now, asked));
+            boot.outcome = Some("running".into());
+        });
+        self.shown.progress = None;
+        if self.shown.verdict.is_some() && self.test_began() >= self.attempt.began {
+            // It reports already: the last ACK of its payload never came, or came late.
+            return;
+        }
+        self.ended = false;
+        self.fresh = true;
+        let why = self.resets();
+        self.go(now, State::Running, why, scribe);
+    }
+
+    /// Counts this boot for its rule, once.
+    pub(super) fn credit(&mut self, scribe: &mut Scribe) {
+        let Some(rule) = self.shown.rule.as_deref().filter(|_| !self.attempt.credited) else { return };
+        self.attempt.credited = true;
+        match self.standing.boots.iter_mut().find(|(name, _)| **name == *rule) {
+            Some((_, boots)) => *boots += 1,
+            None => self.standing.boots.push((rule.into(), 1)),
+        }
+        scribe.changes.standings = true;
+    }
+
+    fn broke_off(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
+        let Transfer { file, bytes, .. } = transfer;
+        self.attempt.sent = None;
+        let how = match transfer.outcome {
+            Outcome::Aborted(code) => format!("aborted {file} after {bytes} bytes (TFTP error {})", code.0),
+            Outcome::Superseded => format!("restarted {file} after {bytes} bytes and did not finish it"),
+            _ => format!("stopped answering while it loaded {file}, after {bytes} bytes"),
+        };
+        let draft = Draft::new("broken_off", how.clone()).fact("file", file.as_str()).fact("bytes", *bytes);
+        self.step(now, scribe, draft);
+        if !self.attempt.payload {
+            self.attempt.trouble = Some((now, how));
+        }
+    }
+
+    /// A file was refused.
+    pub(crate) fn refused(&mut self, now: UnixMs, file: &str, refusal: Refusal, scribe: &mut Scribe) {
+        if self.local || self.visits(now, scribe) {
+            return self.heard(now, scribe);
+        }
+        self.asks(now, 0, scribe);
+        let told = self.attempt.told.as_deref().map(|told| told.trim_start_matches('/'));
+        let program = told == Some(file.trim_start_matches('/'));
+        if refusal != Refusal::NotFound || program {
+            let why = format!("{file} was refused: {refusal}");
+            let draft =
+                Draft::new("refused", why.clone()).fact("file", file).fact("reason", refusal.as_str());
+            self.step(now, scribe, draft);
+            if program {
+                self.fail(now, Failure::Boot, why, scribe);
+            } else if !self.attempt.payload {
+                self.attempt.trouble = Some((now, why));
+            }
+        } else {
+            if is_looked_for(file) {
+                self.looked_for(now, file, scribe);
+            } else {
+                let why = format!("requested {file}, which does not exist");
+                let draft =
+                    Draft::new("refused", why.clone()).fact("file", file).fact("reason", refusal.as_str());
+                self.step(now, scribe, draft);
+                if !self.attempt.payload {
+                    self.go(now, State::Loading, Some(why), scribe);
+                }
+            }
+            self.attempt.missing = Some(file.to_owned());
+        }
+        self.heard(now, scribe);
+    }
+
+    /// A boot loader has looked for its configuration under a name that is not there. After the last such name it stops at its
+    /// prompt, which nobody may see.
+    fn looked_for(&mut self, now: UnixMs, file: &str, scribe: &mut Scribe) {
+        let names = &mut self.attempt.looked_for;
+        if names.len() < LOOKED_FOR_MAX && !names.iter().any(|name| name == file) {
+            names.push(file.to_owned());
+        }
+        let Some(loader) = last_resort(file).filter(|_| !self.attempt.payload) else { return };
+        let why = format!("{loader} found no configuration: none of {} is there", names.join(", "));
+        let known = self.attempt.trouble.as_ref().is_some_and(|(_, known)| *known == why);
+        if !known {
+            let draft = Draft::new("no_config", why.clone()).fact("loader", loader).fact("file", file);
+            self.step(now, scribe, draft);
+        }
+        if loader == "PXELINUX" {
+            // It looks nowhere else. A file that arrives all the same ends this.
+            return self.fail(now, Failure::Boot, why, scribe);
+        }
+        self.go(now, State::Loading, Some(why.clone()), scribe);
+        self.attempt.trouble = Some((now, why));
+    }
+
+    /// Whether this is no machine that boots, as far as anybody knows: it has never asked what to boot, and was never given a file
+    /// of its own. Somebody who looks at the files by hand is not a machine under test.
+    fn visits(&mut self, now: UnixMs, scribe: &mut Scribe) -> bool {
+        let visits = self.client.is_none() && self.attempt == Attempt::default();
+        if visits {
+            let why = "loads files, but has not asked over DHCP what to boot: no boot is counted";
+            self.go(now, State::Seen, Some(why.to_owned()), scribe);
+        }
+        visits
+    }
+
+    /// It asks for a file, or did so `took` milliseconds ago.
+    fn asks(&mut self, now: UnixMs, took: u64, scribe: &mut Scribe) {
+        self.begin_unasked(now, scribe);
+        self.attempt.active = now;
+        self.attempt.expected = false;
+        if self.attempt.asked.is_none() {
+            let asked = UnixMs(now.0.saturating_sub(took)).max(self.attempt.began);
+            self.attempt.asked = Some(asked);
+            let told = self.attempt.told_at != UnixMs(0);
+            let offer = since(asked, self.attempt.began);
+            self.boot_mut(scribe, |boot| boot.offer_ms = told.then_some(offer));
+        }
+    }
+
+    /// Told by somebody else: its boot begins with the first thing that it wants.
+    pub(super) fn begin_unasked(&mut self, now: UnixMs, scribe: &mut Scribe) {
+        if self.attempt.told_at == UnixMs(0) && self.attempt.began == UnixMs(0) {
+            self.begin_boot(now, scribe);
+            self.shown.boots += 1;
+        }
+    }
+
+    /// What the time itself says of a boot.
+    pub(super) fn wait(&mut self, now: UnixMs, scribe: &mut Scribe) {
+        let attempt = &self.attempt;
+        if let Some((at, why)) = &attempt.trouble {
+            if since(now, *at) >= MENDED_MS {
+                let why = why.clone();
+                self.fail(now, Failure::Boot, why, scribe);
+            }
+            return;
+        }
+        let loading = matches!(self.shown.state, State::Offered | State::Loading | State::Returned);
+        if !loading || attempt.payload {
+            return;
+        }
+        let quiet = since(now, attempt.active);
+        let told = attempt.told.as_deref().unwrap_or("nothing");
+        let last = attempt.last.as_deref().unwrap_or("its configuration");
+        let why = if attempt.expected {
+            if since(now, attempt.began) < STOPPED_MS {
+                return;
+            }
+            format!(
+                "was offered {told} and requested nothing: its firmware does not understand the offer, or its \
+                 request does not reach this server"
+            )
+        } else if attempt.asked.is_none() {
+            return;
+        } else if attempt.sent.is_some() || attempt.files > 0 && attempt.missing.is_none() {
+            if quiet >= QUIET_MS {
+                self.run(now, scribe);
+            }
+            return;
+        } else if quiet < STOPPED_MS {
+            return;
+        } else if let Some(missing) = &attempt.missing {
+            format!("fetched {last}, then requested {missing}, which does not exist, and nothing more")
+        } else if attempt.loaders > 0 {
+            format!("fetched {last}, then requested nothing more")
+        } else {
+            format!("was offered {told} but fetched no whole file")
+        };
+        self.fail(now, Failure::Boot, why, scribe);
+    }
+}
+
+/// Whether a file may be a part of an image, by its name. An image with a folder of its own, from which the machine was told
+/// its program, has nothing elsewhere; one without has files anywhere but in other images' folders.
+fn belongs(file: &str, told: &str, image: &str, in_images_folder: bool) -> bool {
+    let folder = |name: &str| Some(name.trim_start_matches('/').split_once('/')?.0 == image);
+    if folder(file) == Some(true) {
+        return true;
+    }
+    !in_images_folder && folder(told) != Some(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::belongs;
+
+    #[test]
+    fn a_file_belongs_to_its_own_image() {
+        for (file, told, image, in_images_folder, own) in [
+            ("lab/memtest", "lab/ipxe.efi", "lab", true, true),
+            ("lab/memtest", "loader/ipxe.efi", "lab", true, true),
+            ("memory-test/linux", "lab/ipxe.efi", "lab", true, false),
+            ("memory-test/linux", "loader/ipxe.efi", "lab", true, false),
+            ("memory-test/linux", "pxelinux.0", "lab", true, false),
+            ("other/linux", "/lab/ipxe.efi", "lab", false, false),
+            ("memtest", "lab/ipxe.efi", "lab", false, false),
+            ("memtest", "pxelinux.0", "lab", false, true),
+            ("installer/linux", "pxelinux.0", "lab", false, true),
+        ] {
+            assert_eq!(belongs(file, told, image, in_images_folder), own, "{file}, told {told}");
+        }
+    }
+}

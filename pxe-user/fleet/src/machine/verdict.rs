@@ -1,0 +1,347 @@
+//! What a test says of a machine's memory: reports over the network, and memtest86+'s lines on a console.
+
+use super::{Failure, Machine, since};
+use crate::board::{Dimm, MemoryError, Outcome, State, UnixMs, Verdict};
+use crate::changes::{Draft, Scribe};
+use crate::mtlog::{self, Line};
+use crate::report::{Report, Stage};
+use crate::smbios;
+use crate::text::{clean, clean_some};
+
+/// Errors that are kept with their addresses; all are counted.
+const ERRORS_KEPT: usize = 32;
+/// Modules that are kept: the largest servers have 96 slots.
+const DIMMS_MAX: usize = 256;
+/// A test that says again within this time that it begins is the same one: the answer to its report was lost.
+const SAME_TEST_MS: u64 = 60_000;
+/// Who speaks on a console.
+const MEMTEST: &str = "memtest86+";
+/// Who reports over the network, if it does not say.
+const REPORTER: &str = "pxed memory test";
+
+impl Machine {
+    /// When its test began; zero if none is known.
+    pub(super) fn test_began(&self) -> UnixMs {
+        self.shown.verdict.as_ref().map_or(UnixMs(0), |verdict| verdict.started)
+    }
+
+    /// A test posted a report.
+    pub(crate) fn reported(&mut self, now: UnixMs, report: &Report, scribe: &mut Scribe) {
+        self.introduced(report);
+        let source = report.source.as_deref().and_then(clean_some).unwrap_or_else(|| REPORTER.into());
+        if report.stage == Stage::Broken {
+            let message =
+                report.message.as_deref().and_then(clean_some).unwrap_or_else(|| "no reason given".into());
+            self.step(now, scribe, Draft::new("report", format!("could not test: {message}")));
+            self.ended = true;
+            self.fail(now, Failure::Test, format!("its test could not run: {message}"), scribe);
+            return self.heard(now, scribe);
+        }
+        self.testing(now, &source, report.stage == Stage::Start, scribe);
+        let ended = self.ended;
+        let bad = !report.errors.is_empty() || report.error_count.max(report.uncorrected).unwrap_or(0) > 0;
+        if ended && !(bad && self.has_passed()) {
+            // The answer to the last report was lost, so it is sent again.
+            return self.heard(now, scribe);
+        }
+        let before = self.shown.verdict.as_ref().map_or(0, |verdict| verdict.errors);
+        let more = report.error_count.is_none_or(|count| count > before);
+        if let Some(verdict) = &mut self.shown.verdict {
+            verdict.percent = report.percent.map(|percent| percent.min(100)).or(verdict.percent);
+            verdict.memory = report.memory.or(verdict.memory);
+            verdict.corrected = report.corrected.or(verdict.corrected);
+            verdict.uncorrected = report.uncorrected.or(verdict.uncorrected);
+        }
+        for error in &report.errors {
+            self.erred(
+                now,
+                error.address.as_deref(),
+                error.expected.as_deref(),
+                error.actual.as_deref(),
+                error.cpu,
+                more,
+                scribe,
+            );
+        }
+        if let (Some(count), Some(verdict)) = (report.error_count, &mut self.shown.verdict) {
+            // The test's own count is that of all its errors: a report that comes twice does not add to it.
+            verdict.errors = before.max(count).max(verdict.first_errors.len() as u64);
+        }
+        self.judge(now, scribe);
+        if report.stage == Stage::Done && !ended {
+            self.finished(now, report.pass == Some(true), scribe);
+        }
+        self.heard(now, scribe);
+    }
+
+    /// What a report says of the machine itself.
+    fn introduced(&mut self, report: &Report) {
+        let shown = &mut self.shown;
+        if let Some(serial) = report.serial.as_deref().and_then(clean_some) {
+            shown.serial = Some(serial);
+        }
+        if let Some(uuid) = report.uuid.as_deref().and_then(clean_some) {
+            shown.uuid = Some(uuid.to_ascii_lowercase());
+        }
+        if let Some(product) =
+            report.product.as_deref().and_then(clean_some).filter(|_| shown.firmware.is_none())
+        {
+            shown.firmware = Some(product);
+        }
+        let Some(table) = report.smbios.as_deref().and_then(smbios::from_base64) else { return };
+        let inventory = smbios::read(&table);
+        if !inventory.dimms.is_empty() {
+            shown.dimms = inventory.dimms.into_iter().take(DIMMS_MAX).collect();
+            self.places = inventory.mapped;
+        }
+    }
+
+    /// A line of its console; whether it was a test's.
+    pub(crate) fn line(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
+        let event = line.event();
+        self.testing(now, MEMTEST, event == "start", scribe);
+        let bad = event == "error" || line.number("errors").unwrap_or(0) > 0;
+        if self.ended && !(bad && self.has_passed()) {
+            return self.heard(now, scribe);
+        }
+        match event {
+            "info" => self.informed(line),
+            "spd" => self.module(line),
+            "tick" => self.ticked(line),
+            "error" => self.error_line(now, line, scribe),
+            "pass_end" => self.pass_ended(now, line, scribe),
+            _ => {}
+        }
+        self.counted(line.number("errors").unwrap_or(0));
+        self.judge(now, scribe);
+        if event == "done" && !self.ended {
+            self.finished(now, line.value("status") == Some("pass"), scribe);
+        }
+        self.heard(now, scribe);
+    }
+
+    fn informed(&mut self, line: &Line<'_>) {
+        if let Some(serial) = line.value("sys_serial").and_then(clean_some) {
+            self.shown.serial = Some(serial);
+        }
+        if let (Some(verdict), Some(mebibytes)) = (&mut self.shown.verdict, line.number("mem_mb")) {
+            verdict.memory = mebibytes.checked_mul(1 << 20);
+        }
+    }
+
+    fn module(&mut self, line: &Line<'_>) {
+        let Some(slot) = line.value("slot").and_then(clean_some) else { return };
+        let text = |key| line.value(key).and_then(clean_some);
+        let dimm = Dimm {
+            slot: format!("SPD {slot}"),
+            size: line.number("size_mb").unwrap_or(0).saturating_mul(1 << 20),
+            kind: text("type"),
+            speed: line.number("freq").and_then(|speed| u32::try_from(speed).ok()),
+            manufacturer: text("mfg").or_else(|| text("mfg_id")),
+            part: text("sku"),
+            serial: None,
+        };
+        let room = self.shown.dimms.len() < DIMMS_MAX;
+        match self.shown.dimms.iter_mut().find(|known| known.slot == dimm.slot) {
+            Some(known) => *known = dimm,
+            None if room => self.shown.dimms.push(dimm),
+            None => {}
+        }
+    }
+
+    fn ticked(&mut self, line: &Line<'_>) {
+        let Some(verdict) = &mut self.shown.verdict else { return };
+        let percent = line.number("pass_pct").and_then(|percent| u8::try_from(percent).ok());
+        verdict.percent = percent.map(|percent| percent.min(100)).or(verdict.percent);
+        // Passes are numbered from 0: in pass 2, two are through.
+        let passes = line.number("pass").and_then(|pass| u32::try_from(pass).ok());
+        verdict.passes = passes.unwrap_or(0).max(verdict.passes);
+    }
+
+    fn error_line(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
+        if line.value("type").is_some_and(mtlog::is_corrected) {
+            if let Some(verdict) = &mut self.shown.verdict {
+                verdict.corrected = Some(verdict.corrected.unwrap_or(0).saturating_add(1));
+            }
+            return;
+        }
+        let cpu = line.number("cpu").and_then(|cpu| u32::try_from(cpu).ok());
+        self.erred(now, line.value("addr"), line.value("expect"), line.value("actual"), cpu, true, scribe);
+    }
+
+    fn pass_ended(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
+        let Some(verdict) = &mut self.shown.verdict else { return };
+        let passes =
+            line.number("pass").and_then(|pass| u32::try_from(pass).ok()).unwrap_or(0).saturating_add(1);
+        verdict.passes = passes.max(verdict.passes);
+        verdict.percent = Some(100);
+        let draft =
+            Draft::new("report", format!("pass {passes} has ended")).fact("errors", line.number("errors"));
+        self.step(now, scribe, draft);
+    }
+
+    fn has_passed(&self) -> bool {
+        self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Pass)
+    }
+
+    /// A test is heard of: the same one, or a new one. Only a new boot makes one where memory was found bad.
+    fn testing(&mut self, now: UnixMs, source: &str, begins: bool, scribe: &mut Scribe) {
+        let rebooted = std::mem::take(&mut self.fresh) || self.test_began() < self.attempt.began;
+        let known = self.shown.verdict.as_mut().filter(|verdict| {
+            let again = begins && since(now, verdict.started) >= SAME_TEST_MS;
+            !rebooted && (verdict.outcome == Outcome::Fail || verdict.source == source && !again)
+        });
+        match known {
+            Some(verdict) => verdict.heard = now,
+            None => {
+                self.shown.verdict = Some(Verdict {
+                    outcome: Outcome::Testing,
+                    source: source.into(),
+                    started: now,
+                    heard: now,
+                    passes: 0,
+                    percent: None,
+                    memory: None,
+                    errors: 0,
+                    first_errors: Vec::new(),
+                    corrected: None,
+                    uncorrected: None,
+                });
+                self.ended = false;
+                self.step(
+                    now,
+                    scribe,
+                    Draft::new("report", format!("{source} has begun")).fact("source", source),
+                );
+                if rebooted && self.failure == Some(Failure::Test) {
+                    self.failure = None;
+                }
+            }
+        }
+        if self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Testing) {
+            self.attempt.trouble = None;
+            self.attempt.payload = true;
+            let why = self.resets();
+            self.go(now, State::Running, why, scribe);
+        }
+    }
+
+    /// An error with its address: a new one, or one that was seen before, and counts again if there are `more`.
+    #[expect(clippy::too_many_arguments, reason = "the fields of an error, as texts of either source")]
+    fn erred(
+        &mut self,
+        now: UnixMs,
+        address: Option<&str>,
+        expected: Option<&str>,
+        actual: Option<&str>,
+        cpu: Option<u32>,
+        more: bool,
+        scribe: &mut Scribe,
+    ) {
+        let address = address.and_then(clean_some);
+        let dimm = address.as_deref().and_then(|address| smbios::dimm_at(&self.places, address));
+        let Some(verdict) = &mut self.shown.verdict else { return };
+        let started = verdict.started;
+        verdict.errors = verdict.errors.saturating_add(1);
+        let full = verdict.first_errors.len() >= ERRORS_KEPT;
+        let known = verdict.first_errors.iter_mut().find(|error| error.address == address);
+        let error = match known {
+            Some(_) if !more => return,
+            Some(error) => {
+                error.count = error.count.saturating_add(1);
+                error.clone()
+            }
+            None if full => return,
+            None => {
+                let (expected, actual) = (expected.and_then(clean_some), actual.and_then(clean_some));
+                let error =
+                    MemoryError { at: now, address, expected, actual, cpu, dimm: dimm.map(clean), count: 1 };
+                verdict.first_errors.push(error.clone());
+                let draft = Draft::new("error", format!("memory error {}", place(&error)))
+                    .fact("address", error.address.clone())
+                    .fact("expected", error.expected.clone())
+                    .fact("actual", error.actual.clone())
+                    .fact("cpu", error.cpu)
+                    .fact("dimm", error.dimm.clone());
+                self.step(now, scribe, draft);
+                error
+            }
+        };
+        let key = error.address.clone().unwrap_or_default();
+        scribe.changes.errors.insert((self.mac, started, key), error);
+    }
+
+    /// The test counts its errors itself, too.
+    fn counted(&mut self, errors: u64) {
+        if let Some(verdict) = &mut self.shown.verdict {
+            verdict.errors = verdict.errors.max(errors);
+        }
+    }
+
+    /// Errors make bad memory, at once and for good.
+    fn judge(&mut self, now: UnixMs, scribe: &mut Scribe) {
+        let Some(verdict) = &mut self.shown.verdict else { return };
+        let uncorrected = verdict.uncorrected.unwrap_or(0);
+        if verdict.errors == 0 && uncorrected == 0 {
+            return;
+        }
+        verdict.outcome = Outcome::Fail;
+        let why = match (verdict.first_errors.first(), verdict.errors) {
+            (Some(first), 0..=1) => format!("memory error {}", place(first)),
+            (Some(first), errors) => format!("memory error {}, {errors} in all", place(first)),
+            (None, 0) => format!("the memory controller could not correct {uncorrected} errors"),
+            (None, errors) => format!("{errors} memory errors, at addresses that were not reported"),
+        };
+        self.fail(now, Failure::Test, why, scribe);
+    }
+
+    /// The test has ended.
+    fn finished(&mut self, now: UnixMs, passed: bool, scribe: &mut Scribe) {
+        self.ended = true;
+        let Some(verdict) = &mut self.shown.verdict else { return };
+        if verdict.outcome == Outcome::Fail {
+            return self.step(now, scribe, Draft::new("report", "the test has ended: FAIL"));
+        }
+        if !passed {
+            verdict.outcome = Outcome::Fail;
+            self.step(now, scribe, Draft::new("report", "the test has ended: FAIL"));
+            return self.fail(
+                now,
+                Failure::Test,
+                "its test ended without saying that it passed".into(),
+                scribe,
+            );
+        }
+        verdict.outcome = Outcome::Pass;
+        verdict.percent = Some(100);
+        self.step(now, scribe, Draft::new("report", "the test has ended: PASS"));
+        self.end_boot("passed", scribe);
+        let why = self.resets();
+        self.go(now, State::Passed, why, scribe);
+    }
+
+    /// What the time itself says: called about once a second. `silence` is in milliseconds.
+    pub(crate) fn tick(&mut self, now: UnixMs, silence: u64, scribe: &mut Scribe) {
+        self.wait(now, scribe);
+        let Some(verdict) = &self.shown.verdict else { return };
+        if !matches!(self.shown.state, State::Running | State::Silent) || verdict.outcome != Outcome::Testing
+        {
+            return;
+        }
+        let quiet = since(now, verdict.heard.max(self.listening));
+        if quiet >= silence {
+            // In whole minutes, so that a silent fleet is not news every second.
+            let seconds = if quiet < 120_000 { silence.min(quiet) / 1000 } else { quiet / 60_000 * 60 };
+            self.go(now, State::Silent, Some(format!("no tick for {seconds} s")), scribe);
+        }
+    }
+}
+
+/// Where an error is, for people.
+fn place(error: &MemoryError) -> String {
+    let address = error.address.as_deref().unwrap_or("an unknown address");
+    match &error.dimm {
+        Some(dimm) => format!("at {address} ({dimm})"),
+        None => format!("at {address}"),
+    }
+}

@@ -1,0 +1,500 @@
+//! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
+
+mod unheard;
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::board::UnixMs;
+use super::changes::{Changes, Draft, Scribe};
+use super::claim::{Claim, Unbelieved};
+use super::event::{Asker, Event, Origin, Peer};
+use super::handle::{Inquiry, NotNamed, Standings, Who};
+use super::machine::{Incoming, Machine, Told, Transfer};
+use super::mtlog::Line;
+use super::report::Report;
+use super::store::Absence;
+use super::text::{clean, clean_some};
+use pxe_content::boot::MachineFacts;
+use pxe_content::boot::Nonce;
+use pxe_proto::mac::Mac;
+use unheard::Unheard;
+
+/// Machines that are remembered; a flood of invented addresses makes it forget those, not grow.
+pub(crate) const MACHINES_MAX: usize = 65536;
+/// Machines that are forgotten at once, so that a flood is not a search for each of its packets.
+const FORGOTTEN_AT_ONCE: usize = 1024;
+/// Routers that are remembered: a site has a handful.
+const ROUTERS_MAX: usize = 1024;
+
+/// All machines.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    machines: HashMap<Mac, Machine>,
+    by_address: HashMap<Ipv4Addr, Mac>,
+    standings: Standings,
+    standings_changed: bool,
+    /// The images that machines were told to boot, by the configuration's names.
+    images: HashSet<Arc<str>>,
+    /// Some machine was seen behind a relay: a frame's sender may be a router then.
+    relayed: bool,
+    /// Ethernet addresses from which relays' packets came.
+    routers: HashSet<Mac>,
+    silence: u64,
+    unheard: Unheard,
+    scribe: Scribe,
+}
+
+impl Registry {
+    /// No machine is known. A test is silent after `silence`; steps are numbered from `first_step`.
+    pub(crate) fn new(silence: Duration, first_step: u64) -> Self {
+        Self {
+            machines: HashMap::new(),
+            by_address: HashMap::new(),
+            standings: Standings::new(),
+            standings_changed: false,
+            images: HashSet::new(),
+            relayed: false,
+            routers: HashSet::new(),
+            silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
+            unheard: Unheard::default(),
+            scribe: Scribe::new(first_step),
+        }
+    }
+
+    /// What has changed since this was last asked.
+    pub(crate) fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.scribe.changes)
+    }
+
+    /// What has changed so far.
+    pub(crate) fn changes(&mut self) -> &mut Changes {
+        &mut self.scribe.changes
+    }
+
+    /// The standing of all machines that have one, if it has changed since this was last asked.
+    pub(crate) fn take_standings(&mut self) -> Option<Standings> {
+        std::mem::take(&mut self.standings_changed).then(|| self.standings.clone())
+    }
+
+    /// One machine.
+    pub(crate) fn machine(&self, mac: Mac) -> Option<&Machine> {
+        self.machines.get(&mac)
+    }
+
+    /// All machines, in no order.
+    pub(crate) fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values()
+    }
+
+    /// Steps continue after the last one that was written down.
+    pub(crate) fn continue_after(&mut self, last_step: u64) {
+        self.scribe.continue_after(last_step);
+    }
+
+    /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
+    /// was seen, and gets the counts of before added. How long ago machines were seen is `absence`'s to say, not the clock's.
+    pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, absence: Option<Absence>) {
+        self.unheard.begin(now);
+        for mut before in machines {
+            let mac = before.mac;
+            if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
+                continue;
+            }
+            match self.machines.get_mut(&mac) {
+                Some(machine) => machine.merge(before),
+                None => {
+                    self.unheard.add(mac, before.shown.last_seen, absence);
+                    before.resume(now, mac);
+                    self.machines.insert(mac, before);
+                }
+            }
+            let Some(machine) = self.machines.get(&mac) else { continue };
+            self.images.extend(machine.shown.image.as_deref().map(Arc::from));
+            self.relayed |= machine.shown.relay.is_some();
+            if let Some(address) = machine.address() {
+                self.by_address.entry(address).or_insert(mac);
+            }
+            self.scribe.touch(mac);
+            self.stand(mac);
+        }
+    }
+
+    /// Something happened. `neighbour` finds the Ethernet address of an IP address, where a socket has hidden it.
+    pub(crate) fn apply(&mut self, now: UnixMs, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
+        match event {
+            Event::Told { asker, what, file, style, ack } => {
+                if !self.met(now, asker) {
+                    return;
+                }
+                self.images.extend(asker.image.clone());
+                let told = Told { asker, what: *what, file, style: *style, ack: *ack };
+                self.with(now, asker.mac, |machine, scribe| machine.told(now, &told, scribe));
+            }
+            Event::Unanswered { asker, why } => {
+                if !self.met(now, asker) {
+                    return;
+                }
+                self.with(now, asker.mac, |machine, scribe| machine.unanswered(now, asker, *why, scribe));
+            }
+            Event::Leased { mac, origin, address } => {
+                // Everybody takes leases: that alone makes no machine.
+                let Some(machine) = self.machines.get_mut(mac).filter(|machine| machine.may_come(*origin))
+                else {
+                    return;
+                };
+                let before = machine.address();
+                machine.at_address(*address);
+                self.settle(*mac, before, *address);
+                self.scribe.touch(*mac);
+            }
+            Event::Learnt { mac, style } => {
+                self.with(now, *mac, |machine, scribe| machine.learnt(now, *style, scribe));
+            }
+            Event::Loading { peer, image, bytes, all_sent } => {
+                let Some(mac) = self.seen(peer, neighbour) else { return };
+                let file = clean(&image.name().to_string());
+                let incoming = Incoming {
+                    in_images_folder: self.is_in_images_folder(&file),
+                    file,
+                    role: image.role(),
+                    bytes: *bytes,
+                    size: image.len(),
+                    all_sent: *all_sent,
+                };
+                self.with(now, mac, |machine, scribe| machine.loading(now, &incoming, scribe));
+            }
+            Event::Fetched { peer, image, outcome, bytes, took, retransmits } => {
+                let Some(mac) =
+                    self.seen(peer, neighbour).filter(|mac| self.machines.contains_key(mac) || *bytes > 0)
+                else {
+                    return;
+                };
+                let file = clean(&image.name().to_string());
+                let transfer = Transfer {
+                    in_images_folder: self.is_in_images_folder(&file),
+                    file,
+                    role: image.role(),
+                    transport: peer.transport,
+                    outcome: *outcome,
+                    bytes: *bytes,
+                    took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+                    retransmits: *retransmits,
+                };
+                self.with(now, mac, |machine, scribe| machine.fetched(now, &transfer, scribe));
+            }
+            Event::Refused { peer, name, refusal } => {
+                // Anybody can ask for a name that is not there: that alone makes no machine.
+                let Some(mac) = self.seen(peer, neighbour).filter(|mac| self.machines.contains_key(mac))
+                else {
+                    return;
+                };
+                let name = clean(&name.to_string());
+                self.with(now, mac, |machine, scribe| machine.refused(now, &name, *refusal, scribe));
+            }
+        }
+    }
+
+    /// Whether a file's first folder has the name of an image that some machine was told to boot.
+    fn is_in_images_folder(&self, file: &str) -> bool {
+        file.split_once('/').is_some_and(|(folder, _)| self.images.contains(folder))
+    }
+
+    /// Whether somebody may hand in something for a machine. A report alone makes no machine: anybody can post one.
+    pub(crate) fn admits(&self, claim: &Claim) -> Result<&Machine, Unbelieved> {
+        let machine = self.machines.get(&claim.mac).ok_or(Unbelieved::Unknown)?;
+        machine.admits(claim)?;
+        Ok(machine)
+    }
+
+    /// A test posted a report.
+    pub(crate) fn reported(&mut self, now: UnixMs, claim: &Claim, report: &Report) -> Result<(), Unbelieved> {
+        self.admits(claim)?.can_report(report.stage)?;
+        self.with(now, claim.mac, |machine, scribe| machine.reported(now, report, scribe));
+        Ok(())
+    }
+
+    /// What is known of the machine that a file is written for. `neighbour` is as for [`Self::apply`]; `fresh` makes a nonce,
+    /// which only the machine itself gets.
+    pub(crate) fn facts(
+        &mut self,
+        now: UnixMs,
+        inquiry: &Inquiry,
+        neighbour: impl Fn(Ipv4Addr) -> Option<Mac>,
+        fresh: impl FnOnce() -> Option<Nonce>,
+    ) -> Option<MachineFacts> {
+        let asker = self.seen(&inquiry.peer, neighbour);
+        let mac = inquiry.named.or(asker)?;
+        let machine = self.machines.get_mut(&mac)?;
+        let is_found_here = asker.is_none() && machine.may_be_anywhere();
+        let is_itself = asker == Some(mac) || is_found_here;
+        let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.scribe) } else { None };
+        let facts = MachineFacts { nonce, ..machine.facts() };
+        if is_found_here {
+            let address = *inquiry.peer.address.ip();
+            machine.at_address(address);
+            self.settle(mac, None, address);
+        }
+        Some(facts)
+    }
+
+    /// Lines of a console; how many were a test's, or nothing if nobody knows whose console it is.
+    pub(crate) fn lines(&mut self, now: UnixMs, who: &Who, lines: &[String]) -> Option<usize> {
+        let parsed: Vec<_> = lines.iter().filter_map(|line| Line::parse(line)).collect();
+        let mac = self.find(who).or_else(|| self.introduced(who, &parsed))?;
+        self.with(now, mac, |machine, scribe| {
+            for line in &parsed {
+                machine.line(now, line, scribe);
+            }
+        });
+        Some(parsed.len())
+    }
+
+    /// A console whose name nobody knows, and that says a serial number which somebody has.
+    fn introduced(&mut self, who: &Who, lines: &[Line<'_>]) -> Option<Mac> {
+        let Who::Words(console) = who else { return None };
+        let serial = lines.iter().find_map(|line| line.value("sys_serial")).and_then(clean_some)?;
+        let mac = self.only(|machine| machine.shown.serial.as_ref() == Some(&serial))?;
+        self.machines.get_mut(&mac)?.console = clean_some(console);
+        Some(mac)
+    }
+
+    /// A file was put into a machine's inbox.
+    pub(crate) fn uploaded(&mut self, now: UnixMs, mac: Mac, file: &str, bytes: u64) {
+        self.with(now, mac, |machine, scribe| machine.uploaded(now, file, bytes, scribe));
+    }
+
+    /// Names a machine, also one that has not been seen yet. Names are unique, so that each finds one machine.
+    pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> Result<(), NotNamed> {
+        let name = name.and_then(clean_some);
+        if let Some(wanted) = &name {
+            let has = |known: &Option<String>| {
+                known.as_ref().is_some_and(|known| known.eq_ignore_ascii_case(wanted))
+            };
+            let holder =
+                self.machines.values().find(|machine| machine.mac != mac && has(&machine.shown.name));
+            if let Some(holder) = holder {
+                return Err(NotNamed::Taken(holder.mac));
+            }
+        }
+        if !self.machines.contains_key(&mac) {
+            if name.is_none() {
+                return Err(NotNamed::Unknown);
+            }
+            self.make_room();
+            self.machines.insert(mac, Machine::expected(now, mac));
+        }
+        if let Some(machine) = self.machines.get_mut(&mac) {
+            machine.name(now, name, &mut self.scribe);
+        }
+        Ok(())
+    }
+
+    /// One machine, or all, may boot by their rules from the beginning; how many.
+    pub(crate) fn again(&mut self, now: UnixMs, which: Option<Mac>) -> usize {
+        let macs: Vec<_> = match which {
+            Some(mac) => self.machines.contains_key(&mac).then_some(mac).into_iter().collect(),
+            None => self.machines.keys().copied().collect(),
+        };
+        for mac in &macs {
+            self.with(now, *mac, |machine, scribe| machine.again(now, scribe));
+        }
+        macs.len()
+    }
+
+    /// What time does: called about once a second.
+    pub(crate) fn tick(&mut self, now: UnixMs) {
+        for machine in self.machines.values_mut() {
+            machine.tick(now, self.silence, &mut self.scribe);
+        }
+    }
+
+    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was. When a machine was
+    /// last seen by a process before this one is of another clock, and stays.
+    pub(crate) fn clock_set(&mut self, by: i64) {
+        for (mac, machine) in &mut self.machines {
+            let last_seen = machine.shown.last_seen;
+            machine.clock_set(by);
+            if self.unheard.has(*mac) {
+                machine.shown.last_seen = last_seen;
+            }
+            self.scribe.touch(*mac);
+        }
+        self.unheard.clock_set(by);
+        self.scribe.clock_set(by);
+    }
+
+    /// Forgets strangers that were not seen for `retention`; real machines stay.
+    pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
+        let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
+        let old = |machine: &&Machine| {
+            let unseen = self.unheard.unseen(now, machine.mac, machine.shown.last_seen);
+            machine.is_stranger() && unseen > retention
+        };
+        let macs: Vec<_> = self.machines.values().filter(old).map(|machine| machine.mac).collect();
+        macs.into_iter().for_each(|mac| self.forget(mac));
+    }
+
+    /// Finds a machine.
+    pub(crate) fn find(&self, who: &Who) -> Option<Mac> {
+        match who {
+            Who::Mac(mac) => self.machines.contains_key(mac).then_some(*mac),
+            Who::Address(address) => self.by_address.get(address).copied(),
+            Who::Words(words) => {
+                let words = words.trim();
+                if let Ok(mac) = words.to_ascii_lowercase().parse() {
+                    return self.find(&Who::Mac(mac));
+                }
+                if let Ok(address) = words.parse() {
+                    return self.find(&Who::Address(address));
+                }
+                let same = |known: &Option<String>| {
+                    known.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(words))
+                };
+                // A name that a person gave comes before what machines say of themselves.
+                self.only(|machine| same(&machine.shown.name))
+                    .or_else(|| self.only(|machine| same(&machine.console)))
+                    .or_else(|| self.only(|machine| same(&machine.shown.serial)))
+                    .or_else(|| self.only(|machine| same(&machine.shown.uuid)))
+            }
+        }
+    }
+
+    /// The only machine that matches: serial numbers such as "To be filled by O.E.M." name nobody.
+    fn only(&self, matches: impl Fn(&Machine) -> bool) -> Option<Mac> {
+        let mut found = self.machines.values().filter(|machine| matches(machine));
+        found.next().filter(|_| found.next().is_none()).map(|machine| machine.mac)
+    }
+
+    /// Somebody asks in a machine's name; whether that can be the machine.
+    fn met(&mut self, now: UnixMs, asker: &Asker) -> bool {
+        if let (Some(_), Origin::Through(router)) = (asker.relay, asker.origin) {
+            self.relayed = true;
+            if self.routers.len() < ROUTERS_MAX {
+                self.routers.extend(router);
+            }
+        }
+        let machine = self.machines.get_mut(&asker.mac);
+        if let Some(machine) = machine.filter(|machine| !machine.may_come(asker.origin)) {
+            machine.doubted(now, asker.relay, &mut self.scribe);
+            return false;
+        }
+        if let Some(address) = asker.address {
+            self.settle(asker.mac, self.machines.get(&asker.mac).and_then(Machine::address), address);
+        }
+        true
+    }
+
+    /// The machine that a client of files is, if that can be known: on our link by its frames, behind a relay by the address
+    /// that was seen in its own requests there. A router's frames are those of all machines behind it.
+    pub(crate) fn owner(&self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+        let link = peer.link(neighbour).filter(|mac| !self.is_router(*mac));
+        let known = link.filter(|mac| self.machines.contains_key(mac));
+        let behind =
+            || self.by_address.get(peer.address.ip()).filter(|mac| self.is_elsewhere(**mac)).copied();
+        known.or_else(behind).or_else(|| link.filter(|_| !self.relayed))
+    }
+
+    /// Whether relays' packets come from an address that has never asked for itself.
+    fn is_router(&self, mac: Mac) -> bool {
+        self.routers.contains(&mac) && !self.machines.get(&mac).is_some_and(Machine::has_asked)
+    }
+
+    /// Whether a machine was never seen on our link.
+    fn is_elsewhere(&self, mac: Mac) -> bool {
+        self.machines.get(&mac).is_some_and(|machine| !machine.is_on_link())
+    }
+
+    /// The same as [`Self::owner`], and keeps in mind where a machine on our link is.
+    fn seen(&mut self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
+        let address = *peer.address.ip();
+        let (link, mac) = (peer.link(&neighbour), self.owner(peer, neighbour)?);
+        if link == Some(mac)
+            && let Some(machine) = self.machines.get_mut(&mac)
+        {
+            let before = machine.address();
+            machine.on_link_at(address);
+            self.settle(mac, before, address);
+        }
+        Some(mac)
+    }
+
+    /// A machine has an address now, and not the one of `before` any more.
+    fn settle(&mut self, mac: Mac, before: Option<Ipv4Addr>, address: Ipv4Addr) {
+        if address.is_unspecified() {
+            return;
+        }
+        if let Some(old) = before.filter(|old| *old != address && self.by_address.get(old) == Some(&mac)) {
+            self.by_address.remove(&old);
+        }
+        self.by_address.insert(address, mac);
+    }
+
+    /// Does something with a machine, which is made if it is new.
+    fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut Scribe)) {
+        if !self.machines.contains_key(&mac) {
+            self.make_room();
+            self.machines.insert(mac, Machine::new(now, mac));
+            self.scribe.step(now, mac, true, Draft::new("new", "was seen for the first time"));
+            self.scribe.touch(mac);
+        }
+        if let Some(machine) = self.machines.get_mut(&mac) {
+            let last_seen = machine.shown.last_seen;
+            change(machine, &mut self.scribe);
+            if machine.shown.last_seen != last_seen {
+                self.unheard.remove(mac);
+            }
+        }
+        if std::mem::take(&mut self.scribe.changes.standings) {
+            self.stand(mac);
+        }
+    }
+
+    fn stand(&mut self, mac: Mac) {
+        let Some(machine) = self.machines.get(&mac) else { return };
+        if machine.standing == super::handle::Standing::default() {
+            self.standings.remove(&mac);
+        } else {
+            self.standings.insert(mac, machine.standing.clone());
+        }
+        self.standings_changed = true;
+    }
+
+    fn make_room(&mut self) {
+        if self.machines.len() < MACHINES_MAX {
+            return;
+        }
+        let mut order: Vec<_> = self
+            .machines
+            .values()
+            .map(|machine| (!machine.is_stranger(), machine.shown.last_seen, machine.mac))
+            .collect();
+        order.select_nth_unstable(FORGOTTEN_AT_ONCE);
+        let strangers = order.iter().take(FORGOTTEN_AT_ONCE).filter(|(real, ..)| !real).count();
+        // Real machines go one by one, and only if there is nobody else.
+        let count = if strangers > 0 { strangers } else { 1 };
+        order.truncate(FORGOTTEN_AT_ONCE);
+        order.sort_unstable();
+        for (_, _, mac) in order.into_iter().take(count) {
+            self.forget(mac);
+        }
+    }
+
+    fn forget(&mut self, mac: Mac) {
+        let Some(machine) = self.machines.remove(&mac) else { return };
+        self.unheard.remove(mac);
+        if let Some(address) = machine.address().filter(|address| self.by_address.get(address) == Some(&mac))
+        {
+            self.by_address.remove(&address);
+        }
+        if self.standings.remove(&mac).is_some() {
+            self.standings_changed = true;
+        }
+        self.scribe.forget(mac);
+    }
+}
+
+#[cfg(test)]
+mod tests;

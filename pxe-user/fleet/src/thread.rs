@@ -1,0 +1,332 @@
+//! The fleet's thread: it takes what all others say, keeps the [`registry`](super::registry), and shows what is written down.
+//!
+//! ```text
+//! messages --> registry --changes--> publisher --batch--> store's thread --> SQLite, file of events
+//!     |                                  ^                     |
+//!     '--> journal (log lines)           '------ written ------'--> then, and only then: board, updates
+//! ```
+//!
+//! It never waits for the disk: what is not written after 2 s is shown all the same, and [`Board::lost`] says so.
+
+mod publish;
+mod questions;
+mod recent;
+mod rows;
+mod steps;
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc::Receiver;
+
+#[cfg(doc)]
+use super::board::Board;
+use super::board::UnixMs;
+use super::handle::{FleetHandle, Message, Standings};
+use super::journal::Journal;
+use super::registry::Registry;
+use super::store::{self, Answer, Link};
+use publish::Publisher;
+use pxe_content::boot::Nonce;
+use pxe_proto::mac::Mac;
+use pxe_proto::time::Timestamp;
+use questions::Question;
+use steps::ClockWatch;
+
+/// Messages that are handled before anything is shown.
+const AT_ONCE: usize = 1024;
+/// How often the registry looks at the time.
+const TICK_EVERY: Duration = Duration::from_secs(1);
+/// How often old strangers are forgotten.
+const EXPIRE_EVERY: Duration = Duration::from_secs(600);
+/// How long the start waits for what was written down before; a disk that is slower is read later.
+const OPENING_MAX: Duration = Duration::from_secs(2);
+/// How long the end waits for the last batch.
+const CLOSING_MAX: Duration = Duration::from_secs(3);
+/// Days after which the past is forgotten, unless told otherwise.
+const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Ticks come every 10 s.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What the fleet is kept with.
+#[derive(Clone, Debug)]
+pub struct FleetConfig {
+    /// The directory of the database; without one everything is forgotten at the end.
+    pub state: Option<PathBuf>,
+    /// A file to which each step is appended as a line of JSON. Moving it away begins a new one.
+    pub events: Option<PathBuf>,
+    /// How long steps, boots and errors are kept.
+    pub retention: Duration,
+    /// After how long without a word a test is silent.
+    pub silence: Duration,
+}
+
+impl Default for FleetConfig {
+    fn default() -> Self {
+        Self { state: None, events: None, retention: RETENTION, silence: SILENCE }
+    }
+}
+
+/// What the thread asks of the world.
+pub struct Surroundings {
+    /// The workers' clock, for log lines and pauses.
+    pub monotonic: Box<dyn FnMut() -> Timestamp + Send>,
+    /// The wall clock: [`wall_clock`].
+    pub wall: Box<dyn FnMut() -> UnixMs + Send>,
+    /// Finds the Ethernet address of a neighbour's IP address.
+    pub neighbour: Box<dyn Fn(Ipv4Addr) -> Option<Mac> + Send>,
+    /// Called at each turn, and by the store's thread: at least every five seconds, or the thread hangs.
+    pub alive: Box<dyn Fn() + Send>,
+    /// See `alive`.
+    pub store_alive: Box<dyn Fn() + Send>,
+}
+
+/// The time of day, in UTC.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the fleet's wall clock")]
+pub fn wall_clock() -> UnixMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Starts the thread. It ends with [`Message::Stop`], or when all other handles are gone.
+///
+/// # Errors
+/// When the system gives no thread or no timer.
+pub fn spawn(
+    config: FleetConfig,
+    receiver: Receiver<Message>,
+    handle: FleetHandle,
+    surroundings: Surroundings,
+) -> io::Result<JoinHandle<()>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let mut surroundings = surroundings;
+    let store_alive = std::mem::replace(&mut surroundings.store_alive, Box::new(|| ()));
+    let link = store::start(&config, store_alive)?;
+    let FleetHandle { board, standings, updates, messages } = handle;
+    // Its own end of the queue would keep the thread alive for ever.
+    drop(messages);
+    let fleet = move || {
+        let mut surroundings = surroundings;
+        let now = (surroundings.wall)();
+        let publisher = Publisher::new(now, board, updates, link);
+        let registry = Registry::new(config.silence, publisher.first_step(now));
+        let fleet = Fleet {
+            registry,
+            journal: Journal::default(),
+            publisher,
+            standings,
+            questions: Vec::new(),
+            retention: config.retention,
+            surroundings,
+            watch: ClockWatch::default(),
+        };
+        runtime.block_on(fleet.run(receiver));
+    };
+    std::thread::Builder::new().name("pxed-fleet".into()).spawn(fleet)
+}
+
+/// All that the thread has.
+struct Fleet {
+    registry: Registry,
+    journal: Journal,
+    publisher: Publisher,
+    standings: Arc<ArcSwap<Standings>>,
+    /// Questions that are answered when what was said before them is shown.
+    questions: Vec<Question>,
+    retention: Duration,
+    surroundings: Surroundings,
+    watch: ClockWatch,
+}
+
+/// What woke the thread.
+enum Woken {
+    Message(Option<Message>),
+    Store(Answer),
+    Time,
+}
+
+impl Fleet {
+    async fn run(mut self, mut receiver: Receiver<Message>) {
+        self.open().await;
+        let mut ticked = (self.surroundings.monotonic)();
+        let mut expired = ticked;
+        loop {
+            (self.surroundings.alive)();
+            let now = (self.surroundings.monotonic)();
+            let pause = self
+                .publisher
+                .pause(now, &mut self.registry, !self.questions.is_empty())
+                .min(TICK_EVERY.saturating_sub(now.since(ticked)));
+            let woken = tokio::select! {
+                biased;
+                answer = Link::answer(self.publisher.link()) => Woken::Store(answer),
+                message = receiver.recv() => Woken::Message(message),
+                () = tokio::time::sleep(pause) => Woken::Time,
+            };
+            match woken {
+                Woken::Message(None | Some(Message::Stop)) => break,
+                Woken::Message(Some(message)) => {
+                    if !self.take(message, &mut receiver) {
+                        break;
+                    }
+                }
+                Woken::Store(answer) => self.stored(answer),
+                Woken::Time => {}
+            }
+            let now = (self.surroundings.monotonic)();
+            if now.since(ticked) >= TICK_EVERY {
+                ticked = now;
+                let wall = self.wall();
+                self.registry.tick(wall);
+                if now.since(expired) >= EXPIRE_EVERY {
+                    expired = now;
+                    self.registry.expire(wall, self.retention);
+                }
+            }
+            self.show(now);
+        }
+        self.close(&mut receiver).await;
+    }
+
+    /// The time of day. If it was set, what is known of the machines moves with it.
+    fn wall(&mut self) -> UnixMs {
+        let (wall, now) = ((self.surroundings.wall)(), (self.surroundings.monotonic)());
+        if let Some(by) = self.watch.look(wall, now) {
+            self.registry.clock_set(by);
+            let seconds = by / 1000;
+            tracing::info!(
+                event = "clock_set",
+                seconds,
+                "the time of day was set: machine times are adjusted"
+            );
+        }
+        wall
+    }
+
+    /// Waits for what was written down before, but not for long.
+    async fn open(&mut self) {
+        if self.publisher.link().is_some() {
+            let answer = tokio::time::timeout(OPENING_MAX, Link::answer(self.publisher.link())).await;
+            match answer {
+                Ok(answer) => self.stored(answer),
+                Err(_) => {
+                    let wall = self.wall();
+                    self.publisher.is_slow(wall);
+                }
+            }
+        }
+        let now = (self.surroundings.monotonic)();
+        self.publisher.refresh();
+        self.show(now);
+    }
+
+    /// Handles a message, and those that wait behind it; whether to go on.
+    fn take(&mut self, message: Message, receiver: &mut Receiver<Message>) -> bool {
+        self.handle(message);
+        for _ in 1..AT_ONCE {
+            match receiver.try_recv() {
+                Ok(Message::Stop) => return false,
+                Ok(message) => self.handle(message),
+                Err(_) => break,
+            }
+        }
+        true
+    }
+
+    fn handle(&mut self, message: Message) {
+        let now = self.wall();
+        match message {
+            Message::Event(event) => {
+                let neighbour = &self.surroundings.neighbour;
+                let owner = event.peer().and_then(|peer| self.registry.owner(peer, neighbour));
+                self.journal.record((self.surroundings.monotonic)(), &event, owner);
+                self.registry.apply(now, &event, neighbour);
+            }
+            Message::Report(claim, report, answer) => match self.registry.reported(now, &claim, &report) {
+                Ok(()) => self.questions.push(Question::Reported(answer)),
+                // Whoever asked may have gone meanwhile, here and below: that is no concern of ours.
+                Err(unbelieved) => drop(answer.send(Err(unbelieved))),
+            },
+            Message::Admit(claim, answer) => drop(answer.send(self.registry.admits(&claim).map(|_| ()))),
+            Message::Lines(who, lines, answer) => {
+                let count = self.registry.lines(now, &who, &lines);
+                self.questions.push(Question::Lines(answer, count));
+            }
+            Message::Owner(peer, answer) => {
+                let _ = answer.send(self.registry.owner(&peer, &self.surroundings.neighbour));
+            }
+            Message::Uploaded(mac, name, bytes) => self.registry.uploaded(now, mac, &name, bytes),
+            Message::Facts(inquiry, answer) => {
+                let neighbour = &self.surroundings.neighbour;
+                drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
+            }
+            Message::Find(who, answer) => drop(answer.send(self.registry.find(&who))),
+            Message::Story(mac, answer) => self.questions.push(Question::Story(mac, answer)),
+            Message::Steps(after, most, answer) => self.questions.push(Question::Steps(after, most, answer)),
+            Message::Again(which, answer) => {
+                let count = self.registry.again(now, which);
+                self.questions.push(Question::Again(answer, count));
+            }
+            Message::Name(mac, name, answer) => match self.registry.name(now, mac, name.as_deref()) {
+                Ok(()) => self.questions.push(Question::Named(answer)),
+                Err(not_named) => drop(answer.send(Err(not_named))),
+            },
+            Message::Stop => {}
+        }
+    }
+
+    fn stored(&mut self, answer: Answer) {
+        let wall = self.wall();
+        let now = (self.surroundings.monotonic)();
+        self.publisher.stored(now, wall, answer, &mut self.registry);
+    }
+
+    /// Shows what has changed: standings at once, the board when it is written.
+    fn show(&mut self, now: Timestamp) {
+        if let Some(standings) = self.registry.take_standings() {
+            self.standings.store(Arc::new(standings));
+        }
+        let wall = self.wall();
+        let asked = !self.questions.is_empty();
+        self.publisher.flush(now, wall, &mut self.registry, asked);
+        if asked && self.publisher.is_current(&mut self.registry) {
+            for question in std::mem::take(&mut self.questions) {
+                question.answer(&self.registry, &self.publisher);
+            }
+        }
+    }
+
+    /// Writes down what is known, as far as the disk takes it in time.
+    async fn close(mut self, receiver: &mut Receiver<Message>) {
+        receiver.close();
+        while let Ok(message) = receiver.try_recv() {
+            self.handle(message);
+        }
+        let last = async {
+            loop {
+                let now = (self.surroundings.monotonic)();
+                self.publisher.hurry();
+                self.show(now);
+                if self.publisher.is_idle(&mut self.registry) {
+                    break;
+                }
+                let answer = Link::answer(self.publisher.link()).await;
+                self.stored(answer);
+            }
+        };
+        let in_time = tokio::time::timeout(CLOSING_MAX, last).await.is_ok();
+        if !in_time {
+            tracing::warn!(event = "fleet_not_written", "could not store the last boot history in time");
+        }
+        self.publisher.close(in_time);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,408 @@
+//! What is shown, and when: after it was written down, or after 2 s with a word about what is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{broadcast, oneshot};
+
+use super::recent::Recent;
+use super::rows::Rows;
+use crate::board::{Board, Lost, Step, Story, UnixMs, Update};
+use crate::changes::Changes;
+use crate::registry::Registry;
+use crate::store::{Answer, Batch, Link, Opened, Order};
+use pxe_proto::mac::Mac;
+use pxe_proto::time::Timestamp;
+
+/// The board is shown at most this often.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// And at most this often for somebody who waits for an answer: who asks again and again must not keep the thread busy.
+const ANSWER_EVERY: Duration = Duration::from_millis(20);
+/// What is not written after this is shown all the same.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often a database that failed is tried again.
+const RETRY_EVERY: Duration = Duration::from_secs(5);
+
+/// What is to be shown when it is written.
+struct Shown {
+    board: Arc<Board>,
+    updates: Vec<Arc<Update>>,
+}
+
+/// A batch on its way to the disk.
+struct InFlight {
+    since: Timestamp,
+    changes: Changes,
+    /// It holds all machines, not only those that have changed.
+    everything: bool,
+    /// `None` once it is shown.
+    shown: Option<Shown>,
+}
+
+/// The database fails.
+struct Failing {
+    lost: Lost,
+    retry: Timestamp,
+}
+
+/// Shows the fleet.
+pub(super) struct Publisher {
+    board: Arc<ArcSwap<Board>>,
+    updates: broadcast::Sender<Arc<Update>>,
+    link: Option<Link>,
+    revision: u64,
+    shown_at: Option<Timestamp>,
+    in_flight: Option<InFlight>,
+    failing: Option<Failing>,
+    /// What was shown without being written.
+    unwritten: Changes,
+    /// Everything must be written, not only what has changed: the database is a new one, or was opened again.
+    rewrite: bool,
+    /// A database was opened in this process before: what is in memory knows all of it, and more.
+    resumed: bool,
+    /// A damaged database, steps that are gone, a file of events that fails.
+    damaged: Option<Lost>,
+    dropped: Option<Lost>,
+    events: Option<Lost>,
+    stale: bool,
+    rows: Rows,
+    recent: Recent,
+}
+
+impl Publisher {
+    pub(super) fn new(
+        now: UnixMs,
+        board: Arc<ArcSwap<Board>>,
+        updates: broadcast::Sender<Arc<Update>>,
+        link: Option<Link>,
+    ) -> Self {
+        // Opening comes first: its answer must not be taken for that of a batch.
+        let opening = InFlight {
+            since: Timestamp::default(),
+            changes: Changes::default(),
+            everything: false,
+            shown: None,
+        };
+        let in_flight = link.is_some().then_some(opening);
+        Self {
+            board,
+            updates,
+            link,
+            // Later than all revisions of a run before this one.
+            revision: now.0,
+            shown_at: None,
+            in_flight,
+            failing: None,
+            unwritten: Changes::default(),
+            rewrite: false,
+            resumed: false,
+            damaged: None,
+            dropped: None,
+            events: None,
+            stale: false,
+            rows: Rows::default(),
+            recent: Recent::default(),
+        }
+    }
+
+    /// The number of the first step: later than all of a run before this one, even if that cannot be read.
+    pub(super) fn first_step(&self, now: UnixMs) -> u64 {
+        now.0 << 10
+    }
+
+    pub(super) fn link(&mut self) -> Option<&mut Link> {
+        self.link.as_mut()
+    }
+
+    /// How long nothing needs to be done here, while somebody has `asked` or not.
+    pub(super) fn pause(&self, now: Timestamp, registry: &mut Registry, asked: bool) -> Duration {
+        if registry.changes().is_empty() && !self.stale && !self.rewrite || self.in_flight.is_some() {
+            return Duration::MAX;
+        }
+        self.shown_at.map_or(Duration::ZERO, |at| every(asked).saturating_sub(now.since(at)))
+    }
+
+    /// The board is shown again, even if no machine has changed.
+    pub(super) fn refresh(&mut self) {
+        self.stale = true;
+    }
+
+    /// The next flush is not put off.
+    pub(super) fn hurry(&mut self) {
+        self.shown_at = None;
+    }
+
+    /// The database does not open in time.
+    pub(super) fn is_slow(&mut self, wall: UnixMs) {
+        self.fail(Timestamp::default(), wall, "the database does not answer: check its disk".into());
+    }
+
+    /// Everything that was said is shown.
+    pub(super) fn is_current(&self, registry: &mut Registry) -> bool {
+        registry.changes().is_empty() && self.in_flight.as_ref().is_none_or(|batch| batch.shown.is_none())
+    }
+
+    /// Nothing is on its way any more.
+    pub(super) fn is_idle(&self, registry: &mut Registry) -> bool {
+        let written = self.in_flight.is_none() && (self.failing.is_some() || self.unwritten.is_empty());
+        registry.changes().is_empty() && written && !self.rewrite
+    }
+
+    /// Shows what has changed, or hands it over to be written first.
+    pub(super) fn flush(&mut self, now: Timestamp, wall: UnixMs, registry: &mut Registry, asked: bool) {
+        self.lose_patience(now, wall);
+        let early = self.shown_at.is_some_and(|at| now.since(at) < every(asked));
+        if early {
+            return;
+        }
+        if self.link.is_none() || self.failing.is_some() {
+            self.show_unwritten(now, wall, registry);
+            if self.failing.as_ref().is_some_and(|failing| now >= failing.retry) && self.in_flight.is_none() {
+                self.hand_over(now, wall, registry, None);
+            }
+        } else if self.in_flight.is_none() {
+            if registry.changes().is_empty() && !self.stale && !self.rewrite && self.unwritten.is_empty() {
+                return;
+            }
+            let changes = registry.take_changes();
+            let shown = self.compose(wall, &changes, registry);
+            self.unwritten_after(changes);
+            self.hand_over(now, wall, registry, Some(shown));
+        }
+    }
+
+    fn unwritten_after(&mut self, mut changes: Changes) {
+        changes.put_before(std::mem::take(&mut self.unwritten));
+        self.unwritten = changes;
+    }
+
+    /// Shows what cannot be written now.
+    fn show_unwritten(&mut self, now: Timestamp, wall: UnixMs, registry: &mut Registry) {
+        if registry.changes().is_empty() && !self.stale {
+            return;
+        }
+        let changes = registry.take_changes();
+        let shown = self.compose(wall, &changes, registry);
+        self.shown_at = Some(now);
+        self.publish(shown);
+        if self.link.is_some() {
+            self.unwritten_after(changes);
+            self.rewrite |= self.unwritten.shrink();
+        }
+    }
+
+    /// Gives the store what is not written, with what may be shown then.
+    fn hand_over(&mut self, now: Timestamp, wall: UnixMs, registry: &Registry, shown: Option<Shown>) {
+        let Some(link) = &self.link else { return };
+        let changes = std::mem::take(&mut self.unwritten);
+        let everything = std::mem::take(&mut self.rewrite);
+        let batch = Batch::new((wall, now), registry, &changes, everything);
+        self.shown_at = Some(now);
+        if link.send(Order::Write(Box::new(batch))) {
+            self.in_flight = Some(InFlight { since: now, changes, everything, shown });
+            return;
+        }
+        self.rewrite = everything;
+        self.unwritten = changes;
+        self.fail(now, wall, "the database is too slow".into());
+        if let Some(shown) = shown {
+            self.publish(shown);
+        }
+    }
+
+    fn lose_patience(&mut self, now: Timestamp, wall: UnixMs) {
+        let Some(batch) = self.in_flight.as_mut().filter(|batch| now.since(batch.since) >= PATIENCE) else {
+            return;
+        };
+        if let Some(shown) = batch.shown.take() {
+            self.fail(now, wall, "the database does not answer: check its disk".into());
+            self.publish(shown);
+        }
+    }
+
+    /// The store has answered.
+    pub(super) fn stored(&mut self, now: Timestamp, wall: UnixMs, answer: Answer, registry: &mut Registry) {
+        let batch = self.in_flight.take();
+        match answer {
+            Answer::Written { events } => {
+                self.events_fail(wall, events);
+                self.mend();
+                if let Some(shown) = batch.and_then(|batch| batch.shown) {
+                    self.publish(shown);
+                }
+            }
+            Answer::Opened(opened) => {
+                match batch {
+                    // Not shown yet: it is put together anew, with what was found.
+                    Some(InFlight { changes, everything, shown: Some(_), .. }) => {
+                        registry.changes().put_before(changes);
+                        self.rewrite |= everything;
+                    }
+                    shown => drop(self.put_back(shown)),
+                }
+                self.opened(wall, *opened, registry);
+            }
+            Answer::Failed { why, events } => {
+                self.events_fail(wall, events);
+                let shown = self.put_back(batch);
+                self.fail(now, wall, why);
+                if let Some(shown) = shown {
+                    self.publish(shown);
+                }
+            }
+        }
+    }
+
+    /// Takes a batch back that was not written; what was to be shown with it.
+    fn put_back(&mut self, batch: Option<InFlight>) -> Option<Shown> {
+        let batch = batch?;
+        self.unwritten.put_before(batch.changes);
+        self.rewrite |= batch.everything;
+        batch.shown
+    }
+
+    fn opened(&mut self, wall: UnixMs, opened: Opened, registry: &mut Registry) {
+        self.mend();
+        if let Some(what) = opened.set_aside {
+            tracing::error!(event = "database_damaged", "{what}");
+            self.damaged = Some(Lost { what, since: wall });
+            self.rewrite = true;
+        }
+        registry.continue_after(opened.last_step);
+        if std::mem::replace(&mut self.resumed, true) {
+            self.rewrite = true;
+        } else {
+            registry.resume(wall, opened.machines, opened.absence);
+            for step in opened.steps {
+                self.recent.push(step);
+            }
+        }
+        self.stale = true;
+        self.shown_at = None;
+    }
+
+    fn fail(&mut self, now: Timestamp, wall: UnixMs, why: String) {
+        let retry = now + RETRY_EVERY;
+        let what = format!("boot history is not stored: {why}");
+        match &mut self.failing {
+            Some(failing) => {
+                self.stale |= failing.lost.what != what;
+                failing.lost.what = what;
+                failing.retry = retry;
+            }
+            None => {
+                tracing::error!(event = "database_fails", "{what}; pxed keeps serving");
+                self.failing = Some(Failing { lost: Lost { what, since: wall }, retry });
+                self.stale = true;
+            }
+        }
+    }
+
+    fn mend(&mut self) {
+        if self.failing.take().is_some() {
+            tracing::info!(event = "database_works", "boot history is stored again");
+            self.stale = true;
+            self.shown_at = None;
+        }
+    }
+
+    fn events_fail(&mut self, wall: UnixMs, why: Option<String>) {
+        let before = self.events.as_ref().map(|lost| lost.what.clone());
+        if before != why {
+            if let Some(why) = &why {
+                tracing::error!(event = "events_fail", "{why}");
+            }
+            let since = self.events.as_ref().map_or(wall, |lost| lost.since);
+            self.events = why.map(|what| Lost { what, since });
+            self.stale = true;
+        }
+    }
+
+    /// Puts together what is to be shown.
+    fn compose(&mut self, wall: UnixMs, changes: &Changes, registry: &Registry) -> Shown {
+        self.stale = false;
+        if changes.steps_lost > 0 {
+            let what = format!(
+                "{} steps are lost: too many happened while the database could not be written",
+                changes.steps_lost
+            );
+            let since = self.dropped.as_ref().map_or(wall, |lost| lost.since);
+            self.dropped = Some(Lost { what, since });
+        }
+        let mut updates = Vec::with_capacity(changes.machines.len() + changes.steps.len());
+        for mac in &changes.forgotten {
+            self.rows.remove(*mac);
+            self.revision += 1;
+            updates.push(Arc::new(Update::Forgotten { revision: self.revision, mac: mac.to_string() }));
+        }
+        for machine in changes.machines.iter().filter_map(|mac| registry.machine(*mac)) {
+            self.revision += 1;
+            let machine = self.rows.put(machine.mac, &machine.shown);
+            updates.push(Arc::new(Update::Machine { revision: self.revision, machine }));
+        }
+        updates.extend(changes.steps.iter().map(|step| Arc::new(Update::Step { step: step.clone() })));
+        let board = Board { at: wall, revision: self.revision, machines: self.rows.all(), lost: Vec::new() };
+        Shown { board: Arc::new(board), updates }
+    }
+
+    fn publish(&mut self, shown: Shown) {
+        let Shown { mut board, updates } = shown;
+        let lost: Vec<_> = [self.failing.as_ref().map(|failing| &failing.lost)]
+            .into_iter()
+            .chain([self.damaged.as_ref(), self.dropped.as_ref(), self.events.as_ref()])
+            .flatten()
+            .cloned()
+            .collect();
+        let news = self.board.load().lost != lost;
+        Arc::make_mut(&mut board).lost.clone_from(&lost);
+        self.board.store(board);
+        for update in updates {
+            if let Update::Step { step } = &*update {
+                self.recent.push(step.clone());
+            }
+            // Nobody follows: that is no error.
+            let _ = self.updates.send(update);
+        }
+        if news {
+            let _ = self.updates.send(Arc::new(Update::Lost { lost }));
+        }
+    }
+
+    /// The last steps of a machine that are at hand, newest first.
+    pub(super) fn steps_of(&self, mac: &str, most: usize) -> Vec<Step> {
+        self.recent.of(mac, most)
+    }
+
+    /// Answers with a machine's story: the database's longer one, if it is there.
+    pub(super) fn tell(&self, mac: Mac, story: Story, answer: oneshot::Sender<Option<Story>>) {
+        match self.link.as_ref().filter(|_| self.failing.is_none()) {
+            Some(link) => link.tell(mac, story, answer),
+            None => drop(answer.send(Some(story))),
+        }
+    }
+
+    /// Answers with the steps after one: from the database, if those at hand do not reach back so far.
+    pub(super) fn list(&self, after: u64, most: usize, answer: oneshot::Sender<Vec<Step>>) {
+        let reaches = self.recent.reach_back_to(after);
+        match self.link.as_ref().filter(|_| self.failing.is_none() && !reaches) {
+            Some(link) => link.list(after, most, answer),
+            None => drop(answer.send(self.recent.after(after, most))),
+        }
+    }
+
+    /// Ends the store, and waits for it if it answered in time.
+    pub(super) fn close(self, wait: bool) {
+        if let Some(link) = self.link {
+            link.close(wait);
+        }
+    }
+}
+
+/// How often something is shown.
+fn every(asked: bool) -> Duration {
+    if asked { ANSWER_EVERY } else { SHOW_EVERY }
+}
+
+#[cfg(test)]
+mod tests;

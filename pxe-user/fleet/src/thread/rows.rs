@@ -1,0 +1,96 @@
+//! The machines as they are shown, in their order. Kept up to date by what has changed, so that a change of one machine
+//! costs as little among 65,536 as among two: a stranger can invent thousands a second.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+
+use crate::board::{Machine, State, UnixMs};
+use crate::card::Card;
+use pxe_proto::mac::Mac;
+
+/// Those that need attention first, then those that were heard of last.
+type Key = (State, Reverse<UnixMs>, Mac);
+
+/// The machines.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    cards: BTreeMap<Key, Card>,
+    keys: HashMap<Mac, Key>,
+}
+
+impl Rows {
+    /// A machine is new, or has changed.
+    pub(super) fn put(&mut self, mac: Mac, machine: &Machine) -> Card {
+        let key = (machine.state, Reverse(machine.last_seen), mac);
+        if let Some(before) = self.keys.insert(mac, key).filter(|before| *before != key) {
+            self.cards.remove(&before);
+        }
+        let card = Card::from(machine.clone());
+        self.cards.insert(key, card.clone());
+        card
+    }
+
+    /// A machine was forgotten.
+    pub(super) fn remove(&mut self, mac: Mac) {
+        if let Some(key) = self.keys.remove(&mac) {
+            self.cards.remove(&key);
+        }
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> Vec<Card> {
+        self.cards.values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Machine as Known;
+
+    fn machine(n: u8, state: State, last_seen: u64) -> (Mac, Machine) {
+        let mac = Mac([2, 0, 0, 0, 0, n]);
+        (mac, Machine { state, last_seen: UnixMs(last_seen), ..Known::new(UnixMs(1), mac).shown })
+    }
+
+    #[test]
+    fn what_needs_attention_comes_first_and_then_what_was_heard_of_last() {
+        let mut rows = Rows::default();
+        let last = |rows: &Rows| -> Vec<String> {
+            rows.all().iter().map(|card| card.mac[15..].to_owned()).collect()
+        };
+        for (n, state, last_seen) in [
+            (0, State::Running, 9),
+            (1, State::Offered, 1),
+            (3, State::Offered, 3),
+            (2, State::Failed, 2),
+            (4, State::Offered, 3),
+        ] {
+            let (mac, machine) = machine(n, state, last_seen);
+            rows.put(mac, &machine);
+        }
+        assert_eq!(last(&rows), ["02", "03", "04", "01", "00"]);
+        let (mac, failed) = machine(1, State::Failed, 10);
+        rows.put(mac, &failed);
+        rows.remove(Mac([2, 0, 0, 0, 0, 3]));
+        rows.remove(Mac([2, 0, 0, 0, 0, 9]));
+        assert_eq!(last(&rows), ["01", "02", "04", "00"]);
+    }
+
+    /// One machine of many changes: the others are the same, not copies, and so is their JSON.
+    #[test]
+    fn a_change_costs_one_machine() {
+        let mut rows = Rows::default();
+        for n in 0..9 {
+            let (mac, machine) = machine(n, State::Seen, u64::from(n));
+            rows.put(mac, &machine);
+        }
+        let before = rows.all();
+        let (mac, changed) = machine(4, State::Seen, 4);
+        rows.put(mac, &Machine { boots: 1, ..changed });
+        let after = rows.all();
+        let same: Vec<_> = before.iter().zip(&after).map(|(before, after)| before.is(after)).collect();
+        assert_eq!(same, [true, true, true, true, false, true, true, true, true]);
+        assert!(std::ptr::eq(before[0].json(), after[0].json()));
+    }
+}

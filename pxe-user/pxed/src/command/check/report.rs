@@ -1,0 +1,181 @@
+//! All that a check has found, as data.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::config::{Problem, Severity};
+use crate::server::{Options, Setup};
+
+/// Everything. Its JSON is what `pxed check --json` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    /// The configuration file.
+    pub(super) file: Option<PathBuf>,
+    /// What is wrong, in the order of lines.
+    findings: Vec<Finding>,
+    /// The images that rules name, with what each architecture starts with.
+    pub(super) images: Vec<ImagePrograms>,
+    /// What each architecture starts with, where no image is named.
+    pub(super) programs: BTreeMap<String, Option<String>>,
+    /// What cannot be booted for want of a package.
+    pub(super) missing: Vec<String>,
+    /// The interfaces that would be served.
+    pub(super) interfaces: Vec<InterfacePlan>,
+    /// What the daemon would listen on, and as whom.
+    pub(super) settings: Option<Settings>,
+}
+
+/// Something that is wrong.
+#[derive(Debug, Serialize)]
+struct Finding {
+    line: Option<usize>,
+    severity: &'static str,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ImagePrograms {
+    pub(super) name: String,
+    pub(super) programs: BTreeMap<String, String>,
+}
+
+/// What would be done on an interface.
+#[derive(Debug, Serialize)]
+pub(super) struct InterfacePlan {
+    pub(super) name: String,
+    pub(super) mac: String,
+    pub(super) address: Ipv4Addr,
+    /// Further addresses of the interface, which are not served.
+    pub(super) other_addresses: Vec<Ipv4Addr>,
+    pub(super) mtu: u32,
+    pub(super) queues: u32,
+    /// `xdp` or `socket`; `None` if that takes rights to find out.
+    pub(super) datapath: Option<&'static str>,
+    pub(super) why: String,
+    /// Why XDP is not possible, where it was planned.
+    pub(super) no_xdp: Option<String>,
+    /// What becomes of DHCP requests in the kernel, with XDP.
+    pub(super) dhcp: Option<&'static str>,
+    pub(super) blksize_max: u16,
+    pub(super) windowsize_max: u16,
+    /// A pxed serves it at this moment, so its ports were not tried.
+    pub(super) is_served_now: bool,
+}
+
+/// What the daemon would open, and as whom.
+#[derive(Debug, Serialize)]
+pub(super) struct Settings {
+    /// The TCP port for boot files and reports, on each address that is served.
+    http_port: Option<u16>,
+    board: Option<String>,
+    /// Whether the board asks for a token.
+    board_token: bool,
+    socket: PathBuf,
+    state: Option<PathBuf>,
+    inbox: Option<PathBuf>,
+    events: Option<PathBuf>,
+    /// `None`: the usual user.
+    user: Option<String>,
+    confinement: String,
+    /// The machines that are served; `None` for all.
+    access: Option<String>,
+}
+
+impl Report {
+    pub(super) fn new(file: Option<PathBuf>) -> Self {
+        Self {
+            file,
+            findings: Vec::new(),
+            images: Vec::new(),
+            programs: BTreeMap::new(),
+            missing: Vec::new(),
+            interfaces: Vec::new(),
+            settings: None,
+        }
+    }
+
+    pub(super) fn problem(&mut self, problem: Problem) {
+        let Problem { line, severity, text } = problem;
+        self.findings.push(Finding { line, severity: severity.as_str(), text });
+    }
+
+    pub(super) fn error(&mut self, line: Option<usize>, text: impl Into<String>) {
+        self.problem(Problem { line, severity: Severity::Error, text: text.into() });
+    }
+
+    pub(super) fn warning(&mut self, line: Option<usize>, text: impl Into<String>) {
+        self.problem(Problem { line, severity: Severity::Warning, text: text.into() });
+    }
+
+    /// Puts what was found in the order of the file: first what no line is to blame for.
+    pub(super) fn sort(&mut self) {
+        self.findings.sort_by_key(|finding| finding.line);
+    }
+
+    pub(super) fn errors(&self) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == Severity::Error.as_str()).count()
+    }
+
+    /// A line for each finding, as compilers write them, so that editors find the place.
+    pub(super) fn findings_text(&self) -> String {
+        let mut text = String::new();
+        for Finding { line, severity, text: what } in &self.findings {
+            if let Some(file) = &self.file {
+                let _ = write!(text, "{}:", file.display());
+                let _ = line.map_or(Ok(()), |line| write!(text, "{line}:"));
+                text.push(' ');
+            }
+            let _ = writeln!(text, "{severity}: {what}");
+        }
+        text
+    }
+
+    pub(super) fn settings(&mut self, options: &Options, setup: &Setup) {
+        let socket = options.socket.clone().unwrap_or_else(|| pxe_web::api::listen::SOCKET.into());
+        self.settings = Some(Settings {
+            http_port: setup.offering.http.map(|http| http.port),
+            board: options.board.as_ref().map(|board| format!("http://{}/", board.listen)),
+            board_token: options.board.as_ref().is_some_and(|board| board.token_file.is_some()),
+            socket,
+            state: options.state.clone(),
+            inbox: options.inbox.as_ref().map(|inbox| inbox.directory.clone()),
+            events: setup.fleet.events.clone(),
+            user: options.user.clone(),
+            confinement: options.confinement.to_string(),
+            access: (!setup.offering.access.is_open()).then(|| setup.offering.access.to_string()),
+        });
+    }
+}
+
+impl Settings {
+    /// A line for each setting, with its name.
+    pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Option<PathBuf>, or: &str| {
+            path.as_ref().map_or_else(|| or.to_owned(), |path| path.display().to_string())
+        };
+        let board = match &self.board {
+            Some(url) if self.board_token => format!("{url}, with a token"),
+            Some(url) => format!("{url}, without a token: everybody on this host may look"),
+            None => "off".to_owned(),
+        };
+        let http = self.http_port.map_or_else(
+            || "off".to_owned(),
+            |port| format!("port {port} of each served address: boot files and reports"),
+        );
+        vec![
+            ("HTTP", http),
+            ("board", board),
+            ("control socket", self.socket.display().to_string()),
+            ("machines", self.access.clone().unwrap_or_else(|| "all".to_owned())),
+            ("history", path(&self.state, "kept in memory: give `state` or --state to keep it")),
+            ("uploads", path(&self.inbox, "off")),
+            ("events", path(&self.events, "off")),
+            ("user", self.user.clone().unwrap_or_else(|| "pxed, or nobody if there is none".to_owned())),
+            ("confinement", self.confinement.clone()),
+        ]
+    }
+}

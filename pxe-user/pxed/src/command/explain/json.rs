@@ -1,0 +1,266 @@
+//! What `pxed explain --json` prints.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::files::Row;
+use super::machine::Program;
+use super::reply;
+use super::show;
+use super::survey::Surveyed;
+use super::trace::{Trace, World};
+use pxe_content::boot::{Refusal, Seen};
+use pxe_content::rules::{Action, Fate, Rule};
+use pxe_proto::dhcp::{Firmware, Ignored};
+
+#[derive(Serialize)]
+struct Explained {
+    server: Ipv4Addr,
+    interface: Option<String>,
+    /// What the machines or programs ask, in order.
+    requests: Vec<Asked>,
+    /// Packets of a capture that are no UDP datagram over IPv4, by what they are.
+    other_packets: BTreeMap<&'static str, u64>,
+    /// What keeps machines from booting.
+    obstacles: Vec<String>,
+}
+
+/// A request and what it leads to.
+#[derive(Serialize)]
+struct Asked {
+    mac: Option<String>,
+    arch: Option<String>,
+    client: String,
+    message: String,
+    /// The UDP port that it goes to.
+    port: u16,
+    vlan: Option<u16>,
+    relay: Option<Ipv4Addr>,
+    /// The first packet of a capture, from 1, and how many there are.
+    packet: Option<u64>,
+    count: u64,
+    rules: Vec<RuleFate>,
+    /// The rule that decides; `None` if none matches, or there are none.
+    rule: Option<String>,
+    image: Option<String>,
+    /// The machine boots its own disk.
+    is_local: bool,
+    reply: Option<ReplyText>,
+    /// Why there is no reply.
+    silence: Option<String>,
+    files: Vec<FileRow>,
+}
+
+#[derive(Serialize)]
+struct RuleFate {
+    name: String,
+    /// `matches`, `misses` or `not_reached`.
+    fate: &'static str,
+    /// The condition that the machine does not meet.
+    condition: Option<&'static str>,
+    wanted: Option<String>,
+    shown: Option<String>,
+    /// `boot`, `local` or `ignore`.
+    action: &'static str,
+}
+
+#[derive(Serialize)]
+struct ReplyText {
+    /// `OFFER` or `ACK`.
+    message: &'static str,
+    style: &'static str,
+    bytes: usize,
+    to: String,
+    /// The file, script, URL or menu.
+    answer: String,
+}
+
+#[derive(Serialize)]
+struct FileRow {
+    /// `needed`, `tried`, `elsewhere` or `note`.
+    kind: &'static str,
+    name: String,
+    bytes: Option<u64>,
+    path: Option<PathBuf>,
+    /// What pxed writes for this machine.
+    text: Option<String>,
+    /// Why it is not served.
+    refusal: Option<String>,
+}
+
+pub(super) fn machine(
+    world: &World,
+    firmware: &Firmware,
+    vlan: Option<u16>,
+    programs: &[Program<'_>],
+    obstacles: &[String],
+) -> Result<Vec<u8>> {
+    let mut requests = Vec::new();
+    for program in programs {
+        let asked = |port, message: &str, trace: &Result<Trace<'_>, Ignored>| Asked {
+            mac: Some(firmware.mac.to_string()),
+            arch: Some(firmware.arch.to_string()),
+            client: program.class.clone(),
+            message: message.to_owned(),
+            port,
+            vlan,
+            relay: firmware.relay,
+            packet: None,
+            count: 1,
+            ..Asked::of(trace)
+        };
+        requests.push(asked(67, "DISCOVER", &program.first));
+        if let Some(second) = &program.second {
+            requests.push(asked(4011, "REQUEST", &second.trace));
+        }
+    }
+    print(world, requests, BTreeMap::new(), obstacles)
+}
+
+pub(super) fn capture(world: &World, surveyed: &Surveyed<'_>, obstacles: &[String]) -> Result<Vec<u8>> {
+    let requests = surveyed.blocks.iter().map(|block| Asked {
+        mac: block.mac.map(|mac| mac.to_string()),
+        arch: block.arch.map(|arch| arch.to_string()),
+        client: block.client.to_owned(),
+        message: block.message.clone(),
+        port: block.to.port(),
+        vlan: block.vlan,
+        relay: block.relay,
+        packet: Some(block.packet),
+        count: block.count,
+        ..Asked::of(&block.trace)
+    });
+    print(world, requests.collect(), surveyed.others(), obstacles)
+}
+
+fn print(
+    world: &World,
+    requests: Vec<Asked>,
+    other_packets: BTreeMap<&'static str, u64>,
+    obstacles: &[String],
+) -> Result<Vec<u8>> {
+    let explained = Explained {
+        server: world.here.server,
+        interface: Some(world.interface.clone()).filter(|name| !name.is_empty()),
+        requests,
+        other_packets,
+        obstacles: obstacles.to_vec(),
+    };
+    Ok(serde_json::to_vec_pretty(&explained)?)
+}
+
+impl Asked {
+    /// What a trace says; who asks is for the caller to fill in.
+    fn of(trace: &Result<Trace<'_>, Ignored>) -> Self {
+        let mut asked = Self {
+            mac: None,
+            arch: None,
+            client: String::new(),
+            message: String::new(),
+            port: 0,
+            vlan: None,
+            relay: None,
+            packet: None,
+            count: 0,
+            rules: Vec::new(),
+            rule: None,
+            image: None,
+            is_local: false,
+            reply: None,
+            silence: None,
+            files: Vec::new(),
+        };
+        let trace = match trace {
+            Ok(trace) => trace,
+            Err(ignored) => {
+                asked.silence = Some(reply::silence(*ignored));
+                return asked;
+            }
+        };
+        asked.rules = trace.steps.iter().map(|(rule, fate)| RuleFate::of(rule, fate)).collect();
+        asked.rule = trace.decision.rule.map(|rule| rule.name.to_string());
+        asked.image = trace.decision.rule.and_then(|rule| rule.image.as_deref()).map(str::to_owned);
+        asked.is_local = trace.decision.is_local;
+        match &trace.said {
+            Ok(said) => {
+                let told = &said.reply.told;
+                asked.reply = Some(ReplyText {
+                    message: show::kind(told),
+                    style: reply::style(told),
+                    bytes: said.bytes.len(),
+                    to: said.reply.to.to_string(),
+                    answer: told.answer.name(told.mac).to_string(),
+                });
+            }
+            Err(ignored) => asked.silence = Some(reply::silence(*ignored)),
+        }
+        asked.files = trace.files.rows.iter().map(FileRow::of).collect();
+        asked
+    }
+}
+
+impl RuleFate {
+    fn of(rule: &Rule, fate: &Fate) -> Self {
+        let action = match rule.action {
+            Action::Boot(_) => "boot",
+            Action::Local => "local",
+            Action::Ignore => "ignore",
+        };
+        let row = |fate| Self {
+            name: rule.name.to_string(),
+            fate,
+            condition: None,
+            wanted: None,
+            shown: None,
+            action,
+        };
+        match fate {
+            Fate::Matches => row("matches"),
+            Fate::NotReached => row("not_reached"),
+            Fate::Misses { condition, wanted, shown } => Self {
+                condition: Some(condition.as_str()),
+                wanted: Some(wanted.clone()),
+                shown: Some(shown.clone()),
+                ..row("misses")
+            },
+        }
+    }
+}
+
+impl FileRow {
+    fn of(row: &Row) -> Self {
+        let plain = |kind, name: &str| Self {
+            kind,
+            name: name.to_owned(),
+            bytes: None,
+            path: None,
+            text: None,
+            refusal: None,
+        };
+        let seen = |kind, name: &str, seen: &Result<Seen, Refusal>| match seen {
+            Ok(Seen::File(size, path)) => {
+                Self { bytes: Some(*size), path: Some(path.clone()), ..plain(kind, name) }
+            }
+            Ok(Seen::Written(text)) => {
+                let bytes = text.bytes();
+                let size = u64::try_from(bytes.len()).ok();
+                Self {
+                    bytes: size,
+                    text: Some(String::from_utf8_lossy(bytes).into_owned()),
+                    ..plain(kind, name)
+                }
+            }
+            Err(refusal) => Self { refusal: Some(refusal.to_string()), ..plain(kind, name) },
+        };
+        match row {
+            Row::Needed(name, found) => seen("needed", name, found),
+            Row::Tried(name, found) => seen("tried", name, found),
+            Row::Elsewhere(name) => plain("elsewhere", name),
+            Row::Note(text) => plain("note", text),
+        }
+    }
+}

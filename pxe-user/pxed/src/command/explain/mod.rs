@@ -1,0 +1,237 @@
+//! `pxed explain`: what a machine would get, and why, without asking the network or a daemon.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `trace` | a request's way through rules, reply and files |
+//! | `files` | the files that follow from a reply, and what each leads to |
+//! | `loads` | names in texts that pxed wrote |
+//! | `machine` | one machine, named on the command line |
+//! | `capture` | frames of a pcap or pcapng file |
+//! | `survey` | every request of a capture |
+//! | `reply` | replies and silence in words |
+//! | `show` | rules and files for people |
+//! | `json` | the same for programs |
+
+mod capture;
+mod files;
+mod json;
+pub(super) mod loads;
+mod machine;
+mod reply;
+mod show;
+mod survey;
+mod trace;
+
+use std::io::{ErrorKind, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use super::catalogue::{self, LeftOut};
+use super::offer::Offer;
+use crate::config::Config;
+use pxe_content::boot::Here;
+use pxe_nic::interface::{Interface, InterfaceError};
+use pxe_proto::dhcp::{Arch, Firmware, Uuid};
+use pxe_proto::mac::Mac;
+use trace::World;
+
+/// Stands for our address where none is given (RFC 5737).
+const EXAMPLE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// Which machine, and how it shows itself.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if every machine boots, or is meant not to; 1 if something is in the way; 2 for a wrong command \
+                        line; 78 for a configuration that cannot be used."
+)]
+pub(crate) struct Explain {
+    /// The machine's Ethernet address
+    #[arg(long, value_name = "MAC", required_unless_present = "pcap")]
+    mac: Option<Mac>,
+    /// Its architecture (bios, x64, x64-http, arm64, ... or a number of option 93)
+    #[arg(long, value_name = "ARCH", required_unless_present = "pcap")]
+    arch: Option<Arch>,
+    /// Its vendor class, option 60 [default: that of such firmware]
+    #[arg(long, value_name = "CLASS")]
+    class: Option<String>,
+    /// Its user class, option 77; `iPXE` for iPXE
+    #[arg(long, value_name = "CLASS")]
+    user_class: Option<String>,
+    /// Its UUID, option 97
+    #[arg(long, value_name = "UUID")]
+    uuid: Option<Uuid>,
+    /// The relay between the machine and pxed
+    #[arg(long, value_name = "ADDRESS")]
+    relay: Option<Ipv4Addr>,
+    /// The VLAN of its frames
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4094))]
+    vlan: Option<u16>,
+    /// Assume that it has booted so many times by its rule
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    boots: u32,
+    /// Explain every DHCP request of a capture (pcap, pcapng) instead
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["mac", "arch", "class", "user_class", "uuid", "relay", "vlan"]
+    )]
+    pcap: Option<PathBuf>,
+    /// Print everything as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten, next_help_heading = "What is served, as for `pxed serve`")]
+    offer: Offer,
+}
+
+/// Something keeps a machine from booting.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub(crate) struct Obstacles(Vec<String>);
+
+impl Explain {
+    pub(super) fn run(&self) -> Result<()> {
+        let file = self.offer.read()?;
+        let (world, origin) = self.world(&file)?;
+        let (mut text, result) = match &self.pcap {
+            Some(path) => self.capture(&world, &origin, path)?,
+            None => self.machine(&world, &origin)?,
+        };
+        if text.last() != Some(&b'\n') {
+            text.push(b'\n');
+        }
+        // What was found out is shown before what is in the way.
+        match std::io::stdout().lock().write_all(&text) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
+            _ => {}
+        }
+        let obstacles = result?;
+        if obstacles.is_empty() { Ok(()) } else { Err(Obstacles(obstacles).into()) }
+    }
+
+    /// What is served, as far as it can be opened: an image that cannot concerns only the machines that would get it.
+    fn world(&self, file: &Config) -> Result<(World, Origin)> {
+        let setup = self.offer.setup(file)?;
+        let interfaces = self.offer.interfaces(file);
+        let interface = interfaces.first().cloned().unwrap_or_default();
+        let here_address = Interface::read(&interface).and_then(|interface| interface.serving(None));
+        // Rules may be those of another host, whose interfaces are in its file.
+        if let (Err(error @ InterfaceError::Unknown { .. }), false) =
+            (&here_address, interface.is_empty() || file.interfaces.contains(&interface))
+        {
+            bail!("{error}. Leave --interface out, or name one of the configuration's");
+        }
+        let given = self.offer.address.or(file.address);
+        let server = given.or(here_address.ok().map(|subnet| subnet.address)).unwrap_or(EXAMPLE);
+        let mut opened = catalogue::open(setup.files);
+        let Some(catalogue) = opened.catalogue.take() else {
+            bail!(
+                opened
+                    .errors
+                    .into_iter()
+                    .map(|left_out| left_out.error.to_string())
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            );
+        };
+        let mut broken = Vec::new();
+        for LeftOut { image, error } in opened.errors {
+            match image {
+                Some(recipe) => broken.push((recipe.name, error.to_string())),
+                None => tracing::warn!("{error}"),
+            }
+        }
+        let policy = setup.offering.policy(server, &catalogue);
+        let world = World {
+            catalogue,
+            policy,
+            access: setup.offering.access,
+            here: Here { server, http: setup.offering.http.map(|http| http.port) },
+            interface,
+            client: self.pcap.is_none().then_some(machine::CLIENT),
+            boots: self.boots,
+            broken,
+        };
+        Ok((world, Origin { is_example: server == EXAMPLE, several: interfaces.len() > 1 }))
+    }
+
+    fn capture(&self, world: &World, origin: &Origin, path: &Path) -> Result<(Vec<u8>, Result<Vec<String>>)> {
+        let capture = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (surveyed, read) = survey::survey(world, &capture);
+        let obstacles = surveyed.obstacles();
+        let mut text = Vec::new();
+        if self.json {
+            text = json::capture(world, &surveyed, &obstacles)?;
+        } else {
+            origin.write(&mut text, world)?;
+            writeln!(text)?;
+            surveyed.write(&mut text)?;
+        }
+        let read = read.context("the capture cannot be read to its end");
+        let read = read.with_context(|| path.display().to_string());
+        Ok((text, read.map(|()| obstacles)))
+    }
+
+    fn machine(&self, world: &World, origin: &Origin) -> Result<(Vec<u8>, Result<Vec<String>>)> {
+        let (Some(mac), Some(arch)) = (self.mac, self.arch) else {
+            bail!("give --mac and --arch, or --pcap")
+        };
+        let firmware = Firmware {
+            mac,
+            arch,
+            class: self.class.clone(),
+            user_class: self.user_class.clone(),
+            uuid: self.uuid,
+            relay: self.relay,
+        };
+        let programs = machine::programs(world, &firmware, self.vlan)?;
+        let mut obstacles: Vec<String> = programs.iter().flat_map(machine::Program::obstacles).collect();
+        obstacles.dedup();
+        let mut out = Vec::new();
+        if self.json {
+            return Ok((json::machine(world, &firmware, self.vlan, &programs, &obstacles)?, Ok(obstacles)));
+        }
+        origin.write(&mut out, world)?;
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+        writeln!(
+            out,
+            "machine {mac}, {arch}, UUID {}, relay {}, VLAN {}",
+            or_none(self.uuid.map(|uuid| uuid.to_string())),
+            or_none(self.relay.map(|relay| relay.to_string())),
+            or_none(self.vlan.map(|vlan| vlan.to_string())),
+        )?;
+        let client = machine::CLIENT;
+        writeln!(
+            out,
+            "        at {client}, an example address; its serial number and name are empty in templates"
+        )?;
+        machine::write(&mut out, world, &programs)?;
+        Ok((out, Ok(obstacles)))
+    }
+}
+
+/// Where the server's address comes from.
+struct Origin {
+    /// It stands for one that nobody has given.
+    is_example: bool,
+    /// The interface is the first of several.
+    several: bool,
+}
+
+impl Origin {
+    fn write(&self, out: &mut impl Write, world: &World) -> std::io::Result<()> {
+        let from = if self.is_example {
+            ", an example address: give --address, or `address` in the file"
+        } else {
+            ""
+        };
+        writeln!(out, "server  {}{from}", world.here.server)?;
+        if world.interface.is_empty() {
+            return Ok(());
+        }
+        let which = if self.several { ", the first of several: --interface names another" } else { "" };
+        writeln!(out, "heard   on {}{which}", world.interface)
+    }
+}

@@ -1,0 +1,131 @@
+//! One request's way through everything that decides about it. The same code as the daemon's, without its sockets.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use super::files::{Files, Walk};
+use super::reply::silence;
+use pxe_content::boot::MachineFacts;
+use pxe_content::boot::{Catalogue, Here};
+use pxe_content::rules::{Access, Action, Decision, Facts, Fate, Policy, Rule};
+use pxe_proto::dhcp::{self, Ignored, MAX_REPLY, Reply, Request, Style, Via, View};
+
+/// What is served, and as whom.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) catalogue: Catalogue,
+    pub(super) policy: Policy,
+    pub(super) access: Access,
+    pub(super) here: Here,
+    pub(super) interface: String,
+    /// What stands for the address of a machine that does not show one.
+    pub(super) client: Option<Ipv4Addr>,
+    /// How often a machine has booted by its rule.
+    pub(super) boots: u32,
+    /// Images that cannot be opened, and why.
+    pub(super) broken: Vec<(Arc<str>, String)>,
+}
+
+/// A reply with its bytes.
+#[derive(Debug)]
+pub(super) struct Said<'w> {
+    pub(super) reply: Reply<'w>,
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Said<'_> {
+    /// The reply as it can be read.
+    pub(super) fn view(&self) -> anyhow::Result<View<'_>> {
+        View::parse(&self.bytes).map_err(Into::into)
+    }
+}
+
+/// What became of a request that is a boot server's to answer.
+#[derive(Debug)]
+pub(super) struct Trace<'w> {
+    pub(super) steps: Vec<(&'w Rule, Fate)>,
+    pub(super) decision: Decision<'w>,
+    pub(super) said: Result<Said<'w>, Ignored>,
+    pub(super) files: Files,
+    /// Why the image of the rule cannot be opened.
+    pub(super) broken: Option<&'w str>,
+}
+
+impl World {
+    /// Follows a request.
+    ///
+    /// # Errors
+    /// Why it is no boot server's to answer, whatever rules say.
+    pub(super) fn trace<'w>(
+        &'w self,
+        request: &Request<'_>,
+        via: Via,
+        from: SocketAddrV4,
+        vlan: Option<u16>,
+    ) -> Result<Trace<'w>, Ignored> {
+        let admitted = dhcp::admit(self.here.server, request, via)?;
+        if !self.access.allows_request(request, admitted.mac, *from.ip(), self.here.server) {
+            return Err(Ignored::NotAllowed);
+        }
+        let facts = Facts::of(admitted.mac, request, vlan, &self.interface);
+        let decision = self.policy.decide(&facts, |_| self.boots);
+        let said = match decision.service {
+            None => Err(Ignored::Rule),
+            Some(service) => {
+                let mut out = [0; MAX_REPLY];
+                let style = decision.style.unwrap_or(Style::Direct);
+                dhcp::reply(service, request, via, from, style, &mut out)
+                    .map(|reply| Said { reply, bytes: out[..reply.len].to_vec() })
+            }
+        };
+        let files = match said.as_ref().ok().and_then(|said| Some((said, said.view().ok()?))) {
+            Some((said, view)) => {
+                let known = MachineFacts {
+                    address: Some(request.ciaddr())
+                        .filter(|address| !address.is_unspecified())
+                        .or(self.client),
+                    ..known(&facts, &decision)
+                };
+                let elsewhere = decision.service.and_then(|service| service.boot_server);
+                Walk::new(&self.catalogue, self.here, &known).follow(said.reply.told.answer, &view, elsewhere)
+            }
+            None => Files::default(),
+        };
+        let image = decision.rule.and_then(|rule| rule.image.as_ref());
+        let broken = self.broken.iter().find(|(name, _)| Some(name) == image).map(|(_, why)| &**why);
+        Ok(Trace { steps: self.policy.explain(&facts), decision, said, files, broken })
+    }
+}
+
+/// What templates would know of the machine.
+fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> MachineFacts {
+    MachineFacts {
+        mac: facts.mac,
+        uuid: facts.uuid,
+        address: None,
+        arch: facts.arches.first().copied(),
+        serial: None,
+        name: None,
+        rule: decision.rule.map(|rule| rule.name.clone()),
+        image: decision.rule.and_then(|rule| rule.image.clone()),
+        local: decision.is_local,
+        nonce: None,
+    }
+}
+
+impl Trace<'_> {
+    /// What is in the way, unless the machine boots or shall not boot from here.
+    pub(super) fn obstacles(&self) -> Vec<String> {
+        if let Some(why) = self.broken {
+            return vec![why.to_owned()];
+        }
+        let is_meant =
+            self.decision.is_local || self.decision.rule.is_some_and(|rule| rule.action == Action::Ignore);
+        match &self.said {
+            Err(_) if is_meant => Vec::new(),
+            Err(Ignored::Rule) => vec!["no rule matches, so pxed ignores the machine".into()],
+            Err(ignored) => vec![silence(*ignored)],
+            Ok(_) => self.files.missing.clone(),
+        }
+    }
+}

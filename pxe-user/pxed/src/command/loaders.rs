@@ -1,0 +1,118 @@
+//! What boot loaders' configuration files in a tree lead to: files that are not there, and, in a tree that moved below an image's
+//! name, absolute names that lead past it.
+
+use super::explain::loads;
+use pxe_content::boot::{Catalogue, FileName, Reader, Recipe};
+use pxe_proto::dhcp::Arch;
+
+/// Configuration files that boot loaders read in a tree of their own.
+const CONFIGS: [(Reader, &str); 8] = [
+    (Reader::Pxelinux, "pxelinux.cfg/default"),
+    (Reader::Grub, "grub.cfg"),
+    (Reader::Grub, "grub/grub.cfg"),
+    (Reader::Grub, "boot/grub/grub.cfg"),
+    (Reader::Grub, "EFI/BOOT/grub.cfg"),
+    (Reader::Grub, "EFI/debian/grub.cfg"),
+    (Reader::Grub, "EFI/ubuntu/grub.cfg"),
+    (Reader::Ipxe, "boot.ipxe"),
+];
+/// Where GRUB's network images look, as distributions build them: below the server's root, wherever they were loaded from.
+const GRUB_PREFIXES: [&str; 2] = ["boot/grub/grub.cfg", "grub/grub.cfg"];
+
+/// What PXELINUX tries behind a name that has no such ending (its `kernel` may be a module).
+const ENDINGS: [&str; 7] = ["", ".cbt", ".0", ".com", ".c32", ".bss", ".bin"];
+
+/// What of the tree that every machine gets is asked for and not there, a sentence each.
+pub(super) fn missing(catalogue: &Catalogue) -> Vec<String> {
+    let mut missing: Vec<String> =
+        CONFIGS.iter().flat_map(|(reader, config)| missing_in(catalogue, *reader, config)).collect();
+    let programs = catalogue.programs();
+    let is_pxelinux = |file: &str| matches!(file.rsplit('/').next(), Some("pxelinux.0" | "lpxelinux.0"));
+    if let Some(program) = programs.get(Arch::BIOS).filter(|program| is_pxelinux(program.file.as_str())) {
+        let directory = program.file.as_str().rsplit_once('/').map(|(directory, _)| format!("{directory}/"));
+        let configs = format!("{}pxelinux.cfg", directory.unwrap_or_default());
+        if program.config.is_none() && !catalogue.is_directory(&configs) {
+            missing.push(format!(
+                "bios machines start {}, which finds no configuration: there is no {configs}/default. PXELINUX stops there",
+                program.file.as_str()
+            ));
+        }
+    }
+    missing
+}
+
+fn missing_in(catalogue: &Catalogue, reader: Reader, config: &str) -> Vec<String> {
+    // PXELINUX's own directory is that above `pxelinux.cfg`; GRUB has no relative names; iPXE's are beside the script.
+    let local = |told: &String| {
+        let rest = ["(tftp)/", "::", "/"].iter().find_map(|root| told.strip_prefix(root)).unwrap_or(told);
+        let is_here = !told.contains("://") && !told.starts_with('(') || told.starts_with("(tftp)/");
+        is_here.then(|| rest.trim_start_matches('/').to_owned())
+    };
+    let endings = if reader == Reader::Pxelinux { &ENDINGS[..] } else { &ENDINGS[..1] };
+    let is_missing =
+        |name: &String| !endings.iter().any(|ending| is_there(catalogue, &format!("{name}{ending}")));
+    let names = names_in(catalogue, reader, config);
+    let missing = names.iter().filter_map(|told| Some((told, local(told).filter(is_missing)?)));
+    missing.map(|(told, _)| format!("{config} loads {told}, which does not exist")).collect()
+}
+
+/// What of an image's tree is asked for by a name that leads elsewhere, a sentence each.
+pub(super) fn lost(catalogue: &Catalogue, recipe: &Recipe) -> Vec<String> {
+    // Texts of ours bear the whole names.
+    if recipe.root.is_none() || recipe.kernel.is_some() {
+        return Vec::new();
+    }
+    let mut lost: Vec<String> = CONFIGS
+        .iter()
+        .flat_map(|(reader, config)| lost_in(catalogue, &recipe.name, *reader, &recipe_file(recipe, config)))
+        .collect();
+    let is_grub = |file: &str| {
+        file.rsplit('/').next().is_some_and(|base| base.starts_with("grub") || base.starts_with("core."))
+    };
+    let programs = catalogue.programs_of(recipe);
+    if programs.iter().any(|(_, program)| is_grub(program.file.as_str())) {
+        let moved = GRUB_PREFIXES.iter().find(|name| is_there(catalogue, &recipe_file(recipe, name)));
+        if let Some(name) = moved.filter(|name| !is_there(catalogue, name)) {
+            lost.push(format!(
+                "image `{image}`: GRUB looks for /{name}, if it was built that way, and the image has it as {image}/{name}: serve \
+                 this tree as `root`, or build GRUB with the prefix /{image}/{}",
+                name.trim_end_matches("/grub.cfg"),
+                image = recipe.name,
+            ));
+        }
+    }
+    lost
+}
+
+/// The same for one configuration file, by its whole name.
+pub(super) fn lost_in(catalogue: &Catalogue, image: &str, reader: Reader, config: &str) -> Vec<String> {
+    let names = names_in(catalogue, reader, config);
+    let absolute = |told: &String| {
+        let rest = ["(tftp)/", "::", "/"].iter().find_map(|root| told.strip_prefix(root))?;
+        let rest = rest.trim_start_matches('/');
+        let moved = format!("{image}/{rest}");
+        (!is_there(catalogue, rest) && is_there(catalogue, &moved)).then_some(moved)
+    };
+    let lost = names.iter().filter_map(|told| Some((told, absolute(told)?)));
+    lost.map(|(told, moved)| {
+        format!(
+            "image `{image}`: {config} loads {told}, which is served as /{moved} here: write that, or a name without the `/`, or \
+             serve this tree as `root`"
+        )
+    })
+    .collect()
+}
+
+/// What a configuration file loads, as it is written there: nothing if there is no such file.
+fn names_in(catalogue: &Catalogue, reader: Reader, config: &str) -> Vec<String> {
+    let text = config.parse().ok().and_then(|name: FileName| catalogue.load(&name).ok());
+    text.map(|text| loads::names(reader, &String::from_utf8_lossy(text.bytes()))).unwrap_or_default()
+}
+
+fn recipe_file(recipe: &Recipe, file: &str) -> String {
+    format!("{}/{file}", recipe.name)
+}
+
+fn is_there(catalogue: &Catalogue, name: &str) -> bool {
+    name.parse().is_ok_and(|name| catalogue.probe(&name).is_ok())
+}

@@ -1,0 +1,85 @@
+//! `pxed status`: the fleet in the terminal, as JSON, as a table, or live.
+//!
+//! | file | noun |
+//! |---|---|
+//! | `text` | words of strangers, made harmless and cut to a width |
+//! | `row` | what is said of one machine |
+//! | `table` | all of them, once |
+//! | `view` | what a viewer sees and does; knows no terminal |
+//! | `draw` | a view on the screen |
+//! | `story` | one machine on the screen |
+//! | `watch` | the terminal, the keys and the daemon, joined |
+
+mod draw;
+mod row;
+mod story;
+mod table;
+pub(super) mod text;
+mod view;
+mod watch;
+
+use std::io::{IsTerminal as _, Write as _};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use super::options::{Socket, block_on};
+use pxe_fleet::board::{Board, UnixMs};
+use pxe_web::api::client::Client;
+
+const MACHINES: &str = "/api/v1/machines";
+
+/// How to show it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Status {
+    /// Keep running and show each change: q quits, arrows move, Enter shows one machine, / filters
+    #[arg(long, short, conflicts_with = "json")]
+    watch: bool,
+    /// As JSON, exactly as /api/v1/machines gives it
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+impl Status {
+    pub(super) fn run(&self) -> Result<()> {
+        let client = self.socket.client();
+        if self.watch {
+            if !std::io::stdout().is_terminal() {
+                bail!("--watch needs a terminal: leave it out, or use --json");
+            }
+            return block_on(watch::run(client));
+        }
+        let body = block_on(async { Ok(client.get(MACHINES).await?) })?;
+        let mut out = std::io::stdout().lock();
+        let written = if self.json {
+            out.write_all(&body).and_then(|()| out.write_all(b"\n"))
+        } else {
+            let board: Board = serde_json::from_slice(&body)
+                .context("this program cannot read the daemon's answer: their versions differ")?;
+            table::write(&mut out, &board, now(), &table::Look::of_stdout())
+        };
+        match written {
+            // Whoever reads has seen enough: `pxed status | head`.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
+    }
+}
+
+async fn board(client: &Client) -> Result<Board> {
+    let body = client.get(MACHINES).await?;
+    serde_json::from_slice(&body)
+        .context("this program cannot read the daemon's answer: their versions differ")
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line shows how long ago something was")]
+fn now() -> UnixMs {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests;

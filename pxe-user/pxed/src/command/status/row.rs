@@ -1,0 +1,100 @@
+//! What is said of one machine, in few words: for the table and for the live view.
+
+use super::text::{bytes, cut, escape, span};
+use pxe_fleet::board::{Machine, Outcome, State, UnixMs, Verdict};
+
+/// The longest part of a name that is shown.
+const NAME_MAX: usize = 32;
+
+/// The words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) state: State,
+    /// Its name and its Ethernet address.
+    pub(super) machine: String,
+    /// How long it has been in this state.
+    pub(super) age: String,
+    /// Per cent of what it does now, for a bar.
+    pub(super) percent: Option<u8>,
+    /// How far it is, and what its test says.
+    pub(super) doing: String,
+    /// Why, or what it boots.
+    pub(super) detail: String,
+}
+
+pub(super) const HEADS: [&str; 5] = ["STATE", "MACHINE", "SINCE", "PROGRESS", "WHY, OR WHAT IT BOOTS"];
+
+impl Row {
+    pub(super) fn new(machine: &Machine, now: UnixMs) -> Self {
+        let (percent, doing) = doing(machine);
+        Self {
+            state: machine.state,
+            machine: match &machine.name {
+                Some(name) => format!("{} {}", cut(&escape(name), NAME_MAX), escape(&machine.mac)),
+                None => escape(&machine.mac),
+            },
+            age: span(now.0.saturating_sub(machine.since.0)),
+            percent,
+            doing,
+            detail: escape(&detail(machine)),
+        }
+    }
+}
+
+fn doing(machine: &Machine) -> (Option<u8>, String) {
+    if machine.state == State::Loading
+        && let Some(progress) = &machine.progress
+    {
+        let percent =
+            (u128::from(progress.bytes) * 100).checked_div(progress.size.into()).unwrap_or(0).min(100);
+        let speed = bytes(progress.bytes_per_s);
+        return (u8::try_from(percent).ok(), format!("{percent}% {speed}/s"));
+    }
+    match &machine.verdict {
+        Some(verdict) => tested(verdict),
+        None => (None, String::new()),
+    }
+}
+
+fn tested(verdict: &Verdict) -> (Option<u8>, String) {
+    let passes = match verdict.passes {
+        1 => "1 pass".to_owned(),
+        passes => format!("{passes} passes"),
+    };
+    match (verdict.outcome, verdict.errors) {
+        (Outcome::Pass, _) => (None, format!("PASS, {passes}")),
+        (Outcome::Fail, 1) => (None, format!("FAIL, 1 error, {passes}")),
+        (Outcome::Fail, errors) => (None, format!("FAIL, {errors} errors, {passes}")),
+        (Outcome::Testing, _) => match verdict.percent {
+            Some(percent) => (Some(percent.min(100)), format!("{}%, {passes}", percent.min(100))),
+            None => (None, passes),
+        },
+    }
+}
+
+fn detail(machine: &Machine) -> String {
+    if let Some(why) = &machine.why {
+        return why.clone();
+    }
+    match (&machine.progress, &machine.image, &machine.rule) {
+        (Some(progress), ..) if machine.state == State::Loading => progress.file.clone(),
+        (_, Some(image), Some(rule)) => format!("{image} (rule {rule})"),
+        (_, Some(image), None) => image.clone(),
+        (_, None, Some(rule)) => format!("rule {rule}"),
+        _ => machine.firmware.clone().unwrap_or_default(),
+    }
+}
+
+/// How many machines are in which state, those that are none left out.
+pub(super) fn totals<'a>(machines: impl Iterator<Item = &'a Machine>) -> String {
+    let mut counts = [0_usize; State::ALL.len()];
+    for machine in machines {
+        counts[machine.state as usize] += 1;
+    }
+    let all: usize = counts.iter().sum();
+    let mut text = format!("{all} machine{}", if all == 1 { "" } else { "s" });
+    for (state, count) in State::ALL.iter().zip(counts).filter(|(_, count)| *count > 0) {
+        text.push_str(&format!("  {count} {}", state.as_str()));
+    }
+    text
+}

@@ -1,0 +1,210 @@
+//! Rules, and which of them can never match.
+
+use std::fmt::Display;
+use std::ops::Range;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use toml::Spanned;
+
+use super::check::Judge;
+use super::raw;
+use super::words::Worded as _;
+use super::{Outcome, RuleSpec};
+use pxe_content::boot::Recipe;
+use pxe_content::rules::{Glob, Limits, Matcher};
+use pxe_content::suggest::did_you_mean;
+use pxe_proto::dhcp::{Arch, Uuid};
+use pxe_proto::tftp::packet::BLKSIZE_RANGE;
+
+pub(super) fn rules(
+    judge: &mut Judge<'_>,
+    raw: Vec<Spanned<raw::Rule>>,
+    recipes: &[Recipe],
+    has_http: bool,
+    is_whole: bool,
+) -> Vec<RuleSpec> {
+    let mut rules: Vec<RuleSpec> = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let span = raw.span();
+        let Some(rule) = rule(judge, index + 1, raw, recipes) else { continue };
+        if rules.iter().any(|earlier| earlier.name == rule.name) {
+            judge.error(
+                span.clone(),
+                format!("two rules are named `{}`: boots are counted by name", rule.name),
+            );
+        }
+        // A rule may have lost a condition that was wrong, and matches more than it would.
+        let covers = |earlier: &&RuleSpec| is_whole && earlier.matcher.covers(&rule.matcher);
+        if let Some(earlier) = rules.iter().find(covers) {
+            let (name, line) = (&earlier.name, earlier.line);
+            let text = "can never match: every machine it matches is matched by rule";
+            judge.error(span.clone(), format!("rule `{}` {text} `{name}` (line {line}) first", rule.name));
+        }
+        if !has_http && is_for_http_only(&rule.matcher) {
+            let text = "matches UEFI HTTP boot only, which needs `[http]` with a port";
+            judge.warning(span, format!("rule `{}` {text}", rule.name));
+        }
+        rules.push(rule);
+    }
+    rules
+}
+
+fn rule(
+    judge: &mut Judge<'_>,
+    number: usize,
+    raw: Spanned<raw::Rule>,
+    recipes: &[Recipe],
+) -> Option<RuleSpec> {
+    let span = raw.span();
+    let raw = raw.into_inner();
+    let name: Arc<str> = raw.name.unwrap_or_else(|| format!("rule {number}")).into();
+    if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+        judge.error(span.clone(), "a rule's name has 1 to 64 bytes and no control characters");
+    }
+    let recipe =
+        raw.image.as_ref().and_then(|image| recipes.iter().find(|recipe| *recipe.name == **image.get_ref()));
+    let known = recipes.iter().map(|recipe| &*recipe.name);
+    let outcome = outcome(judge, &span, &name, raw.image, raw.action, (recipe, known))?;
+    let boots = match (raw.once, raw.boots) {
+        (true, Some(boots)) => {
+            judge.error(boots.span(), "write `once` or `boots`, not both");
+            None
+        }
+        (true, None) => Some(1),
+        (false, boots) => boots.map(|boots| {
+            if *boots.get_ref() == 0 {
+                judge.error(
+                    boots.span(),
+                    "boots = 0: to boot nothing, write `action = \"local\"` or \"ignore\"",
+                );
+            }
+            boots.into_inner()
+        }),
+    };
+    if boots.is_some() && recipe.is_some_and(|recipe| !recipe.has_payload()) {
+        let text =
+            "counts boots, so its image must say when one is complete: name the last file with `payload`";
+        judge.error(span.clone(), format!("rule `{name}` {text}"));
+    }
+    if boots.is_some() && raw.boot_server.is_some() {
+        let text = "counts boots, but `boot_server` names another machine, and only that one sees whether the files arrived";
+        judge.error(span.clone(), format!("rule `{name}` {text}"));
+    }
+    if boots.is_some() && !matches!(outcome, Outcome::Image(_)) {
+        judge.error(span.clone(), format!("rule `{name}` boots nothing that could be counted"));
+    }
+    let limits = Limits {
+        blksize: raw.blksize.map(|blksize| {
+            if !BLKSIZE_RANGE.contains(blksize.get_ref()) {
+                judge.error(blksize.span(), "blksize is from 8 to 65464 (RFC 2348)");
+            }
+            blksize.into_inner()
+        }),
+        windowsize: raw.windowsize.map(|windowsize| {
+            if *windowsize.get_ref() == 0 {
+                judge.error(windowsize.span(), "windowsize is at least 1 (RFC 7440)");
+            }
+            windowsize.into_inner()
+        }),
+    };
+    // Without one of its conditions it would mean more machines than it says, and be in other rules' way.
+    let matcher = matcher(judge, raw.conditions)?;
+    if limits != Limits::default() && !matcher.asks_clients_only() {
+        let text = "limits transfers, so it can match on mac, vlan, interface and the relay's network only: a file request shows nothing else";
+        judge.error(span.clone(), format!("rule `{name}` {text}"));
+    }
+    let style = judge.word("style", raw.style);
+    let line = judge.line(span);
+    Some(RuleSpec { name, line, matcher, outcome, style, boot_server: raw.boot_server, boots, limits })
+}
+
+fn outcome<'r>(
+    judge: &mut Judge<'_>,
+    span: &Range<usize>,
+    rule: &str,
+    image: Option<Spanned<String>>,
+    action: Option<Spanned<String>>,
+    (recipe, known): (Option<&Recipe>, impl Iterator<Item = &'r str>),
+) -> Option<Outcome> {
+    match (image, action) {
+        (Some(image), None) => {
+            if recipe.is_none() {
+                let near = did_you_mean(image.get_ref(), known);
+                let text = format!("there is no image `{}`: add [images.{0}]{near}", image.get_ref());
+                judge.error(image.span(), text);
+            }
+            Some(Outcome::Image(recipe?.name.clone()))
+        }
+        (None, Some(action)) => match raw::Action::of_word(action.get_ref()) {
+            Some(raw::Action::Local) => Some(Outcome::Local),
+            Some(raw::Action::Ignore) => Some(Outcome::Ignore),
+            None => {
+                let other = action.get_ref();
+                judge.error(
+                    action.span(),
+                    format!("action = \"{other}\": write \"local\" or \"ignore\", or an image"),
+                );
+                None
+            }
+        },
+        _ => {
+            judge.error(span.clone(), format!("rule `{rule}` needs either `image` or `action`"));
+            None
+        }
+    }
+}
+
+/// The conditions; `None` if one of them is wrong.
+fn matcher(judge: &mut Judge<'_>, raw: raw::Conditions) -> Option<Matcher> {
+    let (vlan, at) = listed(raw.vlan);
+    let wrong = vlan.iter().find(|vlan| **vlan > raw::VLAN_MAX);
+    if let Some(vlan) = wrong {
+        judge.error(at, format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"));
+    }
+    let vlan = wrong.is_none().then_some(vlan);
+    let globs = |raw| listed(raw).0.iter().map(|text: &String| Glob::new(text)).collect();
+    // Each before the first `?`, so that every mistake is reported.
+    let (mac, uuid) = (parsed(judge, raw.mac), parsed::<Uuid, _>(judge, raw.uuid));
+    let (arch, relay) = (parsed::<Arch, _>(judge, raw.arch), parsed(judge, raw.relay));
+    Some(Matcher {
+        mac: mac?,
+        uuid: uuid?,
+        arch: arch?,
+        class: globs(raw.class),
+        user_class: globs(raw.user_class),
+        relay: relay?,
+        vlan: vlan?,
+        interface: listed(raw.interface).0,
+    })
+}
+
+/// The values of a condition, and where they are written.
+fn listed<T>(raw: Option<Spanned<raw::OneOrMany<T>>>) -> (Vec<T>, Range<usize>) {
+    match raw {
+        Some(raw) => {
+            let at = raw.span();
+            (raw.into_inner().into_vec(), at)
+        }
+        None => (Vec::new(), 0..0),
+    }
+}
+
+/// The values of a condition; `None` if one of them is wrong.
+fn parsed<T: FromStr<Err: Display>, W: Display>(
+    judge: &mut Judge<'_>,
+    raw: Option<Spanned<raw::OneOrMany<W>>>,
+) -> Option<Vec<T>> {
+    let (texts, at) = listed(raw);
+    let values: Vec<Option<T>> =
+        texts.iter().map(|text| judge.accept(at.clone(), text.to_string().parse())).collect();
+    values.into_iter().collect()
+}
+
+fn is_for_http_only(matcher: &Matcher) -> bool {
+    let by_arch = !matcher.arch.is_empty()
+        && matcher.arch.iter().all(|arch| arch.processor() != *arch && *arch != Arch::EBC);
+    let by_class = !matcher.class.is_empty()
+        && matcher.class.iter().all(|class| class.to_string().starts_with("HTTPClient"));
+    by_arch || by_class
+}

@@ -1,0 +1,229 @@
+//! The JSON schema of the file, for editors: how `docs/pxed.schema.json` is made, and its tests. It is made of `raw`'s types, so
+//! it has the keys that the daemon reads; here is what these types cannot say by themselves: words, architectures and names.
+//! A part of the tests only: the program prints the committed file.
+//!
+//! The schema is stricter than JSON types and looser than `check`: what depends on several keys, or on this host, only
+//! `check` knows. Draft 7, since editors' TOML support knows no later one.
+
+use std::borrow::Cow;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::{Transform, transform_subschemas};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Value, json};
+
+use super::raw::{Image, RESERVED, Raw, VLAN_MAX};
+use super::words::Worded;
+use pxe_proto::dhcp::Arch;
+
+/// The schema, as JSON text with a line end.
+fn schema() -> String {
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let settings = settings.with_transform(WithoutNull);
+    let schema = settings.into_generator().into_root_schema_for::<Raw>();
+    format!("{:#}\n", schema.to_value())
+}
+
+/// TOML has no null: a key is there or not.
+#[derive(Clone)]
+struct WithoutNull;
+
+impl Transform for WithoutNull {
+    fn transform(&mut self, schema: &mut Schema) {
+        if schema.get("default").is_some_and(Value::is_null) {
+            schema.remove("default");
+        }
+        if let Some(Value::Array(types)) = schema.get_mut("type") {
+            types.retain(|one| one != "null");
+            if let [one] = types.as_slice() {
+                let one = one.clone();
+                schema.insert("type".into(), one);
+            }
+        }
+        transform_subschemas(self, schema);
+    }
+}
+
+/// The words of a type that the command line has, too: both parsers and this take them from the same list.
+pub(super) struct Words<T>(PhantomData<T>);
+
+impl<T: Worded> JsonSchema for Words<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        std::any::type_name::<T>().into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words: Vec<&str> = T::words().collect();
+        json_schema!({ "type": "string", "enum": words })
+    }
+}
+
+/// An architecture by name, or its number as a text: table keys are texts.
+fn arch_text() -> Value {
+    let names: Vec<_> = Arch::names().collect();
+    json!({ "anyOf": [{ "enum": names }, { "pattern": "^[0-9]{1,5}$" }] })
+}
+
+/// An architecture by name or number.
+pub(super) struct ArchWord;
+
+impl JsonSchema for ArchWord {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ArchWord".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let mut text = arch_text();
+        text["type"] = "string".into();
+        json_schema!({ "anyOf": [text, { "type": "integer", "minimum": 0, "maximum": u16::MAX }] })
+    }
+}
+
+/// A VLAN's number.
+pub(super) struct Vlan;
+
+impl JsonSchema for Vlan {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Vlan".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 0, "maximum": VLAN_MAX })
+    }
+}
+
+/// A table from architectures to texts.
+pub(super) fn by_arch(_: &mut SchemaGenerator) -> Schema {
+    let names = arch_text();
+    json_schema!({ "type": "object", "propertyNames": names, "additionalProperties": { "type": "string" } })
+}
+
+/// A table from names to images. The names are those that `check` accepts.
+pub(super) fn images(generator: &mut SchemaGenerator) -> Schema {
+    let image = generator.subschema_for::<Image>();
+    json_schema!({
+        "type": "object",
+        "propertyNames": { "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,31}$", "not": { "enum": RESERVED } },
+        "additionalProperties": image
+    })
+}
+
+const EXAMPLE: &str = include_str!("../../../../docs/pxed.toml");
+const INSTALLED: &str = include_str!("../../../../packaging/pxed.toml");
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
+}
+
+/// What the schema has against a text, by the place in it.
+fn complaints(text: &str) -> Vec<String> {
+    let schema: Value = serde_json::from_str(&schema()).unwrap();
+    let value: Value = toml::from_str(text).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    validator.iter_errors(&value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
+#[test]
+fn the_printed_schema_is_that_of_the_types() {
+    if std::env::var_os("PXED_RENEW_SCHEMA").is_some() {
+        std::fs::write(docs().join("pxed.schema.json"), schema()).unwrap();
+        return;
+    }
+    assert!(
+        super::SCHEMA == schema(),
+        "docs/pxed.schema.json is not that of the types in raw.rs. Renew it, then run the test again: \
+         PXED_RENEW_SCHEMA=1 cargo test --package pxed --lib schema"
+    );
+}
+
+/// Both as they stand, and with every key that is a comment in the example.
+#[test]
+fn our_own_files_are_valid() {
+    let all = super::tests::with_every_key(EXAMPLE);
+    for text in [EXAMPLE, INSTALLED, &all, ""] {
+        assert_eq!(complaints(text), [] as [String; 0], "{text}");
+    }
+}
+
+#[test]
+fn our_own_files_name_the_schema() {
+    let named = |text: &'static str| text.lines().next().and_then(|line| line.strip_prefix("#:schema "));
+    assert!(docs().join(named(EXAMPLE).unwrap()).is_file());
+    assert_eq!(named(INSTALLED), Some("file:///usr/share/pxed/pxed.schema.json"));
+}
+
+#[test]
+fn mistakes_are_refused() {
+    let rule = "[[rules]]\nimage = \"i\"\n";
+    for text in [
+        "interface = [\"eth0\"]",
+        "interfaces = \"eth0\"",
+        "datapath = \"fast\"",
+        "xdp_mode = \"skb\"",
+        "offload = true",
+        "style = \"pxe\"",
+        "confinement = \"on\"",
+        "address = 10",
+        "memory_mib = 0",
+        "memory_mib = \"1G\"",
+        "menu_timeout = 256",
+        "boot_files = { x46 = \"a.efi\" }",
+        "boot_files = { x64 = 1 }",
+        "[http]\nipxe = true",
+        "[http]\nport = 70000",
+        "[http]\nport = 0",
+        "[board]",
+        "[access]\nallow = []",
+        "[limits]\ndhcp_burst = 0",
+        "[images.pxed]",
+        "[images.\"a b\"]",
+        "[images.a]\nroots = \"/srv\"",
+        "[images.a]\nipxe = \"boot\"",
+        "[[rules]]\nname = \"nothing to do\"",
+        "[[rules]]\naction = \"reboot\"",
+        "[[rules]]\naction = \"local\"\nimage = \"i\"",
+        &format!("{rule}match = {{ mca = \"52:54:00\" }}"),
+        &format!("{rule}match = {{ arch = \"x46\" }}"),
+        &format!("{rule}match = {{ vlan = 4095 }}"),
+        &format!("{rule}match = {{ vlan = \"1\" }}"),
+        &format!("{rule}blksize = 7"),
+        &format!("{rule}boots = 0"),
+    ] {
+        assert_ne!(complaints(text), [] as [String; 0], "{text}");
+    }
+}
+
+/// Also of those in tables; a list's or choice's inner types need none.
+#[test]
+fn every_key_has_a_sentence() {
+    fn keys(path: &str, schema: &Value, seen: &mut usize) {
+        for (key, inner) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{key}");
+            let text = inner["description"].as_str().unwrap_or_default();
+            assert!(text.ends_with('.') && text.len() < 130, "{path}: {text:?}");
+            *seen += 1;
+            keys(&path, inner, seen);
+        }
+        for inner in ["items", "additionalProperties"].iter().filter_map(|key| schema.get(key)) {
+            keys(path, inner, seen);
+        }
+        schema["anyOf"].as_array().into_iter().flatten().for_each(|inner| keys(path, inner, seen));
+    }
+    let mut seen = 0;
+    keys("", &serde_json::from_str(&schema()).unwrap(), &mut seen);
+    assert!(seen > 60, "{seen}");
+}

@@ -1,0 +1,249 @@
+//! The documented example, and what is said of files that are wrong.
+
+use super::*;
+use pxe_content::rules::{MacPattern, Network};
+
+const EXAMPLE: &str = include_str!("../../../../docs/pxed.toml");
+
+/// The problems of a text, as `line: text`.
+fn problems(text: &str) -> Vec<String> {
+    Config::parse(text).1.iter().map(ToString::to_string).collect()
+}
+
+#[track_caller]
+fn assert_problem(text: &str, words: &[&str]) {
+    let problems = problems(text);
+    let found = problems.iter().any(|problem| words.iter().all(|word| problem.contains(word)));
+    assert!(found, "{words:?} not in {problems:#?}");
+}
+
+#[test]
+fn the_documented_example_means_what_it_says() {
+    let (config, problems) = Config::parse(EXAMPLE);
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    assert_eq!(config.interfaces, ["eth0"]);
+    assert_eq!(config.http, Some(Http { port: 8080, ipxe: false }));
+    assert_eq!(config.board.unwrap().listen, "127.0.0.1:7467".parse().unwrap());
+    assert_eq!((config.memory, config.offload_memory), (Some(1 << 30), Some(256 << 20)));
+    let names: Vec<_> = config.recipes.iter().map(|recipe| &*recipe.name).collect();
+    assert_eq!(names, ["installer", "memory-test", "memtest"]);
+    for (recipe, line) in config.recipes.iter().zip(&config.recipe_lines) {
+        let text = EXAMPLE.lines().nth(line - 1).unwrap();
+        assert!(text.starts_with(&format!("[images.{}]", recipe.name)), "{text}");
+    }
+    let rules: Vec<_> = config.rules.iter().map(|rule| (&*rule.name, &rule.outcome)).collect();
+    let image = |name: &str| Outcome::Image(name.into());
+    assert_eq!(
+        rules,
+        [
+            ("not ours", &Outcome::Ignore),
+            ("production", &Outcome::Local),
+            ("old cards", &image("memtest")),
+            ("install once", &image("installer")),
+            ("test", &image("memory-test")),
+            ("everything else", &image("memtest")),
+        ]
+    );
+    assert_eq!(config.rules[0].matcher.mac[1], MacPattern::Oui([0xaa, 0xbb, 0xcc]));
+    assert_eq!(config.rules[1].matcher.relay, [Network::Relays([10, 20, 0, 0].into(), 16)]);
+    assert_eq!(config.rules[2].limits, Limits { blksize: Some(512), windowsize: Some(1) });
+    assert_eq!(config.paces, Paces::default(), "what is written is the default");
+    assert!(config.access.is_open());
+    assert_eq!(config.rules[3].boots, Some(1));
+    assert_eq!(config.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
+}
+
+/// A text in which every key that is a comment is written.
+pub(super) fn with_every_key(text: &str) -> String {
+    let is_key = |line: &str| {
+        line.strip_prefix("# ").is_some_and(|rest| {
+            let word = rest.split([' ', '=']).next().unwrap_or_default();
+            ["[inbox]", "[access]"].iter().any(|table| rest.starts_with(table))
+                || rest.contains(" = ") && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+        })
+    };
+    let lines = text.lines().map(|line| if is_key(line) { &line[2..] } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Every key that is a comment in the example can be written as well.
+#[test]
+fn what_the_example_leaves_out_can_be_said() {
+    let (config, problems) = Config::parse(&with_every_key(EXAMPLE));
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    assert!(config.root.is_some() && config.inbox.is_some() && config.fleet.events.is_some());
+    assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
+    assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
+    assert!(config.rules[2].boot_server.is_some() && !config.access.is_open());
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_line() {
+    for (text, words) in [
+        ("interfaces = [\"a\"]\ncolour = 1\n", &["line 2", "no key `colour`"][..]),
+        ("interfacs = [\"a\"]\n", &["line 1", "did you mean `interfaces`?"]),
+        ("http = 80\n", &["line 1", "`http`", "a table, such as `[http]` with `port = 8080`"]),
+        ("[http]\n", &["line 1", "`http` needs the key `port`"]),
+        ("[images.memtest]\n[[rules]]\nimage = \"memtets\"\n", &["line 3", "did you mean `memtest`?"]),
+        ("\n\ninterfaces = 3\n", &["line 3"]),
+        ("interfaces = [\"a\", \"a\"]", &["line 1", "twice"]),
+        ("[[rules]]\nimage = \"x\"\n", &["line 2", "no image `x`"]),
+        ("[[rules]]\naction = \"reboot\"\n", &["line 2", "local"]),
+        ("\n[[rules]]\nname = \"x\"\n", &["line 2", "either `image` or `action`"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { mac = \"52:54\" }\n", &["line 3", "52:54"]),
+        (
+            "[[rules]]\naction = \"local\"\n[rules.match]\nmac = \"52:54:00\"\nuuid = \"x\"\n",
+            &["line 5", "UUID"],
+        ),
+        ("[[rules]]\naction = \"local\"\nmatch = { macs = \"52:54\" }\n", &["line 3", "macs"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { relay = \"10.1.2.3/16\" }\n", &["10.1.0.0/16"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { vlan = 5000 }\n", &["4094"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { arch = \"sparc\" }\n", &["sparc", "arm64"]),
+        ("[[rules]]\naction = \"local\"\nmatch = { uuid = \"x\" }\n", &["UUID"]),
+        ("[[rules]]\naction = \"local\"\nonce = true\n", &["nothing that could be counted"]),
+        ("[images.a]\nroot = \"/x\"\n[[rules]]\nimage = \"a\"\nonce = true\n", &["payload"]),
+        (
+            "[images.a]\n[[rules]]\nimage = \"a\"\nonce = true\nboot_server = \"10.0.0.9\"\n",
+            &["line 2", "`boot_server` names another machine"],
+        ),
+        ("[images.pxed]\n", &["line 1", "pxed itself uses"]),
+        ("[images.\"a/b\"]\n", &["line 1", "folder"]),
+        ("[images.a]\ninitrd = [\"x\"]\n", &["no `kernel`"]),
+        ("[images.a]\nkernel = \"k\"\nargs = \"{{ mca }}\"\n", &["line 3", "`mca`, which is not set"]),
+        ("[images.a]\nkernel = \"k\"\nargs = \"{% if %}\"\n", &["line 3"]),
+        (
+            "[images.a]\nkernel = \"k\"\nargs = \"{% if http %}{{ mca }}{% endif %}\"\n",
+            &["line 3", "`mca`, which is not set"],
+        ),
+        ("[images.a]\nipxe = \"kernel x\"\n", &["line 2", "#!ipxe"]),
+        ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
+        ("[board]\nlisten = \"0.0.0.0:80\"\n", &["token"]),
+        ("[inbox]\ndirectory = \"/x\"\nfile_mib = 10\nmachine_mib = 5\n", &["machine_mib"]),
+        ("datapath = \"fast\"\n", &["line 1", "auto, xdp, socket"]),
+        ("memory_mib = 0\n", &["line 1", "MiB"]),
+        ("windowsize = 0\n", &["at least 1"]),
+        ("[http]\nport = 0\n", &["line 2", "at least 1"]),
+    ] {
+        assert_problem(text, words);
+    }
+}
+
+/// Each on its own line, and nothing that only follows from another.
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let text = "interfacs = [\"a\"]\nhttp = 80\nwindowsize = \"x\"\nmemory_mib = 0\n\
+                [images.a]\nkernl = \"k\"\ninitrd = [\"i\"]\n\
+                [[rules]]\nimag = \"a\"\n[[rules]]\naction = \"local\"\nmatch = { mac = 3 }\n[[rules]]\naction = \"local\"\nmatch = { vlan = 5000 }\n";
+    let problems = problems(text);
+    let lines: Vec<_> = problems.iter().filter_map(|problem| problem.split(':').next()).collect();
+    assert_eq!(
+        lines,
+        ["line 1", "line 2", "line 3", "line 4", "line 6", "line 9", "line 12", "line 15"],
+        "{problems:#?}"
+    );
+    for (text, count) in [
+        ("[board]\nlisten = \"7467\"\n", 1),
+        ("[[rules]]\nmatch = { vlan = \"12\" }\naction = \"local\"\n[[rules]]\naction = \"ignore\"\n", 1),
+    ] {
+        assert_eq!(super::tests::problems(text).len(), count, "{:#?}", super::tests::problems(text));
+    }
+    let syntax = super::tests::problems("a = \nb = [1\nc = 1\n");
+    assert!(!syntax.is_empty() && syntax.iter().all(|problem| problem.contains("error")), "{syntax:#?}");
+}
+
+/// A condition that cannot be read is not "every machine": only its own mistake is reported.
+#[test]
+fn a_rule_with_a_bad_condition_is_in_no_other_rules_way() {
+    for bad in ["mac = \"52:54\"", "vlan = 5000", "arch = \"sparc\"", "uuid = \"x\"", "relay = \"x\""] {
+        let text = format!(
+            "[images.a]\n[[rules]]\nimage = \"a\"\nmatch = {{ {bad} }}\n[[rules]]\naction = \"local\"\n"
+        );
+        let problems = problems(&text);
+        assert!(problems.len() == 1 && problems[0].contains("line 4"), "{problems:#?}");
+    }
+}
+
+#[test]
+fn rules_that_can_never_match_are_named_with_the_one_that_is_in_the_way() {
+    let text = "[[rules]]\nname = \"maker\"\naction = \"ignore\"\nmatch = { mac = \"52:54:00\" }\n\
+                [[rules]]\nname = \"one\"\naction = \"local\"\nmatch = { mac = \"52:54:00:01:02:03\", vlan = 3 }\n";
+    assert_problem(text, &["line 5", "`one` can never match", "`maker` (line 1)"]);
+    let swapped = "[[rules]]\nname = \"one\"\naction = \"local\"\nmatch = { mac = \"52:54:00:01:02:03\" }\n\
+                   [[rules]]\nname = \"maker\"\naction = \"ignore\"\nmatch = { mac = \"52:54:00\" }\n";
+    assert_eq!(problems(swapped), [""; 0]);
+    assert_problem(
+        "[[rules]]\naction = \"local\"\n[[rules]]\naction = \"ignore\"\n",
+        &["line 3", "never match"],
+    );
+    assert_problem(
+        "[[rules]]\nname = \"a\"\naction = \"local\"\nmatch = { vlan = 1 }\n[[rules]]\nname = \"a\"\naction = \"ignore\"\n",
+        &["two rules are named `a`"],
+    );
+}
+
+#[test]
+fn all_problems_are_said_at_once_in_the_order_of_their_lines() {
+    let (config, problems) = Config::parse("windowsize = 0\ndatapath = \"x\"\n[[rules]]\nimage = \"x\"\n");
+    assert!(config.is_some());
+    let lines: Vec<_> = problems.iter().filter_map(|problem| problem.line).collect();
+    assert_eq!(lines, [1, 2, 4]);
+}
+
+#[test]
+fn what_leads_nowhere_is_a_warning() {
+    let warned = |text: &str, words: &[&str]| {
+        assert_problem(text, words);
+        assert!(Config::parse(text).1.iter().all(|problem| problem.severity == Severity::Warning));
+    };
+    warned("[images.a]\nkernel = \"k\"\n", &["no rule boots image `a`"]);
+    warned("[[rules]]\naction = \"local\"\nmatch = { arch = \"x64-http\" }\n", &["[http]"]);
+    warned(
+        "interfaces = [\"a\"]\n[[rules]]\naction = \"local\"\nmatch = { interface = \"b\" }\n",
+        &["b is not served"],
+    );
+}
+
+#[test]
+fn who_is_served_and_how_often() {
+    let (config, problems) = Config::parse(
+        "[access]\nallow = [\"52:54:00:*\", \"10.1.0.0/16\"]\n[limits]\ntftp_rate = 0\ndhcp_burst = 7\n",
+    );
+    assert_eq!(problems, []);
+    let config = config.unwrap();
+    assert_eq!(config.access.to_string(), "52:54:00, 10.1.0.0/16");
+    let usual = Paces::default();
+    assert_eq!(config.paces.dhcp, Pace { burst: 7, ..usual.dhcp });
+    assert_eq!(config.paces.tftp, Pace { rate: 0, ..usual.tftp });
+    assert!(config.paces.rates().tftp.is_off());
+    assert_problem("[access]\nallow = []\n", &["line 1", "no machine"]);
+    assert_problem("[access]\nallow = [\"52:54:00:*\",\n\"10.1.2.3/16\"]\n", &["line 3", "10.1.0.0/16"]);
+    assert_problem("[access]\nallow = [\"eth0\"]\n", &["line 2", "52:54:00:*"]);
+    assert_problem("[access]\n", &["line 1", "allow"]);
+    assert_problem("[limits]\ndhcp_burst = 0\n", &["line 2", "at least 1"]);
+    assert_problem("[limits]\ndhcp = 3\n", &["line 2", "dhcp"]);
+}
+
+#[test]
+fn a_file_is_read_or_refused_with_its_name() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let path = dir.path().join("pxed.toml");
+    let error = Config::read(&path).unwrap_err().to_string();
+    assert!(error.contains("pxed.toml"), "{error}");
+    std::fs::write(&path, " \n").unwrap();
+    assert!(Config::read(&path).unwrap_err().to_string().contains("empty"));
+    std::fs::write(&path, "windowsize = 0\n").unwrap();
+    let error = Config::read(&path).unwrap_err().to_string();
+    assert!(error.contains("line 1") && error.contains("pxed.toml"), "{error}");
+    std::fs::write(&path, EXAMPLE).unwrap();
+    assert!(Config::read(&path).is_ok());
+}
+
+proptest::proptest! {
+    /// Whatever is in the file: an answer, no panic.
+    #[test]
+    fn nothing_in_the_file_is_fatal(text in "(\\[\\[rules\\]\\]\n|image = \"a\"\n|match = \\{ mac = \"[0-9a-f:]{0,20}\" \\}\n|[a-z]{1,8} = [0-9\"\\[\\]{}a-z]{0,12}\n){0,8}") {
+        let _ = Config::parse(&text);
+    }
+}

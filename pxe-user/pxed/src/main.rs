@@ -1,0 +1,18 @@
+//! `pxed`, the network boot responder.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use pxed::command::{Cli, exit_code, run};
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The last word goes to the terminal, whatever the log's filter; if that is gone, nobody reads it.
+            let _ = writeln!(std::io::stderr(), "pxed: {error:#}");
+            exit_code(&error)
+        }
+    }
+}

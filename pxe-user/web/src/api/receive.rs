@@ -1,0 +1,121 @@
+//! The body of an upload, on its way to the disk: how long its sender may take.
+//!
+//! An upload holds one of a few places, so its sender must be worth it: it is never silent for long, and its mean rate is at
+//! least [`RATE_MIN`] after the first half minute. That bounds the time of a whole upload, too. Only the time that is spent
+//! waiting for the sender counts: a slow disk is not its fault.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use http_body_util::BodyExt as _;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use pxe_content::inbox::{InboxError, Upload};
+
+/// A sender that is silent for so long in the middle of a body is given up.
+pub(super) const SILENCE: Duration = Duration::from_secs(30);
+/// The least mean rate, in bytes a second: a serial line's.
+const RATE_MIN: u32 = 8 * 1024;
+/// A sender may be slower than that at first.
+const GRACE: Duration = Duration::from_secs(30);
+/// Pieces of an upload that may wait for the disk.
+pub(super) const PIECES: usize = 4;
+
+/// How a body ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    Whole,
+    Broken,
+    Slow,
+}
+
+/// A piece of the body; `None` is its end, which a broken one has not.
+pub(super) type Piece = Option<Bytes>;
+
+/// Passes a body on, piece by piece.
+pub(super) async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> Sent {
+    let (mut bytes, mut waited) = (0_u64, Duration::ZERO);
+    loop {
+        let most = GRACE + Duration::from_micros(bytes.saturating_mul(1_000_000) / u64::from(RATE_MIN));
+        let since = Instant::now();
+        let left = most.saturating_sub(waited).min(SILENCE);
+        let piece = match tokio::time::timeout(left, body.frame()).await {
+            Ok(Some(Ok(frame))) => frame.into_data().ok(),
+            Ok(Some(Err(_))) => return Sent::Broken,
+            Ok(None) => None,
+            Err(_) => return Sent::Slow,
+        };
+        waited += since.elapsed();
+        bytes = bytes.saturating_add(piece.as_ref().map_or(0, |piece| piece.len() as u64));
+        let last = piece.is_none();
+        // The writer has ended early if it was refused: it says why.
+        if pieces.send(piece).await.is_err() || last {
+            return Sent::Whole;
+        }
+    }
+}
+
+/// Writes what comes; `None` if the end never came.
+pub(super) fn store(
+    mut upload: Upload,
+    mut pieces: mpsc::Receiver<Piece>,
+) -> Result<Option<u64>, InboxError> {
+    while let Some(piece) = pieces.blocking_recv() {
+        match piece {
+            Some(bytes) => upload.write(&bytes)?,
+            None => return upload.finish().map(Some),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+
+    use super::*;
+
+    /// A sender that sends so many bytes at a time, with a pause before each; how that ends, after how many seconds, and how
+    /// many bytes came. The disk takes `disk` for each piece. Time is made to pass as soon as nothing else is to be done.
+    async fn sender(times: usize, piece: usize, pause: Duration, disk: Duration) -> (Sent, u64, usize) {
+        let sent = stream::unfold(0, move |count| async move {
+            tokio::time::sleep(pause).await;
+            (count < times).then(|| (Ok::<_, Infallible>(vec![0; piece]), count + 1))
+        });
+        let (pieces, mut received) = mpsc::channel::<Piece>(PIECES);
+        let taken = tokio::spawn(async move {
+            let mut bytes = 0;
+            while let Some(piece) = received.recv().await {
+                tokio::time::sleep(disk).await;
+                bytes += piece.map_or(0, |piece| piece.len());
+            }
+            bytes
+        });
+        let begun = Instant::now();
+        let sent = send(Body::from_stream(sent), pieces).await;
+        let took = begun.elapsed().as_secs();
+        (sent, took, taken.await.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_byte_now_and_then_does_not_hold_a_place() {
+        let often = Duration::from_secs(29);
+        assert_eq!(sender(1000, 1, often, Duration::ZERO).await, (Sent::Slow, 30, 1));
+        // Fast enough for ten seconds, and then a drop at a time.
+        let fast = 10 * RATE_MIN as usize;
+        assert_eq!(sender(1000, fast, Duration::from_secs(31), Duration::ZERO).await.0, Sent::Slow, "silent");
+        let (sent, took, _) = sender(1000, 100, Duration::from_secs(1), Duration::ZERO).await;
+        assert_eq!((sent, took), (Sent::Slow, 30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_line_and_a_slow_disk_are_waited_for() {
+        let (second, piece) = (Duration::from_secs(1), RATE_MIN as usize);
+        assert_eq!(sender(600, piece, second, Duration::ZERO).await, (Sent::Whole, 601, 600 * piece));
+        let (sent, _, bytes) = sender(60, piece, second, 20 * second).await;
+        assert_eq!((sent, bytes), (Sent::Whole, 60 * piece));
+    }
+}

@@ -1,0 +1,301 @@
+//! Connections: how many, how slow, and their end.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+
+use super::access::Door;
+use super::metrics::{Counts, Refused};
+use super::{Api, Listeners, metrics, throughput};
+use pxe_nic::tcp::{self, Delivery};
+
+/// Connections at a time on one listener: who floods the board's address does not shut out the Unix socket.
+pub const CONNECTIONS_MAX: usize = 256;
+/// A request's head must be complete, and the next one begun, within this time.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// A peer that takes nothing for so long is cut off.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest head of a request, in bytes.
+const HEAD_MAX: usize = 16 * 1024;
+/// Requests that are being answered at the end get this long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Answers until `shutdown` ends. Runs the API's own tasks (metrics, throughput), too.
+///
+/// # Errors
+/// When a listener cannot be handed to the runtime.
+pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output = ()>) -> io::Result<()> {
+    let unix = UnixListener::from_std(listeners.unix.try_clone()?)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(throughput::run(api.clone()));
+    tasks.spawn(metrics::follow(api.fleet.clone(), Arc::clone(&api.metrics)));
+    let (end, ended) = watch::channel(());
+    let counts = api.counts().clone();
+    let unix = accept(
+        Listener::Unix(unix),
+        api.router(Door::Local),
+        counts.clone(),
+        "unix",
+        Most::of_all(CONNECTIONS_MAX),
+        ended.clone(),
+    );
+    let tcp = match &listeners.tcp {
+        Some((listener, door)) => {
+            let listener = Listener::Tcp(TcpListener::from_std(listener.try_clone()?)?);
+            Some(accept(
+                listener,
+                api.router(door.clone()),
+                counts,
+                "board",
+                Most::of_all(CONNECTIONS_MAX),
+                ended,
+            ))
+        }
+        None => None,
+    };
+    let tcp = async {
+        if let Some(tcp) = tcp {
+            tcp.await;
+        }
+    };
+    let shutdown = async {
+        shutdown.await;
+        drop(end);
+    };
+    tokio::join!(unix, tcp, shutdown);
+    drop(listeners);
+    Ok(())
+}
+
+/// Serves a router of another kind, for example [`super::machines`], with the same limits. Handlers find the peer's
+/// address as [`ConnectInfo`], and the connection as [`Socket`]. `name` stands for the listener in metrics; at most `most`
+/// connections are open at a time.
+///
+/// # Errors
+/// When the listener cannot be handed to the runtime.
+pub async fn serve_tcp(
+    listener: std::net::TcpListener,
+    router: Router,
+    counts: Counts,
+    name: &'static str,
+    most: Most,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = Listener::Tcp(TcpListener::from_std(listener)?);
+    let (end, ended) = watch::channel(());
+    let shutdown = async {
+        shutdown.await;
+        drop(end);
+    };
+    tokio::join!(accept(listener, router, counts, name, most, ended), shutdown);
+    Ok(())
+}
+
+/// How many connections may be open at a time.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// In all.
+    pub all: usize,
+    /// From one address.
+    pub each: usize,
+}
+
+impl Most {
+    /// So many, whoever has them.
+    #[must_use]
+    pub fn of_all(all: usize) -> Self {
+        Self { all, each: all }
+    }
+}
+
+/// Who has how many connections.
+#[derive(Clone, Debug, Default)]
+struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+/// One of a peer's connections. Dropping it ends its turn.
+struct Turn(Option<(Peers, IpAddr)>);
+
+impl Peers {
+    /// One more for a peer, if it may have that; who has no address is not counted.
+    fn admit(&self, peer: Option<IpAddr>, each: usize) -> Option<Turn> {
+        let Some(peer) = peer else { return Some(Turn(None)) };
+        let mut all = self.lock();
+        let count = all.entry(peer).or_default();
+        if *count >= each {
+            return None;
+        }
+        *count += 1;
+        Some(Turn(Some((self.clone(), peer))))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // Numbers only: a panic elsewhere leaves nothing half done here.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some((peers, peer)) = self.0.take() else { return };
+        let mut all = peers.lock();
+        if let Some(count) = all.get_mut(&peer) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&peer);
+            }
+        }
+    }
+}
+
+/// A TCP connection, for those who want to know how it fares.
+#[derive(Clone, Debug)]
+pub struct Socket(Arc<OwnedFd>);
+
+impl Socket {
+    /// How its bytes fare.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn delivery(&self) -> io::Result<Delivery> {
+        tcp::delivery(&*self.0)
+    }
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+trait Stream: AsyncRead + AsyncWrite + Send {}
+impl<T: AsyncRead + AsyncWrite + Send> Stream for T {}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<(Pin<Box<dyn Stream>>, Option<(SocketAddr, Socket)>)> {
+        match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Events are small and should show at once.
+                let _ = stream.set_nodelay(true);
+                let socket = Socket(Arc::new(stream.as_fd().try_clone_to_owned()?));
+                Ok((Box::pin(stream), Some((peer, socket))))
+            }
+            Self::Unix(listener) => Ok((Box::pin(listener.accept().await?.0), None)),
+        }
+    }
+}
+
+/// Takes connections until the sender of `ended` is dropped.
+async fn accept(
+    listener: Listener,
+    router: Router,
+    counts: Counts,
+    name: &'static str,
+    most: Most,
+    mut ended: watch::Receiver<()>,
+) {
+    let places = Arc::new(Semaphore::new(most.all));
+    let peers = Peers::default();
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            _ = ended.changed() => break,
+            // Keeps the set small; its connections say nothing when they end.
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors: trying again at once would only burn the processor.
+                tracing::debug!("cannot take a connection on {name}: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            counts.refused(Refused::Connections);
+            continue;
+        };
+        let Some(turn) = peers.admit(peer.as_ref().map(|(peer, _)| peer.ip()), most.each) else {
+            counts.refused(Refused::Peer);
+            continue;
+        };
+        let counted = counts.connection(name);
+        let router = match peer {
+            Some((peer, socket)) => {
+                router.clone().layer(axum::Extension(ConnectInfo(peer))).layer(axum::Extension(socket))
+            }
+            None => router.clone(),
+        };
+        connections.spawn(connection(stream, router, (place, counted, turn), ended.clone()));
+    }
+    drop(listener);
+    let all = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(GRACE, all).await;
+}
+
+async fn connection(
+    stream: Pin<Box<dyn Stream>>,
+    router: Router,
+    _place: (OwnedSemaphorePermit, metrics::Counted, Turn),
+    mut ended: watch::Receiver<()>,
+) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_TIMEOUT));
+    let mut builder = http1::Builder::new();
+    // GRUB's http module, and GRUB that reads through EDK2, compare `Content-Length` with case, against RFC 9110, section 5.1.
+    builder.title_case_headers(true);
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX).max_headers(64);
+    let service = TowerToHyperService::new(router);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+    tokio::select! {
+        // A peer that goes away is nothing to tell of.
+        _ = connection.as_mut() => {}
+        _ = ended.changed() => {
+            connection.as_mut().graceful_shutdown();
+            let _ = connection.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A reader that takes nothing holds its place for half a minute: then the place is free, whatever is left to send.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_cut_off() {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let router = Router::new().route("/", axum::routing::get(async || vec![0; 1 << 20]));
+        let places = Arc::new(Semaphore::new(1));
+        let place = Arc::clone(&places).try_acquire_owned().unwrap();
+        let held = (place, Counts::default().connection("machines"), Turn(None));
+        theirs.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let (_end, ended) = watch::channel(());
+        let began = Instant::now();
+        let served = connection(Box::pin(ours), router, held, ended);
+        // Time is simulated: it moves on when nobody has anything to do.
+        tokio::time::timeout(WRITE_TIMEOUT * 10, served).await.expect("it is cut off");
+        assert_eq!(began.elapsed().as_secs(), WRITE_TIMEOUT.as_secs());
+        assert_eq!(places.available_permits(), 1);
+    }
+}
