@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::card::Card;
+use super::encoded_machine::EncodedMachine;
 
 /// The longest text of a stranger that is kept, in bytes.
 pub const TEXT_MAX: usize = 256;
@@ -233,7 +233,7 @@ pub struct Board {
     /// Counts up with each change, so that a viewer knows whether it has missed one.
     pub revision: u64,
     /// The machines; those that need attention first, then by when they were last heard of.
-    pub machines: Vec<Card>,
+    pub machines: Vec<EncodedMachine>,
     /// What is not kept.
     pub lost: Vec<Lost>,
 }
@@ -293,7 +293,7 @@ pub enum Update {
         /// The board's revision with this change.
         revision: u64,
         /// The machine.
-        machine: Card,
+        machine: EncodedMachine,
     },
     /// A machine was forgotten.
     Forgotten {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::board::{Boot, MemoryError, Step, UnixMs};
-use super::limit::{Kind, Limit};
+use super::log_limiter::{Kind, LogLimiter};
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
@@ -33,7 +33,7 @@ pub(crate) struct Changes {
     /// Memory errors that are new or were seen again, by machine, the test's beginning, and address.
     pub(crate) errors: HashMap<(Mac, UnixMs, String), MemoryError>,
     /// The datapath must know.
-    pub(crate) standings: bool,
+    pub(crate) boot_records: bool,
 }
 
 impl Changes {
@@ -58,7 +58,7 @@ impl Changes {
         earlier.steps.append(&mut self.steps);
         self.steps = earlier.steps;
         self.steps_lost += earlier.steps_lost;
-        self.standings |= earlier.standings;
+        self.boot_records |= earlier.boot_records;
         self.bound();
     }
 
@@ -87,18 +87,18 @@ impl Changes {
 
 /// Writes the story: numbers its steps, and bounds those that strangers can cause.
 #[derive(Debug)]
-pub(crate) struct Scribe {
+pub(crate) struct ChangeLog {
     pub(crate) changes: Changes,
     next_step: u64,
-    limit: Limit,
+    limit: LogLimiter,
     /// Of each machine.
-    limits: HashMap<Mac, Limit>,
+    limits: HashMap<Mac, LogLimiter>,
 }
 
-impl Scribe {
+impl ChangeLog {
     /// The first step will have this number.
     pub(crate) fn new(next_step: u64) -> Self {
-        Self { changes: Changes::default(), next_step, limit: Limit::default(), limits: HashMap::new() }
+        Self { changes: Changes::default(), next_step, limit: LogLimiter::default(), limits: HashMap::new() }
     }
 
     /// Steps continue after this number, if they are not there yet.
@@ -132,7 +132,7 @@ impl Scribe {
         if stranger && self.limit.admit(tick, Kind::Warning).is_none() {
             return;
         }
-        let limit = self.limits.entry(mac).or_insert_with(|| Limit::new(MACHINE_BURST, MACHINE_RATE));
+        let limit = self.limits.entry(mac).or_insert_with(|| LogLimiter::new(MACHINE_BURST, MACHINE_RATE));
         let Some(left_out) = limit.admit(tick, Kind::News) else { return };
         if left_out > 0 {
             self.push(now, mac, Draft::new("left_out", format!("{left_out} more were left out")));
@@ -179,13 +179,13 @@ mod tests {
 
     #[test]
     fn one_machine_cannot_fill_the_disk_and_takes_nothing_from_others() {
-        let (mut scribe, loud, quiet) = (Scribe::new(1), Mac([2; 6]), Mac([4; 6]));
+        let (mut change_log, loud, quiet) = (ChangeLog::new(1), Mac([2; 6]), Mac([4; 6]));
         for _ in 0..1000 {
-            scribe.step(UnixMs(10), loud, false, Draft::new("x", "x"));
+            change_log.step(UnixMs(10), loud, false, Draft::new("x", "x"));
         }
-        scribe.step(UnixMs(10), quiet, false, Draft::new("x", "x"));
-        assert_eq!(scribe.changes.steps.len(), 201);
-        scribe.step(UnixMs(1010), loud, false, Draft::new("x", "x"));
-        assert_eq!(scribe.changes.steps[201].text, "800 more were left out");
+        change_log.step(UnixMs(10), quiet, false, Draft::new("x", "x"));
+        assert_eq!(change_log.changes.steps.len(), 201);
+        change_log.step(UnixMs(1010), loud, false, Draft::new("x", "x"));
+        assert_eq!(change_log.changes.steps[201].text, "800 more were left out");
     }
 }

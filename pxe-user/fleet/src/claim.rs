@@ -16,7 +16,7 @@ pub struct Claim {
 
 /// Why a claim is not believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unbelieved {
+pub enum ClaimRefusal {
     /// Nobody knows the machine: who hands something in makes no machine.
     #[error("no such machine: it must boot from this server first")]
     Unknown,
@@ -37,7 +37,7 @@ pub enum Unbelieved {
     NotBegun,
 }
 
-impl Unbelieved {
+impl ClaimRefusal {
     /// The word for it in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {

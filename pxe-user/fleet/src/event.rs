@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use pxe_content::boot::{FileName, Image, Refusal};
 use pxe_proto::dhcp::{Arch, Style, Uuid};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 
 /// A short text without a place on the heap; longer ones are cut.
 pub type Brief = ArrayString<128>;
@@ -90,7 +90,7 @@ pub enum Origin {
 
 /// Who asks for a machine's attention: what a request for an offer shows of it.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct Requester {
     /// Which machine.
     pub mac: Mac,
     /// How its request came.
@@ -117,7 +117,7 @@ pub struct Asker {
     pub image: Option<Arc<str>>,
 }
 
-impl Asker {
+impl Requester {
     /// A firmware on our link of which no more is known than its address and architecture.
     pub fn new(mac: Mac, arch: Arch) -> Self {
         Self {
@@ -188,7 +188,7 @@ pub enum Event {
     /// A machine was told what to load.
     Told {
         /// Which machine.
-        asker: Box<Asker>,
+        requester: Box<Requester>,
         /// What.
         what: Telling,
         /// The file's name, or the URL.
@@ -201,7 +201,7 @@ pub enum Event {
     /// A machine that could be answered was not.
     Unanswered {
         /// Which machine.
-        asker: Box<Asker>,
+        requester: Box<Requester>,
         /// Why.
         why: Unanswered,
     },

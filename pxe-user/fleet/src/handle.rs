@@ -10,7 +10,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::board::{Board, Step, Story, Update};
-use super::claim::{Claim, Unbelieved};
+use super::claim::{Claim, ClaimRefusal};
 use super::event::{Event, Peer};
 use super::report::Report;
 use pxe_content::boot::MachineFacts;
@@ -48,14 +48,14 @@ pub struct Inquiry {
 
 /// What the datapath must know of machines' pasts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct BootRecord {
     /// By rule: boots whose payload was acknowledged to the last byte.
     pub boots: Vec<(Arc<str>, u32)>,
     /// The style that its firmware has shown to want.
     pub style: Option<Style>,
 }
 
-impl Standing {
+impl BootRecord {
     /// How often it has booted by a rule.
     #[must_use]
     pub fn boots_by(&self, rule: &str) -> u32 {
@@ -64,7 +64,7 @@ impl Standing {
 }
 
 /// The standing of all machines that have one.
-pub type Standings = HashMap<Mac, Standing>;
+pub type BootRecords = HashMap<Mac, BootRecord>;
 
 /// A message to the fleet's thread. They are handled in the order in which they were sent, whoever sent them: what a
 /// worker has said of a machine is known when the machine's next request leads to a question.
@@ -73,9 +73,9 @@ pub enum Message {
     /// A worker's event.
     Event(Event),
     /// A test's report; answered when it is written down, or by why it is not believed.
-    Report(Claim, Box<Report>, oneshot::Sender<Result<(), Unbelieved>>),
+    Report(Claim, Box<Report>, oneshot::Sender<Result<(), ClaimRefusal>>),
     /// A question whether somebody may hand in files for a machine.
-    Admit(Claim, oneshot::Sender<Result<(), Unbelieved>>),
+    Admit(Claim, oneshot::Sender<Result<(), ClaimRefusal>>),
     /// Lines of a machine's console; answered by how many were a test's, or by nothing for an unknown machine.
     Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),
     /// A question which machine a client of files is, if that can be known.
@@ -119,7 +119,7 @@ pub struct Unreachable;
 pub struct FleetHandle {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) board: Arc<ArcSwap<Board>>,
-    pub(super) standings: Arc<ArcSwap<Standings>>,
+    pub(super) boot_records: Arc<ArcSwap<BootRecords>>,
     pub(super) updates: broadcast::Sender<Arc<Update>>,
 }
 
@@ -128,7 +128,7 @@ impl FleetHandle {
     pub fn new() -> (Self, mpsc::Receiver<Message>) {
         let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
         let (updates, _) = broadcast::channel(UPDATES_MAX);
-        (Self { messages, board: Arc::default(), standings: Arc::default(), updates }, receiver)
+        (Self { messages, board: Arc::default(), boot_records: Arc::default(), updates }, receiver)
     }
 
     /// Says what happened. Never waits: for workers.
@@ -156,8 +156,8 @@ impl FleetHandle {
 
     /// What the datapath must know of machines' pasts; read without a lock.
     #[must_use]
-    pub fn standings(&self) -> &Arc<ArcSwap<Standings>> {
-        &self.standings
+    pub fn boot_records(&self) -> &Arc<ArcSwap<BootRecords>> {
+        &self.boot_records
     }
 
     /// Changes from now on. Who falls behind reads the board again.

@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::event::{Asker, Brief, Client, Event, Unanswered};
-use crate::limit::{Kind, Limit};
+use crate::event::{Brief, Client, Event, Requester, Unanswered};
+use crate::log_limiter::{Kind, LogLimiter};
 use pxe_content::boot::{Refusal, is_looked_for, last_resort};
 use pxe_proto::dhcp::Arch;
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::time::Timestamp;
 
 /// The same words to the same machine within this time are not logged again.
@@ -42,7 +42,7 @@ pub struct Journal {
     without_rule: HashSet<Mac>,
     /// By client: names that its boot loader has looked for in vain, since a file was found.
     searches: HashMap<Ipv4Addr, Vec<String>>,
-    limit: Limit,
+    limit: LogLimiter,
 }
 
 impl Journal {
@@ -65,8 +65,8 @@ impl Journal {
         }
         match event {
             Event::Told { .. } => self.told(now, event),
-            Event::Unanswered { asker, why: Unanswered::NoImage } => self.no_image(asker),
-            Event::Unanswered { asker, why: Unanswered::Rule } => self.ignored(asker),
+            Event::Unanswered { requester, why: Unanswered::NoImage } => self.no_image(requester),
+            Event::Unanswered { requester, why: Unanswered::Rule } => self.ignored(requester),
             Event::Learnt { mac, style } => {
                 tracing::info!(event = "learnt", %mac, ?style, "learnt the offer style that its firmware needs");
             }
@@ -113,8 +113,8 @@ impl Journal {
     }
 
     fn told(&mut self, now: Timestamp, event: &Event) {
-        let Event::Told { asker, file, style, ack, .. } = event else { return };
-        let Asker { mac, arch, client, relay, rule, .. } = &**asker;
+        let Event::Told { requester, file, style, ack, .. } = event else { return };
+        let Requester { mac, arch, client, relay, rule, .. } = &**requester;
         let known = self.machines.get(mac);
         let again = known.is_some_and(|machine| {
             (machine.told, machine.client, machine.by_ack) == (*file, *client, *ack)
@@ -136,9 +136,9 @@ impl Journal {
     }
 
     /// That no rule matches may be a slip, and is said once; that one ignores a machine is what somebody wants.
-    fn ignored(&mut self, asker: &Asker) {
-        let mac = asker.mac;
-        match &asker.rule {
+    fn ignored(&mut self, requester: &Requester) {
+        let mac = requester.mac;
+        match &requester.rule {
             Some(rule) => {
                 tracing::debug!(event = "ignored", %mac, rule = &**rule, "a rule ignores this machine");
             }
@@ -147,19 +147,19 @@ impl Journal {
                     self.without_rule.clear();
                 }
                 if self.without_rule.insert(mac) {
-                    tracing::info!(event = "ignored", %mac, arch = %asker.arch, "no rule matches this machine");
+                    tracing::info!(event = "ignored", %mac, arch = %requester.arch, "no rule matches this machine");
                 }
             }
         }
     }
 
-    fn no_image(&mut self, asker: &Asker) {
-        let (mac, arch) = (asker.mac, asker.arch);
+    fn no_image(&mut self, requester: &Requester) {
+        let (mac, arch) = (requester.mac, requester.arch);
         if self.without_image.len() > MACHINES_MAX {
             self.without_image.clear();
         }
         if self.without_image.insert(mac, arch) != Some(arch) {
-            tracing::warn!(event = "no_image", %mac, %arch, "{}", asker.no_image());
+            tracing::warn!(event = "no_image", %mac, %arch, "{}", requester.no_image());
         }
     }
 

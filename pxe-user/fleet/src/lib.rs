@@ -20,14 +20,14 @@
 //! | [`thread`] | the fleet's thread: the only one that reads the wall clock |
 
 pub mod board;
-pub mod card;
 mod changes;
 pub mod claim;
+pub mod encoded_machine;
 pub mod event;
-pub mod habits;
+pub mod firmware_quirks;
 pub mod handle;
 pub mod journal;
-pub mod limit;
+pub mod log_limiter;
 mod machine;
 pub mod mtlog;
 mod registry;

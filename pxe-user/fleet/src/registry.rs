@@ -1,6 +1,6 @@
 //! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
 
-mod unheard;
+mod last_seen;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::UnixMs;
-use super::changes::{Changes, Draft, Scribe};
-use super::claim::{Claim, Unbelieved};
-use super::event::{Asker, Event, Origin, Peer};
-use super::handle::{Inquiry, NotNamed, Standings, Who};
-use super::machine::{Incoming, Machine, Told, Transfer};
+use super::changes::{ChangeLog, Changes, Draft};
+use super::claim::{Claim, ClaimRefusal};
+use super::event::{Event, Origin, Peer, Requester};
+use super::handle::{BootRecords, Inquiry, NotNamed, Who};
+use super::machine::{ActiveTransfer, FinishedTransfer, LastReply, Machine};
 use super::mtlog::Line;
 use super::report::Report;
 use super::store::Absence;
 use super::text::{clean, clean_some};
+use last_seen::LastSeen;
 use pxe_content::boot::MachineFacts;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
-use unheard::Unheard;
 
 /// Machines that are remembered; a flood of invented addresses makes it forget those, not grow.
 pub(crate) const MACHINES_MAX: usize = 65536;
@@ -34,7 +34,7 @@ const ROUTERS_MAX: usize = 1024;
 pub(crate) struct Registry {
     machines: HashMap<Mac, Machine>,
     by_address: HashMap<Ipv4Addr, Mac>,
-    standings: Standings,
+    boot_records: BootRecords,
     standings_changed: bool,
     /// The images that machines were told to boot, by the configuration's names.
     images: HashSet<Arc<str>>,
@@ -43,8 +43,8 @@ pub(crate) struct Registry {
     /// Ethernet addresses from which relays' packets came.
     routers: HashSet<Mac>,
     silence: u64,
-    unheard: Unheard,
-    scribe: Scribe,
+    last_seen: LastSeen,
+    change_log: ChangeLog,
 }
 
 impl Registry {
@@ -53,30 +53,30 @@ impl Registry {
         Self {
             machines: HashMap::new(),
             by_address: HashMap::new(),
-            standings: Standings::new(),
+            boot_records: BootRecords::new(),
             standings_changed: false,
             images: HashSet::new(),
             relayed: false,
             routers: HashSet::new(),
             silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
-            unheard: Unheard::default(),
-            scribe: Scribe::new(first_step),
+            last_seen: LastSeen::default(),
+            change_log: ChangeLog::new(first_step),
         }
     }
 
     /// What has changed since this was last asked.
     pub(crate) fn take_changes(&mut self) -> Changes {
-        std::mem::take(&mut self.scribe.changes)
+        std::mem::take(&mut self.change_log.changes)
     }
 
     /// What has changed so far.
     pub(crate) fn changes(&mut self) -> &mut Changes {
-        &mut self.scribe.changes
+        &mut self.change_log.changes
     }
 
     /// The standing of all machines that have one, if it has changed since this was last asked.
-    pub(crate) fn take_standings(&mut self) -> Option<Standings> {
-        std::mem::take(&mut self.standings_changed).then(|| self.standings.clone())
+    pub(crate) fn take_standings(&mut self) -> Option<BootRecords> {
+        std::mem::take(&mut self.standings_changed).then(|| self.boot_records.clone())
     }
 
     /// One machine.
@@ -91,13 +91,13 @@ impl Registry {
 
     /// Steps continue after the last one that was written down.
     pub(crate) fn continue_after(&mut self, last_step: u64) {
-        self.scribe.continue_after(last_step);
+        self.change_log.continue_after(last_step);
     }
 
     /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
     /// was seen, and gets the counts of before added. How long ago machines were seen is `absence`'s to say, not the clock's.
     pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, absence: Option<Absence>) {
-        self.unheard.begin(now);
+        self.last_seen.begin(now);
         for mut before in machines {
             let mac = before.mac;
             if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
@@ -106,7 +106,7 @@ impl Registry {
             match self.machines.get_mut(&mac) {
                 Some(machine) => machine.merge(before),
                 None => {
-                    self.unheard.add(mac, before.shown.last_seen, absence);
+                    self.last_seen.add(mac, before.shown.last_seen, absence);
                     before.resume(now, mac);
                     self.machines.insert(mac, before);
                 }
@@ -117,7 +117,7 @@ impl Registry {
             if let Some(address) = machine.address() {
                 self.by_address.entry(address).or_insert(mac);
             }
-            self.scribe.touch(mac);
+            self.change_log.touch(mac);
             self.stand(mac);
         }
     }
@@ -125,19 +125,21 @@ impl Registry {
     /// Something happened. `neighbour` finds the Ethernet address of an IP address, where a socket has hidden it.
     pub(crate) fn apply(&mut self, now: UnixMs, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
         match event {
-            Event::Told { asker, what, file, style, ack } => {
-                if !self.met(now, asker) {
+            Event::Told { requester, what, file, style, ack } => {
+                if !self.met(now, requester) {
                     return;
                 }
-                self.images.extend(asker.image.clone());
-                let told = Told { asker, what: *what, file, style: *style, ack: *ack };
-                self.with(now, asker.mac, |machine, scribe| machine.told(now, &told, scribe));
+                self.images.extend(requester.image.clone());
+                let told = LastReply { requester, what: *what, file, style: *style, ack: *ack };
+                self.with(now, requester.mac, |machine, change_log| machine.told(now, &told, change_log));
             }
-            Event::Unanswered { asker, why } => {
-                if !self.met(now, asker) {
+            Event::Unanswered { requester, why } => {
+                if !self.met(now, requester) {
                     return;
                 }
-                self.with(now, asker.mac, |machine, scribe| machine.unanswered(now, asker, *why, scribe));
+                self.with(now, requester.mac, |machine, change_log| {
+                    machine.unanswered(now, requester, *why, change_log)
+                });
             }
             Event::Leased { mac, origin, address } => {
                 // Everybody takes leases: that alone makes no machine.
@@ -148,15 +150,15 @@ impl Registry {
                 let before = machine.address();
                 machine.at_address(*address);
                 self.settle(*mac, before, *address);
-                self.scribe.touch(*mac);
+                self.change_log.touch(*mac);
             }
             Event::Learnt { mac, style } => {
-                self.with(now, *mac, |machine, scribe| machine.learnt(now, *style, scribe));
+                self.with(now, *mac, |machine, change_log| machine.learnt(now, *style, change_log));
             }
             Event::Loading { peer, image, bytes, all_sent } => {
                 let Some(mac) = self.seen(peer, neighbour) else { return };
                 let file = clean(&image.name().to_string());
-                let incoming = Incoming {
+                let incoming = ActiveTransfer {
                     in_images_folder: self.is_in_images_folder(&file),
                     file,
                     role: image.role(),
@@ -164,7 +166,7 @@ impl Registry {
                     size: image.len(),
                     all_sent: *all_sent,
                 };
-                self.with(now, mac, |machine, scribe| machine.loading(now, &incoming, scribe));
+                self.with(now, mac, |machine, change_log| machine.loading(now, &incoming, change_log));
             }
             Event::Fetched { peer, image, outcome, bytes, took, retransmits } => {
                 let Some(mac) =
@@ -173,7 +175,7 @@ impl Registry {
                     return;
                 };
                 let file = clean(&image.name().to_string());
-                let transfer = Transfer {
+                let transfer = FinishedTransfer {
                     in_images_folder: self.is_in_images_folder(&file),
                     file,
                     role: image.role(),
@@ -183,7 +185,7 @@ impl Registry {
                     took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                     retransmits: *retransmits,
                 };
-                self.with(now, mac, |machine, scribe| machine.fetched(now, &transfer, scribe));
+                self.with(now, mac, |machine, change_log| machine.fetched(now, &transfer, change_log));
             }
             Event::Refused { peer, name, refusal } => {
                 // Anybody can ask for a name that is not there: that alone makes no machine.
@@ -192,7 +194,7 @@ impl Registry {
                     return;
                 };
                 let name = clean(&name.to_string());
-                self.with(now, mac, |machine, scribe| machine.refused(now, &name, *refusal, scribe));
+                self.with(now, mac, |machine, change_log| machine.refused(now, &name, *refusal, change_log));
             }
         }
     }
@@ -203,16 +205,21 @@ impl Registry {
     }
 
     /// Whether somebody may hand in something for a machine. A report alone makes no machine: anybody can post one.
-    pub(crate) fn admits(&self, claim: &Claim) -> Result<&Machine, Unbelieved> {
-        let machine = self.machines.get(&claim.mac).ok_or(Unbelieved::Unknown)?;
+    pub(crate) fn admits(&self, claim: &Claim) -> Result<&Machine, ClaimRefusal> {
+        let machine = self.machines.get(&claim.mac).ok_or(ClaimRefusal::Unknown)?;
         machine.admits(claim)?;
         Ok(machine)
     }
 
     /// A test posted a report.
-    pub(crate) fn reported(&mut self, now: UnixMs, claim: &Claim, report: &Report) -> Result<(), Unbelieved> {
+    pub(crate) fn reported(
+        &mut self,
+        now: UnixMs,
+        claim: &Claim,
+        report: &Report,
+    ) -> Result<(), ClaimRefusal> {
         self.admits(claim)?.can_report(report.stage)?;
-        self.with(now, claim.mac, |machine, scribe| machine.reported(now, report, scribe));
+        self.with(now, claim.mac, |machine, change_log| machine.reported(now, report, change_log));
         Ok(())
     }
 
@@ -225,12 +232,12 @@ impl Registry {
         neighbour: impl Fn(Ipv4Addr) -> Option<Mac>,
         fresh: impl FnOnce() -> Option<Nonce>,
     ) -> Option<MachineFacts> {
-        let asker = self.seen(&inquiry.peer, neighbour);
-        let mac = inquiry.named.or(asker)?;
+        let requester = self.seen(&inquiry.peer, neighbour);
+        let mac = inquiry.named.or(requester)?;
         let machine = self.machines.get_mut(&mac)?;
-        let is_found_here = asker.is_none() && machine.may_be_anywhere();
-        let is_itself = asker == Some(mac) || is_found_here;
-        let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.scribe) } else { None };
+        let is_found_here = requester.is_none() && machine.may_be_anywhere();
+        let is_itself = requester == Some(mac) || is_found_here;
+        let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.change_log) } else { None };
         let facts = MachineFacts { nonce, ..machine.facts() };
         if is_found_here {
             let address = *inquiry.peer.address.ip();
@@ -244,9 +251,9 @@ impl Registry {
     pub(crate) fn lines(&mut self, now: UnixMs, who: &Who, lines: &[String]) -> Option<usize> {
         let parsed: Vec<_> = lines.iter().filter_map(|line| Line::parse(line)).collect();
         let mac = self.find(who).or_else(|| self.introduced(who, &parsed))?;
-        self.with(now, mac, |machine, scribe| {
+        self.with(now, mac, |machine, change_log| {
             for line in &parsed {
-                machine.line(now, line, scribe);
+                machine.line(now, line, change_log);
             }
         });
         Some(parsed.len())
@@ -263,7 +270,7 @@ impl Registry {
 
     /// A file was put into a machine's inbox.
     pub(crate) fn uploaded(&mut self, now: UnixMs, mac: Mac, file: &str, bytes: u64) {
-        self.with(now, mac, |machine, scribe| machine.uploaded(now, file, bytes, scribe));
+        self.with(now, mac, |machine, change_log| machine.uploaded(now, file, bytes, change_log));
     }
 
     /// Names a machine, also one that has not been seen yet. Names are unique, so that each finds one machine.
@@ -287,7 +294,7 @@ impl Registry {
             self.machines.insert(mac, Machine::expected(now, mac));
         }
         if let Some(machine) = self.machines.get_mut(&mac) {
-            machine.name(now, name, &mut self.scribe);
+            machine.name(now, name, &mut self.change_log);
         }
         Ok(())
     }
@@ -299,7 +306,7 @@ impl Registry {
             None => self.machines.keys().copied().collect(),
         };
         for mac in &macs {
-            self.with(now, *mac, |machine, scribe| machine.again(now, scribe));
+            self.with(now, *mac, |machine, change_log| machine.again(now, change_log));
         }
         macs.len()
     }
@@ -307,7 +314,7 @@ impl Registry {
     /// What time does: called about once a second.
     pub(crate) fn tick(&mut self, now: UnixMs) {
         for machine in self.machines.values_mut() {
-            machine.tick(now, self.silence, &mut self.scribe);
+            machine.tick(now, self.silence, &mut self.change_log);
         }
     }
 
@@ -317,20 +324,20 @@ impl Registry {
         for (mac, machine) in &mut self.machines {
             let last_seen = machine.shown.last_seen;
             machine.clock_set(by);
-            if self.unheard.has(*mac) {
+            if self.last_seen.has(*mac) {
                 machine.shown.last_seen = last_seen;
             }
-            self.scribe.touch(*mac);
+            self.change_log.touch(*mac);
         }
-        self.unheard.clock_set(by);
-        self.scribe.clock_set(by);
+        self.last_seen.clock_set(by);
+        self.change_log.clock_set(by);
     }
 
     /// Forgets strangers that were not seen for `retention`; real machines stay.
     pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
         let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let old = |machine: &&Machine| {
-            let unseen = self.unheard.unseen(now, machine.mac, machine.shown.last_seen);
+            let unseen = self.last_seen.unseen(now, machine.mac, machine.shown.last_seen);
             machine.is_stranger() && unseen > retention
         };
         let macs: Vec<_> = self.machines.values().filter(old).map(|machine| machine.mac).collect();
@@ -369,20 +376,20 @@ impl Registry {
     }
 
     /// Somebody asks in a machine's name; whether that can be the machine.
-    fn met(&mut self, now: UnixMs, asker: &Asker) -> bool {
-        if let (Some(_), Origin::Through(router)) = (asker.relay, asker.origin) {
+    fn met(&mut self, now: UnixMs, requester: &Requester) -> bool {
+        if let (Some(_), Origin::Through(router)) = (requester.relay, requester.origin) {
             self.relayed = true;
             if self.routers.len() < ROUTERS_MAX {
                 self.routers.extend(router);
             }
         }
-        let machine = self.machines.get_mut(&asker.mac);
-        if let Some(machine) = machine.filter(|machine| !machine.may_come(asker.origin)) {
-            machine.doubted(now, asker.relay, &mut self.scribe);
+        let machine = self.machines.get_mut(&requester.mac);
+        if let Some(machine) = machine.filter(|machine| !machine.may_come(requester.origin)) {
+            machine.doubted(now, requester.relay, &mut self.change_log);
             return false;
         }
-        if let Some(address) = asker.address {
-            self.settle(asker.mac, self.machines.get(&asker.mac).and_then(Machine::address), address);
+        if let Some(address) = requester.address {
+            self.settle(requester.mac, self.machines.get(&requester.mac).and_then(Machine::address), address);
         }
         true
     }
@@ -433,31 +440,31 @@ impl Registry {
     }
 
     /// Does something with a machine, which is made if it is new.
-    fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut Scribe)) {
+    fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut ChangeLog)) {
         if !self.machines.contains_key(&mac) {
             self.make_room();
             self.machines.insert(mac, Machine::new(now, mac));
-            self.scribe.step(now, mac, true, Draft::new("new", "was seen for the first time"));
-            self.scribe.touch(mac);
+            self.change_log.step(now, mac, true, Draft::new("new", "was seen for the first time"));
+            self.change_log.touch(mac);
         }
         if let Some(machine) = self.machines.get_mut(&mac) {
             let last_seen = machine.shown.last_seen;
-            change(machine, &mut self.scribe);
+            change(machine, &mut self.change_log);
             if machine.shown.last_seen != last_seen {
-                self.unheard.remove(mac);
+                self.last_seen.remove(mac);
             }
         }
-        if std::mem::take(&mut self.scribe.changes.standings) {
+        if std::mem::take(&mut self.change_log.changes.boot_records) {
             self.stand(mac);
         }
     }
 
     fn stand(&mut self, mac: Mac) {
         let Some(machine) = self.machines.get(&mac) else { return };
-        if machine.standing == super::handle::Standing::default() {
-            self.standings.remove(&mac);
+        if machine.boot_record == super::handle::BootRecord::default() {
+            self.boot_records.remove(&mac);
         } else {
-            self.standings.insert(mac, machine.standing.clone());
+            self.boot_records.insert(mac, machine.boot_record.clone());
         }
         self.standings_changed = true;
     }
@@ -484,15 +491,15 @@ impl Registry {
 
     fn forget(&mut self, mac: Mac) {
         let Some(machine) = self.machines.remove(&mac) else { return };
-        self.unheard.remove(mac);
+        self.last_seen.remove(mac);
         if let Some(address) = machine.address().filter(|address| self.by_address.get(address) == Some(&mac))
         {
             self.by_address.remove(&address);
         }
-        if self.standings.remove(&mac).is_some() {
+        if self.boot_records.remove(&mac).is_some() {
             self.standings_changed = true;
         }
-        self.scribe.forget(mac);
+        self.change_log.forget(mac);
     }
 }
 

@@ -27,10 +27,10 @@ use tokio::sync::mpsc::Receiver;
 #[cfg(doc)]
 use super::board::Board;
 use super::board::UnixMs;
-use super::handle::{FleetHandle, Message, Standings};
+use super::handle::{BootRecords, FleetHandle, Message};
 use super::journal::Journal;
 use super::registry::Registry;
-use super::store::{self, Answer, Link};
+use super::store::{self, Answer, StoreHandle};
 use publish::Publisher;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
@@ -73,7 +73,7 @@ impl Default for FleetConfig {
 }
 
 /// What the thread asks of the world.
-pub struct Surroundings {
+pub struct FleetDeps {
     /// The workers' clock, for log lines and pauses.
     pub monotonic: Box<dyn FnMut() -> Timestamp + Send>,
     /// The wall clock: [`wall_clock`].
@@ -102,28 +102,28 @@ pub fn spawn(
     config: FleetConfig,
     receiver: Receiver<Message>,
     handle: FleetHandle,
-    surroundings: Surroundings,
+    deps: FleetDeps,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let mut surroundings = surroundings;
-    let store_alive = std::mem::replace(&mut surroundings.store_alive, Box::new(|| ()));
-    let link = store::start(&config, store_alive)?;
-    let FleetHandle { board, standings, updates, messages } = handle;
+    let mut deps = deps;
+    let store_alive = std::mem::replace(&mut deps.store_alive, Box::new(|| ()));
+    let store = store::start(&config, store_alive)?;
+    let FleetHandle { board, boot_records, updates, messages } = handle;
     // Its own end of the queue would keep the thread alive for ever.
     drop(messages);
     let fleet = move || {
-        let mut surroundings = surroundings;
-        let now = (surroundings.wall)();
-        let publisher = Publisher::new(now, board, updates, link);
+        let mut deps = deps;
+        let now = (deps.wall)();
+        let publisher = Publisher::new(now, board, updates, store);
         let registry = Registry::new(config.silence, publisher.first_step(now));
         let fleet = Fleet {
             registry,
             journal: Journal::default(),
             publisher,
-            standings,
+            boot_records,
             questions: Vec::new(),
             retention: config.retention,
-            surroundings,
+            deps,
             watch: ClockWatch::default(),
         };
         runtime.block_on(fleet.run(receiver));
@@ -136,11 +136,11 @@ struct Fleet {
     registry: Registry,
     journal: Journal,
     publisher: Publisher,
-    standings: Arc<ArcSwap<Standings>>,
+    boot_records: Arc<ArcSwap<BootRecords>>,
     /// Questions that are answered when what was said before them is shown.
     questions: Vec<Question>,
     retention: Duration,
-    surroundings: Surroundings,
+    deps: FleetDeps,
     watch: ClockWatch,
 }
 
@@ -154,18 +154,18 @@ enum Woken {
 impl Fleet {
     async fn run(mut self, mut receiver: Receiver<Message>) {
         self.open().await;
-        let mut ticked = (self.surroundings.monotonic)();
+        let mut ticked = (self.deps.monotonic)();
         let mut expired = ticked;
         loop {
-            (self.surroundings.alive)();
-            let now = (self.surroundings.monotonic)();
+            (self.deps.alive)();
+            let now = (self.deps.monotonic)();
             let pause = self
                 .publisher
                 .pause(now, &mut self.registry, !self.questions.is_empty())
                 .min(TICK_EVERY.saturating_sub(now.since(ticked)));
             let woken = tokio::select! {
                 biased;
-                answer = Link::answer(self.publisher.link()) => Woken::Store(answer),
+                answer = StoreHandle::answer(self.publisher.store()) => Woken::Store(answer),
                 message = receiver.recv() => Woken::Message(message),
                 () = tokio::time::sleep(pause) => Woken::Time,
             };
@@ -179,7 +179,7 @@ impl Fleet {
                 Woken::Store(answer) => self.stored(answer),
                 Woken::Time => {}
             }
-            let now = (self.surroundings.monotonic)();
+            let now = (self.deps.monotonic)();
             if now.since(ticked) >= TICK_EVERY {
                 ticked = now;
                 let wall = self.wall();
@@ -196,7 +196,7 @@ impl Fleet {
 
     /// The time of day. If it was set, what is known of the machines moves with it.
     fn wall(&mut self) -> UnixMs {
-        let (wall, now) = ((self.surroundings.wall)(), (self.surroundings.monotonic)());
+        let (wall, now) = ((self.deps.wall)(), (self.deps.monotonic)());
         if let Some(by) = self.watch.look(wall, now) {
             self.registry.clock_set(by);
             let seconds = by / 1000;
@@ -211,8 +211,8 @@ impl Fleet {
 
     /// Waits for what was written down before, but not for long.
     async fn open(&mut self) {
-        if self.publisher.link().is_some() {
-            let answer = tokio::time::timeout(OPENING_MAX, Link::answer(self.publisher.link())).await;
+        if self.publisher.store().is_some() {
+            let answer = tokio::time::timeout(OPENING_MAX, StoreHandle::answer(self.publisher.store())).await;
             match answer {
                 Ok(answer) => self.stored(answer),
                 Err(_) => {
@@ -221,7 +221,7 @@ impl Fleet {
                 }
             }
         }
-        let now = (self.surroundings.monotonic)();
+        let now = (self.deps.monotonic)();
         self.publisher.refresh();
         self.show(now);
     }
@@ -243,9 +243,9 @@ impl Fleet {
         let now = self.wall();
         match message {
             Message::Event(event) => {
-                let neighbour = &self.surroundings.neighbour;
+                let neighbour = &self.deps.neighbour;
                 let owner = event.peer().and_then(|peer| self.registry.owner(peer, neighbour));
-                self.journal.record((self.surroundings.monotonic)(), &event, owner);
+                self.journal.record((self.deps.monotonic)(), &event, owner);
                 self.registry.apply(now, &event, neighbour);
             }
             Message::Report(claim, report, answer) => match self.registry.reported(now, &claim, &report) {
@@ -259,11 +259,11 @@ impl Fleet {
                 self.questions.push(Question::Lines(answer, count));
             }
             Message::Owner(peer, answer) => {
-                let _ = answer.send(self.registry.owner(&peer, &self.surroundings.neighbour));
+                let _ = answer.send(self.registry.owner(&peer, &self.deps.neighbour));
             }
             Message::Uploaded(mac, name, bytes) => self.registry.uploaded(now, mac, &name, bytes),
             Message::Facts(inquiry, answer) => {
-                let neighbour = &self.surroundings.neighbour;
+                let neighbour = &self.deps.neighbour;
                 drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
             }
             Message::Find(who, answer) => drop(answer.send(self.registry.find(&who))),
@@ -283,14 +283,14 @@ impl Fleet {
 
     fn stored(&mut self, answer: Answer) {
         let wall = self.wall();
-        let now = (self.surroundings.monotonic)();
+        let now = (self.deps.monotonic)();
         self.publisher.stored(now, wall, answer, &mut self.registry);
     }
 
     /// Shows what has changed: standings at once, the board when it is written.
     fn show(&mut self, now: Timestamp) {
-        if let Some(standings) = self.registry.take_standings() {
-            self.standings.store(Arc::new(standings));
+        if let Some(boot_records) = self.registry.take_standings() {
+            self.boot_records.store(Arc::new(boot_records));
         }
         let wall = self.wall();
         let asked = !self.questions.is_empty();
@@ -310,13 +310,13 @@ impl Fleet {
         }
         let last = async {
             loop {
-                let now = (self.surroundings.monotonic)();
+                let now = (self.deps.monotonic)();
                 self.publisher.hurry();
                 self.show(now);
                 if self.publisher.is_idle(&mut self.registry) {
                     break;
                 }
-                let answer = Link::answer(self.publisher.link()).await;
+                let answer = StoreHandle::answer(self.publisher.store()).await;
                 self.stored(answer);
             }
         };

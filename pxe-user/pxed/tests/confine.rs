@@ -7,16 +7,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io, thread};
 
-use pxed::confine::{self, Account, Confinement, Kept, Paths, Wish};
+use pxed::confine::{self, Account, ConfineRequest, Confinement, Paths, RetainedCapability};
 
 /// Where the child finds its directories.
 const FOLDER: &str = "PXED_TEST_CONFINED";
 
-fn wish(folder: &Path) -> Wish {
-    Wish {
+fn wish(folder: &Path) -> ConfineRequest {
+    ConfineRequest {
         confinement: Confinement::Require,
         account: Account::find(Some("nobody")).unwrap(),
-        kept: vec![Kept::Bpf],
+        kept: vec![RetainedCapability::Bpf],
         paths: Paths {
             read: vec![folder.join("served")],
             write: vec![folder.join("state")],

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use pxe_content::boot::{Catalogue, Config, Here, Links, MachineFacts, Recipe, Source};
+use pxe_content::boot::{Catalogue, Config, ImageSpec, Links, MachineFacts, ServedAt, Source};
 use pxe_content::rules::Access;
 use pxe_engine::clock::Clock;
 use pxe_fleet::event::{Event, Transport};
 use pxe_fleet::handle::{FleetHandle, Message};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_web::api::Api;
-use pxe_web::api::serve::{Most, serve_tcp};
+use pxe_web::api::serve::{ConnectionLimits, serve_tcp};
 use pxe_web::http::{Gate, Http};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -56,19 +56,19 @@ async fn lab() -> Lab {
     std::fs::write(dir.path().join("empty"), []).unwrap();
     std::fs::write(dir.path().join("large"), content(30_000_000)).unwrap();
     let source = Source::Tree { root: dir.path().into(), links: Links::FollowAdministrators };
-    let recipe = Recipe {
+    let recipe = ImageSpec {
         name: "image".into(),
         ipxe: Some("#!ipxe\n# {{ mac }} at {{ http }}\n".into()),
         grub: Some("# {{ mac }} at {{ http }}\n".into()),
-        ..Recipe::default()
+        ..ImageSpec::default()
     };
-    let config = Config { source, recipes: vec![recipe], memory: Some(64 << 20), ..Config::default() };
+    let config = Config { source, image_specs: vec![recipe], memory: Some(64 << 20), ..Config::default() };
     let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::open(config).unwrap()));
     let (fleet, messages) = FleetHandle::new();
     let sent: Arc<AtomicU64> = Arc::default();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
+    let here = ServedAt { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
     let counts = Api::new(fleet.clone(), Arc::default()).counts().clone();
     let http =
         Http::new(Arc::clone(&catalogue), fleet, here, Arc::clone(&sent), Clock::start(), counts.clone());
@@ -83,7 +83,7 @@ async fn lab() -> Lab {
         gate.before(http.router()),
         counts,
         "machines",
-        Most { all: 16, each: 4 },
+        ConnectionLimits { all: 16, each: 4 },
         std::future::pending(),
     ));
     Lab { address, messages, sent, catalogue, access, dir }

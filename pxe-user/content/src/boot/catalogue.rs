@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pxe_proto::dhcp::{Arch, Programs};
 
+use super::file_loader::FileLoader;
 use super::generated::Virtual;
 use super::image::{Digest, Image, Origin, Role};
-use super::loader::Loader;
+use super::image_spec::ImageSpec;
 use super::memory::Memory;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::store::Store;
 use super::tree::Links;
@@ -51,7 +51,7 @@ pub struct Config {
     /// What architectures start with, where it is not the usual (`--boot-file`).
     pub boot_files: Vec<(Arch, String)>,
     /// The images that rules name.
-    pub recipes: Vec<Recipe>,
+    pub image_specs: Vec<ImageSpec>,
     /// Where distributions' boot loaders are looked for, `/` but for tests.
     pub system: PathBuf,
     /// Memory for all snapshots together, in bytes; by default half of what is available now.
@@ -62,7 +62,7 @@ impl Default for Config {
     /// What is installed on this host.
     fn default() -> Self {
         let source = Source::Virtual { system: "/".into() };
-        Self { source, boot_files: Vec::new(), recipes: Vec::new(), system: "/".into(), memory: None }
+        Self { source, boot_files: Vec::new(), image_specs: Vec::new(), system: "/".into(), memory: None }
     }
 }
 
@@ -173,9 +173,9 @@ pub struct Catalogue {
     pub(super) mounts: Vec<Mount>,
     pub(super) store: Store,
     pub(super) watcher: Option<Watcher>,
-    loader: Mutex<Loader>,
+    loader: Mutex<FileLoader>,
     pub(super) boot_files: Vec<(Arch, FileName)>,
-    pub(super) recipes: Vec<Recipe>,
+    pub(super) image_specs: Vec<ImageSpec>,
     /// What files are in a boot, where their names do not say it.
     pub(super) roles: HashMap<FileName, Role>,
 }
@@ -205,13 +205,13 @@ impl Catalogue {
             Source::Single(files) => Mount::single(&config.system, &files)?,
             Source::Virtual { system } => Mount::installed("", &system, Virtual::discover)?,
         }];
-        for recipe in &config.recipes {
-            if let Some((root, links)) = &recipe.root {
-                let mount = Mount::directory(&recipe.name, root, *links, earlier);
-                mounts.push(mount.map_err(|error| error.of_image(&recipe.name))?);
+        for image_spec in &config.image_specs {
+            if let Some((root, links)) = &image_spec.root {
+                let mount = Mount::directory(&image_spec.name, root, *links, earlier);
+                mounts.push(mount.map_err(|error| error.of_image(&image_spec.name))?);
             }
         }
-        if config.recipes.iter().any(Recipe::is_written) {
+        if config.image_specs.iter().any(ImageSpec::is_written) {
             mounts.push(Mount::installed(LOADERS, &config.system, Virtual::loaders)?);
         }
         let watcher = Watcher::new()
@@ -225,7 +225,7 @@ impl Catalogue {
             watcher,
             loader: Mutex::default(),
             boot_files: Vec::new(),
-            recipes: config.recipes,
+            image_specs: config.image_specs,
             roles: HashMap::new(),
         };
         catalogue.set_boot_files(config.boot_files)?;
@@ -249,7 +249,7 @@ impl Catalogue {
     fn check(&self) -> Result<(), CatalogueError> {
         match &self.top().kind {
             // Rules may do without what everybody gets.
-            _ if !self.recipes.is_empty() => Ok(()),
+            _ if !self.image_specs.is_empty() => Ok(()),
             Kind::Tree(root) if usual::choose(self.top(), &self.boot_files, Wanted::Any).is_empty() => {
                 Err(CatalogueError::NoBootProgram { root: root.clone(), usual: usual::some_names() })
             }
@@ -343,7 +343,7 @@ impl Catalogue {
         usual::programs(self.top(), &self.boot_files, Wanted::Any)
     }
 
-    fn loader(&self) -> MutexGuard<'_, Loader> {
+    fn loader(&self) -> MutexGuard<'_, FileLoader> {
         // A panic while loading leaves at worst a file that is loaded again.
         self.loader.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -400,12 +400,17 @@ impl Catalogue {
     /// What cannot be booted and how to change that: a sentence each, for the log at start.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        if !self.recipes.is_empty() {
+        if !self.image_specs.is_empty() {
             return self
-                .recipes
+                .image_specs
                 .iter()
-                .flat_map(|recipe| {
-                    [self.missing_of(recipe), self.overruled_of(recipe), self.unreached_of(recipe)].concat()
+                .flat_map(|image_spec| {
+                    [
+                        self.missing_of(image_spec),
+                        self.overruled_of(image_spec),
+                        self.unreached_of(image_spec),
+                    ]
+                    .concat()
                 })
                 .collect();
         }

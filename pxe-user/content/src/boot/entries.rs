@@ -9,11 +9,11 @@ use rustix::fs::FileType;
 use super::catalogue::{Catalogue, Entry};
 use super::generated::Content;
 use super::image::{Digest, Image, Origin};
+use super::machine_files::ServedAt;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::personal::Here;
 use super::refusal::Refusal;
-use super::tree::Found;
+use super::tree::ResolvedFile;
 use crate::boot::MachineFacts;
 use pxe_proto::mac::Mac;
 
@@ -39,7 +39,7 @@ impl Catalogue {
     pub fn see_for(
         &self,
         name: &FileName,
-        here: Here,
+        here: ServedAt,
         facts: impl FnOnce(Option<Mac>) -> Option<MachineFacts>,
     ) -> Result<Seen, Refusal> {
         self.written_or(name, here, facts, |name| self.see(name), Seen::Written)
@@ -150,10 +150,10 @@ impl Mount {
 }
 
 /// Takes a name and what it leads to; whether to go on.
-type Visit<'a> = &'a mut dyn FnMut(FileName, Result<Found, Refusal>) -> bool;
+type Visit<'a> = &'a mut dyn FnMut(FileName, Result<ResolvedFile, Refusal>) -> bool;
 
-fn entry(name: FileName, found: Result<Found, Refusal>, path: &Path) -> Entry {
-    let origin = Origin::File(found.as_ref().map_or_else(|_| path.to_owned(), Found::path));
+fn entry(name: FileName, found: Result<ResolvedFile, Refusal>, path: &Path) -> Entry {
+    let origin = Origin::File(found.as_ref().map_or_else(|_| path.to_owned(), ResolvedFile::path));
     let content = found.and_then(|found| {
         let (file, _) = found.open()?;
         Ok(Digest::of(file)?)

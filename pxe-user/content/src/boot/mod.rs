@@ -23,7 +23,7 @@
 //! | `generated` | the virtual tree: names, and the files that we write ourselves |
 //! | `usual` | what each architecture starts with in a tree made by hand |
 //! | `images` | what each image starts with, and what its files are in a boot |
-//! | [`recipe`] | an image as the configuration describes it |
+//! | [`image_spec`] | an image as the configuration describes it |
 //! | `mount` | a directory or a table of installed files, and the names that lead into it |
 //! | `personal` | files that are written for one machine |
 //! | `adopted` | images that another process of ours has loaded |
@@ -35,16 +35,16 @@ pub mod catalogue;
 pub mod discover;
 mod entries;
 mod facts;
+mod file_loader;
 mod generated;
 pub mod image;
+pub mod image_spec;
 mod images;
-mod loader;
+mod machine_files;
 mod memory;
 mod mount;
 pub mod names;
 mod nonce;
-mod personal;
-pub mod recipe;
 pub mod refusal;
 mod sealed;
 mod store;
@@ -58,10 +58,10 @@ pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, S
 pub use entries::Seen;
 pub use facts::MachineFacts;
 pub use image::{Digest, Image, Origin, Role};
+pub use image_spec::ImageSpec;
+pub use machine_files::{LoaderKind, ServedAt, is_looked_for, last_resort};
 pub use names::FileName;
 pub use nonce::{InvalidNonce, Nonce};
-pub use personal::{Here, Reader, is_looked_for, last_resort};
-pub use recipe::Recipe;
 pub use refusal::Refusal;
 pub use template::{TemplateError, check_template, needs_http};
 pub use tree::Links;

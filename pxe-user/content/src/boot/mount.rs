@@ -8,7 +8,7 @@ use super::catalogue::CatalogueError;
 use super::generated::{Content, Virtual};
 use super::names::FileName;
 use super::refusal::Refusal;
-use super::tree::{Found, Links, Readers, Tree};
+use super::tree::{Links, Readers, ResolvedFile, Tree};
 
 /// How a name becomes a path below the tree's root.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl Mount {
     }
 
     /// Follows a name inside to its file.
-    pub(super) fn find(&self, inside: &FileName) -> Result<Found, Refusal> {
+    pub(super) fn find(&self, inside: &FileName) -> Result<ResolvedFile, Refusal> {
         let path = match &self.kind {
             Kind::Tree(_) => inside.as_bytes(),
             Kind::Virtual(table) => match table.get(inside) {

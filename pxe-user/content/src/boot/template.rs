@@ -7,8 +7,8 @@ use std::sync::Arc;
 use minijinja::value::{Object, Value};
 use minijinja::{Environment, UndefinedBehavior, context};
 
-use super::personal::{FOLDER, Here};
-use super::recipe::Recipe;
+use super::image_spec::ImageSpec;
+use super::machine_files::{FOLDER, ServedAt};
 use crate::boot::MachineFacts;
 use crate::suggest::nearest;
 use pxe_proto::dhcp::{Arch, Uuid};
@@ -76,7 +76,7 @@ pub fn check_template(template: &str) -> Result<(), TemplateError> {
         return Err(TemplateError::Unknown { name, near });
     }
     for (facts, http) in [(MachineFacts::unknown(Mac::default()), None), (all_known(), Some(80))] {
-        fill(template, &Recipe::default(), &facts, Here { server: Ipv4Addr::UNSPECIFIED, http })?;
+        fill(template, &ImageSpec::default(), &facts, ServedAt { server: Ipv4Addr::UNSPECIFIED, http })?;
     }
     Ok(())
 }
@@ -88,7 +88,7 @@ pub fn needs_http(template: &str) -> Option<&'static str> {
         let values = context! {
             http => Value::from_object(Absent("http")),
             report_url => Value::from_object(Absent("report_url")),
-            ..values(&Recipe::default(), facts, Here { server: Ipv4Addr::UNSPECIFIED, http: None })
+            ..values(&ImageSpec::default(), facts, ServedAt { server: Ipv4Addr::UNSPECIFIED, http: None })
         };
         let text = environment().render_str(template, values).ok()?;
         OF_HTTP.into_iter().find(|name| text.contains(&Absent(name).to_string()))
@@ -140,16 +140,16 @@ fn environment<'e>() -> Environment<'e> {
 /// What is wrong with the template.
 pub(super) fn fill(
     template: &str,
-    recipe: &Recipe,
+    image_spec: &ImageSpec,
     facts: &MachineFacts,
-    here: Here,
+    here: ServedAt,
 ) -> Result<String, TemplateError> {
     // It takes the last line's end off.
     let end = if template.ends_with('\n') { "\n" } else { "" };
-    Ok(environment().render_str(template, values(recipe, facts, here))? + end)
+    Ok(environment().render_str(template, values(image_spec, facts, here))? + end)
 }
 
-fn values(recipe: &Recipe, facts: &MachineFacts, here: Here) -> Value {
+fn values(image_spec: &ImageSpec, facts: &MachineFacts, here: ServedAt) -> Value {
     let http = here.http.map(|port| format!("http://{}:{port}", here.server)).unwrap_or_default();
     // Reports are believed below this address only, and only in this boot.
     let reports = facts.nonce.filter(|_| here.http.is_some()).map(|nonce| format!("{http}/{FOLDER}/{nonce}"));
@@ -161,7 +161,7 @@ fn values(recipe: &Recipe, facts: &MachineFacts, here: Here) -> Value {
         arch => facts.arch.map(|arch| arch.to_string()).unwrap_or_default(),
         serial => harmless(facts.serial.as_deref()),
         name => harmless(facts.name.as_deref()),
-        image => &*recipe.name,
+        image => &*image_spec.name,
         rule => harmless(facts.rule.as_deref()),
         server => here.server.to_string(),
         report_url => reports.as_ref().unwrap_or(&http),

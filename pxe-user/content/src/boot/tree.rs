@@ -104,7 +104,7 @@ pub(super) struct Step {
 
 /// What a name leads to.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ResolvedFile {
     fd: OwnedFd,
     stat: Stat,
     pub(super) trail: Vec<Step>,
@@ -125,7 +125,7 @@ impl Tree {
     ///
     /// # Errors
     /// Why it leads nowhere.
-    pub(super) fn find(&self, path: &[u8]) -> Result<Found, Refusal> {
+    pub(super) fn find(&self, path: &[u8]) -> Result<ResolvedFile, Refusal> {
         let stack = vec![Arc::clone(&self.root)];
         let mut walk =
             Walk { tree: self, stack, todo: Vec::new(), links: 0, behind_link: None, trail: Vec::new() };
@@ -134,7 +134,7 @@ impl Tree {
         if self.links == Links::Stay && !walk.is_inside() {
             return Err(Refusal::LinkLeaves);
         }
-        Ok(Found { fd, stat, trail: walk.trail, readers: self.readers })
+        Ok(ResolvedFile { fd, stat, trail: walk.trail, readers: self.readers })
     }
 
     /// The same root, opened earlier: for who may not open it by its path any more.
@@ -245,7 +245,7 @@ impl Walk<'_> {
     }
 }
 
-impl Found {
+impl ResolvedFile {
     /// What it is.
     pub(super) fn file_type(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)

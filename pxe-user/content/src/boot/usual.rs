@@ -6,9 +6,9 @@ use std::path::Path;
 use pxe_proto::dhcp::{Arch, BootFile, Invalid, Program, Programs, Text};
 
 use super::image::Role;
+use super::machine_files::LoaderKind;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::personal::Reader;
 
 /// The names at a tree's root that people and packages use, the first that is there wins: what brings its own
 /// configuration (boot loaders) before what boots one thing.
@@ -139,14 +139,14 @@ pub(super) fn programs(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted
 
 /// Lets loaders find the texts that are written for each machine.
 pub(super) fn set_written(programs: &mut Programs) {
-    let config = Text::new(&Reader::Pxelinux.name()).ok();
+    let config = Text::new(&LoaderKind::Pxelinux.name()).ok();
     programs.configure(|program| {
         let base = program.file.as_str().rsplit('/').next().unwrap_or_default();
         if matches!(base, "pxelinux.0" | "lpxelinux.0") {
             program.config.clone_from(&config);
         }
     });
-    if let Ok(script) = BootFile::new(&Reader::Ipxe.name()) {
+    if let Ok(script) = BootFile::new(&LoaderKind::Ipxe.name()) {
         programs.set_ipxe(script.into());
     }
 }

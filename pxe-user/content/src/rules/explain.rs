@@ -1,8 +1,8 @@
 //! Why a rule was taken, and why those before it were not. Pure.
 
-use super::facts::Facts;
 use super::matcher::{Condition, shown};
 use super::policy::{Policy, Rule};
+use super::request_facts::RequestFacts;
 
 /// What became of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum Fate {
 impl Policy {
     /// Every rule in its order, with what became of it.
     #[must_use]
-    pub fn explain(&self, facts: &Facts<'_>) -> Vec<(&Rule, Fate)> {
+    pub fn explain(&self, facts: &RequestFacts<'_>) -> Vec<(&Rule, Fate)> {
         let mut is_decided = false;
         let fate = |rule: &Rule| {
             if is_decided {
@@ -51,7 +51,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{Action, Limits, Matcher};
+    use crate::rules::{Action, Matcher, RuleLimits};
     use pxe_proto::dhcp::{Arch, Service};
     use pxe_proto::mac::Mac;
 
@@ -64,13 +64,13 @@ mod tests {
             image: None,
             style: None,
             boots: None,
-            limits: Limits::default(),
+            limits: RuleLimits::default(),
         };
         let service = Service::new([10, 0, 0, 1].into());
         let rules = vec![rule("a", vec![3, 4]), rule("b", vec![7]), rule("c", vec![])];
         let policy = Policy::new(rules, service.clone(), service, None);
         for (vlan, decides) in [(Some(3), 0), (Some(7), 1), (None, 2)] {
-            let facts = Facts {
+            let facts = RequestFacts {
                 mac: Mac::default(),
                 uuid: None,
                 arches: [Arch::X64].into_iter().collect(),
@@ -91,7 +91,7 @@ mod tests {
         }
         let facts_of_none =
             |vlan| Fate::Misses { condition: Condition::Vlan, wanted: "3, 4".into(), shown: vlan };
-        let facts = Facts {
+        let facts = RequestFacts {
             mac: Mac::default(),
             uuid: None,
             arches: arrayvec::ArrayVec::new(),

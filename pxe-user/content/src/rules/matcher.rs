@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::facts::Facts;
 use super::pattern::{Glob, MacPattern, Network};
+use super::request_facts::RequestFacts;
 use pxe_proto::dhcp::{Arch, Printable, Uuid};
 use pxe_proto::mac::Mac;
 
@@ -70,7 +70,7 @@ impl Condition {
 impl Matcher {
     /// The first condition that a machine does not meet; `None` if it meets all.
     #[must_use]
-    pub fn mismatch(&self, facts: &Facts<'_>) -> Option<Condition> {
+    pub fn mismatch(&self, facts: &RequestFacts<'_>) -> Option<Condition> {
         let met = [
             (Condition::Mac, any(&self.mac, |pattern| pattern.matches(facts.mac))),
             (Condition::Uuid, any(&self.uuid, |uuid| facts.uuid == Some(*uuid))),
@@ -139,7 +139,7 @@ impl Matcher {
 
 /// What a machine shows for a condition, for people.
 #[must_use]
-pub fn shown(facts: &Facts<'_>, condition: Condition) -> String {
+pub fn shown(facts: &RequestFacts<'_>, condition: Condition) -> String {
     fn or_none<T: fmt::Display>(value: Option<T>) -> String {
         value.map_or_else(|| "none".to_owned(), |value| value.to_string())
     }
@@ -169,7 +169,7 @@ fn means(wanted: Arch, own: Arch) -> bool {
     wanted == own || wanted == own.processor()
 }
 
-fn of_user_class(glob: &Glob, facts: &Facts<'_>) -> bool {
+fn of_user_class(glob: &Glob, facts: &RequestFacts<'_>) -> bool {
     facts.user_classes().any(|class| glob.matches(class)) || facts.is_ipxe && glob.matches(b"iPXE")
 }
 
@@ -177,8 +177,8 @@ fn of_user_class(glob: &Glob, facts: &Facts<'_>) -> bool {
 mod tests {
     use super::*;
 
-    fn facts() -> Facts<'static> {
-        Facts {
+    fn facts() -> RequestFacts<'static> {
+        RequestFacts {
             mac: Mac([0x52, 0x54, 0, 1, 2, 3]),
             uuid: Some(Uuid([7; 16])),
             arches: [Arch::EBC].into_iter().collect(),
@@ -229,7 +229,7 @@ mod tests {
     fn a_processor_means_http_boot_too_but_not_the_other_way_round() {
         let x64 = Matcher { arch: vec![Arch::X64], ..Matcher::default() };
         let http = Matcher { arch: vec![Arch::X64_HTTP], ..Matcher::default() };
-        let with = |arch: Arch| Facts { arches: [arch].into_iter().collect(), ..facts() };
+        let with = |arch: Arch| RequestFacts { arches: [arch].into_iter().collect(), ..facts() };
         assert_eq!((x64.mismatch(&with(Arch::X64_HTTP)), x64.mismatch(&with(Arch::X64))), (None, None));
         assert_eq!(http.mismatch(&with(Arch::X64_HTTP)), None);
         assert_eq!(http.mismatch(&with(Arch::X64)), Some(Condition::Arch));

@@ -11,14 +11,14 @@
 
 pub mod access;
 pub mod explain;
-pub mod facts;
 pub mod matcher;
 pub mod pattern;
 pub mod policy;
+pub mod request_facts;
 
 pub use access::{Access, Allowed};
 pub use explain::Fate;
-pub use facts::Facts;
 pub use matcher::{Condition, Matcher};
 pub use pattern::{Glob, MacPattern, Network};
-pub use policy::{Action, Decision, Limits, Policy, Rule};
+pub use policy::{Action, Decision, Policy, Rule, RuleLimits};
+pub use request_facts::RequestFacts;

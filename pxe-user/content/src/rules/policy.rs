@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::facts::Facts;
 use super::matcher::Matcher;
+use super::request_facts::RequestFacts;
 use pxe_proto::dhcp::{Service, Style};
 use pxe_proto::mac::Mac;
 
@@ -21,7 +21,7 @@ pub enum Action {
 
 /// What TFTP may grant to a machine, below what everybody may have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct RuleLimits {
     /// Most bytes in a block.
     pub blksize: Option<u16>,
     /// Most blocks in a window.
@@ -44,7 +44,7 @@ pub struct Rule {
     /// So many boots, then the own disk.
     pub boots: Option<u32>,
     /// What TFTP may grant.
-    pub limits: Limits,
+    pub limits: RuleLimits,
 }
 
 /// What is to be done with a machine.
@@ -102,16 +102,16 @@ impl Policy {
     /// What TFTP may grant to a machine: by the first rule that matches, of those that look at nothing but the address, the
     /// VLAN and the interface. A request for a file shows no more, so only these may have limits.
     #[must_use]
-    pub fn limits(&self, address: Ipv4Addr, mac: Mac, vlan: Option<u16>, interface: &str) -> Limits {
+    pub fn limits(&self, address: Ipv4Addr, mac: Mac, vlan: Option<u16>, interface: &str) -> RuleLimits {
         let decides = |rule: &&Rule| {
             rule.matcher.asks_clients_only() && rule.matcher.fits_client(address, mac, vlan, interface)
         };
-        self.rules.iter().find(decides).map_or_else(Limits::default, |rule| rule.limits)
+        self.rules.iter().find(decides).map_or_else(RuleLimits::default, |rule| rule.limits)
     }
 
     /// What is to be done with a machine; `boots` tells how often it has booted by a rule.
     #[must_use]
-    pub fn decide(&self, facts: &Facts<'_>, boots: impl Fn(&str) -> u32) -> Decision<'_> {
+    pub fn decide(&self, facts: &RequestFacts<'_>, boots: impl Fn(&str) -> u32) -> Decision<'_> {
         let silence = Decision { rule: None, service: None, is_local: false, style: self.style };
         if self.rules.is_empty() {
             return Decision { service: Some(&self.usual), ..silence };
@@ -140,8 +140,8 @@ mod tests {
     const ONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
     const TWO: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
-    fn facts(mac: Mac) -> Facts<'static> {
-        Facts {
+    fn facts(mac: Mac) -> RequestFacts<'static> {
+        RequestFacts {
             mac,
             uuid: None,
             arches: [Arch::X64].into_iter().collect(),
@@ -162,7 +162,7 @@ mod tests {
             image: None,
             style: None,
             boots: None,
-            limits: Limits::default(),
+            limits: RuleLimits::default(),
         }
     }
 
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_first_rule_that_means_the_neighbour() {
-        let limits = Limits { blksize: Some(512), windowsize: None };
+        let limits = RuleLimits { blksize: Some(512), windowsize: None };
         let arch = Matcher { arch: vec![Arch::BIOS], ..Matcher::default() };
         let rules = vec![
             Rule { matcher: arch, ..rule("by what a neighbour does not show", None, boot()) },
@@ -210,19 +210,19 @@ mod tests {
         ];
         let policy = Policy::new(rules, service(), service(), None);
         let near = Ipv4Addr::new(10, 0, 0, 9);
-        assert_eq!(policy.limits(near, ONE, None, "eth0"), Limits::default());
+        assert_eq!(policy.limits(near, ONE, None, "eth0"), RuleLimits::default());
         assert_eq!(policy.limits(near, TWO, None, "eth0"), limits);
     }
 
     /// Behind a router all have its Ethernet address, and addresses of the network that their relay is in.
     #[test]
     fn limits_may_mean_machines_behind_a_relay() {
-        let limits = Limits { blksize: Some(1024), windowsize: None };
+        let limits = RuleLimits { blksize: Some(1024), windowsize: None };
         let matcher = Matcher { relay: vec!["10.7.0.0/16".parse().unwrap()], ..Matcher::default() };
         let rules = vec![Rule { matcher, limits, ..rule("far", None, boot()) }];
         let policy = Policy::new(rules, service(), service(), None);
         assert_eq!(policy.limits(Ipv4Addr::new(10, 7, 3, 4), TWO, None, "eth0"), limits);
-        assert_eq!(policy.limits(Ipv4Addr::new(10, 8, 3, 4), TWO, None, "eth0"), Limits::default());
+        assert_eq!(policy.limits(Ipv4Addr::new(10, 8, 3, 4), TWO, None, "eth0"), RuleLimits::default());
     }
 
     #[test]

@@ -4,29 +4,29 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::record::end;
 use super::uploads::UploadName;
-use super::{Carrier, Context, Host, Responder, Route};
-use crate::tally::Other;
+use super::{Context, Host, OffloadState, Responder, Route};
+use crate::counters::Counter;
 use pxe_content::boot::{FileName, Refusal};
 use pxe_proto::datagram::{Datagram, Link};
-use pxe_proto::tftp::packet::{Asked, Control, ErrorCode, Request};
+use pxe_proto::tftp::packet::{Control, ErrorCode, Request, RequestedOptions};
+use pxe_proto::tftp::pending::{self, Dequeued, PendingEntry};
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::tftp::table::{Admission, Entry};
-use pxe_proto::tftp::transfer::Outcome;
-use pxe_proto::tftp::waiting::{self, Left, Waiter};
 use pxe_proto::time::Timestamp;
 
 /// What a request is about, as long as it has no slot.
 #[derive(Debug)]
-pub(super) struct Wish {
-    file: Wanted,
+pub(super) struct PendingRequest {
+    file: RequestKind,
     link: Link,
     /// The address that the client used.
     server: Ipv4Addr,
-    asked: Asked,
+    requested: RequestedOptions,
 }
 
 /// Which file, and what shall become of it.
 #[derive(Debug)]
-pub(super) enum Wanted {
+pub(super) enum RequestKind {
     /// The client wants it.
     Read(FileName),
     /// The client has it; its size in bytes, if it says that.
@@ -47,13 +47,13 @@ impl Responder {
         request: &Request<'_>,
         host: &mut impl Host,
     ) {
-        self.habits.understood(datagram.link.peer);
-        host.understood(datagram.link.peer);
+        self.quirks.file_requested(datagram.link.peer);
+        host.file_requested(datagram.link.peer);
         let name = match FileName::normalise(request.filename) {
             Ok(name) => name,
             Err(refusal) => return self.refuse_name(datagram, refusal, host),
         };
-        self.ask(now, datagram, request, Wanted::Read(name), host);
+        self.ask(now, datagram, request, RequestKind::Read(name), host);
     }
 
     /// A request has come that makes sense: it gets a slot, or waits for one.
@@ -62,14 +62,14 @@ impl Responder {
         now: Timestamp,
         datagram: &Datagram<'_>,
         request: &Request<'_>,
-        file: Wanted,
+        file: RequestKind,
         host: &mut impl Host,
     ) {
         let (link, server) = (datagram.link, self.reply_address(datagram));
-        let wish = Wish { file, link, server, asked: request.options };
+        let wish = PendingRequest { file, link, server, requested: request.options };
         let (client, request) = (datagram.from, self.table.fingerprint(datagram.payload));
         if let Some(id) = self.table.of_client(client) {
-            self.take_back(id, host);
+            self.reclaim(id, host);
         }
         // While somebody waits there is no room: see [`Self::admit_waiting`]. So nobody overtakes.
         if !self.table.has_room() && !self.table.is_known(now, client, request) {
@@ -80,7 +80,7 @@ impl Responder {
     }
 
     fn refuse_name(&mut self, datagram: &Datagram<'_>, refusal: Refusal, host: &mut impl Host) {
-        self.tally.count(refusal);
+        self.counters.count(refusal);
         self.refuse(datagram, &Control::error(refusal.code(), refusal.text()), host);
     }
 
@@ -89,36 +89,36 @@ impl Responder {
         now: Timestamp,
         client: SocketAddrV4,
         request: u64,
-        wish: &Wish,
+        wish: &PendingRequest,
         host: &mut impl Host,
     ) {
         let context = Context {
             link: wish.link,
             server: wish.server,
-            asked: wish.asked,
+            requested: wish.requested,
             image: None,
             upload: None,
             queued: false,
-            carrier: Carrier::default(),
+            offload_state: OffloadState::default(),
         };
-        let tally = &mut self.tally;
+        let counters = &mut self.counters;
         let replaced = |entry: &Entry<Context>, outcome: Option<Outcome>| {
             if let Some(outcome) = outcome {
-                end(tally, entry, outcome, now, host);
+                end(counters, entry, outcome, now, host);
             }
             host.close(entry.client, entry.port);
         };
         match self.table.admit(now, client, request, context, replaced) {
             Admission::Admitted(id) => match &wish.file {
-                Wanted::Read(name) => {
-                    self.tally.count(Other::Requests);
+                RequestKind::Read(name) => {
+                    self.counters.count(Counter::Requests);
                     self.find(now, id, name, host);
                 }
-                Wanted::Write(name, size) => self.find_place(now, id, name, *size, host),
+                RequestKind::Write(name, size) => self.find_place(now, id, name, *size, host),
             },
-            Admission::Duplicate => self.tally.count(Other::DuplicateRequest),
+            Admission::Duplicate => self.counters.count(Counter::DuplicateRequest),
             Admission::Full => {
-                self.tally.count(Other::Full);
+                self.counters.count(Counter::Full);
                 self.refuse_full(client, wish.link, wish.server, host);
             }
         }
@@ -130,18 +130,25 @@ impl Responder {
         host.control(&Route { link, from, to: client }, error.as_bytes());
     }
 
-    fn wait(&mut self, now: Timestamp, client: SocketAddrV4, request: u64, wish: Wish, host: &mut impl Host) {
+    fn wait(
+        &mut self,
+        now: Timestamp,
+        client: SocketAddrV4,
+        request: u64,
+        wish: PendingRequest,
+        host: &mut impl Host,
+    ) {
         let (link, server) = (wish.link, wish.server);
         match self.waiting.ask(now, client, request, wish) {
-            waiting::Asked::Waits => self.tally.count(Other::Waited),
-            waiting::Asked::Displaces => {
-                self.tally.count(Other::Waited);
-                self.tally.count(Other::Forgotten);
+            pending::Enqueued::Waits => self.counters.count(Counter::Waited),
+            pending::Enqueued::Displaces => {
+                self.counters.count(Counter::Waited);
+                self.counters.count(Counter::Forgotten);
             }
-            waiting::Asked::Again => self.tally.count(Other::DuplicateRequest),
-            waiting::Asked::Changed => self.tally.count(Other::WaitedChanged),
-            waiting::Asked::NoPlace => {
-                self.tally.count(Other::Full);
+            pending::Enqueued::Again => self.counters.count(Counter::DuplicateRequest),
+            pending::Enqueued::Changed => self.counters.count(Counter::WaitedChanged),
+            pending::Enqueued::NoPlace => {
+                self.counters.count(Counter::Full);
                 self.refuse_full(client, link, server, host);
             }
         }
@@ -150,8 +157,8 @@ impl Responder {
     /// Admits those who wait, as far as there are slots. To be called after everything that may have freed one.
     pub(super) fn admit_waiting(&mut self, now: Timestamp, host: &mut impl Host) {
         while !self.waiting.is_empty() && (self.table.has_room() || self.make_room(now, host)) {
-            let Some(Waiter { client, request, wish, .. }) = self.waiting.pop() else { return };
-            self.tally.count(Other::AdmittedLate);
+            let Some(PendingEntry { client, request, wish, .. }) = self.waiting.pop() else { return };
+            self.counters.count(Counter::AdmittedLate);
             self.admit(now, client, request, &wish, host);
         }
     }
@@ -162,7 +169,7 @@ impl Responder {
             return false;
         }
         let Some((id, step)) = self.table.give_way(now) else { return false };
-        self.tally.count(Other::GaveWay);
+        self.counters.count(Counter::GaveWay);
         self.perform(now, id, step, host);
         true
     }
@@ -171,11 +178,11 @@ impl Responder {
     pub(super) fn dismiss_waiting(&mut self, now: Timestamp, host: &mut impl Host) {
         while let Some(left) = self.waiting.expire(now) {
             match left {
-                Left::Refused(Waiter { client, wish, .. }) => {
-                    self.tally.count(Other::RefusedLate);
+                Dequeued::Refused(PendingEntry { client, wish, .. }) => {
+                    self.counters.count(Counter::RefusedLate);
                     self.refuse_full(client, wish.link, wish.server, host);
                 }
-                Left::Forgotten(_) => self.tally.count(Other::Forgotten),
+                Dequeued::Forgotten(_) => self.counters.count(Counter::Forgotten),
             }
         }
     }

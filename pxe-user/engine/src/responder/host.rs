@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use super::places::Ticket;
+use super::upload_limiter::UploadPermit;
 use super::uploads::UploadName;
 use pxe_content::boot::{FileName, Image};
 use pxe_fleet::event::{Event, Peer};
@@ -11,9 +11,9 @@ use pxe_proto::datagram::Link;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::packet::data_header;
-use pxe_proto::tftp::reception::Taken;
+use pxe_proto::tftp::receive_session::BlockAccepted;
+use pxe_proto::tftp::send_session::SteadyState;
 use pxe_proto::tftp::table::Id;
-use pxe_proto::tftp::transfer::Steady;
 use pxe_proto::time::Timestamp;
 
 /// The way of an outgoing datagram.
@@ -53,7 +53,7 @@ impl Blocks<'_> {
 
 /// A transfer that somebody else may carry on.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer<'a> {
+pub struct OffloadRequest<'a> {
     /// Its name in our table.
     pub id: Id,
     /// The client's TID.
@@ -65,14 +65,14 @@ pub struct Offer<'a> {
     /// Bytes per block.
     pub blksize: u16,
     /// Where it stands.
-    pub steady: Steady,
+    pub steady: SteadyState,
     /// It was accepted before: nothing but `steady` has changed.
     pub again: bool,
 }
 
-/// The answer to an [`Offer`].
+/// The answer to an [`OffloadRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given {
+pub enum OffloadAnswer {
     /// Accepted: until it is taken back, nothing may be sent for it here.
     Accepted,
     /// Not yet: the file is being prepared.
@@ -83,7 +83,7 @@ pub enum Given {
 
 /// How far an accepted transfer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Carried {
+pub struct OffloadProgress {
     /// Every block up to this one has been sent.
     pub sent: Block,
     /// When the client was last heard.
@@ -108,16 +108,16 @@ pub trait Host {
     /// many wait.
     fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool;
 
-    /// Asks for a place in the inbox for a file of this client's; [`filed`](super::Responder::filed) brings the answer. False if
+    /// Asks for a place in the inbox for a file of this client's; [`on_inbox_reply`](super::Responder::on_inbox_reply) brings the answer. False if
     /// there is no inbox.
-    fn put(&mut self, _id: Id, _ticket: &Ticket, _name: &UploadName, _peer: Peer) -> bool {
+    fn put(&mut self, _id: Id, _ticket: &UploadPermit, _name: &UploadName, _peer: Peer) -> bool {
         false
     }
 
-    /// Takes the next block of such a file; after the last one, [`filed`](super::Responder::filed) says whether it is kept. It also
-    /// says when there is room again after [`Taken::Behind`].
-    fn store(&mut self, _ticket: &Ticket, _bytes: &[u8], _last: bool) -> Taken {
-        Taken::No
+    /// Takes the next block of such a file; after the last one, [`on_inbox_reply`](super::Responder::on_inbox_reply) says whether it is kept. It also
+    /// says when there is room again after [`BlockAccepted::NoRoom`].
+    fn store(&mut self, _ticket: &UploadPermit, _bytes: &[u8], _last: bool) -> BlockAccepted {
+        BlockAccepted::No
     }
 
     /// The Ethernet address that belongs to an IPv4 address, where the datapath does not show it and the host knows it.
@@ -126,20 +126,20 @@ pub trait Host {
     }
 
     /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.
-    fn understood(&mut self, _mac: Mac) {}
+    fn file_requested(&mut self, _mac: Mac) {}
 
     /// Offers a transfer to be carried on by whoever can do that faster: the kernel.
-    fn give(&mut self, _offer: &Offer<'_>) -> Given {
-        Given::Never
+    fn offload(&mut self, _offer: &OffloadRequest<'_>) -> OffloadAnswer {
+        OffloadAnswer::Never
     }
 
     /// How far an accepted transfer is.
-    fn look(&mut self, _id: Id) -> Option<Carried> {
+    fn offload_progress(&mut self, _id: Id) -> Option<OffloadProgress> {
         None
     }
 
     /// Takes an accepted transfer back; says how far it is.
-    fn take(&mut self, _id: Id) -> Option<Carried> {
+    fn reclaim(&mut self, _id: Id) -> Option<OffloadProgress> {
         None
     }
 

@@ -14,28 +14,28 @@
 //! is allocated per packet.
 
 mod admission;
-mod baton;
-mod buckets;
-mod carried;
 mod context;
 mod host;
-mod paces;
-mod places;
+mod offloaded;
 mod progress;
 mod proxy;
+mod rate_limiter;
+mod rate_limits;
 mod record;
 mod settings;
+mod snapshot;
 mod sources;
+mod upload_limiter;
 mod uploads;
 
-pub use baton::Baton;
-pub use host::{Blocks, Carried, Given, Host, Offer, Route};
-pub use paces::{Pace, Paces};
-pub use places::{Places, Ticket};
+pub use host::{Blocks, Host, OffloadAnswer, OffloadProgress, OffloadRequest, Route};
+pub use rate_limits::{RateLimit, RateLimits};
 pub use settings::Settings;
+pub use snapshot::TransferSnapshot;
 pub use sources::Sources;
+pub use upload_limiter::{UploadLimiter, UploadPermit};
 pub use uploads::{
-    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, Denial, Filed, UploadName,
+    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, InboxReply, UploadName, UploadRefusal,
 };
 
 use std::collections::VecDeque;
@@ -43,30 +43,30 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pxe_common::bucket::Source;
+use pxe_common::rate_limit::Source;
 use pxe_common::{Service, wire};
 
-use crate::tally::{Other, Tally};
+use crate::counters::{Counter, Counters};
 use pxe_content::boot::{FileName, Image, Lookup, Refusal};
 use pxe_fleet::event::Event;
-use pxe_fleet::habits::Habits;
+use pxe_fleet::firmware_quirks::FirmwareQuirks;
 use pxe_proto::datagram::Datagram;
-use pxe_proto::dhcp::Via;
+use pxe_proto::dhcp::ServerPort;
 use pxe_proto::mac::Mac;
+use pxe_proto::tftp::negotiation::NegotiatedOptions;
 use pxe_proto::tftp::packet::{Control, ErrorCode, Mode, Packet};
+use pxe_proto::tftp::pending::PendingQueue;
+use pxe_proto::tftp::send_session::Step;
 use pxe_proto::tftp::table::{Expired, Id, Table, TidPorts};
-use pxe_proto::tftp::terms::Terms;
-use pxe_proto::tftp::transfer::Step;
-use pxe_proto::tftp::waiting::WaitingRoom;
 use pxe_proto::time::Timestamp;
 
 /// When there was no room to send, this long until the next attempt: a link that is down must not cost a core.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
-use admission::{Wish, waiting_places};
-use buckets::Buckets;
-use carried::Carrier;
+use admission::{PendingRequest, waiting_places};
 use context::{Context, route};
+use offloaded::OffloadState;
+use rate_limiter::RateLimiter;
 use record::{count_data, end, peer};
 
 /// The backlog has room for an [`Id`] for each transfer, and there are two slots for each.
@@ -81,16 +81,16 @@ pub struct Responder {
     settings: Settings,
     sources: Sources,
     table: Table<Context>,
-    waiting: WaitingRoom<Wish>,
-    habits: Habits,
-    buckets: Buckets,
+    waiting: PendingQueue<PendingRequest>,
+    quirks: FirmwareQuirks,
+    rate_limiter: RateLimiter,
     /// Transfers with blocks that found no room.
     backlog: VecDeque<Id>,
     /// When these are tried again.
     retry_at: Timestamp,
     /// The slot with which [`Self::tell_progress`] goes on.
     told_up_to: u32,
-    tally: Tally,
+    counters: Counters,
 }
 
 impl Responder {
@@ -98,13 +98,13 @@ impl Responder {
     pub fn new(settings: Settings, sources: Sources) -> Self {
         Self {
             table: Table::new(settings.transfers, settings.ports),
-            waiting: WaitingRoom::new(waiting_places(settings.transfers)),
+            waiting: PendingQueue::new(waiting_places(settings.transfers)),
             backlog: VecDeque::with_capacity(settings.transfers),
-            habits: Habits::default(),
-            buckets: Buckets::new(settings.meters),
+            quirks: FirmwareQuirks::default(),
+            rate_limiter: RateLimiter::new(settings.meters),
             retry_at: Timestamp::default(),
             told_up_to: 0,
-            tally: Tally::default(),
+            counters: Counters::default(),
             settings,
             sources,
         }
@@ -118,44 +118,45 @@ impl Responder {
 
     fn dispatch(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
         match datagram.to.port() {
-            wire::PORT_DHCP_SERVER => self.on_dhcp(now, datagram, Via::Port67, host),
-            wire::PORT_PXE => self.on_dhcp(now, datagram, Via::Port4011, host),
+            wire::PORT_DHCP_SERVER => self.on_dhcp(now, datagram, ServerPort::Port67, host),
+            wire::PORT_PXE => self.on_dhcp(now, datagram, ServerPort::Port4011, host),
             wire::PORT_TFTP => self.on_tftp(now, datagram, host),
             port if self.settings.ports.contains(port) => self.on_transfer(now, datagram, host),
-            _ => self.tally.count(Other::OtherPort),
+            _ => self.counters.count(Counter::OtherPort),
         }
     }
 
     fn on_tftp(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
         if !self.settings.is_client(Service::TftpRequest, datagram) {
-            return self.tally.count(Other::BadSource);
+            return self.counters.count(Counter::BadSource);
         }
         // RFC 1123, section 4.2.3.5: a request that was broadcast is silently ignored.
         if self.settings.is_to_many(datagram.to) {
-            return self.tally.count(Other::ToMany);
+            return self.counters.count(Counter::ToMany);
         }
         let address = *datagram.from.ip();
-        if !self.buckets.admits(now, &self.sources.rates.load().tftp, &Source::of_tftp(address.octets())) {
-            return self.tally.count(Other::TftpRate);
+        if !self.rate_limiter.admits(now, &self.sources.rates.load().tftp, &Source::of_tftp(address.octets()))
+        {
+            return self.counters.count(Counter::TftpRate);
         }
         // Not even an ERROR: who is not served is not told what is here.
         let neighbour = || datagram.link.neighbour().or_else(|| host.neighbour(address));
         if !self.sources.access.load().allows(address, neighbour) {
-            return self.tally.count(Other::NotAllowed);
+            return self.counters.count(Counter::NotAllowed);
         }
         let refusal = match Packet::parse(datagram.payload) {
             Ok(Packet::Write(_)) if self.settings.uploads.is_none() => {
-                self.tally.count(Other::Write);
+                self.counters.count(Counter::Write);
                 Control::error(ErrorCode::DENIED, "this server is read only")
             }
             Ok(Packet::Read(request) | Packet::Write(request)) if request.mode != Mode::Octet => {
-                self.tally.count(Other::Mode);
+                self.counters.count(Counter::Mode);
                 Control::error(ErrorCode::ILLEGAL, "only octet (binary) mode is served")
             }
             Ok(Packet::Read(request)) => return self.on_read(now, datagram, &request, host),
             Ok(Packet::Write(request)) => return self.on_write(now, datagram, &request, host),
-            Ok(_) => return self.tally.count(Other::TftpUnexpected),
-            Err(malformed) => return self.tally.count(malformed),
+            Ok(_) => return self.counters.count(Counter::TftpUnexpected),
+            Err(malformed) => return self.counters.count(malformed),
         };
         self.refuse(datagram, &refusal, host);
     }
@@ -177,9 +178,9 @@ impl Responder {
             Lookup::Ready(image) => self.start(now, id, image, host),
             Lookup::Refused(refusal) => self.refuse_file(id, name, refusal, host),
             Lookup::Absent => {
-                let asker = self.table.get(id).map(|entry| (peer(entry), entry.context.server));
-                if !asker.is_some_and(|(peer, server)| host.load(id, name, peer, server)) {
-                    self.tally.count(Other::LoaderBusy);
+                let requester = self.table.get(id).map(|entry| (peer(entry), entry.context.server));
+                if !requester.is_some_and(|(peer, server)| host.load(id, name, peer, server)) {
+                    self.counters.count(Counter::LoaderBusy);
                     self.give_up(id, ErrorCode::UNDEFINED, "too many requests at once, try again", host);
                 }
             }
@@ -187,8 +188,8 @@ impl Responder {
     }
 
     /// Another worker has seen a machine ask for a file.
-    pub fn understood(&mut self, mac: Mac) {
-        self.habits.understood(mac);
+    pub fn file_requested(&mut self, mac: Mac) {
+        self.quirks.file_requested(mac);
     }
 
     /// The loader has an answer to [`Host::load`].
@@ -208,7 +209,7 @@ impl Responder {
     }
 
     fn refuse_file(&mut self, id: Id, name: &FileName, refusal: Refusal, host: &mut impl Host) {
-        self.tally.count(refusal);
+        self.counters.count(refusal);
         if let Some(entry) = self.table.get(id) {
             host.record(Event::Refused { peer: peer(entry), name: Box::new(*name), refusal });
         }
@@ -218,11 +219,11 @@ impl Responder {
     fn start(&mut self, now: Timestamp, id: Id, image: Arc<Image>, host: &mut impl Host) {
         let Some(entry) = self.table.get_mut(id) else { return };
         let limits = self.sources.limits(&self.settings, *entry.client.ip(), &entry.context.link);
-        let terms = Terms::grant(&entry.context.asked, &limits);
+        let negotiated = NegotiatedOptions::grant(&entry.context.requested, &limits);
         let size = image.bytes().len() as u64;
         entry.context.image = Some(image);
         if self.open(id, host)
-            && let Some(step) = self.table.start(now, id, size, terms)
+            && let Some(step) = self.table.start(now, id, size, negotiated)
         {
             self.perform(now, id, step, host);
         }
@@ -232,7 +233,7 @@ impl Responder {
     fn open(&mut self, id: Id, host: &mut impl Host) -> bool {
         let opened = self.table.get(id).is_some_and(|entry| host.open(entry.client, entry.port, id.slot()));
         if !opened {
-            self.tally.count(Other::KernelFull);
+            self.counters.count(Counter::KernelFull);
             self.give_up(id, ErrorCode::UNDEFINED, "too many transfers at once, try again", host);
         }
         opened
@@ -249,13 +250,13 @@ impl Responder {
         let (client, port) = (datagram.from, datagram.to.port());
         let packet = match Packet::parse(datagram.payload) {
             Ok(packet @ (Packet::Ack(_) | Packet::Data(..) | Packet::Error(_))) => packet,
-            Ok(_) => return self.tally.count(Other::TftpUnexpected),
-            Err(malformed) => return self.tally.count(malformed),
+            Ok(_) => return self.counters.count(Counter::TftpUnexpected),
+            Err(malformed) => return self.counters.count(malformed),
         };
         let Some(id) = self.table.find(client, port) else {
             return self.on_stranger(datagram, matches!(packet, Packet::Error(_)), host);
         };
-        self.take_back(id, host);
+        self.reclaim(id, host);
         let step = match packet {
             Packet::Ack(block) => self.table.on_ack(now, id, block),
             Packet::Error(code) => self.table.on_error(now, id, code),
@@ -268,7 +269,7 @@ impl Responder {
 
     /// RFC 1350, section 4: a stranger gets an error, the transfer stays. Errors are never answered.
     fn on_stranger(&mut self, datagram: &Datagram<'_>, is_error: bool, host: &mut impl Host) {
-        self.tally.count(Other::Stranger);
+        self.counters.count(Counter::Stranger);
         let is_client = self.settings.is_client(Service::TftpTransfer, datagram);
         if !is_error && is_client && !self.settings.is_to_many(datagram.to) {
             let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
@@ -280,7 +281,7 @@ impl Responder {
     fn perform(&mut self, now: Timestamp, id: Id, step: Step, host: &mut impl Host) {
         match step {
             Step::Wait => {}
-            Step::Ignore(ignored) => self.tally.count(ignored),
+            Step::Ignore(ignored) => self.counters.count(ignored),
             Step::SendData => self.send(id, host),
             Step::SendOack => {
                 let Some(entry) = self.table.get(id) else { return };
@@ -290,7 +291,7 @@ impl Responder {
             Step::SendAck => self.acknowledge(id, host),
             Step::End(outcome) => {
                 if let Some(entry) = self.table.get_mut(id) {
-                    end(&mut self.tally, entry, outcome, now, host);
+                    end(&mut self.counters, entry, outcome, now, host);
                     entry.context.upload = None;
                 }
             }
@@ -303,14 +304,14 @@ impl Responder {
         let Some((route, transfer, context)) = context::sending(entry) else { return };
         let (first, count) = transfer.unsent();
         let Some(image) = &context.image else { return };
-        let blksize = transfer.terms().blksize;
+        let blksize = transfer.negotiated().blksize;
         let sent = host.data(&route, &Blocks { image, blksize, first, count });
         transfer.sent(sent);
-        context.carrier.sent_here(transfer.highest());
-        count_data(&mut self.tally, transfer, first, sent);
+        context.offload_state.sent_here(transfer.highest());
+        count_data(&mut self.counters, transfer, first, sent);
         if sent < count && !context.queued {
             context.queued = true;
-            self.tally.count(Other::SendBusy);
+            self.counters.count(Counter::SendBusy);
             self.backlog.push_back(id);
         }
     }
@@ -329,19 +330,19 @@ impl Responder {
             }
         }
         while let Some(expired) = {
-            let tally = &mut self.tally;
-            self.table.expire(now, |id, entry| carried::before_time_out(now, id, entry, tally, host))
+            let counters = &mut self.counters;
+            self.table.expire(now, |id, entry| offloaded::before_time_out(now, id, entry, counters, host))
         } {
             match expired {
                 Expired::Step(id, step) => {
                     if matches!(step, Step::SendData | Step::SendOack | Step::SendAck) {
-                        self.tally.count(Other::Timeouts);
+                        self.counters.count(Counter::Timeouts);
                     }
                     self.perform(now, id, step, host);
                 }
                 Expired::Freed(entry) => host.close(entry.client, entry.port),
                 Expired::NotLoaded(entry) => {
-                    self.tally.count(Other::LoaderBusy);
+                    self.counters.count(Counter::LoaderBusy);
                     let error = Control::error(ErrorCode::UNDEFINED, "too many requests at once, try again");
                     host.control(&route(&entry), error.as_bytes());
                 }
@@ -358,13 +359,13 @@ impl Responder {
     }
 
     /// What was counted.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// For what the worker itself counts.
-    pub fn tally_mut(&mut self) -> &mut Tally {
-        &mut self.tally
+    pub fn tally_mut(&mut self) -> &mut Counters {
+        &mut self.counters
     }
 
     /// Our TIDs.

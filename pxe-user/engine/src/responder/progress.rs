@@ -31,10 +31,11 @@ impl Responder {
                 continue;
             }
             // The kernel may be further than we know.
-            let by_kernel = if entry.context.carrier.is_away() { host.look(id) } else { None };
+            let by_kernel =
+                if entry.context.offload_state.is_away() { host.offload_progress(id) } else { None };
             let block = by_kernel.map_or(transfer.acknowledged(), |carried| carried.sent);
             let all_sent = by_kernel.map_or(transfer.highest(), |carried| carried.sent) >= transfer.last();
-            let bytes = (block + 1).offset(transfer.terms().blksize).min(transfer.size());
+            let bytes = (block + 1).offset(transfer.negotiated().blksize).min(transfer.size());
             host.record(Event::Loading { peer: peer(entry), image: Arc::clone(image), bytes, all_sent });
         }
     }

@@ -4,15 +4,15 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use pxe_common::Service;
-use pxe_common::bucket::Source;
+use pxe_common::rate_limit::Source;
 
 use super::{Host, Responder, Route};
-use crate::tally::Other;
-use pxe_content::rules::{Decision, Facts};
-use pxe_fleet::event::{Asker, Client, Event, Origin, Telling, Unanswered, brief};
-use pxe_fleet::habits::Before;
+use crate::counters::Counter;
+use pxe_content::rules::{Decision, RequestFacts};
+use pxe_fleet::event::{Client, Event, Origin, Requester, Telling, Unanswered, brief};
+use pxe_fleet::firmware_quirks::StyleDefaults;
 use pxe_proto::datagram::Datagram;
-use pxe_proto::dhcp::{self, Arch, Class, Ignored, Message, Printable, Style, Via};
+use pxe_proto::dhcp::{self, Arch, Class, Ignored, Message, Printable, ServerPort, Style};
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
@@ -21,22 +21,22 @@ impl Responder {
         &mut self,
         now: Timestamp,
         datagram: &Datagram<'_>,
-        via: Via,
+        via: ServerPort,
         host: &mut impl Host,
     ) {
         if !self.settings.is_for_us(datagram.to) {
-            return self.tally.count(Other::OtherAddress);
+            return self.counters.count(Counter::OtherAddress);
         }
         let service = match via {
-            Via::Port67 => Service::Dhcp,
-            Via::Port4011 => Service::BootServer,
+            ServerPort::Port67 => Service::Dhcp,
+            ServerPort::Port4011 => Service::BootServer,
         };
         if !self.settings.is_client(service, datagram) {
-            return self.tally.count(Ignored::BadSource);
+            return self.counters.count(Ignored::BadSource);
         }
         let request = match dhcp::Request::parse(datagram.payload) {
             Ok(request) => request,
-            Err(malformed) => return self.tally.count(Ignored::from(malformed)),
+            Err(malformed) => return self.counters.count(Ignored::from(malformed)),
         };
         let admitted = match dhcp::admit(self.settings.address, &request, via) {
             Ok(admitted) => admitted,
@@ -44,28 +44,28 @@ impl Responder {
                 if ignored == Ignored::RequestOnPort67 {
                     self.leased(now, datagram, &request, host);
                 }
-                return self.tally.count(ignored);
+                return self.counters.count(ignored);
             }
         };
         if !self.may_ask(now, datagram, &request, via) {
-            return self.tally.count(Ignored::Rate);
+            return self.counters.count(Ignored::Rate);
         }
         let origin = self.origin(datagram, admitted.mac, &request, host);
         if self.is_foreign(datagram, origin, &request) {
-            return self.tally.count(Ignored::ForeignChaddr);
+            return self.counters.count(Ignored::ForeignChaddr);
         }
         let (from, own) = (*datagram.from.ip(), self.settings.address);
         if !self.sources.access.load().allows_request(&request, admitted.mac, from, own) {
-            return self.tally.count(Ignored::NotAllowed);
+            return self.counters.count(Ignored::NotAllowed);
         }
         let policy = self.sources.policy.load();
         let interface = Arc::clone(&self.settings.interface);
-        let facts = Facts::of(admitted.mac, &request, datagram.link.vlan(), &interface);
+        let facts = RequestFacts::of(admitted.mac, &request, datagram.link.vlan(), &interface);
         let decision = self.sources.decide(&policy, &facts);
-        let asker = self.asker(&request, (admitted.mac, origin), datagram, &decision);
+        let requester = self.requester(&request, (admitted.mac, origin), datagram, &decision);
         let Some(service) = decision.service else {
-            self.tally.count(Ignored::Rule);
-            return host.record(Event::Unanswered { asker, why: Unanswered::Rule });
+            self.counters.count(Ignored::Rule);
+            return host.record(Event::Unanswered { requester, why: Unanswered::Rule });
         };
         let before = self.sources.before(&self.settings, &decision, admitted.mac);
         let style = self.style(now, &request, via, (admitted.mac, origin), before, host);
@@ -74,15 +74,15 @@ impl Responder {
             Ok(reply) => {
                 let from = SocketAddrV4::new(self.settings.address, reply.from_port);
                 host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
-                self.tally.count(if reply.told.ack { Other::Acks } else { Other::Offers });
-                host.record(told(asker, &reply.told, decision.is_local));
+                self.counters.count(if reply.told.ack { Counter::Acks } else { Counter::Offers });
+                host.record(told(requester, &reply.told, decision.is_local));
             }
             Err(ignored) => {
                 if let Ignored::NoImageForArch(arch) = ignored {
-                    let asker = Box::new(Asker { arch, ..*asker });
-                    host.record(Event::Unanswered { asker, why: Unanswered::NoImage });
+                    let requester = Box::new(Requester { arch, ..*requester });
+                    host.record(Event::Unanswered { requester, why: Unanswered::NoImage });
                 }
-                self.tally.count(ignored);
+                self.counters.count(ignored);
             }
         }
     }
@@ -123,7 +123,9 @@ impl Responder {
     ) {
         let (Some(mac), Some(address)) = (request.mac(), request.lease()) else { return };
         let origin = self.origin(datagram, mac, request, host);
-        if self.may_ask(now, datagram, request, Via::Port67) && !self.is_foreign(datagram, origin, request) {
+        if self.may_ask(now, datagram, request, ServerPort::Port67)
+            && !self.is_foreign(datagram, origin, request)
+        {
             host.record(Event::Leased { mac, origin, address });
         }
     }
@@ -134,15 +136,15 @@ impl Responder {
         now: Timestamp,
         datagram: &Datagram<'_>,
         request: &dhcp::Request<'_>,
-        via: Via,
+        via: ServerPort,
     ) -> bool {
         let chaddr = request.mac().unwrap_or_default().0;
         let (mac, relayed) = (datagram.link.peer.0, (request.giaddr().octets(), chaddr));
         let source = match via {
-            Via::Port67 => Source::of_dhcp(mac, relayed),
-            Via::Port4011 => Source::of_boot_server(mac, relayed, datagram.from.ip().octets()),
+            ServerPort::Port67 => Source::of_dhcp(mac, relayed),
+            ServerPort::Port4011 => Source::of_boot_server(mac, relayed, datagram.from.ip().octets()),
         };
-        self.buckets.admits(now, &self.sources.rates.load().dhcp, &source)
+        self.rate_limiter.admits(now, &self.sources.rates.load().dhcp, &source)
     }
 
     /// How this machine is told: a DISCOVER may teach us something, the request that follows it must find the same.
@@ -150,12 +152,12 @@ impl Responder {
         &mut self,
         now: Timestamp,
         request: &dhcp::Request<'_>,
-        via: Via,
+        via: ServerPort,
         (mac, origin): (Mac, Origin),
-        before: Before,
+        before: StyleDefaults,
         host: &mut impl Host,
     ) -> Style {
-        let discover = via == Via::Port67
+        let discover = via == ServerPort::Port67
             && request.message() == Some(Message::Discover)
             && request.class() == Class::Pxe
             && !request.is_ipxe()
@@ -163,9 +165,9 @@ impl Responder {
             && origin == Origin::Link
             && self.settings.learns;
         if !discover {
-            return self.habits.style(mac, before);
+            return self.quirks.style(mac, before);
         }
-        let verdict = self.habits.discovered(now, mac, before);
+        let verdict = self.quirks.discovered(now, mac, before);
         if let Some(style) = verdict.news {
             host.record(Event::Learnt { mac, style });
         }
@@ -173,15 +175,15 @@ impl Responder {
     }
 
     /// What the request shows of who asks.
-    fn asker(
+    fn requester(
         &self,
         request: &dhcp::Request<'_>,
         (mac, origin): (Mac, Origin),
         datagram: &Datagram<'_>,
         decision: &Decision<'_>,
-    ) -> Box<Asker> {
+    ) -> Box<Requester> {
         let known = |address: &Ipv4Addr| !address.is_unspecified();
-        Box::new(Asker {
+        Box::new(Requester {
             mac,
             origin,
             arch: request.arches().next().unwrap_or(Arch(0)),
@@ -202,11 +204,17 @@ impl Responder {
     }
 }
 
-fn told(asker: Box<Asker>, told: &dhcp::Told<'_>, is_local: bool) -> Event {
+fn told(requester: Box<Requester>, told: &dhcp::ReplySummary<'_>, is_local: bool) -> Event {
     let what = match told.answer {
         _ if is_local => Telling::Local,
         dhcp::Answer::Menu(_) => Telling::Menu,
         _ => Telling::Boot,
     };
-    Event::Told { asker, what, file: brief(&told.answer.name(told.mac)), style: told.style, ack: told.ack }
+    Event::Told {
+        requester,
+        what,
+        file: brief(&told.answer.name(told.mac)),
+        style: told.style,
+        ack: told.ack,
+    }
 }

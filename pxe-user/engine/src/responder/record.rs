@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use super::{Context, Host};
-use crate::tally::{Other, Tally};
+use crate::counters::{Counter, Counters};
 use pxe_fleet::event::{Event, Peer, Transport};
 use pxe_proto::tftp::Block;
+use pxe_proto::tftp::send_session::{Outcome, SendSession};
 use pxe_proto::tftp::table::Entry;
-use pxe_proto::tftp::transfer::{Outcome, Transfer};
 use pxe_proto::time::Timestamp;
 
 /// Counts DATA packets and their bytes.
-pub(super) fn count_data(tally: &mut Tally, transfer: &Transfer, first: Block, blocks: u64) {
-    let offset = |block: Block| block.offset(transfer.terms().blksize).min(transfer.size());
-    tally.add(Other::DataPackets, blocks);
-    tally.add(Other::DataBytes, offset(first + blocks) - offset(first));
+pub(super) fn count_data(counters: &mut Counters, transfer: &SendSession, first: Block, blocks: u64) {
+    let offset = |block: Block| block.offset(transfer.negotiated().blksize).min(transfer.size());
+    counters.add(Counter::DataPackets, blocks);
+    counters.add(Counter::DataBytes, offset(first + blocks) - offset(first));
 }
 
 /// Counts and records the end of a transfer.
 pub(super) fn end(
-    tally: &mut Tally,
+    counters: &mut Counters,
     entry: &Entry<Context>,
     outcome: Outcome,
     now: Timestamp,
@@ -27,11 +27,11 @@ pub(super) fn end(
 ) {
     if entry.context.upload.is_some() {
         // The thread that keeps the files tells of those that it keeps.
-        return tally.count(Other::of_upload(outcome));
+        return counters.count(Counter::of_upload(outcome));
     }
-    tally.count(outcome);
+    counters.count(outcome);
     let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
-    tally.add(Other::DataRepeated, transfer.repeated_blocks());
+    counters.add(Counter::DataRepeated, transfer.repeated_blocks());
     host.record(Event::Fetched {
         peer: peer(entry),
         image: Arc::clone(image),

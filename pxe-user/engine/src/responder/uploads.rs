@@ -7,17 +7,17 @@
 
 use arrayvec::ArrayString;
 
-use super::admission::Wanted;
-use super::places::{BEHIND, Ticket, WINDOWSIZE_MAX};
+use super::admission::RequestKind;
 use super::record::peer;
+use super::upload_limiter::{BEHIND, UploadPermit, WINDOWSIZE_MAX};
 use super::{Host, Responder, route};
-use crate::tally::Other;
+use crate::counters::Counter;
 use pxe_proto::datagram::Datagram;
-use pxe_proto::tftp::packet::{Asked, Control, ErrorCode, Request};
-use pxe_proto::tftp::reception::{Reception, Taken};
+use pxe_proto::tftp::negotiation::{NegotiatedOptions, OptionLimits};
+use pxe_proto::tftp::packet::{Control, ErrorCode, Request, RequestedOptions};
+use pxe_proto::tftp::receive_session::{BlockAccepted, ReceiveSession};
+use pxe_proto::tftp::send_session::Step;
 use pxe_proto::tftp::table::Id;
-use pxe_proto::tftp::terms::{Limits, Terms};
-use pxe_proto::tftp::transfer::Step;
 use pxe_proto::time::Timestamp;
 
 /// What blocks of uploads may have, in bytes: a frame of plain Ethernet, which the buffers of all datapaths hold.
@@ -30,7 +30,7 @@ pub type UploadName = ArrayString<{ u8::MAX as usize }>;
 
 /// What the inbox says of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filed {
+pub enum InboxReply {
     /// There is a place for it.
     Open,
     /// Its blocks are written so far.
@@ -38,12 +38,12 @@ pub enum Filed {
     /// It is complete, and on the disk.
     Kept,
     /// It is refused or broken off; nothing is left of it.
-    Denied(Denial),
+    Denied(UploadRefusal),
 }
 
 /// Why an upload is refused or broken off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Denial {
+pub enum UploadRefusal {
     /// The name is not one that is taken.
     Name,
     /// A file of this name is there, or on its way.
@@ -62,18 +62,20 @@ pub enum Denial {
     Oversized,
 }
 
-impl Denial {
+impl UploadRefusal {
     /// How it is counted, and told to the client.
-    fn told(self) -> (Other, ErrorCode, &'static str) {
+    fn told(self) -> (Counter, ErrorCode, &'static str) {
         match self {
-            Self::Name => (Other::UploadName, ErrorCode::DENIED, "a name has only A-Z a-z 0-9 . _ -"),
-            Self::Exists => (Other::UploadExists, ErrorCode::EXISTS, "a file of this name exists already"),
-            Self::TooLarge => (Other::UploadTooLarge, ErrorCode::FULL, "the file is too large"),
-            Self::Full => (Other::UploadFull, ErrorCode::FULL, "the inbox is full"),
-            Self::Busy => (Other::UploadBusy, ErrorCode::UNDEFINED, "too many uploads at once, try again"),
-            Self::Disk => (Other::UploadDisk, ErrorCode::UNDEFINED, "the inbox cannot be written"),
-            Self::Sender => (Other::UploadSender, ErrorCode::UNDEFINED, "unknown machine"),
-            Self::Oversized => (Other::UploadOversized, ErrorCode::ILLEGAL, "a block is larger than agreed"),
+            Self::Name => (Counter::UploadName, ErrorCode::DENIED, "a name has only A-Z a-z 0-9 . _ -"),
+            Self::Exists => (Counter::UploadExists, ErrorCode::EXISTS, "a file of this name exists already"),
+            Self::TooLarge => (Counter::UploadTooLarge, ErrorCode::FULL, "the file is too large"),
+            Self::Full => (Counter::UploadFull, ErrorCode::FULL, "the inbox is full"),
+            Self::Busy => (Counter::UploadBusy, ErrorCode::UNDEFINED, "too many uploads at once, try again"),
+            Self::Disk => (Counter::UploadDisk, ErrorCode::UNDEFINED, "the inbox cannot be written"),
+            Self::Sender => (Counter::UploadSender, ErrorCode::UNDEFINED, "unknown machine"),
+            Self::Oversized => {
+                (Counter::UploadOversized, ErrorCode::ILLEGAL, "a block is larger than agreed")
+            }
         }
     }
 }
@@ -89,11 +91,11 @@ impl Responder {
         let name =
             std::str::from_utf8(request.filename).map(|name| UploadName::from(name.trim_start_matches('/')));
         let Ok(Ok(name)) = name else {
-            let (counter, code, text) = Denial::Name.told();
-            self.tally.count(counter);
+            let (counter, code, text) = UploadRefusal::Name.told();
+            self.counters.count(counter);
             return self.refuse(datagram, &Control::error(code, text), host);
         };
-        self.ask(now, datagram, request, Wanted::Write(name, request.size), host);
+        self.ask(now, datagram, request, RequestKind::Write(name, request.size), host);
     }
 
     /// A request to write has its slot: the inbox is asked.
@@ -105,33 +107,39 @@ impl Responder {
         size: Option<u64>,
         host: &mut impl Host,
     ) {
-        self.tally.count(Other::Uploads);
-        let ticket = self.settings.uploads.as_ref().and_then(|places| places.take(size));
+        self.counters.count(Counter::Uploads);
+        let permit = self.settings.uploads.as_ref().and_then(|upload_limiter| upload_limiter.take(size));
         let Some(entry) = self.table.get_mut(id) else { return };
-        let Some(ticket) = ticket.filter(|ticket| host.put(id, ticket, name, peer(entry))) else {
-            return self.deny(now, id, Denial::Busy, host);
+        let Some(permit) = permit.filter(|permit| host.put(id, permit, name, peer(entry))) else {
+            return self.deny(now, id, UploadRefusal::Busy, host);
         };
-        entry.context.upload = Some(ticket);
+        entry.context.upload = Some(permit);
     }
 
     /// The inbox has an answer to [`Host::put`], or to the last block.
-    pub fn filed(&mut self, now: Timestamp, id: Id, filed: Filed, host: &mut impl Host) {
-        match filed {
+    pub fn on_inbox_reply(
+        &mut self,
+        now: Timestamp,
+        id: Id,
+        on_inbox_reply: InboxReply,
+        host: &mut impl Host,
+    ) {
+        match on_inbox_reply {
             // It has gone meanwhile.
             _ if self.table.get(id).is_none() => {}
-            Filed::Open => self.receive(now, id, host),
-            Filed::Room => {
+            InboxReply::Open => self.receive(now, id, host),
+            InboxReply::Room => {
                 let step = self.table.on_upload(now, id, |reception| reception.on_room(now));
                 self.perform(now, id, step, host);
             }
-            Filed::Kept => {
+            InboxReply::Kept => {
                 let step = self.table.on_upload(now, id, |reception| reception.on_kept(now));
                 if matches!(step, Step::End(_)) {
                     self.acknowledge(id, host);
                 }
                 self.perform(now, id, step, host);
             }
-            Filed::Denied(denial) => self.deny(now, id, denial, host),
+            InboxReply::Denied(denial) => self.deny(now, id, denial, host),
         }
         self.admit_waiting(now, host);
     }
@@ -139,16 +147,19 @@ impl Responder {
     fn receive(&mut self, now: Timestamp, id: Id, host: &mut impl Host) {
         let Some(entry) = self.table.get(id) else { return };
         let limits = self.sources.limits(&self.settings, *entry.client.ip(), &entry.context.link);
-        let limits = Limits {
+        let limits = OptionLimits {
             blksize: limits.blksize.min(BLKSIZE_MAX),
             windowsize: limits.windowsize.min(WINDOWSIZE_MAX),
         };
-        let size = entry.context.upload.as_ref().and_then(Ticket::announced);
-        let asked = entry.context.asked;
+        let size = entry.context.upload.as_ref().and_then(UploadPermit::announced);
+        let requested = entry.context.requested;
         // A size that is no number counts as not asked (RFC 2347).
-        let terms = Terms::grant(&Asked { tsize: asked.tsize && size.is_some(), ..asked }, &limits);
+        let negotiated = NegotiatedOptions::grant(
+            &RequestedOptions { tsize: requested.tsize && size.is_some(), ..requested },
+            &limits,
+        );
         if self.open(id, host)
-            && let Some(step) = self.table.receive(now, id, size, terms)
+            && let Some(step) = self.table.receive(now, id, size, negotiated)
         {
             self.perform(now, id, step, host);
         }
@@ -157,21 +168,21 @@ impl Responder {
     /// DATA has come for a transfer of ours.
     pub(super) fn on_data(&mut self, now: Timestamp, id: Id, block: u16, bytes: &[u8], host: &mut impl Host) {
         let Some(entry) = self.table.get(id) else { return };
-        let Some(reception) = entry.reception() else { return self.tally.count(Other::TftpUnexpected) };
-        if bytes.len() > usize::from(reception.terms().blksize) && !reception.has_ended() {
-            return self.deny(now, id, Denial::Oversized, host);
+        let Some(reception) = entry.reception() else { return self.counters.count(Counter::TftpUnexpected) };
+        if bytes.len() > usize::from(reception.negotiated().blksize) && !reception.has_ended() {
+            return self.deny(now, id, UploadRefusal::Oversized, host);
         }
-        let ticket = entry.context.upload.clone();
+        let permit = entry.context.upload.clone();
         let mut taken = false;
         let take = |last| {
-            let answer = ticket.map_or(Taken::No, |ticket| host.store(&ticket, bytes, last));
-            taken = answer != Taken::No;
+            let answer = permit.map_or(BlockAccepted::No, |permit| host.store(&permit, bytes, last));
+            taken = answer != BlockAccepted::No;
             answer
         };
         let step = self.table.on_upload(now, id, |upload| upload.on_data(now, block, bytes.len(), take));
         if taken {
-            self.tally.count(Other::UploadBlocks);
-            self.tally.add(Other::UploadBytes, bytes.len() as u64);
+            self.counters.count(Counter::UploadBlocks);
+            self.counters.add(Counter::UploadBytes, bytes.len() as u64);
         }
         self.perform(now, id, step, host);
     }
@@ -179,23 +190,23 @@ impl Responder {
     /// Sends an ACK of what was taken.
     pub(super) fn acknowledge(&self, id: Id, host: &mut impl Host) {
         let Some(entry) = self.table.get(id) else { return };
-        if let Some(taken) = entry.reception().map(Reception::taken) {
+        if let Some(taken) = entry.reception().map(ReceiveSession::taken) {
             host.control(&route(entry), Control::ack(taken).as_bytes());
         }
     }
 
     /// Ends an upload that gets no place, or loses it, and tells the client.
-    fn deny(&mut self, now: Timestamp, id: Id, denial: Denial, host: &mut impl Host) {
+    fn deny(&mut self, now: Timestamp, id: Id, denial: UploadRefusal, host: &mut impl Host) {
         let (counter, code, text) = denial.told();
         let Some(entry) = self.table.get_mut(id) else { return };
         let Some(reception) = entry.reception() else {
-            self.tally.count(counter);
+            self.counters.count(counter);
             return self.give_up(id, code, text, host);
         };
         if reception.has_ended() {
             return;
         }
-        self.tally.count(counter);
+        self.counters.count(counter);
         entry.context.upload = None;
         host.control(&route(entry), Control::error(code, text).as_bytes());
         self.table.break_off(now, id);

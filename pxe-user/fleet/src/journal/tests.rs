@@ -50,8 +50,8 @@ fn lines(level: Level, owner: Option<Mac>, events: &[(u64, Event)]) -> Vec<Strin
 }
 
 fn told_to(mac: Mac, file: &str, address: Option<Ipv4Addr>) -> Event {
-    let asker = Box::new(Asker { address, ..Asker::new(mac, Arch(7)) });
-    Event::Told { asker, what: Telling::Boot, file: brief(file), style: Style::Direct, ack: false }
+    let requester = Box::new(Requester { address, ..Requester::new(mac, Arch(7)) });
+    Event::Told { requester, what: Telling::Boot, file: brief(file), style: Style::Direct, ack: false }
 }
 
 fn told(file: &str, address: Option<Ipv4Addr>) -> Event {
@@ -59,7 +59,7 @@ fn told(file: &str, address: Option<Ipv4Addr>) -> Event {
 }
 
 fn without_image(mac: Mac, arch: u16) -> Event {
-    Event::Unanswered { asker: Box::new(Asker::new(mac, Arch(arch))), why: Unanswered::NoImage }
+    Event::Unanswered { requester: Box::new(Requester::new(mac, Arch(arch))), why: Unanswered::NoImage }
 }
 
 fn refused(mac: Mac, refusal: Refusal) -> Event {

@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 
 use super::Machine;
 use crate::board::UnixMs;
-use crate::changes::{Draft, Scribe};
-use crate::claim::{Claim, Unbelieved};
+use crate::changes::{ChangeLog, Draft};
+use crate::claim::{Claim, ClaimRefusal};
 use crate::event::Origin;
 use crate::report::Stage;
 use pxe_content::boot::Nonce;
@@ -43,7 +43,7 @@ impl Machine {
     }
 
     /// Somebody has asked in its name by another way than its own.
-    pub(crate) fn doubted(&mut self, now: UnixMs, relay: Option<Ipv4Addr>, scribe: &mut Scribe) {
+    pub(crate) fn doubted(&mut self, now: UnixMs, relay: Option<Ipv4Addr>, change_log: &mut ChangeLog) {
         if std::mem::replace(&mut self.attempt.doubted, true) {
             return;
         }
@@ -56,10 +56,10 @@ impl Machine {
         );
         self.step(
             now,
-            scribe,
+            change_log,
             Draft::new("doubted", text).fact("relay", relay.map(|relay| relay.to_string())),
         );
-        scribe.touch(self.mac);
+        change_log.touch(self.mac);
     }
 
     /// The nonce of its present boot; `fresh` makes one.
@@ -67,40 +67,40 @@ impl Machine {
         &mut self,
         now: UnixMs,
         fresh: impl FnOnce() -> Option<Nonce>,
-        scribe: &mut Scribe,
+        change_log: &mut ChangeLog,
     ) -> Option<Nonce> {
         if self.local {
             return None;
         }
-        self.begin_unasked(now, scribe);
+        self.begin_unasked(now, change_log);
         if self.attempt.nonce.is_none() {
             self.attempt.nonce = fresh();
             // It must outlive this process: the test that knows it does.
-            scribe.touch(self.mac);
+            change_log.touch(self.mac);
         }
         self.attempt.nonce
     }
 
     /// Whether a sender may speak for it.
-    pub(crate) fn admits(&self, claim: &Claim) -> Result<(), Unbelieved> {
+    pub(crate) fn admits(&self, claim: &Claim) -> Result<(), ClaimRefusal> {
         if self.on_link && claim.neighbour.is_some_and(|neighbour| neighbour != self.mac) {
-            return Err(Unbelieved::Sender);
+            return Err(ClaimRefusal::Sender);
         }
         match (claim.nonce, self.attempt.nonce) {
             (Some(shown), Some(known)) if shown == known => Ok(()),
-            _ => Err(Unbelieved::Nonce),
+            _ => Err(ClaimRefusal::Nonce),
         }
     }
 
     /// Whether a report of this stage can be true, as far as this boot is known.
-    pub(crate) fn can_report(&self, stage: Stage) -> Result<(), Unbelieved> {
+    pub(crate) fn can_report(&self, stage: Stage) -> Result<(), ClaimRefusal> {
         if !self.attempt.payload && self.attempt.files == 0 {
-            return Err(Unbelieved::NotFetched);
+            return Err(ClaimRefusal::NotFetched);
         }
         let has_begun =
             !self.fresh && self.shown.verdict.is_some() && self.test_began() >= self.attempt.began;
         if stage == Stage::Done && !has_begun {
-            return Err(Unbelieved::NotBegun);
+            return Err(ClaimRefusal::NotBegun);
         }
         Ok(())
     }

@@ -25,14 +25,14 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::board::{self, Boot, State, UnixMs};
-use super::changes::{Draft, Scribe};
+use super::changes::{ChangeLog, Draft};
 use super::event::Client;
-use super::handle::Standing;
+use super::handle::BootRecord;
 use super::smbios::Mapped;
-pub(crate) use loading::{Incoming, Transfer};
+pub(crate) use loading::{ActiveTransfer, FinishedTransfer};
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
-pub(crate) use telling::{Told, style_word};
+pub(crate) use telling::{LastReply, style_word};
 
 /// Boots that are shown of a machine; the database has the others.
 const BOOTS_SHOWN: usize = 32;
@@ -98,7 +98,7 @@ pub(crate) struct Machine {
     #[serde(default)]
     pub(crate) console: Option<String>,
     #[serde(skip)]
-    pub(crate) standing: Standing,
+    pub(crate) boot_record: BootRecord,
     #[serde(skip)]
     pub(crate) boots: VecDeque<Boot>,
     /// When it was last told to boot its disk, and not otherwise since.
@@ -161,7 +161,7 @@ impl Machine {
             mac,
             shown,
             console: None,
-            standing: Standing::default(),
+            boot_record: BootRecord::default(),
             boots: VecDeque::new(),
             local: false,
             on_link: false,
@@ -218,11 +218,11 @@ impl Machine {
         }
         self.on_link |= before.on_link;
         self.console = self.console.take().or(before.console);
-        self.standing.style = self.standing.style.or(before.standing.style);
-        for (rule, boots) in before.standing.boots {
-            match self.standing.boots.iter_mut().find(|(known, _)| *known == rule) {
+        self.boot_record.style = self.boot_record.style.or(before.boot_record.style);
+        for (rule, boots) in before.boot_record.boots {
+            match self.boot_record.boots.iter_mut().find(|(known, _)| *known == rule) {
                 Some((_, known)) => *known += boots,
-                None => self.standing.boots.push((rule, boots)),
+                None => self.boot_record.boots.push((rule, boots)),
             }
         }
         self.boots.extend(before.boots);
@@ -234,24 +234,24 @@ impl Machine {
         self.shown.completed == 0
             && self.shown.name.is_none()
             && self.shown.verdict.is_none()
-            && self.standing == Standing::default()
+            && self.boot_record == BootRecord::default()
             && self.boots.iter().all(|boot| boot.bytes == 0)
     }
 
-    fn heard(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    fn heard(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         self.shown.last_seen = now;
         if self.shown.first_seen == UnixMs(0) {
             self.shown.first_seen = now;
         }
-        scribe.touch(self.mac);
+        change_log.touch(self.mac);
     }
 
-    fn step(&self, now: UnixMs, scribe: &mut Scribe, draft: Draft<'_>) {
-        scribe.step(now, self.mac, self.is_stranger(), draft);
+    fn step(&self, now: UnixMs, change_log: &mut ChangeLog, draft: Draft<'_>) {
+        change_log.step(now, self.mac, self.is_stranger(), draft);
     }
 
     /// Goes to another state, unless what it is in lasts longer than that.
-    fn go(&mut self, now: UnixMs, state: State, why: Option<String>, scribe: &mut Scribe) {
+    fn go(&mut self, now: UnixMs, state: State, why: Option<String>, change_log: &mut ChangeLog) {
         let lasting = match self.failure {
             Some(Failure::Test) => state != State::Failed,
             Some(Failure::Boot) => matches!(state, State::Offered | State::Seen),
@@ -272,10 +272,10 @@ impl Machine {
             let text = why.clone().unwrap_or_else(|| state.as_str().into());
             if changed || state == State::Failed {
                 let draft = Draft::new("state", text).fact("state", state.as_str());
-                self.step(now, scribe, draft);
+                self.step(now, change_log, draft);
             }
             self.shown.why = why;
-            scribe.touch(self.mac);
+            change_log.touch(self.mac);
         }
         if changed {
             self.shown.state = state;
@@ -283,38 +283,38 @@ impl Machine {
         }
     }
 
-    fn fail(&mut self, now: UnixMs, failure: Failure, why: String, scribe: &mut Scribe) {
+    fn fail(&mut self, now: UnixMs, failure: Failure, why: String, change_log: &mut ChangeLog) {
         if self.failure == Some(Failure::Test) && failure != Failure::Test {
             return;
         }
         self.failure = Some(failure);
         self.shown.progress = None;
         self.attempt.trouble = None;
-        self.go(now, State::Failed, Some(why), scribe);
-        self.end_boot("failed", scribe);
+        self.go(now, State::Failed, Some(why), change_log);
+        self.end_boot("failed", change_log);
     }
 
-    fn boot_mut(&mut self, scribe: &mut Scribe, change: impl FnOnce(&mut Boot)) {
+    fn boot_mut(&mut self, change_log: &mut ChangeLog, change: impl FnOnce(&mut Boot)) {
         let Some(boot) = self.boots.front_mut() else { return };
         change(boot);
-        scribe.changes.boots.insert((self.mac, boot.at), boot.clone());
+        change_log.changes.boots.insert((self.mac, boot.at), boot.clone());
     }
 
-    fn end_boot(&mut self, outcome: &str, scribe: &mut Scribe) {
-        self.boot_mut(scribe, |boot| boot.outcome = Some(outcome.into()));
+    fn end_boot(&mut self, outcome: &str, change_log: &mut ChangeLog) {
+        self.boot_mut(change_log, |boot| boot.outcome = Some(outcome.into()));
     }
 
-    fn begin_boot(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    fn begin_boot(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         let trouble = self.attempt.trouble.take();
         self.attempt = Attempt { began: now, active: now, trouble, ..Attempt::default() };
         if self.boots.front().is_some_and(|boot| boot.outcome.is_none()) {
-            self.end_boot("unfinished", scribe);
+            self.end_boot("unfinished", change_log);
         }
         // Two boots of one machine never begin in the same millisecond.
         let at = self.boots.front().map_or(now, |last| UnixMs(now.0.max(last.at.0 + 1)));
         self.boots.push_front(Boot { at, ..Boot::default() });
         self.boots.truncate(BOOTS_SHOWN);
-        self.boot_mut(scribe, |_| ());
+        self.boot_mut(change_log, |_| ());
     }
 }
 

@@ -7,13 +7,13 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::board::Outcome as Memory;
-use crate::event::{Asker, Telling, Transport, Unanswered};
+use crate::event::{Requester, Telling, Transport, Unanswered};
 use crate::mtlog::Line;
 use crate::report::{Report, ReportedError, Stage};
 use pxe_content::boot::{Refusal, Role};
 use pxe_proto::dhcp::{Arch, Style};
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const START: u64 = 1_000_000_000;
@@ -21,7 +21,7 @@ const START: u64 = 1_000_000_000;
 /// A machine with its story and a clock in seconds.
 struct Life {
     machine: Machine,
-    scribe: Scribe,
+    change_log: ChangeLog,
     now: u64,
     /// By how many milliseconds the time of day was set.
     set: i64,
@@ -29,7 +29,7 @@ struct Life {
 
 impl Life {
     fn new() -> Self {
-        Self { machine: Machine::new(UnixMs(START), MAC), scribe: Scribe::new(1), now: 0, set: 0 }
+        Self { machine: Machine::new(UnixMs(START), MAC), change_log: ChangeLog::new(1), now: 0, set: 0 }
     }
 
     fn at(&self) -> UnixMs {
@@ -41,15 +41,15 @@ impl Life {
         for _ in 0..seconds {
             self.now += 1;
             let at = self.at();
-            self.machine.tick(at, 60_000, &mut self.scribe);
+            self.machine.tick(at, 60_000, &mut self.change_log);
         }
         self
     }
 
     fn told(&mut self, client: Client, what: Telling, file: &str) -> &mut Self {
-        let asker = Asker { client, rule: Some("lab".into()), ..Asker::new(MAC, Arch::X64) };
-        let told = Told { asker: &asker, what, file, style: Style::Direct, ack: false };
-        self.machine.told(self.at(), &told, &mut self.scribe);
+        let requester = Requester { client, rule: Some("lab".into()), ..Requester::new(MAC, Arch::X64) };
+        let told = LastReply { requester: &requester, what, file, style: Style::Direct, ack: false };
+        self.machine.told(self.at(), &told, &mut self.change_log);
         self
     }
 
@@ -58,7 +58,7 @@ impl Life {
     }
 
     fn ended(&mut self, file: &str, role: Role, outcome: Outcome) -> &mut Self {
-        let transfer = Transfer {
+        let transfer = FinishedTransfer {
             file: file.into(),
             role,
             in_images_folder: file.contains('/'),
@@ -68,7 +68,7 @@ impl Life {
             took_ms: 500,
             retransmits: 1,
         };
-        self.machine.fetched(self.at(), &transfer, &mut self.scribe);
+        self.machine.fetched(self.at(), &transfer, &mut self.change_log);
         self
     }
 
@@ -79,13 +79,13 @@ impl Life {
     /// So many of 1000 bytes of a payload have arrived.
     fn loading(&mut self, file: &str, bytes: u64, all_sent: bool) -> &mut Self {
         let (file, role) = (file.to_owned(), Role::Payload);
-        let incoming = Incoming { file, role, in_images_folder: false, bytes, size: 1000, all_sent };
-        self.machine.loading(self.at(), &incoming, &mut self.scribe);
+        let incoming = ActiveTransfer { file, role, in_images_folder: false, bytes, size: 1000, all_sent };
+        self.machine.loading(self.at(), &incoming, &mut self.change_log);
         self
     }
 
     fn refused(&mut self, file: &str, refusal: Refusal) -> &mut Self {
-        self.machine.refused(self.at(), file, refusal, &mut self.scribe);
+        self.machine.refused(self.at(), file, refusal, &mut self.change_log);
         self
     }
 
@@ -93,13 +93,13 @@ impl Life {
         let mut report: Report = serde_json::from_str(r#"{"stage":"start"}"#).unwrap();
         report.stage = stage;
         change(&mut report);
-        self.machine.reported(self.at(), &report, &mut self.scribe);
+        self.machine.reported(self.at(), &report, &mut self.change_log);
         self
     }
 
     fn says(&mut self, line: &str) -> &mut Self {
         let line = format!("MTLOG ts=1.0 {line}");
-        self.machine.line(self.at(), &Line::parse(&line).unwrap(), &mut self.scribe);
+        self.machine.line(self.at(), &Line::parse(&line).unwrap(), &mut self.change_log);
         self
     }
 
@@ -123,7 +123,7 @@ impl Life {
     }
 
     fn credit(&self) -> u32 {
-        self.machine.standing.boots_by("lab")
+        self.machine.boot_record.boots_by("lab")
     }
 }
 
@@ -170,7 +170,7 @@ fn a_machine_that_comes_back_is_returned_until_it_runs_again_and_the_count_stays
     life.fetched("memtest", Role::Payload).is(State::Running).because("reset once before");
     life.wait(10).pxe("ipxe.efi").is(State::Returned);
     life.booted().is(State::Running).because("reset 2 times before");
-    life.machine.again(life.at(), &mut life.scribe);
+    life.machine.again(life.at(), &mut life.change_log);
     assert_eq!((life.credit(), life.machine.returns), (0, 0));
 }
 
@@ -242,7 +242,7 @@ fn a_boot_that_stops_says_where() {
         .refused("pxelinux.cfg/default", Refusal::NotFound);
     let said = "PXELINUX found no configuration: none of pxelinux.cfg/01-02-00-00-00-00-01, pxelinux.cfg/default is there";
     life.is(State::Failed).because(said);
-    assert!(life.scribe.changes.steps.iter().any(|step| step.event == "no_config"));
+    assert!(life.change_log.changes.steps.iter().any(|step| step.event == "no_config"));
 
     // GRUB looks beside itself first, and then below its prefix.
     let mut life = Life::new();
@@ -255,7 +255,7 @@ fn a_boot_that_stops_says_where() {
     let mut life = Life::new();
     life.pxe("x.efi").fetched("x.efi", Role::Loader).refused("lab/memtset", Refusal::NotFound);
     life.refused("lab/grub.cfg-01-52-54-00-99-00-10", Refusal::NotFound);
-    let steps: Vec<_> = life.scribe.changes.steps.iter().map(|step| step.text.as_str()).collect();
+    let steps: Vec<_> = life.change_log.changes.steps.iter().map(|step| step.text.as_str()).collect();
     assert!(steps.contains(&"requested lab/memtset, which does not exist"), "{steps:?}");
     assert!(!steps.iter().any(|step| step.contains("grub.cfg")), "{steps:?}");
 
@@ -272,11 +272,11 @@ fn a_boot_that_stops_says_where() {
 
 #[test]
 fn rules_and_missing_images_are_told_apart() {
-    let asker = Asker::new(MAC, Arch::ARM64);
+    let requester = Requester::new(MAC, Arch::ARM64);
     let mut life = Life::new();
-    life.machine.unanswered(life.at(), &asker, Unanswered::Rule, &mut life.scribe);
+    life.machine.unanswered(life.at(), &requester, Unanswered::Rule, &mut life.change_log);
     life.is(State::Ignored);
-    life.machine.unanswered(life.at(), &asker, Unanswered::NoImage, &mut life.scribe);
+    life.machine.unanswered(life.at(), &requester, Unanswered::NoImage, &mut life.change_log);
     life.is(State::Failed).because("--boot-file arm64=NAME").pxe("x").is(State::Offered);
 }
 
@@ -305,9 +305,9 @@ fn what_is_written_down_is_read_back() {
         (life.machine.shown.clone(), life.machine.attempt.clone(), Some(Client::Ipxe))
     );
     // Nobody listened while the server was away, so the test is not silent yet.
-    read.tick(UnixMs(START + 559_000), 60_000, &mut life.scribe);
+    read.tick(UnixMs(START + 559_000), 60_000, &mut life.change_log);
     assert_eq!(read.shown.state, State::Running);
-    read.tick(UnixMs(START + 560_000), 60_000, &mut life.scribe);
+    read.tick(UnixMs(START + 560_000), 60_000, &mut life.change_log);
     assert_eq!(read.shown.state, State::Silent);
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::board::State;
-use crate::event::{Asker, Telling, Transport, brief};
+use crate::event::{Requester, Telling, Transport, brief};
 use crate::report::Stage;
 use pxe_content::boot::{Refusal, Role};
 use pxe_proto::dhcp::{Arch, Style};
@@ -26,9 +26,9 @@ fn registry() -> Registry {
 }
 
 fn told(mac: Mac, address: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Event {
-    let asker = Asker { address, relay, rule: Some("lab".into()), ..Asker::new(mac, Arch::X64) };
+    let requester = Requester { address, relay, rule: Some("lab".into()), ..Requester::new(mac, Arch::X64) };
     Event::Told {
-        asker: Box::new(asker),
+        requester: Box::new(requester),
         what: Telling::Boot,
         file: brief("x"),
         style: Style::Direct,
@@ -50,17 +50,17 @@ fn state(registry: &Registry, mac: Mac) -> Option<State> {
 }
 
 fn load(registry: &mut Registry, mac: Mac) {
-    let transfer = Transfer {
+    let transfer = FinishedTransfer {
         file: "memtest".into(),
         role: Role::Payload,
         in_images_folder: false,
         transport: Transport::Tftp,
-        outcome: pxe_proto::tftp::transfer::Outcome::Complete,
+        outcome: pxe_proto::tftp::send_session::Outcome::Complete,
         bytes: 1,
         took_ms: 1,
         retransmits: 0,
     };
-    registry.with(NOW, mac, |machine, scribe| machine.fetched(NOW, &transfer, scribe));
+    registry.with(NOW, mac, |machine, change_log| machine.fetched(NOW, &transfer, change_log));
 }
 
 /// By its frame's address, else by the kernel's list; the program's refusal tells who was meant. Machine 1 claims the address.
@@ -139,20 +139,20 @@ fn whoever_speaks_for_a_machine_on_the_link_from_elsewhere_is_not_believed() {
     };
     assert_eq!(attacker(&mut registry), None, "the nonce is the machine's alone");
     let claim = |nonce, neighbour| Claim { mac: victim, nonce, neighbour };
-    assert_eq!(registry.reported(NOW, &claim(None, None), &report("start")), Err(Unbelieved::Nonce));
+    assert_eq!(registry.reported(NOW, &claim(None, None), &report("start")), Err(ClaimRefusal::Nonce));
     assert_eq!(
         registry.reported(NOW, &claim(Nonce::random(), None), &report("start")),
-        Err(Unbelieved::Nonce)
+        Err(ClaimRefusal::Nonce)
     );
 
     let nonce = nonce(&mut registry, 1);
     assert_eq!(
         registry.reported(NOW, &claim(nonce, Some(mac(2))), &report("start")),
-        Err(Unbelieved::Sender)
+        Err(ClaimRefusal::Sender)
     );
-    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("start")), Err(Unbelieved::NotFetched));
+    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("start")), Err(ClaimRefusal::NotFetched));
     load(&mut registry, victim);
-    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("done")), Err(Unbelieved::NotBegun));
+    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("done")), Err(ClaimRefusal::NotBegun));
     assert_eq!(registry.reported(NOW, &claim(nonce, Some(victim)), &report("start")), Ok(()));
     assert_eq!(attacker(&mut registry), None);
     assert_eq!(registry.reported(NOW, &claim(nonce, Some(victim)), &report("done")), Ok(()));
@@ -164,7 +164,7 @@ fn whoever_speaks_for_a_machine_on_the_link_from_elsewhere_is_not_believed() {
     load(&mut registry, victim);
     assert_eq!(
         registry.reported(later, &claim(nonce, Some(victim)), &report("start")),
-        Err(Unbelieved::Nonce)
+        Err(ClaimRefusal::Nonce)
     );
 }
 
@@ -186,11 +186,11 @@ fn a_machine_that_boots_again_may_be_elsewhere() {
 }
 
 fn relayed(mac: Mac, router: Mac) -> Event {
-    let Event::Told { mut asker, what, file, style, ack } = told(mac, None, Some(address(1))) else {
+    let Event::Told { mut requester, what, file, style, ack } = told(mac, None, Some(address(1))) else {
         unreachable!()
     };
-    asker.origin = Origin::Through(Some(router));
-    Event::Told { asker, what, file, style, ack }
+    requester.origin = Origin::Through(Some(router));
+    Event::Told { requester, what, file, style, ack }
 }
 
 fn report(stage: &str) -> Report {
@@ -224,15 +224,15 @@ fn an_event_of_a_file_says_what_the_file_is() {
     let fetched = Event::Fetched {
         peer,
         image: image(),
-        outcome: pxe_proto::tftp::transfer::Outcome::Complete,
+        outcome: pxe_proto::tftp::send_session::Outcome::Complete,
         bytes: 100,
         took: Duration::from_millis(7),
         retransmits: 0,
     };
     registry.apply(NOW, &fetched, |_| None);
     assert_eq!(state(&registry, mac(1)), Some(State::Running));
-    let standings = registry.take_standings().unwrap();
-    assert_eq!(standings[&mac(1)].boots_by("lab"), 1);
+    let boot_records = registry.take_standings().unwrap();
+    assert_eq!(boot_records[&mac(1)].boots_by("lab"), 1);
     assert_eq!(registry.take_standings(), None);
     assert_eq!(registry.again(NOW, Some(mac(1))), 1);
     assert_eq!(registry.take_standings().unwrap().len(), 0);
@@ -251,7 +251,7 @@ fn words_find_one_machine_or_none() {
         assert_eq!(report.stage, Stage::Start);
         let mac = mac(u32::from(n));
         let claim = |nonce| Claim { mac, nonce, neighbour: Some(mac) };
-        assert_eq!(registry.reported(NOW, &claim(None), &report), Err(Unbelieved::Unknown));
+        assert_eq!(registry.reported(NOW, &claim(None), &report), Err(ClaimRefusal::Unknown));
         assert!(registry.machine(mac).is_none());
         registry.apply(NOW, &told(mac, None, None), |_| None);
         load(&mut registry, mac);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::board::{Boot, MemoryError, Step, UnixMs};
 use crate::changes::Changes;
-use crate::handle::Standing;
+use crate::handle::BootRecord;
 use crate::machine::{Machine, style_word};
 use crate::registry::Registry;
 use pxe_proto::dhcp::Style;
@@ -61,7 +61,7 @@ impl Batch {
 }
 
 fn row(machine: &Machine) -> Option<(String, String)> {
-    let Standing { boots, style } = &machine.standing;
+    let BootRecord { boots, style } = &machine.boot_record;
     let boots = boots.iter().map(|(rule, boots)| (rule.to_string(), *boots)).collect();
     let saved = SavedRef { machine, boots, style: style.map(style_word) };
     // Plain maps and lists: this cannot fail.
@@ -91,7 +91,7 @@ pub(super) fn read(mac: &str, json: &str) -> Option<Machine> {
     machine.mac = mac.parse().ok()?;
     let styles = [Style::Direct, Style::Binl, Style::Menu];
     let style = style.and_then(|word| styles.into_iter().find(|style| style_word(*style) == word));
-    machine.standing =
-        Standing { boots: boots.into_iter().map(|(rule, n)| (rule.into(), n)).collect(), style };
+    machine.boot_record =
+        BootRecord { boots: boots.into_iter().map(|(rule, n)| (rule.into(), n)).collect(), style };
     Some(machine)
 }

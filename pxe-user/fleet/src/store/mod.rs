@@ -39,7 +39,7 @@ const ORDERS_MAX: usize = 256;
 const TURN_MAX: Duration = Duration::from_secs(5);
 
 /// What the store is asked to do.
-pub(crate) enum Order {
+pub(crate) enum StoreRequest {
     /// Write this; answered by an [`Answer`].
     Write(Box<Batch>),
     /// Complete a machine's story from the database.
@@ -75,24 +75,24 @@ pub(crate) struct Opened {
 }
 
 /// The way to the store's thread.
-pub(crate) struct Link {
-    orders: SyncSender<Order>,
+pub(crate) struct StoreHandle {
+    requests: SyncSender<StoreRequest>,
     answers: mpsc::UnboundedReceiver<Answer>,
     thread: JoinHandle<()>,
 }
 
-impl Link {
+impl StoreHandle {
     /// Gives an order; whether there was room for it.
-    pub(crate) fn send(&self, order: Order) -> bool {
-        self.orders.try_send(order).is_ok()
+    pub(crate) fn send(&self, order: StoreRequest) -> bool {
+        self.requests.try_send(order).is_ok()
     }
 
     /// The way to a store that never answers.
     #[cfg(test)]
-    pub(crate) fn silent() -> (Self, Receiver<Order>) {
-        let (orders, received) = sync_channel(ORDERS_MAX);
+    pub(crate) fn silent() -> (Self, Receiver<StoreRequest>) {
+        let (requests, received) = sync_channel(ORDERS_MAX);
         let (_, answers) = mpsc::unbounded_channel();
-        (Self { orders, answers, thread: std::thread::spawn(|| ()) }, received)
+        (Self { requests, answers, thread: std::thread::spawn(|| ()) }, received)
     }
 
     /// Waits for an answer; for ever if there is no store. Cancel safe.
@@ -109,26 +109,26 @@ impl Link {
 
     /// Has a story completed; as it is, if there is no room for another question.
     pub(crate) fn tell(&self, mac: Mac, story: Story, answer: oneshot::Sender<Option<Story>>) {
-        let refused = self.orders.try_send(Order::Story(mac, Box::new(story), answer)).err();
-        if let Some(Order::Story(_, story, answer)) = refused.map(order_of) {
+        let refused = self.requests.try_send(StoreRequest::Story(mac, Box::new(story), answer)).err();
+        if let Some(StoreRequest::Story(_, story, answer)) = refused.map(order_of) {
             let _ = answer.send(Some(*story));
         }
     }
 
     /// Has steps listed; none, if there is no room for another question.
     pub(crate) fn list(&self, after: u64, most: usize, answer: oneshot::Sender<Vec<Step>>) {
-        self.send(Order::Steps(after, most, answer));
+        self.send(StoreRequest::Steps(after, most, answer));
     }
 
     /// Ends the thread, and waits for it if it is known not to hang.
     pub(crate) fn close(self, wait: bool) {
-        if self.send(Order::Stop) && wait {
+        if self.send(StoreRequest::Stop) && wait {
             let _ = self.thread.join();
         }
     }
 }
 
-fn order_of(error: std::sync::mpsc::TrySendError<Order>) -> Order {
+fn order_of(error: std::sync::mpsc::TrySendError<StoreRequest>) -> StoreRequest {
     match error {
         std::sync::mpsc::TrySendError::Full(order) | std::sync::mpsc::TrySendError::Disconnected(order) => {
             order
@@ -141,11 +141,11 @@ fn order_of(error: std::sync::mpsc::TrySendError<Order>) -> Order {
 ///
 /// # Errors
 /// When the system gives no thread.
-pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Result<Option<Link>> {
+pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Result<Option<StoreHandle>> {
     if config.state.is_none() && config.events.is_none() {
         return Ok(None);
     }
-    let (orders, received) = sync_channel(ORDERS_MAX);
+    let (requests, received) = sync_channel(ORDERS_MAX);
     let (answering, answers) = mpsc::unbounded_channel();
     let store = Store {
         directory: config.state.clone(),
@@ -156,7 +156,7 @@ pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Re
     };
     let thread =
         std::thread::Builder::new().name("pxed-store".into()).spawn(move || store.run(&received, &*alive))?;
-    Ok(Some(Link { orders, answers, thread }))
+    Ok(Some(StoreHandle { requests, answers, thread }))
 }
 
 /// What the thread has.
@@ -169,7 +169,7 @@ struct Store {
 }
 
 impl Store {
-    fn run(mut self, orders: &Receiver<Order>, alive: &dyn Fn()) {
+    fn run(mut self, requests: &Receiver<StoreRequest>, alive: &dyn Fn()) {
         let first = match &self.directory {
             Some(_) => self.open(wall_clock(), None),
             None => Answer::Opened(Box::default()),
@@ -178,27 +178,27 @@ impl Store {
         let _ = self.answers.send(first);
         loop {
             alive();
-            let order = match orders.recv_timeout(TURN_MAX) {
+            let order = match requests.recv_timeout(TURN_MAX) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             match order {
-                Order::Write(batch) => {
+                StoreRequest::Write(batch) => {
                     let answer = self.write(*batch);
                     let _ = self.answers.send(answer);
                 }
-                Order::Story(mac, mut story, answer) => {
+                StoreRequest::Story(mac, mut story, answer) => {
                     if let Some(database) = &self.database {
                         database.complete(mac, &mut story);
                     }
                     let _ = answer.send(Some(*story));
                 }
-                Order::Steps(after, most, answer) => {
+                StoreRequest::Steps(after, most, answer) => {
                     let steps = self.database.as_ref().map(|database| database.steps(after, most));
                     let _ = answer.send(steps.unwrap_or_default());
                 }
-                Order::Stop => break,
+                StoreRequest::Stop => break,
             }
         }
     }

@@ -11,7 +11,7 @@ use super::rows::Rows;
 use crate::board::{Board, Lost, Step, Story, UnixMs, Update};
 use crate::changes::Changes;
 use crate::registry::Registry;
-use crate::store::{Answer, Batch, Link, Opened, Order};
+use crate::store::{Answer, Batch, Opened, StoreHandle, StoreRequest};
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
@@ -50,7 +50,7 @@ struct Failing {
 pub(super) struct Publisher {
     board: Arc<ArcSwap<Board>>,
     updates: broadcast::Sender<Arc<Update>>,
-    link: Option<Link>,
+    store: Option<StoreHandle>,
     revision: u64,
     shown_at: Option<Timestamp>,
     in_flight: Option<InFlight>,
@@ -75,7 +75,7 @@ impl Publisher {
         now: UnixMs,
         board: Arc<ArcSwap<Board>>,
         updates: broadcast::Sender<Arc<Update>>,
-        link: Option<Link>,
+        store: Option<StoreHandle>,
     ) -> Self {
         // Opening comes first: its answer must not be taken for that of a batch.
         let opening = InFlight {
@@ -84,11 +84,11 @@ impl Publisher {
             everything: false,
             shown: None,
         };
-        let in_flight = link.is_some().then_some(opening);
+        let in_flight = store.is_some().then_some(opening);
         Self {
             board,
             updates,
-            link,
+            store,
             // Later than all revisions of a run before this one.
             revision: now.0,
             shown_at: None,
@@ -111,8 +111,8 @@ impl Publisher {
         now.0 << 10
     }
 
-    pub(super) fn link(&mut self) -> Option<&mut Link> {
-        self.link.as_mut()
+    pub(super) fn store(&mut self) -> Option<&mut StoreHandle> {
+        self.store.as_mut()
     }
 
     /// How long nothing needs to be done here, while somebody has `asked` or not.
@@ -156,7 +156,7 @@ impl Publisher {
         if early {
             return;
         }
-        if self.link.is_none() || self.failing.is_some() {
+        if self.store.is_none() || self.failing.is_some() {
             self.show_unwritten(now, wall, registry);
             if self.failing.as_ref().is_some_and(|failing| now >= failing.retry) && self.in_flight.is_none() {
                 self.hand_over(now, wall, registry, None);
@@ -186,7 +186,7 @@ impl Publisher {
         let shown = self.compose(wall, &changes, registry);
         self.shown_at = Some(now);
         self.publish(shown);
-        if self.link.is_some() {
+        if self.store.is_some() {
             self.unwritten_after(changes);
             self.rewrite |= self.unwritten.shrink();
         }
@@ -194,12 +194,12 @@ impl Publisher {
 
     /// Gives the store what is not written, with what may be shown then.
     fn hand_over(&mut self, now: Timestamp, wall: UnixMs, registry: &Registry, shown: Option<Shown>) {
-        let Some(link) = &self.link else { return };
+        let Some(store) = &self.store else { return };
         let changes = std::mem::take(&mut self.unwritten);
         let everything = std::mem::take(&mut self.rewrite);
         let batch = Batch::new((wall, now), registry, &changes, everything);
         self.shown_at = Some(now);
-        if link.send(Order::Write(Box::new(batch))) {
+        if store.send(StoreRequest::Write(Box::new(batch))) {
             self.in_flight = Some(InFlight { since: now, changes, everything, shown });
             return;
         }
@@ -376,8 +376,8 @@ impl Publisher {
 
     /// Answers with a machine's story: the database's longer one, if it is there.
     pub(super) fn tell(&self, mac: Mac, story: Story, answer: oneshot::Sender<Option<Story>>) {
-        match self.link.as_ref().filter(|_| self.failing.is_none()) {
-            Some(link) => link.tell(mac, story, answer),
+        match self.store.as_ref().filter(|_| self.failing.is_none()) {
+            Some(store) => store.tell(mac, story, answer),
             None => drop(answer.send(Some(story))),
         }
     }
@@ -385,16 +385,16 @@ impl Publisher {
     /// Answers with the steps after one: from the database, if those at hand do not reach back so far.
     pub(super) fn list(&self, after: u64, most: usize, answer: oneshot::Sender<Vec<Step>>) {
         let reaches = self.recent.reach_back_to(after);
-        match self.link.as_ref().filter(|_| self.failing.is_none() && !reaches) {
-            Some(link) => link.list(after, most, answer),
+        match self.store.as_ref().filter(|_| self.failing.is_none() && !reaches) {
+            Some(store) => store.list(after, most, answer),
             None => drop(answer.send(self.recent.after(after, most))),
         }
     }
 
     /// Ends the store, and waits for it if it answered in time.
     pub(super) fn close(self, wait: bool) {
-        if let Some(link) = self.link {
-            link.close(wait);
+        if let Some(store) = self.store {
+            store.close(wait);
         }
     }
 }

@@ -5,7 +5,7 @@ use tokio::sync::oneshot::Sender;
 
 use super::publish::Publisher;
 use crate::board::{Step, Story};
-use crate::claim::Unbelieved;
+use crate::claim::ClaimRefusal;
 use crate::handle::NotNamed;
 use crate::registry::Registry;
 use pxe_proto::mac::Mac;
@@ -15,7 +15,7 @@ pub(super) const STORY_STEPS: usize = 500;
 
 /// A question, or the receipt for something that was said.
 pub(super) enum Question {
-    Reported(Sender<Result<(), Unbelieved>>),
+    Reported(Sender<Result<(), ClaimRefusal>>),
     Lines(Sender<Option<usize>>, Option<usize>),
     Again(Sender<usize>, usize),
     Named(Sender<Result<(), NotNamed>>),

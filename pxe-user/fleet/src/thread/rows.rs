@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::board::{Machine, State, UnixMs};
-use crate::card::Card;
+use crate::encoded_machine::EncodedMachine;
 use pxe_proto::mac::Mac;
 
 /// Those that need attention first, then those that were heard of last.
@@ -14,18 +14,18 @@ type Key = (State, Reverse<UnixMs>, Mac);
 /// The machines.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    cards: BTreeMap<Key, Card>,
+    cards: BTreeMap<Key, EncodedMachine>,
     keys: HashMap<Mac, Key>,
 }
 
 impl Rows {
     /// A machine is new, or has changed.
-    pub(super) fn put(&mut self, mac: Mac, machine: &Machine) -> Card {
+    pub(super) fn put(&mut self, mac: Mac, machine: &Machine) -> EncodedMachine {
         let key = (machine.state, Reverse(machine.last_seen), mac);
         if let Some(before) = self.keys.insert(mac, key).filter(|before| *before != key) {
             self.cards.remove(&before);
         }
-        let card = Card::from(machine.clone());
+        let card = EncodedMachine::from(machine.clone());
         self.cards.insert(key, card.clone());
         card
     }
@@ -38,7 +38,7 @@ impl Rows {
     }
 
     /// All of them, in order.
-    pub(super) fn all(&self) -> Vec<Card> {
+    pub(super) fn all(&self) -> Vec<EncodedMachine> {
         self.cards.values().cloned().collect()
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::board::{Board, Update};
-use crate::event::{Asker, Event, Telling, brief};
+use crate::event::{Event, Requester, Telling, brief};
 use pxe_proto::dhcp::{Arch, Style};
 
 /// Time since it was made.
@@ -50,7 +50,7 @@ impl Running {
         wall: impl FnMut() -> UnixMs + Send + 'static,
         config: FleetConfig,
     ) -> Self {
-        let surroundings = Surroundings {
+        let deps = FleetDeps {
             monotonic: Box::new(monotonic),
             wall: Box::new(wall),
             neighbour: Box::new(|_| None),
@@ -58,7 +58,7 @@ impl Running {
             store_alive: Box::new(|| ()),
         };
         let (handle, receiver) = FleetHandle::new();
-        let thread = spawn(config, receiver, handle.clone(), surroundings).unwrap();
+        let thread = spawn(config, receiver, handle.clone(), deps).unwrap();
         Self { handle, thread }
     }
 
@@ -104,8 +104,8 @@ fn mac(n: u32) -> Mac {
 }
 
 fn told(n: u32) -> Event {
-    let asker = Box::new(Asker::new(mac(n), Arch::X64));
-    Event::Told { asker, what: Telling::Boot, file: brief("x"), style: Style::Direct, ack: false }
+    let requester = Box::new(Requester::new(mac(n), Arch::X64));
+    Event::Told { requester, what: Telling::Boot, file: brief("x"), style: Style::Direct, ack: false }
 }
 
 fn has(board: &Board, n: u32) -> bool {
@@ -129,14 +129,14 @@ fn what_was_known_is_known_again_and_private() {
         (Some("one"), 0),
         "an answer comes after the board"
     );
-    assert_eq!(fleet.handle.standings().load()[&mac(1)].style, Some(Style::Binl));
+    assert_eq!(fleet.handle.boot_records().load()[&mac(1)].style, Some(Style::Binl));
     fleet.stop();
     let mode = |name: &str| state.join(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("pxed.db")), (0o700, 0o600));
 
     let fleet = Running::at(&state);
     fleet.until(|board| has(board, 1));
-    assert_eq!(fleet.handle.standings().load()[&mac(1)].style, Some(Style::Binl));
+    assert_eq!(fleet.handle.boot_records().load()[&mac(1)].style, Some(Style::Binl));
     let story =
         fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Story(mac(1), answer)).unwrap().unwrap();
     let words: Vec<_> = story.steps.iter().map(|step| step.event.as_str()).collect();

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4::{DhcpOption, OptionCode};
-use pxe_proto::dhcp::{Answer, Arch, BootItem, Class, Ignored, Message, Request, Style, Via};
+use pxe_proto::dhcp::{Answer, Arch, BootItem, Class, Ignored, Message, Request, ServerPort, Style};
 
 use crate::support::*;
 
@@ -120,7 +120,7 @@ fn ovmf_binl_offer_and_ack_byte_for_byte() {
     assert_eq!(offer.bytes, expected(&request, [0; 4], "memtest86+x64.efi", &[OFFER, PXE, UUID]));
     let request = golden("ovmf-4011");
     let from = SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 115), 4011);
-    let ack = ask(&service, &request, Via::Port4011, from, Style::Binl).expect("an ack");
+    let ack = ask(&service, &request, ServerPort::Port4011, from, Style::Binl).expect("an ack");
     assert_eq!(ack.bytes, expected(&request, [10, 99, 0, 115], "memtest86+x64.efi", &[ACK, PXE, UUID]));
     assert_eq!((ack.reply.from_port, ack.reply.to), (4011, from));
 }

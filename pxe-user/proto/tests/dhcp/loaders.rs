@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_proto::dhcp::{Answer, Arch, Ignored, Programs, Service, Style, Via};
+use pxe_proto::dhcp::{Answer, Arch, Ignored, Programs, ServerPort, Service, Style};
 
 use crate::support::*;
 
@@ -130,7 +130,7 @@ fn line_37_machines_with_one_xid_each_get_their_own_answer() {
     }
     for (_, item, mac, name) in &requests {
         let from = SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, mac[5]), 68);
-        let ack = ask(&service, &item.bytes(), Via::Port4011, from, Style::Menu).expect("an ack");
+        let ack = ask(&service, &item.bytes(), ServerPort::Port4011, from, Style::Menu).expect("an ack");
         assert_eq!((&ack.bytes[28..34], file(&ack.bytes), ack.reply.to), (&mac[..], *name, from));
     }
 }

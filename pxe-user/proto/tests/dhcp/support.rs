@@ -6,8 +6,8 @@ use std::path::Path;
 use dhcproto::v4::{self, DhcpOption, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use pxe_proto::dhcp::{
-    Arch, BootFile, Ignored, MAX_REPLY, Menu, MenuItem, Program, Programs, Reply, Request, Service, Style,
-    Text, Url, Via, reply,
+    Arch, BootFile, Ignored, MAX_REPLY, Menu, MenuItem, Program, Programs, Reply, Request, ServerPort,
+    Service, Style, Text, Url, reply,
 };
 
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
@@ -150,7 +150,7 @@ pub(crate) struct Answered<'s> {
 pub(crate) fn ask<'s>(
     service: &'s Service,
     request: &[u8],
-    via: Via,
+    via: ServerPort,
     from: SocketAddrV4,
     style: Style,
 ) -> Result<Answered<'s>, Ignored> {
@@ -163,7 +163,7 @@ pub(crate) fn ask<'s>(
 }
 
 pub(crate) fn on_67<'s>(service: &'s Service, request: &[u8], style: Style) -> Result<Answered<'s>, Ignored> {
-    ask(service, request, Via::Port67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), style)
+    ask(service, request, ServerPort::Port67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), style)
 }
 
 pub(crate) fn on_4011<'s>(
@@ -171,7 +171,7 @@ pub(crate) fn on_4011<'s>(
     request: &[u8],
     style: Style,
 ) -> Result<Answered<'s>, Ignored> {
-    ask(service, request, Via::Port4011, CLIENT, style)
+    ask(service, request, ServerPort::Port4011, CLIENT, style)
 }
 
 /// clients.md lines 3, 4, 5, 7, 8 and 11, for any reply: by hand, and by dhcproto.

@@ -1,6 +1,6 @@
 //! A catalogue of all that can be opened, for commands that report what cannot.
 
-use pxe_content::boot::{Catalogue, CatalogueError, Config, Recipe, Source};
+use pxe_content::boot::{Catalogue, CatalogueError, Config, ImageSpec, Source};
 
 /// A catalogue, as far as there is one.
 pub(super) struct Opened {
@@ -15,7 +15,7 @@ pub(super) struct Opened {
 /// Something that cannot be served.
 pub(super) struct LeftOut {
     /// The image that is left out; `None` if it is no image's.
-    pub(super) image: Option<Recipe>,
+    pub(super) image: Option<ImageSpec>,
     pub(super) error: CatalogueError,
 }
 
@@ -33,8 +33,8 @@ pub(super) fn open(mut files: Config) -> Opened {
         let mut image = None;
         let goes_on = match &error {
             CatalogueError::ImageRoot { image: name, .. } => {
-                let at = files.recipes.iter().position(|recipe| *recipe.name == **name);
-                image = at.map(|at| files.recipes.remove(at));
+                let at = files.image_specs.iter().position(|image_spec| *image_spec.name == **name);
+                image = at.map(|at| files.image_specs.remove(at));
                 image.is_some()
             }
             CatalogueError::Root { root, .. } => {

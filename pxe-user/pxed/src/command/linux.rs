@@ -14,8 +14,8 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::{Config, Outcome, RuleSpec};
-use pxe_content::boot::{FileName, Recipe, TemplateError, check_template};
-use pxe_content::rules::{Limits, Matcher};
+use pxe_content::boot::{FileName, ImageSpec, TemplateError, check_template};
+use pxe_content::rules::{Matcher, RuleLimits};
 
 /// The name of the image, and the folder of its files.
 const NAME: &str = "linux";
@@ -70,11 +70,11 @@ impl Linux {
     ///
     /// # Errors
     /// [`LinuxError`].
-    pub(super) fn image(&self, file: &Config) -> Result<Option<(Named, Recipe)>, LinuxError> {
+    pub(super) fn image(&self, file: &Config) -> Result<Option<(Named, ImageSpec)>, LinuxError> {
         let Some(kernel) = &self.kernel else { return Ok(None) };
         for (is_there, what) in [
             (!file.rules.is_empty(), "rules"),
-            (!file.recipes.is_empty(), "images"),
+            (!file.image_specs.is_empty(), "images"),
             (file.root.is_some(), "a `root`"),
             (!file.boot_files.is_empty(), "`boot_files`"),
         ] {
@@ -94,14 +94,14 @@ impl Linux {
             names.push(name);
         }
         let mut names = names.into_iter();
-        let recipe = Recipe {
+        let image_spec = ImageSpec {
             name: NAME.into(),
             kernel: names.next(),
             initrd: names.collect(),
             args,
-            ..Recipe::default()
+            ..ImageSpec::default()
         };
-        Ok(Some((files, recipe)))
+        Ok(Some((files, image_spec)))
     }
 
     /// The rule for every machine.
@@ -115,7 +115,7 @@ impl Linux {
             style: None,
             boot_server: None,
             boots: None,
-            limits: Limits::default(),
+            limits: RuleLimits::default(),
         })
     }
 }
@@ -188,9 +188,9 @@ mod tests {
         ])
         .unwrap();
         let config = files.config(&Config::default()).unwrap();
-        let [recipe] = config.recipes.as_slice() else { panic!("{config:?}") };
-        assert_eq!(recipe.kernel.as_deref(), Some("linux/vmlinuz-6"));
-        assert_eq!(recipe.initrd, ["linux/initrd.img", "linux/2-initrd.img"]);
+        let [image_spec] = config.image_specs.as_slice() else { panic!("{config:?}") };
+        assert_eq!(image_spec.kernel.as_deref(), Some("linux/vmlinuz-6"));
+        assert_eq!(image_spec.initrd, ["linux/initrd.img", "linux/2-initrd.img"]);
         let [rule] = files.rules(&Config::default()).try_into().unwrap();
         assert_eq!((rule.outcome, rule.matcher), (Outcome::Image(NAME.into()), Matcher::default()));
         let catalogue = Catalogue::open(config).unwrap();

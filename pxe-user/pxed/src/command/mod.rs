@@ -27,7 +27,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
 use crate::confine::ConfineError;
-use crate::server::preconditions::UnmetError;
+use crate::server::preconditions::UnmetConditions;
 
 pub use log::LogFormat;
 
@@ -101,7 +101,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(3);
     }
     let is_user = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
-    let is_unmet = error.downcast_ref::<UnmetError>().is_some_and(UnmetError::is_lasting);
+    let is_unmet = error.downcast_ref::<UnmetConditions>().is_some_and(UnmetConditions::is_lasting);
     if is_config
         || is_unmet
         || is_user(error)

@@ -88,7 +88,7 @@ impl Offer {
             http,
             rules: self.files.rules(file),
             access: file.access.clone(),
-            paces: file.paces,
+            rate_limits: file.rate_limits,
         };
         Ok(Setup { offering, files: self.files.config(file)?, fleet: file.fleet.clone() })
     }

@@ -48,10 +48,10 @@ impl Files {
             (None, Some((root, links))) => Source::Tree { root: root.clone(), links: *links },
             (None, None) => Source::Virtual { system: "/".into() },
         };
-        let mut recipes = file.recipes.clone();
+        let mut image_specs = file.image_specs.clone();
         let source = match self.linux.image(file)? {
-            Some((files, recipe)) => {
-                recipes.push(recipe);
+            Some((files, image_spec)) => {
+                image_specs.push(image_spec);
                 Source::Single(files)
             }
             None => source,
@@ -59,7 +59,7 @@ impl Files {
         let mut boot_files = self.boot_files.clone();
         boot_files.extend(file.boot_files.iter().filter(|(arch, _)| !self.names(*arch)).cloned());
         let memory = self.memory.map(|mib| mib.saturating_mul(1 << 20)).or(file.memory);
-        Ok(Config { source, boot_files, recipes, memory, ..Config::default() })
+        Ok(Config { source, boot_files, image_specs, memory, ..Config::default() })
     }
 
     /// The rules of the file, or the one of `--kernel`.

@@ -5,7 +5,7 @@
 //!
 //! | step | what is left | kernel |
 //! |---|---|---|
-//! | [`rights`] | another user, if root has started it; no capability but those of [`Kept`]; none to be gained | any |
+//! | [`rights`] | another user, if root has started it; no capability but those of [`RetainedCapability`]; none to be gained | any |
 //! | [`paths`] | the directories that it serves from and writes to (Landlock); no TCP port either (6.7) | 5.13 |
 //! | [`calls`] | the system calls that it makes; no program can be started (seccomp) | any |
 //!
@@ -18,7 +18,7 @@ mod rights;
 use std::path::PathBuf;
 
 pub use paths::Paths;
-pub use rights::{Account, Kept};
+pub use rights::{Account, RetainedCapability};
 
 /// Whether the daemon gives its rights up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,13 +95,13 @@ impl ConfineError {
 
 /// What shall be left.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct ConfineRequest {
     /// How hard to try.
     pub confinement: Confinement,
     /// Who the daemon becomes; nobody else if it was not started by root.
     pub account: Option<Account>,
     /// The capabilities that stay.
-    pub kept: Vec<Kept>,
+    pub kept: Vec<RetainedCapability>,
     /// The paths that stay.
     pub paths: Paths,
 }
@@ -121,7 +121,7 @@ pub struct Report {
 ///
 /// # Errors
 /// [`ConfineError`]; some of the rights are gone then, so the caller should end.
-pub fn enter(wish: &Wish) -> Result<Report, ConfineError> {
+pub fn enter(wish: &ConfineRequest) -> Result<Report, ConfineError> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(ConfineError::Threads(threads));

@@ -20,14 +20,14 @@ const USUAL: [&str; 2] = ["pxed", "nobody"];
 
 /// A capability that a running daemon still needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
+pub enum RetainedCapability {
     /// `CAP_BPF`: the offload makes a map for each file that machines ask for; before Linux 5.19 every look into a map needs
     /// it, too, where `kernel.unprivileged_bpf_disabled` is set. Without `CAP_NET_ADMIN` and `CAP_PERFMON` it loads no
     /// program that sees a packet or the kernel's memory.
     Bpf,
 }
 
-impl Kept {
+impl RetainedCapability {
     /// Its name, as in capabilities(7).
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -131,10 +131,10 @@ impl Account {
         &self,
         directory: &Path,
         belongs: &dyn Fn(&Path) -> bool,
-    ) -> Result<Option<Opened>, ConfineError> {
+    ) -> Result<Option<HandedFile>, ConfineError> {
         let failed = |error| self.hand_over_error(directory, error);
-        let opened = Opened::existing(CWD, directory).map_err(failed)?;
-        let Some(opened) = opened.filter(Opened::is_directory) else { return Ok(None) };
+        let opened = HandedFile::existing(CWD, directory).map_err(failed)?;
+        let Some(opened) = opened.filter(HandedFile::is_directory) else { return Ok(None) };
         for name in opened.names().map_err(failed)? {
             let path = directory.join(&name);
             if !belongs(&path) {
@@ -167,8 +167,8 @@ impl Account {
     pub fn hand_over_file(&self, path: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(path, error);
         self.may_own_file(path, belongs)?;
-        let existing = Opened::existing(CWD, path).map_err(failed)?;
-        let opened = existing.map_or_else(|| Opened::new_file(path), Ok).map_err(failed)?;
+        let existing = HandedFile::existing(CWD, path).map_err(failed)?;
+        let opened = existing.map_or_else(|| HandedFile::new_file(path), Ok).map_err(failed)?;
         // A directory in a file's place is a mistake, not the daemon's.
         if opened.is_directory() { Ok(()) } else { self.give(&opened, 0).map_err(failed) }
     }
@@ -177,13 +177,13 @@ impl Account {
         ConfineError::HandOver { path: path.to_owned(), user: self.name.clone(), error }
     }
 
-    fn give(&self, opened: &Opened, levels: u32) -> io::Result<()> {
+    fn give(&self, opened: &HandedFile, levels: u32) -> io::Result<()> {
         if !opened.is_roots_and_plain() {
             return Ok(());
         }
         if levels > 0 && opened.is_directory() {
             for name in opened.names()? {
-                let below = Opened::existing(opened.file.as_fd(), Path::new(&name))?;
+                let below = HandedFile::existing(opened.file.as_fd(), Path::new(&name))?;
                 below.map_or(Ok(()), |below| self.give(&below, levels - 1))?;
             }
         }
@@ -194,12 +194,12 @@ impl Account {
 
 /// What is handed over: looked at and changed through its descriptor. By its path it could become something else in
 /// between, where a directory above is another user's.
-struct Opened {
+struct HandedFile {
     file: OwnedFd,
     stat: Stat,
 }
 
-impl Opened {
+impl HandedFile {
     /// What is there under a path, a link itself too. `None` if nothing is.
     fn existing(above: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
         // Nothing more than this is needed to change its owner, and no pipe's other end is waited for.
@@ -247,7 +247,10 @@ impl Opened {
 }
 
 /// Becomes `account`, and keeps `kept` of the capabilities; none comes back. Returns who that is.
-pub(super) fn give_up(account: Option<&Account>, kept: &[Kept]) -> Result<String, ConfineError> {
+pub(super) fn give_up(
+    account: Option<&Account>,
+    kept: &[RetainedCapability],
+) -> Result<String, ConfineError> {
     let refused = ConfineError::refused("capabilities");
     let wanted: CapsHashSet = kept.iter().map(|kept| kept.capability()).collect();
     let bounding = caps::read(None, CapSet::Bounding).map_err(|error| refused(&error))?;

@@ -123,7 +123,7 @@ pub(super) fn digest(text: &str) -> [u8; 32] {
 
 /// What a socket asks of those who come through it.
 #[derive(Clone, Debug)]
-pub(super) enum Door {
+pub(super) enum ListenerAccess {
     /// The Unix socket: its mode says who.
     Local,
     /// TCP on loopback, for looking only.
@@ -134,7 +134,7 @@ pub(super) enum Door {
 
 /// Lets a request pass, or not.
 pub(super) async fn guard(
-    State((door, counts)): State<(Door, Counts)>,
+    State((door, counts)): State<(ListenerAccess, Counts)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -151,7 +151,7 @@ pub(super) async fn guard(
     }
 }
 
-impl Door {
+impl ListenerAccess {
     fn admit(&self, request: &Request) -> Result<(), (Refused, Problem)> {
         let headers = request.headers();
         let write = !matches!(*request.method(), Method::GET | Method::HEAD);

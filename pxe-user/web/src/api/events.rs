@@ -23,7 +23,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::metrics::{Counted, Refused};
-use super::pace::Pace;
+use super::pace::EventPacer;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, chunks};
 use pxe_fleet::board::Update;
@@ -37,7 +37,7 @@ struct Viewer {
     /// That board's revision.
     revision: u64,
     updates: Receiver<Arc<Update>>,
-    pace: Pace,
+    pace: EventPacer,
     _place: (OwnedSemaphorePermit, Counted),
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::access::{Door, Token};
+use super::access::{ListenerAccess, Token};
 
 /// Where the Unix socket is if nobody says otherwise.
 pub const SOCKET: &str = "/run/pxed/pxed.sock";
@@ -49,7 +49,7 @@ pub enum ListenError {
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) unix: UnixListener,
-    pub(super) tcp: Option<(TcpListener, Door)>,
+    pub(super) tcp: Option<(TcpListener, ListenerAccess)>,
     path: PathBuf,
     _lock: File,
 }
@@ -86,11 +86,14 @@ impl Drop for Listeners {
     }
 }
 
-fn bind_tcp(address: SocketAddr, token: Option<Arc<Token>>) -> Result<(TcpListener, Door), ListenError> {
+fn bind_tcp(
+    address: SocketAddr,
+    token: Option<Arc<Token>>,
+) -> Result<(TcpListener, ListenerAccess), ListenError> {
     let loopback = address.ip().is_loopback();
     let door = match token {
-        Some(token) => Door::Token { token, loopback },
-        None if loopback => Door::Loopback,
+        Some(token) => ListenerAccess::Token { token, loopback },
+        None if loopback => ListenerAccess::Loopback,
         None => return Err(ListenError::TokenNeeded(address)),
     };
     let failed = |error| ListenError::Tcp { address, error };

@@ -22,7 +22,7 @@ use super::problem::Problem;
 use super::receive::{PIECES, SILENCE, Sent, send, store};
 use super::{FLEET_WAIT, access};
 use pxe_content::inbox::{Inbox, InboxError};
-use pxe_fleet::claim::{Claim, Unbelieved};
+use pxe_fleet::claim::{Claim, ClaimRefusal};
 use pxe_fleet::handle::{FleetHandle, Message, Unreachable};
 use pxe_fleet::report::{BODY_MAX, Report};
 use pxe_proto::mac::Mac;
@@ -45,9 +45,9 @@ impl Default for Reports {
 
 impl Reports {
     /// A sender's only turn; `None` while it has one.
-    fn turn(&self, sender: IpAddr) -> Option<Turn> {
+    fn turn(&self, sender: IpAddr) -> Option<ReportSlot> {
         let is_new = self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(sender);
-        is_new.then(|| Turn { reports: self.clone(), sender })
+        is_new.then(|| ReportSlot { reports: self.clone(), sender })
     }
 
     fn place(&self) -> Option<OwnedSemaphorePermit> {
@@ -56,12 +56,12 @@ impl Reports {
 }
 
 /// Ends when it is dropped.
-struct Turn {
+struct ReportSlot {
     reports: Reports,
     sender: IpAddr,
 }
 
-impl Drop for Turn {
+impl Drop for ReportSlot {
     fn drop(&mut self) {
         self.reports.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sender);
     }
@@ -131,12 +131,12 @@ impl Machines {
     }
 }
 
-impl From<Unbelieved> for Problem {
-    fn from(unbelieved: Unbelieved) -> Self {
+impl From<ClaimRefusal> for Problem {
+    fn from(unbelieved: ClaimRefusal) -> Self {
         let status = match unbelieved {
-            Unbelieved::Unknown => StatusCode::NOT_FOUND,
-            Unbelieved::Sender | Unbelieved::Nonce => StatusCode::FORBIDDEN,
-            Unbelieved::NotFetched | Unbelieved::NotBegun => StatusCode::CONFLICT,
+            ClaimRefusal::Unknown => StatusCode::NOT_FOUND,
+            ClaimRefusal::Sender | ClaimRefusal::Nonce => StatusCode::FORBIDDEN,
+            ClaimRefusal::NotFetched | ClaimRefusal::NotBegun => StatusCode::CONFLICT,
         };
         Self::new(status, unbelieved.to_string())
     }

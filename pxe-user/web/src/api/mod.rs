@@ -46,7 +46,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use metrics::Metrics;
-use pace::Pace;
+use pace::EventPacer;
 use pxe_engine::gauges::Gauges;
 use pxe_fleet::handle::FleetHandle;
 use throughput::Throughput;
@@ -67,7 +67,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     throughput: Arc<Mutex<Throughput>>,
     viewers: Arc<Semaphore>,
-    pace: Pace,
+    pace: EventPacer,
     /// Tells this process's revisions from those of the one before.
     instance: u64,
     started: Instant,
@@ -84,7 +84,7 @@ impl Api {
             gauges,
             throughput: Arc::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS_MAX)),
-            pace: Pace::default(),
+            pace: EventPacer::default(),
             instance: RandomState::new().build_hasher().finish(),
             started,
         }

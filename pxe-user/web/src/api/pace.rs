@@ -13,9 +13,9 @@ const BURST: u64 = 128 << 20;
 
 /// The pace of one listener. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace(Arc<Mutex<Option<Instant>>>);
+pub(super) struct EventPacer(Arc<Mutex<Option<Instant>>>);
 
-impl Pace {
+impl EventPacer {
     /// Waits until so many bytes may be sent.
     pub(super) async fn wait(&self, bytes: usize) {
         let until = self.take(Instant::now(), bytes);
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn a_burst_goes_at_once_and_then_a_rate() {
-        let (pace, now) = (Pace::default(), Instant::now());
+        let (pace, now) = (EventPacer::default(), Instant::now());
         let waited = |after: Duration, bytes: u64| {
             let now = now + after;
             pace.take(now, usize::try_from(bytes).unwrap()) - now

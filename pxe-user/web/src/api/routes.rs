@@ -13,9 +13,9 @@ use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use tokio::sync::Semaphore;
 
-use super::access::{self, Door};
+use super::access::{self, ListenerAccess};
 use super::metrics::{Counts, Refused};
-use super::pace::Pace;
+use super::pace::EventPacer;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, events, page, read, write};
 
@@ -54,16 +54,16 @@ impl Api {
     }
 
     /// The API as it is behind a door.
-    pub(super) fn router(&self, door: Door) -> Router {
+    pub(super) fn router(&self, door: ListenerAccess) -> Router {
         let mut router = Router::new();
         for (_, path, method) in routes() {
             router = router.route(path, method);
         }
         // What one listener's viewers take is not taken from another's: the Unix socket is root's.
-        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), Pace::default());
+        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), EventPacer::default());
         let api = Self { viewers, pace, ..self.clone() };
         let mut router = router.with_state(api).merge(page::router());
-        if let Door::Token { token, .. } = &door {
+        if let ListenerAccess::Token { token, .. } = &door {
             let login = post(access::login).with_state((Arc::clone(token), self.counts().clone()));
             router = router.route(LOGIN, login);
         }

@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
-use super::access::Door;
+use super::access::ListenerAccess;
 use super::metrics::{Counts, Refused};
 use super::{Api, Listeners, metrics, throughput};
 use pxe_nic::tcp::{self, Delivery};
@@ -48,10 +48,10 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
     let counts = api.counts().clone();
     let unix = accept(
         Listener::Unix(unix),
-        api.router(Door::Local),
+        api.router(ListenerAccess::Local),
         counts.clone(),
         "unix",
-        Most::of_all(CONNECTIONS_MAX),
+        ConnectionLimits::of_all(CONNECTIONS_MAX),
         ended.clone(),
     );
     let tcp = match &listeners.tcp {
@@ -62,7 +62,7 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
                 api.router(door.clone()),
                 counts,
                 "board",
-                Most::of_all(CONNECTIONS_MAX),
+                ConnectionLimits::of_all(CONNECTIONS_MAX),
                 ended,
             ))
         }
@@ -93,7 +93,7 @@ pub async fn serve_tcp(
     router: Router,
     counts: Counts,
     name: &'static str,
-    most: Most,
+    most: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -109,14 +109,14 @@ pub async fn serve_tcp(
 
 /// How many connections may be open at a time.
 #[derive(Clone, Copy, Debug)]
-pub struct Most {
+pub struct ConnectionLimits {
     /// In all.
     pub all: usize,
     /// From one address.
     pub each: usize,
 }
 
-impl Most {
+impl ConnectionLimits {
     /// So many, whoever has them.
     #[must_use]
     pub fn of_all(all: usize) -> Self {
@@ -129,19 +129,19 @@ impl Most {
 struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One of a peer's connections. Dropping it ends its turn.
-struct Turn(Option<(Peers, IpAddr)>);
+struct PeerConnection(Option<(Peers, IpAddr)>);
 
 impl Peers {
     /// One more for a peer, if it may have that; who has no address is not counted.
-    fn admit(&self, peer: Option<IpAddr>, each: usize) -> Option<Turn> {
-        let Some(peer) = peer else { return Some(Turn(None)) };
+    fn admit(&self, peer: Option<IpAddr>, each: usize) -> Option<PeerConnection> {
+        let Some(peer) = peer else { return Some(PeerConnection(None)) };
         let mut all = self.lock();
         let count = all.entry(peer).or_default();
         if *count >= each {
             return None;
         }
         *count += 1;
-        Some(Turn(Some((self.clone(), peer))))
+        Some(PeerConnection(Some((self.clone(), peer))))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -150,7 +150,7 @@ impl Peers {
     }
 }
 
-impl Drop for Turn {
+impl Drop for PeerConnection {
     fn drop(&mut self) {
         let Some((peers, peer)) = self.0.take() else { return };
         let mut all = peers.lock();
@@ -206,7 +206,7 @@ async fn accept(
     router: Router,
     counts: Counts,
     name: &'static str,
-    most: Most,
+    most: ConnectionLimits,
     mut ended: watch::Receiver<()>,
 ) {
     let places = Arc::new(Semaphore::new(most.all));
@@ -253,7 +253,7 @@ async fn accept(
 async fn connection(
     stream: Pin<Box<dyn Stream>>,
     router: Router,
-    _place: (OwnedSemaphorePermit, metrics::Counted, Turn),
+    _place: (OwnedSemaphorePermit, metrics::Counted, PeerConnection),
     mut ended: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
@@ -288,7 +288,7 @@ mod tests {
         let router = Router::new().route("/", axum::routing::get(async || vec![0; 1 << 20]));
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
-        let held = (place, Counts::default().connection("machines"), Turn(None));
+        let held = (place, Counts::default().connection("machines"), PeerConnection(None));
         theirs.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let (_end, ended) = watch::channel(());
         let began = Instant::now();

@@ -18,7 +18,7 @@ use pxe_fleet::event::{Event, Peer};
 use pxe_fleet::handle::FleetHandle;
 use pxe_nic::tcp::Delivery;
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::time::Timestamp;
 
 /// Bytes that are handed to the socket at a time: progress is seen in such steps.

@@ -33,7 +33,7 @@ use crate::api::metrics::{Counts, Refused};
 use crate::api::serve::Socket;
 use body::Sending;
 pub use gate::Gate;
-use pxe_content::boot::{Catalogue, FileName, Here, Image, Lookup, Refusal};
+use pxe_content::boot::{Catalogue, FileName, Image, Lookup, Refusal, ServedAt};
 use pxe_engine::clock::Clock;
 use pxe_fleet::event::{Event, Peer, Transport};
 use pxe_fleet::handle::{FleetHandle, Inquiry};
@@ -51,7 +51,7 @@ pub struct Http {
     /// Who is told, and who knows the machines.
     pub fleet: FleetHandle,
     /// Where machines reach us.
-    pub here: Here,
+    pub here: ServedAt,
     /// Bytes that were sent, over all interfaces.
     pub sent: Arc<AtomicU64>,
     /// The time for transfers.
@@ -67,7 +67,7 @@ impl Http {
     pub fn new(
         catalogue: Arc<ArcSwap<Catalogue>>,
         fleet: FleetHandle,
-        here: Here,
+        here: ServedAt,
         sent: Arc<AtomicU64>,
         clock: Clock,
         counts: Counts,

@@ -13,7 +13,7 @@ use pxe_fleet::report::BODY_MAX;
 use pxe_proto::mac::Mac;
 use pxe_web::api::Api;
 use pxe_web::api::machines::{Machines, Reports, router};
-use pxe_web::api::serve::{Most, serve_tcp};
+use pxe_web::api::serve::{ConnectionLimits, serve_tcp};
 use pxe_web::http::Gate;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
@@ -54,7 +54,7 @@ impl Side {
             router,
             server.api.counts().clone(),
             "machines",
-            Most { all: 16, each: 8 },
+            ConnectionLimits { all: 16, each: 8 },
             std::future::pending(),
         ));
         Self { server, address, access }
@@ -216,7 +216,7 @@ async fn reports_do_not_pile_up() {
         router(machines),
         counts,
         "machines",
-        Most::of_all(64),
+        ConnectionLimits::of_all(64),
         std::future::pending(),
     ));
     let send = move |last: u8| async move {

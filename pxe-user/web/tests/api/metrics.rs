@@ -168,7 +168,8 @@ async fn the_dashboard_and_the_alerts_name_only_what_there_is() {
     // The label values that alerts pick must be ones that are counted.
     for event in ["socket_ring_full", "socket_fill_ring_empty", "socket_dropped"] {
         assert!(include_str!("../../../../monitoring/alerts.yml").contains(event));
-        let counted = pxe_engine::tally::Published::default().read().any(|(label, _)| label == event);
+        let counted =
+            pxe_engine::counters::PublishedCounters::default().read().any(|(label, _)| label == event);
         assert!(counted, "{event}");
     }
 }

@@ -15,8 +15,8 @@ use pxe_fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Outcome, Progress, State, Step, Story, UnixMs, Update,
     Verdict,
 };
-use pxe_fleet::card::Card;
-use pxe_fleet::claim::{Claim, Unbelieved};
+use pxe_fleet::claim::{Claim, ClaimRefusal};
+use pxe_fleet::encoded_machine::EncodedMachine;
 use pxe_fleet::handle::{FleetHandle, Message, NotNamed, Who};
 use pxe_proto::mac::Mac;
 use pxe_web::api::access::Token;
@@ -208,13 +208,13 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
 /// The nonce of every machine's boot.
 pub(crate) const NONCE: &str = "1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b";
 
-fn judge(claim: &Claim, known: bool) -> Result<(), Unbelieved> {
+fn judge(claim: &Claim, known: bool) -> Result<(), ClaimRefusal> {
     if !known {
-        Err(Unbelieved::Unknown)
+        Err(ClaimRefusal::Unknown)
     } else if claim.neighbour.is_some_and(|neighbour| neighbour != claim.mac) {
-        Err(Unbelieved::Sender)
+        Err(ClaimRefusal::Sender)
     } else if claim.nonce != NONCE.parse().ok() {
-        Err(Unbelieved::Nonce)
+        Err(ClaimRefusal::Nonce)
     } else {
         Ok(())
     }
@@ -341,7 +341,7 @@ pub(crate) fn full(index: usize, state: State) -> Machine {
 
 /// So many machines, in all states.
 pub(crate) fn board(machines: usize) -> Board {
-    let mut machines: Vec<Card> =
+    let mut machines: Vec<EncodedMachine> =
         (0..machines).map(|index| full(index, State::ALL[index % 10]).into()).collect();
     machines.sort_by_key(|machine| machine.state);
     Board { at: UnixMs(1_700_000_100_000), revision: 7, machines, lost: vec![] }

@@ -97,7 +97,7 @@ fn programs(by_arch: &[(Arch, &str, Option<&str>)], script: Option<&str>) -> Pro
 }
 
 /// The steps of recipe-to-replace.md, with stand-ins for the packages' files.
-fn recipe() -> Place {
+fn image_spec() -> Place {
     let config = "default memtest86\nprompt 1\ntimeout 15\n\nlabel memtest86\n  menu label Memtest86+ 5.01\n  \
                   kernel /memtest/memtest86+-5.01\n";
     let place = Place::new(&[
@@ -115,7 +115,7 @@ fn recipe() -> Place {
 
 #[test]
 fn the_recipes_tree_is_served_as_it_stands() {
-    let place = recipe();
+    let place = image_spec();
     let catalogue = place.open();
     // What PXELINUX asks for, in its order; iPXE gets the same, since there is no script.
     assert_eq!(catalogue.read("pxelinux.0").as_deref(), Ok("loader"));
@@ -132,13 +132,13 @@ fn the_recipes_tree_is_served_as_it_stands() {
 #[test]
 fn machines_with_a_configuration_of_their_own_find_it() {
     for own in ["01-88-99-aa-bb-cc-dd", "C0A8025B", "C0", "b8945908-d6a6-41a9-611d-74a6ab80b83d"] {
-        let place = recipe();
+        let place = image_spec();
         let catalogue = place.open();
         place.write(&format!("srv/pxelinux.cfg/{own}"), "");
         assert_eq!(catalogue.programs(), programs(&[(Arch::BIOS, "pxelinux.0", None)], None), "{own}");
     }
     for other in ["graphics.conf", "default.bak", "c0a8025b", "C0A8025B0"] {
-        let place = recipe();
+        let place = image_spec();
         place.write(&format!("srv/pxelinux.cfg/{other}"), "");
         let config = Some("pxelinux.cfg/default");
         assert_eq!(place.open().programs(), programs(&[(Arch::BIOS, "pxelinux.0", config)], None), "{other}");
@@ -200,7 +200,7 @@ fn what_cannot_be_served_is_an_error_with_its_remedy() {
 
 #[test]
 fn entries_list_everything_with_its_hash_or_the_reason() {
-    let place = recipe();
+    let place = image_spec();
     place.write("srv/back\\slash", "");
     symlink(".", place.path("srv/self")).unwrap();
     symlink("absent", place.path("srv/dangling")).unwrap();

@@ -17,7 +17,7 @@ fn what_hangs_is_waited_for_two_seconds_and_then_said() {
     let mac = Mac([2, 0, 0, 0, 0, 1]);
     let board = Arc::<ArcSwap<Board>>::default();
     let (updates, mut received) = broadcast::channel(64);
-    let (link, _orders) = Link::silent();
+    let (link, _orders) = StoreHandle::silent();
     let mut publisher = Publisher::new(WALL, Arc::clone(&board), updates, Some(link));
     let mut registry = Registry::new(Duration::from_secs(60), 1);
     publisher.stored(at(0), WALL, Answer::Opened(Box::default()), &mut registry);
@@ -43,21 +43,21 @@ fn what_hangs_is_waited_for_two_seconds_and_then_said() {
 fn a_database_that_is_opened_again_adds_nothing() {
     let mac = Mac([2, 0, 0, 0, 0, 1]);
     let (updates, _received) = broadcast::channel(64);
-    let (link, orders) = Link::silent();
+    let (link, orders) = StoreHandle::silent();
     let mut publisher = Publisher::new(WALL, Arc::default(), updates, Some(link));
     let mut registry = Registry::new(Duration::from_secs(60), 1);
     let mut machine = Machine::new(WALL, mac);
     machine.shown.boots = 1;
-    machine.standing.boots.push(("lab".into(), 1));
+    machine.boot_record.boots.push(("lab".into(), 1));
     for _ in 0..2 {
         let machines = vec![machine.clone()];
         let opened = Opened { machines, last_step: 7, ..Opened::default() };
         publisher.stored(at(0), WALL, Answer::Opened(Box::new(opened)), &mut registry);
         let known = registry.machine(mac).unwrap();
-        assert_eq!((known.shown.boots, known.standing.boots_by("lab")), (1, 1));
+        assert_eq!((known.shown.boots, known.boot_record.boots_by("lab")), (1, 1));
     }
     registry.take_changes();
     publisher.flush(at(1000), WALL, &mut registry, true);
-    let Ok(Order::Write(batch)) = orders.try_recv() else { panic!("nothing is written") };
+    let Ok(StoreRequest::Write(batch)) = orders.try_recv() else { panic!("nothing is written") };
     assert_eq!(batch.machines.len(), 1, "what is in memory is written anew");
 }

@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::files::{Files, Walk};
 use super::reply::silence;
 use pxe_content::boot::MachineFacts;
-use pxe_content::boot::{Catalogue, Here};
-use pxe_content::rules::{Access, Action, Decision, Facts, Fate, Policy, Rule};
-use pxe_proto::dhcp::{self, Ignored, MAX_REPLY, Reply, Request, Style, Via, View};
+use pxe_content::boot::{Catalogue, ServedAt};
+use pxe_content::rules::{Access, Action, Decision, Fate, Policy, RequestFacts, Rule};
+use pxe_proto::dhcp::{self, Ignored, MAX_REPLY, MessageView, Reply, Request, ServerPort, Style};
 
 /// What is served, and as whom.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct ExplainContext {
     pub(super) catalogue: Catalogue,
     pub(super) policy: Policy,
     pub(super) access: Access,
-    pub(super) here: Here,
+    pub(super) here: ServedAt,
     pub(super) interface: String,
     /// What stands for the address of a machine that does not show one.
     pub(super) client: Option<Ipv4Addr>,
@@ -28,15 +28,15 @@ pub(super) struct World {
 
 /// A reply with its bytes.
 #[derive(Debug)]
-pub(super) struct Said<'w> {
+pub(super) struct ReplyBytes<'w> {
     pub(super) reply: Reply<'w>,
     pub(super) bytes: Vec<u8>,
 }
 
-impl Said<'_> {
+impl ReplyBytes<'_> {
     /// The reply as it can be read.
-    pub(super) fn view(&self) -> anyhow::Result<View<'_>> {
-        View::parse(&self.bytes).map_err(Into::into)
+    pub(super) fn view(&self) -> anyhow::Result<MessageView<'_>> {
+        MessageView::parse(&self.bytes).map_err(Into::into)
     }
 }
 
@@ -45,13 +45,13 @@ impl Said<'_> {
 pub(super) struct Trace<'w> {
     pub(super) steps: Vec<(&'w Rule, Fate)>,
     pub(super) decision: Decision<'w>,
-    pub(super) said: Result<Said<'w>, Ignored>,
+    pub(super) said: Result<ReplyBytes<'w>, Ignored>,
     pub(super) files: Files,
     /// Why the image of the rule cannot be opened.
     pub(super) broken: Option<&'w str>,
 }
 
-impl World {
+impl ExplainContext {
     /// Follows a request.
     ///
     /// # Errors
@@ -59,7 +59,7 @@ impl World {
     pub(super) fn trace<'w>(
         &'w self,
         request: &Request<'_>,
-        via: Via,
+        via: ServerPort,
         from: SocketAddrV4,
         vlan: Option<u16>,
     ) -> Result<Trace<'w>, Ignored> {
@@ -67,7 +67,7 @@ impl World {
         if !self.access.allows_request(request, admitted.mac, *from.ip(), self.here.server) {
             return Err(Ignored::NotAllowed);
         }
-        let facts = Facts::of(admitted.mac, request, vlan, &self.interface);
+        let facts = RequestFacts::of(admitted.mac, request, vlan, &self.interface);
         let decision = self.policy.decide(&facts, |_| self.boots);
         let said = match decision.service {
             None => Err(Ignored::Rule),
@@ -75,7 +75,7 @@ impl World {
                 let mut out = [0; MAX_REPLY];
                 let style = decision.style.unwrap_or(Style::Direct);
                 dhcp::reply(service, request, via, from, style, &mut out)
-                    .map(|reply| Said { reply, bytes: out[..reply.len].to_vec() })
+                    .map(|reply| ReplyBytes { reply, bytes: out[..reply.len].to_vec() })
             }
         };
         let files = match said.as_ref().ok().and_then(|said| Some((said, said.view().ok()?))) {
@@ -98,7 +98,7 @@ impl World {
 }
 
 /// What templates would know of the machine.
-fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> MachineFacts {
+fn known(facts: &RequestFacts<'_>, decision: &Decision<'_>) -> MachineFacts {
     MachineFacts {
         mac: facts.mac,
         uuid: facts.uuid,

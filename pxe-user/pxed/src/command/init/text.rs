@@ -226,7 +226,7 @@ mod tests {
         let (config, problems) = Config::parse(&text);
         assert_eq!(problems, [], "{text}");
         let config = config.unwrap();
-        assert_eq!((config.rules.len(), config.recipes.len()), (2, 1));
+        assert_eq!((config.rules.len(), config.image_specs.len()), (2, 1));
         assert!(config.http.is_some() && config.board.is_some() && config.root.is_some());
     }
 

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use pxe_fleet::board::{Board, Lost, Machine, Story, Update};
-use pxe_fleet::card::Card;
+use pxe_fleet::encoded_machine::EncodedMachine;
 
 /// What is to be done after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(super) enum Action {
 /// The fleet as it is known here, and where the viewer is in it.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    machines: HashMap<String, Card>,
+    machines: HashMap<String, EncodedMachine>,
     /// Those that the filter lets through, by attention; made anew when something has changed.
     order: Vec<String>,
     stale: bool,

@@ -26,7 +26,7 @@ pub(super) struct Shown {
 
 impl Collector for Shown {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Out(encoder);
+        let mut out = MetricsText(encoder);
         let uptime = self.started.elapsed().as_secs();
         daemon(&mut out, &self.gauges.load(), uptime)?;
         board(&mut out, &self.fleet.board())?;
@@ -34,7 +34,7 @@ impl Collector for Shown {
     }
 }
 
-fn daemon(out: &mut Out<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
+fn daemon(out: &mut MetricsText<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
     out.gauges("build_info", "Which pxed this is", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)])?;
     out.gauge("uptime_seconds", "Seconds since the start", uptime)?;
     out.gauge("ready", "1 when everything is set up", gauges.ready.into())?;
@@ -52,7 +52,7 @@ fn daemon(out: &mut Out<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
     out.gauges("hand_over_refused", text, reason)
 }
 
-fn board(out: &mut Out<'_>, board: &Board) -> fmt::Result {
+fn board(out: &mut MetricsText<'_>, board: &Board) -> fmt::Result {
     let states = totals(board).into_iter().map(|(state, count)| (vec![("state", state)], count as u64));
     out.gauges("machines", "Machines, by state", states)?;
     let with = |wanted: Outcome| {
@@ -88,7 +88,7 @@ fn counted(shown: &InterfaceGauges, label: &str) -> u64 {
     shown.counters.iter().find(|(name, _)| *name == label).map_or(0, |(_, value)| *value)
 }
 
-fn interfaces(out: &mut Out<'_>, interfaces: &[InterfaceGauges]) -> fmt::Result {
+fn interfaces(out: &mut MetricsText<'_>, interfaces: &[InterfaceGauges]) -> fmt::Result {
     let addresses: Vec<_> =
         interfaces.iter().map(|shown| shown.address.map_or_else(String::new, |at| at.to_string())).collect();
     let info = interfaces.iter().zip(&addresses).map(|(shown, address)| {
@@ -131,9 +131,9 @@ fn labelled<'a>(
 }
 
 /// The text under way.
-struct Out<'a>(DescriptorEncoder<'a>);
+struct MetricsText<'a>(DescriptorEncoder<'a>);
 
-impl Out<'_> {
+impl MetricsText<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.single(name, help, &gauge(value))
     }

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::boot::MachineFacts;
-use crate::boot::{Here, Recipe, Role};
+use crate::boot::{ImageSpec, Role, ServedAt};
 use pxe_proto::mac::Mac;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
-const HERE: Here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
+const HERE: ServedAt = ServedAt { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
 
 fn facts(image: &str) -> MachineFacts {
     MachineFacts { image: Some(image.into()), ..MachineFacts::unknown(MAC) }
@@ -31,27 +31,27 @@ fn place() -> Place {
 
 fn config(place: &Place) -> Config {
     let root = |path: &str| Some((place.path(path), Links::FollowAdministrators));
-    let kernel = Recipe {
+    let kernel = ImageSpec {
         name: "test".into(),
         root: root("kernel"),
         kernel: Some("linux".into()),
         initrd: vec!["initrd".into()],
         args: "report={{ report_url }}".into(),
-        ..Recipe::default()
+        ..ImageSpec::default()
     };
-    let tree = Recipe {
+    let tree = ImageSpec {
         name: "tree".into(),
         root: root("tree"),
         boot_files: vec![(Arch::ARM64, "tool.efi".into())],
-        ..Recipe::default()
+        ..ImageSpec::default()
     };
-    let usual = Recipe { name: "usual".into(), ..Recipe::default() };
-    Config { recipes: vec![kernel, tree, usual], system: place.path(""), ..place.tree() }
+    let usual = ImageSpec { name: "usual".into(), ..ImageSpec::default() };
+    Config { image_specs: vec![kernel, tree, usual], system: place.path(""), ..place.tree() }
 }
 
 fn programs_of(catalogue: &Catalogue, name: &str) -> Vec<(Arch, String)> {
-    let recipe = catalogue.recipes().iter().find(|recipe| *recipe.name == *name).unwrap();
-    let programs = catalogue.programs_of(recipe);
+    let image_spec = catalogue.image_specs().iter().find(|image_spec| *image_spec.name == *name).unwrap();
+    let programs = catalogue.programs_of(image_spec);
     let mut all: Vec<_> =
         programs.iter().map(|(arch, program)| (arch, program.file.as_str().to_owned())).collect();
     all.sort();
@@ -72,7 +72,7 @@ fn each_image_has_programs_of_its_own() {
         [own(Arch::X64, "tree/grubx64.efi"), own(Arch::ARM64, "tree/tool.efi")]
     );
     assert_eq!(programs_of(&catalogue, "usual"), [own(Arch::BIOS, "pxelinux.0")]);
-    let test = catalogue.programs_of(&catalogue.recipes()[0]);
+    let test = catalogue.programs_of(&catalogue.image_specs()[0]);
     assert_eq!(test.ipxe().unwrap().file.as_str(), "pxed/{mac}/boot.ipxe");
     let config = test.get(Arch::BIOS).unwrap().config.clone().unwrap();
     assert_eq!(config.as_str(), "pxed/{mac}/pxelinux.cfg");
@@ -86,13 +86,17 @@ fn an_image_that_a_kind_of_machine_cannot_start_names_the_package() {
     let place = place();
     std::fs::remove_file(place.path("usr/lib/ipxe/snponly.efi")).unwrap();
     let catalogue = Catalogue::open(config(&place)).unwrap();
-    let test = catalogue.recipes().iter().find(|recipe| &*recipe.name == "test").unwrap();
+    let test = catalogue.image_specs().iter().find(|image_spec| &*image_spec.name == "test").unwrap();
     let said = catalogue.unreached_of(test);
     assert!(said.len() == 1 && said[0].contains("x64 machines get nothing"), "{said:?}");
     assert!(said[0].contains("apt-get install ipxe"), "{said:?}");
     assert!(catalogue.missing().contains(&said[0]), "the log at the start says it, too");
-    let others = catalogue.recipes().iter().filter(|recipe| &*recipe.name != "test");
-    assert_eq!(others.flat_map(|recipe| catalogue.unreached_of(recipe)).count(), 0, "they have no kernel");
+    let others = catalogue.image_specs().iter().filter(|image_spec| &*image_spec.name != "test");
+    assert_eq!(
+        others.flat_map(|image_spec| catalogue.unreached_of(image_spec)).count(),
+        0,
+        "they have no kernel"
+    );
 }
 
 #[test]
@@ -113,7 +117,7 @@ fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
     let catalogue = Catalogue::open(config(&place)).unwrap();
     assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/grubx64.efi"));
     let mut named = config(&place);
-    named.recipes[0].boot_files = vec![(Arch::X64, "memtest.efi".into())];
+    named.image_specs[0].boot_files = vec![(Arch::X64, "memtest.efi".into())];
     let catalogue = Catalogue::open(named).unwrap();
     assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/memtest.efi"));
     assert_eq!(catalogue.missing().len(), 1, "{:?}", catalogue.missing());
@@ -185,8 +189,8 @@ fn a_real_file_for_one_machine_comes_before_what_we_would_write() {
 #[test]
 fn workers_are_sent_to_the_loader_for_what_is_written() {
     let place = Place::new(&[("usr/lib/ipxe/snponly.efi", "ipxe"), ("kernel/linux", "kernel")]);
-    let recipe = Recipe { name: "test".into(), ipxe: Some("#!ipxe\n".into()), ..Recipe::default() };
-    let config = Config { recipes: vec![recipe], system: place.path(""), ..place.system() };
+    let image_spec = ImageSpec { name: "test".into(), ipxe: Some("#!ipxe\n".into()), ..ImageSpec::default() };
+    let config = Config { image_specs: vec![image_spec], system: place.path(""), ..place.system() };
     let catalogue = Catalogue::open(config).unwrap();
     assert!(matches!(catalogue.lookup(&name("pxed/52-54-00-99-00-10/boot.ipxe")), Lookup::Absent));
     assert!(matches!(catalogue.lookup(&name("anything")), Lookup::Refused(Refusal::NotFound)));
@@ -197,11 +201,11 @@ fn workers_are_sent_to_the_loader_for_what_is_written() {
 fn what_an_image_lacks_is_said() {
     let place = place();
     let mut config = config(&place);
-    config.recipes[0].initrd.push("more".into());
-    config.recipes.push(Recipe {
+    config.image_specs[0].initrd.push("more".into());
+    config.image_specs.push(ImageSpec {
         name: "bare".into(),
-        root: config.recipes[0].root.clone(),
-        ..Recipe::default()
+        root: config.image_specs[0].root.clone(),
+        ..ImageSpec::default()
     });
     let catalogue = Catalogue::open(config).unwrap();
     let missing = catalogue.missing();
