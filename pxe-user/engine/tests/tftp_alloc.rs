@@ -10,7 +10,9 @@ use std::time::Duration;
 use pxe_content::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_content::rules::Policy;
 use pxe_engine::counters::Counter;
-use pxe_engine::responder::{Blocks, Host, Responder, Route, Settings, Sources};
+use pxe_engine::responder::{
+    Blocks, Events, KernelOffload, Responder, Route, Settings, Sources, Storage, Transmit,
+};
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
 use pxe_proto::dhcp::{Service, Style};
@@ -32,7 +34,7 @@ struct CountingHost {
     calls: u64,
 }
 
-impl Host for CountingHost {
+impl Transmit for CountingHost {
     fn control(&mut self, route: &Route, _payload: &[u8]) {
         self.port = route.from.port();
     }
@@ -49,11 +51,17 @@ impl Host for CountingHost {
     }
 
     fn close(&mut self, _client: SocketAddrV4, _port: u16) {}
+}
 
+impl Storage for CountingHost {
     fn load(&mut self, _id: Id, _name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         false
     }
+}
 
+impl KernelOffload for CountingHost {}
+
+impl Events for CountingHost {
     fn record(&mut self, _event: Event) {}
 }
 

@@ -91,7 +91,7 @@ fn check_reply(service: &Service, input: &[u8], request: &Request<'_>, told: &Re
     assert!(to.is_broadcast() || !matches!(first, 0 | 127 | 224..), "a reply to {to}");
 
     let message = v4::Message::decode(&mut Decoder::new(bytes)).expect("dhcproto reads our reply");
-    let kind = if told.told.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
+    let kind = if told.summary.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
     assert_eq!(message.opts().msg_type(), Some(kind));
     assert_eq!(
         message.opts().get(OptionCode::ServerIdentifier),

@@ -10,8 +10,8 @@ use pxe_common::steady;
 use pxe_content::boot::{Catalogue, Config, FileName, Image, Links, Source};
 use pxe_content::rules::Policy;
 use pxe_engine::responder::{
-    Blocks, Host, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route, Settings, Sources,
-    UploadLimiter, UploadName, UploadPermit,
+    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route,
+    Settings, Sources, Storage, Transmit, UploadLimiter, UploadName, UploadPermit,
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
@@ -140,7 +140,7 @@ impl World {
         self.host.room = u64::MAX;
         self.wait(LONGEST);
         assert_eq!(self.responder.next_deadline(), None, "a timer still rings");
-        assert_eq!((self.responder.active(), self.responder.waiting()), (0, 0), "a slot is not given back");
+        assert_eq!((self.responder.active(), self.responder.pending()), (0, 0), "a slot is not given back");
         assert!(self.host.open.is_empty(), "the kernel still knows {:?}", self.host.open.keys());
     }
 }
@@ -273,7 +273,7 @@ fn is_client(address: SocketAddrV4) -> bool {
     host && !matches!(address.port(), 0 | 67 | 69 | 4011)
 }
 
-impl Host for Watcher {
+impl Transmit for Watcher {
     fn control(&mut self, route: &Route, payload: &[u8]) {
         assert_eq!(*route.from.ip(), OWN);
         if !PORTS.contains(route.from.port()) {
@@ -314,7 +314,9 @@ impl Host for Watcher {
         self.open.remove(&(client, port));
         self.carried.remove(&(client, port));
     }
+}
 
+impl Storage for Watcher {
     fn load(&mut self, id: Id, _name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         if self.loads {
             self.orders.push_back(id);
@@ -329,7 +331,9 @@ impl Host for Watcher {
     fn store(&mut self, ticket: &UploadPermit, bytes: &[u8], last: bool) -> BlockAccepted {
         self.inbox.store(ticket, bytes, last)
     }
+}
 
+impl KernelOffload for Watcher {
     fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         if !self.carries {
             return OffloadAnswer::NotYet;
@@ -354,6 +358,8 @@ impl Host for Watcher {
         self.words.remove(&id.slot());
         carried
     }
+}
 
+impl Events for Watcher {
     fn record(&mut self, _event: Event) {}
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pxe_common::Service;
 use pxe_common::source_filter::{self, Own};
 
-use super::upload_limiter::UploadLimiter;
+use super::UploadLimiter;
 use pxe_proto::datagram::Datagram;
 use pxe_proto::dhcp::Style;
 use pxe_proto::tftp::negotiation::OptionLimits;

@@ -8,7 +8,7 @@ use pxe_common::rate_limit::Rates;
 
 use super::Settings;
 use pxe_content::boot::Catalogue;
-use pxe_content::rules::{Access, Decision, Policy, RequestFacts};
+use pxe_content::rules::{Access, Decision, Policy};
 use pxe_fleet::firmware_quirks::StyleDefaults;
 use pxe_fleet::handle::BootRecords;
 use pxe_proto::datagram::Link;
@@ -42,15 +42,13 @@ impl Sources {
         }
     }
 
-    /// What the rules say of a machine.
-    pub(super) fn decide<'p>(&self, policy: &'p Policy, facts: &RequestFacts<'_>) -> Decision<'p> {
-        let boot_records = self.boot_records.load();
-        policy
-            .decide(facts, |rule| boot_records.get(&facts.mac).map_or(0, |standing| standing.boots_by(rule)))
-    }
-
-    /// How a machine would be told, as far as is known from before.
-    pub(super) fn before(&self, settings: &Settings, decision: &Decision<'_>, mac: Mac) -> StyleDefaults {
+    /// The style for a machine, as far as it is known without this request.
+    pub(super) fn style_defaults(
+        &self,
+        settings: &Settings,
+        decision: &Decision<'_>,
+        mac: Mac,
+    ) -> StyleDefaults {
         StyleDefaults {
             usual: decision.style.unwrap_or(settings.style),
             learnt: self.boot_records.load().get(&mac).and_then(|standing| standing.style),

@@ -8,6 +8,7 @@
 //! ```
 
 mod event_fd;
+mod host;
 pub mod loader;
 pub mod offload;
 pub mod offload_cache;
@@ -26,21 +27,16 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::counters::{Counter, Counters, PublishedCounters};
 use crate::heartbeat::Heartbeat;
-use crate::responder::{
-    Blocks, Host, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route, TransferSnapshot,
-    UploadName, UploadPermit,
-};
+use crate::responder::{Blocks, Responder, Route, TransferSnapshot};
+use host::WorkerHost;
 use offload::Offload;
 use pool::Pool;
-use pxe_content::boot::FileName;
-use pxe_fleet::event::{Event, Peer};
 use pxe_fleet::handle::FleetHandle;
 use pxe_proto::datagram::Datagram;
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::receive_session::BlockAccepted;
-use pxe_proto::tftp::table::{Id, TidPorts};
+use pxe_proto::tftp::table::TidPorts;
 use pxe_proto::time::Timestamp;
-use queues::{Forwarded, LoaderQueue, LoaderRequest, WorkerQueues};
+use queues::{Forwarded, LoaderQueue, WorkerQueues};
 use upload_writer::UploadQueue;
 
 /// The longest that a worker sleeps: counters are published at least this often.
@@ -48,13 +44,13 @@ const NAP_MAX: Duration = Duration::from_millis(500);
 
 /// The sending side of a datapath.
 pub trait Net {
-    /// See [`Host::control`].
+    /// See [`Transmit::control`](crate::responder::Transmit::control).
     fn control(&mut self, route: &Route, payload: &[u8]);
-    /// See [`Host::data`].
+    /// See [`Transmit::data`](crate::responder::Transmit::data).
     fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64;
-    /// See [`Host::open`].
+    /// See [`Transmit::open`](crate::responder::Transmit::open).
     fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
-    /// See [`Host::close`].
+    /// See [`Transmit::close`](crate::responder::Transmit::close).
     fn close(&mut self, client: SocketAddrV4, port: u16);
     /// The kernel, where it can carry transfers on.
     fn offload(&mut self) -> Option<&mut Offload> {
@@ -151,80 +147,6 @@ impl WorkerDeps {
     }
 }
 
-/// The responder's view of the world: one datapath's sending side and the surroundings.
-struct WorkerHost<'a, N> {
-    net: &'a mut N,
-    deps: &'a WorkerDeps,
-    lost: &'a mut u64,
-}
-
-impl<N: Net> Host for WorkerHost<'_, N> {
-    fn control(&mut self, route: &Route, payload: &[u8]) {
-        self.net.control(route, payload);
-    }
-
-    fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64 {
-        self.net.data(route, blocks)
-    }
-
-    fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool {
-        self.net.open(client, port, slot)
-    }
-
-    fn close(&mut self, client: SocketAddrV4, port: u16) {
-        self.net.close(client, port);
-    }
-
-    fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool {
-        let queues = Arc::clone(&self.deps.queues[self.deps.index]);
-        self.deps.loader.push(LoaderRequest::Load { queues, id, name: *name, peer, server })
-    }
-
-    fn put(&mut self, id: Id, permit: &UploadPermit, name: &UploadName, peer: Peer) -> bool {
-        let queues = &self.deps.queues[self.deps.index];
-        let uploads = self.deps.uploads.as_ref();
-        uploads.is_some_and(|uploads| uploads.put(queues, id, permit, name, peer))
-    }
-
-    fn store(&mut self, permit: &UploadPermit, bytes: &[u8], last: bool) -> BlockAccepted {
-        let uploads = self.deps.uploads.as_ref();
-        uploads.map_or(BlockAccepted::No, |uploads| uploads.store(permit, bytes, last))
-    }
-
-    fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
-        self.net.offload().map_or(OffloadAnswer::Never, |offload| offload.offload(offer))
-    }
-
-    fn offload_progress(&mut self, id: Id) -> Option<OffloadProgress> {
-        self.net.offload()?.offload_progress(id)
-    }
-
-    fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
-        self.net.offload()?.reclaim(id)
-    }
-
-    fn arrived(&mut self, arrived: bool) {
-        if let Some(offload) = self.net.offload() {
-            offload.arrived(arrived);
-        }
-    }
-
-    fn neighbour(&mut self, address: Ipv4Addr) -> Option<Mac> {
-        (self.deps.neighbour)(address)
-    }
-
-    fn file_requested(&mut self, mac: Mac) {
-        // The first worker gets the copies of all broadcasts, and so all DISCOVERs.
-        if self.deps.index != 0 {
-            self.deps.queues[0].file_requested(mac);
-        }
-    }
-
-    fn record(&mut self, event: Event) {
-        *self.lost += u64::from(self.deps.fleet.record(event).is_err());
-    }
-}
-
 /// What a worker leaves to another process of ours.
 #[derive(Debug, Default)]
 pub struct WorkerHandover {
@@ -284,11 +206,11 @@ impl<D: Datapath> Worker<D> {
         let now = self.deps.clock.now();
         let Self { datapath, responder, deps, journal_lost, .. } = self;
         let received = datapath.receive(&mut |received, net| match received {
-            Received::Bad(bad) => responder.tally_mut().count(bad),
+            Received::Bad(bad) => responder.counters_mut().count(bad),
             Received::Datagram(datagram) => match deps.owner(responder.ports(), datagram.to.port()) {
                 Some(queues) => {
                     let pool = deps.uploads.as_ref().map(|uploads| uploads.pool());
-                    forward(queues, &datagram, pool, responder.tally_mut());
+                    forward(queues, &datagram, pool, responder.counters_mut());
                 }
                 None => {
                     let mut view = WorkerHost { net, deps, lost: journal_lost };
@@ -309,11 +231,11 @@ impl<D: Datapath> Worker<D> {
         let now = self.deps.clock.now();
         let Self { datapath, responder, deps, journal_lost, .. } = self;
         let mut view = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
-        responder.tell_progress(now, &mut view);
-        self.deps.published.show_load(self.responder.active(), self.responder.waiting());
+        responder.report_progress(now, &mut view);
+        self.deps.published.show_load(self.responder.active(), self.responder.pending());
         let lost = std::mem::take(&mut self.journal_lost);
         let losses = self.datapath.losses();
-        let counters = self.responder.tally_mut();
+        let counters = self.responder.counters_mut();
         counters.add(Counter::JournalLost, lost);
         counters.set(Counter::RingFull, losses.ring_full);
         counters.set(Counter::FillRingEmpty, losses.fill_ring_empty);

@@ -119,7 +119,7 @@ impl Offload {
         Self { common, transfers, base, asked: ArrayVec::new(), doubts }
     }
 
-    /// See [`Host::offload`](crate::responder::Host::offload).
+    /// See [`KernelOffload::offload`](crate::responder::KernelOffload::offload).
     pub fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         let steady = &offer.steady;
         let (Ok(sent), Ok(last)) = (u32::try_from(steady.sent.0), u32::try_from(steady.last.0)) else {
@@ -170,13 +170,13 @@ impl Offload {
         OffloadAnswer::NotYet
     }
 
-    /// See [`Host::offload_progress`](crate::responder::Host::offload_progress).
+    /// See [`KernelOffload::offload_progress`](crate::responder::KernelOffload::offload_progress).
     pub fn offload_progress(&self, id: Id) -> Option<OffloadProgress> {
         let reached = self.common.progress.offload_progress(self.base + id.slot(), id.generation())?;
         Some(self.carried(reached))
     }
 
-    /// See [`Host::reclaim`](crate::responder::Host::reclaim).
+    /// See [`KernelOffload::reclaim`](crate::responder::KernelOffload::reclaim).
     pub fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
         let reached = self.common.progress.reclaim(self.base + id.slot(), id.generation())?;
         Some(self.carried(reached))
@@ -187,7 +187,7 @@ impl Offload {
         OffloadProgress { sent: Block(u64::from(reached.sent)), heard }
     }
 
-    /// See [`Host::arrived`](crate::responder::Host::arrived).
+    /// See [`KernelOffload::arrived`](crate::responder::KernelOffload::arrived).
     pub fn arrived(&mut self, arrived: bool) {
         self.doubts.arrived(arrived, self.common.clock.now());
     }

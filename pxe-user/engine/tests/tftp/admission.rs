@@ -77,7 +77,7 @@ impl Crowd {
             assert!(steps < 3_000_000, "it never ends");
         }
         self.lab.assert_idle();
-        assert_eq!(self.lab.responder.waiting(), 0);
+        assert_eq!(self.lab.responder.pending(), 0);
     }
 
     fn deliver(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) {
@@ -227,7 +227,7 @@ fn who_asks_in_vain_is_refused_and_who_asks_once_is_forgotten() {
         (CLIENT, &SERVER, 15_000)
     );
     assert_eq!((lab.count(Counter::RefusedLate), lab.count(Counter::Forgotten)), (1, 1));
-    assert_eq!(lab.responder.waiting(), 0);
+    assert_eq!(lab.responder.pending(), 0);
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn when_all_places_are_taken_by_the_living_a_newcomer_is_refused_at_once() {
         }
     }
     assert_eq!(lab.say(69, &rrq("file", OPTIONS)), [Said::Error(0)]);
-    assert_eq!((lab.count(Counter::Full), lab.responder.waiting()), (1, 1024));
+    assert_eq!((lab.count(Counter::Full), lab.responder.pending()), (1, 1024));
 }
 
 /// clients.md, section 6, line 27, holds while there is room, or while nobody asks again for it.

@@ -252,7 +252,7 @@ fn only_so_many_transfers_are_admitted() {
     }
     // The others wait: see `admission`.
     assert!(lab.say_as(from(8), to, &rrq("file", EDK2)).is_empty());
-    assert_eq!((lab.responder.waiting(), lab.responder.active()), (1, 8));
+    assert_eq!((lab.responder.pending(), lab.responder.active()), (1, 8));
     // When the kernel's list or the loader's queue is full, it is the same.
     for _ in 0..3 {
         lab.wait(200_000);

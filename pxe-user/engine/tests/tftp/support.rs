@@ -11,8 +11,8 @@ use pxe_content::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_content::rules::Policy;
 use pxe_engine::counters::Counted;
 use pxe_engine::responder::{
-    Blocks, Host, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route, Settings, Sources,
-    UploadName, UploadPermit,
+    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route,
+    Settings, Sources, Storage, Transmit, UploadName, UploadPermit,
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
@@ -119,7 +119,7 @@ pub(crate) struct Notes {
     pub(crate) neighbours: BTreeMap<Ipv4Addr, Mac>,
 }
 
-impl Host for Notes {
+impl Transmit for Notes {
     fn control(&mut self, route: &Route, payload: &[u8]) {
         self.sent.push(Sent { at: self.now, route: *route, payload: payload.to_vec() });
     }
@@ -146,6 +146,12 @@ impl Host for Notes {
         self.opened.remove(&(client, port));
     }
 
+    fn neighbour(&mut self, address: Ipv4Addr) -> Option<Mac> {
+        self.neighbours.get(&address).copied()
+    }
+}
+
+impl Storage for Notes {
     fn load(&mut self, id: Id, name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         if self.loads {
             self.orders.push((id, *name));
@@ -161,11 +167,9 @@ impl Host for Notes {
     fn store(&mut self, permit: &UploadPermit, bytes: &[u8], last: bool) -> BlockAccepted {
         self.inbox.store(permit, bytes, last)
     }
+}
 
-    fn neighbour(&mut self, address: Ipv4Addr) -> Option<Mac> {
-        self.neighbours.get(&address).copied()
-    }
-
+impl KernelOffload for Notes {
     fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         self.kernel.as_mut().map_or(OffloadAnswer::Never, |kernel| kernel.offload(offer))
     }
@@ -177,7 +181,9 @@ impl Host for Notes {
     fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
         self.kernel.as_mut()?.reclaim(id)
     }
+}
 
+impl Events for Notes {
     fn record(&mut self, event: Event) {
         self.events.push(event);
     }

@@ -103,7 +103,7 @@ pub struct Reply<'s> {
     /// Whether the client asked for broadcast (flags bit 0): if not, a frame layer may send to its MAC.
     pub broadcast: bool,
     /// What it says.
-    pub told: ReplySummary<'s>,
+    pub summary: ReplySummary<'s>,
 }
 
 /// Answers a request into `out`, which should hold [`MAX_REPLY`] bytes.
@@ -125,13 +125,13 @@ pub fn reply<'s>(
     let to = destination(request, via, from)?;
     let style = if service.menu.is_none() && style == Style::Menu { Style::Direct } else { style };
     let answer = choose(service, request, ack, style)?;
-    let told = ReplySummary { mac, ack, style, answer };
-    let len = write(service, request, &told, out)?;
+    let summary = ReplySummary { mac, ack, style, answer };
+    let len = write(service, request, &summary, out)?;
     let from_port = match via {
         ServerPort::Port67 => PORT_SERVER,
         ServerPort::Port4011 => PORT_BOOT_SERVER,
     };
-    Ok(Reply { len, from_port, to, broadcast: request.wants_broadcast(), told })
+    Ok(Reply { len, from_port, to, broadcast: request.wants_broadcast(), summary })
 }
 
 /// A request that is ours to answer, whatever rules say.
@@ -242,28 +242,30 @@ fn choose_local<'s>(
 fn write(
     service: &Service,
     request: &Request<'_>,
-    told: &ReplySummary<'_>,
+    summary: &ReplySummary<'_>,
     out: &mut [u8],
 ) -> Result<usize, Ignored> {
     let mut writer = Writer::new(out, limit(request), request.header())?;
     // RFC 2131 table 3: ciaddr is the client's own in an ACK, 0 in an OFFER. yiaddr stays 0: we give no addresses.
-    if told.ack {
+    if summary.ack {
         writer.ciaddr(request.ciaddr())?;
     }
     writer.siaddr(service.files_at())?;
-    writer.option(code::MESSAGE_TYPE, &[if told.ack { 5 } else { 2 }])?;
+    writer.option(code::MESSAGE_TYPE, &[if summary.ack { 5 } else { 2 }])?;
     writer.option(code::SERVER_ID, &service.server.octets())?;
-    let class: &[u8] = if let Answer::Url(_) = told.answer { b"HTTPClient" } else { b"PXEClient" };
+    let class: &[u8] = if let Answer::Url(_) = summary.answer { b"HTTPClient" } else { b"PXEClient" };
     writer.option(code::CLASS, class)?;
     if let Some(uuid) = request.uuid_bytes() {
         writer.option(code::UUID, uuid)?;
     }
-    match told.answer {
-        Answer::Program(program) | Answer::Script(program) => write_program(&mut writer, program, told.mac)?,
-        Answer::Url(url) => write_url(&mut writer, url, told.mac)?,
+    match summary.answer {
+        Answer::Program(program) | Answer::Script(program) => {
+            write_program(&mut writer, program, summary.mac)?
+        }
+        Answer::Url(url) => write_url(&mut writer, url, summary.mac)?,
         Answer::Menu(_) | Answer::Local(_) => {}
     }
-    if let Some(vendor) = vendor(service, request, told)? {
+    if let Some(vendor) = vendor(service, request, summary)? {
         writer.option(code::VENDOR, vendor.as_bytes())?;
     }
     if service.ipxe_priority && request.is_ipxe() {
@@ -313,13 +315,13 @@ fn write_url(writer: &mut Writer<'_>, url: &Url, mac: Mac) -> Result<(), Ignored
 fn vendor(
     service: &Service,
     request: &Request<'_>,
-    told: &ReplySummary<'_>,
+    summary: &ReplySummary<'_>,
 ) -> Result<Option<Vendor>, Ignored> {
-    let vendor = match (told.answer, request.boot_item(), told.style) {
+    let vendor = match (summary.answer, request.boot_item(), summary.style) {
         (Answer::Url(_), ..) => return Ok(None),
         (Answer::Menu(menu) | Answer::Local(menu), ..) => Vendor::menu(menu, service.files_at()),
         _ if request.is_raspberry_pi() => Vendor::raspberry_pi(),
-        (_, Some(item), _) if told.ack => Vendor::boot_item(item),
+        (_, Some(item), _) if summary.ack => Vendor::boot_item(item),
         (_, _, Style::Binl) => return Ok(None),
         (_, _, Style::Direct | Style::Menu) => Vendor::direct(),
     };

@@ -40,7 +40,7 @@ pub struct PendingEntry<W> {
     /// Its request's fingerprint: see [`Table::fingerprint`](super::table::Table::fingerprint).
     pub request: u64,
     /// The caller's own.
-    pub wish: W,
+    pub context: W,
     /// Its number in the order of arrival.
     ticket: u64,
     since: Timestamp,
@@ -112,9 +112,9 @@ impl<W> PendingQueue<W> {
     }
 
     /// A request comes for which there is no slot. `request` is its fingerprint.
-    pub fn ask(&mut self, now: Timestamp, client: SocketAddrV4, request: u64, wish: W) -> Enqueued {
+    pub fn ask(&mut self, now: Timestamp, client: SocketAddrV4, request: u64, context: W) -> Enqueued {
         if let Some(&place) = self.by_client.get(&client) {
-            return self.ask_again(now, place, request, wish);
+            return self.ask_again(now, place, request, context);
         }
         let full = self.free.is_empty();
         if full && let Some((_, oldest)) = self.silent.first() {
@@ -123,27 +123,27 @@ impl<W> PendingQueue<W> {
         let Some(place) = self.free.pop() else { return Enqueued::NoPlace };
         let ticket = self.next_ticket;
         self.next_ticket += 1;
-        let waiter = PendingEntry { client, request, wish, ticket, since: now, heard: now, alive: false };
+        let entry = PendingEntry { client, request, context, ticket, since: now, heard: now, alive: false };
         self.by_client.insert(client, place);
         self.silent.set(place, ticket);
-        self.patience.set(place, waiter.patience_ends());
-        self.places[place as usize] = Some(waiter);
+        self.patience.set(place, entry.patience_ends());
+        self.places[place as usize] = Some(entry);
         if full { Enqueued::Displaces } else { Enqueued::Waits }
     }
 
-    fn ask_again(&mut self, now: Timestamp, place: u32, request: u64, wish: W) -> Enqueued {
-        let Some(waiter) = &mut self.places[place as usize] else { return Enqueued::NoPlace };
-        let same = waiter.request == request;
-        waiter.heard = now;
+    fn ask_again(&mut self, now: Timestamp, place: u32, request: u64, context: W) -> Enqueued {
+        let Some(entry) = &mut self.places[place as usize] else { return Enqueued::NoPlace };
+        let same = entry.request == request;
+        entry.heard = now;
         if same {
-            waiter.alive = true;
+            entry.alive = true;
             self.silent.clear(place);
-            self.alive.set(place, waiter.ticket);
+            self.alive.set(place, entry.ticket);
         } else {
             // A machine that was reset: its patience is new.
-            (waiter.request, waiter.wish, waiter.since) = (request, wish, now);
+            (entry.request, entry.context, entry.since) = (request, context, now);
         }
-        self.patience.set(place, waiter.patience_ends());
+        self.patience.set(place, entry.patience_ends());
         if same { Enqueued::Again } else { Enqueued::Changed }
     }
 
@@ -156,8 +156,8 @@ impl<W> PendingQueue<W> {
     /// The next one whose patience is over; `None` when there is none at `now`.
     pub fn expire(&mut self, now: Timestamp) -> Option<Dequeued<W>> {
         let (_, place) = self.patience.first().filter(|(at, _)| *at <= now)?;
-        let waiter = self.leave(place)?;
-        Some(if waiter.alive { Dequeued::Refused(waiter) } else { Dequeued::Forgotten(waiter) })
+        let entry = self.leave(place)?;
+        Some(if entry.alive { Dequeued::Refused(entry) } else { Dequeued::Forgotten(entry) })
     }
 
     /// When [`Self::expire`] wants to be called.
@@ -166,13 +166,13 @@ impl<W> PendingQueue<W> {
     }
 
     fn leave(&mut self, place: u32) -> Option<PendingEntry<W>> {
-        let waiter = self.places[place as usize].take()?;
-        self.by_client.remove(&waiter.client);
+        let entry = self.places[place as usize].take()?;
+        self.by_client.remove(&entry.client);
         self.silent.clear(place);
         self.alive.clear(place);
         self.patience.clear(place);
         self.free.push(place);
-        Some(waiter)
+        Some(entry)
     }
 
     /// Whether somebody waits who has asked again.

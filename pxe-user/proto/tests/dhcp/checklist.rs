@@ -37,7 +37,7 @@ fn line_02_a_request_on_67_is_answered_only_with_a_boot_item() {
     assert_eq!(on_67(&service, &other_tag.bytes(), Style::Direct).err(), Some(Ignored::RequestOnPort67));
     let item = plain.option(43, &[71, 4, 0, 1, 0, 0, 255]);
     let answered = on_67(&service, &item.bytes(), Style::Direct).expect("an ack");
-    assert!(answered.reply.told.ack);
+    assert!(answered.reply.summary.ack);
     assert_eq!(answered.reply.from_port, 67);
     assert_eq!(option(&answered.bytes, 43), Some(vec![71, 4, 0, 1, 0, 0, 255]));
 }

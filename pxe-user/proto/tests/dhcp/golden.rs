@@ -109,7 +109,7 @@ fn ovmf_direct_offer_byte_for_byte() {
     let options = [OFFER, PXE, UUID, DIRECT];
     assert_eq!(answered.bytes, expected(&request, [0; 4], "memtest86+x64.efi", &options));
     assert!(
-        matches!(answered.reply.told.answer, Answer::Program(p) if p.file.as_str() == "memtest86+x64.efi")
+        matches!(answered.reply.summary.answer, Answer::Program(p) if p.file.as_str() == "memtest86+x64.efi")
     );
 }
 
@@ -142,7 +142,7 @@ fn ipxe_offers_byte_for_byte() {
             expected(&request, [0; 4], "boot.ipxe", &[OFFER, PXE, UUID, DIRECT]),
             "{name}"
         );
-        assert!(matches!(answered.reply.told.answer, Answer::Script(_)), "{name}");
+        assert!(matches!(answered.reply.summary.answer, Answer::Script(_)), "{name}");
     }
 }
 
@@ -187,7 +187,7 @@ fn the_menu_offer_byte_for_byte() {
     ];
     let options = [&[OFFER, PXE, UUID], menu].concat();
     assert_eq!(answered.bytes, expected(&request, [0; 4], "", &options));
-    assert!(matches!(answered.reply.told.answer, Answer::Menu(_)));
+    assert!(matches!(answered.reply.summary.answer, Answer::Menu(_)));
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], service: &Service) {
     assert_eq!(bytes[235], 0, "file ends with NUL");
     assert_eq!(bytes[236..240], [99, 130, 83, 99], "cookie");
     let message = decode(bytes);
-    let kind = if reply.told.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
+    let kind = if reply.summary.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
     assert_eq!(message.opts().msg_type(), Some(kind));
     assert_eq!(message.opts().get(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(server)));
     assert!(option(bytes, 60).is_some_and(|class| class == b"PXEClient" || class == b"HTTPClient"));

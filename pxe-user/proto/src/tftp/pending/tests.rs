@@ -24,8 +24,8 @@ impl Desk {
 
     fn next(&mut self) -> Option<(u16, u64)> {
         self.0.pop().map(|waiter| {
-            assert_eq!(waiter.request, waiter.wish);
-            (waiter.client.port() - 2000, waiter.wish)
+            assert_eq!(waiter.request, waiter.context);
+            (waiter.client.port() - 2000, waiter.context)
         })
     }
 

@@ -191,7 +191,7 @@ impl Asked {
         asked.is_local = trace.decision.is_local;
         match &trace.said {
             Ok(said) => {
-                let told = &said.reply.told;
+                let told = &said.reply.summary;
                 asked.reply = Some(ReplyText {
                     message: show::kind(told),
                     style: reply::style(told),

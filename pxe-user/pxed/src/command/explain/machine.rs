@@ -91,7 +91,7 @@ fn on_4011<'w>(
     first: &Trace<'_>,
 ) -> Result<Option<Second<'w>>> {
     let Ok(said) = &first.said else { return Ok(None) };
-    let item = match (said.reply.told.answer, said.reply.told.style) {
+    let item = match (said.reply.summary.answer, said.reply.summary.style) {
         (Answer::Menu(menu), _) => match reply::entry(menu) {
             Some((boot_type, text)) => Some((boot_type, text.to_owned())),
             None => return Ok(None),
@@ -154,7 +154,7 @@ fn write_program(out: &mut impl Write, context: &ExplainContext, program: &Progr
 
 /// A menu without an entry of ours, so that nothing more is to be said.
 fn is_empty_menu(trace: &Trace<'_>) -> bool {
-    let answer = trace.said.as_ref().map(|said| said.reply.told.answer);
+    let answer = trace.said.as_ref().map(|said| said.reply.summary.answer);
     matches!(answer, Ok(Answer::Menu(menu)) if reply::entry(menu).is_none())
 }
 
@@ -166,7 +166,7 @@ fn said(out: &mut impl Write, trace: &Trace<'_>) -> Result<()> {
             return Ok(());
         }
     };
-    let (told, to) = (&said.reply.told, said.reply.to);
+    let (told, to) = (&said.reply.summary, said.reply.to);
     let (kind, from_port) = (show::kind(told), said.reply.from_port);
     let style = match told.answer {
         Answer::Url(_) => "HTTP boot: the machine loads this URL",

@@ -351,7 +351,7 @@ fn decided(out: &mut impl Write, trace: &Trace<'_>) -> Result<()> {
         Ok(said) => said,
         Err(ignored) => return Ok(writeln!(out, "  reply  none: {}", reply::silence(*ignored))?),
     };
-    let (told, style) = (&said.reply.told, reply::style(&said.reply.told));
+    let (told, style) = (&said.reply.summary, reply::style(&said.reply.summary));
     let name = escape(&told.answer.name(told.mac));
     writeln!(out, "  reply  {} of {name}; {style}", show::kind(told))?;
     if !trace.files.rows.is_empty() {

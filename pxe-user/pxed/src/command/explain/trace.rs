@@ -1,4 +1,5 @@
-//! One request's way through everything that decides about it. The same code as the daemon's, without its sockets.
+//! One request's way through everything that decides about it: the daemon's own code (`pxe_engine::responder::decide`), and
+//! the files that the reply leads to.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -8,7 +9,9 @@ use super::reply::silence;
 use pxe_content::boot::MachineFacts;
 use pxe_content::boot::{Catalogue, ServedAt};
 use pxe_content::rules::{Access, Action, Decision, Fate, Policy, RequestFacts, Rule};
-use pxe_proto::dhcp::{self, Ignored, MAX_REPLY, MessageView, Reply, Request, ServerPort, Style};
+use pxe_engine::responder::decide::{Checks, Decided, Rulebook};
+use pxe_proto::dhcp::{Ignored, MAX_REPLY, MessageView, Reply, Request, ServerPort, Style};
+use pxe_proto::mac::Mac;
 
 /// What is served, and as whom.
 #[derive(Debug)]
@@ -63,21 +66,19 @@ impl ExplainContext {
         from: SocketAddrV4,
         vlan: Option<u16>,
     ) -> Result<Trace<'w>, Ignored> {
-        let admitted = dhcp::admit(self.here.server, request, via)?;
-        if !self.access.allows_request(request, admitted.mac, *from.ip(), self.here.server) {
-            return Err(Ignored::NotAllowed);
-        }
-        let facts = RequestFacts::of(admitted.mac, request, vlan, &self.interface);
-        let decision = self.policy.decide(&facts, |_| self.boots);
-        let said = match decision.service {
-            None => Err(Ignored::Rule),
-            Some(service) => {
-                let mut out = [0; MAX_REPLY];
-                let style = decision.style.unwrap_or(Style::Direct);
-                dhcp::reply(service, request, via, from, style, &mut out)
-                    .map(|reply| ReplyBytes { reply, bytes: out[..reply.len].to_vec() })
-            }
+        let rulebook = Rulebook {
+            server: self.here.server,
+            interface: &self.interface,
+            access: &self.access,
+            policy: &self.policy,
         };
+        let decided = rulebook.decide(request, via, *from.ip(), vlan, &mut Imagined { boots: self.boots })?;
+        let style = decided.decision.style.unwrap_or(Style::Direct);
+        let mut out = [0; MAX_REPLY];
+        let said = decided
+            .reply(request, via, from, style, &mut out)
+            .map(|reply| ReplyBytes { reply, bytes: out[..reply.len].to_vec() });
+        let Decided { facts, decision } = decided;
         let files = match said.as_ref().ok().and_then(|said| Some((said, said.view().ok()?))) {
             Some((said, view)) => {
                 let known = MachineFacts {
@@ -87,13 +88,32 @@ impl ExplainContext {
                     ..known(&facts, &decision)
                 };
                 let elsewhere = decision.service.and_then(|service| service.boot_server);
-                Walk::new(&self.catalogue, self.here, &known).follow(said.reply.told.answer, &view, elsewhere)
+                Walk::new(&self.catalogue, self.here, &known).follow(
+                    said.reply.summary.answer,
+                    &view,
+                    elsewhere,
+                )
             }
             None => Files::default(),
         };
         let image = decision.rule.and_then(|rule| rule.image.as_ref());
         let broken = self.broken.iter().find(|(name, _)| Some(name) == image).map(|(_, why)| &**why);
         Ok(Trace { steps: self.policy.explain(&facts), decision, said, files, broken })
+    }
+}
+
+/// A machine that is only imagined: it sends its own requests, within every rate limit.
+struct Imagined {
+    boots: u32,
+}
+
+impl Checks for Imagined {
+    fn admit(&mut self, _request: &Request<'_>, _mac: Mac) -> Result<(), Ignored> {
+        Ok(())
+    }
+
+    fn boots(&self, _mac: Mac, _rule: &str) -> u32 {
+        self.boots
     }
 }
 

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Context, Host};
+use super::super::Events;
+use super::context::{Context, peer};
 use crate::counters::{Counter, Counters};
-use pxe_fleet::event::{Event, Peer, Transport};
+use pxe_fleet::event::Event;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::send_session::{Outcome, SendSession};
 use pxe_proto::tftp::table::Entry;
@@ -23,10 +24,10 @@ pub(super) fn end(
     entry: &Entry<Context>,
     outcome: Outcome,
     now: Timestamp,
-    host: &mut impl Host,
+    host: &mut impl Events,
 ) {
     if entry.context.upload.is_some() {
-        // The thread that keeps the files tells of those that it keeps.
+        // The UploadWriter reports the files that it stores.
         return counters.count(Counter::of_upload(outcome));
     }
     counters.count(outcome);
@@ -40,9 +41,4 @@ pub(super) fn end(
         took: now.since(transfer.started()),
         retransmits: transfer.repeated_blocks(),
     });
-}
-
-/// A transfer's client.
-pub(super) fn peer(entry: &Entry<Context>) -> Peer {
-    Peer { address: entry.client, mac: entry.context.link.peer, transport: Transport::Tftp }
 }
