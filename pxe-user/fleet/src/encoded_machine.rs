@@ -1,4 +1,4 @@
-//! A machine as it is shown, shared by all who look: the board, its updates, and their JSON.
+//! [`EncodedMachine`]: a machine with its JSON, shared by the board, its updates and all readers.
 
 use std::fmt;
 use std::ops::Deref;
@@ -8,8 +8,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::board::Machine;
 
-/// A machine at one moment. Clones share it, with its JSON: a board of many machines of which one has changed costs one
-/// machine, and a reader costs no encoding.
+/// A machine at one moment. Clones share the machine and its JSON. So a new board on which one machine has
+/// changed copies and encodes only that machine, and a reader encodes nothing.
 #[derive(Clone)]
 pub struct EncodedMachine(Arc<Shared>);
 
@@ -19,14 +19,14 @@ struct Shared {
 }
 
 impl EncodedMachine {
-    /// The machine as JSON: encoded when it is first asked for, and never again.
+    /// The machine as JSON. The first call encodes it, and later calls return the same bytes.
     #[must_use]
     pub fn json(&self) -> &[u8] {
-        // Texts, numbers and lists: this cannot fail.
+        // A machine has only texts, numbers and lists, so encoding cannot fail.
         self.0.json.get_or_init(|| serde_json::to_vec(&self.0.machine).unwrap_or_default().into())
     }
 
-    /// Whether both are one, not only equal.
+    /// Whether both are the same allocation, which is stricter than equality.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -1,5 +1,9 @@
-//! What was learnt of a machine's firmware: some ignore an offer that leads straight to TFTP and repeat their DISCOVER
-//! for ever. Such a machine gets the common denominator, BINL over port 4011, the next time.
+//! [`FirmwareQuirks`]: which offer style the firmware of each machine needs.
+//!
+//! Some firmware ignores an offer that leads straight to TFTP, and repeats its DISCOVER without end. After a
+//! few such repeats, the machine gets BINL offers (port 4011), the common denominator of all firmware. Each
+//! worker has a `FirmwareQuirks` of its own. A learnt style reaches the fleet as
+//! [`Event::Learnt`](super::event::Event::Learnt), which stores it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,12 +12,15 @@ use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
-/// Direct offers without any request for a file after them until BINL is tried. Firmware that waits for a slow DHCP
-/// server repeats its DISCOVER too: EDK2 at 3.6, 11.7 and 27.7 s (docs/clients.md, section 1).
+/// A machine gets BINL after this many direct offers without a request for a file. It must not be smaller,
+/// because firmware that waits for a slow DHCP server also repeats its DISCOVER: EDK2 after 3.6, 11.7 and
+/// 27.7 s (docs/clients.md, section 1). The same number of BINL offers without success leads back to direct
+/// offers.
 const PATIENCE: u8 = 3;
-/// A DISCOVER that comes later than this after the last one belongs to another boot.
+/// A DISCOVER that comes later than this after the one before belongs to a new boot.
 const SAME_BOOT: Duration = Duration::from_secs(90);
-/// Machines that are remembered; beyond it those that loaded something are forgotten first.
+/// Maximum number of machines in the table. If it is full, it forgets all machines without a learnt style,
+/// and all without a DISCOVER for [`SAME_BOOT`].
 const MACHINES_MAX: usize = 16384;
 
 #[derive(Clone, Copy, Debug)]
@@ -23,27 +30,28 @@ struct Quirk {
     last: Timestamp,
 }
 
-/// The habits of all machines that a worker has seen.
+/// What one worker has learnt about the firmware of machines.
 #[derive(Debug)]
 pub struct FirmwareQuirks {
     machines: HashMap<Mac, Quirk>,
 }
 
-/// How a machine would be told if nothing was learnt now.
+/// The style for a machine as far as it was known before this request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StyleDefaults {
-    /// By its rule, or by what everybody gets.
+    /// The style by the machine's rule, or by default.
     pub usual: Style,
-    /// What was learnt of it before this daemon was started.
+    /// The style that an earlier run of pxed learnt, from the machine's stored boot record.
     pub learnt: Option<Style>,
 }
 
-/// How a machine is told.
+/// The style that pxed uses for a reply, and whether it was learnt just now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StyleDecision {
-    /// In this style.
+    /// The style of the reply.
     pub style: Style,
-    /// This was learnt just now, and is to be remembered: a style of its own, or that the usual one will do.
+    /// `Some` if the machine's style has just changed, and the fleet must store it: `Some(Some(style))` is a
+    /// style of its own, `Some(None)` the usual one.
     pub news: Option<Option<Style>>,
 }
 
@@ -54,14 +62,15 @@ impl Default for FirmwareQuirks {
 }
 
 impl FirmwareQuirks {
-    /// The style for a machine, without learning anything.
+    /// Returns the style for a machine. Learns nothing.
     pub fn style(&self, mac: Mac, before: StyleDefaults) -> Style {
         let own = self.machines.get(&mac).map_or(before.learnt, |habit| habit.style);
-        // Who is told in another style on purpose has no habits.
+        // Only direct offers are replaced. Another usual style was configured on purpose, so it applies as it
+        // is.
         if before.usual == Style::Direct { own.unwrap_or(before.usual) } else { before.usual }
     }
 
-    /// A machine sent a DISCOVER: the style to answer in.
+    /// Counts a DISCOVER of a machine, and returns the style for the reply.
     pub fn discovered(&mut self, now: Timestamp, mac: Mac, before: StyleDefaults) -> StyleDecision {
         let usual = StyleDecision { style: before.usual, news: None };
         if before.usual != Style::Direct {
@@ -89,7 +98,7 @@ impl FirmwareQuirks {
         StyleDecision { style: habit.style.unwrap_or(before.usual), news }
     }
 
-    /// A machine asks for a file, so it has understood what it was told.
+    /// A machine requests a file, so its firmware has understood the offer.
     pub fn file_requested(&mut self, mac: Mac) {
         if let Some(habit) = self.machines.get_mut(&mac) {
             habit.unanswered = 0;

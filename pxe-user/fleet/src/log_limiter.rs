@@ -1,24 +1,26 @@
-//! Log lines that strangers can cause are bounded: a token bucket, and a word about what was left out.
+//! [`LogLimiter`]: a token bucket that limits log lines and steps which strangers can cause. It counts what
+//! it drops, so that the next line can say so.
 
 use pxe_proto::time::Timestamp;
 
-/// Lines at once: a lab of a thousand machines that is switched on fits in.
+/// Size of the bucket, in lines. It is enough for a lab of a thousand machines that is switched on at once.
 const BURST: f64 = 20_000.0;
-/// Lines a second after that.
+/// Lines per second after the burst.
 const RATE: f64 = 200.0;
-/// Share of the bucket that warnings leave for others: forged packets make warnings, machines make news.
+/// Share of the bucket that warnings may not use. Forged packets cause warnings, and must not use up the
+/// lines of real machines.
 const RESERVE: f64 = 0.5;
 
-/// How urgent a line is.
+/// The kind of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A machine's step.
+    /// A step of a machine.
     News,
-    /// Something that went wrong.
+    /// A problem.
     Warning,
 }
 
-/// The bucket.
+/// The token bucket.
 #[derive(Clone, Debug)]
 pub struct LogLimiter {
     tokens: f64,
@@ -35,17 +37,18 @@ impl Default for LogLimiter {
 }
 
 impl LogLimiter {
-    /// A full bucket of `burst` lines, and `rate` a second after that.
+    /// Creates a full bucket of `burst` lines, which refills at `rate` lines per second.
     pub(super) fn new(burst: f64, rate: f64) -> Self {
         Self { tokens: burst, filled: Timestamp::default(), left_out: 0, burst, rate }
     }
 
-    /// The clock that [`Self::admit`] is told was set, by so many microseconds.
+    /// The clock whose time [`Self::admit`] gets was set by `by` microseconds. The bucket keeps its level.
     pub(super) fn clock_set(&mut self, by: i64) {
         self.filled = Timestamp::from_micros(self.filled.as_micros().saturating_add_signed(by));
     }
 
-    /// Whether a line may be written now; `Some(n)` if it may, after n that might not.
+    /// Takes a token for a line. Returns `None` if the line must be dropped, otherwise `Some(n)`, where n
+    /// lines were dropped since the last one that was admitted.
     pub fn admit(&mut self, now: Timestamp, kind: Kind) -> Option<u64> {
         self.tokens = (self.tokens + now.since(self.filled).as_secs_f64() * self.rate).min(self.burst);
         self.filled = now;

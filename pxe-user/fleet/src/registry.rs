@@ -1,4 +1,5 @@
-//! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
+//! [`Registry`]: all machines. It finds the machine that an event is about, runs the timers, and forgets
+//! machines when there are too many. Pure: `now` is an argument. The fleet's thread owns it.
 
 mod last_seen;
 
@@ -22,25 +23,26 @@ use pxe_content::boot::MachineFacts;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
 
-/// Machines that are remembered; a flood of invented addresses makes it forget those, not grow.
+/// Maximum number of machines. Beyond that the registry forgets strangers, so that a flood of invented
+/// addresses cannot use up the memory.
 pub(crate) const MACHINES_MAX: usize = 65536;
-/// Machines that are forgotten at once, so that a flood is not a search for each of its packets.
+/// How many machines are forgotten at once. During a flood, the registry then need not search for the oldest
+/// machine at each packet.
 const FORGOTTEN_AT_ONCE: usize = 1024;
-/// Routers that are remembered: a site has a handful.
+/// Maximum number of routers. A site has a handful.
 const ROUTERS_MAX: usize = 1024;
 
-/// All machines.
 #[derive(Debug)]
 pub(crate) struct Registry {
     machines: HashMap<Mac, Machine>,
     by_address: HashMap<Ipv4Addr, Mac>,
     boot_records: BootRecords,
     standings_changed: bool,
-    /// The images that machines were told to boot, by the configuration's names.
+    /// Names of the images that machines were offered, as the configuration has them.
     images: HashSet<Arc<str>>,
-    /// Some machine was seen behind a relay: a frame's sender may be a router then.
+    /// Some machine was seen behind a relay, so the sender of a frame may be a router.
     relayed: bool,
-    /// Ethernet addresses from which relays' packets came.
+    /// Ethernet addresses of frames that came from relays.
     routers: HashSet<Mac>,
     silence: u64,
     last_seen: LastSeen,
@@ -48,7 +50,8 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// No machine is known. A test is silent after `silence`; steps are numbered from `first_step`.
+    /// Creates an empty registry. A test counts as silent after `silence`. The first step has the number
+    /// `first_step`.
     pub(crate) fn new(silence: Duration, first_step: u64) -> Self {
         Self {
             machines: HashMap::new(),
@@ -64,22 +67,21 @@ impl Registry {
         }
     }
 
-    /// What has changed since this was last asked.
+    /// Returns the changes since the last call.
     pub(crate) fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.change_log.changes)
     }
 
-    /// What has changed so far.
+    /// The changes that have not been taken yet.
     pub(crate) fn changes(&mut self) -> &mut Changes {
         &mut self.change_log.changes
     }
 
-    /// The standing of all machines that have one, if it has changed since this was last asked.
+    /// Returns all boot records, if any has changed since the last call.
     pub(crate) fn take_standings(&mut self) -> Option<BootRecords> {
         std::mem::take(&mut self.standings_changed).then(|| self.boot_records.clone())
     }
 
-    /// One machine.
     pub(crate) fn machine(&self, mac: Mac) -> Option<&Machine> {
         self.machines.get(&mac)
     }
@@ -89,13 +91,14 @@ impl Registry {
         self.machines.values()
     }
 
-    /// Steps continue after the last one that was written down.
+    /// Continues the numbers of steps after the last stored one.
     pub(crate) fn continue_after(&mut self, last_step: u64) {
         self.change_log.continue_after(last_step);
     }
 
-    /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
-    /// was seen, and gets the counts of before added. How long ago machines were seen is `absence`'s to say, not the clock's.
+    /// Adds machines that an earlier process stored. Call it once only: a machine that was seen since the
+    /// start keeps its present state and gets the stored counts added, so a second call would count them
+    /// twice. `absence` says how long ago they were stored; the wall clock cannot, because it may be wrong.
     pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, absence: Option<Absence>) {
         self.last_seen.begin(now);
         for mut before in machines {
@@ -122,7 +125,8 @@ impl Registry {
         }
     }
 
-    /// Something happened. `neighbour` finds the Ethernet address of an IP address, where a socket has hidden it.
+    /// Applies an event. `neighbour` finds the Ethernet address of an IP address, where a plain socket hides
+    /// the frame's source.
     pub(crate) fn apply(&mut self, now: UnixMs, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
         match event {
             Event::Told { requester, what, file, style, ack } => {
@@ -142,7 +146,7 @@ impl Registry {
                 });
             }
             Event::Leased { mac, origin, address } => {
-                // Everybody takes leases: that alone makes no machine.
+                // All hosts take leases, so a lease does not create a machine.
                 let Some(machine) = self.machines.get_mut(mac).filter(|machine| machine.may_come(*origin))
                 else {
                     return;
@@ -188,7 +192,7 @@ impl Registry {
                 self.with(now, mac, |machine, change_log| machine.fetched(now, &transfer, change_log));
             }
             Event::Refused { peer, name, refusal } => {
-                // Anybody can ask for a name that is not there: that alone makes no machine.
+                // Anybody can request a missing name, so a refusal does not create a machine.
                 let Some(mac) = self.seen(peer, neighbour).filter(|mac| self.machines.contains_key(mac))
                 else {
                     return;
@@ -199,19 +203,26 @@ impl Registry {
         }
     }
 
-    /// Whether a file's first folder has the name of an image that some machine was told to boot.
+    /// Whether a file's first folder has the name of an image that some machine was offered.
     fn is_in_images_folder(&self, file: &str) -> bool {
         file.split_once('/').is_some_and(|(folder, _)| self.images.contains(folder))
     }
 
-    /// Whether somebody may hand in something for a machine. A report alone makes no machine: anybody can post one.
+    /// Checks whether a sender may report or upload for a machine. A report does not create a machine,
+    /// because anybody can post one.
+    ///
+    /// # Errors
+    /// Why the claim is rejected.
     pub(crate) fn admits(&self, claim: &Claim) -> Result<&Machine, ClaimRefusal> {
         let machine = self.machines.get(&claim.mac).ok_or(ClaimRefusal::Unknown)?;
         machine.admits(claim)?;
         Ok(machine)
     }
 
-    /// A test posted a report.
+    /// Applies a test's report.
+    ///
+    /// # Errors
+    /// Why the report is rejected.
     pub(crate) fn reported(
         &mut self,
         now: UnixMs,
@@ -223,8 +234,8 @@ impl Registry {
         Ok(())
     }
 
-    /// What is known of the machine that a file is written for. `neighbour` is as for [`Self::apply`]; `fresh` makes a nonce,
-    /// which only the machine itself gets.
+    /// Returns the facts about the machine that a file is generated for. `neighbour` is as for
+    /// [`Self::apply`]. `fresh` makes a nonce, which only the machine itself receives.
     pub(crate) fn facts(
         &mut self,
         now: UnixMs,
@@ -247,7 +258,8 @@ impl Registry {
         Some(facts)
     }
 
-    /// Lines of a console; how many were a test's, or nothing if nobody knows whose console it is.
+    /// Applies lines of a console. Returns the number of lines from a test, or `None` if the console's
+    /// machine is unknown.
     pub(crate) fn lines(&mut self, now: UnixMs, who: &Who, lines: &[String]) -> Option<usize> {
         let parsed: Vec<_> = lines.iter().filter_map(|line| Line::parse(line)).collect();
         let mac = self.find(who).or_else(|| self.introduced(who, &parsed))?;
@@ -259,7 +271,8 @@ impl Registry {
         Some(parsed.len())
     }
 
-    /// A console whose name nobody knows, and that says a serial number which somebody has.
+    /// Finds the machine of an unknown console by the serial number in its lines, and remembers the console's
+    /// name.
     fn introduced(&mut self, who: &Who, lines: &[Line<'_>]) -> Option<Mac> {
         let Who::Words(console) = who else { return None };
         let serial = lines.iter().find_map(|line| line.value("sys_serial")).and_then(clean_some)?;
@@ -268,12 +281,16 @@ impl Registry {
         Some(mac)
     }
 
-    /// A file was put into a machine's inbox.
+    /// A file was stored in a machine's inbox.
     pub(crate) fn uploaded(&mut self, now: UnixMs, mac: Mac, file: &str, bytes: u64) {
         self.with(now, mac, |machine, change_log| machine.uploaded(now, file, bytes, change_log));
     }
 
-    /// Names a machine, also one that has not been seen yet. Names are unique, so that each finds one machine.
+    /// Sets or removes the name of a machine, which need not have been seen yet. Names are unique, so that
+    /// each finds one machine.
+    ///
+    /// # Errors
+    /// When another machine has the name, or when there is no such machine to remove a name from.
     pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> Result<(), NotNamed> {
         let name = name.and_then(clean_some);
         if let Some(wanted) = &name {
@@ -299,7 +316,7 @@ impl Registry {
         Ok(())
     }
 
-    /// One machine, or all, may boot by their rules from the beginning; how many.
+    /// Makes one machine, or all, boot by their rules from the beginning. Returns the number of machines.
     pub(crate) fn again(&mut self, now: UnixMs, which: Option<Mac>) -> usize {
         let macs: Vec<_> = match which {
             Some(mac) => self.machines.contains_key(&mac).then_some(mac).into_iter().collect(),
@@ -311,15 +328,16 @@ impl Registry {
         macs.len()
     }
 
-    /// What time does: called about once a second.
+    /// Checks the timers of all machines, about once a second.
     pub(crate) fn tick(&mut self, now: UnixMs) {
         for machine in self.machines.values_mut() {
             machine.tick(now, self.silence, &mut self.change_log);
         }
     }
 
-    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was. When a machine was
-    /// last seen by a process before this one is of another clock, and stays.
+    /// The wall clock was set by `by` milliseconds. All times are shifted by the same amount, so durations
+    /// stay right. Exception: the last-seen times of machines that only an earlier process saw are by the
+    /// clock of then, and stay.
     pub(crate) fn clock_set(&mut self, by: i64) {
         for (mac, machine) in &mut self.machines {
             let last_seen = machine.shown.last_seen;
@@ -333,7 +351,7 @@ impl Registry {
         self.change_log.clock_set(by);
     }
 
-    /// Forgets strangers that were not seen for `retention`; real machines stay.
+    /// Forgets strangers that were not seen for `retention`. Other machines stay.
     pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
         let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let old = |machine: &&Machine| {
@@ -344,7 +362,7 @@ impl Registry {
         macs.into_iter().for_each(|mac| self.forget(mac));
     }
 
-    /// Finds a machine.
+    /// Returns the machine that a caller names.
     pub(crate) fn find(&self, who: &Who) -> Option<Mac> {
         match who {
             Who::Mac(mac) => self.machines.contains_key(mac).then_some(*mac),
@@ -360,7 +378,7 @@ impl Registry {
                 let same = |known: &Option<String>| {
                     known.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(words))
                 };
-                // A name that a person gave comes before what machines say of themselves.
+                // Names that a person gave come before names that machines report themselves.
                 self.only(|machine| same(&machine.shown.name))
                     .or_else(|| self.only(|machine| same(&machine.console)))
                     .or_else(|| self.only(|machine| same(&machine.shown.serial)))
@@ -369,13 +387,14 @@ impl Registry {
         }
     }
 
-    /// The only machine that matches: serial numbers such as "To be filled by O.E.M." name nobody.
+    /// Returns the machine that matches, if exactly one does. Serial numbers such as "To be filled by O.E.M."
+    /// match many machines, and so find none.
     fn only(&self, matches: impl Fn(&Machine) -> bool) -> Option<Mac> {
         let mut found = self.machines.values().filter(|machine| matches(machine));
         found.next().filter(|_| found.next().is_none()).map(|machine| machine.mac)
     }
 
-    /// Somebody asks in a machine's name; whether that can be the machine.
+    /// Handles the sender of a DHCP request. Returns whether the request can be the machine's own.
     fn met(&mut self, now: UnixMs, requester: &Requester) -> bool {
         if let (Some(_), Origin::Through(router)) = (requester.relay, requester.origin) {
             self.relayed = true;
@@ -394,8 +413,10 @@ impl Registry {
         true
     }
 
-    /// The machine that a client of files is, if that can be known: on our link by its frames, behind a relay by the address
-    /// that was seen in its own requests there. A router's frames are those of all machines behind it.
+    /// Returns the machine that a client of files is, if that can be known. On the link its frames identify
+    /// it. Behind a relay, the IP address from its own DHCP requests identifies it, because a router's frames
+    /// may come from any machine behind it. As long as no relay was seen, an unknown source of frames is a
+    /// new machine.
     pub(crate) fn owner(&self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
         let link = peer.link(neighbour).filter(|mac| !self.is_router(*mac));
         let known = link.filter(|mac| self.machines.contains_key(mac));
@@ -404,17 +425,17 @@ impl Registry {
         known.or_else(behind).or_else(|| link.filter(|_| !self.relayed))
     }
 
-    /// Whether relays' packets come from an address that has never asked for itself.
+    /// Whether frames from relays have this address, and no DHCP request has come from the address itself.
     fn is_router(&self, mac: Mac) -> bool {
         self.routers.contains(&mac) && !self.machines.get(&mac).is_some_and(Machine::has_asked)
     }
 
-    /// Whether a machine was never seen on our link.
+    /// Whether a machine is known, and was never seen on the link.
     fn is_elsewhere(&self, mac: Mac) -> bool {
         self.machines.get(&mac).is_some_and(|machine| !machine.is_on_link())
     }
 
-    /// The same as [`Self::owner`], and keeps in mind where a machine on our link is.
+    /// The same as [`Self::owner`], and also records the IP address of a machine on the link.
     fn seen(&mut self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
         let address = *peer.address.ip();
         let (link, mac) = (peer.link(&neighbour), self.owner(peer, neighbour)?);
@@ -428,7 +449,7 @@ impl Registry {
         Some(mac)
     }
 
-    /// A machine has an address now, and not the one of `before` any more.
+    /// Records that a machine has `address` now, and no longer the address `before`.
     fn settle(&mut self, mac: Mac, before: Option<Ipv4Addr>, address: Ipv4Addr) {
         if address.is_unspecified() {
             return;
@@ -439,7 +460,7 @@ impl Registry {
         self.by_address.insert(address, mac);
     }
 
-    /// Does something with a machine, which is made if it is new.
+    /// Changes a machine. Creates it first if it is new.
     fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut ChangeLog)) {
         if !self.machines.contains_key(&mac) {
             self.make_room();
@@ -480,7 +501,7 @@ impl Registry {
             .collect();
         order.select_nth_unstable(FORGOTTEN_AT_ONCE);
         let strangers = order.iter().take(FORGOTTEN_AT_ONCE).filter(|(real, ..)| !real).count();
-        // Real machines go one by one, and only if there is nobody else.
+        // Other machines are forgotten one at a time, and only if there are no strangers.
         let count = if strangers > 0 { strangers } else { 1 };
         order.truncate(FORGOTTEN_AT_ONCE);
         order.sort_unstable();

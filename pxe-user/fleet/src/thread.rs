@@ -1,12 +1,14 @@
-//! The fleet's thread: it takes what all others say, keeps the [`registry`](super::registry), and shows what is written down.
+//! The fleet's thread. It takes messages from all other threads, keeps the [`registry`](super::registry) of
+//! machines, and publishes the board after its changes are on disk.
 //!
 //! ```text
 //! messages --> registry --changes--> publisher --batch--> store's thread --> SQLite, file of events
 //!     |                                  ^                     |
-//!     '--> journal (log lines)           '------ written ------'--> then, and only then: board, updates
+//!     '--> journal (log lines)           '------ written ------'--> only then: board, updates
 //! ```
 //!
-//! It never waits for the disk: what is not written after 2 s is shown all the same, and [`Board::lost`] says so.
+//! This thread never waits for the disk: the store has a thread of its own. If a batch is not written within
+//! 2 s, the thread publishes the changes all the same, and [`Board::lost`] says that they are not stored.
 
 mod publish;
 mod questions;
@@ -38,31 +40,33 @@ use pxe_proto::time::Timestamp;
 use questions::Question;
 use steps::ClockWatch;
 
-/// Messages that are handled before anything is shown.
+/// Maximum number of messages that the thread handles before it publishes again.
 const AT_ONCE: usize = 1024;
-/// How often the registry looks at the time.
+/// How often the registry checks its timers.
 const TICK_EVERY: Duration = Duration::from_secs(1);
-/// How often old strangers are forgotten.
+/// How often the registry forgets strangers that were not seen for the retention.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
-/// How long the start waits for what was written down before; a disk that is slower is read later.
+/// How long the thread waits at its start for the stored machines. If the disk is slower, the thread starts
+/// without them, and adds them when they arrive.
 const OPENING_MAX: Duration = Duration::from_secs(2);
-/// How long the end waits for the last batch.
+/// How long the thread waits at its end for the last batch.
 const CLOSING_MAX: Duration = Duration::from_secs(3);
-/// Days after which the past is forgotten, unless told otherwise.
+/// Default of [`FleetConfig::retention`]: 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Ticks come every 10 s.
+/// Default of [`FleetConfig::silence`]. memtest86+ writes a tick every 10 s.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What the fleet is kept with.
+/// Configuration of the fleet.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
-    /// The directory of the database; without one everything is forgotten at the end.
+    /// The directory of the database. With `None`, the fleet forgets everything when the daemon ends.
     pub state: Option<PathBuf>,
-    /// A file to which each step is appended as a line of JSON. Moving it away begins a new one.
+    /// A file to which the store appends each step as a line of JSON. If another program moves the file away,
+    /// the store creates a new one.
     pub events: Option<PathBuf>,
-    /// How long steps, boots and errors are kept.
+    /// How long the database keeps steps, boots and errors.
     pub retention: Duration,
-    /// After how long without a word a test is silent.
+    /// A test without a report or console line for this long counts as silent.
     pub silence: Duration,
 }
 
@@ -72,21 +76,23 @@ impl Default for FleetConfig {
     }
 }
 
-/// What the thread asks of the world.
+/// What the thread needs from outside: clocks, the kernel's neighbour table, and heartbeats.
 pub struct FleetDeps {
-    /// The workers' clock, for log lines and pauses.
+    /// The workers' monotonic clock, for time-outs and the rate limit of log lines.
     pub monotonic: Box<dyn FnMut() -> Timestamp + Send>,
-    /// The wall clock: [`wall_clock`].
+    /// The wall clock: [`wall_clock`], or another one in tests.
     pub wall: Box<dyn FnMut() -> UnixMs + Send>,
-    /// Finds the Ethernet address of a neighbour's IP address.
+    /// Returns the Ethernet address of an IPv4 address, from the kernel's neighbour table.
     pub neighbour: Box<dyn Fn(Ipv4Addr) -> Option<Mac> + Send>,
-    /// Called at each turn, and by the store's thread: at least every five seconds, or the thread hangs.
+    /// The heartbeat of the fleet's thread, which calls it at each turn, at least every five seconds. If the
+    /// calls stop, the thread hangs.
     pub alive: Box<dyn Fn() + Send>,
-    /// See `alive`.
+    /// The heartbeat of the store's thread, which calls it at each turn, at least every five seconds. If the
+    /// calls stop, the thread hangs, for example because its disk does not answer.
     pub store_alive: Box<dyn Fn() + Send>,
 }
 
-/// The time of day, in UTC.
+/// Returns the wall-clock time in UTC.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the fleet's wall clock")]
 pub fn wall_clock() -> UnixMs {
@@ -94,10 +100,10 @@ pub fn wall_clock() -> UnixMs {
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Starts the thread. It ends with [`Message::Stop`], or when all other handles are gone.
+/// Starts the thread. It ends with [`Message::Stop`], or when all other handles are dropped.
 ///
 /// # Errors
-/// When the system gives no thread or no timer.
+/// When the system refuses a thread or a timer.
 pub fn spawn(
     config: FleetConfig,
     receiver: Receiver<Message>,
@@ -109,7 +115,8 @@ pub fn spawn(
     let store_alive = std::mem::replace(&mut deps.store_alive, Box::new(|| ()));
     let store = store::start(&config, store_alive)?;
     let FleetHandle { board, boot_records, updates, messages } = handle;
-    // Its own end of the queue would keep the thread alive for ever.
+    // The thread must not hold a sender of its own queue: the queue would never close, and the thread would
+    // never end.
     drop(messages);
     let fleet = move || {
         let mut deps = deps;
@@ -131,20 +138,19 @@ pub fn spawn(
     std::thread::Builder::new().name("pxed-fleet".into()).spawn(fleet)
 }
 
-/// All that the thread has.
 struct Fleet {
     registry: Registry,
     journal: Journal,
     publisher: Publisher,
     boot_records: Arc<ArcSwap<BootRecords>>,
-    /// Questions that are answered when what was said before them is shown.
+    /// Questions whose answers must wait until all changes before them have been published.
     questions: Vec<Question>,
     retention: Duration,
     deps: FleetDeps,
     watch: ClockWatch,
 }
 
-/// What woke the thread.
+/// Why the thread's loop has woken.
 enum Woken {
     Message(Option<Message>),
     Store(Answer),
@@ -194,7 +200,8 @@ impl Fleet {
         self.close(&mut receiver).await;
     }
 
-    /// The time of day. If it was set, what is known of the machines moves with it.
+    /// Reads the wall clock. If the clock was set since the last call, shifts the registry's times by the
+    /// same amount.
     fn wall(&mut self) -> UnixMs {
         let (wall, now) = ((self.deps.wall)(), (self.deps.monotonic)());
         if let Some(by) = self.watch.look(wall, now) {
@@ -209,7 +216,7 @@ impl Fleet {
         wall
     }
 
-    /// Waits for what was written down before, but not for long.
+    /// Waits for the stored machines, for [`OPENING_MAX`] at most.
     async fn open(&mut self) {
         if self.publisher.store().is_some() {
             let answer = tokio::time::timeout(OPENING_MAX, StoreHandle::answer(self.publisher.store())).await;
@@ -226,7 +233,7 @@ impl Fleet {
         self.show(now);
     }
 
-    /// Handles a message, and those that wait behind it; whether to go on.
+    /// Handles a message, and those that wait behind it. Returns false after [`Message::Stop`].
     fn take(&mut self, message: Message, receiver: &mut Receiver<Message>) -> bool {
         self.handle(message);
         for _ in 1..AT_ONCE {
@@ -250,7 +257,8 @@ impl Fleet {
             }
             Message::Report(claim, report, answer) => match self.registry.reported(now, &claim, &report) {
                 Ok(()) => self.questions.push(Question::Reported(answer)),
-                // Whoever asked may have gone meanwhile, here and below: that is no concern of ours.
+                // Here and below, sending an answer fails if the caller no longer waits. That is no error of
+                // the fleet.
                 Err(unbelieved) => drop(answer.send(Err(unbelieved))),
             },
             Message::Admit(claim, answer) => drop(answer.send(self.registry.admits(&claim).map(|_| ()))),
@@ -287,7 +295,8 @@ impl Fleet {
         self.publisher.stored(now, wall, answer, &mut self.registry);
     }
 
-    /// Shows what has changed: standings at once, the board when it is written.
+    /// Publishes what has changed: boot records at once, the board after it is on disk. Then answers the
+    /// questions that waited.
     fn show(&mut self, now: Timestamp) {
         if let Some(boot_records) = self.registry.take_standings() {
             self.boot_records.store(Arc::new(boot_records));
@@ -302,7 +311,7 @@ impl Fleet {
         }
     }
 
-    /// Writes down what is known, as far as the disk takes it in time.
+    /// Handles the messages that are left, and writes the last batch, for [`CLOSING_MAX`] at most.
     async fn close(mut self, receiver: &mut Receiver<Message>) {
         receiver.close();
         while let Ok(message) = receiver.try_recv() {

@@ -1,4 +1,4 @@
-//! Who a machine is.
+//! The facts that identify a machine: addresses, architecture, UUID, name.
 
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ use pxe_proto::dhcp::{Arch, Uuid};
 use pxe_proto::mac::Mac;
 
 impl Machine {
-    /// Takes from a request what it shows of the machine.
+    /// Takes over what a DHCP request shows of the machine.
     pub(super) fn identify(&mut self, requester: &Requester) {
         self.on_link |= requester.origin == Origin::Link;
         let shown = &mut self.shown;
@@ -33,17 +33,17 @@ impl Machine {
         shown.image = requester.image.as_deref().and_then(clean_some);
     }
 
-    /// Its address, if it is known.
+    /// Its IPv4 address, if it is known.
     pub(crate) fn address(&self) -> Option<Ipv4Addr> {
         self.shown.address.as_deref()?.parse().ok()
     }
 
-    /// It was seen with this address.
+    /// Sets its IPv4 address.
     pub(crate) fn at_address(&mut self, address: Ipv4Addr) {
         self.shown.address = Some(address.to_string());
     }
 
-    /// A machine that somebody has named before it was seen.
+    /// A machine that has a name, and was never seen. First and last seen are 0.
     pub(crate) fn expected(now: UnixMs, mac: Mac) -> Self {
         let mut machine = Self::new(now, mac);
         machine.shown.why = Some("has a name, and has not asked for a boot yet".into());
@@ -51,7 +51,7 @@ impl Machine {
         machine
     }
 
-    /// It was given a name, or lost it.
+    /// Sets or removes its name.
     pub(crate) fn name(&mut self, now: UnixMs, name: Option<String>, change_log: &mut ChangeLog) {
         self.shown.name = name;
         let text = match &self.shown.name {
@@ -62,7 +62,7 @@ impl Machine {
         change_log.touch(self.mac);
     }
 
-    /// A file was put into its inbox.
+    /// A file was stored in its inbox.
     pub(crate) fn uploaded(&mut self, now: UnixMs, file: &str, bytes: u64, change_log: &mut ChangeLog) {
         let file = clean(file);
         let draft = Draft::new("upload", format!("sent {file}, {bytes} bytes"));
@@ -70,7 +70,8 @@ impl Machine {
         self.heard(now, change_log);
     }
 
-    /// What templates are filled with.
+    /// The values that templates are filled with. The nonce is added by
+    /// [`Registry::facts`](crate::registry::Registry::facts), for the machine itself only.
     pub(crate) fn facts(&self) -> MachineFacts {
         MachineFacts {
             mac: self.mac,
@@ -87,7 +88,7 @@ impl Machine {
     }
 }
 
-/// Reads a UUID as it is written.
+/// Reads a UUID from its text form.
 fn uuid(text: &str) -> Option<Uuid> {
     let digits: String = text.chars().filter(|character| *character != '-').collect();
     if digits.len() != 32 {

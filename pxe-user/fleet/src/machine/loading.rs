@@ -1,4 +1,4 @@
-//! Files on their way to a machine, and what their coming or not coming means.
+//! File transfers of a machine: which files complete a boot, and when a boot that stops has failed.
 
 use super::{Attempt, Failure, Machine, since};
 use crate::board::{Progress, State, UnixMs};
@@ -7,46 +7,47 @@ use crate::event::Transport;
 use pxe_content::boot::{Refusal, Role, is_looked_for, last_resort};
 use pxe_proto::tftp::send_session::Outcome;
 
-/// A boot without a payload of its own has loaded everything when nothing is asked for during this time.
+/// A boot without a payload counts as complete if the machine requests nothing during this time.
 const QUIET_MS: u64 = 15_000;
-/// What broke off is a failure if nothing else comes during this time: firmware tries again, iPXE and GRUB close early.
+/// After a transfer broke off or a file was refused, the boot fails if no data arrives during this time. It
+/// must not be shorter, because firmware tries again, and iPXE and GRUB close some transfers early.
 const MENDED_MS: u64 = 20_000;
-/// A machine that asks for nothing during this time has stopped.
+/// A machine that requests nothing during this time has stopped.
 const STOPPED_MS: u64 = 60_000;
 
-/// The end of a payload that nobody acknowledges for so long will not be acknowledged: iPXE starts a kernel before it sends its
-/// last ACK.
+/// If a client has not acknowledged the end of its payload for so long, it never will: iPXE starts a kernel
+/// before it sends its last ACK.
 const UNCONFIRMED_MS: u64 = 3000;
-/// Most names of a boot loader's search that are kept: PXELINUX has a dozen.
+/// Maximum number of names of a boot loader's search that are kept. PXELINUX tries about a dozen.
 const LOOKED_FOR_MAX: usize = 16;
 
-/// A file that is on its way.
+/// A transfer that is running.
 #[derive(Clone, Debug)]
 pub(crate) struct ActiveTransfer {
-    /// Its name, and what it is in a boot.
+    /// The file's name, and its role in a boot.
     pub(crate) file: String,
     pub(crate) role: Role,
-    /// As of [`FinishedTransfer::in_images_folder`].
+    /// See [`FinishedTransfer::in_images_folder`].
     pub(crate) in_images_folder: bool,
-    /// Bytes that have arrived, of how many.
+    /// Bytes that have arrived, and the file's size.
     pub(crate) bytes: u64,
     pub(crate) size: u64,
-    /// Only acknowledgements are missing.
+    /// All blocks have been sent, and only acknowledgements are missing.
     pub(crate) all_sent: bool,
 }
 
-/// A transfer that has ended, one way or another.
+/// A transfer that has ended, complete or not.
 #[derive(Clone, Debug)]
 pub(crate) struct FinishedTransfer {
-    /// The file's name, and what it is in a boot.
+    /// The file's name, and its role in a boot.
     pub(crate) file: String,
     pub(crate) role: Role,
-    /// Its first folder has the name of an image that some machine was told to boot.
+    /// The file's first folder has the name of an image that some machine was offered.
     pub(crate) in_images_folder: bool,
     pub(crate) transport: Transport,
-    /// How it ended.
+    /// How the transfer ended.
     pub(crate) outcome: Outcome,
-    /// Bytes that arrived, in how many milliseconds, and DATA packets that were sent again.
+    /// Bytes that arrived, the duration in milliseconds, and retransmitted DATA packets.
     pub(crate) bytes: u64,
     pub(crate) took_ms: u64,
     pub(crate) retransmits: u64,
@@ -65,7 +66,7 @@ impl FinishedTransfer {
 }
 
 impl Machine {
-    /// A file is on its way.
+    /// A transfer is running.
     pub(crate) fn loading(&mut self, now: UnixMs, incoming: &ActiveTransfer, change_log: &mut ChangeLog) {
         let ActiveTransfer { file, bytes, size, .. } = incoming;
         let (bytes, size) = (*bytes, *size);
@@ -101,7 +102,8 @@ impl Machine {
     /// A transfer has ended.
     pub(crate) fn fetched(&mut self, now: UnixMs, transfer: &FinishedTransfer, change_log: &mut ChangeLog) {
         if self.local || self.visits(now, change_log) {
-            // The script or the configuration that sends it to its own disk, or what a visitor wants.
+            // This file does not count for a boot. For a machine that boots its own disk, it is the script or
+            // configuration that says so. Otherwise the client is a visitor.
             self.step(now, change_log, transfer.step());
             return self.heard(now, change_log);
         }
@@ -117,7 +119,7 @@ impl Machine {
         }
         match transfer.outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => self.arrived(now, transfer, change_log),
-            // EDK2 asks for the size first, and breaks that off.
+            // EDK2 first requests the file only to learn its size, and breaks that transfer off.
             Outcome::Probe => self.go(now, State::Loading, None, change_log),
             Outcome::Aborted(_) | Outcome::TimedOut | Outcome::Superseded => {
                 self.broke_off(now, transfer, change_log);
@@ -140,7 +142,7 @@ impl Machine {
         if *role != Role::Config {
             self.attempt.last = Some(file.clone());
         }
-        // Another image's payload is just a file: it must not use up the boots of this machine's rule.
+        // The payload of another image is only a file. It must not count as a boot of this machine's rule.
         if *role != Role::Payload || !self.owns(file, transfer.in_images_folder) {
             if !self.attempt.payload {
                 self.go(now, State::Loading, None, change_log);
@@ -160,7 +162,7 @@ impl Machine {
         self.shown.image.as_deref().is_none_or(|image| belongs(file, told, image, in_images_folder))
     }
 
-    /// Everything has arrived: its test should run now.
+    /// All files have arrived, so the test should run now.
     fn run(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         if !self.attempt.completed {
             self.attempt.completed = true;
@@ -173,7 +175,7 @@ impl Machine {
         });
         self.shown.progress = None;
         if self.shown.verdict.is_some() && self.test_began() >= self.attempt.began {
-            // It reports already: the last ACK of its payload never came, or came late.
+            // The test reports already: the last ACK of the payload was lost or late.
             return;
         }
         self.ended = false;
@@ -208,7 +210,7 @@ impl Machine {
         }
     }
 
-    /// A file was refused.
+    /// A request for a file was refused.
     pub(crate) fn refused(&mut self, now: UnixMs, file: &str, refusal: Refusal, change_log: &mut ChangeLog) {
         if self.local || self.visits(now, change_log) {
             return self.heard(now, change_log);
@@ -243,8 +245,8 @@ impl Machine {
         self.heard(now, change_log);
     }
 
-    /// A boot loader has looked for its configuration under a name that is not there. After the last such name it stops at its
-    /// prompt, which nobody may see.
+    /// A boot loader requested a configuration file that does not exist. After the last such name the boot
+    /// loader stops at its prompt, where nobody may see it.
     fn looked_for(&mut self, now: UnixMs, file: &str, change_log: &mut ChangeLog) {
         let names = &mut self.attempt.looked_for;
         if names.len() < LOOKED_FOR_MAX && !names.iter().any(|name| name == file) {
@@ -258,15 +260,15 @@ impl Machine {
             self.step(now, change_log, draft);
         }
         if loader == "PXELINUX" {
-            // It looks nowhere else. A file that arrives all the same ends this.
+            // PXELINUX tries no other name. If a file arrives all the same, the failure ends.
             return self.fail(now, Failure::Boot, why, change_log);
         }
         self.go(now, State::Loading, Some(why.clone()), change_log);
         self.attempt.trouble = Some((now, why));
     }
 
-    /// Whether this is no machine that boots, as far as anybody knows: it has never asked what to boot, and was never given a file
-    /// of its own. Somebody who looks at the files by hand is not a machine under test.
+    /// Whether this client is only a visitor: it has sent no DHCP request, and pxed has generated no file for
+    /// it. A person who looks at the files with a browser is not a machine under test.
     fn visits(&mut self, now: UnixMs, change_log: &mut ChangeLog) -> bool {
         let visits = self.client.is_none() && self.attempt == Attempt::default();
         if visits {
@@ -276,7 +278,7 @@ impl Machine {
         visits
     }
 
-    /// It asks for a file, or did so `took` milliseconds ago.
+    /// The machine requests a file, or did so `took` milliseconds ago.
     fn asks(&mut self, now: UnixMs, took: u64, change_log: &mut ChangeLog) {
         self.begin_unasked(now, change_log);
         self.attempt.active = now;
@@ -290,7 +292,8 @@ impl Machine {
         }
     }
 
-    /// Told by somebody else: its boot begins with the first thing that it wants.
+    /// Begins a boot at the first request if pxed sent no offer, because the boot file's name came from
+    /// another server.
     pub(super) fn begin_unasked(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         if self.attempt.told_at == UnixMs(0) && self.attempt.began == UnixMs(0) {
             self.begin_boot(now, change_log);
@@ -298,7 +301,7 @@ impl Machine {
         }
     }
 
-    /// What the time itself says of a boot.
+    /// Checks the timers of a boot.
     pub(super) fn wait(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         let attempt = &self.attempt;
         if let Some((at, why)) = &attempt.trouble {
@@ -343,8 +346,8 @@ impl Machine {
     }
 }
 
-/// Whether a file may be a part of an image, by its name. An image with a folder of its own, from which the machine was told
-/// its program, has nothing elsewhere; one without has files anywhere but in other images' folders.
+/// Whether a file may be part of `image`, judged by names. If the machine's program came from the image's own
+/// folder, all its files are there. Otherwise they may be anywhere but in the folders of other images.
 fn belongs(file: &str, told: &str, image: &str, in_images_folder: bool) -> bool {
     let folder = |name: &str| Some(name.trim_start_matches('/').split_once('/')?.0 == image);
     if folder(file) == Some(true) {

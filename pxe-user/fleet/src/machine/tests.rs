@@ -1,4 +1,4 @@
-//! One machine's whole life, as a table of what happens and what is shown then.
+//! Tests of one machine: a sequence of events and times, and the state after each.
 
 mod clock;
 mod verdicts;
@@ -18,12 +18,12 @@ use pxe_proto::tftp::send_session::Outcome;
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const START: u64 = 1_000_000_000;
 
-/// A machine with its story and a clock in seconds.
+/// A machine with its changes, and a clock in seconds.
 struct Life {
     machine: Machine,
     change_log: ChangeLog,
     now: u64,
-    /// By how many milliseconds the time of day was set.
+    /// By how many milliseconds the wall clock was set.
     set: i64,
 }
 
@@ -36,7 +36,7 @@ impl Life {
         UnixMs((START + self.now * 1000).saturating_add_signed(self.set))
     }
 
-    /// Lets seconds pass, one tick each.
+    /// Lets `seconds` pass, with one tick in each.
     fn wait(&mut self, seconds: u64) -> &mut Self {
         for _ in 0..seconds {
             self.now += 1;
@@ -76,7 +76,7 @@ impl Life {
         self.ended(file, role, Outcome::Complete)
     }
 
-    /// So many of 1000 bytes of a payload have arrived.
+    /// `bytes` of the 1000 bytes of a payload have arrived.
     fn loading(&mut self, file: &str, bytes: u64, all_sent: bool) -> &mut Self {
         let (file, role) = (file.to_owned(), Role::Payload);
         let incoming = ActiveTransfer { file, role, in_images_folder: false, bytes, size: 1000, all_sent };
@@ -151,10 +151,10 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     life.report(Stage::Progress, |report| report.percent = Some(50));
     life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Passed);
     assert_eq!((life.machine.boots[0].outcome.as_deref(), life.credit()), (Some("passed"), 1));
-    // Its verdict is there: coming back is nothing to worry about.
+    // The test has passed, so returning to PXE is no reset.
     life.wait(30).told(Client::Pxe, Telling::Local, "").is(State::Local);
     assert_eq!((life.machine.shown.boots, life.machine.facts().local), (1, true));
-    // iPXE is told by a script, which it loads; nothing else is to be expected of it.
+    // iPXE fetches a script that sends it to the disk. It is not expected to fetch anything else.
     life.told(Client::Ipxe, Telling::Local, "boot.ipxe").fetched("boot.ipxe", Role::Config).is(State::Local);
     life.wait(120).is(State::Local);
 }
@@ -183,7 +183,8 @@ fn firmware_that_is_ipxe_itself_returns_too_and_a_local_answer_is_no_return() {
     life.booted().wait(20).told(Client::Pxe, Telling::Local, "").is(State::Local);
 }
 
-/// HTTP boot that loads iPXE is a chain; a kind that changes before the payload is there, soon after a transfer, is one.
+/// HTTP boot that loads iPXE is a chain. So is any other change of the client's kind soon after a transfer,
+/// before the payload has arrived.
 #[test]
 fn a_chain_is_one_boot() {
     let mut life = Life::new();
@@ -244,14 +245,14 @@ fn a_boot_that_stops_says_where() {
     life.is(State::Failed).because(said);
     assert!(life.change_log.changes.steps.iter().any(|step| step.event == "no_config"));
 
-    // GRUB looks beside itself first, and then below its prefix.
+    // GRUB first looks in its own folder, then below its prefix.
     let mut life = Life::new();
     life.pxe("grubx64.efi").fetched("grubx64.efi", Role::Loader).refused("grub.cfg", Refusal::NotFound);
     life.because("GRUB found no configuration").fetched("grub/grub.cfg", Role::Config).wait(30);
     life.is(State::Loading);
     assert_eq!(life.machine.shown.why, None);
 
-    // A misspelt name is in its story; what is only looked for is not.
+    // A request for a misspelt name is a step. A request for a name that boot loaders only try is none.
     let mut life = Life::new();
     life.pxe("x.efi").fetched("x.efi", Role::Loader).refused("lab/memtset", Refusal::NotFound);
     life.refused("lab/grub.cfg-01-52-54-00-99-00-10", Refusal::NotFound);
@@ -280,7 +281,7 @@ fn rules_and_missing_images_are_told_apart() {
     life.is(State::Failed).because("--boot-file arm64=NAME").pxe("x").is(State::Offered);
 }
 
-/// The last ACK of the payload never came, and the test reports before the server gives up.
+/// The last ACK of the payload was lost, and the test reports before the server times out.
 #[test]
 fn a_late_end_of_a_transfer_does_not_begin_a_new_test() {
     let mut life = Life::new();
@@ -304,7 +305,7 @@ fn what_is_written_down_is_read_back() {
         (read.shown.clone(), read.attempt.clone(), read.client),
         (life.machine.shown.clone(), life.machine.attempt.clone(), Some(Client::Ipxe))
     );
-    // Nobody listened while the server was away, so the test is not silent yet.
+    // pxed did not run in between, so the test is not silent yet.
     read.tick(UnixMs(START + 559_000), 60_000, &mut life.change_log);
     assert_eq!(read.shown.state, State::Running);
     read.tick(UnixMs(START + 560_000), 60_000, &mut life.change_log);
@@ -321,7 +322,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
     assert_eq!((life.machine.shown.progress.clone(), life.machine.shown.completed), (None, 0));
     life.wait(30).ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Running);
     assert_eq!(life.machine.shown.completed, 1);
-    // pxed ends meanwhile, and the next one knows nothing of the transfer.
+    // pxed ends, and the next process knows nothing of the transfer.
     let mut life = Life::new();
     life.pxe("memtest")
         .loading("memtest", 900, true)
@@ -329,7 +330,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
         .is(State::Running)
         .wait(100)
         .is(State::Running);
-    // A client that breaks off was not through.
+    // A client that aborts the transfer had not loaded everything.
     let mut life = Life::new();
     life.pxe("memtest")
         .loading("memtest", 900, true)
@@ -339,7 +340,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
     life.ended("memtest", Role::Payload, Outcome::Aborted(ErrorCode(0))).wait(20).is(State::Failed);
 }
 
-/// Somebody with curl, whose host never asked what to boot.
+/// For example a person with curl, on a host that sent no DHCP request.
 #[test]
 fn who_looks_at_files_by_hand_is_no_machine_under_test() {
     let mut life = Life::new();
@@ -347,7 +348,7 @@ fn who_looks_at_files_by_hand_is_no_machine_under_test() {
     life.ended("memtest", Role::Payload, Outcome::TimedOut).refused("x", Refusal::NotFound);
     life.wait(100).is(State::Seen);
     assert_eq!((life.machine.shown.boots, life.machine.shown.completed), (0, 0));
-    // It boots from here after all.
+    // Now the same host boots from pxed.
     life.pxe("memtest").fetched("memtest", Role::Payload).is(State::Running);
     assert_eq!((life.machine.shown.boots, life.machine.shown.completed), (1, 1));
 }

@@ -1,4 +1,5 @@
-//! What a test says of a machine's memory: reports over the network, and memtest86+'s lines on a console.
+//! What a memory test says about a machine: reports over HTTP, and memtest86+'s lines on a console. Both lead
+//! to the same [`Verdict`].
 
 use super::{Failure, Machine, since};
 use crate::board::{Dimm, MemoryError, Outcome, State, UnixMs, Verdict};
@@ -8,19 +9,20 @@ use crate::report::{Report, Stage};
 use crate::smbios;
 use crate::text::{clean, clean_some};
 
-/// Errors that are kept with their addresses; all are counted.
+/// Maximum number of errors that are kept with their addresses. The verdict counts all of them.
 const ERRORS_KEPT: usize = 32;
-/// Modules that are kept: the largest servers have 96 slots.
+/// Maximum number of memory modules of one machine. The largest servers have 96 slots.
 const DIMMS_MAX: usize = 256;
-/// A test that says again within this time that it begins is the same one: the answer to its report was lost.
+/// If a test says within this time again that it begins, it is the same test: the answer to its first report
+/// was lost.
 const SAME_TEST_MS: u64 = 60_000;
-/// Who speaks on a console.
+/// Source of all lines on a console.
 const MEMTEST: &str = "memtest86+";
-/// Who reports over the network, if it does not say.
+/// Source of a report that does not name one.
 const REPORTER: &str = "pxed memory test";
 
 impl Machine {
-    /// When its test began; zero if none is known.
+    /// When its present test began. 0 if there is none.
     pub(super) fn test_began(&self) -> UnixMs {
         self.shown.verdict.as_ref().map_or(UnixMs(0), |verdict| verdict.started)
     }
@@ -41,7 +43,7 @@ impl Machine {
         let ended = self.ended;
         let bad = !report.errors.is_empty() || report.error_count.max(report.uncorrected).unwrap_or(0) > 0;
         if ended && !(bad && self.has_passed()) {
-            // The answer to the last report was lost, so it is sent again.
+            // The answer to the last report was lost, so the test has sent the report again.
             return self.heard(now, change_log);
         }
         let before = self.shown.verdict.as_ref().map_or(0, |verdict| verdict.errors);
@@ -64,7 +66,7 @@ impl Machine {
             );
         }
         if let (Some(count), Some(verdict)) = (report.error_count, &mut self.shown.verdict) {
-            // The test's own count is that of all its errors: a report that comes twice does not add to it.
+            // The report's number is the total of the test, so a report that comes twice does not add to it.
             verdict.errors = before.max(count).max(verdict.first_errors.len() as u64);
         }
         self.judge(now, change_log);
@@ -74,7 +76,7 @@ impl Machine {
         self.heard(now, change_log);
     }
 
-    /// What a report says of the machine itself.
+    /// Takes over what a report says about the machine itself.
     fn introduced(&mut self, report: &Report) {
         let shown = &mut self.shown;
         if let Some(serial) = report.serial.as_deref().and_then(clean_some) {
@@ -96,7 +98,7 @@ impl Machine {
         }
     }
 
-    /// A line of its console; whether it was a test's.
+    /// A line of memtest86+ came from its console.
     pub(crate) fn line(&mut self, now: UnixMs, line: &Line<'_>, change_log: &mut ChangeLog) {
         let event = line.event();
         self.testing(now, MEMTEST, event == "start", change_log);
@@ -153,7 +155,7 @@ impl Machine {
         let Some(verdict) = &mut self.shown.verdict else { return };
         let percent = line.number("pass_pct").and_then(|percent| u8::try_from(percent).ok());
         verdict.percent = percent.map(|percent| percent.min(100)).or(verdict.percent);
-        // Passes are numbered from 0: in pass 2, two are through.
+        // Passes are numbered from 0: during pass 2, two passes have ended.
         let passes = line.number("pass").and_then(|pass| u32::try_from(pass).ok());
         verdict.passes = passes.unwrap_or(0).max(verdict.passes);
     }
@@ -192,7 +194,8 @@ impl Machine {
         self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Pass)
     }
 
-    /// A test is heard of: the same one, or a new one. Only a new boot makes one where memory was found bad.
+    /// A test has reported. Decides whether it is the known test or a new one. If memory was found bad, only
+    /// a new boot begins a new test.
     fn testing(&mut self, now: UnixMs, source: &str, begins: bool, change_log: &mut ChangeLog) {
         let rebooted = std::mem::take(&mut self.fresh) || self.test_began() < self.attempt.began;
         let known = self.shown.verdict.as_mut().filter(|verdict| {
@@ -234,7 +237,8 @@ impl Machine {
         }
     }
 
-    /// An error with its address: a new one, or one that was seen before, and counts again if there are `more`.
+    /// Records an error. An address that is already known counts again only if there are `more` errors than
+    /// before.
     #[expect(clippy::too_many_arguments, reason = "the fields of an error, as texts of either source")]
     fn erred(
         &mut self,
@@ -279,14 +283,14 @@ impl Machine {
         change_log.changes.errors.insert((self.mac, started, key), error);
     }
 
-    /// The test counts its errors itself, too.
+    /// Takes over the test's own number of errors, if it is greater.
     fn counted(&mut self, errors: u64) {
         if let Some(verdict) = &mut self.shown.verdict {
             verdict.errors = verdict.errors.max(errors);
         }
     }
 
-    /// Errors make bad memory, at once and for good.
+    /// If there is an error, the memory is bad at once, and stays bad for the rest of this test.
     fn judge(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         let Some(verdict) = &mut self.shown.verdict else { return };
         let uncorrected = verdict.uncorrected.unwrap_or(0);
@@ -328,7 +332,7 @@ impl Machine {
         self.go(now, State::Passed, why, change_log);
     }
 
-    /// What the time itself says: called about once a second. `silence` is in milliseconds.
+    /// Checks the timers, about once a second. `silence` is in milliseconds.
     pub(crate) fn tick(&mut self, now: UnixMs, silence: u64, change_log: &mut ChangeLog) {
         self.wait(now, change_log);
         let Some(verdict) = &self.shown.verdict else { return };
@@ -338,14 +342,14 @@ impl Machine {
         }
         let quiet = since(now, verdict.heard.max(self.listening));
         if quiet >= silence {
-            // In whole minutes, so that a silent fleet is not news every second.
+            // In whole minutes, so that a silent test does not change the board every second.
             let seconds = if quiet < 120_000 { silence.min(quiet) / 1000 } else { quiet / 60_000 * 60 };
             self.go(now, State::Silent, Some(format!("no tick for {seconds} s")), change_log);
         }
     }
 }
 
-/// Where an error is, for people.
+/// Where an error is, as text for people.
 fn place(error: &MemoryError) -> String {
     let address = error.address.as_deref().unwrap_or("an unknown address");
     match &error.dimm {

@@ -1,4 +1,5 @@
-//! What is shown when the store does not answer: a disk that hangs cannot be had here without a device of its own.
+//! Tests of a store that does not answer. A disk that hangs would need a device of its own, so a silent store
+//! takes its place.
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ fn what_hangs_is_waited_for_two_seconds_and_then_said() {
     }
     assert!(board.load().lost[0].what.contains("does not answer"));
     assert!(matches!(&*received.try_recv().unwrap(), Update::Machine { .. }));
-    // From here on nothing waits for it.
+    // From here on, changes are shown at once.
     registry.uploaded(WALL, Mac([2, 0, 0, 0, 0, 2]), "x", 1);
     publisher.flush(at(3300), WALL, &mut registry, false);
     assert_eq!(board.load().machines.len(), 2);
@@ -38,7 +39,8 @@ fn what_hangs_is_waited_for_two_seconds_and_then_said() {
     assert_eq!(board.load().lost, []);
 }
 
-/// After an error the database is opened anew, and holds what this process wrote itself: nothing counts twice.
+/// After an error the database is opened again, and contains what this process wrote itself. Nothing may
+/// count twice.
 #[test]
 fn a_database_that_is_opened_again_adds_nothing() {
     let mac = Mac([2, 0, 0, 0, 0, 1]);
