@@ -1,4 +1,6 @@
-//! The loader's side of the catalogue: copies files, watches what led to them, and copies again what changed.
+//! The loader's part of the catalogue: it copies files into memory, watches the directories on their paths,
+//! and copies files again that change. A catalogue has one [`FileLoader`], behind the lock
+//! `Catalogue::loader`.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,20 +13,23 @@ use super::refusal::Refusal;
 use super::tree::{ResolvedFile, Step};
 use super::watch::{Event, WatchId};
 
-/// How long to wait before another attempt to copy a file that did not hold still.
+/// The pauses before further attempts to copy a file that changed during the copy.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(2), Duration::from_millis(10), Duration::from_millis(40)];
 
-/// The directory entries that lead to a file.
+/// The directory entries on the path to a file, each with the watch of its directory.
 type Trail = Vec<(WatchId, Vec<u8>)>;
 
-/// State of the one loader.
+/// The state of the loader.
 #[derive(Debug, Default)]
 pub(super) struct FileLoader {
+    /// The watched path of each loaded file.
     trails: HashMap<FileName, Trail>,
+    /// Files that changed during every attempt to copy them. The next check tries them again.
     unsettled: HashSet<FileName>,
+    /// All watches that exist.
     watched: HashSet<WatchId>,
-    /// New versions that [`Self::recheck`] saw once.
+    /// New versions that the last [`Self::recheck`] saw for the first time.
     suspects: HashMap<FileName, Stamp>,
 }
 
@@ -46,13 +51,14 @@ impl FileLoader {
             return self.reload_all(catalogue, all);
         }
         let mut stale = std::mem::take(&mut self.unsettled);
-        // A burst of events about one file is one name in a set. Times and sizes are not asked: they can be the same
-        // as before, when two changes fall into one tick of the file system's clock.
+        // Many events about one file become one name in the set. The file is copied again even if its times
+        // and size are the same: two changes within one tick of the file system's clock do not change them.
         stale.extend(self.trails.iter().filter(|(_, trail)| is_hit(trail, &events)).map(|(name, _)| *name));
         self.reload_all(catalogue, stale)
     }
 
-    /// See [`Catalogue::recheck`]. A file may be half written: a new version counts when it looks the same twice.
+    /// See [`Catalogue::recheck`]. A file may be half written, so a new version counts only if two calls in a
+    /// row see the same times and size.
     pub(super) fn recheck(&mut self, catalogue: &Catalogue) -> Changes {
         let mut stale = std::mem::take(&mut self.unsettled);
         let before = std::mem::take(&mut self.suspects);
@@ -84,8 +90,8 @@ impl FileLoader {
         changes
     }
 
-    /// Copies the file and publishes the copy. What cannot be served any more disappears; while a file does not hold
-    /// still, its last whole version stays.
+    /// Copies the file and publishes the copy. If pxed cannot serve the file any more, the old copy is
+    /// removed. If the file changes during every attempt, the last complete copy stays.
     fn reload(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Arc<Image>, Refusal> {
         let mut result = self.attempt(catalogue, name);
         for pause in PAUSES {
@@ -122,12 +128,13 @@ impl FileLoader {
             .map(Arc::new)
     }
 
-    /// Finds the file with all entries that lead to it being watched since before they were looked up.
+    /// Finds a file, and watches all directory entries on its path from before they were looked up.
     fn find_watched(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<ResolvedFile, Refusal> {
         let found = catalogue.find(name)?;
         let trail = watch(catalogue, &found.trail);
         self.watched.extend(trail.iter().map(|(id, _)| *id));
-        // Already watched: nothing happened unnoticed since. Otherwise the way is gone again, now under watch.
+        // If the path was watched already, no change went unnoticed. Otherwise walk the path again, now that
+        // it is watched.
         if self.trails.get(name) == Some(&trail) {
             return Ok(found);
         }
@@ -139,7 +146,7 @@ impl FileLoader {
         Ok(again)
     }
 
-    /// A watch that leads to no loaded file only costs kernel memory.
+    /// Removes watches that lead to no loaded file, because each costs kernel memory.
     fn forget_unused_watches(&mut self, catalogue: &Catalogue) {
         let Some(watcher) = &catalogue.watcher else { return };
         let used: HashSet<_> = self.trails.values().flatten().map(|(id, _)| *id).collect();
@@ -179,13 +186,13 @@ fn is_hit(trail: &Trail, events: &[Event]) -> bool {
 }
 
 impl Catalogue {
-    /// Follows a name to its file.
+    /// Follows a name to its file or directory.
     pub(super) fn find(&self, name: &FileName) -> Result<ResolvedFile, Refusal> {
         let (mount, inside) = self.place(name);
         mount.find(&inside)
     }
 
-    /// The present version of a name's file.
+    /// The current version of the file behind a name.
     fn stamp(&self, name: &FileName) -> Result<Stamp, Refusal> {
         let (_, stat) = self.find(name)?.open()?;
         Ok(Stamp::from(&stat))

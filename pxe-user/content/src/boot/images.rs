@@ -1,5 +1,5 @@
-//! The catalogue's images: what each of them starts with, which of their files ends a boot, and the texts that are written
-//! for single machines.
+//! The catalogue's images: the boot programs of each image, the texts that pxed writes for its machines, and
+//! the roles of its files in a boot.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,11 +18,12 @@ use pxe_proto::dhcp::{Arch, Programs};
 use pxe_proto::mac::Mac;
 
 impl Catalogue {
-    /// The same as [`Self::load`], and also writes what is written for the machine that asks: `facts` finds it, by the
-    /// address in the name or by who asks.
+    /// The same as [`Self::load`], but also writes files for single machines. `facts` returns what is known
+    /// about the machine with the address in the name or, if it gets `None`, about the machine that sent the
+    /// request. May block, as [`Self::load`] does.
     ///
     /// # Errors
-    /// Why it is not served.
+    /// Why pxed does not serve the file.
     pub fn load_for(
         &self,
         name: &FileName,
@@ -32,13 +33,15 @@ impl Catalogue {
         self.written_or(name, here, facts, |name| self.load(name), |written| written)
     }
 
-    /// Whether a name may mean a text for one machine. Where there are no images only our own names do: a rule can send
-    /// machines to their own disks without any.
+    /// The meaning of a name that may be a file for one machine. Without images, only names below the
+    /// directory `pxed` are such names: a rule can send machines to their own disks without any image.
     pub(super) fn personal(&self, name: &FileName) -> Option<MachineFile> {
         machine_files::personal(name).filter(|personal| personal.is_sure || !self.image_specs.is_empty())
     }
 
-    /// What is written for the machine that asks, where that is what a name means, else what is found under it.
+    /// Passes the text for the machine to `written` if the name means such a text, else returns what `find`
+    /// finds under the name. A real file under a name that boot loaders look for by themselves comes before
+    /// the text.
     pub(super) fn written_or<T>(
         &self,
         name: &FileName,
@@ -74,7 +77,7 @@ impl Catalogue {
         &self.image_specs
     }
 
-    /// What each architecture starts with, by one of the images.
+    /// The boot programs of one image, by architecture.
     #[must_use]
     pub fn programs_of(&self, image_spec: &ImageSpec) -> Programs {
         let own = self.root_of(image_spec);
@@ -88,7 +91,8 @@ impl Catalogue {
             None if image_spec.is_written() => loaders,
             _ => own,
         };
-        // What boots is said by the kernel or the texts: a program that reads neither counts only if it is named.
+        // The kernel or the texts decide what boots. A program that reads neither counts only if `boot_files`
+        // names it.
         let wanted = if image_spec.is_written() { Wanted::Loaders } else { Wanted::Any };
         let mut programs = usual::programs(from.unwrap_or(self.top()), &given, wanted);
         if image_spec.is_written() {
@@ -100,7 +104,7 @@ impl Catalogue {
         programs
     }
 
-    /// What of an image's own root does not go with its kernel or texts, a sentence each.
+    /// One sentence for each file in an image's own root that conflicts with the image's kernel or texts.
     #[must_use]
     pub fn overruled_of(&self, image_spec: &ImageSpec) -> Vec<String> {
         let Some(own) = self.root_of(image_spec).filter(|_| image_spec.is_written()) else {
@@ -127,12 +131,12 @@ impl Catalogue {
         programs.chain(configs).collect()
     }
 
-    /// The part with an image's own files.
+    /// The mount of an image's own files. `None` if the image has no root of its own.
     fn root_of(&self, image_spec: &ImageSpec) -> Option<&Mount> {
         self.mounts.iter().find(|mount| image_spec.root.is_some() && mount.prefix() == &*image_spec.name)
     }
 
-    /// What of an image's files is not there, a sentence each.
+    /// One sentence for each file of an image that does not exist or cannot be served.
     #[must_use]
     pub fn missing_of(&self, image_spec: &ImageSpec) -> Vec<String> {
         let files = image_spec.kernel.iter().chain(&image_spec.initrd).chain(&image_spec.payload);
@@ -155,11 +159,12 @@ impl Catalogue {
         missing
     }
 
-    /// The architectures of most machines for which no loader can start an image's kernel or texts, a sentence each.
+    /// One sentence for each of the two most common architectures that has no boot loader to start the
+    /// image's kernel or texts.
     #[must_use]
     pub fn unreached_of(&self, image_spec: &ImageSpec) -> Vec<String> {
         let programs = self.programs_of(image_spec);
-        // Without any program there is an error already.
+        // An image without any program is an error of [`Self::missing_of`] already.
         if !image_spec.is_written() || programs.iter().next().is_none() {
             return Vec::new();
         }
@@ -176,12 +181,13 @@ impl Catalogue {
             .collect()
     }
 
-    /// What a file is in a boot.
+    /// The role of a file in a boot.
     pub(super) fn role(&self, name: &FileName) -> Role {
         self.roles.get(name).copied().unwrap_or_else(|| usual::role(name))
     }
 
-    /// What names do not tell: the last file that each image needs, and boot programs that are the payload themselves.
+    /// Sets the roles that names do not show: the last file that each image needs, and boot programs that are
+    /// the payload themselves. A role that the name shows is not changed.
     pub(super) fn set_roles(&mut self) {
         let programs = |programs: &Programs| -> Vec<FileName> {
             programs.iter().filter_map(|(_, program)| program.file.as_str().parse().ok()).collect()

@@ -1,4 +1,5 @@
-//! Files that are written for one machine: names that mean them, and their texts.
+//! Files that pxed writes for one machine: the names that mean such a file, and the texts. `images.rs` calls
+//! this for each request; `template.rs` fills in the texts.
 
 use std::net::Ipv4Addr;
 
@@ -8,10 +9,11 @@ use super::template::{TemplateError, fill};
 use crate::boot::MachineFacts;
 use pxe_proto::mac::Mac;
 
-/// The directory of all such files, below it one for each machine.
+/// The directory of all files for one machine. Below it, each machine has a directory named by its Ethernet
+/// address.
 pub(super) const FOLDER: &str = "pxed";
 
-/// Who reads such a text.
+/// The boot loader that reads a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoaderKind {
     /// iPXE.
@@ -23,7 +25,7 @@ pub enum LoaderKind {
 }
 
 impl LoaderKind {
-    /// The name of its file in a machine's directory.
+    /// The file name of the text in a machine's directory.
     pub(super) fn file(self) -> &'static str {
         match self {
             Self::Ipxe => "boot.ipxe",
@@ -32,27 +34,29 @@ impl LoaderKind {
         }
     }
 
-    /// What a machine is told: `{mac}` stands for its address.
+    /// The name of the text as pxed puts it into a DHCP reply. `{mac}` stands for the machine's Ethernet
+    /// address.
     #[must_use]
     pub fn name(self) -> String {
         format!("{FOLDER}/{}/{}", pxe_proto::dhcp::MAC_MARK, self.file())
     }
 }
 
-/// A name that may mean such a file.
+/// A name that may mean a file for one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MachineFile {
     pub(super) reader: LoaderKind,
-    /// Whose file, if the name says so; else it is the one who asks.
+    /// The machine, if the name contains its address. `None`: the machine that sends the request.
     pub(super) mac: Option<Mac>,
-    /// It can be nothing else, so no directory is asked.
+    /// The name can mean nothing else, so pxed does not look for a real file first.
     pub(super) is_sure: bool,
 }
 
-/// Whether a name means a file for one machine, in whichever directory a loader looks for it.
+/// The meaning of a name that may be a file for one machine, in any directory in which a boot loader looks
+/// for it. `None` if the name is not such a name.
 ///
-/// `autoexec.ipxe` does not: iPXE fetches it before it has an address, so the script would end in time-outs. Without it
-/// iPXE asks by DHCP, and is told the script's own name.
+/// `autoexec.ipxe` is not such a name. iPXE requests it before it has an address, so the files that the
+/// script loads would time out. Without it iPXE asks by DHCP, and the reply names the script.
 pub(super) fn personal(name: &FileName) -> Option<MachineFile> {
     let mut parts = name.as_bytes().rsplit(|byte| *byte == b'/');
     let (base, parent, folder) = (parts.next()?, parts.next(), parts.next());
@@ -64,7 +68,7 @@ pub(super) fn personal(name: &FileName) -> Option<MachineFile> {
             .find(|reader| reader.file().as_bytes() == base)?;
         return Some(MachineFile { reader, mac: Some(mac), is_sure: true });
     }
-    // clients.md section 3: hardware type 1, then the address.
+    // The hardware type 1, then the Ethernet address (docs/clients.md section 3).
     let of_address = |text: &[u8]| text.strip_prefix(b"01-").and_then(Mac::from_dashed);
     let maybe = |reader, mac| Some(MachineFile { reader, mac, is_sure: false });
     if parent == Some(b"pxelinux.cfg") {
@@ -79,8 +83,9 @@ pub(super) fn personal(name: &FileName) -> Option<MachineFile> {
     }
 }
 
-/// Whether boot programs look for such a name without knowing that it is there (docs/clients.md section 3): that it is not says
-/// nothing. PXELINUX and GRUB have up to a dozen before they find theirs.
+/// Whether boot programs look for such a name without knowing whether the file exists (docs/clients.md
+/// section 3). A missing file of such a name is therefore no error: PXELINUX and GRUB try up to a dozen names
+/// before they find their file.
 #[must_use]
 pub fn is_looked_for(name: &str) -> bool {
     let base = name.rsplit('/').next().unwrap_or(name);
@@ -90,8 +95,8 @@ pub fn is_looked_for(name: &str) -> bool {
     name.contains("pxelinux.cfg/") || is_grubs || is_shims || base == "autoexec.ipxe"
 }
 
-/// The boot loader that looks for its configuration under this name last, and stops at its prompt without it (docs/clients.md
-/// section 3).
+/// The boot loader that looks for its configuration under this name last. Without that file it stops at its
+/// prompt (docs/clients.md section 3). `None` for all other names.
 #[must_use]
 pub fn last_resort(name: &str) -> Option<&'static str> {
     if name == "pxelinux.cfg/default" || name.ends_with("/pxelinux.cfg/default") {
@@ -100,16 +105,17 @@ pub fn last_resort(name: &str) -> Option<&'static str> {
     (name.rsplit('/').next() == Some("grub.cfg")).then_some("GRUB")
 }
 
-/// Where a machine reaches us.
+/// The address and port of pxed as a machine reaches them. Texts for the machine contain them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServedAt {
-    /// The address that it used.
+    /// The address of pxed to which the machine sent its request.
     pub server: Ipv4Addr,
-    /// Our HTTP port, if there is one.
+    /// The port of pxed's HTTP server. `None` if HTTP is off.
     pub http: Option<u16>,
 }
 
-/// A text for a machine that boots this image, or its own disk.
+/// The text for a machine that boots this image or, if [`MachineFacts::local`] is set, its own disk. `None`
+/// if the image has no text for this boot loader.
 ///
 /// # Errors
 /// What is wrong with the template.
@@ -133,14 +139,14 @@ pub(super) fn render(
 
 fn local(reader: LoaderKind) -> &'static str {
     match reader {
-        // Not 0: EDK2 takes that for a boot that went well, and shows its menu.
+        // Not 0: EDK2 takes 0 as a successful boot, and shows its menu.
         LoaderKind::Ipxe => "#!ipxe\necho pxed: booting from the local disk\nexit 1\n",
         LoaderKind::Pxelinux => "default local\nprompt 0\nlabel local\n  localboot 0\n",
         LoaderKind::Grub => "echo 'pxed: booting from the local disk'\nexit 1\n",
     }
 }
 
-/// The text for a kernel.
+/// The text that starts the image's kernel. `None` if the image has no kernel.
 fn usual(reader: LoaderKind, image_spec: &ImageSpec) -> Option<String> {
     let kernel = image_spec.whole(image_spec.kernel.as_ref()?);
     let initrd: Vec<String> = image_spec.initrd.iter().map(|file| image_spec.whole(file)).collect();
@@ -148,7 +154,8 @@ fn usual(reader: LoaderKind, image_spec: &ImageSpec) -> Option<String> {
     let args = &image_spec.args;
     Some(match reader {
         LoaderKind::Ipxe => {
-            // The kernel's EFI stub finds them by name; the BIOS' kernel is handed them, and passes over the names.
+            // The EFI stub of the kernel finds the initrds by these names. For a BIOS kernel, iPXE passes the
+            // initrds itself, and the kernel ignores the names.
             let names: String = initrd.iter().map(|file| format!("initrd={} ", base(file))).collect();
             let loads: String =
                 initrd.iter().map(|file| format!("initrd /{file} || goto failed\n")).collect();
@@ -158,7 +165,7 @@ fn usual(reader: LoaderKind, image_spec: &ImageSpec) -> Option<String> {
             )
         }
         LoaderKind::Pxelinux => {
-            // `::` is the root of the server, whatever directory PXELINUX itself came from.
+            // `::` is the server's root directory, whatever directory PXELINUX itself was loaded from.
             let list: Vec<_> = initrd.iter().map(|file| format!("::{file}")).collect();
             let initrd =
                 if list.is_empty() { String::new() } else { format!("  initrd {}\n", list.join(",")) };
@@ -265,7 +272,7 @@ mod tests {
         assert!(config.contains("initrd /test/a.img /test/sub/b.img\nboot"), "{config}");
     }
 
-    /// Who only looks gets the same text, without the nonce.
+    /// A reader that is not the machine gets the same text without the nonce.
     #[test]
     fn the_machine_itself_finds_its_nonce_where_it_reports() {
         let facts = MachineFacts { nonce: Some(crate::boot::Nonce::fixed([0x1b; 16])), ..facts() };

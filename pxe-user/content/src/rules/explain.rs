@@ -1,29 +1,31 @@
-//! Why a rule was taken, and why those before it were not. Pure.
+//! Why a rule decides, and why the rules before it do not match. Pure. `pxed explain` shows the result.
 
 use super::matcher::{Condition, shown};
 use super::policy::{Policy, Rule};
 use super::request_facts::RequestFacts;
 
-/// What became of a rule.
+/// The outcome of one rule for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The machine does not meet this condition, the first of such.
+    /// The rule does not match: the machine does not meet this condition. Further conditions may fail as
+    /// well.
     Misses {
-        /// Which.
+        /// The first condition that fails.
         condition: Condition,
-        /// What the rule wants, for people.
+        /// The values of the condition, as text for people.
         wanted: String,
-        /// What the machine shows, for people.
+        /// The value that the machine shows, as text for people.
         shown: String,
     },
-    /// It decides.
+    /// The rule matches, and is the first to match: it decides.
     Matches,
-    /// An earlier one has decided.
+    /// An earlier rule has decided.
     NotReached,
 }
 
 impl Policy {
-    /// Every rule in its order, with what became of it.
+    /// All rules in order, each with its outcome. The count of boots plays no part: it changes what a rule
+    /// does, not whether it matches.
     #[must_use]
     pub fn explain(&self, facts: &RequestFacts<'_>) -> Vec<(&Rule, Fate)> {
         let mut is_decided = false;

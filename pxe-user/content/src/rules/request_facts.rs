@@ -1,35 +1,35 @@
-//! What a request shows of a machine, as far as rules look at it.
+//! What a DHCP request shows about a machine, as far as rules can match on it.
 
 use std::net::Ipv4Addr;
 
 use pxe_proto::dhcp::{Arch, Request, Uuid};
 use pxe_proto::mac::Mac;
 
-/// What rules look at. Borrows from the request.
+/// The properties of a request that rules match on. It borrows from the request.
 #[derive(Clone, Debug)]
 pub struct RequestFacts<'a> {
-    /// The machine.
+    /// The Ethernet address of the machine.
     pub mac: Mac,
-    /// Its UUID, if it sent one.
+    /// The UUID from option 97. `None` if the option is missing or malformed.
     pub uuid: Option<Uuid>,
-    /// Its architectures, best first; more than eight are not looked at.
+    /// The architectures that the client lists, best first. At most eight: further ones are ignored.
     pub arches: arrayvec::ArrayVec<Arch, 8>,
-    /// Option 60.
+    /// Option 60, the vendor class, as sent. Empty if it is missing.
     pub class: &'a [u8],
-    /// Option 77 as sent.
+    /// Option 77, the user class, as sent. Empty if it is missing. See [`Self::user_classes`].
     pub user_class: &'a [u8],
-    /// Whether iPXE itself asks.
+    /// Whether iPXE sent the request, not the firmware.
     pub is_ipxe: bool,
-    /// The relay between us (giaddr).
+    /// The relay that forwarded the request (giaddr). `None` if the machine is in pxed's own network.
     pub relay: Option<Ipv4Addr>,
-    /// The VLAN of its frames, if they are tagged.
+    /// The VLAN of the request's frames. `None` if they are untagged.
     pub vlan: Option<u16>,
-    /// Our interface.
+    /// The name of pxed's interface that received the request.
     pub interface: &'a str,
 }
 
 impl<'a> RequestFacts<'a> {
-    /// The facts of a request that came in here.
+    /// The facts of a request of the machine `mac` that arrived on `interface`.
     pub fn of(mac: Mac, request: &'a Request<'_>, vlan: Option<u16>, interface: &'a str) -> Self {
         Self {
             mac,
@@ -44,7 +44,8 @@ impl<'a> RequestFacts<'a> {
         }
     }
 
-    /// The names in option 77: one, or a list in the form of RFC 3004 section 4.
+    /// The names in option 77. The option holds a single name, or a list as in RFC 3004 section 4. A list of
+    /// more than 16 names counts as a single name.
     pub fn user_classes(&self) -> impl Iterator<Item = &'a [u8]> {
         let raw = self.user_class;
         let mut rest = raw;
@@ -56,7 +57,7 @@ impl<'a> RequestFacts<'a> {
             }
             rest = next;
         }
-        // Only if all of it is such a list: iPXE sends its name as it is.
+        // Use the list only if it fills the option exactly: iPXE sends its name without a length byte.
         if !rest.is_empty() {
             names.clear();
         }

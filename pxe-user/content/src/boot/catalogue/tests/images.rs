@@ -1,4 +1,5 @@
-//! Images that rules name: files of their own below their names, loaders, and texts for each machine.
+//! Tests of images that rules name: their own files below their names, boot loaders, and texts for each
+//! machine.
 
 use std::net::Ipv4Addr;
 
@@ -14,7 +15,8 @@ fn facts(image: &str) -> MachineFacts {
     MachineFacts { image: Some(image.into()), ..MachineFacts::unknown(MAC) }
 }
 
-/// A tree for everybody, an image with a kernel, and one with a tree of its own; loaders as Debian installs them.
+/// A tree for all machines, an image with a kernel, and an image with a tree of its own. Boot loaders are
+/// where Debian installs them.
 fn place() -> Place {
     Place::new(&[
         ("srv/pxelinux.0", "everybody's"),
@@ -79,8 +81,8 @@ fn each_image_has_programs_of_its_own() {
     assert!(catalogue.missing().is_empty(), "{:?}", catalogue.missing());
 }
 
-/// A kernel with arguments was served without them, where its root had a program under a usual name as well.
-/// Without iPXE no UEFI machine can start an image's kernel: it would ask and get nothing, which somebody should know before.
+/// Without iPXE no UEFI machine can start an image's kernel. The machine would ask and get nothing, so pxed
+/// warns of that at the start.
 #[test]
 fn an_image_that_a_kind_of_machine_cannot_start_names_the_package() {
     let place = place();
@@ -99,6 +101,8 @@ fn an_image_that_a_kind_of_machine_cannot_start_names_the_package() {
     );
 }
 
+/// Without this order, a kernel with arguments would be served without its arguments if its root also had a
+/// program under a usual name.
 #[test]
 fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
     let place = place();
@@ -112,7 +116,8 @@ fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
     assert_eq!(said.len(), 2, "{said:#?}");
     assert!(said[0].contains("x64 machines do not start memtest.efi in its root"), "{said:?}");
     assert!(said[1].contains("GRUB reads grub/grub.cfg"), "{said:?}");
-    // A loader of its own reads what is written, and a program that is named is meant.
+    // A boot loader in the root reads the text that pxed writes. A program that `boot_files` names counts in
+    // any case.
     place.write("kernel/grubx64.efi", "grub");
     let catalogue = Catalogue::open(config(&place)).unwrap();
     assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/grubx64.efi"));
@@ -165,14 +170,15 @@ fn texts_are_written_for_the_machine_in_the_name_or_the_one_that_asks() {
     };
     let script = load("pxed/52-54-00-99-00-10/boot.ipxe", Some("test")).unwrap();
     assert!(script.contains("kernel /test/linux initrd=initrd report=http://10.99.0.2:8080"), "{script}");
-    // iPXE has no address yet when it asks for this one: it goes on by DHCP, which leads to the script above.
+    // iPXE requests this file before it has an address. After a refusal it asks by DHCP, and the reply names
+    // the script above.
     for place in ["autoexec.ipxe", "test/autoexec.ipxe", "loader/autoexec.ipxe"] {
         assert_eq!(load(place, Some("test")), Err(Refusal::NotFound), "{place}");
     }
     let config = load("loader/pxed/52-54-00-99-00-10/pxelinux.cfg", Some("test")).unwrap();
     assert!(config.contains("linux ::test/linux"), "{config}");
     assert!(load("grub/grub.cfg", Some("test")).unwrap().contains("linux /test/linux"));
-    // Nobody is known by that address, or its image has no such text.
+    // No machine with that address is known, or its image has no such text.
     assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", None), Err(Refusal::NotFound));
     assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", Some("tree")), Err(Refusal::NotFound));
     assert_eq!(load("grub/grub.cfg", Some("gone")), Err(Refusal::NotFound));
@@ -214,7 +220,7 @@ fn what_an_image_lacks_is_said() {
     assert!(missing[1].contains("`bare` has no boot program"), "{missing:?}");
 }
 
-/// A rule may send machines to their own disks where there is no image at all.
+/// A rule may send machines to their own disks although there is no image.
 #[test]
 fn local_boot_needs_no_image() {
     let place = place();
@@ -224,7 +230,7 @@ fn local_boot_needs_no_image() {
     let local = MachineFacts { image: None, local: true, ..facts("") };
     let script = catalogue.load_for(&file, HERE, |_| Some(local)).unwrap();
     assert!(text(&script).contains("exit 1"));
-    // What loaders look for by themselves is the tree's affair then.
+    // Then only the tree decides about names that boot loaders look for by themselves.
     assert_eq!(
         catalogue.load_for(&name("grub/grub.cfg"), HERE, |_| unreachable!()).err(),
         Some(Refusal::NotFound)
