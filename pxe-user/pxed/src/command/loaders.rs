@@ -1,11 +1,12 @@
-//! What boot loaders' configuration files in a tree lead to: files that are not there, and, in a tree that moved below an image's
-//! name, absolute names that lead past it.
+//! Checks the configuration files of boot loaders in boot trees, for `check` and `explain`. It finds names of files
+//! that do not exist. If a tree is served below an image's name, it also finds absolute names that no longer lead into
+//! the tree.
 
 use super::explain::loads;
 use pxe_content::boot::{Catalogue, FileName, ImageSpec, LoaderKind};
 use pxe_proto::dhcp::Arch;
 
-/// Configuration files that boot loaders read in a tree of their own.
+/// Configuration files that boot loaders read in a boot tree, by their usual names.
 const CONFIGS: [(LoaderKind, &str); 8] = [
     (LoaderKind::Pxelinux, "pxelinux.cfg/default"),
     (LoaderKind::Grub, "grub.cfg"),
@@ -16,13 +17,14 @@ const CONFIGS: [(LoaderKind, &str); 8] = [
     (LoaderKind::Grub, "EFI/ubuntu/grub.cfg"),
     (LoaderKind::Ipxe, "boot.ipxe"),
 ];
-/// Where GRUB's network images look, as distributions build them: below the server's root, wherever they were loaded from.
+/// Where GRUB's network images, as distributions build them, look for their configuration: below the server's root,
+/// whatever directory they were loaded from.
 const GRUB_PREFIXES: [&str; 2] = ["boot/grub/grub.cfg", "grub/grub.cfg"];
 
-/// What PXELINUX tries behind a name that has no such ending (its `kernel` may be a module).
+/// Endings that PXELINUX appends to a name without one of them, in this order (its `kernel` may be a module).
 const ENDINGS: [&str; 7] = ["", ".cbt", ".0", ".com", ".c32", ".bss", ".bin"];
 
-/// What of the tree that every machine gets is asked for and not there, a sentence each.
+/// The files that configurations in the common boot tree load and that do not exist, one sentence for each.
 pub(super) fn missing(catalogue: &Catalogue) -> Vec<String> {
     let mut missing: Vec<String> =
         CONFIGS.iter().flat_map(|(reader, config)| missing_in(catalogue, *reader, config)).collect();
@@ -42,7 +44,8 @@ pub(super) fn missing(catalogue: &Catalogue) -> Vec<String> {
 }
 
 fn missing_in(catalogue: &Catalogue, reader: LoaderKind, config: &str) -> Vec<String> {
-    // PXELINUX's own directory is that above `pxelinux.cfg`; GRUB has no relative names; iPXE's are beside the script.
+    // The root for relative names differs. PXELINUX uses the directory above `pxelinux.cfg`; GRUB has no relative
+    // names; iPXE uses the script's directory.
     let local = |told: &String| {
         let rest = ["(tftp)/", "::", "/"].iter().find_map(|root| told.strip_prefix(root)).unwrap_or(told);
         let is_here = !told.contains("://") && !told.starts_with('(') || told.starts_with("(tftp)/");
@@ -56,9 +59,9 @@ fn missing_in(catalogue: &Catalogue, reader: LoaderKind, config: &str) -> Vec<St
     missing.map(|(told, _)| format!("{config} loads {told}, which does not exist")).collect()
 }
 
-/// What of an image's tree is asked for by a name that leads elsewhere, a sentence each.
+/// The files that configurations in an image's tree load by a name that leads out of the tree, one sentence for each.
 pub(super) fn lost(catalogue: &Catalogue, image_spec: &ImageSpec) -> Vec<String> {
-    // Texts of ours bear the whole names.
+    // With `kernel`, pxed writes the configurations, and they contain whole names.
     if image_spec.root.is_none() || image_spec.kernel.is_some() {
         return Vec::new();
     }
@@ -86,7 +89,7 @@ pub(super) fn lost(catalogue: &Catalogue, image_spec: &ImageSpec) -> Vec<String>
     lost
 }
 
-/// The same for one configuration file, by its whole name.
+/// The same for one configuration file, given by its whole name.
 pub(super) fn lost_in(catalogue: &Catalogue, image: &str, reader: LoaderKind, config: &str) -> Vec<String> {
     let names = names_in(catalogue, reader, config);
     let absolute = |told: &String| {
@@ -105,7 +108,7 @@ pub(super) fn lost_in(catalogue: &Catalogue, image: &str, reader: LoaderKind, co
     .collect()
 }
 
-/// What a configuration file loads, as it is written there: nothing if there is no such file.
+/// The names that a configuration file loads, as they are written there; none if the file does not exist.
 fn names_in(catalogue: &Catalogue, reader: LoaderKind, config: &str) -> Vec<String> {
     let text = config.parse().ok().and_then(|name: FileName| catalogue.load(&name).ok());
     text.map(|text| loads::names(reader, &String::from_utf8_lossy(text.bytes()))).unwrap_or_default()

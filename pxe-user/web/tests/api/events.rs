@@ -1,4 +1,4 @@
-//! The live stream.
+//! The event stream.
 
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -12,7 +12,7 @@ use crate::support::{Server, bare, board, change, get, lost, mac, send, step};
 
 const LOOPBACK: Option<&str> = Some("127.0.0.1:0");
 
-/// Reads events: name, id, data.
+/// Reads events from the stream. Each event is returned as name, id and data.
 struct LoaderKind {
     body: Incoming,
     text: String,
@@ -54,7 +54,7 @@ async fn first_the_board_then_each_change_once() {
     let mut reader = LoaderKind::open(&server).await;
     let (event, id, data) = reader.next().await.unwrap();
     assert_eq!((event.as_str(), id.as_str(), data["machines"].as_array().unwrap().len()), ("board", "7", 3));
-    // Told late: the board has it already.
+    // An update that arrives late: the board already contains it.
     let known = Update::Forgotten { revision: 7, mac: mac(9) };
     server.fleet.show(server.fleet.board(), [known]);
     change(&server.fleet, bare(1, State::Failed));
@@ -103,7 +103,7 @@ async fn viewers_are_bounded_and_their_places_are_given_back() {
     server.stop().await;
 }
 
-/// Everybody on this host may look at the board on loopback; the Unix socket is root's.
+/// Every user of this host may read the board on loopback; the Unix socket is root's, and has its own limit.
 #[tokio::test]
 async fn viewers_over_tcp_take_no_place_from_the_unix_socket() {
     let server = Server::over(board(1), LOOPBACK, None);

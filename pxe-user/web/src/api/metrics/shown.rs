@@ -1,4 +1,4 @@
-//! What the daemon and the board show at the moment of the scrape.
+//! Metrics that are read from the daemon's gauges and the board at each scrape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use pxe_engine::gauges::{Gauges, InterfaceGauges};
 use pxe_fleet::board::{Board, Outcome};
 use pxe_fleet::handle::FleetHandle;
 
-/// Where the numbers come from.
+/// The collector; its fields are the sources of the numbers.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) fleet: FleetHandle,
@@ -65,7 +65,7 @@ fn board(out: &mut MetricsText<'_>, board: &Board) -> fmt::Result {
     out.gauge("lost", "What is not kept as it should be: the board says more", board.lost.len() as u64)
 }
 
-/// A number of each interface, by its name: metric, help, where it comes from.
+/// A metric with one value for each interface: name, help text, and how to read the value.
 type Number = (&'static str, &'static str, fn(&InterfaceGauges) -> u64);
 
 const GAUGES: [Number; 4] = [
@@ -130,7 +130,7 @@ fn labelled<'a>(
     counters.iter().map(move |(name, value)| (vec![("interface", shown.name.as_str()), (key, *name)], *value))
 }
 
-/// The text under way.
+/// The text that is being written.
 struct MetricsText<'a>(DescriptorEncoder<'a>);
 
 impl MetricsText<'_> {
