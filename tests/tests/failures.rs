@@ -12,9 +12,10 @@ use pxe_tests::{namespace, tree};
 use xtask::clock;
 use xtask::lab::Lab;
 
-/// Runs `pxed` in this thread's namespace to its end.
+/// Runs `pxed` in this thread's namespace to its end. One that serves when it should fail is ended, with exit code 124.
 fn pxed(arguments: &[&str]) -> Output {
-    Command::new(program()).args(arguments).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(program()).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
 /// It must fail, and its last line must have all these words.
@@ -70,7 +71,7 @@ impl Running {
         let mut child = Command::new(program()).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = child.stderr.take().unwrap();
         let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr)).map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("ready")), "it serves");
+        assert!(lines.any(|line| line.contains("ready: serving")), "it serves");
         (Self(child), lines)
     }
 
@@ -182,7 +183,8 @@ fn a_local_user_cannot_keep_pxed_from_starting() {
     let stderr = child.stderr.take().unwrap();
     let first = Running(child);
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr)).map_while(Result::ok);
-    let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("ready")).collect();
+    // Not only "ready", which is a part of "already".
+    let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("ready: serving")).collect();
     std::thread::spawn(move || while lines.next().is_some() {});
     assert!(said.iter().any(|line| line.contains("the user 4711")), "{said:#?}");
     fails(&pxed(&SERVE), &["another pxed already serves pxe0"]);
