@@ -187,19 +187,20 @@ impl Catalogue {
     }
 
     /// Sets the roles that names do not show: the last file that each image needs, and boot programs that are
-    /// the payload themselves. A role that the name shows is not changed.
+    /// the payload themselves.
     pub(super) fn set_roles(&mut self) {
         let programs = |programs: &Programs| -> Vec<FileName> {
             programs.iter().filter_map(|(_, program)| program.file.as_str().parse().ok()).collect()
         };
         let mut roles = HashMap::new();
-        for image_spec in &self.image_specs {
-            let by_name = image_spec.payload().and_then(|name| name.parse().ok());
-            let own = if by_name.is_none() { programs(&self.programs_of(image_spec)) } else { Vec::new() };
-            roles.extend(by_name.into_iter().chain(own).map(|name| (name, Role::Payload)));
-        }
-        roles.extend(programs(&self.programs()).into_iter().map(|name| (name, Role::Payload)));
+        let without = self.image_specs.iter().filter(|image_spec| image_spec.payload().is_none());
+        let own = without.flat_map(|image_spec| programs(&self.programs_of(image_spec)));
+        roles.extend(own.chain(programs(&self.programs())).map(|name| (name, Role::Payload)));
+        // A boot program that loads more is no payload.
         roles.retain(|name, _| usual::role(name) == Role::Other);
+        // What the configuration names is the payload, whatever its name: an initrd may be a `preseed.cfg`.
+        let named = self.image_specs.iter().filter_map(ImageSpec::payload);
+        roles.extend(named.filter_map(|name| Some((name.parse().ok()?, Role::Payload))));
         self.roles = roles;
     }
 }

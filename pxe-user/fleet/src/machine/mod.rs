@@ -108,6 +108,9 @@ pub(crate) struct Machine {
     /// The name under which a console server sends this machine's lines.
     #[serde(default)]
     pub(crate) console: Option<String>,
+    /// When `shown.progress` was last updated.
+    #[serde(skip)]
+    progress_at: UnixMs,
     #[serde(skip)]
     pub(crate) boot_record: BootRecord,
     #[serde(skip)]
@@ -173,6 +176,7 @@ impl Machine {
             mac,
             shown,
             console: None,
+            progress_at: UnixMs(0),
             boot_record: BootRecord::default(),
             boots: VecDeque::new(),
             local: false,

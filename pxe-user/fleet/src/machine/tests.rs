@@ -137,6 +137,8 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     life.fetched("boot.ipxe", Role::Config).is(State::Loading);
     life.loading("memtest", 500, false);
     life.now += 1;
+    // Another event does not change what the rate is measured from.
+    life.machine.heard(life.at(), &mut life.change_log);
     life.loading("memtest", 900, false);
     assert_eq!(life.machine.shown.progress.as_ref().map(|progress| progress.bytes_per_s), Some(400));
     life.fetched("memtest", Role::Payload).is(State::Running);
@@ -209,8 +211,11 @@ fn without_a_payload_it_runs_when_it_asks_for_nothing_more() {
     let mut life = Life::new();
     life.pxe("linux.0").fetched("vmlinuz", Role::Other).wait(10).fetched("initrd", Role::Other).wait(14);
     life.is(State::Loading).wait(1).is(State::Running);
+    // Until the last file, without the pause after it.
+    assert_eq!(life.machine.boots[0].load_ms, Some(10_000));
     assert_eq!((life.machine.shown.completed, life.credit()), (1, 0));
     life.fetched("more", Role::Other).is(State::Loading).wait(15).is(State::Running);
+    assert_eq!(life.machine.boots[0].load_ms, Some(25_000));
     assert_eq!(life.machine.shown.completed, 1);
 }
 

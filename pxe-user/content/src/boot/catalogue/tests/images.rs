@@ -157,6 +157,37 @@ fn what_each_file_is_in_a_boot_is_known() {
     }
 }
 
+/// A file that the configuration names as the last one is the payload, although its name looks like a configuration or a
+/// loader. Else such a boot would never count.
+#[test]
+fn a_named_payload_is_one_whatever_its_name() {
+    let place = Place::new(&[
+        ("kernel/linux", "kernel"),
+        ("kernel/initrd.gz", "initrd"),
+        ("kernel/preseed.cfg", "answers"),
+        ("tree/bootx64.efi", "tool"),
+    ]);
+    let root = |path: &str| Some((place.path(path), Links::FollowAdministrators));
+    let kernel = ImageSpec {
+        name: "installer".into(),
+        root: root("kernel"),
+        kernel: Some("linux".into()),
+        initrd: vec!["initrd.gz".into(), "preseed.cfg".into()],
+        ..ImageSpec::default()
+    };
+    let tool = ImageSpec {
+        name: "tool".into(),
+        root: root("tree"),
+        payload: Some("bootx64.efi".into()),
+        ..ImageSpec::default()
+    };
+    let config = Config { image_specs: vec![kernel, tool], system: place.path(""), ..place.tree() };
+    let catalogue = Catalogue::open(config).unwrap();
+    for name in ["installer/preseed.cfg", "tool/bootx64.efi"] {
+        assert_eq!(catalogue.load(&super::name(name)).unwrap().role(), Role::Payload, "{name}");
+    }
+}
+
 #[test]
 fn texts_are_written_for_the_machine_in_the_name_or_the_one_that_asks() {
     let place = place();
