@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::absence::Absence;
 use super::board::UnixMs;
 use super::changes::{ChangeLog, Changes, Draft};
 use super::claim::{Claim, ClaimRefusal};
@@ -16,7 +17,6 @@ use super::handle::{BootRecords, Inquiry, NotNamed, Who};
 use super::machine::{ActiveTransfer, FinishedTransfer, LastReply, Machine};
 use super::mtlog::Line;
 use super::report::Report;
-use super::store::Absence;
 use super::text::{clean, clean_some};
 use last_seen::LastSeen;
 use pxe_content::boot::MachineFacts;

@@ -18,10 +18,9 @@ mod steps;
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::Receiver;
@@ -29,6 +28,7 @@ use tokio::sync::mpsc::Receiver;
 #[cfg(doc)]
 use super::board::Board;
 use super::board::UnixMs;
+pub use super::config::{FleetConfig, wall_clock};
 use super::handle::{BootRecords, FleetHandle, Message};
 use super::journal::Journal;
 use super::registry::Registry;
@@ -51,30 +51,6 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 const OPENING_MAX: Duration = Duration::from_secs(2);
 /// How long the thread waits at its end for the last batch.
 const CLOSING_MAX: Duration = Duration::from_secs(3);
-/// Default of [`FleetConfig::retention`]: 30 days.
-const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Default of [`FleetConfig::silence`]. memtest86+ writes a tick every 10 s.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// Configuration of the fleet.
-#[derive(Clone, Debug)]
-pub struct FleetConfig {
-    /// The directory of the database. With `None`, the fleet forgets everything when the daemon ends.
-    pub state: Option<PathBuf>,
-    /// A file to which the store appends each step as a line of JSON. If another program moves the file away,
-    /// the store creates a new one.
-    pub events: Option<PathBuf>,
-    /// How long the database keeps steps, boots and errors.
-    pub retention: Duration,
-    /// A test without a report or console line for this long counts as silent.
-    pub silence: Duration,
-}
-
-impl Default for FleetConfig {
-    fn default() -> Self {
-        Self { state: None, events: None, retention: RETENTION, silence: SILENCE }
-    }
-}
 
 /// What the thread needs from outside: clocks, the kernel's neighbour table, and heartbeats.
 pub struct FleetDeps {
@@ -90,14 +66,6 @@ pub struct FleetDeps {
     /// The heartbeat of the store's thread, which calls it at each turn, at least every five seconds. If the
     /// calls stop, the thread hangs, for example because its disk does not answer.
     pub store_alive: Box<dyn Fn() + Send>,
-}
-
-/// Returns the wall-clock time in UTC.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the fleet's wall clock")]
-pub fn wall_clock() -> UnixMs {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Starts the thread. It ends with [`Message::Stop`], or when all other handles are dropped.

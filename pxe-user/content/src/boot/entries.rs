@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use super::catalogue::{Catalogue, Entry};
+use super::facts::ServedAt;
 use super::generated::Content;
 use super::image::{Digest, Image, Origin};
-use super::machine_files::ServedAt;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
 use super::refusal::Refusal;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::catalogue::{Catalogue, LOADERS};
 use super::discover::{INSTALL_IPXE, INSTALL_PXELINUX};
+use super::facts::ServedAt;
 use super::image::{Image, Role};
 use super::image_spec::ImageSpec;
-use super::machine_files::{self, MachineFile, ServedAt};
+use super::machine_files::{self, MachineFile};
 use super::mount::Mount;
 use super::names::FileName;
 use super::refusal::Refusal;

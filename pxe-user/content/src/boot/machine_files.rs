@@ -1,17 +1,12 @@
 //! Files that pxed writes for one machine: the names that mean such a file, and the texts. `images.rs` calls
 //! this for each request; `template.rs` fills in the texts.
 
-use std::net::Ipv4Addr;
-
+use super::facts::{FOLDER, ServedAt};
 use super::image_spec::ImageSpec;
 use super::names::FileName;
 use super::template::{TemplateError, fill};
 use crate::boot::MachineFacts;
 use pxe_proto::mac::Mac;
-
-/// The directory of all files for one machine. Below it, each machine has a directory named by its Ethernet
-/// address.
-pub(super) const FOLDER: &str = "pxed";
 
 /// The boot loader that reads a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,15 +100,6 @@ pub fn last_resort(name: &str) -> Option<&'static str> {
     (name.rsplit('/').next() == Some("grub.cfg")).then_some("GRUB")
 }
 
-/// The address and port of pxed as a machine reaches them. Texts for the machine contain them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServedAt {
-    /// The address of pxed to which the machine sent its request.
-    pub server: Ipv4Addr,
-    /// The port of pxed's HTTP server. `None` if HTTP is off.
-    pub http: Option<u16>,
-}
-
 /// The text for a machine that boots this image or, if [`MachineFacts::local`] is set, its own disk. `None`
 /// if the image has no text for this boot loader.
 ///
@@ -181,6 +167,8 @@ fn usual(reader: LoaderKind, image_spec: &ImageSpec) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);

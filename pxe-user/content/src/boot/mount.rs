@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::catalogue::CatalogueError;
+use super::error::CatalogueError;
 use super::generated::{Content, Virtual};
 use super::names::FileName;
 use super::refusal::Refusal;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use minijinja::value::{Object, Value};
 use minijinja::{Environment, UndefinedBehavior, context};
 
+use super::facts::{FOLDER, ServedAt};
 use super::image_spec::ImageSpec;
-use super::machine_files::{FOLDER, ServedAt};
 use crate::boot::MachineFacts;
 use crate::suggest::nearest;
 use pxe_proto::dhcp::{Arch, Uuid};

@@ -26,14 +26,14 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::absence::Absence;
 use super::board::{Step, Story, UnixMs};
+use super::config::{FleetConfig, wall_clock};
 use super::machine::Machine;
-use super::thread::{FleetConfig, wall_clock};
 pub(crate) use batch::Batch;
 use database::{Database, DatabaseError};
 use events::Events;
 use pxe_proto::mac::Mac;
-pub(crate) use retention::Absence;
 
 /// Capacity of the request queue: one batch, and questions.
 const ORDERS_MAX: usize = 256;

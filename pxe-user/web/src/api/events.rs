@@ -3,7 +3,7 @@
 //!
 //! The first event is `board` with the whole board. Each later event has no name and carries one [`Update`]. A viewer
 //! that is too slow gets an event `reload`, and then reads the board again. Each machine carries its encoded JSON
-//! ([`pxe_fleet::encoded_machine`]): all viewers share the encoding, and a viewer holds at most one chunk.
+//! ([`pxe_fleet::board::EncodedMachine`]): all viewers share the encoding, and a viewer holds at most one chunk.
 
 use std::convert::Infallible;
 use std::io::Write as _;

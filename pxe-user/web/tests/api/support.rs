@@ -11,12 +11,12 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};
+use pxe_fleet::board::EncodedMachine;
 use pxe_fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Outcome, Progress, State, Step, Story, UnixMs, Update,
     Verdict,
 };
 use pxe_fleet::claim::{Claim, ClaimRefusal};
-use pxe_fleet::encoded_machine::EncodedMachine;
 use pxe_fleet::handle::{FleetHandle, Message, NotNamed, Who};
 use pxe_proto::mac::Mac;
 use pxe_web::api::access::Token;

@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalogue::{Catalogue, Changes};
-use super::image::{Image, Stamp};
-use super::names::FileName;
-use super::refusal::Refusal;
-use super::tree::{ResolvedFile, Step};
-use super::watch::{Event, WatchId};
+use super::{Catalogue, Changes};
+use crate::boot::image::{Image, Stamp};
+use crate::boot::names::FileName;
+use crate::boot::refusal::Refusal;
+use crate::boot::tree::{ResolvedFile, Step};
+use crate::boot::watch::{Event, WatchId};
 
 /// The pauses before further attempts to copy a file that changed during the copy.
 const PAUSES: [Duration; 3] =
@@ -244,7 +244,7 @@ fn is_hit(trail: &Trail, events: &[Event]) -> bool {
 
 impl Catalogue {
     /// Follows a name to its file or directory.
-    pub(super) fn find(&self, name: &FileName) -> Result<ResolvedFile, Refusal> {
+    pub(in crate::boot) fn find(&self, name: &FileName) -> Result<ResolvedFile, Refusal> {
         let (mount, inside) = self.place(name);
         mount.find(&inside)
     }
