@@ -3,7 +3,7 @@
 //! Some firmware ignores an offer that leads straight to TFTP, and repeats its DISCOVER without end. After a
 //! few such repeats, the machine gets BINL offers (port 4011), the common denominator of all firmware. Each
 //! worker has a `FirmwareQuirks` of its own. A learnt style reaches the fleet as
-//! [`Event::Learnt`](super::event::Event::Learnt), which stores it.
+//! [`Event::StyleLearnt`](super::event::Event::StyleLearnt), which stores it.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -10,11 +10,11 @@
 //! This thread never waits for the disk: the store has a thread of its own. If a batch is not written within
 //! 2 s, the thread publishes the changes all the same, and [`Board::lost`] says that they are not stored.
 
+mod clock_watch;
 mod publish;
 mod questions;
 mod recent;
 mod rows;
-mod steps;
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -33,12 +33,12 @@ use super::handle::{BootRecords, FleetHandle, Message};
 use super::journal::Journal;
 use super::registry::Registry;
 use super::store::{self, Answer, StoreHandle};
+use clock_watch::ClockWatch;
 use publish::Publisher;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
-use questions::Question;
-use steps::ClockWatch;
+use questions::PendingAnswer;
 
 /// Maximum number of messages that the thread handles before it publishes again.
 const AT_ONCE: usize = 1024;
@@ -112,7 +112,7 @@ struct Fleet {
     publisher: Publisher,
     boot_records: Arc<ArcSwap<BootRecords>>,
     /// Questions whose answers must wait until all changes before them have been published.
-    questions: Vec<Question>,
+    questions: Vec<PendingAnswer>,
     retention: Duration,
     deps: FleetDeps,
     watch: ClockWatch,
@@ -224,7 +224,7 @@ impl Fleet {
                 self.registry.apply(now, &event, neighbour);
             }
             Message::Report(claim, report, answer) => match self.registry.reported(now, &claim, &report) {
-                Ok(()) => self.questions.push(Question::Reported(answer)),
+                Ok(()) => self.questions.push(PendingAnswer::Reported(answer)),
                 // Here and below, sending an answer fails if the caller no longer waits. That is no error of
                 // the fleet.
                 Err(unbelieved) => drop(answer.send(Err(unbelieved))),
@@ -232,7 +232,7 @@ impl Fleet {
             Message::Admit(claim, answer) => drop(answer.send(self.registry.admits(&claim).map(|_| ()))),
             Message::Lines(who, lines, answer) => {
                 let count = self.registry.lines(now, &who, &lines);
-                self.questions.push(Question::Lines(answer, count));
+                self.questions.push(PendingAnswer::Lines(answer, count));
             }
             Message::Owner(peer, answer) => {
                 let _ = answer.send(self.registry.owner(&peer, &self.deps.neighbour));
@@ -243,14 +243,16 @@ impl Fleet {
                 drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
             }
             Message::Find(who, answer) => drop(answer.send(self.registry.find(&who))),
-            Message::Story(mac, answer) => self.questions.push(Question::Story(mac, answer)),
-            Message::Steps(after, most, answer) => self.questions.push(Question::Steps(after, most, answer)),
+            Message::Story(mac, answer) => self.questions.push(PendingAnswer::Story(mac, answer)),
+            Message::Steps(after, most, answer) => {
+                self.questions.push(PendingAnswer::Steps(after, most, answer))
+            }
             Message::Again(which, answer) => {
                 let count = self.registry.again(now, which);
-                self.questions.push(Question::Again(answer, count));
+                self.questions.push(PendingAnswer::Again(answer, count));
             }
             Message::Name(mac, name, answer) => match self.registry.name(now, mac, name.as_deref()) {
-                Ok(()) => self.questions.push(Question::Named(answer)),
+                Ok(()) => self.questions.push(PendingAnswer::Named(answer)),
                 Err(not_named) => drop(answer.send(Err(not_named))),
             },
             Message::Stop => {}
@@ -266,7 +268,7 @@ impl Fleet {
     /// Publishes what has changed: boot records at once, the board after it is on disk. Then answers the
     /// questions that waited.
     fn show(&mut self, now: Timestamp) {
-        if let Some(boot_records) = self.registry.take_standings() {
+        if let Some(boot_records) = self.registry.take_boot_records() {
             self.boot_records.store(Arc::new(boot_records));
         }
         let wall = self.wall();
@@ -288,7 +290,7 @@ impl Fleet {
         let last = async {
             loop {
                 let now = (self.deps.monotonic)();
-                self.publisher.hurry();
+                self.publisher.skip_pause();
                 self.show(now);
                 if self.publisher.is_idle(&mut self.registry) {
                     break;

@@ -83,7 +83,7 @@ pub enum Lookup {
     /// The file is loaded.
     Ready(Arc<Image>),
     /// The file is not loaded. Call [`Catalogue::load_for`] on a thread that may block.
-    Absent,
+    NotLoaded,
     /// The name is certainly not served: its mount is a table, and the table does not have it.
     Refused(Refusal),
 }
@@ -240,7 +240,7 @@ impl Catalogue {
 
     /// The served directories that the daemon's current user cannot list and enter. pxed refuses all files in
     /// them.
-    pub fn unlisted(&self) -> impl Iterator<Item = &Path> {
+    pub fn inaccessible_roots(&self) -> impl Iterator<Item = &Path> {
         let closed = self.mounts.iter().filter(|mount| !mount.tree.is_open_to_us());
         closed.filter_map(|mount| match &mount.kind {
             Kind::Tree(root) => Some(root.as_path()),
@@ -254,13 +254,13 @@ impl Catalogue {
         if let Some(image) = self.store.get(name) {
             return Lookup::Ready(image);
         }
-        let is_written = self.personal(name).is_some();
+        let is_written = self.machine_file(name).is_some();
         let (mount, inside) = self.place(name);
         match &mount.kind {
             Kind::Virtual(table) if !is_written && !table.contains(&inside) => {
                 Lookup::Refused(Refusal::NotFound)
             }
-            _ => Lookup::Absent,
+            _ => Lookup::NotLoaded,
         }
     }
 
@@ -373,8 +373,8 @@ impl Catalogue {
                 .flat_map(|image_spec| {
                     [
                         self.missing_of(image_spec),
-                        self.overruled_of(image_spec),
-                        self.unreached_of(image_spec),
+                        self.conflicts_of(image_spec),
+                        self.unsupported_of(image_spec),
                     ]
                     .concat()
                 })

@@ -36,8 +36,9 @@ impl Catalogue {
 
     /// The meaning of a name that may be a file for one machine. Without images, only names below the
     /// directory `pxed` are such names: a rule can send machines to their own disks without any image.
-    pub(super) fn personal(&self, name: &FileName) -> Option<MachineFile> {
-        machine_files::personal(name).filter(|personal| personal.is_sure || !self.image_specs.is_empty())
+    pub(super) fn machine_file(&self, name: &FileName) -> Option<MachineFile> {
+        machine_files::machine_file(name)
+            .filter(|machine_file| machine_file.is_unambiguous || !self.image_specs.is_empty())
     }
 
     /// Passes the text for the machine to `written` if the name means such a text, else returns what `find`
@@ -51,20 +52,20 @@ impl Catalogue {
         find: impl Fn(&FileName) -> Result<T, Refusal>,
         written: impl FnOnce(Arc<Image>) -> T,
     ) -> Result<T, Refusal> {
-        let personal = self.personal(name);
-        let Some(personal) = personal else { return find(name) };
-        if !personal.is_sure {
+        let machine_file = self.machine_file(name);
+        let Some(machine_file) = machine_file else { return find(name) };
+        if !machine_file.is_unambiguous {
             match find(name) {
                 Err(Refusal::NotFound) => {}
                 found => return found,
             }
         }
-        let facts = facts(personal.mac).ok_or(Refusal::NotFound)?;
+        let facts = facts(machine_file.mac).ok_or(Refusal::NotFound)?;
         let own =
             self.image_specs.iter().find(|image_spec| Some(&*image_spec.name) == facts.image.as_deref());
         let none = ImageSpec::default();
         let image_spec = own.or(facts.local.then_some(&none)).ok_or(Refusal::NotFound)?;
-        let text = machine_files::render(personal.reader, image_spec, &facts, here).map_err(|error| {
+        let text = machine_files::render(machine_file.reader, image_spec, &facts, here).map_err(|error| {
             tracing::warn!(%name, image = %image_spec.name, "cannot fill in the template: {error:#}");
             Refusal::Template
         })?;
@@ -107,7 +108,7 @@ impl Catalogue {
 
     /// One sentence for each file in an image's own root that conflicts with the image's kernel or texts.
     #[must_use]
-    pub fn overruled_of(&self, image_spec: &ImageSpec) -> Vec<String> {
+    pub fn conflicts_of(&self, image_spec: &ImageSpec) -> Vec<String> {
         let Some(own) = self.root_of(image_spec).filter(|_| image_spec.is_written()) else {
             return Vec::new();
         };
@@ -163,7 +164,7 @@ impl Catalogue {
     /// One sentence for each of the two most common architectures that has no boot loader to start the
     /// image's kernel or texts.
     #[must_use]
-    pub fn unreached_of(&self, image_spec: &ImageSpec) -> Vec<String> {
+    pub fn unsupported_of(&self, image_spec: &ImageSpec) -> Vec<String> {
         let programs = self.programs_of(image_spec);
         // An image without any program is an error of [`Self::missing_of`] already.
         if !image_spec.is_written() || programs.iter().next().is_none() {

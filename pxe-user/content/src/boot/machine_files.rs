@@ -44,7 +44,7 @@ pub(super) struct MachineFile {
     /// The machine, if the name contains its address. `None`: the machine that sends the request.
     pub(super) mac: Option<Mac>,
     /// The name can mean nothing else, so pxed does not look for a real file first.
-    pub(super) is_sure: bool,
+    pub(super) is_unambiguous: bool,
 }
 
 /// The meaning of a name that may be a file for one machine, in any directory in which a boot loader looks
@@ -52,7 +52,7 @@ pub(super) struct MachineFile {
 ///
 /// `autoexec.ipxe` is not such a name. iPXE requests it before it has an address, so the files that the
 /// script loads would time out. Without it iPXE asks by DHCP, and the reply names the script.
-pub(super) fn personal(name: &FileName) -> Option<MachineFile> {
+pub(super) fn machine_file(name: &FileName) -> Option<MachineFile> {
     let mut parts = name.as_bytes().rsplit(|byte| *byte == b'/');
     let (base, parent, folder) = (parts.next()?, parts.next(), parts.next());
     if folder == Some(FOLDER.as_bytes())
@@ -61,11 +61,11 @@ pub(super) fn personal(name: &FileName) -> Option<MachineFile> {
         let reader = [LoaderKind::Ipxe, LoaderKind::Pxelinux, LoaderKind::Grub]
             .into_iter()
             .find(|reader| reader.file().as_bytes() == base)?;
-        return Some(MachineFile { reader, mac: Some(mac), is_sure: true });
+        return Some(MachineFile { reader, mac: Some(mac), is_unambiguous: true });
     }
     // The hardware type 1, then the Ethernet address (docs/clients.md section 3).
     let of_address = |text: &[u8]| text.strip_prefix(b"01-").and_then(Mac::from_dashed);
-    let maybe = |reader, mac| Some(MachineFile { reader, mac, is_sure: false });
+    let maybe = |reader, mac| Some(MachineFile { reader, mac, is_unambiguous: false });
     if parent == Some(b"pxelinux.cfg") {
         return of_address(base).and_then(|mac| maybe(LoaderKind::Pxelinux, Some(mac)));
     }
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn names_that_loaders_ask_for_mean_a_machines_files() {
-        let of = |reader, mac, is_sure| Some(MachineFile { reader, mac, is_sure });
+        let of = |reader, mac, is_unambiguous| Some(MachineFile { reader, mac, is_unambiguous });
         for (name, expected) in [
             ("pxed/52-54-00-99-00-10/boot.ipxe", of(LoaderKind::Ipxe, Some(MAC), true)),
             ("loader/pxed/52-54-00-99-00-10/pxelinux.cfg", of(LoaderKind::Pxelinux, Some(MAC), true)),
@@ -221,7 +221,7 @@ mod tests {
             ("autoexec.ipxe", None),
             ("pxelinux.0", None),
         ] {
-            assert_eq!(personal(&name.parse().unwrap()), expected, "{name}");
+            assert_eq!(machine_file(&name.parse().unwrap()), expected, "{name}");
         }
     }
 

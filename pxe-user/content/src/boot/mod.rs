@@ -62,7 +62,7 @@ mod watch;
 
 pub use adopted::Contents;
 pub use catalogue::{Catalogue, Changes, Config, Entry, Lookup, Source};
-pub use entries::Seen;
+pub use entries::Preview;
 pub use error::CatalogueError;
 pub use facts::{MachineFacts, ServedAt};
 pub use image::{Digest, Image, Origin, Role};

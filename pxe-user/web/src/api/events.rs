@@ -22,8 +22,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
+use super::board_pacer::BoardPacer;
 use super::metrics::{Counted, Refused};
-use super::pace::EventPacer;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, chunks};
 use pxe_fleet::board::Update;
@@ -37,7 +37,7 @@ struct Viewer {
     /// The revision of the first board. Older updates are not sent.
     revision: u64,
     updates: Receiver<Arc<Update>>,
-    pace: EventPacer,
+    pace: BoardPacer,
     _place: (OwnedSemaphorePermit, Counted),
 }
 

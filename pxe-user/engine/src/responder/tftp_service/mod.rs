@@ -297,7 +297,7 @@ impl TftpService {
         match lookup {
             Lookup::Ready(image) => self.start(core, now, id, image, host),
             Lookup::Refused(refusal) => self.refuse_file(core, id, name, refusal, host),
-            Lookup::Absent => {
+            Lookup::NotLoaded => {
                 let client = self.table.get(id).map(|entry| (peer(entry), entry.context.server));
                 if !client.is_some_and(|(peer, server)| host.load(id, name, peer, server)) {
                     core.counters.count(Counter::LoaderBusy);
