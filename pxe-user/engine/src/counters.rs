@@ -147,7 +147,7 @@ counters! {
     /// Packets of transfers that have ended.
     AfterEnd = "tftp_after_end",
     /// Packets of unknown transfers. pxed answers ERROR 5, unless the packet is an ERROR itself.
-    Stranger = "tftp_unknown_tid",
+    UnknownTid = "tftp_unknown_tid",
     /// TFTP packets that are too short for their opcode.
     TftpShort = "tftp_malformed_short",
     /// TFTP packets with an opcode that no RFC defines.
@@ -166,7 +166,7 @@ counters! {
     /// TFTP requests from machines that `[access]` does not allow.
     NotAllowed = "tftp_not_allowed",
     /// TFTP requests to a broadcast or multicast address.
-    ToMany = "tftp_to_many",
+    Broadcast = "tftp_to_many",
     /// Frames that are shorter than their headers announce.
     FrameTruncated = "frame_truncated",
     /// Frames that hold no plain IPv4 packet.

@@ -76,9 +76,9 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
         transfers,
         ports: TidPorts { first: 50_000, count: 16 },
         style: Style::Direct,
-        learns: true,
+        sees_ethernet: true,
         foreign_chaddr: false,
-        meters: true,
+        limits_rates: true,
         uploads: None,
     };
     let policy = Policy::for_all(Service::new(SERVER));

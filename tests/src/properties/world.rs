@@ -85,9 +85,9 @@ impl World {
             transfers: TRANSFERS,
             ports: PORTS,
             style: Style::Direct,
-            learns: true,
+            sees_ethernet: true,
             foreign_chaddr: false,
-            meters: false,
+            limits_rates: false,
             uploads: Some(places.clone()),
         };
         let sources = Sources::new(Policy::for_all(Service::new(OWN)), Arc::clone(&CATALOGUE));

@@ -21,7 +21,7 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn new(settings: Settings, sources: Sources) -> Self {
-        let rate_limiter = RateLimiter::new(settings.meters);
+        let rate_limiter = RateLimiter::new(settings.limits_rates);
         Self { settings, sources, rate_limiter, counters: Counters::default() }
     }
 

@@ -97,7 +97,7 @@ impl DhcpService {
         }
         let defaults = sources.style_defaults(settings, decision, mac);
         let style = match port {
-            ServerPort::Port67 if is_lesson(settings, &request, origin) => {
+            ServerPort::Port67 if can_teach_style(settings, &request, origin) => {
                 self.learn(now, mac, defaults, host)
             }
             _ => self.quirks.style(mac, defaults),
@@ -135,12 +135,12 @@ impl DhcpService {
 /// Whether this request shows if the firmware has understood the last offer. Only a DISCOVER may change the
 /// style, because the request that follows it must find the same style. Behind a relay nothing can be learnt
 /// about a single machine: when the machines ask for their files, all frames have the router's address.
-fn is_lesson(settings: &Settings, request: &Request<'_>, origin: Origin) -> bool {
+fn can_teach_style(settings: &Settings, request: &Request<'_>, origin: Origin) -> bool {
     request.message() == Some(Message::Discover)
         && request.class() == Class::Pxe
         && !request.is_ipxe()
         && origin == Origin::Link
-        && settings.learns
+        && settings.sees_ethernet
 }
 
 /// The daemon's implementation of [`Checks`]: the rate limit, and whether the frame comes from the machine

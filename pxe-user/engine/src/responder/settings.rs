@@ -35,12 +35,12 @@ pub struct Settings {
     pub style: Style,
     /// Whether the datapath shows a frame's Ethernet address, so that pxed can learn from a machine's
     /// requests for files which style its firmware understands. Plain sockets hide the address.
-    pub learns: bool,
+    pub sees_ethernet: bool,
     /// Whether pxed answers a machine on our link whose frames have another source than `chaddr`.
     pub foreign_chaddr: bool,
     /// Whether the responder itself limits the rate of requests. False with XDP, where the kernel program
     /// does.
-    pub meters: bool,
+    pub limits_rates: bool,
     /// The limit on uploads. `None` if uploads are not configured: write requests are refused.
     pub uploads: Option<UploadLimiter>,
 }

@@ -52,7 +52,7 @@ impl Sources {
     ) -> StyleDefaults {
         StyleDefaults {
             usual: decision.style.unwrap_or(settings.style),
-            learnt: self.boot_records.load().get(&mac).and_then(|standing| standing.style),
+            learnt: self.boot_records.load().get(&mac).and_then(|record| record.style),
         }
     }
 

@@ -8,7 +8,7 @@ use pxe_proto::tftp::receive_session::BlockAccepted;
 /// Largest window of an upload, in blocks. A client sends this many blocks without an ACK.
 pub(super) const WINDOWSIZE_MAX: u16 = 16;
 /// If more blocks of an upload than this wait for the disk, the next ACK is delayed.
-pub(super) const BEHIND: usize = WINDOWSIZE_MAX as usize;
+pub(super) const WAITING_MAX: usize = WINDOWSIZE_MAX as usize;
 
 /// Limits the number of uploads. All workers share it; clones share the same count.
 #[derive(Clone, Debug)]
@@ -28,8 +28,13 @@ impl UploadLimiter {
     pub fn take(&self, announced: Option<u64>) -> Option<UploadPermit> {
         let more = |taken| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        let (waiting, held) = (AtomicUsize::new(0), AtomicBool::new(false));
-        Some(UploadPermit(Arc::new(UploadSlot { taken: Arc::clone(&self.taken), announced, waiting, held })))
+        let (waiting, ack_delayed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        Some(UploadPermit(Arc::new(UploadSlot {
+            taken: Arc::clone(&self.taken),
+            announced,
+            waiting,
+            ack_delayed,
+        })))
     }
 }
 
@@ -40,7 +45,7 @@ struct UploadSlot {
     /// Blocks that wait for the disk.
     waiting: AtomicUsize,
     /// An ACK is delayed until no block waits.
-    held: AtomicBool,
+    ack_delayed: AtomicBool,
 }
 
 impl Drop for UploadSlot {
@@ -64,13 +69,13 @@ impl UploadPermit {
     /// Counts a block that now waits for the disk. Returns [`BlockAccepted::NoRoom`] if many blocks wait;
     /// then [`Self::written`] reports when none waits any more.
     pub fn stored(&self) -> BlockAccepted {
-        let UploadSlot { waiting, held, .. } = &*self.0;
-        if waiting.fetch_add(1, Ordering::SeqCst) < BEHIND {
+        let UploadSlot { waiting, ack_delayed, .. } = &*self.0;
+        if waiting.fetch_add(1, Ordering::SeqCst) < WAITING_MAX {
             return BlockAccepted::Yes;
         }
-        held.store(true, Ordering::SeqCst);
-        // If no block waits, the inbox's thread may have written all of them before it could see `held`, and
-        // would not report. The ACK must not be delayed then. `held` stays set, which costs at most one
+        ack_delayed.store(true, Ordering::SeqCst);
+        // If no block waits, the inbox's thread may have written all of them before it could see `ack_delayed`, and
+        // would not report. The ACK must not be delayed then. `ack_delayed` stays set, which costs at most one
         // unnecessary report later.
         if waiting.load(Ordering::SeqCst) == 0 { BlockAccepted::Yes } else { BlockAccepted::NoRoom }
     }
@@ -78,8 +83,8 @@ impl UploadPermit {
     /// Counts a block that was written or dropped. Returns true if the worker must get a reply that there is
     /// room again.
     pub fn written(&self) -> bool {
-        let UploadSlot { waiting, held, .. } = &*self.0;
-        waiting.fetch_sub(1, Ordering::SeqCst) == 1 && held.swap(false, Ordering::SeqCst)
+        let UploadSlot { waiting, ack_delayed, .. } = &*self.0;
+        waiting.fetch_sub(1, Ordering::SeqCst) == 1 && ack_delayed.swap(false, Ordering::SeqCst)
     }
 
     /// The file's size in bytes. `None` if the client did not announce it.

@@ -65,8 +65,8 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
             report(&catalogue.changed());
             refresh(&catalogue);
         }
-        while let Some(order) = queue.pop() {
-            match order {
+        while let Some(request) = queue.pop() {
+            match request {
                 LoaderRequest::Load { queues, id, name, peer, server } => {
                     let file = loader.load(&name, &peer, server);
                     queues.push_loaded(Loaded { id, name, file });

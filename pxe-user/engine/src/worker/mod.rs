@@ -45,7 +45,7 @@ use queues::{Forwarded, LoaderQueue, WorkerQueues};
 use upload_writer::UploadQueue;
 
 /// Longest sleep of a worker. The worker publishes its counters at least this often.
-const NAP_MAX: Duration = Duration::from_millis(500);
+const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The sending side of a datapath.
 pub trait Net {
@@ -182,8 +182,8 @@ impl<D: Datapath> Worker<D> {
     pub fn resume(&mut self, snapshots: Vec<TransferSnapshot>) -> Vec<TransferSnapshot> {
         let now = self.deps.clock.now();
         let Self { datapath, responder, deps, journal_lost, .. } = self;
-        let mut view = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
-        snapshots.into_iter().filter(|snapshot| !responder.resume(now, snapshot.clone(), &mut view)).collect()
+        let mut host = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
+        snapshots.into_iter().filter(|snapshot| !responder.resume(now, snapshot.clone(), &mut host)).collect()
     }
 
     /// Runs until another thread calls [`Waker::stop`](waker::Waker::stop). Returns what the next process
@@ -194,7 +194,7 @@ impl<D: Datapath> Worker<D> {
             let now = self.deps.clock.now();
             self.deps.heartbeat.beat(now);
             if now >= self.publish_next {
-                self.publish_next = now + NAP_MAX;
+                self.publish_next = now + SLEEP_MAX;
                 self.publish();
             }
             if received == 0 {
@@ -203,8 +203,8 @@ impl<D: Datapath> Worker<D> {
         }
         self.datapath.flush();
         let Self { datapath, responder, deps, journal_lost, .. } = &mut self;
-        let mut view = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
-        let snapshots = responder.pass_on(&mut view);
+        let mut host = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
+        let snapshots = responder.pass_on(&mut host);
         self.publish();
         WorkerHandover { snapshots, descriptors: self.datapath.descriptors().unwrap_or_default() }
     }
@@ -221,25 +221,25 @@ impl<D: Datapath> Worker<D> {
                     forward(queues, &datagram, pool, responder.counters_mut());
                 }
                 None => {
-                    let mut view = WorkerHost { net, deps, lost: journal_lost };
-                    responder.handle(now, &datagram, &mut view);
+                    let mut host = WorkerHost { net, deps, lost: journal_lost };
+                    responder.handle(now, &datagram, &mut host);
                 }
             },
         });
-        let mut view = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
-        let mail = read_mail(now, responder, &mut view);
+        let mut host = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
+        let messages = read_queues(now, responder, &mut host);
         if responder.next_deadline().is_some_and(|deadline| deadline <= now) {
-            responder.poll(now, &mut view);
+            responder.poll(now, &mut host);
         }
         datapath.flush();
-        received + mail
+        received + messages
     }
 
     fn publish(&mut self) {
         let now = self.deps.clock.now();
         let Self { datapath, responder, deps, journal_lost, .. } = self;
-        let mut view = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
-        responder.report_progress(now, &mut view);
+        let mut host = WorkerHost { net: datapath.net(), deps, lost: journal_lost };
+        responder.report_progress(now, &mut host);
         self.deps.published.show_load(self.responder.active(), self.responder.pending());
         let lost = std::mem::take(&mut self.journal_lost);
         let losses = self.datapath.losses();
@@ -253,7 +253,8 @@ impl<D: Datapath> Worker<D> {
     }
 
     fn sleep(&mut self, now: Timestamp) {
-        let nap = self.responder.next_deadline().map_or(NAP_MAX, |deadline| deadline.since(now).min(NAP_MAX));
+        let nap =
+            self.responder.next_deadline().map_or(SLEEP_MAX, |deadline| deadline.since(now).min(SLEEP_MAX));
         let queues = Arc::clone(&self.deps.queues[self.deps.index]);
         if self.datapath.wait(queues.waker().event_fd().as_fd(), nap) {
             queues.waker().clear();
@@ -271,23 +272,23 @@ fn forward(
     counters.count(if sent { Counter::Forwarded } else { Counter::ForwardLost });
 }
 
-fn read_mail<N: Net>(now: Timestamp, responder: &mut Responder, view: &mut WorkerHost<'_, N>) -> usize {
-    let queues = view.deps.queues();
+fn read_queues<N: Net>(now: Timestamp, responder: &mut Responder, host: &mut WorkerHost<'_, N>) -> usize {
+    let queues = host.deps.queues();
     let mut count = 0;
     while let Some(loaded) = queues.next_loaded() {
         count += 1;
-        responder.loaded(now, loaded.id, &loaded.name, loaded.file, view);
+        responder.loaded(now, loaded.id, &loaded.name, loaded.file, host);
     }
-    while let Some((id, filed)) = queues.next_inbox_reply() {
+    while let Some((id, reply)) = queues.next_inbox_reply() {
         count += 1;
-        responder.on_inbox_reply(now, id, filed, view);
+        responder.on_inbox_reply(now, id, reply, host);
     }
     while let Some(mac) = queues.next_file_request() {
         responder.file_requested(mac);
     }
     while let Some(forwarded) = queues.next_forwarded() {
         count += 1;
-        responder.handle(now, &forwarded.datagram(), view);
+        responder.handle(now, &forwarded.datagram(), host);
     }
     count
 }

@@ -19,12 +19,12 @@ use pxe_proto::tftp::table::Id;
 use pxe_proto::time::Timestamp;
 
 /// If no block that the kernel sent has ever arrived, and this many were lost to a worker, the kernel gets no
-/// more transfers for [`REST`].
-const DOUBTS_MAX: u32 = 6;
+/// more transfers for [`PAUSE`].
+const LOSSES_MAX: u32 = 6;
 /// How long the kernel then gets no transfers. The pause ends because forged requests, whose senders never
 /// answer, look the same as an interface where nothing arrives. On an interface where in fact nothing
 /// arrives, a few machines wait for a second after each pause.
-const REST: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(60);
 
 /// Transfers with smaller blocks stay in the daemon: a small block takes as much of the kernel's memory as a
 /// large one, and no firmware asks for it.
@@ -52,21 +52,21 @@ pub struct Common {
 pub struct OffloadTrust {
     proven: AtomicBool,
     /// The kernel gets no transfers until this time, in microseconds of the workers' clock.
-    rests_until: AtomicU64,
+    paused_until: AtomicU64,
     /// The warning was logged.
-    said: AtomicBool,
+    warned: AtomicBool,
 }
 
 /// One worker's view of [`OffloadTrust`].
 #[derive(Debug)]
-struct Doubts {
+struct LossTracker {
     trust: Arc<OffloadTrust>,
     /// A copy of [`OffloadTrust::proven`], which never becomes false again.
     proven: bool,
     count: u32,
 }
 
-impl Doubts {
+impl LossTracker {
     fn new(trust: Arc<OffloadTrust>) -> Self {
         Self { trust, proven: false, count: 0 }
     }
@@ -81,12 +81,12 @@ impl Doubts {
             return self.trust.proven.store(true, Ordering::Relaxed);
         }
         self.count += 1;
-        if self.count < DOUBTS_MAX {
+        if self.count < LOSSES_MAX {
             return;
         }
         self.count = 0;
-        self.trust.rests_until.fetch_max((now + REST).as_micros(), Ordering::Relaxed);
-        if !self.trust.said.swap(true, Ordering::Relaxed) {
+        self.trust.paused_until.fetch_max((now + PAUSE).as_micros(), Ordering::Relaxed);
+        if !self.trust.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 "the kernel's own packets do not arrive on this interface: the daemon sends everything, and \
                  tries the kernel again each minute"
@@ -95,10 +95,10 @@ impl Doubts {
     }
 
     /// Whether the kernel gets no transfers at the moment.
-    fn rests(&self, now: Timestamp) -> bool {
+    fn is_paused(&self, now: Timestamp) -> bool {
         let trust = &self.trust;
         !self.proven
-            && now.as_micros() < trust.rests_until.load(Ordering::Relaxed)
+            && now.as_micros() < trust.paused_until.load(Ordering::Relaxed)
             && !trust.proven.load(Ordering::Relaxed)
     }
 }
@@ -111,14 +111,14 @@ pub struct Offload {
     base: u32,
     /// Files and block sizes that this worker has requested from the loader lately.
     asked: ArrayVec<(u64, u16), 64>,
-    doubts: Doubts,
+    losses: LossTracker,
 }
 
 impl Offload {
     /// The offload of a worker whose slots in the kernel's maps begin at `base`.
     pub fn new(common: Common, transfers: Transfers, base: u32) -> Self {
-        let doubts = Doubts::new(Arc::clone(&common.trust));
-        Self { common, transfers, base, asked: ArrayVec::new(), doubts }
+        let losses = LossTracker::new(Arc::clone(&common.trust));
+        Self { common, transfers, base, asked: ArrayVec::new(), losses }
     }
 
     /// See [`KernelOffload::offload`](crate::responder::KernelOffload::offload).
@@ -128,21 +128,24 @@ impl Offload {
             return OffloadAnswer::Never;
         };
         let fits = (BLKSIZE_MIN..=PAYLOAD_MAX - DATA_HEADER_LEN).contains(&usize::from(offer.blksize));
-        if !fits || steady.windowsize > self.common.windowsize || self.doubts.rests(self.common.clock.now()) {
+        if !fits
+            || steady.windowsize > self.common.windowsize
+            || self.losses.is_paused(self.common.clock.now())
+        {
             return OffloadAnswer::Never;
         }
         let slot = self.base + offer.id.slot();
         if !offer.again {
-            let place = match self.common.cache.find(offer.image, offer.blksize) {
+            let file = match self.common.cache.find(offer.image, offer.blksize) {
                 CacheLookup::Absent => return self.ask(offer),
                 found => {
                     // If the file is removed from the cache later, this worker must request it again.
                     self.asked.retain(|asked| *asked != (offer.image.id(), offer.blksize));
-                    let CacheLookup::Cached(place) = found else { return OffloadAnswer::Never };
-                    place
+                    let CacheLookup::Cached(file) = found else { return OffloadAnswer::Never };
+                    file
                 }
             };
-            let KernelFile { index: file, tag } = place;
+            let KernelFile { index: file, tag } = file;
             let windowsize = u32::from(steady.windowsize);
             let generation = offer.id.generation();
             let transfer = Transfer { slot, generation, file, last, windowsize };
@@ -191,7 +194,7 @@ impl Offload {
 
     /// See [`KernelOffload::arrived`](crate::responder::KernelOffload::arrived).
     pub fn arrived(&mut self, arrived: bool) {
-        self.doubts.arrived(arrived, self.common.clock.now());
+        self.losses.arrived(arrived, self.common.clock.now());
     }
 }
 
@@ -222,17 +225,17 @@ mod tests {
     #[test]
     fn the_kernel_rests_for_a_while_and_comes_back() {
         let trust: Arc<OffloadTrust> = Arc::default();
-        let mut worker = Doubts::new(Arc::clone(&trust));
-        let other = Doubts::new(trust);
+        let mut worker = LossTracker::new(Arc::clone(&trust));
+        let other = LossTracker::new(trust);
         for round in 0..3 {
             let start = round * 100;
-            for lost in 0..DOUBTS_MAX {
-                assert!(!worker.rests(at(start)), "round {round}, {lost} lost");
+            for lost in 0..LOSSES_MAX {
+                assert!(!worker.is_paused(at(start)), "round {round}, {lost} lost");
                 worker.arrived(false, at(start));
             }
-            for doubts in [&worker, &other] {
-                assert!(doubts.rests(at(start)) && doubts.rests(at(start + 59)));
-                assert!(!doubts.rests(at(start + 60)), "round {round}");
+            for losses in [&worker, &other] {
+                assert!(losses.is_paused(at(start)) && losses.is_paused(at(start + 59)));
+                assert!(!losses.is_paused(at(start + 60)), "round {round}");
             }
         }
     }
@@ -240,12 +243,12 @@ mod tests {
     #[test]
     fn where_a_block_has_arrived_losses_are_the_networks() {
         let trust: Arc<OffloadTrust> = Arc::default();
-        let [mut worker, mut other] = [(); 2].map(|()| Doubts::new(Arc::clone(&trust)));
-        (0..DOUBTS_MAX).for_each(|_| worker.arrived(false, at(1)));
-        assert!(other.rests(at(2)));
+        let [mut worker, mut other] = [(); 2].map(|()| LossTracker::new(Arc::clone(&trust)));
+        (0..LOSSES_MAX).for_each(|_| worker.arrived(false, at(1)));
+        assert!(other.is_paused(at(2)));
         other.arrived(true, at(2));
-        assert!(!worker.rests(at(2)) && !other.rests(at(2)));
+        assert!(!worker.is_paused(at(2)) && !other.is_paused(at(2)));
         (0..100).for_each(|_| worker.arrived(false, at(3)));
-        assert!(!worker.rests(at(3)));
+        assert!(!worker.is_paused(at(3)));
     }
 }

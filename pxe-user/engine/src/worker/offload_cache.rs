@@ -81,7 +81,7 @@ struct CacheWriter {
 
 impl std::fmt::Debug for CacheWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Back").field("free", &self.free.len()).field("used", &self.used).finish()
+        f.debug_struct("CacheWriter").field("free", &self.free.len()).field("used", &self.used).finish()
     }
 }
 

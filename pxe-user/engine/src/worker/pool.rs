@@ -32,7 +32,7 @@ impl Pool {
         }
         let mut buffer = self.0.pop()?;
         buffer[..bytes.len()].copy_from_slice(bytes);
-        Some(Buffer { bytes: Some(buffer), len: bytes.len(), home: Arc::clone(self) })
+        Some(Buffer { bytes: Some(buffer), len: bytes.len(), pool: Arc::clone(self) })
     }
 }
 
@@ -42,7 +42,7 @@ pub struct Buffer {
     /// `None` only while the buffer is dropped.
     bytes: Option<Bytes>,
     len: usize,
-    home: Arc<Pool>,
+    pool: Arc<Pool>,
 }
 
 impl Buffer {
@@ -56,7 +56,7 @@ impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(bytes) = self.bytes.take() {
             // The push cannot fail: the pool has room for all buffers that it made.
-            let _ = self.home.0.push(bytes);
+            let _ = self.pool.0.push(bytes);
         }
     }
 }

@@ -20,7 +20,7 @@ use pxe_proto::tftp::table::Id;
 /// Most forwarded packets in a queue.
 const FORWARDED_MAX: usize = 1024;
 /// Most replies of the inbox in a queue. Each of at most 64 uploads needs room for two.
-const FILED_MAX: usize = 512;
+const INBOX_REPLIES_MAX: usize = 512;
 /// Bytes that are forwarded of a packet other than DATA. An ACK has 4 bytes, and the first 4 bytes of an
 /// ERROR hold its code.
 const FORWARDED_PAYLOAD: usize = 64;
@@ -93,7 +93,7 @@ impl WorkerQueues {
     pub fn new(transfers: usize) -> std::io::Result<Self> {
         Ok(Self {
             loaded: ArrayQueue::new(transfers.max(1) * 2),
-            push_inbox_reply: ArrayQueue::new(FILED_MAX),
+            push_inbox_reply: ArrayQueue::new(INBOX_REPLIES_MAX),
             forwarded: ArrayQueue::new(FORWARDED_MAX),
             file_requested: ArrayQueue::new(FORWARDED_MAX),
             waker: Waker::new()?,
@@ -200,8 +200,8 @@ impl LoaderQueue {
     }
 
     /// Adds a request. Returns false if the queue is full.
-    pub fn push(&self, order: LoaderRequest) -> bool {
-        let pushed = self.requests.push(order).is_ok();
+    pub fn push(&self, request: LoaderRequest) -> bool {
+        let pushed = self.requests.push(request).is_ok();
         if pushed {
             self.waker.wake();
         }

@@ -88,8 +88,8 @@ impl UploadQueue {
         BlockAccepted::No
     }
 
-    fn push(&self, order: UploadRequest) -> bool {
-        let pushed = self.requests.push(order).is_ok();
+    fn push(&self, request: UploadRequest) -> bool {
+        let pushed = self.requests.push(request).is_ok();
         if pushed {
             self.waker.wake();
         }
@@ -123,9 +123,9 @@ impl Uploads {
         alive: impl Fn() + Send + 'static,
     ) -> std::io::Result<Self> {
         let queue = Arc::new(UploadQueue::new()?);
-        let clerk = UploadWriter { inbox, fleet, open: Vec::with_capacity(UPLOADS_MAX) };
+        let writer = UploadWriter { inbox, fleet, open: Vec::with_capacity(UPLOADS_MAX) };
         let requests = Arc::clone(&queue);
-        let run = move || clerk.run(&requests, alive);
+        let run = move || writer.run(&requests, alive);
         let thread = std::thread::Builder::new().name("pxed-inbox".into()).spawn(run)?;
         let upload_limiter = UploadLimiter::new((transfers / 4).clamp(1, UPLOADS_MAX));
         Ok(Self { queue, upload_limiter, thread: Some(thread) })
@@ -176,14 +176,14 @@ impl UploadWriter {
             // An interruption by a signal counts as a wake-up.
             let _ = poll(&mut fds, Some(&Timespec { tv_sec: TIDY_EVERY, tv_nsec: 0 }));
             queue.waker.clear();
-            while let Some(order) = queue.requests.pop() {
-                match order {
+            while let Some(request) = queue.requests.pop() {
+                match request {
                     UploadRequest::Put { queues, id, permit, name, peer } => {
                         self.tidy();
-                        let filed = self.put(&queues, id, permit, name, peer);
+                        let reply = self.put(&queues, id, permit, name, peer);
                         queues.push_inbox_reply(
                             id,
-                            filed.map_or_else(InboxReply::Denied, |()| InboxReply::Open),
+                            reply.map_or_else(InboxReply::Denied, |()| InboxReply::Open),
                         );
                     }
                     UploadRequest::Store { permit, block, last } => self.store(&permit, &block, last),

@@ -20,7 +20,7 @@ use pxe_proto::mac::Mac;
 /// the worker and then the worker for all clients.
 const BATCH: usize = 64;
 /// Longest sleep while the TX ring holds frames that the kernel has not taken yet.
-const IMPATIENCE: Duration = Duration::from_millis(1);
+const PENDING_POLL: Duration = Duration::from_millis(1);
 
 /// The AF_XDP socket of one receive queue.
 pub struct XdpPath {
@@ -133,7 +133,7 @@ impl Datapath for XdpPath {
     }
 
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool {
-        let most = if self.net.tx.has_pending() { most.min(IMPATIENCE) } else { most };
+        let most = if self.net.tx.has_pending() { most.min(PENDING_POLL) } else { most };
         let fds = [Some(other), Some(self.xsk.as_fd()), self.copies.as_ref().map(|copies| copies.as_fd())];
         let mut fds: arrayvec::ArrayVec<PollFd<'_>, 3> =
             fds.into_iter().flatten().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();

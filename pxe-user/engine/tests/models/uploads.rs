@@ -7,7 +7,7 @@ use crate::model;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::tftp::receive_session::BlockAccepted;
-use crate::upload_limiter::{BEHIND, UploadLimiter, WINDOWSIZE_MAX};
+use crate::upload_limiter::{UploadLimiter, WAITING_MAX, WINDOWSIZE_MAX};
 
 /// A window of blocks waits for the disk, and the next block comes while the disk writes them.
 #[test]
@@ -19,16 +19,16 @@ fn an_ack_that_waits_for_the_disk_is_sent() {
         for _ in 0..WINDOWSIZE_MAX {
             assert_eq!(permit.stored(), BlockAccepted::Yes);
         }
-        let clerks = permit.clone();
-        let clerk = thread::spawn(move || {
-            let mut wanted = (0..BEHIND).filter(|_| clerks.written()).count();
+        let writers = permit.clone();
+        let writer = thread::spawn(move || {
+            let mut wanted = (0..WAITING_MAX).filter(|_| writers.written()).count();
             written.recv().unwrap();
-            wanted += usize::from(clerks.written());
+            wanted += usize::from(writers.written());
             wanted
         });
         let taken = permit.stored();
         blocks.send(()).unwrap();
-        let wanted = clerk.join().unwrap();
+        let wanted = writer.join().unwrap();
         // One report too many is harmless. One too few, and the client waits without end.
         assert!(taken == BlockAccepted::Yes || wanted > 0, "nobody says that there is room again");
         assert!(permit.is_abandoned());

@@ -142,7 +142,7 @@ fn requests_to_many_are_ignored() {
         assert!(lab.say_as(CLIENT, SocketAddrV4::new(to, 69), &rrq("file", OPTIONS)).is_empty());
         assert!(lab.say_as(CLIENT, SocketAddrV4::new(to, PORTS.first), &ack(0)).is_empty());
     }
-    assert_eq!(lab.count(Counter::ToMany), 2);
+    assert_eq!(lab.count(Counter::Broadcast), 2);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn line_13_wrong_acks_change_nothing_and_strangers_get_error_5() {
         let sent = lab.say_as(stranger, to, &ack(4));
         assert_eq!((sent[0].said(), sent[0].route.to, sent[0].route.from), (Said::Error(5), stranger, to));
     }
-    assert_eq!(lab.count(Counter::Stranger), 2);
+    assert_eq!(lab.count(Counter::UnknownTid), 2);
     assert_eq!(lab.say(port, &ack(4)).len(), 4, "the transfer stays");
 }
 

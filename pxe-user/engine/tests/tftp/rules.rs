@@ -92,8 +92,8 @@ fn a_rules_name_and_image_are_in_what_is_told() {
 fn who_has_booted_often_enough_boots_its_disk() {
     let mut lab = lab(vec![Rule { boots: Some(1), ..rule("once", boot()) }]);
     let mut telling = |boots: u32| {
-        let standing = BootRecord { boots: vec![("once".into(), boots), ("other".into(), 9)], style: None };
-        lab.sources.boot_records.store(Arc::new([(OVMF, standing)].into()));
+        let record = BootRecord { boots: vec![("once".into(), boots), ("other".into(), 9)], style: None };
+        lab.sources.boot_records.store(Arc::new([(OVMF, record)].into()));
         lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
         match lab.notes.events.last() {
             Some(Event::Offered { what, .. }) => *what,
@@ -115,8 +115,8 @@ fn a_machine_that_wants_binl_is_remembered() {
     assert_eq!(lab.notes.events.iter().filter(learnt).count(), 1, "{:?}", lab.notes.events);
 
     let mut again = self::lab(vec![rule("all", boot())]);
-    let standing = BootRecord { style: Some(Style::Binl), ..BootRecord::default() };
-    again.sources.boot_records.store(Arc::new([(OVMF, standing)].into()));
+    let record = BootRecord { style: Some(Style::Binl), ..BootRecord::default() };
+    again.sources.boot_records.store(Arc::new([(OVMF, record)].into()));
     again.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
     let Some(Event::Offered { style, .. }) = again.notes.events.last() else { panic!("nothing was told") };
     assert_eq!(*style, Style::Binl);

@@ -74,7 +74,7 @@ impl Scene {
                 network.send(lab.now(), true, (from, to), &payload);
             }
             for sent in std::mem::take(&mut lab.notes.sent) {
-                guard.offload_progress(&sent);
+                guard.on_sent(&sent);
                 network.send(lab.now(), false, (sent.route.from, sent.route.to), &sent.payload);
                 all.push(sent);
             }
@@ -156,7 +156,7 @@ impl Guard {
     }
 
     /// Section 6, line 25: no OACK after ACK 0 or DATA.
-    fn offload_progress(&mut self, sent: &Sent) {
+    fn on_sent(&mut self, sent: &Sent) {
         let session = (sent.route.to, sent.route.from.port());
         match sent.said() {
             Said::Data(..) => {

@@ -25,8 +25,8 @@ use pxe_proto::tftp::table::{Id, TidPorts};
 use pxe_proto::time::Timestamp;
 use tempfile::TempDir;
 
+use crate::inbox::MemoryInbox;
 use crate::offload::Kernel;
-use crate::offload_cache::OffloadCache;
 
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2070);
@@ -114,7 +114,7 @@ pub(crate) struct Notes {
     /// The simulated kernel offload. `None` for a datapath without one.
     pub(crate) kernel: Option<Kernel>,
     /// The simulated inbox.
-    pub(crate) inbox: OffloadCache,
+    pub(crate) inbox: MemoryInbox,
     /// The host's neighbour table.
     pub(crate) neighbours: BTreeMap<Ipv4Addr, Mac>,
 }
@@ -224,9 +224,9 @@ pub(crate) fn settings() -> Settings {
         transfers: 8,
         ports: PORTS,
         style: Style::Direct,
-        learns: true,
+        sees_ethernet: true,
         foreign_chaddr: false,
-        meters: true,
+        limits_rates: true,
         uploads: None,
     }
 }
@@ -264,7 +264,7 @@ impl Lab {
             opens: true,
             loads: true,
             kernel: None,
-            inbox: OffloadCache::default(),
+            inbox: MemoryInbox::default(),
             neighbours: BTreeMap::new(),
         };
         let sources = Sources::new(Policy::for_all(service), Arc::clone(&catalogue));

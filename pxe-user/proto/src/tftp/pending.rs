@@ -186,7 +186,7 @@ impl<W> PendingQueue<W> {
 
     /// Whether a waiting request was repeated. Only such a request may end the transfer of a client that
     /// never answered.
-    pub fn anyone_alive(&self) -> bool {
+    pub fn has_repeated(&self) -> bool {
         self.alive.first().is_some()
     }
 

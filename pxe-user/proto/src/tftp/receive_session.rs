@@ -86,7 +86,7 @@ pub struct ReceiveSession {
     /// When the client last sent the block that is next, also if it was dropped for lack of room.
     heard: Timestamp,
     /// When the last ACK was sent, or the first reply to the request.
-    said: Timestamp,
+    ack_sent_at: Timestamp,
     deadline: Timestamp,
     /// All blocks up to this one are accepted.
     taken: Block,
@@ -97,9 +97,9 @@ pub struct ReceiveSession {
     rto: u8,
     phase: Phase,
     /// An ACK has reported a gap. Further blocks behind a gap cause no ACK.
-    gap: bool,
+    is_gap_reported: bool,
     /// The ACK of a window waits until the disk has caught up.
-    held: bool,
+    is_ack_delayed: bool,
 }
 
 impl ReceiveSession {
@@ -111,15 +111,15 @@ impl ReceiveSession {
             announced,
             started: now,
             heard: now,
-            said: now,
+            ack_sent_at: now,
             deadline: now + seconds(rto),
             taken: Block(0),
             acked: Block(0),
             negotiated,
             rto,
             phase: Phase::Offered,
-            gap: false,
-            held: false,
+            is_gap_reported: false,
+            is_ack_delayed: false,
         };
         let step = reception.offer();
         (reception, step)
@@ -144,7 +144,7 @@ impl ReceiveSession {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
             Phase::Finishing => Step::Ignore(Ignored::DuplicateData),
-            Phase::Complete if wire == self.taken.wire() => self.say_again(now),
+            Phase::Complete if wire == self.taken.wire() => self.acknowledge_again(now),
             Phase::Complete => Step::Ignore(Ignored::Ended),
             Phase::Offered | Phase::Receiving => {
                 // How many blocks are missing before this one. For an old block the difference wraps, and is
@@ -153,7 +153,7 @@ impl ReceiveSession {
                 match missing {
                     0 => self.on_next(now, len < usize::from(self.negotiated.blksize), take),
                     _ if missing < self.negotiated.windowsize => self.on_gap(now),
-                    _ if self.taken.0 > 0 && wire == self.taken.wire() => self.say_again(now),
+                    _ if self.taken.0 > 0 && wire == self.taken.wire() => self.acknowledge_again(now),
                     _ => Step::Ignore(Ignored::DuplicateData),
                 }
             }
@@ -168,7 +168,7 @@ impl ReceiveSession {
             if self.negotiated.windowsize > 1 {
                 self.deadline = self.deadline.min(now + NO_ROOM_PAUSE);
                 // The blocks after it in this window are a known gap and need no ACK.
-                self.gap = true;
+                self.is_gap_reported = true;
             }
             return Step::Ignore(Ignored::NoRoom);
         }
@@ -180,9 +180,9 @@ impl ReceiveSession {
             self.deadline = now + FINISHING_MAX;
             Step::Wait
         } else if self.taken.0 - self.acked.0 >= u64::from(self.negotiated.windowsize) {
-            self.gap = false;
-            self.held = taken == BlockAccepted::NoRoom;
-            if self.held { Step::Wait } else { self.say(now) }
+            self.is_gap_reported = false;
+            self.is_ack_delayed = taken == BlockAccepted::NoRoom;
+            if self.is_ack_delayed { Step::Wait } else { self.say(now) }
         } else {
             self.deadline = now + TAIL_PAUSE;
             Step::Wait
@@ -190,18 +190,18 @@ impl ReceiveSession {
     }
 
     fn on_gap(&mut self, now: Timestamp) -> Step {
-        if self.gap || self.held {
+        if self.is_gap_reported || self.is_ack_delayed {
             return Step::Ignore(Ignored::GapInData);
         }
         self.phase = Phase::Receiving;
-        self.gap = true;
+        self.is_gap_reported = true;
         self.deadline = now + seconds(self.rto);
         self.say(now)
     }
 
     /// Handles a repeat of the last accepted block: the ACK may have been lost.
-    fn say_again(&mut self, now: Timestamp) -> Step {
-        if self.held || now.since(self.said.max(self.heard)) < COPY {
+    fn acknowledge_again(&mut self, now: Timestamp) -> Step {
+        if self.is_ack_delayed || now.since(self.ack_sent_at.max(self.heard)) < COPY {
             Step::Ignore(Ignored::DuplicateData)
         } else {
             self.say(now)
@@ -210,14 +210,14 @@ impl ReceiveSession {
 
     fn say(&mut self, now: Timestamp) -> Step {
         self.acked = self.taken;
-        self.held = false;
-        self.said = now;
+        self.is_ack_delayed = false;
+        self.ack_sent_at = now;
         Step::SendAck
     }
 
     /// Handles the report that the disk has caught up. Returns [`Step::SendAck`] if an ACK waits for it.
     pub fn on_room(&mut self, now: Timestamp) -> Step {
-        if self.held && self.phase == Phase::Receiving { self.say(now) } else { Step::Wait }
+        if self.is_ack_delayed && self.phase == Phase::Receiving { self.say(now) } else { Step::Wait }
     }
 
     /// Handles the report that the file is stored. Before the caller carries out the returned [`Step::End`],
@@ -255,7 +255,7 @@ impl ReceiveSession {
         if self.phase == Phase::Offered {
             return self.offer();
         }
-        self.gap = false;
+        self.is_gap_reported = false;
         self.say(now)
     }
 

@@ -232,7 +232,7 @@ impl<C> Table<C> {
         let deadline = session.deadline();
         self.get_mut(id)?.session = Some(session);
         self.timers.set(id.slot, deadline);
-        self.note_unheard(id);
+        self.note_unverified(id);
         Some(step)
     }
 
@@ -243,7 +243,7 @@ impl<C> Table<C> {
     }
 
     /// Returns the transfers that have not ended, from slot `from` on.
-    pub fn under_way(&self, from: u32) -> impl Iterator<Item = Id> + '_ {
+    pub fn running(&self, from: u32) -> impl Iterator<Item = Id> + '_ {
         let slots = self.slots.iter().enumerate().skip(from as usize);
         let live = slots.filter(|(_, entry)| entry.as_ref().is_some_and(|entry| !entry.dallies()));
         live.filter_map(|(slot, _)| self.id(u32::try_from(slot).ok()?))
@@ -284,7 +284,7 @@ impl<C> Table<C> {
     }
 
     /// Ends a transfer. The caller sends the ERROR and counts the reason.
-    pub fn break_off(&mut self, now: Timestamp, id: Id) {
+    pub fn abort(&mut self, now: Timestamp, id: Id) {
         self.react(now, id, Session::give_way);
     }
 

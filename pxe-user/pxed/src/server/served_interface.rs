@@ -215,9 +215,9 @@ impl ServedInterface {
             transfers: transfers_each(options.transfers, usize::from(workers)),
             ports,
             style: live.setup.load().offering.style.unwrap_or(Style::Direct),
-            learns: self.sees_neighbours,
+            sees_ethernet: self.sees_neighbours,
             foreign_chaddr: options.foreign_chaddr,
-            meters: !self.sees_neighbours,
+            limits_rates: !self.sees_neighbours,
             uploads: shared.uploads.map(|uploads| uploads.limiter().clone()),
         };
         let sources = Sources {

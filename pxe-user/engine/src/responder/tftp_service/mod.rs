@@ -92,7 +92,7 @@ impl TftpService {
         }
         // RFC 1123, section 4.2.3.5: a server silently ignores a request that was broadcast.
         if core.settings.is_to_many(datagram.to) {
-            core.counters.count(Counter::ToMany);
+            core.counters.count(Counter::Broadcast);
             return false;
         }
         let address = *datagram.from.ip();
@@ -273,7 +273,7 @@ impl TftpService {
     /// Ends a transfer whose client has sent nothing since its request, if a client in the queue has repeated
     /// its request.
     fn make_room(&mut self, core: &mut Core, now: Timestamp, host: &mut impl Host) -> bool {
-        if !self.pending.anyone_alive() {
+        if !self.pending.has_repeated() {
             return false;
         }
         let Some((id, step)) = self.table.give_way(now) else { return false };
@@ -400,7 +400,7 @@ impl TftpService {
             Err(malformed) => return core.counters.count(malformed),
         };
         let Some(id) = self.table.find(client, port) else {
-            core.counters.count(Counter::Stranger);
+            core.counters.count(Counter::UnknownTid);
             return refuse_stranger(core, datagram, matches!(packet, Packet::Error(_)), host);
         };
         self.reclaim(core, id, host);
@@ -484,7 +484,7 @@ impl TftpService {
         core.counters.count(counter);
         entry.context.upload = None;
         host.control(&route(entry), Control::error(code, text).as_bytes());
-        self.table.break_off(now, id);
+        self.table.abort(now, id);
     }
 
     /// Carries out a step of a state machine.
@@ -570,7 +570,7 @@ impl TftpService {
 
     /// When [`Self::poll`] must be called next. `None` if no timer is set.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        let room = if self.pending.anyone_alive() { self.table.gives_way_at() } else { None };
+        let room = if self.pending.has_repeated() { self.table.gives_way_at() } else { None };
         let pending = self.pending.next_deadline();
         [self.backlog.deadline(), self.table.next_deadline(), room, pending].into_iter().flatten().min()
     }
@@ -586,7 +586,7 @@ impl TftpService {
         core: &mut Core,
         host: &mut impl KernelOffload,
     ) -> Vec<TransferSnapshot> {
-        let ids: Vec<Id> = self.table.under_way(0).collect();
+        let ids: Vec<Id> = self.table.running(0).collect();
         let mut snapshots = Vec::with_capacity(ids.len());
         for id in ids {
             self.reclaim(core, id, host);

@@ -29,7 +29,7 @@ impl ProgressReporter {
         table: &Table<Context>,
         host: &mut (impl KernelOffload + Events),
     ) {
-        let ids: ArrayVec<Id, AT_ONCE> = table.under_way(self.next_slot).take(AT_ONCE).collect();
+        let ids: ArrayVec<Id, AT_ONCE> = table.running(self.next_slot).take(AT_ONCE).collect();
         self.next_slot = match ids.last() {
             Some(last) if ids.is_full() => last.slot() + 1,
             _ => 0,

@@ -8,7 +8,7 @@
 //! this thread's queue has accepted.
 
 use super::super::core::Core;
-use super::super::upload_limiter::{BEHIND, UploadPermit, WINDOWSIZE_MAX};
+use super::super::upload_limiter::{UploadPermit, WAITING_MAX, WINDOWSIZE_MAX};
 use super::super::{Storage, UploadName};
 use super::context::{Context, peer};
 use crate::counters::Counter;
@@ -23,7 +23,7 @@ use pxe_proto::time::Timestamp;
 /// all datapaths.
 pub const BLKSIZE_MAX: u16 = 1468;
 /// Most blocks of an upload that can wait for the disk.
-pub const BLOCKS_MAX: usize = BEHIND + WINDOWSIZE_MAX as usize;
+pub const BLOCKS_MAX: usize = WAITING_MAX + WINDOWSIZE_MAX as usize;
 
 /// A reply of the inbox about an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,9 +61,9 @@ impl Desk {
         let permit = self.uploads.limiter().take(size).unwrap();
         let peer = Peer { address: client, mac, transport: Transport::Tftp };
         assert!(self.uploads.queue().put(&self.queues, id, &permit, &UploadName::from(name).unwrap(), peer));
-        let (of, filed) = self.answer();
+        let (of, reply) = self.answer();
         assert_eq!(of, id);
-        (permit, filed)
+        (permit, reply)
     }
 
     fn answer(&self) -> (Id, InboxReply) {
@@ -95,8 +95,8 @@ impl Desk {
 #[test]
 fn a_file_arrives_block_by_block_and_the_fleet_is_told() {
     let mut desk = Desk::new();
-    let (permit, filed) = desk.put(MAC, 9, "dmesg.txt", Some(3000));
-    assert_eq!(filed, InboxReply::Open);
+    let (permit, reply) = desk.put(MAC, 9, "dmesg.txt", Some(3000));
+    assert_eq!(reply, InboxReply::Open);
     for (block, last) in [([1; 1468].as_slice(), false), (&[2; 1468], false), (&[3; 64], true)] {
         desk.store(&permit, block, last);
     }
@@ -125,15 +125,15 @@ fn what_is_not_taken_is_said_and_leaves_nothing() {
     for _ in 0..200 {
         desk.store(&permit, &[0; 1468], false);
     }
-    while let (_, filed) = desk.answer()
-        && filed != InboxReply::Denied(UploadRefusal::TooLarge)
+    while let (_, reply) = desk.answer()
+        && reply != InboxReply::Denied(UploadRefusal::TooLarge)
     {
-        assert_eq!(filed, InboxReply::Room);
+        assert_eq!(reply, InboxReply::Room);
     }
     assert_eq!(desk.files(), Vec::<std::path::PathBuf>::new());
     // Plain sockets hide the Ethernet address, but the fleet knows it.
-    let (permit, filed) = desk.put(Mac::default(), 7, "known", None);
-    assert_eq!(filed, InboxReply::Open);
+    let (permit, reply) = desk.put(Mac::default(), 7, "known", None);
+    assert_eq!(reply, InboxReply::Open);
     desk.store(&permit, b"", true);
     assert_eq!(desk.answer().1, InboxReply::Kept);
     assert!(desk.directory.path().join("inbox/02:00:00:00:00:02/known").exists());
@@ -144,8 +144,8 @@ fn who_goes_away_leaves_nothing_and_gives_its_place_back() {
     let mut desk = Desk::new();
     for _ in 0..3 * UPLOADS_MAX {
         // The same name can be used again at once: an abandoned upload is removed before the next one begins.
-        let (permit, filed) = desk.put(MAC, 9, "same", None);
-        assert_eq!(filed, InboxReply::Open);
+        let (permit, reply) = desk.put(MAC, 9, "same", None);
+        assert_eq!(reply, InboxReply::Open);
         desk.store(&permit, &[0; 1468], false);
     }
     drop(desk.uploads);

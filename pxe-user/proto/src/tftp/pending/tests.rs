@@ -83,7 +83,7 @@ fn transition_table() {
         let mut desk = make();
         assert_eq!(desk.ask(1000, *n, *request), *asked, "{case}");
         assert_eq!(desk.expiry(), Some((*at, vec![(*who, *refused)])), "{case}");
-        assert!(desk.0.is_empty() && !desk.0.anyone_alive(), "{case}");
+        assert!(desk.0.is_empty() && !desk.0.has_repeated(), "{case}");
         let mut desk = make();
         desk.ask(1000, *n, *request);
         assert_eq!((desk.next(), desk.next(), desk.0.next_deadline()), (Some(*next), None, None), "{case}");
@@ -234,7 +234,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(desk.0.len(), model.len());
-            prop_assert_eq!(desk.0.anyone_alive(), model.iter().any(|one| one.alive));
+            prop_assert_eq!(desk.0.has_repeated(), model.iter().any(|one| one.alive));
             let ends = desk.0.next_deadline().map(|at| at.as_micros() / 1000);
             prop_assert_eq!(ends, model.iter().map(Plain::ends).min());
             prop_assert_eq!(grown(&desk), before);

@@ -26,7 +26,7 @@ impl<C> Table<C> {
         let id = self.occupy(Entry { client, port, context, request: 0, session })?;
         self.timers.set(id.slot, deadline);
         if self.is_unverified(id) {
-            self.note_unheard(id);
+            self.note_unverified(id);
         }
         Some(id)
     }

@@ -14,7 +14,7 @@ const GIVES_WAY_AFTER: Duration = Duration::from_secs(3);
 
 impl<C> Table<C> {
     /// Adds a transfer that has started.
-    pub(super) fn note_unheard(&mut self, id: Id) {
+    pub(super) fn note_unverified(&mut self, id: Id) {
         if self.unverified.len() >= self.slots.len() {
             // At most half of the slots hold running transfers, so this happens only once in many transfers.
             let mut unverified = std::mem::take(&mut self.unverified);

@@ -16,7 +16,7 @@ struct Open {
 
 /// The files that were uploaded, and the uploads that are running.
 #[derive(Debug)]
-pub(crate) struct OffloadCache {
+pub(crate) struct MemoryInbox {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     open: Vec<Open>,
     answers: VecDeque<(Id, InboxReply)>,
@@ -28,7 +28,7 @@ pub(crate) struct OffloadCache {
     pub(crate) behind: bool,
 }
 
-impl Default for OffloadCache {
+impl Default for MemoryInbox {
     fn default() -> Self {
         Self {
             files: BTreeMap::new(),
@@ -41,7 +41,7 @@ impl Default for OffloadCache {
     }
 }
 
-impl OffloadCache {
+impl MemoryInbox {
     pub(crate) fn put(&mut self, id: Id, permit: &UploadPermit, name: &UploadName) -> bool {
         self.open.retain(|open| !open.permit.is_abandoned());
         let taken = self.files.contains_key(name.as_str()) || self.open.iter().any(|open| open.name == *name);
