@@ -185,14 +185,21 @@ fn board_of(diagnostics: &mut Diagnostics<'_>, board: Spanned<raw::Board>) -> Bo
 fn inbox_of(diagnostics: &mut Diagnostics<'_>, inbox: Spanned<raw::Inbox>) -> InboxSettings {
     let span = inbox.span();
     let raw::Inbox { directory, file_mib, machine_mib, total_mib } = inbox.into_inner();
-    let bytes = |mib: Option<u64>, usual: u64| mib.unwrap_or(usual).clamp(1, MIB_MAX) << 20;
+    let mut is_valid = true;
+    let mut bytes = |key: &str, mib: Option<Spanned<u64>>, default: u64| {
+        let is_given = mib.is_some();
+        let bytes = diagnostics.mib(key, mib);
+        is_valid &= bytes.is_some() || !is_given;
+        bytes.unwrap_or(default << 20)
+    };
     let settings = InboxSettings {
         directory,
-        file: bytes(file_mib, 16),
-        machine: bytes(machine_mib, 64),
-        total: bytes(total_mib, 1024),
+        file: bytes("file_mib", file_mib, 16),
+        machine: bytes("machine_mib", machine_mib, 64),
+        total: bytes("total_mib", total_mib, 1024),
     };
-    if settings.file > settings.machine || settings.machine > settings.total {
+    // A size that is wrong by itself says nothing about the others.
+    if is_valid && (settings.file > settings.machine || settings.machine > settings.total) {
         diagnostics.error(span, "file_mib must not be above machine_mib, nor that above total_mib");
     }
     settings

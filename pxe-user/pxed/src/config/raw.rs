@@ -159,11 +159,14 @@ pub(super) struct Inbox {
     /// The directory for the files, with a directory below it for each machine (read at the start).
     pub(super) directory: PathBuf,
     /// Most MiB in one file (read at the start).
-    pub(super) file_mib: Option<u64>,
+    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    pub(super) file_mib: Option<Spanned<u64>>,
     /// Most MiB of one machine (read at the start).
-    pub(super) machine_mib: Option<u64>,
+    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    pub(super) machine_mib: Option<Spanned<u64>>,
     /// Most MiB of all machines (read at the start).
-    pub(super) total_mib: Option<u64>,
+    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    pub(super) total_mib: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -187,6 +187,8 @@ fn mistakes_are_refused() {
         "[http]\nport = 70000",
         "[http]\nport = 0",
         "[board]",
+        "[inbox]\ndirectory = \"/srv/inbox\"\nfile_mib = 0",
+        "[inbox]\ndirectory = \"/srv/inbox\"\ntotal_mib = 16777217",
         "[access]\nallow = []",
         "[limits]\ndhcp_burst = 0",
         "[images.pxed]",

@@ -121,6 +121,9 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
         ("[board]\nlisten = \"0.0.0.0:80\"\n", &["token"]),
         ("[inbox]\ndirectory = \"/x\"\nfile_mib = 10\nmachine_mib = 5\n", &["machine_mib"]),
+        ("[inbox]\ndirectory = \"/x\"\nfile_mib = 0\n", &["line 3", "file_mib = 0: write a number of MiB"]),
+        ("[inbox]\ndirectory = \"/x\"\nmachine_mib = 0\n", &["line 3", "machine_mib = 0"]),
+        ("[inbox]\ndirectory = \"/x\"\n\ntotal_mib = 16777217\n", &["line 4", "from 1 to 16777216"]),
         ("datapath = \"fast\"\n", &["line 1", "auto, xdp, socket"]),
         ("memory_mib = 0\n", &["line 1", "MiB"]),
         ("windowsize = 0\n", &["at least 1"]),
@@ -145,6 +148,8 @@ fn every_mistake_is_reported_at_once() {
     );
     for (text, count) in [
         ("[board]\nlisten = \"7467\"\n", 1),
+        // No comparison of sizes follows from a size that is wrong by itself.
+        ("[inbox]\ndirectory = \"/x\"\nfile_mib = 100\nmachine_mib = 0\n", 1),
         ("[[rules]]\nmatch = { vlan = \"12\" }\naction = \"local\"\n[[rules]]\naction = \"ignore\"\n", 1),
     ] {
         assert_eq!(super::tests::problems(text).len(), count, "{:#?}", super::tests::problems(text));
