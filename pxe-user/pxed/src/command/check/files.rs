@@ -47,7 +47,8 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
         }
     }
     // With rules, machines get images. They get the tree only through an image that has no root of its own.
-    let is_offered = catalogue.image_specs().iter().all(|image_spec| image_spec.root.is_none());
+    let images = catalogue.image_specs();
+    let is_offered = images.is_empty() || images.iter().any(|image_spec| image_spec.root.is_none());
     if opened.is_whole && is_offered && matches!(setup.files.source, Source::Tree { .. }) {
         for text in loaders::missing(&catalogue) {
             report.warning(file.line_of_key("root"), text);
