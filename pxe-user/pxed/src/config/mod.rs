@@ -2,21 +2,22 @@
 //! file.
 //!
 //! ```text
-//! text --> Raw, with every mistake (parse) --> Config, and problems with their lines (diagnostics) --> Options, rules, images
+//! text --> Raw, with every mistake (parse) --> Config, and problems with their lines (check) --> Options, rules, images
 //! ```
 //! `docs/pxed.toml` is an example with every key; a test reads it. `docs/pxed.schema.json` is for editors; a test generates it
 //! from the types and comments of `raw`.
 
+mod check;
 mod diagnostics;
 mod limits;
 mod parse;
+mod problem;
 mod raw;
 mod rule;
 #[cfg(test)]
 mod schema;
 pub(crate) mod words;
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,61 +29,11 @@ use pxe_content::rules::{Access, Matcher, RuleLimits};
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_proto::dhcp::{Arch, Style, Url};
 
+pub use problem::{Problem, Severity};
 pub use pxe_engine::responder::{RateLimit, RateLimits};
 
 /// The JSON schema of `pxed.toml`, for editors.
 pub const SCHEMA: &str = include_str!("../../../../docs/pxed.schema.json");
-
-/// How bad a problem is. An error is greater than a warning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// pxed can use the file, but part of it surely has another effect than its author wants.
-    Warning,
-    /// pxed cannot use the file.
-    Error,
-}
-
-/// A problem in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// The line, from 1. `None` if the problem has no single line.
-    pub line: Option<usize>,
-    /// Whether pxed can still use the file.
-    pub severity: Severity,
-    /// What is wrong, and what to do about it.
-    pub text: String,
-}
-
-impl Severity {
-    /// The word for messages: `warning` or `error`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-impl Problem {
-    /// The problem of an empty file. Without rules, pxed serves every machine. Nobody wants that from an empty file, which is
-    /// most likely being written at this moment.
-    #[must_use]
-    pub fn empty_file() -> Self {
-        let text = "the file is empty: write it under another name first, then rename it".to_owned();
-        Self { line: None, severity: Severity::Error, text }
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = self.severity.as_str();
-        match self.line {
-            Some(line) => write!(f, "line {line}: {severity}: {}", self.text),
-            None => write!(f, "{severity}: {}", self.text),
-        }
-    }
-}
 
 /// Why pxed cannot use the file.
 #[derive(Debug, thiserror::Error)]
@@ -307,7 +258,7 @@ impl Config {
     pub fn parse(text: &str) -> (Option<Self>, Vec<Problem>) {
         let mut parsed = parse::parse(text);
         let config = parsed.raw.take().map(|raw| {
-            let (mut config, mut problems) = diagnostics::check(text, raw, parsed.is_whole);
+            let (mut config, mut problems) = check::check(text, raw, parsed.is_whole);
             config.key_lines = std::mem::take(&mut parsed.key_lines);
             if !parsed.is_whole {
                 // Drop problems that only follow from a mistake that is reported already. Only errors remain whose line is not
@@ -323,11 +274,6 @@ impl Config {
         parsed.problems.sort_by_key(|problem| problem.line);
         (config, parsed.problems)
     }
-}
-
-/// The line of a byte offset in a text, from 1.
-fn line_of(text: &str, at: usize) -> usize {
-    text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The file as it is written. serde checks syntax and types here; `diagnostics` checks everything else, and adds the line.
+//! The file as it is written. serde checks syntax and types here; `check` checks everything else, and adds the line.
 //!
 //! The comments of the keys are also the descriptions in the schema. Only tests derive the schema, because schemars and its
 //! dependencies would add about 25 s to each build of the program, and the program only prints the committed file.

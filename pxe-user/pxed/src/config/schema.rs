@@ -2,7 +2,7 @@
 //! so the schema has the keys that the daemon reads. This module adds what the types do not express: words, architectures and
 //! names. Only the tests contain this module, because the program prints the committed file.
 //!
-//! The schema checks more than the JSON types and less than `diagnostics` and `pxed check`. It does not know most rules about
+//! The schema checks more than the JSON types and less than `check` and `pxed check`. It does not know most rules about
 //! several keys, and nothing about this host. It is draft 7, because editors' TOML support does not know a later draft.
 
 use std::borrow::Cow;
@@ -112,7 +112,7 @@ pub(super) fn by_arch(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "propertyNames": names, "additionalProperties": { "type": "string" } })
 }
 
-/// A table from names to images. The pattern allows the names that `diagnostics` accepts.
+/// A table from names to images. The pattern allows the names that `check` accepts.
 pub(super) fn images(generator: &mut SchemaGenerator) -> Schema {
     let image = generator.subschema_for::<Image>();
     json_schema!({
