@@ -1,4 +1,4 @@
-//! Turns the parsed file into a [`Config`], and reports every problem with its line.
+//! Turns the parsed file into a [`SettingsLayer`], and reports every problem with its line.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,33 +9,30 @@ use toml::Spanned;
 use super::diagnostics::Diagnostics;
 use super::problem::{Problem, Severity};
 use super::raw::{self, Raw};
-use super::{Board, Config, FleetSettings, Http, InboxSettings, limits, rule};
+use super::settings::{Board, InboxSettings, RuleSpec, SettingsLayer};
+use super::{limits, rule};
 use pxe_content::boot::{ImageSpec, Links};
 use pxe_proto::dhcp::Url;
 
-/// The configuration as far as it can be understood, and all problems. `is_whole` means that nothing was removed from the file.
-pub(super) fn check(text: &str, mut raw: Raw, is_whole: bool) -> (Config, Vec<Problem>) {
+/// The settings as far as they can be understood, the line of each image, and all problems. `is_whole` means that nothing was
+/// removed from the file.
+pub(super) fn check(text: &str, mut raw: Raw, is_whole: bool) -> (SettingsLayer, Vec<usize>, Vec<Problem>) {
     let mut diagnostics = Diagnostics::new(text);
-    let image_spec_lines = raw.images.values().map(|image| diagnostics.line(image.span())).collect();
-    let image_specs = image_specs(&mut diagnostics, std::mem::take(&mut raw.images));
+    let image_lines: Vec<usize> = raw.images.values().map(|image| diagnostics.line(image.span())).collect();
+    let images = image_specs(&mut diagnostics, std::mem::take(&mut raw.images));
     let booted: Vec<String> =
         raw.rules.iter().filter_map(|rule| Some(rule.get_ref().image.as_ref()?.get_ref().clone())).collect();
-    let rules = rule::rules(
-        &mut diagnostics,
-        std::mem::take(&mut raw.rules),
-        &image_specs,
-        raw.http.is_some(),
-        is_whole,
-    );
-    let mut config = general(&mut diagnostics, raw);
-    config.image_specs = image_specs;
-    config.image_spec_lines = image_spec_lines;
-    config.rules = rules;
-    unused(&mut diagnostics, &config, &booted);
-    (config, diagnostics.into_problems())
+    let rules = std::mem::take(&mut raw.rules);
+    let rules = rule::rules(&mut diagnostics, rules, &images, raw.http.is_some(), is_whole);
+    let general = general(&mut diagnostics, raw);
+    unused_images(&mut diagnostics, &images, &image_lines, &booted);
+    unserved_interfaces(&mut diagnostics, &rules, general.interfaces.as_deref().unwrap_or_default());
+    let layer = SettingsLayer { images: Some(images), rules: Some(rules), ..general };
+    (layer, image_lines, diagnostics.into_problems())
 }
 
-fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> Config {
+/// All settings but images and rules.
+fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> SettingsLayer {
     let mut interfaces: Vec<String> = Vec::new();
     for name in raw.interfaces {
         if interfaces.contains(name.get_ref()) {
@@ -49,12 +46,13 @@ fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> Config {
     if raw.links.is_some() && raw.root.is_none() {
         diagnostics.at(None, Severity::Warning, "`links` has no effect without `root`");
     }
-    Config {
+    let general = SettingsLayer {
+        interfaces: Some(interfaces),
         address: raw.address,
         state: raw.state,
         socket: raw.socket,
         root: raw.root.map(|root| (root, links(raw.links))),
-        boot_files: diagnostics.boot_files(raw.boot_files),
+        boot_files: Some(diagnostics.boot_files(raw.boot_files)),
         memory: diagnostics.mib("memory_mib", raw.memory_mib),
         datapath: diagnostics.word("datapath", raw.datapath),
         xdp_mode: diagnostics.word("xdp_mode", raw.xdp_mode),
@@ -63,25 +61,22 @@ fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> Config {
         style: diagnostics.word("style", raw.style),
         menu_prompt: raw.menu_prompt.map(Spanned::into_inner),
         menu_timeout: raw.menu_timeout,
-        http_urls: diagnostics.by_arch(raw.http_urls, Url::new),
+        http_urls: Some(diagnostics.by_arch(raw.http_urls, Url::new)),
         yield_ipxe: raw.yield_ipxe,
-        transfers: diagnostics.at_least_one("transfers", raw.transfers),
+        transfers: diagnostics.at_least_one("transfers", raw.transfers).map(|most| most as usize),
         windowsize: diagnostics.at_least_one("windowsize", raw.windowsize),
         foreign_chaddr: raw.foreign_chaddr,
         user: raw.user,
         confinement: diagnostics.word("confinement", raw.confinement),
-        http: raw.http.and_then(|http| {
-            let port = diagnostics.at_least_one("port", Some(http.port))?;
-            Some(Http { port, ipxe: http.ipxe })
-        }),
+        http_ipxe: raw.http.as_ref().map(|http| http.ipxe),
+        http_port: diagnostics.at_least_one("port", raw.http.map(|http| http.port)),
         board: raw.board.map(|board| board_of(diagnostics, board)),
         inbox: raw.inbox.map(|inbox| inbox_of(diagnostics, inbox)),
-        access: limits::access(diagnostics, raw.access),
-        rate_limits: limits::rate_limits(diagnostics, raw.limits),
-        fleet: fleet_of(diagnostics, raw.fleet),
-        interfaces,
-        ..Config::default()
-    }
+        access: raw.access.map(|access| limits::access(diagnostics, access)),
+        ..SettingsLayer::default()
+    };
+    let limits = limits::rate_limits(diagnostics, raw.limits);
+    limits.over(fleet(diagnostics, raw.fleet)).over(general)
 }
 
 fn links(follow: Option<bool>) -> Links {
@@ -101,18 +96,19 @@ fn board_of(diagnostics: &mut Diagnostics<'_>, board: Spanned<raw::Board>) -> Bo
 fn inbox_of(diagnostics: &mut Diagnostics<'_>, inbox: Spanned<raw::Inbox>) -> InboxSettings {
     let span = inbox.span();
     let raw::Inbox { directory, file_mib, machine_mib, total_mib } = inbox.into_inner();
+    let default = InboxSettings::new(directory);
     let mut is_valid = true;
     let mut bytes = |key: &str, mib: Option<Spanned<u64>>, default: u64| {
         let is_given = mib.is_some();
         let bytes = diagnostics.mib(key, mib);
         is_valid &= bytes.is_some() || !is_given;
-        bytes.unwrap_or(default << 20)
+        bytes.unwrap_or(default)
     };
     let settings = InboxSettings {
-        directory,
-        file: bytes("file_mib", file_mib, 16),
-        machine: bytes("machine_mib", machine_mib, 64),
-        total: bytes("total_mib", total_mib, 1024),
+        file: bytes("file_mib", file_mib, default.file),
+        machine: bytes("machine_mib", machine_mib, default.machine),
+        total: bytes("total_mib", total_mib, default.total),
+        ..default
     };
     // A size that is wrong by itself says nothing about the others.
     if is_valid && (settings.file > settings.machine || settings.machine > settings.total) {
@@ -121,14 +117,14 @@ fn inbox_of(diagnostics: &mut Diagnostics<'_>, inbox: Spanned<raw::Inbox>) -> In
     settings
 }
 
-fn fleet_of(diagnostics: &mut Diagnostics<'_>, raw: raw::Fleet) -> FleetSettings {
-    let usual = FleetSettings::default();
+fn fleet(diagnostics: &mut Diagnostics<'_>, raw: raw::Fleet) -> SettingsLayer {
     let days = diagnostics.at_least_one("retention_days", raw.retention_days);
     let silence = diagnostics.at_least_one("silence_s", raw.silence_s);
-    FleetSettings {
-        retention: days.map_or(usual.retention, |days| Duration::from_secs(u64::from(days) * 24 * 3600)),
-        silence: silence.map_or(usual.silence, |seconds| Duration::from_secs(seconds.into())),
+    SettingsLayer {
+        retention: days.map(|days| Duration::from_secs(u64::from(days) * 24 * 3600)),
+        silence: silence.map(|seconds| Duration::from_secs(seconds.into())),
         events: raw.events,
+        ..SettingsLayer::default()
     }
 }
 
@@ -179,19 +175,25 @@ fn image_spec(diagnostics: &mut Diagnostics<'_>, name: &str, image: Spanned<raw:
     }
 }
 
-/// Warns about images and interfaces without effect. `booted` lists the images that rules name, including rules with mistakes.
-fn unused(diagnostics: &mut Diagnostics<'_>, config: &Config, booted: &[String]) {
-    for (image_spec, line) in config.image_specs.iter().zip(&config.image_spec_lines) {
+/// Warns about images without effect. `booted` lists the images that rules name, including rules with mistakes.
+fn unused_images(
+    diagnostics: &mut Diagnostics<'_>,
+    images: &[ImageSpec],
+    lines: &[usize],
+    booted: &[String],
+) {
+    for (image_spec, line) in images.iter().zip(lines) {
         if !booted.iter().any(|name| **name == *image_spec.name) {
-            diagnostics.at(
-                Some(*line),
-                Severity::Warning,
-                format!("no rule boots image `{}`", image_spec.name),
-            );
+            let text = format!("no rule boots image `{}`", image_spec.name);
+            diagnostics.at(Some(*line), Severity::Warning, text);
         }
     }
-    let known = |name: &String| config.interfaces.is_empty() || config.interfaces.contains(name);
-    for rule in &config.rules {
+}
+
+/// Warns about rules for interfaces that the file does not serve. A file without interfaces leaves them to the command line.
+fn unserved_interfaces(diagnostics: &mut Diagnostics<'_>, rules: &[RuleSpec], interfaces: &[String]) {
+    let known = |name: &String| interfaces.is_empty() || interfaces.contains(name);
+    for rule in rules {
         if let Some(name) = rule.matcher.interface.iter().find(|name| !known(name)) {
             let text = format!("rule `{}`: interface {name} is not served", rule.name);
             diagnostics.at(Some(rule.line), Severity::Warning, text);

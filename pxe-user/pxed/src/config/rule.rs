@@ -9,8 +9,8 @@ use toml::Spanned;
 
 use super::diagnostics::Diagnostics;
 use super::raw;
+use super::settings::{Outcome, RuleSpec};
 use super::words::Words as _;
-use super::{Outcome, RuleSpec};
 use pxe_content::boot::ImageSpec;
 use pxe_content::rules::{Glob, Matcher, RuleLimits};
 use pxe_content::suggest::did_you_mean;

@@ -15,6 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::raw::{Image, RESERVED, Raw, VLAN_MAX};
+use super::settings::{Effect, Settings};
 use super::words::Words;
 use pxe_proto::dhcp::Arch;
 
@@ -206,6 +207,19 @@ fn mistakes_are_refused() {
         &format!("{rule}boots = 0"),
     ] {
         assert_ne!(complaints(text), [] as [String; 0], "{text}");
+    }
+}
+
+/// `(read at the start)` stands at a key, or at a key of a table, if and only if a change needs a restart.
+#[test]
+fn each_key_is_a_setting_and_says_whether_it_needs_a_restart() {
+    let schema: Value = serde_json::from_str(&schema()).unwrap();
+    // `links` is a part of the setting `root`.
+    for (key, schema) in schema["properties"].as_object().unwrap().iter().filter(|(key, _)| *key != "links") {
+        let found = Settings::KEYS.iter().find(|(known, _)| known == key);
+        let (_, effect) = found.unwrap_or_else(|| panic!("`{key}` is no setting"));
+        let says_so = schema.to_string().contains("(read at the start)");
+        assert_eq!(says_so, *effect == Effect::Restart, "{key}");
     }
 }
 

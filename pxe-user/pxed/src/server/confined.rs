@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 
 use super::open_interface::OpenInterface;
-use super::{Options, Setup};
+use crate::config::Settings;
 use crate::confine::{self, Account, ConfineError, ConfineRequest, Confinement, Paths, RetainedCapability};
 use pxe_content::boot::{self, Catalogue, Source};
 use pxe_content::inbox;
@@ -21,36 +21,35 @@ const INSTALLED: [&str; 2] = ["/usr", "/boot"];
 
 /// Gives up everything else; says what could not be given up, and what cannot be read any more.
 pub(super) fn enter(
-    options: &Options,
-    setup: &Setup,
+    settings: &Settings,
     config: Option<&Path>,
     catalogue: &Catalogue,
     opened: &[OpenInterface],
 ) -> Result<()> {
-    if options.confinement == Confinement::Off {
+    if settings.confinement == Confinement::Off {
         tracing::warn!("--confinement off: pxed keeps all its privileges");
         return Ok(());
     }
     let mut kept: Vec<RetainedCapability> = opened.iter().flat_map(OpenInterface::kept).collect();
     kept.dedup();
-    let account = Account::find(options.user.as_deref())?;
-    let mut paths = paths(options, setup, config);
+    let account = Account::find(settings.user.as_deref())?;
+    let mut paths = paths(settings, config);
     paths.read.extend(catalogue.targets());
-    let own = own_directories(options);
+    let own = own_directories(settings);
     for directory in &own {
         make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
     // The file of events may lie among those of others: only a directory that is not there yet becomes the daemon's.
-    let new = setup.fleet.events.as_deref().map(directory_of).filter(|directory| !directory.exists());
+    let new = settings.events.as_deref().map(directory_of).filter(|directory| !directory.exists());
     if let Some(directory) = &new {
         make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         account.as_ref().map_or(Ok(()), |account| account.hand_over(directory, &|_| false))?;
     }
     if let Some(account) = &account {
-        hand_over(account, options, setup, &own)?;
+        hand_over(account, settings, &own)?;
     }
     let account_is_root = account.is_none() && rustix::process::geteuid().is_root();
-    let report = confine::enter(&ConfineRequest { confinement: options.confinement, account, kept, paths })?;
+    let report = confine::enter(&ConfineRequest { confinement: settings.confinement, account, kept, paths })?;
     tracing::info!(
         user = report.user,
         capabilities = report.capabilities.join(" "),
@@ -95,9 +94,9 @@ fn roots(files: &boot::Config) -> Vec<PathBuf> {
 }
 
 /// The directories that are the daemon's own.
-pub(super) fn own_directories(options: &Options) -> Vec<PathBuf> {
-    let inbox = options.inbox.as_ref().map(|inbox| inbox.directory.clone());
-    options.state.clone().into_iter().chain(inbox).collect()
+pub(super) fn own_directories(settings: &Settings) -> Vec<PathBuf> {
+    let inbox = settings.inbox.as_ref().map(|inbox| inbox.directory.clone());
+    settings.state.clone().into_iter().chain(inbox).collect()
 }
 
 /// Makes a directory for the daemon alone, in directories for everybody.
@@ -125,30 +124,25 @@ pub(super) fn is_of_events(path: &Path) -> bool {
                 .is_ok_and(|line| line.get("event").is_some()))
 }
 
-fn hand_over(
-    account: &Account,
-    options: &Options,
-    setup: &Setup,
-    own: &[PathBuf],
-) -> Result<(), ConfineError> {
+fn hand_over(account: &Account, settings: &Settings, own: &[PathBuf]) -> Result<(), ConfineError> {
     // A socket elsewhere lies in somebody else's directory.
-    let socket = options.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
+    let socket = settings.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
     for directory in own.iter().chain(&socket.filter(|path| path.exists())) {
         account.hand_over(directory, &|path| belongs(path, own))?;
     }
-    setup.fleet.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events, &is_of_events))
+    settings.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events, &is_of_events))
 }
 
-fn paths(options: &Options, setup: &Setup, config: Option<&Path>) -> Paths {
-    let mut read = roots(&setup.files);
+fn paths(settings: &Settings, config: Option<&Path>) -> Paths {
+    let mut read = roots(&settings.files());
     read.extend(INSTALLED.map(PathBuf::from));
     // Who writes the file puts another in its place: so it is the directory that must be readable.
     read.extend(config.map(directory_of));
-    let mut write = own_directories(options);
+    let mut write = own_directories(settings);
     // A file that is moved away is begun anew.
-    write.extend(setup.fleet.events.as_deref().map(directory_of));
-    let socket = options.socket.as_deref().unwrap_or(Path::new(SOCKET));
-    Paths { read, write, remove: vec![directory_of(socket)], moves: options.inbox.is_some() }
+    write.extend(settings.events.as_deref().map(directory_of));
+    let socket = settings.socket.as_deref().unwrap_or(Path::new(SOCKET));
+    Paths { read, write, remove: vec![directory_of(socket)], moves: settings.inbox.is_some() }
 }
 
 pub(super) fn directory_of(path: &Path) -> PathBuf {

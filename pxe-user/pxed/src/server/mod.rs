@@ -16,18 +16,18 @@ mod watchdog;
 mod web;
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::config::{self, FleetSettings, Http};
-use crate::confine::{Account, Confinement};
+use crate::config::Settings;
+use crate::confine::Account;
+use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_engine::clock::Clock;
 use pxe_engine::heartbeat::{Heartbeats, Waits};
-use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
+use pxe_engine::plan::Plan;
 use pxe_engine::responder::TransferSnapshot;
 use pxe_engine::worker::loader;
 use pxe_engine::worker::queues::LoaderQueue;
@@ -39,81 +39,29 @@ use pxe_proto::mac::Mac;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use gauge_collector::GaugeCollector;
-pub use handover::StoredHandover;
 use handover::{HandoverState, InterfaceState, Predecessor, Requester};
+pub use handover::{Inheritance, StoredHandover};
 use open_interface::{OpenInterface, PreparedInterface};
+pub use reload::ConfigReader;
 use reload::LiveConfig;
-pub use reload::{ConfigReader, Setup};
 use served_interface::ServedInterface;
 use web::Web;
 
-/// What to serve where: what holds as long as the daemon runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The interfaces, by name.
-    pub interfaces: Vec<String>,
-    /// The address to serve from, if not each interface's first.
-    pub address: Option<Ipv4Addr>,
-    /// The datapath.
-    pub datapath: DatapathChoice,
-    /// The XDP mode.
-    pub mode: ModeChoice,
-    /// Whether the kernel may answer by itself.
-    pub offload: OffloadChoice,
-    /// Memory for files that the kernel sends, in bytes.
-    pub offload_memory: u64,
-    /// Most transfers at a time.
-    pub transfers: usize,
-    /// Most blocks in a window.
-    pub windowsize: u16,
-    /// Whether machines are served whose frames have another source than their requests say.
-    pub foreign_chaddr: bool,
-    /// Where what is known of machines is kept; without it, it goes with the daemon.
-    pub state: Option<PathBuf>,
-    /// Where the API is reached on this host; without a wish the usual place, if it is free.
-    pub socket: Option<PathBuf>,
-    /// The web page.
-    pub board: Option<config::Board>,
-    /// Where machines may put files.
-    pub inbox: Option<config::InboxSettings>,
-    /// Who the daemon becomes, if root has started it.
-    pub user: Option<String>,
-    /// Whether it gives its rights up.
-    pub confinement: Confinement,
-    /// Whether it goes on with the work of a daemon that serves these interfaces now.
-    pub take_over: bool,
+/// Serves until a signal or a successor ends the daemon. Resumes the transfers of a predecessor, as `inheritance` says; `reader`
+/// reads the settings again when the file has changed.
+///
+/// # Errors
+/// What is in the way, with the remedy. Nothing stays attached or open.
+pub fn serve(offering: Offering, reader: ConfigReader, inheritance: Inheritance) -> Result<()> {
+    Server::start(offering, reader, inheritance)?.run()
 }
 
-impl Options {
-    /// The plan for each interface.
-    ///
-    /// # Errors
-    /// The first interface that cannot be served, with the remedy.
-    pub fn plans(&self) -> Result<Vec<Plan>> {
-        self.interfaces.iter().map(|name| Ok(preconditions::plan(self, name)?)).collect()
-    }
-
-    /// The keys that are others there.
-    fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let differ = [
-            ("interfaces", self.interfaces != other.interfaces),
-            ("address", self.address != other.address),
-            ("datapath", self.datapath != other.datapath),
-            ("xdp_mode", self.mode != other.mode),
-            ("offload", self.offload != other.offload),
-            ("offload_memory_mib", self.offload_memory != other.offload_memory),
-            ("transfers", self.transfers != other.transfers),
-            ("windowsize", self.windowsize != other.windowsize),
-            ("foreign_chaddr", self.foreign_chaddr != other.foreign_chaddr),
-            ("state", self.state != other.state),
-            ("socket", self.socket != other.socket),
-            ("board", self.board != other.board),
-            ("inbox", self.inbox != other.inbox),
-            ("user", self.user != other.user),
-            ("confinement", self.confinement != other.confinement),
-        ];
-        differ.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
-    }
+/// The plan for each interface.
+///
+/// # Errors
+/// The first interface that cannot be served, with the remedy.
+pub fn plans(settings: &Settings) -> Result<Vec<Plan>> {
+    settings.interfaces.iter().map(|name| Ok(preconditions::plan(settings, name)?)).collect()
 }
 
 /// Why a daemon ends.
@@ -140,53 +88,46 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts serving; `reader` is asked for what has changed. Goes on with what the service manager has `kept`.
-    ///
-    /// # Errors
-    /// What is in the way, with the remedy; nothing stays attached or open.
-    pub fn start(
-        options: &Options,
-        setup: Setup,
-        reader: ConfigReader,
-        kept: Option<StoredHandover>,
-    ) -> Result<Self> {
+    fn start(offering: Offering, reader: ConfigReader, inheritance: Inheritance) -> Result<Self> {
+        let settings = Arc::clone(offering.settings());
+        let settings = &*settings;
         raise_descriptor_limit();
-        check_descriptors(options)?;
-        let catalogue = Catalogue::open(setup.files.clone())?;
+        check_descriptors(settings)?;
+        let catalogue = Catalogue::open(settings.files())?;
         for missing in catalogue.missing() {
             tracing::warn!("{missing}");
         }
         let orders =
-            Arc::new(LoaderQueue::new(options.transfers.max(1024)).context("cannot make an eventfd")?);
+            Arc::new(LoaderQueue::new(settings.transfers.max(1024)).context("cannot make an eventfd")?);
         let clock = Clock::start();
         let prepare = |plan: Plan| {
             let name = plan.interface.name.clone();
-            PreparedInterface::new(plan, options).with_context(|| format!("cannot serve {name}"))
+            PreparedInterface::new(plan, settings).with_context(|| format!("cannot serve {name}"))
         };
-        let prepared = options.plans()?.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let prepared = plans(settings)?.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
         // What would be in the way later is said before a predecessor ends.
-        Account::find(options.user.as_deref())?;
+        Account::find(settings.user.as_deref())?;
         // From here until the workers run, nobody answers.
-        let Predecessor { mut handover, refused } = handover::find(options, kept, &catalogue)?;
+        let Predecessor { mut handover, refused } =
+            handover::find(&settings.interfaces, inheritance, &catalogue)?;
         // The sockets first: an address that is taken should be said before anything is attached or opened.
-        let mut listeners = web::WebListeners::open(options)?;
-        let (opened, snapshots) =
-            open(prepared, options, setup.offering.http, &mut listeners, &mut handover)?;
+        let mut listeners = web::WebListeners::open(settings)?;
+        let (opened, snapshots) = open(prepared, settings, &mut listeners, &mut handover)?;
         // From here on with the least rights, and not before here with a second thread.
-        confined::enter(options, &setup, reader.file.as_deref(), &catalogue, &opened)?;
+        confined::enter(settings, reader.file(), &catalogue, &opened)?;
         let heartbeats = Heartbeats::default();
-        let (fleet, keeper) = keep(options, &setup.fleet, clock, &heartbeats)?;
+        let (fleet, keeper) = keep(settings, clock, &heartbeats)?;
         let gauges = GaugeCollector { hand_over_refused: refused, ..GaugeCollector::default() };
-        let mut live = LiveConfig::new(options.clone(), setup, catalogue, reader);
+        let mut live = LiveConfig::new(offering, catalogue, reader);
         let uploads = listeners.inbox.clone().map(|inbox| {
             let alive = beats(&heartbeats, "pxed-inbox", Waits::ForDisks, clock);
-            Uploads::start(inbox, options.transfers, fleet.clone(), alive).context("cannot start a thread")
+            Uploads::start(inbox, settings.transfers, fleet.clone(), alive).context("cannot start a thread")
         });
         let uploads = uploads.transpose()?;
         let mut served = Vec::new();
         for (one, snapshots) in opened.into_iter().zip(snapshots) {
             let shared = served_interface::Shared {
-                options,
+                settings,
                 live: &live,
                 orders: &orders,
                 uploads: uploads.as_ref(),
@@ -234,7 +175,7 @@ impl Server {
             catalogue: Arc::clone(&self.live.catalogue),
             queue: Arc::clone(&self.orders),
             fleet: self.fleet.clone(),
-            http: self.live.setup.load().offering.http.map(|http| http.port),
+            http: self.live.settings().http_port,
             alive: Box::new(beats(&self.heartbeats, "pxed-loader", Waits::ForDisks, self.clock)),
         };
         let run = move || loader::run(&loader, refreshed);
@@ -311,8 +252,7 @@ impl Server {
 /// Opens all interfaces, with what is left of them, and their ports for HTTP; what each goes on with.
 fn open(
     prepared: Vec<PreparedInterface>,
-    options: &Options,
-    http: Option<Http>,
+    settings: &Settings,
     listeners: &mut web::WebListeners,
     handover: &mut Option<HandoverState>,
 ) -> Result<(Vec<OpenInterface>, Vec<Vec<TransferSnapshot>>)> {
@@ -320,9 +260,9 @@ fn open(
     for one in prepared {
         let name = one.plan.interface.name.clone();
         let mut interface_state = HandoverState::take_interface(handover, &name);
-        let one = one.open(options, &mut interface_state).with_context(|| format!("cannot serve {name}"))?;
-        if let Some(http) = http {
-            listeners.add(one.plan.subnet.address, http.port)?;
+        let one = one.open(settings, &mut interface_state).with_context(|| format!("cannot serve {name}"))?;
+        if let Some(port) = settings.http_port {
+            listeners.add(one.plan.subnet.address, port)?;
         }
         opened.push(one);
         snapshots.push(interface_state.snapshots);
@@ -352,10 +292,10 @@ fn raise_descriptor_limit() {
 /// # Errors
 /// When as many descriptors as we may have are not enough to serve anybody: what fails then, fails in many places, and not always
 /// with a good word.
-fn check_descriptors(options: &Options) -> Result<()> {
+fn check_descriptors(settings: &Settings) -> Result<()> {
     // An interface that cannot be planned has its own message.
     let plans: Vec<Plan> =
-        options.interfaces.iter().filter_map(|name| preconditions::plan(options, name).ok()).collect();
+        settings.interfaces.iter().filter_map(|name| preconditions::plan(settings, name).ok()).collect();
     let needed = |plan: &Plan| DESCRIPTORS_INTERFACE + DESCRIPTORS_QUEUE * u64::from(plan.interface.queues);
     let needed = DESCRIPTORS + plans.iter().map(needed).sum::<u64>();
     match getrlimit(Resource::Nofile).maximum {
@@ -367,15 +307,10 @@ fn check_descriptors(options: &Options) -> Result<()> {
 }
 
 /// Starts the fleet's thread.
-fn keep(
-    options: &Options,
-    settings: &FleetSettings,
-    clock: Clock,
-    heartbeats: &Heartbeats,
-) -> Result<(FleetHandle, JoinHandle<()>)> {
+fn keep(settings: &Settings, clock: Clock, heartbeats: &Heartbeats) -> Result<(FleetHandle, JoinHandle<()>)> {
     let (fleet, messages) = FleetHandle::new();
     let config = FleetConfig {
-        state: options.state.clone(),
+        state: settings.state.clone(),
         events: settings.events.clone(),
         retention: settings.retention,
         silence: settings.silence,
@@ -385,7 +320,7 @@ fn keep(
         wall: Box::new(wall_clock),
         neighbour: Box::new(neighbour),
         alive: Box::new(beats(heartbeats, "pxed-fleet", Waits::Never, clock)),
-        store_alive: match options.state.is_some() || settings.events.is_some() {
+        store_alive: match settings.state.is_some() || settings.events.is_some() {
             true => Box::new(beats(heartbeats, "pxed-store", Waits::ForDisks, clock)),
             false => Box::new(|| ()),
         },

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use pxe_common::abi::{self, Config, Transfer};
 
-use super::Options;
 use super::handover::InterfaceState;
 use super::preconditions;
 use super::served_interface::{config, slots_each};
+use crate::config::Settings;
 use crate::confine::{Account, RetainedCapability};
 use pxe_engine::plan::{DhcpPath, OffloadChoice, Plan};
 use pxe_engine::responder::TransferSnapshot;
@@ -58,8 +58,8 @@ impl PreparedInterface {
     ///
     /// # Errors
     /// When nothing else is planned than what the kernel refuses: before a predecessor ends for nothing.
-    pub(super) fn new(plan: Plan, options: &Options) -> Result<Self> {
-        let loaded = plan.modes.first().map(|mode| load(&plan, options, *mode));
+    pub(super) fn new(plan: Plan, settings: &Settings) -> Result<Self> {
+        let loaded = plan.modes.first().map(|mode| load(&plan, settings, *mode));
         match loaded {
             Some(Err(error)) if plan.modes.len() == 1 && !plan.may_fall_back => Err(error.into()),
             loaded => Ok(Self { plan, loaded }),
@@ -73,11 +73,11 @@ impl PreparedInterface {
     /// What is in the way, with the remedy; nothing stays attached.
     pub(super) fn open(
         mut self,
-        options: &Options,
+        settings: &Settings,
         interface_state: &mut InterfaceState,
     ) -> Result<OpenInterface> {
         let interface = &self.plan.interface;
-        let account = Account::find(options.user.as_deref())?.map(|account| account.uid());
+        let account = Account::find(settings.user.as_deref())?.map(|account| account.uid());
         let lock = patiently(
             PAUSE,
             || InterfaceLock::take(&interface.name, interface.index, |uid| lock::is_ours(uid, account)),
@@ -100,7 +100,7 @@ impl PreparedInterface {
             (interface_state.link, interface_state.sockets) = (None, Vec::new());
         }
         let dhcp = DhcpPath::decide(&self.plan.interface);
-        let path = match self.any_xdp(options, dhcp, interface_state)? {
+        let path = match self.any_xdp(settings, dhcp, interface_state)? {
             Some(xdp) => Path::Xdp(Box::new(xdp)),
             None => Path::Sockets(Box::new(open_sockets(
                 &self.plan,
@@ -113,7 +113,7 @@ impl PreparedInterface {
     /// Tries the planned modes in turn. `None` means plain sockets, by plan or after all have failed.
     fn any_xdp(
         &mut self,
-        options: &Options,
+        settings: &Settings,
         dhcp: DhcpPath,
         interface_state: &mut InterfaceState,
     ) -> Result<Option<Xdp>> {
@@ -131,10 +131,10 @@ impl PreparedInterface {
         }
         for &mode in &modes {
             let prepared = loaded.take_if(|_| self.plan.modes.first() == Some(&mode));
-            let loaded = prepared.unwrap_or_else(|| load(&self.plan, options, mode));
+            let loaded = prepared.unwrap_or_else(|| load(&self.plan, settings, mode));
             match loaded
                 .map_err(Into::into)
-                .and_then(|loaded| self.open_xdp(mode, dhcp, options, loaded, interface_state))
+                .and_then(|loaded| self.open_xdp(mode, dhcp, settings, loaded, interface_state))
             {
                 Ok(xdp) => {
                     if !failures.is_empty() {
@@ -164,7 +164,7 @@ impl PreparedInterface {
         &self,
         mode: Mode,
         dhcp: DhcpPath,
-        options: &Options,
+        settings: &Settings,
         loaded: Loaded,
         interface_state: &mut InterfaceState,
     ) -> Result<Xdp> {
@@ -189,7 +189,7 @@ impl PreparedInterface {
         if offload & abi::offload::TCX != 0
             && let Err(error) = programs.attach_tcx(&interface.name)
         {
-            say_missing(options, &interface.name, "tcx (it needs Linux 6.6)", &error);
+            say_missing(settings, &interface.name, "tcx (it needs Linux 6.6)", &error);
             offload &= !abi::offload::TCX;
         }
         let open = |queue| {
@@ -258,19 +258,19 @@ pub(super) fn patiently<T, E>(
 }
 
 /// Loads the program, with the kernel offload where that may be and the kernel takes it.
-fn load(plan: &Plan, options: &Options, mode: Mode) -> Result<Loaded, ProgramsError> {
+fn load(plan: &Plan, settings: &Settings, mode: Mode) -> Result<Loaded, ProgramsError> {
     let interface = &plan.interface;
-    let wanted = options.offload.layers(mode, interface.driver.is_some());
+    let wanted = settings.offload.layers(mode, interface.driver.is_some());
     // Ended transfers keep their entries for a moment: see `tftp::table`.
-    let entries = u32::try_from(options.transfers * 4).unwrap_or(u32::MAX);
+    let entries = u32::try_from(settings.transfers * 4).unwrap_or(u32::MAX);
     let (queues, several) = (interface.queues, takes_several_buffers(mode, interface.mtu));
     if wanted != 0 {
         let workers = queues as usize;
-        let slots = u32::try_from(workers * slots_each(options.transfers, workers)).unwrap_or(u32::MAX);
+        let slots = u32::try_from(workers * slots_each(settings.transfers, workers)).unwrap_or(u32::MAX);
         match Programs::load_offload(queues, entries, several, slots) {
-            Ok(programs) => return Ok(with_tcx(programs, options, &interface.name, wanted)),
+            Ok(programs) => return Ok(with_tcx(programs, settings, &interface.name, wanted)),
             Err(error) => {
-                say_missing(options, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
+                say_missing(settings, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
             }
         }
     }
@@ -278,22 +278,22 @@ fn load(plan: &Plan, options: &Options, mode: Mode) -> Result<Loaded, ProgramsEr
 }
 
 /// Loads the tcx program, too, if that is wanted: what the kernel does not take is not among the layers any more.
-fn with_tcx(mut programs: Programs, options: &Options, interface: &str, wanted: u32) -> Loaded {
+fn with_tcx(mut programs: Programs, settings: &Settings, interface: &str, wanted: u32) -> Loaded {
     if wanted & abi::offload::TCX == 0 {
         return (programs, wanted);
     }
     match programs.load_tcx() {
         Ok(()) => (programs, wanted),
         Err(error) => {
-            say_missing(options, interface, "tcx (it needs Linux 6.6)", &error);
+            say_missing(settings, interface, "tcx (it needs Linux 6.6)", &error);
             (programs, wanted & !abi::offload::TCX)
         }
     }
 }
 
 /// Older kernels lack it, which nobody needs to hear who did not ask for it.
-fn say_missing(options: &Options, interface: &str, what: &str, error: &ProgramsError) {
-    if options.offload == OffloadChoice::Auto {
+fn say_missing(settings: &Settings, interface: &str, what: &str, error: &ProgramsError) {
+    if settings.offload == OffloadChoice::Auto {
         tracing::debug!(interface, "{what} is not available: {error}");
     } else {
         tracing::warn!(interface, "{what} is not available, so the daemon sends: {error}");

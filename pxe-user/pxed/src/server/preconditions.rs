@@ -9,9 +9,10 @@ use anyhow::Error;
 use pxe_common::wire;
 use rustix::fs::{Access, access};
 
+use super::check_descriptors;
 use super::confined::{belongs, directory_of, is_of_events, own_directories};
 use super::open_interface::patiently;
-use super::{Options, Setup, check_descriptors};
+use crate::config::Settings;
 use crate::confine::{Account, ConfineError, Confinement};
 use pxe_content::boot::needs_http;
 use pxe_engine::plan::Plan;
@@ -99,33 +100,33 @@ fn listen_remedy(error: &std::io::Error) -> &'static str {
 ///
 /// # Errors
 /// [`UnmetConditions`].
-pub fn require(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetConditions> {
-    patiently(PAUSE, || look(options, setup, predecessor), |unmet| !unmet.is_lasting())
+pub fn require(settings: &Settings, predecessor: bool) -> Result<(), UnmetConditions> {
+    patiently(PAUSE, || look(settings, predecessor), |unmet| !unmet.is_lasting())
 }
 
-fn look(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetConditions> {
-    let mut unmet = of_configuration(options, setup);
+fn look(settings: &Settings, predecessor: bool) -> Result<(), UnmetConditions> {
+    let mut unmet = of_configuration(settings);
     let mut in_use = predecessor;
-    for name in &options.interfaces {
-        if !predecessor && is_served(options, name) {
+    for name in &settings.interfaces {
+        if !predecessor && is_served(settings, name) {
             // Its ports and sockets are taken, too, and by itself.
             unmet.push(UnmetCondition::passing(None, LockError::Taken(name.clone())));
             in_use = true;
             continue;
         }
         // An interface that cannot be planned has its own message.
-        if let Ok(plan) = plan(options, name) {
-            unmet.extend(of_interface(&plan, setup, predecessor));
+        if let Ok(plan) = plan(settings, name) {
+            unmet.extend(of_interface(&plan, settings, predecessor));
         }
     }
-    unmet.extend(of_listeners(options, in_use));
+    unmet.extend(of_listeners(settings, in_use));
     if unmet.is_empty() { Ok(()) } else { Err(UnmetConditions(unmet)) }
 }
 
 /// Whether a pxed serves an interface at this moment.
 #[must_use]
-pub fn is_served(options: &Options, interface: &str) -> bool {
-    let account = Account::find(options.user.as_deref()).ok().flatten().map(|account| account.uid());
+pub fn is_served(settings: &Settings, interface: &str) -> bool {
+    let account = Account::find(settings.user.as_deref()).ok().flatten().map(|account| account.uid());
     InterfaceLock::is_served(interface, |uid| lock::is_ours(uid, account))
 }
 
@@ -133,19 +134,18 @@ pub fn is_served(options: &Options, interface: &str) -> bool {
 ///
 /// # Errors
 /// Why it cannot be served.
-pub fn plan(options: &Options, name: &str) -> Result<Plan, InterfaceError> {
-    let Options { address, datapath, mode, .. } = *options;
-    Plan::decide(name, address, datapath, mode)
+pub fn plan(settings: &Settings, name: &str) -> Result<Plan, InterfaceError> {
+    Plan::decide(name, settings.address, settings.datapath, settings.xdp_mode)
 }
 
 /// What the configuration names on this host: the user, directories, files, templates.
 #[must_use]
-pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<UnmetCondition> {
+pub fn of_configuration(settings: &Settings) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
-    if let Err(error) = check_descriptors(options) {
+    if let Err(error) = check_descriptors(settings) {
         unmet.push(UnmetCondition::passing(None, error));
     }
-    let account = match Account::find(options.user.as_deref()) {
+    let account = match Account::find(settings.user.as_deref()) {
         Ok(account) => account,
         Err(error) => {
             // Where nobody can say whether the user is there, somebody may later.
@@ -154,43 +154,43 @@ pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<UnmetCondition>
             None
         }
     };
-    let own = own_directories(options);
+    let own = own_directories(settings);
     for (key, directory) in [
-        ("state", options.state.as_deref()),
-        ("inbox", options.inbox.as_ref().map(|inbox| inbox.directory.as_path())),
+        ("state", settings.state.as_deref()),
+        ("inbox", settings.inbox.as_ref().map(|inbox| inbox.directory.as_path())),
     ] {
         let Some(directory) = directory else { continue };
         unmet.extend(can_be_made(directory).map_err(|error| UnmetCondition::passing(key, error)).err());
-        let is_handed_over = options.confinement != Confinement::Off;
+        let is_handed_over = settings.confinement != Confinement::Off;
         if let Some(account) = account.as_ref().filter(|_| is_handed_over)
             && let Err(error) = account.may_own(directory, &|path| belongs(path, &own))
         {
             unmet.push(UnmetCondition::new(key, error));
         }
     }
-    if let Some(events) = &setup.fleet.events {
+    if let Some(events) = &settings.events {
         let above = can_be_made(&directory_of(events));
         let made = if events.is_dir() { Err(ConditionError::Events(events.clone())) } else { above };
         unmet.extend(made.map_err(|error| UnmetCondition::new("fleet", error)).err());
-        if let Some(account) = account.as_ref().filter(|_| options.confinement != Confinement::Off) {
+        if let Some(account) = account.as_ref().filter(|_| settings.confinement != Confinement::Off) {
             let owned = account.may_own_file(events, &is_of_events);
             unmet.extend(owned.map_err(|error| UnmetCondition::new("fleet", error)).err());
         }
     }
-    if let Some(token) = options.board.as_ref().and_then(|board| board.token_file.as_ref())
+    if let Some(token) = settings.board.as_ref().and_then(|board| board.token_file.as_ref())
         && let Err(error) = Token::read(token)
     {
         unmet.push(UnmetCondition::new("board", error));
     }
-    if setup.offering.http.is_none() {
-        unmet.extend(empty_variables(setup));
+    if settings.http_port.is_none() {
+        unmet.extend(empty_variables(settings));
     }
     unmet
 }
 
 /// Variables of HTTP in templates, though HTTP is off. A machine would start its test, and nobody would hear of it.
-fn empty_variables(setup: &Setup) -> impl Iterator<Item = UnmetCondition> {
-    setup.files.image_specs.iter().filter_map(|image_spec| {
+fn empty_variables(settings: &Settings) -> impl Iterator<Item = UnmetCondition> {
+    settings.images.iter().filter_map(|image_spec| {
         let texts = [
             Some(&image_spec.args),
             image_spec.ipxe.as_ref(),
@@ -206,15 +206,15 @@ fn empty_variables(setup: &Setup) -> impl Iterator<Item = UnmetCondition> {
 
 /// The ports of one interface.
 #[must_use]
-pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<UnmetCondition> {
+pub fn of_interface(plan: &Plan, settings: &Settings, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if predecessor {
         return unmet;
     }
     let address = plan.subnet.address;
     unmet.extend(taken_ports(address).map_err(|error| UnmetCondition::passing(None, error)).err());
-    if let Some(http) = setup.offering.http {
-        let at = SocketAddr::from((address, http.port));
+    if let Some(port) = settings.http_port {
+        let at = SocketAddr::from((address, port));
         let error =
             can_listen(at).map(|error| UnmetCondition::passing("http", ConditionError::Http { at, error }));
         unmet.extend(error);
@@ -224,18 +224,18 @@ pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<UnmetC
 
 /// The API's sockets.
 #[must_use]
-pub fn of_listeners(options: &Options, predecessor: bool) -> Vec<UnmetCondition> {
+pub fn of_listeners(settings: &Settings, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if predecessor {
         return unmet;
     }
     // The usual place may be taken: then there is a warning.
-    if (options.socket.is_some() || options.board.is_some())
-        && let Err(error) = listen::can_bind(options.socket.as_deref().unwrap_or(Path::new(SOCKET)))
+    if (settings.socket.is_some() || settings.board.is_some())
+        && let Err(error) = listen::can_bind(settings.socket.as_deref().unwrap_or(Path::new(SOCKET)))
     {
         unmet.push(UnmetCondition::passing("socket", error));
     }
-    if let Some(at) = options.board.as_ref().map(|board| board.listen)
+    if let Some(at) = settings.board.as_ref().map(|board| board.listen)
         && let Some(error) = can_listen(at)
     {
         unmet.push(UnmetCondition::passing("board", ConditionError::Board { at, error }));

@@ -9,9 +9,9 @@ use pxe_common::abi::{self, Config, dhcp_mode};
 use pxe_common::rate_limit::Rates;
 
 use super::handover::InterfaceState;
+use super::neighbour;
 use super::open_interface::{OpenInterface, Path, Xdp, offload_words};
 use super::reload::LiveConfig;
-use super::{Options, neighbour};
 use pxe_content::rules::Policy;
 use pxe_engine::clock::Clock;
 use pxe_engine::counters::PublishedCounters;
@@ -38,7 +38,7 @@ use pxe_proto::tftp::table::{Table, TidPorts};
 
 /// What all interfaces share.
 pub(super) struct Shared<'a> {
-    pub(super) options: &'a Options,
+    pub(super) settings: &'a crate::config::Settings,
     pub(super) live: &'a LiveConfig,
     pub(super) orders: &'a Arc<LoaderQueue>,
     pub(super) uploads: Option<&'a Uploads>,
@@ -82,7 +82,7 @@ impl ServedInterface {
     ) -> Result<Self> {
         let OpenInterface { plan, dhcp, path, lock } = opened;
         let live = shared.live;
-        let policy = live.setup.load().offering.policy(plan.subnet.address, &live.catalogue.load());
+        let policy = live.offering.load().policy(plan.subnet.address, &live.catalogue.load());
         let mut served = Self {
             programs: None,
             mode: None,
@@ -135,7 +135,8 @@ impl ServedInterface {
         for (index, socket) in sockets.into_iter().enumerate() {
             let queue = Queue(u32::try_from(index).context("too many queues")?);
             programs.connect(queue, &socket)?;
-            let base = u32::try_from(index * slots_each(shared.options.transfers, count)).unwrap_or(u32::MAX);
+            let base =
+                u32::try_from(index * slots_each(shared.settings.transfers, count)).unwrap_or(u32::MAX);
             let transfers = || programs.transfers();
             let offload = common.clone().map(|common| Ok(Offload::new(common, transfers()?, base)));
             let offload = offload.transpose().map_err(|error: ProgramsError| error)?;
@@ -166,7 +167,7 @@ impl ServedInterface {
         if self.offload == 0 {
             return Ok(None);
         }
-        let cache = Arc::new(OffloadCache::new(programs.files()?, shared.options.offload_memory));
+        let cache = Arc::new(OffloadCache::new(programs.files()?, shared.settings.offload_memory));
         self.cache = Some(Arc::clone(&cache));
         Ok(Some(Common {
             progress: Arc::new(programs.progress()?),
@@ -188,7 +189,7 @@ impl ServedInterface {
     }
 
     fn make_mailboxes(&mut self, count: usize, shared: &Shared<'_>) -> Result<()> {
-        let queues = |_| WorkerQueues::new(shared.options.transfers).map(Arc::new);
+        let queues = |_| WorkerQueues::new(shared.settings.transfers).map(Arc::new);
         self.queues =
             (0..count).map(queues).collect::<std::io::Result<_>>().context("cannot make an eventfd")?;
         Ok(())
@@ -204,19 +205,19 @@ impl ServedInterface {
         shared: &Shared<'_>,
     ) -> Result<()> {
         let workers = u16::try_from(self.queues.len()).context("too many queues")?;
-        let (options, live) = (shared.options, shared.live);
+        let (given, live) = (shared.settings, shared.live);
         let ports = all_ports.share(u16::try_from(index).context("too many queues")?, workers);
         let settings = Settings {
             interface: self.plan.interface.name.as_str().into(),
             address: self.plan.subnet.address,
             mask: self.plan.subnet.mask,
             broadcast: self.plan.subnet.broadcast(),
-            limits: OptionLimits::for_mtu(mtu, options.windowsize),
-            transfers: transfers_each(options.transfers, usize::from(workers)),
+            limits: OptionLimits::for_mtu(mtu, given.windowsize),
+            transfers: transfers_each(given.transfers, usize::from(workers)),
             ports,
-            style: live.setup.load().offering.style.unwrap_or(Style::Direct),
+            style: live.settings().style.unwrap_or(Style::Direct),
             learns: self.sees_neighbours,
-            foreign_chaddr: options.foreign_chaddr,
+            foreign_chaddr: given.foreign_chaddr,
             meters: !self.sees_neighbours,
             uploads: shared.uploads.map(|uploads| uploads.limiter().clone()),
         };

@@ -148,12 +148,12 @@ fn looked(server: &mut Server, look: ReloadOutcome) {
     let gauges = &mut server.gauges;
     match look {
         ReloadOutcome::Nothing => {}
-        ReloadOutcome::Taken(setup) => {
+        ReloadOutcome::Taken(settings) => {
             gauges.reloads += 1;
             gauges.config_problem = None;
-            let rules = setup.offering.rules.len();
+            let rules = settings.rules.len();
             tracing::info!(event = "reloaded", rules, "applied the changed configuration");
-            let rates = setup.offering.rate_limits.rates();
+            let rates = settings.rate_limits().rates();
             for served in &mut server.served {
                 if let Err(error) = served.set_rates(rates) {
                     tracing::error!(

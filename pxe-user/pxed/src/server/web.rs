@@ -11,7 +11,8 @@ use tokio::sync::watch;
 
 use super::gauge_collector::GaugeCollector;
 use super::reload::LiveConfig;
-use super::{Options, beats, neighbour};
+use super::{beats, neighbour};
+use crate::config::Settings;
 use pxe_content::boot::ServedAt;
 use pxe_content::inbox::{Inbox, Quota};
 use pxe_engine::clock::Clock;
@@ -41,16 +42,16 @@ impl WebListeners {
     ///
     /// # Errors
     /// What cannot be opened, with the remedy. The usual place for the API's socket may be taken: then there is a warning.
-    pub(super) fn open(options: &Options) -> Result<Self> {
-        let token = match options.board.as_ref().and_then(|board| board.token_file.as_ref()) {
+    pub(super) fn open(settings: &Settings) -> Result<Self> {
+        let token = match settings.board.as_ref().and_then(|board| board.token_file.as_ref()) {
             Some(path) => Some(Arc::new(Token::read(path)?)),
             None => None,
         };
-        let listen = options.board.as_ref().map(|board| board.listen);
-        let path = options.socket.as_deref().unwrap_or(Path::new(SOCKET));
+        let listen = settings.board.as_ref().map(|board| board.listen);
+        let path = settings.socket.as_deref().unwrap_or(Path::new(SOCKET));
         let api = match Listeners::bind(path, listen, token) {
             Ok(listeners) => Some(listeners),
-            Err(error) if options.socket.is_none() && listen.is_none() => {
+            Err(error) if settings.socket.is_none() && listen.is_none() => {
                 tracing::warn!(
                     "`pxed status` cannot reach this daemon: {error}. Give another path with --socket"
                 );
@@ -61,7 +62,7 @@ impl WebListeners {
         if let Some(address) = api.as_ref().and_then(Listeners::board) {
             tracing::info!("the board is at http://{address}/");
         }
-        let inbox = match &options.inbox {
+        let inbox = match &settings.inbox {
             Some(inbox) => {
                 let quota = Quota { file: inbox.file, machine: inbox.machine, total: inbox.total };
                 let opened = Inbox::open(&inbox.directory, quota);

@@ -36,7 +36,6 @@ use channel::{HandoverError, ask};
 pub use manager::StoredHandover;
 pub(super) use manager::leave;
 
-use super::Options;
 use pxe_content::boot::Catalogue;
 use pxe_engine::responder::TransferSnapshot;
 use pxe_nic::programs::Mode;
@@ -95,17 +94,34 @@ pub(super) struct Predecessor {
     pub(super) refused: Option<&'static str>,
 }
 
-/// Looks for a predecessor's work: with the service manager, and, if that is wanted, with one that runs.
+/// Where a new daemon looks for the state of a previous one.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    /// What the service manager has stored.
+    pub stored: Option<StoredHandover>,
+    /// Whether to ask a running daemon for its state, if the service manager has stored none.
+    pub take_over: bool,
+}
+
+impl Inheritance {
+    /// Whether there may be a previous daemon. Its ports and sockets are no obstacle then, because it hands them over.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        self.take_over || self.stored.is_some()
+    }
+}
+
+/// Looks for the state of a previous daemon of these interfaces.
 ///
 /// # Errors
-/// When one that runs does not hand over.
+/// When a running daemon does not hand over.
 pub(super) fn find(
-    options: &Options,
-    kept: Option<StoredHandover>,
+    interfaces: &[String],
+    inheritance: Inheritance,
     catalogue: &Catalogue,
 ) -> Result<Predecessor, HandoverError> {
     let mut found = Predecessor::default();
-    match kept.map(|kept| kept.open(&options.interfaces, catalogue)) {
+    match inheritance.stored.map(|stored| stored.open(interfaces, catalogue)) {
         Some(Ok(state)) => found.handover = Some(state),
         Some(Err(refusal)) => {
             let reason = refusal.as_str();
@@ -118,8 +134,8 @@ pub(super) fn find(
         }
         None => {}
     }
-    if found.handover.is_none() && options.take_over {
-        found.handover = ask(&options.interfaces, catalogue)?;
+    if found.handover.is_none() && inheritance.take_over {
+        found.handover = ask(interfaces, catalogue)?;
     }
     Ok(found)
 }
