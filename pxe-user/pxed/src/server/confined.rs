@@ -1,21 +1,16 @@
 //! Which rights the daemon keeps: what its interfaces need, and the paths that its configuration names.
 
-use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use super::open_interface::OpenInterface;
+use super::own_files::{belongs, directory_of, is_of_events, make, own_directories};
 use crate::config::Settings;
 use crate::confine::{self, Account, ConfineError, ConfineRequest, Confinement, Paths, RetainedCapability};
 use pxe_content::boot::{self, Catalogue, Source};
-use pxe_content::inbox;
-use pxe_proto::mac::Mac;
 use pxe_web::api::listen::SOCKET;
 
-/// No line of events is longer.
-const EVENT_MAX: u64 = 64 * 1024;
 /// Where distributions put what is installed and served, and what links in a boot tree usually lead to.
 const INSTALLED: [&str; 2] = ["/usr", "/boot"];
 
@@ -93,37 +88,6 @@ fn roots(files: &boot::Config) -> Vec<PathBuf> {
     own.into_iter().chain(of_images).collect()
 }
 
-/// The directories that are the daemon's own.
-pub(super) fn own_directories(settings: &Settings) -> Vec<PathBuf> {
-    let inbox = settings.inbox.as_ref().map(|inbox| inbox.directory.clone());
-    settings.state.clone().into_iter().chain(inbox).collect()
-}
-
-/// Makes a directory for the daemon alone, in directories for everybody.
-fn make(directory: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory_of(directory))?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// Whether a path in one of the daemon's `own` directories is of its own making.
-pub(super) fn belongs(path: &Path, own: &[PathBuf]) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let is_made_here = ["pxed", inbox::HIDDEN].iter().any(|begin| name.starts_with(begin));
-    is_made_here || name.parse::<Mac>().is_ok() || own.iter().any(|own| own == path)
-}
-
-/// Whether a file is empty, or begins as the daemon writes events: a line of JSON that names one.
-pub(super) fn is_of_events(path: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(path) else { return false };
-    let mut start = Vec::new();
-    let read = file.take(EVENT_MAX).read_to_end(&mut start);
-    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    read.is_ok()
-        && (start.is_empty()
-            || serde_json::from_slice::<serde_json::Value>(line)
-                .is_ok_and(|line| line.get("event").is_some()))
-}
-
 fn hand_over(account: &Account, settings: &Settings, own: &[PathBuf]) -> Result<(), ConfineError> {
     // A socket elsewhere lies in somebody else's directory.
     let socket = settings.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
@@ -143,8 +107,4 @@ fn paths(settings: &Settings, config: Option<&Path>) -> Paths {
     write.extend(settings.events.as_deref().map(directory_of));
     let socket = settings.socket.as_deref().unwrap_or(Path::new(SOCKET));
     Paths { read, write, remove: vec![directory_of(socket)], moves: settings.inbox.is_some() }
-}
-
-pub(super) fn directory_of(path: &Path) -> PathBuf {
-    path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
 }

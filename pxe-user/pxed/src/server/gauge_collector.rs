@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::open_interface::offload_words;
+use super::kernel_config::offload_words;
 use super::reload::LiveConfig;
 use super::served_interface::ServedInterface;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};

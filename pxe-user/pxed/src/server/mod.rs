@@ -6,20 +6,24 @@
 mod confined;
 mod gauge_collector;
 mod handover;
+mod kernel_config;
 mod open_interface;
+mod own_files;
+mod planning;
 pub mod preconditions;
 mod refusal_notice;
 mod reload;
+mod retry;
 mod served_interface;
 mod supervise;
+mod thread_deps;
 mod watchdog;
 mod web;
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::config::Settings;
 use crate::confine::Account;
@@ -34,17 +38,17 @@ use pxe_engine::worker::queues::LoaderQueue;
 use pxe_engine::worker::upload_writer::Uploads;
 use pxe_fleet::handle::{FleetHandle, Message};
 use pxe_fleet::thread::{self, FleetConfig, FleetDeps, wall_clock};
-use pxe_nic::neighbours;
-use pxe_proto::mac::Mac;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use gauge_collector::GaugeCollector;
 use handover::{HandoverState, InterfaceState, Predecessor, Requester};
 pub use handover::{Inheritance, StoredHandover};
 use open_interface::{OpenInterface, PreparedInterface};
+use planning::{check_descriptors, raise_descriptor_limit};
+pub use planning::{plan, plans};
 pub use reload::ConfigReader;
 use reload::LiveConfig;
 use served_interface::ServedInterface;
+use thread_deps::{beats, neighbour};
 use web::Web;
 
 /// Serves until a signal or a successor ends the daemon. Resumes the transfers of a predecessor, as `inheritance` says; `reader`
@@ -54,14 +58,6 @@ use web::Web;
 /// What is in the way, with the remedy. Nothing stays attached or open.
 pub fn serve(offering: Offering, reader: ConfigReader, inheritance: Inheritance) -> Result<()> {
     Server::start(offering, reader, inheritance)?.run()
-}
-
-/// The plan for each interface.
-///
-/// # Errors
-/// The first interface that cannot be served, with the remedy.
-pub fn plans(settings: &Settings) -> Result<Vec<Plan>> {
-    settings.interfaces.iter().map(|name| Ok(preconditions::plan(settings, name)?)).collect()
 }
 
 /// Why a daemon ends.
@@ -138,7 +134,7 @@ impl Server {
             let name = one.plan.interface.name.clone();
             let one = ServedInterface::start(one, snapshots, &shared)
                 .with_context(|| format!("cannot serve {name}"))?;
-            live.add(&one);
+            live.add(one.plan.subnet.address, Arc::clone(&one.policy));
             served.push(one);
         }
         if let Some(handover) = &handover {
@@ -276,36 +272,6 @@ fn open(
     Ok((opened, snapshots))
 }
 
-/// What the daemon has open beside what each interface needs: listeners, the database, watches, files being read.
-const DESCRIPTORS: u64 = 64;
-/// What an interface needs for itself, and for each queue: programs, maps, sockets, bells.
-const DESCRIPTORS_INTERFACE: u64 = 32;
-const DESCRIPTORS_QUEUE: u64 = 8;
-
-/// As many descriptors as we may have: the usual limit of 1024 is less than a fleet's connections.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    // What is refused leaves the limit as it was.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
-}
-
-/// # Errors
-/// When as many descriptors as we may have are not enough to serve anybody: what fails then, fails in many places, and not always
-/// with a good word.
-fn check_descriptors(settings: &Settings) -> Result<()> {
-    // An interface that cannot be planned has its own message.
-    let plans: Vec<Plan> =
-        settings.interfaces.iter().filter_map(|name| preconditions::plan(settings, name).ok()).collect();
-    let needed = |plan: &Plan| DESCRIPTORS_INTERFACE + DESCRIPTORS_QUEUE * u64::from(plan.interface.queues);
-    let needed = DESCRIPTORS + plans.iter().map(needed).sum::<u64>();
-    match getrlimit(Resource::Nofile).maximum {
-        Some(most) if most < needed => {
-            bail!("{most} open files are not enough: {needed} are needed (ulimit -n, LimitNOFILE=)")
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Starts the fleet's thread.
 fn keep(settings: &Settings, clock: Clock, heartbeats: &Heartbeats) -> Result<(FleetHandle, JoinHandle<()>)> {
     let (fleet, messages) = FleetHandle::new();
@@ -327,17 +293,6 @@ fn keep(settings: &Settings, clock: Clock, heartbeats: &Heartbeats) -> Result<(F
     };
     let thread = thread::spawn(config, messages, fleet.clone(), deps);
     Ok((fleet, thread.context("cannot start a thread")?))
-}
-
-/// The sign of life of a thread that has no clock.
-fn beats(heartbeats: &Heartbeats, thread: &str, waits: Waits, clock: Clock) -> impl Fn() + Send + use<> {
-    let heartbeat = heartbeats.add(thread, waits, clock.now());
-    move || heartbeat.beat(clock.now())
-}
-
-/// The Ethernet address of a neighbour, from the kernel's table.
-pub(crate) fn neighbour(address: Ipv4Addr) -> Option<Mac> {
-    neighbours::ethernet_address(address).map(Mac)
 }
 
 impl Drop for Server {

@@ -8,8 +8,9 @@ use anyhow::{Result, bail};
 use pxe_common::abi::{self, Config, Transfer};
 
 use super::handover::InterfaceState;
+use super::kernel_config::{config, slots_each};
 use super::preconditions;
-use super::served_interface::{config, slots_each};
+use super::retry::patiently;
 use crate::config::Settings;
 use crate::confine::{Account, RetainedCapability};
 use pxe_engine::plan::{DhcpPath, OffloadChoice, Plan};
@@ -237,25 +238,8 @@ fn hold(
     programs.configure(config)
 }
 
-/// How long what another process held may take to be free after its end: the kernel takes some of it down later.
-const PATIENCE: Duration = Duration::from_millis(500);
 /// Between two attempts, where every moment is one without an answer.
 const PAUSE: Duration = Duration::from_millis(2);
-
-/// Tries again for a moment, with a `pause` between two attempts, while `is_busy`.
-pub(super) fn patiently<T, E>(
-    pause: Duration,
-    mut attempt: impl FnMut() -> Result<T, E>,
-    is_busy: impl Fn(&E) -> bool,
-) -> Result<T, E> {
-    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
-        match attempt() {
-            Err(error) if is_busy(&error) => std::thread::sleep(pause),
-            result => return result,
-        }
-    }
-    attempt()
-}
 
 /// Loads the program, with the kernel offload where that may be and the kernel takes it.
 fn load(plan: &Plan, settings: &Settings, mode: Mode) -> Result<Loaded, ProgramsError> {
@@ -297,15 +281,5 @@ fn say_missing(settings: &Settings, interface: &str, what: &str, error: &Program
         tracing::debug!(interface, "{what} is not available: {error}");
     } else {
         tracing::warn!(interface, "{what} is not available, so the daemon sends: {error}");
-    }
-}
-
-/// For people.
-pub(super) fn offload_words(offload: u32) -> &'static str {
-    match offload {
-        0 => "off",
-        bits if bits & abi::offload::TCX == 0 => "xdp",
-        bits if bits & abi::offload::XDP == 0 => "tcx",
-        _ => "xdp, tcx",
     }
 }

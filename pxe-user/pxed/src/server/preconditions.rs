@@ -9,14 +9,14 @@ use anyhow::Error;
 use pxe_common::wire;
 use rustix::fs::{Access, access};
 
-use super::check_descriptors;
-use super::confined::{belongs, directory_of, is_of_events, own_directories};
-use super::open_interface::patiently;
+use super::own_files::{belongs, directory_of, is_of_events, own_directories};
+use super::planning::{check_descriptors, plan};
+use super::retry::patiently;
 use crate::config::Settings;
 use crate::confine::{Account, ConfineError, Confinement};
 use pxe_content::boot::needs_http;
 use pxe_engine::plan::Plan;
-use pxe_nic::interface::{InterfaceError, udp_listeners};
+use pxe_nic::interface::udp_listeners;
 use pxe_nic::lock::{self, InterfaceLock, LockError};
 use pxe_web::api::access::Token;
 use pxe_web::api::listen::{self, SOCKET};
@@ -128,14 +128,6 @@ fn look(settings: &Settings, predecessor: bool) -> Result<(), UnmetConditions> {
 pub fn is_served(settings: &Settings, interface: &str) -> bool {
     let account = Account::find(settings.user.as_deref()).ok().flatten().map(|account| account.uid());
     InterfaceLock::is_served(interface, |uid| lock::is_ours(uid, account))
-}
-
-/// What is planned for an interface.
-///
-/// # Errors
-/// Why it cannot be served.
-pub fn plan(settings: &Settings, name: &str) -> Result<Plan, InterfaceError> {
-    Plan::decide(name, settings.address, settings.datapath, settings.xdp_mode)
 }
 
 /// What the configuration names on this host: the user, directories, files, templates.

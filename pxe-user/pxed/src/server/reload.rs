@@ -8,7 +8,6 @@ use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::rate_limit::Rates;
 
-use super::served_interface::ServedInterface;
 use crate::config::{Effect, Settings};
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
@@ -95,8 +94,9 @@ impl LiveConfig {
         Arc::clone(self.offering.load().settings())
     }
 
-    pub(super) fn add(&mut self, served: &ServedInterface) {
-        self.policies.push((served.plan.subnet.address, Arc::clone(&served.policy)));
+    /// Publishes the rules of an interface with this address from now on.
+    pub(super) fn add(&mut self, address: Ipv4Addr, policy: Arc<ArcSwap<Policy>>) {
+        self.policies.push((address, policy));
     }
 
     /// Files may have come or gone: machines are told what is there now.

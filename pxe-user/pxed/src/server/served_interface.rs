@@ -9,9 +9,10 @@ use pxe_common::abi::{self, Config, dhcp_mode};
 use pxe_common::rate_limit::Rates;
 
 use super::handover::InterfaceState;
-use super::neighbour;
-use super::open_interface::{OpenInterface, Path, Xdp, offload_words};
+use super::kernel_config::{config, offload_words, slots_each, transfers_each};
+use super::open_interface::{OpenInterface, Path, Xdp};
 use super::reload::LiveConfig;
+use super::thread_deps::neighbour;
 use pxe_content::rules::Policy;
 use pxe_engine::clock::Clock;
 use pxe_engine::counters::PublishedCounters;
@@ -34,7 +35,7 @@ use pxe_nic::xsk::Copying;
 use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
-use pxe_proto::tftp::table::{Table, TidPorts};
+use pxe_proto::tftp::table::TidPorts;
 
 /// What all interfaces share.
 pub(super) struct Shared<'a> {
@@ -377,29 +378,4 @@ impl Drop for ServedInterface {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// What the kernel program is told of an interface, but for the offload.
-pub(super) fn config(plan: &Plan, dhcp: DhcpPath) -> Config {
-    let ports = plan.tids;
-    Config {
-        address: plan.subnet.address.octets(),
-        broadcast: plan.subnet.broadcast().octets(),
-        dhcp_mode: dhcp.abi(),
-        tftp: 1,
-        tid_first: ports.first,
-        tid_last: ports.first + (ports.count - 1),
-        ifindex: plan.interface.index,
-        ..Config::default()
-    }
-}
-
-/// A worker's share of the transfers: twice the even share, since cards spread machines unevenly.
-fn transfers_each(all: usize, workers: usize) -> usize {
-    (all * 2 / workers.max(1)).min(all).max(1)
-}
-
-/// Slots that a worker's table has.
-pub(super) fn slots_each(all: usize, workers: usize) -> usize {
-    Table::<()>::slots(transfers_each(all, workers))
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use super::gauge_collector::GaugeCollector;
 use super::reload::LiveConfig;
-use super::{beats, neighbour};
+use super::thread_deps::{beats, neighbour};
 use crate::config::Settings;
 use pxe_content::boot::ServedAt;
 use pxe_content::inbox::{Inbox, Quota};

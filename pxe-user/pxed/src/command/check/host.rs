@@ -5,6 +5,7 @@ use rustix::process::geteuid;
 
 use super::report::{InterfacePlan, Report};
 use crate::config::{Config, Settings};
+use crate::server;
 use crate::server::preconditions::{self, UnmetCondition};
 use pxe_engine::plan::{DhcpPath, Plan};
 use pxe_nic::programs::{Programs, takes_several_buffers};
@@ -15,7 +16,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, settings: &Settings) {
     let mut unmet = preconditions::of_configuration(settings);
     let mut is_served = false;
     for name in &settings.interfaces {
-        let plan = match preconditions::plan(settings, name) {
+        let plan = match server::plan(settings, name) {
             Ok(plan) => plan,
             Err(error) => {
                 let for_another = "; to check a file for another host, give --no-host";
