@@ -1,6 +1,11 @@
 //! Tests what a confined process can and cannot do, in a child process that confines itself. Run this as root, as CI
 //! does.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests start threads to show what confinement does with them"
+)]
+
 use std::io::ErrorKind::PermissionDenied;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;

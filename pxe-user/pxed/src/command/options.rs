@@ -81,6 +81,7 @@ pub(super) fn machine_path(machine: &str, what: &str) -> String {
 }
 
 /// Runs a command that connects to the daemon, in a runtime of one thread.
+#[expect(clippy::disallowed_methods, reason = "this process is a client of the daemon, and is not confined")]
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;

@@ -1,31 +1,85 @@
-//! Which rights the daemon keeps: what its interfaces need, and the paths that its configuration names.
+//! The confinement: which privileges the daemon keeps, and the permission to start threads that it gives.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
 
-use super::open_interface::OpenInterface;
 use super::own_files::{belongs, directory_of, is_of_events, make, own_directories};
 use crate::config::Settings;
 use crate::confine::{self, Account, ConfineError, ConfineRequest, Confinement, Paths, RetainedCapability};
 use pxe_content::boot::{self, Catalogue, Source};
+use pxe_content::inbox::Inbox;
+use pxe_engine::worker::upload_writer::Uploads;
+use pxe_fleet::handle::{FleetHandle, Message};
+use pxe_fleet::thread::{FleetConfig, FleetDeps};
 use pxe_web::api::listen::SOCKET;
 
 /// Where distributions put what is installed and served, and what links in a boot tree usually lead to.
 const INSTALLED: [&str; 2] = ["/usr", "/boot"];
 
-/// Gives up everything else; says what could not be given up, and what cannot be read any more.
+/// The permission to start threads. Only [`enter`] gives it, because a thread keeps the privileges that the process had when the
+/// thread started. All threads of the daemon start through it: clippy rejects the other ways in this crate (`clippy.toml`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ThreadPermit(());
+
+#[expect(clippy::disallowed_methods, reason = "the permit shows that the privileges are given up")]
+impl ThreadPermit {
+    /// Starts a thread with this name.
+    pub(super) fn spawn<T: Send + 'static>(
+        self,
+        name: &str,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        std::thread::Builder::new().name(name.to_owned()).spawn(run).context("cannot start a thread")
+    }
+
+    /// Makes a runtime, which starts threads of its own.
+    pub(super) fn runtime(self, builder: &mut tokio::runtime::Builder) -> std::io::Result<Runtime> {
+        builder.build()
+    }
+
+    /// Starts the threads of the fleet and its store.
+    pub(super) fn start_fleet(
+        self,
+        config: FleetConfig,
+        messages: Receiver<Message>,
+        fleet: FleetHandle,
+        deps: FleetDeps,
+    ) -> Result<JoinHandle<()>> {
+        pxe_fleet::thread::spawn(config, messages, fleet, deps).context("cannot start a thread")
+    }
+
+    /// Starts the thread that writes uploads. The limit of uploads follows from `transfers`.
+    pub(super) fn start_uploads(
+        self,
+        inbox: Arc<Inbox>,
+        transfers: usize,
+        fleet: FleetHandle,
+        alive: impl Fn() + Send + 'static,
+    ) -> Result<Uploads> {
+        Uploads::start(inbox, transfers, fleet, alive).context("cannot start a thread")
+    }
+}
+
+/// Gives up all privileges but the capabilities `kept` and the paths of the settings. Warns about what could not be given up, and
+/// about what the daemon's user cannot read. With [`Confinement::Off`], the daemon keeps everything.
+///
+/// # Errors
+/// When a step fails, with the remedy. Some privileges may be gone then.
 pub(super) fn enter(
     settings: &Settings,
     config: Option<&Path>,
     catalogue: &Catalogue,
-    opened: &[OpenInterface],
-) -> Result<()> {
+    mut kept: Vec<RetainedCapability>,
+) -> Result<ThreadPermit> {
     if settings.confinement == Confinement::Off {
         tracing::warn!("--confinement off: pxed keeps all its privileges");
-        return Ok(());
+        return Ok(ThreadPermit(()));
     }
-    let mut kept: Vec<RetainedCapability> = opened.iter().flat_map(OpenInterface::kept).collect();
     kept.dedup();
     let account = Account::find(settings.user.as_deref())?;
     let mut paths = paths(settings, config);
@@ -70,7 +124,7 @@ pub(super) fn enter(
              readable by that user, and the directories above accessible", report.user
         );
     }
-    Ok(())
+    Ok(ThreadPermit(()))
 }
 
 /// The directories whose files machines get.

@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use pxe_common::abi::{self, Config, dhcp_mode};
 use pxe_common::rate_limit::Rates;
 
+use super::confined::ThreadPermit;
 use super::handover::InterfaceState;
 use super::kernel_config::{config, offload_words, slots_each, transfers_each};
 use super::open_interface::{OpenInterface, Path, Xdp};
@@ -39,9 +40,10 @@ use pxe_proto::tftp::table::TidPorts;
 
 /// What all interfaces share.
 pub(super) struct Shared<'a> {
+    pub(super) permit: ThreadPermit,
     pub(super) settings: &'a crate::config::Settings,
     pub(super) live: &'a LiveConfig,
-    pub(super) orders: &'a Arc<LoaderQueue>,
+    pub(super) loader_queue: &'a Arc<LoaderQueue>,
     pub(super) uploads: Option<&'a Uploads>,
     pub(super) fleet: &'a FleetHandle,
     pub(super) clock: Clock,
@@ -173,7 +175,7 @@ impl ServedInterface {
         Ok(Some(Common {
             progress: Arc::new(programs.progress()?),
             cache,
-            loader: Arc::clone(shared.orders),
+            loader: Arc::clone(shared.loader_queue),
             trust: Arc::default(),
             windowsize: windowsize_max(self.offload & abi::offload::TCX != 0),
             clock: shared.clock,
@@ -237,7 +239,7 @@ impl ServedInterface {
             index,
             all_ports,
             queues: Arc::clone(&self.queues),
-            loader: Arc::clone(shared.orders),
+            loader: Arc::clone(shared.loader_queue),
             uploads: shared.uploads.map(|uploads| Arc::clone(uploads.queue())),
             fleet: shared.fleet.clone(),
             published,
@@ -253,8 +255,7 @@ impl ServedInterface {
         };
         let lost = worker.resume(self.snapshots.extract_if(.., is_its_own).collect());
         self.snapshots.extend(lost);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run());
-        self.threads.push(thread.context("cannot start a thread")?);
+        self.threads.push(shared.permit.spawn(&name, move || worker.run())?);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
+use super::confined::ThreadPermit;
 use super::gauge_collector::GaugeCollector;
 use super::reload::LiveConfig;
 use super::thread_deps::{beats, neighbour};
@@ -96,17 +97,16 @@ pub(super) struct Web {
 impl Web {
     /// Starts to answer.
     pub(super) fn start(
+        permit: ThreadPermit,
         listeners: WebListeners,
         fleet: &FleetHandle,
         live: &LiveConfig,
         gauges: &GaugeCollector,
         (clock, heartbeats): (Clock, &Heartbeats),
     ) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("pxed-http")
-            .enable_all()
-            .build()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = permit
+            .runtime(builder.worker_threads(2).thread_name("pxed-http").enable_all())
             .context("cannot start a runtime")?;
         let (end, ended) = watch::channel(());
         let neighbours: Arc<dyn Neighbours> = Arc::new(neighbour);
@@ -165,8 +165,7 @@ impl Web {
             });
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         };
-        let thread = std::thread::Builder::new().name("pxed-web".into()).spawn(run);
-        Ok(Self { end: Some(end), thread: Some(thread.context("cannot start a thread")?) })
+        Ok(Self { end: Some(end), thread: Some(permit.spawn("pxed-web", run)?) })
     }
 }
 
