@@ -14,7 +14,7 @@ use rustix::net::{
 use tokio::io::AsyncReadExt as _;
 
 use super::manifest::DESCRIPTORS_MAX;
-use super::{HandoverState, Refusal};
+use super::state::{HandoverState, Refusal};
 use pxe_content::boot::Catalogue;
 use pxe_nic::lock::{InterfaceLock, LockError, is_ours};
 

@@ -18,7 +18,7 @@ use rustix::io::retry_on_intr;
 use rustix::time::Timespec;
 
 use super::channel::{Requester, receive, send};
-use super::{HandoverState, Refusal, monotonic};
+use super::state::{HandoverState, Refusal, monotonic};
 use pxe_content::boot::Catalogue;
 use pxe_proto::tftp::send_session::SILENCE;
 

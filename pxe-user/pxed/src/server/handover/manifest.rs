@@ -12,7 +12,7 @@ use pxe_common::wire;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
-use super::{HandoverState, InterfaceState, Refusal};
+use super::state::{HandoverState, InterfaceState, Refusal};
 use pxe_content::boot::{Catalogue, Contents, FileName, Image, Origin, Role};
 use pxe_engine::responder::TransferSnapshot;
 use pxe_nic::programs::Mode;
