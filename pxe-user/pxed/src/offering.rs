@@ -60,7 +60,7 @@ impl Offering {
                 Action::Boot(Box::new(self.image(spec, image_spec, address, catalogue)))
             }
             (Outcome::Local, _) => Action::Local,
-            // An image without a recipe does not pass the check.
+            // The check of the file rejects rules without an image.
             (Outcome::Image(_) | Outcome::Ignore, _) => Action::Ignore,
         };
         Rule {
@@ -109,7 +109,7 @@ impl Offering {
         service
     }
 
-    /// For machines that boot their own disks.
+    /// The service for machines that boot their own disks.
     fn local(&self, address: Ipv4Addr) -> Service {
         let mut service = Service::new(address);
         if let Ok(script) = BootFile::new(&LoaderKind::Ipxe.name()) {

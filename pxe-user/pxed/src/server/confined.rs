@@ -18,7 +18,7 @@ use pxe_fleet::handle::{FleetHandle, Message};
 use pxe_fleet::thread::{FleetConfig, FleetDeps};
 use pxe_web::api::listen::SOCKET;
 
-/// Where distributions put what is installed and served, and what links in a boot tree usually lead to.
+/// The directories for installed files. pxed serves files from there, and links in boot trees often lead there.
 const INSTALLED: [&str; 2] = ["/usr", "/boot"];
 
 /// The permission to start threads. Only [`enter`] gives it, because a thread keeps the privileges that the process had when the
@@ -88,7 +88,7 @@ pub(super) fn enter(
     for directory in &own {
         make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
-    // The file of events may lie among those of others: only a directory that is not there yet becomes the daemon's.
+    // The file of events may lie in a directory with other programs' files. So only a new directory becomes the daemon's.
     let new = settings.events.as_deref().map(directory_of).filter(|directory| !directory.exists());
     if let Some(directory) = &new {
         make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -127,11 +127,11 @@ pub(super) fn enter(
     Ok(ThreadPermit(()))
 }
 
-/// The directories whose files machines get.
+/// The directories with the files that machines load.
 fn roots(files: &boot::Config) -> Vec<PathBuf> {
     let own = match &files.source {
         Source::Tree { root, .. } => vec![root.clone()],
-        // A file is replaced by a rename in its directory.
+        // A new version of a file replaces it by a rename, so its directory must be readable.
         Source::Single(files) => {
             files.iter().map(|(_, path)| directory_of(&Path::new("/").join(path))).collect()
         }
@@ -143,7 +143,7 @@ fn roots(files: &boot::Config) -> Vec<PathBuf> {
 }
 
 fn hand_over(account: &Account, settings: &Settings, own: &[PathBuf]) -> Result<(), ConfineError> {
-    // A socket elsewhere lies in somebody else's directory.
+    // The directory of another socket may belong to another program.
     let socket = settings.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
     for directory in own.iter().chain(&socket.filter(|path| path.exists())) {
         account.hand_over(directory, &|path| belongs(path, own))?;
@@ -154,10 +154,10 @@ fn hand_over(account: &Account, settings: &Settings, own: &[PathBuf]) -> Result<
 fn paths(settings: &Settings, config: Option<&Path>) -> Paths {
     let mut read = roots(&settings.files());
     read.extend(INSTALLED.map(PathBuf::from));
-    // Who writes the file puts another in its place: so it is the directory that must be readable.
+    // Editors replace the file by a rename, so its directory must be readable.
     read.extend(config.map(directory_of));
     let mut write = own_directories(settings);
-    // A file that is moved away is begun anew.
+    // If another program moves the file away, the daemon creates a new one.
     write.extend(settings.events.as_deref().map(directory_of));
     let socket = settings.socket.as_deref().unwrap_or(Path::new(SOCKET));
     Paths { read, write, remove: vec![directory_of(socket)], moves: settings.inbox.is_some() }

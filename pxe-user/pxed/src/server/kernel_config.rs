@@ -20,7 +20,7 @@ pub(super) fn config(plan: &Plan, dhcp: DhcpPath) -> Config {
     }
 }
 
-/// A worker's share of the transfers: twice the even share, since cards spread machines unevenly.
+/// The transfers of one worker: twice the even share, because network cards spread machines unevenly.
 pub(super) fn transfers_each(all: usize, workers: usize) -> usize {
     (all * 2 / workers.max(1)).min(all).max(1)
 }

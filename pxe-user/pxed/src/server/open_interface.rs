@@ -1,5 +1,5 @@
-//! One interface with everything open that takes rights to open, and nobody at work on it yet: first what nobody notices, so
-//! that little is left to do between a predecessor's end and our beginning.
+//! An interface with all privileged resources open and no workers yet. [`PreparedInterface`] does what a predecessor does not
+//! notice, to shorten the gap of a take-over. [`OpenInterface`] has the rest.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use pxe_nic::lock::{self, InterfaceLock, LockError};
 use pxe_nic::programs::{Mode, Programs, ProgramsError, takes_several_buffers};
 use pxe_nic::xsk::{Xsk, XskError};
 
-/// The open interface. Dropping it detaches and closes everything.
+/// An open interface. Dropping it detaches and closes everything.
 pub(super) struct OpenInterface {
     pub(super) plan: Plan,
     pub(super) dhcp: DhcpPath,
@@ -30,13 +30,13 @@ pub(super) struct OpenInterface {
     pub(super) lock: InterfaceLock,
 }
 
-/// How packets come and go.
+/// The datapath.
 pub(super) enum Path {
     Xdp(Box<Xdp>),
     Sockets(Box<SocketPath>),
 }
 
-/// The kernel side with a socket on each queue, not yet redirecting anything.
+/// The attached programs, which do not redirect yet, and a socket for each queue.
 pub(super) struct Xdp {
     pub(super) programs: Programs,
     pub(super) sockets: Vec<Xsk>,
@@ -44,21 +44,21 @@ pub(super) struct Xdp {
     pub(super) offload: u32,
 }
 
-/// The programs, and the layers of the offload that they may use.
+/// The programs, and the layers of the offload that the kernel accepts: bits of `abi::offload`.
 type Loaded = (Programs, u32);
 
-/// An interface whose programs are in the kernel, attached to nothing.
+/// An interface whose programs are loaded and not attached.
 pub(super) struct PreparedInterface {
     pub(super) plan: Plan,
-    /// For the first of the planned modes. An error is said when it counts.
+    /// The programs for the first of the planned modes. An error counts only if no other mode works.
     loaded: Option<Result<Loaded, ProgramsError>>,
 }
 
 impl PreparedInterface {
-    /// Loads what the plan needs.
+    /// Loads the programs that the plan needs.
     ///
     /// # Errors
-    /// When nothing else is planned than what the kernel refuses: before a predecessor ends for nothing.
+    /// When the kernel refuses the only mode of the plan. A predecessor still serves then.
     pub(super) fn new(plan: Plan, settings: &Settings) -> Result<Self> {
         let loaded = plan.modes.first().map(|mode| load(&plan, settings, *mode));
         match loaded {
@@ -67,11 +67,11 @@ impl PreparedInterface {
         }
     }
 
-    /// Opens an interface as planned, or falls back to sockets if the plan allows that. Goes on with what a predecessor has left
-    /// of it, as far as that is of use.
+    /// Opens an interface as planned, or falls back to sockets if the plan allows that. Reuses the program and the sockets of a
+    /// predecessor, as far as they fit.
     ///
     /// # Errors
-    /// What is in the way, with the remedy; nothing stays attached.
+    /// What prevents it, with the remedy. Nothing stays attached.
     pub(super) fn open(
         mut self,
         settings: &Settings,
@@ -118,7 +118,7 @@ impl PreparedInterface {
         dhcp: DhcpPath,
         interface_state: &mut InterfaceState,
     ) -> Result<Option<Xdp>> {
-        // A predecessor's sockets are no reason to refuse: they are ours now.
+        // If a predecessor handed its sockets over, they hold the ports.
         if interface_state.sockets.is_empty() {
             preconditions::taken_ports(self.plan.subnet.address)?;
         }
@@ -127,7 +127,7 @@ impl PreparedInterface {
         if let Some((theirs, _)) = &interface_state.link
             && let Some(place) = modes.iter().position(|mode| mode == theirs)
         {
-            // What a predecessor found to work: no other is tried meanwhile, without a program on the interface.
+            // The mode of the predecessor works. Another mode would leave the interface without a program meanwhile.
             modes[..=place].rotate_right(1);
         }
         for &mode in &modes {
@@ -171,7 +171,7 @@ impl PreparedInterface {
     ) -> Result<Xdp> {
         let (interface, sizes) = (&self.plan.interface, self.plan.sizes);
         let (mut programs, mut offload) = loaded;
-        // One of another mode goes here, since it would be in the way.
+        // A link of another mode is dropped, because the kernel allows one program only.
         match interface_state.link.take().filter(|(theirs, _)| *theirs == mode) {
             Some((_, link)) => {
                 hold(
@@ -203,7 +203,7 @@ impl PreparedInterface {
 }
 
 impl OpenInterface {
-    /// The capabilities that its workers need.
+    /// The capabilities that the workers need.
     pub(super) fn kept(&self) -> Vec<RetainedCapability> {
         match &self.path {
             Path::Xdp(xdp) => RetainedCapability::for_xdp(xdp.offload != 0),
@@ -212,7 +212,7 @@ impl OpenInterface {
     }
 }
 
-/// A predecessor's sockets, or new ones.
+/// The sockets of a predecessor, or new ones.
 fn open_sockets(plan: &Plan, theirs: Vec<OwnedFd>) -> Result<SocketPath> {
     if !theirs.is_empty() {
         match SocketPath::adopt(&plan.interface, plan.subnet.address, theirs) {
@@ -223,8 +223,8 @@ fn open_sockets(plan: &Plan, theirs: Vec<OwnedFd>) -> Result<SocketPath> {
     Ok(SocketPath::open(&plan.interface, plan.subnet.address, plan.tids)?)
 }
 
-/// Makes a program, before it takes a predecessor's place, drop what is sent to us until there are sockets: a transfer that it
-/// does not know would go on to the host, which would tell the client that the port is closed.
+/// Makes a program drop what it would redirect, before it replaces the predecessor's and until there are sockets. Packets of a
+/// transfer that it does not know would go to the host, which would report a closed port to the client.
 fn hold(
     programs: &mut Programs,
     config: &Config,
@@ -232,20 +232,20 @@ fn hold(
 ) -> Result<(), ProgramsError> {
     let mut transfers = programs.transfers()?;
     for snapshot in snapshots {
-        // A map that is full is said when the transfer is resumed.
+        // A full map is reported when a worker resumes the transfer.
         let _ = transfers.insert(key(snapshot.client, snapshot.port), Transfer::default());
     }
     programs.configure(config)
 }
 
-/// Between two attempts, where every moment is one without an answer.
+/// The pause between two attempts. It is short, because no request is answered meanwhile.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Loads the program, with the kernel offload where that may be and the kernel takes it.
+/// Loads the program, with the offload if the settings allow it and the kernel accepts it.
 fn load(plan: &Plan, settings: &Settings, mode: Mode) -> Result<Loaded, ProgramsError> {
     let interface = &plan.interface;
     let wanted = settings.offload.layers(mode, interface.driver.is_some());
-    // Ended transfers keep their entries for a moment: see `tftp::table`.
+    // Transfers that have ended keep their entries for some time: see `tftp::table`.
     let entries = u32::try_from(settings.transfers * 4).unwrap_or(u32::MAX);
     let (queues, several) = (interface.queues, takes_several_buffers(mode, interface.mtu));
     if wanted != 0 {
@@ -261,7 +261,7 @@ fn load(plan: &Plan, settings: &Settings, mode: Mode) -> Result<Loaded, Programs
     Ok((Programs::load(queues, entries, several)?, 0))
 }
 
-/// Loads the tcx program, too, if that is wanted: what the kernel does not take is not among the layers any more.
+/// Loads the tcx program, too, if it is among the layers `wanted`. If the kernel refuses it, the layers are returned without it.
 fn with_tcx(mut programs: Programs, settings: &Settings, interface: &str, wanted: u32) -> Loaded {
     if wanted & abi::offload::TCX == 0 {
         return (programs, wanted);
@@ -275,7 +275,7 @@ fn with_tcx(mut programs: Programs, settings: &Settings, interface: &str, wanted
     }
 }
 
-/// Older kernels lack it, which nobody needs to hear who did not ask for it.
+/// Reports a part of the offload that this kernel lacks: as a warning only if the settings ask for the offload.
 fn say_missing(settings: &Settings, interface: &str, what: &str, error: &ProgramsError) {
     if settings.offload == OffloadChoice::Auto {
         tracing::debug!(interface, "{what} is not available: {error}");

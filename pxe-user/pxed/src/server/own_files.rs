@@ -9,28 +9,28 @@ use crate::config::Settings;
 use pxe_content::inbox;
 use pxe_proto::mac::Mac;
 
-/// No line of events is longer.
+/// The most bytes of an event's line.
 const EVENT_MAX: u64 = 64 * 1024;
-/// The directories that are the daemon's own.
+/// The directories that only the daemon writes to.
 pub(super) fn own_directories(settings: &Settings) -> Vec<PathBuf> {
     let inbox = settings.inbox.as_ref().map(|inbox| inbox.directory.clone());
     settings.state.clone().into_iter().chain(inbox).collect()
 }
 
-/// Makes a directory for the daemon alone, in directories for everybody.
+/// Makes a directory that only the daemon may enter. The missing directories above it are for all users.
 pub(super) fn make(directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory_of(directory))?;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
-/// Whether a path in one of the daemon's `own` directories is of its own making.
+/// Whether the daemon may have made a path in one of its `own` directories.
 pub(super) fn belongs(path: &Path, own: &[PathBuf]) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let is_made_here = ["pxed", inbox::HIDDEN].iter().any(|begin| name.starts_with(begin));
     is_made_here || name.parse::<Mac>().is_ok() || own.iter().any(|own| own == path)
 }
 
-/// Whether a file is empty, or begins as the daemon writes events: a line of JSON that names one.
+/// Whether a file is empty, or begins with an event of the daemon: a line of JSON with the key `event`.
 pub(super) fn is_of_events(path: &Path) -> bool {
     let Ok(file) = std::fs::File::open(path) else { return false };
     let mut start = Vec::new();

@@ -42,7 +42,7 @@ pub(super) fn raise_descriptor_limit() {
 /// # Errors
 /// When the hard limit is too low.
 pub(super) fn check_descriptors(settings: &Settings) -> Result<()> {
-    // An interface that cannot be planned has its own message.
+    // Why an interface cannot be planned is reported elsewhere.
     let plans: Vec<Plan> = settings.interfaces.iter().filter_map(|name| plan(settings, name).ok()).collect();
     let needed = |plan: &Plan| DESCRIPTORS_INTERFACE + DESCRIPTORS_QUEUE * u64::from(plan.interface.queues);
     let needed = DESCRIPTORS + plans.iter().map(needed).sum::<u64>();

@@ -1,5 +1,5 @@
-//! What would keep the daemon from serving, found without opening, changing or attaching anything: `pxed check` lists all of it, and
-//! `pxed serve` ends with it before it touches the host.
+//! The conditions for a start. They are looked at without changing or attaching anything. `pxed check` lists all that do not hold,
+//! and `pxed serve` ends with them before it touches the host.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -21,19 +21,19 @@ use pxe_nic::lock::{self, InterfaceLock, LockError};
 use pxe_web::api::access::Token;
 use pxe_web::api::listen::{self, SOCKET};
 
-/// Between two looks at all conditions.
+/// The pause between two looks at all conditions.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A condition that does not hold.
 #[derive(Debug)]
 pub struct UnmetCondition {
-    /// The key of the configuration that leads to it, if there is one.
+    /// The key of the configuration that causes it, if one does.
     pub key: Option<&'static str>,
-    /// The image that leads to it, if it is one.
+    /// The image that causes it, if one does.
     pub image: Option<String>,
-    /// It stays until somebody changes the configuration or its files.
+    /// Whether only a change of the configuration or its files can help.
     pub is_lasting: bool,
-    /// What is in the way, and the remedy.
+    /// What is wrong, and the remedy.
     pub error: Error,
 }
 
@@ -42,19 +42,19 @@ impl UnmetCondition {
         Self { key: key.into(), image: None, is_lasting: true, error: error.into() }
     }
 
-    /// Something on the host that may be another at the next start.
+    /// A condition of the host that may hold at the next start.
     fn passing(key: impl Into<Option<&'static str>>, error: impl Into<Error>) -> Self {
         Self { is_lasting: false, ..Self::new(key, error) }
     }
 }
 
-/// Why the daemon does not start: one or more conditions.
+/// Why the daemon does not start: one or more conditions that do not hold.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", words(.0))]
 pub struct UnmetConditions(Vec<UnmetCondition>);
 
 impl UnmetConditions {
-    /// Whether one of the reasons stays until somebody changes the configuration or its files: another start cannot help.
+    /// Whether one of the conditions needs a change of the configuration or its files. Another start cannot help then.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         self.0.iter().any(|unmet| unmet.is_lasting)
@@ -65,7 +65,7 @@ fn words(unmet: &[UnmetCondition]) -> String {
     unmet.iter().map(|unmet| format!("{:#}", unmet.error)).collect::<Vec<_>>().join("; ")
 }
 
-/// Why a condition does not hold, where no other part has words for it.
+/// Why a condition does not hold, for conditions without an error type of their own.
 #[derive(Debug, thiserror::Error)]
 enum ConditionError {
     #[error(
@@ -95,8 +95,8 @@ fn listen_remedy(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Ends with everything that is in the way, after looking again for a moment: what a process held that has just ended may be free
-/// a little later. With a `predecessor` its ports and sockets are no obstacle: they will be handed over.
+/// Checks all conditions. Tries again for a moment, because what a process held that has just ended may be free a little later.
+/// With a `predecessor`, its ports and sockets are no obstacle, because it hands them over.
 ///
 /// # Errors
 /// [`UnmetConditions`].
@@ -109,12 +109,12 @@ fn look(settings: &Settings, predecessor: bool) -> Result<(), UnmetConditions> {
     let mut in_use = predecessor;
     for name in &settings.interfaces {
         if !predecessor && is_served(settings, name) {
-            // Its ports and sockets are taken, too, and by itself.
+            // That pxed also holds the ports and sockets, so they are not reported again.
             unmet.push(UnmetCondition::passing(None, LockError::Taken(name.clone())));
             in_use = true;
             continue;
         }
-        // An interface that cannot be planned has its own message.
+        // Why an interface cannot be planned is reported elsewhere.
         if let Ok(plan) = plan(settings, name) {
             unmet.extend(of_interface(&plan, settings, predecessor));
         }
@@ -123,14 +123,14 @@ fn look(settings: &Settings, predecessor: bool) -> Result<(), UnmetConditions> {
     if unmet.is_empty() { Ok(()) } else { Err(UnmetConditions(unmet)) }
 }
 
-/// Whether a pxed serves an interface at this moment.
+/// Whether a pxed serves an interface now.
 #[must_use]
 pub fn is_served(settings: &Settings, interface: &str) -> bool {
     let account = Account::find(settings.user.as_deref()).ok().flatten().map(|account| account.uid());
     InterfaceLock::is_served(interface, |uid| lock::is_ours(uid, account))
 }
 
-/// What the configuration names on this host: the user, directories, files, templates.
+/// Checks what the configuration names on this host: user, directories, files, templates.
 #[must_use]
 pub fn of_configuration(settings: &Settings) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
@@ -140,7 +140,7 @@ pub fn of_configuration(settings: &Settings) -> Vec<UnmetCondition> {
     let account = match Account::find(settings.user.as_deref()) {
         Ok(account) => account,
         Err(error) => {
-            // Where nobody can say whether the user is there, somebody may later.
+            // A directory service that does not answer now may answer at the next start.
             let is_lasting = matches!(error, ConfineError::NoUser(_));
             unmet.push(UnmetCondition { is_lasting, ..UnmetCondition::new("user", error) });
             None
@@ -180,7 +180,7 @@ pub fn of_configuration(settings: &Settings) -> Vec<UnmetCondition> {
     unmet
 }
 
-/// Variables of HTTP in templates, though HTTP is off. A machine would start its test, and nobody would hear of it.
+/// Checks for variables of HTTP in templates while HTTP is off. A machine would run its test, and could not report the result.
 fn empty_variables(settings: &Settings) -> impl Iterator<Item = UnmetCondition> {
     settings.images.iter().filter_map(|image_spec| {
         let texts = [
@@ -196,7 +196,7 @@ fn empty_variables(settings: &Settings) -> impl Iterator<Item = UnmetCondition> 
     })
 }
 
-/// The ports of one interface.
+/// Checks the ports of one interface.
 #[must_use]
 pub fn of_interface(plan: &Plan, settings: &Settings, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
@@ -214,14 +214,14 @@ pub fn of_interface(plan: &Plan, settings: &Settings, predecessor: bool) -> Vec<
     unmet
 }
 
-/// The API's sockets.
+/// Checks the API's sockets.
 #[must_use]
 pub fn of_listeners(settings: &Settings, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if predecessor {
         return unmet;
     }
-    // The usual place may be taken: then there is a warning.
+    // If the default path is taken, the start only warns.
     if (settings.socket.is_some() || settings.board.is_some())
         && let Err(error) = listen::can_bind(settings.socket.as_deref().unwrap_or(Path::new(SOCKET)))
     {
@@ -235,10 +235,10 @@ pub fn of_listeners(settings: &Settings, predecessor: bool) -> Vec<UnmetConditio
     unmet
 }
 
-/// With XDP nothing is bound, so a server that has our ports would be starved without a word.
+/// Checks that no other server has pxed's ports. XDP binds none, so such a server would lose its packets silently.
 ///
 /// # Errors
-/// The first port that another server has.
+/// The first port that is taken.
 pub(super) fn taken_ports(address: Ipv4Addr) -> Result<(), Error> {
     for (port, what) in [(wire::PORT_TFTP, "TFTP"), (wire::PORT_PXE, "PXE boot")] {
         if udp_listeners(port).iter().any(|taken| taken.is_unspecified() || *taken == address) {
@@ -248,12 +248,12 @@ pub(super) fn taken_ports(address: Ipv4Addr) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why nobody can listen there. The listener is closed at once, before anybody can connect to it unanswered.
+/// The error of listening there, if there is one. The listener is closed at once.
 fn can_listen(at: SocketAddr) -> Option<std::io::Error> {
     TcpListener::bind(at).err()
 }
 
-/// Whether a directory is there, or can be made.
+/// Checks that a directory exists or can be made.
 fn can_be_made(path: &Path) -> Result<(), ConditionError> {
     let mut above = path;
     loop {
@@ -261,7 +261,7 @@ fn can_be_made(path: &Path) -> Result<(), ConditionError> {
             Ok(metadata) if !metadata.is_dir() => {
                 return Err(directory_error(path, above, "is not a directory"));
             }
-            // It is there: whose it is, is another question.
+            // It exists. Its owner is checked elsewhere.
             Ok(_) if above == path => return Ok(()),
             Ok(_) if access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok() => return Ok(()),
             Ok(_) => return Err(directory_error(path, above, "cannot be written to")),

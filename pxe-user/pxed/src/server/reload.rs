@@ -1,4 +1,5 @@
-//! What can change while the daemon runs: rules, images and files. Replaced as a whole, or not at all.
+//! The settings in force, and their replacement while the daemon runs: as a whole, or not at all. Workers and web read what is here
+//! through arc-swap; the loader and the supervisor's look at the file replace it.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub(super) enum ReloadOutcome {
     Refused(anyhow::Error),
 }
 
-/// What tells one version of a file from another.
+/// What distinguishes the versions of a file: inode, time of the last change of its metadata (s, ns), length.
 type Stamp = (u64, i64, i64, u64);
 
 #[derive(Debug)]
@@ -52,25 +53,25 @@ impl ConfigReader {
     fn stamp(&self) -> Option<Stamp> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::metadata(self.file.as_ref()?).ok()?;
-        // Not the time of its last change alone: `chmod` may be what it waits for.
+        // `ctime`, because `chmod` may be the change that makes the file readable.
         Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.len()))
     }
 }
 
-/// What is in force.
+/// The configuration in force, in the parts that others read.
 pub(super) struct LiveConfig {
     /// The settings in force: those that need a restart are those of the start.
     pub(super) offering: ArcSwap<Offering>,
     pub(super) catalogue: Arc<ArcSwap<Catalogue>>,
-    /// Who is served at all.
+    /// The machines that pxed serves.
     pub(super) access: Arc<ArcSwap<Access>>,
-    /// How often sources may ask.
+    /// The rate limits for requests of one source.
     pub(super) rates: Arc<ArcSwap<Rates>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
-    /// The version of the file that was read last, and the one that was seen last.
+    /// The versions of the file that were read and seen last.
     stamps: Mutex<Stamps>,
-    /// Who replaces something holds it: the loader after a change of files, the supervisor after one of the rules.
+    /// Held while something is replaced: by the loader after a change of files, by the supervisor's look after one of the settings.
     replacing: Mutex<()>,
 }
 
@@ -99,7 +100,7 @@ impl LiveConfig {
         self.policies.push((address, policy));
     }
 
-    /// Files may have come or gone: machines are told what is there now.
+    /// Makes the rules anew after a change of files.
     pub(super) fn refresh(&self) {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.publish() {
@@ -108,8 +109,8 @@ impl LiveConfig {
         }
     }
 
-    /// Looks at the file, and puts it in force if it is another one and has been so for two looks: who writes it may not be
-    /// through. `now` asks for it whatever the look says. Waits for the file, so it is for a thread that nobody waits for.
+    /// Looks at the file, and applies it if it has changed and has looked the same twice: an editor may still be writing it.
+    /// With `now` it applies the file in any case. Reading may block, so nothing may wait for the calling thread.
     pub(super) fn look(&self, now: bool) -> ReloadOutcome {
         if self.reader.file.is_none() || !(self.has_changed() || now) {
             return ReloadOutcome::Nothing;
@@ -120,7 +121,7 @@ impl LiveConfig {
         }
     }
 
-    /// A file that is gone for a moment, as editors have it, is no change.
+    /// Whether the file has changed and looks the same as at the last look. A missing file is no change: editors replace files.
     fn has_changed(&self) -> bool {
         let now = self.reader.stamp();
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -129,9 +130,10 @@ impl LiveConfig {
         now.is_some() && is_settled && now != stamps.read
     }
 
-    /// Reads the configuration again and puts it in force; if that fails, the old one stays.
+    /// Reads the file and applies it. After an error the settings in force stay.
     fn reload(&self) -> Result<Arc<Settings>> {
-        // Before it is read: what is written meanwhile is another change. And also if it is refused: once is enough.
+        // Before the read, so that a write during it counts as another change. Also for a file that is rejected, so that the
+        // rejection is logged once.
         self.stamps.lock().unwrap_or_else(PoisonError::into_inner).read = self.reader.stamp();
         let new = (self.reader.read)()?;
         let (running, new) = (self.settings(), new.settings());
@@ -169,7 +171,7 @@ impl LiveConfig {
         Ok(settings)
     }
 
-    /// Makes the policies anew; says whether any is another.
+    /// Makes the rules of each interface anew. Returns whether any differ.
     fn publish(&self) -> bool {
         let (offering, catalogue) = (self.offering.load(), self.catalogue.load());
         let mut changed = false;

@@ -1,10 +1,10 @@
-//! Waits a moment for what a process held that has just ended.
+//! Waits for the kernel to free what a process held that has just ended.
 
 use std::time::Duration;
 
-/// How long what another process held may take to be free after its end: the kernel takes some of it down later.
+/// How long the kernel may take to free what a process held, after its end.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// Tries again for a moment, with a `pause` between two attempts, while `is_busy`.
+/// Repeats an attempt while `is_busy` tells that another process still holds something, with a pause between two attempts.
 pub(super) fn patiently<T, E>(
     pause: Duration,
     mut attempt: impl FnMut() -> Result<T, E>,

@@ -97,7 +97,7 @@ async fn watch(running: &mut Running) -> Result<End> {
             _ = show_tick.tick() => show(running, &mut watchdog),
             _ = tell_tick.tick() => {
                 let now = RefusalCounts::of(running.interfaces());
-                now.tell_since(&refused);
+                now.log_since(&refused);
                 refused = now;
             }
             // Above debug the kernel program writes no records.
@@ -173,9 +173,9 @@ fn look_around(served: &mut [ServedInterface]) -> Result<()> {
     for served in served {
         let interface = &served.plan.interface;
         match Interface::read(&interface.name) {
-            Ok(now) if now.index == interface.index => served.look_again(&now)?,
+            Ok(now) if now.index == interface.index => served.follow_changes(&now)?,
             Ok(_) | Err(InterfaceError::Unknown { .. }) => match name_of(interface.index) {
-                Some(name) => served.is_called(name),
+                Some(name) => served.follow_rename(name),
                 None => bail!("interface {} is gone: restart pxed when it is back", interface.name),
             },
             // The interface is down, or no descriptor is free at the moment. It may come back as it was.

@@ -1,5 +1,5 @@
-//! HTTP: the API for this host, the page, and files and reports on the machines' network. A thread with a runtime of its
-//! own, so that nobody who asks here can keep a worker or the supervisor waiting.
+//! HTTP: the API for this host, the page, and files and reports on the machines' network. It has a thread and a runtime of its own,
+//! so that no HTTP client can delay a worker or the supervisor.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::Path;
@@ -26,12 +26,12 @@ use pxe_web::api::serve::ConnectionLimits;
 use pxe_web::api::{self, Api, Listeners};
 use pxe_web::http::{Gate, Http};
 
-/// Connections of machines at a time, on each interface, as far as there are descriptors for them.
+/// The most connections of machines at a time on each interface, if there are enough descriptors.
 const MACHINES_MAX: usize = 4096;
-/// Connections of one machine: iPXE has one, firmware two.
+/// The most connections of one machine. iPXE uses one, firmware two.
 const EACH_MAX: usize = 16;
 
-/// Everything that is listened on, opened before anything is attached.
+/// All listening sockets, and the inbox. They are opened before a program is attached.
 pub(super) struct WebListeners {
     api: Option<Listeners>,
     machines: Vec<(TcpListener, ServedAt)>,
@@ -42,7 +42,7 @@ impl WebListeners {
     /// Opens the API's sockets and the inbox.
     ///
     /// # Errors
-    /// What cannot be opened, with the remedy. The usual place for the API's socket may be taken: then there is a warning.
+    /// What cannot be opened, with the remedy. If the default path of the API's socket is taken, there is only a warning.
     pub(super) fn open(settings: &Settings) -> Result<Self> {
         let token = match settings.board.as_ref().and_then(|board| board.token_file.as_ref()) {
             Some(path) => Some(Arc::new(Token::read(path)?)),
@@ -74,7 +74,7 @@ impl WebListeners {
         Ok(Self { api, machines: Vec::new(), inbox })
     }
 
-    /// Listens on an interface's address for the machines there.
+    /// Listens on an interface's address, for machines.
     ///
     /// # Errors
     /// When the port is taken.
@@ -88,14 +88,14 @@ impl WebListeners {
     }
 }
 
-/// The thread. Dropping this ends it.
+/// The thread of HTTP. Dropping this ends it.
 pub(super) struct Web {
     end: Option<watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Web {
-    /// Starts to answer.
+    /// Starts the thread, which answers from then on.
     pub(super) fn start(
         permit: ThreadPermit,
         listeners: WebListeners,
@@ -169,14 +169,14 @@ impl Web {
     }
 }
 
-/// A connection has two descriptors, and half of all are for others.
+/// The limits for the connections of machines. A connection has two descriptors, and half of all descriptors are for other uses.
 fn most() -> ConnectionLimits {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let all = limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(MACHINES_MAX);
     ConnectionLimits { all: all.clamp(EACH_MAX, MACHINES_MAX), each: EACH_MAX }
 }
 
-/// Beats for ever.
+/// Gives signs of life for ever.
 async fn beat_on(alive: impl Fn()) {
     loop {
         alive();
@@ -185,7 +185,7 @@ async fn beat_on(alive: impl Fn()) {
 }
 
 async fn over(mut ended: watch::Receiver<()>) {
-    // An error is the sender's end, which is what is waited for.
+    // The sender is dropped at the end, which is an error here.
     let _ = ended.changed().await;
 }
 

@@ -1,27 +1,28 @@
-//! One daemon goes on with another's work: an upgrade without a gap.
+//! The hand-over: one daemon takes over the state of another, for an upgrade without a gap.
 //!
 //! ```text
 //! successor                                        predecessor
 //! read the files, load the programs
-//! connect to the interface's lock --- request --->  is it root, or who I am?
-//!                                                   hold the kernel's program: it drops what it would redirect
+//! connect to the interface's lock --- request --->  check the user: root, or the daemon's own
+//!                                                   hold: the kernel program drops what it would redirect
 //!                                                   stop the workers; take every transfer back
-//!                                                   close the ports, write the fleet down
-//! <------------ parcel: a letter and descriptors ---  end
-//! put the own program into the link, open sockets,
-//! give up all rights, resume the transfers: each
-//! sends the window once more that was under way,
-//! if its client has been heard
+//!                                                   close the ports, store the fleet's changes
+//! <---------------- manifest and descriptors ------  end
+//! replace the program in the link, open sockets,
+//! give up the privileges, resume the transfers: each
+//! sends its current window once more, if its client
+//! has answered before
 //! ```
-//! The interface is never without a program, so the host never tells a client that a port is closed; what comes meanwhile is
-//! lost as on a wire, and repeated. Over plain sockets these themselves are handed over, and nothing is lost.
+//! The interface is never without a program, so the host never reports a closed port to a client. Packets that arrive meanwhile are
+//! lost, and clients repeat them. Plain sockets are handed over themselves, and no packet is lost.
 //!
-//! At a restart of the service the two never meet: on SIGTERM the predecessor gives the service manager, if it has one, the
-//! end of a connection to keep ([`manager`]), sends the same parcel into it, and ends. The next start is handed that end, finds
-//! the parcel there, and goes on as above. Whatever the manager closes instead, at a stop, the kernel takes down.
+//! At a restart of the service, the two processes do not run at the same time. On SIGTERM the predecessor stores one end of a
+//! connection with the service manager ([`manager`]), sends the same state into the other end, and ends. The next start gets the
+//! stored end, reads the state from it, and goes on as above. At a stop the manager closes the end, and the kernel detaches and closes
+//! what was in it.
 //!
-//! Not handed over: requests that wait for a slot or a file (they come again by themselves), uploads, HTTP connections,
-//! what was learnt of machines' firmware, and what was counted: all counters, and how often who has asked.
+//! Not handed over: requests that wait for a slot or a file (clients repeat them), uploads, HTTP connections, what was learnt of
+//! machines' firmware, all counters, and the buckets of the rate limits.
 
 mod channel;
 mod manager;
@@ -36,11 +37,11 @@ pub use manager::StoredHandover;
 pub(super) use manager::leave;
 pub(super) use state::{HandoverState, InterfaceState, monotonic};
 
-/// What came of looking for a predecessor's work.
+/// The state of a predecessor, if there is one.
 #[derive(Debug, Default)]
 pub(super) struct Predecessor {
     pub(super) handover: Option<HandoverState>,
-    /// Why what was left is not gone on with: an ordinary start follows.
+    /// Why the stored state was refused, if it was. An ordinary start follows.
     pub(super) refused: Option<&'static str>,
 }
 

@@ -7,39 +7,39 @@ use std::time::Duration;
 use pxe_engine::responder::TransferSnapshot;
 use pxe_nic::programs::Mode;
 
-/// Why what a daemon has left is not gone on with.
+/// Why the state of a daemon cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum Refusal {
-    /// Nothing was sent.
+    /// The connection was closed without an answer.
     #[error("it ended before the hand-over")]
     Ended,
-    /// What was sent is no parcel.
+    /// The answer is another one than that of a hand-over.
     #[error("its message is unknown to this version")]
     OtherWords,
-    /// A letter of another version.
+    /// The manifest has another version.
     #[error("its hand-over has version {theirs}, and this pxed reads version {ours}")]
     Version {
-        /// The letter's.
+        /// The version of the manifest.
         theirs: u32,
-        /// What this program reads.
+        /// The version that this program reads.
         ours: u32,
     },
-    /// A letter of our version that is none.
+    /// The manifest has the right version, and is no valid JSON of it.
     #[error("cannot read its hand-over: {0}")]
     Unreadable(#[from] serde_json::Error),
-    /// Clients have given up since.
+    /// The state is so old that clients have timed out.
     #[error("no pxed has served for {} s, longer than machines wait", .0.as_secs())]
     TooOld(Duration),
-    /// The configuration names others now.
+    /// The configuration names none of its interfaces.
     #[error("it served none of the configured interfaces")]
     OtherInterfaces,
-    /// The system refused something.
+    /// A system call failed.
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
 impl Refusal {
-    /// For the log's fields.
+    /// The word for log fields and metrics.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
             Self::Ended => "ended",
@@ -56,13 +56,13 @@ impl Refusal {
 /// What one daemon leaves to the next.
 #[derive(Debug)]
 pub(in crate::server) struct HandoverState {
-    /// `CLOCK_MONOTONIC` in ns, since when nobody answers.
+    /// The time since which no request is answered: `CLOCK_MONOTONIC` in ns.
     pub(in crate::server) since: u64,
     pub(in crate::server) interfaces: Vec<InterfaceState>,
 }
 
 impl HandoverState {
-    /// Takes what is left of an interface: nothing, if nobody served it.
+    /// Takes the state of an interface out. An empty state if the predecessor did not serve it.
     pub(in crate::server) fn take_interface(state: &mut Option<Self>, name: &str) -> InterfaceState {
         let interfaces = state.as_mut().map(|state| &mut state.interfaces);
         let found = interfaces
@@ -71,13 +71,13 @@ impl HandoverState {
     }
 }
 
-/// What is left of an interface.
+/// The state of one interface. The default is empty.
 #[derive(Debug, Default)]
 pub(in crate::server) struct InterfaceState {
     pub(in crate::server) name: String,
-    /// The kernel's number of it: another one's link and sockets are of no use here.
+    /// The interface's index in the kernel. Link and sockets fit no other interface.
     pub(in crate::server) index: u32,
-    /// The link that holds the program.
+    /// The BPF link that keeps the program attached, and where the program runs.
     pub(in crate::server) link: Option<(Mode, OwnedFd)>,
     /// The sockets of the plain datapath.
     pub(in crate::server) sockets: Vec<OwnedFd>,
@@ -85,14 +85,13 @@ pub(in crate::server) struct InterfaceState {
 }
 
 impl InterfaceState {
-    /// Whether this is what is left of an interface, but not of that with this number: of one that was there before by the same
-    /// name.
+    /// Whether this is the state of an interface with another index, which had the same name before.
     pub(in crate::server) fn is_of_another(&self, index: u32) -> bool {
         !self.name.is_empty() && self.index != index
     }
 }
 
-/// `CLOCK_MONOTONIC` in ns: all processes of a host have the same.
+/// `CLOCK_MONOTONIC` in ns. It is the same for all processes of a host.
 pub(in crate::server) fn monotonic() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap_or_default()
