@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use toml::Spanned;
 
+use super::bounds::RESERVED;
 use super::diagnostics::Diagnostics;
 use super::problem::{Problem, Severity};
 use super::raw::{self, Raw};
@@ -143,7 +144,7 @@ fn image_spec(diagnostics: &mut Diagnostics<'_>, name: &str, image: Spanned<raw:
         let text = "is no name for an image: write 1 to 32 letters, digits, `.`, `_` or `-`, since it is a folder's name";
         diagnostics.error(span.clone(), format!("`{name}` {text}"));
     }
-    if raw::RESERVED.contains(&name) {
+    if RESERVED.contains(&name) {
         diagnostics
             .error(span.clone(), format!("`{name}` is a name that pxed itself uses: give the image another"));
     }

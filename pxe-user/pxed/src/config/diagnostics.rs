@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use toml::Spanned;
 
+use super::bounds::MIB_MAX;
 use super::problem::{Problem, Severity, line_of};
-use super::raw::MIB_MAX;
 use super::words::Words;
 use pxe_proto::dhcp::{Arch, BootFile};
 

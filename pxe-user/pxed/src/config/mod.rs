@@ -8,6 +8,7 @@
 //! `docs/pxed.toml` is an example with every key; a test reads it. `docs/pxed.schema.json` is for editors; a test generates it
 //! from the types and comments of `raw`.
 
+mod bounds;
 mod check;
 mod diagnostics;
 mod limits;
@@ -17,6 +18,8 @@ mod raw;
 mod rule;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod schema_types;
 mod settings;
 pub(crate) mod words;
 
