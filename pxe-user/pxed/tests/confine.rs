@@ -20,7 +20,7 @@ const FOLDER: &str = "PXED_TEST_CONFINED";
 /// The environment variable of a child that starts without the capability that it should keep.
 const LACKS: &str = "PXED_TEST_LACKS";
 
-fn wish(folder: &Path) -> ConfineRequest {
+fn request(folder: &Path) -> ConfineRequest {
     ConfineRequest {
         confinement: Confinement::Require,
         account: Account::find(Some("nobody")).unwrap(),
@@ -56,7 +56,7 @@ fn the_child_is_confined() {
 
 fn confined(folder: &Path) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let report = confine::enter(&wish(folder)).unwrap();
+    let report = confine::enter(&request(folder)).unwrap();
     assert_eq!(
         (&*report.user, &report.capabilities[..], &report.missing[..]),
         ("nobody", &["CAP_BPF"][..], &[][..])
@@ -74,7 +74,7 @@ fn without_the_capability(folder: &Path) {
     for set in [caps::CapSet::Effective, caps::CapSet::Permitted] {
         caps::drop(None, set, caps::Capability::CAP_BPF).unwrap();
     }
-    let report = confine::enter(&wish(folder)).unwrap();
+    let report = confine::enter(&request(folder)).unwrap();
     assert_eq!(report.capabilities, &[] as &[&str], "what it lacks it cannot keep");
 }
 
@@ -161,7 +161,7 @@ fn run_child(variables: &[&str]) {
 fn a_second_thread_would_keep_its_rights_and_is_refused() {
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let other = thread::spawn(move || held.recv());
-    let error = confine::enter(&wish(Path::new("/nowhere"))).unwrap_err();
+    let error = confine::enter(&request(Path::new("/nowhere"))).unwrap_err();
     assert!(matches!(error, confine::ConfineError::Threads(2..)), "{error}");
     drop(hold);
     let _ = other.join();

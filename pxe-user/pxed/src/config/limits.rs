@@ -7,7 +7,7 @@ use super::raw;
 use super::settings::SettingsLayer;
 use pxe_content::rules::{Access, Allowed};
 
-pub(super) fn rate_limits(diagnostics: &mut Diagnostics<'_>, raw: raw::RuleLimits) -> SettingsLayer {
+pub(super) fn rate_limits(diagnostics: &mut Diagnostics<'_>, raw: raw::RateLimitKeys) -> SettingsLayer {
     SettingsLayer {
         dhcp_rate: raw.dhcp_rate,
         dhcp_burst: diagnostics.at_least_one("dhcp_burst", raw.dhcp_burst),
