@@ -3,10 +3,10 @@
 //! | module | what |
 //! |---|---|
 //! | [`command`] | the command line |
-//! | [`server`] | sets everything up, replaces what changes, and takes it down |
-//! | [`offering`] | what is offered to whom, and the rules of an interface that follow from it |
-//! | [`config`] | `pxed.toml`, and everything that is wrong in it, by line |
-//! | [`confine`] | gives up every right that is needed at the start only |
+//! | [`server`] | the daemon: start, supervision, reload, hand-over, end |
+//! | [`offering`] | from the settings to the rules of an interface |
+//! | [`config`] | all settings with their defaults; `pxed.toml`, and the problems in it, by line |
+//! | [`confine`] | gives up the privileges that only the start needs |
 
 pub mod command;
 pub mod config;

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // The last word goes to the terminal, whatever the log's filter; if that is gone, nobody reads it.
+            // The error goes to standard error, whatever the log's filter. If that is closed, there is no place for it.
             let _ = writeln!(std::io::stderr(), "pxed: {error:#}");
             exit_code(&error)
         }

@@ -1,40 +1,51 @@
-//! From what is offered to the rules of one interface: each with a service that was checked when the files were read.
+//! From the settings to the rules of one interface, each with the service that a machine gets. The services were checked when the
+//! boot files were read. `serve`, `check` and `explain` use the same code.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use crate::config::{Http, Outcome, RateLimits, RuleSpec};
+use anyhow::{Context as _, Result};
+
+use crate::config::{Outcome, RuleSpec, Settings};
 use pxe_content::boot::{Catalogue, ImageSpec, LoaderKind};
-use pxe_content::rules::{Access, Action, Policy, Rule};
-use pxe_proto::dhcp::{Arch, BootFile, Menu, Program, Programs, Service, Style, Url};
+use pxe_content::rules::{Action, Policy, Rule};
+use pxe_proto::dhcp::{Arch, BootFile, Menu, MenuItem, Program, Programs, Service, Style, Text, Url};
 
-/// What is offered to whom: what can change while the daemon runs.
-#[derive(Clone, Debug, Default)]
+/// The type of the menu entry that boots from pxed. Any value except 0, which means the local disk (PXE 2.1).
+const MENU_TYPE: u16 = 1;
+
+/// What machines are offered: the settings, with all that can be wrong in them as a whole checked.
+#[derive(Clone, Debug)]
 pub struct Offering {
-    /// How machines are told.
-    pub style: Option<Style>,
-    /// The boot menu, for [`Style::Menu`].
-    pub menu: Option<Menu>,
-    /// URLs for UEFI HTTP boot.
-    pub http_urls: Vec<(Arch, Url)>,
-    /// Whether iPXE prefers our file to one that the DHCP server names.
-    pub ipxe_priority: bool,
-    /// HTTP on the machines' network, if it is served.
-    pub http: Option<Http>,
-    /// The rules; without any, everybody gets the same.
-    pub rules: Vec<RuleSpec>,
-    /// Who is served at all.
-    pub access: Access,
-    /// How often sources may ask.
-    pub rate_limits: RateLimits,
+    settings: Arc<Settings>,
+    /// The boot menu. `None` if neither the settings nor a rule has [`Style::Menu`].
+    menu: Option<Menu>,
 }
 
 impl Offering {
+    /// Makes what does not depend on the interface.
+    ///
+    /// # Errors
+    /// When the texts of the menu do not fit into a reply.
+    pub fn new(settings: Arc<Settings>) -> Result<Self> {
+        let needs_menu = settings.style == Some(Style::Menu)
+            || settings.rules.iter().any(|rule| rule.style == Some(Style::Menu));
+        let menu = if needs_menu { Some(menu(&settings)?) } else { None };
+        Ok(Self { settings, menu })
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     /// The rules for machines that reach us at `address`.
     #[must_use]
     pub fn policy(&self, address: Ipv4Addr, catalogue: &Catalogue) -> Policy {
         let usual = self.service(address, catalogue.programs());
-        let rules = self.rules.iter().map(|spec| self.rule(spec, address, catalogue)).collect();
-        Policy::new(rules, usual, self.local(address), self.style)
+        let rules = self.settings.rules.iter().map(|spec| self.rule(spec, address, catalogue)).collect();
+        Policy::new(rules, usual, self.local(address), self.settings.style)
     }
 
     fn rule(&self, spec: &RuleSpec, address: Ipv4Addr, catalogue: &Catalogue) -> Rule {
@@ -49,7 +60,7 @@ impl Offering {
                 Action::Boot(Box::new(self.image(spec, image_spec, address, catalogue)))
             }
             (Outcome::Local, _) => Action::Local,
-            // An image without a recipe does not pass the check.
+            // The check of the file rejects rules without an image.
             (Outcome::Image(_) | Outcome::Ignore, _) => Action::Ignore,
         };
         Rule {
@@ -76,15 +87,16 @@ impl Offering {
     }
 
     fn service(&self, address: Ipv4Addr, mut programs: Programs) -> Service {
-        let mut http = self.http_urls.clone();
-        if let Some(own) = self.http {
+        let given = &self.settings.http_urls;
+        let mut http = given.clone();
+        if let Some(port) = self.settings.http_port {
             http.extend(
-                own_urls(address, own.port, &programs)
+                own_urls(address, port, &programs)
                     .into_iter()
-                    .filter(|(arch, _)| !self.http_urls.iter().any(|(given, _)| given == arch)),
+                    .filter(|(arch, _)| !given.iter().any(|(known, _)| known == arch)),
             );
-            if own.ipxe
-                && let Some(script) = programs.ipxe().and_then(|script| over_http(address, own.port, script))
+            if self.settings.http_ipxe
+                && let Some(script) = programs.ipxe().and_then(|script| over_http(address, port, script))
             {
                 programs.set_ipxe(script);
             }
@@ -93,20 +105,28 @@ impl Offering {
         service.programs = programs;
         service.http = http;
         service.menu.clone_from(&self.menu);
-        service.ipxe_priority = self.ipxe_priority;
+        service.ipxe_priority = !self.settings.yield_ipxe;
         service
     }
 
-    /// For machines that boot their own disks.
+    /// The service for machines that boot their own disks.
     fn local(&self, address: Ipv4Addr) -> Service {
         let mut service = Service::new(address);
         if let Ok(script) = BootFile::new(&LoaderKind::Ipxe.name()) {
             service.programs.set_ipxe(script.into());
         }
         service.local = Menu::local().ok();
-        service.ipxe_priority = self.ipxe_priority;
+        service.ipxe_priority = !self.settings.yield_ipxe;
         service
     }
+}
+
+fn menu(settings: &Settings) -> Result<Menu> {
+    let items = vec![
+        MenuItem::boot(MENU_TYPE, Text::new("Memory test")?, None)?,
+        MenuItem::local(Text::new("Local disk")?),
+    ];
+    Menu::new(Text::new(&settings.menu_prompt)?, settings.menu_timeout, items).context("the menu's prompt")
 }
 
 /// The same programs by URL, for the architectures that HTTP boot knows.

@@ -1,6 +1,11 @@
 //! Tests what a confined process can and cannot do, in a child process that confines itself. Run this as root, as CI
 //! does.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests start threads to show what confinement does with them"
+)]
+
 use std::io::ErrorKind::PermissionDenied;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,6 +17,8 @@ use pxed::confine::{self, Account, ConfineRequest, Confinement, Paths, RetainedC
 
 /// The environment variable that gives the child its directories.
 const FOLDER: &str = "PXED_TEST_CONFINED";
+/// The environment variable of a child that starts without the capability that it should keep.
+const LACKS: &str = "PXED_TEST_LACKS";
 
 fn request(folder: &Path) -> ConfineRequest {
     ConfineRequest {
@@ -36,7 +43,8 @@ fn the_child_is_confined() {
     // allocator usable after fork.
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
-            let done = std::panic::catch_unwind(|| confined(&folder));
+            let part = if env::var_os(LACKS).is_some() { without_the_capability } else { confined };
+            let done = std::panic::catch_unwind(|| part(&folder));
             std::process::exit(i32::from(done.is_err()));
         }
         nix::unistd::ForkResult::Parent { child } => {
@@ -59,6 +67,15 @@ fn confined(folder: &Path) {
     others();
     let status = fs::read_to_string("/proc/self/status");
     assert!(denied(status), "what is not among the host's few files is closed");
+}
+
+/// A start with fewer capabilities than the datapath would keep, such as that of a user with those of the manual only.
+fn without_the_capability(folder: &Path) {
+    for set in [caps::CapSet::Effective, caps::CapSet::Permitted] {
+        caps::drop(None, set, caps::Capability::CAP_BPF).unwrap();
+    }
+    let report = confine::enter(&request(folder)).unwrap();
+    assert_eq!(report.capabilities, &[] as &[&str], "what it lacks it cannot keep");
 }
 
 fn denied<T>(result: io::Result<T>) -> bool {
@@ -109,6 +126,16 @@ fn others() {
 
 #[test]
 fn only_what_is_needed_is_left() {
+    run_child(&[]);
+}
+
+#[test]
+fn only_capabilities_that_are_left_are_reported() {
+    run_child(&[LACKS]);
+}
+
+/// Runs the child's part in a process of its own, with directories, and with these environment variables.
+fn run_child(variables: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -124,7 +151,8 @@ fn only_what_is_needed_is_left() {
     let this = env::current_exe().unwrap();
     let mut child = Command::new(this);
     child.args(["--exact", "the_child_is_confined", "--test-threads=1", "--nocapture"]);
-    let output = child.env(FOLDER, folder.path()).output().unwrap();
+    child.envs(variables.iter().map(|name| (name, "1"))).env(FOLDER, folder.path());
+    let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
 }

@@ -14,14 +14,9 @@ pub fn check(input: &[u8]) {
     let is_wrong = problems.iter().any(|problem| problem.severity == Severity::Error);
     assert!(config.is_some() || is_wrong, "refused without a word");
     if let Some(config) = &config {
-        assert_eq!(config.image_specs.len(), config.image_spec_lines.len());
-        assert!(
-            config
-                .image_spec_lines
-                .iter()
-                .chain(config.rules.iter().map(|rule| &rule.line))
-                .all(|line| *line <= lines)
-        );
+        assert_eq!(config.images().len(), config.image_lines.len());
+        let rules = config.rules().iter().map(|rule| &rule.line);
+        assert!(config.image_lines.iter().chain(rules).all(|line| *line <= lines));
     }
     assert_eq!(Config::parse(text), (config, problems), "reading is repeatable");
 }

@@ -115,8 +115,7 @@ fn page(command: &Command, whole: &Command) -> Result<(String, Vec<u8>)> {
     Ok((man.get_filename(), text))
 }
 
-/// The sections on files and exit codes. The codes are those of [`super::exit_code`] except 3, which only `pxed import`
-/// uses.
+/// The sections on files and exit codes. The codes are those of [`super::exit_code`], and 2, with which clap exits.
 fn of_program(whole: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["FILES"]);
@@ -134,6 +133,10 @@ fn of_program(whole: &Command) -> Roff {
         ("0", "Success."),
         ("1", "A failure; the message names the remedy."),
         ("2", "A mistake on the command line."),
+        (
+            "3",
+            "An incomplete `pxed import`: lines are not supported or files are missing, which the report names.",
+        ),
         ("78", "A mistake in the configuration: another start fails until it is corrected."),
     ] {
         roff.control("TP", []).text([bold(code)]).text([roman(what)]);
@@ -217,6 +220,9 @@ mod tests {
         let top = read("pxed.1").unwrap();
         assert!(top.contains(&format!(" 1 \" \" \"pxed {}\"", env!("CARGO_PKG_VERSION"))), "{top}");
         assert!(top.contains("serve") && top.contains("EXIT STATUS") && !top.contains("schema\\fR"), "{top}");
+        for code in ["0", "1", "2", "3", "78"] {
+            assert!(top.contains(&format!("\\fB{code}\\fR")), "no exit status {code}: {top}");
+        }
         assert_eq!(fs::read_dir(folder.path().join("man")).unwrap().count(), pages);
     }
 }

@@ -1,15 +1,13 @@
-//! How the daemon works: the options that `serve` and `check` share.
+//! The options about the daemon, which `serve` and `check` share, and the check of all settings together.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use anyhow::Result;
 use clap::Args;
 
 use super::offer::Offer;
-use crate::config::{Board, Config, RateLimit, RateLimits, words};
+use crate::config::{Board, Config, Settings, SettingsLayer, words};
 use crate::confine::Confinement;
-use crate::server::{Options, Setup};
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 
 /// How the daemon works.
@@ -61,80 +59,67 @@ pub(crate) struct Daemon {
     confinement: Option<Confinement>,
 }
 
-/// Most transfers that may be asked for: each worker has a slot for twice as many.
+/// The most transfers that pxed accepts. Each worker has a slot for twice as many.
 const TRANSFERS_MAX: u32 = 262_144;
-/// Why the options and the configuration together make no sense.
+
+/// Why no daemon can run with these settings.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OptionsError {
-    /// Nothing to serve on.
+pub(super) enum SettingsError {
+    /// Neither the command line nor the file names an interface.
     #[error(
         "no interface is named: give --interface IF, or --config FILE with `interfaces` (`pxed init` writes such a file)"
     )]
     NoInterface,
-    /// One address cannot be several interfaces'.
+    /// Several interfaces cannot have the same address.
     #[error("--address works with one interface only: start one pxed for each interface, or leave it out")]
     AddressOfMany,
-    /// More than there are ports and places for.
+    /// The workers have no ports and slots for so many.
     #[error("transfers = {0}: at most {TRANSFERS_MAX}")]
-    TooManyTransfers(u32),
+    TooManyTransfers(usize),
 }
 
 impl Daemon {
-    /// What holds as long as the daemon runs.
-    ///
-    /// # Errors
-    /// [`OptionsError`].
-    pub(super) fn options(&self, offer: &Offer, file: &Config) -> Result<Options, OptionsError> {
-        let interfaces = offer.interfaces(file);
-        if interfaces.is_empty() {
-            return Err(OptionsError::NoInterface);
-        }
-        let address = offer.address.or(file.address);
-        if address.is_some() && interfaces.len() > 1 {
-            return Err(OptionsError::AddressOfMany);
-        }
-        let transfers = self.transfers.or(file.transfers).unwrap_or(4096);
-        if transfers > TRANSFERS_MAX {
-            return Err(OptionsError::TooManyTransfers(transfers));
-        }
-        Ok(Options {
-            interfaces,
-            address,
-            datapath: self.datapath.or(file.datapath).unwrap_or_default(),
-            mode: self.xdp_mode.or(file.xdp_mode).unwrap_or_default(),
-            offload: self.offload.or(file.offload).unwrap_or_default(),
-            offload_memory: self
-                .offload_memory
-                .map(|mib| mib << 20)
-                .or(file.offload_memory)
-                .unwrap_or(256 << 20),
-            transfers: transfers as usize,
-            windowsize: self.windowsize.or(file.windowsize).unwrap_or(64),
-            foreign_chaddr: file.foreign_chaddr.unwrap_or(false),
-            state: self.state.clone().or_else(|| file.state.clone()),
-            socket: self.socket.clone().or_else(|| file.socket.clone()),
-            board: self.board.map(|listen| Board { listen, token_file: None }).or_else(|| file.board.clone()),
-            inbox: file.inbox.clone(),
-            user: self.user.clone().or_else(|| file.user.clone()),
-            confinement: self.confinement.or(file.confinement).unwrap_or_default(),
-            take_over: false,
-        })
+    /// The settings of a daemon: these options and those of `offer`, over the file.
+    pub(super) fn settings(&self, offer: &Offer, file: &Config) -> Settings {
+        Settings::new(self.layer().over(offer.layer()).over(file.settings.clone()))
     }
 
-    /// The offer with this command line's limits.
-    ///
-    /// # Errors
-    /// Those of [`Offer::setup`].
-    pub(super) fn setup(&self, offer: &Offer, file: &Config) -> Result<Setup> {
-        let mut setup = offer.setup(file)?;
-        setup.offering.rate_limits = self.rate_limits(setup.offering.rate_limits);
-        Ok(setup)
+    /// The settings that these options give.
+    fn layer(&self) -> SettingsLayer {
+        SettingsLayer {
+            datapath: self.datapath,
+            xdp_mode: self.xdp_mode,
+            offload: self.offload,
+            offload_memory: self.offload_memory.map(|mib| mib << 20),
+            transfers: self.transfers.map(|most| most as usize),
+            windowsize: self.windowsize,
+            dhcp_rate: self.dhcp_rate,
+            tftp_rate: self.tftp_rate,
+            state: self.state.clone(),
+            socket: self.socket.clone(),
+            board: self.board.map(|listen| Board { listen, token_file: None }),
+            user: self.user.clone(),
+            confinement: self.confinement,
+            ..SettingsLayer::default()
+        }
     }
+}
 
-    fn rate_limits(&self, RateLimits { dhcp, tftp }: RateLimits) -> RateLimits {
-        let pace = |rate: Option<u32>, pace: RateLimit| RateLimit { rate: rate.unwrap_or(pace.rate), ..pace };
-        RateLimits { dhcp: pace(self.dhcp_rate, dhcp), tftp: pace(self.tftp_rate, tftp) }
+/// Checks what a daemon needs beyond valid values.
+///
+/// # Errors
+/// [`SettingsError`].
+pub(super) fn validate(settings: &Settings) -> Result<(), SettingsError> {
+    if settings.interfaces.is_empty() {
+        return Err(SettingsError::NoInterface);
     }
+    if settings.address.is_some() && settings.interfaces.len() > 1 {
+        return Err(SettingsError::AddressOfMany);
+    }
+    if settings.transfers > TRANSFERS_MAX as usize {
+        return Err(SettingsError::TooManyTransfers(settings.transfers));
+    }
+    Ok(())
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {

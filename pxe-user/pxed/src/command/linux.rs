@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::config::{Config, Outcome, RuleSpec};
+use crate::config::{Outcome, RuleSpec, Settings};
 use pxe_content::boot::{FileName, ImageSpec, TemplateError, check_template};
 use pxe_content::rules::{Matcher, RuleLimits};
 
@@ -67,17 +67,17 @@ pub(super) enum LinuxError {
 }
 
 impl Linux {
-    /// The files with their names for machines, and the image; `None` without `--kernel`.
+    /// Replaces files, images and rules of the settings. Without `--kernel` it changes nothing.
     ///
     /// # Errors
     /// [`LinuxError`].
-    pub(super) fn image(&self, file: &Config) -> Result<Option<(Named, ImageSpec)>, LinuxError> {
-        let Some(kernel) = &self.kernel else { return Ok(None) };
+    pub(super) fn apply(&self, settings: &mut Settings) -> Result<(), LinuxError> {
+        let Some(kernel) = &self.kernel else { return Ok(()) };
         for (is_there, what) in [
-            (!file.rules.is_empty(), "rules"),
-            (!file.image_specs.is_empty(), "images"),
-            (file.root.is_some(), "a `root`"),
-            (!file.boot_files.is_empty(), "`boot_files`"),
+            (!settings.rules.is_empty(), "rules"),
+            (!settings.images.is_empty(), "images"),
+            (settings.root.is_some(), "a `root`"),
+            (!settings.boot_files.is_empty(), "`boot_files`"),
         ] {
             if is_there {
                 return Err(LinuxError::Configured(what));
@@ -95,29 +95,30 @@ impl Linux {
             names.push(name);
         }
         let mut names = names.into_iter();
-        let image_spec = ImageSpec {
+        settings.kernel_files = files;
+        settings.images = vec![ImageSpec {
             name: NAME.into(),
             kernel: names.next(),
             initrd: names.collect(),
             args,
             ..ImageSpec::default()
-        };
-        Ok(Some((files, image_spec)))
+        }];
+        settings.rules = vec![rule()];
+        Ok(())
     }
+}
 
-    /// The rule that matches every machine; `None` without `--kernel`.
-    pub(super) fn rule(&self) -> Option<RuleSpec> {
-        self.kernel.as_ref()?;
-        Some(RuleSpec {
-            name: Arc::from("--kernel"),
-            line: 0,
-            matcher: Matcher::default(),
-            outcome: Outcome::Image(NAME.into()),
-            style: None,
-            boot_server: None,
-            boots: None,
-            limits: RuleLimits::default(),
-        })
+/// The rule that matches every machine.
+fn rule() -> RuleSpec {
+    RuleSpec {
+        name: Arc::from("--kernel"),
+        line: 0,
+        matcher: Matcher::default(),
+        outcome: Outcome::Image(NAME.into()),
+        style: None,
+        boot_server: None,
+        boots: None,
+        limits: RuleLimits::default(),
     }
 }
 
@@ -156,6 +157,7 @@ mod tests {
 
     use super::*;
     use crate::command::options::Files;
+    use crate::config::Config;
     use pxe_content::boot::Catalogue;
 
     #[derive(clap::Parser)]
@@ -190,13 +192,14 @@ mod tests {
             "quiet mac={{ mac }}",
         ])
         .unwrap();
-        let config = files.config(&Config::default()).unwrap();
-        let [image_spec] = config.image_specs.as_slice() else { panic!("{config:?}") };
+        let mut settings = Settings::new(files.layer());
+        files.linux().apply(&mut settings).unwrap();
+        let [image_spec] = settings.images.as_slice() else { panic!("{settings:?}") };
         assert_eq!(image_spec.kernel.as_deref(), Some("linux/vmlinuz-6"));
         assert_eq!(image_spec.initrd, ["linux/initrd.img", "linux/2-initrd.img"]);
-        let [rule] = files.rules(&Config::default()).try_into().unwrap();
-        assert_eq!((rule.outcome, rule.matcher), (Outcome::Image(NAME.into()), Matcher::default()));
-        let catalogue = Catalogue::open(config).unwrap();
+        let [rule] = settings.rules.as_slice() else { panic!("{settings:?}") };
+        assert_eq!((&rule.outcome, &rule.matcher), (&Outcome::Image(NAME.into()), &Matcher::default()));
+        let catalogue = Catalogue::open(settings.files()).unwrap();
         for (name, content) in
             [("linux/vmlinuz-6", "kernel"), ("linux/initrd.img", "one"), ("linux/2-initrd.img", "two")]
         {
@@ -217,7 +220,9 @@ mod tests {
         let kernel = kernel.to_str().unwrap();
         let error = |arguments: &[&str], config: &str| {
             let file = Config::parse(config).0.unwrap();
-            files(arguments).unwrap().config(&file).unwrap_err().to_string()
+            let files = files(arguments).unwrap();
+            let mut settings = Settings::new(files.layer().over(file.settings));
+            files.linux().apply(&mut settings).unwrap_err().to_string()
         };
         for (arguments, config, part) in [
             (&["--kernel", "/none"][..], "", "No such file"),

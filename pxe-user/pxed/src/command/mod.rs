@@ -107,7 +107,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     if is_config
         || is_unmet
         || is_user(error)
-        || error.is::<daemon::OptionsError>()
+        || error.is::<daemon::SettingsError>()
         || error.is::<linux::LinuxError>()
     {
         ExitCode::from(78)

@@ -7,8 +7,8 @@ use clap::Args;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::linux::Linux;
-use crate::config::RuleSpec;
-use pxe_content::boot::{Catalogue, Config, Links, Source};
+use crate::config::{Settings, SettingsLayer};
+use pxe_content::boot::{Catalogue, Links};
 use pxe_proto::dhcp::Arch;
 use pxe_web::api::client::Client;
 
@@ -32,43 +32,30 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// Opens the catalogue.
-    pub(super) fn open(&self) -> Result<Catalogue> {
-        Ok(Catalogue::open(self.config(&crate::config::Config::default())?)?)
-    }
-
-    /// The files to serve. Each option of the command line overrides the configuration file.
+    /// Opens the catalogue of these options alone.
     ///
     /// # Errors
-    /// What is wrong with the files of `--kernel`.
-    pub(super) fn config(&self, file: &crate::config::Config) -> Result<Config> {
+    /// What is wrong with the files of `--kernel`, or keeps the catalogue from being opened.
+    pub(super) fn open(&self) -> Result<Catalogue> {
+        let mut settings = Settings::new(self.layer());
+        self.linux.apply(&mut settings)?;
+        Ok(Catalogue::open(settings.files())?)
+    }
+
+    /// The settings that these options give, except those of `--kernel`.
+    pub(super) fn layer(&self) -> SettingsLayer {
         let links = if self.no_links { Links::Stay } else { Links::FollowAdministrators };
-        let source = match (&self.root, &file.root) {
-            (Some(root), _) => Source::Tree { root: root.clone(), links },
-            (None, Some((root, links))) => Source::Tree { root: root.clone(), links: *links },
-            (None, None) => Source::Virtual { system: "/".into() },
-        };
-        let mut image_specs = file.image_specs.clone();
-        let source = match self.linux.image(file)? {
-            Some((files, image_spec)) => {
-                image_specs.push(image_spec);
-                Source::Single(files)
-            }
-            None => source,
-        };
-        let mut boot_files = self.boot_files.clone();
-        boot_files.extend(file.boot_files.iter().filter(|(arch, _)| !self.names(*arch)).cloned());
-        let memory = self.memory.map(|mib| mib.saturating_mul(1 << 20)).or(file.memory);
-        Ok(Config { source, boot_files, image_specs, memory, ..Config::default() })
+        SettingsLayer {
+            root: self.root.clone().map(|root| (root, links)),
+            boot_files: Some(self.boot_files.clone()),
+            memory: self.memory.map(|mib| mib.saturating_mul(1 << 20)),
+            ..SettingsLayer::default()
+        }
     }
 
-    /// The file's rules; with `--kernel`, its single rule instead.
-    pub(super) fn rules(&self, file: &crate::config::Config) -> Vec<RuleSpec> {
-        self.linux.rule().map_or_else(|| file.rules.clone(), |rule| vec![rule])
-    }
-
-    fn names(&self, arch: Arch) -> bool {
-        self.boot_files.iter().any(|(named, _)| *named == arch)
+    /// The Linux that every machine boots, if it is given.
+    pub(super) fn linux(&self) -> &Linux {
+        &self.linux
     }
 }
 
@@ -94,6 +81,7 @@ pub(super) fn machine_path(machine: &str, what: &str) -> String {
 }
 
 /// Runs a command that connects to the daemon, in a runtime of one thread.
+#[expect(clippy::disallowed_methods, reason = "this process is a client of the daemon, and is not confined")]
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;

@@ -1,11 +1,14 @@
 //! `pxed serve`: the command line, the configuration file, and which of both wins.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use clap::Args;
 
-use super::daemon::Daemon;
+use super::daemon::{self, Daemon};
 use super::offer::Offer;
-use crate::server::{ConfigReader, Options, Server, Setup, StoredHandover, preconditions};
+use crate::offering::Offering;
+use crate::server::{self, ConfigReader, Inheritance, StoredHandover, preconditions};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, Args)]
@@ -22,21 +25,25 @@ pub(crate) struct Serve {
 
 impl Serve {
     pub(super) fn run(&self) -> Result<()> {
-        // Before anything that may fail: with the process it goes then, and the interfaces are free.
-        let kept = StoredHandover::take();
-        let (options, setup) = self.read()?;
-        // Before the files: a wrong name on the command line should be the first thing that is said.
-        options.plans()?;
-        let predecessor = options.take_over || kept.is_some();
-        preconditions::require(&options, &setup, predecessor)?;
+        // First of all: if a later step fails, the process ends, drops it, and the interfaces are free.
+        let stored = StoredHandover::take();
+        let offering = self.read()?;
+        let settings = offering.settings();
+        // Before the files: a wrong name on the command line should be reported first.
+        server::plans(settings)?;
+        let inheritance = Inheritance { stored, take_over: self.take_over };
+        preconditions::require(settings, inheritance.is_expected())?;
         let again = self.clone();
-        let reread = ConfigReader { file: self.offer.config.clone(), read: Box::new(move || again.read()) };
-        Server::start(&options, setup, reread, kept)?.run()
+        let reader = ConfigReader::new(self.offer.config.clone(), move || again.read());
+        server::serve(offering, reader, inheritance)
     }
 
-    fn read(&self) -> Result<(Options, Setup)> {
+    /// Reads the file, and puts the command line over it.
+    fn read(&self) -> Result<Offering> {
         let file = self.offer.read()?;
-        let options = Options { take_over: self.take_over, ..self.daemon.options(&self.offer, &file)? };
-        Ok((options, self.daemon.setup(&self.offer, &file)?))
+        let mut settings = self.daemon.settings(&self.offer, &file);
+        daemon::validate(&settings)?;
+        self.offer.add_linux(&mut settings)?;
+        Offering::new(Arc::new(settings))
     }
 }

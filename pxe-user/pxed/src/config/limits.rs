@@ -4,23 +4,20 @@ use toml::Spanned;
 
 use super::diagnostics::Diagnostics;
 use super::raw;
+use super::settings::SettingsLayer;
 use pxe_content::rules::{Access, Allowed};
-use pxe_engine::responder::{RateLimit, RateLimits};
 
-pub(super) fn rate_limits(diagnostics: &mut Diagnostics<'_>, raw: raw::RateLimitKeys) -> RateLimits {
-    let usual = RateLimits::default();
-    let mut pace = |usual: RateLimit, key: &str, rate: Option<u32>, burst: Option<Spanned<u32>>| RateLimit {
-        rate: rate.unwrap_or(usual.rate),
-        burst: diagnostics.at_least_one(key, burst).unwrap_or(usual.burst),
-    };
-    RateLimits {
-        dhcp: pace(usual.dhcp, "dhcp_burst", raw.dhcp_rate, raw.dhcp_burst),
-        tftp: pace(usual.tftp, "tftp_burst", raw.tftp_rate, raw.tftp_burst),
+pub(super) fn rate_limits(diagnostics: &mut Diagnostics<'_>, raw: raw::RateLimitKeys) -> SettingsLayer {
+    SettingsLayer {
+        dhcp_rate: raw.dhcp_rate,
+        dhcp_burst: diagnostics.at_least_one("dhcp_burst", raw.dhcp_burst),
+        tftp_rate: raw.tftp_rate,
+        tftp_burst: diagnostics.at_least_one("tftp_burst", raw.tftp_burst),
+        ..SettingsLayer::default()
     }
 }
 
-pub(super) fn access(diagnostics: &mut Diagnostics<'_>, raw: Option<Spanned<raw::Access>>) -> Access {
-    let Some(raw) = raw else { return Access::default() };
+pub(super) fn access(diagnostics: &mut Diagnostics<'_>, raw: Spanned<raw::Access>) -> Access {
     let span = raw.span();
     let raw::Access { allow } = raw.into_inner();
     if allow.is_empty() {

@@ -7,8 +7,8 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer};
 
+use super::problem::{Problem, Severity, line_of};
 use super::raw::Raw;
-use super::{Problem, Severity, line_of};
 use pxe_content::suggest::did_you_mean;
 
 /// The most mistakes that are reported at once. A file with more is probably not a `pxed.toml`.

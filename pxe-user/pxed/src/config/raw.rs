@@ -1,4 +1,4 @@
-//! The file as it is written. serde checks syntax and types here; `diagnostics` checks everything else, and adds the line.
+//! The file as it is written. serde checks syntax and types here; `check` checks everything else, and adds the line.
 //!
 //! The comments of the keys are also the descriptions in the schema. Only tests derive the schema, because schemars and its
 //! dependencies would add about 25 s to each build of the program, and the program only prints the committed file.
@@ -11,7 +11,11 @@ use serde::Deserialize;
 use toml::Spanned;
 
 #[cfg(test)]
-use super::schema::{self, WordsSchema};
+use super::bounds::MIB_MAX;
+#[cfg(test)]
+use super::schema_types::{self, WordsSchema};
+#[cfg(test)]
+use super::words::Action;
 #[cfg(test)]
 use crate::confine::Confinement;
 #[cfg(test)]
@@ -20,22 +24,6 @@ use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_proto::dhcp::Style;
 #[cfg(test)]
 use pxe_proto::tftp::packet::BLKSIZE_RANGE;
-
-/// The largest number of MiB that a key accepts. A larger number is a mistake.
-pub(super) const MIB_MAX: u64 = 1 << 24;
-/// The highest VLAN number (IEEE 802.1Q).
-pub(super) const VLAN_MAX: u16 = 4094;
-/// Names below which pxed serves its own files. No image may have one of these names.
-pub(super) const RESERVED: [&str; 4] = ["pxed", "loader", "inbox", "report"];
-
-/// What a rule does if it names no image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
-    /// The machine boots its own disk.
-    Local,
-    /// pxed does not answer the machine.
-    Ignore,
-}
 
 /// The configuration of pxed: what the daemon serves where, and which machine boots what.
 #[derive(Debug, Default, Deserialize)]
@@ -57,7 +45,7 @@ pub(super) struct Raw {
     /// Follow links out of `root` that root or its owner made.
     pub(super) links: Option<bool>,
     /// The file that each architecture starts with.
-    #[cfg_attr(test, schemars(schema_with = "schema::by_arch"))]
+    #[cfg_attr(test, schemars(schema_with = "schema_types::by_arch"))]
     pub(super) boot_files: BTreeMap<String, Spanned<String>>,
     /// Memory for boot files, in MiB; half of what is available if not given.
     #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
@@ -83,7 +71,7 @@ pub(super) struct Raw {
     /// Seconds until the boot menu takes its first entry.
     pub(super) menu_timeout: Option<u8>,
     /// The URL on another HTTP server that each architecture gets for UEFI HTTP boot.
-    #[cfg_attr(test, schemars(schema_with = "schema::by_arch"))]
+    #[cfg_attr(test, schemars(schema_with = "schema_types::by_arch"))]
     pub(super) http_urls: BTreeMap<String, Spanned<String>>,
     /// Let iPXE prefer a boot file that the network's DHCP server names.
     pub(super) yield_ipxe: Option<bool>,
@@ -116,7 +104,7 @@ pub(super) struct Raw {
     /// What pxed remembers of machines.
     pub(super) fleet: Fleet,
     /// What machines boot, by name; the files of an image with a root are served below its name.
-    #[cfg_attr(test, schemars(schema_with = "schema::images"))]
+    #[cfg_attr(test, schemars(schema_with = "schema_types::images::<Image>"))]
     pub(super) images: BTreeMap<String, Spanned<Image>>,
     /// Which machine boots what: the first rule that matches wins.
     #[cfg_attr(test, schemars(with = "Vec<Rule>"))]
@@ -159,11 +147,14 @@ pub(super) struct Inbox {
     /// The directory for the files, with a directory below it for each machine (read at the start).
     pub(super) directory: PathBuf,
     /// Most MiB in one file (read at the start).
-    pub(super) file_mib: Option<u64>,
+    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    pub(super) file_mib: Option<Spanned<u64>>,
     /// Most MiB of one machine (read at the start).
-    pub(super) machine_mib: Option<u64>,
+    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    pub(super) machine_mib: Option<Spanned<u64>>,
     /// Most MiB of all machines (read at the start).
-    pub(super) total_mib: Option<u64>,
+    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    pub(super) total_mib: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -230,7 +221,7 @@ pub(super) struct Image {
     /// Follow links out of `root` that root or its owner made.
     pub(super) links: Option<bool>,
     /// The file that each architecture starts with.
-    #[cfg_attr(test, schemars(schema_with = "schema::by_arch"))]
+    #[cfg_attr(test, schemars(schema_with = "schema_types::by_arch"))]
     pub(super) boot_files: BTreeMap<String, Spanned<String>>,
     /// A kernel that BIOS and UEFI machines start.
     #[cfg_attr(test, schemars(with = "String"))]
@@ -305,7 +296,7 @@ pub(super) struct Conditions {
     #[cfg_attr(test, schemars(with = "OneOrMany<String>"))]
     pub(super) uuid: Option<Spanned<OneOrMany<String>>>,
     /// Architectures: names in lower case, or numbers of option 93.
-    #[cfg_attr(test, schemars(with = "OneOrMany<schema::ArchWord>"))]
+    #[cfg_attr(test, schemars(with = "OneOrMany<schema_types::ArchWord>"))]
     pub(super) arch: Option<Spanned<OneOrMany<Word>>>,
     /// The vendor class (option 60), with `*` for any text.
     #[cfg_attr(test, schemars(with = "OneOrMany<String>"))]
@@ -317,7 +308,7 @@ pub(super) struct Conditions {
     #[cfg_attr(test, schemars(with = "OneOrMany<String>"))]
     pub(super) relay: Option<Spanned<OneOrMany<String>>>,
     /// VLANs; 0 is untagged.
-    #[cfg_attr(test, schemars(with = "OneOrMany<schema::Vlan>"))]
+    #[cfg_attr(test, schemars(with = "OneOrMany<schema_types::Vlan>"))]
     pub(super) vlan: Option<Spanned<OneOrMany<u16>>>,
     /// The interfaces that the request came in on.
     #[cfg_attr(test, schemars(with = "OneOrMany<String>"))]

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
+use super::bounds::VLAN_MAX;
 use super::diagnostics::Diagnostics;
 use super::raw;
-use super::words::Words as _;
-use super::{Outcome, RuleSpec};
+use super::settings::{Outcome, RuleSpec};
+use super::words::{Action, Words as _};
 use pxe_content::boot::ImageSpec;
 use pxe_content::rules::{Glob, Matcher, RuleLimits};
 use pxe_content::suggest::did_you_mean;
@@ -140,9 +141,9 @@ fn outcome<'r>(
             }
             Some(Outcome::Image(image_spec?.name.clone()))
         }
-        (None, Some(action)) => match raw::Action::of_word(action.get_ref()) {
-            Some(raw::Action::Local) => Some(Outcome::Local),
-            Some(raw::Action::Ignore) => Some(Outcome::Ignore),
+        (None, Some(action)) => match Action::of_word(action.get_ref()) {
+            Some(Action::Local) => Some(Outcome::Local),
+            Some(Action::Ignore) => Some(Outcome::Ignore),
             None => {
                 let other = action.get_ref();
                 diagnostics.error(
@@ -162,7 +163,7 @@ fn outcome<'r>(
 /// The conditions of a rule. `None` if one of them is wrong.
 fn matcher(diagnostics: &mut Diagnostics<'_>, raw: raw::Conditions) -> Option<Matcher> {
     let (vlan, at) = listed(raw.vlan);
-    let wrong = vlan.iter().find(|vlan| **vlan > raw::VLAN_MAX);
+    let wrong = vlan.iter().find(|vlan| **vlan > VLAN_MAX);
     if let Some(vlan) = wrong {
         diagnostics.error(at, format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"));
     }

@@ -1,22 +1,19 @@
 //! Generates and tests `docs/pxed.schema.json`, the JSON schema of the file for editors. The generator uses the types of `raw`,
-//! so the schema has the keys that the daemon reads. This module adds what the types do not express: words, architectures and
+//! so the schema has the keys that the daemon reads. `schema_types` adds what the types do not express: words, architectures and
 //! names. Only the tests contain this module, because the program prints the committed file.
 //!
-//! The schema checks more than the JSON types and less than `diagnostics` and `pxed check`. It does not know most rules about
+//! The schema checks more than the JSON types and less than `check` and `pxed check`. It does not know most rules about
 //! several keys, and nothing about this host. It is draft 7, because editors' TOML support does not know a later draft.
 
-use std::borrow::Cow;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::raw::{Image, RESERVED, Raw, VLAN_MAX};
-use super::words::Words;
-use pxe_proto::dhcp::Arch;
+use super::raw::Raw;
+use super::settings::{Effect, Settings};
 
 /// The schema as JSON text, with a final line feed.
 fn schema() -> String {
@@ -44,82 +41,6 @@ impl Transform for WithoutNull {
         }
         transform_subschemas(self, schema);
     }
-}
-
-/// The words of a type. Both parsers and the schema use the same list, [`Words::WORDS`].
-pub(super) struct WordsSchema<T>(PhantomData<T>);
-
-impl<T: Words> JsonSchema for WordsSchema<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        std::any::type_name::<T>().into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let words: Vec<&str> = T::words().collect();
-        json_schema!({ "type": "string", "enum": words })
-    }
-}
-
-/// An architecture as a table key: its name, or its number as text, because table keys are texts.
-fn arch_text() -> Value {
-    let names: Vec<_> = Arch::names().collect();
-    json!({ "anyOf": [{ "enum": names }, { "pattern": "^[0-9]{1,5}$" }] })
-}
-
-/// An architecture as a value: its name or its number.
-pub(super) struct ArchWord;
-
-impl JsonSchema for ArchWord {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "ArchWord".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut text = arch_text();
-        text["type"] = "string".into();
-        json_schema!({ "anyOf": [text, { "type": "integer", "minimum": 0, "maximum": u16::MAX }] })
-    }
-}
-
-/// A VLAN's number. 0 means untagged.
-pub(super) struct Vlan;
-
-impl JsonSchema for Vlan {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Vlan".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0, "maximum": VLAN_MAX })
-    }
-}
-
-/// A table from architectures to texts.
-pub(super) fn by_arch(_: &mut SchemaGenerator) -> Schema {
-    let names = arch_text();
-    json_schema!({ "type": "object", "propertyNames": names, "additionalProperties": { "type": "string" } })
-}
-
-/// A table from names to images. The pattern allows the names that `diagnostics` accepts.
-pub(super) fn images(generator: &mut SchemaGenerator) -> Schema {
-    let image = generator.subschema_for::<Image>();
-    json_schema!({
-        "type": "object",
-        "propertyNames": { "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,31}$", "not": { "enum": RESERVED } },
-        "additionalProperties": image
-    })
 }
 
 const EXAMPLE: &str = include_str!("../../../../docs/pxed.toml");
@@ -187,6 +108,8 @@ fn mistakes_are_refused() {
         "[http]\nport = 70000",
         "[http]\nport = 0",
         "[board]",
+        "[inbox]\ndirectory = \"/srv/inbox\"\nfile_mib = 0",
+        "[inbox]\ndirectory = \"/srv/inbox\"\ntotal_mib = 16777217",
         "[access]\nallow = []",
         "[limits]\ndhcp_burst = 0",
         "[images.pxed]",
@@ -204,6 +127,19 @@ fn mistakes_are_refused() {
         &format!("{rule}boots = 0"),
     ] {
         assert_ne!(complaints(text), [] as [String; 0], "{text}");
+    }
+}
+
+/// `(read at the start)` stands at a key, or at a key of a table, if and only if a change needs a restart.
+#[test]
+fn each_key_is_a_setting_and_says_whether_it_needs_a_restart() {
+    let schema: Value = serde_json::from_str(&schema()).unwrap();
+    // `links` is a part of the setting `root`.
+    for (key, schema) in schema["properties"].as_object().unwrap().iter().filter(|(key, _)| *key != "links") {
+        let found = Settings::KEYS.iter().find(|(known, _)| known == key);
+        let (_, effect) = found.unwrap_or_else(|| panic!("`{key}` is no setting"));
+        let says_so = schema.to_string().contains("(read at the start)");
+        assert_eq!(says_so, *effect == Effect::Restart, "{key}");
     }
 }
 

@@ -1,7 +1,9 @@
 //! Tests the documented example, and the messages for files with mistakes.
 
 use super::*;
-use pxe_content::rules::{MacPattern, Network};
+use pxe_content::rules::{MacPattern, Network, RuleLimits};
+use pxe_engine::responder::{RateLimit, RateLimits};
+use pxe_proto::dhcp::Arch;
 
 const EXAMPLE: &str = include_str!("../../../../docs/pxed.toml");
 
@@ -22,17 +24,18 @@ fn the_documented_example_means_what_it_says() {
     let (config, problems) = Config::parse(EXAMPLE);
     assert_eq!(problems, []);
     let config = config.unwrap();
-    assert_eq!(config.interfaces, ["eth0"]);
-    assert_eq!(config.http, Some(Http { port: 8080, ipxe: false }));
-    assert_eq!(config.board.unwrap().listen, "127.0.0.1:7467".parse().unwrap());
-    assert_eq!((config.memory, config.offload_memory), (Some(1 << 30), Some(256 << 20)));
-    let names: Vec<_> = config.image_specs.iter().map(|image_spec| &*image_spec.name).collect();
+    let settings = Settings::new(config.settings.clone());
+    assert_eq!(settings.interfaces, ["eth0"]);
+    assert_eq!((settings.http_port, settings.http_ipxe), (Some(8080), false));
+    assert_eq!(settings.board.as_ref().unwrap().listen, "127.0.0.1:7467".parse().unwrap());
+    assert_eq!((settings.memory, config.settings.offload_memory), (Some(1 << 30), Some(256 << 20)));
+    let names: Vec<_> = settings.images.iter().map(|image_spec| &*image_spec.name).collect();
     assert_eq!(names, ["installer", "memory-test", "memtest"]);
-    for (image_spec, line) in config.image_specs.iter().zip(&config.image_spec_lines) {
+    for (image_spec, line) in settings.images.iter().zip(&config.image_lines) {
         let text = EXAMPLE.lines().nth(line - 1).unwrap();
         assert!(text.starts_with(&format!("[images.{}]", image_spec.name)), "{text}");
     }
-    let rules: Vec<_> = config.rules.iter().map(|rule| (&*rule.name, &rule.outcome)).collect();
+    let rules: Vec<_> = settings.rules.iter().map(|rule| (&*rule.name, &rule.outcome)).collect();
     let image = |name: &str| Outcome::Image(name.into());
     assert_eq!(
         rules,
@@ -45,13 +48,15 @@ fn the_documented_example_means_what_it_says() {
             ("everything else", &image("memtest")),
         ]
     );
-    assert_eq!(config.rules[0].matcher.mac[1], MacPattern::Oui([0xaa, 0xbb, 0xcc]));
-    assert_eq!(config.rules[1].matcher.relay, [Network::Relays([10, 20, 0, 0].into(), 16)]);
-    assert_eq!(config.rules[2].limits, RuleLimits { blksize: Some(512), windowsize: Some(1) });
-    assert_eq!(config.rate_limits, RateLimits::default(), "what is written is the default");
-    assert!(config.access.is_open());
-    assert_eq!(config.rules[3].boots, Some(1));
-    assert_eq!(config.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
+    assert_eq!(settings.rules[0].matcher.mac[1], MacPattern::Oui([0xaa, 0xbb, 0xcc]));
+    assert_eq!(settings.rules[1].matcher.relay, [Network::Relays([10, 20, 0, 0].into(), 16)]);
+    assert_eq!(settings.rules[2].limits, RuleLimits { blksize: Some(512), windowsize: Some(1) });
+    let written = config.settings.dhcp_rate.zip(config.settings.tftp_burst);
+    assert_eq!(written, Some((settings.dhcp_rate, settings.tftp_burst)));
+    assert_eq!(settings.rate_limits(), RateLimits::default(), "what is written is the default");
+    assert!(settings.access.is_open());
+    assert_eq!(settings.rules[3].boots, Some(1));
+    assert_eq!(settings.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
 }
 
 /// The text with every key that a comment shows.
@@ -72,8 +77,8 @@ pub(super) fn with_every_key(text: &str) -> String {
 fn what_the_example_leaves_out_can_be_said() {
     let (config, problems) = Config::parse(&with_every_key(EXAMPLE));
     assert_eq!(problems, []);
-    let config = config.unwrap();
-    assert!(config.root.is_some() && config.inbox.is_some() && config.fleet.events.is_some());
+    let config = Settings::new(config.unwrap().settings);
+    assert!(config.root.is_some() && config.inbox.is_some() && config.events.is_some());
     assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
     assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
     assert!(config.rules[2].boot_server.is_some() && !config.access.is_open());
@@ -121,6 +126,9 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
         ("[board]\nlisten = \"0.0.0.0:80\"\n", &["token"]),
         ("[inbox]\ndirectory = \"/x\"\nfile_mib = 10\nmachine_mib = 5\n", &["machine_mib"]),
+        ("[inbox]\ndirectory = \"/x\"\nfile_mib = 0\n", &["line 3", "file_mib = 0: write a number of MiB"]),
+        ("[inbox]\ndirectory = \"/x\"\nmachine_mib = 0\n", &["line 3", "machine_mib = 0"]),
+        ("[inbox]\ndirectory = \"/x\"\n\ntotal_mib = 16777217\n", &["line 4", "from 1 to 16777216"]),
         ("datapath = \"fast\"\n", &["line 1", "auto, xdp, socket"]),
         ("memory_mib = 0\n", &["line 1", "MiB"]),
         ("windowsize = 0\n", &["at least 1"]),
@@ -145,6 +153,8 @@ fn every_mistake_is_reported_at_once() {
     );
     for (text, count) in [
         ("[board]\nlisten = \"7467\"\n", 1),
+        // No comparison of sizes follows from a size that is wrong by itself.
+        ("[inbox]\ndirectory = \"/x\"\nfile_mib = 100\nmachine_mib = 0\n", 1),
         ("[[rules]]\nmatch = { vlan = \"12\" }\naction = \"local\"\n[[rules]]\naction = \"ignore\"\n", 1),
     ] {
         assert_eq!(super::tests::problems(text).len(), count, "{:#?}", super::tests::problems(text));
@@ -211,12 +221,12 @@ fn who_is_served_and_how_often() {
         "[access]\nallow = [\"52:54:00:*\", \"10.1.0.0/16\"]\n[limits]\ntftp_rate = 0\ndhcp_burst = 7\n",
     );
     assert_eq!(problems, []);
-    let config = config.unwrap();
+    let config = Settings::new(config.unwrap().settings);
     assert_eq!(config.access.to_string(), "52:54:00, 10.1.0.0/16");
     let usual = RateLimits::default();
-    assert_eq!(config.rate_limits.dhcp, RateLimit { burst: 7, ..usual.dhcp });
-    assert_eq!(config.rate_limits.tftp, RateLimit { rate: 0, ..usual.tftp });
-    assert!(config.rate_limits.rates().tftp.is_off());
+    assert_eq!(config.rate_limits().dhcp, RateLimit { burst: 7, ..usual.dhcp });
+    assert_eq!(config.rate_limits().tftp, RateLimit { rate: 0, ..usual.tftp });
+    assert!(config.rate_limits().rates().tftp.is_off());
     assert_problem("[access]\nallow = []\n", &["line 1", "no machine"]);
     assert_problem("[access]\nallow = [\"52:54:00:*\",\n\"10.1.2.3/16\"]\n", &["line 3", "10.1.0.0/16"]);
     assert_problem("[access]\nallow = [\"eth0\"]\n", &["line 2", "52:54:00:*"]);

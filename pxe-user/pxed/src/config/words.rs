@@ -4,10 +4,18 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-use super::raw::Action;
 use crate::confine::Confinement;
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_proto::dhcp::Style;
+
+/// What a rule does if it names no image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    /// The machine boots its own disk.
+    Local,
+    /// pxed does not answer the machine.
+    Ignore,
+}
 
 /// A type whose values have words in the file and on the command line.
 pub(crate) trait Words: Copy + Send + Sync + 'static {

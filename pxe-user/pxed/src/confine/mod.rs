@@ -113,7 +113,7 @@ pub struct ConfineRequest {
 pub struct Report {
     /// The name of the new user; without one, the number of the present user.
     pub user: String,
-    /// The capabilities that were requested.
+    /// The capabilities that the process still has: those that were requested and that it had.
     pub capabilities: Vec<&'static str>,
     /// What the kernel could not restrict, each with the version or setting that it needs.
     pub missing: Vec<String>,
@@ -134,7 +134,7 @@ pub fn enter(request: &ConfineRequest) -> Result<Report, ConfineError> {
     // Landlock and seccomp come last: they need no privilege once no_new_privs is set.
     let incomplete = paths::incomplete();
     let paths = paths::Allowed::open(&request.paths)?;
-    let user = rights::give_up(request.account.as_ref(), &request.kept)?;
+    let (user, kept) = rights::give_up(request.account.as_ref(), &request.kept)?;
     let mut missing = Vec::new();
     missing.extend(paths.restrict()?);
     missing.extend(calls::restrict()?);
@@ -144,5 +144,5 @@ pub fn enter(request: &ConfineRequest) -> Result<Report, ConfineError> {
             return Err(ConfineError::Missing(missing.join("; ")));
         }
     }
-    Ok(Report { user, capabilities: request.kept.iter().map(|kept| kept.as_str()).collect(), missing })
+    Ok(Report { user, capabilities: kept.into_iter().map(RetainedCapability::as_str).collect(), missing })
 }

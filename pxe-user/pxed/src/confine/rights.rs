@@ -252,11 +252,11 @@ impl HandedFile {
 }
 
 /// Changes to `account`'s user and keeps only the capabilities `kept`; none can come back. Returns the user's name or
-/// number.
+/// number, and those of `kept` that the process has.
 pub(super) fn give_up(
     account: Option<&Account>,
     kept: &[RetainedCapability],
-) -> Result<String, ConfineError> {
+) -> Result<(String, Vec<RetainedCapability>), ConfineError> {
     let refused = ConfineError::refused("capabilities");
     let wanted: CapsHashSet = kept.iter().map(|kept| kept.capability()).collect();
     let bounding = caps::read(None, CapSet::Bounding).map_err(|error| refused(&error))?;
@@ -280,7 +280,7 @@ pub(super) fn give_up(
     caps::set(None, CapSet::Effective, &left).map_err(|error| refused(&error))?;
     caps::set(None, CapSet::Permitted, &left).map_err(|error| refused(&error))?;
     rustix::thread::set_no_new_privs(true).map_err(|error| refused(&error))?;
-    Ok(user)
+    Ok((user, kept.iter().copied().filter(|kept| left.contains(&kept.capability())).collect()))
 }
 
 fn become_user(account: &Account) -> Result<String, ConfineError> {

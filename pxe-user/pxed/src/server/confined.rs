@@ -1,56 +1,104 @@
-//! Which rights the daemon keeps: what its interfaces need, and the paths that its configuration names.
+//! The confinement: which privileges the daemon keeps, and the permission to start threads that it gives.
 
-use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use anyhow::{Context as _, Result};
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::Receiver;
 
-use super::open_interface::OpenInterface;
-use super::{Options, Setup};
+use super::own_files::{belongs, directory_of, is_of_events, make, own_directories};
+use crate::config::Settings;
 use crate::confine::{self, Account, ConfineError, ConfineRequest, Confinement, Paths, RetainedCapability};
 use pxe_content::boot::{self, Catalogue, Source};
-use pxe_content::inbox;
-use pxe_proto::mac::Mac;
+use pxe_content::inbox::Inbox;
+use pxe_engine::worker::upload_writer::Uploads;
+use pxe_fleet::handle::{FleetHandle, Message};
+use pxe_fleet::thread::{FleetConfig, FleetDeps};
 use pxe_web::api::listen::SOCKET;
 
-/// No line of events is longer.
-const EVENT_MAX: u64 = 64 * 1024;
-/// Where distributions put what is installed and served, and what links in a boot tree usually lead to.
+/// The directories for installed files. pxed serves files from there, and links in boot trees often lead there.
 const INSTALLED: [&str; 2] = ["/usr", "/boot"];
 
-/// Gives up everything else; says what could not be given up, and what cannot be read any more.
+/// The permission to start threads. Only [`enter`] gives it, because a thread keeps the privileges that the process had when the
+/// thread started. All threads of the daemon start through it: clippy rejects the other ways in this crate (`clippy.toml`).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ThreadPermit(());
+
+#[expect(clippy::disallowed_methods, reason = "the permit shows that the privileges are given up")]
+impl ThreadPermit {
+    /// Starts a thread with this name.
+    pub(super) fn spawn<T: Send + 'static>(
+        self,
+        name: &str,
+        run: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<JoinHandle<T>> {
+        std::thread::Builder::new().name(name.to_owned()).spawn(run).context("cannot start a thread")
+    }
+
+    /// Makes a runtime, which starts threads of its own.
+    pub(super) fn runtime(self, builder: &mut tokio::runtime::Builder) -> std::io::Result<Runtime> {
+        builder.build()
+    }
+
+    /// Starts the threads of the fleet and its store.
+    pub(super) fn start_fleet(
+        self,
+        config: FleetConfig,
+        messages: Receiver<Message>,
+        fleet: FleetHandle,
+        deps: FleetDeps,
+    ) -> Result<JoinHandle<()>> {
+        pxe_fleet::thread::spawn(config, messages, fleet, deps).context("cannot start a thread")
+    }
+
+    /// Starts the thread that writes uploads. The limit of uploads follows from `transfers`.
+    pub(super) fn start_uploads(
+        self,
+        inbox: Arc<Inbox>,
+        transfers: usize,
+        fleet: FleetHandle,
+        alive: impl Fn() + Send + 'static,
+    ) -> Result<Uploads> {
+        Uploads::start(inbox, transfers, fleet, alive).context("cannot start a thread")
+    }
+}
+
+/// Gives up all privileges but the capabilities `kept` and the paths of the settings. Warns about what could not be given up, and
+/// about what the daemon's user cannot read. With [`Confinement::Off`], the daemon keeps everything.
+///
+/// # Errors
+/// When a step fails, with the remedy. Some privileges may be gone then.
 pub(super) fn enter(
-    options: &Options,
-    setup: &Setup,
+    settings: &Settings,
     config: Option<&Path>,
     catalogue: &Catalogue,
-    opened: &[OpenInterface],
-) -> Result<()> {
-    if options.confinement == Confinement::Off {
+    mut kept: Vec<RetainedCapability>,
+) -> Result<ThreadPermit> {
+    if settings.confinement == Confinement::Off {
         tracing::warn!("--confinement off: pxed keeps all its privileges");
-        return Ok(());
+        return Ok(ThreadPermit(()));
     }
-    let mut kept: Vec<RetainedCapability> = opened.iter().flat_map(OpenInterface::kept).collect();
     kept.dedup();
-    let account = Account::find(options.user.as_deref())?;
-    let mut paths = paths(options, setup, config);
+    let account = Account::find(settings.user.as_deref())?;
+    let mut paths = paths(settings, config);
     paths.read.extend(catalogue.targets());
-    let own = own_directories(options);
+    let own = own_directories(settings);
     for directory in &own {
         make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
     }
-    // The file of events may lie among those of others: only a directory that is not there yet becomes the daemon's.
-    let new = setup.fleet.events.as_deref().map(directory_of).filter(|directory| !directory.exists());
+    // The file of events may lie in a directory with other programs' files. So only a new directory becomes the daemon's.
+    let new = settings.events.as_deref().map(directory_of).filter(|directory| !directory.exists());
     if let Some(directory) = &new {
         make(directory).with_context(|| format!("cannot make {}", directory.display()))?;
         account.as_ref().map_or(Ok(()), |account| account.hand_over(directory, &|_| false))?;
     }
     if let Some(account) = &account {
-        hand_over(account, options, setup, &own)?;
+        hand_over(account, settings, &own)?;
     }
     let account_is_root = account.is_none() && rustix::process::geteuid().is_root();
-    let report = confine::enter(&ConfineRequest { confinement: options.confinement, account, kept, paths })?;
+    let report = confine::enter(&ConfineRequest { confinement: settings.confinement, account, kept, paths })?;
     tracing::info!(
         user = report.user,
         capabilities = report.capabilities.join(" "),
@@ -76,14 +124,14 @@ pub(super) fn enter(
              readable by that user, and the directories above accessible", report.user
         );
     }
-    Ok(())
+    Ok(ThreadPermit(()))
 }
 
-/// The directories whose files machines get.
+/// The directories with the files that machines load.
 fn roots(files: &boot::Config) -> Vec<PathBuf> {
     let own = match &files.source {
         Source::Tree { root, .. } => vec![root.clone()],
-        // A file is replaced by a rename in its directory.
+        // A new version of a file replaces it by a rename, so its directory must be readable.
         Source::Single(files) => {
             files.iter().map(|(_, path)| directory_of(&Path::new("/").join(path))).collect()
         }
@@ -94,63 +142,23 @@ fn roots(files: &boot::Config) -> Vec<PathBuf> {
     own.into_iter().chain(of_images).collect()
 }
 
-/// The directories that are the daemon's own.
-pub(super) fn own_directories(options: &Options) -> Vec<PathBuf> {
-    let inbox = options.inbox.as_ref().map(|inbox| inbox.directory.clone());
-    options.state.clone().into_iter().chain(inbox).collect()
-}
-
-/// Makes a directory for the daemon alone, in directories for everybody.
-fn make(directory: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(directory_of(directory))?;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// Whether a path in one of the daemon's `own` directories is of its own making.
-pub(super) fn belongs(path: &Path, own: &[PathBuf]) -> bool {
-    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
-    let is_made_here = ["pxed", inbox::HIDDEN].iter().any(|begin| name.starts_with(begin));
-    is_made_here || name.parse::<Mac>().is_ok() || own.iter().any(|own| own == path)
-}
-
-/// Whether a file is empty, or begins as the daemon writes events: a line of JSON that names one.
-pub(super) fn is_of_events(path: &Path) -> bool {
-    let Ok(file) = std::fs::File::open(path) else { return false };
-    let mut start = Vec::new();
-    let read = file.take(EVENT_MAX).read_to_end(&mut start);
-    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    read.is_ok()
-        && (start.is_empty()
-            || serde_json::from_slice::<serde_json::Value>(line)
-                .is_ok_and(|line| line.get("event").is_some()))
-}
-
-fn hand_over(
-    account: &Account,
-    options: &Options,
-    setup: &Setup,
-    own: &[PathBuf],
-) -> Result<(), ConfineError> {
-    // A socket elsewhere lies in somebody else's directory.
-    let socket = options.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
+fn hand_over(account: &Account, settings: &Settings, own: &[PathBuf]) -> Result<(), ConfineError> {
+    // The directory of another socket may belong to another program.
+    let socket = settings.socket.is_none().then(|| directory_of(Path::new(SOCKET)));
     for directory in own.iter().chain(&socket.filter(|path| path.exists())) {
         account.hand_over(directory, &|path| belongs(path, own))?;
     }
-    setup.fleet.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events, &is_of_events))
+    settings.events.as_deref().map_or(Ok(()), |events| account.hand_over_file(events, &is_of_events))
 }
 
-fn paths(options: &Options, setup: &Setup, config: Option<&Path>) -> Paths {
-    let mut read = roots(&setup.files);
+fn paths(settings: &Settings, config: Option<&Path>) -> Paths {
+    let mut read = roots(&settings.files());
     read.extend(INSTALLED.map(PathBuf::from));
-    // Who writes the file puts another in its place: so it is the directory that must be readable.
+    // Editors replace the file by a rename, so its directory must be readable.
     read.extend(config.map(directory_of));
-    let mut write = own_directories(options);
-    // A file that is moved away is begun anew.
-    write.extend(setup.fleet.events.as_deref().map(directory_of));
-    let socket = options.socket.as_deref().unwrap_or(Path::new(SOCKET));
-    Paths { read, write, remove: vec![directory_of(socket)], moves: options.inbox.is_some() }
-}
-
-pub(super) fn directory_of(path: &Path) -> PathBuf {
-    path.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned()
+    let mut write = own_directories(settings);
+    // If another program moves the file away, the daemon creates a new one.
+    write.extend(settings.events.as_deref().map(directory_of));
+    let socket = settings.socket.as_deref().unwrap_or(Path::new(SOCKET));
+    Paths { read, write, remove: vec![directory_of(socket)], moves: settings.inbox.is_some() }
 }

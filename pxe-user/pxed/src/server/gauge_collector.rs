@@ -1,17 +1,17 @@
-//! What the daemon shows of itself: read from the workers' counters and the kernel's several times a second.
+//! Collects what `/metrics` and the board show of the daemon itself: twice a second, from the counters of workers and kernel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::open_interface::offload_words;
+use super::kernel_config::offload_words;
 use super::reload::LiveConfig;
 use super::served_interface::ServedInterface;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};
 use pxe_nic::programs::Mode;
 
-/// What is shown, and what only this side knows.
+/// The published gauges, and the values that only the supervisor knows.
 #[derive(Clone, Debug, Default)]
 pub(super) struct GaugeCollector {
     pub(super) shown: Arc<ArcSwap<Gauges>>,
@@ -19,16 +19,16 @@ pub(super) struct GaugeCollector {
     pub(super) http_bytes: Arc<AtomicU64>,
     /// Threads that hang.
     pub(super) hanging: Vec<String>,
-    /// How often applied the changed configuration well.
+    /// How many times a changed configuration was applied.
     pub(super) reloads: u64,
-    /// Why the last attempt was refused.
+    /// Why the last changed configuration was rejected. `None` if it was applied.
     pub(super) config_problem: Option<String>,
-    /// Why what a predecessor left was refused.
+    /// Why the state of a predecessor was refused, if it was.
     pub(super) hand_over_refused: Option<&'static str>,
 }
 
 impl GaugeCollector {
-    /// Shows everything as it is now.
+    /// Publishes the present values.
     pub(super) fn show(&self, served: &[ServedInterface], live: &LiveConfig) {
         self.shown.store(Arc::new(Gauges {
             interfaces: served.iter().map(interface).collect(),

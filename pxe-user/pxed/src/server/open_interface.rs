@@ -1,5 +1,5 @@
-//! One interface with everything open that takes rights to open, and nobody at work on it yet: first what nobody notices, so
-//! that little is left to do between a predecessor's end and our beginning.
+//! An interface with all privileged resources open and no workers yet. [`PreparedInterface`] does what a predecessor does not
+//! notice, to shorten the gap of a take-over. [`OpenInterface`] has the rest.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -7,10 +7,11 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use pxe_common::abi::{self, Config, Transfer};
 
-use super::Options;
 use super::handover::InterfaceState;
+use super::kernel_config::{config, slots_each};
 use super::preconditions;
-use super::served_interface::{config, slots_each};
+use super::retry::patiently;
+use crate::config::Settings;
 use crate::confine::{Account, RetainedCapability};
 use pxe_engine::plan::{DhcpPath, OffloadChoice, Plan};
 use pxe_engine::responder::TransferSnapshot;
@@ -21,7 +22,7 @@ use pxe_nic::lock::{self, InterfaceLock, LockError};
 use pxe_nic::programs::{Mode, Programs, ProgramsError, takes_several_buffers};
 use pxe_nic::xsk::{Xsk, XskError};
 
-/// The open interface. Dropping it detaches and closes everything.
+/// An open interface. Dropping it detaches and closes everything.
 pub(super) struct OpenInterface {
     pub(super) plan: Plan,
     pub(super) dhcp: DhcpPath,
@@ -29,13 +30,13 @@ pub(super) struct OpenInterface {
     pub(super) lock: InterfaceLock,
 }
 
-/// How packets come and go.
+/// The datapath.
 pub(super) enum Path {
     Xdp(Box<Xdp>),
     Sockets(Box<SocketPath>),
 }
 
-/// The kernel side with a socket on each queue, not yet redirecting anything.
+/// The attached programs, which do not redirect yet, and a socket for each queue.
 pub(super) struct Xdp {
     pub(super) programs: Programs,
     pub(super) sockets: Vec<Xsk>,
@@ -43,41 +44,41 @@ pub(super) struct Xdp {
     pub(super) offload: u32,
 }
 
-/// The programs, and the layers of the offload that they may use.
+/// The programs, and the layers of the offload that the kernel accepts: bits of `abi::offload`.
 type Loaded = (Programs, u32);
 
-/// An interface whose programs are in the kernel, attached to nothing.
+/// An interface whose programs are loaded and not attached.
 pub(super) struct PreparedInterface {
     pub(super) plan: Plan,
-    /// For the first of the planned modes. An error is said when it counts.
+    /// The programs for the first of the planned modes. An error counts only if no other mode works.
     loaded: Option<Result<Loaded, ProgramsError>>,
 }
 
 impl PreparedInterface {
-    /// Loads what the plan needs.
+    /// Loads the programs that the plan needs.
     ///
     /// # Errors
-    /// When nothing else is planned than what the kernel refuses: before a predecessor ends for nothing.
-    pub(super) fn new(plan: Plan, options: &Options) -> Result<Self> {
-        let loaded = plan.modes.first().map(|mode| load(&plan, options, *mode));
+    /// When the kernel refuses the only mode of the plan. A predecessor still serves then.
+    pub(super) fn new(plan: Plan, settings: &Settings) -> Result<Self> {
+        let loaded = plan.modes.first().map(|mode| load(&plan, settings, *mode));
         match loaded {
             Some(Err(error)) if plan.modes.len() == 1 && !plan.may_fall_back => Err(error.into()),
             loaded => Ok(Self { plan, loaded }),
         }
     }
 
-    /// Opens an interface as planned, or falls back to sockets if the plan allows that. Goes on with what a predecessor has left
-    /// of it, as far as that is of use.
+    /// Opens an interface as planned, or falls back to sockets if the plan allows that. Reuses the program and the sockets of a
+    /// predecessor, as far as they fit.
     ///
     /// # Errors
-    /// What is in the way, with the remedy; nothing stays attached.
+    /// What prevents it, with the remedy. Nothing stays attached.
     pub(super) fn open(
         mut self,
-        options: &Options,
+        settings: &Settings,
         interface_state: &mut InterfaceState,
     ) -> Result<OpenInterface> {
         let interface = &self.plan.interface;
-        let account = Account::find(options.user.as_deref())?.map(|account| account.uid());
+        let account = Account::find(settings.user.as_deref())?.map(|account| account.uid());
         let lock = patiently(
             PAUSE,
             || InterfaceLock::take(&interface.name, interface.index, |uid| lock::is_ours(uid, account)),
@@ -100,7 +101,7 @@ impl PreparedInterface {
             (interface_state.link, interface_state.sockets) = (None, Vec::new());
         }
         let dhcp = DhcpPath::decide(&self.plan.interface);
-        let path = match self.any_xdp(options, dhcp, interface_state)? {
+        let path = match self.any_xdp(settings, dhcp, interface_state)? {
             Some(xdp) => Path::Xdp(Box::new(xdp)),
             None => Path::Sockets(Box::new(open_sockets(
                 &self.plan,
@@ -113,11 +114,11 @@ impl PreparedInterface {
     /// Tries the planned modes in turn. `None` means plain sockets, by plan or after all have failed.
     fn any_xdp(
         &mut self,
-        options: &Options,
+        settings: &Settings,
         dhcp: DhcpPath,
         interface_state: &mut InterfaceState,
     ) -> Result<Option<Xdp>> {
-        // A predecessor's sockets are no reason to refuse: they are ours now.
+        // If a predecessor handed its sockets over, they hold the ports.
         if interface_state.sockets.is_empty() {
             preconditions::taken_ports(self.plan.subnet.address)?;
         }
@@ -126,15 +127,15 @@ impl PreparedInterface {
         if let Some((theirs, _)) = &interface_state.link
             && let Some(place) = modes.iter().position(|mode| mode == theirs)
         {
-            // What a predecessor found to work: no other is tried meanwhile, without a program on the interface.
+            // The mode of the predecessor works. Another mode would leave the interface without a program meanwhile.
             modes[..=place].rotate_right(1);
         }
         for &mode in &modes {
             let prepared = loaded.take_if(|_| self.plan.modes.first() == Some(&mode));
-            let loaded = prepared.unwrap_or_else(|| load(&self.plan, options, mode));
+            let loaded = prepared.unwrap_or_else(|| load(&self.plan, settings, mode));
             match loaded
                 .map_err(Into::into)
-                .and_then(|loaded| self.open_xdp(mode, dhcp, options, loaded, interface_state))
+                .and_then(|loaded| self.open_xdp(mode, dhcp, settings, loaded, interface_state))
             {
                 Ok(xdp) => {
                     if !failures.is_empty() {
@@ -164,13 +165,13 @@ impl PreparedInterface {
         &self,
         mode: Mode,
         dhcp: DhcpPath,
-        options: &Options,
+        settings: &Settings,
         loaded: Loaded,
         interface_state: &mut InterfaceState,
     ) -> Result<Xdp> {
         let (interface, sizes) = (&self.plan.interface, self.plan.sizes);
         let (mut programs, mut offload) = loaded;
-        // One of another mode goes here, since it would be in the way.
+        // A link of another mode is dropped, because the kernel allows one program only.
         match interface_state.link.take().filter(|(theirs, _)| *theirs == mode) {
             Some((_, link)) => {
                 hold(
@@ -189,7 +190,7 @@ impl PreparedInterface {
         if offload & abi::offload::TCX != 0
             && let Err(error) = programs.attach_tcx(&interface.name)
         {
-            say_missing(options, &interface.name, "tcx (it needs Linux 6.6)", &error);
+            say_missing(settings, &interface.name, "tcx (it needs Linux 6.6)", &error);
             offload &= !abi::offload::TCX;
         }
         let open = |queue| {
@@ -202,7 +203,7 @@ impl PreparedInterface {
 }
 
 impl OpenInterface {
-    /// The capabilities that its workers need.
+    /// The capabilities that the workers need.
     pub(super) fn kept(&self) -> Vec<RetainedCapability> {
         match &self.path {
             Path::Xdp(xdp) => RetainedCapability::for_xdp(xdp.offload != 0),
@@ -211,7 +212,7 @@ impl OpenInterface {
     }
 }
 
-/// A predecessor's sockets, or new ones.
+/// The sockets of a predecessor, or new ones.
 fn open_sockets(plan: &Plan, theirs: Vec<OwnedFd>) -> Result<SocketPath> {
     if !theirs.is_empty() {
         match SocketPath::adopt(&plan.interface, plan.subnet.address, theirs) {
@@ -222,8 +223,8 @@ fn open_sockets(plan: &Plan, theirs: Vec<OwnedFd>) -> Result<SocketPath> {
     Ok(SocketPath::open(&plan.interface, plan.subnet.address, plan.tids)?)
 }
 
-/// Makes a program, before it takes a predecessor's place, drop what is sent to us until there are sockets: a transfer that it
-/// does not know would go on to the host, which would tell the client that the port is closed.
+/// Makes a program drop what it would redirect, before it replaces the predecessor's and until there are sockets. Packets of a
+/// transfer that it does not know would go to the host, which would report a closed port to the client.
 fn hold(
     programs: &mut Programs,
     config: &Config,
@@ -231,81 +232,54 @@ fn hold(
 ) -> Result<(), ProgramsError> {
     let mut transfers = programs.transfers()?;
     for snapshot in snapshots {
-        // A map that is full is said when the transfer is resumed.
+        // A full map is reported when a worker resumes the transfer.
         let _ = transfers.insert(key(snapshot.client, snapshot.port), Transfer::default());
     }
     programs.configure(config)
 }
 
-/// How long what another process held may take to be free after its end: the kernel takes some of it down later.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// Between two attempts, where every moment is one without an answer.
+/// The pause between two attempts. It is short, because no request is answered meanwhile.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Tries again for a moment, with a `pause` between two attempts, while `is_busy`.
-pub(super) fn patiently<T, E>(
-    pause: Duration,
-    mut attempt: impl FnMut() -> Result<T, E>,
-    is_busy: impl Fn(&E) -> bool,
-) -> Result<T, E> {
-    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
-        match attempt() {
-            Err(error) if is_busy(&error) => std::thread::sleep(pause),
-            result => return result,
-        }
-    }
-    attempt()
-}
-
-/// Loads the program, with the kernel offload where that may be and the kernel takes it.
-fn load(plan: &Plan, options: &Options, mode: Mode) -> Result<Loaded, ProgramsError> {
+/// Loads the program, with the offload if the settings allow it and the kernel accepts it.
+fn load(plan: &Plan, settings: &Settings, mode: Mode) -> Result<Loaded, ProgramsError> {
     let interface = &plan.interface;
-    let wanted = options.offload.layers(mode, interface.driver.is_some());
-    // Ended transfers keep their entries for a moment: see `tftp::table`.
-    let entries = u32::try_from(options.transfers * 4).unwrap_or(u32::MAX);
+    let wanted = settings.offload.layers(mode, interface.driver.is_some());
+    // Transfers that have ended keep their entries for some time: see `tftp::table`.
+    let entries = u32::try_from(settings.transfers * 4).unwrap_or(u32::MAX);
     let (queues, several) = (interface.queues, takes_several_buffers(mode, interface.mtu));
     if wanted != 0 {
         let workers = queues as usize;
-        let slots = u32::try_from(workers * slots_each(options.transfers, workers)).unwrap_or(u32::MAX);
+        let slots = u32::try_from(workers * slots_each(settings.transfers, workers)).unwrap_or(u32::MAX);
         match Programs::load_offload(queues, entries, several, slots) {
-            Ok(programs) => return Ok(with_tcx(programs, options, &interface.name, wanted)),
+            Ok(programs) => return Ok(with_tcx(programs, settings, &interface.name, wanted)),
             Err(error) => {
-                say_missing(options, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
+                say_missing(settings, &interface.name, "the kernel offload (it needs Linux 5.18)", &error);
             }
         }
     }
     Ok((Programs::load(queues, entries, several)?, 0))
 }
 
-/// Loads the tcx program, too, if that is wanted: what the kernel does not take is not among the layers any more.
-fn with_tcx(mut programs: Programs, options: &Options, interface: &str, wanted: u32) -> Loaded {
+/// Loads the tcx program, too, if it is among the layers `wanted`. If the kernel refuses it, the layers are returned without it.
+fn with_tcx(mut programs: Programs, settings: &Settings, interface: &str, wanted: u32) -> Loaded {
     if wanted & abi::offload::TCX == 0 {
         return (programs, wanted);
     }
     match programs.load_tcx() {
         Ok(()) => (programs, wanted),
         Err(error) => {
-            say_missing(options, interface, "tcx (it needs Linux 6.6)", &error);
+            say_missing(settings, interface, "tcx (it needs Linux 6.6)", &error);
             (programs, wanted & !abi::offload::TCX)
         }
     }
 }
 
-/// Older kernels lack it, which nobody needs to hear who did not ask for it.
-fn say_missing(options: &Options, interface: &str, what: &str, error: &ProgramsError) {
-    if options.offload == OffloadChoice::Auto {
+/// Reports a part of the offload that this kernel lacks: as a warning only if the settings ask for the offload.
+fn say_missing(settings: &Settings, interface: &str, what: &str, error: &ProgramsError) {
+    if settings.offload == OffloadChoice::Auto {
         tracing::debug!(interface, "{what} is not available: {error}");
     } else {
         tracing::warn!(interface, "{what} is not available, so the daemon sends: {error}");
-    }
-}
-
-/// For people.
-pub(super) fn offload_words(offload: u32) -> &'static str {
-    match offload {
-        0 => "off",
-        bits if bits & abi::offload::TCX == 0 => "xdp",
-        bits if bits & abi::offload::XDP == 0 => "tcx",
-        _ => "xdp, tcx",
     }
 }

@@ -1,5 +1,5 @@
-//! What would keep the daemon from serving, found without opening, changing or attaching anything: `pxed check` lists all of it, and
-//! `pxed serve` ends with it before it touches the host.
+//! The conditions for a start. They are looked at without changing or attaching anything. `pxed check` lists all that do not hold,
+//! and `pxed serve` ends with them before it touches the host.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,30 +9,31 @@ use anyhow::Error;
 use pxe_common::wire;
 use rustix::fs::{Access, access};
 
-use super::confined::{belongs, directory_of, is_of_events, own_directories};
-use super::open_interface::patiently;
-use super::{Options, Setup, check_descriptors};
+use super::own_files::{belongs, directory_of, is_of_events, own_directories};
+use super::planning::{check_descriptors, plan};
+use super::retry::patiently;
+use crate::config::Settings;
 use crate::confine::{Account, ConfineError, Confinement};
 use pxe_content::boot::needs_http;
 use pxe_engine::plan::Plan;
-use pxe_nic::interface::{InterfaceError, udp_listeners};
+use pxe_nic::interface::udp_listeners;
 use pxe_nic::lock::{self, InterfaceLock, LockError};
 use pxe_web::api::access::Token;
 use pxe_web::api::listen::{self, SOCKET};
 
-/// Between two looks at all conditions.
+/// The pause between two looks at all conditions.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A condition that does not hold.
 #[derive(Debug)]
 pub struct UnmetCondition {
-    /// The key of the configuration that leads to it, if there is one.
+    /// The key of the configuration that causes it, if one does.
     pub key: Option<&'static str>,
-    /// The image that leads to it, if it is one.
+    /// The image that causes it, if one does.
     pub image: Option<String>,
-    /// It stays until somebody changes the configuration or its files.
+    /// Whether only a change of the configuration or its files can help.
     pub is_lasting: bool,
-    /// What is in the way, and the remedy.
+    /// What is wrong, and the remedy.
     pub error: Error,
 }
 
@@ -41,19 +42,19 @@ impl UnmetCondition {
         Self { key: key.into(), image: None, is_lasting: true, error: error.into() }
     }
 
-    /// Something on the host that may be another at the next start.
+    /// A condition of the host that may hold at the next start.
     fn passing(key: impl Into<Option<&'static str>>, error: impl Into<Error>) -> Self {
         Self { is_lasting: false, ..Self::new(key, error) }
     }
 }
 
-/// Why the daemon does not start: one or more conditions.
+/// Why the daemon does not start: one or more conditions that do not hold.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", words(.0))]
 pub struct UnmetConditions(Vec<UnmetCondition>);
 
 impl UnmetConditions {
-    /// Whether one of the reasons stays until somebody changes the configuration or its files: another start cannot help.
+    /// Whether one of the conditions needs a change of the configuration or its files. Another start cannot help then.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         self.0.iter().any(|unmet| unmet.is_lasting)
@@ -64,7 +65,7 @@ fn words(unmet: &[UnmetCondition]) -> String {
     unmet.iter().map(|unmet| format!("{:#}", unmet.error)).collect::<Vec<_>>().join("; ")
 }
 
-/// Why a condition does not hold, where no other part has words for it.
+/// Why a condition does not hold, for conditions without an error type of their own.
 #[derive(Debug, thiserror::Error)]
 enum ConditionError {
     #[error(
@@ -94,103 +95,94 @@ fn listen_remedy(error: &std::io::Error) -> &'static str {
     }
 }
 
-/// Ends with everything that is in the way, after looking again for a moment: what a process held that has just ended may be free
-/// a little later. With a `predecessor` its ports and sockets are no obstacle: they will be handed over.
+/// Checks all conditions. Tries again for a moment, because what a process held that has just ended may be free a little later.
+/// With a `predecessor`, its ports and sockets are no obstacle, because it hands them over.
 ///
 /// # Errors
 /// [`UnmetConditions`].
-pub fn require(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetConditions> {
-    patiently(PAUSE, || look(options, setup, predecessor), |unmet| !unmet.is_lasting())
+pub fn require(settings: &Settings, predecessor: bool) -> Result<(), UnmetConditions> {
+    patiently(PAUSE, || look(settings, predecessor), |unmet| !unmet.is_lasting())
 }
 
-fn look(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetConditions> {
-    let mut unmet = of_configuration(options, setup);
+fn look(settings: &Settings, predecessor: bool) -> Result<(), UnmetConditions> {
+    let mut unmet = of_configuration(settings);
     let mut in_use = predecessor;
-    for name in &options.interfaces {
-        if !predecessor && is_served(options, name) {
-            // Its ports and sockets are taken, too, and by itself.
+    for name in &settings.interfaces {
+        if !predecessor && is_served(settings, name) {
+            // That pxed also holds the ports and sockets, so they are not reported again.
             unmet.push(UnmetCondition::passing(None, LockError::Taken(name.clone())));
             in_use = true;
             continue;
         }
-        // An interface that cannot be planned has its own message.
-        if let Ok(plan) = plan(options, name) {
-            unmet.extend(of_interface(&plan, setup, predecessor));
+        // Why an interface cannot be planned is reported elsewhere.
+        if let Ok(plan) = plan(settings, name) {
+            unmet.extend(of_interface(&plan, settings, predecessor));
         }
     }
-    unmet.extend(of_listeners(options, in_use));
+    unmet.extend(of_listeners(settings, in_use));
     if unmet.is_empty() { Ok(()) } else { Err(UnmetConditions(unmet)) }
 }
 
-/// Whether a pxed serves an interface at this moment.
+/// Whether a pxed serves an interface now.
 #[must_use]
-pub fn is_served(options: &Options, interface: &str) -> bool {
-    let account = Account::find(options.user.as_deref()).ok().flatten().map(|account| account.uid());
+pub fn is_served(settings: &Settings, interface: &str) -> bool {
+    let account = Account::find(settings.user.as_deref()).ok().flatten().map(|account| account.uid());
     InterfaceLock::is_served(interface, |uid| lock::is_ours(uid, account))
 }
 
-/// What is planned for an interface.
-///
-/// # Errors
-/// Why it cannot be served.
-pub fn plan(options: &Options, name: &str) -> Result<Plan, InterfaceError> {
-    let Options { address, datapath, mode, .. } = *options;
-    Plan::decide(name, address, datapath, mode)
-}
-
-/// What the configuration names on this host: the user, directories, files, templates.
+/// Checks what the configuration names on this host: user, directories, files, templates.
 #[must_use]
-pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<UnmetCondition> {
+pub fn of_configuration(settings: &Settings) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
-    if let Err(error) = check_descriptors(options) {
+    if let Err(error) = check_descriptors(settings) {
         unmet.push(UnmetCondition::passing(None, error));
     }
-    let account = match Account::find(options.user.as_deref()) {
+    let account = match Account::find(settings.user.as_deref()) {
         Ok(account) => account,
         Err(error) => {
-            // Where nobody can say whether the user is there, somebody may later.
+            // A directory service that does not answer now may answer at the next start.
             let is_lasting = matches!(error, ConfineError::NoUser(_));
             unmet.push(UnmetCondition { is_lasting, ..UnmetCondition::new("user", error) });
             None
         }
     };
-    let own = own_directories(options);
+    let own = own_directories(settings);
     for (key, directory) in [
-        ("state", options.state.as_deref()),
-        ("inbox", options.inbox.as_ref().map(|inbox| inbox.directory.as_path())),
+        ("state", settings.state.as_deref()),
+        ("inbox", settings.inbox.as_ref().map(|inbox| inbox.directory.as_path())),
     ] {
         let Some(directory) = directory else { continue };
         unmet.extend(can_be_made(directory).map_err(|error| UnmetCondition::passing(key, error)).err());
-        let is_handed_over = options.confinement != Confinement::Off;
+        let is_handed_over = settings.confinement != Confinement::Off;
         if let Some(account) = account.as_ref().filter(|_| is_handed_over)
             && let Err(error) = account.may_own(directory, &|path| belongs(path, &own))
         {
             unmet.push(UnmetCondition::new(key, error));
         }
     }
-    if let Some(events) = &setup.fleet.events {
+    if let Some(events) = &settings.events {
         let above = can_be_made(&directory_of(events));
         let made = if events.is_dir() { Err(ConditionError::Events(events.clone())) } else { above };
         unmet.extend(made.map_err(|error| UnmetCondition::new("fleet", error)).err());
-        if let Some(account) = account.as_ref().filter(|_| options.confinement != Confinement::Off) {
+        if let Some(account) = account.as_ref().filter(|_| settings.confinement != Confinement::Off) {
             let owned = account.may_own_file(events, &is_of_events);
             unmet.extend(owned.map_err(|error| UnmetCondition::new("fleet", error)).err());
         }
     }
-    if let Some(token) = options.board.as_ref().and_then(|board| board.token_file.as_ref())
+    if let Some(token) = settings.board.as_ref().and_then(|board| board.token_file.as_ref())
         && let Err(error) = Token::read(token)
     {
         unmet.push(UnmetCondition::new("board", error));
     }
-    if setup.offering.http.is_none() {
-        unmet.extend(empty_variables(setup));
+    if settings.http_port.is_none() {
+        unmet.extend(empty_variables(settings));
     }
     unmet
 }
 
-/// Variables of HTTP in templates, though HTTP is off. A machine would start its test, and nobody would hear of it.
-fn empty_variables(setup: &Setup) -> impl Iterator<Item = UnmetCondition> {
-    setup.files.image_specs.iter().filter_map(|image_spec| {
+/// Checks for variables of HTTP in templates while HTTP is off. A machine would run its test, and could not report the result.
+fn empty_variables(settings: &Settings) -> impl Iterator<Item = UnmetCondition> {
+    settings.images.iter().filter_map(|image_spec| {
         let texts = [
             Some(&image_spec.args),
             image_spec.ipxe.as_ref(),
@@ -204,17 +196,17 @@ fn empty_variables(setup: &Setup) -> impl Iterator<Item = UnmetCondition> {
     })
 }
 
-/// The ports of one interface.
+/// Checks the ports of one interface.
 #[must_use]
-pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<UnmetCondition> {
+pub fn of_interface(plan: &Plan, settings: &Settings, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if predecessor {
         return unmet;
     }
     let address = plan.subnet.address;
     unmet.extend(taken_ports(address).map_err(|error| UnmetCondition::passing(None, error)).err());
-    if let Some(http) = setup.offering.http {
-        let at = SocketAddr::from((address, http.port));
+    if let Some(port) = settings.http_port {
+        let at = SocketAddr::from((address, port));
         let error =
             can_listen(at).map(|error| UnmetCondition::passing("http", ConditionError::Http { at, error }));
         unmet.extend(error);
@@ -222,20 +214,20 @@ pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<UnmetC
     unmet
 }
 
-/// The API's sockets.
+/// Checks the API's sockets.
 #[must_use]
-pub fn of_listeners(options: &Options, predecessor: bool) -> Vec<UnmetCondition> {
+pub fn of_listeners(settings: &Settings, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if predecessor {
         return unmet;
     }
-    // The usual place may be taken: then there is a warning.
-    if (options.socket.is_some() || options.board.is_some())
-        && let Err(error) = listen::can_bind(options.socket.as_deref().unwrap_or(Path::new(SOCKET)))
+    // If the default path is taken, the start only warns.
+    if (settings.socket.is_some() || settings.board.is_some())
+        && let Err(error) = listen::can_bind(settings.socket.as_deref().unwrap_or(Path::new(SOCKET)))
     {
         unmet.push(UnmetCondition::passing("socket", error));
     }
-    if let Some(at) = options.board.as_ref().map(|board| board.listen)
+    if let Some(at) = settings.board.as_ref().map(|board| board.listen)
         && let Some(error) = can_listen(at)
     {
         unmet.push(UnmetCondition::passing("board", ConditionError::Board { at, error }));
@@ -243,10 +235,10 @@ pub fn of_listeners(options: &Options, predecessor: bool) -> Vec<UnmetCondition>
     unmet
 }
 
-/// With XDP nothing is bound, so a server that has our ports would be starved without a word.
+/// Checks that no other server has pxed's ports. XDP binds none, so such a server would lose its packets silently.
 ///
 /// # Errors
-/// The first port that another server has.
+/// The first port that is taken.
 pub(super) fn taken_ports(address: Ipv4Addr) -> Result<(), Error> {
     for (port, what) in [(wire::PORT_TFTP, "TFTP"), (wire::PORT_PXE, "PXE boot")] {
         if udp_listeners(port).iter().any(|taken| taken.is_unspecified() || *taken == address) {
@@ -256,12 +248,12 @@ pub(super) fn taken_ports(address: Ipv4Addr) -> Result<(), Error> {
     Ok(())
 }
 
-/// Why nobody can listen there. The listener is closed at once, before anybody can connect to it unanswered.
+/// The error of listening there, if there is one. The listener is closed at once.
 fn can_listen(at: SocketAddr) -> Option<std::io::Error> {
     TcpListener::bind(at).err()
 }
 
-/// Whether a directory is there, or can be made.
+/// Checks that a directory exists or can be made.
 fn can_be_made(path: &Path) -> Result<(), ConditionError> {
     let mut above = path;
     loop {
@@ -269,7 +261,7 @@ fn can_be_made(path: &Path) -> Result<(), ConditionError> {
             Ok(metadata) if !metadata.is_dir() => {
                 return Err(directory_error(path, above, "is not a directory"));
             }
-            // It is there: whose it is, is another question.
+            // It exists. Its owner is checked elsewhere.
             Ok(_) if above == path => return Ok(()),
             Ok(_) if access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok() => return Ok(()),
             Ok(_) => return Err(directory_error(path, above, "cannot be written to")),

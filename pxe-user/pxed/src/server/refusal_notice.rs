@@ -1,4 +1,4 @@
-//! A line now and then about who was refused: counters alone are seen by nobody who does not look.
+//! A log line from time to time about rejected requests, for administrators who do not watch the counters.
 
 use pxe_common::{Drop, Pass, Verdict};
 
@@ -6,7 +6,7 @@ use super::served_interface::ServedInterface;
 use pxe_engine::counters::Counter;
 use pxe_proto::dhcp::Ignored;
 
-/// Requests that were refused so far, over all interfaces.
+/// The requests that were rejected so far, on all interfaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct RefusalCounts {
     dhcp: u64,
@@ -15,7 +15,7 @@ pub(super) struct RefusalCounts {
 }
 
 impl RefusalCounts {
-    /// As it is now.
+    /// The present counts.
     pub(super) fn of(served: &[ServedInterface]) -> Self {
         let mut all = Self::default();
         for (label, count) in
@@ -40,8 +40,8 @@ impl RefusalCounts {
         }
     }
 
-    /// Says what has come since `before`, if anything has.
-    pub(super) fn tell_since(&self, before: &Self) {
+    /// Logs the increase since `before`, if there is one.
+    pub(super) fn log_since(&self, before: &Self) {
         if self == before {
             return;
         }

@@ -1,50 +1,36 @@
-//! What can change while the daemon runs: rules, images and files. Replaced as a whole, or not at all.
+//! The settings in force, and their replacement while the daemon runs: as a whole, or not at all. Workers and web read what is here
+//! through arc-swap; the loader and the supervisor's look at the file replace it.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::rate_limit::Rates;
 
-use super::Options;
-use super::served_interface::ServedInterface;
-use crate::config::FleetSettings;
+use crate::config::{Effect, Settings};
 use crate::offering::Offering;
-use pxe_content::boot::{self, Catalogue};
+use pxe_content::boot::Catalogue;
 use pxe_content::rules::{Access, Policy};
 
-/// What the configuration says of all that can change.
-#[derive(Clone, Debug, Default)]
-pub struct Setup {
-    /// Who gets what.
-    pub offering: Offering,
-    /// Which files there are.
-    pub files: boot::Config,
-    /// What is remembered of machines.
-    pub fleet: FleetSettings,
-}
-
-/// How to read the configuration again.
+/// Reads the settings again: the configuration file, below the same command line.
 pub struct ConfigReader {
-    /// The file, if there is one.
-    pub file: Option<PathBuf>,
-    /// Reads it.
-    pub read: Box<dyn Fn() -> Result<(Options, Setup)> + Send + Sync>,
+    file: Option<PathBuf>,
+    read: Box<dyn Fn() -> Result<Offering> + Send + Sync>,
 }
 
-/// What came of a look at the file.
+/// The outcome of a look at the file.
 pub(super) enum ReloadOutcome {
-    /// There is nothing new, or nothing to be read.
+    /// The file has not changed, or there is none.
     Nothing,
-    /// It is in force.
-    Taken(Arc<Setup>),
-    /// It was refused, for this reason.
+    /// The file was applied. These settings are in force.
+    Taken(Arc<Settings>),
+    /// The file was rejected, for this reason.
     Refused(anyhow::Error),
 }
 
-/// What tells one version of a file from another.
+/// What distinguishes the versions of a file: inode, time of the last change of its metadata (s, ns), length.
 type Stamp = (u64, i64, i64, u64);
 
 #[derive(Debug)]
@@ -53,62 +39,68 @@ struct Stamps {
     seen: Option<Stamp>,
 }
 
-impl Setup {
-    /// What is read at the start only, and is another there.
-    fn differences(&self, other: &Self) -> Vec<&'static str> {
-        let differ =
-            [("http", self.offering.http != other.offering.http), ("fleet", self.fleet != other.fleet)];
-        differ.into_iter().filter(|(_, differ)| *differ).map(|(name, _)| name).collect()
-    }
-}
-
 impl ConfigReader {
+    /// A reader of this file. `read` puts the command line over it and checks the result.
+    pub fn new(file: Option<PathBuf>, read: impl Fn() -> Result<Offering> + Send + Sync + 'static) -> Self {
+        Self { file, read: Box::new(read) }
+    }
+
+    /// The path of the file, if there is one.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     fn stamp(&self) -> Option<Stamp> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::metadata(self.file.as_ref()?).ok()?;
-        // Not the time of its last change alone: `chmod` may be what it waits for.
+        // `ctime`, because `chmod` may be the change that makes the file readable.
         Some((metadata.ino(), metadata.ctime(), metadata.ctime_nsec(), metadata.len()))
     }
 }
 
-/// What is in force.
+/// The configuration in force, in the parts that others read.
 pub(super) struct LiveConfig {
-    pub(super) setup: ArcSwap<Setup>,
+    /// The settings in force: those that need a restart are those of the start.
+    pub(super) offering: ArcSwap<Offering>,
     pub(super) catalogue: Arc<ArcSwap<Catalogue>>,
-    /// Who is served at all.
+    /// The machines that pxed serves.
     pub(super) access: Arc<ArcSwap<Access>>,
-    /// How often sources may ask.
+    /// The rate limits for requests of one source.
     pub(super) rates: Arc<ArcSwap<Rates>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
-    /// What was said at the start and holds until the end.
-    options: Options,
-    /// The version of the file that was read last, and the one that was seen last.
+    /// The versions of the file that were read and seen last.
     stamps: Mutex<Stamps>,
-    /// Who replaces something holds it: the loader after a change of files, the supervisor after one of the rules.
+    /// Held while something is replaced: by the loader after a change of files, by the supervisor's look after one of the settings.
     replacing: Mutex<()>,
 }
 
 impl LiveConfig {
-    pub(super) fn new(options: Options, setup: Setup, catalogue: Catalogue, reader: ConfigReader) -> Self {
+    pub(super) fn new(offering: Offering, catalogue: Catalogue, reader: ConfigReader) -> Self {
+        let settings = offering.settings();
         Self {
-            access: Arc::new(ArcSwap::from_pointee(setup.offering.access.clone())),
-            rates: Arc::new(ArcSwap::from_pointee(setup.offering.rate_limits.rates())),
-            setup: ArcSwap::from_pointee(setup),
+            access: Arc::new(ArcSwap::from_pointee(settings.access.clone())),
+            rates: Arc::new(ArcSwap::from_pointee(settings.rate_limits().rates())),
+            offering: ArcSwap::from_pointee(offering),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
             policies: Vec::new(),
-            options,
             stamps: Mutex::new(Stamps { read: reader.stamp(), seen: None }),
             reader,
             replacing: Mutex::default(),
         }
     }
 
-    pub(super) fn add(&mut self, served: &ServedInterface) {
-        self.policies.push((served.plan.subnet.address, Arc::clone(&served.policy)));
+    /// The settings in force.
+    pub(super) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(self.offering.load().settings())
     }
 
-    /// Files may have come or gone: machines are told what is there now.
+    /// Publishes the rules of an interface with this address from now on.
+    pub(super) fn add(&mut self, address: Ipv4Addr, policy: Arc<ArcSwap<Policy>>) {
+        self.policies.push((address, policy));
+    }
+
+    /// Makes the rules anew after a change of files.
     pub(super) fn refresh(&self) {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.publish() {
@@ -117,19 +109,19 @@ impl LiveConfig {
         }
     }
 
-    /// Looks at the file, and puts it in force if it is another one and has been so for two looks: who writes it may not be
-    /// through. `now` asks for it whatever the look says. Waits for the file, so it is for a thread that nobody waits for.
+    /// Looks at the file, and applies it if it has changed and has looked the same twice: an editor may still be writing it.
+    /// With `now` it applies the file in any case. Reading may block, so nothing may wait for the calling thread.
     pub(super) fn look(&self, now: bool) -> ReloadOutcome {
         if self.reader.file.is_none() || !(self.has_changed() || now) {
             return ReloadOutcome::Nothing;
         }
         match self.reload() {
-            Ok(setup) => ReloadOutcome::Taken(setup),
+            Ok(settings) => ReloadOutcome::Taken(settings),
             Err(error) => ReloadOutcome::Refused(error),
         }
     }
 
-    /// A file that is gone for a moment, as editors have it, is no change.
+    /// Whether the file has changed and looks the same as at the last look. A missing file is no change: editors replace files.
     fn has_changed(&self) -> bool {
         let now = self.reader.stamp();
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -138,29 +130,33 @@ impl LiveConfig {
         now.is_some() && is_settled && now != stamps.read
     }
 
-    /// Reads the configuration again and puts it in force; if that fails, the old one stays.
-    fn reload(&self) -> Result<Arc<Setup>> {
-        // Before it is read: what is written meanwhile is another change. And also if it is refused: once is enough.
+    /// Reads the file and applies it. After an error the settings in force stay.
+    fn reload(&self) -> Result<Arc<Settings>> {
+        // Before the read, so that a write during it counts as another change. Also for a file that is rejected, so that the
+        // rejection is logged once.
         self.stamps.lock().unwrap_or_else(PoisonError::into_inner).read = self.reader.stamp();
-        let (options, mut setup) = (self.reader.read)()?;
-        let old = self.setup.load();
-        if setup.offering.rules.is_empty() && !old.offering.rules.is_empty() {
+        let new = (self.reader.read)()?;
+        let (running, new) = (self.settings(), new.settings());
+        if new.rules.is_empty() && !running.rules.is_empty() {
             bail!(
                 "it has no rules any more, so pxed would serve every machine: restart pxed if that is intended"
             );
         }
-        if setup.offering.access.is_open() && !old.offering.access.is_open() {
+        if new.access.is_open() && !running.access.is_open() {
             bail!(
                 "it has no [access] any more, so pxed would serve every machine: restart pxed if that is intended"
             );
         }
-        for what in self.options.differences(&options).into_iter().chain(old.differences(&setup)) {
-            tracing::warn!("`{what}` changed; restart pxed to apply it");
+        let difference = running.difference(new);
+        for key in difference.keys(Effect::Restart) {
+            tracing::warn!("`{key}` changed; restart pxed to apply it");
         }
-        setup.offering.http = old.offering.http;
-        let same_files = self.setup.load().files == setup.files;
-        let reopen = || self.catalogue.load().reopen(setup.files.clone());
-        let catalogue = if same_files { None } else { Some(reopen()?) };
+        let settings = Arc::new(running.applied(Settings::clone(new)));
+        let offering = Offering::new(Arc::clone(&settings))?;
+        let catalogue = match difference.has(Effect::Files) {
+            true => Some(self.catalogue.load().reopen(settings.files())?),
+            false => None,
+        };
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(catalogue) = catalogue {
             for missing in catalogue.missing() {
@@ -168,20 +164,19 @@ impl LiveConfig {
             }
             self.catalogue.store(Arc::new(catalogue));
         }
-        self.access.store(Arc::new(setup.offering.access.clone()));
-        self.rates.store(Arc::new(setup.offering.rate_limits.rates()));
-        let setup = Arc::new(setup);
-        self.setup.store(Arc::clone(&setup));
+        self.access.store(Arc::new(settings.access.clone()));
+        self.rates.store(Arc::new(settings.rate_limits().rates()));
+        self.offering.store(Arc::new(offering));
         self.publish();
-        Ok(setup)
+        Ok(settings)
     }
 
-    /// Makes the policies anew; says whether any is another.
+    /// Makes the rules of each interface anew. Returns whether any differ.
     fn publish(&self) -> bool {
-        let (setup, catalogue) = (self.setup.load(), self.catalogue.load());
+        let (offering, catalogue) = (self.offering.load(), self.catalogue.load());
         let mut changed = false;
         for (address, shown) in &self.policies {
-            let policy = setup.offering.policy(*address, &catalogue);
+            let policy = offering.policy(*address, &catalogue);
             if **shown.load() != policy {
                 shown.store(Arc::new(policy));
                 changed = true;

@@ -1,4 +1,5 @@
-//! One interface that is served: its lock, its kernel side, its workers.
+//! One interface that is served: its lock, its kernel program, its workers. `running` starts and ends it, and `supervise` compares
+//! it with the host.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -8,10 +9,12 @@ use arc_swap::ArcSwap;
 use pxe_common::abi::{self, Config, dhcp_mode};
 use pxe_common::rate_limit::Rates;
 
+use super::confined::ThreadPermit;
 use super::handover::InterfaceState;
-use super::open_interface::{OpenInterface, Path, Xdp, offload_words};
+use super::kernel_config::{config, offload_words, slots_each, transfers_each};
+use super::open_interface::{OpenInterface, Path, Xdp};
 use super::reload::LiveConfig;
-use super::{Options, neighbour};
+use super::thread_deps::neighbour;
 use pxe_content::rules::Policy;
 use pxe_engine::clock::Clock;
 use pxe_engine::counters::PublishedCounters;
@@ -34,13 +37,14 @@ use pxe_nic::xsk::Copying;
 use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
-use pxe_proto::tftp::table::{Table, TidPorts};
+use pxe_proto::tftp::table::TidPorts;
 
-/// What all interfaces share.
+/// What the interfaces of a daemon share, for [`ServedInterface::start`].
 pub(super) struct Shared<'a> {
-    pub(super) options: &'a Options,
+    pub(super) permit: ThreadPermit,
+    pub(super) settings: &'a crate::config::Settings,
     pub(super) live: &'a LiveConfig,
-    pub(super) orders: &'a Arc<LoaderQueue>,
+    pub(super) loader_queue: &'a Arc<LoaderQueue>,
     pub(super) uploads: Option<&'a Uploads>,
     pub(super) fleet: &'a FleetHandle,
     pub(super) clock: Clock,
@@ -50,31 +54,34 @@ pub(super) struct Shared<'a> {
 /// An interface that is served.
 pub(super) struct ServedInterface {
     pub(super) plan: Plan,
-    /// The kernel side; none with plain sockets.
+    /// The programs in the kernel. `None` with plain sockets.
     pub(super) programs: Option<Programs>,
-    /// Where its program runs; nowhere with plain sockets.
+    /// Where the XDP program runs. `None` with plain sockets.
     pub(super) mode: Option<Mode>,
-    /// What it may answer by itself: bits of `abi::offload`.
+    /// What the kernel may answer by itself: bits of `abi::offload`.
     pub(super) offload: u32,
     pub(super) dhcp: DhcpPath,
     pub(super) published: Vec<PublishedCounters>,
-    /// The files that the kernel sends by itself; none without the offload.
+    /// The files that the kernel sends by itself. `None` without the offload.
     pub(super) cache: Option<Arc<OffloadCache>>,
-    /// How often sources may ask, as the kernel program was told.
+    /// The rate limits in the kernel program.
     rates: Rates,
-    /// Who gets what, shared by the workers.
+    /// The rules. All workers read them.
     pub(super) policy: Arc<ArcSwap<Policy>>,
-    /// Frames show who sent them; datagrams from sockets do not.
+    /// Whether the workers see Ethernet addresses: frames have them, datagrams from sockets do not.
     sees_neighbours: bool,
     queues: Arc<[Arc<WorkerQueues>]>,
     threads: Vec<JoinHandle<WorkerHandover>>,
-    /// What a predecessor has left, until a worker has it.
+    /// Transfers of a predecessor that no worker has resumed yet.
     snapshots: Vec<TransferSnapshot>,
     pub(super) lock: InterfaceLock,
 }
 
 impl ServedInterface {
-    /// Sets the workers of an interface to work; they go on with the transfers of a predecessor.
+    /// Starts the workers of an interface, which resume the transfers of a predecessor.
+    ///
+    /// # Errors
+    /// When the system refuses a thread, a map or an eventfd. The interface is detached then.
     pub(super) fn start(
         opened: OpenInterface,
         snapshots: Vec<TransferSnapshot>,
@@ -82,7 +89,7 @@ impl ServedInterface {
     ) -> Result<Self> {
         let OpenInterface { plan, dhcp, path, lock } = opened;
         let live = shared.live;
-        let policy = live.setup.load().offering.policy(plan.subnet.address, &live.catalogue.load());
+        let policy = live.offering.load().policy(plan.subnet.address, &live.catalogue.load());
         let mut served = Self {
             programs: None,
             mode: None,
@@ -103,12 +110,12 @@ impl ServedInterface {
             Path::Xdp(xdp) => served.start_xdp(*xdp, shared)?,
             Path::Sockets(sockets) => served.start_sockets(*sockets, shared)?,
         }
-        served.let_lost_ones_go()?;
+        served.forget_lost_transfers()?;
         Ok(served)
     }
 
-    /// Transfers of a predecessor that belong to no worker, or with which it could not go on: their packets are the host's.
-    fn let_lost_ones_go(&mut self) -> Result<()> {
+    /// Forgets the transfers of a predecessor that no worker could resume. The host gets their packets from now on.
+    fn forget_lost_transfers(&mut self) -> Result<()> {
         let lost = std::mem::take(&mut self.snapshots);
         if lost.is_empty() {
             return Ok(());
@@ -127,7 +134,7 @@ impl ServedInterface {
         let copying = sockets.first().map_or(Copying::Copy, |socket| socket.copying);
         let count = sockets.len();
         let mut copies = Some(programs.copies()?);
-        self.make_mailboxes(count, shared)?;
+        self.make_queues(count, shared)?;
         self.sees_neighbours = true;
         self.mode = Some(mode);
         self.offload = offload;
@@ -135,7 +142,8 @@ impl ServedInterface {
         for (index, socket) in sockets.into_iter().enumerate() {
             let queue = Queue(u32::try_from(index).context("too many queues")?);
             programs.connect(queue, &socket)?;
-            let base = u32::try_from(index * slots_each(shared.options.transfers, count)).unwrap_or(u32::MAX);
+            let base =
+                u32::try_from(index * slots_each(shared.settings.transfers, count)).unwrap_or(u32::MAX);
             let transfers = || programs.transfers();
             let offload = common.clone().map(|common| Ok(Offload::new(common, transfers()?, base)));
             let offload = offload.transpose().map_err(|error: ProgramsError| error)?;
@@ -143,7 +151,7 @@ impl ServedInterface {
                 XdpPath::new(socket, Mac(self.plan.interface.mac), transfers()?, copies.take(), offload)?;
             self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
         }
-        // Last of all: from here on frames are redirected, and somebody is there to take them.
+        // Last of all: from here on the program redirects frames, and the workers are there to take them.
         programs.configure(&self.config())?;
         self.programs = Some(programs);
         tracing::info!(
@@ -161,17 +169,17 @@ impl ServedInterface {
         Ok(())
     }
 
-    /// What the workers share of the offload, if there is one.
+    /// The part of the offload that all workers share. `None` without the offload.
     fn offload_common(&mut self, programs: &mut Programs, shared: &Shared<'_>) -> Result<Option<Common>> {
         if self.offload == 0 {
             return Ok(None);
         }
-        let cache = Arc::new(OffloadCache::new(programs.files()?, shared.options.offload_memory));
+        let cache = Arc::new(OffloadCache::new(programs.files()?, shared.settings.offload_memory));
         self.cache = Some(Arc::clone(&cache));
         Ok(Some(Common {
             progress: Arc::new(programs.progress()?),
             cache,
-            loader: Arc::clone(shared.orders),
+            loader: Arc::clone(shared.loader_queue),
             trust: Arc::default(),
             windowsize: windowsize_max(self.offload & abi::offload::TCX != 0),
             clock: shared.clock,
@@ -181,20 +189,20 @@ impl ServedInterface {
     fn start_sockets(&mut self, path: SocketPath, shared: &Shared<'_>) -> Result<()> {
         let address = self.plan.subnet.address;
         let (tids, mtu) = (path.tids(), self.plan.path_mtu(false));
-        self.make_mailboxes(1, shared)?;
+        self.make_queues(1, shared)?;
         self.spawn(0, path, tids, mtu, shared)?;
         tracing::info!(interface = self.plan.interface.name, %address, datapath = "socket", "serving");
         Ok(())
     }
 
-    fn make_mailboxes(&mut self, count: usize, shared: &Shared<'_>) -> Result<()> {
-        let queues = |_| WorkerQueues::new(shared.options.transfers).map(Arc::new);
+    fn make_queues(&mut self, count: usize, shared: &Shared<'_>) -> Result<()> {
+        let queues = |_| WorkerQueues::new(shared.settings.transfers).map(Arc::new);
         self.queues =
             (0..count).map(queues).collect::<std::io::Result<_>>().context("cannot make an eventfd")?;
         Ok(())
     }
 
-    /// Starts the worker `index`.
+    /// Starts the worker with this index, from 0.
     fn spawn<D: Datapath>(
         &mut self,
         index: usize,
@@ -204,19 +212,19 @@ impl ServedInterface {
         shared: &Shared<'_>,
     ) -> Result<()> {
         let workers = u16::try_from(self.queues.len()).context("too many queues")?;
-        let (options, live) = (shared.options, shared.live);
+        let (given, live) = (shared.settings, shared.live);
         let ports = all_ports.share(u16::try_from(index).context("too many queues")?, workers);
         let settings = Settings {
             interface: self.plan.interface.name.as_str().into(),
             address: self.plan.subnet.address,
             mask: self.plan.subnet.mask,
             broadcast: self.plan.subnet.broadcast(),
-            limits: OptionLimits::for_mtu(mtu, options.windowsize),
-            transfers: transfers_each(options.transfers, usize::from(workers)),
+            limits: OptionLimits::for_mtu(mtu, given.windowsize),
+            transfers: transfers_each(given.transfers, usize::from(workers)),
             ports,
-            style: live.setup.load().offering.style.unwrap_or(Style::Direct),
+            style: live.settings().style.unwrap_or(Style::Direct),
             sees_ethernet: self.sees_neighbours,
-            foreign_chaddr: options.foreign_chaddr,
+            foreign_chaddr: given.foreign_chaddr,
             limits_rates: !self.sees_neighbours,
             uploads: shared.uploads.map(|uploads| uploads.limiter().clone()),
         };
@@ -235,7 +243,7 @@ impl ServedInterface {
             index,
             all_ports,
             queues: Arc::clone(&self.queues),
-            loader: Arc::clone(shared.orders),
+            loader: Arc::clone(shared.loader_queue),
             uploads: shared.uploads.map(|uploads| Arc::clone(uploads.queue())),
             fleet: shared.fleet.clone(),
             published,
@@ -251,8 +259,7 @@ impl ServedInterface {
         };
         let lost = worker.resume(self.snapshots.extract_if(.., is_its_own).collect());
         self.snapshots.extend(lost);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run());
-        self.threads.push(thread.context("cannot start a thread")?);
+        self.threads.push(shared.permit.spawn(&name, move || worker.run())?);
         Ok(())
     }
 
@@ -260,15 +267,18 @@ impl ServedInterface {
         Config { offload: self.offload, rates: self.rates, ..config(&self.plan, self.dhcp) }
     }
 
-    /// The interface has another name. Programs and sockets are bound to its index; rules keep the name that they know.
-    pub(super) fn is_called(&mut self, name: String) {
+    /// Follows a new name of the interface. Programs and sockets are bound to its index. Rules keep the old name.
+    pub(super) fn follow_rename(&mut self, name: String) {
         let old = std::mem::replace(&mut self.plan.interface.name, name);
         let new = &self.plan.interface.name;
         tracing::warn!(event = "renamed", "interface {old} was renamed to {new}: change the configuration");
     }
 
-    /// Does what follows from the interface as it is now: another DHCP server here, or an end.
-    pub(super) fn look_again(&mut self, now: &Interface) -> Result<()> {
+    /// Compares the interface with what it was at the start. Follows a DHCP server that starts or ends on this host.
+    ///
+    /// # Errors
+    /// When the interface has changed in a way that needs a restart.
+    pub(super) fn follow_changes(&mut self, now: &Interface) -> Result<()> {
         let (name, address) = (&now.name, self.plan.subnet.address);
         if !now.addresses.iter().any(|subnet| subnet.address == address) {
             bail!("interface {name} no longer has the address {address}: restart pxed");
@@ -277,7 +287,7 @@ impl ServedInterface {
             bail!("interface {name} has a new Ethernet address or MTU: restart pxed");
         }
         if self.programs.is_some() && now.queues != self.plan.interface.queues {
-            // Each queue has a socket: what arrives on another one would be lost to us.
+            // Each queue has a socket. Frames that arrive on a new queue would have none.
             bail!("interface {name} has {} receive queues now: restart pxed", now.queues);
         }
         let dhcp = DhcpPath::decide(now);
@@ -297,7 +307,10 @@ impl ServedInterface {
         Ok(())
     }
 
-    /// How often sources may ask from now on.
+    /// Applies new rate limits to the kernel program.
+    ///
+    /// # Errors
+    /// When the kernel refuses the new configuration.
     pub(super) fn set_rates(&mut self, rates: Rates) -> Result<()> {
         if rates == self.rates {
             return Ok(());
@@ -307,13 +320,13 @@ impl ServedInterface {
         Ok(self.programs.as_mut().map_or(Ok(()), |programs| programs.configure(&config))?)
     }
 
-    /// What all workers have counted together, by label.
+    /// The sums of all workers' counters, by label.
     pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
         let mut all: Vec<(&'static str, u64)> = Vec::new();
         for published in &self.published {
             match all.is_empty() {
                 true => all.extend(published.read()),
-                // The labels come in one order.
+                // All workers have the labels in the same order.
                 false => {
                     all.iter_mut().zip(published.read()).for_each(|((_, sum), (_, value))| *sum += value)
                 }
@@ -322,19 +335,19 @@ impl ServedInterface {
         all
     }
 
-    /// What the kernel program has counted.
+    /// The counters of the kernel program, by label.
     pub(super) fn kernel_counters(&self) -> Vec<(&'static str, u64)> {
         self.programs.as_ref().and_then(|programs| programs.counters().ok()).unwrap_or_default()
     }
 
-    /// Stops redirecting, then the workers. The counters are final then.
+    /// Stops the redirection, then the workers. After that the counters are final.
     pub(super) fn stop_workers(&mut self) {
         let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
         self.end_workers(&off);
     }
 
-    /// Ends the workers, while the kernel program does what `config` says; what they leave. Once they have ended, the program
-    /// goes on with what it was told then: it may be a successor's already.
+    /// Configures the kernel program, ends the workers, and returns what they leave. A second call changes nothing: the program may
+    /// belong to a successor by then.
     fn end_workers(&mut self, config: &Config) -> Vec<WorkerHandover> {
         if self.threads.is_empty() {
             return Vec::new();
@@ -346,8 +359,8 @@ impl ServedInterface {
         self.threads.drain(..).filter_map(|thread| thread.join().ok()).collect()
     }
 
-    /// Ends the workers and leaves all that can be gone on with. The kernel program stays, and drops what it would redirect, as
-    /// long as somebody has what is returned.
+    /// Ends the workers, and returns the state that a successor can use. As long as that exists, the kernel program stays attached,
+    /// and drops what it would redirect.
     pub(super) fn hand_over(&mut self) -> InterfaceState {
         let leftovers = self.end_workers(&Config { hold: 1, ..config(&self.plan, self.dhcp) });
         let link = self.programs.as_ref().and_then(|programs| programs.link()?.try_clone_to_owned().ok());
@@ -365,7 +378,7 @@ impl ServedInterface {
         interface_state
     }
 
-    /// Stops everything and detaches.
+    /// Stops the workers, and detaches the program.
     pub(super) fn stop(&mut self) {
         self.stop_workers();
         self.programs = None;
@@ -376,29 +389,4 @@ impl Drop for ServedInterface {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-/// What the kernel program is told of an interface, but for the offload.
-pub(super) fn config(plan: &Plan, dhcp: DhcpPath) -> Config {
-    let ports = plan.tids;
-    Config {
-        address: plan.subnet.address.octets(),
-        broadcast: plan.subnet.broadcast().octets(),
-        dhcp_mode: dhcp.abi(),
-        tftp: 1,
-        tid_first: ports.first,
-        tid_last: ports.first + (ports.count - 1),
-        ifindex: plan.interface.index,
-        ..Config::default()
-    }
-}
-
-/// A worker's share of the transfers: twice the even share, since cards spread machines unevenly.
-fn transfers_each(all: usize, workers: usize) -> usize {
-    (all * 2 / workers.max(1)).min(all).max(1)
-}
-
-/// Slots that a worker's table has.
-pub(super) fn slots_each(all: usize, workers: usize) -> usize {
-    Table::<()>::slots(transfers_each(all, workers))
 }

@@ -1,4 +1,5 @@
-//! The supervisor: signals, the configuration, the kernel program's log, and a look at the host now and then.
+//! The supervisor: waits on the main thread for signals and successors, and looks at the configuration, the interfaces, the other
+//! threads and the kernel program's log from time to time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,72 +13,98 @@ use tokio::task::JoinHandle;
 use super::handover::{self, Requester};
 use super::refusal_notice::RefusalCounts;
 use super::reload::ReloadOutcome;
+use super::running::Running;
 use super::served_interface::ServedInterface;
 use super::watchdog::Watchdog;
-use super::{End, Server};
 use pxe_nic::interface::{Interface, InterfaceError, name_of};
 
-/// How often the host is looked at: a DHCP server that is started here waits at most this long for its requests.
+/// Between two looks at the interfaces. A DHCP server that starts on this host gets its requests after this time at most.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// After a failed attempt to hear a successor.
+/// The pause after a failed attempt to accept a successor's connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// How often the daemon shows what it has counted.
+/// Between two publications of the counters.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
-/// How often the configuration file is looked at.
+/// Between two looks at the configuration file.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
-/// How often it is said who was refused.
+/// Between two log lines about rejected requests.
 const TELL_EVERY: Duration = Duration::from_secs(60);
-/// How often the kernel program's records are read, when anybody wants them.
+/// Between two reads of the kernel program's log records, at debug.
 const READ_LOGS_EVERY: Duration = Duration::from_millis(100);
 
-/// Runs until a signal says stop.
-pub(super) async fn run(server: &mut Server) -> Result<End> {
+/// Why a daemon ends.
+enum End {
+    /// A signal, without a service manager that keeps the state.
+    Stop,
+    /// A successor gets the state, now or after a restart.
+    HandOver(Requester),
+}
+
+/// Serves until a signal or a successor ends the daemon, then takes everything down.
+///
+/// # Errors
+/// When signals cannot be received, an interface is gone, or a successor does not get the state.
+pub(super) fn run(mut running: Running) -> Result<()> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime = running.permit().runtime(builder.enable_all()).context("cannot start the supervisor")?;
+    let result = runtime.block_on(watch(&mut running));
+    // A look at the configuration may hang. The end does not wait for it.
+    runtime.shutdown_background();
+    if let Ok(End::HandOver(requester)) = &result {
+        return running.hand_over(requester);
+    }
+    running.finish();
+    result.map(drop)
+}
+
+/// Watches until a signal or a successor ends the daemon.
+async fn watch(running: &mut Running) -> Result<End> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot receive signals")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot receive signals")?;
     let mut hangup = signal(SignalKind::hangup()).context("cannot receive signals")?;
     let mut kernel_logs = Vec::new();
-    for programs in server.served.iter_mut().filter_map(|served| served.programs.as_mut()) {
+    for programs in running.interfaces().iter_mut().filter_map(|served| served.programs.as_mut()) {
         kernel_logs.push(programs.logger()?);
     }
-    let names: Vec<_> = server.served.iter().map(|served| served.plan.interface.name.as_str()).collect();
+    let interfaces = running.interfaces().iter();
+    let names: Vec<_> = interfaces.map(|served| served.plan.interface.name.as_str()).collect();
     tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let mut watching = Watchdog::new(server.clock.now(), sd_notify::watchdog_enabled());
-    show_all(server, &mut watching);
-    let mut show = tokio::time::interval(SHOW_EVERY);
-    let mut watch = tokio::time::interval(WATCH_EVERY);
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    let (mut tell, mut refused) = (tokio::time::interval(TELL_EVERY), RefusalCounts::default());
-    let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
-    // One look at a time: a file that hangs keeps nobody waiting, not even who says stop.
-    let mut askers = askers(&server.served)?;
+    let mut watchdog = running.watchdog();
+    show(running, &mut watchdog);
+    let mut show_tick = tokio::time::interval(SHOW_EVERY);
+    let mut config_tick = tokio::time::interval(WATCH_EVERY);
+    let mut host_tick = tokio::time::interval(LOOK_EVERY);
+    let (mut tell_tick, mut refused) = (tokio::time::interval(TELL_EVERY), RefusalCounts::default());
+    let mut logs_tick = tokio::time::interval(READ_LOGS_EVERY);
+    let mut requesters = requesters(running.interfaces())?;
+    // One look at the configuration at a time. A file that hangs delays nothing else, not even the end.
     let (mut reading, mut wanted): (Option<JoinHandle<ReloadOutcome>>, bool) = (None, false);
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(End::Stop),
-            // So a service manager says it, which may start us again at once.
+            // The service manager sends this signal, and may start the next daemon at once.
             _ = terminate.recv() => break Ok(leave()),
-            Some(asker) = askers.recv() => break Ok(End::HandOver(asker)),
+            Some(requester) = requesters.recv() => break Ok(End::HandOver(requester)),
             _ = hangup.recv() => wanted = true,
-            _ = watch.tick(), if reading.is_none() => {
-                let (live, now) = (Arc::clone(&server.live), std::mem::take(&mut wanted));
+            _ = config_tick.tick(), if reading.is_none() => {
+                let (live, now) = (Arc::clone(running.live()), std::mem::take(&mut wanted));
                 reading = Some(tokio::task::spawn_blocking(move || live.look(now)));
             }
-            look = finished(&mut reading), if reading.is_some() => {
+            outcome = finished(&mut reading), if reading.is_some() => {
                 reading = None;
-                looked(server, look);
+                running.reloaded(outcome);
             }
-            _ = show.tick() => show_all(server, &mut watching),
-            _ = tell.tick() => {
-                let now = RefusalCounts::of(&server.served);
-                now.tell_since(&refused);
+            _ = show_tick.tick() => show(running, &mut watchdog),
+            _ = tell_tick.tick() => {
+                let now = RefusalCounts::of(running.interfaces());
+                now.log_since(&refused);
                 refused = now;
             }
-            // Below debug the kernel program writes nothing.
-            _ = read_logs.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
+            // Above debug the kernel program writes no records.
+            _ = logs_tick.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
                 kernel_logs.iter_mut().for_each(aya_log::EbpfLogger::flush);
             }
-            _ = look.tick() => if let Err(error) = look_around(&mut server.served) {
+            _ = host_tick.tick() => if let Err(error) = look_around(running.interfaces()) {
                 break Err(error);
             },
         }
@@ -86,20 +113,17 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
     result
 }
 
-/// Shows what was counted and who hangs, and tells the service manager's watchdog if all is well.
-fn show_all(server: &mut Server, watching: &mut Watchdog) {
-    let (hanging, is_well) = watching.look(server.clock.now(), &server.heartbeats);
-    server.gauges.hanging = hanging.to_vec();
-    server.gauges.show(&server.served, &server.live);
-    if is_well {
+/// Publishes counters and threads that hang, and reports to the service manager's watchdog if all is well.
+fn show(running: &mut Running, watchdog: &mut Watchdog) {
+    if running.show(watchdog) {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
     }
 }
 
-/// With a service manager, whoever it starts next goes on.
+/// Leaves the state with the service manager, if it keeps it for the next start.
 fn leave() -> End {
     match handover::leave() {
-        Ok(asker) => asker.map_or(End::Stop, End::HandOver),
+        Ok(requester) => requester.map_or(End::Stop, End::HandOver),
         Err(error) => {
             tracing::warn!(
                 "cannot leave the transfers for a restart: the service manager does not answer: {error}"
@@ -109,34 +133,34 @@ fn leave() -> End {
     }
 }
 
-/// Who asks for the work on one of the interfaces: the tasks that hear them end with the runtime.
-fn askers(served: &[ServedInterface]) -> Result<mpsc::Receiver<Requester>> {
-    let (found, askers) = mpsc::channel(1);
-    for served in served {
+/// Receives requests for a hand-over on the interfaces' locks. The tasks end with the runtime.
+fn requesters(interfaces: &[ServedInterface]) -> Result<mpsc::Receiver<Requester>> {
+    let (found, requesters) = mpsc::channel(1);
+    for served in interfaces {
         let Some(listener) = served.lock.listener() else { continue };
         let listener = listener.try_clone().context("cannot listen for a successor")?;
         listener.set_nonblocking(true).context("cannot listen for a successor")?;
         let listener = UnixListener::from_std(listener).context("cannot listen for a successor")?;
         let found = found.clone();
         tokio::spawn(async move {
-            // One at a time, each bounded in time: nobody who may not ask gets further than this.
+            // One connection at a time, each with a time-out. Any local user can connect, so `hear` checks the user first.
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        if let Some(asker) = Requester::hear(stream).await {
-                            let _ = found.send(asker).await;
+                        if let Some(requester) = Requester::hear(stream).await {
+                            let _ = found.send(requester).await;
                         }
                     }
-                    // No descriptor at the moment, or who asked is gone.
+                    // No descriptor is free at the moment, or the client has gone.
                     Err(_) => tokio::time::sleep(ACCEPT_AGAIN).await,
                 }
             }
         });
     }
-    Ok(askers)
+    Ok(requesters)
 }
 
-/// The end of a look that is under way.
+/// The outcome of a look at the configuration that is under way.
 async fn finished(reading: &mut Option<JoinHandle<ReloadOutcome>>) -> ReloadOutcome {
     match reading {
         Some(reading) => reading.await.unwrap_or_else(|error| ReloadOutcome::Refused(error.into())),
@@ -144,63 +168,19 @@ async fn finished(reading: &mut Option<JoinHandle<ReloadOutcome>>) -> ReloadOutc
     }
 }
 
-fn looked(server: &mut Server, look: ReloadOutcome) {
-    let gauges = &mut server.gauges;
-    match look {
-        ReloadOutcome::Nothing => {}
-        ReloadOutcome::Taken(setup) => {
-            gauges.reloads += 1;
-            gauges.config_problem = None;
-            let rules = setup.offering.rules.len();
-            tracing::info!(event = "reloaded", rules, "applied the changed configuration");
-            let rates = setup.offering.rate_limits.rates();
-            for served in &mut server.served {
-                if let Err(error) = served.set_rates(rates) {
-                    tracing::error!(
-                        event = "refused_config",
-                        "rejected the new limits; the running limits stay: {error:#}"
-                    );
-                    gauges.config_problem = Some(format!("{error:#}"));
-                }
-            }
-        }
-        ReloadOutcome::Refused(error) => {
-            tracing::error!(
-                event = "refused_config",
-                "rejected the new configuration; the running configuration stays: {error:#}"
-            );
-            gauges.config_problem = Some(format!("{error:#}"));
-        }
-    }
-}
-
+/// Compares the interfaces with what they were at the start.
 fn look_around(served: &mut [ServedInterface]) -> Result<()> {
     for served in served {
         let interface = &served.plan.interface;
         match Interface::read(&interface.name) {
-            Ok(now) if now.index == interface.index => served.look_again(&now)?,
+            Ok(now) if now.index == interface.index => served.follow_changes(&now)?,
             Ok(_) | Err(InterfaceError::Unknown { .. }) => match name_of(interface.index) {
-                Some(name) => served.is_called(name),
+                Some(name) => served.follow_rename(name),
                 None => bail!("interface {} is gone: restart pxed when it is back", interface.name),
             },
-            // Down, or a moment without descriptors: it may come back as it was.
+            // The interface is down, or no descriptor is free at the moment. It may come back as it was.
             Err(_) => {}
         }
     }
     Ok(())
-}
-
-/// Logs what was counted; for when the workers have ended.
-pub(super) fn summarise(server: &Server) {
-    for served in &server.served {
-        let interface = served.plan.interface.name.as_str();
-        let all = served.counters().into_iter().chain(served.kernel_counters());
-        let text: Vec<_> =
-            all.filter(|(_, value)| *value > 0).map(|(label, value)| format!("{label}={value}")).collect();
-        tracing::info!(
-            interface,
-            "counted: {}",
-            if text.is_empty() { "nothing".into() } else { text.join(" ") }
-        );
-    }
 }

@@ -1,14 +1,14 @@
-//! Which threads hang, for `/readyz` and for the service manager's watchdog.
+//! Finds threads that hang, for `/readyz`, the log and the service manager's watchdog.
 
 use std::time::Duration;
 
 use pxe_engine::heartbeat::{BEAT_EVERY, Heartbeats, HungThread, Waits, is_well};
 use pxe_proto::time::Timestamp;
 
-/// The supervisor's look at the other threads.
+/// The supervisor's view of the other threads.
 #[derive(Debug)]
 pub(super) struct Watchdog {
-    /// How often the service manager wants to hear of us; it has no watchdog otherwise.
+    /// The service manager's time-out. `None` if it has no watchdog.
     watchdog: Option<Duration>,
     looked: Timestamp,
     told: Option<Timestamp>,
@@ -20,11 +20,11 @@ impl Watchdog {
         Self { watchdog, looked: now, told: None, hanging: Vec::new() }
     }
 
-    /// Looks at all threads. Answers the names of those that hang, and whether the watchdog is to be told that all is well.
+    /// Looks at all threads. Returns the names of those that hang, and whether to report to the service manager's watchdog now.
     pub(super) fn look(&mut self, now: Timestamp, heartbeats: &Heartbeats) -> (&[String], bool) {
         let since = now.since(self.looked);
         self.looked = now;
-        // The whole process stood still: others had no chance to beat either.
+        // If the whole process was stopped, the other threads had no chance to beat.
         if since < BEAT_EVERY {
             self.take(heartbeats.hanging(now));
         }
@@ -68,7 +68,7 @@ mod tests {
         Timestamp::from_micros(ms * 1000)
     }
 
-    /// Two looks a second from one moment until another; how often the watchdog was told, and who hangs in the end.
+    /// Two looks a second, from one time in ms until another. Returns the number of reports, and the threads that hang at the end.
     fn look(watch: &mut Watchdog, heartbeats: &Heartbeats, from: u64, to: u64) -> (usize, Vec<String>) {
         let (mut told, mut names) = (0, Vec::new());
         for now in (from..to).step_by(500) {
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(look(&mut watch, &heartbeats, 54_000, 55_000), (1, vec!["loader".to_owned()]));
     }
 
-    /// A process that was stopped for a minute: nobody could beat, and nobody hangs.
+    /// The process was stopped for a minute. No thread could beat, and none hangs.
     #[test]
     fn a_pause_of_the_whole_process_is_nobodys_fault() {
         let (heartbeats, mut watch) = (Heartbeats::default(), Watchdog::new(at(0), None));

@@ -1,5 +1,5 @@
-//! HTTP: the API for this host, the page, and files and reports on the machines' network. A thread with a runtime of its
-//! own, so that nobody who asks here can keep a worker or the supervisor waiting.
+//! HTTP: the API for this host, the page, and files and reports on the machines' network. It has a thread and a runtime of its own,
+//! so that no HTTP client can delay a worker or the supervisor.
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::Path;
@@ -9,9 +9,11 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
+use super::confined::ThreadPermit;
 use super::gauge_collector::GaugeCollector;
 use super::reload::LiveConfig;
-use super::{Options, beats, neighbour};
+use super::thread_deps::{beats, neighbour};
+use crate::config::Settings;
 use pxe_content::boot::ServedAt;
 use pxe_content::inbox::{Inbox, Quota};
 use pxe_engine::clock::Clock;
@@ -24,12 +26,12 @@ use pxe_web::api::serve::ConnectionLimits;
 use pxe_web::api::{self, Api, Listeners};
 use pxe_web::http::{Gate, Http};
 
-/// Connections of machines at a time, on each interface, as far as there are descriptors for them.
+/// The most connections of machines at a time on each interface, if there are enough descriptors.
 const MACHINES_MAX: usize = 4096;
-/// Connections of one machine: iPXE has one, firmware two.
+/// The most connections of one machine. iPXE uses one, firmware two.
 const EACH_MAX: usize = 16;
 
-/// Everything that is listened on, opened before anything is attached.
+/// All listening sockets, and the inbox. They are opened before a program is attached.
 pub(super) struct WebListeners {
     api: Option<Listeners>,
     machines: Vec<(TcpListener, ServedAt)>,
@@ -40,17 +42,17 @@ impl WebListeners {
     /// Opens the API's sockets and the inbox.
     ///
     /// # Errors
-    /// What cannot be opened, with the remedy. The usual place for the API's socket may be taken: then there is a warning.
-    pub(super) fn open(options: &Options) -> Result<Self> {
-        let token = match options.board.as_ref().and_then(|board| board.token_file.as_ref()) {
+    /// What cannot be opened, with the remedy. If the default path of the API's socket is taken, there is only a warning.
+    pub(super) fn open(settings: &Settings) -> Result<Self> {
+        let token = match settings.board.as_ref().and_then(|board| board.token_file.as_ref()) {
             Some(path) => Some(Arc::new(Token::read(path)?)),
             None => None,
         };
-        let listen = options.board.as_ref().map(|board| board.listen);
-        let path = options.socket.as_deref().unwrap_or(Path::new(SOCKET));
+        let listen = settings.board.as_ref().map(|board| board.listen);
+        let path = settings.socket.as_deref().unwrap_or(Path::new(SOCKET));
         let api = match Listeners::bind(path, listen, token) {
             Ok(listeners) => Some(listeners),
-            Err(error) if options.socket.is_none() && listen.is_none() => {
+            Err(error) if settings.socket.is_none() && listen.is_none() => {
                 tracing::warn!(
                     "`pxed status` cannot reach this daemon: {error}. Give another path with --socket"
                 );
@@ -61,7 +63,7 @@ impl WebListeners {
         if let Some(address) = api.as_ref().and_then(Listeners::board) {
             tracing::info!("the board is at http://{address}/");
         }
-        let inbox = match &options.inbox {
+        let inbox = match &settings.inbox {
             Some(inbox) => {
                 let quota = Quota { file: inbox.file, machine: inbox.machine, total: inbox.total };
                 let opened = Inbox::open(&inbox.directory, quota);
@@ -72,7 +74,7 @@ impl WebListeners {
         Ok(Self { api, machines: Vec::new(), inbox })
     }
 
-    /// Listens on an interface's address for the machines there.
+    /// Listens on an interface's address, for machines.
     ///
     /// # Errors
     /// When the port is taken.
@@ -86,26 +88,25 @@ impl WebListeners {
     }
 }
 
-/// The thread. Dropping this ends it.
+/// The thread of HTTP. Dropping this ends it.
 pub(super) struct Web {
     end: Option<watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Web {
-    /// Starts to answer.
+    /// Starts the thread, which answers from then on.
     pub(super) fn start(
+        permit: ThreadPermit,
         listeners: WebListeners,
         fleet: &FleetHandle,
         live: &LiveConfig,
         gauges: &GaugeCollector,
         (clock, heartbeats): (Clock, &Heartbeats),
     ) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("pxed-http")
-            .enable_all()
-            .build()
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = permit
+            .runtime(builder.worker_threads(2).thread_name("pxed-http").enable_all())
             .context("cannot start a runtime")?;
         let (end, ended) = watch::channel(());
         let neighbours: Arc<dyn Neighbours> = Arc::new(neighbour);
@@ -164,19 +165,18 @@ impl Web {
             });
             runtime.shutdown_timeout(std::time::Duration::from_secs(1));
         };
-        let thread = std::thread::Builder::new().name("pxed-web".into()).spawn(run);
-        Ok(Self { end: Some(end), thread: Some(thread.context("cannot start a thread")?) })
+        Ok(Self { end: Some(end), thread: Some(permit.spawn("pxed-web", run)?) })
     }
 }
 
-/// A connection has two descriptors, and half of all are for others.
+/// The limits for the connections of machines. A connection has two descriptors, and half of all descriptors are for other uses.
 fn most() -> ConnectionLimits {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let all = limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(MACHINES_MAX);
     ConnectionLimits { all: all.clamp(EACH_MAX, MACHINES_MAX), each: EACH_MAX }
 }
 
-/// Beats for ever.
+/// Gives signs of life for ever.
 async fn beat_on(alive: impl Fn()) {
     loop {
         alive();
@@ -185,7 +185,7 @@ async fn beat_on(alive: impl Fn()) {
 }
 
 async fn over(mut ended: watch::Receiver<()>) {
-    // An error is the sender's end, which is what is waited for.
+    // The sender is dropped at the end, which is an error here.
     let _ = ended.changed().await;
 }
 

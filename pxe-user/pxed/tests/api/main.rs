@@ -1,5 +1,10 @@
 //! Commands of `pxed` against the API of a real server.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "`tokio::test` makes runtimes, and no test confines this process"
+)]
+
 mod commands;
 mod consoles;
 // The server is that of the API's own tests, which use more of it.

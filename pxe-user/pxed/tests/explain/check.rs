@@ -186,3 +186,18 @@ fn what_a_trees_configuration_leads_to_must_be_there() {
     lab.write("top/initrd.gz", "initrd");
     assert_eq!(lab.run("check", "--no-host").error, "");
 }
+
+/// Machines get the tree through an image without a root of its own, whatever roots other images have.
+#[test]
+fn what_the_tree_lacks_is_said_beside_an_image_with_a_root() {
+    let lab = Lab::new();
+    lab.write("test/initrd.img", "initrd");
+    let text = "pxed.toml:3: warning: bios machines start pxelinux.0, which finds no configuration";
+    let run = lab.run("check", "--no-host");
+    assert!(run.error.contains(text), "{}", run.error);
+    let own = "interfaces = [\"eth0\"]\nroot = \"ROOT/top\"\n[images.test]\nroot = \"ROOT/test\"\n\
+               boot_files = { x64 = \"snponly.efi\" }\n[[rules]]\nimage = \"test\"\n";
+    lab.write("pxed.toml", own);
+    let run = lab.run("check", "--no-host");
+    assert!(!run.error.contains("finds no configuration"), "no machine gets the tree: {}", run.error);
+}

@@ -2,25 +2,23 @@
 
 use super::report::{ImagePrograms, Report};
 use crate::command::{catalogue, loaders};
-use crate::config::Config;
-use crate::server::Setup;
+use crate::config::{Config, Settings};
 use pxe_content::boot::{self, Catalogue, CatalogueError, ImageSpec, Source};
 use pxe_proto::dhcp::Arch;
 
 /// The architectures that the report lists: those of the machines in labs.
 const COMMON: [Arch; 6] = [Arch(0), Arch(6), Arch(7), Arch(9), Arch(10), Arch(11)];
 
-pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
-    let line = |image_spec: &ImageSpec| {
-        let at = file.image_specs.iter().position(|known| known.name == image_spec.name)?;
-        file.image_spec_lines.get(at).copied()
-    };
-    for image_spec in &file.image_specs {
-        if let Some(text) = hides(&setup.files, image_spec) {
+pub(super) fn examine(report: &mut Report, file: &Config, settings: &Settings) {
+    let files = settings.files();
+    let line = |image_spec: &ImageSpec| file.line_of_image(&image_spec.name);
+    for image_spec in file.images() {
+        if let Some(text) = hides(&files, image_spec) {
             report.warning(line(image_spec), text);
         }
     }
-    let opened = catalogue::open(setup.files.clone());
+    let is_tree = matches!(files.source, Source::Tree { .. });
+    let opened = catalogue::open(files);
     for left_out in &opened.errors {
         let key = match &left_out.error {
             CatalogueError::BootFile { .. } => Some("boot_files"),
@@ -47,8 +45,9 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
         }
     }
     // With rules, machines get images. They get the tree only through an image that has no root of its own.
-    let is_offered = catalogue.image_specs().iter().all(|image_spec| image_spec.root.is_none());
-    if opened.is_whole && is_offered && matches!(setup.files.source, Source::Tree { .. }) {
+    let images = catalogue.image_specs();
+    let is_offered = images.is_empty() || images.iter().any(|image_spec| image_spec.root.is_none());
+    if opened.is_whole && is_offered && is_tree {
         for text in loaders::missing(&catalogue) {
             report.warning(file.line_of_key("root"), text);
         }

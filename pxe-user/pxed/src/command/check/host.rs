@@ -4,39 +4,39 @@ use anyhow::Error;
 use rustix::process::geteuid;
 
 use super::report::{InterfacePlan, Report};
-use crate::config::Config;
+use crate::config::{Config, Settings};
+use crate::server;
 use crate::server::preconditions::{self, UnmetCondition};
-use crate::server::{Options, Setup};
 use pxe_engine::plan::{DhcpPath, Plan};
 use pxe_nic::programs::{Programs, takes_several_buffers};
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
 
-pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, setup: &Setup) {
-    let mut unmet = preconditions::of_configuration(options, setup);
+pub(super) fn examine(report: &mut Report, file: &Config, settings: &Settings) {
+    let mut unmet = preconditions::of_configuration(settings);
     let mut is_served = false;
-    for name in &options.interfaces {
-        let plan = match preconditions::plan(options, name) {
+    for name in &settings.interfaces {
+        let plan = match server::plan(settings, name) {
             Ok(plan) => plan,
             Err(error) => {
                 let for_another = "; to check a file for another host, give --no-host";
-                let hint = if file.interfaces.contains(name) { for_another } else { "" };
+                let hint = if file.has_interface(name) { for_another } else { "" };
                 report.error(None, format!("{error}{hint}"));
                 continue;
             }
         };
         // The pxed that serves the interface holds its ports and sockets. A successor takes over from it, so they do not block
         // the successor.
-        let is_served_now = preconditions::is_served(options, name);
+        let is_served_now = preconditions::is_served(settings, name);
         is_served |= is_served_now;
-        unmet.extend(preconditions::of_interface(&plan, setup, is_served_now));
-        let row = interface(&plan, options, is_served_now);
+        unmet.extend(preconditions::of_interface(&plan, settings, is_served_now));
+        let row = interface(&plan, settings, is_served_now);
         if let Some(error) = row.no_xdp.as_ref().filter(|_| !plan.may_fall_back) {
             report.error(None, format!("{name}: XDP is not possible: {error}. Leave `datapath` to `auto`"));
         }
         report.interfaces.push(row);
     }
-    unmet.extend(preconditions::of_listeners(options, is_served));
+    unmet.extend(preconditions::of_listeners(settings, is_served));
     for UnmetCondition { key, image, error, .. } in unmet {
         let of_image = image.and_then(|name| file.line_of_image(&name));
         let line = of_image.or(key.and_then(|key| file.line_of_key(key)));
@@ -61,7 +61,7 @@ fn is_denied(error: &Error) -> bool {
     error.chain().any(denied) || error.to_string().contains("Permission denied")
 }
 
-fn interface(plan: &Plan, options: &Options, is_served_now: bool) -> InterfacePlan {
+fn interface(plan: &Plan, settings: &Settings, is_served_now: bool) -> InterfacePlan {
     let interface = &plan.interface;
     let (datapath, no_xdp) = match plan.modes.as_slice() {
         [] => (Some("socket"), None),
@@ -73,7 +73,7 @@ fn interface(plan: &Plan, options: &Options, is_served_now: bool) -> InterfacePl
         },
     };
     let is_xdp = datapath == Some("xdp");
-    let limits = OptionLimits::for_mtu(plan.path_mtu(is_xdp), options.windowsize);
+    let limits = OptionLimits::for_mtu(plan.path_mtu(is_xdp), settings.windowsize);
     let own = plan.subnet.address;
     InterfacePlan {
         name: interface.name.clone(),

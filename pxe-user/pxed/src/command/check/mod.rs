@@ -15,13 +15,15 @@ mod report;
 mod show;
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 
-use super::daemon::Daemon;
+use super::daemon::{self, Daemon};
 use super::offer::Offer;
 use crate::config::{Config, Problem};
+use crate::offering::Offering;
 use report::Report;
 
 /// What is checked, and how the result looks.
@@ -83,19 +85,23 @@ impl Check {
     }
 
     fn examine(&self, report: &mut Report, file: &Config) {
-        let setup = match self.daemon.setup(&self.offer, file) {
-            Ok(setup) => setup,
-            Err(error) => return report.error(None, format!("{error:#}")),
-        };
-        files::examine(report, file, &setup);
-        let options = match self.daemon.options(&self.offer, file) {
-            Ok(options) => options,
+        let mut settings = self.daemon.settings(&self.offer, file);
+        if let Err(error) = self.offer.add_linux(&mut settings) {
+            return report.error(None, format!("{:#}", anyhow::Error::from(error)));
+        }
+        let settings = Arc::new(settings);
+        if let Err(error) = Offering::new(Arc::clone(&settings)) {
+            return report.error(None, format!("{error:#}"));
+        }
+        files::examine(report, file, &settings);
+        match daemon::validate(&settings) {
+            Ok(()) => {}
             Err(_) if self.no_host => return,
             Err(error) => return report.error(None, error.to_string()),
-        };
-        report.settings(&options, &setup);
+        }
+        report.settings(&settings);
         if !self.no_host {
-            host::examine(report, file, &options, &setup);
+            host::examine(report, file, &settings);
         }
     }
 }

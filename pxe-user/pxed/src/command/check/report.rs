@@ -7,8 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::config::{Problem, Severity};
-use crate::server::{Options, Setup};
+use crate::config::{self, Problem, Severity};
 
 /// All results. `pxed check --json` prints this as JSON.
 #[derive(Debug, Serialize)]
@@ -134,19 +133,19 @@ impl Report {
         text
     }
 
-    pub(super) fn settings(&mut self, options: &Options, setup: &Setup) {
-        let socket = options.socket.clone().unwrap_or_else(|| pxe_web::api::listen::SOCKET.into());
+    pub(super) fn settings(&mut self, settings: &config::Settings) {
+        let socket = settings.socket.clone().unwrap_or_else(|| pxe_web::api::listen::SOCKET.into());
         self.settings = Some(Settings {
-            http_port: setup.offering.http.map(|http| http.port),
-            board: options.board.as_ref().map(|board| format!("http://{}/", board.listen)),
-            board_token: options.board.as_ref().is_some_and(|board| board.token_file.is_some()),
+            http_port: settings.http_port,
+            board: settings.board.as_ref().map(|board| format!("http://{}/", board.listen)),
+            board_token: settings.board.as_ref().is_some_and(|board| board.token_file.is_some()),
             socket,
-            state: options.state.clone(),
-            inbox: options.inbox.as_ref().map(|inbox| inbox.directory.clone()),
-            events: setup.fleet.events.clone(),
-            user: options.user.clone(),
-            confinement: options.confinement.to_string(),
-            access: (!setup.offering.access.is_open()).then(|| setup.offering.access.to_string()),
+            state: settings.state.clone(),
+            inbox: settings.inbox.as_ref().map(|inbox| inbox.directory.clone()),
+            events: settings.events.clone(),
+            user: settings.user.clone(),
+            confinement: settings.confinement.to_string(),
+            access: (!settings.access.is_open()).then(|| settings.access.to_string()),
         });
     }
 }

@@ -26,13 +26,15 @@ mod trace;
 use std::io::{ErrorKind, Write};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 
 use super::catalogue::{self, LeftOut};
 use super::offer::Offer;
-use crate::config::Config;
+use crate::config::{Config, Settings};
+use crate::offering::Offering;
 use pxe_content::boot::ServedAt;
 use pxe_nic::interface::{Interface, InterfaceError};
 use pxe_proto::dhcp::{Arch, Firmware, Uuid};
@@ -115,19 +117,21 @@ impl Explain {
     /// Opens what is served. If an image cannot be opened, this is recorded for the machines that would get it, and the rest is
     /// opened.
     fn context(&self, file: &Config) -> Result<(ExplainContext, Origin)> {
-        let setup = self.offer.setup(file)?;
-        let interfaces = self.offer.interfaces(file);
+        let mut settings = Settings::new(self.offer.layer().over(file.settings.clone()));
+        self.offer.add_linux(&mut settings)?;
+        let settings = Arc::new(settings);
+        let offering = Offering::new(Arc::clone(&settings))?;
+        let interfaces = &settings.interfaces;
         let interface = interfaces.first().cloned().unwrap_or_default();
         let here_address = Interface::read(&interface).and_then(|interface| interface.serving(None));
         // The rules may belong to another host. Then the file names interfaces that this host does not have.
         if let (Err(error @ InterfaceError::Unknown { .. }), false) =
-            (&here_address, interface.is_empty() || file.interfaces.contains(&interface))
+            (&here_address, interface.is_empty() || file.has_interface(&interface))
         {
             bail!("{error}. Leave --interface out, or name one of the configuration's");
         }
-        let given = self.offer.address.or(file.address);
-        let server = given.or(here_address.ok().map(|subnet| subnet.address)).unwrap_or(EXAMPLE);
-        let mut opened = catalogue::open(setup.files);
+        let server = settings.address.or(here_address.ok().map(|subnet| subnet.address)).unwrap_or(EXAMPLE);
+        let mut opened = catalogue::open(settings.files());
         let Some(catalogue) = opened.catalogue.take() else {
             bail!(
                 opened
@@ -145,12 +149,12 @@ impl Explain {
                 None => tracing::warn!("{error}"),
             }
         }
-        let policy = setup.offering.policy(server, &catalogue);
+        let policy = offering.policy(server, &catalogue);
         let context = ExplainContext {
             catalogue,
             policy,
-            access: setup.offering.access,
-            here: ServedAt { server, http: setup.offering.http.map(|http| http.port) },
+            access: settings.access.clone(),
+            here: ServedAt { server, http: settings.http_port },
             interface,
             client: self.pcap.is_none().then_some(machine::CLIENT),
             boots: self.boots,

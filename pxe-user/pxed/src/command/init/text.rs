@@ -152,7 +152,7 @@ fn plain(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::command::init::facts::Tree;
-    use crate::config::Config;
+    use crate::config::{Config, Settings};
 
     fn seen(name: &str, address: Option<&str>, reason: Option<&str>) -> Seen {
         Seen {
@@ -209,6 +209,7 @@ mod tests {
             let text = text(&facts);
             let (config, problems) = Config::parse(&text);
             let config = config.unwrap_or_else(|| panic!("{problems:?}\n{text}"));
+            let config = Settings::new(config.settings);
             assert_eq!(problems, [], "{text}");
             let served = facts.interfaces.iter().filter(|seen| seen.reason.is_none());
             assert_eq!(config.interfaces, served.map(|seen| seen.name.clone()).collect::<Vec<_>>());
@@ -225,9 +226,9 @@ mod tests {
         let text = switched_on(&text(&facts));
         let (config, problems) = Config::parse(&text);
         assert_eq!(problems, [], "{text}");
-        let config = config.unwrap();
-        assert_eq!((config.rules.len(), config.image_specs.len()), (2, 1));
-        assert!(config.http.is_some() && config.board.is_some() && config.root.is_some());
+        let config = Settings::new(config.unwrap().settings);
+        assert_eq!((config.rules.len(), config.images.len()), (2, 1));
+        assert!(config.http_port.is_some() && config.board.is_some() && config.root.is_some());
     }
 
     #[test]

@@ -132,6 +132,7 @@ impl Signals {
 }
 
 /// Reads keys in a thread of its own, since the read blocks. The thread ends with the process.
+#[expect(clippy::disallowed_methods, reason = "this process is a client of the daemon, and is not confined")]
 fn keys() -> mpsc::Receiver<Input> {
     let (sender, keys) = mpsc::channel(64);
     std::thread::spawn(move || {

@@ -1,5 +1,5 @@
-//! How a parcel goes from one process to the other: through a connection, to which the interface's lock or the service manager
-//! leads.
+//! The protocol between two daemons: a request, and an answer that carries the descriptors of the state. The connection comes from
+//! the interface's lock, or from the service manager's store.
 
 use std::io::{self, IoSlice, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
@@ -14,53 +14,53 @@ use rustix::net::{
 use tokio::io::AsyncReadExt as _;
 
 use super::manifest::DESCRIPTORS_MAX;
-use super::{HandoverState, Refusal};
+use super::state::{HandoverState, Refusal};
 use pxe_content::boot::Catalogue;
 use pxe_nic::lock::{InterfaceLock, LockError, is_ours};
 
-/// What the successor says, with the version of the letter that it reads: a predecessor that writes another one goes on.
+/// The successor's request, with the version of the manifest that it reads. A predecessor with another version goes on serving.
 const REQUEST: &[u8] = b"pxed: hand over 1\n";
-/// What the predecessor says with its parcel.
+/// The predecessor's answer, with the descriptors.
 const ANSWER: &[u8] = b"pxed: take over\n";
-/// A successor says what it wants at once.
+/// The time-out for a successor's request.
 const REQUEST_TIME: Duration = Duration::from_secs(1);
-/// A predecessor may have much to write down.
+/// The time-out for the predecessor's answer. It may have much to store first.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
 
-/// Why a running daemon's work cannot be gone on with.
+/// Why a running daemon's state cannot be taken over.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::server) enum HandoverError {
-    /// The lock.
+    /// The interface's lock failed.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// It would not be wise to believe its holder.
+    /// The holder of the lock is another user's process, which is not trusted.
     #[error(
         "{interface} is locked by a process of user {uid}, which is neither root nor pxed's user: stop that process first"
     )]
     Stranger {
         /// The interface.
         interface: String,
-        /// Whose process holds it.
+        /// The user of the process that holds the lock.
         uid: u32,
     },
-    /// More than one daemon.
+    /// Several daemons serve the interfaces.
     #[error(
         "{0} are served by several pxed processes, and only one can be taken over: stop the others first"
     )]
     Several(String),
-    /// No answer, or none that can be gone on with.
+    /// The daemon did not answer, or its state cannot be used.
     #[error(
         "the pxed that serves {interface} does not hand over ({refusal}): stop it first, then start without --take-over"
     )]
     Refused {
         /// The interface.
         interface: String,
-        /// Why.
+        /// The reason.
         refusal: Refusal,
     },
 }
 
-/// Asks whoever serves one of the interfaces to hand over all of its work, and to end. `None` if nobody does.
+/// Asks the daemon that serves one of the interfaces to hand over its state and to end. `None` if no daemon serves them.
 pub(in crate::server) fn ask(
     interfaces: &[String],
     catalogue: &Catalogue,
@@ -68,7 +68,7 @@ pub(in crate::server) fn ask(
     let mut found: Option<(&String, UnixStream, UCred)> = None;
     for interface in interfaces {
         let Some(stream) = InterfaceLock::holder(interface)? else { continue };
-        // Who called listen, and was root or who we are then.
+        // The kernel names the user who called `listen`.
         let holder = peer(&stream).map_err(|error| refused(interface, error.into()))?;
         let uid = holder.uid.as_raw();
         if !is_trusted(uid) {
@@ -94,15 +94,15 @@ fn refused(interface: &str, refusal: Refusal) -> HandoverError {
     HandoverError::Refused { interface: interface.to_owned(), refusal }
 }
 
-/// Somebody who may go on with our work, and wants to.
+/// The receiver of this daemon's state: a successor that asks for it, or the service manager's store.
 pub(in crate::server) struct Requester {
     stream: UnixStream,
-    /// Whether it is nobody yet: the service manager keeps the other end.
+    /// Whether the service manager keeps the other end for the next start.
     is_kept: bool,
 }
 
 impl Requester {
-    /// Hears what the other side of a connection wants; `None` if it may not, or wants something else.
+    /// Reads the request of a connection. `None` if its user is not trusted, or the request is another one or late.
     pub(in crate::server) async fn hear(mut stream: tokio::net::UnixStream) -> Option<Self> {
         if !is_trusted(peer(&stream).ok()?.uid.as_raw()) {
             return None;
@@ -115,17 +115,17 @@ impl Requester {
         Some(Self { stream, is_kept: false })
     }
 
-    /// Whoever gets the other end from the service manager.
+    /// The next start, which gets the other end from the service manager.
     pub(super) fn kept(stream: UnixStream) -> Self {
         Self { stream, is_kept: true }
     }
 
-    /// Whether nobody waits for it yet.
+    /// Whether the state goes to the service manager's store, where no process waits for it.
     pub(in crate::server) fn is_kept(&self) -> bool {
         self.is_kept
     }
 
-    /// For people.
+    /// The outcome in words, for the log.
     pub(in crate::server) fn words(&self) -> &'static str {
         match self.is_kept {
             true => "left the transfers for the next pxed to resume",
@@ -133,7 +133,10 @@ impl Requester {
         }
     }
 
-    /// Sends the parcel.
+    /// Sends the state.
+    ///
+    /// # Errors
+    /// When the connection or the memory for the manifest fails.
     pub(in crate::server) fn give(&self, state: HandoverState) -> io::Result<()> {
         let descriptors = state.pack()?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -141,7 +144,7 @@ impl Requester {
     }
 }
 
-/// Sends words with descriptors, in one message.
+/// Sends a text with descriptors, in one message.
 pub(super) fn send(socket: &impl AsFd, words: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
@@ -152,7 +155,7 @@ pub(super) fn send(socket: &impl AsFd, words: &[u8], descriptors: &[BorrowedFd<'
     Ok(())
 }
 
-/// What comes with the predecessor's answer.
+/// The descriptors that come with the predecessor's answer.
 pub(super) fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>, Refusal> {
     stream.set_read_timeout(Some(ANSWER_TIME))?;
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
@@ -176,12 +179,12 @@ pub(super) fn receive(stream: &UnixStream) -> Result<Vec<OwnedFd>, Refusal> {
     Ok(descriptors)
 }
 
-/// The process on the other side.
+/// The process at the other end.
 fn peer(stream: &impl AsFd) -> io::Result<UCred> {
     Ok(rustix::net::sockopt::socket_peercred(stream)?)
 }
 
-/// Root, and who we are: but `nobody` is too many.
+/// Whether a user may request a hand-over: root, or the daemon's own user unless that is `nobody`, whom several programs share.
 fn is_trusted(uid: u32) -> bool {
     is_ours(uid, None)
 }

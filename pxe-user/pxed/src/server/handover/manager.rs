@@ -1,9 +1,9 @@
-//! The service manager as the one in between: it keeps one end of a connection from a daemon's end to the next one's start.
+//! The hand-over across a restart: the service manager keeps one end of a connection from the end of a daemon to the next start.
 //!
-//! That end carries the parcel, unread, so that the manager keeps one descriptor (`FileDescriptorStoreMax=1`), whatever the
-//! parcel holds. At a restart it hands the end to the next process; at a stop, and when starts fail for good, it closes it, and
-//! the kernel takes down what was in it. Protocol: sd_notify(3) and sd_listen_fds(3), with `FDPOLL=0` (systemd 246), since the
-//! other end is closed as soon as we have ended.
+//! The state waits in that end, unread. So the manager keeps one descriptor (`FileDescriptorStoreMax=1`), whatever the state holds.
+//! At a restart the next process gets the end. At a stop, and when starts fail for good, the manager closes it, and the kernel
+//! detaches and closes what was in it. Protocol: sd_notify(3) and sd_listen_fds(3), with `FDPOLL=0` (systemd 246), because the other
+//! end is closed as soon as this process has ended.
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -18,23 +18,22 @@ use rustix::io::retry_on_intr;
 use rustix::time::Timespec;
 
 use super::channel::{Requester, receive, send};
-use super::{HandoverState, Refusal, monotonic};
+use super::state::{HandoverState, Refusal, monotonic};
 use pxe_content::boot::Catalogue;
 use pxe_proto::tftp::send_session::SILENCE;
 
-/// How the manager calls what it keeps of us.
+/// The name of the stored descriptor.
 const NAME: &str = "pxed-hand-over";
-/// The manager hears within this time, or we leave without it. We serve meanwhile, and one that reads its units again takes a
-/// while.
+/// The time-out for the manager. The daemon serves meanwhile. A manager that reloads its units takes a while.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A manager that keeps nothing may close what it was given in a thread of its own, a moment after it has heard all.
+/// How long a manager without a store may take to close the descriptor after it has read the message.
 const CLOSING: Duration = Duration::from_millis(50);
 
-/// Gives the service manager one end of a connection to keep; whoever gets it next is who our work goes to. `None` without a
-/// manager, and with one that keeps nothing: it closes what it is given.
+/// Stores one end of a connection with the service manager. The next process to receive it inherits this daemon's state. `None`
+/// without a manager, and with one that has no store: that one closes the descriptor.
 ///
 /// # Errors
-/// When the manager cannot be reached, or does not hear.
+/// When the manager cannot be reached, or does not answer in time.
 pub(in crate::server) fn leave() -> io::Result<Option<Requester>> {
     let Some(manager) = connect()? else { return Ok(None) };
     let (ours, kept) = UnixStream::pair()?;
@@ -45,14 +44,14 @@ pub(in crate::server) fn leave() -> io::Result<Option<Requester>> {
     Ok((!is_closed(&ours)?).then(|| Requester::kept(ours)))
 }
 
-/// Whether nobody has the other end of a connection any more, or soon.
+/// Whether the other end of a connection is closed, now or within [`CLOSING`].
 fn is_closed(stream: &UnixStream) -> io::Result<bool> {
     let mut ours = [PollFd::new(stream, PollFlags::empty())];
     retry_on_intr(|| poll(&mut ours, Some(&timespec(CLOSING))))?;
     Ok(ours[0].revents().contains(PollFlags::HUP))
 }
 
-/// Waits for a moment until the manager has read what it was told: it closes what comes with these words then.
+/// Waits until the manager has read all messages. It closes the pipe that comes with this message then.
 fn wait_until_heard(manager: &UnixDatagram) -> io::Result<()> {
     let (here, there) = io::pipe()?;
     send(manager, b"BARRIER=1\n", &[there.as_fd()])?;
@@ -80,13 +79,13 @@ fn connect() -> io::Result<Option<UnixDatagram>> {
     Ok(Some(socket))
 }
 
-/// What the service manager has kept of a daemon before this one. Dropping it unread takes down what is in it.
+/// The state of a previous daemon, from the service manager's store. Dropping it detaches and closes what it holds.
 #[derive(Debug)]
 pub struct StoredHandover(UnixStream);
 
 impl StoredHandover {
-    /// Takes it from the manager, which has nothing then: a start that fails leaves nothing attached. `None` if there is
-    /// nothing; only the first call in a process finds something. To be called before anything else is opened.
+    /// Takes the state from the manager, which removes it from its store, so that a start that fails leaves nothing attached.
+    /// `None` if there is none, and for each later call in this process. Call it before anything else is opened.
     pub fn take() -> Option<Self> {
         static TAKEN: AtomicBool = AtomicBool::new(false);
         if TAKEN.swap(true, Ordering::Relaxed) {
@@ -94,7 +93,7 @@ impl StoredHandover {
         }
         let named = sd_notify::listen_fds_with_names().ok()?;
         let numbers = named.filter(|(_, name)| name == NAME).map(|(number, _)| number);
-        // Never more than one, by the unit; of several none is better than another.
+        // The unit allows one only.
         let kept = numbers.map(own).collect::<Vec<_>>().pop()?;
         if let Err(error) = forget() {
             tracing::warn!("cannot clear the previous pxed's state in the service manager: {error}");
@@ -102,10 +101,10 @@ impl StoredHandover {
         Some(Self(kept.into()))
     }
 
-    /// Reads the parcel.
+    /// Reads the state.
     ///
     /// # Errors
-    /// Why it is not gone on with. It is closed then.
+    /// Why the state cannot be used. It is closed then.
     pub(in crate::server) fn open(
         self,
         interfaces: &[String],
@@ -113,7 +112,7 @@ impl StoredHandover {
     ) -> Result<HandoverState, Refusal> {
         let state = HandoverState::unpack(receive(&self.0)?, catalogue)?;
         let age = Duration::from_nanos(monotonic().saturating_sub(state.since));
-        // A daemon that has served all the time would have given up by now, too.
+        // A daemon that had run all the time would have ended these transfers by now, too.
         if age > SILENCE {
             return Err(Refusal::TooOld(age));
         }
@@ -125,7 +124,7 @@ impl StoredHandover {
     }
 }
 
-/// Has the manager close what it keeps of us.
+/// Removes the state from the manager's store.
 fn forget() -> io::Result<()> {
     let manager = connect()?.ok_or(io::ErrorKind::NotConnected)?;
     send(&manager, format!("FDSTOREREMOVE=1\nFDNAME={NAME}\n").as_bytes(), &[])
@@ -134,7 +133,7 @@ fn forget() -> io::Result<()> {
 #[expect(unsafe_code, reason = "descriptors that a service manager hands to a process come as numbers")]
 fn own(number: std::os::fd::RawFd) -> OwnedFd {
     use std::os::fd::FromRawFd as _;
-    // SAFETY: LISTEN_PID was our process, and `listen_fds` has found the descriptor open: who started us has opened it for us
-    // alone (sd_listen_fds(3)). It is asked for once in a process, and before anything else is opened, so nobody else owns it.
+    // SAFETY: LISTEN_PID names this process, and `listen_fds` has found the descriptor open, so the service manager opened it for this
+    // process alone (sd_listen_fds(3)). `take` asks once in a process, and before anything else is opened, so nothing else owns it.
     unsafe { OwnedFd::from_raw_fd(number) }
 }

@@ -1,4 +1,4 @@
-//! A parcel as a letter in JSON, and the descriptors that it names by their numbers.
+//! The state on its way: a manifest in JSON, and descriptors, which the manifest names by their numbers.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -12,7 +12,7 @@ use pxe_common::wire;
 use rustix::fs::MemfdFlags;
 use serde::{Deserialize, Serialize};
 
-use super::{HandoverState, InterfaceState, Refusal};
+use super::state::{HandoverState, InterfaceState, Refusal};
 use pxe_content::boot::{Catalogue, Contents, FileName, Image, Origin, Role};
 use pxe_engine::responder::TransferSnapshot;
 use pxe_nic::programs::Mode;
@@ -20,11 +20,11 @@ use pxe_proto::datagram::Link;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::send_session::SendSnapshot;
 
-/// Which letters this program reads.
+/// The version of the manifest that this program writes and reads.
 const VERSION: u32 = 1;
-/// The most descriptors that one message carries (`SCM_MAX_FD` in net/scm.h), the letter's among them.
+/// The most descriptors of one message (`SCM_MAX_FD` in net/scm.h), that of the manifest included.
 pub(super) const DESCRIPTORS_MAX: usize = 253;
-/// A letter of 65,536 transfers has 20 MiB.
+/// The most bytes of a manifest. One with 65,536 transfers has 20 MiB.
 const LETTER_MAX: u64 = 256 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ struct HandoverManifest {
     images: Vec<HandedImage>,
 }
 
-/// What every letter begins with.
+/// The part that manifests of all versions have.
 #[derive(Debug, Deserialize)]
 struct Version {
     version: u32,
@@ -44,10 +44,10 @@ struct Version {
 #[derive(Debug, Serialize, Deserialize)]
 struct Interface {
     name: String,
-    /// 0 in letters that were written before it was named: an interface that is taken for another one.
+    /// 0 in manifests of versions that did not write it. Then the interface counts as another one.
     #[serde(default)]
     index: u32,
-    /// Whether the program is in the driver, and the link.
+    /// Whether the program runs in the driver, and the number of the link.
     link: Option<(bool, usize)>,
     sockets: Vec<usize>,
     transfers: Vec<HandedTransfer>,
@@ -57,7 +57,7 @@ struct Interface {
 struct HandedImage {
     name: Vec<u8>,
     role: Role,
-    /// Nothing if we have written it.
+    /// `None` for a file that pxed generated.
     path: Option<Vec<u8>>,
     contents: HandedContents,
 }
@@ -81,7 +81,7 @@ struct HandedTransfer {
     session: SendSnapshot,
 }
 
-/// Descriptors in the order of their numbers; the first is the letter's.
+/// The descriptors in the order of their numbers, from 1. Number 0 is the manifest.
 #[derive(Default)]
 struct Descriptors(Vec<OwnedFd>);
 
@@ -95,7 +95,7 @@ impl Descriptors {
     }
 }
 
-/// Images by the numbers of their own process.
+/// The images, by their numbers in this process.
 #[derive(Default)]
 struct Images {
     numbers: HashMap<u64, Option<usize>>,
@@ -103,7 +103,7 @@ struct Images {
 }
 
 impl Images {
-    /// The number of an image in the letter. `None` if there is no room for another descriptor.
+    /// The number of an image in the manifest. `None` if there is no room for another descriptor.
     fn number(&mut self, image: &Image, descriptors: &mut Descriptors) -> Option<usize> {
         if let Some(number) = self.numbers.get(&image.id()) {
             return *number;
@@ -129,10 +129,10 @@ impl Images {
 }
 
 impl HandoverState {
-    /// The descriptors of the parcel, the letter's first. Transfers of files for which there are no more descriptors are left out.
+    /// The descriptors to send, that of the manifest first. Transfers are left out if there is no descriptor for their file.
     pub(super) fn pack(self) -> io::Result<Vec<OwnedFd>> {
         let (mut descriptors, mut images) = (Descriptors::default(), Images::default());
-        // What interfaces need before what files need.
+        // The interfaces first, because they matter more than files if descriptors are scarce.
         let add = |descriptors: &mut Descriptors, interface_state: InterfaceState| {
             let link = interface_state
                 .link
@@ -160,7 +160,7 @@ impl HandoverState {
         Ok(descriptors.0)
     }
 
-    /// Reads a parcel. Transfers whose files cannot be had are left out.
+    /// Reads received descriptors. Transfers whose files cannot be opened are left out.
     pub(super) fn unpack(descriptors: Vec<OwnedFd>, catalogue: &Catalogue) -> Result<Self, Refusal> {
         let mut descriptors: Vec<Option<OwnedFd>> = descriptors.into_iter().map(Some).collect();
         let mut take = |number: usize| descriptors.get_mut(number).and_then(Option::take);
@@ -235,7 +235,7 @@ fn read(fd: OwnedFd) -> Result<HandoverManifest, Refusal> {
     file.rewind()?;
     let mut text = Vec::new();
     file.take(LETTER_MAX).read_to_end(&mut text)?;
-    // By itself first: of a letter of another version nothing else is known.
+    // The version first: the rest of a manifest of another version is unknown.
     let Version { version } = serde_json::from_slice(&text)?;
     if version != VERSION {
         return Err(Refusal::Version { theirs: version, ours: VERSION });
