@@ -77,7 +77,7 @@ impl<'a> Options<'a> {
 mod tests {
     use super::*;
 
-    const DISCOVER: &[u8] = include_bytes!("../../packets/dhcp/ovmf-discover.bin");
+    const DISCOVER: &[u8] = include_bytes!("../../../packets/dhcp/ovmf-discover.bin");
 
     fn offer(file: &str, options: &[u8]) -> Vec<u8> {
         let mut message = vec![0; OPTIONS_AT];

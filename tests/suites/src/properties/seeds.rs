@@ -9,7 +9,7 @@ use crate::verdicts;
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 fn read(path: &str) -> Vec<u8> {

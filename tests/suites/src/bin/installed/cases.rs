@@ -47,7 +47,7 @@ const MACHINE: &str = "10.99.0.100/24";
 pub(crate) const NAMESPACE: &str = "machine";
 const INTERFACE: &str = "machine";
 /// A real machine's DISCOVER; provenance in tests/packets/dhcp/README.md.
-const DISCOVER: &[u8] = include_bytes!("../../../packets/dhcp/ovmf-discover.bin");
+const DISCOVER: &[u8] = include_bytes!("../../../../packets/dhcp/ovmf-discover.bin");
 const MAC: &str = "52:54:00:99:00:10";
 const BOOT_FILE: &str = "bootx64.efi";
 const BOOT_FILE_LEN: usize = 300_001;

@@ -62,7 +62,7 @@ pub fn with(frame: &[u8], at: usize, byte: u8) -> Vec<u8> {
 /// A DHCP message of real firmware, by its name in `tests/packets/dhcp`.
 pub fn golden(name: &str) -> Vec<u8> {
     let path =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packets/dhcp").join(format!("{name}.bin"));
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packets/dhcp").join(format!("{name}.bin"));
     std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

@@ -39,7 +39,7 @@ const TREE: &str = "/tmp/tree";
 /// The network namespace that the machine's interface is in.
 const NAMESPACE: &str = "machine";
 /// A real machine's DISCOVER; provenance in tests/packets/dhcp/README.md.
-const DISCOVER: &[u8] = include_bytes!("../../../packets/dhcp/ovmf-discover.bin");
+const DISCOVER: &[u8] = include_bytes!("../../../../packets/dhcp/ovmf-discover.bin");
 /// What an x64 machine is given: some hundred blocks, the last one not full.
 const BOOT_FILE: &str = "bootx64.efi";
 const BOOT_FILE_LEN: usize = 300_001;

@@ -14,7 +14,7 @@
 //!
 //! One more, on what a kernel does with AF_XDP's rings, lies beside them: `pxe-user/nic/src/xsk/simulated.rs`.
 //!
-//! libFuzzer looks for inputs that break them (`tests/fuzz`, run by `cargo xtask fuzz`). `tests/tests/properties.rs` holds
+//! libFuzzer looks for inputs that break them (`tests/fuzz`, run by `cargo xtask fuzz`). `tests/suites/tests/properties.rs` holds
 //! them against their seeds, and against every input that ever broke one, in each run of the tests.
 
 pub mod classifier;
