@@ -1,7 +1,9 @@
 //! Finding and running other programs, as root where that is needed.
 
 use std::env;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -58,6 +60,27 @@ pub fn as_root<S: AsRef<OsStr>>(program: S) -> Result<Command> {
     // What sudo would drop and the daemon listens to.
     command.args(["--preserve-env=RUST_LOG", "--"]).arg(program);
     Ok(command)
+}
+
+/// What sudo would drop and tests need: where cargo is and builds, what they shall print.
+pub fn kept_environment() -> impl Iterator<Item = OsString> {
+    let kept = [
+        "PATH",
+        "HOME",
+        "XDG_CACHE_HOME",
+        "CARGO",
+        "CARGO_HOME",
+        "CARGO_TARGET_DIR",
+        "RUSTUP_HOME",
+        "RUST_BACKTRACE",
+        "PXED_RELEASE",
+        "CI",
+    ];
+    kept.into_iter().filter_map(|name| {
+        let mut assignment = OsString::from(format!("{name}="));
+        assignment.push(env::var_os(name)?);
+        Some(assignment)
+    })
 }
 
 /// Runs a command to its end with this process's own input and output.
@@ -158,6 +181,58 @@ pub fn cache_dir() -> Result<PathBuf> {
     let base =
         base.context("neither XDG_CACHE_HOME nor HOME says where to keep what is fetched: set one of them")?;
     Ok(base.join("pxed"))
+}
+
+/// How the daemon is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Profile {
+    /// Not optimised: built in a minute of what this program is built of, and fast enough for a handful of machines in a lab.
+    Dev,
+    /// For a real network: takes some minutes the first time.
+    Release,
+}
+
+/// Builds the daemon, and tells where it is.
+///
+/// # Errors
+/// When it does not compile.
+pub fn build_pxed(profile: Profile) -> Result<PathBuf> {
+    let (name, more): (_, &[&str]) = match profile {
+        Profile::Dev => ("debug", &[]),
+        Profile::Release => ("release", &["--release"]),
+    };
+    println!("run: cargo builds pxed ({name}); the first time that takes some minutes");
+    run(cargo().args(["build", "--bin", "pxed"]).args(more))?;
+    Ok(target_dir().join(name).join("pxed"))
+}
+
+/// Becomes this program as root, for the part that needs it.
+///
+/// # Errors
+/// When there is no `sudo`, or it cannot be started; else it does not come back.
+pub fn again_as_root(task: &str, pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
+    let mut again = as_root("env")?;
+    again.args(kept_environment()).arg(env::current_exe()?).arg(task);
+    if let Some(pxed) = pxed {
+        again.arg("--pxed").arg(pxed);
+    }
+    again.arg("--").args(arguments);
+    println!("run: the lab makes network namespaces, so it needs root: {}", shown(&again));
+    let error = std::os::unix::process::CommandExt::exec(&mut again);
+    bail!("cannot start sudo: {error}")
+}
+
+/// What root made in `out` belongs to the user who called sudo.
+pub fn give_back(out: &Path) {
+    let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());
+    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return };
+    let mut left = vec![out.parent().unwrap_or(out).to_owned()];
+    while let Some(path) = left.pop() {
+        if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+            left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|f| f.path()));
+        }
+        drop(chown(&path, Some(user), Some(group)));
+    }
 }
 
 #[cfg(test)]

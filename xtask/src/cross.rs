@@ -23,7 +23,7 @@ use anyhow::{Context, Result};
 
 use crate::apt::{Apt, Archive, Source};
 use crate::arch::Arch;
-use crate::{cache, command, setup, unpacked};
+use crate::{cache, command, unpacked};
 
 /// The name in the cache: another one when what is in it changes.
 const NAME: &str = "cross-1";
@@ -44,13 +44,14 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Takes it from the cache; makes it before that if it is not there, which takes a minute or two once. Installs the C
-    /// compiler if it is missing.
+    /// Takes it from the cache; makes it before that if it is not there, which takes a minute or two once.
     ///
     /// # Errors
     /// When Debian's archive cannot be reached, or there is no C compiler.
     pub fn ensure(arch: Arch) -> Result<Self> {
-        let cc = c_compiler(arch).map_or_else(|| install(arch), Ok)?;
+        let cc = c_compiler(arch).with_context(|| {
+            format!("there is no C compiler for {}: run `cargo xtask setup`", arch.debian())
+        })?;
         let folder = cache::folder(NAME, make).context("cannot make the toolchain for releases")?;
         Ok(Self { folder, arch, cc })
     }
@@ -125,11 +126,6 @@ fn c_compiler(arch: Arch) -> Option<PathBuf> {
         Arch::Arm64 => &["aarch64-linux-gnu-gcc"],
     };
     names.iter().find_map(|name| command::find(name))
-}
-
-fn install(arch: Arch) -> Result<PathBuf> {
-    setup::ensure(setup::CROSS)?;
-    c_compiler(arch).with_context(|| format!("there is no C compiler for {}", arch.debian()))
 }
 
 fn make(folder: &Path) -> Result<()> {

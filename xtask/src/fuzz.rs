@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 mod build;
 
-use crate::{command, setup};
+use crate::command;
 use build::Sanitizer;
 
 /// Lines of a target's output that are shown when it has found something.
@@ -69,7 +69,6 @@ impl Search {
 /// # Errors
 /// When something was found, or the search could not begin.
 pub fn run(wanted: Option<&str>, time: Duration) -> Result<()> {
-    setup::ensure(setup::FUZZ)?;
     if !command::is_root() {
         println!(
             "fuzz: without root the kernel is not asked for its verdicts: sudo -E cargo xtask fuzz {KERNEL} does"

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use xtask::arch::Arch;
 use xtask::bench::{self, Form, Setup, Wish};
@@ -212,17 +213,22 @@ fn main() -> ExitCode {
             };
             let rounds = rounds.unwrap_or(if short { 1 } else { 3 });
             let programs = command::target_dir().join("release");
-            bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish, built)
+            let wish = Wish { form, filter, rounds, setup: cable, programs };
+            let set_up = if built { Ok(()) } else { setup::ensure(setup::BENCH) };
+            set_up.and_then(|()| bench::run(&wish, publish, built))
         }
-        Task::Release { arch } => package::run(arch),
-        Task::Image { out } => image::run(out.as_deref()),
-        Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
+        Task::Release { arch } => setup::ensure(setup::PACKAGE).and_then(|()| package::run(arch)),
+        Task::Image { out } => setup::ensure(setup::IMAGE).and_then(|()| image::run(out.as_deref())),
+        Task::Vm { kernels, fetch } => guests(&kernels, fetch),
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),
-        Task::Fleet { pxed: None, .. } => fleet::run(),
+        Task::Fleet { pxed: None, .. } => setup::ensure(setup::FLEET).and_then(|()| fleet::run()),
         Task::Test { names, long } => test::run(&names, long),
         Task::Check => test::check(),
         Task::Fuzz { short: true, .. } => fuzz::check(),
-        Task::Fuzz { target, time, .. } => fuzz::run(target.as_deref(), Duration::from_secs(time)),
+        Task::Fuzz { target, time, .. } => {
+            let time = Duration::from_secs(time);
+            setup::ensure(setup::FUZZ).and_then(|()| fuzz::run(target.as_deref(), time))
+        }
         Task::Soak { minutes, hours, datapath } => {
             soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)
         }
@@ -239,4 +245,14 @@ fn main() -> ExitCode {
     }
     drop(io::stderr().write_all(told.as_bytes()));
     ExitCode::FAILURE
+}
+
+/// Sets up, and boots guests with these kernels; all where none is named.
+fn guests(names: &[String], anew: bool) -> Result<()> {
+    let kernels = vm::chosen(names)?;
+    setup::ensure(setup::VM)?;
+    if kernels.iter().any(|kernel| kernel.arch != vm::HOST) {
+        setup::ensure(setup::CROSS)?;
+    }
+    vm::run(&kernels, anew)
 }

@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Result, bail, ensure};
 
-use crate::{bench, command, test};
+use crate::{bench, command, setup};
 
 /// Sets up, builds, and becomes the program that boots machines for so many minutes: signals and the exit code are its own.
 ///
@@ -13,9 +13,10 @@ use crate::{bench, command, test};
 /// When something is missing, or does not compile.
 pub fn run(minutes: f64, datapath: &str) -> Result<()> {
     ensure!(minutes.is_finite() && minutes > 0.0, "for some time, please: --minutes 10, or --hours 8");
+    setup::ensure(setup::BENCH)?;
     bench::prepare("soak")?;
     let mut soak = command::as_root("env")?;
-    soak.args(test::kept_environment()).arg(command::target_dir().join("release/soak"));
+    soak.args(command::kept_environment()).arg(command::target_dir().join("release/soak"));
     soak.args(["--minutes", &minutes.to_string(), "--datapath", datapath]);
     println!("soak: {}", command::shown(&soak));
     let error = soak.exec();

@@ -50,7 +50,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
-use crate::{command, setup, test};
+use crate::command;
 pub use cable::Setup;
 pub use cases::{Case, Form, Play};
 pub use faults::{Fault, Flood, Noise};
@@ -135,7 +135,7 @@ impl Results {
     }
 }
 
-/// Sets up, builds, measures, prints, and writes to `out/bench`; with `publish` also to the form's folder in `docs`. All but the
+/// Builds, measures, prints, and writes to `out/bench`; with `publish` also to the form's folder in `docs`. All but the
 /// measuring is done by whoever calls it, that as root: through sudo, with `built` to say that it is built.
 ///
 /// # Errors
@@ -148,7 +148,7 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
         // As the user whose cache it is.
         wish.peers()?;
         let mut again = command::as_root("env")?;
-        again.args(test::kept_environment()).arg(env::current_exe()?).args(env::args_os().skip(1));
+        again.args(command::kept_environment()).arg(env::current_exe()?).args(env::args_os().skip(1));
         return command::run(again.arg("--built"));
     }
     let results = measure(wish)?;
@@ -165,13 +165,12 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
     Ok(())
 }
 
-/// Sets up, and builds (release) the daemon and the program of the privileged tests that loads it. Only these: each is
+/// Builds (release) the daemon and the program of the privileged tests that loads it. Only these: each is
 /// optimised, which takes minutes.
 ///
 /// # Errors
 /// When something is missing, or does not compile.
 pub fn prepare(program: &str) -> Result<()> {
-    setup::ensure(setup::BENCH)?;
     println!("{program}: cargo builds pxed and {program} (release); the first time that takes some minutes");
     // No package is named, as for all builds: another selection has other features, and builds what is shared anew.
     command::run(command::cargo().args(["build", "--release", "--bin", "pxed", "--bin", program]))

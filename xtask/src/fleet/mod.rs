@@ -29,7 +29,6 @@ use crate::clock;
 use crate::command;
 use crate::image;
 use crate::lab::{Lab, MachineSpec, Outcome, Process};
-use crate::setup;
 pub use facts::{Facts, text};
 use picture::Browser;
 pub(crate) use picture::{BROWSERS, DRIVERS};
@@ -52,17 +51,16 @@ pub struct Shown {
     pub table: String,
 }
 
-/// Sets up, builds, and shows it all.
+/// Builds, and shows it all.
 ///
 /// # Errors
 /// When something is missing, or is not as it should be.
 pub fn run() -> Result<()> {
-    setup::ensure(setup::FLEET)?;
     // As the user that we are: what is fetched goes into this user's cache.
     image::prepare()?;
-    let pxed = crate::run::build(crate::run::Profile::Dev)?;
+    let pxed = command::build_pxed(command::Profile::Dev)?;
     if !command::is_root() {
-        return crate::run::again_as_root("fleet", Some(&pxed), &[]);
+        return command::again_as_root("fleet", Some(&pxed), &[]);
     }
     as_root(&pxed)
 }
@@ -74,7 +72,7 @@ pub fn run() -> Result<()> {
 pub fn as_root(pxed: &Path) -> Result<()> {
     let out = command::workspace().join("out/fleet");
     let shown = show(pxed, &out, |line| println!("fleet: {line}"));
-    crate::run::give_back(&out);
+    command::give_back(&out);
     let shown = shown?;
     println!("\n{}", shown.table);
     println!("the board: {}", shown.picture.display());

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::{command, setup};
+use crate::command;
 
 /// The kernel's file name.
 pub const KERNEL: &str = "memtest-kernel";
@@ -41,9 +41,8 @@ pub struct Image {
 /// Builds the image, and says what is in it and how to serve it.
 ///
 /// # Errors
-/// When a package is missing and cannot be installed, no kernel can be had, or the folder cannot be written.
+/// When a package is missing, no kernel can be had, or the folder cannot be written.
 pub fn run(out: Option<&Path>) -> Result<()> {
-    setup::ensure(setup::IMAGE)?;
     let folder = out.map_or_else(|| command::workspace().join("out/image"), Path::to_path_buf);
     let image = build(&folder)?;
     let folder = folder.canonicalize()?;

@@ -37,7 +37,7 @@ pub use deb::of_program;
 use program::Program;
 
 use crate::arch::Arch;
-use crate::{command, setup, vm};
+use crate::{command, vm};
 
 /// The version of this release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -130,9 +130,8 @@ impl Packages {
 /// Builds everything into `out/release`, checks it, and says what is there. Without an architecture it is for all.
 ///
 /// # Errors
-/// When a tool is missing and cannot be installed, the program does not compile, or a check fails; with what is wrong.
+/// When a tool is missing, the program does not compile, or a check fails; with what is wrong.
 pub fn run(only: Option<Arch>) -> Result<()> {
-    setup::ensure(setup::PACKAGE)?;
     let folder = command::workspace().join(FOLDER);
     // Whole or not at all: what an earlier run has left must not lie beside other sums.
     if folder.exists() {

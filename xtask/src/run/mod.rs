@@ -5,7 +5,6 @@ mod show;
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,7 +45,7 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     };
     if arguments.iter().any(names_interface) {
         setup::ensure(setup::SERVE)?;
-        return serve(&build(Profile::Release)?, arguments);
+        return serve(&command::build_pxed(command::Profile::Release)?, arguments);
     }
     if let Some(word) = arguments.first().filter(|word| !word.to_string_lossy().starts_with('-')) {
         let word = word.display();
@@ -56,34 +55,14 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     }
     setup::ensure(setup::LAB)?;
     let pxed = match responder {
-        Responder::Pxed => Some(build(Profile::Dev)?),
+        Responder::Pxed => Some(command::build_pxed(command::Profile::Dev)?),
         Responder::Dnsmasq => None,
     };
     if command::is_root() {
         lab(pxed.as_deref(), arguments)
     } else {
-        again_as_root("lab", pxed.as_deref(), arguments)
+        command::again_as_root("lab", pxed.as_deref(), arguments)
     }
-}
-
-/// How the daemon is built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// Not optimised: built in a minute of what this program is built of, and fast enough for a handful of machines in a lab.
-    Dev,
-    /// For a real network: takes some minutes the first time.
-    Release,
-}
-
-/// Builds the daemon, and tells where it is.
-pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
-    let (name, more): (_, &[&str]) = match profile {
-        Profile::Dev => ("debug", &[]),
-        Profile::Release => ("release", &["--release"]),
-    };
-    println!("run: cargo builds pxed ({name}); the first time that takes some minutes");
-    command::run(command::cargo().args(["build", "--bin", "pxed"]).args(more))?;
-    Ok(command::target_dir().join(name).join("pxed"))
 }
 
 /// Becomes the daemon, so that signals and the exit code are its own.
@@ -93,19 +72,6 @@ fn serve(pxed: &Path, arguments: &[OsString]) -> Result<()> {
     println!("run: {}", command::shown(&daemon));
     let error = daemon.exec();
     bail!("cannot start {}: {error}", pxed.display())
-}
-
-/// Becomes this program as root, for the part that needs it.
-pub(crate) fn again_as_root(task: &str, pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
-    let mut again = command::as_root("env")?;
-    again.args(crate::test::kept_environment()).arg(std::env::current_exe()?).arg(task);
-    if let Some(pxed) = pxed {
-        again.arg("--pxed").arg(pxed);
-    }
-    again.arg("--").args(arguments);
-    println!("run: the lab makes network namespaces, so it needs root: {}", command::shown(&again));
-    let error = again.exec();
-    bail!("cannot start sudo: {error}")
 }
 
 /// The lab: one BIOS and one UEFI machine boot at the same time, beside an ordinary DHCP server.
@@ -126,7 +92,7 @@ pub fn lab(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
     );
     let _claim = claim(&out)?;
     let done = in_lab(&specs, &out, pxed, arguments);
-    give_back(&out);
+    command::give_back(&out);
     let (outcomes, fetched, log) = done?;
 
     println!("{}", show::table(&specs, &outcomes, &fetched));
@@ -233,17 +199,4 @@ fn start_pxed(lab: &Lab, pxed: &Path, arguments: &[OsString]) -> Result<Process>
     let process = lab.spawn("pxed", daemon)?;
     process.wait_for("ready", READY).context("pxed does not serve")?;
     Ok(process)
-}
-
-/// What root made in `out` belongs to the user who called sudo.
-pub(crate) fn give_back(out: &Path) {
-    let id = |name| std::env::var(name).ok().and_then(|id| id.parse().ok());
-    let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return };
-    let mut left = vec![out.parent().unwrap_or(out).to_owned()];
-    while let Some(path) = left.pop() {
-        if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-            left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|f| f.path()));
-        }
-        drop(chown(&path, Some(user), Some(group)));
-    }
 }

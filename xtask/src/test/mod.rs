@@ -8,8 +8,6 @@
 //! advisories, memcheck   checks that are no test programs
 //! ```
 
-use std::ffi::OsString;
-
 use anyhow::Result;
 
 mod advisories;
@@ -131,25 +129,4 @@ fn prepare_guests() {
             println!("test: {error:#}");
         }
     }
-}
-
-/// What sudo would drop and tests need: where cargo is and builds, what they shall print.
-pub(crate) fn kept_environment() -> impl Iterator<Item = OsString> {
-    let kept = [
-        "PATH",
-        "HOME",
-        "XDG_CACHE_HOME",
-        "CARGO",
-        "CARGO_HOME",
-        "CARGO_TARGET_DIR",
-        "RUSTUP_HOME",
-        "RUST_BACKTRACE",
-        "PXED_RELEASE",
-        "CI",
-    ];
-    kept.into_iter().filter_map(|name| {
-        let mut assignment = OsString::from(format!("{name}="));
-        assignment.push(std::env::var_os(name)?);
-        Some(assignment)
-    })
 }

@@ -5,35 +5,36 @@ use std::collections::btree_map::Entry;
 
 use anyhow::{Result, ensure};
 
-use super::programs::HOST;
 use super::{Guest, KERNELS, Kernel, Programs, fetch, forget};
-use crate::{clock, command, setup};
+use crate::{clock, command};
 
-/// Boots the named kernels, or all of them, and says how each case went. With `anew` they are fetched again before.
+/// The kernels with these names, or all of them.
+///
+/// # Errors
+/// When there is none with a name.
+pub fn chosen(names: &[String]) -> Result<Vec<Kernel>> {
+    if names.is_empty() {
+        return Ok(KERNELS.to_vec());
+    }
+    names.iter().map(|name| Kernel::named(name).copied()).collect()
+}
+
+/// Boots kernels, and says how each case went. With `anew` they are fetched again before.
 ///
 /// # Errors
 /// When a kernel cannot be had or booted, or a case fails; but every kernel is tried before that is told.
-pub fn run(names: &[String], anew: bool) -> Result<()> {
-    let kernels: Vec<Kernel> = if names.is_empty() {
-        KERNELS.to_vec()
-    } else {
-        names.iter().map(|name| Kernel::named(name).copied()).collect::<Result<_>>()?
-    };
-    setup::ensure(setup::VM)?;
-    if kernels.iter().any(|kernel| kernel.arch != HOST) {
-        setup::ensure(setup::CROSS)?;
-    }
+pub fn run(kernels: &[Kernel], anew: bool) -> Result<()> {
     let mut built = BTreeMap::new();
     let mut failed = Vec::new();
     for kernel in kernels {
         if anew {
-            forget(&kernel)?;
+            forget(kernel)?;
         }
         let programs = match built.entry(kernel.arch) {
             Entry::Occupied(programs) => programs.into_mut(),
             Entry::Vacant(place) => place.insert(Programs::build(kernel.arch)?),
         };
-        match boot(&kernel, programs) {
+        match boot(kernel, programs) {
             Ok(true) => {}
             Ok(false) => failed.push(kernel.name.to_owned()),
             Err(error) => failed.push(format!("{} ({error:#})", kernel.name)),
