@@ -12,10 +12,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use pxe_kit::command;
 
 mod build;
 
-use crate::command;
 use build::Sanitizer;
 
 /// Lines of a target's output that are shown when it has found something.

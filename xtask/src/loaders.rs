@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-
-use crate::apt::{Apt, Archive, Source};
-use crate::{cache, command, unpacked};
+use pxe_kit::apt::{Apt, Archive, Source};
+use pxe_kit::{cache, command, unpacked};
 
 /// The folders in the cache: others when what is in them changes.
 const GRUB: &str = "grub-1";

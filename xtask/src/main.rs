@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::arch::Arch;
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{command, ebpf, fleet, fuzz, image, miri, package, setup, soak, test, vm};
+use xtask::{ebpf, fleet, fuzz, image, miri, package, setup, soak, test, vm};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]

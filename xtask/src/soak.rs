@@ -4,8 +4,9 @@
 use std::os::unix::process::CommandExt as _;
 
 use anyhow::{Result, bail, ensure};
+use pxe_kit::command;
 
-use crate::{bench, command, setup};
+use crate::{bench, setup};
 
 /// Sets up, builds, and becomes the program that boots machines for so many minutes: signals and the exit code are its own.
 ///

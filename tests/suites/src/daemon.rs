@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_kit::{Host, Lab, Process, clock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use xtask::clock;
-use xtask::lab::{Host, Lab, Process};
 
 use crate::manager::Manager;
 
@@ -39,7 +38,7 @@ pub fn program() -> PathBuf {
 pub fn ask(socket: &Path, path: &str) -> Result<String> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--unix-socket"]).arg(socket);
-    xtask::command::output(curl.arg(format!("http://localhost{path}")))
+    pxe_kit::command::output(curl.arg(format!("http://localhost{path}")))
 }
 
 /// A running daemon on the lab's responder host.

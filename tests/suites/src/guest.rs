@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use xtask::command::output;
+use pxe_kit::command::output;
 
 /// The word of the kernel's command line that names the port that the host reads our lines from. It depends on the
 /// architecture.

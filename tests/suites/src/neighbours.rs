@@ -4,7 +4,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use xtask::lab::{Firmware, Host, Lab, MachineSpec, Outcome, Process};
+use pxe_kit::{Host, Lab, Process};
+use xtask::lab::{Firmware, MachineSpec, Outcome};
 
 use crate::daemon::Daemon;
 
@@ -22,7 +23,7 @@ pub fn machine(name: &str, firmware: Firmware, port: usize) -> MachineSpec {
 /// When the lab is at fault.
 pub fn boot(lab: &Lab, machines: &[MachineSpec]) -> Result<Vec<Outcome>> {
     thread::scope(|scope| {
-        let start = |machine| scope.spawn(move || lab.boot(machine, |_| {}));
+        let start = |machine| scope.spawn(move || xtask::lab::boot(lab, machine, |_| {}));
         let threads: Vec<_> = machines.iter().map(start).collect();
         let end = |thread: thread::ScopedJoinHandle<'_, Result<Outcome>>| {
             thread.join().unwrap_or_else(|_| anyhow::bail!("a machine's thread panicked"))

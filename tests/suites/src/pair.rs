@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_kit::clock;
 use pxe_proto::mac::Mac;
 use rustix::process::{Pid, Signal, kill_process};
-use xtask::clock;
 
 use crate::daemon::program;
 use crate::load::fleet::{self, Plan};
@@ -156,7 +156,7 @@ pub fn ip(words: &str) -> Result<String> {
 /// # Errors
 /// When it fails; with what it said.
 pub fn run(program: &str, words: &[&str]) -> Result<String> {
-    xtask::command::output(Command::new(program).args(words))
+    pxe_kit::command::output(Command::new(program).args(words))
 }
 
 /// Lets everybody enter a folder: the daemon gives up root's rights.

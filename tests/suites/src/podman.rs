@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
-use xtask::command::{output, workspace};
+use pxe_kit::command::{output, workspace};
 
 /// What the recipe starts from, and what it makes.
 const BASE: &str = "localhost/base";

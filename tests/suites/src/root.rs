@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
-use xtask::command::output;
+use pxe_kit::command::output;
 use xtask::vm::fetch_root;
 
 /// Mounts what every system has, and starts a program in it. The mounts go with the name space, so with the last process. The

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use pxe_kit::{Lab, Process};
 use pxe_tests::daemon::{Daemon, program};
 use pxe_tests::tree;
-use xtask::lab::{Lab, Process};
 
 /// How long the daemon may take to serve.
 const START: std::time::Duration = std::time::Duration::from_secs(60);

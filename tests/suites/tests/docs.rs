@@ -29,7 +29,7 @@ fn files(below: &Path, end: &str) -> Vec<PathBuf> {
 
 #[test]
 fn every_test_that_the_documentation_names_is_there() {
-    let top = xtask::command::workspace();
+    let top = pxe_kit::command::workspace();
     let sources: String = ["pxe-common", "pxe-ebpf", "pxe-user", "tests", "xtask"]
         .iter()
         .flat_map(|folder| files(&top.join(folder), ".rs"))
@@ -80,7 +80,7 @@ struct Block<'p> {
 
 impl Page {
     fn read(path: &str) -> Self {
-        let text = fs::read_to_string(xtask::command::workspace().join(path)).unwrap();
+        let text = fs::read_to_string(pxe_kit::command::workspace().join(path)).unwrap();
         Self { path: path.into(), text }
     }
 
@@ -153,7 +153,7 @@ const AT_THE_TOP: [&str; 4] = ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "
 
 /// Every page.
 fn pages() -> Vec<Page> {
-    let top = xtask::command::workspace();
+    let top = pxe_kit::command::workspace();
     let below = files(&top.join("docs"), ".md");
     let below = below.iter().map(|path| path.strip_prefix(top).unwrap().to_str().unwrap().to_owned());
     let mut paths: Vec<String> = below.chain(AT_THE_TOP.map(str::to_owned)).collect();
@@ -195,7 +195,7 @@ fn a_heading_becomes_the_anchor_that_git_hub_makes() {
 
 #[test]
 fn every_link_in_the_documentation_leads_somewhere() {
-    let top = xtask::command::workspace();
+    let top = pxe_kit::command::workspace();
     let (mut seen, mut wrong) = (0, Vec::new());
     for page in pages() {
         for link in page.links() {

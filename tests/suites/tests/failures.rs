@@ -6,11 +6,10 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use pxe_kit::{Lab, clock};
 use pxe_tests::daemon::{Daemon, program};
 use pxe_tests::manager::Manager;
 use pxe_tests::{namespace, tree};
-use xtask::clock;
-use xtask::lab::Lab;
 
 /// Runs `pxed` in this thread's namespace to its end.
 fn pxed(arguments: &[&str]) -> Output {

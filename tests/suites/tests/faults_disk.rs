@@ -5,10 +5,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use pxe_kit::Lab;
 use pxe_tests::daemon::Daemon;
 use pxe_tests::{frames, machine, namespace, tree};
 use serde_json::Value;
-use xtask::lab::Lab;
 
 /// A small file system of its own, on a disk: in memory, fsync(2) would cost nothing and prove nothing. It writes back by itself
 /// after five minutes only. Dropping it unmounts it.
@@ -18,8 +18,8 @@ struct Small {
 }
 
 fn run(program: &str, arguments: &[&str]) {
-    let program = xtask::command::find(program).unwrap();
-    xtask::command::output(std::process::Command::new(program).args(arguments)).unwrap();
+    let program = pxe_kit::command::find(program).unwrap();
+    pxe_kit::command::output(std::process::Command::new(program).args(arguments)).unwrap();
 }
 
 impl Small {

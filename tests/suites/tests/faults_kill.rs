@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
+use pxe_kit::clock;
 use pxe_tests::daemon::program;
 use pxe_tests::load::fleet;
 use pxe_tests::load::manners::Kind;
@@ -14,7 +15,6 @@ use pxe_tests::tree;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::Signal;
 use serde_json::Value;
-use xtask::clock;
 
 const MACHINES: u32 = 200;
 /// How long anything may take: a guard against hanging, no assertion.

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use pxe_kit::{Lab, clock, firmware};
 use pxe_tests::daemon::Daemon;
 use pxe_tests::neighbours::{all_run, boot, dhcp_server, machine};
 use pxe_tests::tree;
-use xtask::clock;
-use xtask::lab::{Card, Expect, Firmware, Lab, MachineSpec, Outcome, firmware};
+use xtask::lab::{Card, Expect, Firmware, MachineSpec, Outcome};
 use xtask::loaders::{self, Platform};
 use xtask::vm;
 

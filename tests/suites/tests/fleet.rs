@@ -7,7 +7,7 @@ use xtask::fleet;
 
 #[test]
 fn five_machines_by_five_rules_and_what_the_board_says_of_them() {
-    let out = xtask::command::target_dir().join("fleet");
+    let out = pxe_kit::command::target_dir().join("fleet");
     let shown = fleet::show(&daemon::program(), &out, |line| println!("{line}")).unwrap();
     assert!(!shown.flips.is_empty());
     let states = shown.facts.totals();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use xtask::command;
+use pxe_kit::command;
 
 /// Each crate of the product, from the bottom up, and those of ours that it may name.
 const LAYERS: &[(&str, &[&str])] = &[

@@ -4,11 +4,11 @@
 use std::thread;
 use std::time::Duration;
 
+use pxe_kit::{Lab, clock};
 use pxe_tests::daemon::Daemon;
 use serde_json::Value;
-use xtask::clock;
 use xtask::image::{self, INITRD, KERNEL};
-use xtask::lab::{Expect, Firmware, Lab, MachineSpec, Outcome};
+use xtask::lab::{Expect, Firmware, MachineSpec, Outcome, boot};
 
 /// Generous: the machines are emulated, on a host that does other things as well.
 const LIMIT: Duration = Duration::from_secs(420);
@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(420);
 fn one_rule_boots_bios_and_uefi_machines_into_the_test() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let config = lab.folder().join("pxed.toml");
-    let folder = xtask::command::target_dir().join("memory-test");
+    let folder = pxe_kit::command::target_dir().join("memory-test");
     image::build(&folder).unwrap();
     let folder = folder.display();
     let text = format!(
@@ -44,7 +44,7 @@ image = "memory-test"
     let bios = MachineSpec { processors: 2, ..spec("bios", Firmware::Bios, 0, 384) };
     let machines = [bios, spec("uefi", Firmware::Uefi, 1, 512)];
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
-        let threads = machines.each_ref().map(|spec| scope.spawn(|| lab.boot(spec, |_| {}).unwrap()));
+        let threads = machines.each_ref().map(|spec| scope.spawn(|| boot(&lab, spec, |_| {}).unwrap()));
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for (machine, outcome) in machines.iter().zip(&outcomes) {

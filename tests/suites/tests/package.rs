@@ -8,10 +8,10 @@ use std::process::Command;
 
 use std::time::Duration;
 
+use pxe_kit::Lab;
+use pxe_kit::command::{output, workspace};
 use pxe_tests::daemon;
 use pxe_tests::podman::{CONTAINER, IMAGE, Podman};
-use xtask::command::{output, workspace};
-use xtask::lab::Lab;
 use xtask::package;
 use xtask::vm::{Kernel, System, fetch, fetch_base};
 

@@ -3,9 +3,10 @@
 use std::thread;
 use std::time::Duration;
 
+use pxe_kit::{Host, Lab, Process};
 use pxe_tests::daemon::Daemon;
 use serde_json::Value;
-use xtask::lab::{Firmware, Host, Lab, MachineSpec, Outcome, Process};
+use xtask::lab::{Firmware, MachineSpec, Outcome, boot};
 
 /// Generous: the machines are emulated, on a host that does other things as well.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -65,7 +66,7 @@ fn machines_behind_a_relay_boot_and_are_known_by_their_leases() {
         |name: &str, firmware, port| MachineSpec { timeout: LIMIT, ..MachineSpec::new(name, firmware, port) };
     let machines = [spec("bios", Firmware::Bios, 0), spec("uefi", Firmware::Uefi, 1)];
     let outcomes: Vec<Outcome> = thread::scope(|scope| {
-        let threads = machines.each_ref().map(|spec| scope.spawn(|| lab.boot(spec, |_| {}).unwrap()));
+        let threads = machines.each_ref().map(|spec| scope.spawn(|| boot(&lab, spec, |_| {}).unwrap()));
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     for (machine, outcome) in machines.iter().zip(&outcomes) {

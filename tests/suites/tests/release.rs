@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_kit::arch::Arch;
+use pxe_kit::command::output;
+use pxe_kit::{Lab, Process};
 use pxe_tests::{daemon, frames, machine, namespace, tree};
-use xtask::arch::Arch;
-use xtask::command::output;
-use xtask::lab::{Lab, Process};
 use xtask::package::{Packages, VERSION};
 use xtask::vm::{Guest, HOST, Kernel, Programs, fetch, fetch_root};
 

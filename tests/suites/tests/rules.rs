@@ -4,11 +4,10 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use pxe_kit::{Lab, clock};
 use pxe_tests::daemon::{Daemon, program};
 use pxe_tests::{frames, machine, namespace};
 use serde_json::Value;
-use xtask::clock;
-use xtask::lab::Lab;
 
 /// How long the daemon may take to see a change.
 const LIMIT: Duration = Duration::from_secs(60);

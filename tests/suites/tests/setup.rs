@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_kit::command::{find, output, workspace};
 use pxe_tests::root::Root;
-use xtask::command::{find, output, workspace};
 
 /// The packages of a system with their versions.
 type Packages = BTreeMap<String, String>;

@@ -9,14 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use pxe_kit::{Lab, clock};
 use pxe_nic::lock::InterfaceLock;
 use pxe_tests::daemon::Daemon;
 use pxe_tests::manager::{Manager, left};
 use pxe_tests::{namespace, tree};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
-use xtask::clock;
-use xtask::lab::Lab;
 
 const MACHINES: usize = 200;
 const BLKSIZE: usize = 1468;

@@ -10,10 +10,9 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result};
+use pxe_kit::{Host, Lab};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
-
-use crate::lab::{Host, Lab};
 
 /// The interface of the responder towards the machines.
 pub(super) const SERVER: &str = "srv0";

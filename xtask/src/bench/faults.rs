@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use pxe_kit::{Process, clock};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -20,8 +21,6 @@ use super::cases::{Case, File, Play};
 use super::generator;
 use super::responders::Responder;
 use super::run::{FILES, Ground, on_host};
-use crate::clock;
-use crate::lab::Process;
 
 /// The machines have begun by then, and are not through.
 const AFTER: Duration = Duration::from_millis(400);

@@ -3,11 +3,11 @@
 use std::fs;
 use std::process::Command;
 
+use pxe_kit::command;
 use serde_json::{Value, json};
 
 use super::cable::Cable;
 use super::peers::{Peers, first_line};
-use crate::command;
 
 /// The machine, its kernel, the day, and what took part.
 #[derive(Clone, Debug, Default)]

@@ -47,10 +47,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use pxe_kit::command;
 use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
-use crate::command;
 pub use cable::Setup;
 pub use cases::{Case, Form, Play};
 pub use faults::{Fault, Flood, Noise};

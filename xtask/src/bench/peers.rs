@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-
-use crate::apt::{Apt, Archive, Source};
-use crate::arch::Arch;
-use crate::command;
+use pxe_kit::apt::{Apt, Archive, Source};
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
 
 /// What the cache holds changes with this number.
 const CACHE_FORMAT: &str = "1";

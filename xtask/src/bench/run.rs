@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::{Host, Process, clock};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
 
@@ -18,8 +19,6 @@ use super::generator;
 use super::peers::{Peer, Peers};
 use super::responders::{Kind, Place, Ready, Responder, Who};
 use super::stream;
-use crate::clock;
-use crate::lab::{Host, Process};
 
 /// How long a responder may take until it serves: a debug build on a busy machine, too.
 const START: Duration = Duration::from_secs(60);
@@ -119,7 +118,7 @@ impl Ground {
         load.args(generator::arguments(case, responder, &self.root, run));
         let processor = self.cable.processors().map(|[_, client]| client);
         let mut load = on_host(self.cable.lab.client(), load, FILES, processor)?;
-        crate::command::output(&mut load)
+        pxe_kit::command::output(&mut load)
     }
 
     /// Starts a responder on an interface, and waits until it serves.

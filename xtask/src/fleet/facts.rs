@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_kit::Lab;
 use serde_json::Value;
 
 use super::scene::{BOARD, socket};
-use crate::lab::Lab;
 
 /// The board as JSON.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ pub(super) fn output(mut command: std::process::Command) -> Result<String> {
     ensure!(
         output.status.success(),
         "{} ended with {}: {words}",
-        crate::command::shown(&command),
+        pxe_kit::command::shown(&command),
         output.status
     );
     Ok(String::from_utf8(output.stdout)?)

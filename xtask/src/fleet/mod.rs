@@ -23,12 +23,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pxe_kit::{Lab, Process, clock, command};
 use serde_json::Value;
 
-use crate::clock;
-use crate::command;
 use crate::image;
-use crate::lab::{Lab, MachineSpec, Outcome, Process};
+use crate::lab::{self, MachineSpec, Outcome};
 pub use facts::{Facts, text};
 use picture::Browser;
 pub(crate) use picture::{BROWSERS, DRIVERS};
@@ -134,7 +133,7 @@ fn start(lab: &Lab, pxed: &Path, image: &Path) -> Result<Process> {
 
 /// All machines at the same time; all must show what is expected of them.
 fn boot_all(lab: &Lab, machines: &[MachineSpec], say: &(impl Fn(&str) + Sync)) -> Result<()> {
-    let boot = |spec: &MachineSpec| -> Result<Outcome> { lab.boot(spec, |_| {}) };
+    let boot = |spec: &MachineSpec| -> Result<Outcome> { lab::boot(lab, spec, |_| {}) };
     let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
         let threads: Vec<_> = machines.iter().map(|spec| scope.spawn(move || boot(spec))).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {

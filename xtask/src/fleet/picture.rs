@@ -7,13 +7,11 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use pxe_kit::{Lab, Process, clock, command};
 use serde_json::{Value, json};
 
 use super::facts::output;
 use super::scene::BOARD;
-use crate::clock;
-use crate::command;
-use crate::lab::{Lab, Process};
 
 /// Browsers that take pictures without a screen.
 pub(crate) const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use pxe_kit::Lab;
 
 use super::disk;
 use crate::image;
-use crate::lab::{Expect, Firmware, Lab, MachineSpec};
+use crate::lab::{Expect, Firmware, MachineSpec};
 
 /// The board, on the responder's own loopback.
 pub const BOARD: &str = "127.0.0.1:7467";

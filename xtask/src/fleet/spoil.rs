@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pxe_kit::{Lab, clock};
 
-use crate::clock;
-use crate::lab::{Lab, MachineSpec, SharedMemory};
+use crate::lab::{MachineSpec, SharedMemory, boot};
 
 /// Bits that are flipped at most. stressapptest overwrites two pages in five without having looked at them again.
 const FLIPS_MAX: usize = 40;
@@ -34,9 +34,9 @@ pub(super) fn boot_and_spoil(
 ) -> Result<Vec<Flip>> {
     let file = spec.memory_file.as_deref().context("the machine's memory is no file")?;
     let (outcome, flips) = thread::scope(|scope| {
-        let boot = scope.spawn(|| lab.boot(spec, |_| {}));
-        let flips = flip(file, || boot.is_finished(), is_reported);
-        let outcome = boot.join().unwrap_or_else(|_| bail!("the machine's thread failed"));
+        let booted = scope.spawn(|| boot(lab, spec, |_| {}));
+        let flips = flip(file, || booted.is_finished(), is_reported);
+        let outcome = booted.join().unwrap_or_else(|_| bail!("the machine's thread failed"));
         (outcome, flips)
     });
     let (outcome, flips) = (outcome?, flips?);

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::command;
 
 use super::Target;
-use crate::command;
 
 /// What libFuzzer is told by: which edges were taken, and what was compared with what.
 const INSTRUMENTS: &str = "--cfg fuzzing -C passes=sancov-module \
@@ -61,7 +61,7 @@ impl Sanitizer {
         // Build scripts and what they use have no libFuzzer beside them, and xtask is no part of what is tried.
         format!(
             "#!/bin/sh\nrustc=$1\nshift\ncase \" $* \" in\n\
-             *' --crate-name build_script_'* | *' --crate-name pxe_ebpf_builder '* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
+             *' --crate-name build_script_'* | *' --crate-name pxe_ebpf_builder '* | *' --crate-name pxe_kit '* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
              {environment}exec \"$rustc\" \"$@\" {INSTRUMENTS} {more}\n"
         )
     }
@@ -144,7 +144,9 @@ mod tests {
         assert!(options("xtask_of_another").contains("sancov"));
         assert_eq!(options("build_script_build"), "--crate-name build_script_build --edition=2024\n");
         assert!(!options("pxe_ebpf_builder").contains("sancov"));
-        assert_eq!(options("xtask"), "--crate-name xtask --edition=2024\n");
+        for tool in ["xtask", "pxe_kit"] {
+            assert_eq!(options(tool), format!("--crate-name {tool} --edition=2024\n"));
+        }
         let other = write_wrapper(Sanitizer::Address, &folder).expect("a wrapper");
         assert_ne!(other, wrapper);
         fs::remove_dir_all(folder).expect("our own folder");

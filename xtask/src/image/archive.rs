@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::command;
 
 use super::drivers;
-use crate::command;
 use crate::vm::initramfs::Initramfs;
 use crate::vm::modules::Module;
 use crate::vm::programs;

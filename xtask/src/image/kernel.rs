@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use pxe_kit::cache;
 
 use super::drivers;
-use crate::cache;
 use crate::vm::Kernel;
 use crate::vm::kernel::{Tree, in_tree, place, unpack};
 use crate::vm::modules::Modules;

@@ -17,8 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-
-use crate::command;
+use pxe_kit::command;
 
 /// The kernel's file name.
 pub const KERNEL: &str = "memtest-kernel";

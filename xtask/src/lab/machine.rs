@@ -5,16 +5,14 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use pxe_kit::{Lab, Process, clock};
 use serde_json::json;
 
-use super::network::Lab;
-use super::process::Process;
 use super::qemu::MachineSpec;
 use super::qmp::Qmp;
 use super::screen::{self, Glyphs, Screen};
 use super::verdict::{self, Judge, Stage, Verdict};
-use crate::clock;
 
 const VGA_TEXT: u32 = 0xb8000;
 const VGA_TEXT_BYTES: u32 = 80 * 25 * 2;
@@ -51,7 +49,14 @@ pub struct Outcome {
     pub picture: Option<PathBuf>,
 }
 
-pub(super) fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) -> Result<Outcome> {
+/// Switches a machine on and watches it until it shows what is expected of it, or will not any more.
+///
+/// # Errors
+/// When the lab is at fault: QEMU or a firmware file is missing, and the like. A machine that does not boot is
+/// no error but an [`Outcome`].
+pub fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) -> Result<Outcome> {
+    let ports = lab.machines();
+    ensure!(spec.port < ports, "the lab has {ports} machine ports, not {}", spec.port + 1);
     let mut machine = Machine::switch_on(lab, spec)?;
     let mut judge = Judge::new(spec.expect.clone(), spec.disk.is_some());
     let mut shown_since = None;

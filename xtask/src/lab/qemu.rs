@@ -6,9 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use pxe_kit::{Lab, firmware};
 
-use super::firmware;
-use super::network::Lab;
 use super::verdict::Expect;
 
 /// The firmware of a machine, and how it asks the network.
@@ -118,8 +117,8 @@ impl MachineSpec {
 
     /// QEMU, stopped before the first instruction, with its monitor on standard input and output.
     pub(super) fn command(&self, lab: &Lab, serial: &Path) -> Result<Command> {
-        let program =
-            crate::command::find("qemu-system-x86_64").context("QEMU is missing: run `cargo xtask setup`")?;
+        let program = pxe_kit::command::find("qemu-system-x86_64")
+            .context("QEMU is missing: run `cargo xtask setup`")?;
         let mut qemu = lab.switch_command(program.to_str().context("QEMU's path is not UTF-8")?);
         qemu.args(["-name", &self.name, "-uuid", &self.uuid(), "-nodefaults", "-no-user-config", "-S"])
             .args(["-smp", &self.processors.to_string(), "-vga", "std", "-display", "none"])

@@ -6,8 +6,7 @@ use std::io::BufWriter;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-
-use super::firmware;
+use pxe_kit::firmware;
 
 const COLUMNS: usize = 80;
 const ROWS: usize = 25;

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
 use serde_json::Value;
 
 use super::program::Program;
-use crate::arch::Arch;
-use crate::command;
 
 /// What is said to whoever unpacks it.
 const INSTALL: &str = "packaging/INSTALL";

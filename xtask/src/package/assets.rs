@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::command;
 use rustix::fs::{FlockOperation, flock};
-
-use crate::command;
 
 /// Each shell and the name of its file: zsh wants the underscore.
 const SHELLS: [(&str, &str); 3] = [("bash", "pxed.bash"), ("zsh", "_pxed"), ("fish", "pxed.fish")];

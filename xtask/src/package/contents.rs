@@ -7,10 +7,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
 
 use super::archive;
-use crate::arch::Arch;
-use crate::command;
 
 /// The list.
 const LIST: &str = "packaging/contents.txt";

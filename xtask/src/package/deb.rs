@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
 
 use super::assets;
-use crate::arch::Arch;
-use crate::{command, vm};
+use crate::vm;
 
 /// Packages a program of this host's architecture that is built already, as it is but for its symbols, into the file `deb`.
 ///

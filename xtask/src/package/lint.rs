@@ -5,8 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-
-use crate::command;
+use pxe_kit::command;
 
 /// Debian's.
 pub(super) fn deb(file: &Path) -> Result<()> {

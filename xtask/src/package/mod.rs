@@ -1,7 +1,7 @@
 //! `cargo xtask release`: everything that a release is made of, and the checks of it.
 //!
 //! ```text
-//! program   the program: built by crate::cross, stripped; what must hold for it anywhere
+//! program   the program: built by pxe_kit::cross, stripped; what must hold for it anywhere
 //! assets    man pages and completions, which the program writes itself
 //! deb       the Debian package: cargo-deb, by the table in pxe-user/pxed/Cargo.toml and the files in packaging/
 //! rpm       the RPM package: cargo-generate-rpm, by another table there
@@ -30,14 +30,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
 
 pub use assets::write as write_assets;
 use contents::Kind;
 pub use deb::of_program;
 use program::Program;
 
-use crate::arch::Arch;
-use crate::{command, vm};
+use crate::vm;
 
 /// The version of this release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -6,11 +6,10 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use object::Object as _;
-
-use crate::arch::Arch;
-use crate::command;
-use crate::cross::Toolchain;
-use crate::elf::Needs;
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
+use pxe_kit::cross::Toolchain;
+use pxe_kit::elf::Needs;
 
 /// The newest glibc whose symbols the program may ask for: that of RHEL 9 and its like, Ubuntu 22.04 and Debian 12.
 pub(super) const GLIBC: (u32, u32) = (2, 34);

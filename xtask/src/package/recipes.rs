@@ -6,9 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pxe_kit::command;
 use serde_json::Value;
-
-use crate::command;
 
 fn read(path: &str) -> String {
     let path = command::workspace().join(path);

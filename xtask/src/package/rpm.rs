@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
 
 use super::deb::target_with;
-use crate::arch::Arch;
-use crate::command;
 
 /// Packages a program that is built already and stripped, into the file `rpm`. `target/assets` must be there.
 ///

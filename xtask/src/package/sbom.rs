@@ -4,9 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::command;
 use serde_json::Value;
-
-use crate::command;
 
 /// Our crates that end up in the package, and what their lists are called. The kernel side is built into the program, but is
 /// no dependency that cargo knows.

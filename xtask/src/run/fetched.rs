@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
 
+use pxe_kit::{Lab, LogTail};
 use serde_json::Value;
 
 use super::Serving;
-use crate::lab::{Lab, LogTail};
 
 /// One file that one machine fetched whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,11 +13,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::{Lab, Process, Reference, command};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::command;
-use crate::lab::{Firmware, Lab, MachineSpec, Outcome, Process, Reference};
+use crate::lab::{self, Firmware, MachineSpec, Outcome};
 use crate::setup;
 use fetched::{Fetched, Follower};
 use show::Show;
@@ -157,7 +157,7 @@ fn boot_all(
     fetched: &Mutex<Follower>,
 ) -> Result<Vec<Outcome>> {
     let boot = |number: usize, spec: &MachineSpec| {
-        let outcome = lab.boot(spec, |progress| {
+        let outcome = lab::boot(lab, spec, |progress| {
             let mut follower = fetched.lock().unwrap_or_else(PoisonError::into_inner);
             follower.catch_up();
             show.update(number, progress, follower.bytes(&spec.mac()));

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use pxe_kit::{command, firmware};
+
 use super::manager::Manager;
-use crate::command;
-use crate::lab::firmware;
 
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -273,7 +273,7 @@ pub const NEEDS: &[Need] = &[
     need(
         "the keys of Debian's archive",
         Group::Kernels,
-        Probe::File(&[crate::apt::KEYRING]),
+        Probe::File(&[pxe_kit::apt::KEYRING]),
         ["debian-archive-keyring", "debian-keyring", "debian-archive-keyring", "", "debian-archive-keyring"],
     ),
     need("xz", Group::Kernels, Probe::Program(&["xz"]), ["xz-utils", "xz", "xz", "xz", "xz"]),

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use pxe_kit::command;
 use serde_json::Value;
-
-use crate::command;
 
 /// Files outside of packages, and those whose tests read them.
 const READ: &[(&str, &[&str])] = &[

@@ -9,6 +9,8 @@
 //! ```
 
 use anyhow::Result;
+use pxe_kit::arch::Arch;
+use pxe_kit::{clock, command};
 
 mod advisories;
 mod changed;
@@ -17,8 +19,7 @@ mod outcome;
 mod programs;
 mod schedule;
 
-use crate::arch::Arch;
-use crate::{clock, command, ebpf, fuzz, image, setup, vm};
+use crate::{ebpf, fuzz, image, setup, vm};
 use outcome::Outcomes;
 use programs::Programs;
 

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::command;
 use serde_json::Value;
-
-use crate::command;
 
 /// The package whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use pxe_kit::{clock, command};
 
 use super::outcome::{Outcomes, libtest};
 use super::programs::{Program, Programs};
-use crate::{clock, command};
 
 /// Programs whose tests share the machine: guests and emulated machines with one processor each, and set-up, which mostly
 /// waits for the network.

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use pxe_kit::apt::{Archive, KEYRING};
+use pxe_kit::{cache, command};
 
 use super::kernel::place;
-use crate::apt::{Archive, KEYRING};
-use crate::{cache, command};
 
 /// Debian's stable release. What a newer host builds may ask for newer libraries than it has.
 pub(super) const SUITE: &str = "trixie";

@@ -6,13 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::arch::Arch;
+use pxe_kit::{Process, clean_on_signals, command};
 
 use super::initramfs::Initramfs;
 use super::kernel::Fetched;
 use super::programs::Programs;
-use crate::arch::Arch;
-use crate::command;
-use crate::lab::{Process, clean_on_signals};
 
 /// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(600);

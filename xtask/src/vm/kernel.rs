@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::apt::{Apt, Archive, Source};
+use pxe_kit::arch::Arch;
+use pxe_kit::cache;
 
 use super::modules;
-use crate::apt::{Apt, Archive, Source};
-use crate::arch::Arch;
-use crate::cache;
 
 /// What the cache holds changes with this number: the format, and the list of modules.
 const CACHE_FORMAT: &str = "1";

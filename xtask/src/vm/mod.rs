@@ -21,7 +21,7 @@
 //!
 //! What is run in the guest is the ordinary build, the one that all other tests run, with its libraries beside it: a
 //! static build would take minutes of its own, and be another program. A guest of another architecture runs what
-//! [`crate::cross`] builds for it.
+//! [`pxe_kit::cross`] builds for it.
 
 mod bootstrap;
 mod guest;

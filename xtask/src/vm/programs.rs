@@ -1,7 +1,7 @@
 //! What runs in a guest, and the libraries that it is linked to.
 //!
 //! Programs of this host's architecture are the ordinary build, with the host's libraries and its `ip`. Those of another
-//! one are built by [`crate::cross`], the same program in the same way as for a release; their libraries are those of the
+//! one are built by [`pxe_kit::cross`], the same program in the same way as for a release; their libraries are those of the
 //! toolchain's sysroot, and `ip` is Debian's. They are linked dynamically, too: a static program would be another one than
 //! a user gets, and glibc's own loader finds no user names without libraries.
 
@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
+use pxe_kit::apt::Apt;
+use pxe_kit::arch::Arch;
+use pxe_kit::cross::Toolchain;
+use pxe_kit::elf::Needs;
+use pxe_kit::{cache, command, unpacked};
 
 use super::initramfs::Initramfs;
-use crate::apt::Apt;
-use crate::arch::Arch;
-use crate::cross::Toolchain;
-use crate::elf::Needs;
-use crate::{cache, command, unpacked};
 
 /// The architecture of this host's programs.
 pub const HOST: Arch = Arch::Amd64;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use anyhow::{Result, ensure};
+use pxe_kit::{clock, command};
 
 use super::{Guest, KERNELS, Kernel, Programs, fetch, forget};
-use crate::{clock, command};
 
 /// The kernels with these names, or all of them.
 ///

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use pxe_kit::cache;
 
 use super::bootstrap::{self, SUITE};
 use super::guest::{Boot, Report, add_modules};
 use super::initramfs::Initramfs;
 use super::kernel::{Fetched, place};
-use crate::cache;
 
 /// Its name in the cache: another one when what is in it changes.
 const NAME: &str = "system-trixie-1";

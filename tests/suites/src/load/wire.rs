@@ -5,12 +5,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use pxe_kit::clock;
 use pxe_nic::Queue;
 use pxe_nic::programs::Mode;
 use pxe_nic::xsk::{Rx, Sizes, Tx, Xsk};
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
-use xtask::clock;
 
 use super::dhcp::{LEN_MAX, Template, mac};
 use super::machine::{What, Word};

@@ -10,9 +10,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use pxe_kit::command;
 use pxe_proto::mac::Mac;
 use socket2::{Domain, Protocol, Socket, Type};
-use xtask::command;
 
 pub use offer::Offer;
 pub use tftp::{load, load_in_lock_step};

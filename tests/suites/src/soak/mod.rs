@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use xtask::clock;
+use pxe_kit::clock;
 
 pub mod rounds;
 pub mod size;

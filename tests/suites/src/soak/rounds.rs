@@ -7,11 +7,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use pxe_kit::clock;
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
 use rustix::process::Signal;
 use serde_json::Value;
-use xtask::clock;
 
 use super::Wish;
 use super::size::{Kernel, Measure, Size};

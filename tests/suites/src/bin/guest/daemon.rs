@@ -7,9 +7,9 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pxe_kit::clock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use xtask::clock;
 
 const LOG: &str = "/tmp/pxed.log";
 /// How long it may take to start, and to end. Generous: this is an emulated machine.

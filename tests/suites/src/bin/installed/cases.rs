@@ -9,11 +9,11 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_kit::clock;
+use pxe_kit::command::output;
 use pxe_tests::guest::{Case, ip, ip_says};
 use pxe_tests::{machine, namespace, tree};
 use serde_json::Value;
-use xtask::clock;
-use xtask::command::output;
 
 use crate::running;
 use crate::service::{

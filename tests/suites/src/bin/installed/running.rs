@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use pxe_kit::clock;
+use pxe_kit::command::output;
 use pxe_tests::daemon::ask;
 use pxe_tests::{machine, namespace, tree};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime, clock_settime};
-use xtask::clock;
-use xtask::command::output;
 
 use crate::cases::{CONFIG, LATER, NAMESPACE, SERVER};
 use crate::service::{LIMIT, PACKAGE, begin, journal, main_pid, property};

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use xtask::clock;
-use xtask::command::output;
+use pxe_kit::clock;
+use pxe_kit::command::output;
 
 /// The package in the guest.
 pub(crate) const PACKAGE: &str = "/cases/pxed.deb";

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 /// Below the cache: programs that set-up has unpacked, since they could not be installed.
-pub(crate) const UNPACKED: &str = "unpacked";
+pub const UNPACKED: &str = "unpacked";
 
 /// Where a program is, looking through `PATH`, then the folders for the administrator's programs, which an ordinary user's
 /// `PATH` often leaves out, then where set-up puts programs: cargo's folder, and the cache.
@@ -130,10 +130,13 @@ fn quoted(word: &OsStr) -> String {
 /// The folder that holds the workspace.
 ///
 /// # Panics
-/// Never: the crate lies one folder below it.
+/// Never: the crate lies two folders below it.
 #[must_use]
 pub fn workspace() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies in the workspace")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .nth(2)
+        .expect("the crate lies two folders below the workspace")
 }
 
 /// The `cargo` that runs us, or the one in `PATH`.

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::firmware;
-use super::network::{Host, Lab};
-use super::process::Process;
+use crate::firmware;
+use crate::network::{Host, Lab};
+use crate::process::Process;
 
 const STARTED: &str = "started, version";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The network's DHCP server: addresses, no boot options.
-pub(super) fn addresses(lab: &Lab, router: bool) -> Result<Process> {
+pub(crate) fn addresses(lab: &Lab, router: bool) -> Result<Process> {
     let mut options = vec![
         "--dhcp-authoritative".to_owned(),
         // It would wait 3 s for an answer from each address before it offers it.

@@ -11,11 +11,11 @@ use crate::arch::Arch;
 use crate::command;
 
 /// The keys of all of Debian's releases.
-pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// One of Debian's archives. Where it is, this host's own apt knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Archive {
+pub enum Archive {
     /// The releases.
     Main,
     /// Their security updates.
@@ -24,7 +24,7 @@ pub(crate) enum Archive {
 
 impl Archive {
     /// Its address: from the environment, else from the system's own package sources.
-    pub(crate) fn address(self) -> Result<String> {
+    pub fn address(self) -> Result<String> {
         let (variable, label) = match self {
             Self::Main => ("PXED_DEBIAN_MIRROR", "Debian"),
             Self::Security => ("PXED_DEBIAN_SECURITY_MIRROR", "Debian-Security"),
@@ -51,20 +51,22 @@ fn labelled(known: &str, label: &str) -> Option<String> {
 
 /// One suite of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
-    pub(crate) archive: Archive,
-    pub(crate) suite: &'static str,
+pub struct Source {
+    /// Which archive.
+    pub archive: Archive,
+    /// Its name: `bookworm`.
+    pub suite: &'static str,
 }
 
 /// apt with the lists of some sources, for one architecture.
-pub(crate) struct Apt {
+pub struct Apt {
     folder: PathBuf,
     arch: Arch,
 }
 
 impl Apt {
     /// Reads the sources' lists into `folder`.
-    pub(crate) fn new(folder: &Path, arch: Arch, sources: &[Source]) -> Result<Self> {
+    pub fn new(folder: &Path, arch: Arch, sources: &[Source]) -> Result<Self> {
         for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
             ensure!(command::find(tool).is_some(), "there is no `{tool}` here: install apt and dpkg");
         }
@@ -89,13 +91,13 @@ impl Apt {
     }
 
     /// The packages that one depends on, without alternatives and versions.
-    pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
+    pub fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         let shown = command::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
         Ok(dependencies(&shown))
     }
 
     /// Fetches a package, and unpacks it below `tree`.
-    pub(crate) fn unpack(&self, package: &str, tree: &Path) -> Result<()> {
+    pub fn unpack(&self, package: &str, tree: &Path) -> Result<()> {
         command::output(self.command("apt-get").args(["download", package]))?;
         let is_deb = |path: &PathBuf| path.extension().is_some_and(|end| end == "deb");
         let entries = fs::read_dir(&self.folder)?;
@@ -108,7 +110,7 @@ impl Apt {
 
     /// Unpacks packages below `tree`, and all libraries that they need but the host's own C library. Packages of another
     /// kind that they depend on are the caller's to name.
-    pub(crate) fn unpack_with_libraries(&self, packages: &[&str], tree: &Path) -> Result<()> {
+    pub fn unpack_with_libraries(&self, packages: &[&str], tree: &Path) -> Result<()> {
         let mut wanted: Vec<String> = packages.iter().map(|&package| package.to_owned()).collect();
         let mut at = 0;
         while let Some(next) = wanted.get(at).cloned() {

@@ -7,12 +7,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use super::dnsmasq;
-use super::machine::{self, Outcome, Progress};
-use super::owner;
-use super::process::Process;
-use super::qemu::MachineSpec;
 use crate::command;
+use crate::dnsmasq;
+use crate::owner;
+use crate::process::Process;
 
 /// What a lab shall be.
 #[derive(Clone, Debug)]
@@ -192,21 +190,6 @@ impl Lab {
     /// When it cannot be started.
     pub fn spawn_from(&self, name: &str, command: Command, stdin: Stdio) -> Result<Process> {
         Process::start_from(name, command, stdin, &self.logs)
-    }
-
-    /// Switches a machine on and watches it until it shows what is expected of it, or will not any more.
-    ///
-    /// # Errors
-    /// When the lab is at fault: QEMU or a firmware file is missing, and the like. A machine that does not boot is
-    /// no error but an [`Outcome`].
-    pub fn boot(&self, spec: &MachineSpec, progress: impl FnMut(&Progress)) -> Result<Outcome> {
-        ensure!(
-            spec.port < self.machines,
-            "the lab has {} machine ports, not {}",
-            self.machines,
-            spec.port + 1
-        );
-        machine::boot(self, spec, progress)
     }
 }
 

@@ -12,24 +12,24 @@ use crate::arch::Arch;
 
 /// What a program or a library needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Needs {
+pub struct Needs {
     /// The dynamic loader, by its path. None for libraries and static programs.
-    pub(crate) loader: Option<String>,
+    pub loader: Option<String>,
     /// Libraries, by the names that the loader looks for.
-    pub(crate) libraries: Vec<String>,
+    pub libraries: Vec<String>,
     /// Versions of their symbols: `GLIBC_2.34`.
-    pub(crate) versions: Vec<String>,
+    pub versions: Vec<String>,
 }
 
 impl Needs {
     /// Reads a file, which must be of that architecture.
-    pub(crate) fn of(file: &Path, arch: Arch) -> Result<Self> {
+    pub fn of(file: &Path, arch: Arch) -> Result<Self> {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         Self::parse(&bytes, arch).with_context(|| format!("cannot use {}", file.display()))
     }
 
     /// The same of a file's content.
-    pub(crate) fn parse(bytes: &[u8], arch: Arch) -> Result<Self> {
+    pub fn parse(bytes: &[u8], arch: Arch) -> Result<Self> {
         let elf = ElfFile64::<Endianness>::parse(bytes)?;
         let wanted = match arch {
             Arch::Amd64 => Architecture::X86_64,
@@ -61,7 +61,7 @@ impl Needs {
     }
 
     /// The newest version of glibc that a symbol asks for: `(2, 34)`.
-    pub(crate) fn glibc(&self) -> Option<(u32, u32)> {
+    pub fn glibc(&self) -> Option<(u32, u32)> {
         self.versions.iter().filter_map(|version| glibc(version)).max()
     }
 }

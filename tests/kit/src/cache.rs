@@ -13,7 +13,7 @@ use crate::command;
 ///
 /// # Errors
 /// When the cache cannot be written, and what `fill` says.
-pub(crate) fn folder(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+pub fn folder(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let (folder, _lock) = place(name)?;
     if !folder.is_dir() {
         // Filled beside the wanted one: what is under the right name is whole.
@@ -34,7 +34,7 @@ pub(crate) fn folder(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Resu
 ///
 /// # Errors
 /// When it cannot be removed.
-pub(crate) fn forget(name: &str) -> Result<()> {
+pub fn forget(name: &str) -> Result<()> {
     let (folder, _lock) = place(name)?;
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::owner::{self, SharedChild};
 use crate::clock;
+use crate::owner::{self, SharedChild};
 
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -28,19 +28,22 @@ pub struct Process {
 impl Process {
     /// Starts a program whose output goes to `NAME.out` and `NAME.err` in `folder`, with a standard input. Of one that is
     /// piped and so has no end the child keeps our end, and is ended before it is dropped.
-    pub(crate) fn start_from(name: &str, mut command: Command, stdin: Stdio, folder: &Path) -> Result<Self> {
+    pub fn start_from(name: &str, mut command: Command, stdin: Stdio, folder: &Path) -> Result<Self> {
         let out = folder.join(format!("{name}.out"));
         command.stdin(stdin).stdout(create(&out)?);
         Self::launch(name, command, out, folder)
     }
 
     /// The same without any input.
-    pub(crate) fn start(name: &str, command: Command, folder: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: Command, folder: &Path) -> Result<Self> {
         Self::start_from(name, command, Stdio::null(), folder)
     }
 
     /// Starts a program that is talked to through its standard input and output.
-    pub(super) fn start_piped(
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_piped(
         name: &str,
         mut command: Command,
         folder: &Path,

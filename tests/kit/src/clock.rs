@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 /// The present moment.
-#[expect(clippy::disallowed_methods, reason = "xtask drives real programs; this is its only clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests and tasks drive real programs; this is their only clock"
+)]
 #[must_use]
 pub fn now() -> Instant {
     Instant::now()

@@ -20,16 +20,16 @@ use crate::clock;
 use crate::command;
 
 /// A child that several may look at; whoever holds the lock may end or reap it.
-pub(super) type SharedChild = Arc<Mutex<Child>>;
+pub(crate) type SharedChild = Arc<Mutex<Child>>;
 
 const PREFIX: &str = "pxed";
 const NAMESPACES: &str = "/run/netns";
 /// How long a child has to end by itself before it is killed.
-pub(super) const GRACE: Duration = Duration::from_secs(3);
+pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
 /// What must not outlive this process.
 #[derive(Default)]
-pub(super) struct Registry {
+pub(crate) struct Registry {
     namespaces: BTreeSet<String>,
     folders: BTreeSet<PathBuf>,
     children: Vec<SharedChild>,
@@ -48,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The registry, to make something under its lock: so nothing is made behind the back of a clean-up.
-pub(super) fn registry() -> Result<MutexGuard<'static, Registry>> {
+pub(crate) fn registry() -> Result<MutexGuard<'static, Registry>> {
     let registry = lock(&REGISTRY);
     if registry.closed {
         bail!("interrupted");
@@ -57,43 +57,43 @@ pub(super) fn registry() -> Result<MutexGuard<'static, Registry>> {
 }
 
 impl Registry {
-    pub(super) fn add_namespace(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn add_namespace(&mut self, name: &str) -> Result<()> {
         self.namespaces.insert(name.to_owned());
         command::output(Command::new("ip").args(["netns", "add", name]))
             .context("cannot make a network namespace (this needs root)")?;
         Ok(())
     }
 
-    pub(super) fn add_folder(&mut self, folder: PathBuf) -> Result<()> {
+    pub(crate) fn add_folder(&mut self, folder: PathBuf) -> Result<()> {
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         self.folders.insert(folder);
         Ok(())
     }
 
-    pub(super) fn add_child(&mut self, child: SharedChild) {
+    pub(crate) fn add_child(&mut self, child: SharedChild) {
         self.children.push(child);
     }
 }
 
 /// Forgets a child that was reaped.
-pub(super) fn forget_child(child: &SharedChild) {
+pub(crate) fn forget_child(child: &SharedChild) {
     lock(&REGISTRY).children.retain(|c| !Arc::ptr_eq(c, child));
 }
 
 /// Removes a namespace with everything in it.
-pub(super) fn remove_namespace(name: &str) {
+pub(crate) fn remove_namespace(name: &str) {
     delete_namespace(name);
     lock(&REGISTRY).namespaces.remove(name);
 }
 
 /// Removes a folder of the lab.
-pub(super) fn remove_folder(folder: &PathBuf) {
+pub(crate) fn remove_folder(folder: &PathBuf) {
     drop(fs::remove_dir_all(folder));
     lock(&REGISTRY).folders.remove(folder);
 }
 
 /// Ends a child: politely, and after [`GRACE`] for certain.
-pub(super) fn end_child(child: &SharedChild) {
+pub(crate) fn end_child(child: &SharedChild) {
     end_children(std::slice::from_ref(child));
 }
 
@@ -167,14 +167,14 @@ fn start_of(pid: u32) -> Option<u64> {
 }
 
 /// A name that no other lab has.
-pub(super) fn unique_name() -> Result<String> {
+pub(crate) fn unique_name() -> Result<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let owner = Owner::me()?;
     Ok(format!("{PREFIX}-{}-{}-{}", owner.pid, owner.start, NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
 /// Where a lab keeps its files.
-pub(super) fn folder_of(name: &str) -> PathBuf {
+pub(crate) fn folder_of(name: &str) -> PathBuf {
     env::temp_dir().join(name)
 }
 

@@ -20,14 +20,14 @@ use crate::arch::Arch;
 use crate::command;
 
 /// Debian 12 and its security updates. Its programs run with the C library of every distribution since (2.36 or later).
-pub(crate) const SOURCES: &[Source] = &[
+pub const SOURCES: &[Source] = &[
     Source { archive: Archive::Main, suite: "bookworm" },
     Source { archive: Archive::Security, suite: "bookworm-security" },
 ];
 /// The architecture of the hosts that they run on.
-pub(crate) const ARCH: Arch = Arch::Amd64;
+pub const ARCH: Arch = Arch::Amd64;
 /// Where Debian puts libraries.
-pub(crate) const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+pub const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
 /// Where Debian puts programs.
 const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "bin", "sbin"];
 
@@ -35,7 +35,7 @@ const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "bin", "sbin"];
 ///
 /// # Errors
 /// When Debian's archive cannot be reached, or a program or a library is not in the packages.
-pub(crate) fn make(folder: &Path, packages: &[&str], programs: &[&str]) -> Result<()> {
+pub fn make(folder: &Path, packages: &[&str], programs: &[&str]) -> Result<()> {
     let [tree, lists, bin] = ["tree", "apt", "bin"].map(|name| folder.join(name));
     for new in [&tree, &lists, &bin] {
         fs::create_dir_all(new).with_context(|| format!("cannot make {}", new.display()))?;
@@ -51,7 +51,7 @@ pub(crate) fn make(folder: &Path, packages: &[&str], programs: &[&str]) -> Resul
 }
 
 /// Puts a program of this folder into its `bin/`.
-pub(crate) fn wrap(program: &Path, folder: &Path) -> Result<()> {
+pub fn wrap(program: &Path, folder: &Path) -> Result<()> {
     link_missing_libraries(program, folder)?;
     let name = program.file_name().context("a program's name")?;
     let wrapper = folder.join("bin").join(name);
