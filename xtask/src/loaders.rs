@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::Result;
 use pxe_kit::apt::{Apt, Archive, Source};
+use pxe_kit::arch::Arch;
 use pxe_kit::{cache, command, unpacked};
 
 /// The folders in the cache: others when what is in them changes.
@@ -72,7 +73,7 @@ pub fn signed() -> Result<Signed> {
     let folder = cache::folder(SIGNED, |folder| {
         let lists = folder.join("apt");
         fs::create_dir_all(&lists)?;
-        let apt = Apt::new(&lists, unpacked::ARCH, TRIXIE)?;
+        let apt = Apt::new(&lists, Arch::HOST, TRIXIE)?;
         for package in ["shim-signed", "grub-efi-amd64-signed"] {
             apt.unpack(package, folder)?;
         }
@@ -92,7 +93,7 @@ pub fn ipxe_of_2025() -> Result<PathBuf> {
     let folder = cache::folder(IPXE, |folder| {
         let lists = folder.join("apt");
         fs::create_dir_all(&lists)?;
-        Apt::new(&lists, unpacked::ARCH, TRIXIE)?.unpack("ipxe", folder)?;
+        Apt::new(&lists, Arch::HOST, TRIXIE)?.unpack("ipxe", folder)?;
         Ok(fs::remove_dir_all(lists)?)
     })?;
     Ok(folder.join("usr/lib/ipxe/snponly.efi"))

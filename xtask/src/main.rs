@@ -252,7 +252,7 @@ fn main() -> ExitCode {
 fn guests(names: &[String], anew: bool) -> Result<()> {
     let kernels = vm::chosen(names)?;
     setup::ensure(setup::VM)?;
-    if kernels.iter().any(|kernel| kernel.arch != vm::HOST) {
+    if kernels.iter().any(|kernel| kernel.arch != Arch::HOST) {
         setup::ensure(setup::CROSS)?;
     }
     vm::run(&kernels, anew)

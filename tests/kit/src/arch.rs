@@ -15,6 +15,8 @@ pub enum Arch {
 impl Arch {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
+    /// The one of the hosts that all this runs on, and of their programs.
+    pub const HOST: Self = Self::Amd64;
 
     /// The one with Debian's name.
     ///

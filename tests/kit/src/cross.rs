@@ -134,7 +134,7 @@ fn make(folder: &Path) -> Result<()> {
     let lists = folder.join("apt");
     for arch in Arch::ALL {
         let apt = Apt::new(&lists, arch, unpacked::SOURCES)?;
-        if arch != unpacked::ARCH {
+        if arch != Arch::HOST {
             apt.unpack(STD, &folder.join("tree"))?;
         }
         let sysroot = folder.join("sysroot").join(arch.debian());

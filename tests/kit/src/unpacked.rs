@@ -24,8 +24,7 @@ pub const SOURCES: &[Source] = &[
     Source { archive: Archive::Main, suite: "bookworm" },
     Source { archive: Archive::Security, suite: "bookworm-security" },
 ];
-/// The architecture of the hosts that they run on.
-pub const ARCH: Arch = Arch::Amd64;
+
 /// Where Debian puts libraries.
 pub const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
 /// Where Debian puts programs.
@@ -40,7 +39,7 @@ pub fn make(folder: &Path, packages: &[&str], programs: &[&str]) -> Result<()> {
     for new in [&tree, &lists, &bin] {
         fs::create_dir_all(new).with_context(|| format!("cannot make {}", new.display()))?;
     }
-    Apt::new(&lists, ARCH, SOURCES)?.unpack_with_libraries(packages, &tree)?;
+    Apt::new(&lists, Arch::HOST, SOURCES)?.unpack_with_libraries(packages, &tree)?;
     fs::remove_dir_all(&lists)?;
     for name in programs {
         let program = PROGRAMS.iter().map(|below| tree.join(below).join(name)).find(|file| file.exists());

@@ -3,7 +3,8 @@
 
 use std::path::PathBuf;
 
-use xtask::vm::{Guest, HOST, Kernel, Programs, Report, fetch};
+use pxe_kit::arch::Arch;
+use xtask::vm::{Guest, Kernel, Programs, Report, fetch};
 
 /// What every kernel does.
 const EVERYWHERE: &[(&str, &str)] = &[
@@ -93,9 +94,9 @@ fn check(name: &str, here: &[(&str, &str)]) {
 
 fn boot(name: &str) -> anyhow::Result<Report> {
     let kernel = fetch(Kernel::named(name)?)?;
-    let programs = if kernel.arch == HOST {
+    let programs = if kernel.arch == Arch::HOST {
         let guest = PathBuf::from(env!("CARGO_BIN_EXE_guest"));
-        Programs { arch: HOST, guest, pxed: pxe_tests::daemon::program() }
+        Programs { arch: Arch::HOST, guest, pxed: pxe_tests::daemon::program() }
     } else {
         // `cargo xtask test` has built them: this only finds them.
         Programs::build(kernel.arch)?

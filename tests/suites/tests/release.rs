@@ -15,7 +15,7 @@ use pxe_kit::command::output;
 use pxe_kit::{Lab, Process};
 use pxe_tests::{daemon, frames, machine, namespace, tree};
 use xtask::package::{Packages, VERSION};
-use xtask::vm::{Guest, HOST, Kernel, Programs, fetch, fetch_root};
+use xtask::vm::{Guest, Kernel, Programs, fetch, fetch_root};
 
 /// What machines load, in the root that the program is installed in.
 const SERVED: &str = "srv/boot";
@@ -165,7 +165,7 @@ fn the_packages_for_arm64_serve_in_a_guest() {
         assert!(fs::read(&other).unwrap() == bytes, "{} is another program", other.display());
     }
     let kernel = fetch(Kernel::named("arm64").unwrap()).unwrap();
-    assert_ne!(kernel.arch, HOST);
+    assert_ne!(kernel.arch, Arch::HOST);
     let programs = Programs { pxed: program, ..programs };
     let guest = Guest { kernel: &kernel, programs: &programs, folder: &folder.path().join("guest") };
     let report = guest.run().unwrap_or_else(|error| panic!("{error:#}"));

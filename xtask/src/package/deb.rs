@@ -8,7 +8,6 @@ use pxe_kit::arch::Arch;
 use pxe_kit::command;
 
 use super::assets;
-use crate::vm;
 
 /// Packages a program of this host's architecture that is built already, as it is but for its symbols, into the file `deb`.
 ///
@@ -17,7 +16,7 @@ use crate::vm;
 pub fn of_program(program: &Path, deb: &Path) -> Result<()> {
     let _lock = assets::lock()?;
     assets::write(program)?;
-    pack(program, vm::HOST, deb, &["--fast", "--strip"])
+    pack(program, Arch::HOST, deb, &["--fast", "--strip"])
 }
 
 /// Packages a program, into the file `deb`. `target/assets` must be there.

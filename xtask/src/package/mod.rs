@@ -38,8 +38,6 @@ use contents::Kind;
 pub use deb::of_program;
 use program::Program;
 
-use crate::vm;
-
 /// The version of this release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Where it goes, in the workspace.
@@ -169,7 +167,7 @@ pub fn run(only: Option<Arch>) -> Result<()> {
 
 /// Man pages and completions, the same for all architectures, by a program that runs here.
 fn write_assets_of(program: &Program) -> Result<()> {
-    if program.arch == vm::HOST {
+    if program.arch == Arch::HOST {
         return assets::write(&program.file);
     }
     command::run(command::cargo().args(["build", "--locked", "--package", "pxed"]))?;

@@ -115,7 +115,7 @@ fn prepare_guests() {
             println!("test: {error:#}");
         }
     }
-    for arch in Arch::ALL.into_iter().filter(|&arch| arch != vm::HOST) {
+    for arch in Arch::ALL.into_iter().filter(|&arch| arch != Arch::HOST) {
         if let Err(error) = vm::Programs::build(arch) {
             println!("test: {error:#}");
         }

@@ -35,6 +35,6 @@ mod system;
 pub use bootstrap::{SUITES, fetch_base, fetch_root};
 pub use guest::{Guest, Report};
 pub use kernel::{Fetched, KERNELS, Kernel, fetch, forget};
-pub use programs::{HOST, Programs};
+pub use programs::Programs;
 pub use show::{chosen, run};
 pub use system::{System, fetch_system};

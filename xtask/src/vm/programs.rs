@@ -19,8 +19,6 @@ use pxe_kit::{cache, command, unpacked};
 
 use super::initramfs::Initramfs;
 
-/// The architecture of this host's programs.
-pub const HOST: Arch = Arch::Amd64;
 /// The name in the cache of Debian's programs for guests of another architecture: another one when what is in it changes.
 const TOOLS: &str = "guest-tools-1";
 /// What they come from: `ip`, and a library that is not called one.
@@ -45,7 +43,7 @@ impl Programs {
     pub fn build(arch: Arch) -> Result<Self> {
         const PACKAGES: [&str; 5] = ["--package", "pxed", "--package", "pxe-tests", "--bins"];
         let target = command::target_dir();
-        let folder = if arch == HOST {
+        let folder = if arch == Arch::HOST {
             command::run(command::cargo().arg("build").args(PACKAGES))?;
             target.join("debug")
         } else {
@@ -58,7 +56,7 @@ impl Programs {
     /// Puts them into an archive: `/init`, `/bin/pxed`, and `/bin/ip`.
     pub(super) fn add_to(&self, archive: &mut Initramfs) -> Result<()> {
         let ours = [(&*self.guest, "init"), (&*self.pxed, "bin/pxed")];
-        if self.arch == HOST {
+        if self.arch == Arch::HOST {
             let ip = command::find("ip").context("there is no `ip` here: run `cargo xtask setup`")?;
             return add(archive, &[ours[0], ours[1], (&ip, "bin/ip")]);
         }
@@ -175,10 +173,10 @@ mod tests {
             libraries(&this).unwrap().iter().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
         let trees = [PathBuf::from("/")];
         // A host that keeps its libraries elsewhere than Debian has none in these folders.
-        if !Path::new("/usr/lib").join(HOST.gnu()).is_dir() {
+        if !Path::new("/usr/lib").join(Arch::HOST.gnu()).is_dir() {
             return;
         }
-        let found = foreign_libraries(HOST, [this].into(), &trees).unwrap();
+        let found = foreign_libraries(Arch::HOST, [this].into(), &trees).unwrap();
         let found: BTreeSet<_> =
             found.values().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
         assert_eq!(found, by_ldd);
