@@ -3,12 +3,9 @@
 //! ```text
 //! ebpf      the committed kernel objects: built anew, or compared
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
-//! loaders   boot loaders that tests boot, fetched without installing them
 //! lab       emulated machines on a network of namespaces
 //! run       the main job: a real interface, or the lab with two machines
-//! vm        Debian's kernels in QEMU, each with a guest program of ours
 //! fleet     everything at once: five machines, five rules, and what the board says of them
-//! image     the memory test that reports over the network
 //! bench     the daemon and its peers in turn, under the load generator
 //! package   what a release is made of, and its checks
 //! soak      machines that boot for hours, and a daemon that must not grow
@@ -23,13 +20,10 @@ pub mod bench;
 pub mod ebpf;
 pub mod fleet;
 pub mod fuzz;
-pub mod image;
 pub mod lab;
-pub mod loaders;
 pub mod miri;
 pub mod package;
 pub mod run;
 pub mod setup;
 pub mod soak;
 pub mod test;
-pub mod vm;

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use pxe_guests::image;
 use pxe_kit::arch::Arch;
 use pxe_kit::command;
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{ebpf, fleet, fuzz, image, miri, package, setup, soak, test, vm};
+use xtask::{ebpf, fleet, fuzz, miri, package, setup, soak, test};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -250,10 +251,10 @@ fn main() -> ExitCode {
 
 /// Sets up, and boots guests with these kernels; all where none is named.
 fn guests(names: &[String], anew: bool) -> Result<()> {
-    let kernels = vm::chosen(names)?;
+    let kernels = pxe_guests::chosen(names)?;
     setup::ensure(setup::VM)?;
     if kernels.iter().any(|kernel| kernel.arch != Arch::HOST) {
         setup::ensure(setup::CROSS)?;
     }
-    vm::run(&kernels, anew)
+    pxe_guests::run(&kernels, anew)
 }

@@ -1,4 +1,4 @@
-//! What a program does that runs in a guest (see `xtask::vm`) as its first process or as a service: it runs cases, and
+//! What a program does that runs in a guest (see `pxe_guests`) as its first process or as a service: it runs cases, and
 //! writes one line about each to the second serial port.
 
 use std::fs::{self, File};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use pxe_guests::fetch_root;
 use pxe_kit::command::output;
-use xtask::vm::fetch_root;
 
 /// Mounts what every system has, and starts a program in it. The mounts go with the name space, so with the last process. The
 /// root itself is a mount, too: `ip netns exec` changes how its mounts are shared, which only a mount can tell.

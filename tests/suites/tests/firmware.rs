@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
+use pxe_guests::loaders::{self, Platform};
 use pxe_kit::{Lab, clock, firmware};
 use pxe_tests::daemon::Daemon;
 use pxe_tests::neighbours::{all_run, boot, dhcp_server, machine};
 use pxe_tests::tree;
 use xtask::lab::{Card, Expect, Firmware, MachineSpec, Outcome};
-use xtask::loaders::{self, Platform};
-use xtask::vm;
 
 /// What a machine fetched, in order, by the daemon's log.
 fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {
@@ -172,7 +171,7 @@ fn an_ipxe_that_looks_for_a_script_before_it_has_an_address_boots_its_rules_kern
 fn secure_boot_machines_start_debians_signed_kernel_over_tftp_and_http() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let signed = loaders::signed().unwrap();
-    let kernel = vm::fetch(vm::Kernel::named("6.12").unwrap()).unwrap().image;
+    let kernel = pxe_guests::fetch(pxe_guests::Kernel::named("6.12").unwrap()).unwrap().image;
     let read = |path: &std::path::Path| std::fs::read(path).unwrap();
     let config = b"linux /vmlinuz console=ttyS0 panic=0\nboot\n".to_vec();
     let files = [

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
+use pxe_guests::{Guest, Kernel, Programs, Report, fetch};
 use pxe_kit::arch::Arch;
-use xtask::vm::{Guest, Kernel, Programs, Report, fetch};
 
 /// What every kernel does.
 const EVERYWHERE: &[(&str, &str)] = &[

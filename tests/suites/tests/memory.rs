@@ -4,10 +4,10 @@
 use std::thread;
 use std::time::Duration;
 
+use pxe_guests::image::{self, INITRD, KERNEL};
 use pxe_kit::{Lab, clock};
 use pxe_tests::daemon::Daemon;
 use serde_json::Value;
-use xtask::image::{self, INITRD, KERNEL};
 use xtask::lab::{Expect, Firmware, MachineSpec, Outcome, boot};
 
 /// Generous: the machines are emulated, on a host that does other things as well.

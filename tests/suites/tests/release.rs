@@ -10,12 +10,12 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_guests::{Guest, Kernel, Programs, fetch, fetch_root};
 use pxe_kit::arch::Arch;
 use pxe_kit::command::output;
 use pxe_kit::{Lab, Process};
 use pxe_tests::{daemon, frames, machine, namespace, tree};
 use xtask::package::{Packages, VERSION};
-use xtask::vm::{Guest, Kernel, Programs, fetch, fetch_root};
 
 /// What machines load, in the root that the program is installed in.
 const SERVED: &str = "srv/boot";

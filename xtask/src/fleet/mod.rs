@@ -23,10 +23,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pxe_guests::image;
 use pxe_kit::{Lab, Process, clock, command};
 use serde_json::Value;
 
-use crate::image;
 use crate::lab::{self, MachineSpec, Outcome};
 pub use facts::{Facts, text};
 use picture::Browser;

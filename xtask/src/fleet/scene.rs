@@ -4,10 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use pxe_guests::image;
 use pxe_kit::Lab;
 
 use super::disk;
-use crate::image;
 use crate::lab::{Expect, Firmware, MachineSpec};
 
 /// The board, on the responder's own loopback.

@@ -9,6 +9,7 @@
 //! ```
 
 use anyhow::Result;
+use pxe_guests::image;
 use pxe_kit::arch::Arch;
 use pxe_kit::{clock, command};
 
@@ -19,7 +20,7 @@ mod outcome;
 mod programs;
 mod schedule;
 
-use crate::{ebpf, fuzz, image, setup, vm};
+use crate::{ebpf, fuzz, setup};
 use outcome::Outcomes;
 use programs::Programs;
 
@@ -110,22 +111,24 @@ fn step(arguments: &[&str]) -> Result<()> {
 /// root they would fill this user's cache with files of root's. Where something cannot be had it is the tests that fail,
 /// and only those which need it.
 fn prepare_guests() {
-    for kernel in vm::KERNELS {
-        if let Err(error) = vm::fetch(kernel) {
+    for kernel in pxe_guests::KERNELS {
+        if let Err(error) = pxe_guests::fetch(kernel) {
             println!("test: {error:#}");
         }
     }
     for arch in Arch::ALL.into_iter().filter(|&arch| arch != Arch::HOST) {
-        if let Err(error) = vm::Programs::build(arch) {
+        if let Err(error) = pxe_guests::Programs::build(arch) {
             println!("test: {error:#}");
         }
     }
-    for suite in vm::SUITES {
-        if let Err(error) = vm::fetch_root(suite) {
+    for suite in pxe_guests::SUITES {
+        if let Err(error) = pxe_guests::fetch_root(suite) {
             println!("test: {error:#}");
         }
     }
-    for prepared in [image::prepare(), vm::fetch_system().map(drop), vm::fetch_base().map(drop)] {
+    for prepared in
+        [image::prepare(), pxe_guests::fetch_system().map(drop), pxe_guests::fetch_base().map(drop)]
+    {
         if let Err(error) = prepared {
             println!("test: {error:#}");
         }

@@ -1,4 +1,4 @@
-//! The first process of a guest with another kernel (see `xtask::vm`): loads the modules, runs the cases, writes one line
+//! The first process of a guest with another kernel (see `pxe_guests`): loads the modules, runs the cases, writes one line
 //! about each to the second serial port, and switches the guest off.
 //!
 //! It runs in a guest only: as an ordinary process it does nothing.

@@ -1,4 +1,4 @@
-//! The package in a Debian system with systemd (see `xtask::vm::System`): installed, started with its sandbox on, a machine
+//! The package in a Debian system with systemd (see `pxe_guests::System`): installed, started with its sandbox on, a machine
 //! served, started again also in the middle of a transfer, purged. Writes one line about each case to the second serial port.
 //!
 //! It is a service of a guest only: anywhere else it does nothing, since it installs and removes a package.

@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use pxe_kit::command;
 
 use super::drivers;
-use crate::vm::initramfs::Initramfs;
-use crate::vm::modules::Module;
-use crate::vm::programs;
+use crate::initramfs::Initramfs;
+use crate::modules::Module;
+use crate::programs;
 
 /// The first process.
 const INIT: &str = include_str!("guest/init.sh");

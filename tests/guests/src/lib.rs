@@ -8,6 +8,9 @@
 //! guest      QEMU, and what the guest reports
 //! bootstrap  whole Debian systems, made of its packages once
 //! system     a guest that is a whole Debian system, with systemd
+//! loaders    boot loaders that tests boot, fetched without installing them
+//! image      the memory test that machines boot and that reports over the network
+//! show       `cargo xtask vm`: every case on every kernel, for a person
 //! ```
 //!
 //! The guest is emulated, needs no root and has no disk. Its first process is the program `guest` of the tests: it runs
@@ -25,10 +28,12 @@
 
 mod bootstrap;
 mod guest;
-pub(crate) mod initramfs;
-pub(crate) mod kernel;
-pub(crate) mod modules;
-pub(crate) mod programs;
+pub mod image;
+mod initramfs;
+mod kernel;
+pub mod loaders;
+mod modules;
+mod programs;
 mod show;
 mod system;
 

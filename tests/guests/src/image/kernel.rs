@@ -7,9 +7,9 @@ use anyhow::{Context, Result};
 use pxe_kit::cache;
 
 use super::drivers;
-use crate::vm::Kernel;
-use crate::vm::kernel::{Tree, in_tree, place, unpack};
-use crate::vm::modules::Modules;
+use crate::Kernel;
+use crate::kernel::{Tree, in_tree, place, unpack};
+use crate::modules::Modules;
 
 /// Debian's kernel with long support and drivers for the newest cards.
 const FETCHED: &str = "6.12";

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::vm::initramfs::Initramfs;
-use crate::vm::kernel::Tree;
-use crate::vm::modules::{Module, Modules};
+use crate::initramfs::Initramfs;
+use crate::kernel::Tree;
+use crate::modules::{Module, Modules};
 
 /// Folders of which all is taken: cards by whatever maker, their transceivers, memory controllers.
 const FOLDERS: &[&str] = &["/drivers/net/ethernet/", "/drivers/net/phy/", "/drivers/edac/"];
