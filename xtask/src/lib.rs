@@ -3,9 +3,7 @@
 //! ```text
 //! ebpf      the committed kernel objects: built anew, or compared
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
-//! lab       emulated machines on a network of namespaces
 //! run       the main job: a real interface, or the lab with two machines
-//! fleet     everything at once: five machines, five rules, and what the board says of them
 //! bench     the daemon and its peers in turn, under the load generator
 //! package   what a release is made of, and its checks
 //! soak      machines that boot for hours, and a daemon that must not grow
@@ -14,13 +12,11 @@
 //! test      formatting, lints and every test, the privileged ones included
 //! ```
 //!
-//! The privileged tests use [`lab`] directly; the binary is a thin command line over the rest.
+//! The binary is a thin command line over it.
 
 pub mod bench;
 pub mod ebpf;
-pub mod fleet;
 pub mod fuzz;
-pub mod lab;
 pub mod miri;
 pub mod package;
 pub mod run;

@@ -11,9 +11,10 @@ use clap::{Parser, Subcommand};
 use pxe_guests::image;
 use pxe_kit::arch::Arch;
 use pxe_kit::command;
+use pxe_lab::fleet;
 use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
-use xtask::{ebpf, fleet, fuzz, miri, package, setup, soak, test};
+use xtask::{ebpf, fuzz, miri, package, setup, soak, test};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -237,7 +238,7 @@ fn main() -> ExitCode {
         Task::Miri => miri::run(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Ebpf { check: false } => ebpf::build(),
-        Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
+        Task::Lab { pxed, arguments } => pxe_lab::demo::run(pxed.as_deref(), &arguments),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     // Without a backtrace, whatever RUST_BACKTRACE says: what failed here is the machine's state, not this program.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use pxe_kit::{Host, Lab, Process};
-use xtask::lab::{Firmware, MachineSpec, Outcome};
+use pxe_lab::{Firmware, MachineSpec, Outcome};
 
 use crate::daemon::Daemon;
 
@@ -23,7 +23,7 @@ pub fn machine(name: &str, firmware: Firmware, port: usize) -> MachineSpec {
 /// When the lab is at fault.
 pub fn boot(lab: &Lab, machines: &[MachineSpec]) -> Result<Vec<Outcome>> {
     thread::scope(|scope| {
-        let start = |machine| scope.spawn(move || xtask::lab::boot(lab, machine, |_| {}));
+        let start = |machine| scope.spawn(move || pxe_lab::boot(lab, machine, |_| {}));
         let threads: Vec<_> = machines.iter().map(start).collect();
         let end = |thread: thread::ScopedJoinHandle<'_, Result<Outcome>>| {
             thread.join().unwrap_or_else(|_| anyhow::bail!("a machine's thread panicked"))

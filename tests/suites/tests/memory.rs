@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pxe_guests::image::{self, INITRD, KERNEL};
 use pxe_kit::{Lab, clock};
+use pxe_lab::{Expect, Firmware, MachineSpec, Outcome, boot};
 use pxe_tests::daemon::Daemon;
 use serde_json::Value;
-use xtask::lab::{Expect, Firmware, MachineSpec, Outcome, boot};
 
 /// Generous: the machines are emulated, on a host that does other things as well.
 const LIMIT: Duration = Duration::from_secs(420);

@@ -4,9 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use pxe_kit::{Host, Lab, Process};
+use pxe_lab::{Firmware, MachineSpec, Outcome, boot};
 use pxe_tests::daemon::Daemon;
 use serde_json::Value;
-use xtask::lab::{Firmware, MachineSpec, Outcome, boot};
 
 /// Generous: the machines are emulated, on a host that does other things as well.
 const LIMIT: Duration = Duration::from_secs(300);

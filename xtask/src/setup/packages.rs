@@ -215,13 +215,13 @@ pub const NEEDS: &[Need] = &[
     need(
         "Chromium",
         Group::Fleet,
-        Probe::Program(crate::fleet::BROWSERS),
+        Probe::Program(pxe_lab::fleet::BROWSERS),
         ["chromium", "chromium", "chromium", "chromium", "chromium"],
     ),
     need(
         "chromedriver",
         Group::Fleet,
-        Probe::Program(crate::fleet::DRIVERS),
+        Probe::Program(pxe_lab::fleet::DRIVERS),
         ["chromium-driver", "chromedriver", "chromium", "chromedriver", "chromium-chromedriver"],
     ),
     need("curl", Group::Fleet, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl", "curl"]),

@@ -1,11 +1,10 @@
-//! The main job: on a real interface, or in the built-in lab.
+//! The main job in the built-in lab: one BIOS and one UEFI machine boot at the same time, beside an ordinary DHCP server.
 
 mod fetched;
 mod show;
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -17,68 +16,18 @@ use pxe_kit::{Lab, Process, Reference, command};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::lab::{self, Firmware, MachineSpec, Outcome};
-use crate::setup;
+use crate::{Firmware, MachineSpec, Outcome};
 use fetched::{Fetched, Follower};
 use show::Show;
 
-/// Who answers the machines in the lab.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Responder {
-    /// This project's daemon.
-    Pxed,
-    /// The usual recipe, to compare with.
-    Dnsmasq,
-}
-
 /// How long the daemon may take until it serves.
 const READY: Duration = Duration::from_secs(15);
-
-/// Sets up, builds, and serves on the interface that `arguments` name, or else runs the lab.
-///
-/// # Errors
-/// When set-up or the build fails, or a machine of the lab does not reach memtest86+.
-pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
-    let names_interface = |a: &OsString| {
-        let a = a.to_string_lossy();
-        a == "--interface" || a.starts_with("--interface=") || (a.starts_with("-i") && !a.starts_with("--"))
-    };
-    if arguments.iter().any(names_interface) {
-        setup::ensure(setup::SERVE)?;
-        return serve(&command::build_pxed(command::Profile::Release)?, arguments);
-    }
-    if let Some(word) = arguments.first().filter(|word| !word.to_string_lossy().starts_with('-')) {
-        let word = word.display();
-        bail!(
-            "`{word}` is no option of `pxed serve`: to serve an interface, `cargo xtask run -- --interface {word}`"
-        );
-    }
-    setup::ensure(setup::LAB)?;
-    let pxed = match responder {
-        Responder::Pxed => Some(command::build_pxed(command::Profile::Dev)?),
-        Responder::Dnsmasq => None,
-    };
-    if command::is_root() {
-        lab(pxed.as_deref(), arguments)
-    } else {
-        command::again_as_root("lab", pxed.as_deref(), arguments)
-    }
-}
-
-/// Becomes the daemon, so that signals and the exit code are its own.
-fn serve(pxed: &Path, arguments: &[OsString]) -> Result<()> {
-    let mut daemon = command::as_root(pxed)?;
-    daemon.arg("serve").args(arguments);
-    println!("run: {}", command::shown(&daemon));
-    let error = daemon.exec();
-    bail!("cannot start {}: {error}", pxed.display())
-}
 
 /// The lab: one BIOS and one UEFI machine boot at the same time, beside an ordinary DHCP server.
 ///
 /// # Errors
 /// When the lab cannot be made, the daemon does not serve, or a machine does not reach memtest86+.
-pub fn lab(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
+pub fn run(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
     let out = command::workspace().join("out/run");
     let mut specs =
         [MachineSpec::new("bios", Firmware::Bios, 0), MachineSpec::new("uefi", Firmware::Uefi, 1)];
@@ -157,7 +106,7 @@ fn boot_all(
     fetched: &Mutex<Follower>,
 ) -> Result<Vec<Outcome>> {
     let boot = |number: usize, spec: &MachineSpec| {
-        let outcome = lab::boot(lab, spec, |progress| {
+        let outcome = crate::boot(lab, spec, |progress| {
             let mut follower = fetched.lock().unwrap_or_else(PoisonError::into_inner);
             follower.catch_up();
             show.update(number, progress, follower.bytes(&spec.mac()));

@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::fetched::{self, Fetched};
-use crate::lab::{MachineSpec, Outcome, Progress, Stage};
+use crate::{MachineSpec, Outcome, Progress, Stage};
 
 /// The progress of all machines.
 pub(super) struct Show {
@@ -111,7 +111,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::lab::Firmware;
+    use crate::Firmware;
 
     #[test]
     fn the_table_gives_each_machine_its_own_files() {

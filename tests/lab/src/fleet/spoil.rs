@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use pxe_kit::{Lab, clock};
 
-use crate::lab::{MachineSpec, SharedMemory, boot};
+use crate::{MachineSpec, SharedMemory, boot};
 
 /// Bits that are flipped at most. stressapptest overwrites two pages in five without having looked at them again.
 const FLIPS_MAX: usize = 40;

@@ -8,7 +8,7 @@ use pxe_guests::image;
 use pxe_kit::Lab;
 
 use super::disk;
-use crate::lab::{Expect, Firmware, MachineSpec};
+use crate::{Expect, Firmware, MachineSpec};
 
 /// The board, on the responder's own loopback.
 pub const BOARD: &str = "127.0.0.1:7467";

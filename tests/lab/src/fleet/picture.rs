@@ -14,9 +14,9 @@ use super::facts::output;
 use super::scene::BOARD;
 
 /// Browsers that take pictures without a screen.
-pub(crate) const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
+pub const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
 /// What drives them.
-pub(crate) const DRIVERS: &[&str] = &["chromedriver"];
+pub const DRIVERS: &[&str] = &["chromedriver"];
 
 /// In the responder's namespace, where nothing else listens.
 const PORT: u16 = 9515;

@@ -27,10 +27,10 @@ use pxe_guests::image;
 use pxe_kit::{Lab, Process, clock, command};
 use serde_json::Value;
 
-use crate::lab::{self, MachineSpec, Outcome};
+use crate::{MachineSpec, Outcome};
 pub use facts::{Facts, text};
 use picture::Browser;
-pub(crate) use picture::{BROWSERS, DRIVERS};
+pub use picture::{BROWSERS, DRIVERS};
 pub use scene::{BOARD, HTTP_PORT};
 pub use spoil::Flip;
 
@@ -133,7 +133,7 @@ fn start(lab: &Lab, pxed: &Path, image: &Path) -> Result<Process> {
 
 /// All machines at the same time; all must show what is expected of them.
 fn boot_all(lab: &Lab, machines: &[MachineSpec], say: &(impl Fn(&str) + Sync)) -> Result<()> {
-    let boot = |spec: &MachineSpec| -> Result<Outcome> { lab::boot(lab, spec, |_| {}) };
+    let boot = |spec: &MachineSpec| -> Result<Outcome> { crate::boot(lab, spec, |_| {}) };
     let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
         let threads: Vec<_> = machines.iter().map(|spec| scope.spawn(move || boot(spec))).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
