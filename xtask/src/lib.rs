@@ -4,7 +4,6 @@
 //! ebpf      the committed kernel objects: built anew, or compared
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
 //! run       the main job: a real interface, or the lab with two machines
-//! bench     the daemon and its peers in turn, under the load generator
 //! package   what a release is made of, and its checks
 //! soak      machines that boot for hours, and a daemon that must not grow
 //! fuzz      the search for inputs that break what must hold
@@ -14,7 +13,6 @@
 //!
 //! The binary is a thin command line over it.
 
-pub mod bench;
 pub mod ebpf;
 pub mod fuzz;
 pub mod miri;

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use pxe_bench::{Form, Setup, Wish};
 use pxe_guests::image;
 use pxe_kit::arch::Arch;
 use pxe_kit::command;
 use pxe_lab::fleet;
-use xtask::bench::{self, Form, Setup, Wish};
 use xtask::run::{self, Responder};
 use xtask::{ebpf, fuzz, miri, package, setup, soak, test};
 
@@ -218,7 +218,7 @@ fn main() -> ExitCode {
             let programs = command::target_dir().join("release");
             let wish = Wish { form, filter, rounds, setup: cable, programs };
             let set_up = if built { Ok(()) } else { setup::ensure(setup::BENCH) };
-            set_up.and_then(|()| bench::run(&wish, publish, built))
+            set_up.and_then(|()| pxe_bench::run(&wish, publish, built))
         }
         Task::Release { arch } => setup::ensure(setup::PACKAGE).and_then(|()| package::run(arch)),
         Task::Image { out } => setup::ensure(setup::IMAGE).and_then(|()| image::run(out.as_deref())),

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use anyhow::{Result, bail, ensure};
 use pxe_kit::command;
 
-use crate::{bench, setup};
+use crate::setup;
 
 /// Sets up, builds, and becomes the program that boots machines for so many minutes: signals and the exit code are its own.
 ///
@@ -15,7 +15,7 @@ use crate::{bench, setup};
 pub fn run(minutes: f64, datapath: &str) -> Result<()> {
     ensure!(minutes.is_finite() && minutes > 0.0, "for some time, please: --minutes 10, or --hours 8");
     setup::ensure(setup::BENCH)?;
-    bench::prepare("soak")?;
+    pxe_bench::prepare("soak")?;
     let mut soak = command::as_root("env")?;
     soak.args(command::kept_environment()).arg(command::target_dir().join("release/soak"));
     soak.args(["--minutes", &minutes.to_string(), "--datapath", datapath]);

@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
+use pxe_bench::{Case, Form, Look, Play, RESPONDERS, Results, Sample, Setup, Who, Wish};
 use pxe_tests::daemon;
-use xtask::bench::{self, Case, Form, Look, Play, RESPONDERS, Results, Sample, Setup, Who, Wish};
 
 #[test]
 fn the_short_form_has_all_its_rows_and_every_byte_arrives() {
     let programs = daemon::program().parent().unwrap().to_owned();
     assert!(Path::new(env!("CARGO_BIN_EXE_load")).starts_with(&programs), "pxed and load are built together");
     let wish = Wish { form: Form::Short, filter: None, rounds: 1, setup: Setup::TwoMachines, programs };
-    let results = bench::measure(&wish).unwrap();
+    let results = pxe_bench::measure(&wish).unwrap();
     for case in &results.cases {
         for &who in case.who.iter().filter(|who| results.absent.iter().all(|(absent, _)| absent != *who)) {
             let name = case.name();

@@ -2,11 +2,11 @@
 //! datapath. `cargo xtask bench --faults` runs the same with more machines, beside what a user would take instead, and
 //! writes docs/reliability. No figure of time is judged here.
 
+use pxe_bench::{Form, Sample, Setup, Wish};
 use pxe_tests::daemon::{self, Daemon};
 use pxe_tests::load::fleet;
 use pxe_tests::pair::{Pair, all_done};
 use pxe_tests::tree;
-use xtask::bench::{self, Form, Sample, Setup, Wish};
 
 /// Runs the case with these words in its name over each datapath; nobody may fail, or get wrong bytes.
 fn suffer(words: &str) -> Vec<Sample> {
@@ -24,7 +24,7 @@ fn suffer_but(words: &str, give_up: f64) -> Vec<Sample> {
         setup: Setup::Plain,
         programs,
     };
-    let results = bench::measure(&wish).unwrap();
+    let results = pxe_bench::measure(&wish).unwrap();
     assert_eq!(results.samples.0.len(), results.cases.iter().map(|case| case.who.len()).sum::<usize>());
     for sample in &results.samples.0 {
         let told = format!("{}: {:?}: {}", sample.case, sample.who, sample.report);
