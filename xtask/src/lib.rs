@@ -4,7 +4,6 @@
 //! ebpf      the committed kernel objects: built anew, or compared
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
 //! run       the main job: a real interface, or the lab with two machines
-//! package   what a release is made of, and its checks
 //! soak      machines that boot for hours, and a daemon that must not grow
 //! fuzz      the search for inputs that break what must hold
 //! miri      unsafe code under Miri, where that is installed
@@ -16,7 +15,6 @@
 pub mod ebpf;
 pub mod fuzz;
 pub mod miri;
-pub mod package;
 pub mod run;
 pub mod setup;
 pub mod soak;

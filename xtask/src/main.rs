@@ -14,7 +14,7 @@ use pxe_kit::arch::Arch;
 use pxe_kit::command;
 use pxe_lab::fleet;
 use xtask::run::{self, Responder};
-use xtask::{ebpf, fuzz, miri, package, setup, soak, test};
+use xtask::{ebpf, fuzz, miri, setup, soak, test};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -220,7 +220,7 @@ fn main() -> ExitCode {
             let set_up = if built { Ok(()) } else { setup::ensure(setup::BENCH) };
             set_up.and_then(|()| pxe_bench::run(&wish, publish, built))
         }
-        Task::Release { arch } => setup::ensure(setup::PACKAGE).and_then(|()| package::run(arch)),
+        Task::Release { arch } => setup::ensure(setup::PACKAGE).and_then(|()| pxe_packaging::run(arch)),
         Task::Image { out } => setup::ensure(setup::IMAGE).and_then(|()| image::run(out.as_deref())),
         Task::Vm { kernels, fetch } => guests(&kernels, fetch),
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Whatever glibc the host has, the program needs no newer one than Debian 12's headers and libraries know, and so runs on
-//! older distributions than the host. [`crate::package`] checks which version it came to. The toolchain of rustup on the
+//! older distributions than the host. `pxe-packaging` checks which version it came to. The toolchain of rustup on the
 //! host is neither used for these builds nor changed: it may not have the standard library of the other architecture.
 //!
 //! Callers take [`Toolchain::cargo`], which is `cargo` with all variables set. Nothing may set `RUSTFLAGS` on it.

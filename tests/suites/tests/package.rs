@@ -13,7 +13,6 @@ use pxe_kit::Lab;
 use pxe_kit::command::{output, workspace};
 use pxe_tests::daemon;
 use pxe_tests::podman::{CONTAINER, IMAGE, Podman};
-use xtask::package;
 
 /// The cases of the program `installed`, in their order.
 const CASES: [&str; 14] = [
@@ -68,7 +67,7 @@ fn the_unit_never_gives_up() {
 fn the_package_has_all_of_the_documentation() {
     let folder = tempfile::tempdir().unwrap();
     let deb = folder.path().join("pxed.deb");
-    package::of_program(&daemon::program(), &deb).unwrap();
+    pxe_packaging::of_program(&daemon::program(), &deb).unwrap();
     let contents = output(Command::new("dpkg-deb").arg("--contents").arg(&deb)).unwrap();
     let find = ["docs", "-type", "f", "-not", "-name", ".*"];
     let pages = output(Command::new("find").args(find).current_dir(workspace())).unwrap();
@@ -96,7 +95,7 @@ fn the_package_has_all_of_the_documentation() {
 fn the_package_serves_under_systemd_and_is_purged_without_a_trace() {
     let folder = tempfile::tempdir().unwrap();
     let deb = folder.path().join("pxed.deb");
-    package::of_program(&daemon::program(), &deb).unwrap();
+    pxe_packaging::of_program(&daemon::program(), &deb).unwrap();
     let kernel = fetch(Kernel::named("6.12").unwrap()).unwrap();
     let cases = PathBuf::from(env!("CARGO_BIN_EXE_installed"));
     let files: &[(&Path, &str)] = &[(&deb, "cases/pxed.deb")];
@@ -142,7 +141,7 @@ fn the_container_serves_over_xdp_with_the_rights_of_its_recipe() {
     let lab = Lab::builder().start().unwrap();
     let context = lab.folder().join("context");
     fs::create_dir(&context).unwrap();
-    package::of_program(&daemon::program(), &context.join("pxed_0_amd64.deb")).unwrap();
+    pxe_packaging::of_program(&daemon::program(), &context.join("pxed_0_amd64.deb")).unwrap();
     let podman = Podman::new(lab.folder());
     podman.build(&fetch_base().unwrap(), &context).unwrap();
     let host = lab.responder();

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// Files outside of packages, and those whose tests read them.
 const READ: &[(&str, &[&str])] = &[
-    ("packaging/", &["xtask"]),
+    ("packaging/", &["pxe-packaging"]),
     ("docs/", &["pxed", "pxe-tests"]),
     ("README.md", &["pxe-tests"]),
     ("CHANGELOG.md", &["pxe-tests"]),

@@ -54,7 +54,7 @@ fn shells_accept_the_scripts() {
 fn what_packages_are_made_of_is_there() {
     for name in ["deb", "generate-rpm"] {
         for (source, _) in assets(&table(name)) {
-            // Made by `package::write_assets`, or by cargo.
+            // Made by `write_assets`, or by cargo.
             if source.contains("target/") {
                 continue;
             }
