@@ -5,7 +5,6 @@
 //! setup     what must be installed, found by looking for it; installed by the system's package manager
 //! run       the main job: a real interface, or the lab with two machines
 //! soak      machines that boot for hours, and a daemon that must not grow
-//! fuzz      the search for inputs that break what must hold
 //! miri      unsafe code under Miri, where that is installed
 //! test      formatting, lints and every test, the privileged ones included
 //! ```
@@ -13,7 +12,6 @@
 //! The binary is a thin command line over it.
 
 pub mod ebpf;
-pub mod fuzz;
 pub mod miri;
 pub mod run;
 pub mod setup;

@@ -14,7 +14,7 @@ use pxe_kit::arch::Arch;
 use pxe_kit::command;
 use pxe_lab::fleet;
 use xtask::run::{self, Responder};
-use xtask::{ebpf, fuzz, miri, setup, soak, test};
+use xtask::{ebpf, miri, setup, soak, test};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -227,10 +227,10 @@ fn main() -> ExitCode {
         Task::Fleet { pxed: None, .. } => setup::ensure(setup::FLEET).and_then(|()| fleet::run()),
         Task::Test { names, long } => test::run(&names, long),
         Task::Check => test::check(),
-        Task::Fuzz { short: true, .. } => fuzz::check(),
+        Task::Fuzz { short: true, .. } => pxe_search::check(),
         Task::Fuzz { target, time, .. } => {
             let time = Duration::from_secs(time);
-            setup::ensure(setup::FUZZ).and_then(|()| fuzz::run(target.as_deref(), time))
+            setup::ensure(setup::FUZZ).and_then(|()| pxe_search::run(target.as_deref(), time))
         }
         Task::Soak { minutes, hours, datapath } => {
             soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)

@@ -20,7 +20,7 @@ mod outcome;
 mod programs;
 mod schedule;
 
-use crate::{ebpf, fuzz, setup};
+use crate::{ebpf, setup};
 use outcome::Outcomes;
 use programs::Programs;
 
@@ -55,7 +55,7 @@ pub fn run(names: &[String], long: bool) -> Result<()> {
             step(&[&["test", "--quiet", "--doc"], UNPRIVILEGED].concat())
         });
         outcomes.check("unsafe code under valgrind", || memcheck::run(&programs));
-        outcomes.check("search for inputs that break something", fuzz::check);
+        outcomes.check("search for inputs that break something", pxe_search::check);
     }
     schedule::run_privileged(&wanted, long, &mut outcomes)?;
     if let Some(advisories) = advisories {

@@ -61,7 +61,7 @@ impl Sanitizer {
         // Build scripts and what they use have no libFuzzer beside them, and xtask is no part of what is tried.
         format!(
             "#!/bin/sh\nrustc=$1\nshift\ncase \" $* \" in\n\
-             *' --crate-name build_script_'* | *' --crate-name pxe_ebpf_builder '* | *' --crate-name pxe_bench '* | *' --crate-name pxe_guests '* | *' --crate-name pxe_kit '* | *' --crate-name pxe_lab '* | *' --crate-name pxe_packaging '* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
+             *' --crate-name build_script_'* | *' --crate-name pxe_ebpf_builder '* | *' --crate-name pxe_bench '* | *' --crate-name pxe_guests '* | *' --crate-name pxe_kit '* | *' --crate-name pxe_lab '* | *' --crate-name pxe_packaging '* | *' --crate-name pxe_search '* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
              {environment}exec \"$rustc\" \"$@\" {INSTRUMENTS} {more}\n"
         )
     }
@@ -144,7 +144,8 @@ mod tests {
         assert!(options("xtask_of_another").contains("sancov"));
         assert_eq!(options("build_script_build"), "--crate-name build_script_build --edition=2024\n");
         assert!(!options("pxe_ebpf_builder").contains("sancov"));
-        for tool in ["xtask", "pxe_kit", "pxe_guests", "pxe_lab", "pxe_bench", "pxe_packaging"] {
+        for tool in ["xtask", "pxe_kit", "pxe_guests", "pxe_lab", "pxe_bench", "pxe_packaging", "pxe_search"]
+        {
             assert_eq!(options(tool), format!("--crate-name {tool} --edition=2024\n"));
         }
         let other = write_wrapper(Sanitizer::Address, &folder).expect("a wrapper");
