@@ -1,4 +1,4 @@
-//! What cargo cannot do, as a library: set-up and the lab of namespaces and virtual machines.
+//! What cargo cannot do, as commands: `main` reads the command line and calls these.
 //!
 //! ```text
 //! ebpf      the committed kernel objects: built anew, or compared
@@ -9,7 +9,8 @@
 //! test      formatting, lints and every test, the privileged ones included
 //! ```
 //!
-//! The binary is a thin command line over it.
+//! Each command sets up, builds, and calls a crate below `tests/` or `packaging/`, which does the work. No other crate names this
+//! one.
 
 pub mod ebpf;
 pub mod miri;
