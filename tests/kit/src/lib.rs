@@ -6,6 +6,9 @@
 //! process    programs that end with this one; their output goes to files
 //! owner      who owns namespaces, folders and programs, and how they go away
 //! network    a switch and hosts, each in a network namespace
+//! namespace  a network namespace for one thread
+//! daemon     the daemon under test
+//! tree       files to serve
 //! dnsmasq    the network's DHCP server, and the responder that pxed is compared with
 //! firmware   where distributions install firmware, boot loaders and memtest86+
 //! cache      what is fetched or built once
@@ -42,12 +45,15 @@ pub mod cache;
 pub mod clock;
 pub mod command;
 pub mod cross;
+pub mod daemon;
 pub mod dnsmasq;
 pub mod elf;
 pub mod firmware;
+pub mod namespace;
 pub mod network;
 pub mod owner;
 pub mod process;
+pub mod tree;
 pub mod unpacked;
 
 pub use dnsmasq::Reference;

@@ -1,18 +1,15 @@
 //! Helpers of the privileged tests. They need root, and the tools that `cargo xtask setup` installs; a test whose tool is
 //! missing fails.
 
-pub mod daemon;
 pub mod frames;
 pub mod guest;
 pub mod load;
 pub mod machine;
 pub mod manager;
-pub mod namespace;
 pub mod neighbours;
 pub mod pair;
 pub mod podman;
 pub mod properties;
 pub mod root;
 pub mod soak;
-pub mod tree;
 pub mod verdicts;

@@ -4,10 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use pxe_kit::daemon::Daemon;
 use pxe_kit::{Host, Lab, Process};
 use pxe_lab::{Firmware, MachineSpec, Outcome};
-
-use crate::daemon::Daemon;
 
 /// Generous: these machines are emulated, and share two cores with others.
 const LIMIT: Duration = Duration::from_secs(300);

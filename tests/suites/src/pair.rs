@@ -9,18 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pxe_kit::clock;
+use pxe_kit::daemon::program;
+use pxe_kit::{clock, namespace};
 use pxe_proto::mac::Mac;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::daemon::program;
 use crate::load::fleet::{self, Plan};
 use crate::load::manners::Kind;
 use crate::load::noise::Noise;
 use crate::load::report::Report;
 use crate::load::script::{Crew, Dhcp, Script};
 use crate::load::strangers::Crowd;
-use crate::namespace;
 
 /// The daemon's end.
 pub const INTERFACE: &str = "pxe0";

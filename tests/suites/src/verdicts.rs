@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 
 use pxe_common::abi::{Config, Transfer, TransferKey};
 use pxe_common::{Drop, Pass, Service, SliceFrame, Verdict, classify};
+use pxe_kit::namespace;
 use pxe_nic::Queue;
 use pxe_nic::programs::{Copies, Mode, Programs};
 use pxe_nic::xsk::{Sizes, Xsk};
 
 use crate::frames::{CLIENT, OWN, TID, bootp, broadcast_67, golden, tagged, udp, with};
-use crate::namespace;
 
 /// The kernel's word for a frame that goes no further.
 const XDP_DROP: u32 = 1;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use pxe_bench::{Case, Form, Look, Play, RESPONDERS, Results, Sample, Setup, Who, Wish};
-use pxe_tests::daemon;
+use pxe_kit::daemon;
 
 #[test]
 fn the_short_form_has_all_its_rows_and_every_byte_arrives() {

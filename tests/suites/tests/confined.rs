@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use pxe_kit::{Lab, Process};
-use pxe_tests::daemon::{Daemon, program};
-use pxe_tests::tree;
+use pxe_kit::daemon::{Daemon, program};
+use pxe_kit::{Lab, Process, tree};
 
 /// How long the daemon may take to serve.
 const START: std::time::Duration = std::time::Duration::from_secs(60);

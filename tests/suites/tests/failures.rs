@@ -6,10 +6,9 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use pxe_kit::{Lab, clock};
-use pxe_tests::daemon::{Daemon, program};
+use pxe_kit::daemon::{Daemon, program};
+use pxe_kit::{Lab, clock, namespace, tree};
 use pxe_tests::manager::Manager;
-use pxe_tests::{namespace, tree};
 
 /// Runs `pxed` in this thread's namespace to its end.
 fn pxed(arguments: &[&str]) -> Output {

@@ -5,9 +5,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use pxe_kit::Lab;
-use pxe_tests::daemon::Daemon;
-use pxe_tests::{frames, machine, namespace, tree};
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, namespace, tree};
+use pxe_tests::{frames, machine};
 use serde_json::Value;
 
 /// A small file system of its own, on a disk: in memory, fsync(2) would cost nothing and prove nothing. It writes back by itself

@@ -7,11 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use pxe_kit::{Lab, clock};
-use pxe_tests::daemon::Daemon;
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, clock, tree};
 use pxe_tests::load::fleet;
 use pxe_tests::pair::{self, Pair};
-use pxe_tests::tree;
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 const OLD: usize = 4_000_000;

@@ -2,8 +2,8 @@
 //! or attach anything again: it serves on where it can, and else ends with one sentence, leaves nothing attached, and
 //! serves again when a service manager has started it.
 
+use pxe_kit::tree;
 use pxe_tests::pair::{self, INTERFACE, Pair, Running, ip};
-use pxe_tests::tree;
 
 /// The ways that packets can reach it. On a veth XDP is generic, and tcx answers.
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];

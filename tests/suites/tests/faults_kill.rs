@@ -5,13 +5,12 @@ use std::collections::HashMap;
 use std::process::Command;
 use std::time::Duration;
 
-use pxe_kit::clock;
-use pxe_tests::daemon::program;
+use pxe_kit::daemon::program;
+use pxe_kit::{clock, tree};
 use pxe_tests::load::fleet;
 use pxe_tests::load::manners::Kind;
 use pxe_tests::load::script::{Crew, Dhcp, Script};
 use pxe_tests::pair::{self, ADDRESS, INTERFACE, Pair};
-use pxe_tests::tree;
 use rustix::mount::{MountFlags, mount};
 use rustix::process::Signal;
 use serde_json::Value;

@@ -1,8 +1,8 @@
 //! Others who answer, too: real firmware boots all the same.
 
+use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, Reference};
 use pxe_lab::Firmware;
-use pxe_tests::daemon::Daemon;
 use pxe_tests::neighbours::{all_run, dhcp_server, machine};
 
 /// dnsmasq as proxyDHCP and TFTP server on another host: whoever a machine listens to, it boots.

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use pxe_guests::loaders::{self, Platform};
-use pxe_kit::{Lab, clock, firmware};
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, clock, firmware, tree};
 use pxe_lab::{Card, Expect, Firmware, MachineSpec, Outcome};
-use pxe_tests::daemon::Daemon;
 use pxe_tests::neighbours::{all_run, boot, dhcp_server, machine};
-use pxe_tests::tree;
 
 /// What a machine fetched, in order, by the daemon's log.
 fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {

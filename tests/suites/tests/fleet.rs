@@ -2,8 +2,8 @@
 //! second time, one with bad memory; the board in a browser; the same facts by status, API and metrics. `cargo xtask fleet`
 //! is the same for people.
 
+use pxe_kit::daemon;
 use pxe_lab::fleet;
-use pxe_tests::daemon;
 
 #[test]
 fn five_machines_by_five_rules_and_what_the_board_says_of_them() {

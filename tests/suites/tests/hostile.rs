@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use pxe_kit::{Lab, clock};
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, clock, namespace, tree};
 use pxe_nic::packet::PacketSocket;
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
-use pxe_tests::daemon::Daemon;
-use pxe_tests::{frames, machine, namespace, tree};
+use pxe_tests::{frames, machine};
 
 /// Requests a second of a flood, and how many there are of them.
 const RATE: u64 = 1500;

@@ -96,7 +96,7 @@ fn boot(name: &str) -> anyhow::Result<Report> {
     let kernel = fetch(Kernel::named(name)?)?;
     let programs = if kernel.arch == Arch::HOST {
         let guest = PathBuf::from(env!("CARGO_BIN_EXE_guest"));
-        Programs { arch: Arch::HOST, guest, pxed: pxe_tests::daemon::program() }
+        Programs { arch: Arch::HOST, guest, pxed: pxe_kit::daemon::program() }
     } else {
         // `cargo xtask test` has built them: this only finds them.
         Programs::build(kernel.arch)?

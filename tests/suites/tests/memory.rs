@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use pxe_guests::image::{self, INITRD, KERNEL};
+use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock};
 use pxe_lab::{Expect, Firmware, MachineSpec, Outcome, boot};
-use pxe_tests::daemon::Daemon;
 use serde_json::Value;
 
 /// Generous: the machines are emulated, on a host that does other things as well.

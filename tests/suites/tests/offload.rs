@@ -7,6 +7,7 @@ use pxe_common::abi::{self, Config, Transfer, TransferKey, offload};
 use pxe_common::{Drop, Layer, Pass, Service, Verdict};
 use pxe_content::boot::{Catalogue, Config as Files, FileName, Image, Links, Source};
 use pxe_engine::worker::shelf::{Found, Place, Shelf};
+use pxe_kit::namespace;
 use pxe_nic::Queue;
 use pxe_nic::offload::progress::Progress;
 use pxe_nic::programs::{Mode, Programs, Transfers};
@@ -16,7 +17,6 @@ use pxe_proto::mac::Mac;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::packet::data_header;
 use pxe_tests::frames::{CLIENT, OWN, TID, config, tagged, udp};
-use pxe_tests::namespace;
 
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;

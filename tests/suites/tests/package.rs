@@ -9,9 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use pxe_guests::{Kernel, System, fetch, fetch_base};
-use pxe_kit::Lab;
 use pxe_kit::command::{output, workspace};
-use pxe_tests::daemon;
+use pxe_kit::{Lab, daemon};
 use pxe_tests::podman::{CONTAINER, IMAGE, Podman};
 
 /// The cases of the program `installed`, in their order.

@@ -1,8 +1,8 @@
 //! A router on the way, behind which less fits into a packet than on the daemon's own network: a tunnel, or PPPoE.
 
-use pxe_kit::{Host, Lab};
-use pxe_tests::daemon::Daemon;
-use pxe_tests::{machine, namespace, tree};
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Host, Lab, namespace, tree};
+use pxe_tests::machine;
 
 const DATAPATHS: [&[&str]; 3] =
     [&["--datapath", "xdp"], &["--datapath", "xdp", "--offload", "off"], &["--datapath", "socket"]];

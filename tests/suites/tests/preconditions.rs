@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use pxe_tests::daemon::program;
-use pxe_tests::namespace;
+use pxe_kit::daemon::program;
+use pxe_kit::namespace;
 
 /// How long a daemon may take to start or to give up.
 const PATIENCE: Duration = Duration::from_secs(60);

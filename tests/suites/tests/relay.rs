@@ -3,9 +3,9 @@
 use std::thread;
 use std::time::Duration;
 
+use pxe_kit::daemon::Daemon;
 use pxe_kit::{Host, Lab, Process};
 use pxe_lab::{Firmware, MachineSpec, Outcome, boot};
-use pxe_tests::daemon::Daemon;
 use serde_json::Value;
 
 /// Generous: the machines are emulated, on a host that does other things as well.

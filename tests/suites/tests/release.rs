@@ -13,9 +13,9 @@ use anyhow::{Context as _, Result, ensure};
 use pxe_guests::{Guest, Kernel, Programs, fetch, fetch_root};
 use pxe_kit::arch::Arch;
 use pxe_kit::command::output;
-use pxe_kit::{Lab, Process};
+use pxe_kit::{Lab, Process, daemon, namespace, tree};
 use pxe_packaging::{Packages, VERSION};
-use pxe_tests::{daemon, frames, machine, namespace, tree};
+use pxe_tests::{frames, machine};
 
 /// What machines load, in the root that the program is installed in.
 const SERVED: &str = "srv/boot";

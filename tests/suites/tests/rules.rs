@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use pxe_kit::{Lab, clock};
-use pxe_tests::daemon::{Daemon, program};
-use pxe_tests::{frames, machine, namespace};
+use pxe_kit::daemon::{Daemon, program};
+use pxe_kit::{Lab, clock, namespace};
+use pxe_tests::{frames, machine};
 use serde_json::Value;
 
 /// How long the daemon may take to see a change.

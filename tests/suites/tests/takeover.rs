@@ -9,11 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use pxe_kit::{Lab, clock};
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, clock, namespace, tree};
 use pxe_nic::lock::InterfaceLock;
-use pxe_tests::daemon::Daemon;
 use pxe_tests::manager::{Manager, left};
-use pxe_tests::{namespace, tree};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 
@@ -212,12 +211,13 @@ fn end(daemon: &Daemon, manager: &Manager) -> OwnedFd {
 fn over_a_restart_by_the_service_manager_200_transfers_go_on_over_each_datapath() {
     for datapath in DATAPATHS {
         let (scene, manager) = (Scene::new(datapath), Manager::new().unwrap());
-        let first = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, None).unwrap();
+        let first = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager.path(), None).unwrap();
         manager.wait_for("READY=1").unwrap();
         let machines = scene.power_on();
         let ended = clock::now();
         let kept = end(&first, &manager);
-        let second = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, Some(kept)).unwrap();
+        let second =
+            Daemon::launch_service(&scene.lab, &scene.arguments(), &manager.path(), Some(kept)).unwrap();
         manager.wait_for("FDSTOREREMOVE=1\nFDNAME=pxed-hand-over").unwrap();
         manager.wait_for("READY=1").unwrap();
         let silence = ended.elapsed().as_millis();
@@ -247,11 +247,12 @@ fn replace_interface(lab: &Lab) {
 fn what_is_left_of_another_interface_by_the_same_name_is_not_taken_for_this_ones() {
     for datapath in [&["--datapath", "xdp"][..], &["--datapath", "socket"]] {
         let (scene, manager) = (Scene::new(datapath), Manager::new().unwrap());
-        let first = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, None).unwrap();
+        let first = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager.path(), None).unwrap();
         manager.wait_for("READY=1").unwrap();
         let kept = end(&first, &manager);
         replace_interface(&scene.lab);
-        let second = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, Some(kept)).unwrap();
+        let second =
+            Daemon::launch_service(&scene.lab, &scene.arguments(), &manager.path(), Some(kept)).unwrap();
         second.wait_ready().unwrap();
         assert!(second.log().contains("served another interface with this name"), "{}", second.log());
         let url = format!("tftp://{}/big", scene.lab.responder().address());
@@ -266,7 +267,7 @@ fn what_is_left_of_another_interface_by_the_same_name_is_not_taken_for_this_ones
 fn what_is_left_with_the_service_manager_and_not_gone_on_with_is_taken_down() {
     let (scene, manager) = (Scene::new(&["--datapath", "xdp"]), Manager::new().unwrap());
     let serve_and_end = || {
-        let daemon = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, None).unwrap();
+        let daemon = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager.path(), None).unwrap();
         manager.wait_for("READY=1").unwrap();
         let kept = end(&daemon, &manager);
         assert!(scene.is_attached(), "the program holds the place");
@@ -280,7 +281,7 @@ fn what_is_left_with_the_service_manager_and_not_gone_on_with_is_taken_down() {
     let kept = serve_and_end();
     let mut arguments = scene.arguments();
     arguments.extend(["--config", "/nonexistent/pxed.toml"]);
-    let failing = Daemon::launch_service(&scene.lab, &arguments, &manager, Some(kept)).unwrap();
+    let failing = Daemon::launch_service(&scene.lab, &arguments, &manager.path(), Some(kept)).unwrap();
     manager.wait_for("FDSTOREREMOVE=1\nFDNAME=pxed-hand-over").unwrap();
     assert!(!failing.wait(LONG).unwrap().success(), "{}", failing.log());
     clock::wait_until("nothing is attached after a start that failed", LONG, is_free).unwrap();
@@ -301,7 +302,8 @@ fn what_cannot_be_gone_on_with_is_refused_with_its_reason_and_an_ordinary_start_
         ("other_interfaces", left(ANSWER, &letter(now))),
     ] {
         let daemon =
-            Daemon::launch_service(&scene.lab, &scene.arguments(), &manager, Some(kept.unwrap())).unwrap();
+            Daemon::launch_service(&scene.lab, &scene.arguments(), &manager.path(), Some(kept.unwrap()))
+                .unwrap();
         daemon.wait_ready().unwrap();
         let refused = daemon.events("hand_over_refused");
         assert!(

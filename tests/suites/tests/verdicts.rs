@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use proptest::prelude::*;
 use pxe_common::abi::{Config, dhcp_mode};
 use pxe_common::{Drop, Pass, Service, Verdict};
+use pxe_kit::namespace;
 use pxe_nic::programs::Programs;
 use pxe_tests::frames::{CLIENT, OWN, broadcast_67, config, golden, udp};
-use pxe_tests::namespace;
 use pxe_tests::verdicts::{CLIENT_PORT, Kernel, XDP_PASS, XDP_REDIRECT, action, in_user_space, named_frames};
 
 #[test]

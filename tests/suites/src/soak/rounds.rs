@@ -7,7 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use pxe_kit::clock;
+use pxe_kit::daemon::{Daemon, ask};
+use pxe_kit::{clock, tree};
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
 use rustix::process::Signal;
@@ -15,7 +16,6 @@ use serde_json::Value;
 
 use super::Wish;
 use super::size::{Kernel, Measure, Size};
-use crate::daemon::{Daemon, ask};
 use crate::load::fleet::{self, Plan};
 use crate::load::manners::Kind;
 use crate::load::noise::Noise;
@@ -23,7 +23,6 @@ use crate::load::report::Report;
 use crate::load::script::{Crew, Dhcp, Script};
 use crate::load::wire::Wire;
 use crate::pair::{ADDRESS, INTERFACE, Pair, Running, all_done, wait_detached};
-use crate::tree;
 
 /// Machines in a round, of all kinds in turn.
 const MACHINES: u32 = 64;

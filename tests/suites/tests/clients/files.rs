@@ -3,9 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use pxe_kit::Lab;
-use pxe_tests::daemon::Daemon;
-use pxe_tests::tree;
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, tree};
 
 use super::*;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use pxe_content::inbox::UPLOADS_OF_ONE_MAX;
-use pxe_tests::daemon;
+use pxe_kit::daemon;
 use pxe_tests::neighbours::dhcp_server;
 
 use super::*;

@@ -5,9 +5,8 @@ mod hosts;
 
 use std::path::Path;
 
-use pxe_kit::{Host, Lab};
-use pxe_tests::daemon::Daemon;
-use pxe_tests::tree;
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Host, Lab, tree};
 
 /// The ways that packets can reach the daemon, or the kernel in its place.
 const DATAPATHS: [(&str, &[&str]); 5] = [

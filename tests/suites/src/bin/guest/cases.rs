@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use pxe_kit::daemon::Daemon as Counted;
 use pxe_nic::programs::{Mode, Programs, takes_several_buffers};
-use pxe_tests::daemon::Daemon as Counted;
 use pxe_tests::guest::{Case, ip, ip_says, say};
 use pxe_tests::machine;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};

@@ -9,10 +9,10 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
-use pxe_kit::clock;
 use pxe_kit::command::output;
+use pxe_kit::{clock, namespace, tree};
 use pxe_tests::guest::{Case, ip, ip_says};
-use pxe_tests::{machine, namespace, tree};
+use pxe_tests::machine;
 use serde_json::Value;
 
 use crate::running;

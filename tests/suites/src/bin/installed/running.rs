@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use pxe_kit::clock;
 use pxe_kit::command::output;
-use pxe_tests::daemon::ask;
-use pxe_tests::{machine, namespace, tree};
+use pxe_kit::daemon::ask;
+use pxe_kit::{clock, namespace, tree};
+use pxe_tests::machine;
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::time::{ClockId, clock_gettime, clock_settime};
 

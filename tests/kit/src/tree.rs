@@ -43,7 +43,7 @@ pub fn recipe(folder: &Path) -> Result<PathBuf> {
     fs::create_dir_all(root.join("memtest"))?;
     fs::create_dir_all(root.join("pxelinux.cfg"))?;
     let memtest =
-        pxe_kit::firmware::require("memtest86+", &["/boot/memtest86+x64.bin", "/boot/memtest86+.bin"])?;
+        crate::firmware::require("memtest86+", &["/boot/memtest86+x64.bin", "/boot/memtest86+.bin"])?;
     fs::copy(memtest, root.join("memtest/memtest86+-5.01"))?;
     let config = "default memtest86\nprompt 1\ntimeout 15\n\nlabel memtest86\n  \
                   menu label Memtest86+ 5.01\n  kernel /memtest/memtest86+-5.01\n";
@@ -58,7 +58,7 @@ pub fn recipe(folder: &Path) -> Result<PathBuf> {
         "/usr/share/syslinux/ldlinux.c32",
         "/usr/lib/syslinux/bios/ldlinux.c32",
     ];
-    symlink(pxe_kit::firmware::require("pxelinux.0", &loader)?, root.join("pxelinux.0"))?;
-    symlink(pxe_kit::firmware::require("ldlinux.c32", &module)?, root.join("ldlinux.c32"))?;
+    symlink(crate::firmware::require("pxelinux.0", &loader)?, root.join("pxelinux.0"))?;
+    symlink(crate::firmware::require("ldlinux.c32", &module)?, root.join("ldlinux.c32"))?;
     Ok(root)
 }

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use pxe_kit::{Host, Lab, Process, clock};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::manager::Manager;
+use crate::{Host, Lab, Process, clock};
 
 /// How long the daemon may take to serve. Generous: a timing is never an assertion.
 const START: Duration = Duration::from_secs(60);
@@ -38,7 +37,7 @@ pub fn program() -> PathBuf {
 pub fn ask(socket: &Path, path: &str) -> Result<String> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--unix-socket"]).arg(socket);
-    pxe_kit::command::output(curl.arg(format!("http://localhost{path}")))
+    crate::command::output(curl.arg(format!("http://localhost{path}")))
 }
 
 /// A running daemon on the lab's responder host.
@@ -69,21 +68,19 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts it as a service of `manager` on the responder's interface, with what that has kept of the one before, and does
-    /// not wait for it.
+    /// Starts it as a service of the manager that listens at `notify`, on the responder's interface, with what that has kept of
+    /// the one before, and does not wait for it.
     ///
     /// # Errors
     /// When it cannot be started.
     pub fn launch_service(
         lab: &Lab,
         arguments: &[&str],
-        manager: &Manager,
+        notify: &Path,
         kept: Option<OwnedFd>,
     ) -> Result<Self> {
         let mut command = lab.responder().command("sh");
-        command
-            .env("NOTIFY_SOCKET", manager.path())
-            .args(["-c", if kept.is_some() { WITH_KEPT } else { WITHOUT }]);
+        command.env("NOTIFY_SOCKET", notify).args(["-c", if kept.is_some() { WITH_KEPT } else { WITHOUT }]);
         command.arg("sh").arg(program());
         let stdin = kept.map_or_else(Stdio::null, Stdio::from);
         Self::launch(lab, lab.responder().interface(), command, arguments, stdin)
