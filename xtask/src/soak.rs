@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: machines boot for hours, and the daemon must not grow. The work is done by the program `soak` of the
-//! privileged tests, which has the machines.
+//! `cargo xtask soak`: machines boot for hours, and the daemon must not grow. The work is done by the program `soak` of
+//! pxe-load, which has the machines.
 
 use std::os::unix::process::CommandExt as _;
 

@@ -165,7 +165,7 @@ pub fn run(wish: &Wish, publish: bool, built: bool) -> Result<()> {
     Ok(())
 }
 
-/// Builds (release) the daemon and the program of the privileged tests that loads it. Only these: each is
+/// Builds (release) the daemon and the program of pxe-load that loads it. Only these: each is
 /// optimised, which takes minutes.
 ///
 /// # Errors

@@ -3,13 +3,10 @@
 
 pub mod frames;
 pub mod guest;
-pub mod load;
 pub mod machine;
 pub mod manager;
 pub mod neighbours;
-pub mod pair;
 pub mod podman;
 pub mod properties;
 pub mod root;
-pub mod soak;
 pub mod verdicts;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock, tree};
-use pxe_tests::load::fleet;
-use pxe_tests::pair::{self, Pair};
+use pxe_load::fleet;
+use pxe_load::pair::{self, Pair};
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 const OLD: usize = 4_000_000;

@@ -3,7 +3,7 @@
 //! serves again when a service manager has started it.
 
 use pxe_kit::tree;
-use pxe_tests::pair::{self, INTERFACE, Pair, Running, ip};
+use pxe_load::pair::{self, INTERFACE, Pair, Running, ip};
 
 /// The ways that packets can reach it. On a veth XDP is generic, and tcx answers.
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];

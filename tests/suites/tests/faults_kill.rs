@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use pxe_kit::daemon::program;
 use pxe_kit::{clock, tree};
-use pxe_tests::load::fleet;
-use pxe_tests::load::manners::Kind;
-use pxe_tests::load::script::{Crew, Dhcp, Script};
-use pxe_tests::pair::{self, ADDRESS, INTERFACE, Pair};
+use pxe_load::fleet;
+use pxe_load::manners::Kind;
+use pxe_load::pair::{self, ADDRESS, INTERFACE, Pair};
+use pxe_load::script::{Crew, Dhcp, Script};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::Signal;
 use serde_json::Value;

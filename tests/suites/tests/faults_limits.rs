@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pxe_kit::{clock, tree};
-use pxe_tests::load::fleet;
-use pxe_tests::pair::{self, INTERFACE, Pair, Running, run};
+use pxe_load::fleet;
+use pxe_load::pair::{self, INTERFACE, Pair, Running, run};
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 /// What it says that it needs for one interface with one queue.

@@ -5,8 +5,8 @@
 use pxe_bench::{Form, Sample, Setup, Wish};
 use pxe_kit::daemon::{self, Daemon};
 use pxe_kit::tree;
-use pxe_tests::load::fleet;
-use pxe_tests::pair::{Pair, all_done};
+use pxe_load::fleet;
+use pxe_load::pair::{Pair, all_done};
 
 /// Runs the case with these words in its name over each datapath; nobody may fail, or get wrong bytes.
 fn suffer(words: &str) -> Vec<Sample> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use pxe_tests::soak::{self, Wish};
+use pxe_load::soak::{self, Wish};
 
 const TIME: Duration = Duration::from_secs(45);
 

@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use pxe_engine::worker::sockets::SocketPath;
 use pxe_engine::worker::{Datapath as _, Received};
+use pxe_load::pair::{ADDRESS, INTERFACE, PEER, Pair};
 use pxe_nic::interface::Interface;
 use pxe_nic::packet::PacketSocket;
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::table::TidPorts;
-use pxe_tests::pair::{ADDRESS, INTERFACE, PEER, Pair};
 
 const TIDS: TidPorts = TidPorts { first: 20_000, count: 16 };
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 1);

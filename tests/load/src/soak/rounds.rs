@@ -16,13 +16,13 @@ use serde_json::Value;
 
 use super::Wish;
 use super::size::{Kernel, Measure, Size};
-use crate::load::fleet::{self, Plan};
-use crate::load::manners::Kind;
-use crate::load::noise::Noise;
-use crate::load::report::Report;
-use crate::load::script::{Crew, Dhcp, Script};
-use crate::load::wire::Wire;
+use crate::fleet::{self, Plan};
+use crate::manners::Kind;
+use crate::noise::Noise;
 use crate::pair::{ADDRESS, INTERFACE, Pair, Running, all_done, wait_detached};
+use crate::report::Report;
+use crate::script::{Crew, Dhcp, Script};
+use crate::wire::Wire;
 
 /// Machines in a round, of all kinds in turn.
 const MACHINES: u32 = 64;

@@ -51,8 +51,8 @@ impl Template {
     /// The question on port 67.
     pub fn discover(firmware: Firmware) -> Self {
         let bytes: &[u8] = match firmware {
-            Firmware::Ipxe => include_bytes!("../../../packets/dhcp/ipxe-bios-discover.bin"),
-            Firmware::Edk2 => include_bytes!("../../../packets/dhcp/ovmf-discover.bin"),
+            Firmware::Ipxe => include_bytes!("../../packets/dhcp/ipxe-bios-discover.bin"),
+            Firmware::Edk2 => include_bytes!("../../packets/dhcp/ovmf-discover.bin"),
         };
         Self::new(bytes.to_vec(), false)
     }
@@ -61,9 +61,9 @@ impl Template {
     /// with option 54 behind the others (`ipxe-efi-rom-4011.bin`).
     pub fn boot_server(firmware: Firmware, server: Ipv4Addr) -> Self {
         let bytes = match firmware {
-            Firmware::Edk2 => include_bytes!("../../../packets/dhcp/ovmf-4011.bin").to_vec(),
+            Firmware::Edk2 => include_bytes!("../../packets/dhcp/ovmf-4011.bin").to_vec(),
             Firmware::Ipxe => {
-                let mut bytes = include_bytes!("../../../packets/dhcp/ipxe-bios-discover.bin").to_vec();
+                let mut bytes = include_bytes!("../../packets/dhcp/ipxe-bios-discover.bin").to_vec();
                 bytes.pop();
                 bytes.extend([54, 4]);
                 bytes.extend(server.octets());

@@ -232,8 +232,8 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::load::manners::Kind;
-    use crate::load::script::Crew;
+    use crate::manners::Kind;
+    use crate::script::Crew;
 
     #[test]
     fn percentiles_are_of_the_sorted_values() {

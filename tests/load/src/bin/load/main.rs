@@ -5,7 +5,7 @@ mod options;
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use options::{Options, Task};
-use pxe_tests::load::{fleet, reflect};
+use pxe_load::{fleet, reflect};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 fn main() -> Result<()> {

@@ -14,12 +14,12 @@ use pxe_kit::{clock, namespace};
 use pxe_proto::mac::Mac;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::load::fleet::{self, Plan};
-use crate::load::manners::Kind;
-use crate::load::noise::Noise;
-use crate::load::report::Report;
-use crate::load::script::{Crew, Dhcp, Script};
-use crate::load::strangers::Crowd;
+use crate::fleet::{self, Plan};
+use crate::manners::Kind;
+use crate::noise::Noise;
+use crate::report::Report;
+use crate::script::{Crew, Dhcp, Script};
+use crate::strangers::Crowd;
 
 /// The daemon's end.
 pub const INTERFACE: &str = "pxe0";

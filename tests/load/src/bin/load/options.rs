@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Parser, ValueEnum};
+use pxe_load::manners::Kind;
+use pxe_load::noise::Noise;
+use pxe_load::script::{Crew, Dhcp, PORT, Script};
+use pxe_load::strangers::{Crowd, MOST};
+use pxe_load::{fleet, reflect};
 use pxe_nic::programs::Mode;
 use pxe_proto::mac::Mac;
-use pxe_tests::load::manners::Kind;
-use pxe_tests::load::noise::Noise;
-use pxe_tests::load::script::{Crew, Dhcp, PORT, Script};
-use pxe_tests::load::strangers::{Crowd, MOST};
-use pxe_tests::load::{fleet, reflect};
 
 /// Plays many machines that boot at once.
 #[derive(Debug, Parser)]

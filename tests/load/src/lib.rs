@@ -14,16 +14,20 @@
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
 //! | [`report`] | what came out |
+//! | [`pair`] | a daemon at one end of a cable, the machines at the other |
+//! | [`soak`] | machines that boot again and again, and a daemon that must not grow |
 
 pub mod dhcp;
 pub mod fleet;
 pub mod machine;
 pub mod manners;
 pub mod noise;
+pub mod pair;
 pub mod programs;
 pub mod reflect;
 pub mod report;
 pub mod script;
+pub mod soak;
 pub mod strangers;
 pub mod transfer;
 pub mod wire;

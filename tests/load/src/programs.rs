@@ -10,7 +10,7 @@ use pxe_nic::Queue;
 use pxe_nic::programs::Mode;
 
 /// Built from `pxe-ebpf/src/bin/load.rs` by `cargo xtask ebpf`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../../ebpf/load.bpf.o");
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/load.bpf.o");
 
 /// A program of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

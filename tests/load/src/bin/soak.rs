@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use pxe_tests::soak::{self, Wish};
+use pxe_load::soak::{self, Wish};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Boots machines again and again, and looks whether the daemon grows.

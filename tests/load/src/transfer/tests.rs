@@ -1,5 +1,5 @@
 use super::*;
-use crate::load::manners::Kind;
+use crate::manners::Kind;
 
 const TID: u16 = 61000;
 const NOW: Timestamp = Timestamp::from_micros(1);

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::load::dhcp::{LEN_MAX, Template};
-use crate::load::manners::Firmware;
-use crate::load::script::{Crew, address};
+use crate::dhcp::{LEN_MAX, Template};
+use crate::manners::Firmware;
+use crate::script::{Crew, address};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
 const TID: u16 = 61000;
