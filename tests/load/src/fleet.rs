@@ -4,7 +4,6 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pxe_engine::clock::Clock;
 use pxe_nic::xsk::Rx;
 use pxe_proto::datagram::Datagram;
 use pxe_proto::mac::Mac;
@@ -17,6 +16,7 @@ use super::report::{Effort, Report};
 use super::script::{Dhcp, FIRST, Script};
 use super::strangers::{Crowd, Strangers};
 use super::wire::{Voice, Wire};
+use crate::clock::Clock;
 
 /// Frames per turn: few, since machines are not in step with each other. With 256, all of 128 machines were asked and
 /// answered at once, and each side waited for the other.

@@ -17,6 +17,7 @@
 //! | [`pair`] | a daemon at one end of a cable, the machines at the other |
 //! | [`soak`] | machines that boot again and again, and a daemon that must not grow |
 
+mod clock;
 pub mod dhcp;
 pub mod fleet;
 pub mod machine;

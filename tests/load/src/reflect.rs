@@ -5,7 +5,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use pxe_engine::clock::Clock;
 use pxe_nic::programs::Mode;
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
@@ -16,6 +15,7 @@ use super::programs::{Attached, Program};
 use super::report::{Effort, Report};
 use super::script::address;
 use super::wire::{FRAME_MAX, OVERHEAD, Wire};
+use crate::clock::Clock;
 
 /// Frames per turn.
 const BATCH: usize = 256;
