@@ -101,7 +101,7 @@ fn prepare(seeds: &Path) -> Result<()> {
         "fuzz: cargo build (what writes the seeds); where the tests were never built, that takes some minutes"
     );
     let mut cargo = command::cargo();
-    cargo.args(["build", "--locked", "--quiet", "--package", "pxe-tests", "--bin", "seeds"]);
+    cargo.args(["build", "--locked", "--quiet", "--package", "pxe-properties", "--bin", "seeds"]);
     let messages = command::messages(&mut cargo)?;
     let program = messages.iter().find_map(command::artifact).context("cargo tells of no program `seeds`")?;
     // Another version's would be searched from for ever.

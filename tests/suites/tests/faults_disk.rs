@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, namespace, tree};
-use pxe_tests::{frames, machine};
+use pxe_properties::frames;
+use pxe_tests::machine;
 use serde_json::Value;
 
 /// A small file system of its own, on a disk: in memory, fsync(2) would cost nothing and prove nothing. It writes back by itself

@@ -10,9 +10,10 @@ use std::time::Duration;
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock, namespace, tree};
 use pxe_nic::packet::PacketSocket;
+use pxe_properties::frames;
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
-use pxe_tests::{frames, machine};
+use pxe_tests::machine;
 
 /// Requests a second of a flood, and how many there are of them.
 const RATE: u64 = 1500;

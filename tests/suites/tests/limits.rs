@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use pxe_common::abi::{Config, dhcp_mode};
 use pxe_common::bucket::{Rate, Rates, Source};
 use pxe_common::{Drop, Pass, Service, SliceFrame, Verdict, classify};
-use pxe_tests::frames::{CLIENT, OWN, TID, broadcast_67, config, golden, udp, with};
-use pxe_tests::verdicts::{CLIENT_PORT, Kernel, action, known};
+use pxe_properties::frames::{CLIENT, OWN, TID, broadcast_67, config, golden, udp, with};
+use pxe_properties::verdicts::{CLIENT_PORT, Kernel, action, known};
 
 /// Buckets that a test fills by hand: no time passes.
 #[derive(Default)]

@@ -12,11 +12,11 @@ use pxe_nic::Queue;
 use pxe_nic::offload::progress::Progress;
 use pxe_nic::programs::{Mode, Programs, Transfers};
 use pxe_nic::xsk::{Sizes, Xsk};
+use pxe_properties::frames::{CLIENT, OWN, TID, config, tagged, udp};
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::packet::data_header;
-use pxe_tests::frames::{CLIENT, OWN, TID, config, tagged, udp};
 
 const XDP_PASS: u32 = 2;
 const XDP_TX: u32 = 3;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use pxe_tests::properties::{ALL, Property};
+use pxe_properties::{ALL, Property};
 
 fn holds(property: &Property, name: &str, input: &[u8]) {
     // A panic says what, but not for which input.

@@ -15,7 +15,8 @@ use pxe_kit::arch::Arch;
 use pxe_kit::command::output;
 use pxe_kit::{Lab, Process, daemon, namespace, tree};
 use pxe_packaging::{Packages, VERSION};
-use pxe_tests::{frames, machine};
+use pxe_properties::frames;
+use pxe_tests::machine;
 
 /// What machines load, in the root that the program is installed in.
 const SERVED: &str = "srv/boot";

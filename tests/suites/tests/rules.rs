@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use pxe_kit::daemon::{Daemon, program};
 use pxe_kit::{Lab, clock, namespace};
-use pxe_tests::{frames, machine};
+use pxe_properties::frames;
+use pxe_tests::machine;
 use serde_json::Value;
 
 /// How long the daemon may take to see a change.

@@ -7,8 +7,10 @@ use pxe_common::abi::{Config, dhcp_mode};
 use pxe_common::{Drop, Pass, Service, Verdict};
 use pxe_kit::namespace;
 use pxe_nic::programs::Programs;
-use pxe_tests::frames::{CLIENT, OWN, broadcast_67, config, golden, udp};
-use pxe_tests::verdicts::{CLIENT_PORT, Kernel, XDP_PASS, XDP_REDIRECT, action, in_user_space, named_frames};
+use pxe_properties::frames::{CLIENT, OWN, broadcast_67, config, golden, udp};
+use pxe_properties::verdicts::{
+    CLIENT_PORT, Kernel, XDP_PASS, XDP_REDIRECT, action, in_user_space, named_frames,
+};
 
 #[test]
 fn every_named_frame_gets_its_verdict_in_the_kernel_and_in_user_space() {

@@ -12,6 +12,8 @@
 //! | [`smbios`] | an SMBIOS table | bounded, and fit for people's eyes |
 //! | [`report`] | a memory test's report | bounded, and read back as it is written |
 //!
+//! [`frames`] and [`verdicts`] are what the classifier is shown, here and in the suites.
+//!
 //! One more, on what a kernel does with AF_XDP's rings, lies beside them: `pxe-user/nic/src/xsk/simulated.rs`.
 //!
 //! libFuzzer looks for inputs that break them (`tests/fuzz`, run by `cargo xtask fuzz`). `tests/suites/tests/properties.rs` holds
@@ -20,6 +22,7 @@
 pub mod classifier;
 pub mod config;
 pub mod dhcp;
+pub mod frames;
 pub mod mtlog;
 pub mod report;
 mod script;
@@ -28,6 +31,7 @@ pub mod smbios;
 pub mod tftp;
 pub mod transfers;
 pub mod uploads;
+pub mod verdicts;
 mod world;
 
 /// A property and where its search begins.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use pxe_tests::properties::ALL;
+use pxe_properties::ALL;
 
 fn main() -> Result<()> {
     let folder = std::env::args_os().nth(1).context("usage: seeds FOLDER")?;
