@@ -1,6 +1,6 @@
 //! Names and plain-old-data of the BPF maps. Both sides are built from this file, and the sizes are asserted.
 
-use crate::bucket::{Rates, Source};
+use crate::rate_limit::{Rates, Source};
 
 /// `BPF_MAP_TYPE_ARRAY` of one [`Config`].
 pub const MAP_CONFIG: &str = "CONFIG";

@@ -8,8 +8,8 @@
 //! and nothing is called that is not inlined.
 
 use crate::abi::{Config, TransferKey, dhcp_mode};
-use crate::bucket::{Rate, Source};
-use crate::sender::{self, Own};
+use crate::rate_limit::{Rate, Source};
+use crate::source_filter::{self, Own};
 use crate::wire::{self, option};
 use crate::{Drop, Frame, Pass, Service, Verdict};
 
@@ -188,7 +188,7 @@ fn to_tftp<F: Frame>(
 #[inline(always)]
 fn sender<F: Frame>(frame: &F, config: &Config, udp: &Udp, service: Service) -> Result<(), Drop> {
     let own = Own { address: config.address, broadcast: config.broadcast };
-    sender::is_client(own, service, mac(frame), (udp.source, udp.source_port))
+    source_filter::is_client(own, service, mac(frame), (udp.source, udp.source_port))
 }
 
 /// The frame's source.

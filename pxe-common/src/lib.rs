@@ -11,11 +11,11 @@
 extern crate std;
 
 pub mod abi;
-pub mod bucket;
 mod classify;
 mod frame;
+pub mod rate_limit;
 pub mod reply;
-pub mod sender;
+pub mod source_filter;
 pub mod steady;
 mod verdict;
 pub mod wire;

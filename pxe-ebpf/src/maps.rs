@@ -7,7 +7,7 @@ use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, XskMap};
 use aya_ebpf::programs::XdpContext;
 use pxe_common::abi::{self, COPIED_MAX, Config, Copied, Progress, Transfer, TransferKey};
-use pxe_common::bucket::{Rate, Source};
+use pxe_common::rate_limit::{Rate, Source};
 use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
 
 use crate::packet::Packet;

@@ -1,7 +1,14 @@
-//! Files that machines hand in: one directory for each, within bounds, never overwritten, never read back by clients.
+//! The inbox: storage for files that machines upload over HTTP or TFTP.
 //!
-//! Bytes go to a hidden file first, which gets its name when it is complete and on the disk. What is broken off leaves
-//! nothing, also if the daemon dies in between: hidden files are removed when the inbox is opened.
+//! Each machine has a directory of its own, named by its Ethernet address. The inbox enforces quotas, never
+//! overwrites a file, and offers no way for clients to read a file back.
+//!
+//! An upload writes to a hidden file first. [`Upload::finish`] syncs the hidden file to the disk and renames
+//! it to its final name. An aborted upload leaves no file. If the daemon dies during an upload,
+//! [`Inbox::open`] removes the hidden file at the next start.
+//!
+//! The calls access the disk and may block, so workers must not make them. The `pxed-inbox` thread calls them
+//! for TFTP, a blocking task of the web thread for HTTP.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, DirBuilder, File};
@@ -14,56 +21,59 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use pxe_proto::mac::Mac;
 
-/// The longest name, in bytes.
+/// The longest name of an upload, in bytes.
 pub const NAME_MAX: usize = 100;
-/// Uploads at a time.
+/// The most uploads of all machines that may run at the same time.
 pub const UPLOADS_MAX: usize = 64;
-/// Uploads of one machine at a time: it cannot hold all places.
+/// The most uploads of one machine that may run at the same time, so that one machine cannot use all of
+/// [`UPLOADS_MAX`].
 pub const UPLOADS_OF_ONE_MAX: usize = 4;
-/// What the smallest file counts against the quotas, in bytes: so they bound the number of files, too.
+/// The least that one file counts against the quotas, in bytes. So the quotas also bound the number of files.
 pub const FILE_MIN: u64 = 64 * 1024;
-/// How hidden files begin. No machine can give such a name.
+/// The prefix of the names of hidden files. A name from a machine cannot start with it, because names that
+/// start with a dot are rejected.
 pub const HIDDEN: &str = ".upload-";
 
-/// Bounds, in bytes.
+/// Limits of the inbox, in bytes. A file counts with its size, but at least with [`FILE_MIN`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quota {
-    /// Of one file.
+    /// The largest size of one file.
     pub file: u64,
-    /// Of one machine's files together.
+    /// The most that all files of one machine may take together.
     pub machine: u64,
-    /// Of all files together.
+    /// The most that the files of all machines may take together.
     pub total: u64,
 }
 
-/// Why an upload is refused or broken off.
+/// Why the inbox rejects or aborts an upload.
 #[derive(Debug, thiserror::Error)]
 pub enum InboxError {
-    /// The name is not one that is taken.
+    /// The name is empty, too long, starts with a dot, or has a character that is not allowed.
     #[error("a name has 1 to {NAME_MAX} of the characters A-Z a-z 0-9 . _ - and does not begin with a dot")]
     Name,
-    /// A file of this name is there, or on its way.
+    /// The machine already has a file of this name, or is uploading one.
     #[error("a file of this name exists already: pxed overwrites nothing")]
     Exists,
-    /// It is too large for one file.
+    /// The file is larger than [`Quota::file`], which is the value here.
     #[error("a file may have at most {0} bytes")]
     TooLarge(u64),
-    /// The machine's share, or all of the inbox, is full.
+    /// The upload does not fit: into [`Quota::machine`] if the value is `true`, into [`Quota::total`]
+    /// otherwise.
     #[error("the inbox is full{}", if *.0 { " for this machine" } else { "" })]
     Full(bool),
-    /// Too many uploads at a time.
+    /// [`UPLOADS_MAX`] uploads are running.
     #[error("too many uploads at a time: try again later")]
     Busy,
-    /// Too many uploads of this machine at a time.
+    /// [`UPLOADS_OF_ONE_MAX`] uploads of this machine are running.
     #[error("this machine uploads {UPLOADS_OF_ONE_MAX} files already: try again later")]
     MachineBusy,
-    /// The disk says no.
+    /// The system failed to write or read the inbox's directory.
     #[error("the inbox cannot be written: {0}")]
     Disk(#[from] io::Error),
 }
 
 impl InboxError {
-    /// The word for it in metrics.
+    /// The label of this error in metrics.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -78,7 +88,7 @@ impl InboxError {
     }
 }
 
-/// The inbox.
+/// An open inbox. All threads share one through an [`Arc`].
 #[derive(Debug)]
 pub struct Inbox {
     directory: PathBuf,
@@ -86,13 +96,14 @@ pub struct Inbox {
     used: Mutex<Used>,
 }
 
-/// What is taken of the quotas, by files that are there and by uploads.
+/// What files and running uploads take of the quotas. Byte counts include the minimum of [`FILE_MIN`] for
+/// each file.
 #[derive(Debug, Default)]
 struct Used {
     machines: HashMap<Mac, u64>,
     total: u64,
     uploads: HashSet<(Mac, String)>,
-    /// Bytes that uploads have reserved, by machine.
+    /// Bytes that running uploads have reserved, by machine.
     reserved: HashMap<Mac, u64>,
     serial: u64,
 }
@@ -117,11 +128,12 @@ impl Used {
 }
 
 impl Inbox {
-    /// Opens the inbox in a directory, which is made if it is not there (mode 0700). Counts what is in it, and removes what
-    /// a killed process has left unfinished.
+    /// Opens the inbox in `directory`, and creates the directory with mode 0700 if it does not exist. Counts
+    /// the files that are in the inbox, and removes hidden files of uploads that a killed process did not
+    /// finish.
     ///
     /// # Errors
-    /// When the directory cannot be made or read.
+    /// [`InboxError::Disk`] if the directory cannot be created or read, or a hidden file cannot be removed.
     pub fn open(directory: &Path, quota: Quota) -> Result<Arc<Self>, InboxError> {
         make_directory(directory)?;
         let inbox = Self { directory: directory.to_owned(), quota, used: Mutex::default() };
@@ -135,10 +147,13 @@ impl Inbox {
         Ok(Arc::new(inbox))
     }
 
-    /// Begins an upload. `size` is what the machine says that it will send, if it does.
+    /// Starts an upload. `size` is the size in bytes that the machine announces, `None` if it announces none.
+    ///
+    /// The inbox checks that the announced size fits, but reserves only [`FILE_MIN`]. [`Upload::write`]
+    /// reserves the rest as bytes arrive.
     ///
     /// # Errors
-    /// Why it is refused; nothing is left.
+    /// An [`InboxError`] if the upload is rejected. Then no file is left.
     pub fn begin(self: &Arc<Self>, mac: Mac, name: &str, size: Option<u64>) -> Result<Upload, InboxError> {
         check_name(name)?;
         if size.is_some_and(|size| size > self.quota.file) {
@@ -157,7 +172,7 @@ impl Inbox {
         }
         let wanted = size.unwrap_or(0).max(FILE_MIN);
         if self.room(&used, mac, wanted).is_err() {
-            // Somebody may have taken files out.
+            // An administrator may have removed files since the last count.
             self.recount(&mut used)?;
             self.room(&used, mac, wanted)?;
         }
@@ -182,7 +197,8 @@ impl Inbox {
     }
 
     fn used(&self) -> MutexGuard<'_, Used> {
-        // Numbers only: a panic elsewhere leaves nothing half done here.
+        // Ignore a poisoned lock: the state is counters and a set of names, and a panic in another thread
+        // does not leave a change of them half done.
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -206,7 +222,8 @@ impl Inbox {
             };
             let mut bytes = 0;
             for file in fs::read_dir(entry.path())? {
-                // A file that is taken out while we count counts nothing.
+                // A file that an administrator removes during the count has no metadata any more, and counts
+                // 0.
                 bytes += file?.metadata().map_or(0, |metadata| metadata.len().max(FILE_MIN));
             }
             used.machines.insert(mac, bytes);
@@ -216,7 +233,8 @@ impl Inbox {
     }
 }
 
-/// A file on its way. Dropping it before [`Upload::finish`] removes it.
+/// A running upload. Dropping it before [`Upload::finish`] succeeds removes its hidden file and releases its
+/// share of the quotas.
 #[derive(Debug)]
 pub struct Upload {
     inbox: Arc<Inbox>,
@@ -231,10 +249,11 @@ pub struct Upload {
 }
 
 impl Upload {
-    /// Adds bytes.
+    /// Appends bytes to the file.
     ///
     /// # Errors
-    /// When that is more than is allowed, or the disk is full: then drop this.
+    /// An [`InboxError`] if the bytes exceed a quota or the disk is full. The caller must then drop the
+    /// upload.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), InboxError> {
         let size = self.size.saturating_add(bytes.len() as u64);
         if size > self.inbox.quota.file {
@@ -252,10 +271,13 @@ impl Upload {
         Ok(())
     }
 
-    /// The file is complete: it is on the disk and has its name when this returns. Answers its size in bytes.
+    /// Completes the upload. On success the file is on the disk under its final name, and the result is its
+    /// size in bytes.
     ///
     /// # Errors
-    /// When it cannot be kept; nothing is left.
+    /// [`InboxError::Exists`] if the name was taken meanwhile, or [`InboxError::Disk`]. The file is removed
+    /// then. There is one exception: if only the sync of the directories fails, the file is already renamed
+    /// and stays.
     pub fn finish(mut self) -> Result<u64, InboxError> {
         self.file.sync_all()?;
         let directory = self.target.parent().unwrap_or(&self.inbox.directory);
@@ -281,7 +303,7 @@ impl Drop for Upload {
             *used.machines.entry(self.mac).or_default() += self.reserved;
             used.total += self.reserved;
         } else {
-            // What cannot be removed now is removed when the inbox is opened the next time.
+            // If the removal fails, the next [`Inbox::open`] removes the file.
             let _ = fs::remove_file(&self.hidden);
         }
     }
@@ -293,7 +315,8 @@ fn check_name(name: &str) -> Result<(), InboxError> {
     if fits { Ok(()) } else { Err(InboxError::Name) }
 }
 
-/// For the daemon alone, in directories that others may pass through: it becomes another user later.
+/// Creates a directory with mode 0700, because only the daemon reads it. Missing directories above it get
+/// mode 0755: the daemon changes its user later, and must still be able to pass through them.
 fn make_directory(directory: &Path) -> io::Result<()> {
     if let Some(above) = directory.parent().filter(|above| !above.as_os_str().is_empty()) {
         DirBuilder::new().recursive(true).mode(0o755).create(above)?;

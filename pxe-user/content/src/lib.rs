@@ -1,11 +1,15 @@
-//! What machines boot, which of them gets what, and where the files that they hand in go.
+//! The contents that pxed serves and stores: boot files, the rules that choose an image for each machine, and
+//! the inbox for uploads.
 //!
-//! | module | what |
+//! The crate opens no socket and starts no thread. The daemon's threads call it: workers, loader, inbox and
+//! web (crates `pxe-engine` and `pxe-web`).
+//!
+//! | module | contents |
 //! |---|---|
-//! | [`boot`] | boot files: trees, images, snapshots in memory, files that are generated for one machine |
-//! | [`rules`] | which machine gets which image; pure |
-//! | [`inbox`] | the storage for uploads |
-//! | [`suggest`] | "did you mean" |
+//! | [`boot`] | boot files: trees, images, snapshots in memory, files that pxed writes for one machine |
+//! | [`rules`] | the choice of an image for a machine; pure, without I/O |
+//! | [`inbox`] | the storage for files that machines upload |
+//! | [`suggest`] | "did you mean" suggestions for messages |
 
 pub mod boot;
 pub mod inbox;

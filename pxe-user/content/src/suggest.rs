@@ -1,9 +1,11 @@
-//! The known word that somebody most likely meant.
+//! Suggestions for misspelt words: the known word that is most similar to the given one.
 
-/// How much alike two words must be, from 0 to 1 (Damerau-Levenshtein): `imag` and `image`, not `port` and `root`.
+/// The lowest similarity that counts, from 0 to 1 (normalised Damerau-Levenshtein). `imag` and `image` are
+/// above it, `port` and `root` below.
 const ALIKE: f64 = 0.6;
 
-/// The candidate that is most like `word`, if one is like it at all.
+/// The candidate that is most similar to `word`, without regard to upper and lower case. `None` if no
+/// candidate is similar enough.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let alike = |candidate: &str| strsim::normalized_damerau_levenshtein(&word, &candidate.to_lowercase());
@@ -12,7 +14,8 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     best.filter(|(alike, _)| *alike >= ALIKE).map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean X?`, or nothing.
+/// The text `; did you mean X?` for the end of a message, or an empty string if no candidate is similar
+/// enough.
 pub fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, candidates).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
 }

@@ -17,7 +17,7 @@ pub struct InterfaceGauges {
     pub offload: &'static str,
     /// Receive queues, each with a worker.
     pub queues: u32,
-    /// Every counter of the workers by its label, summed: see [`crate::tally`].
+    /// Every counter of the workers by its label, summed: see [`crate::counters`].
     pub counters: Vec<(&'static str, u64)>,
     /// Every counter of the kernel program by its label.
     pub kernel: Vec<(&'static str, u64)>,

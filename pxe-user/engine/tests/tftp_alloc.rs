@@ -9,13 +9,15 @@ use std::time::Duration;
 
 use pxe_content::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_content::rules::Policy;
-use pxe_engine::responder::{Blocks, Host, Responder, Route, Settings, Sources};
-use pxe_engine::tally::Other;
+use pxe_engine::counters::Counter;
+use pxe_engine::responder::{
+    Blocks, Events, KernelOffload, Responder, Route, Settings, Sources, Storage, Transmit,
+};
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
 use pxe_proto::dhcp::{Service, Style};
+use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::table::{Id, TidPorts};
-use pxe_proto::tftp::terms::Limits;
 use pxe_proto::time::Timestamp;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -26,13 +28,13 @@ const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
 /// Counts, and now and then has no room.
 #[derive(Default)]
-struct Counter {
+struct CountingHost {
     port: u16,
     data: u64,
     calls: u64,
 }
 
-impl Host for Counter {
+impl Transmit for CountingHost {
     fn control(&mut self, route: &Route, _payload: &[u8]) {
         self.port = route.from.port();
     }
@@ -49,11 +51,17 @@ impl Host for Counter {
     }
 
     fn close(&mut self, _client: SocketAddrV4, _port: u16) {}
+}
 
+impl Storage for CountingHost {
     fn load(&mut self, _id: Id, _name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         false
     }
+}
 
+impl KernelOffload for CountingHost {}
+
+impl Events for CountingHost {
     fn record(&mut self, _event: Event) {}
 }
 
@@ -63,7 +71,7 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
         address: SERVER,
         mask: Ipv4Addr::new(255, 255, 255, 0),
         broadcast: Ipv4Addr::BROADCAST,
-        limits: Limits::for_mtu(1500, 64),
+        limits: OptionLimits::for_mtu(1500, 64),
         transfers,
         ports: TidPorts { first: 50_000, count: 16 },
         style: Style::Direct,
@@ -99,9 +107,9 @@ fn a_transfer_under_way_allocates_nothing() {
     catalogue.load(&"pxelinux.0".parse().expect("valid")).expect("the file");
     assert_slots_are_small(&catalogue);
     let mut responder = responder(64, &catalogue);
-    let mut host = Counter::default();
+    let mut host = CountingHost::default();
     let client = |n: u16| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2000 + n);
-    let say = |responder: &mut Responder, host: &mut Counter, now, n, port, payload: &[u8]| {
+    let say = |responder: &mut Responder, host: &mut CountingHost, now, n, port, payload: &[u8]| {
         let to = SocketAddrV4::new(SERVER, port);
         let datagram = Datagram { link: Link::default(), from: client(n), to, payload };
         responder.handle(Timestamp::from_micros(now), &datagram, host);
@@ -151,9 +159,9 @@ fn a_transfer_under_way_allocates_nothing() {
     }
     let change = region.change();
     assert_eq!((change.allocations, change.reallocations), (0, 0));
-    assert_eq!(responder.tally().get(Other::Complete), 50);
+    assert_eq!(responder.counters().get(Counter::Complete), 50);
     assert_eq!(responder.active(), 0);
-    assert!(responder.tally().get(Other::Timeouts) >= 50);
+    assert!(responder.counters().get(Counter::Timeouts) >= 50);
     assert!(host.data >= 50 * 715);
 
     // Nor do those who wait: many more than there are places for, most of whom never ask again.
@@ -169,8 +177,8 @@ fn a_transfer_under_way_allocates_nothing() {
     }
     let change = region.change();
     assert_eq!((change.allocations, change.reallocations), (0, 0));
-    let tally = responder.tally();
-    for what in [Other::AdmittedLate, Other::RefusedLate, Other::Forgotten, Other::GaveWay] {
-        assert!(tally.get(what) > 0, "{what:?}");
+    let counters = responder.counters();
+    for what in [Counter::AdmittedLate, Counter::RefusedLate, Counter::Forgotten, Counter::GaveWay] {
+        assert!(counters.get(what) > 0, "{what:?}");
     }
 }

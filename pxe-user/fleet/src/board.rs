@@ -1,14 +1,15 @@
-//! What people and programs are shown of the fleet. These types are the JSON of `/api/v1`, of `pxed status --json`, and of
-//! the events that are streamed; `docs/api.md` and the published OpenAPI file describe them.
+//! The fleet as people and programs see it. These types are the JSON of `/api/v1`, of `pxed status --json`,
+//! and of the stream of updates. `docs/api.md` and the published OpenAPI file describe them.
 //!
-//! Times are milliseconds since 1970 (UTC); what is not known is `null`. Texts from machines are shown as they were sent,
-//! cut to [`TEXT_MAX`] and without control characters: whoever shows them escapes them for where they go.
+//! Times are milliseconds since 1970 (UTC). Unknown values are `null`. Texts from machines are cut to
+//! [`TEXT_MAX`], without control characters, and otherwise unchanged: each reader must escape them for its
+//! own output.
 
 use serde::{Deserialize, Serialize};
 
-use super::card::Card;
+use super::encoded_machine::EncodedMachine;
 
-/// The longest text of a stranger that is kept, in bytes.
+/// The longest text from the network that pxed keeps, in bytes. Longer ones are cut.
 pub const TEXT_MAX: usize = 256;
 
 /// Milliseconds since 1970 (UTC).
@@ -16,29 +17,30 @@ pub const TEXT_MAX: usize = 256;
 #[serde(transparent)]
 pub struct UnixMs(pub u64);
 
-/// How a machine is doing. The order is that of attention: what needs a person comes first.
+/// The state of a machine. The order is that of attention: states that need a person come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Its memory is bad, or its boot has failed: `why` says how.
+    /// The machine's memory is bad, or its boot has failed. [`Machine::why`] has the reason.
     Failed,
-    /// It came back to PXE while its test should run: it was reset, or has lost power.
+    /// The machine returned to PXE while its test should run: it was reset, or has lost power.
     Returned,
-    /// Its test has not been heard of for too long.
+    /// The machine's test has not reported for [`FleetConfig::silence`](crate::thread::FleetConfig::silence).
     Silent,
-    /// Files are on their way to it.
+    /// The machine is loading files.
     Loading,
-    /// It was sent a boot offer.
+    /// pxed has sent the machine an offer.
     Offered,
-    /// It asked, and there was nothing to say yet.
+    /// pxed knows the machine, but no boot of it has begun. For example, it has only a name, or loads files
+    /// without a DHCP request.
     Seen,
-    /// It has loaded everything: its test runs.
+    /// The machine has loaded all files, and its test should run; or its test reports.
     Running,
-    /// Its test has ended well.
+    /// The machine's test has ended without errors.
     Passed,
-    /// It was sent to its own disk.
+    /// pxed has sent the machine to its own disk.
     Local,
-    /// A rule says that it is not ours, or nothing is there for its kind.
+    /// A rule ignores the machine, or no rule matches it.
     Ignored,
 }
 
@@ -57,7 +59,7 @@ impl State {
         Self::Ignored,
     ];
 
-    /// The word for it, as in JSON and in metrics.
+    /// The state's name in JSON and in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -75,151 +77,152 @@ impl State {
     }
 }
 
-/// A file that is on its way.
+/// A file that a machine is loading.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    /// Its name.
+    /// The file's name.
     pub file: String,
     /// Bytes that have arrived.
     pub bytes: u64,
-    /// Its size.
+    /// The file's size in bytes.
     pub size: u64,
-    /// Bytes a second, over the last second or two.
+    /// Bytes per second since the last update, a second or two ago. 0 without an update in the last 5 s.
     pub bytes_per_s: u64,
 }
 
-/// What is known of a machine's memory.
+/// The result of a memory test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// A test runs, and has found nothing so far.
+    /// The test runs, and has found no error so far.
     Testing,
-    /// A test has ended and found nothing.
+    /// The test has ended and found no error.
     Pass,
-    /// An error was found.
+    /// The test has found an error, or has ended without saying that it passed.
     Fail,
 }
 
 /// A memory error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryError {
-    /// When it was reported.
+    /// When it was first reported.
     pub at: UnixMs,
     /// Its physical address as the test wrote it, for example `0x12345678`.
     pub address: Option<String>,
-    /// What should have been there.
+    /// The value that the test expected there.
     pub expected: Option<String>,
-    /// What was there.
+    /// The value that the test read.
     pub actual: Option<String>,
-    /// The processor that found it.
+    /// The number of the processor that found it.
     pub cpu: Option<u32>,
-    /// The DIMM, by its label on the board, if that is known.
+    /// The DIMM by its label on the board, if the SMBIOS table shows it.
     pub dimm: Option<String>,
-    /// How often this has been reported, the first time included.
+    /// How often this address has been reported, including the first time.
     pub count: u64,
 }
 
-/// A memory module, from SMBIOS type 17 or the test's own reading (SPD).
+/// A memory module, from SMBIOS type 17, or from the SPD data that a test has read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dimm {
-    /// The slot's label on the board.
+    /// The slot's label on the board, or `SPD` and a number if memtest86+ reported it.
     pub slot: String,
-    /// Its size in bytes; 0 for an empty slot.
+    /// Size in bytes. 0 for an empty slot.
     pub size: u64,
-    /// DDR4 and the like.
+    /// The type of memory, for example `DDR4`.
     pub kind: Option<String>,
-    /// In MT/s.
+    /// Speed in MT/s.
     pub speed: Option<u32>,
-    /// Who made it.
+    /// The manufacturer.
     pub manufacturer: Option<String>,
-    /// Its part number.
+    /// The part number.
     pub part: Option<String>,
-    /// Its serial number.
+    /// The serial number.
     pub serial: Option<String>,
 }
 
-/// What a test says of a machine's memory.
+/// What a test reports about a machine's memory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// In a word.
+    /// The result.
     pub outcome: Outcome,
-    /// Which test says so: `memtest86+` or `pxed memory test`.
+    /// The test's name: `memtest86+` for lines of a console, otherwise the report's `source`, by default
+    /// `pxed memory test`.
     pub source: String,
-    /// When that test began.
+    /// When pxed received the test's first report or line.
     pub started: UnixMs,
-    /// When it was last heard of.
+    /// When pxed received the latest report or line.
     pub heard: UnixMs,
-    /// Passes that are through.
+    /// Passes that have ended. Only memtest86+ reports them.
     pub passes: u32,
-    /// How far the present pass is, in per cent.
+    /// Progress of the present pass, in per cent.
     pub percent: Option<u8>,
     /// Bytes under test.
     pub memory: Option<u64>,
-    /// Errors so far, all of them.
+    /// Number of errors so far.
     pub errors: u64,
-    /// The first few, by address.
+    /// The first errors with different addresses, 32 at most.
     pub first_errors: Vec<MemoryError>,
-    /// Errors that the memory controller has corrected (EDAC), if it counts.
+    /// Errors that the memory controller has corrected (EDAC). `None` if nothing counts them.
     pub corrected: Option<u64>,
-    /// Errors that it could not correct.
+    /// Errors that the memory controller could not correct. `None` if nothing counts them.
     pub uncorrected: Option<u64>,
 }
 
 /// One machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
-    /// Its Ethernet address, by which it is known.
+    /// The Ethernet address, which identifies the machine.
     pub mac: String,
-    /// A name that a person or a console server gave it.
+    /// The name that an administrator or a program gave it over the API.
     pub name: Option<String>,
-    /// Its SMBIOS UUID.
+    /// The SMBIOS UUID.
     pub uuid: Option<String>,
-    /// Its serial number, where a script or a test reported it.
+    /// The serial number, if a report or a console has named it.
     pub serial: Option<String>,
-    /// Its last known IPv4 address.
+    /// The last known IPv4 address.
     pub address: Option<String>,
-    /// Its architecture, as in `--boot-file`.
+    /// The architecture, written as in `--boot-file`.
     pub arch: Option<String>,
-    /// What its firmware calls itself.
+    /// The vendor class that the firmware last sent (option 60). Without one, the product name from a report.
     pub firmware: Option<String>,
-    /// The relay between us.
+    /// The relay that forwarded its last request. `None` if the request came directly.
     pub relay: Option<String>,
-    /// The VLAN of its frames.
+    /// The VLAN of its frames. `None` if they are untagged.
     pub vlan: Option<u16>,
-    /// Our interface where it was seen.
+    /// The interface on which pxed last received a request from it.
     pub interface: Option<String>,
-    /// How it is doing.
+    /// The state.
     pub state: State,
-    /// Since when.
+    /// Since when it has been in this state.
     pub since: UnixMs,
-    /// Why, in a sentence for people; for failures above all.
+    /// The reason for the state, in a sentence for people. Failures always have one.
     pub why: Option<String>,
-    /// The rule that it matched last.
+    /// The rule that matched its last request.
     pub rule: Option<String>,
-    /// The image that it boots by that rule.
+    /// The image that this rule names.
     pub image: Option<String>,
-    /// What is on its way to it.
+    /// The file that it is loading now.
     pub progress: Option<Progress>,
-    /// Boots that were begun.
+    /// Number of boots that it began from the network.
     pub boots: u32,
-    /// Boots whose payload arrived whole.
+    /// Number of boots that loaded all their files.
     pub completed: u32,
-    /// DATA packets that were sent again, in all its boots.
+    /// DATA packets that were retransmitted, in all its boots.
     pub retransmits: u64,
-    /// When it was first seen; 0 for a machine that was named before it was seen.
+    /// When it was first seen. 0 for a machine that has a name but was never seen.
     pub first_seen: UnixMs,
-    /// When it was last heard of; 0 for never.
+    /// When pxed last received anything from it or from its console. 0 for never.
     pub last_seen: UnixMs,
-    /// What is known of its memory.
+    /// What a test reports about its memory. `None` before the first test.
     pub verdict: Option<Verdict>,
     /// Its memory modules.
     pub dimms: Vec<Dimm>,
 }
 
-/// Something that is not kept or shown as it should be.
+/// Something that pxed cannot store or show completely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
-    /// What is lost, why, and what to do, in a sentence.
+    /// What is lost, why, and the remedy, in a sentence.
     pub what: String,
     /// Since when.
     pub since: UnixMs,
@@ -228,52 +231,56 @@ pub struct Lost {
 /// The whole fleet at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Board {
-    /// When this was put together.
+    /// When the board was made.
     pub at: UnixMs,
-    /// Counts up with each change, so that a viewer knows whether it has missed one.
+    /// Grows by one with each change of a machine, so that a viewer can see that it has missed one. It starts
+    /// at the wall-clock time in milliseconds, so it grows over restarts, too.
     pub revision: u64,
-    /// The machines; those that need attention first, then by when they were last heard of.
-    pub machines: Vec<Card>,
-    /// What is not kept.
+    /// The machines, in the order of [`State`], then the ones that were seen last.
+    pub machines: Vec<EncodedMachine>,
+    /// What is not stored at present.
     pub lost: Vec<Lost>,
 }
 
-/// A step in a machine's story.
+/// A step in a machine's history.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// Counts up over all machines.
+    /// Number of the step. It grows over all machines.
     pub id: u64,
-    /// When.
+    /// When it happened.
     pub at: UnixMs,
-    /// Which machine.
+    /// The machine's Ethernet address.
     pub mac: String,
-    /// Which kind: `told`, `loading`, `fetched`, `state`, `report`, `error`, `upload`, `refused` and so on.
+    /// The kind of step: `new`, `told`, `fetched`, `broken_off`, `refused`, `no_config`, `state`, `report`,
+    /// `error`, `upload` and so on.
     pub event: String,
     /// What happened, in a sentence.
     pub text: String,
-    /// Facts by name, numbers and texts.
+    /// Facts by name: numbers and texts.
     #[serde(default)]
     pub facts: serde_json::Map<String, serde_json::Value>,
 }
 
-/// How long the stages of one boot took, in milliseconds.
+/// One boot, with the duration of its stages in milliseconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
     /// When it began.
     pub at: UnixMs,
-    /// From the first DISCOVER to the first request for a file.
+    /// From pxed's first offer to the first request for a file. `None` if pxed sent no offer.
     pub offer_ms: Option<u64>,
-    /// From there to the last byte of the payload.
+    /// From the first request for a file to the payload's last byte. A boot without a payload counts as
+    /// loaded 15 s after its last request, and these are included.
     pub load_ms: Option<u64>,
     /// Bytes that were transferred.
     pub bytes: u64,
-    /// DATA packets that were sent again.
+    /// DATA packets that were retransmitted.
     pub retransmits: u64,
-    /// How it ended: `running`, `local`, `failed` and so on.
+    /// How far it came: `running`, `passed`, `failed`, `local`, `reset` or `unfinished`. `None` while it
+    /// loads.
     pub outcome: Option<String>,
 }
 
-/// One machine with its story.
+/// One machine with its history.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Story {
     /// The machine.
@@ -284,7 +291,7 @@ pub struct Story {
     pub steps: Vec<Step>,
 }
 
-/// What a viewer that follows is sent.
+/// A change of the board, sent to viewers that subscribe.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Update {
@@ -293,23 +300,23 @@ pub enum Update {
         /// The board's revision with this change.
         revision: u64,
         /// The machine.
-        machine: Card,
+        machine: EncodedMachine,
     },
-    /// A machine was forgotten.
+    /// The registry has forgotten a machine.
     Forgotten {
         /// The board's revision with this change.
         revision: u64,
-        /// Which machine.
+        /// The machine's Ethernet address.
         mac: String,
     },
-    /// A step in a machine's story.
+    /// A new step in a machine's history.
     Step {
         /// The step.
         step: Step,
     },
-    /// What is not kept has changed.
+    /// [`Board::lost`] has changed.
     Lost {
-        /// All of it.
+        /// The new list, complete.
         lost: Vec<Lost>,
     },
 }

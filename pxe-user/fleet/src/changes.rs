@@ -1,4 +1,5 @@
-//! What a machine's story has changed since it was last shown.
+//! [`ChangeLog`]: collects what changes in the registry between two publications. The publisher takes the
+//! [`Changes`], stores them, and shows them.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -6,43 +7,43 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::board::{Boot, MemoryError, Step, UnixMs};
-use super::limit::{Kind, Limit};
+use super::log_limiter::{Kind, LogLimiter};
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
-/// Steps that may wait to be written down; beyond it the oldest are lost, and counted.
+/// Maximum number of steps that may wait for the store. Beyond that the oldest ones are dropped and counted.
 const STEPS_MAX: usize = 65536;
 
-/// Steps of one machine at once, and in a second after that.
+/// Rate limit for the steps of one machine: size of the burst, and steps per second after it.
 const MACHINE_BURST: f64 = 200.0;
 const MACHINE_RATE: f64 = 1.0;
 
-/// All that has changed.
+/// Everything that has changed since the last publication.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    /// Machines that are new or changed.
+    /// Machines that are new or have changed.
     pub(crate) machines: HashSet<Mac>,
-    /// Machines that were forgotten.
+    /// Machines that the registry has forgotten.
     pub(crate) forgotten: HashSet<Mac>,
     /// New steps.
     pub(crate) steps: Vec<Step>,
-    /// Steps that are lost because nobody could write them down.
+    /// Number of steps that were dropped because too many waited for the store.
     pub(crate) steps_lost: u64,
-    /// Boots that are new or changed, by machine and beginning.
+    /// Boots that are new or have changed, by machine and the boot's beginning.
     pub(crate) boots: HashMap<(Mac, UnixMs), Boot>,
-    /// Memory errors that are new or were seen again, by machine, the test's beginning, and address.
+    /// Memory errors that are new or were reported again, by machine, the test's beginning, and address.
     pub(crate) errors: HashMap<(Mac, UnixMs, String), MemoryError>,
-    /// The datapath must know.
-    pub(crate) standings: bool,
+    /// A boot record has changed, which the datapath must see.
+    pub(crate) boot_records: bool,
 }
 
 impl Changes {
-    /// Whether there is nothing to show.
+    /// Whether there is nothing to publish.
     pub(crate) fn is_empty(&self) -> bool {
         self.machines.is_empty() && self.forgotten.is_empty() && self.steps.is_empty()
     }
 
-    /// Adds what was to be written down before these changes, and was not.
+    /// Adds `earlier` changes that were not stored. Where both have the same key, the later value wins.
     pub(crate) fn put_before(&mut self, mut earlier: Self) {
         earlier.machines.retain(|mac| !self.forgotten.contains(mac));
         earlier.boots.retain(|(mac, _), _| !self.forgotten.contains(mac));
@@ -58,11 +59,13 @@ impl Changes {
         earlier.steps.append(&mut self.steps);
         self.steps = earlier.steps;
         self.steps_lost += earlier.steps_lost;
-        self.standings |= earlier.standings;
+        self.boot_records |= earlier.boot_records;
         self.bound();
     }
 
-    /// Lets go of what the registry knows too, when too much waits to be written; whether everything must be written then.
+    /// Frees memory when too many changes wait for the store: drops boots, errors and forgotten machines.
+    /// Returns true if it dropped any. Then the next batch must write all machines and boots from the
+    /// registry.
     pub(crate) fn shrink(&mut self) -> bool {
         let much = [self.boots.len(), self.errors.len(), self.forgotten.len()]
             .iter()
@@ -70,7 +73,8 @@ impl Changes {
         if much {
             self.boots.clear();
             self.errors.clear();
-            // Strangers that stay in the database are forgotten there by and by.
+            // The rows of forgotten machines then stay in the database. A later start loads them, and the
+            // registry forgets the strangers among them again.
             self.forgotten.clear();
         }
         much
@@ -85,40 +89,41 @@ impl Changes {
     }
 }
 
-/// Writes the story: numbers its steps, and bounds those that strangers can cause.
+/// Collects changes. It numbers the steps, and limits the rate of those that strangers can cause.
 #[derive(Debug)]
-pub(crate) struct Scribe {
+pub(crate) struct ChangeLog {
     pub(crate) changes: Changes,
     next_step: u64,
-    limit: Limit,
-    /// Of each machine.
-    limits: HashMap<Mac, Limit>,
+    limit: LogLimiter,
+    /// The rate limit of each machine.
+    limits: HashMap<Mac, LogLimiter>,
 }
 
-impl Scribe {
-    /// The first step will have this number.
+impl ChangeLog {
+    /// `next_step` is the number of the first step.
     pub(crate) fn new(next_step: u64) -> Self {
-        Self { changes: Changes::default(), next_step, limit: Limit::default(), limits: HashMap::new() }
+        Self { changes: Changes::default(), next_step, limit: LogLimiter::default(), limits: HashMap::new() }
     }
 
-    /// Steps continue after this number, if they are not there yet.
+    /// Continues the numbers after `step`, unless they are already greater.
     pub(crate) fn continue_after(&mut self, step: u64) {
         self.next_step = self.next_step.max(step.saturating_add(1));
     }
 
-    /// The time of day was set, by so many milliseconds.
+    /// The wall clock was set by `by` milliseconds. The limiters run on it, so they are shifted by the same
+    /// amount.
     pub(crate) fn clock_set(&mut self, by: i64) {
         let all = self.limits.values_mut().chain([&mut self.limit]);
         all.for_each(|limit| limit.clock_set(by.saturating_mul(1000)));
     }
 
-    /// Notes that a machine must be shown anew.
+    /// Marks a machine as changed.
     pub(crate) fn touch(&mut self, mac: Mac) {
         self.changes.forgotten.remove(&mac);
         self.changes.machines.insert(mac);
     }
 
-    /// Notes that a machine is gone.
+    /// Marks a machine as forgotten, and drops its boots, which need not be stored.
     pub(crate) fn forget(&mut self, mac: Mac) {
         self.limits.remove(&mac);
         self.changes.machines.remove(&mac);
@@ -126,13 +131,14 @@ impl Scribe {
         self.changes.boots.retain(|(owner, _), _| *owner != mac);
     }
 
-    /// Writes a step of a machine that has loaded something before, or of a `stranger`: those are bounded.
+    /// Adds a step of a machine. Each machine has a rate limit of its own. In addition, all machines that are
+    /// a `stranger` share one, because a sender can invent any number of them.
     pub(crate) fn step(&mut self, now: UnixMs, mac: Mac, stranger: bool, step: Draft<'_>) {
         let tick = Timestamp::default() + Duration::from_millis(now.0);
         if stranger && self.limit.admit(tick, Kind::Warning).is_none() {
             return;
         }
-        let limit = self.limits.entry(mac).or_insert_with(|| Limit::new(MACHINE_BURST, MACHINE_RATE));
+        let limit = self.limits.entry(mac).or_insert_with(|| LogLimiter::new(MACHINE_BURST, MACHINE_RATE));
         let Some(left_out) = limit.admit(tick, Kind::News) else { return };
         if left_out > 0 {
             self.push(now, mac, Draft::new("left_out", format!("{left_out} more were left out")));
@@ -149,7 +155,7 @@ impl Scribe {
     }
 }
 
-/// A step that has no number yet.
+/// A step without number, time and machine.
 #[derive(Debug)]
 pub(crate) struct Draft<'a> {
     event: &'a str,
@@ -158,12 +164,11 @@ pub(crate) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// A step without facts.
     pub(crate) fn new(event: &'a str, text: impl Into<String>) -> Self {
         Self { event, text: text.into(), facts: Map::new() }
     }
 
-    /// Adds a fact, unless it is not known.
+    /// Adds a fact, unless its value is null.
     pub(crate) fn fact(mut self, name: &str, value: impl Into<Value>) -> Self {
         let value = value.into();
         if !value.is_null() {
@@ -179,13 +184,13 @@ mod tests {
 
     #[test]
     fn one_machine_cannot_fill_the_disk_and_takes_nothing_from_others() {
-        let (mut scribe, loud, quiet) = (Scribe::new(1), Mac([2; 6]), Mac([4; 6]));
+        let (mut change_log, loud, quiet) = (ChangeLog::new(1), Mac([2; 6]), Mac([4; 6]));
         for _ in 0..1000 {
-            scribe.step(UnixMs(10), loud, false, Draft::new("x", "x"));
+            change_log.step(UnixMs(10), loud, false, Draft::new("x", "x"));
         }
-        scribe.step(UnixMs(10), quiet, false, Draft::new("x", "x"));
-        assert_eq!(scribe.changes.steps.len(), 201);
-        scribe.step(UnixMs(1010), loud, false, Draft::new("x", "x"));
-        assert_eq!(scribe.changes.steps[201].text, "800 more were left out");
+        change_log.step(UnixMs(10), quiet, false, Draft::new("x", "x"));
+        assert_eq!(change_log.changes.steps.len(), 201);
+        change_log.step(UnixMs(1010), loud, false, Draft::new("x", "x"));
+        assert_eq!(change_log.changes.steps[201].text, "800 more were left out");
     }
 }

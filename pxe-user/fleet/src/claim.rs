@@ -1,44 +1,48 @@
-//! Who hands in a report or a file, and why that is not believed.
+//! [`Claim`]: the proof that comes with a report or an upload, and the reasons to reject it.
+//! `machine::belief` checks it.
 
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
 
-/// What a sender says of itself, and what the network says of it.
+/// What the sender of a report or an upload claims, and what the network shows of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// The machine for which it speaks.
+    /// The machine for which the sender speaks.
     pub mac: Mac,
-    /// The nonce that it shows.
+    /// The nonce that the sender presents.
     pub nonce: Option<Nonce>,
-    /// The Ethernet address of its IP address, if the kernel knows that: behind a router it does not.
+    /// The Ethernet address of the sender's IP address, from the kernel's neighbour table. `None` if the
+    /// table has no entry, for example behind a router.
     pub neighbour: Option<Mac>,
 }
 
-/// Why a claim is not believed.
+/// Why pxed rejects a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Unbelieved {
-    /// Nobody knows the machine: who hands something in makes no machine.
+pub enum ClaimRefusal {
+    /// The registry does not know the machine. A report or an upload never creates one, because anybody can
+    /// send them.
     #[error("no such machine: it must boot from this server first")]
     Unknown,
-    /// The machine was seen on our link, and this is another one there.
+    /// The machine was seen on the link, and the sender's Ethernet address is another one.
     #[error("the frame comes from another Ethernet address than the machine's")]
     Sender,
-    /// No nonce, another machine's, or that of a boot before.
+    /// The nonce is missing, or is that of another machine or of an earlier boot.
     #[error(
         "the nonce of the machine's present boot is missing or wrong: post below `{{{{ report_url }}}}`, as the files that \
          are written for the machine have it"
     )]
     Nonce,
-    /// Nothing of an image was fetched in this boot, so nothing can run that would know of its memory.
+    /// The machine has fetched no payload or other file in this boot, only boot loaders. So no program runs
+    /// there that could test the memory.
     #[error("this boot has fetched boot loaders only: report after its files have arrived")]
     NotFetched,
-    /// The test ends that has never begun.
+    /// The report says that a test has ended, but no test has begun in this boot.
     #[error("the test has not started: report `start` first")]
     NotBegun,
 }
 
-impl Unbelieved {
-    /// The word for it in metrics.
+impl ClaimRefusal {
+    /// The reason's name in metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,5 @@
-//! What a worker reports of a machine: a handful of events in a boot, none per packet.
+//! [`Event`]: what a worker or the HTTP server reports about a machine. A boot causes a handful of events. No
+//! event is sent for a single packet.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -10,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use pxe_content::boot::{FileName, Image, Refusal};
 use pxe_proto::dhcp::{Arch, Style, Uuid};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 
-/// A short text without a place on the heap; longer ones are cut.
+/// A short text of at most 128 bytes, without heap memory, because workers fill it.
 pub type Brief = ArrayString<128>;
 
-/// Cuts a text to what a [`Brief`] holds.
+/// Copies a text, cut at a character's end to what a [`Brief`] holds.
 pub fn brief(text: &str) -> Brief {
     let mut brief = Brief::new();
     for character in text.chars() {
@@ -26,11 +27,11 @@ pub fn brief(text: &str) -> Brief {
     brief
 }
 
-/// Which program asked.
+/// The kind of program that sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Client {
-    /// Firmware, or a card's ROM.
+    /// PXE firmware, or the option ROM of a network card.
     Pxe,
     /// iPXE.
     Ipxe,
@@ -39,7 +40,7 @@ pub enum Client {
 }
 
 impl Client {
-    /// The word for it in logs.
+    /// The name in logs and in steps.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pxe => "PXE",
@@ -49,76 +50,78 @@ impl Client {
     }
 }
 
-/// What a machine was told.
+/// What pxed's offer makes the machine do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Telling {
-    /// To load a file, or a URL.
+    /// Load a file, or a URL.
     Boot,
-    /// To choose from a menu.
+    /// Choose from a menu.
     Menu,
-    /// To boot its own disk.
+    /// Boot from its own disk.
     Local,
 }
 
-/// Why a machine gets no answer, as far as it is one that could.
+/// Why pxed sends no offer to a machine whose request it could answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
-    /// There is nothing for its architecture.
+    /// No boot program exists for the machine's architecture.
     NoImage,
-    /// A rule says so.
+    /// A rule ignores the machine, or no rule matches it.
     Rule,
 }
 
-/// How a file travels.
+/// The protocol of a file transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
-    /// TFTP, over whichever datapath.
+    /// TFTP, over either datapath: XDP or plain sockets.
     Tftp,
     /// HTTP.
     Http,
 }
 
-/// The way of a request to us, as far as its frame shows it.
+/// How a request reached pxed, as far as its frame shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// From the machine itself, over the link: the frame's source is its own address. Where sockets hide that, the request
-    /// was a broadcast, which no router forwards, or the kernel knows the sender as a neighbour.
+    /// Directly from the machine over the link: the frame's source is the machine's own address. A plain
+    /// socket hides the frame's source. Then the request was a broadcast, which no router forwards, or the
+    /// kernel's neighbour table knows the sender.
     Link,
-    /// Through somebody else: a relay, a router, or a bridge that rewrites addresses. With the frame's source, if it is known.
+    /// Through another device: a relay, a router, or a bridge that rewrites addresses. The value is the
+    /// frame's source, if it is known.
     Through(Option<Mac>),
 }
 
-/// Who asks for a machine's attention: what a request for an offer shows of it.
+/// A machine, as its DHCP request shows it, and what the rules decided for it.
 #[derive(Clone, Debug)]
-pub struct Asker {
-    /// Which machine.
+pub struct Requester {
+    /// The machine's Ethernet address (`chaddr`).
     pub mac: Mac,
-    /// How its request came.
+    /// How the request reached pxed.
     pub origin: Origin,
-    /// Its architecture.
+    /// The architecture (option 93).
     pub arch: Arch,
-    /// Which program asked.
+    /// The kind of program that sent the request.
     pub client: Client,
-    /// What that program calls itself: option 60.
+    /// What that program calls itself: the vendor class (option 60).
     pub firmware: Brief,
-    /// Its UUID, if it sent one.
+    /// The machine's UUID (option 97), if the request has one.
     pub uuid: Option<Uuid>,
-    /// Its address, if it has one already.
+    /// The machine's IPv4 address, if it has one already.
     pub address: Option<Ipv4Addr>,
-    /// The relay that stands between, if any.
+    /// The relay that forwarded the request (`giaddr`). `None` without a relay.
     pub relay: Option<Ipv4Addr>,
-    /// The VLAN of its frames, if they are tagged.
+    /// The VLAN of the machine's frames. `None` if they are untagged.
     pub vlan: Option<u16>,
-    /// Our interface.
+    /// The interface on which pxed received the request.
     pub interface: Arc<str>,
-    /// The rule that decided, if there are rules.
+    /// The rule that matched. `None` if no rule matched, or if there are no rules.
     pub rule: Option<Arc<str>>,
     /// The image that the rule names.
     pub image: Option<Arc<str>>,
 }
 
-impl Asker {
-    /// A firmware on our link of which no more is known than its address and architecture.
+impl Requester {
+    /// A PXE firmware on the link of which only address and architecture are known.
     pub fn new(mac: Mac, arch: Arch) -> Self {
         Self {
             mac,
@@ -136,7 +139,7 @@ impl Asker {
         }
     }
 
-    /// That nothing is there for its architecture, and the remedy.
+    /// An error sentence for [`Unanswered::NoImage`], with the remedy.
     pub fn no_image(&self) -> String {
         let arch = self.arch;
         match &self.image {
@@ -154,16 +157,18 @@ impl Asker {
 /// A client of a file, as far as its packets show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// Its address and port.
+    /// The client's IPv4 address and port.
     pub address: SocketAddrV4,
-    /// Its neighbour's Ethernet address: its own, or its router's; all zero where sockets hide it.
+    /// The source address of the client's frames: its own, or its router's. All zero where a plain socket
+    /// hides it.
     pub mac: Mac,
-    /// By which protocol.
+    /// The protocol of the transfer.
     pub transport: Transport,
 }
 
 impl Peer {
-    /// Its neighbour's Ethernet address: its frames', or where sockets hide them, the one that the kernel knows.
+    /// Returns the Ethernet address of the client or its router: the source of its frames, or, where a socket
+    /// hides that, the one that `neighbour` finds for the client's IP address.
     pub fn link(&self, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
         let is_known = |mac: &Mac| *mac != Mac::default();
         Some(self.mac).filter(is_known).or_else(|| neighbour(*self.address.ip()).filter(is_known))
@@ -171,7 +176,7 @@ impl Peer {
 }
 
 impl Event {
-    /// The client of a file that this is about.
+    /// The client of the file that this event is about. `None` for events of DHCP.
     pub fn peer(&self) -> Option<&Peer> {
         match self {
             Self::Loading { peer, .. } | Self::Fetched { peer, .. } | Self::Refused { peer, .. } => {
@@ -182,78 +187,79 @@ impl Event {
     }
 }
 
-/// Something happened.
+/// Something that a machine did, or that pxed answered.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A machine was told what to load.
+    /// pxed sent an offer to a machine.
     Told {
-        /// Which machine.
-        asker: Box<Asker>,
-        /// What.
+        /// The machine.
+        requester: Box<Requester>,
+        /// What the offer makes the machine do.
         what: Telling,
-        /// The file's name, or the URL.
+        /// The name of the offered file, or the URL.
         file: Brief,
-        /// In which style.
+        /// The offer's style.
         style: Style,
-        /// By an ACK of the boot server, or by an OFFER.
+        /// True for an ACK of the boot server, false for an OFFER.
         ack: bool,
     },
-    /// A machine that could be answered was not.
+    /// pxed sent no offer to a machine, although it could have answered.
     Unanswered {
-        /// Which machine.
-        asker: Box<Asker>,
-        /// Why.
+        /// The machine.
+        requester: Box<Requester>,
+        /// The reason.
         why: Unanswered,
     },
-    /// A machine takes a lease from the DHCP server, and tells all servers so.
+    /// A machine accepts a lease from the DHCP server. It broadcasts this to all servers, so pxed receives
+    /// it, too.
     Leased {
-        /// Which machine.
+        /// The machine.
         mac: Mac,
-        /// How its request came.
+        /// How the request reached pxed.
         origin: Origin,
-        /// The address that it takes.
+        /// The IPv4 address of the lease.
         address: Ipv4Addr,
     },
-    /// A machine's firmware has shown that it wants to be told in this style.
+    /// A worker has learnt which offer style a machine's firmware needs.
     Learnt {
-        /// Which machine.
+        /// The machine.
         mac: Mac,
-        /// The style; `None` is the usual one again.
+        /// The style. With `None`, the machine gets the usual style again.
         style: Option<Style>,
     },
-    /// A file is on its way, and has been for a second or more.
+    /// A transfer is running, and has lasted a second or more.
     Loading {
         /// The client.
         peer: Peer,
         /// The file.
         image: Arc<Image>,
-        /// Bytes that arrived so far.
+        /// Bytes that have arrived so far.
         bytes: u64,
-        /// Every block was sent: only acknowledgements are missing.
+        /// All blocks have been sent, and only acknowledgements are missing.
         all_sent: bool,
     },
-    /// A file was transferred, or not to the end.
+    /// A transfer has ended, complete or not.
     Fetched {
         /// The client.
         peer: Peer,
         /// The file.
         image: Arc<Image>,
-        /// How it ended.
+        /// How the transfer ended.
         outcome: Outcome,
         /// Bytes that arrived.
         bytes: u64,
-        /// How long it took.
+        /// Duration of the transfer.
         took: Duration,
-        /// DATA packets that were sent again.
+        /// DATA packets that were retransmitted.
         retransmits: u64,
     },
-    /// A file was refused.
+    /// pxed refused a request for a file.
     Refused {
         /// The client.
         peer: Peer,
-        /// What it asked for.
+        /// The name that the client requested.
         name: Box<FileName>,
-        /// Why it did not get it.
+        /// The reason.
         refusal: Refusal,
     },
 }

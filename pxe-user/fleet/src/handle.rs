@@ -1,4 +1,8 @@
-//! The way to the fleet for all other threads: events in, the board and its updates out.
+//! [`FleetHandle`]: how other threads use the fleet. They send a [`Message`], and read the board and its
+//! updates.
+//!
+//! Workers call only [`FleetHandle::record`] and read [`FleetHandle::boot_records`]: neither blocks nor
+//! waits. Methods that end in `_blocking` are for threads without a tokio runtime.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -10,163 +14,174 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::board::{Board, Step, Story, Update};
-use super::claim::{Claim, Unbelieved};
+use super::claim::{Claim, ClaimRefusal};
 use super::event::{Event, Peer};
 use super::report::Report;
 use pxe_content::boot::MachineFacts;
 use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 
-/// Messages that may wait for the fleet's thread; a machine makes about ten in a boot.
+/// Capacity of the message queue. A machine causes about ten messages in a boot.
 pub const MESSAGES_MAX: usize = 65536;
-/// Updates that a slow viewer may be behind before it is told to read the board again.
+/// Capacity of the update channel. A viewer that falls further behind loses updates and must read the whole
+/// board again.
 pub const UPDATES_MAX: usize = 16384;
-/// How long a file that is written for a machine waits for what the fleet knows of it.
+/// Longest wait for the fleet's facts about a machine, when a file is generated for that machine.
 pub const FACTS_WAIT: Duration = Duration::from_secs(1);
-/// How often a thread without a runtime looks for its answer.
+/// How often [`FleetHandle::ask_blocking`] polls for its answer.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
-/// How a machine is named by those who do not know its Ethernet address.
+/// How a caller names a machine whose Ethernet address it may not know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Who {
-    /// By its Ethernet address.
+    /// The machine's Ethernet address.
     Mac(Mac),
-    /// By its present IPv4 address.
+    /// The machine's present IPv4 address.
     Address(Ipv4Addr),
-    /// By its name, serial number or UUID, whichever matches; or by any of the above in writing.
+    /// Free text: the machine's Ethernet or IPv4 address as text, or its name, its console's name, its serial
+    /// number or its UUID. Upper and lower case are equal.
     Words(String),
 }
 
-/// Somebody asks for a file that is written for one machine.
+/// A request for a file that is generated for one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inquiry {
-    /// The machine that the file's name says, if it says one; else it is meant for who asks.
+    /// The machine that the file's name contains. With `None`, the file is for the client that asks.
     pub named: Option<Mac>,
-    /// Who asks.
+    /// The client that asks.
     pub peer: Peer,
 }
 
-/// What the datapath must know of machines' pasts.
+/// What the datapath must know about a machine's past boots.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// By rule: boots whose payload was acknowledged to the last byte.
+pub struct BootRecord {
+    /// By rule: the number of boots whose payload the machine acknowledged to the last byte.
     pub boots: Vec<(Arc<str>, u32)>,
-    /// The style that its firmware has shown to want.
+    /// The offer style that the machine's firmware needs. `None` if the usual style works.
     pub style: Option<Style>,
 }
 
-impl Standing {
-    /// How often it has booted by a rule.
+impl BootRecord {
+    /// Returns how often the machine has booted by `rule`.
     #[must_use]
     pub fn boots_by(&self, rule: &str) -> u32 {
         self.boots.iter().find(|(name, _)| **name == *rule).map_or(0, |(_, boots)| *boots)
     }
 }
 
-/// The standing of all machines that have one.
-pub type Standings = HashMap<Mac, Standing>;
+/// The boot records of all machines whose record is not empty.
+pub type BootRecords = HashMap<Mac, BootRecord>;
 
-/// A message to the fleet's thread. They are handled in the order in which they were sent, whoever sent them: what a
-/// worker has said of a machine is known when the machine's next request leads to a question.
+/// A message to the fleet's thread. The thread handles messages in the order in which they were sent, over
+/// all senders. So when a machine's request leads to a question, the fleet already knows the events that
+/// workers sent about this machine before.
 #[derive(Debug)]
 pub enum Message {
-    /// A worker's event.
+    /// An event from a worker or from the HTTP server.
     Event(Event),
-    /// A test's report; answered when it is written down, or by why it is not believed.
-    Report(Claim, Box<Report>, oneshot::Sender<Result<(), Unbelieved>>),
-    /// A question whether somebody may hand in files for a machine.
-    Admit(Claim, oneshot::Sender<Result<(), Unbelieved>>),
-    /// Lines of a machine's console; answered by how many were a test's, or by nothing for an unknown machine.
+    /// A memory test's report. The answer is `Ok` after the report has been published, or the reason why pxed
+    /// rejects it.
+    Report(Claim, Box<Report>, oneshot::Sender<Result<(), ClaimRefusal>>),
+    /// Asks whether a sender may upload files for a machine.
+    Admit(Claim, oneshot::Sender<Result<(), ClaimRefusal>>),
+    /// Lines from a machine's console. The answer is the number of lines from a memory test, or `None` for an
+    /// unknown machine.
     Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),
-    /// A question which machine a client of files is, if that can be known.
+    /// Asks which machine a client of files is. The answer is `None` if the fleet cannot tell.
     Owner(Peer, oneshot::Sender<Option<Mac>>),
-    /// A file was put into a machine's inbox.
+    /// A file was stored in a machine's inbox: the machine, the file's name, and its size in bytes.
     Uploaded(Mac, String, u64),
-    /// A question for what templates need.
+    /// Asks for the values that a file for one machine is filled with.
     Facts(Inquiry, oneshot::Sender<Option<MachineFacts>>),
-    /// A question for a machine's story.
+    /// Asks for a machine with its boots and steps. The answer is `None` for an unknown machine.
     Story(Mac, oneshot::Sender<Option<Story>>),
-    /// A question for the steps after the one with this number, at most so many.
+    /// Asks for the steps whose number is greater than the first value, oldest first, at most as many as the
+    /// second value.
     Steps(u64, usize, oneshot::Sender<Vec<Step>>),
-    /// A machine, or all of them, may boot by their rules from the beginning; answered by how many.
+    /// Resets the boot counts of one machine, or of all with `None`, so that they boot by their rules from
+    /// the beginning. The answer is the number of machines.
     Again(Option<Mac>, oneshot::Sender<usize>),
-    /// A machine gets a name, or loses it.
+    /// Gives a machine a name, or with `None` removes its name.
     Name(Mac, Option<String>, oneshot::Sender<Result<(), NotNamed>>),
-    /// Which machine somebody means.
+    /// Finds the machine that a caller names.
     Find(Who, oneshot::Sender<Option<Mac>>),
-    /// The end: what is known is written down first.
+    /// Ends the thread, after it has written what it knows to disk.
     Stop,
 }
 
-/// Why a machine did not get a name, or lose it.
+/// Why [`Message::Name`] failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotNamed {
-    /// Another machine has that name.
+    /// Another machine already has this name.
     #[error("{0} has that name: take it away there first, or choose another")]
     Taken(Mac),
-    /// There is no such machine, so it has no name to lose.
+    /// The machine is unknown, so it has no name to remove.
     #[error("no such machine: see `pxed status` or /api/v1/machines")]
     Unknown,
 }
 
-/// The fleet's thread has ended, or has too much to do.
+/// The fleet's thread has ended, its queue is full, or it did not answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the daemon's fleet thread does not answer")]
 pub struct Unreachable;
 
-/// The way to the fleet. Clones are cheap.
+/// Sends messages to the fleet's thread, and reads what the thread publishes. Clones are cheap.
 #[derive(Clone, Debug)]
 pub struct FleetHandle {
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) board: Arc<ArcSwap<Board>>,
-    pub(super) standings: Arc<ArcSwap<Standings>>,
+    pub(super) boot_records: Arc<ArcSwap<BootRecords>>,
     pub(super) updates: broadcast::Sender<Arc<Update>>,
 }
 
 impl FleetHandle {
-    /// A handle, and the receiving end of its messages.
+    /// Creates a handle, and the receiving end of its messages for [`spawn`](super::thread::spawn).
     pub fn new() -> (Self, mpsc::Receiver<Message>) {
         let (messages, receiver) = mpsc::channel(MESSAGES_MAX);
         let (updates, _) = broadcast::channel(UPDATES_MAX);
-        (Self { messages, board: Arc::default(), standings: Arc::default(), updates }, receiver)
+        (Self { messages, board: Arc::default(), boot_records: Arc::default(), updates }, receiver)
     }
 
-    /// Says what happened. Never waits: for workers.
+    /// Reports an event. Never waits, so workers may call it.
     ///
     /// # Errors
-    /// When the fleet's thread has too much to do: then the event is lost, and counted by the caller.
+    /// When the queue is full, or when the fleet's thread has ended. The event is lost then, and the caller
+    /// counts it.
     pub fn record(&self, event: Event) -> Result<(), Unreachable> {
         self.messages.try_send(Message::Event(event)).map_err(|_| Unreachable)
     }
 
-    /// The board as it was last shown: everything on it has been written down, or is named in `lost`.
+    /// Returns the board that was last published. Everything on it is on disk, or its `lost` says what is
+    /// not.
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
         self.board.load_full()
     }
 
-    /// Shows a board from now on, and tells viewers what has changed. For whoever answers the messages.
+    /// Publishes a board, and sends `updates` to viewers. Only for a test that takes the place of the fleet's
+    /// thread.
     pub fn show(&self, board: Arc<Board>, updates: impl IntoIterator<Item = Update>) {
         self.board.store(board);
         for update in updates {
-            // Without a viewer nobody hears it, and nobody needs to.
+            // Sending fails only if there is no viewer, and then nobody needs the update.
             let _ = self.updates.send(Arc::new(update));
         }
     }
 
-    /// What the datapath must know of machines' pasts; read without a lock.
+    /// The boot records that the datapath reads. Reading takes no lock.
     #[must_use]
-    pub fn standings(&self) -> &Arc<ArcSwap<Standings>> {
-        &self.standings
+    pub fn boot_records(&self) -> &Arc<ArcSwap<BootRecords>> {
+        &self.boot_records
     }
 
-    /// Changes from now on. Who falls behind reads the board again.
+    /// Subscribes to all changes from now on. A receiver that falls more than [`UPDATES_MAX`] behind must
+    /// read the board again.
     #[must_use]
     pub fn updates(&self) -> broadcast::Receiver<Arc<Update>> {
         self.updates.subscribe()
     }
 
-    /// Sends a message that needs no answer, waiting for room.
+    /// Sends a message that needs no answer. Waits while the queue is full.
     ///
     /// # Errors
     /// When the fleet's thread has ended.
@@ -174,7 +189,7 @@ impl FleetHandle {
         self.messages.send(message).await.map_err(|_| Unreachable)
     }
 
-    /// Sends a message that needs no answer, from a thread without a runtime.
+    /// Sends a message that needs no answer, from a thread without a runtime. Waits while the queue is full.
     ///
     /// # Errors
     /// When the fleet's thread has ended.
@@ -195,11 +210,12 @@ impl FleetHandle {
         answer.await.map_err(|_| Unreachable)
     }
 
-    /// The same for a thread without a runtime, which others wait for: it does not wait for room, and for the answer no longer
-    /// than about `limit`. What was asked stays with the fleet's thread, so whoever asks must bound how often.
+    /// Sends a message and waits for its answer, for a thread without a runtime that other threads wait for.
+    /// So it does not wait for room in the queue, and waits for the answer for about `limit` at most. After a
+    /// time-out the question stays in the queue, so the caller must limit how often it asks.
     ///
     /// # Errors
-    /// When the fleet's thread has ended, has too much to do, or has not answered in time.
+    /// When the fleet's thread has ended, when its queue is full, or when it has not answered in time.
     pub fn ask_blocking<T>(
         &self,
         limit: Duration,
@@ -217,7 +233,8 @@ impl FleetHandle {
         answer.try_recv().map_err(|_| Unreachable)
     }
 
-    /// Which machine a client of files is, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
+    /// Returns which machine a client of files is, for a thread without a runtime. Waits for [`FACTS_WAIT`]
+    /// at most.
     ///
     /// # Errors
     /// See [`Self::ask_blocking`].
@@ -225,7 +242,8 @@ impl FleetHandle {
         self.ask_blocking(FACTS_WAIT, |answer| Message::Owner(peer, answer))
     }
 
-    /// MachineFacts of the machine that a file is for, for a thread without a runtime. Waits for [`FACTS_WAIT`] at most.
+    /// Returns the [`MachineFacts`] of the machine that a file is for, for a thread without a runtime. Waits
+    /// for [`FACTS_WAIT`] at most.
     ///
     /// # Errors
     /// See [`Self::ask_blocking`].

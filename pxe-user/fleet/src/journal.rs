@@ -1,29 +1,32 @@
-//! The machines as events tell of them, and one log line for each step of a boot.
+//! [`Journal`]: one log line for each step of a boot.
 //!
-//! Runs beside the workers. The same thing said twice within a boot is said once: firmware repeats its DISCOVERs.
+//! It runs on the fleet's thread. Firmware repeats its DISCOVERs, so the same offer to the same machine is
+//! logged at level info only once in a boot. Its tables hold only what log lines need; the registry holds the
+//! machines.
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use crate::event::{Asker, Brief, Client, Event, Unanswered};
-use crate::limit::{Kind, Limit};
+use crate::event::{Brief, Client, Event, Requester, Unanswered};
+use crate::log_limiter::{Kind, LogLimiter};
 use pxe_content::boot::{Refusal, is_looked_for, last_resort};
 use pxe_proto::dhcp::Arch;
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::time::Timestamp;
 
-/// The same words to the same machine within this time are not logged again.
+/// The same offer to the same machine within this time is logged at level debug only.
 const SAME_BOOT: Duration = Duration::from_secs(60);
-/// Machines that are remembered; a flood of invented addresses makes it forget, not grow.
+/// Maximum number of machines in each table. Beyond that the journal forgets all of them, so that a flood of
+/// invented addresses cannot use up the memory.
 const MACHINES_MAX: usize = 65536;
 
-/// Clients whose searches are remembered, and names of each.
+/// Maximum number of clients whose configuration searches are kept, and of names for each.
 const SEARCHES_MAX: usize = 4096;
 const LOOKED_FOR_MAX: usize = 16;
 
-/// What is known of one machine.
+/// What log lines need to know about one machine.
 #[derive(Clone, Debug)]
 struct Machine {
     arch: Arch,
@@ -34,19 +37,20 @@ struct Machine {
     first_seen: Timestamp,
 }
 
-/// All machines.
+/// Writes the log lines about machines.
 #[derive(Debug, Default)]
 pub struct Journal {
     machines: HashMap<Mac, Machine>,
     without_image: HashMap<Mac, Arch>,
     without_rule: HashSet<Mac>,
-    /// By client: names that its boot loader has looked for in vain, since a file was found.
+    /// By client: the names that its boot loader has requested without success since it last fetched a file.
     searches: HashMap<Ipv4Addr, Vec<String>>,
-    limit: Limit,
+    limit: LogLimiter,
 }
 
 impl Journal {
-    /// Logs an event. `owner` is the machine that its client is, where it has one and that is known.
+    /// Logs an event. `owner` is the machine that the event's client is, if the event has a client and the
+    /// registry knows it.
     pub fn record(&mut self, now: Timestamp, event: &Event, owner: Option<Mac>) {
         if self.machines.len() > MACHINES_MAX {
             *self = Self::default();
@@ -55,7 +59,8 @@ impl Journal {
             return;
         }
         self.search(now, event, owner);
-        // Else look-ups that nobody sees would use up what warnings may take.
+        // These look-ups are logged at level debug. If that level is off, they must not use up the tokens of
+        // warnings.
         if is_look_up(event) && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
@@ -65,8 +70,8 @@ impl Journal {
         }
         match event {
             Event::Told { .. } => self.told(now, event),
-            Event::Unanswered { asker, why: Unanswered::NoImage } => self.no_image(asker),
-            Event::Unanswered { asker, why: Unanswered::Rule } => self.ignored(asker),
+            Event::Unanswered { requester, why: Unanswered::NoImage } => self.no_image(requester),
+            Event::Unanswered { requester, why: Unanswered::Rule } => self.ignored(requester),
             Event::Learnt { mac, style } => {
                 tracing::info!(event = "learnt", %mac, ?style, "learnt the offer style that its firmware needs");
             }
@@ -87,7 +92,8 @@ impl Journal {
         }
     }
 
-    /// Keeps in mind what a boot loader looks for, and says so when it has found nothing at all.
+    /// Collects the configuration names that a boot loader requests without success. When it has requested
+    /// the last one, writes a warning that names all of them.
     fn search(&mut self, now: Timestamp, event: &Event, owner: Option<Mac>) {
         let address = match event {
             Event::Refused { peer, .. } if is_look_up(event) => *peer.address.ip(),
@@ -113,8 +119,8 @@ impl Journal {
     }
 
     fn told(&mut self, now: Timestamp, event: &Event) {
-        let Event::Told { asker, file, style, ack, .. } = event else { return };
-        let Asker { mac, arch, client, relay, rule, .. } = &**asker;
+        let Event::Told { requester, file, style, ack, .. } = event else { return };
+        let Requester { mac, arch, client, relay, rule, .. } = &**requester;
         let known = self.machines.get(mac);
         let again = known.is_some_and(|machine| {
             (machine.told, machine.client, machine.by_ack) == (*file, *client, *ack)
@@ -135,10 +141,11 @@ impl Journal {
         }
     }
 
-    /// That no rule matches may be a slip, and is said once; that one ignores a machine is what somebody wants.
-    fn ignored(&mut self, asker: &Asker) {
-        let mac = asker.mac;
-        match &asker.rule {
+    /// Logs that a rule ignores a machine, at level debug, because the configuration wants it so. That no
+    /// rule matches may be a mistake, so it is logged at level info, once for each machine.
+    fn ignored(&mut self, requester: &Requester) {
+        let mac = requester.mac;
+        match &requester.rule {
             Some(rule) => {
                 tracing::debug!(event = "ignored", %mac, rule = &**rule, "a rule ignores this machine");
             }
@@ -147,19 +154,19 @@ impl Journal {
                     self.without_rule.clear();
                 }
                 if self.without_rule.insert(mac) {
-                    tracing::info!(event = "ignored", %mac, arch = %asker.arch, "no rule matches this machine");
+                    tracing::info!(event = "ignored", %mac, arch = %requester.arch, "no rule matches this machine");
                 }
             }
         }
     }
 
-    fn no_image(&mut self, asker: &Asker) {
-        let (mac, arch) = (asker.mac, asker.arch);
+    fn no_image(&mut self, requester: &Requester) {
+        let (mac, arch) = (requester.mac, requester.arch);
         if self.without_image.len() > MACHINES_MAX {
             self.without_image.clear();
         }
         if self.without_image.insert(mac, arch) != Some(arch) {
-            tracing::warn!(event = "no_image", %mac, %arch, "{}", asker.no_image());
+            tracing::warn!(event = "no_image", %mac, %arch, "{}", requester.no_image());
         }
     }
 
@@ -193,7 +200,7 @@ impl Journal {
     }
 }
 
-/// A name that boot programs look for without knowing that it is there, and it is not.
+/// Whether the event is a request for a name that boot programs only try, and that does not exist.
 fn is_look_up(event: &Event) -> bool {
     matches!(event, Event::Refused { name, refusal: Refusal::NotFound, .. } if is_looked_for(&name.to_string()))
 }

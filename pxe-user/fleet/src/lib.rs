@@ -1,33 +1,39 @@
-//! The machines: which one was told what, and what became of it.
+//! The fleet: all machines that pxed knows, what pxed offered to each, what each loaded, and what its memory
+//! test reported.
 //!
-//! | file | noun |
+//! Workers report events through a [`handle`]. One thread ([`thread`]) owns all machines, writes the log, and
+//! publishes a [`board`] for the web server and `pxed status`. A second thread (`store`) writes the history
+//! to disk, because a disk may block. The modules `machine` and `registry` are pure: they take the time as an
+//! argument, and do no I/O.
+//!
+//! | module | contents |
 //! |---|---|
 //! | [`event`] | what a worker reports |
-//! | [`habits`] | what was learnt of a machine's firmware |
-//! | [`limit`] | a bound for lines that strangers cause |
-//! | [`journal`] | the machines as events tell of them, and one log line for each step |
-//! | [`board`] | what people and programs are shown: the JSON of the API |
-//! | [`card`] | a machine as it is shown, shared by all who look |
-//! | [`report`] | what a memory test posts over the network |
-//! | [`handle`] | the way to the fleet's thread for all others |
-//! | [`nonce`] | what ties a report to a boot |
-//! | [`claim`] | who hands something in, and why that is not believed |
-//! | [`mtlog`] | memtest86+'s lines on a serial console |
-//! | [`smbios`] | memory modules from a machine's own tables |
-//! | `machine`, `registry` | the state machine of one machine, and all of them; pure |
-//! | `changes` | what has changed since it was last shown |
+//! | [`handle`] | how other threads send events and questions to the fleet, and read the board |
+//! | [`thread`] | the fleet's thread: owns all machines, and reads the wall clock |
+//! | `registry`, `machine` | all machines, and the state machine of one machine; pure |
+//! | `changes` | what has changed since the board was last published |
 //! | `store` | SQLite, and the file of events; a thread of its own |
-//! | [`thread`] | the fleet's thread: the only one that reads the wall clock |
+//! | [`board`] | the JSON types of the API |
+//! | [`encoded_machine`] | a machine with its JSON, shared by all readers |
+//! | [`journal`] | log lines: one for each step of a boot |
+//! | [`log_limiter`] | the rate limit for log lines and steps that strangers can cause |
+//! | [`firmware_quirks`] | which offer style each machine's firmware needs |
+//! | [`report`] | what a memory test posts over HTTP |
+//! | [`claim`] | the proof that comes with a report or an upload, and the reasons to reject it |
+//! | [`mtlog`] | memtest86+'s log lines on a serial console |
+//! | [`smbios`] | memory modules from a machine's SMBIOS table |
+//! | `text` | cleans text from the network |
 
 pub mod board;
-pub mod card;
 mod changes;
 pub mod claim;
+pub mod encoded_machine;
 pub mod event;
-pub mod habits;
+pub mod firmware_quirks;
 pub mod handle;
 pub mod journal;
-pub mod limit;
+pub mod log_limiter;
 mod machine;
 pub mod mtlog;
 mod registry;

@@ -1,8 +1,8 @@
 //! memtest86+'s log lines on a serial console: `MTLOG ts=<s> ev=<event> key=value ...`.
 //!
-//! Source: memtest86plus pull request 640, merged in July 2026, and `app/reports.c` there. A line has at most 256 bytes and
-//! ends with CR LF; values are words, or texts between double quotes, without any escape for a quote inside. In that
-//! source the events are
+//! Source: memtest86plus pull request 640, merged in July 2026, and `app/reports.c` there. A line has at most
+//! 256 bytes and ends with CR LF. A value is a word, or a text between double quotes. There is no escape for
+//! a quote inside a text. That source has these events:
 //!
 //! | event | keys |
 //! |---|---|
@@ -15,12 +15,12 @@
 //! | error, the first of each test only | type, test, cpu, addr, expect, actual |
 //! | done, with `maxpasses=n` only | passes, status; the machine restarts after it |
 
-/// How every line begins, after whatever a console server puts before it.
+/// The start of every line. A console server may write its own prefix before it.
 const MARK: &str = "MTLOG ";
-/// Keys of one line; upstream has at most nine.
+/// Maximum number of keys that are read from one line. memtest86+ writes at most nine.
 const PAIRS_MAX: usize = 24;
 
-/// One line, taken apart.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line<'a> {
     event: &'a str,
@@ -28,11 +28,11 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Finds a test's line in a line of a console. Prefixes, escape sequences and damage around it do not matter; a line
-    /// without a time or an event is none, and a value that was cut is dropped.
+    /// Finds memtest86+'s line in a line of a console. Ignores prefixes, escape sequences and damage around
+    /// it. Returns `None` without a time or an event. Drops a value that was cut.
     #[must_use]
     pub fn parse(text: &'a str) -> Option<Self> {
-        // The last one: a line that was cut may have the next one behind it.
+        // Search from the end: if a line was cut, the next one may follow on the same line.
         let start = text.rfind(MARK)? + MARK.len();
         let rest = text.get(start..)?;
         let end = rest.find(|character: char| character.is_control()).unwrap_or(rest.len());
@@ -51,26 +51,26 @@ impl<'a> Line<'a> {
         Some(Self { event, pairs })
     }
 
-    /// Which event.
+    /// The event's name (key `ev`).
     #[must_use]
     pub fn event(&self) -> &'a str {
         self.event
     }
 
-    /// The value of a key.
+    /// The value of a key, if the line has it.
     #[must_use]
     pub fn value(&self, key: &str) -> Option<&'a str> {
         self.pairs.iter().find(|(known, _)| *known == key).map(|(_, value)| *value)
     }
 
-    /// The same as a number.
+    /// The value of a key as a number, if it is one.
     #[must_use]
     pub fn number(&self, key: &str) -> Option<u64> {
         self.value(key)?.parse().ok()
     }
 }
 
-/// The next `key=value`, if it is one, and what is behind it.
+/// The next `key=value`, or `None` in its place if the word is no such pair, and the text after it.
 type Next<'a> = (Option<(&'a str, &'a str)>, &'a str);
 
 fn next(text: &str) -> Option<Next<'_>> {
@@ -85,7 +85,8 @@ fn next(text: &str) -> Option<Next<'_>> {
         return Some((Some((key, value)).filter(|_| is_key), text.get(word.len()..)?));
     }
     let quoted = text.get(key.len() + 2..)?;
-    // A quote ends a text only before a blank or the end: names of boards have quotes in them now and then.
+    // A quote ends a text only before a blank or at the end of the line, because names of boards sometimes
+    // contain quotes.
     let ends = |at: &usize| quoted.get(at + 1..).is_none_or(|rest| rest.is_empty() || rest.starts_with(' '));
     match quoted.match_indices('"').map(|(at, _)| at).find(ends) {
         Some(end) => Some((Some((key, quoted.get(..end)?)).filter(|_| is_key), quoted.get(end + 1..)?)),
@@ -93,8 +94,9 @@ fn next(text: &str) -> Option<Next<'_>> {
     }
 }
 
-/// Whether an error's type is one that ECC has corrected: memtest86+ does not count it as a failure (`app/error.c`). The
-/// words are taken from its names for it (`CECC_ERROR`, `ecc_error`); no such line was at hand to read them from.
+/// Whether an error of this type was corrected by ECC. memtest86+ does not count such an error as a failure
+/// (`app/error.c`). The two words come from its names for the type (`CECC_ERROR`, `ecc_error`), not from a
+/// recorded line.
 #[must_use]
 pub fn is_corrected(kind: &str) -> bool {
     kind.eq_ignore_ascii_case("cecc") || kind.eq_ignore_ascii_case("ecc")

@@ -1,6 +1,7 @@
-//! All machines: whose event it is, what time does to them, and who is forgotten when there are too many.
+//! [`Registry`]: all machines. It finds the machine that an event is about, runs the timers, and forgets
+//! machines when there are too many. Pure: `now` is an argument. The fleet's thread owns it.
 
-mod unheard;
+mod last_seen;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -8,78 +9,79 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::UnixMs;
-use super::changes::{Changes, Draft, Scribe};
-use super::claim::{Claim, Unbelieved};
-use super::event::{Asker, Event, Origin, Peer};
-use super::handle::{Inquiry, NotNamed, Standings, Who};
-use super::machine::{Incoming, Machine, Told, Transfer};
+use super::changes::{ChangeLog, Changes, Draft};
+use super::claim::{Claim, ClaimRefusal};
+use super::event::{Event, Origin, Peer, Requester};
+use super::handle::{BootRecords, Inquiry, NotNamed, Who};
+use super::machine::{ActiveTransfer, FinishedTransfer, LastReply, Machine};
 use super::mtlog::Line;
 use super::report::Report;
 use super::store::Absence;
 use super::text::{clean, clean_some};
+use last_seen::LastSeen;
 use pxe_content::boot::MachineFacts;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
-use unheard::Unheard;
 
-/// Machines that are remembered; a flood of invented addresses makes it forget those, not grow.
+/// Maximum number of machines. Beyond that the registry forgets strangers, so that a flood of invented
+/// addresses cannot use up the memory.
 pub(crate) const MACHINES_MAX: usize = 65536;
-/// Machines that are forgotten at once, so that a flood is not a search for each of its packets.
+/// How many machines are forgotten at once. During a flood, the registry then need not search for the oldest
+/// machine at each packet.
 const FORGOTTEN_AT_ONCE: usize = 1024;
-/// Routers that are remembered: a site has a handful.
+/// Maximum number of routers. A site has a handful.
 const ROUTERS_MAX: usize = 1024;
 
-/// All machines.
 #[derive(Debug)]
 pub(crate) struct Registry {
     machines: HashMap<Mac, Machine>,
     by_address: HashMap<Ipv4Addr, Mac>,
-    standings: Standings,
+    boot_records: BootRecords,
     standings_changed: bool,
-    /// The images that machines were told to boot, by the configuration's names.
+    /// Names of the images that machines were offered, as the configuration has them.
     images: HashSet<Arc<str>>,
-    /// Some machine was seen behind a relay: a frame's sender may be a router then.
+    /// Some machine was seen behind a relay, so the sender of a frame may be a router.
     relayed: bool,
-    /// Ethernet addresses from which relays' packets came.
+    /// Ethernet addresses of frames that came from relays.
     routers: HashSet<Mac>,
     silence: u64,
-    unheard: Unheard,
-    scribe: Scribe,
+    last_seen: LastSeen,
+    change_log: ChangeLog,
 }
 
 impl Registry {
-    /// No machine is known. A test is silent after `silence`; steps are numbered from `first_step`.
+    /// Creates an empty registry. A test counts as silent after `silence`. The first step has the number
+    /// `first_step`.
     pub(crate) fn new(silence: Duration, first_step: u64) -> Self {
         Self {
             machines: HashMap::new(),
             by_address: HashMap::new(),
-            standings: Standings::new(),
+            boot_records: BootRecords::new(),
             standings_changed: false,
             images: HashSet::new(),
             relayed: false,
             routers: HashSet::new(),
             silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
-            unheard: Unheard::default(),
-            scribe: Scribe::new(first_step),
+            last_seen: LastSeen::default(),
+            change_log: ChangeLog::new(first_step),
         }
     }
 
-    /// What has changed since this was last asked.
+    /// Returns the changes since the last call.
     pub(crate) fn take_changes(&mut self) -> Changes {
-        std::mem::take(&mut self.scribe.changes)
+        std::mem::take(&mut self.change_log.changes)
     }
 
-    /// What has changed so far.
+    /// The changes that have not been taken yet.
     pub(crate) fn changes(&mut self) -> &mut Changes {
-        &mut self.scribe.changes
+        &mut self.change_log.changes
     }
 
-    /// The standing of all machines that have one, if it has changed since this was last asked.
-    pub(crate) fn take_standings(&mut self) -> Option<Standings> {
-        std::mem::take(&mut self.standings_changed).then(|| self.standings.clone())
+    /// Returns all boot records, if any has changed since the last call.
+    pub(crate) fn take_standings(&mut self) -> Option<BootRecords> {
+        std::mem::take(&mut self.standings_changed).then(|| self.boot_records.clone())
     }
 
-    /// One machine.
     pub(crate) fn machine(&self, mac: Mac) -> Option<&Machine> {
         self.machines.get(&mac)
     }
@@ -89,15 +91,16 @@ impl Registry {
         self.machines.values()
     }
 
-    /// Steps continue after the last one that was written down.
+    /// Continues the numbers of steps after the last stored one.
     pub(crate) fn continue_after(&mut self, last_step: u64) {
-        self.scribe.continue_after(last_step);
+        self.change_log.continue_after(last_step);
     }
 
-    /// Takes up machines that a process before this one wrote down: once, since whoever has been seen meanwhile keeps what
-    /// was seen, and gets the counts of before added. How long ago machines were seen is `absence`'s to say, not the clock's.
+    /// Adds machines that an earlier process stored. Call it once only: a machine that was seen since the
+    /// start keeps its present state and gets the stored counts added, so a second call would count them
+    /// twice. `absence` says how long ago they were stored; the wall clock cannot, because it may be wrong.
     pub(crate) fn resume(&mut self, now: UnixMs, machines: Vec<Machine>, absence: Option<Absence>) {
-        self.unheard.begin(now);
+        self.last_seen.begin(now);
         for mut before in machines {
             let mac = before.mac;
             if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
@@ -106,7 +109,7 @@ impl Registry {
             match self.machines.get_mut(&mac) {
                 Some(machine) => machine.merge(before),
                 None => {
-                    self.unheard.add(mac, before.shown.last_seen, absence);
+                    self.last_seen.add(mac, before.shown.last_seen, absence);
                     before.resume(now, mac);
                     self.machines.insert(mac, before);
                 }
@@ -117,30 +120,33 @@ impl Registry {
             if let Some(address) = machine.address() {
                 self.by_address.entry(address).or_insert(mac);
             }
-            self.scribe.touch(mac);
+            self.change_log.touch(mac);
             self.stand(mac);
         }
     }
 
-    /// Something happened. `neighbour` finds the Ethernet address of an IP address, where a socket has hidden it.
+    /// Applies an event. `neighbour` finds the Ethernet address of an IP address, where a plain socket hides
+    /// the frame's source.
     pub(crate) fn apply(&mut self, now: UnixMs, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
         match event {
-            Event::Told { asker, what, file, style, ack } => {
-                if !self.met(now, asker) {
+            Event::Told { requester, what, file, style, ack } => {
+                if !self.met(now, requester) {
                     return;
                 }
-                self.images.extend(asker.image.clone());
-                let told = Told { asker, what: *what, file, style: *style, ack: *ack };
-                self.with(now, asker.mac, |machine, scribe| machine.told(now, &told, scribe));
+                self.images.extend(requester.image.clone());
+                let told = LastReply { requester, what: *what, file, style: *style, ack: *ack };
+                self.with(now, requester.mac, |machine, change_log| machine.told(now, &told, change_log));
             }
-            Event::Unanswered { asker, why } => {
-                if !self.met(now, asker) {
+            Event::Unanswered { requester, why } => {
+                if !self.met(now, requester) {
                     return;
                 }
-                self.with(now, asker.mac, |machine, scribe| machine.unanswered(now, asker, *why, scribe));
+                self.with(now, requester.mac, |machine, change_log| {
+                    machine.unanswered(now, requester, *why, change_log)
+                });
             }
             Event::Leased { mac, origin, address } => {
-                // Everybody takes leases: that alone makes no machine.
+                // All hosts take leases, so a lease does not create a machine.
                 let Some(machine) = self.machines.get_mut(mac).filter(|machine| machine.may_come(*origin))
                 else {
                     return;
@@ -148,15 +154,15 @@ impl Registry {
                 let before = machine.address();
                 machine.at_address(*address);
                 self.settle(*mac, before, *address);
-                self.scribe.touch(*mac);
+                self.change_log.touch(*mac);
             }
             Event::Learnt { mac, style } => {
-                self.with(now, *mac, |machine, scribe| machine.learnt(now, *style, scribe));
+                self.with(now, *mac, |machine, change_log| machine.learnt(now, *style, change_log));
             }
             Event::Loading { peer, image, bytes, all_sent } => {
                 let Some(mac) = self.seen(peer, neighbour) else { return };
                 let file = clean(&image.name().to_string());
-                let incoming = Incoming {
+                let incoming = ActiveTransfer {
                     in_images_folder: self.is_in_images_folder(&file),
                     file,
                     role: image.role(),
@@ -164,7 +170,7 @@ impl Registry {
                     size: image.len(),
                     all_sent: *all_sent,
                 };
-                self.with(now, mac, |machine, scribe| machine.loading(now, &incoming, scribe));
+                self.with(now, mac, |machine, change_log| machine.loading(now, &incoming, change_log));
             }
             Event::Fetched { peer, image, outcome, bytes, took, retransmits } => {
                 let Some(mac) =
@@ -173,7 +179,7 @@ impl Registry {
                     return;
                 };
                 let file = clean(&image.name().to_string());
-                let transfer = Transfer {
+                let transfer = FinishedTransfer {
                     in_images_folder: self.is_in_images_folder(&file),
                     file,
                     role: image.role(),
@@ -183,41 +189,53 @@ impl Registry {
                     took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
                     retransmits: *retransmits,
                 };
-                self.with(now, mac, |machine, scribe| machine.fetched(now, &transfer, scribe));
+                self.with(now, mac, |machine, change_log| machine.fetched(now, &transfer, change_log));
             }
             Event::Refused { peer, name, refusal } => {
-                // Anybody can ask for a name that is not there: that alone makes no machine.
+                // Anybody can request a missing name, so a refusal does not create a machine.
                 let Some(mac) = self.seen(peer, neighbour).filter(|mac| self.machines.contains_key(mac))
                 else {
                     return;
                 };
                 let name = clean(&name.to_string());
-                self.with(now, mac, |machine, scribe| machine.refused(now, &name, *refusal, scribe));
+                self.with(now, mac, |machine, change_log| machine.refused(now, &name, *refusal, change_log));
             }
         }
     }
 
-    /// Whether a file's first folder has the name of an image that some machine was told to boot.
+    /// Whether a file's first folder has the name of an image that some machine was offered.
     fn is_in_images_folder(&self, file: &str) -> bool {
         file.split_once('/').is_some_and(|(folder, _)| self.images.contains(folder))
     }
 
-    /// Whether somebody may hand in something for a machine. A report alone makes no machine: anybody can post one.
-    pub(crate) fn admits(&self, claim: &Claim) -> Result<&Machine, Unbelieved> {
-        let machine = self.machines.get(&claim.mac).ok_or(Unbelieved::Unknown)?;
+    /// Checks whether a sender may report or upload for a machine. A report does not create a machine,
+    /// because anybody can post one.
+    ///
+    /// # Errors
+    /// Why the claim is rejected.
+    pub(crate) fn admits(&self, claim: &Claim) -> Result<&Machine, ClaimRefusal> {
+        let machine = self.machines.get(&claim.mac).ok_or(ClaimRefusal::Unknown)?;
         machine.admits(claim)?;
         Ok(machine)
     }
 
-    /// A test posted a report.
-    pub(crate) fn reported(&mut self, now: UnixMs, claim: &Claim, report: &Report) -> Result<(), Unbelieved> {
+    /// Applies a test's report.
+    ///
+    /// # Errors
+    /// Why the report is rejected.
+    pub(crate) fn reported(
+        &mut self,
+        now: UnixMs,
+        claim: &Claim,
+        report: &Report,
+    ) -> Result<(), ClaimRefusal> {
         self.admits(claim)?.can_report(report.stage)?;
-        self.with(now, claim.mac, |machine, scribe| machine.reported(now, report, scribe));
+        self.with(now, claim.mac, |machine, change_log| machine.reported(now, report, change_log));
         Ok(())
     }
 
-    /// What is known of the machine that a file is written for. `neighbour` is as for [`Self::apply`]; `fresh` makes a nonce,
-    /// which only the machine itself gets.
+    /// Returns the facts about the machine that a file is generated for. `neighbour` is as for
+    /// [`Self::apply`]. `fresh` makes a nonce, which only the machine itself receives.
     pub(crate) fn facts(
         &mut self,
         now: UnixMs,
@@ -225,12 +243,12 @@ impl Registry {
         neighbour: impl Fn(Ipv4Addr) -> Option<Mac>,
         fresh: impl FnOnce() -> Option<Nonce>,
     ) -> Option<MachineFacts> {
-        let asker = self.seen(&inquiry.peer, neighbour);
-        let mac = inquiry.named.or(asker)?;
+        let requester = self.seen(&inquiry.peer, neighbour);
+        let mac = inquiry.named.or(requester)?;
         let machine = self.machines.get_mut(&mac)?;
-        let is_found_here = asker.is_none() && machine.may_be_anywhere();
-        let is_itself = asker == Some(mac) || is_found_here;
-        let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.scribe) } else { None };
+        let is_found_here = requester.is_none() && machine.may_be_anywhere();
+        let is_itself = requester == Some(mac) || is_found_here;
+        let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.change_log) } else { None };
         let facts = MachineFacts { nonce, ..machine.facts() };
         if is_found_here {
             let address = *inquiry.peer.address.ip();
@@ -240,19 +258,21 @@ impl Registry {
         Some(facts)
     }
 
-    /// Lines of a console; how many were a test's, or nothing if nobody knows whose console it is.
+    /// Applies lines of a console. Returns the number of lines from a test, or `None` if the console's
+    /// machine is unknown.
     pub(crate) fn lines(&mut self, now: UnixMs, who: &Who, lines: &[String]) -> Option<usize> {
         let parsed: Vec<_> = lines.iter().filter_map(|line| Line::parse(line)).collect();
         let mac = self.find(who).or_else(|| self.introduced(who, &parsed))?;
-        self.with(now, mac, |machine, scribe| {
+        self.with(now, mac, |machine, change_log| {
             for line in &parsed {
-                machine.line(now, line, scribe);
+                machine.line(now, line, change_log);
             }
         });
         Some(parsed.len())
     }
 
-    /// A console whose name nobody knows, and that says a serial number which somebody has.
+    /// Finds the machine of an unknown console by the serial number in its lines, and remembers the console's
+    /// name.
     fn introduced(&mut self, who: &Who, lines: &[Line<'_>]) -> Option<Mac> {
         let Who::Words(console) = who else { return None };
         let serial = lines.iter().find_map(|line| line.value("sys_serial")).and_then(clean_some)?;
@@ -261,12 +281,16 @@ impl Registry {
         Some(mac)
     }
 
-    /// A file was put into a machine's inbox.
+    /// A file was stored in a machine's inbox.
     pub(crate) fn uploaded(&mut self, now: UnixMs, mac: Mac, file: &str, bytes: u64) {
-        self.with(now, mac, |machine, scribe| machine.uploaded(now, file, bytes, scribe));
+        self.with(now, mac, |machine, change_log| machine.uploaded(now, file, bytes, change_log));
     }
 
-    /// Names a machine, also one that has not been seen yet. Names are unique, so that each finds one machine.
+    /// Sets or removes the name of a machine, which need not have been seen yet. Names are unique, so that
+    /// each finds one machine.
+    ///
+    /// # Errors
+    /// When another machine has the name, or when there is no such machine to remove a name from.
     pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> Result<(), NotNamed> {
         let name = name.and_then(clean_some);
         if let Some(wanted) = &name {
@@ -287,57 +311,58 @@ impl Registry {
             self.machines.insert(mac, Machine::expected(now, mac));
         }
         if let Some(machine) = self.machines.get_mut(&mac) {
-            machine.name(now, name, &mut self.scribe);
+            machine.name(now, name, &mut self.change_log);
         }
         Ok(())
     }
 
-    /// One machine, or all, may boot by their rules from the beginning; how many.
+    /// Makes one machine, or all, boot by their rules from the beginning. Returns the number of machines.
     pub(crate) fn again(&mut self, now: UnixMs, which: Option<Mac>) -> usize {
         let macs: Vec<_> = match which {
             Some(mac) => self.machines.contains_key(&mac).then_some(mac).into_iter().collect(),
             None => self.machines.keys().copied().collect(),
         };
         for mac in &macs {
-            self.with(now, *mac, |machine, scribe| machine.again(now, scribe));
+            self.with(now, *mac, |machine, change_log| machine.again(now, change_log));
         }
         macs.len()
     }
 
-    /// What time does: called about once a second.
+    /// Checks the timers of all machines, about once a second.
     pub(crate) fn tick(&mut self, now: UnixMs) {
         for machine in self.machines.values_mut() {
-            machine.tick(now, self.silence, &mut self.scribe);
+            machine.tick(now, self.silence, &mut self.change_log);
         }
     }
 
-    /// The time of day was set, by so many milliseconds: how long something has taken stays as it was. When a machine was
-    /// last seen by a process before this one is of another clock, and stays.
+    /// The wall clock was set by `by` milliseconds. All times are shifted by the same amount, so durations
+    /// stay right. Exception: the last-seen times of machines that only an earlier process saw are by the
+    /// clock of then, and stay.
     pub(crate) fn clock_set(&mut self, by: i64) {
         for (mac, machine) in &mut self.machines {
             let last_seen = machine.shown.last_seen;
             machine.clock_set(by);
-            if self.unheard.has(*mac) {
+            if self.last_seen.has(*mac) {
                 machine.shown.last_seen = last_seen;
             }
-            self.scribe.touch(*mac);
+            self.change_log.touch(*mac);
         }
-        self.unheard.clock_set(by);
-        self.scribe.clock_set(by);
+        self.last_seen.clock_set(by);
+        self.change_log.clock_set(by);
     }
 
-    /// Forgets strangers that were not seen for `retention`; real machines stay.
+    /// Forgets strangers that were not seen for `retention`. Other machines stay.
     pub(crate) fn expire(&mut self, now: UnixMs, retention: Duration) {
         let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let old = |machine: &&Machine| {
-            let unseen = self.unheard.unseen(now, machine.mac, machine.shown.last_seen);
+            let unseen = self.last_seen.unseen(now, machine.mac, machine.shown.last_seen);
             machine.is_stranger() && unseen > retention
         };
         let macs: Vec<_> = self.machines.values().filter(old).map(|machine| machine.mac).collect();
         macs.into_iter().for_each(|mac| self.forget(mac));
     }
 
-    /// Finds a machine.
+    /// Returns the machine that a caller names.
     pub(crate) fn find(&self, who: &Who) -> Option<Mac> {
         match who {
             Who::Mac(mac) => self.machines.contains_key(mac).then_some(*mac),
@@ -353,7 +378,7 @@ impl Registry {
                 let same = |known: &Option<String>| {
                     known.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(words))
                 };
-                // A name that a person gave comes before what machines say of themselves.
+                // Names that a person gave come before names that machines report themselves.
                 self.only(|machine| same(&machine.shown.name))
                     .or_else(|| self.only(|machine| same(&machine.console)))
                     .or_else(|| self.only(|machine| same(&machine.shown.serial)))
@@ -362,33 +387,36 @@ impl Registry {
         }
     }
 
-    /// The only machine that matches: serial numbers such as "To be filled by O.E.M." name nobody.
+    /// Returns the machine that matches, if exactly one does. Serial numbers such as "To be filled by O.E.M."
+    /// match many machines, and so find none.
     fn only(&self, matches: impl Fn(&Machine) -> bool) -> Option<Mac> {
         let mut found = self.machines.values().filter(|machine| matches(machine));
         found.next().filter(|_| found.next().is_none()).map(|machine| machine.mac)
     }
 
-    /// Somebody asks in a machine's name; whether that can be the machine.
-    fn met(&mut self, now: UnixMs, asker: &Asker) -> bool {
-        if let (Some(_), Origin::Through(router)) = (asker.relay, asker.origin) {
+    /// Handles the sender of a DHCP request. Returns whether the request can be the machine's own.
+    fn met(&mut self, now: UnixMs, requester: &Requester) -> bool {
+        if let (Some(_), Origin::Through(router)) = (requester.relay, requester.origin) {
             self.relayed = true;
             if self.routers.len() < ROUTERS_MAX {
                 self.routers.extend(router);
             }
         }
-        let machine = self.machines.get_mut(&asker.mac);
-        if let Some(machine) = machine.filter(|machine| !machine.may_come(asker.origin)) {
-            machine.doubted(now, asker.relay, &mut self.scribe);
+        let machine = self.machines.get_mut(&requester.mac);
+        if let Some(machine) = machine.filter(|machine| !machine.may_come(requester.origin)) {
+            machine.doubted(now, requester.relay, &mut self.change_log);
             return false;
         }
-        if let Some(address) = asker.address {
-            self.settle(asker.mac, self.machines.get(&asker.mac).and_then(Machine::address), address);
+        if let Some(address) = requester.address {
+            self.settle(requester.mac, self.machines.get(&requester.mac).and_then(Machine::address), address);
         }
         true
     }
 
-    /// The machine that a client of files is, if that can be known: on our link by its frames, behind a relay by the address
-    /// that was seen in its own requests there. A router's frames are those of all machines behind it.
+    /// Returns the machine that a client of files is, if that can be known. On the link its frames identify
+    /// it. Behind a relay, the IP address from its own DHCP requests identifies it, because a router's frames
+    /// may come from any machine behind it. As long as no relay was seen, an unknown source of frames is a
+    /// new machine.
     pub(crate) fn owner(&self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
         let link = peer.link(neighbour).filter(|mac| !self.is_router(*mac));
         let known = link.filter(|mac| self.machines.contains_key(mac));
@@ -397,17 +425,17 @@ impl Registry {
         known.or_else(behind).or_else(|| link.filter(|_| !self.relayed))
     }
 
-    /// Whether relays' packets come from an address that has never asked for itself.
+    /// Whether frames from relays have this address, and no DHCP request has come from the address itself.
     fn is_router(&self, mac: Mac) -> bool {
         self.routers.contains(&mac) && !self.machines.get(&mac).is_some_and(Machine::has_asked)
     }
 
-    /// Whether a machine was never seen on our link.
+    /// Whether a machine is known, and was never seen on the link.
     fn is_elsewhere(&self, mac: Mac) -> bool {
         self.machines.get(&mac).is_some_and(|machine| !machine.is_on_link())
     }
 
-    /// The same as [`Self::owner`], and keeps in mind where a machine on our link is.
+    /// The same as [`Self::owner`], and also records the IP address of a machine on the link.
     fn seen(&mut self, peer: &Peer, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) -> Option<Mac> {
         let address = *peer.address.ip();
         let (link, mac) = (peer.link(&neighbour), self.owner(peer, neighbour)?);
@@ -421,7 +449,7 @@ impl Registry {
         Some(mac)
     }
 
-    /// A machine has an address now, and not the one of `before` any more.
+    /// Records that a machine has `address` now, and no longer the address `before`.
     fn settle(&mut self, mac: Mac, before: Option<Ipv4Addr>, address: Ipv4Addr) {
         if address.is_unspecified() {
             return;
@@ -432,32 +460,32 @@ impl Registry {
         self.by_address.insert(address, mac);
     }
 
-    /// Does something with a machine, which is made if it is new.
-    fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut Scribe)) {
+    /// Changes a machine. Creates it first if it is new.
+    fn with(&mut self, now: UnixMs, mac: Mac, change: impl FnOnce(&mut Machine, &mut ChangeLog)) {
         if !self.machines.contains_key(&mac) {
             self.make_room();
             self.machines.insert(mac, Machine::new(now, mac));
-            self.scribe.step(now, mac, true, Draft::new("new", "was seen for the first time"));
-            self.scribe.touch(mac);
+            self.change_log.step(now, mac, true, Draft::new("new", "was seen for the first time"));
+            self.change_log.touch(mac);
         }
         if let Some(machine) = self.machines.get_mut(&mac) {
             let last_seen = machine.shown.last_seen;
-            change(machine, &mut self.scribe);
+            change(machine, &mut self.change_log);
             if machine.shown.last_seen != last_seen {
-                self.unheard.remove(mac);
+                self.last_seen.remove(mac);
             }
         }
-        if std::mem::take(&mut self.scribe.changes.standings) {
+        if std::mem::take(&mut self.change_log.changes.boot_records) {
             self.stand(mac);
         }
     }
 
     fn stand(&mut self, mac: Mac) {
         let Some(machine) = self.machines.get(&mac) else { return };
-        if machine.standing == super::handle::Standing::default() {
-            self.standings.remove(&mac);
+        if machine.boot_record == super::handle::BootRecord::default() {
+            self.boot_records.remove(&mac);
         } else {
-            self.standings.insert(mac, machine.standing.clone());
+            self.boot_records.insert(mac, machine.boot_record.clone());
         }
         self.standings_changed = true;
     }
@@ -473,7 +501,7 @@ impl Registry {
             .collect();
         order.select_nth_unstable(FORGOTTEN_AT_ONCE);
         let strangers = order.iter().take(FORGOTTEN_AT_ONCE).filter(|(real, ..)| !real).count();
-        // Real machines go one by one, and only if there is nobody else.
+        // Other machines are forgotten one at a time, and only if there are no strangers.
         let count = if strangers > 0 { strangers } else { 1 };
         order.truncate(FORGOTTEN_AT_ONCE);
         order.sort_unstable();
@@ -484,15 +512,15 @@ impl Registry {
 
     fn forget(&mut self, mac: Mac) {
         let Some(machine) = self.machines.remove(&mac) else { return };
-        self.unheard.remove(mac);
+        self.last_seen.remove(mac);
         if let Some(address) = machine.address().filter(|address| self.by_address.get(address) == Some(&mac))
         {
             self.by_address.remove(&address);
         }
-        if self.standings.remove(&mac).is_some() {
+        if self.boot_records.remove(&mac).is_some() {
             self.standings_changed = true;
         }
-        self.scribe.forget(mac);
+        self.change_log.forget(mac);
     }
 }
 

@@ -1,6 +1,7 @@
-//! What a memory test posts over the network: the body of `POST /report/v1/{mac}`, JSON.
+//! [`Report`]: what a memory test posts over HTTP, as the JSON body of `POST /report/v1/{mac}`.
 //!
-//! The sender needs nothing but a shell: each field may be left out, unknown ones are passed over.
+//! The sender may be a plain shell script. So every field but `stage` is optional, and unknown fields are
+//! ignored.
 
 use std::fmt;
 
@@ -9,89 +10,90 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::board::TEXT_MAX;
 
-/// The longest body that is taken, in bytes.
+/// The longest body that pxed accepts, in bytes.
 pub const BODY_MAX: usize = 256 * 1024;
-/// Errors of one report that are kept: the first ones. `error_count` counts the rest.
+/// Errors that pxed keeps from one report: the first ones. [`Report::error_count`] counts all of them.
 pub const ERRORS_MAX: usize = 64;
 
-/// Which step of the test reports.
+/// The stage of the test that a report is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// The test begins.
     Start,
-    /// It runs.
+    /// The test runs.
     Progress,
-    /// It has found an error.
+    /// The test has found an error.
     Error,
-    /// It has ended: `pass` says how.
+    /// The test has ended. [`Report::pass`] has the result.
     Done,
-    /// It could not run: `message` says why.
+    /// The test could not run. [`Report::message`] has the reason.
     Broken,
 }
 
-/// One error.
+/// A memory error in a report.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ReportedError {
-    /// Its physical address, in hexadecimal with `0x`.
+    /// Physical address, in hexadecimal with `0x`.
     #[serde(deserialize_with = "short")]
     pub address: Option<String>,
-    /// What should have been there.
+    /// The value that the test expected.
     #[serde(deserialize_with = "short")]
     pub expected: Option<String>,
-    /// What was there.
+    /// The value that the test read.
     #[serde(deserialize_with = "short")]
     pub actual: Option<String>,
-    /// The processor.
+    /// The number of the processor.
     pub cpu: Option<u32>,
 }
 
-/// A report.
+/// A memory test's report.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Which step.
+    /// The stage of the test.
     pub stage: Stage,
-    /// What tests: for people.
+    /// The test's name, for people. By default `pxed memory test`.
     #[serde(default, deserialize_with = "short")]
     pub source: Option<String>,
     /// The machine's serial number (SMBIOS type 1).
     #[serde(default, deserialize_with = "short")]
     pub serial: Option<String>,
-    /// Its UUID.
+    /// The machine's UUID.
     #[serde(default, deserialize_with = "short")]
     pub uuid: Option<String>,
-    /// Its product name.
+    /// The machine's product name.
     #[serde(default, deserialize_with = "short")]
     pub product: Option<String>,
     /// Seconds since the test began.
     #[serde(default)]
     pub seconds: Option<u64>,
-    /// How far it is, in per cent.
+    /// Progress in per cent. Values above 100 count as 100.
     #[serde(default)]
     pub percent: Option<u8>,
     /// Bytes under test.
     #[serde(default)]
     pub memory: Option<u64>,
-    /// Processors that test.
+    /// Number of processors that take part.
     #[serde(default)]
     pub cpus: Option<u32>,
-    /// With [`Stage::Done`]: whether nothing was found.
+    /// With [`Stage::Done`]: true if the test found no error. `None` counts as failed.
     #[serde(default)]
     pub pass: Option<bool>,
-    /// All errors so far.
+    /// Number of errors since the test began.
     #[serde(default)]
     pub error_count: Option<u64>,
-    /// Errors since the last report, at most [`ERRORS_MAX`].
+    /// Errors since the last report. Only the first [`ERRORS_MAX`] are kept.
     #[serde(default, deserialize_with = "first_errors")]
     pub errors: Vec<ReportedError>,
-    /// Corrected errors by EDAC, all memory controllers together.
+    /// Corrected errors that EDAC counts, over all memory controllers.
     #[serde(default)]
     pub corrected: Option<u64>,
-    /// Uncorrected errors by EDAC.
+    /// Uncorrected errors that EDAC counts, over all memory controllers.
     #[serde(default)]
     pub uncorrected: Option<u64>,
-    /// The SMBIOS structure table (`/sys/firmware/dmi/tables/DMI`) in base64: the DIMMs are read from it.
+    /// The SMBIOS structure table (`/sys/firmware/dmi/tables/DMI`) in base64. pxed reads the memory modules
+    /// from it.
     #[serde(default)]
     pub smbios: Option<String>,
     /// A sentence for people.
@@ -99,7 +101,7 @@ pub struct Report {
     pub message: Option<String>,
 }
 
-/// A text, cut to [`TEXT_MAX`] bytes.
+/// Deserializes a text, and cuts it to [`TEXT_MAX`] bytes at a character's end.
 fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let text = Option::<String>::deserialize(deserializer)?;
     Ok(text.map(|mut text| {
@@ -109,7 +111,8 @@ fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
     }))
 }
 
-/// The first errors. The others are never kept: `{}` in a body is three bytes, and here about a hundred.
+/// Deserializes the first [`ERRORS_MAX`] errors, and skips the others at once. Otherwise a body could use
+/// much memory: `{}` is three bytes with its comma, and a `ReportedError` about a hundred.
 fn first_errors<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ReportedError>, D::Error> {
     struct First;
 
@@ -150,9 +153,9 @@ mod tests {
         let report: Report = serde_json::from_str(&body).unwrap();
         assert_eq!(report.errors.len(), ERRORS_MAX);
         assert_eq!(report.errors[0].address.as_ref().map(String::len), Some(TEXT_MAX));
-        // A character is not cut in two.
+        // A cut never splits a character.
         assert_eq!(report.message.map(|text| text.len()), Some(TEXT_MAX - 1));
-        // The table is needed whole.
+        // The table is not cut: pxed needs all of it.
         assert_eq!(report.smbios, Some(long));
     }
 }

@@ -1,7 +1,8 @@
-//! Memory modules from a machine's SMBIOS structure table, which a stranger sent: read with bounds at every step.
+//! Reads memory modules from a machine's SMBIOS structure table. The table comes from a stranger, so each
+//! access checks its bounds.
 //!
-//! Source: DMTF DSP0134 (SMBIOS 3.7), sections 6.1.2 and 6.1.3 (structures and their strings), 7.18 (type 17), 7.20 and
-//! 7.21 (types 19 and 20).
+//! Source: DMTF DSP0134 (SMBIOS 3.7), sections 6.1.2 and 6.1.3 (structures and their strings), 7.18 (type
+//! 17), 7.20 and 7.21 (types 19 and 20).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,32 +12,34 @@ use super::board::Dimm;
 use super::report::BODY_MAX;
 use super::text::{clean, clean_some};
 
-/// Structures that are looked at; real tables have some hundreds at most.
+/// Maximum number of structures that are read. Real tables have a few hundred at most.
 const STRUCTURES_MAX: usize = 4096;
-/// Ranges that are kept.
+/// Maximum number of address ranges that are kept.
 const MAPPED_MAX: usize = 512;
 
-/// Addresses of one module.
+/// A range of physical addresses, and its module.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapped {
     /// The first physical address.
     pub first: u64,
-    /// The last one.
+    /// The last physical address, included.
     pub last: u64,
-    /// The slot's label, as in [`Dimm::slot`]; `None` where several modules share the range (interleaving).
+    /// The slot's label, as in [`Dimm::slot`]. `None` if the module is unknown, for example where several
+    /// modules share the range (interleaving).
     pub slot: Option<String>,
 }
 
-/// What a table says of memory.
+/// What an SMBIOS table says about memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    /// All slots, empty ones too.
+    /// All slots, including empty ones.
     pub dimms: Vec<Dimm>,
-    /// Which module has which addresses, as far as the table says so.
+    /// Address ranges and their modules, as far as the table has them.
     pub mapped: Vec<Mapped>,
 }
 
-/// Decodes base64 with or without line ends; `None` if it is none, or too long.
+/// Decodes base64, with or without line ends. Returns `None` if the text is no base64, or is longer than
+/// [`BODY_MAX`].
 pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     if text.len() > BODY_MAX {
         return None;
@@ -45,7 +48,7 @@ pub(crate) fn from_base64(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(digits).ok()
 }
 
-/// Reads a table; what is damaged is left out.
+/// Reads a table. Leaves out structures that are damaged.
 #[must_use]
 pub fn read(table: &[u8]) -> Inventory {
     let structures: Vec<_> = Structures { rest: table }.take(STRUCTURES_MAX).collect();
@@ -59,7 +62,8 @@ pub fn read(table: &[u8]) -> Inventory {
     Inventory { dimms: devices.into_iter().map(|device| device.dimm).collect(), mapped }
 }
 
-/// The module of an address (`0x` and hexadecimal digits), if exactly one can be meant.
+/// Returns the slot of the module at an address (`0x` and hexadecimal digits), if exactly one range contains
+/// it and names a slot.
 #[must_use]
 pub fn dimm_at<'a>(mapped: &'a [Mapped], address: &str) -> Option<&'a str> {
     let digits = address.strip_prefix("0x").or_else(|| address.strip_prefix("0X"))?;
@@ -69,7 +73,7 @@ pub fn dimm_at<'a>(mapped: &'a [Mapped], address: &str) -> Option<&'a str> {
     only.slot.as_deref()
 }
 
-/// One structure: its formatted part, and the strings behind it.
+/// One structure: its formatted part, and the strings that follow it.
 #[derive(Clone, Copy)]
 struct Structure<'a> {
     formatted: &'a [u8],
@@ -91,7 +95,7 @@ impl<'a> Iterator for Structures<'a> {
         let (formatted, behind) = self.rest.split_at_checked(length)?;
         let end = behind.windows(2).position(|pair| pair == [0, 0])?;
         self.rest = behind.get(end + 2..)?;
-        // Type 127 ends the table (7.45).
+        // Type 127 ends the table (section 7.45).
         (formatted.first() != Some(&127)).then_some(Structure { formatted, strings: &behind[..end] })
     }
 }
@@ -117,20 +121,22 @@ impl Structure<'_> {
         self.bytes(offset).map(u64::from_le_bytes)
     }
 
-    /// The string whose number, from 1, is at `offset`.
+    /// Returns the string whose number is at `offset`. Strings are numbered from 1, and 0 means no string.
     fn text(&self, offset: usize) -> Option<String> {
         let number = usize::from(*self.formatted.get(offset)?).checked_sub(1)?;
         let bytes = self.strings.split(|byte| *byte == 0).nth(number)?;
         clean_some(&String::from_utf8_lossy(bytes))
     }
 
-    /// The same, unless it is one of the phrases that vendors write for "nothing".
+    /// Returns the string at `offset`, unless it is one of the phrases that vendors write for a missing
+    /// value.
     fn known(&self, offset: usize) -> Option<String> {
         let nothing = ["not specified", "unknown", "none", "no dimm", "n/a"];
         self.text(offset).filter(|text| !nothing.iter().any(|word| text.eq_ignore_ascii_case(word)))
     }
 
-    /// First and last address of a mapped range: in KiB, or in bytes at `extended` where those do not suffice.
+    /// Returns the first and last address of a mapped range. The fields at 4 and 8 are in KiB. If they are
+    /// too small for the range, the fields at `extended` hold bytes.
     fn range(&self, extended: usize) -> Option<(u64, u64)> {
         let (start, end) = (self.dword(4)?, self.dword(8)?);
         let (first, last) = if start == u32::MAX {
@@ -142,7 +148,7 @@ impl Structure<'_> {
     }
 }
 
-/// A memory device, type 17.
+/// A memory device (type 17).
 struct Device {
     handle: u16,
     array: u16,
@@ -178,7 +184,7 @@ impl Device {
     }
 }
 
-/// Table 77 of the specification, those in use.
+/// The name of a memory type: the values of table 77 that are in use.
 fn kind_name(kind: u8) -> Option<&'static str> {
     Some(match kind {
         0x07 => "RAM",
@@ -201,20 +207,23 @@ fn kind_name(kind: u8) -> Option<&'static str> {
     })
 }
 
-/// Type 20: the addresses of a device. An interleaved range belongs to several.
+/// Reads type 20: the addresses of one device. An interleaved range belongs to several devices, so it names
+/// no slot.
 fn of_device(structure: &Structure<'_>, devices: &[Device]) -> Option<Mapped> {
     if structure.kind() != 20 {
         return None;
     }
     let (first, last) = structure.range(0x13)?;
     let handle = structure.word(0x0c)?;
-    // 0 is "not interleaved"; without the byte, or with 0xff (unknown), nothing can be said.
+    // Offset 0x11 is the interleave position: 0 means not interleaved. If the byte is missing or 0xff
+    // (unknown), the range may be interleaved.
     let alone = structure.formatted.get(0x11) == Some(&0);
     let slot = devices.iter().find(|device| device.handle == handle).filter(|_| alone);
     Some(Mapped { first, last, slot: slot.map(|device| device.dimm.slot.clone()) })
 }
 
-/// Type 19: the addresses of an array of devices; they name one if only one slot of it is filled.
+/// Reads type 19: the addresses of an array of devices. The range names a slot only if exactly one slot of
+/// the array is filled.
 fn of_array(structure: &Structure<'_>, devices: &[Device]) -> Option<Mapped> {
     if structure.kind() != 19 {
         return None;

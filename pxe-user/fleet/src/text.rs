@@ -1,8 +1,10 @@
-//! Texts of strangers: bounded, and without anything that moves a cursor or turns a line around.
+//! Cleans texts from the network: limits their length, and removes characters that move a cursor or change
+//! the direction of a line.
 
 use super::board::TEXT_MAX;
 
-/// A stranger's text as it is kept: at most [`TEXT_MAX`] bytes, no control characters, no invisible direction marks.
+/// Returns at most [`TEXT_MAX`] bytes of a text, without blanks at its ends, control characters and invisible
+/// direction marks.
 pub(crate) fn clean(text: &str) -> String {
     let mut kept = String::new();
     for character in text.trim().chars().filter(|character| is_plain(*character)) {
@@ -14,13 +16,13 @@ pub(crate) fn clean(text: &str) -> String {
     kept
 }
 
-/// The same, if anything is left of it.
+/// The cleaned text, or `None` if nothing is left of it.
 pub(crate) fn clean_some(text: &str) -> Option<String> {
     Some(clean(text)).filter(|text| !text.is_empty())
 }
 
-/// Bidirectional marks and overrides make a name look like another one; line separators are control characters in all
-/// but name.
+/// Whether a character is safe to show. Bidirectional marks and overrides make a name look like another one.
+/// The line separators U+2028 and U+2029 break lines, but are not control characters for `char::is_control`.
 fn is_plain(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')

@@ -1,12 +1,14 @@
-//! The fleet's thread: it takes what all others say, keeps the [`registry`](super::registry), and shows what is written down.
+//! The fleet's thread. It takes messages from all other threads, keeps the [`registry`](super::registry) of
+//! machines, and publishes the board after its changes are on disk.
 //!
 //! ```text
 //! messages --> registry --changes--> publisher --batch--> store's thread --> SQLite, file of events
 //!     |                                  ^                     |
-//!     '--> journal (log lines)           '------ written ------'--> then, and only then: board, updates
+//!     '--> journal (log lines)           '------ written ------'--> only then: board, updates
 //! ```
 //!
-//! It never waits for the disk: what is not written after 2 s is shown all the same, and [`Board::lost`] says so.
+//! This thread never waits for the disk: the store has a thread of its own. If a batch is not written within
+//! 2 s, the thread publishes the changes all the same, and [`Board::lost`] says that they are not stored.
 
 mod publish;
 mod questions;
@@ -27,10 +29,10 @@ use tokio::sync::mpsc::Receiver;
 #[cfg(doc)]
 use super::board::Board;
 use super::board::UnixMs;
-use super::handle::{FleetHandle, Message, Standings};
+use super::handle::{BootRecords, FleetHandle, Message};
 use super::journal::Journal;
 use super::registry::Registry;
-use super::store::{self, Answer, Link};
+use super::store::{self, Answer, StoreHandle};
 use publish::Publisher;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
@@ -38,31 +40,33 @@ use pxe_proto::time::Timestamp;
 use questions::Question;
 use steps::ClockWatch;
 
-/// Messages that are handled before anything is shown.
+/// Maximum number of messages that the thread handles before it publishes again.
 const AT_ONCE: usize = 1024;
-/// How often the registry looks at the time.
+/// How often the registry checks its timers.
 const TICK_EVERY: Duration = Duration::from_secs(1);
-/// How often old strangers are forgotten.
+/// How often the registry forgets strangers that were not seen for the retention.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
-/// How long the start waits for what was written down before; a disk that is slower is read later.
+/// How long the thread waits at its start for the stored machines. If the disk is slower, the thread starts
+/// without them, and adds them when they arrive.
 const OPENING_MAX: Duration = Duration::from_secs(2);
-/// How long the end waits for the last batch.
+/// How long the thread waits at its end for the last batch.
 const CLOSING_MAX: Duration = Duration::from_secs(3);
-/// Days after which the past is forgotten, unless told otherwise.
+/// Default of [`FleetConfig::retention`]: 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Ticks come every 10 s.
+/// Default of [`FleetConfig::silence`]. memtest86+ writes a tick every 10 s.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// What the fleet is kept with.
+/// Configuration of the fleet.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
-    /// The directory of the database; without one everything is forgotten at the end.
+    /// The directory of the database. With `None`, the fleet forgets everything when the daemon ends.
     pub state: Option<PathBuf>,
-    /// A file to which each step is appended as a line of JSON. Moving it away begins a new one.
+    /// A file to which the store appends each step as a line of JSON. If another program moves the file away,
+    /// the store creates a new one.
     pub events: Option<PathBuf>,
-    /// How long steps, boots and errors are kept.
+    /// How long the database keeps steps, boots and errors.
     pub retention: Duration,
-    /// After how long without a word a test is silent.
+    /// A test without a report or console line for this long counts as silent.
     pub silence: Duration,
 }
 
@@ -72,21 +76,23 @@ impl Default for FleetConfig {
     }
 }
 
-/// What the thread asks of the world.
-pub struct Surroundings {
-    /// The workers' clock, for log lines and pauses.
+/// What the thread needs from outside: clocks, the kernel's neighbour table, and heartbeats.
+pub struct FleetDeps {
+    /// The workers' monotonic clock, for time-outs and the rate limit of log lines.
     pub monotonic: Box<dyn FnMut() -> Timestamp + Send>,
-    /// The wall clock: [`wall_clock`].
+    /// The wall clock: [`wall_clock`], or another one in tests.
     pub wall: Box<dyn FnMut() -> UnixMs + Send>,
-    /// Finds the Ethernet address of a neighbour's IP address.
+    /// Returns the Ethernet address of an IPv4 address, from the kernel's neighbour table.
     pub neighbour: Box<dyn Fn(Ipv4Addr) -> Option<Mac> + Send>,
-    /// Called at each turn, and by the store's thread: at least every five seconds, or the thread hangs.
+    /// The heartbeat of the fleet's thread, which calls it at each turn, at least every five seconds. If the
+    /// calls stop, the thread hangs.
     pub alive: Box<dyn Fn() + Send>,
-    /// See `alive`.
+    /// The heartbeat of the store's thread, which calls it at each turn, at least every five seconds. If the
+    /// calls stop, the thread hangs, for example because its disk does not answer.
     pub store_alive: Box<dyn Fn() + Send>,
 }
 
-/// The time of day, in UTC.
+/// Returns the wall-clock time in UTC.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the fleet's wall clock")]
 pub fn wall_clock() -> UnixMs {
@@ -94,36 +100,37 @@ pub fn wall_clock() -> UnixMs {
     UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Starts the thread. It ends with [`Message::Stop`], or when all other handles are gone.
+/// Starts the thread. It ends with [`Message::Stop`], or when all other handles are dropped.
 ///
 /// # Errors
-/// When the system gives no thread or no timer.
+/// When the system refuses a thread or a timer.
 pub fn spawn(
     config: FleetConfig,
     receiver: Receiver<Message>,
     handle: FleetHandle,
-    surroundings: Surroundings,
+    deps: FleetDeps,
 ) -> io::Result<JoinHandle<()>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let mut surroundings = surroundings;
-    let store_alive = std::mem::replace(&mut surroundings.store_alive, Box::new(|| ()));
-    let link = store::start(&config, store_alive)?;
-    let FleetHandle { board, standings, updates, messages } = handle;
-    // Its own end of the queue would keep the thread alive for ever.
+    let mut deps = deps;
+    let store_alive = std::mem::replace(&mut deps.store_alive, Box::new(|| ()));
+    let store = store::start(&config, store_alive)?;
+    let FleetHandle { board, boot_records, updates, messages } = handle;
+    // The thread must not hold a sender of its own queue: the queue would never close, and the thread would
+    // never end.
     drop(messages);
     let fleet = move || {
-        let mut surroundings = surroundings;
-        let now = (surroundings.wall)();
-        let publisher = Publisher::new(now, board, updates, link);
+        let mut deps = deps;
+        let now = (deps.wall)();
+        let publisher = Publisher::new(now, board, updates, store);
         let registry = Registry::new(config.silence, publisher.first_step(now));
         let fleet = Fleet {
             registry,
             journal: Journal::default(),
             publisher,
-            standings,
+            boot_records,
             questions: Vec::new(),
             retention: config.retention,
-            surroundings,
+            deps,
             watch: ClockWatch::default(),
         };
         runtime.block_on(fleet.run(receiver));
@@ -131,20 +138,19 @@ pub fn spawn(
     std::thread::Builder::new().name("pxed-fleet".into()).spawn(fleet)
 }
 
-/// All that the thread has.
 struct Fleet {
     registry: Registry,
     journal: Journal,
     publisher: Publisher,
-    standings: Arc<ArcSwap<Standings>>,
-    /// Questions that are answered when what was said before them is shown.
+    boot_records: Arc<ArcSwap<BootRecords>>,
+    /// Questions whose answers must wait until all changes before them have been published.
     questions: Vec<Question>,
     retention: Duration,
-    surroundings: Surroundings,
+    deps: FleetDeps,
     watch: ClockWatch,
 }
 
-/// What woke the thread.
+/// Why the thread's loop has woken.
 enum Woken {
     Message(Option<Message>),
     Store(Answer),
@@ -154,18 +160,18 @@ enum Woken {
 impl Fleet {
     async fn run(mut self, mut receiver: Receiver<Message>) {
         self.open().await;
-        let mut ticked = (self.surroundings.monotonic)();
+        let mut ticked = (self.deps.monotonic)();
         let mut expired = ticked;
         loop {
-            (self.surroundings.alive)();
-            let now = (self.surroundings.monotonic)();
+            (self.deps.alive)();
+            let now = (self.deps.monotonic)();
             let pause = self
                 .publisher
                 .pause(now, &mut self.registry, !self.questions.is_empty())
                 .min(TICK_EVERY.saturating_sub(now.since(ticked)));
             let woken = tokio::select! {
                 biased;
-                answer = Link::answer(self.publisher.link()) => Woken::Store(answer),
+                answer = StoreHandle::answer(self.publisher.store()) => Woken::Store(answer),
                 message = receiver.recv() => Woken::Message(message),
                 () = tokio::time::sleep(pause) => Woken::Time,
             };
@@ -179,7 +185,7 @@ impl Fleet {
                 Woken::Store(answer) => self.stored(answer),
                 Woken::Time => {}
             }
-            let now = (self.surroundings.monotonic)();
+            let now = (self.deps.monotonic)();
             if now.since(ticked) >= TICK_EVERY {
                 ticked = now;
                 let wall = self.wall();
@@ -194,9 +200,10 @@ impl Fleet {
         self.close(&mut receiver).await;
     }
 
-    /// The time of day. If it was set, what is known of the machines moves with it.
+    /// Reads the wall clock. If the clock was set since the last call, shifts the registry's times by the
+    /// same amount.
     fn wall(&mut self) -> UnixMs {
-        let (wall, now) = ((self.surroundings.wall)(), (self.surroundings.monotonic)());
+        let (wall, now) = ((self.deps.wall)(), (self.deps.monotonic)());
         if let Some(by) = self.watch.look(wall, now) {
             self.registry.clock_set(by);
             let seconds = by / 1000;
@@ -209,10 +216,10 @@ impl Fleet {
         wall
     }
 
-    /// Waits for what was written down before, but not for long.
+    /// Waits for the stored machines, for [`OPENING_MAX`] at most.
     async fn open(&mut self) {
-        if self.publisher.link().is_some() {
-            let answer = tokio::time::timeout(OPENING_MAX, Link::answer(self.publisher.link())).await;
+        if self.publisher.store().is_some() {
+            let answer = tokio::time::timeout(OPENING_MAX, StoreHandle::answer(self.publisher.store())).await;
             match answer {
                 Ok(answer) => self.stored(answer),
                 Err(_) => {
@@ -221,12 +228,12 @@ impl Fleet {
                 }
             }
         }
-        let now = (self.surroundings.monotonic)();
+        let now = (self.deps.monotonic)();
         self.publisher.refresh();
         self.show(now);
     }
 
-    /// Handles a message, and those that wait behind it; whether to go on.
+    /// Handles a message, and those that wait behind it. Returns false after [`Message::Stop`].
     fn take(&mut self, message: Message, receiver: &mut Receiver<Message>) -> bool {
         self.handle(message);
         for _ in 1..AT_ONCE {
@@ -243,14 +250,15 @@ impl Fleet {
         let now = self.wall();
         match message {
             Message::Event(event) => {
-                let neighbour = &self.surroundings.neighbour;
+                let neighbour = &self.deps.neighbour;
                 let owner = event.peer().and_then(|peer| self.registry.owner(peer, neighbour));
-                self.journal.record((self.surroundings.monotonic)(), &event, owner);
+                self.journal.record((self.deps.monotonic)(), &event, owner);
                 self.registry.apply(now, &event, neighbour);
             }
             Message::Report(claim, report, answer) => match self.registry.reported(now, &claim, &report) {
                 Ok(()) => self.questions.push(Question::Reported(answer)),
-                // Whoever asked may have gone meanwhile, here and below: that is no concern of ours.
+                // Here and below, sending an answer fails if the caller no longer waits. That is no error of
+                // the fleet.
                 Err(unbelieved) => drop(answer.send(Err(unbelieved))),
             },
             Message::Admit(claim, answer) => drop(answer.send(self.registry.admits(&claim).map(|_| ()))),
@@ -259,11 +267,11 @@ impl Fleet {
                 self.questions.push(Question::Lines(answer, count));
             }
             Message::Owner(peer, answer) => {
-                let _ = answer.send(self.registry.owner(&peer, &self.surroundings.neighbour));
+                let _ = answer.send(self.registry.owner(&peer, &self.deps.neighbour));
             }
             Message::Uploaded(mac, name, bytes) => self.registry.uploaded(now, mac, &name, bytes),
             Message::Facts(inquiry, answer) => {
-                let neighbour = &self.surroundings.neighbour;
+                let neighbour = &self.deps.neighbour;
                 drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
             }
             Message::Find(who, answer) => drop(answer.send(self.registry.find(&who))),
@@ -283,14 +291,15 @@ impl Fleet {
 
     fn stored(&mut self, answer: Answer) {
         let wall = self.wall();
-        let now = (self.surroundings.monotonic)();
+        let now = (self.deps.monotonic)();
         self.publisher.stored(now, wall, answer, &mut self.registry);
     }
 
-    /// Shows what has changed: standings at once, the board when it is written.
+    /// Publishes what has changed: boot records at once, the board after it is on disk. Then answers the
+    /// questions that waited.
     fn show(&mut self, now: Timestamp) {
-        if let Some(standings) = self.registry.take_standings() {
-            self.standings.store(Arc::new(standings));
+        if let Some(boot_records) = self.registry.take_standings() {
+            self.boot_records.store(Arc::new(boot_records));
         }
         let wall = self.wall();
         let asked = !self.questions.is_empty();
@@ -302,7 +311,7 @@ impl Fleet {
         }
     }
 
-    /// Writes down what is known, as far as the disk takes it in time.
+    /// Handles the messages that are left, and writes the last batch, for [`CLOSING_MAX`] at most.
     async fn close(mut self, receiver: &mut Receiver<Message>) {
         receiver.close();
         while let Ok(message) = receiver.try_recv() {
@@ -310,13 +319,13 @@ impl Fleet {
         }
         let last = async {
             loop {
-                let now = (self.surroundings.monotonic)();
+                let now = (self.deps.monotonic)();
                 self.publisher.hurry();
                 self.show(now);
                 if self.publisher.is_idle(&mut self.registry) {
                     break;
                 }
-                let answer = Link::answer(self.publisher.link()).await;
+                let answer = StoreHandle::answer(self.publisher.store()).await;
                 self.stored(answer);
             }
         };

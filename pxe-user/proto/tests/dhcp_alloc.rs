@@ -4,7 +4,9 @@ use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
-use pxe_proto::dhcp::{Arch, BootFile, MAX_REPLY, Menu, MenuItem, Request, Service, Style, Text, Via, reply};
+use pxe_proto::dhcp::{
+    Arch, BootFile, MAX_REPLY, Menu, MenuItem, Request, ServerPort, Service, Style, Text, reply,
+};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
 #[global_allocator]
@@ -36,7 +38,7 @@ fn parsing_and_answering_allocate_nothing() {
         split[..end].copy_from_slice(&packet[..end]);
         split[end..end + 7].copy_from_slice(&[82, 1, 1, 82, 1, 2, 255]);
         for bytes in [&packet[..], &split] {
-            for via in [Via::Port67, Via::Port4011] {
+            for via in [ServerPort::Port67, ServerPort::Port4011] {
                 for style in [Style::Direct, Style::Binl, Style::Menu] {
                     let mut out = [0; MAX_REPLY];
                     let request = Request::parse(bytes).expect("well formed");

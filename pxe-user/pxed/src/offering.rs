@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::config::{Http, Outcome, Paces, RuleSpec};
-use pxe_content::boot::{Catalogue, Reader, Recipe};
+use crate::config::{Http, Outcome, RateLimits, RuleSpec};
+use pxe_content::boot::{Catalogue, ImageSpec, LoaderKind};
 use pxe_content::rules::{Access, Action, Policy, Rule};
 use pxe_proto::dhcp::{Arch, BootFile, Menu, Program, Programs, Service, Style, Url};
 
@@ -25,7 +25,7 @@ pub struct Offering {
     /// Who is served at all.
     pub access: Access,
     /// How often sources may ask.
-    pub paces: Paces,
+    pub rate_limits: RateLimits,
 }
 
 impl Offering {
@@ -42,10 +42,11 @@ impl Offering {
             Outcome::Image(name) => Some(name.clone()),
             Outcome::Local | Outcome::Ignore => None,
         };
-        let recipe = |name: &str| catalogue.recipes().iter().find(|recipe| *recipe.name == *name);
-        let action = match (&spec.outcome, image.as_deref().and_then(recipe)) {
-            (Outcome::Image(_), Some(recipe)) => {
-                Action::Boot(Box::new(self.image(spec, recipe, address, catalogue)))
+        let image_spec =
+            |name: &str| catalogue.image_specs().iter().find(|image_spec| *image_spec.name == *name);
+        let action = match (&spec.outcome, image.as_deref().and_then(image_spec)) {
+            (Outcome::Image(_), Some(image_spec)) => {
+                Action::Boot(Box::new(self.image(spec, image_spec, address, catalogue)))
             }
             (Outcome::Local, _) => Action::Local,
             // An image without a recipe does not pass the check.
@@ -62,8 +63,14 @@ impl Offering {
         }
     }
 
-    fn image(&self, spec: &RuleSpec, recipe: &Recipe, address: Ipv4Addr, catalogue: &Catalogue) -> Service {
-        let mut service = self.service(address, catalogue.programs_of(recipe));
+    fn image(
+        &self,
+        spec: &RuleSpec,
+        image_spec: &ImageSpec,
+        address: Ipv4Addr,
+        catalogue: &Catalogue,
+    ) -> Service {
+        let mut service = self.service(address, catalogue.programs_of(image_spec));
         service.boot_server = spec.boot_server;
         service
     }
@@ -93,7 +100,7 @@ impl Offering {
     /// For machines that boot their own disks.
     fn local(&self, address: Ipv4Addr) -> Service {
         let mut service = Service::new(address);
-        if let Ok(script) = BootFile::new(&Reader::Ipxe.name()) {
+        if let Ok(script) = BootFile::new(&LoaderKind::Ipxe.name()) {
             service.programs.set_ipxe(script.into());
         }
         service.local = Menu::local().ok();

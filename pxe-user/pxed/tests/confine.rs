@@ -1,4 +1,5 @@
-//! What a confined process can and cannot do: tried by a child that has confined itself. Run as root, as CI does.
+//! Tests what a confined process can and cannot do, in a child process that confines itself. Run this as root, as CI
+//! does.
 
 use std::io::ErrorKind::PermissionDenied;
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -7,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io, thread};
 
-use pxed::confine::{self, Account, Confinement, Kept, Paths, Wish};
+use pxed::confine::{self, Account, ConfineRequest, Confinement, Paths, RetainedCapability};
 
-/// Where the child finds its directories.
+/// The environment variable that gives the child its directories.
 const FOLDER: &str = "PXED_TEST_CONFINED";
 
-fn wish(folder: &Path) -> Wish {
-    Wish {
+fn wish(folder: &Path) -> ConfineRequest {
+    ConfineRequest {
         confinement: Confinement::Require,
         account: Account::find(Some("nobody")).unwrap(),
-        kept: vec![Kept::Bpf],
+        kept: vec![RetainedCapability::Bpf],
         paths: Paths {
             read: vec![folder.join("served")],
             write: vec![folder.join("state")],
@@ -26,12 +27,13 @@ fn wish(folder: &Path) -> Wish {
     }
 }
 
-/// The child's part; by itself it does nothing. It forks, since the harness has two threads.
+/// The child's part. Without the variable it does nothing. It forks, because the test harness has two threads.
 #[test]
 #[expect(unsafe_code, reason = "fork")]
 fn the_child_is_confined() {
     let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else { return };
-    // SAFETY: the harness's other thread waits for this one, so no lock is held; glibc keeps its allocator usable.
+    // SAFETY: the harness's other thread only waits for this one, so no lock is held in the child; glibc keeps its
+    // allocator usable after fork.
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
             let done = std::panic::catch_unwind(|| confined(&folder));
@@ -69,7 +71,7 @@ fn files(folder: &Path) {
     for path in ["/etc/passwd", "/etc/hostname", "/proc/1/status"] {
         assert!(denied(fs::read(path)), "{path}");
     }
-    // Everybody may read this by its mode.
+    // The file's mode lets every user read it.
     assert!(denied(fs::read(folder.join("other/file"))));
     assert!(denied(fs::write(folder.join("served/new"), "x")));
     assert!(denied(fs::write(folder.join("open/new"), "x")), "a directory for everybody, as /tmp is");
@@ -84,7 +86,7 @@ fn files(folder: &Path) {
 }
 
 fn network(listener: &TcpListener) {
-    // What was opened before goes on.
+    // Sockets that were opened before still work.
     listener.set_nonblocking(true).unwrap();
     assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
     assert!(denied(TcpListener::bind("127.0.0.1:0")));

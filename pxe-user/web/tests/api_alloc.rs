@@ -1,5 +1,5 @@
-//! Readers of the board share its encoding, and one that stalls holds a chunk of it. Alone in its binary, for the counting
-//! allocator.
+//! Readers of the board share its encoding, and a reader that stalls holds one chunk of it. This test is alone in its
+//! binary, because of the counting allocator.
 
 use std::alloc::System;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use tokio::net::UnixStream;
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// As many as make some megabytes.
+/// Enough machines for a board of some megabytes.
 const MACHINES: usize = 20_000;
 const READERS: usize = 32;
-/// Of each path a reader has read so much, and reads no more.
+/// Each stalled reader reads this many bytes, and no more.
 const READ: usize = 4096;
 
 fn machine(index: usize) -> Machine {
@@ -50,7 +50,7 @@ async fn readers_share_one_encoding_and_hold_a_chunk_each() {
             stalled.push(stream);
         }
     }
-    // One reads all of it.
+    // One reader reads the whole board.
     let mut reader = UnixStream::connect(&socket).await.unwrap();
     let request = b"GET /api/v1/machines HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     reader.write_all(request).await.unwrap();
@@ -63,7 +63,8 @@ async fn readers_share_one_encoding_and_hold_a_chunk_each() {
     }
     assert!(read > size, "all of it, {read} of {size} bytes");
     let allocated = region.change().bytes_allocated;
-    // Twice: what is encoded, and what the one reader was sent; the rest is for the others, and half a megabyte for each.
+    // Twice the board's size is for the encoding and for the copies to the reader that reads everything. The rest is
+    // for the stalled readers: the same again, and half a megabyte for each.
     let most = 4 * size + 2 * READERS * 512 * 1024;
     assert!(allocated < most, "{allocated} bytes, {most} at most, for boards of {size}");
 }

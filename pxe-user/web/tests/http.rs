@@ -1,20 +1,20 @@
-//! The catalogue over HTTP, by a real server on loopback: what UEFI HTTP boot, iPXE and GRUB ask for, and what the fleet
-//! hears of it.
+//! The catalogue over HTTP, served by a real server on loopback: the requests of UEFI HTTP boot, iPXE and GRUB, and the
+//! events that the fleet gets.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use pxe_content::boot::{Catalogue, Config, Here, Links, MachineFacts, Recipe, Source};
+use pxe_content::boot::{Catalogue, Config, ImageSpec, Links, MachineFacts, ServedAt, Source};
 use pxe_content::rules::Access;
 use pxe_engine::clock::Clock;
 use pxe_fleet::event::{Event, Transport};
 use pxe_fleet::handle::{FleetHandle, Message};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_web::api::Api;
-use pxe_web::api::serve::{Most, serve_tcp};
+use pxe_web::api::serve::{ConnectionLimits, serve_tcp};
 use pxe_web::http::{Gate, Http};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -56,19 +56,19 @@ async fn lab() -> Lab {
     std::fs::write(dir.path().join("empty"), []).unwrap();
     std::fs::write(dir.path().join("large"), content(30_000_000)).unwrap();
     let source = Source::Tree { root: dir.path().into(), links: Links::FollowAdministrators };
-    let recipe = Recipe {
+    let recipe = ImageSpec {
         name: "image".into(),
         ipxe: Some("#!ipxe\n# {{ mac }} at {{ http }}\n".into()),
         grub: Some("# {{ mac }} at {{ http }}\n".into()),
-        ..Recipe::default()
+        ..ImageSpec::default()
     };
-    let config = Config { source, recipes: vec![recipe], memory: Some(64 << 20), ..Config::default() };
+    let config = Config { source, image_specs: vec![recipe], memory: Some(64 << 20), ..Config::default() };
     let catalogue = Arc::new(ArcSwap::from_pointee(Catalogue::open(config).unwrap()));
     let (fleet, messages) = FleetHandle::new();
     let sent: Arc<AtomicU64> = Arc::default();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
+    let here = ServedAt { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
     let counts = Api::new(fleet.clone(), Arc::default()).counts().clone();
     let http =
         Http::new(Arc::clone(&catalogue), fleet, here, Arc::clone(&sent), Clock::start(), counts.clone());
@@ -83,7 +83,7 @@ async fn lab() -> Lab {
         gate.before(http.router()),
         counts,
         "machines",
-        Most { all: 16, each: 4 },
+        ConnectionLimits { all: 16, each: 4 },
         std::future::pending(),
     ));
     Lab { address, messages, sent, catalogue, access, dir }
@@ -119,7 +119,7 @@ impl Lab {
         get(self.address, path).await
     }
 
-    /// The next event of a transfer's end.
+    /// Waits for the event of the next transfer's end.
     async fn fetched(&mut self) -> (String, Outcome, u64) {
         loop {
             let Some(Message::Event(event)) = self.messages.recv().await else { continue };
@@ -131,7 +131,7 @@ impl Lab {
     }
 }
 
-/// clients.md section 1: HEAD, then GET; the type tells EDK2 how to start it.
+/// clients.md, section 1: HEAD, then GET. EDK2 chooses by the type how to start the file.
 #[tokio::test]
 async fn firmware_asks_for_the_size_and_then_for_all_of_it() {
     let mut lab = lab().await;
@@ -140,12 +140,12 @@ async fn firmware_asks_for_the_size_and_then_for_all_of_it() {
     let got = lab.get("/boot.efi").await;
     assert_eq!((got.status, got.header("content-type")), (200, Some("application/efi")));
     assert!(got.body == content(300_000));
-    // Only what was acknowledged to the last byte is complete.
+    // A transfer is complete only when its last byte was acknowledged.
     assert_eq!(lab.fetched().await, ("boot.efi".to_owned(), Outcome::Complete, 300_000));
     assert_eq!(lab.sent.load(Ordering::Relaxed), 300_000);
 }
 
-/// GRUB's http module looks for `Content-Length: `, to the letter, and waits half a minute where it finds none.
+/// GRUB's http module looks for `Content-Length: ` case-sensitively, and waits half a minute if it finds none.
 #[tokio::test]
 async fn names_of_headers_are_written_as_grub_compares_them() {
     let lab = lab().await;
@@ -191,7 +191,7 @@ async fn names_are_those_of_tftp_and_nothing_leads_out() {
         ("/pxelinux.0%00.efi", 403),
         ("/pxed/52-54-00-99-00-99/boot.ipxe", 404),
     ] {
-        // Who asks for a machine's text needs an answer about the machine: there is none.
+        // A file that is written for a machine needs the fleet's answer about the machine. Here the fleet knows none.
         let answer = tokio::select! {
             answer = get(lab.address, path) => answer,
             () = refuse_facts(&mut lab.messages) => unreachable!("it answers for ever"),
@@ -243,7 +243,7 @@ async fn a_machine_gets_the_text_that_is_written_for_it() {
     assert_eq!(String::from_utf8(by_address.body).unwrap(), expected);
 }
 
-/// A file that is replaced while it is on its way arrives as it was.
+/// A transfer delivers the old content if the file is replaced meanwhile.
 #[tokio::test]
 async fn what_is_on_its_way_does_not_change() {
     let lab = lab().await;
@@ -271,7 +271,7 @@ async fn who_breaks_off_has_not_booted() {
     assert!(matches!(outcome, Outcome::Aborted(_)) && bytes < 30_000_000, "{outcome:?} {bytes}");
 }
 
-/// The whole body was handed to the connection, but it is not the client's: what lies in buffers has not arrived.
+/// The whole body was handed to the connection, but bytes in the kernel's buffers have not arrived.
 #[tokio::test]
 async fn who_resets_before_the_last_bytes_were_sent_has_not_booted() {
     let mut lab = lab().await;
@@ -283,31 +283,31 @@ async fn who_resets_before_the_last_bytes_were_sent_has_not_booted() {
     while lab.sent.load(Ordering::Relaxed) < 300_000 {
         tokio::task::yield_now().await;
     }
-    // With bytes unread the kernel resets.
+    // The kernel resets a connection that is closed with unread bytes.
     drop(stream);
     assert_eq!(lab.fetched().await, ("boot.efi".into(), Outcome::TimedOut, 300_000));
 }
 
-/// On a connection that goes on, as iPXE's do, the next answer's bytes are under way all the time.
+/// On a connection with several requests, as iPXE's, bytes of the next response are always in flight.
 #[tokio::test]
 async fn a_file_is_told_when_it_has_arrived_and_not_when_the_connection_is_silent() {
     let mut lab = lab().await;
     let mut stream = TcpStream::connect(lab.address).await.unwrap();
     let requests = b"GET /boot.efi HTTP/1.1\r\nHost: x\r\n\r\nGET /large HTTP/1.1\r\nHost: x\r\n\r\n";
     stream.write_all(requests).await.unwrap();
-    // The second one stays open.
+    // The client does not read the second response to its end.
     stream.read_exact(&mut vec![0; 10_000_000]).await.unwrap();
     assert_eq!(lab.fetched().await, ("boot.efi".into(), Outcome::Complete, 300_000));
 }
 
-/// A fleet that does not answer is no reason to say that there is no such file.
+/// If the fleet does not answer, pxed does not know whether the file exists: 503, not 404.
 #[tokio::test]
 async fn a_file_that_the_fleet_must_be_asked_for_is_refused_for_now() {
     let lab = lab().await;
     assert_eq!(lab.get("/pxed/52-54-00-99-00-12/boot.ipxe").await.status, 503);
 }
 
-/// `[access]`: whatever is asked for, and from the next request on.
+/// `[access]` applies to every path and method, and a change applies from the next request on.
 #[tokio::test]
 async fn who_is_not_on_the_list_is_told_so_and_nothing_else() {
     let lab = lab().await;
@@ -328,14 +328,14 @@ async fn who_is_not_on_the_list_is_told_so_and_nothing_else() {
     assert_eq!(lab.get("/pxelinux.0").await.status, 200, "by its network");
 }
 
-/// Sizes and times of requests are bounded on the machines' network, too.
+/// The limits of requests also apply on the machines' network.
 #[tokio::test]
 async fn heads_of_requests_are_bounded() {
     let lab = lab().await;
     let long = format!("GET /pxelinux.0 HTTP/1.1\r\nx: {}", "x".repeat(100_000));
     for head in [long, format!("GET /{} HTTP/1.1", "x".repeat(100_000))] {
         let mut stream = TcpStream::connect(lab.address).await.unwrap();
-        // It may hang up before it has read everything.
+        // The server may close the connection before it has read everything.
         let _ = stream.write_all(format!("{head}\r\nHost: x\r\n\r\n").as_bytes()).await;
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer).await;
@@ -345,7 +345,7 @@ async fn heads_of_requests_are_bounded() {
     assert_eq!(lab.get("/pxelinux.0").await.status, 200);
 }
 
-/// One machine cannot take all places.
+/// One machine cannot use up all connections.
 #[tokio::test]
 async fn one_address_has_only_so_many_connections() {
     let lab = lab().await;
@@ -357,7 +357,7 @@ async fn one_address_has_only_so_many_connections() {
         held.push(stream);
     }
     let mut fifth = TcpStream::connect(lab.address).await.unwrap();
-    // It is closed without a word, or reset.
+    // The connection is closed without a response, or reset.
     assert!(
         fifth.read(&mut [0; 1]).await.is_ok_and(|len| len == 0) || fifth.write_all(b"GET").await.is_err()
     );
@@ -367,7 +367,7 @@ async fn one_address_has_only_so_many_connections() {
     }
 }
 
-/// The status, or nothing if the connection is not taken.
+/// The first digit of the status; `None` if the connection is not accepted.
 async fn get_or_closed(address: SocketAddr) -> Option<u8> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     stream.write_all(b"HEAD /pxelinux.0 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.ok()?;

@@ -79,7 +79,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
 pub fn run_and_amid(plan: &Plan, act: impl FnOnce()) -> Result<Report> {
     let mut act = Some(act);
     let report = run_until_over(plan, |machines| {
-        let amid = |machine: &Machine| machine.tally.data_frames > 0 && !machine.is_over();
+        let amid = |machine: &Machine| machine.counters.data_frames > 0 && !machine.is_over();
         if machines.iter().all(amid)
             && let Some(act) = act.take()
         {

@@ -74,7 +74,7 @@ pub enum State {
 
 /// What a machine counted.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Tally {
+pub struct Counters {
     /// RRQs said again after a time-out.
     pub repeats_rrq: u64,
     /// ACKs said again after a time-out.
@@ -101,7 +101,7 @@ pub struct Machine {
     /// When it had everything.
     pub finished: Timestamp,
     /// Its counts.
-    pub tally: Tally,
+    pub counters: Counters,
     index: u32,
     kind: Kind,
     /// The item that it is at.
@@ -124,7 +124,7 @@ impl Machine {
             state: State::Off,
             started: zero,
             finished: zero,
-            tally: Tally::default(),
+            counters: Counters::default(),
             index,
             kind: script.kind(index),
             item: 0,
@@ -170,7 +170,7 @@ impl Machine {
         match (self.state, from) {
             (State::Discovering, 67) if to == 68 && answer.is_offer() => {
                 let took = now.since(self.asked);
-                self.tally.offers += 1;
+                self.counters.offers += 1;
                 self.offer(now, script, &answer, say);
                 Some(took)
             }
@@ -187,7 +187,7 @@ impl Machine {
 
     fn offer(&mut self, now: Timestamp, script: &Script, answer: &Answer<'_>, say: &mut impl FnMut(Word)) {
         let again = match script.dhcp {
-            Dhcp::Rate(count) if self.tally.offers < u64::from(count) => Ok(State::Discovering),
+            Dhcp::Rate(count) if self.counters.offers < u64::from(count) => Ok(State::Discovering),
             Dhcp::Rate(_) => Ok(State::Done),
             Dhcp::Skip | Dhcp::Boot => {
                 match answer.follow(self.kind.firmware(), script.boot_file(), script.server) {
@@ -246,7 +246,7 @@ impl Machine {
         if self.state != State::Loading || to != self.port(script) {
             return;
         }
-        self.tally.data_frames += u64::from(packet.starts_with(&[0, 3]));
+        self.counters.data_frames += u64::from(packet.starts_with(&[0, 3]));
         let versions = match script.items.get(usize::from(self.item)) {
             Some(Item::File { versions, .. }) => Some(versions.as_slice()),
             _ => None,
@@ -267,7 +267,7 @@ impl Machine {
             Step::Ack(block) => say(word(What::Ack(block))),
             Step::Complete(block) => {
                 say(word(What::Ack(block)));
-                self.tally.later_versions += u64::from(self.transfer.is_later_version());
+                self.counters.later_versions += u64::from(self.transfer.is_later_version());
                 self.item += 1;
                 self.load(now, script, say);
             }
@@ -301,11 +301,11 @@ impl Machine {
 
     /// Wrong bytes are for good: a machine that booted them would not come back.
     fn give_up(&mut self, now: Timestamp, script: &Script, failure: Failure) {
-        if failure == Failure::Wrong || self.tally.begun_again >= script.again.into() {
+        if failure == Failure::Wrong || self.counters.begun_again >= script.again.into() {
             self.state = State::Failed(failure);
             return;
         }
-        self.tally.begun_again += 1;
+        self.counters.begun_again += 1;
         (self.state, self.deadline) = (State::Resting, now + REST);
     }
 
@@ -323,8 +323,8 @@ impl Machine {
         match self.state {
             State::Loading if now >= self.transfer.deadline => {
                 let step = self.transfer.on_time(now, script.manners(self.kind));
-                self.tally.repeats_rrq += u64::from(step == Step::Request);
-                self.tally.repeats_ack += u64::from(matches!(step, Step::Ack(_)));
+                self.counters.repeats_rrq += u64::from(step == Step::Request);
+                self.counters.repeats_ack += u64::from(matches!(step, Step::Ack(_)));
                 self.take(now, script, step, say);
             }
             State::Resting if now >= self.deadline => self.boot(now, script, say),
@@ -333,7 +333,7 @@ impl Machine {
                 let Some(wait) = self.patience(script) else {
                     return self.give_up(now, script, Failure::Silence);
                 };
-                self.tally.repeats_discover += 1;
+                self.counters.repeats_discover += 1;
                 self.deadline = now + wait;
                 say(self.question());
             }

@@ -6,7 +6,7 @@ use pxe_nic::xsk::Statistics;
 use pxe_proto::time::Timestamp;
 use serde_json::{Map, Value};
 
-use super::machine::{Machine, State, Tally};
+use super::machine::{Counters, Machine, State};
 use super::noise::Suffered;
 use super::script::{Dhcp, Script};
 use super::strangers::Heard;
@@ -32,7 +32,7 @@ pub struct Report {
     /// Seconds that a machine took: median, 99th percentile, longest.
     pub percentiles: [f64; 3],
     /// The machines' counts in sum.
-    pub tally: Tally,
+    pub counters: Counters,
     /// Seconds from a DISCOVER to its OFFER: median, 99th percentile, 99.9th. None if nobody asked.
     pub offer_percentiles: Option<[f64; 3]>,
     /// OFFERs a second, if that was the question.
@@ -82,7 +82,10 @@ impl Report {
             bytes: done.len() as u64 * script.bytes(),
             seconds,
             percentiles: [0.5, 0.99, 1.0].map(|share| at(&times, share).unwrap_or_default()),
-            tally: machines.iter().map(|machine| machine.tally).fold(Tally::default(), Tally::and),
+            counters: machines
+                .iter()
+                .map(|machine| machine.counters)
+                .fold(Counters::default(), Counters::and),
             offer_percentiles: (script.dhcp != Dhcp::Skip).then(|| [0.5, 0.99, 0.999].map(micros)),
             offers_per_second: rate.then(|| offers.len() as f64 / seconds),
             ..Self::default()
@@ -91,7 +94,7 @@ impl Report {
 
     /// One line of JSON.
     pub fn to_json(&self) -> String {
-        let Tally { repeats_rrq, repeats_ack, repeats_discover, data_frames, offers, .. } = self.tally;
+        let Counters { repeats_rrq, repeats_ack, repeats_discover, data_frames, offers, .. } = self.counters;
         let [p50, p99, max] = self.percentiles;
         let mut fields = Map::new();
         let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
@@ -110,8 +113,8 @@ impl Report {
             ("overrun", self.overrun),
             ("data_frames", data_frames),
             ("offers", offers),
-            ("begun_again", self.tally.begun_again),
-            ("later_versions", self.tally.later_versions),
+            ("begun_again", self.counters.begun_again),
+            ("later_versions", self.counters.later_versions),
         ] {
             put(name, count.into());
         }
@@ -161,7 +164,7 @@ impl Report {
     }
 }
 
-impl Tally {
+impl Counters {
     fn and(self, other: Self) -> Self {
         Self {
             repeats_rrq: self.repeats_rrq + other.repeats_rrq,
@@ -244,9 +247,10 @@ mod tests {
 
     #[test]
     fn repeats_are_told_apart_and_in_sum_and_absent_figures_are_not_there() {
-        let tally = Tally { repeats_rrq: 1, repeats_ack: 2, repeats_discover: 4, ..Tally::default() };
+        let counters =
+            Counters { repeats_rrq: 1, repeats_ack: 2, repeats_discover: 4, ..Counters::default() };
         let report =
-            Report { tally, seconds: 0.123_456_7, offers_per_second: Some(10.0), ..Report::default() };
+            Report { counters, seconds: 0.123_456_7, offers_per_second: Some(10.0), ..Report::default() };
         let json: Value = serde_json::from_str(&report.to_json()).unwrap();
         assert_eq!((&json["repeats"], &json["repeats_ack"]), (&7.into(), &2.into()));
         assert_eq!(json["seconds"], 0.123_457);

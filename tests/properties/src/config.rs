@@ -14,10 +14,10 @@ pub fn check(input: &[u8]) {
     let is_wrong = problems.iter().any(|problem| problem.severity == Severity::Error);
     assert!(config.is_some() || is_wrong, "refused without a word");
     if let Some(config) = &config {
-        assert_eq!(config.recipes.len(), config.recipe_lines.len());
+        assert_eq!(config.image_specs.len(), config.image_spec_lines.len());
         assert!(
             config
-                .recipe_lines
+                .image_spec_lines
                 .iter()
                 .chain(config.rules.iter().map(|rule| &rule.line))
                 .all(|line| *line <= lines)

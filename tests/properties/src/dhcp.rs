@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 use dhcproto::v4::{self, DhcpOption, OptionCode};
 use dhcproto::{Decodable as _, Decoder};
 use pxe_proto::dhcp::{
-    Arch, BootFile, MAX_REPLY, Menu, MenuItem, Printable, Program, Programs, Reply, Request, Service, Style,
-    Text, Url, Via, View, reply,
+    Arch, BootFile, MAX_REPLY, Menu, MenuItem, MessageView, Printable, Program, Programs, Reply, Request,
+    ServerPort, Service, Style, Text, Url, reply,
 };
 
 use crate::frames::{CLIENT, OWN};
@@ -47,14 +47,14 @@ fn programs() -> Programs {
 pub fn check(input: &[u8]) {
     let choice = input.last().copied().unwrap_or_default();
     let service = &SERVICES[usize::from(choice & 3)];
-    let via = if choice & 4 == 0 { Via::Port67 } else { Via::Port4011 };
+    let via = if choice & 4 == 0 { ServerPort::Port67 } else { ServerPort::Port4011 };
     let style = [Style::Direct, Style::Binl, Style::Menu, Style::Direct][usize::from(choice >> 3 & 3)];
     let from = if choice & 32 == 0 {
         SocketAddrV4::new(CLIENT, 68)
     } else {
         SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68)
     };
-    if let Ok(view) = View::parse(input) {
+    if let Ok(view) = MessageView::parse(input) {
         let _ = (view.file(), view.message(), view.server_id(), view.options().count());
     }
     let Ok(request) = Request::parse(input) else { return };
@@ -91,14 +91,14 @@ fn check_reply(service: &Service, input: &[u8], request: &Request<'_>, told: &Re
     assert!(to.is_broadcast() || !matches!(first, 0 | 127 | 224..), "a reply to {to}");
 
     let message = v4::Message::decode(&mut Decoder::new(bytes)).expect("dhcproto reads our reply");
-    let kind = if told.told.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
+    let kind = if told.summary.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
     assert_eq!(message.opts().msg_type(), Some(kind));
     assert_eq!(
         message.opts().get(OptionCode::ServerIdentifier),
         Some(&DhcpOption::ServerIdentifier(service.server))
     );
     // dhcproto ends in silence at what it cannot read: it must have seen each option that we see.
-    let view = View::parse(bytes).expect("we read our own reply");
+    let view = MessageView::parse(bytes).expect("we read our own reply");
     for (code, _) in view.options() {
         assert!(message.opts().get(OptionCode::from(code)).is_some(), "dhcproto does not find option {code}");
     }

@@ -178,7 +178,7 @@ pub(super) fn transfers() -> Seeds {
     ])
 }
 
-/// Clients that put a file: see `uploads::check` for the steps.
+/// Clients that put a file: see `upload_writer::check` for the steps.
 pub(super) fn uploads() -> Seeds {
     let ask = |client: u8, how: u8, window: u8| vec![0, client, how, window];
     let blocks = |client: u8, count: usize| [2, client, 0, 0].repeat(count);

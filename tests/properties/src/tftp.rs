@@ -2,10 +2,10 @@
 
 use pxe_content::boot::FileName;
 use pxe_proto::tftp::Block;
+use pxe_proto::tftp::negotiation::{NegotiatedOptions, OptionLimits};
 use pxe_proto::tftp::packet::{
     BLKSIZE_RANGE, CONTROL_MAX, Control, ErrorCode, Mode, Packet, Request, data_header,
 };
-use pxe_proto::tftp::terms::{Limits, Terms};
 
 /// Any bytes as a packet.
 pub fn check(input: &[u8]) {
@@ -74,8 +74,9 @@ fn written(opcode: u8, request: &Request<'_>) -> Vec<u8> {
 /// RFC 2347: an OACK has only what was asked, and at most as much. It is read back as the options of a request are.
 fn check_terms(request: &Request<'_>) {
     const SIZE: u64 = 145_408;
-    let limits = Limits::for_mtu(1500, 64);
-    let (asked, granted) = (request.options, Terms::grant(&request.options, &limits).granted(SIZE));
+    let limits = OptionLimits::for_mtu(1500, 64);
+    let (asked, granted) =
+        (request.options, NegotiatedOptions::grant(&request.options, &limits).granted(SIZE));
     let oack = Control::oack(&granted);
     let options = oack.as_bytes().strip_prefix(&[0, 6]).expect("an OACK");
     assert_eq!(Packet::parse(oack.as_bytes()), Ok(Packet::FromServer));

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use pxe_engine::responder::{Denial, Filed, Ticket, UploadName};
-use pxe_proto::tftp::reception::Taken;
+use pxe_engine::responder::{InboxReply, UploadName, UploadPermit, UploadRefusal};
+use pxe_proto::tftp::receive_session::BlockAccepted;
 use pxe_proto::tftp::table::Id;
 
 use super::script::Script;
@@ -71,12 +71,12 @@ fn send(world: &mut World, script: &mut Script<'_>) {
 /// The inbox's next answer.
 fn answer(world: &mut World) {
     let Some((id, filed)) = world.host.inbox.answers.pop_front() else { return };
-    if filed == Filed::Kept
+    if filed == InboxReply::Kept
         && let Some(upload) = world.host.inbox.uploads.iter_mut().find(|upload| upload.id == id)
     {
         upload.told_kept = true;
     }
-    world.event(|responder, host| responder.filed(host.now, id, filed, host));
+    world.event(|responder, host| responder.on_inbox_reply(host.now, id, filed, host));
 }
 
 /// How the inbox is.
@@ -95,7 +95,7 @@ enum Mood {
 /// A file on its way.
 #[derive(Debug)]
 struct Upload {
-    ticket: Ticket,
+    ticket: UploadPermit,
     id: Id,
     stored: u64,
     /// The last block was stored; and the responder was told that the file is kept.
@@ -107,7 +107,7 @@ struct Upload {
 #[derive(Debug)]
 pub(super) struct Inbox {
     uploads: Vec<Upload>,
-    answers: VecDeque<(Id, Filed)>,
+    answers: VecDeque<(Id, InboxReply)>,
     /// Room for blocks.
     room: u64,
     mood: Mood,
@@ -120,24 +120,24 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    pub(super) fn put(&mut self, id: Id, ticket: &Ticket, _name: &UploadName) -> bool {
+    pub(super) fn put(&mut self, id: Id, ticket: &UploadPermit, _name: &UploadName) -> bool {
         if let Mood::Denies = self.mood {
-            self.answers.push_back((id, Filed::Denied(Denial::Exists)));
+            self.answers.push_back((id, InboxReply::Denied(UploadRefusal::Exists)));
         } else {
             // Who had this slot before is through.
             self.uploads.retain(|upload| upload.id.slot() != id.slot());
             let ticket = ticket.clone();
             self.uploads.push(Upload { ticket, id, stored: 0, complete: false, told_kept: false });
-            self.answers.push_back((id, Filed::Open));
+            self.answers.push_back((id, InboxReply::Open));
         }
         true
     }
 
-    pub(super) fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
+    pub(super) fn store(&mut self, ticket: &UploadPermit, bytes: &[u8], last: bool) -> BlockAccepted {
         let upload =
             self.uploads.iter_mut().find(|upload| upload.ticket == *ticket).expect("a file that was put");
         if self.room == 0 {
-            return Taken::No;
+            return BlockAccepted::No;
         }
         self.room -= 1;
         assert!(!upload.complete, "a block behind the last one");
@@ -147,13 +147,13 @@ impl Inbox {
         assert!(bytes.iter().zip(number.iter().cycle()).all(|(a, b)| a == b), "not the next block");
         upload.complete = last;
         let answer = match (self.mood, last) {
-            (Mood::Breaks, _) => Some(Filed::Denied(Denial::Disk)),
-            (_, true) => Some(Filed::Kept),
-            (Mood::Behind, false) => Some(Filed::Room),
+            (Mood::Breaks, _) => Some(InboxReply::Denied(UploadRefusal::Disk)),
+            (_, true) => Some(InboxReply::Kept),
+            (Mood::Behind, false) => Some(InboxReply::Room),
             (_, false) => None,
         };
         self.answers.extend(answer.map(|filed| (upload.id, filed)));
-        if answer == Some(Filed::Room) { Taken::Behind } else { Taken::Yes }
+        if answer == Some(InboxReply::Room) { BlockAccepted::NoRoom } else { BlockAccepted::Yes }
     }
 
     /// An ACK says what was stored; that of the last block, that the file is kept.

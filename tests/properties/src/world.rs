@@ -10,17 +10,18 @@ use pxe_common::steady;
 use pxe_content::boot::{Catalogue, Config, FileName, Image, Links, Source};
 use pxe_content::rules::Policy;
 use pxe_engine::responder::{
-    Blocks, Carried, Given, Host, Offer, Places, Responder, Route, Settings, Sources, Ticket, UploadName,
+    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route,
+    Settings, Sources, Storage, Transmit, UploadLimiter, UploadName, UploadPermit,
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
 use pxe_proto::dhcp::{Service, Style};
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::Block;
+use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::packet::{CONTROL_MAX, Packet, data_header};
-use pxe_proto::tftp::reception::Taken;
+use pxe_proto::tftp::receive_session::BlockAccepted;
 use pxe_proto::tftp::table::{Id, TidPorts};
-use pxe_proto::tftp::terms::Limits;
 use pxe_proto::time::Timestamp;
 use tempfile::TempDir;
 
@@ -69,18 +70,18 @@ pub(super) fn client(number: u8) -> SocketAddrV4 {
 pub(super) struct World {
     pub(super) responder: Responder,
     pub(super) host: Watcher,
-    pub(super) places: Places,
+    pub(super) places: UploadLimiter,
 }
 
 impl World {
     pub(super) fn new() -> Self {
-        let places = Places::new(2);
+        let places = UploadLimiter::new(2);
         let settings = Settings {
             interface: "fuzz0".into(),
             address: OWN,
             mask: Ipv4Addr::new(255, 255, 255, 0),
             broadcast: Ipv4Addr::new(10, 99, 0, 255),
-            limits: Limits::for_mtu(1500, WINDOW as u16),
+            limits: OptionLimits::for_mtu(1500, WINDOW as u16),
             transfers: TRANSFERS,
             ports: PORTS,
             style: Style::Direct,
@@ -139,7 +140,7 @@ impl World {
         self.host.room = u64::MAX;
         self.wait(LONGEST);
         assert_eq!(self.responder.next_deadline(), None, "a timer still rings");
-        assert_eq!((self.responder.active(), self.responder.waiting()), (0, 0), "a slot is not given back");
+        assert_eq!((self.responder.active(), self.responder.pending()), (0, 0), "a slot is not given back");
         assert!(self.host.open.is_empty(), "the kernel still knows {:?}", self.host.open.keys());
     }
 }
@@ -272,7 +273,7 @@ fn is_client(address: SocketAddrV4) -> bool {
     host && !matches!(address.port(), 0 | 67 | 69 | 4011)
 }
 
-impl Host for Watcher {
+impl Transmit for Watcher {
     fn control(&mut self, route: &Route, payload: &[u8]) {
         assert_eq!(*route.from.ip(), OWN);
         if !PORTS.contains(route.from.port()) {
@@ -313,7 +314,9 @@ impl Host for Watcher {
         self.open.remove(&(client, port));
         self.carried.remove(&(client, port));
     }
+}
 
+impl Storage for Watcher {
     fn load(&mut self, id: Id, _name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         if self.loads {
             self.orders.push_back(id);
@@ -321,17 +324,19 @@ impl Host for Watcher {
         self.loads
     }
 
-    fn put(&mut self, id: Id, ticket: &Ticket, name: &UploadName, _peer: Peer) -> bool {
+    fn put(&mut self, id: Id, ticket: &UploadPermit, name: &UploadName, _peer: Peer) -> bool {
         self.inbox.put(id, ticket, name)
     }
 
-    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
+    fn store(&mut self, ticket: &UploadPermit, bytes: &[u8], last: bool) -> BlockAccepted {
         self.inbox.store(ticket, bytes, last)
     }
+}
 
-    fn give(&mut self, offer: &Offer<'_>) -> Given {
+impl KernelOffload for Watcher {
+    fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         if !self.carries {
-            return Given::NotYet;
+            return OffloadAnswer::NotYet;
         }
         let (slot, generation) = (offer.id.slot(), offer.id.generation());
         let number = |block: Block| u32::try_from(block.0).expect("files are small here");
@@ -340,19 +345,21 @@ impl Host for Watcher {
         let file = (transfer, Arc::clone(offer.image), offer.blksize);
         self.carried.insert((offer.client, offer.port), file);
         self.words.insert(slot, (steady::word(generation, number(offer.steady.sent)), Timestamp::default()));
-        Given::Accepted
+        OffloadAnswer::Accepted
     }
 
-    fn look(&mut self, id: Id) -> Option<Carried> {
+    fn offload_progress(&mut self, id: Id) -> Option<OffloadProgress> {
         let (word, heard) = *self.words.get(&id.slot())?;
-        Some(Carried { sent: Block(steady::sent(word, id.generation())?.into()), heard })
+        Some(OffloadProgress { sent: Block(steady::sent(word, id.generation())?.into()), heard })
     }
 
-    fn take(&mut self, id: Id) -> Option<Carried> {
-        let carried = self.look(id);
+    fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
+        let carried = self.offload_progress(id);
         self.words.remove(&id.slot());
         carried
     }
+}
 
+impl Events for Watcher {
     fn record(&mut self, _event: Event) {}
 }

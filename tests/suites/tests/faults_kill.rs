@@ -56,7 +56,7 @@ fn machines_that_come_again_end_well_after_kill_9_in_the_middle_of_200_transfers
         let report = machines.join().unwrap();
         pair::all_done(&report).unwrap_or_else(|error| panic!("{datapath:?}: {error}\n{}", daemon.log()));
         assert_eq!(report.done, u64::from(MACHINES));
-        assert!(report.tally.begun_again > 0, "{datapath:?}: nobody lost anything: {}", report.to_json());
+        assert!(report.counters.begun_again > 0, "{datapath:?}: nobody lost anything: {}", report.to_json());
         // What was known before is there, and what came since, too; nothing in the database is damaged.
         let known = |status: &Value| {
             let lost = status["lost"].as_array().is_some_and(Vec::is_empty);

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use pxe_common::abi::{Config, dhcp_mode};
-use pxe_common::bucket::{Rate, Rates, Source};
+use pxe_common::rate_limit::{Rate, Rates, Source};
 use pxe_common::{Drop, Pass, Service, SliceFrame, Verdict, classify};
 use pxe_properties::frames::{CLIENT, OWN, TID, broadcast_67, config, golden, udp, with};
 use pxe_properties::verdicts::{CLIENT_PORT, Kernel, action, known};

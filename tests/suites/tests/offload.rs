@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pxe_common::abi::{self, Config, Transfer, TransferKey, offload};
 use pxe_common::{Drop, Layer, Pass, Service, Verdict};
 use pxe_content::boot::{Catalogue, Config as Files, FileName, Image, Links, Source};
-use pxe_engine::worker::shelf::{Found, Place, Shelf};
+use pxe_engine::worker::offload_cache::{CacheLookup, KernelFile, OffloadCache};
 use pxe_kit::namespace;
 use pxe_nic::Queue;
 use pxe_nic::offload::progress::Progress;
@@ -35,7 +35,7 @@ struct Kernel {
     programs: Programs,
     transfers: Transfers,
     progress: Progress,
-    shelf: Shelf,
+    shelf: OffloadCache,
     catalogue: Catalogue,
     folder: tempfile::TempDir,
     _socket: Xsk,
@@ -56,7 +56,7 @@ impl Kernel {
         let mut kernel = Self {
             transfers: programs.transfers().unwrap(),
             progress: programs.progress().unwrap(),
-            shelf: Shelf::new(programs.files().unwrap(), 128 << 20),
+            shelf: OffloadCache::new(programs.files().unwrap(), 128 << 20),
             programs,
             catalogue,
             folder,
@@ -71,25 +71,25 @@ impl Kernel {
     }
 
     /// A file of that size, on the shelf in blocks of that size.
-    fn file(&mut self, size: usize, blksize: u16) -> (Arc<Image>, Place) {
+    fn file(&mut self, size: usize, blksize: u16) -> (Arc<Image>, KernelFile) {
         let name = format!("file-{size}");
         let bytes: Vec<u8> =
             (0..size as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
         std::fs::write(self.folder.path().join(&name), bytes).unwrap();
         let name: FileName = name.parse().unwrap();
         let image = self.catalogue.load(&name).unwrap();
-        assert_eq!(self.shelf.find(&image, blksize), Found::Absent);
+        assert_eq!(self.shelf.find(&image, blksize), CacheLookup::Absent);
         self.shelf.put(&image, blksize);
         match self.shelf.find(&image, blksize) {
-            Found::Here(place) => (image, place),
+            CacheLookup::Cached(place) => (image, place),
             other => panic!("{other:?}"),
         }
     }
 
     /// The kernel has the transfer of this file, with every block up to `sent` on its way.
-    fn give(&mut self, place: Place, image: &Image, blksize: u16, windowsize: u32, sent: u32) {
+    fn give(&mut self, place: KernelFile, image: &Image, blksize: u16, windowsize: u32, sent: u32) {
         let last = u32::try_from(image.len() / u64::from(blksize) + 1).unwrap();
-        let Place { index: file, tag } = place;
+        let KernelFile { index: file, tag } = place;
         let transfer = Transfer { slot: SLOT, generation: GENERATION, file, last, windowsize };
         let key = TransferKey {
             client_addr: CLIENT.octets(),
@@ -98,11 +98,11 @@ impl Kernel {
         };
         self.transfers.insert(key, transfer).unwrap();
         self.progress.name(SLOT, &key, tag);
-        self.progress.give(SLOT, GENERATION, sent);
+        self.progress.offload(SLOT, GENERATION, sent);
     }
 
     fn sent(&self) -> Option<u32> {
-        self.progress.look(SLOT, GENERATION).map(|reached| reached.sent)
+        self.progress.offload_progress(SLOT, GENERATION).map(|reached| reached.sent)
     }
 
     /// Runs one of the programs; what was counted, its action, and the frame as it is then.
@@ -266,24 +266,24 @@ fn what_is_not_quite_an_ack_of_the_steady_state_is_user_spaces() {
     assert_eq!(kernel.run(&none, Layer::Xdp).0, Verdict::Answer(Layer::Xdp));
     // Taken back.
     kernel.give(place, &image, 1400, 1, 1);
-    assert_eq!(kernel.progress.take(SLOT, GENERATION).map(|reached| reached.sent), Some(1));
+    assert_eq!(kernel.progress.reclaim(SLOT, GENERATION).map(|reached| reached.sent), Some(1));
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
     // The entry in the kernel's list has become another transfer's while it was being read.
     kernel.give(place, &image, 1400, 1, 1);
     let other =
         TransferKey { client_addr: [10, 99, 0, 77], client_port: [8, 22], server_port: TID.to_be_bytes() };
     kernel.progress.name(SLOT, &other, place.tag);
-    kernel.progress.give(SLOT, GENERATION, 1);
+    kernel.progress.offload(SLOT, GENERATION, 1);
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
     // Another transfer has the slot by now.
-    kernel.progress.give(SLOT, GENERATION + 1, 1);
+    kernel.progress.offload(SLOT, GENERATION + 1, 1);
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
     // Another file stands there by now, or none.
-    kernel.give(Place { tag: place.tag + 1, ..place }, &image, 1400, 1, 1);
+    kernel.give(KernelFile { tag: place.tag + 1, ..place }, &image, 1400, 1, 1);
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
-    kernel.give(Place { index: place.index + 1, ..place }, &image, 1400, 1, 1);
+    kernel.give(KernelFile { index: place.index + 1, ..place }, &image, 1400, 1, 1);
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
-    kernel.give(Place { index: abi::FILES_MAX + 1, ..place }, &image, 1400, 1, 1);
+    kernel.give(KernelFile { index: abi::FILES_MAX + 1, ..place }, &image, 1400, 1, 1);
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
     // Switched off.
     kernel.give(place, &image, 1400, 1, 1);
@@ -299,22 +299,22 @@ fn idle_files_give_way_and_others_do_not() {
     kernel.shelf = {
         // Another set of maps, for a shelf with room for 30 blocks.
         let mut programs = Programs::load_offload(1, 16, false, 8).unwrap();
-        Shelf::new(programs.files().unwrap(), 30 * per_block)
+        OffloadCache::new(programs.files().unwrap(), 30 * per_block)
     };
     let (first, _) = kernel.file(1024 * 9, 1024);
     let (second, _) = kernel.file(1024 * 9 + 1, 1024);
-    assert!(matches!(kernel.shelf.find(&first, 1024), Found::Here(_)), "used last");
+    assert!(matches!(kernel.shelf.find(&first, 1024), CacheLookup::Cached(_)), "used last");
     drop(second);
     let (third, _) = kernel.file(1024 * 14, 1024);
-    assert!(matches!(kernel.shelf.find(&first, 1024), Found::Here(_)), "it is in use");
+    assert!(matches!(kernel.shelf.find(&first, 1024), CacheLookup::Cached(_)), "it is in use");
     // 10 + 15 blocks: no room for as many again while both are in use.
     kernel.shelf.put(&first, 512);
-    assert_eq!(kernel.shelf.find(&first, 512), Found::Refused);
+    assert_eq!(kernel.shelf.find(&first, 512), CacheLookup::NoRoom);
     drop(third);
     kernel.shelf.tidy();
-    assert_eq!(kernel.shelf.find(&first, 512), Found::Absent, "another attempt is due");
+    assert_eq!(kernel.shelf.find(&first, 512), CacheLookup::Absent, "another attempt is due");
     kernel.shelf.put(&first, 512);
-    assert!(matches!(kernel.shelf.find(&first, 512), Found::Here(_)));
+    assert!(matches!(kernel.shelf.find(&first, 512), CacheLookup::Cached(_)));
 }
 
 /// Kernels before the mend of CVE-2023-52447 free an inner map as soon as nobody refers to it, though a program may still read
@@ -347,6 +347,6 @@ fn a_file_is_cut_in_a_few_sizes_only() {
     for blksize in 600..700 {
         kernel.shelf.put(&image, blksize);
     }
-    let cut = (600..700).filter(|&blksize| kernel.shelf.find(&image, blksize) != Found::Absent).count();
+    let cut = (600..700).filter(|&blksize| kernel.shelf.find(&image, blksize) != CacheLookup::Absent).count();
     assert_eq!(cut, 7);
 }

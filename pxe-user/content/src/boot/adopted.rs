@@ -1,4 +1,5 @@
-//! Images that another process of ours has loaded: transfers that were begun with them end with them.
+//! Images that a predecessor process loaded. After a hand-over, running transfers end with the bytes they
+//! started with. The hand-over code (`pxed/src/server/handover`) calls this.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,20 +10,21 @@ use super::image::{Image, Origin, Role};
 use super::names::FileName;
 use super::sealed::Sealed;
 
-/// The bytes of an image.
+/// The contents of an image that is handed over.
 #[derive(Debug)]
 pub enum Contents {
-    /// Copied.
+    /// The bytes themselves.
     Bytes(Vec<u8>),
-    /// In sealed memory.
+    /// A sealed memfd that holds the bytes.
     Memory(OwnedFd),
 }
 
 impl Catalogue {
-    /// An image with these contents. Nobody who asks for the name gets it; its bytes count as those of others.
+    /// Makes an image of these contents. The image is not published, so a look-up of its name does not find
+    /// it. Its bytes count against the memory of all images.
     ///
     /// # Errors
-    /// The system's, or when the memory is not sealed.
+    /// The system's error, or [`io::ErrorKind::InvalidData`] if the memory is not sealed.
     pub fn adopt(
         &self,
         name: FileName,

@@ -1,4 +1,9 @@
-//! The catalogue: names, the files behind them, and what each architecture starts with.
+//! The catalogue: the names that pxed serves, the files behind them, and the boot program of each
+//! architecture.
+//!
+//! The daemon opens a [`Catalogue`] at its start, and opens a new one when a reload changes the files
+//! ([`Catalogue::reopen`]). All threads share it. Workers call only [`Catalogue::lookup`], which takes no
+//! lock. `images.rs`, `entries.rs`, `adopted.rs` and `file_loader.rs` add further methods.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -7,13 +12,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pxe_proto::dhcp::{Arch, Programs};
 
+use super::file_loader::FileLoader;
 use super::generated::Virtual;
 use super::image::{Digest, Image, Origin, Role};
-use super::loader::Loader;
+use super::image_spec::ImageSpec;
 use super::memory::Memory;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::recipe::Recipe;
 use super::refusal::Refusal;
 use super::store::Store;
 use super::tree::Links;
@@ -24,21 +29,22 @@ use crate::suggest::nearest;
 /// The first component of the names of installed boot loaders.
 pub const LOADERS: &str = "loader";
 
-/// Where the files come from.
+/// Where boot files come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// A directory, served as it stands (`--root`).
+    /// A directory, served as it is (`--root`).
     Tree {
-        /// The directory.
+        /// The path of the directory.
         root: PathBuf,
-        /// What becomes of links that leave it.
+        /// What happens to links that lead out of the directory.
         links: Links,
     },
-    /// Single files under names of their own (`--kernel`): each with its path below the host's root directory, without links.
+    /// Single files (`--kernel`): the name of each, and its path below the host's root directory. The paths
+    /// contain no links.
     Single(Vec<(FileName, String)>),
-    /// What is installed on this host, with configuration files of our own.
+    /// What is installed on this host, with configuration files that pxed generates.
     Virtual {
-        /// The host's own root directory, `/` but for tests.
+        /// The host's root directory: `/`, or another directory in tests.
         system: PathBuf,
     },
 }
@@ -46,85 +52,87 @@ pub enum Source {
 /// What to serve.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// Where the files come from.
+    /// Where boot files for all machines come from.
     pub source: Source,
-    /// What architectures start with, where it is not the usual (`--boot-file`).
+    /// The boot programs of architectures that do not start with the usual one (`--boot-file`).
     pub boot_files: Vec<(Arch, String)>,
     /// The images that rules name.
-    pub recipes: Vec<Recipe>,
-    /// Where distributions' boot loaders are looked for, `/` but for tests.
+    pub image_specs: Vec<ImageSpec>,
+    /// The host's root directory, below which distributions install boot loaders: `/`, or another directory
+    /// in tests.
     pub system: PathBuf,
-    /// Memory for all snapshots together, in bytes; by default half of what is available now.
+    /// The limit of memory for all snapshots together, in bytes. `None`: half of what is available now, see
+    /// `Memory::default_limit`.
     pub memory: Option<u64>,
 }
 
 impl Default for Config {
-    /// What is installed on this host.
+    /// Serves what is installed on this host.
     fn default() -> Self {
         let source = Source::Virtual { system: "/".into() };
-        Self { source, boot_files: Vec::new(), recipes: Vec::new(), system: "/".into(), memory: None }
+        Self { source, boot_files: Vec::new(), image_specs: Vec::new(), system: "/".into(), memory: None }
     }
 }
 
-/// Why there is nothing to serve. The text says what to do.
+/// Why the catalogue cannot be opened. The text names the remedy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
-    /// The root cannot be opened.
+    /// The root directory cannot be opened.
     #[error("cannot serve {}: {reason}. Give an existing, readable directory with --root", root.display())]
     Root {
-        /// The directory that was asked for.
+        /// The root directory as given.
         root: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         reason: String,
     },
-    /// No usual boot program at the root, and none given.
+    /// The root directory has no boot program under a usual name, and no boot program is given.
     #[error(
         "{} has no boot program under a usual name ({usual}): put one there, or name one with --boot-file ARCH=NAME",
         root.display()
     )]
     NoBootProgram {
-        /// The directory.
+        /// The root directory.
         root: PathBuf,
-        /// Some of the names that were looked for.
+        /// Some of the usual names.
         usual: String,
     },
-    /// The root of an image cannot be opened.
+    /// The root directory of an image cannot be opened.
     #[error(
         "image `{image}`: cannot serve {}: {reason}. Give its `root` an existing, readable directory (`cargo xtask image` makes \
          that of a memory test)", root.display()
     )]
     ImageRoot {
-        /// The image.
+        /// The name of the image.
         image: String,
-        /// The directory that was asked for.
+        /// The root directory as given.
         root: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         reason: String,
     },
-    /// A file given with `--boot-file` or `boot_files` cannot be served.
+    /// A file that `--boot-file` or `boot_files` names cannot be served.
     #[error("boot file {arch}={name} (--boot-file, `boot_files`): {reason}")]
     BootFile {
-        /// The architecture.
+        /// The architecture that should start with the file.
         arch: Arch,
         /// The name as given.
         name: String,
-        /// Why not.
+        /// Why the file cannot be served.
         reason: String,
     },
-    /// Nothing that could be booted is installed.
+    /// The host has no installed file that could be booted.
     #[error(
         "no memtest86+ is installed here, nor anything else to boot: install it (`apt-get install memtest86+ pxelinux \
          syslinux-common`, `dnf install memtest86+ syslinux-nonlinux`, `pacman -S memtest86+ memtest86+-efi syslinux`) or give \
          a directory of your own with --root"
     )]
     NothingInstalled,
-    /// The system refused something that is needed.
+    /// The system failed to generate a boot file in memory.
     #[error("cannot prepare the boot files: {0}")]
     System(Refusal),
 }
 
 impl CatalogueError {
-    /// The same as said of an image.
+    /// The same error about the root of an image.
     fn of_image(self, image: &str) -> Self {
         match self {
             Self::Root { root, reason } => Self::ImageRoot { image: image.to_owned(), root, reason },
@@ -133,64 +141,67 @@ impl CatalogueError {
     }
 }
 
-/// What is known of a name without waiting.
+/// The result of a look-up that does not wait.
 #[derive(Clone, Debug)]
 pub enum Lookup {
-    /// It is loaded.
+    /// The file is loaded.
     Ready(Arc<Image>),
-    /// Ask [`Catalogue::load`], on the loader's thread.
+    /// The file is not loaded. Call [`Catalogue::load_for`] on a thread that may block.
     Absent,
-    /// There is certainly no such file.
+    /// The name is certainly not served: its mount is a table, and the table does not have it.
     Refused(Refusal),
 }
 
-/// What [`Catalogue::changed`] found.
+/// What [`Catalogue::changed`] or [`Catalogue::recheck`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Names that have new contents.
+    /// Names with new contents.
     pub updated: Vec<FileName>,
-    /// Names that have none any more, and why.
+    /// Names that pxed does not serve any more, each with the reason.
     pub removed: Vec<(FileName, Refusal)>,
-    /// Names whose file changed while it was copied: the old contents stay until the next attempt.
+    /// Names whose file changed during every attempt to copy it. The old contents stay until the next
+    /// attempt.
     pub unsettled: Vec<FileName>,
 }
 
 /// A line of `pxed images`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name that it is served under.
+    /// The name under which pxed serves the file.
     pub name: FileName,
-    /// Where it comes from.
+    /// Where the contents come from.
     pub origin: Origin,
-    /// Size and hash, or why it is not served.
+    /// The size in bytes and the hash, or the reason why pxed does not serve the file.
     pub content: Result<(u64, Digest), Refusal>,
 }
 
-/// Everything that is served. Shared by all threads; see [`Self::lookup`] and [`Self::load`] for who calls what.
+/// All files that pxed serves. All threads share it. [`Self::lookup`] is for every thread. [`Self::load`] and
+/// the other calls that read files may block, so workers must not make them.
 #[derive(Debug)]
 pub struct Catalogue {
-    /// The parts of the names; the first has all names that are in no other.
+    /// The parts of the names. The first mount has all names that lie in no other mount.
     pub(super) mounts: Vec<Mount>,
     pub(super) store: Store,
     pub(super) watcher: Option<Watcher>,
-    loader: Mutex<Loader>,
+    loader: Mutex<FileLoader>,
     pub(super) boot_files: Vec<(Arch, FileName)>,
-    pub(super) recipes: Vec<Recipe>,
-    /// What files are in a boot, where their names do not say it.
+    pub(super) image_specs: Vec<ImageSpec>,
+    /// The roles of files in a boot, for files whose names do not show it.
     pub(super) roles: HashMap<FileName, Role>,
 }
 
 impl Catalogue {
-    /// Prepares everything: looks for the files and, for a virtual tree, loads them.
+    /// Opens the directories, and loads the files of a table (installed or single files). Files of a
+    /// directory are loaded at the first request.
     ///
     /// # Errors
-    /// Why nothing could be served, with the remedy.
+    /// Why pxed could serve nothing, with the remedy.
     pub fn open(config: Config) -> Result<Self, CatalogueError> {
         Self::prepare(config, &[])
     }
 
-    /// The same for a configuration that takes this one's place: directories that it names as well stay open, also if the
-    /// user that the daemon has become could not get to them by their paths.
+    /// Opens a catalogue for a new configuration, which replaces this one. Directories that both
+    /// configurations name stay usable, even if the daemon's user cannot open them by their paths any more.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -205,13 +216,13 @@ impl Catalogue {
             Source::Single(files) => Mount::single(&config.system, &files)?,
             Source::Virtual { system } => Mount::installed("", &system, Virtual::discover)?,
         }];
-        for recipe in &config.recipes {
-            if let Some((root, links)) = &recipe.root {
-                let mount = Mount::directory(&recipe.name, root, *links, earlier);
-                mounts.push(mount.map_err(|error| error.of_image(&recipe.name))?);
+        for image_spec in &config.image_specs {
+            if let Some((root, links)) = &image_spec.root {
+                let mount = Mount::directory(&image_spec.name, root, *links, earlier);
+                mounts.push(mount.map_err(|error| error.of_image(&image_spec.name))?);
             }
         }
-        if config.recipes.iter().any(Recipe::is_written) {
+        if config.image_specs.iter().any(ImageSpec::is_written) {
             mounts.push(Mount::installed(LOADERS, &config.system, Virtual::loaders)?);
         }
         let watcher = Watcher::new()
@@ -225,7 +236,7 @@ impl Catalogue {
             watcher,
             loader: Mutex::default(),
             boot_files: Vec::new(),
-            recipes: config.recipes,
+            image_specs: config.image_specs,
             roles: HashMap::new(),
         };
         catalogue.set_boot_files(config.boot_files)?;
@@ -248,8 +259,8 @@ impl Catalogue {
 
     fn check(&self) -> Result<(), CatalogueError> {
         match &self.top().kind {
-            // Rules may do without what everybody gets.
-            _ if !self.recipes.is_empty() => Ok(()),
+            // With images, rules decide what machines boot, so files for all machines are not necessary.
+            _ if !self.image_specs.is_empty() => Ok(()),
             Kind::Tree(root) if usual::choose(self.top(), &self.boot_files, Wanted::Any).is_empty() => {
                 Err(CatalogueError::NoBootProgram { root: root.clone(), usual: usual::some_names() })
             }
@@ -276,13 +287,14 @@ impl Catalogue {
         Ok(())
     }
 
-    /// Bytes of all snapshots in memory.
+    /// The size of all snapshots in memory, in bytes.
     #[must_use]
     pub fn memory_used(&self) -> u64 {
         self.store.memory().used()
     }
 
-    /// The directories that who runs now cannot list: everything in them would be refused to machines.
+    /// The served directories that the daemon's current user cannot list and enter. pxed refuses all files in
+    /// them.
     pub fn unlisted(&self) -> impl Iterator<Item = &Path> {
         let closed = self.mounts.iter().filter(|mount| !mount.tree.is_open_to_us());
         closed.filter_map(|mount| match &mount.kind {
@@ -291,7 +303,7 @@ impl Catalogue {
         })
     }
 
-    /// What is known of a name: takes no lock, reads no file; for every thread.
+    /// Looks a name up among the loaded files. Takes no lock and reads no file, so every thread may call it.
     #[must_use]
     pub fn lookup(&self, name: &FileName) -> Lookup {
         if let Some(image) = self.store.get(name) {
@@ -307,69 +319,77 @@ impl Catalogue {
         }
     }
 
-    /// Loads a file unless it is loaded as it is now. Reads files and may wait: for the loader's thread only.
+    /// Returns the file as it is now: the loaded snapshot if the file is unchanged, else a new one. This
+    /// reads files and takes a lock, so it may block: never call it on a worker.
     ///
-    /// A file that somebody is still writing, but not at this moment, looks whole: the first who asks gets what is
-    /// there, later ones the rest, once it is closed. Who replaces a file by renaming avoids that.
+    /// A file that another program writes in several steps looks complete between two writes. An early client
+    /// then gets a partial file, and later clients get the complete file once the writer has closed it. To
+    /// avoid that, replace files by rename.
     ///
     /// # Errors
-    /// Why it is not served. Nothing is remembered: the next call looks again.
+    /// Why pxed does not serve the file. Errors are not cached: the next call looks again.
     pub fn load(&self, name: &FileName) -> Result<Arc<Image>, Refusal> {
         self.loader().load(self, name)
     }
 
-    /// Readable when [`Self::changed`] has something to do. `None` where there is no inotify: then only
-    /// [`Self::recheck`] notices changes.
+    /// A descriptor that is readable when [`Self::changed`] has something to do. `None` if inotify is not
+    /// available: then only [`Self::recheck`] notices changes.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.watcher.as_ref().map(|watcher| watcher.as_fd())
     }
 
-    /// Loads again what changed, as far as inotify said so, and what did not hold still last time. For the loader's
-    /// thread.
+    /// Loads files again that inotify reported as changed, and files that changed during the last copy. May
+    /// block: for the loader thread.
     pub fn changed(&self) -> Changes {
         self.loader().changed(self)
     }
 
-    /// Looks at all loaded files again, by their times and sizes: for changes that inotify does not report, as on network
-    /// file systems and through mappings. What changed is loaded when it looks the same twice in a row. Cheap; for the loader's thread, every few seconds.
+    /// Compares the times and sizes of all loaded files. This notices changes that inotify does not report,
+    /// on network file systems and through memory mappings. A changed file is loaded again once two calls in
+    /// a row see the same times and size. A file that is gone is removed at once. The call is cheap. The
+    /// loader thread makes it every few seconds.
     pub fn recheck(&self) -> Changes {
         self.loader().recheck(self)
     }
 
-    /// What each architecture starts with, as things are now: a tree's may change, so ask again after a while.
+    /// The boot program of each architecture for all machines. The files of a directory may change, so ask
+    /// again after a change.
     #[must_use]
     pub fn programs(&self) -> Programs {
         usual::programs(self.top(), &self.boot_files, Wanted::Any)
     }
 
-    fn loader(&self) -> MutexGuard<'_, Loader> {
-        // A panic while loading leaves at worst a file that is loaded again.
+    fn loader(&self) -> MutexGuard<'_, FileLoader> {
+        // Ignore a poisoned lock: after a panic while loading, the worst case is that a file is loaded again.
         self.loader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Catalogue {
-    /// The part that has all names that are in no other.
+    /// The mount of all names that lie in no other mount.
     pub(super) fn top(&self) -> &Mount {
-        // There is always one: see [`Self::open`].
+        // [`Self::prepare`] puts one mount there at least.
         &self.mounts[0]
     }
 
-    /// Where a name lies, and what is left of it there.
+    /// The mount of a name, and the rest of the name in that mount.
     pub(super) fn place(&self, name: &FileName) -> (&Mount, FileName) {
         let others = self.mounts.iter().skip(1);
         let found = others.filter_map(|mount| Some((mount, mount.inside(name)?))).next();
         found.unwrap_or((self.top(), *name))
     }
 
-    /// Whether that name could be served now; loads nothing.
+    /// Checks whether pxed could serve this name now. Loads nothing.
+    ///
+    /// # Errors
+    /// Why pxed would not serve it.
     pub fn probe(&self, name: &FileName) -> Result<(), Refusal> {
         let (mount, inside) = self.place(name);
         mount.probe(&inside)
     }
 
-    /// Whether a directory of that name is served.
+    /// Whether a directory of this name exists in the served trees.
     #[must_use]
     pub fn is_directory(&self, name: &str) -> bool {
         let Ok(name) = name.parse() else { return false };
@@ -377,7 +397,8 @@ impl Catalogue {
         mount.find(&inside).is_ok_and(|found| found.names().is_ok())
     }
 
-    /// `; did you mean NAME?`, if a file beside a name that is not there is like it.
+    /// The text `; did you mean NAME?` if the directory of a missing file has a similar name, else an empty
+    /// string.
     pub(super) fn near(&self, name: &FileName) -> String {
         let (mount, inside) = self.place(name);
         let (directory, base) = match inside.as_bytes().iter().rposition(|byte| *byte == b'/') {
@@ -397,15 +418,20 @@ impl Catalogue {
         }
     }
 
-    /// What cannot be booted and how to change that: a sentence each, for the log at start.
+    /// One sentence for each thing that cannot be booted, with the remedy. The daemon logs them at the start.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        if !self.recipes.is_empty() {
+        if !self.image_specs.is_empty() {
             return self
-                .recipes
+                .image_specs
                 .iter()
-                .flat_map(|recipe| {
-                    [self.missing_of(recipe), self.overruled_of(recipe), self.unreached_of(recipe)].concat()
+                .flat_map(|image_spec| {
+                    [
+                        self.missing_of(image_spec),
+                        self.overruled_of(image_spec),
+                        self.unreached_of(image_spec),
+                    ]
+                    .concat()
                 })
                 .collect();
         }

@@ -1,17 +1,18 @@
-//! Where distributions install what we boot. Data, with the package that each place belongs to.
+//! The paths at which distributions install the files that pxed serves. Comments name the distributions.
 //!
-//! Checked against the installed packages: Debian 12. Read in the distributions' own scripts: Arch (archiso), Gentoo.
-//! The rest is from memory: a place that does not exist costs one failed look-up.
+//! The paths for Debian 12 were checked against installed packages. The paths for Arch (archiso) and Gentoo
+//! were read in the distributions' own scripts. All others are from memory: a path that does not exist costs
+//! one failed look-up.
 
 use pxe_proto::dhcp::Arch;
 
-/// A file that is served, and where it may be; the first place that has it wins.
+/// A file that pxed serves, and the paths where it may be. The first path that exists counts.
 #[derive(Debug)]
 pub struct Part {
-    /// The name that it is served under: without `.bin`, since PXELINUX takes that for a boot sector (clients.md
-    /// section 3).
+    /// The name under which pxed serves the file. It has no `.bin` ending, because PXELINUX takes such a file
+    /// for a boot sector (docs/clients.md section 3).
     pub name: &'static str,
-    /// Places, below the root directory.
+    /// The paths, below the host's root directory.
     pub places: &'static [&'static str],
 }
 
@@ -23,12 +24,12 @@ pub const MEMTEST_X64_EFI: Part = Part {
         "boot/memtest86+/memtest.efi",            // Arch (memtest86+-efi), Void
         "boot/memtest86plus/memtest.efi64",       // Gentoo
         "boot/efi/EFI/memtest/memtest.efi",       // Fedora
-        "boot/efi/EFI/memtest86+/memtest.efi",    // by hand
+        "boot/efi/EFI/memtest86+/memtest.efi",    // installed by hand
         "usr/lib/memtest86+/memtest86+x64.efi",   // openSUSE
         "usr/share/memtest86+/memtest86+x64.efi", // Fedora
         "usr/share/memtest86+/memtest.efi",       // Alpine
         "boot/memtest.efi",                       // Alpine
-        "boot/mt86+x64",                          // Debian since 8.0: one file for UEFI and BIOS
+        "boot/mt86+x64",                          // Debian since memtest86+ 8.0: one file for UEFI and BIOS
     ],
 };
 
@@ -71,7 +72,8 @@ pub const MEMTEST_IA32: Part = Part {
     ],
 };
 
-/// Older releases, which had one file for all BIOS machines, and places which do not say what they hold.
+/// Older releases of memtest86+, which have one file for all BIOS machines, and paths that do not show which
+/// kind of file they hold.
 pub const MEMTEST_ANY: Part = Part {
     name: "memtest86+",
     places: &[
@@ -81,18 +83,20 @@ pub const MEMTEST_ANY: Part = Part {
     ],
 };
 
-/// PXELINUX and, since its version 5, the module that it needs at once; both of one version, so from one row.
+/// PXELINUX, and the module that it needs since version 5. Both must be of the same version, so one row names
+/// both.
 pub const PXELINUX: &[(&str, Option<&str>)] = &[
     ("usr/lib/PXELINUX/pxelinux.0", Some("usr/lib/syslinux/modules/bios/ldlinux.c32")), // Debian, Ubuntu
     ("usr/share/syslinux/pxelinux.0", Some("usr/share/syslinux/ldlinux.c32")), // Fedora, openSUSE, Alpine, Gentoo
     ("usr/lib/syslinux/bios/pxelinux.0", Some("usr/lib/syslinux/bios/ldlinux.c32")), // Arch
     ("tftpboot/pxelinux.0", Some("tftpboot/ldlinux.c32")),                     // Fedora (syslinux-tftpboot)
-    ("usr/share/syslinux/pxelinux.0", None),                                   // version 4 and before
+    ("usr/share/syslinux/pxelinux.0", None),                                   // PXELINUX 4 and before
     ("usr/lib/syslinux/pxelinux.0", None),
 ];
 
-/// Boot loaders that start a kernel with its command line, by architecture, the best first. PXELINUX is a pair of its
-/// own; where it is missing, iPXE does for BIOS, too.
+/// Boot loaders that start a kernel with its command line, by architecture, the best first. PXELINUX is not
+/// here, because it needs a module: see [`PXELINUX`]. If PXELINUX is not installed, iPXE starts BIOS
+/// machines.
 pub const LOADERS: &[(Arch, Part)] = &[
     (
         Arch::BIOS,
@@ -144,13 +148,13 @@ pub const LOADERS: &[(Arch, Part)] = &[
     ),
 ];
 
-/// How to install memtest86+.
+/// How to install memtest86+, for messages.
 pub const INSTALL_MEMTEST: &str =
     "`apt-get install memtest86+`, `dnf install memtest86+` or `pacman -S memtest86+ memtest86+-efi`";
 
-/// How to install iPXE.
+/// How to install iPXE, for messages.
 pub const INSTALL_IPXE: &str = "`apt-get install ipxe`, `dnf install ipxe-bootimgs-x86` or `pacman -S ipxe`";
 
-/// How to install PXELINUX.
+/// How to install PXELINUX, for messages.
 pub const INSTALL_PXELINUX: &str =
     "`apt-get install pxelinux syslinux-common`, `dnf install syslinux-nonlinux` or `pacman -S syslinux`";

@@ -1,4 +1,4 @@
-//! What is served, for people: the list of everything, and what one name leads to.
+//! Listings for people: all files that pxed serves, and what one name leads to.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -9,37 +9,39 @@ use rustix::fs::FileType;
 use super::catalogue::{Catalogue, Entry};
 use super::generated::Content;
 use super::image::{Digest, Image, Origin};
+use super::machine_files::ServedAt;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::personal::Here;
 use super::refusal::Refusal;
-use super::tree::Found;
+use super::tree::ResolvedFile;
 use crate::boot::MachineFacts;
 use pxe_proto::mac::Mac;
 
-/// How deep directories are listed: more than any boot tree has, and an end to links that lead in a circle.
+/// The number of directory levels that a listing enters. It is more than any boot tree has, and it ends links
+/// that lead in a circle.
 const DEPTH_MAX: usize = 16;
-/// Files of a tree that are looked at in search of links out of it.
+/// The most files of one tree that [`Catalogue::targets`] looks at.
 const TARGETS_OF_MAX: usize = 50_000;
 
 /// What a name leads to now.
 #[derive(Clone, Debug)]
 pub enum Seen {
-    /// A file: its size in bytes, and its true path.
+    /// A file: its size in bytes, and its true path after all links.
     File(u64, PathBuf),
-    /// A text of ours.
+    /// A text that pxed generates.
     Written(Arc<Image>),
 }
 
 impl Catalogue {
-    /// What a machine that asks for a name would get now, as [`Self::load_for`] would find it, without reading the file.
+    /// What a request for a name would get now. The result is the same as that of [`Self::load_for`], but the
+    /// file is not read.
     ///
     /// # Errors
-    /// Why it would not be served.
+    /// Why pxed would not serve the name.
     pub fn see_for(
         &self,
         name: &FileName,
-        here: Here,
+        here: ServedAt,
         facts: impl FnOnce(Option<Mac>) -> Option<MachineFacts>,
     ) -> Result<Seen, Refusal> {
         self.written_or(name, here, facts, |name| self.see(name), Seen::Written)
@@ -58,15 +60,16 @@ impl Catalogue {
         Ok(Seen::File(size, found.path()))
     }
 
-    /// All files by name, with sizes and hashes; refused ones with the reason. Reads every file of the tree: for
-    /// `pxed images`, not while serving.
+    /// All files by name, each with its size and hash, or with the reason why pxed refuses it. This reads
+    /// every file of the trees, so only `pxed images` uses it, not the daemon.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
         self.mounts.iter().flat_map(Mount::entries).collect()
     }
 
-    /// The directories outside of the roots that links inside lead to now. Looks at so many files only that a start stays
-    /// a start.
+    /// The directories outside of the roots that hold the targets of links inside, as the links are now. The
+    /// confinement permits reading them. Only a limited number of files is looked at, so that the start does
+    /// not take long.
     #[must_use]
     pub fn targets(&self) -> Vec<PathBuf> {
         let mut targets = BTreeSet::new();
@@ -110,7 +113,7 @@ impl Mount {
         entries
     }
 
-    /// Shows all files of a tree to `visit` until that has seen enough.
+    /// Calls `visit` for each file of a tree until `visit` returns `false`.
     fn walk(&self, visit: Visit<'_>) {
         let top = super::tree::names(self.tree.root()).unwrap_or_default();
         self.walk_in(&[], top, &mut vec![self.tree.root_id()], visit);
@@ -125,7 +128,7 @@ impl Mount {
     ) -> bool {
         for name in names {
             let path = if directory.is_empty() { name } else { [directory, b"/", &name].concat() };
-            // A name that no client can ask for, such as one with a backslash in it, is not served.
+            // Skip a name that no client can request, such as one with a backslash in it.
             let Some(name) = FileName::normalise(&path).ok().filter(|name| name.as_bytes() == path) else {
                 continue;
             };
@@ -149,11 +152,11 @@ impl Mount {
     }
 }
 
-/// Takes a name and what it leads to; whether to go on.
-type Visit<'a> = &'a mut dyn FnMut(FileName, Result<Found, Refusal>) -> bool;
+/// Receives a name and what it leads to. Returns whether the walk continues.
+type Visit<'a> = &'a mut dyn FnMut(FileName, Result<ResolvedFile, Refusal>) -> bool;
 
-fn entry(name: FileName, found: Result<Found, Refusal>, path: &Path) -> Entry {
-    let origin = Origin::File(found.as_ref().map_or_else(|_| path.to_owned(), Found::path));
+fn entry(name: FileName, found: Result<ResolvedFile, Refusal>, path: &Path) -> Entry {
+    let origin = Origin::File(found.as_ref().map_or_else(|_| path.to_owned(), ResolvedFile::path));
     let content = found.and_then(|found| {
         let (file, _) = found.open()?;
         Ok(Digest::of(file)?)

@@ -1,4 +1,4 @@
-//! What is known of the machine that a generated file is for.
+//! What is known about the machine for which pxed writes a file.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -7,33 +7,33 @@ use super::nonce::Nonce;
 use pxe_proto::dhcp::{Arch, Uuid};
 use pxe_proto::mac::Mac;
 
-/// What templates of generated files are filled with.
+/// The values for the templates of a machine's files. The fleet's thread supplies them for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineFacts {
-    /// Its Ethernet address.
+    /// The Ethernet address.
     pub mac: Mac,
-    /// Its UUID.
+    /// The UUID from its DHCP request. `None` if it sent none.
     pub uuid: Option<Uuid>,
-    /// Its IPv4 address.
+    /// The IPv4 address. `None` if it is not known.
     pub address: Option<Ipv4Addr>,
-    /// Its architecture.
+    /// The architecture. `None` if it is not known.
     pub arch: Option<Arch>,
-    /// Its serial number, if a test or a script has reported it before.
+    /// The serial number. `None` until a test or a script reports it.
     pub serial: Option<String>,
-    /// Its name, if it was given one.
+    /// The name that an administrator gave to the machine, if any.
     pub name: Option<String>,
-    /// The rule that it matched last, by name.
+    /// The name of the rule that matched the machine last.
     pub rule: Option<Arc<str>>,
-    /// The image that it boots.
+    /// The name of the image that the machine boots.
     pub image: Option<Arc<str>>,
-    /// It was sent to its own disk.
+    /// The machine must boot its own disk.
     pub local: bool,
-    /// The nonce of its present boot, if it is the machine itself that asks.
+    /// The nonce of the machine's current boot. `None` if the request does not come from the machine itself.
     pub nonce: Option<Nonce>,
 }
 
 impl MachineFacts {
-    /// Those of a machine of which nothing but its address is known.
+    /// The facts about a machine of which only the Ethernet address is known.
     #[must_use]
     pub const fn unknown(mac: Mac) -> Self {
         Self {

@@ -1,4 +1,5 @@
-//! The virtual tree: what is installed, under fixed names, and the configuration files that we write for it.
+//! The virtual tree: installed files under fixed names, and the configuration files that pxed generates for
+//! them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,12 +11,13 @@ use super::discover::{self, INSTALL_MEMTEST, INSTALL_PXELINUX, PXELINUX, Part};
 use super::names::FileName;
 use super::tree::Tree;
 
-/// PXELINUX, in the virtual tree.
+/// The name of PXELINUX in the virtual tree.
 pub(super) const BIOS_LOADER: &str = "pxelinux.0";
 const LDLINUX: &str = "ldlinux.c32";
 const PXELINUX_CONFIG: &str = "pxelinux.cfg/default";
-/// The script for iPXE. Not `autoexec.ipxe` as well: iPXE of 2022 and later fetches that before it has an address, and nothing
-/// that it loads from there arrives (docs/clients.md section 3). Without it iPXE asks by DHCP, and is told this one.
+/// The name of the script for iPXE. The tree has no `autoexec.ipxe`: iPXE of 2022 and later requests that
+/// file before it has an address, and the files that such a script loads do not arrive (docs/clients.md
+/// section 3). Without it iPXE asks by DHCP, and the reply names this script.
 const SCRIPT: &str = "boot.ipxe";
 
 const PARTS: [&Part; 5] = [
@@ -29,16 +31,17 @@ const PARTS: [&Part; 5] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content {
     Generated(Vec<u8>),
-    /// A path below the system's root.
+    /// A path below the host's root directory.
     File(Cow<'static, str>),
 }
 
-/// The table of the virtual tree.
+/// The table of the virtual tree: the content of each name.
 #[derive(Debug, Default)]
 pub(super) struct Virtual(BTreeMap<FileName, Content>);
 
 impl Virtual {
-    /// Looks for everything that distributions install.
+    /// Looks for memtest86+, and for PXELINUX to start it, where distributions install them. Generates the
+    /// configuration files. The table is empty if no memtest86+ is installed.
     pub(super) fn discover(system: &Tree) -> Self {
         let is_there = |path: &str| system.find(path.as_bytes()).and_then(|found| found.open()).is_ok();
         let mut table = Self::default();
@@ -64,13 +67,14 @@ impl Virtual {
         table
     }
 
-    /// Single files under names of their own: a path below the system's root for each.
+    /// A table of single files. Each has a name and a path below the host's root directory.
     pub(super) fn of(files: &[(FileName, String)]) -> Self {
         Self(files.iter().map(|(name, path)| (*name, Content::File(Cow::Owned(path.clone())))).collect())
     }
 
     fn insert(&mut self, name: &str, content: Content) {
-        // The names are constants of this file and of `discover`; a test reads them all.
+        // Parsing cannot fail: the names are constants of this file and of `discover`, and a test parses them
+        // all.
         if let Ok(name) = name.parse() {
             self.0.insert(name, content);
         }
@@ -84,7 +88,7 @@ impl Virtual {
         parts.into_iter().map(|part| part.name).find(|name| self.has(name))
     }
 
-    /// For a BIOS machine with a 64-bit processor: 32 bits will do.
+    /// The kernel for BIOS machines with a 64-bit processor. A 32-bit kernel runs there as well.
     fn kernel64(&self) -> Option<&'static str> {
         self.first([&discover::MEMTEST_X64, &discover::MEMTEST_ANY, &discover::MEMTEST_IA32])
     }
@@ -120,7 +124,7 @@ impl Virtual {
         self.0.iter().filter(|(_, content)| matches!(content, Content::File(_))).map(|(name, _)| *name)
     }
 
-    /// Looks for the boot loaders that distributions install.
+    /// Looks for boot loaders where distributions install them.
     pub(super) fn loaders(system: &Tree) -> Self {
         let is_there = |path: &str| system.find(path.as_bytes()).and_then(|found| found.open()).is_ok();
         let mut table = Self::default();
@@ -139,7 +143,7 @@ impl Virtual {
         table
     }
 
-    /// What each architecture starts with.
+    /// The boot program of each architecture.
     pub(super) fn programs(&self) -> impl Iterator<Item = (Arch, &'static str)> {
         let programs = [
             (Arch::BIOS, BIOS_LOADER),
@@ -147,7 +151,8 @@ impl Virtual {
             (Arch::X64, discover::MEMTEST_X64_EFI.name),
         ];
         let loaders = discover::LOADERS.iter().map(|(arch, part)| (*arch, part.name));
-        // In one table there are either memory tests or loaders; of loaders for one architecture the first counts.
+        // A table has either memory tests or boot loaders. Of several loaders for one architecture the first
+        // counts.
         let there = programs.into_iter().chain(loaders).filter(|(_, name)| self.has(name));
         let mut first: Vec<(Arch, &'static str)> = Vec::new();
         for (arch, name) in there {
@@ -158,7 +163,7 @@ impl Virtual {
         first.into_iter()
     }
 
-    /// What cannot be booted and how to change that, a sentence each.
+    /// One sentence for each kind of machine that cannot boot, with the remedy.
     pub(super) fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
         if self.kernel64().is_none() {
@@ -176,8 +181,9 @@ impl Virtual {
         missing
     }
 
-    /// One script for every iPXE: `cpuid` finds a 64-bit processor (bit 29 of the extended features' EDX), `buildarch`
-    /// says what UEFI firmware runs. Names are relative to the script's own place.
+    /// One script for iPXE on all platforms. `cpuid` detects a 64-bit processor (bit 29 of the extended
+    /// features' EDX), and `buildarch` is the architecture of the UEFI firmware. Names are relative to the
+    /// script's own path.
     fn ipxe_script(&self) -> String {
         let mut script = String::from(
             "#!ipxe\n\
@@ -211,7 +217,8 @@ impl Virtual {
     }
 }
 
-/// Boots at once; at the prompt (Shift or Alt held) the 32-bit one can be chosen, since PXELINUX alone cannot tell.
+/// A configuration that boots without a prompt. PXELINUX cannot detect the kind of processor, so a user can
+/// choose the 32-bit kernel at the prompt (Shift or Alt held).
 fn pxelinux_config(kernel: &str, kernel32: Option<&str>) -> String {
     let mut config = format!(
         "# Written by pxed: boots memtest86+.\n\

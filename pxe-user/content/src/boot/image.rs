@@ -1,4 +1,4 @@
-//! Images: immutable snapshots of boot files.
+//! Images: immutable snapshots of boot files in memory.
 
 use std::fmt;
 use std::fs::File;
@@ -17,12 +17,12 @@ use super::names::FileName;
 use super::refusal::Refusal;
 use super::sealed::Sealed;
 
-/// Where an image's bytes come from.
+/// Where the bytes of an image come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Written by this program.
+    /// pxed wrote the bytes.
     Generated,
-    /// A file, by its true path after all links.
+    /// The bytes are a copy of a file. The value is its true path after all links.
     File(PathBuf),
 }
 
@@ -35,7 +35,8 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What tells one version of a file from another without reading it.
+/// Distinguishes two versions of a file without reading it: device and inode, size, and the times of the last
+/// changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stamp {
     file: (u64, u64),
@@ -56,24 +57,25 @@ impl From<&Stat> for Stamp {
     }
 }
 
-/// What a file is in a boot.
+/// The role of a file in a boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
     /// A boot loader: it loads other files.
     Loader,
-    /// A loader's configuration or script.
+    /// A configuration or script of a boot loader.
     Config,
-    /// The last file that a boot needs: a machine that has all of it has booted.
+    /// The last file that a boot needs. When a machine has received all of it, its boot counts.
     Payload,
-    /// Anything else: modules, the kernel before its initrd, or a tree's file that nobody has told us about.
+    /// Any other file: a module, the kernel before its initrd, or a file of a tree whose role is not known.
     #[default]
     Other,
 }
 
-/// Numbers images, so that one is never taken for another that lies at the same address later.
+/// The next image's number. A number is never reused, unlike the address of an image in memory.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 
-/// A snapshot of a boot file. Whoever holds it has these bytes, whatever becomes of the file.
+/// A snapshot of a boot file. Its bytes stay the same as long as it is held, even if the file changes or goes
+/// away.
 #[derive(Debug)]
 pub struct Image {
     id: u64,
@@ -87,12 +89,13 @@ pub struct Image {
 }
 
 impl Image {
-    /// An image of bytes that this program wrote.
+    /// An image of bytes that pxed wrote.
     pub(super) fn generated(name: FileName, bytes: &[u8], memory: &Arc<Memory>) -> io::Result<Self> {
         Ok(Self::of(name, Origin::Generated, Role::Config, Sealed::from_bytes(bytes)?, memory))
     }
 
-    /// An image of bytes that are no file's any more.
+    /// An image of bytes without a file that could change: it has no [`Stamp`], so no check compares it with
+    /// a file.
     pub(super) fn of(
         name: FileName,
         origin: Origin,
@@ -105,10 +108,10 @@ impl Image {
         Self { id, name, origin, role, stamp: None, used: AtomicU64::new(0), bytes, _share: share }
     }
 
-    /// One attempt to copy an open regular file; `before` is its state when it was opened.
+    /// Attempts once to copy an open regular file. `before` is the state of the file when it was opened.
     ///
     /// # Errors
-    /// [`Refusal::Changing`] if the file did not hold still meanwhile, or the system's reason.
+    /// [`Refusal::Changing`] if the file changed during the copy, or the system's error.
     pub(super) fn copy(
         name: FileName,
         file: &File,
@@ -120,7 +123,7 @@ impl Image {
         let stamp = Stamp::from(before);
         let size = u64::try_from(before.st_size).unwrap_or_default();
         let share = Memory::take(memory, size);
-        // One byte more than expected, to notice a file that grew.
+        // Read one byte more than expected, to notice that the file has grown.
         let bytes = Sealed::copy(file, size.saturating_add(1))?;
         let after = rustix::fs::fstat(file)?;
         if bytes.len() as u64 != size || !same_version(before, &after) {
@@ -131,7 +134,7 @@ impl Image {
         Ok(Self { id, name, origin, role, stamp: Some(stamp), used, bytes, _share: share })
     }
 
-    /// What it is in a boot.
+    /// The role of the file in a boot.
     #[must_use]
     pub fn role(&self) -> Role {
         self.role
@@ -143,7 +146,7 @@ impl Image {
         self.id
     }
 
-    /// The name that it is served under.
+    /// The name under which pxed serves the image.
     #[must_use]
     pub fn name(&self) -> &FileName {
         &self.name
@@ -155,7 +158,9 @@ impl Image {
         &self.bytes
     }
 
-    /// The sealed memory with the contents, for other processes; small images have none.
+    /// The sealed memory with the contents, for a hand-over to another process. `None` for bytes that pxed
+    /// wrote or received as bytes: there may be one such image for each machine, and each would keep a
+    /// descriptor open.
     #[must_use]
     pub fn memory(&self) -> Option<BorrowedFd<'_>> {
         self.bytes.memory()
@@ -167,7 +172,7 @@ impl Image {
         self.bytes.len() as u64
     }
 
-    /// Whether there are no bytes.
+    /// Whether the image has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
@@ -179,7 +184,7 @@ impl Image {
         &self.origin
     }
 
-    /// The SHA-256 of the contents: computed now, which takes about a second for a gigabyte.
+    /// The SHA-256 of the contents. It is computed at each call, which takes about a second for a gigabyte.
     #[must_use]
     pub fn sha256(&self) -> Digest {
         Digest(Sha256::digest(self.bytes()).into())
@@ -202,12 +207,12 @@ fn same_version(before: &Stat, after: &Stat) -> bool {
     Stamp::from(before) == Stamp::from(after)
 }
 
-/// A SHA-256; `Display` prints it in hexadecimal, as sha256sum does.
+/// A SHA-256. `Display` writes it in hexadecimal, as sha256sum does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Digest(pub [u8; 32]);
 
 impl Digest {
-    /// Reads to the end; also says how many bytes there were.
+    /// Reads `source` to its end. Returns the number of bytes as well.
     pub(super) fn of(mut source: impl Read) -> io::Result<(u64, Self)> {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 17];
@@ -239,7 +244,7 @@ mod tests {
         let memory = Memory::new(100);
         let image = Image::generated("abc".parse().unwrap(), b"abc", &memory).unwrap();
         assert_eq!((image.bytes(), image.len(), memory.used()), (&b"abc"[..], 3, 3));
-        // FIPS 180-2, appendix B.1.
+        // The expected hash is from FIPS 180-2, appendix B.1.
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(image.sha256().to_string(), expected);
         assert_eq!(Digest::of(&b"abc"[..]).unwrap(), (3, image.sha256()));

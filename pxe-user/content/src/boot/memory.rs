@@ -1,10 +1,12 @@
-//! The memory that all images share.
+//! The count of the memory that all images take.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-/// The memory that all images share. An image's share comes back when its last user lets go of it.
+/// The count of the memory that all images take, and its limit. An image has a [`Share`], which it gives back
+/// when the last user of the image drops it. Only `Store::make_room` compares the count with the limit, so
+/// generated and adopted images may exceed it.
 #[derive(Debug)]
 pub(super) struct Memory {
     limit: u64,
@@ -16,10 +18,12 @@ impl Memory {
         Arc::new(Self { limit, used: AtomicU64::new(0) })
     }
 
-    /// Half of what the system could give now, or of what our control group may have at all; 256 MiB where neither says.
+    /// The default limit in bytes: half of the memory that the system has available now, or half of the
+    /// control group's limit if that is less. 256 MiB if neither is known.
     pub(super) fn default_limit() -> u64 {
         let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-        // Looked for at the start: the daemon gives up the right to read it.
+        // Read once at the first call, which is at the start: after the start the daemon has no right to read
+        // it.
         static GROUP: OnceLock<Option<u64>> = OnceLock::new();
         let group = *GROUP.get_or_init(|| group_limit(Path::new("/sys/fs/cgroup")));
         let limits = [available(&text), group];
@@ -46,14 +50,15 @@ fn available(meminfo: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// The most that our control group and those above it may have: a service with `MemoryMax=`, a container. Whoever takes more
-/// is killed. What they have already is not looked at: most of it is file cache, which gives way. `root` is where control
+/// The memory limit in bytes of the control group and those above it, for a service with `MemoryMax=` or a
+/// container. The kernel kills a process that takes more. The current use of the group does not matter here:
+/// most of it is file cache, which the kernel frees when necessary. `root` is the directory where control
 /// groups are mounted.
 fn group_limit(root: &Path) -> Option<u64> {
     let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
     let limits = groups.lines().filter_map(|line| {
         let (folder, file) = match line.split(':').collect::<Vec<_>>()[..] {
-            // Version 2 (cgroups(7)): 0::/path, alone or beside version 1.
+            // Version 2 (cgroups(7)) has the line `0::/path`, alone or beside lines of version 1.
             [_, "", path] => (root.join(path.get(1..)?), "memory.max"),
             [_, "memory", path] => (root.join("memory").join(path.get(1..)?), "memory.limit_in_bytes"),
             _ => return None,
@@ -64,7 +69,8 @@ fn group_limit(root: &Path) -> Option<u64> {
     limits.min()
 }
 
-/// A control group's limit; none if it has none ("max", or no such file).
+/// The limit of a control group in bytes. `None` if the group has no limit ("max"), or the file does not
+/// exist.
 fn limit(file: &Path) -> Option<u64> {
     std::fs::read_to_string(file).ok()?.trim().parse().ok()
 }

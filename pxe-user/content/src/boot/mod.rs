@@ -1,50 +1,57 @@
-//! The boot catalogue: what is served under which name.
+//! The boot catalogue: which file pxed serves under which name.
 //!
 //! ```text
 //! RRQ name --> FileName::normalise --> Catalogue::lookup (any thread, lock-free) --> Ready(Arc<Image>)
 //!                                           | Absent                                  ^
 //!                                           v                                         | published map
-//!                                      Catalogue::load (loader's thread) --> Tree::find --> sealed copy
+//!                                      Catalogue::load_for (may block) --> Tree::find --> sealed copy
 //!                                      Catalogue::changed  <-- inotify
 //! ```
 //!
-//! | file | noun |
+//! Workers call only [`Catalogue::lookup`], which takes no lock and reads no file. The other calls read the
+//! file system and may block. The loader thread makes them (`load_for`, `changed`, `recheck`), blocking tasks
+//! of the HTTP server (`load_for`), and the commands.
+//!
+//! | file | contents |
 //! |---|---|
-//! | [`names`] | names as clients write them, normalised |
-//! | [`refusal`] | why a file is not served |
-//! | [`tree`] | finding a file below a root, confined |
-//! | `sealed` | bytes that nobody can change (the only `unsafe` here) |
-//! | [`image`] | a snapshot of a file |
-//! | `memory` | the memory that all snapshots share |
-//! | `store` | the snapshots that are loaded, published to all threads |
-//! | `loader` | copying files and noticing changes |
-//! | `watch` | inotify |
-//! | [`discover`] | where distributions install what we boot |
-//! | `generated` | the virtual tree: names, and the files that we write ourselves |
-//! | `usual` | what each architecture starts with in a tree made by hand |
-//! | `images` | what each image starts with, and what its files are in a boot |
-//! | [`recipe`] | an image as the configuration describes it |
+//! | [`catalogue`] | all parts together: the interface for the rest of the daemon |
+//! | [`names`] | normalised names of files, from the names that clients send |
+//! | [`refusal`] | why pxed does not serve a file |
+//! | [`tree`] | the safe search for a file below a root directory |
 //! | `mount` | a directory or a table of installed files, and the names that lead into it |
-//! | `personal` | files that are written for one machine |
-//! | `adopted` | images that another process of ours has loaded |
-//! | `entries` | the list of everything, for people |
-//! | [`catalogue`] | all of it together |
+//! | [`discover`] | where distributions install boot files |
+//! | `generated` | the virtual tree: installed files under fixed names, and the files that pxed generates |
+//! | `usual` | the boot program of each architecture in a directory of the administrator |
+//! | [`image_spec`] | an image as the configuration describes it |
+//! | `images` | the boot programs of each image, and the roles of its files in a boot |
+//! | `machine_files` | files that pxed writes for one machine |
+//! | `template` | the templates of these files |
+//! | `facts` | what a template can use about a machine |
+//! | `nonce` | the random number of a boot, which reports must carry |
+//! | [`image`] | a snapshot of a file |
+//! | `sealed` | bytes that nobody can change; the only `unsafe` code of this crate |
+//! | `memory` | the count of memory that all snapshots share |
+//! | `store` | the loaded snapshots, published to all threads |
+//! | `file_loader` | copies files and follows changes |
+//! | `watch` | inotify |
+//! | `adopted` | snapshots that a predecessor process loaded |
+//! | `entries` | listings for people |
 
 mod adopted;
 pub mod catalogue;
 pub mod discover;
 mod entries;
 mod facts;
+mod file_loader;
 mod generated;
 pub mod image;
+pub mod image_spec;
 mod images;
-mod loader;
+mod machine_files;
 mod memory;
 mod mount;
 pub mod names;
 mod nonce;
-mod personal;
-pub mod recipe;
 pub mod refusal;
 mod sealed;
 mod store;
@@ -58,10 +65,10 @@ pub use catalogue::{Catalogue, CatalogueError, Changes, Config, Entry, Lookup, S
 pub use entries::Seen;
 pub use facts::MachineFacts;
 pub use image::{Digest, Image, Origin, Role};
+pub use image_spec::ImageSpec;
+pub use machine_files::{LoaderKind, ServedAt, is_looked_for, last_resort};
 pub use names::FileName;
 pub use nonce::{InvalidNonce, Nonce};
-pub use personal::{Here, Reader, is_looked_for, last_resort};
-pub use recipe::Recipe;
 pub use refusal::Refusal;
 pub use template::{TemplateError, check_template, needs_http};
 pub use tree::Links;

@@ -1,4 +1,5 @@
-//! One directory tree, or table of installed files, and the first component of the names that lead into it.
+//! A mount: a directory tree or a table of installed files, and the first component of the names that lead
+//! into it.
 
 use std::path::{Path, PathBuf};
 
@@ -8,29 +9,30 @@ use super::catalogue::CatalogueError;
 use super::generated::{Content, Virtual};
 use super::names::FileName;
 use super::refusal::Refusal;
-use super::tree::{Found, Links, Readers, Tree};
+use super::tree::{Links, Readers, ResolvedFile, Tree};
 
-/// How a name becomes a path below the tree's root.
+/// How a mount translates a name into a path below its tree's root.
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// It is one.
+    /// The name is the path. The value is the root directory.
     Tree(PathBuf),
-    /// By a table.
+    /// A table translates names into paths and generated contents.
     Virtual(Virtual),
 }
 
-/// A part of the names that are served.
+/// One part of the names that pxed serves.
 #[derive(Debug)]
 pub(super) struct Mount {
-    /// The first component of its names; empty for the part that has all other names.
+    /// The first component of the names in this mount. Empty for the mount of all other names.
     prefix: String,
     pub(super) kind: Kind,
     pub(super) tree: Tree,
 }
 
 impl Mount {
-    /// A directory, served as it stands; as one of `earlier` has it open, if its path leads through what is closed to the user
-    /// that we are by now.
+    /// Serves the directory `root` as it is. The daemon changes its user after the start, and that user may
+    /// have no access to a directory above `root`. Then this reuses the descriptor of the mount in `earlier`
+    /// with the same root.
     pub(super) fn directory(
         prefix: &str,
         root: &Path,
@@ -47,7 +49,7 @@ impl Mount {
         Ok(Self { prefix: prefix.to_owned(), kind: Kind::Tree(root.to_owned()), tree })
     }
 
-    /// What is installed below `system`, as far as `table` knows it.
+    /// Serves the files below `system` that `table` finds.
     pub(super) fn installed(
         prefix: &str,
         system: &Path,
@@ -58,14 +60,14 @@ impl Mount {
         Ok(Self { prefix: prefix.to_owned(), kind: Kind::Virtual(table(&tree)), tree })
     }
 
-    /// Single files, from wherever they are below `system`.
+    /// Serves single files, each from its own path below `system`.
     pub(super) fn single(system: &Path, files: &[(FileName, String)]) -> Result<Self, CatalogueError> {
         let tree = Tree::open(system, Links::FollowAdministrators, Readers::Everybody)
             .map_err(|errno| failed(system, errno))?;
         Ok(Self { prefix: String::new(), kind: Kind::Virtual(Virtual::of(files)), tree })
     }
 
-    /// What is left of a name inside of this part, if it lies there.
+    /// The rest of a name in this mount, without the prefix. `None` if the name lies in another mount.
     pub(super) fn inside(&self, name: &FileName) -> Option<FileName> {
         if self.prefix.is_empty() {
             return Some(*name);
@@ -74,18 +76,19 @@ impl Mount {
         FileName::normalise(rest).ok()
     }
 
-    /// The whole name of something inside.
+    /// The complete name of a file in this mount, with the prefix.
     pub(super) fn whole(&self, inside: &FileName) -> Result<FileName, Refusal> {
         FileName::normalise(&[self.prefix.as_bytes(), b"/", inside.as_bytes()].concat())
     }
 
-    /// The first component of its names; empty for the part that has all other names.
+    /// The first component of the names in this mount. Empty for the mount of all other names.
     pub(super) fn prefix(&self) -> &str {
         &self.prefix
     }
 
-    /// Follows a name inside to its file.
-    pub(super) fn find(&self, inside: &FileName) -> Result<Found, Refusal> {
+    /// Follows a name in this mount to its file or directory. Generated contents have no file, so the result
+    /// for them is [`Refusal::NotFound`].
+    pub(super) fn find(&self, inside: &FileName) -> Result<ResolvedFile, Refusal> {
         let path = match &self.kind {
             Kind::Tree(_) => inside.as_bytes(),
             Kind::Virtual(table) => match table.get(inside) {
@@ -96,7 +99,7 @@ impl Mount {
         self.tree.find(path)
     }
 
-    /// Whether a name inside could be served now; loads nothing.
+    /// Checks whether pxed could serve a name in this mount now. Loads nothing.
     pub(super) fn probe(&self, inside: &FileName) -> Result<(), Refusal> {
         if let Kind::Virtual(table) = &self.kind
             && let Some(Content::Generated(_)) = table.get(inside)

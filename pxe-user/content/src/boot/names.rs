@@ -1,15 +1,16 @@
-//! Names as clients write them, brought to the one form that everything else uses. Pure; nothing is allocated.
+//! Names of files, normalised from the names that clients send. Pure, and without allocation.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use super::refusal::Refusal;
 
-/// The longest name, in bytes: the longest component that a file system holds, and far more than a boot file needs.
+/// The longest name in bytes. A component of a path cannot be longer in most file systems, and the names of
+/// boot files are much shorter.
 pub const NAME_MAX: usize = 255;
 
-/// A file's name below the root: components joined by single `/`, none of them empty, `.` or `..`; 1 to 255 bytes
-/// without NUL, otherwise any bytes.
+/// The name of a file below the root: components joined by single `/`. No component is empty, `.` or `..`.
+/// The name has 1 to 255 bytes of any value except NUL and `\`.
 #[derive(Clone, Copy)]
 pub struct FileName {
     len: u8,
@@ -17,12 +18,13 @@ pub struct FileName {
 }
 
 impl FileName {
-    /// Brings a client's name into this form: `\` means `/` (Windows' loaders), and leading, doubled and trailing `/`
-    /// as well as `.` components vanish (clients.md section 6 line 33).
+    /// Normalises a name from a client. `\` becomes `/`, because Windows' boot loaders send it. Leading,
+    /// repeated and trailing `/` and `.` components are removed (docs/clients.md section 6 line 33).
     ///
     /// # Errors
-    /// [`Refusal::DotDot`] for any `..` component, even one that would stay inside: no client needs it.
-    /// [`Refusal::Nul`], [`Refusal::TooLong`], and [`Refusal::NotFound`] when nothing is left.
+    /// [`Refusal::DotDot`] for any `..` component, even one that stays inside the tree, because no client
+    /// needs it. [`Refusal::Nul`] for a NUL byte, [`Refusal::TooLong`] for more than [`NAME_MAX`] bytes after
+    /// this, and [`Refusal::NotFound`] if nothing is left.
     pub fn normalise(raw: &[u8]) -> Result<Self, Refusal> {
         let mut name = Self { len: 0, bytes: [0; NAME_MAX] };
         for component in raw.split(|byte| matches!(byte, b'/' | b'\\')) {
@@ -48,19 +50,19 @@ impl FileName {
         Ok(())
     }
 
-    /// The name's bytes.
+    /// The bytes of the name.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// The name as text, if it is UTF-8.
+    /// The name as text. `None` if it is not UTF-8.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
         std::str::from_utf8(self.as_bytes()).ok()
     }
 
-    /// The name of `file` in the directory that this name's file is in.
+    /// The name of `file` in the directory of this file.
     pub(super) fn sibling(&self, file: &str) -> Result<Self, Refusal> {
         let directory = self.as_bytes().iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         Self::normalise(&[&self.as_bytes()[..directory], file.as_bytes()].concat())
@@ -98,7 +100,8 @@ impl Hash for FileName {
     }
 }
 
-/// For logs and terminals: what is not printable ASCII is escaped, since the name came from the network.
+/// For logs and terminals: bytes that are not printable ASCII are escaped, because the name comes from the
+/// network.
 impl fmt::Display for FileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.as_bytes().escape_ascii(), f)
@@ -129,7 +132,7 @@ mod tests {
         FileName::normalise(raw).map(|name| name.to_string())
     }
 
-    /// clients.md section 5 lines 1, 2, 8, 16; section 6 line 33.
+    /// Names from docs/clients.md section 5 lines 1, 2, 8, 16, and section 6 line 33.
     #[test]
     fn names_come_in_one_form_or_are_refused() {
         let good: &[(&[u8], &str)] = &[

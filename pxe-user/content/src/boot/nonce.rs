@@ -1,4 +1,5 @@
-//! The nonce of a boot: whoever knows it has read what was written for that machine in that boot.
+//! The nonce of a boot. A program that knows the nonce has read a text that pxed wrote for this machine in
+//! this boot, so pxed accepts its reports.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -7,19 +8,20 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-/// 128 random bits, written as 32 hexadecimal digits. Not shown by `{:?}`, so that no log has one.
+/// 128 random bits, written as 32 hexadecimal digits. `{:?}` does not show them, so that they do not get into
+/// a log.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Nonce([u8; 16]);
 
-/// Not 32 hexadecimal digits.
+/// The text does not have 32 hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a nonce has 32 hexadecimal digits")]
 pub struct InvalidNonce;
 
 impl Nonce {
-    /// A new one that nobody can guess. `None` if the kernel has no random numbers yet: early in a boot, which is over then
-    /// before anybody asks again.
+    /// A new nonce that nobody can guess. `None` if the kernel's random number generator is not ready, early
+    /// in the host's boot. The generator is ready when the machine requests again.
     #[must_use]
     pub fn random() -> Option<Self> {
         let mut bytes = [0; 16];
@@ -27,14 +29,14 @@ impl Nonce {
         (got == bytes.len()).then_some(Self(bytes))
     }
 
-    /// A known one.
+    /// A given nonce, for tests.
     #[cfg(test)]
     pub(crate) const fn fixed(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 }
 
-/// In constant time: how long it takes tells nobody how many digits were right.
+/// Compares in constant time, so that the duration does not show how many digits were right.
 impl PartialEq for Nonce {
     fn eq(&self, other: &Self) -> bool {
         self.0.ct_eq(&other.0).into()

@@ -1,51 +1,51 @@
-//! Why a file is not served. Every reason has a name, and the name is the counter's label.
+//! Why pxed does not serve a file. Each reason has a name, which is the label of its counter.
 
 use rustix::io::Errno;
 
 use pxe_proto::tftp::packet::ErrorCode;
 
-/// Why a name gets no file.
+/// Why pxed does not serve a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Refusal {
     /// There is no such file.
     NotFound,
-    /// The name is longer than 255 bytes, so that no file has it.
+    /// The name is longer than 255 bytes, the longest that [`FileName`](super::FileName) holds.
     TooLong,
     /// The name has a `..` component.
     DotDot,
     /// The name has a NUL byte.
     Nul,
-    /// A link on the way belongs neither to root nor to the owner of the root directory.
+    /// A link on the path belongs neither to root nor to the owner of the root directory.
     LinkOwner,
     /// A link leads out of the root, and `--no-links` forbids that.
     LinkLeaves,
-    /// More than 40 links on the way: a loop.
+    /// The path has more than 40 links, the kernel's own limit. Usually they form a loop.
     LinkLoop,
-    /// A link on the way leads to nothing.
+    /// A link on the path leads to nothing.
     LinkDangles,
-    /// A directory on the way is closed to the user that pxed is.
+    /// The user that pxed runs as cannot enter a directory on the path.
     DirectoryClosed,
-    /// The file is not readable for everybody.
+    /// The file is not readable for everybody, or not for the user that pxed runs as.
     NotReadable,
-    /// A directory, a device, a FIFO or a socket.
+    /// The name leads to a directory, a device, a FIFO or a socket.
     NotAFile,
-    /// The file changed whenever it was copied.
+    /// The file, or the path to it, changed during each attempt to copy it.
     Changing,
     /// The file alone is larger than the memory for boot files.
     TooLarge,
-    /// The memory for boot files is full of files that are being transferred.
+    /// The memory for boot files is full of files in running transfers, or the system has no memory left.
     OutOfMemory,
-    /// The template of a file that is written for each machine cannot be filled in.
+    /// The template of a file for one machine cannot be filled in.
     Template,
     /// The system failed to read the file.
     Io(Errno),
 }
 
 impl Refusal {
-    /// How many reasons there are: the length of a table of counters.
+    /// The number of reasons: the length of a table of counters.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
+    /// Every reason once, in the order of [`Self::index`]. Values of variants are placeholders.
     pub const ALL: [Self; 16] = [
         Self::NotFound,
         Self::TooLong,
@@ -65,20 +65,21 @@ impl Refusal {
         Self::DirectoryClosed,
     ];
 
-    /// A stable name in snake case, fit for a metric's label.
+    /// The name of this reason, for the label of a metric. It never changes.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.entry().1
     }
 
-    /// The place of this reason in [`Self::ALL`], below [`Self::COUNT`].
+    /// The position of this reason in [`Self::ALL`], below [`Self::COUNT`].
     #[must_use]
     pub fn index(self) -> usize {
         self.entry().0
     }
 
-    /// TFTP's error code (clients.md section 6 line 30). What will not change by asking again is 1 or 2, and only what
-    /// may pass is 0, since U-Boot starts again on every other code than 1 and 2 (section 2).
+    /// The error code for TFTP (docs/clients.md section 6 line 30). A permanent failure is code 1 or 2. Only
+    /// a failure that may pass is code 0, because U-Boot starts again on every code other than 1 and 2
+    /// (docs/clients.md section 2).
     #[must_use]
     pub fn code(self) -> ErrorCode {
         match self {
@@ -96,7 +97,7 @@ impl Refusal {
         }
     }
 
-    /// What the client is told: short, and nothing about the server's own paths.
+    /// The text for the client. It is short, and shows none of the server's paths.
     #[must_use]
     pub fn text(self) -> &'static str {
         match self.code() {
@@ -107,7 +108,7 @@ impl Refusal {
         }
     }
 
-    /// What the administrator is told, with the remedy.
+    /// The text for the administrator, with the remedy.
     #[must_use]
     pub fn remedy(self) -> &'static str {
         match self {
@@ -165,7 +166,7 @@ impl Refusal {
     }
 }
 
-/// For logs: the remedy, with the system's own words where there are some.
+/// For logs: the remedy, with the system's error if there is one.
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -180,12 +181,12 @@ impl std::error::Error for Refusal {}
 impl From<Errno> for Refusal {
     fn from(errno: Errno) -> Self {
         match errno {
-            // A file where a directory should be: the name does not exist.
+            // `NOTDIR`: there is a file in place of a directory, so the name does not exist.
             Errno::NOENT | Errno::NOTDIR => Self::NotFound,
             Errno::ACCESS | Errno::PERM => Self::NotReadable,
             Errno::NAMETOOLONG => Self::TooLong,
             Errno::LOOP => Self::LinkLoop,
-            // Opening a socket, or a device without a driver.
+            // The result of opening a socket, or a device without a driver.
             Errno::NXIO | Errno::NODEV | Errno::ISDIR => Self::NotAFile,
             Errno::NOMEM | Errno::NOSPC => Self::OutOfMemory,
             other => Self::Io(other),
@@ -212,7 +213,7 @@ mod tests {
         }
     }
 
-    /// clients.md section 6 line 30: missing file 1, denied 2.
+    /// Codes from docs/clients.md section 6 line 30: 1 for a missing file, 2 for a denied one.
     #[test]
     fn codes_are_those_of_the_protocol() {
         assert_eq!(Refusal::NotFound.code(), ErrorCode(1));

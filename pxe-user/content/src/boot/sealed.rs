@@ -1,4 +1,4 @@
-//! Bytes in memory that nobody can change any more: a sealed memfd, mapped.
+//! Bytes in memory that nobody can change: a sealed memfd, mapped into this process.
 #![expect(
     unsafe_code,
     reason = "a mapping of a file is sound only if nobody changes the file: the seals see to it"
@@ -13,15 +13,17 @@ use memmap2::{Mmap, MmapOptions};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
-/// All that may happen to a memfd otherwise.
+/// These seals forbid everything that could change a memfd: to shrink, grow or write it, and to add seals.
 const SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::WRITE).union(SealFlags::SEAL);
 
-/// Immutable bytes. Neither a change of the file that they were copied from nor its end can reach them.
+/// Immutable bytes. A change of the file that they were copied from does not reach them, even if the file
+/// shrinks.
 #[derive(Debug)]
 pub(super) struct Sealed {
     map: Mmap,
-    /// For other processes; not of the small ones, of which there may be one for each machine.
+    /// The memfd, for a hand-over to another process. `None` for copies of bytes: there may be one such copy
+    /// for each machine.
     memory: Option<OwnedFd>,
 }
 
@@ -29,19 +31,19 @@ impl Sealed {
     /// Copies at most `limit` bytes from `source`.
     ///
     /// # Errors
-    /// The system's, when it cannot read the source or has no memory.
+    /// The system's error if it cannot read the source or has no memory.
     pub(super) fn copy(source: impl Read, limit: u64) -> io::Result<Self> {
         let mut memory = memfd()?;
-        // Inside the kernel where the source is a file; std falls back to read and write.
+        // The copy happens inside the kernel if the source is a file. Otherwise std reads and writes.
         io::copy(&mut source.take(limit), &mut memory)?;
         seal(&memory)?;
         Self::adopt(memory.into())
     }
 
-    /// Copies from memory.
+    /// Copies a slice of bytes.
     ///
     /// # Errors
-    /// The system's, when there is no memory.
+    /// The system's error if it has no memory.
     pub(super) fn from_bytes(bytes: &[u8]) -> io::Result<Self> {
         let mut memory = memfd()?;
         memory.write_all(bytes)?;
@@ -49,24 +51,26 @@ impl Sealed {
         Ok(Self { memory: None, ..Self::adopt(memory.into())? })
     }
 
-    /// Maps memory that somebody has sealed.
+    /// Maps a memfd that is sealed already.
     ///
     /// # Errors
-    /// When it is not sealed, or cannot be mapped.
+    /// [`io::ErrorKind::InvalidData`] if the seals are not all there, or the system's error if the memfd
+    /// cannot be mapped.
     pub(super) fn adopt(memory: OwnedFd) -> io::Result<Self> {
         if !rustix::fs::fcntl_get_seals(&memory)?.contains(SEALS) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "memory that is not sealed"));
         }
-        // Private, since before Linux 6.7 a shared mapping of a file with F_SEAL_WRITE is refused, a read-only one too.
-        // Populated, so that no page fault falls into a transfer.
-        // SAFETY: the seals are there, and only a memfd has any: no descriptor can change the memfd's contents or length from here on, not
-        // even one that another process opened through /proc; so the bytes neither change nor end under a reader
-        // (no SIGBUS). F_SEAL_WRITE is refused while writable mappings exist, so there are none either.
+        // The mapping is private: before Linux 6.7 the kernel refuses a shared mapping of a file with
+        // F_SEAL_WRITE, even a read-only one. It is populated, so that no page fault delays a transfer.
+        // SAFETY: All of SEALS are set, as checked above, and only a memfd can have them. So no descriptor
+        // can change the contents or the length of the memfd from here on, not even one that another process
+        // opened through /proc. The kernel refuses F_SEAL_WRITE while writable mappings exist, so there are
+        // no such mappings either. Therefore the bytes neither change nor end under a reader (no SIGBUS).
         let map = unsafe { MmapOptions::new().populate().map_copy_read_only(&memory)? };
         Ok(Self { map, memory: Some(memory) })
     }
 
-    /// The memory itself, which can be mapped by others too.
+    /// The memfd, which other processes can map as well. `None` for copies of bytes.
     pub(super) fn memory(&self) -> Option<BorrowedFd<'_>> {
         self.memory.as_ref().map(AsFd::as_fd)
     }
@@ -87,7 +91,8 @@ impl Deref for Sealed {
 fn memfd() -> io::Result<File> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let create = |flags| rustix::fs::memfd_create("pxed-boot-file", flags);
-    // Since Linux 6.3 the kernel asks for a word on executability; older ones do not know it.
+    // Since Linux 6.3 the kernel wants to know whether a memfd may be executable. Older kernels reject the
+    // flag.
     match create(flags | MemfdFlags::NOEXEC_SEAL) {
         Err(Errno::INVAL) => Ok(create(flags)?.into()),
         result => Ok(result?.into()),

@@ -1,4 +1,4 @@
-//! The images that are loaded, published to all threads at once.
+//! The loaded images, published to all threads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use super::refusal::Refusal;
 
 type Images = HashMap<FileName, Arc<Image>>;
 
-/// Loaded images. Reading takes no lock; all writing is the loader's, one at a time.
+/// The loaded images by name. Readers take no lock. Only one thread at a time may write, because a write
+/// replaces a copy of the whole map: writers hold `Catalogue::loader`, or are still opening the catalogue.
 #[derive(Debug)]
 pub(super) struct Store {
     images: ArcSwap<Images>,
-    /// Counts uses, as a clock for "least recently used".
+    /// The number of uses so far. It serves as the clock for "least recently used".
     ticks: AtomicU64,
     memory: Arc<Memory>,
 }
@@ -31,19 +32,19 @@ impl Store {
         &self.memory
     }
 
-    /// The image of that name, which counts as a use.
+    /// The image of that name. The call counts as a use of the image.
     pub(super) fn get(&self, name: &FileName) -> Option<Arc<Image>> {
         let image = Arc::clone(self.images.load().get(name)?);
         image.use_at(self.ticks.fetch_add(1, Ordering::Relaxed) + 1);
         Some(image)
     }
 
-    /// All images that were copied from files.
+    /// All images that are copies of files on disk.
     pub(super) fn files(&self) -> Vec<Arc<Image>> {
         self.images.load().values().filter(|image| image.stamp().is_some()).cloned().collect()
     }
 
-    /// Puts an image under its name, in the place of the one that was there.
+    /// Publishes an image under its name, and replaces an earlier one.
     pub(super) fn insert(&self, image: Arc<Image>) {
         image.use_at(self.ticks.fetch_add(1, Ordering::Relaxed) + 1);
         let mut images = Images::clone(&self.images.load());
@@ -51,7 +52,7 @@ impl Store {
         self.images.store(Arc::new(images));
     }
 
-    /// Takes names out; says whether there was something under any of them.
+    /// Removes names. Returns whether any of them had an image.
     pub(super) fn remove(&self, names: &[FileName]) -> bool {
         let mut images = Images::clone(&self.images.load());
         let before = images.len();
@@ -63,12 +64,13 @@ impl Store {
         changed
     }
 
-    /// Makes room for `size` more bytes by dropping files that nobody is using, least recently used ones first, and
-    /// last the old version of `wanted`, whose new version needs the room. Returns what was dropped.
+    /// Makes room for `size` more bytes. Removes images of files that no transfer uses, the least recently
+    /// used first. The old version of `wanted` comes last: its new version then takes the room. Returns the
+    /// names of the removed images.
     ///
     /// # Errors
-    /// [`Refusal::TooLarge`] if there could never be room, [`Refusal::OutOfMemory`] if there is none now; then nothing
-    /// was dropped.
+    /// [`Refusal::TooLarge`] if `size` exceeds the limit, [`Refusal::OutOfMemory`] if there is not enough
+    /// room now. Then nothing is removed.
     pub(super) fn make_room(&self, size: u64, wanted: &FileName) -> Result<Vec<FileName>, Refusal> {
         let limit = self.memory.limit();
         if size > limit {
@@ -78,7 +80,7 @@ impl Store {
         let mut idle = Vec::new();
         for image in self.images.load().values() {
             let is_file = matches!(image.origin(), Origin::File(_));
-            // The map's own count is the only one: nobody is sending it.
+            // Only the map holds the image, so no transfer uses it.
             if is_file && Arc::strong_count(image) == 1 {
                 let is_wanted = image.name() == wanted;
                 idle.push(((is_wanted, image.last_use()), *image.name(), image.len()));

@@ -1,4 +1,5 @@
-//! Templates: texts with `{{ variables }}` that are filled in for one machine.
+//! Templates: texts with `{{ variables }}`, which pxed fills in for one machine. `check_template` runs when
+//! the configuration is read, `fill` when a boot loader requests the text.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -7,14 +8,14 @@ use std::sync::Arc;
 use minijinja::value::{Object, Value};
 use minijinja::{Environment, UndefinedBehavior, context};
 
-use super::personal::{FOLDER, Here};
-use super::recipe::Recipe;
+use super::image_spec::ImageSpec;
+use super::machine_files::{FOLDER, ServedAt};
 use crate::boot::MachineFacts;
 use crate::suggest::nearest;
 use pxe_proto::dhcp::{Arch, Uuid};
 use pxe_proto::mac::Mac;
 
-/// What a template may use.
+/// The variables that a template may use.
 const VARIABLES: [&str; 12] = [
     "arch",
     "http",
@@ -29,26 +30,26 @@ const VARIABLES: [&str; 12] = [
     "server",
     "uuid",
 ];
-/// Those that only HTTP gives a value.
+/// The variables that are empty if HTTP is off.
 const OF_HTTP: [&str; 2] = ["http", "report_url"];
 
 /// What is wrong with a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// A variable that is never set.
+    /// The template uses a variable that does not exist.
     #[error("the template uses `{name}`, which is not set{near} A template may use {}", VARIABLES.join(", "))]
     Unknown {
-        /// The variable.
+        /// The name of the variable.
         name: String,
-        /// The end of that sentence: a known one that is like it.
+        /// The end of the message: a suggestion if a similar variable exists.
         near: String,
     },
-    /// Anything else: its syntax, or what it does with a value.
+    /// Any other error: of the syntax, or of an operation on a value.
     #[error("line {line} of the template: {text}")]
     Invalid {
-        /// The line inside of the template, from 1.
+        /// The line in the template, starting at 1.
         line: usize,
-        /// What is wrong.
+        /// The description of the error.
         text: String,
     },
 }
@@ -60,35 +61,37 @@ impl From<minijinja::Error> for TemplateError {
     }
 }
 
-/// Whether a template can be filled in, for a machine of which nothing is known and for one of which everything is.
+/// Checks that a template can be filled in, both for a machine about which nothing is known and for one about
+/// which everything is known.
 ///
 /// # Errors
-/// What is wrong with it, with the variable or the line inside of it.
+/// The error in the template, with the name of the variable or the line.
 pub fn check_template(template: &str) -> Result<(), TemplateError> {
     let environment = environment();
     let used = environment.template_from_str(template)?.undeclared_variables(false);
     let is_known =
         |name: &str| VARIABLES.contains(&name) || environment.globals().any(|(global, _)| global == name);
-    // The first by its name, since a set has no order.
+    // Report the first variable by name, so that the message is always the same: a set has no order.
     if let Some(name) = used.into_iter().filter(|name| !is_known(name)).min() {
         let near = nearest(&name, VARIABLES);
         let near = near.map_or_else(|| ".".to_owned(), |near| format!("; did you mean `{near}`?"));
         return Err(TemplateError::Unknown { name, near });
     }
     for (facts, http) in [(MachineFacts::unknown(Mac::default()), None), (all_known(), Some(80))] {
-        fill(template, &Recipe::default(), &facts, Here { server: Ipv4Addr::UNSPECIFIED, http })?;
+        fill(template, &ImageSpec::default(), &facts, ServedAt { server: Ipv4Addr::UNSPECIFIED, http })?;
     }
     Ok(())
 }
 
-/// The variable that a template writes and that is empty without `[http]`; none if it asks `{% if http %}` before.
+/// The first variable that the template writes although it is empty without `[http]`. `None` if there is
+/// none, for example because the template tests `{% if http %}` first.
 #[must_use]
 pub fn needs_http(template: &str) -> Option<&'static str> {
     [MachineFacts::unknown(Mac::default()), all_known()].iter().find_map(|facts| {
         let values = context! {
             http => Value::from_object(Absent("http")),
             report_url => Value::from_object(Absent("report_url")),
-            ..values(&Recipe::default(), facts, Here { server: Ipv4Addr::UNSPECIFIED, http: None })
+            ..values(&ImageSpec::default(), facts, ServedAt { server: Ipv4Addr::UNSPECIFIED, http: None })
         };
         let text = environment().render_str(template, values).ok()?;
         OF_HTTP.into_iter().find(|name| text.contains(&Absent(name).to_string()))
@@ -107,7 +110,7 @@ fn all_known() -> MachineFacts {
     }
 }
 
-/// A variable without a value: false in a condition, and known by its mark where it is written.
+/// A variable without a value: it is false in a condition, and leaves a mark in the text where it is written.
 #[derive(Debug)]
 struct Absent(&'static str);
 
@@ -123,7 +126,7 @@ impl Object for Absent {
 
 impl fmt::Display for Absent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Nothing that a configuration would hold.
+        // The mark contains a control character, so no configuration contains it.
         write!(f, "\u{1}{}\u{1}", self.0)
     }
 }
@@ -137,21 +140,21 @@ fn environment<'e>() -> Environment<'e> {
 /// The text for one machine.
 ///
 /// # Errors
-/// What is wrong with the template.
+/// The error in the template.
 pub(super) fn fill(
     template: &str,
-    recipe: &Recipe,
+    image_spec: &ImageSpec,
     facts: &MachineFacts,
-    here: Here,
+    here: ServedAt,
 ) -> Result<String, TemplateError> {
-    // It takes the last line's end off.
+    // The template engine removes the last line end.
     let end = if template.ends_with('\n') { "\n" } else { "" };
-    Ok(environment().render_str(template, values(recipe, facts, here))? + end)
+    Ok(environment().render_str(template, values(image_spec, facts, here))? + end)
 }
 
-fn values(recipe: &Recipe, facts: &MachineFacts, here: Here) -> Value {
+fn values(image_spec: &ImageSpec, facts: &MachineFacts, here: ServedAt) -> Value {
     let http = here.http.map(|port| format!("http://{}:{port}", here.server)).unwrap_or_default();
-    // Reports are believed below this address only, and only in this boot.
+    // pxed accepts reports only below an address with the nonce of the machine's current boot.
     let reports = facts.nonce.filter(|_| here.http.is_some()).map(|nonce| format!("{http}/{FOLDER}/{nonce}"));
     context! {
         mac => facts.mac.to_string(),
@@ -161,7 +164,7 @@ fn values(recipe: &Recipe, facts: &MachineFacts, here: Here) -> Value {
         arch => facts.arch.map(|arch| arch.to_string()).unwrap_or_default(),
         serial => harmless(facts.serial.as_deref()),
         name => harmless(facts.name.as_deref()),
-        image => &*recipe.name,
+        image => &*image_spec.name,
         rule => harmless(facts.rule.as_deref()),
         server => here.server.to_string(),
         report_url => reports.as_ref().unwrap_or(&http),
@@ -169,7 +172,8 @@ fn values(recipe: &Recipe, facts: &MachineFacts, here: Here) -> Value {
     }
 }
 
-/// What machines or consoles say of themselves, fit for a script: nobody's serial number starts a second command.
+/// Reduces a text to harmless characters, because it gets into a script. Serial numbers come from machines or
+/// their consoles, and must not be able to start a second command.
 fn harmless(text: Option<&str>) -> String {
     let is_harmless = |c: char| c.is_ascii_alphanumeric() || "._:-+@".contains(c);
     text.unwrap_or_default().chars().map(|c| if is_harmless(c) { c } else { '_' }).collect()

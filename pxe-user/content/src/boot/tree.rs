@@ -1,20 +1,28 @@
-//! Finding a file below a root directory without being led elsewhere.
+//! The search for a file below a root directory. Only the administrator can make it lead elsewhere.
 //!
-//! Every component is opened by itself, with `O_PATH | O_NOFOLLOW` below the directory that was opened before it, and
-//! judged by `fstat` of what was opened; links are read from their own descriptor. So there is no moment between a
-//! check and a use. `..` in a link goes back along the directories that were opened, not to where they may have been
-//! moved. (`openat2` with `RESOLVE_BENEATH` could open most files in one call, but does not say which directories it
-//! went through, and those must be watched for changes; it would be a second way to the same answer.)
+//! The walk opens each component by itself, with `O_PATH | O_NOFOLLOW`, below the directory that it opened
+//! before. It then checks what it opened with `fstat`, and reads links from their own descriptor. So there is
+//! no time between a check and a use. `..` in a link goes back through the directories that the walk opened,
+//! not to where they may have been moved since. Above the first of them, the walk opens the parent directory.
 //!
-//! # Who may lead where
-//! Links made by the administrator (owner: root, or the owner of the root directory) are followed, also out of the
-//! tree: the usual recipe links `pxelinux.0` from the distribution's folder. All others are refused, inside the tree
-//! and outside: whoever owns a directory on the way may put there what he likes, but a link of his leads nowhere.
-//! So he decides which of *his* files is served under a name that the administrator pointed at his directory, and
-//! nothing more; the owners of the directories themselves are therefore not checked. A hard link would do what a link
-//! may not: Linux's `fs.protected_hardlinks`, on everywhere, restricts those to one's own files, and what is served is
-//! readable for everybody on this host anyway.
-//! Links of /proc and the like that name no path ("magic links") are read as text as well, so they lead nowhere.
+//! `openat2` with `RESOLVE_BENEATH` could open most files in one call. But it does not tell which directories
+//! it passed, and pxed must watch these for changes. It would be a second way to the same result.
+//!
+//! # Whose links are followed
+//! The walk follows links of the administrator, that is, links that belong to root or to the owner of the
+//! root directory. It follows them out of the tree as well: the usual set-up links `pxelinux.0` to the
+//! distribution's directory. The walk refuses all other links, inside and outside of the tree.
+//!
+//! The owner of a directory on the path may put any file there, but links of that owner are refused. So the
+//! owner decides only which of the owner's files pxed serves under a name that the administrator pointed at
+//! the directory. Therefore the walk does not check the owners of directories.
+//!
+//! A hard link could do what a refused link cannot. But Linux's `fs.protected_hardlinks`, which distributions
+//! switch on, permits users hard links only to files that they own or may read and write. Also, pxed serves
+//! only files that everybody on this host may read.
+//!
+//! Links of /proc and similar ones that name no path ("magic links") are read as text as well, so they lead
+//! nowhere.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -28,31 +36,32 @@ use rustix::io::Errno;
 
 use super::refusal::Refusal;
 
-/// As many links as the kernel follows (path_resolution(7)).
+/// The most links on a path, as in the kernel (path_resolution(7)).
 const LINKS_MAX: u32 = 40;
 
 const DIRECTORY: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// What becomes of symbolic links that lead out of the tree.
+/// What happens to symbolic links that lead out of the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Links {
-    /// The administrator's are followed.
+    /// The administrator's links are followed.
     #[default]
     FollowAdministrators,
-    /// A way that ends outside is refused; the administrator's links that stay inside are followed (`--no-links`).
+    /// A path that ends outside is refused. The administrator's links that stay inside are followed
+    /// (`--no-links`).
     Stay,
 }
 
-/// Whose reading right a file must grant.
+/// Who must be able to read a file, so that pxed serves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readers {
-    /// Everybody's, as tftpd-hpa demands: the network is everybody.
+    /// Everybody, as in tftpd-hpa: whatever pxed serves, everybody on the network can read.
     Everybody,
-    /// Ours: for files that this program itself chose by name.
+    /// Only pxed's own user, for files that pxed itself chose by name.
     Us,
 }
 
-/// An open directory.
+/// An open directory, with its device and inode.
 #[derive(Debug)]
 pub(super) struct Dir {
     fd: OwnedFd,
@@ -86,7 +95,7 @@ fn id(stat: &Stat) -> (u64, u64) {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
-/// A root directory, and the rules for what is below it.
+/// An open root directory, and the rules for the files below it.
 #[derive(Debug)]
 pub(super) struct Tree {
     root: Arc<Dir>,
@@ -95,16 +104,17 @@ pub(super) struct Tree {
     readers: Readers,
 }
 
-/// A directory in which a name was looked up on the way to a file: if that entry changes, so may the file.
+/// A directory in which the walk looked up a name. If that directory entry changes, the name may lead to
+/// another file.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     pub(super) dir: Arc<Dir>,
     pub(super) name: Vec<u8>,
 }
 
-/// What a name leads to.
+/// The file or directory to which a name leads.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct ResolvedFile {
     fd: OwnedFd,
     stat: Stat,
     pub(super) trail: Vec<Step>,
@@ -112,20 +122,21 @@ pub(super) struct Found {
 }
 
 impl Tree {
-    /// Opens the root; links in `root` itself are followed, whoever made them: the administrator wrote this path.
+    /// Opens the root directory. Links in the path `root` itself are followed regardless of their owner,
+    /// because the administrator wrote this path.
     ///
     /// # Errors
-    /// The system's, also if `root` is no directory.
+    /// The system's error, also if `root` is not a directory.
     pub(super) fn open(root: &Path, links: Links, readers: Readers) -> Result<Self, Errno> {
         let (root, stat) = Dir::open(CWD, root)?;
         Ok(Self { root, owner: stat.st_uid, links, readers })
     }
 
-    /// Follows `path` (relative, as a normalised name is) to what it names.
+    /// Follows `path`, which is relative like a normalised name, to the file or directory that it names.
     ///
     /// # Errors
-    /// Why it leads nowhere.
-    pub(super) fn find(&self, path: &[u8]) -> Result<Found, Refusal> {
+    /// Why the path leads to nothing that pxed serves.
+    pub(super) fn find(&self, path: &[u8]) -> Result<ResolvedFile, Refusal> {
         let stack = vec![Arc::clone(&self.root)];
         let mut walk =
             Walk { tree: self, stack, todo: Vec::new(), links: 0, behind_link: None, trail: Vec::new() };
@@ -134,15 +145,15 @@ impl Tree {
         if self.links == Links::Stay && !walk.is_inside() {
             return Err(Refusal::LinkLeaves);
         }
-        Ok(Found { fd, stat, trail: walk.trail, readers: self.readers })
+        Ok(ResolvedFile { fd, stat, trail: walk.trail, readers: self.readers })
     }
 
-    /// The same root, opened earlier: for who may not open it by its path any more.
+    /// The same root, opened earlier, for a daemon whose user cannot open it by its path any more.
     pub(super) fn again(&self, links: Links, readers: Readers) -> Self {
         Self { root: Arc::clone(&self.root), owner: self.owner, links, readers }
     }
 
-    /// Whether who runs now can list the root and reach what is in it.
+    /// Whether the daemon's current user can list the root directory and enter it.
     pub(super) fn is_open_to_us(&self) -> bool {
         use rustix::fs::{Access, AtFlags, accessat};
         accessat(&*self.root, ".", Access::READ_OK | Access::EXEC_OK, AtFlags::empty()).is_ok()
@@ -153,7 +164,7 @@ impl Tree {
         self.root.as_fd()
     }
 
-    /// The root directory's identity.
+    /// The device and inode of the root directory.
     pub(super) fn root_id(&self) -> (u64, u64) {
         self.root.id
     }
@@ -161,12 +172,12 @@ impl Tree {
 
 struct Walk<'t> {
     tree: &'t Tree,
-    /// The directories that we are in, outermost first; never empty.
+    /// The directories that the walk is in, outermost first. Never empty.
     stack: Vec<Arc<Dir>>,
-    /// Components still to go, next one last.
+    /// The components that the walk has still to look up, the next one last.
     todo: Vec<Vec<u8>>,
     links: u32,
-    /// While the target of a link is followed: how many components are to go behind it.
+    /// While the walk follows the target of a link: the length of [`Self::todo`] behind the link.
     behind_link: Option<usize>,
     trail: Vec<Step>,
 }
@@ -234,7 +245,7 @@ impl Walk<'_> {
             let (top, _) = Dir::open(CWD, Path::new("/"))?;
             self.stack = vec![top];
         }
-        // The outermost link counts: what it leads through is all its target.
+        // Keep the value of the outermost link: all links behind it are part of its target.
         self.behind_link.get_or_insert(self.todo.len());
         self.push(target);
         Ok(())
@@ -245,21 +256,21 @@ impl Walk<'_> {
     }
 }
 
-impl Found {
-    /// What it is.
+impl ResolvedFile {
+    /// The type of the file.
     pub(super) fn file_type(&self) -> FileType {
         FileType::from_raw_mode(self.stat.st_mode)
     }
 
-    /// Device and inode.
+    /// The device and inode.
     pub(super) fn id(&self) -> (u64, u64) {
         id(&self.stat)
     }
 
-    /// Opens it for reading, if it is a regular file which may be read.
+    /// Opens the file for reading, if it is a regular file that pxed may serve.
     ///
     /// # Errors
-    /// Why it must not be served; [`Refusal::Changing`] if something else has this name by now.
+    /// Why pxed must not serve the file. [`Refusal::Changing`] if the name leads to something else by now.
     pub(super) fn open(&self) -> Result<(File, Stat), Refusal> {
         if self.file_type() != FileType::RegularFile {
             return Err(Refusal::NotAFile);
@@ -281,7 +292,7 @@ impl Found {
         Ok((fd.into(), stat))
     }
 
-    /// Its true path, for people; the kernel's own words.
+    /// The true path as the kernel knows it, for people.
     pub(super) fn path(&self) -> PathBuf {
         use std::os::fd::AsRawFd as _;
         std::fs::read_link(format!("/proc/self/fd/{}", self.fd.as_raw_fd())).unwrap_or_else(|_| {
@@ -290,7 +301,7 @@ impl Found {
         })
     }
 
-    /// The names in it, if it is a directory.
+    /// The names in this directory. Fails if it is not a directory.
     pub(super) fn names(&self) -> Result<Vec<Vec<u8>>, Errno> {
         names(self.fd.as_fd())
     }

@@ -1,4 +1,5 @@
-//! What each architecture starts with: by `--boot-file`, by the virtual tree's table, or by its usual name.
+//! The boot program of each architecture: given by `--boot-file` or `boot_files`, taken from a mount's table,
+//! or found by its usual name in a directory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -6,12 +7,13 @@ use std::path::Path;
 use pxe_proto::dhcp::{Arch, BootFile, Invalid, Program, Programs, Text};
 
 use super::image::Role;
+use super::machine_files::LoaderKind;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
-use super::personal::Reader;
 
-/// The names at a tree's root that people and packages use, the first that is there wins: what brings its own
-/// configuration (boot loaders) before what boots one thing.
+/// The usual names of boot programs in a directory, by architecture. The first name that exists counts. Boot
+/// loaders with a configuration of their own come before programs that boot one thing. The first three rows
+/// are the most common architectures, which messages mention.
 const USUAL: &[(Arch, &[&str])] = &[
     (
         Arch::BIOS,
@@ -75,9 +77,9 @@ const USUAL: &[(Arch, &[&str])] = &[
 /// Which programs under usual names count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// Whatever is there.
+    /// All programs.
     Any,
-    /// Boot loaders only: they read the texts that are written for an image's kernel.
+    /// Boot loaders only, because only they read the texts that pxed writes for an image's kernel.
     Loaders,
 }
 
@@ -87,25 +89,26 @@ impl Wanted {
     }
 }
 
-/// Scripts for iPXE, wherever it runs.
+/// Names of scripts for iPXE on all architectures, best first.
 const SCRIPTS: [&str; 2] = ["boot.ipxe", "autoexec.ipxe"];
 
 const CONFIG: &str = "pxelinux.cfg/default";
 
-/// Some of the usual names, for a message.
+/// The first choice for each of the most common architectures, for an error message.
 pub(super) fn some_names() -> String {
     let names: Vec<_> = USUAL.iter().take(3).filter_map(|(_, names)| names.first().copied()).collect();
     names.join(", ")
 }
 
-/// The program of that name, without more.
+/// The boot program with this file name, without further settings.
 pub(super) fn program(name: FileName) -> Result<Program, Invalid> {
-    // A name that is not UTF-8 has a replacement character then; it would be asked for under another name, so:
+    // A DHCP reply could carry a name that is not UTF-8 only with its bytes escaped. The client would then
+    // request a different name, so reject the name here.
     let text = name.as_str().ok_or_else(|| Invalid::Text { text: name.to_string(), max: 127 })?;
     BootFile::new(text).map(Program::from)
 }
 
-/// What each architecture starts with.
+/// The boot program of each architecture. A program in `given` replaces the usual one.
 pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) -> BTreeMap<Arch, FileName> {
     let is_there =
         |name: &&str| name.parse().is_ok_and(|name| wanted.has(&name) && mount.probe(&name).is_ok());
@@ -120,7 +123,8 @@ pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) 
     usual.chain(given.iter().copied()).collect()
 }
 
-/// The same for the DHCP side.
+/// The same programs as DHCP offers them: with complete names, with the configuration of PXELINUX, and with a
+/// script for iPXE if there is one.
 pub(super) fn programs(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) -> Programs {
     let mut programs = Programs::default();
     let whole = |inside: FileName| mount.whole(&inside).ok().and_then(|name| program(name).ok());
@@ -137,22 +141,24 @@ pub(super) fn programs(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted
     programs
 }
 
-/// Lets loaders find the texts that are written for each machine.
+/// Points PXELINUX and iPXE to the texts that pxed writes for each machine. GRUB looks for its text by
+/// itself.
 pub(super) fn set_written(programs: &mut Programs) {
-    let config = Text::new(&Reader::Pxelinux.name()).ok();
+    let config = Text::new(&LoaderKind::Pxelinux.name()).ok();
     programs.configure(|program| {
         let base = program.file.as_str().rsplit('/').next().unwrap_or_default();
         if matches!(base, "pxelinux.0" | "lpxelinux.0") {
             program.config.clone_from(&config);
         }
     });
-    if let Ok(script) = BootFile::new(&Reader::Ipxe.name()) {
+    if let Ok(script) = BootFile::new(&LoaderKind::Ipxe.name()) {
         programs.set_ipxe(script.into());
     }
 }
 
-/// Option 209 for PXELINUX, which saves it ten look-ups (clients.md section 3). It would also keep it from looking for
-/// a machine's own file, so it is left out where there are any. The name is relative to the boot file's directory.
+/// Option 209 for PXELINUX: the name of its configuration, relative to the boot file's directory. The option
+/// saves PXELINUX ten look-ups (docs/clients.md section 3). But PXELINUX then does not look for a file for
+/// its machine, so there is no option 209 if the directory has such files.
 fn config_of(mount: &Mount, name: &FileName) -> Option<Text> {
     if !matches!(name.base(), b"pxelinux.0" | b"lpxelinux.0") {
         return None;
@@ -167,8 +173,8 @@ fn config_of(mount: &Mount, name: &FileName) -> Option<Text> {
     Text::new(CONFIG).ok()
 }
 
-/// Whether PXELINUX takes a file of this name for some machines only: by UUID, by hardware type and MAC, or by the
-/// first digits of the IP address in upper-case hexadecimal.
+/// Whether PXELINUX reads a file of this name for some machines only: named by UUID, by hardware type and
+/// Ethernet address, or by the first digits of the IPv4 address in upper-case hexadecimal.
 fn is_of_one_machine(name: &[u8]) -> bool {
     let upper_hex = |byte: &u8| byte.is_ascii_digit() || (b'A'..=b'F').contains(byte);
     let dashed_hex = |byte: &u8| byte.is_ascii_hexdigit() || *byte == b'-';
@@ -176,7 +182,7 @@ fn is_of_one_machine(name: &[u8]) -> bool {
         || matches!(name.len(), 20 | 36) && name.iter().all(dashed_hex)
 }
 
-/// What a tree has no program for, of the architectures that most machines are.
+/// One sentence for each of the most common architectures that has no boot program in this directory.
 pub(super) fn missing(mount: &Mount, root: &Path, given: &[(Arch, FileName)]) -> Vec<String> {
     let chosen = choose(mount, given, Wanted::Any);
     let common = USUAL.iter().take(3).filter(|(arch, _)| !chosen.contains_key(arch));
@@ -191,7 +197,8 @@ pub(super) fn missing(mount: &Mount, root: &Path, given: &[(Arch, FileName)]) ->
         .collect()
 }
 
-/// What a file is in a boot, by what its name says: the names of loaders and of their configuration are well known.
+/// The role of a file in a boot, by its name. The names of boot loaders and of their configuration files are
+/// well known.
 pub(super) fn role(name: &FileName) -> Role {
     let base = name.base().to_ascii_lowercase();
     let ends = |end: &str| base.ends_with(end.as_bytes());

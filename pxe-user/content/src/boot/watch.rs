@@ -1,4 +1,4 @@
-//! inotify: which directory entries changed.
+//! A wrapper of inotify, which reports the directory entries that changed.
 
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
@@ -7,18 +7,19 @@ use rustix::io::Errno;
 
 use super::tree::Dir;
 
-/// The kernel's number for a watched directory.
+/// The kernel's number of a watched directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct WatchId(i32);
 
-/// What happened in watched directories.
+/// A change in a watched directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The entry of this name in that directory is not what it was, or was written to.
+    /// The entry of this name in the directory was created, removed, renamed or written, or its attributes
+    /// changed.
     Entry(WatchId, Vec<u8>),
-    /// The directory itself moved or went away; it may not be watched any more.
+    /// The directory itself was moved or removed. Its watch may have ended.
     Directory(WatchId),
-    /// Events were lost.
+    /// The kernel dropped events, because its queue was full.
     Lost,
 }
 
@@ -30,8 +31,10 @@ impl Watcher {
         inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map(Self)
     }
 
-    /// Watches an open directory: by its descriptor, so that it is the one that was opened. `contents`: also for files
-    /// in it that are written. Not while they are written: they are whole when they are closed.
+    /// Watches an open directory. The watch uses the descriptor, so it is on the directory that was opened,
+    /// even if its path leads elsewhere now. With `contents`, the watch also reports files in the directory
+    /// that were written or whose attributes changed. It reports a written file when it is closed, not at
+    /// each write, because only then the file is complete.
     pub(super) fn add(&self, dir: &Dir, contents: bool) -> Result<WatchId, Errno> {
         let mut flags = WatchFlags::CREATE
             | WatchFlags::DELETE
@@ -49,16 +52,16 @@ impl Watcher {
     }
 
     pub(super) fn remove(&self, id: WatchId) {
-        // It fails only if the kernel removed it already, as the directory is gone.
+        // This fails only if the kernel has removed the watch already, because the directory is gone.
         let _gone = inotify::remove_watch(&self.0, id.0);
     }
 
-    /// All events that wait.
+    /// Reads all pending events.
     pub(super) fn drain(&self) -> Vec<Event> {
         let mut buffer = [const { std::mem::MaybeUninit::uninit() }; 4096];
         let mut reader = inotify::Reader::new(&self.0, &mut buffer);
         let mut events = Vec::new();
-        // The error is EAGAIN: no more events.
+        // The loop ends at EAGAIN: there are no more events.
         while let Ok(event) = reader.next() {
             let id = WatchId(event.wd());
             events.push(match event.file_name() {

@@ -99,7 +99,7 @@ fn each_bound_holds() {
     put(&inbox, BOB, "a", 200_000).unwrap();
     assert!(matches!(put(&inbox, BOB, "b", 0), Err(InboxError::Full(false))));
     assert_eq!(files(&inbox).len(), 3);
-    // The same after a new start, and room again when somebody takes files out.
+    // The result is the same after a restart. There is room again after an administrator removes a file.
     let again = Inbox::open(&inbox.directory, QUOTA).unwrap();
     assert!(matches!(put(&again, BOB, "b", 0), Err(InboxError::Full(false))));
     fs::remove_file(again.directory.join("02:00:00:00:00:01/a")).unwrap();
@@ -121,7 +121,7 @@ fn uploads_at_a_time_are_bounded() {
     begin(UPLOADS_MAX).unwrap();
 }
 
-/// Four addresses, eight connections each: one machine could hold all places otherwise.
+/// A machine with four addresses and eight connections for each could otherwise use all uploads.
 #[test]
 fn one_machine_cannot_hold_all_places() {
     let directory = tempfile::tempdir().unwrap();

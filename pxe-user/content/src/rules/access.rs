@@ -1,6 +1,6 @@
-//! Who is served at all, whatever rules say.
+//! The access list `[access]`: the machines that pxed serves at all. It applies before any rule.
 //!
-//! Addresses can be forged by whoever is on the network: this keeps away who is there by mistake, not who means harm.
+//! The list protects against mistakes, not against attackers: anybody on the network can forge an address.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -10,12 +10,12 @@ use super::pattern::{InvalidPattern, MacPattern, Network};
 use pxe_proto::dhcp::Request;
 use pxe_proto::mac::Mac;
 
-/// One or many machines that are served.
+/// An entry of the list. It allows one machine or many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Allowed {
-    /// By their Ethernet addresses.
+    /// By Ethernet address.
     Mac(MacPattern),
-    /// By their IPv4 addresses, or that of the relay in front of them.
+    /// By IPv4 address: the machine's own, or the address of its relay.
     Network(Network),
 }
 
@@ -23,7 +23,7 @@ impl FromStr for Allowed {
     type Err = InvalidPattern;
 
     fn from_str(text: &str) -> Result<Self, InvalidPattern> {
-        // A maker's addresses may be written with a star, too.
+        // The first three bytes of an address may also be written with a star: `52:54:00:*`.
         let mac = text.strip_suffix(":*").or_else(|| text.strip_suffix("-*")).unwrap_or(text);
         if let Ok(pattern) = mac.parse() {
             return Ok(Self::Mac(pattern));
@@ -45,26 +45,28 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// Who is served. Without a list, everybody.
+/// The access list. The default has no list, so pxed serves every machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     allow: Option<Vec<Allowed>>,
 }
 
 impl Access {
-    /// These, and nobody else.
+    /// An access list with these entries. pxed serves no other machine. An empty list allows no machine.
     #[must_use]
     pub fn only(allow: Vec<Allowed>) -> Self {
         Self { allow: Some(allow) }
     }
 
-    /// Whether there is no list.
+    /// Whether there is no list, so that pxed serves every machine.
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.allow.is_none()
     }
 
-    /// Whether a machine at an IPv4 address is served. `mac` is asked for its Ethernet address only if the list has any.
+    /// Whether pxed serves a machine with this IPv4 address. `mac` looks up its Ethernet address. It is
+    /// called only if no network allows `address` and the list has Ethernet addresses, because over sockets
+    /// the look-up reads the host's neighbour table.
     #[must_use]
     pub fn allows(&self, address: Ipv4Addr, mac: impl FnOnce() -> Option<Mac>) -> bool {
         let Some(allow) = &self.allow else { return true };
@@ -84,8 +86,11 @@ impl Access {
         first.matches(mac) || patterns.any(|pattern| pattern.matches(mac))
     }
 
-    /// The same for a DHCP request of the machine `mac` that came from `from`. Who has no address yet is where its relay
-    /// is, or where we are, at `own`.
+    /// Whether pxed serves the sender of a DHCP request. `mac` is the machine's Ethernet address, `from` the
+    /// source address of the request, and `own` pxed's address on this interface.
+    ///
+    /// The list's networks are compared with the relay's address (giaddr) if there is one, else with `from`
+    /// if the machine has an address, else with `own`: a machine without an address is in pxed's own network.
     #[must_use]
     pub fn allows_request(&self, request: &Request<'_>, mac: Mac, from: Ipv4Addr, own: Ipv4Addr) -> bool {
         let known = |address: &Ipv4Addr| !address.is_unspecified();

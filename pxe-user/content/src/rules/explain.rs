@@ -1,31 +1,33 @@
-//! Why a rule was taken, and why those before it were not. Pure.
+//! Why a rule decides, and why the rules before it do not match. Pure. `pxed explain` shows the result.
 
-use super::facts::Facts;
 use super::matcher::{Condition, shown};
 use super::policy::{Policy, Rule};
+use super::request_facts::RequestFacts;
 
-/// What became of a rule.
+/// The outcome of one rule for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// The machine does not meet this condition, the first of such.
+    /// The rule does not match: the machine does not meet this condition. Further conditions may fail as
+    /// well.
     Misses {
-        /// Which.
+        /// The first condition that fails.
         condition: Condition,
-        /// What the rule wants, for people.
+        /// The values of the condition, as text for people.
         wanted: String,
-        /// What the machine shows, for people.
+        /// The value that the machine shows, as text for people.
         shown: String,
     },
-    /// It decides.
+    /// The rule matches, and is the first to match: it decides.
     Matches,
-    /// An earlier one has decided.
+    /// An earlier rule has decided.
     NotReached,
 }
 
 impl Policy {
-    /// Every rule in its order, with what became of it.
+    /// All rules in order, each with its outcome. The count of boots plays no part: it changes what a rule
+    /// does, not whether it matches.
     #[must_use]
-    pub fn explain(&self, facts: &Facts<'_>) -> Vec<(&Rule, Fate)> {
+    pub fn explain(&self, facts: &RequestFacts<'_>) -> Vec<(&Rule, Fate)> {
         let mut is_decided = false;
         let fate = |rule: &Rule| {
             if is_decided {
@@ -51,7 +53,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::{Action, Limits, Matcher};
+    use crate::rules::{Action, Matcher, RuleLimits};
     use pxe_proto::dhcp::{Arch, Service};
     use pxe_proto::mac::Mac;
 
@@ -64,13 +66,13 @@ mod tests {
             image: None,
             style: None,
             boots: None,
-            limits: Limits::default(),
+            limits: RuleLimits::default(),
         };
         let service = Service::new([10, 0, 0, 1].into());
         let rules = vec![rule("a", vec![3, 4]), rule("b", vec![7]), rule("c", vec![])];
         let policy = Policy::new(rules, service.clone(), service, None);
         for (vlan, decides) in [(Some(3), 0), (Some(7), 1), (None, 2)] {
-            let facts = Facts {
+            let facts = RequestFacts {
                 mac: Mac::default(),
                 uuid: None,
                 arches: [Arch::X64].into_iter().collect(),
@@ -91,7 +93,7 @@ mod tests {
         }
         let facts_of_none =
             |vlan| Fate::Misses { condition: Condition::Vlan, wanted: "3, 4".into(), shown: vlan };
-        let facts = Facts {
+        let facts = RequestFacts {
             mac: Mac::default(),
             uuid: None,
             arches: arrayvec::ArrayVec::new(),

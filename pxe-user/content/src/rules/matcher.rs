@@ -1,57 +1,61 @@
-//! The conditions of a rule. A condition that is not given is met by all; one that lists several is met by any of them.
+//! The conditions of a rule. A machine meets a condition if it meets any of its values. A condition without
+//! values is met by every machine.
 
 use std::fmt;
 use std::net::Ipv4Addr;
 
-use super::facts::Facts;
 use super::pattern::{Glob, MacPattern, Network};
+use super::request_facts::RequestFacts;
 use pxe_proto::dhcp::{Arch, Printable, Uuid};
 use pxe_proto::mac::Mac;
 
-/// What a rule asks of a machine.
+/// The conditions of a rule. A machine matches the rule if it meets all of them. An empty list is no
+/// condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Matcher {
-    /// Addresses, or the beginnings that makers have.
+    /// Ethernet addresses, or the first three bytes of them (OUI).
     pub mac: Vec<MacPattern>,
-    /// SMBIOS UUIDs.
+    /// SMBIOS UUIDs, from option 97.
     pub uuid: Vec<Uuid>,
-    /// Architectures. That of a processor (`x64`) means it in PXE and in HTTP boot, `x64-http` in HTTP boot only.
+    /// Architectures. The code of a processor (`x64`) matches its PXE boot and its HTTP boot, `x64-http` only
+    /// HTTP boot. See [`Arch::processor`].
     pub arch: Vec<Arch>,
-    /// Option 60.
+    /// Vendor classes, from option 60.
     pub class: Vec<Glob>,
-    /// Option 77; `iPXE` also means the iPXE that shows itself by option 175.
+    /// User classes, from option 77. A glob that matches `iPXE` also matches an iPXE that only sends option
+    /// 175.
     pub user_class: Vec<Glob>,
-    /// Relays.
+    /// Relays (giaddr), or `none` for requests without a relay.
     pub relay: Vec<Network>,
-    /// VLANs of tagged frames; 0 stands for none.
+    /// VLANs. 0 matches untagged frames.
     pub vlan: Vec<u16>,
-    /// Our interfaces.
+    /// Names of pxed's interfaces.
     pub interface: Vec<String>,
 }
 
-/// A condition that a machine does not meet.
+/// A kind of condition, for messages about conditions that a machine does not meet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// Its address.
+    /// The Ethernet address.
     Mac,
-    /// Its UUID.
+    /// The UUID.
     Uuid,
-    /// Its architecture.
+    /// The architecture.
     Arch,
-    /// What its firmware calls itself.
+    /// The vendor class (option 60).
     Class,
-    /// Its user class.
+    /// The user class (option 77).
     UserClass,
-    /// The relay.
+    /// The relay (giaddr).
     Relay,
     /// The VLAN.
     Vlan,
-    /// The interface.
+    /// The interface that received the request.
     Interface,
 }
 
 impl Condition {
-    /// The word for it in rules.
+    /// The key of this condition in a rule of `pxed.toml`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -68,9 +72,10 @@ impl Condition {
 }
 
 impl Matcher {
-    /// The first condition that a machine does not meet; `None` if it meets all.
+    /// The first condition that a machine does not meet, in the order of the fields. `None` if it meets all
+    /// conditions.
     #[must_use]
-    pub fn mismatch(&self, facts: &Facts<'_>) -> Option<Condition> {
+    pub fn mismatch(&self, facts: &RequestFacts<'_>) -> Option<Condition> {
         let met = [
             (Condition::Mac, any(&self.mac, |pattern| pattern.matches(facts.mac))),
             (Condition::Uuid, any(&self.uuid, |uuid| facts.uuid == Some(*uuid))),
@@ -84,8 +89,10 @@ impl Matcher {
         met.into_iter().find(|(_, met)| !met).map(|(condition, _)| condition)
     }
 
-    /// Whether the conditions hold that can be seen of a client of files without its DHCP request: of its neighbour, and of its
-    /// own address, which is in the network of its relay.
+    /// Whether a client that requests a file meets the conditions which a file request can show: the Ethernet
+    /// address `mac` of its neighbour (its own, or a router's), its own IPv4 `address`, the VLAN and the
+    /// interface. A client behind a relay has an address in the relay's network, so `address` is compared
+    /// with the networks of relays.
     #[must_use]
     pub fn fits_client(&self, address: Ipv4Addr, mac: Mac, vlan: Option<u16>, interface: &str) -> bool {
         any(&self.mac, |pattern| pattern.matches(mac))
@@ -94,7 +101,8 @@ impl Matcher {
             && any(&self.interface, |name| name == interface)
     }
 
-    /// Whether nothing but that is asked.
+    /// Whether the rule has no other conditions than those that [`Self::fits_client`] checks. A condition on
+    /// a relay must be a network: see [`Network::is_network`].
     #[must_use]
     pub fn asks_clients_only(&self) -> bool {
         let is_network = |relay: &Network| relay.is_network();
@@ -105,7 +113,8 @@ impl Matcher {
             && self.relay.iter().all(is_network)
     }
 
-    /// Whether every machine that `other` means is meant here, too: a later rule like that is never reached.
+    /// Whether every machine that `other` matches also matches here. A later rule with such a matcher is
+    /// never reached.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         covers(&self.mac, &other.mac, |a, b| a.covers(*b))
@@ -118,7 +127,7 @@ impl Matcher {
             && covers(&self.interface, &other.interface, PartialEq::eq)
     }
 
-    /// What one condition wants, for people.
+    /// The values of one condition, as text for people.
     #[must_use]
     pub fn wanted(&self, condition: Condition) -> String {
         fn list<T: fmt::Display>(all: &[T]) -> String {
@@ -137,9 +146,10 @@ impl Matcher {
     }
 }
 
-/// What a machine shows for a condition, for people.
+/// The value that a machine shows for a condition, as text for people. Of several architectures it shows the
+/// first, which the machine prefers.
 #[must_use]
-pub fn shown(facts: &Facts<'_>, condition: Condition) -> String {
+pub fn shown(facts: &RequestFacts<'_>, condition: Condition) -> String {
     fn or_none<T: fmt::Display>(value: Option<T>) -> String {
         value.map_or_else(|| "none".to_owned(), |value| value.to_string())
     }
@@ -169,7 +179,7 @@ fn means(wanted: Arch, own: Arch) -> bool {
     wanted == own || wanted == own.processor()
 }
 
-fn of_user_class(glob: &Glob, facts: &Facts<'_>) -> bool {
+fn of_user_class(glob: &Glob, facts: &RequestFacts<'_>) -> bool {
     facts.user_classes().any(|class| glob.matches(class)) || facts.is_ipxe && glob.matches(b"iPXE")
 }
 
@@ -177,8 +187,8 @@ fn of_user_class(glob: &Glob, facts: &Facts<'_>) -> bool {
 mod tests {
     use super::*;
 
-    fn facts() -> Facts<'static> {
-        Facts {
+    fn facts() -> RequestFacts<'static> {
+        RequestFacts {
             mac: Mac([0x52, 0x54, 0, 1, 2, 3]),
             uuid: Some(Uuid([7; 16])),
             arches: [Arch::EBC].into_iter().collect(),
@@ -229,7 +239,7 @@ mod tests {
     fn a_processor_means_http_boot_too_but_not_the_other_way_round() {
         let x64 = Matcher { arch: vec![Arch::X64], ..Matcher::default() };
         let http = Matcher { arch: vec![Arch::X64_HTTP], ..Matcher::default() };
-        let with = |arch: Arch| Facts { arches: [arch].into_iter().collect(), ..facts() };
+        let with = |arch: Arch| RequestFacts { arches: [arch].into_iter().collect(), ..facts() };
         assert_eq!((x64.mismatch(&with(Arch::X64_HTTP)), x64.mismatch(&with(Arch::X64))), (None, None));
         assert_eq!(http.mismatch(&with(Arch::X64_HTTP)), None);
         assert_eq!(http.mismatch(&with(Arch::X64)), Some(Condition::Arch));

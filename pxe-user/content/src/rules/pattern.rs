@@ -1,4 +1,4 @@
-//! Addresses, networks and texts with `*`, as rules write them.
+//! Patterns as rules write them: Ethernet addresses, IPv4 networks, and texts with `*`.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -6,41 +6,41 @@ use std::str::FromStr;
 
 use pxe_proto::mac::Mac;
 
-/// What is wrong with a pattern.
+/// Why a text is not a valid pattern. Each value is the text as written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPattern {
-    /// Neither an address nor the beginning of one.
+    /// The text is neither an Ethernet address nor the first three bytes of one.
     #[error("`{0}` is no Ethernet address (52:54:00:12:34:56) nor the first three bytes of one (52:54:00)")]
     Mac(String),
-    /// No network.
+    /// The text is not an IPv4 address, a network or `none`.
     #[error("`{0}` is no IPv4 address (10.1.2.3), network (10.1.0.0/16) or `none`")]
     Network(String),
-    /// Neither an Ethernet address nor a network.
+    /// The text is neither an Ethernet address (or its first three bytes) nor an IPv4 network.
     #[error(
         "`{0}` is no Ethernet address (52:54:00:12:34:56), no maker's beginning of one (52:54:00:*) and no IPv4 network (10.1.0.0/16)"
     )]
     Allowed(String),
-    /// Bits beyond the prefix.
+    /// The address of a network has bits that are set behind the prefix.
     #[error("`{network}` has bits beyond its prefix: did you mean {meant}?")]
     HostBits {
-        /// As written.
+        /// The network as written.
         network: String,
-        /// With these bits cleared.
+        /// The network with these bits cleared.
         meant: String,
     },
 }
 
-/// An Ethernet address, or the three bytes that its maker has in all of them (OUI).
+/// An Ethernet address, or the three bytes that a manufacturer's addresses start with (OUI).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MacPattern {
-    /// One machine.
+    /// One address.
     Whole(Mac),
-    /// All of one maker.
+    /// All addresses with this OUI.
     Oui([u8; 3]),
 }
 
 impl MacPattern {
-    /// Whether an address is meant.
+    /// Whether the pattern matches an address.
     #[must_use]
     pub fn matches(self, mac: Mac) -> bool {
         match self {
@@ -49,7 +49,7 @@ impl MacPattern {
         }
     }
 
-    /// Whether this one means everything that `other` means.
+    /// Whether this pattern matches all addresses that `other` matches.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         match other {
@@ -83,17 +83,18 @@ impl fmt::Display for MacPattern {
     }
 }
 
-/// Where a relay may be.
+/// A condition on the relay of a request (giaddr).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
-    /// No relay: the machine is in our own network.
+    /// There is no relay: the machine is in pxed's own network.
     NoRelay,
-    /// A relay in this network: its first address, and how many bits are fixed.
+    /// A relay in this network: the first address of the network, and the length of its prefix in bits, 0 to
+    /// 32.
     Relays(Ipv4Addr, u8),
 }
 
 impl Network {
-    /// Whether a relay, or none, is meant.
+    /// Whether the condition matches a relay. `relay` is `None` for a request that came without a relay.
     #[must_use]
     pub fn matches(self, relay: Option<Ipv4Addr>) -> bool {
         match (self, relay) {
@@ -105,13 +106,14 @@ impl Network {
         }
     }
 
-    /// Whether it means more than one relay, or none: then machines' own addresses may be in it.
+    /// Whether this is a network of more than one address. The addresses of machines behind the relay may be
+    /// in such a network too. A single address is only the relay's own.
     #[must_use]
     pub fn is_network(self) -> bool {
         matches!(self, Self::Relays(_, prefix) if prefix < 32)
     }
 
-    /// Whether this one means everything that `other` means.
+    /// Whether this condition matches all relays that `other` matches.
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         match (self, other) {
@@ -159,18 +161,20 @@ impl fmt::Display for Network {
     }
 }
 
-/// A text in which `*` stands for any bytes, none included.
+/// A text in which each `*` stands for any number of bytes, also for zero bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Glob(String);
 
 impl Glob {
-    /// Any text is one.
+    /// A glob from any text: every text is valid.
     #[must_use]
     pub fn new(text: &str) -> Self {
         Self(text.to_owned())
     }
 
-    /// Whether all of `text` is meant. Linear in both: after a `*` the first place that fits is as good as any later.
+    /// Whether the glob matches all of `text`. There is no backtracking: behind a `*`, the first place where
+    /// the next part fits is as good as any later place. So the time is at most proportional to the product
+    /// of both lengths.
     #[must_use]
     pub fn matches(&self, text: &[u8]) -> bool {
         let mut parts = self.0.as_bytes().split(|byte| *byte == b'*');
@@ -193,8 +197,9 @@ impl Glob {
         true
     }
 
-    /// Whether this one surely means everything that `other` means: it reads the other's `*` as a byte like any, which
-    /// only its own `*` can stand for.
+    /// Whether this glob matches everything that `other` matches. `true` is certain, `false` may be wrong.
+    /// The check matches the text of `other` with each `*` in it as an ordinary byte, which only a `*` of
+    /// this glob can match.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.matches(other.0.as_bytes())
@@ -281,7 +286,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Against the definition: a text is matched if some way to cut it up fits.
+        /// Compares with the definition: a glob matches a text if some way to cut the text fits.
         #[test]
         fn globs_match_as_defined(glob in "[ab*]{0,6}", text in "[ab]{0,8}") {
             fn matches(glob: &[u8], text: &[u8]) -> bool {

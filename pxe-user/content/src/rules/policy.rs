@@ -1,117 +1,124 @@
-//! The rules of one interface in order, each with what it leads to.
+//! The rules of one interface in order, each with its action.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::facts::Facts;
 use super::matcher::Matcher;
+use super::request_facts::RequestFacts;
 use pxe_proto::dhcp::{Service, Style};
 use pxe_proto::mac::Mac;
 
-/// What a rule leads to.
+/// What pxed does with a machine that matches a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// This is offered.
+    /// pxed offers this service.
     Boot(Box<Service>),
-    /// The machine boots its own disk.
+    /// pxed tells the machine to boot its own disk.
     Local,
-    /// The machine is not ours.
+    /// pxed does not answer the machine.
     Ignore,
 }
 
-/// What TFTP may grant to a machine, below what everybody may have.
+/// Limits on the TFTP options that pxed grants to a machine. The interface's limits apply as well: the lower
+/// value counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Most bytes in a block.
+pub struct RuleLimits {
+    /// The largest block size in bytes. `None`: only the interface's limit applies.
     pub blksize: Option<u16>,
-    /// Most blocks in a window.
+    /// The largest window in blocks. `None`: only the interface's limit applies.
     pub windowsize: Option<u16>,
 }
 
-/// A rule.
+/// A rule of `pxed.toml`, ready for one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Its name, for people and for counting.
+    /// The name, unique among all rules. Logs show it, and boots are counted by it.
     pub name: Arc<str>,
-    /// Whom it means.
+    /// The conditions that a machine must meet.
     pub matcher: Matcher,
-    /// What it leads to.
+    /// What pxed does with a machine that matches.
     pub action: Action,
-    /// The image, if it boots one.
+    /// The name of the image that the machine boots. `None` if the rule names no image.
     pub image: Option<Arc<str>>,
-    /// How machines are told, where it is not as everybody.
+    /// The reply style. `None`: the policy's style applies.
     pub style: Option<Style>,
-    /// So many boots, then the own disk.
+    /// How many boots a machine gets by this rule. Then it boots its own disk. `None`: any number.
     pub boots: Option<u32>,
-    /// What TFTP may grant.
-    pub limits: Limits,
+    /// Limits on TFTP options. They apply only if the conditions can be checked on a file request: see
+    /// [`Policy::limits`].
+    pub limits: RuleLimits,
 }
 
-/// What is to be done with a machine.
+/// The decision of a policy about one machine.
 #[derive(Clone, Debug)]
 pub struct Decision<'p> {
-    /// The rule that decided.
+    /// The rule that decided. `None` if there are no rules, or no rule matches.
     pub rule: Option<&'p Rule>,
-    /// What is offered; `None` is silence.
+    /// What pxed offers. `None`: pxed sends no answer.
     pub service: Option<&'p Service>,
-    /// The machine boots its own disk.
+    /// The service only tells the machine to boot its own disk.
     pub is_local: bool,
-    /// How it is told, if that is said.
+    /// The reply style of the rule or of the policy. `None`: the interface's default applies.
     pub style: Option<Style>,
 }
 
-/// The rules of one interface. Built and checked when the configuration is read, replaced as a whole.
+/// The rules of one interface. The daemon builds a policy when it reads the configuration or when boot files
+/// change, and replaces it as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// In their order; the first that matches wins. Where none does, the machine is left alone.
+    /// In the order of the configuration. The first rule that matches decides. If none matches, pxed does not
+    /// answer.
     rules: Vec<Rule>,
-    /// What everybody gets where there are no rules at all.
+    /// What every machine gets if there are no rules.
     usual: Service,
-    /// What machines get that boot their own disks.
+    /// What a machine gets that must boot its own disk.
     local: Service,
-    /// How machines are told whose rule does not say it.
+    /// The reply style for rules without one, and for a policy without rules.
     style: Option<Style>,
 }
 
 impl Policy {
-    /// A policy. Without rules everybody gets `usual`.
+    /// A policy of these rules. `usual` is the service for all machines if `rules` is empty, `local` the
+    /// service for a machine that must boot its own disk. `style` is the style of rules without one.
     #[must_use]
     pub fn new(rules: Vec<Rule>, usual: Service, local: Service, style: Option<Style>) -> Self {
         Self { rules, usual, local, style }
     }
 
-    /// The same for everybody.
+    /// A policy without rules: every machine gets `usual`.
     #[must_use]
     pub fn for_all(usual: Service) -> Self {
         let local = Service::new(usual.server);
         Self::new(Vec::new(), usual, local, None)
     }
 
-    /// The rules.
+    /// The rules, in the order in which they are tried.
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
 
-    /// What everybody gets where there are no rules.
+    /// What every machine gets if there are no rules.
     #[must_use]
     pub fn usual(&self) -> &Service {
         &self.usual
     }
 
-    /// What TFTP may grant to a machine: by the first rule that matches, of those that look at nothing but the address, the
-    /// VLAN and the interface. A request for a file shows no more, so only these may have limits.
+    /// The TFTP limits for a client: those of the first rule that the client matches, among the rules that
+    /// have conditions only on the Ethernet address, the VLAN, the interface and the relay's network. A file
+    /// request shows nothing else, so the configuration allows limits only in such rules.
     #[must_use]
-    pub fn limits(&self, address: Ipv4Addr, mac: Mac, vlan: Option<u16>, interface: &str) -> Limits {
+    pub fn limits(&self, address: Ipv4Addr, mac: Mac, vlan: Option<u16>, interface: &str) -> RuleLimits {
         let decides = |rule: &&Rule| {
             rule.matcher.asks_clients_only() && rule.matcher.fits_client(address, mac, vlan, interface)
         };
-        self.rules.iter().find(decides).map_or_else(Limits::default, |rule| rule.limits)
+        self.rules.iter().find(decides).map_or_else(RuleLimits::default, |rule| rule.limits)
     }
 
-    /// What is to be done with a machine; `boots` tells how often it has booted by a rule.
+    /// Decides about a machine. `boots` returns how many boots the machine has completed by the rule of that
+    /// name.
     #[must_use]
-    pub fn decide(&self, facts: &Facts<'_>, boots: impl Fn(&str) -> u32) -> Decision<'_> {
+    pub fn decide(&self, facts: &RequestFacts<'_>, boots: impl Fn(&str) -> u32) -> Decision<'_> {
         let silence = Decision { rule: None, service: None, is_local: false, style: self.style };
         if self.rules.is_empty() {
             return Decision { service: Some(&self.usual), ..silence };
@@ -140,8 +147,8 @@ mod tests {
     const ONE: Mac = Mac([2, 0, 0, 0, 0, 1]);
     const TWO: Mac = Mac([2, 0, 0, 0, 0, 2]);
 
-    fn facts(mac: Mac) -> Facts<'static> {
-        Facts {
+    fn facts(mac: Mac) -> RequestFacts<'static> {
+        RequestFacts {
             mac,
             uuid: None,
             arches: [Arch::X64].into_iter().collect(),
@@ -162,7 +169,7 @@ mod tests {
             image: None,
             style: None,
             boots: None,
-            limits: Limits::default(),
+            limits: RuleLimits::default(),
         }
     }
 
@@ -201,7 +208,7 @@ mod tests {
 
     #[test]
     fn limits_are_those_of_the_first_rule_that_means_the_neighbour() {
-        let limits = Limits { blksize: Some(512), windowsize: None };
+        let limits = RuleLimits { blksize: Some(512), windowsize: None };
         let arch = Matcher { arch: vec![Arch::BIOS], ..Matcher::default() };
         let rules = vec![
             Rule { matcher: arch, ..rule("by what a neighbour does not show", None, boot()) },
@@ -210,19 +217,20 @@ mod tests {
         ];
         let policy = Policy::new(rules, service(), service(), None);
         let near = Ipv4Addr::new(10, 0, 0, 9);
-        assert_eq!(policy.limits(near, ONE, None, "eth0"), Limits::default());
+        assert_eq!(policy.limits(near, ONE, None, "eth0"), RuleLimits::default());
         assert_eq!(policy.limits(near, TWO, None, "eth0"), limits);
     }
 
-    /// Behind a router all have its Ethernet address, and addresses of the network that their relay is in.
+    /// All machines behind a router appear with its Ethernet address. Their own IPv4 addresses are in their
+    /// relay's network.
     #[test]
     fn limits_may_mean_machines_behind_a_relay() {
-        let limits = Limits { blksize: Some(1024), windowsize: None };
+        let limits = RuleLimits { blksize: Some(1024), windowsize: None };
         let matcher = Matcher { relay: vec!["10.7.0.0/16".parse().unwrap()], ..Matcher::default() };
         let rules = vec![Rule { matcher, limits, ..rule("far", None, boot()) }];
         let policy = Policy::new(rules, service(), service(), None);
         assert_eq!(policy.limits(Ipv4Addr::new(10, 7, 3, 4), TWO, None, "eth0"), limits);
-        assert_eq!(policy.limits(Ipv4Addr::new(10, 8, 3, 4), TWO, None, "eth0"), Limits::default());
+        assert_eq!(policy.limits(Ipv4Addr::new(10, 8, 3, 4), TWO, None, "eth0"), RuleLimits::default());
     }
 
     #[test]

@@ -1,25 +1,24 @@
-//! What the responder needs of the world around it.
+//! What the responder needs from its worker, by role. Tests implement the same traits.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use super::places::Ticket;
-use super::uploads::UploadName;
+use super::tftp_service::{UploadName, UploadPermit};
 use pxe_content::boot::{FileName, Image};
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::Link;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::packet::data_header;
-use pxe_proto::tftp::reception::Taken;
+use pxe_proto::tftp::receive_session::BlockAccepted;
+use pxe_proto::tftp::send_session::SteadyState;
 use pxe_proto::tftp::table::Id;
-use pxe_proto::tftp::transfer::Steady;
 use pxe_proto::time::Timestamp;
 
 /// The way of an outgoing datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The neighbour.
+    /// The neighbour that gets the frame, with its VLAN tags.
     pub link: Link,
     /// Our address and port.
     pub from: SocketAddrV4,
@@ -36,12 +35,12 @@ pub struct Blocks<'a> {
     pub blksize: u16,
     /// The first block.
     pub first: Block,
-    /// How many.
+    /// How many blocks.
     pub count: u64,
 }
 
 impl Blocks<'_> {
-    /// The header and the place in the file of the `index`th of these blocks.
+    /// The TFTP header and the byte range in the file of the `index`th of these blocks.
     pub fn get(&self, index: u64) -> ([u8; 4], std::ops::Range<usize>) {
         let block = self.first + index;
         let len = self.image.bytes().len() as u64;
@@ -51,10 +50,10 @@ impl Blocks<'_> {
     }
 }
 
-/// A transfer that somebody else may carry on.
+/// A transfer in its steady state that the kernel may continue.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer<'a> {
-    /// Its name in our table.
+pub struct OffloadRequest<'a> {
+    /// The transfer's slot in our table.
     pub id: Id,
     /// The client's TID.
     pub client: SocketAddrV4,
@@ -64,88 +63,104 @@ pub struct Offer<'a> {
     pub image: &'a Arc<Image>,
     /// Bytes per block.
     pub blksize: u16,
-    /// Where it stands.
-    pub steady: Steady,
-    /// It was accepted before: nothing but `steady` has changed.
+    /// How far the transfer is.
+    pub steady: SteadyState,
+    /// The kernel had this transfer before, and nothing but `steady` has changed since.
     pub again: bool,
 }
 
-/// The answer to an [`Offer`].
+/// The answer to an [`OffloadRequest`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Given {
-    /// Accepted: until it is taken back, nothing may be sent for it here.
+pub enum OffloadAnswer {
+    /// The kernel has the transfer. Until [`KernelOffload::reclaim`], user space must not send for it.
     Accepted,
-    /// Not yet: the file is being prepared.
+    /// Not yet: the loader is cutting the file into blocks for the kernel.
     NotYet,
-    /// Not this transfer.
+    /// The kernel cannot send this transfer.
     Never,
 }
 
-/// How far an accepted transfer is.
+/// How far an offloaded transfer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Carried {
-    /// Every block up to this one has been sent.
+pub struct OffloadProgress {
+    /// The kernel has sent every block up to this one.
     pub sent: Block,
-    /// When the client was last heard.
+    /// When the client's last ACK arrived.
     pub heard: Timestamp,
 }
 
-/// What the responder needs of the world around it.
-pub trait Host {
-    /// Sends a small packet; if there is no room it is lost, as on a wire.
+/// Sends datagrams, and opens ports for answers.
+pub trait Transmit {
+    /// Sends a small packet. Without room in the send queue the packet is lost, as on a wire.
     fn control(&mut self, route: &Route, payload: &[u8]);
 
     /// Sends blocks as DATA; returns how many there was room for.
     fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64;
 
-    /// From now on packets from `client` to our port `port` shall come here. False if there is no room for that.
+    /// Directs packets from `client` to our port `port` to this worker, for the transfer in `slot`. False if the kernel's
+    /// table of transfers is full.
     fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
 
-    /// No longer.
+    /// Undoes [`Self::open`].
     fn close(&mut self, client: SocketAddrV4, port: u16);
 
-    /// Asks the loader for a file for this client, which uses this address of ours; [`loaded`](super::Responder::loaded) brings the answer. False if too
-    /// many wait.
-    fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool;
-
-    /// Asks for a place in the inbox for a file of this client's; [`filed`](super::Responder::filed) brings the answer. False if
-    /// there is no inbox.
-    fn put(&mut self, _id: Id, _ticket: &Ticket, _name: &UploadName, _peer: Peer) -> bool {
-        false
-    }
-
-    /// Takes the next block of such a file; after the last one, [`filed`](super::Responder::filed) says whether it is kept. It also
-    /// says when there is room again after [`Taken::Behind`].
-    fn store(&mut self, _ticket: &Ticket, _bytes: &[u8], _last: bool) -> Taken {
-        Taken::No
-    }
-
-    /// The Ethernet address that belongs to an IPv4 address, where the datapath does not show it and the host knows it.
+    /// The Ethernet address of a neighbour, for datapaths that do not show frames. `None` if the host does not know it.
     fn neighbour(&mut self, _address: Ipv4Addr) -> Option<Mac> {
         None
     }
-
-    /// A machine asks for a file: the worker that answers its DISCOVERs wants to know.
-    fn understood(&mut self, _mac: Mac) {}
-
-    /// Offers a transfer to be carried on by whoever can do that faster: the kernel.
-    fn give(&mut self, _offer: &Offer<'_>) -> Given {
-        Given::Never
-    }
-
-    /// How far an accepted transfer is.
-    fn look(&mut self, _id: Id) -> Option<Carried> {
-        None
-    }
-
-    /// Takes an accepted transfer back; says how far it is.
-    fn take(&mut self, _id: Id) -> Option<Carried> {
-        None
-    }
-
-    /// Whether a block that was sent for us has arrived: somebody whose blocks never arrive gets no more transfers.
-    fn arrived(&mut self, _arrived: bool) {}
-
-    /// Something worth a line in the journal; called per request and transfer, never per packet.
-    fn record(&mut self, event: Event);
 }
+
+/// Loads boot files and stores uploads, on other threads.
+pub trait Storage {
+    /// Asks the loader for a file for this client, which uses this address of ours;
+    /// [`Responder::loaded`](super::Responder::loaded) brings the answer. False if too many requests wait.
+    fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool;
+
+    /// Asks the inbox to open a file for this client;
+    /// [`Responder::on_inbox_reply`](super::Responder::on_inbox_reply) brings the answer. False if there is no inbox.
+    fn put(&mut self, _id: Id, _permit: &UploadPermit, _name: &UploadName, _peer: Peer) -> bool {
+        false
+    }
+
+    /// Queues the next block of an upload. After the `last` one,
+    /// [`Responder::on_inbox_reply`](super::Responder::on_inbox_reply) tells whether the file is stored; it also tells when
+    /// there is room again after [`BlockAccepted::NoRoom`].
+    fn store(&mut self, _permit: &UploadPermit, _bytes: &[u8], _last: bool) -> BlockAccepted {
+        BlockAccepted::No
+    }
+}
+
+/// Lets the kernel answer ACKs of transfers in their steady state. The default is a datapath that cannot.
+pub trait KernelOffload {
+    /// Offers a transfer to the kernel.
+    fn offload(&mut self, _offer: &OffloadRequest<'_>) -> OffloadAnswer {
+        OffloadAnswer::Never
+    }
+
+    /// How far an offloaded transfer is, without taking it back.
+    fn offload_progress(&mut self, _id: Id) -> Option<OffloadProgress> {
+        None
+    }
+
+    /// Takes an offloaded transfer back; returns how far it is.
+    fn reclaim(&mut self, _id: Id) -> Option<OffloadProgress> {
+        None
+    }
+
+    /// Reports whether a block that the kernel sent has arrived. Where none ever arrives, the kernel gets no more transfers.
+    fn arrived(&mut self, _arrived: bool) {}
+}
+
+/// Reports what happens.
+pub trait Events {
+    /// Reports an event to the fleet. Called for requests and transfers, never for single packets.
+    fn record(&mut self, event: Event);
+
+    /// Tells the worker that answers DISCOVERs that this machine has asked for a file.
+    fn file_requested(&mut self, _mac: Mac) {}
+}
+
+/// All roles together.
+pub trait Host: Transmit + Storage + KernelOffload + Events {}
+
+impl<T: Transmit + Storage + KernelOffload + Events> Host for T {}

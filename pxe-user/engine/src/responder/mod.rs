@@ -1,197 +1,93 @@
 //! Datagram in, datagrams out: joins proxyDHCP, TFTP and the boot catalogue.
 //!
 //! ```text
-//! handle(now, datagram) --67, 4011--> dhcp::reply ------------------------------> host.control
-//!                       --69--------> table.admit -> catalogue -> table.start --> host.control (OACK) | host.data
-//!                                     \-> waiting.ask ... waiting.pop -> table.admit, when a slot is free
-//!                                                        \-> host.load ... loaded(now, id, file)
-//!                                                        \-> host.put ... filed(now, id) -> table.receive (a WRQ)
-//!                       --TIDs------> table.on_ack -----------------------------> host.data (the next window)
-//!                                     table.on_upload -> host.store ... filed(now, id) -> host.control (ACK)
-//! poll(now)             ------------> table.expire -----------------------------> host.control | host.data (again)
+//! handle(now, datagram) --67, 4011--> DhcpService: Rulebook::decide -> reply -----> control
+//!                       --69--------> TftpService: table.admit -> catalogue -> table.start --> control (OACK) | data
+//!                                     \-> pending.ask ... pending.pop -> table.admit, when a slot is free
+//!                                                        \-> load ... loaded(now, id, file)
+//!                                                        \-> put ... on_inbox_reply(now, id) -> table.receive (a WRQ)
+//!                       --TIDs------> table.on_ack -----------------------------> data (the next window)
+//!                                     table.on_upload -> store ... on_inbox_reply(now, id) -> control (ACK)
+//! poll(now)             ------------> table.expire -----------------------------> control | data (again)
 //! ```
-//! No socket, clock or thread here: what it needs of the world is the trait [`Host`], and `now` is an argument. Nothing
-//! is allocated per packet.
+//!
+//! [`Responder`] dispatches; each service owns its state, and both share [`core`]. No socket, clock or thread here: what the
+//! responder needs from its worker are the traits in [`host`], and `now` is an argument. Nothing is allocated per packet.
 
-mod admission;
-mod baton;
-mod buckets;
-mod carried;
-mod context;
+mod core;
+pub mod decide;
+mod dhcp_service;
 mod host;
-mod paces;
-mod places;
-mod progress;
-mod proxy;
-mod record;
+mod rate_limiter;
+mod rate_limits;
 mod settings;
 mod sources;
-mod uploads;
+mod tftp_service;
 
-pub use baton::Baton;
-pub use host::{Blocks, Carried, Given, Host, Offer, Route};
-pub use paces::{Pace, Paces};
-pub use places::{Places, Ticket};
+use std::sync::Arc;
+
+use pxe_common::wire;
+
+use crate::counters::{Counter, Counters};
+use core::Core;
+use dhcp_service::DhcpService;
+pub use host::{
+    Blocks, Events, Host, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Route, Storage,
+    Transmit,
+};
+use pxe_content::boot::{FileName, Image, Refusal};
+use pxe_proto::datagram::Datagram;
+use pxe_proto::dhcp::ServerPort;
+use pxe_proto::mac::Mac;
+use pxe_proto::tftp::table::{Id, TidPorts};
+use pxe_proto::time::Timestamp;
+pub use rate_limits::{RateLimit, RateLimits};
 pub use settings::Settings;
 pub use sources::Sources;
-pub use uploads::{
-    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, Denial, Filed, UploadName,
+use tftp_service::TftpService;
+pub use tftp_service::{
+    InboxReply, TransferSnapshot, UPLOAD_BLKSIZE_MAX, UPLOAD_BLOCKS_MAX, UploadLimiter, UploadName,
+    UploadPermit, UploadRefusal,
 };
-
-use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
-use std::time::Duration;
-
-use pxe_common::bucket::Source;
-use pxe_common::{Service, wire};
-
-use crate::tally::{Other, Tally};
-use pxe_content::boot::{FileName, Image, Lookup, Refusal};
-use pxe_fleet::event::Event;
-use pxe_fleet::habits::Habits;
-use pxe_proto::datagram::Datagram;
-use pxe_proto::dhcp::Via;
-use pxe_proto::mac::Mac;
-use pxe_proto::tftp::packet::{Control, ErrorCode, Mode, Packet};
-use pxe_proto::tftp::table::{Expired, Id, Table, TidPorts};
-use pxe_proto::tftp::terms::Terms;
-use pxe_proto::tftp::transfer::Step;
-use pxe_proto::tftp::waiting::WaitingRoom;
-use pxe_proto::time::Timestamp;
-
-/// When there was no room to send, this long until the next attempt: a link that is down must not cost a core.
-const RETRY_AFTER: Duration = Duration::from_millis(1);
-
-use admission::{Wish, waiting_places};
-use buckets::Buckets;
-use carried::Carrier;
-use context::{Context, route};
-use record::{count_data, end, peer};
-
-/// The backlog has room for an [`Id`] for each transfer, and there are two slots for each.
-const SLOT_BYTES: usize = Table::<Context>::SLOT_BYTES + size_of::<Id>() / 2;
-
-/// The state of 4096 transfers is 2 MiB at the most.
-const _: () = assert!(SLOT_BYTES <= 256);
 
 /// The responder of one worker.
 #[derive(Debug)]
 pub struct Responder {
-    settings: Settings,
-    sources: Sources,
-    table: Table<Context>,
-    waiting: WaitingRoom<Wish>,
-    habits: Habits,
-    buckets: Buckets,
-    /// Transfers with blocks that found no room.
-    backlog: VecDeque<Id>,
-    /// When these are tried again.
-    retry_at: Timestamp,
-    /// The slot with which [`Self::tell_progress`] goes on.
-    told_up_to: u32,
-    tally: Tally,
+    core: Core,
+    dhcp: DhcpService,
+    tftp: TftpService,
 }
 
 impl Responder {
-    /// A responder that has not been asked yet.
+    /// A responder without transfers.
     pub fn new(settings: Settings, sources: Sources) -> Self {
-        Self {
-            table: Table::new(settings.transfers, settings.ports),
-            waiting: WaitingRoom::new(waiting_places(settings.transfers)),
-            backlog: VecDeque::with_capacity(settings.transfers),
-            habits: Habits::default(),
-            buckets: Buckets::new(settings.meters),
-            retry_at: Timestamp::default(),
-            told_up_to: 0,
-            tally: Tally::default(),
-            settings,
-            sources,
-        }
+        let tftp = TftpService::new(settings.transfers, settings.ports);
+        Self { core: Core::new(settings, sources), dhcp: DhcpService::default(), tftp }
     }
 
-    /// A datagram has come.
+    /// Handles a datagram that has arrived.
     pub fn handle(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
-        self.dispatch(now, datagram, host);
-        self.admit_waiting(now, host);
-    }
-
-    fn dispatch(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
+        let Self { core, dhcp, tftp } = self;
         match datagram.to.port() {
-            wire::PORT_DHCP_SERVER => self.on_dhcp(now, datagram, Via::Port67, host),
-            wire::PORT_PXE => self.on_dhcp(now, datagram, Via::Port4011, host),
-            wire::PORT_TFTP => self.on_tftp(now, datagram, host),
-            port if self.settings.ports.contains(port) => self.on_transfer(now, datagram, host),
-            _ => self.tally.count(Other::OtherPort),
-        }
-    }
-
-    fn on_tftp(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
-        if !self.settings.is_client(Service::TftpRequest, datagram) {
-            return self.tally.count(Other::BadSource);
-        }
-        // RFC 1123, section 4.2.3.5: a request that was broadcast is silently ignored.
-        if self.settings.is_to_many(datagram.to) {
-            return self.tally.count(Other::ToMany);
-        }
-        let address = *datagram.from.ip();
-        if !self.buckets.admits(now, &self.sources.rates.load().tftp, &Source::of_tftp(address.octets())) {
-            return self.tally.count(Other::TftpRate);
-        }
-        // Not even an ERROR: who is not served is not told what is here.
-        let neighbour = || datagram.link.neighbour().or_else(|| host.neighbour(address));
-        if !self.sources.access.load().allows(address, neighbour) {
-            return self.tally.count(Other::NotAllowed);
-        }
-        let refusal = match Packet::parse(datagram.payload) {
-            Ok(Packet::Write(_)) if self.settings.uploads.is_none() => {
-                self.tally.count(Other::Write);
-                Control::error(ErrorCode::DENIED, "this server is read only")
-            }
-            Ok(Packet::Read(request) | Packet::Write(request)) if request.mode != Mode::Octet => {
-                self.tally.count(Other::Mode);
-                Control::error(ErrorCode::ILLEGAL, "only octet (binary) mode is served")
-            }
-            Ok(Packet::Read(request)) => return self.on_read(now, datagram, &request, host),
-            Ok(Packet::Write(request)) => return self.on_write(now, datagram, &request, host),
-            Ok(_) => return self.tally.count(Other::TftpUnexpected),
-            Err(malformed) => return self.tally.count(malformed),
-        };
-        self.refuse(datagram, &refusal, host);
-    }
-
-    /// Answers a request that gets no slot, from a port that is no transfer's.
-    fn refuse(&self, datagram: &Datagram<'_>, error: &Control, host: &mut impl Host) {
-        let from = SocketAddrV4::new(self.reply_address(datagram), self.settings.ports.first);
-        host.control(&Route { link: datagram.link, from, to: datagram.from }, error.as_bytes());
-    }
-
-    /// The address that the client used, if the datapath knows it.
-    fn reply_address(&self, datagram: &Datagram<'_>) -> Ipv4Addr {
-        let used = *datagram.to.ip();
-        if used.is_unspecified() { self.settings.address } else { used }
-    }
-
-    fn find(&mut self, now: Timestamp, id: Id, name: &FileName, host: &mut impl Host) {
-        match self.sources.catalogue.load().lookup(name) {
-            Lookup::Ready(image) => self.start(now, id, image, host),
-            Lookup::Refused(refusal) => self.refuse_file(id, name, refusal, host),
-            Lookup::Absent => {
-                let asker = self.table.get(id).map(|entry| (peer(entry), entry.context.server));
-                if !asker.is_some_and(|(peer, server)| host.load(id, name, peer, server)) {
-                    self.tally.count(Other::LoaderBusy);
-                    self.give_up(id, ErrorCode::UNDEFINED, "too many requests at once, try again", host);
+            wire::PORT_DHCP_SERVER => dhcp.handle(core, now, datagram, ServerPort::Port67, host),
+            wire::PORT_PXE => dhcp.handle(core, now, datagram, ServerPort::Port4011, host),
+            wire::PORT_TFTP => {
+                if tftp.on_request(core, now, datagram, host) {
+                    dhcp.file_requested(datagram.link.peer);
                 }
             }
+            port if core.settings.ports.contains(port) => tftp.on_transfer(core, now, datagram, host),
+            _ => core.counters.count(Counter::OtherPort),
         }
+        tftp.admit_pending(core, now, host);
     }
 
-    /// Another worker has seen a machine ask for a file.
-    pub fn understood(&mut self, mac: Mac) {
-        self.habits.understood(mac);
+    /// Another worker has seen this machine ask for a file.
+    pub fn file_requested(&mut self, mac: Mac) {
+        self.dhcp.file_requested(mac);
     }
 
-    /// The loader has an answer to [`Host::load`].
+    /// The loader has answered [`Storage::load`].
     pub fn loaded(
         &mut self,
         now: Timestamp,
@@ -200,180 +96,64 @@ impl Responder {
         file: Result<Arc<Image>, Refusal>,
         host: &mut impl Host,
     ) {
-        match file {
-            Ok(image) => self.start(now, id, image, host),
-            Err(refusal) => self.refuse_file(id, name, refusal, host),
-        }
-        self.admit_waiting(now, host);
+        self.tftp.loaded(&mut self.core, now, id, name, file, host);
+        self.tftp.admit_pending(&mut self.core, now, host);
     }
 
-    fn refuse_file(&mut self, id: Id, name: &FileName, refusal: Refusal, host: &mut impl Host) {
-        self.tally.count(refusal);
-        if let Some(entry) = self.table.get(id) {
-            host.record(Event::Refused { peer: peer(entry), name: Box::new(*name), refusal });
-        }
-        self.give_up(id, refusal.code(), refusal.text(), host);
+    /// The inbox has answered [`Storage::put`] or [`Storage::store`].
+    pub fn on_inbox_reply(&mut self, now: Timestamp, id: Id, reply: InboxReply, host: &mut impl Host) {
+        self.tftp.on_inbox_reply(&mut self.core, now, id, reply, host);
+        self.tftp.admit_pending(&mut self.core, now, host);
     }
 
-    fn start(&mut self, now: Timestamp, id: Id, image: Arc<Image>, host: &mut impl Host) {
-        let Some(entry) = self.table.get_mut(id) else { return };
-        let limits = self.sources.limits(&self.settings, *entry.client.ip(), &entry.context.link);
-        let terms = Terms::grant(&entry.context.asked, &limits);
-        let size = image.bytes().len() as u64;
-        entry.context.image = Some(image);
-        if self.open(id, host)
-            && let Some(step) = self.table.start(now, id, size, terms)
-        {
-            self.perform(now, id, step, host);
-        }
-    }
-
-    /// Lets the packets of a transfer come here; without room for that, it is given up.
-    fn open(&mut self, id: Id, host: &mut impl Host) -> bool {
-        let opened = self.table.get(id).is_some_and(|entry| host.open(entry.client, entry.port, id.slot()));
-        if !opened {
-            self.tally.count(Other::KernelFull);
-            self.give_up(id, ErrorCode::UNDEFINED, "too many transfers at once, try again", host);
-        }
-        opened
-    }
-
-    /// Frees the slot of a request that gets no file, and tells the client.
-    fn give_up(&mut self, id: Id, code: ErrorCode, text: &str, host: &mut impl Host) {
-        if let Some(entry) = self.table.refuse(id) {
-            host.control(&route(&entry), Control::error(code, text).as_bytes());
-        }
-    }
-
-    fn on_transfer(&mut self, now: Timestamp, datagram: &Datagram<'_>, host: &mut impl Host) {
-        let (client, port) = (datagram.from, datagram.to.port());
-        let packet = match Packet::parse(datagram.payload) {
-            Ok(packet @ (Packet::Ack(_) | Packet::Data(..) | Packet::Error(_))) => packet,
-            Ok(_) => return self.tally.count(Other::TftpUnexpected),
-            Err(malformed) => return self.tally.count(malformed),
-        };
-        let Some(id) = self.table.find(client, port) else {
-            return self.on_stranger(datagram, matches!(packet, Packet::Error(_)), host);
-        };
-        self.take_back(id, host);
-        let step = match packet {
-            Packet::Ack(block) => self.table.on_ack(now, id, block),
-            Packet::Error(code) => self.table.on_error(now, id, code),
-            Packet::Data(block, bytes) => return self.on_data(now, id, block, bytes, host),
-            _ => return,
-        };
-        self.perform(now, id, step, host);
-        self.hand_over(id, host);
-    }
-
-    /// RFC 1350, section 4: a stranger gets an error, the transfer stays. Errors are never answered.
-    fn on_stranger(&mut self, datagram: &Datagram<'_>, is_error: bool, host: &mut impl Host) {
-        self.tally.count(Other::Stranger);
-        let is_client = self.settings.is_client(Service::TftpTransfer, datagram);
-        if !is_error && is_client && !self.settings.is_to_many(datagram.to) {
-            let error = Control::error(ErrorCode::UNKNOWN_TID, "unknown transfer ID");
-            let from = SocketAddrV4::new(self.reply_address(datagram), datagram.to.port());
-            host.control(&Route { link: datagram.link, from, to: datagram.from }, error.as_bytes());
-        }
-    }
-
-    fn perform(&mut self, now: Timestamp, id: Id, step: Step, host: &mut impl Host) {
-        match step {
-            Step::Wait => {}
-            Step::Ignore(ignored) => self.tally.count(ignored),
-            Step::SendData => self.send(id, host),
-            Step::SendOack => {
-                let Some(entry) = self.table.get(id) else { return };
-                let Some(session) = entry.session() else { return };
-                host.control(&route(entry), Control::oack(&session.granted()).as_bytes());
-            }
-            Step::SendAck => self.acknowledge(id, host),
-            Step::End(outcome) => {
-                if let Some(entry) = self.table.get_mut(id) {
-                    end(&mut self.tally, entry, outcome, now, host);
-                    entry.context.upload = None;
-                }
-            }
-        }
-    }
-
-    /// Sends what a transfer's window still lacks, as far as there is room.
-    fn send(&mut self, id: Id, host: &mut impl Host) {
-        let Some(entry) = self.table.get_mut(id) else { return };
-        let Some((route, transfer, context)) = context::sending(entry) else { return };
-        let (first, count) = transfer.unsent();
-        let Some(image) = &context.image else { return };
-        let blksize = transfer.terms().blksize;
-        let sent = host.data(&route, &Blocks { image, blksize, first, count });
-        transfer.sent(sent);
-        context.carrier.sent_here(transfer.highest());
-        count_data(&mut self.tally, transfer, first, sent);
-        if sent < count && !context.queued {
-            context.queued = true;
-            self.tally.count(Other::SendBusy);
-            self.backlog.push_back(id);
-        }
-    }
-
-    /// Time has passed, or there is room to send again.
+    /// Handles everything whose time has come, and sends what found no room before.
     pub fn poll(&mut self, now: Timestamp, host: &mut impl Host) {
-        let waiting = if now >= self.retry_at { self.backlog.len() } else { 0 };
-        if waiting > 0 {
-            self.retry_at = now + RETRY_AFTER;
-        }
-        for _ in 0..waiting {
-            let Some(id) = self.backlog.pop_front() else { break };
-            if let Some(entry) = self.table.get_mut(id) {
-                entry.context.queued = false;
-                self.send(id, host);
-            }
-        }
-        while let Some(expired) = {
-            let tally = &mut self.tally;
-            self.table.expire(now, |id, entry| carried::before_time_out(now, id, entry, tally, host))
-        } {
-            match expired {
-                Expired::Step(id, step) => {
-                    if matches!(step, Step::SendData | Step::SendOack | Step::SendAck) {
-                        self.tally.count(Other::Timeouts);
-                    }
-                    self.perform(now, id, step, host);
-                }
-                Expired::Freed(entry) => host.close(entry.client, entry.port),
-                Expired::NotLoaded(entry) => {
-                    self.tally.count(Other::LoaderBusy);
-                    let error = Control::error(ErrorCode::UNDEFINED, "too many requests at once, try again");
-                    host.control(&route(&entry), error.as_bytes());
-                }
-            }
-        }
-        self.admit_waiting(now, host);
-        self.dismiss_waiting(now, host);
+        self.tftp.poll(&mut self.core, now, host);
     }
 
-    /// When [`Self::poll`] wants to be called; a time that has passed means at once.
+    /// When [`Self::poll`] must be called; a time in the past means at once.
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        let retry = (!self.backlog.is_empty()).then_some(self.retry_at);
-        [retry, self.table.next_deadline(), self.waiting_deadline()].into_iter().flatten().min()
+        self.tftp.next_deadline()
     }
 
-    /// What was counted.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// Reports how far longer transfers are. To be called once or twice a second.
+    pub fn report_progress(&mut self, now: Timestamp, host: &mut (impl KernelOffload + Events)) {
+        self.tftp.report_progress(now, host);
     }
 
-    /// For what the worker itself counts.
-    pub fn tally_mut(&mut self) -> &mut Tally {
-        &mut self.tally
+    /// Gives all transfers away, for another process to resume. Uploads, and requests that wait for a slot or a file, are not
+    /// among them: their clients ask again, or give up.
+    pub fn pass_on(&mut self, host: &mut impl KernelOffload) -> Vec<TransferSnapshot> {
+        self.tftp.pass_on(&mut self.core, host)
+    }
+
+    /// Resumes a transfer of another process. False if its port is not ours, or the snapshot is not plausible.
+    pub fn resume(&mut self, now: Timestamp, snapshot: TransferSnapshot, host: &mut impl Host) -> bool {
+        self.tftp.resume(&mut self.core, now, snapshot, host)
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> &Counters {
+        &self.core.counters
+    }
+
+    /// The counters, for what the worker itself counts.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.core.counters
     }
 
     /// Our TIDs.
     pub fn ports(&self) -> TidPorts {
-        self.settings.ports
+        self.core.settings.ports
     }
 
     /// Transfers that have not ended.
     pub fn active(&self) -> usize {
-        self.table.active()
+        self.tftp.active()
+    }
+
+    /// Requests that wait for a slot.
+    pub fn pending(&self) -> usize {
+        self.tftp.pending()
     }
 }

@@ -4,13 +4,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use pxe_common::Service;
-use pxe_common::sender::{self, Own};
+use pxe_common::source_filter::{self, Own};
 
-use super::places::Places;
+use super::UploadLimiter;
 use pxe_proto::datagram::Datagram;
 use pxe_proto::dhcp::Style;
+use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::table::TidPorts;
-use pxe_proto::tftp::terms::Limits;
 
 /// What a responder is told at its start.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub struct Settings {
     /// The subnet's broadcast address.
     pub broadcast: Ipv4Addr,
     /// What the path and the administrator allow.
-    pub limits: Limits,
+    pub limits: OptionLimits,
     /// Most transfers at a time.
     pub transfers: usize,
     /// Our TIDs.
@@ -39,7 +39,7 @@ pub struct Settings {
     /// Whether it is seen to here how often sources ask; a kernel program does it before.
     pub meters: bool,
     /// Where files may be put; without it, requests to write are refused.
-    pub uploads: Option<Places>,
+    pub uploads: Option<UploadLimiter>,
 }
 
 impl Settings {
@@ -47,7 +47,7 @@ impl Settings {
     pub(super) fn is_client(&self, service: Service, datagram: &Datagram<'_>) -> bool {
         let own = Own { address: self.address.octets(), broadcast: self.broadcast.octets() };
         let from = (datagram.from.ip().octets(), datagram.from.port());
-        sender::is_client(own, service, datagram.link.peer.0, from).is_ok()
+        source_filter::is_client(own, service, datagram.link.peer.0, from).is_ok()
     }
 
     /// Whether a datagram was sent to more hosts than us.

@@ -4,16 +4,16 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use pxe_common::bucket::Rates;
+use pxe_common::rate_limit::Rates;
 
 use super::Settings;
 use pxe_content::boot::Catalogue;
-use pxe_content::rules::{Access, Decision, Facts, Policy};
-use pxe_fleet::habits::Before;
-use pxe_fleet::handle::Standings;
+use pxe_content::rules::{Access, Decision, Policy};
+use pxe_fleet::firmware_quirks::StyleDefaults;
+use pxe_fleet::handle::BootRecords;
 use pxe_proto::datagram::Link;
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::terms::Limits;
+use pxe_proto::tftp::negotiation::OptionLimits;
 
 /// What a responder reads and others replace while it runs.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Sources {
     /// What is served under which name.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// What machines have done before.
-    pub standings: Arc<ArcSwap<Standings>>,
+    pub boot_records: Arc<ArcSwap<BootRecords>>,
     /// Who is served at all.
     pub access: Arc<ArcSwap<Access>>,
     /// How often sources may ask.
@@ -36,31 +36,30 @@ impl Sources {
         Self {
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             catalogue: Arc::new(ArcSwap::new(catalogue)),
-            standings: Arc::default(),
+            boot_records: Arc::default(),
             access: Arc::default(),
             rates: Arc::default(),
         }
     }
 
-    /// What the rules say of a machine.
-    pub(super) fn decide<'p>(&self, policy: &'p Policy, facts: &Facts<'_>) -> Decision<'p> {
-        let standings = self.standings.load();
-        policy.decide(facts, |rule| standings.get(&facts.mac).map_or(0, |standing| standing.boots_by(rule)))
-    }
-
-    /// How a machine would be told, as far as is known from before.
-    pub(super) fn before(&self, settings: &Settings, decision: &Decision<'_>, mac: Mac) -> Before {
-        Before {
+    /// The style for a machine, as far as it is known without this request.
+    pub(super) fn style_defaults(
+        &self,
+        settings: &Settings,
+        decision: &Decision<'_>,
+        mac: Mac,
+    ) -> StyleDefaults {
+        StyleDefaults {
             usual: decision.style.unwrap_or(settings.style),
-            learnt: self.standings.load().get(&mac).and_then(|standing| standing.style),
+            learnt: self.boot_records.load().get(&mac).and_then(|standing| standing.style),
         }
     }
 
     /// What TFTP may grant to a client.
-    pub(super) fn limits(&self, settings: &Settings, client: Ipv4Addr, link: &Link) -> Limits {
+    pub(super) fn limits(&self, settings: &Settings, client: Ipv4Addr, link: &Link) -> OptionLimits {
         let own = self.policy.load().limits(client, link.peer, link.vlan(), &settings.interface);
         let all = settings.limits;
-        Limits {
+        OptionLimits {
             blksize: own.blksize.map_or(all.blksize, |most| most.min(all.blksize)),
             windowsize: own.windowsize.map_or(all.windowsize, |most| most.min(all.windowsize)),
         }

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::mail::{Loaded, LoaderQueue, Order};
-use pxe_content::boot::{Catalogue, Changes, FileName, Here, Image, Refusal};
+use super::queues::{Loaded, LoaderQueue, LoaderRequest};
+use pxe_content::boot::{Catalogue, Changes, FileName, Image, Refusal, ServedAt};
 use pxe_fleet::event::Peer;
 use pxe_fleet::handle::{FleetHandle, Inquiry};
 use pxe_proto::mac::Mac;
@@ -27,7 +27,7 @@ pub struct Loader {
     pub fleet: FleetHandle,
     /// Our HTTP port, if there is one.
     pub http: Option<u16>,
-    /// Called at each turn: see [`crate::pulse`].
+    /// Called at each turn: see [`crate::heartbeat`].
     pub alive: Box<dyn Fn() + Send>,
 }
 
@@ -36,12 +36,12 @@ pub struct Loader {
 /// `refresh` is called when files may have come or gone.
 pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
     let queue = &loader.queue;
-    while !queue.door().is_stopped() {
+    while !queue.waker().is_stopped() {
         (loader.alive)();
         let catalogue = loader.catalogue.load_full();
         let mut readable = [false; 2];
         {
-            let mut fds = vec![PollFd::new(queue.door().bell(), PollFlags::IN)];
+            let mut fds = vec![PollFd::new(queue.waker().event_fd(), PollFlags::IN)];
             fds.extend(catalogue.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut fds, Some(&Timespec { tv_sec: RECHECK_EVERY, tv_nsec: 0 })) {
                 Ok(0) => {
@@ -57,7 +57,7 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
             }
         }
         if readable[0] {
-            queue.door().quiet();
+            queue.waker().clear();
         }
         if readable[1] {
             report(&catalogue.changed());
@@ -65,11 +65,11 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
         }
         while let Some(order) = queue.pop() {
             match order {
-                Order::Load { mailbox, id, name, peer, server } => {
+                LoaderRequest::Load { queues, id, name, peer, server } => {
                     let file = loader.load(&name, &peer, server);
-                    mailbox.answer(Loaded { id, name, file });
+                    queues.push_loaded(Loaded { id, name, file });
                 }
-                Order::Shelve { shelf, image, blksize } => shelf.put(&image, blksize),
+                LoaderRequest::Cache { cache, image, blksize } => cache.put(&image, blksize),
             }
             (loader.alive)();
         }
@@ -79,7 +79,7 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
 impl Loader {
     /// Loads a file, or writes it for the machine that asks.
     fn load(&self, name: &FileName, peer: &Peer, server: Ipv4Addr) -> Result<Arc<Image>, Refusal> {
-        let here = Here { server, http: self.http };
+        let here = ServedAt { server, http: self.http };
         let silent = Cell::new(false);
         let facts = |named: Option<Mac>| {
             // The fleet knows all that was said before this: see `fleet::handle::Message`.

@@ -7,10 +7,10 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use pxe_common::abi::{self, PAYLOAD_MAX, Transfer, TransferKey};
 
-use super::mail::{LoaderQueue, Order};
-use super::shelf::{Found, Place, Shelf};
+use super::offload_cache::{CacheLookup, KernelFile, OffloadCache};
+use super::queues::{LoaderQueue, LoaderRequest};
 use crate::clock::Clock;
-use crate::responder::{Carried, Given, Offer};
+use crate::responder::{OffloadAnswer, OffloadProgress, OffloadRequest};
 use pxe_nic::offload::progress::{Progress, Reached};
 use pxe_nic::programs::Transfers;
 use pxe_proto::tftp::Block;
@@ -34,11 +34,11 @@ pub struct Common {
     /// How far the kernel is.
     pub progress: Arc<Progress>,
     /// What it can send.
-    pub shelf: Arc<Shelf>,
+    pub cache: Arc<OffloadCache>,
     /// Who puts files there.
     pub loader: Arc<LoaderQueue>,
     /// Whether its blocks arrive.
-    pub trust: Arc<Trust>,
+    pub trust: Arc<OffloadTrust>,
     /// Most blocks that it sends for one ACK.
     pub windowsize: u16,
     /// The time.
@@ -47,7 +47,7 @@ pub struct Common {
 
 /// Whether what the kernel sends arrives: on some virtual interfaces it vanishes without a word.
 #[derive(Debug, Default)]
-pub struct Trust {
+pub struct OffloadTrust {
     proven: AtomicBool,
     /// Until when the kernel is given nothing, in microseconds of the workers' clock.
     rests_until: AtomicU64,
@@ -58,14 +58,14 @@ pub struct Trust {
 /// One worker's share in it.
 #[derive(Debug)]
 struct Doubts {
-    trust: Arc<Trust>,
-    /// What [`Trust`] says, kept here since it never changes back.
+    trust: Arc<OffloadTrust>,
+    /// What [`OffloadTrust`] says, kept here since it never changes back.
     proven: bool,
     count: u32,
 }
 
 impl Doubts {
-    fn new(trust: Arc<Trust>) -> Self {
+    fn new(trust: Arc<OffloadTrust>) -> Self {
         Self { trust, proven: false, count: 0 }
     }
 
@@ -119,75 +119,75 @@ impl Offload {
         Self { common, transfers, base, asked: ArrayVec::new(), doubts }
     }
 
-    /// See [`Host::give`](crate::responder::Host::give).
-    pub fn give(&mut self, offer: &Offer<'_>) -> Given {
+    /// See [`KernelOffload::offload`](crate::responder::KernelOffload::offload).
+    pub fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         let steady = &offer.steady;
         let (Ok(sent), Ok(last)) = (u32::try_from(steady.sent.0), u32::try_from(steady.last.0)) else {
-            return Given::Never;
+            return OffloadAnswer::Never;
         };
         let fits = (BLKSIZE_MIN..=PAYLOAD_MAX - DATA_HEADER_LEN).contains(&usize::from(offer.blksize));
         if !fits || steady.windowsize > self.common.windowsize || self.doubts.rests(self.common.clock.now()) {
-            return Given::Never;
+            return OffloadAnswer::Never;
         }
         let slot = self.base + offer.id.slot();
         if !offer.again {
-            let place = match self.common.shelf.find(offer.image, offer.blksize) {
-                Found::Absent => return self.ask(offer),
+            let place = match self.common.cache.find(offer.image, offer.blksize) {
+                CacheLookup::Absent => return self.ask(offer),
                 found => {
                     // It may be asked for again when it has given way to another.
                     self.asked.retain(|asked| *asked != (offer.image.id(), offer.blksize));
-                    let Found::Here(place) = found else { return Given::Never };
+                    let CacheLookup::Cached(place) = found else { return OffloadAnswer::Never };
                     place
                 }
             };
-            let Place { index: file, tag } = place;
+            let KernelFile { index: file, tag } = place;
             let windowsize = u32::from(steady.windowsize);
             let generation = offer.id.generation();
             let transfer = Transfer { slot, generation, file, last, windowsize };
             let key = key(offer.client, offer.port);
             if self.transfers.insert(key, transfer).is_err() {
-                return Given::Never;
+                return OffloadAnswer::Never;
             }
             self.common.progress.name(slot, &key, tag);
         }
-        self.common.progress.give(slot, offer.id.generation(), sent);
-        Given::Accepted
+        self.common.progress.offload(slot, offer.id.generation(), sent);
+        OffloadAnswer::Accepted
     }
 
     /// Asks the loader for a file, once.
-    fn ask(&mut self, offer: &Offer<'_>) -> Given {
+    fn ask(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         let wanted = (offer.image.id(), offer.blksize);
         if self.asked.contains(&wanted) {
-            return Given::NotYet;
+            return OffloadAnswer::NotYet;
         }
-        let (shelf, image) = (Arc::clone(&self.common.shelf), Arc::clone(offer.image));
-        if self.common.loader.push(Order::Shelve { shelf, image, blksize: offer.blksize }) {
+        let (cache, image) = (Arc::clone(&self.common.cache), Arc::clone(offer.image));
+        if self.common.loader.push(LoaderRequest::Cache { cache, image, blksize: offer.blksize }) {
             if self.asked.is_full() {
                 self.asked.clear();
             }
             self.asked.push(wanted);
         }
-        Given::NotYet
+        OffloadAnswer::NotYet
     }
 
-    /// See [`Host::look`](crate::responder::Host::look).
-    pub fn look(&self, id: Id) -> Option<Carried> {
-        let reached = self.common.progress.look(self.base + id.slot(), id.generation())?;
+    /// See [`KernelOffload::offload_progress`](crate::responder::KernelOffload::offload_progress).
+    pub fn offload_progress(&self, id: Id) -> Option<OffloadProgress> {
+        let reached = self.common.progress.offload_progress(self.base + id.slot(), id.generation())?;
         Some(self.carried(reached))
     }
 
-    /// See [`Host::take`](crate::responder::Host::take).
-    pub fn take(&mut self, id: Id) -> Option<Carried> {
-        let reached = self.common.progress.take(self.base + id.slot(), id.generation())?;
+    /// See [`KernelOffload::reclaim`](crate::responder::KernelOffload::reclaim).
+    pub fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
+        let reached = self.common.progress.reclaim(self.base + id.slot(), id.generation())?;
         Some(self.carried(reached))
     }
 
-    fn carried(&self, reached: Reached) -> Carried {
+    fn carried(&self, reached: Reached) -> OffloadProgress {
         let heard = self.common.clock.at_monotonic(reached.heard);
-        Carried { sent: Block(u64::from(reached.sent)), heard }
+        OffloadProgress { sent: Block(u64::from(reached.sent)), heard }
     }
 
-    /// See [`Host::arrived`](crate::responder::Host::arrived).
+    /// See [`KernelOffload::arrived`](crate::responder::KernelOffload::arrived).
     pub fn arrived(&mut self, arrived: bool) {
         self.doubts.arrived(arrived, self.common.clock.now());
     }
@@ -218,7 +218,7 @@ mod tests {
     /// Six machines that say nothing, or strangers, are no reason to do without the kernel for good.
     #[test]
     fn the_kernel_rests_for_a_while_and_comes_back() {
-        let trust: Arc<Trust> = Arc::default();
+        let trust: Arc<OffloadTrust> = Arc::default();
         let mut worker = Doubts::new(Arc::clone(&trust));
         let other = Doubts::new(trust);
         for round in 0..3 {
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn where_a_block_has_arrived_losses_are_the_networks() {
-        let trust: Arc<Trust> = Arc::default();
+        let trust: Arc<OffloadTrust> = Arc::default();
         let [mut worker, mut other] = [(); 2].map(|()| Doubts::new(Arc::clone(&trust)));
         (0..DOUBTS_MAX).for_each(|_| worker.arrived(false, at(1)));
         assert!(other.rests(at(2)));

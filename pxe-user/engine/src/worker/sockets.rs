@@ -9,7 +9,7 @@ use pxe_common::wire;
 use rustix::event::{PollFd, PollFlags};
 
 use super::xdp::sleep;
-use super::{Datapath, Losses, Net, Received};
+use super::{Datapath, DatapathDrops, Net, Received};
 use crate::responder::{Blocks, Route};
 use pxe_content::boot::Image;
 use pxe_nic::drops::drops;
@@ -183,11 +183,11 @@ impl Net for SocketNet {
 impl SocketPath {
     /// Sleeps until one of the sockets has something, or the bell has, or the time is over; notes which of them, and says whether
     /// the bell has.
-    fn look(&mut self, bell: Option<BorrowedFd<'_>>, most: Duration) -> bool {
+    fn look(&mut self, event_fd: Option<BorrowedFd<'_>>, most: Duration) -> bool {
         self.turns = 0;
         let has_something = |fd: &PollFd<'_>| !fd.revents().is_empty();
         let udp = self.net.sockets.iter().map(AsFd::as_fd);
-        let all = udp.chain([self.net.dhcp.as_fd()]).chain(bell);
+        let all = udp.chain([self.net.dhcp.as_fd()]).chain(event_fd);
         let mut fds: ArrayVec<PollFd<'_>, FDS_MAX> =
             all.take(FDS_MAX).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
         sleep(&mut fds, most);
@@ -262,10 +262,10 @@ impl Datapath for SocketPath {
         self.net.sender.flush(&mut self.net.sockets);
     }
 
-    fn losses(&self) -> Losses {
+    fn losses(&self) -> DatapathDrops {
         let SocketNet { dhcp, sockets, sender, unsent, .. } = &self.net;
         let ring_full = drops(dhcp.as_fd()) + sockets.iter().map(|socket| drops(socket.as_fd())).sum::<u64>();
-        Losses { ring_full, not_sent: sender.lost() + unsent, ..Losses::default() }
+        DatapathDrops { ring_full, not_sent: sender.lost() + unsent, ..DatapathDrops::default() }
     }
 
     fn descriptors(&self) -> std::io::Result<Vec<OwnedFd>> {

@@ -8,7 +8,7 @@ use pxe_common::abi::Transfer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::offload::{Offload, key};
-use super::{Datapath, Losses, Net, Received};
+use super::{Datapath, DatapathDrops, Net, Received};
 use crate::responder::{Blocks, Route};
 use pxe_nic::programs::{Copies, Transfers};
 use pxe_nic::xsk::{Rx, Tx, Xsk};
@@ -121,9 +121,9 @@ impl Datapath for XdpPath {
         self.net.tx.flush();
     }
 
-    fn losses(&self) -> Losses {
+    fn losses(&self) -> DatapathDrops {
         let statistics = self.rx.statistics();
-        Losses {
+        DatapathDrops {
             ring_full: statistics.rx_ring_full,
             fill_ring_empty: statistics.fill_ring_empty,
             dropped: statistics.rx_dropped + statistics.refused,

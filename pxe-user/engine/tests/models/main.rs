@@ -3,22 +3,22 @@
 //!
 //! The files under test are those of the library, compiled here with loom's atomics (`crate::sync`). What has no logic of
 //! its own is not modelled: queues (crossbeam), pointers that are replaced (arc-swap), channels (tokio), counters and
-//! flags that nothing else depends on (`tally`, `worker::offload::Trust`).
+//! flags that nothing else depends on (`counters`, `worker::offload::OffloadTrust`).
 
-mod bell;
-#[path = "../../src/worker/door.rs"]
-#[expect(unreachable_pub, reason = "it is public in the library")]
-mod door;
-#[path = "../../src/responder/places.rs"]
-#[expect(unreachable_pub, reason = "it is public in the library")]
-mod places;
+mod event_fd;
 #[path = "../../../nic/src/offload/slot.rs"]
 #[expect(unreachable_pub, reason = "it is public in the library")]
 mod slot;
+#[path = "../../src/responder/tftp_service/upload_limiter.rs"]
+#[expect(unreachable_pub, reason = "it is public in the library")]
+mod upload_limiter;
+#[path = "../../src/worker/waker.rs"]
+#[expect(unreachable_pub, reason = "it is public in the library")]
+mod waker;
 
 mod progress;
-mod ringing;
 mod uploads;
+mod waking;
 
 /// In place of the library's module of this name.
 mod sync {
@@ -26,8 +26,8 @@ mod sync {
 }
 
 mod tftp {
-    pub(crate) mod reception {
-        pub(crate) use pxe_proto::tftp::reception::Taken;
+    pub(crate) mod receive_session {
+        pub(crate) use pxe_proto::tftp::receive_session::BlockAccepted;
     }
 }
 

@@ -60,18 +60,18 @@ fn a_block_is_sent_by_exactly_one() {
     model(|| {
         let (slot, sent) = (slot(), Arc::new(Sent::default()));
         slot.name(&KEY, TAG);
-        slot.give(TRANSFER.generation, 3);
+        slot.offload(TRANSFER.generation, 3);
         let processors = [0, 1].map(|_| {
             let (slot, sent) = (Arc::clone(&slot), Arc::clone(&sent));
             thread::spawn(move || sent.note(kernel(&slot, &TRANSFER, &KEY, TAG, 3)))
         });
-        let reached = slot.take(TRANSFER.generation).expect("we gave it");
+        let reached = slot.reclaim(TRANSFER.generation).expect("we gave it");
         if reached.sent == 3 {
             sent.note(Some(4));
         }
         processors.into_iter().for_each(|processor| processor.join().unwrap());
         assert_eq!(sent.counts(), [0, 0, 0, 0, 1, 0, 0, 0], "we saw {reached:?}");
-        assert_eq!(slot.look(TRANSFER.generation), None);
+        assert_eq!(slot.offload_progress(TRANSFER.generation), None);
     });
 }
 
@@ -82,7 +82,7 @@ fn no_block_is_lost_and_none_comes_twice() {
     model(|| {
         let (slot, sent) = (slot(), Arc::new(Sent::default()));
         slot.name(&KEY, TAG);
-        slot.give(TRANSFER.generation, 1);
+        slot.offload(TRANSFER.generation, 1);
         let processor = {
             let (slot, sent) = (Arc::clone(&slot), Arc::clone(&sent));
             thread::spawn(move || {
@@ -91,8 +91,8 @@ fn no_block_is_lost_and_none_comes_twice() {
                 }
             })
         };
-        let seen = slot.look(TRANSFER.generation).expect("we gave it");
-        let reached = slot.take(TRANSFER.generation).expect("nobody else takes it");
+        let seen = slot.offload_progress(TRANSFER.generation).expect("we gave it");
+        let reached = slot.reclaim(TRANSFER.generation).expect("nobody else takes it");
         assert!(reached.sent >= seen.sent);
         // From where it is on, the daemon goes on.
         (reached.sent + 1..=3).for_each(|block| sent.note(Some(block)));
@@ -111,7 +111,7 @@ fn a_slot_that_changes_hands_serves_its_new_transfer_only() {
     model(|| {
         let slot = slot();
         slot.name(&KEY, TAG);
-        slot.give(TRANSFER.generation, 3);
+        slot.offload(TRANSFER.generation, 3);
         let taken = Arc::new(AtomicUsize::new(0));
         let former = {
             let (slot, taken) = (Arc::clone(&slot), Arc::clone(&taken));
@@ -126,14 +126,14 @@ fn a_slot_that_changes_hands_serves_its_new_transfer_only() {
             let slot = Arc::clone(&slot);
             thread::spawn(move || kernel(&slot, &NEXT, &NEXT_KEY, NEXT_TAG, 3))
         };
-        let reached = slot.take(TRANSFER.generation).expect("we gave it");
+        let reached = slot.reclaim(TRANSFER.generation).expect("we gave it");
         taken.store(1, Ordering::SeqCst);
         slot.name(&NEXT_KEY, NEXT_TAG);
-        slot.give(NEXT.generation, 3);
+        slot.offload(NEXT.generation, 3);
         let former = former.join().unwrap();
         assert_eq!(former.is_some(), reached.sent == 4, "{former:?}, but we saw {reached:?}");
         let sent = next.join().unwrap();
-        let reached = slot.take(NEXT.generation).expect("we gave it");
+        let reached = slot.reclaim(NEXT.generation).expect("we gave it");
         assert_eq!(reached.sent, sent.unwrap_or(3));
     });
 }

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use pxe_content::rules::Access;
-use pxe_engine::tally::Other;
+use pxe_engine::counters::Counter;
 use pxe_proto::datagram::Link;
 use pxe_proto::dhcp::{Arch, Firmware, Ignored};
 use pxe_proto::mac::Mac;
@@ -41,7 +41,7 @@ fn who_is_not_on_the_list_gets_silence_on_each_port() {
     for request in [rrq("file", &[]), rrq("nowhere", &[]), wrq("x", &[]), b"\0\x01f\0mail\0".to_vec()] {
         assert!(lab.say_as(CLIENT, TFTP, &request).is_empty(), "not even an ERROR");
     }
-    assert_eq!(lab.count(Other::NotAllowed), 4);
+    assert_eq!(lab.count(Counter::NotAllowed), 4);
     lab.assert_idle();
     assert_eq!(lab.say_over(Link::untagged(OTHER), CLIENT, TFTP, &rrq("file", &[])).len(), 1);
 }

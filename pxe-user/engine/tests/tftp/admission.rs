@@ -2,9 +2,9 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_engine::tally::Other;
+use pxe_engine::counters::Counter;
 use pxe_proto::dhcp::Service;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::time::Timestamp;
 
 use crate::clients::{self, Client, Manners, State};
@@ -77,7 +77,7 @@ impl Crowd {
             assert!(steps < 3_000_000, "it never ends");
         }
         self.lab.assert_idle();
-        assert_eq!(self.lab.responder.waiting(), 0);
+        assert_eq!(self.lab.responder.pending(), 0);
     }
 
     fn deliver(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) {
@@ -107,10 +107,10 @@ fn forty_machines_share_eight_slots() {
         let mut crowd = Crowd::new(100 * 1000, weather, [(ms(0), manners); 40]);
         crowd.play();
         crowd.assert_all_served(manners.name);
-        let count = |what: Other| crowd.lab.count(what);
-        assert!(count(Other::Waited) >= 32, "{}: {}", manners.name, count(Other::Waited));
-        assert_eq!(count(Other::AdmittedLate), count(Other::Waited), "{}", manners.name);
-        assert_eq!(count(Other::Complete), 40, "{}", manners.name);
+        let count = |what: Counter| crowd.lab.count(what);
+        assert!(count(Counter::Waited) >= 32, "{}: {}", manners.name, count(Counter::Waited));
+        assert_eq!(count(Counter::AdmittedLate), count(Counter::Waited), "{}", manners.name);
+        assert_eq!(count(Counter::Complete), 40, "{}", manners.name);
     }
 }
 
@@ -138,12 +138,12 @@ fn line_9_a_flood_of_forged_requests_keeps_nobody_out() {
         crowd.play();
         let case = format!("every {pause} us");
         crowd.assert_all_served(&case);
-        let count = |what: Other| crowd.lab.count(what);
-        assert_eq!(count(Other::Complete), 8, "{case}");
-        assert!(count(Other::GaveWay) > 0, "{case}: {}", count(Other::GaveWay));
-        assert!(count(Other::Forgotten) >= 5000, "{case}: {}", count(Other::Forgotten));
-        let waited = [Other::AdmittedLate, Other::RefusedLate, Other::Forgotten].map(count);
-        assert_eq!(waited.iter().sum::<u64>(), count(Other::Waited), "{case}");
+        let count = |what: Counter| crowd.lab.count(what);
+        assert_eq!(count(Counter::Complete), 8, "{case}");
+        assert!(count(Counter::GaveWay) > 0, "{case}: {}", count(Counter::GaveWay));
+        assert!(count(Counter::Forgotten) >= 5000, "{case}: {}", count(Counter::Forgotten));
+        let waited = [Counter::AdmittedLate, Counter::RefusedLate, Counter::Forgotten].map(count);
+        assert_eq!(waited.iter().sum::<u64>(), count(Counter::Waited), "{case}");
     }
 }
 
@@ -189,8 +189,11 @@ fn who_waits_takes_the_slot_of_a_transfer_that_ends() {
     assert_eq!(lab.say(69, &rrq("file", &OPTIONS[..1])), []);
     assert_eq!(end(&mut lab), [(CLIENT, Said::Oack("blksize 8 ".into()))]);
     assert_eq!(end(&mut lab), [(newcomer, oack)]);
-    let count = |what: Other| lab.count(what);
-    assert_eq!((count(Other::Waited), count(Other::AdmittedLate), count(Other::WaitedChanged)), (3, 3, 1));
+    let count = |what: Counter| lab.count(what);
+    assert_eq!(
+        (count(Counter::Waited), count(Counter::AdmittedLate), count(Counter::WaitedChanged)),
+        (3, 3, 1)
+    );
 }
 
 /// A file that is not there needs its slot for a moment only: the next one follows at once.
@@ -223,8 +226,8 @@ fn who_asks_in_vain_is_refused_and_who_asks_once_is_forgotten() {
         (error.route.to, error.route.from.ip(), error.at.since(asked).as_millis()),
         (CLIENT, &SERVER, 15_000)
     );
-    assert_eq!((lab.count(Other::RefusedLate), lab.count(Other::Forgotten)), (1, 1));
-    assert_eq!(lab.responder.waiting(), 0);
+    assert_eq!((lab.count(Counter::RefusedLate), lab.count(Counter::Forgotten)), (1, 1));
+    assert_eq!(lab.responder.pending(), 0);
 }
 
 #[test]
@@ -237,7 +240,7 @@ fn when_all_places_are_taken_by_the_living_a_newcomer_is_refused_at_once() {
         }
     }
     assert_eq!(lab.say(69, &rrq("file", OPTIONS)), [Said::Error(0)]);
-    assert_eq!((lab.count(Other::Full), lab.responder.waiting()), (1, 1024));
+    assert_eq!((lab.count(Counter::Full), lab.responder.pending()), (1, 1024));
 }
 
 /// clients.md, section 6, line 27, holds while there is room, or while nobody asks again for it.
@@ -250,7 +253,7 @@ fn who_was_never_heard_gives_way_to_who_asks_again() {
     assert_eq!(lab.responder.active(), 8, "it may be forged itself");
     lab.wait(250);
     assert_eq!(lab.say(69, &rrq("file", OPTIONS)), [Said::Oack("blksize 8 windowsize 4 ".into())]);
-    assert_eq!((lab.count(Other::GaveWay), lab.outcomes()), (1, vec![Outcome::TimedOut]));
+    assert_eq!((lab.count(Counter::GaveWay), lab.outcomes()), (1, vec![Outcome::TimedOut]));
     // Who has just begun is not disturbed.
     let mut lab = full();
     for _ in 0..2 {

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
-use pxe_engine::responder::{Places, Settings};
+use pxe_engine::responder::{Settings, UploadLimiter};
 use pxe_proto::dhcp::Service;
 
 use crate::support::*;
@@ -18,7 +18,7 @@ const FACTOR: usize = 8;
 const FIRST_BLOCK: usize = 4 + 512;
 
 fn lab() -> Lab {
-    let settings = Settings { uploads: Some(Places::new(2)), ..settings() };
+    let settings = Settings { uploads: Some(UploadLimiter::new(2)), ..settings() };
     Lab::with(settings, Service::new(SERVER), &[("file", &content(100_000)), ("f", &content(512))])
 }
 

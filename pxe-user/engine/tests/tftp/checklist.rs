@@ -4,12 +4,12 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use pxe_content::boot::Refusal;
+use pxe_engine::counters::Counter;
 use pxe_engine::responder::Settings;
-use pxe_engine::tally::Other;
 use pxe_fleet::event::Event;
+use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::terms::Limits;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 
 use crate::support::*;
 
@@ -54,7 +54,7 @@ fn line_21_tsize_is_exact() {
 
 #[test]
 fn line_22_blksize_is_clamped_to_the_path() {
-    let settings = Settings { limits: Limits::for_mtu(1492, 64), ..settings() };
+    let settings = Settings { limits: OptionLimits::for_mtu(1492, 64), ..settings() };
     let mut lab = Lab::with(settings, pxe_proto::dhcp::Service::new(SERVER), &[("file", &content(3000))]);
     let (port, oack) = lab.ask("file", &[("blksize", "1468")]);
     assert_eq!(oack, Said::Oack("blksize 1460 ".into()));
@@ -68,7 +68,7 @@ fn line_23_error_after_oack_ends_quietly_and_a_new_request_works() {
         let (port, _) = lab.ask("file", EDK2);
         assert_eq!(lab.say(port, &error(code)), []);
         assert_eq!(lab.outcomes(), [Outcome::Probe]);
-        assert_eq!((lab.count(Other::Probes), lab.count(Other::Aborted)), (1, 0));
+        assert_eq!((lab.count(Counter::Probes), lab.count(Counter::Aborted)), (1, 0));
         let other = SocketAddrV4::new(*CLIENT.ip(), CLIENT.port() + 1);
         let sent = lab.say_as(other, SocketAddrV4::new(SERVER, 69), &rrq("file", &EDK2[1..]));
         assert_eq!(sent[0].said(), Said::Oack("blksize 1468 windowsize 4 ".into()));
@@ -86,7 +86,7 @@ fn line_24_a_duplicate_ack_never_triggers_data() {
         for _ in 0..1000 {
             assert_eq!(lab.say(port, &ack(0)), []);
         }
-        assert_eq!(lab.count(Other::DuplicateAck), 1000);
+        assert_eq!(lab.count(Counter::DuplicateAck), 1000);
         // One resend for all of them.
         assert_eq!(lab.wait(900).len(), if window > 1 { window } else { 0 });
     }
@@ -141,7 +141,7 @@ fn line_28_the_same_rrq_is_the_same_session() {
         lab.wait(400);
         assert_eq!(lab.say(69, &rrq("file", EDK2)), []);
     }
-    assert_eq!((lab.count(Other::DuplicateRequest), lab.count(Other::Requests)), (40, 1));
+    assert_eq!((lab.count(Counter::DuplicateRequest), lab.count(Counter::Requests)), (40, 1));
     assert_eq!(lab.say(port, &ack(0)).len(), 4);
     assert_eq!(lab.say(69, &rrq("file", EDK2)), [], "a copy that is late");
     assert_eq!(lab.say(port, &ack(4)).len(), 4);
@@ -213,7 +213,7 @@ fn line_32_100_blocks_in_windows_of_4_are_26_acks() {
         block += said.len() as u16;
     }
     assert_eq!((acks, block), (26, 100));
-    assert_eq!(lab.count(Other::DataBytes), 100 * 1468 - 1);
+    assert_eq!(lab.count(Counter::DataBytes), 100 * 1468 - 1);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn line_34_a_missing_last_ack_counts_as_complete_and_is_cleaned_up() {
     let sent = lab.wait(60_000);
     assert_eq!(seconds(&sent, begun), [1, 2, 4, 8, 16, 24, 32]);
     assert_eq!(lab.outcomes(), [Outcome::CompleteUnconfirmed]);
-    assert_eq!(lab.count(Other::CompleteUnconfirmed), 1);
+    assert_eq!(lab.count(Counter::CompleteUnconfirmed), 1);
     lab.assert_idle();
 }
 
@@ -252,7 +252,7 @@ fn only_so_many_transfers_are_admitted() {
     }
     // The others wait: see `admission`.
     assert!(lab.say_as(from(8), to, &rrq("file", EDK2)).is_empty());
-    assert_eq!((lab.responder.waiting(), lab.responder.active()), (1, 8));
+    assert_eq!((lab.responder.pending(), lab.responder.active()), (1, 8));
     // When the kernel's list or the loader's queue is full, it is the same.
     for _ in 0..3 {
         lab.wait(200_000);
@@ -262,7 +262,7 @@ fn only_so_many_transfers_are_admitted() {
     assert_eq!(lab.ask("file", EDK2).1, Said::Error(0));
     lab.notes.loads = false;
     assert_eq!(lab.ask("sub/other", EDK2).1, Said::Error(0));
-    assert_eq!((lab.count(Other::KernelFull), lab.count(Other::LoaderBusy)), (1, 1));
+    assert_eq!((lab.count(Counter::KernelFull), lab.count(Counter::LoaderBusy)), (1, 1));
     lab.assert_idle();
 }
 
@@ -303,7 +303,7 @@ fn nothing_of_an_ended_transfer_is_sent_from_the_backlog() {
     lab.notes.room = 3;
     assert_eq!(lab.say(port, &ack(0)).len(), 3);
     assert_eq!(lab.responder.next_deadline(), Some(lab.now()), "it waits for room");
-    assert_eq!(lab.count(Other::SendBusy), 1);
+    assert_eq!(lab.count(Counter::SendBusy), 1);
     assert_eq!(lab.say(port, &error(3)), []);
     lab.notes.room = 100;
     assert_eq!(lab.wait(0).len(), 0);
@@ -324,7 +324,7 @@ fn what_was_sent_partly_goes_on_when_there_is_room() {
     lab.notes.room = 100;
     let rest: Vec<_> = lab.wait(0).iter().map(Sent::said).collect();
     assert_eq!(rest, (6..=11).map(|block| Said::Data(block, 1468)).collect::<Vec<_>>());
-    assert_eq!((lab.count(Other::DataPackets), lab.count(Other::DataBytes)), (11, 11 * 1468));
+    assert_eq!((lab.count(Counter::DataPackets), lab.count(Counter::DataBytes)), (11, 11 * 1468));
 }
 
 /// Running transfers end on the bytes that they began with.

@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
 use pxe_content::boot::Refusal;
-use pxe_engine::tally::{Count, Other};
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_engine::counters::{Counted, Counter};
+use pxe_proto::tftp::send_session::Outcome;
 
 use crate::support::*;
 
@@ -17,7 +17,7 @@ fn lab() -> Lab {
 }
 
 /// It is counted and answered by nothing; nothing is kept.
-fn silent(payload: &[u8], what: impl Into<Count>) {
+fn silent(payload: &[u8], what: impl Into<Counted>) {
     let mut lab = lab();
     assert_eq!(lab.say(69, payload), [], "{payload:?}");
     assert_eq!(lab.count(what), 1, "{payload:?}");
@@ -26,13 +26,13 @@ fn silent(payload: &[u8], what: impl Into<Count>) {
 
 #[test]
 fn line_1_truncated_and_empty_requests() {
-    silent(b"", Other::TftpShort);
-    silent(b"\0", Other::TftpShort);
-    silent(b"\0\x01", Other::TftpUnterminated);
-    silent(b"\0\x01file", Other::TftpUnterminated);
-    silent(b"\0\x01file\0octet", Other::TftpUnterminated);
-    silent(b"\0\x01\0octet\0", Other::TftpEmpty);
-    silent(b"\0\x01file\0\0", Other::TftpEmpty);
+    silent(b"", Counter::TftpShort);
+    silent(b"\0", Counter::TftpShort);
+    silent(b"\0\x01", Counter::TftpUnterminated);
+    silent(b"\0\x01file", Counter::TftpUnterminated);
+    silent(b"\0\x01file\0octet", Counter::TftpUnterminated);
+    silent(b"\0\x01\0octet\0", Counter::TftpEmpty);
+    silent(b"\0\x01file\0\0", Counter::TftpEmpty);
 }
 
 #[test]
@@ -100,10 +100,10 @@ fn line_9_a_flood_of_forged_requests_is_bounded_and_passes() {
         answers += sent.len();
     }
     // Nothing is sent to the addresses of those who wait, not even when they are forgotten.
-    assert_eq!((lab.responder.active(), lab.responder.waiting(), answers), (8, 1024, 8));
+    assert_eq!((lab.responder.active(), lab.responder.pending(), answers), (8, 1024, 8));
     let sent = lab.wait(200_000);
     assert_eq!(sent.len(), 8 * 6);
-    assert_eq!((lab.count(Other::Waited), lab.count(Other::Forgotten)), (9992, 9992));
+    assert_eq!((lab.count(Counter::Waited), lab.count(Counter::Forgotten)), (9992, 9992));
     lab.assert_idle();
 }
 
@@ -126,7 +126,7 @@ fn line_10_sources_that_are_no_clients() {
         for payload in [rrq("file", OPTIONS), rrq("nowhere", &[]), b"\0\x02f\0octet\0".to_vec()] {
             assert!(lab.say_as(from, SocketAddrV4::new(SERVER, 69), &payload).is_empty(), "{from}");
         }
-        assert_eq!(lab.count(Other::BadSource), 3, "{from}");
+        assert_eq!(lab.count(Counter::BadSource), 3, "{from}");
         // Nor is ERROR 5 sent there.
         assert!(lab.say_as(from, SocketAddrV4::new(SERVER, PORTS.first), &ack(1)).is_empty(), "{from}");
         lab.assert_idle();
@@ -141,7 +141,7 @@ fn requests_to_many_are_ignored() {
         assert!(lab.say_as(CLIENT, SocketAddrV4::new(to, 69), &rrq("file", OPTIONS)).is_empty());
         assert!(lab.say_as(CLIENT, SocketAddrV4::new(to, PORTS.first), &ack(0)).is_empty());
     }
-    assert_eq!(lab.count(Other::ToMany), 2);
+    assert_eq!(lab.count(Counter::ToMany), 2);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn line_12_a_request_that_is_repeated_at_once() {
         lab.wait(110);
         assert_eq!(lab.say(69, &rrq("file", OPTIONS)), []);
     }
-    assert_eq!(lab.count(Other::DuplicateRequest), 5);
+    assert_eq!(lab.count(Counter::DuplicateRequest), 5);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn line_13_wrong_acks_change_nothing_and_strangers_get_error_5() {
     for block in [5, 100, 65535, 32768] {
         assert_eq!(lab.say(port, &ack(block)), [], "{block}");
     }
-    assert_eq!(lab.count(Other::StrayAck), 5);
+    assert_eq!(lab.count(Counter::StrayAck), 5);
     let to = SocketAddrV4::new(SERVER, port);
     for stranger in
         [SocketAddrV4::new(*CLIENT.ip(), 2999), SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 98), 2070)]
@@ -172,23 +172,23 @@ fn line_13_wrong_acks_change_nothing_and_strangers_get_error_5() {
         let sent = lab.say_as(stranger, to, &ack(4));
         assert_eq!((sent[0].said(), sent[0].route.to, sent[0].route.from), (Said::Error(5), stranger, to));
     }
-    assert_eq!(lab.count(Other::Stranger), 2);
+    assert_eq!(lab.count(Counter::Stranger), 2);
     assert_eq!(lab.say(port, &ack(4)).len(), 4, "the transfer stays");
 }
 
 #[test]
 fn line_15_writes_modes_and_opcodes() {
     for (payload, said, counter) in [
-        (&b"\0\x02file\0octet\0"[..], Some(2), Other::Write),
-        (b"\0\x01file\0netascii\0", Some(4), Other::Mode),
-        (b"\0\x01file\0mail\0", Some(4), Other::Mode),
-        (b"\0\x01file\0netascii\0tsize\x000\0", Some(4), Other::Mode),
-        (b"\0\0file\0octet\0", None, Other::TftpOpcode),
-        (b"\0\x07file\0octet\0", None, Other::TftpOpcode),
-        (b"\0\x03\0\x01data", None, Other::TftpUnexpected),
-        (b"\0\x04\0\0", None, Other::TftpUnexpected),
-        (b"\0\x05\0\0x\0", None, Other::TftpUnexpected),
-        (b"\0\x06tsize\x000\0", None, Other::TftpUnexpected),
+        (&b"\0\x02file\0octet\0"[..], Some(2), Counter::Write),
+        (b"\0\x01file\0netascii\0", Some(4), Counter::Mode),
+        (b"\0\x01file\0mail\0", Some(4), Counter::Mode),
+        (b"\0\x01file\0netascii\0tsize\x000\0", Some(4), Counter::Mode),
+        (b"\0\0file\0octet\0", None, Counter::TftpOpcode),
+        (b"\0\x07file\0octet\0", None, Counter::TftpOpcode),
+        (b"\0\x03\0\x01data", None, Counter::TftpUnexpected),
+        (b"\0\x04\0\0", None, Counter::TftpUnexpected),
+        (b"\0\x05\0\0x\0", None, Counter::TftpUnexpected),
+        (b"\0\x06tsize\x000\0", None, Counter::TftpUnexpected),
     ] {
         let mut lab = lab();
         assert_eq!(lab.say(69, payload), Vec::from_iter(said.map(Said::Error)), "{payload:?}");
@@ -215,7 +215,7 @@ fn in_a_transfer_only_acks_and_errors_count() {
     }
     assert_eq!(lab.say(port, &ack(0)).len(), 4);
     assert_eq!(lab.say(PORTS.first + PORTS.count, &ack(4)), [], "none of our ports");
-    assert_eq!(lab.count(Other::OtherPort), 1);
+    assert_eq!(lab.count(Counter::OtherPort), 1);
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn relayed(mut packet: Vec<u8>) -> Vec<u8> {
 
 fn origins(lab: &Lab) -> Vec<Origin> {
     let origins = lab.notes.events.iter().filter_map(|event| match event {
-        Event::Told { asker, .. } => Some(asker.origin),
+        Event::Told { requester, .. } => Some(requester.origin),
         Event::Leased { origin, .. } => Some(*origin),
         _ => None,
     });

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_engine::tally::Other;
+use pxe_engine::counters::Counter;
 use pxe_fleet::event::Event;
 use pxe_proto::dhcp::{Arch, Style};
 
@@ -29,7 +29,7 @@ fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
         lab.wait(4000);
     }
     assert_eq!(styles(&lab), [Style::Direct, Style::Direct, Style::Direct, Style::Binl]);
-    assert_eq!(lab.count(Other::Offers), 4);
+    assert_eq!(lab.count(Counter::Offers), 4);
     // It is the DISCOVER's MAC that counts. A request for a file shows that it was understood: it stays so.
     let link = pxe_proto::datagram::Link::untagged(machine(&discover).unwrap());
     let request = rrq("file", &[]);
@@ -51,7 +51,7 @@ fn a_machine_without_an_image_is_reported_by_name_and_counted() {
         assert!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet("ipxe-bios-discover")).is_empty());
     }
     let arches = lab.notes.events.iter().map(|event| match event {
-        Event::Unanswered { asker, .. } => asker.arch,
+        Event::Unanswered { requester, .. } => requester.arch,
         other => panic!("{other:?}"),
     });
     let arches: Vec<_> = arches.collect();

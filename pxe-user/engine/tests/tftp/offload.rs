@@ -8,8 +8,8 @@ use std::sync::Arc;
 use pxe_common::abi::Transfer;
 use pxe_common::steady;
 use pxe_content::boot::Image;
-use pxe_engine::responder::{Blocks, Carried, Given, Offer, Route};
-use pxe_engine::tally::Other;
+use pxe_engine::counters::Counter;
+use pxe_engine::responder::{Blocks, OffloadAnswer, OffloadProgress, OffloadRequest, Route};
 use pxe_proto::datagram::Link;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::table::Id;
@@ -48,15 +48,15 @@ impl Kernel {
         Self { windowsize, files: BTreeMap::new(), progress: BTreeMap::new(), prepared: false }
     }
 
-    pub(crate) fn give(&mut self, offer: &Offer<'_>) -> Given {
+    pub(crate) fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         let (slot, generation) = (offer.id.slot(), offer.id.generation());
         let windowsize = u32::from(offer.steady.windowsize);
         if windowsize > self.windowsize {
-            return Given::Never;
+            return OffloadAnswer::Never;
         }
         if !self.prepared {
             self.prepared = true;
-            return Given::NotYet;
+            return OffloadAnswer::NotYet;
         }
         let last = u32::try_from(offer.steady.last.0).unwrap();
         let transfer = Transfer { slot, generation, file: 0, last, windowsize };
@@ -66,17 +66,17 @@ impl Kernel {
         assert_eq!(known, offer.again, "an offer that is not told right");
         let sent = u32::try_from(offer.steady.sent.0).unwrap();
         self.progress.insert(slot, (steady::word(generation, sent), Timestamp::default()));
-        Given::Accepted
+        OffloadAnswer::Accepted
     }
 
-    pub(crate) fn look(&self, id: Id) -> Option<Carried> {
+    pub(crate) fn offload_progress(&self, id: Id) -> Option<OffloadProgress> {
         let (word, heard) = *self.progress.get(&id.slot())?;
         let sent = Block(u64::from(steady::sent(word, id.generation())?));
-        Some(Carried { sent, heard })
+        Some(OffloadProgress { sent, heard })
     }
 
-    pub(crate) fn take(&mut self, id: Id) -> Option<Carried> {
-        let carried = self.look(id);
+    pub(crate) fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
+        let carried = self.offload_progress(id);
         self.progress.remove(&id.slot());
         carried
     }
@@ -128,10 +128,12 @@ fn to_a_client_in_lock_step_the_kernel_cannot_be_told_from_the_daemon() {
                 let case = format!("{}, {size} bytes, {weather:?}, seed {seed}", manners.name);
                 assert!(trace(&without.sent) == trace(&with.sent), "{case}: other packets");
                 assert_eq!(without.lab.outcomes(), with.lab.outcomes(), "{case}");
-                for what in [Other::DataPackets, Other::DataBytes, Other::DataRepeated, Other::Timeouts] {
+                for what in
+                    [Counter::DataPackets, Counter::DataBytes, Counter::DataRepeated, Counter::Timeouts]
+                {
                     assert_eq!(without.lab.count(what), with.lab.count(what), "{case}: {what:?}");
                 }
-                carried += with.lab.count(Other::DataByKernel);
+                carried += with.lab.count(Counter::DataByKernel);
             }
         }
     }
@@ -145,8 +147,8 @@ fn the_kernel_sends_nearly_everything() {
         let size = 100 * 1468;
         let story = Scene { kernel: 64, ..Scene::new(manners, size, CALM) }.play();
         assert_eq!(story.client.state, State::Done, "{}", manners.name);
-        let all = story.lab.count(Other::DataPackets);
-        let own = all - story.lab.count(Other::DataByKernel);
+        let all = story.lab.count(Counter::DataPackets);
+        let own = all - story.lab.count(Counter::DataByKernel);
         // The first window, the second one, for which the file was not prepared yet, and one more where no OACK came
         // first: nobody else sends to an address that was never heard.
         assert!(own <= 3 * story.client.window.max(1), "{}: {own} of {all}", manners.name);

@@ -4,9 +4,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use pxe_common::bucket::{Rate, Rates};
-use pxe_engine::responder::Paces;
-use pxe_engine::tally::Other;
+use pxe_common::rate_limit::{Rate, Rates};
+use pxe_engine::counters::Counter;
+use pxe_engine::responder::RateLimits;
 use pxe_proto::datagram::Link;
 use pxe_proto::dhcp::{Arch, Firmware, Ignored};
 use pxe_proto::mac::Mac;
@@ -70,7 +70,7 @@ fn again(times: &[u64], every: u64, count: u64) -> Times {
 
 #[test]
 fn no_machine_asks_too_often_by_dhcp() {
-    let rate = Paces::default().rates().dhcp;
+    let rate = RateLimits::default().rates().dhcp;
     for (name, times) in DHCP {
         assert_eq!(refused(rate, times.to_vec()), 0, "{name}");
         // Somebody switches it off and on, ten times in a minute.
@@ -83,7 +83,7 @@ fn no_machine_asks_too_often_by_dhcp() {
 
 #[test]
 fn no_machine_asks_too_often_for_files() {
-    let rate = Paces::default().rates().tftp;
+    let rate = RateLimits::default().rates().tftp;
     for manners in clients::ALL {
         let times = unanswered(&manners);
         assert_eq!(refused(rate, times.clone()), 0, "{}", manners.name);
@@ -104,7 +104,7 @@ fn no_machine_asks_too_often_for_files() {
 #[test]
 fn a_thousand_machines_meet_no_limit() {
     let mut lab = Lab::telling(Arch::BIOS);
-    lab.sources.rates.store(Arc::new(Paces::default().rates()));
+    lab.sources.rates.store(Arc::new(RateLimits::default().rates()));
     for n in 0..1000u16 {
         let [a, b] = n.to_be_bytes();
         let mac = Mac([2, 0, 0, 1, a, b]);
@@ -122,7 +122,7 @@ fn a_thousand_machines_meet_no_limit() {
             assert_eq!(lab.say_as(client, SocketAddrV4::new(SERVER, 69), &request).len(), 1, "{mac}");
         }
     }
-    assert_eq!((lab.count(Other::TftpRate), lab.count(Ignored::Rate)), (0, 0));
+    assert_eq!((lab.count(Counter::TftpRate), lab.count(Ignored::Rate)), (0, 0));
 }
 
 fn limited() -> Lab {
@@ -140,7 +140,7 @@ fn requests_beyond_the_rate_are_silence_and_others_are_served() {
     // Whatever port it takes, and whatever it asks for.
     let answers: usize =
         (0..100).map(|n| lab.say_as(from(7, 2000 + n), tftp, &rrq("nowhere", &[])).len()).sum();
-    assert_eq!((answers, lab.count(Other::TftpRate)), (5, 95));
+    assert_eq!((answers, lab.count(Counter::TftpRate)), (5, 95));
     assert_eq!(lab.say_as(from(8, 2000), tftp, &rrq("nowhere", &[])).len(), 1, "another machine");
     lab.wait(1000);
     let answers: usize =

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pxe_content::rules::{Action, Limits, MacPattern, Matcher, Policy, Rule};
+use pxe_content::rules::{Action, MacPattern, Matcher, Policy, Rule, RuleLimits};
 use pxe_fleet::event::{Event, Telling, Unanswered};
-use pxe_fleet::handle::Standing;
+use pxe_fleet::handle::BootRecord;
 use pxe_proto::dhcp::{Arch, BootFile, Ignored, Service, Style};
 use pxe_proto::mac::Mac;
 
@@ -32,7 +32,7 @@ fn rule(name: &str, action: Action) -> Rule {
         image: None,
         style: None,
         boots: None,
-        limits: Limits::default(),
+        limits: RuleLimits::default(),
     }
 }
 
@@ -64,10 +64,10 @@ fn who_is_not_ours_gets_silence_and_is_told_of() {
         let mut lab = lab(rules);
         assert!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover()).is_empty());
         assert_eq!(lab.count(Ignored::Rule), 1);
-        let [Event::Unanswered { asker, why: Unanswered::Rule }] = &lab.notes.events[..] else {
+        let [Event::Unanswered { requester, why: Unanswered::Rule }] = &lab.notes.events[..] else {
             panic!("{:?}", lab.notes.events)
         };
-        assert_eq!((asker.mac, asker.rule.clone(), &*asker.interface), (OVMF, name, "lab0"));
+        assert_eq!((requester.mac, requester.rule.clone(), &*requester.interface), (OVMF, name, "lab0"));
     }
 }
 
@@ -75,22 +75,25 @@ fn who_is_not_ours_gets_silence_and_is_told_of() {
 fn a_rules_name_and_image_are_in_what_is_told() {
     let mut lab = lab(vec![Rule { image: Some("memtest".into()), ..rule("all", boot()) }]);
     assert_eq!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover()).len(), 1);
-    let [Event::Told { asker, what: Telling::Boot, file, .. }] = &lab.notes.events[..] else {
+    let [Event::Told { requester, what: Telling::Boot, file, .. }] = &lab.notes.events[..] else {
         panic!("{:?}", lab.notes.events)
     };
     assert_eq!(
-        (asker.rule.as_deref(), asker.image.as_deref(), &**file),
+        (requester.rule.as_deref(), requester.image.as_deref(), &**file),
         (Some("all"), Some("memtest"), "file")
     );
-    assert!(asker.uuid.is_some() && asker.firmware.starts_with("PXEClient:Arch:00007"), "{asker:?}");
+    assert!(
+        requester.uuid.is_some() && requester.firmware.starts_with("PXEClient:Arch:00007"),
+        "{requester:?}"
+    );
 }
 
 #[test]
 fn who_has_booted_often_enough_boots_its_disk() {
     let mut lab = lab(vec![Rule { boots: Some(1), ..rule("once", boot()) }]);
     let mut telling = |boots: u32| {
-        let standing = Standing { boots: vec![("once".into(), boots), ("other".into(), 9)], style: None };
-        lab.sources.standings.store(Arc::new([(OVMF, standing)].into()));
+        let standing = BootRecord { boots: vec![("once".into(), boots), ("other".into(), 9)], style: None };
+        lab.sources.boot_records.store(Arc::new([(OVMF, standing)].into()));
         lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
         match lab.notes.events.last() {
             Some(Event::Told { what, .. }) => *what,
@@ -112,8 +115,8 @@ fn a_machine_that_wants_binl_is_remembered() {
     assert_eq!(lab.notes.events.iter().filter(learnt).count(), 1, "{:?}", lab.notes.events);
 
     let mut again = self::lab(vec![rule("all", boot())]);
-    let standing = Standing { style: Some(Style::Binl), ..Standing::default() };
-    again.sources.standings.store(Arc::new([(OVMF, standing)].into()));
+    let standing = BootRecord { style: Some(Style::Binl), ..BootRecord::default() };
+    again.sources.boot_records.store(Arc::new([(OVMF, standing)].into()));
     again.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
     let Some(Event::Told { style, .. }) = again.notes.events.last() else { panic!("nothing was told") };
     assert_eq!(*style, Style::Binl);
@@ -123,7 +126,7 @@ fn a_machine_that_wants_binl_is_remembered() {
 fn a_rule_limits_what_tftp_grants_to_its_machines() {
     let limited = Rule {
         matcher: Matcher { mac: vec![MacPattern::Whole(MAC)], ..Matcher::default() },
-        limits: Limits { blksize: Some(512), windowsize: Some(1) },
+        limits: RuleLimits { blksize: Some(512), windowsize: Some(1) },
         ..rule("odd cards", boot())
     };
     let mut lab = lab(vec![limited]);

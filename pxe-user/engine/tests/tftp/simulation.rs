@@ -4,11 +4,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use pxe_engine::counters::Counter;
 use pxe_engine::responder::Settings;
-use pxe_engine::tally::Other;
 use pxe_proto::dhcp::Service;
-use pxe_proto::tftp::terms::Limits;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::negotiation::OptionLimits;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::time::Timestamp;
 
 use crate::clients::{self, Client, Manners, State};
@@ -58,7 +58,7 @@ impl Scene {
 
     pub(crate) fn play(&self) -> Story {
         let bytes = content(self.size);
-        let settings = Settings { limits: Limits::for_mtu(1500, u16::MAX), ..settings() };
+        let settings = Settings { limits: OptionLimits::for_mtu(1500, u16::MAX), ..settings() };
         let mut lab = Lab::with(settings, Service::new(SERVER), &[("file", &bytes)]);
         let mut network = Network::new(self.seed, self.weather);
         let mut client = Client::new(ms(0), self.manners);
@@ -74,7 +74,7 @@ impl Scene {
                 network.send(lab.now(), true, (from, to), &payload);
             }
             for sent in std::mem::take(&mut lab.notes.sent) {
-                guard.look(&sent);
+                guard.offload_progress(&sent);
                 network.send(lab.now(), false, (sent.route.from, sent.route.to), &sent.payload);
                 all.push(sent);
             }
@@ -156,7 +156,7 @@ impl Guard {
     }
 
     /// Section 6, line 25: no OACK after ACK 0 or DATA.
-    fn look(&mut self, sent: &Sent) {
+    fn offload_progress(&mut self, sent: &Sent) {
         let session = (sent.route.to, sent.route.from.port());
         match sent.said() {
             Said::Data(..) => {
@@ -198,7 +198,7 @@ fn on_a_calm_network_nothing_is_sent_twice() {
                 assert_eq!(story.client.got.len(), size, "{case}");
                 assert_eq!(story.outcome(), Some(Outcome::Complete), "{case}");
                 assert_eq!(story.data, story.blocks(), "{case}");
-                let timeouts = story.lab.count(Other::Timeouts);
+                let timeouts = story.lab.count(Counter::Timeouts);
                 // While PXELINUX ponders, the OACK is repeated.
                 assert_eq!(timeouts, if manners.ponders > 0 { 6 } else { 0 }, "{case}");
                 if let Some(tsize) = story.client.tsize {
@@ -274,7 +274,7 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
                 let story = Scene { seed, kernel, ..Scene::new(manners, size, weather) }.play();
                 let case =
                     format!("{}, {size} bytes, {weather:?}, seed {seed}, kernel {kernel}", manners.name);
-                let timeouts = story.lab.count(Other::Timeouts);
+                let timeouts = story.lab.count(Counter::Timeouts);
                 match &story.client.state {
                     State::Done => {
                         assert_eq!(story.client.got.len(), size, "{case}");

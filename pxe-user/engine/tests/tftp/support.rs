@@ -9,23 +9,24 @@ use std::time::Duration;
 
 use pxe_content::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_content::rules::Policy;
+use pxe_engine::counters::Counted;
 use pxe_engine::responder::{
-    Blocks, Carried, Given, Host, Offer, Responder, Route, Settings, Sources, Ticket, UploadName,
+    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route,
+    Settings, Sources, Storage, Transmit, UploadName, UploadPermit,
 };
-use pxe_engine::tally::Count;
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
 use pxe_proto::dhcp::{Arch, BootFile, Service, Style};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::reception::Taken;
+use pxe_proto::tftp::negotiation::OptionLimits;
+use pxe_proto::tftp::receive_session::BlockAccepted;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::tftp::table::{Id, TidPorts};
-use pxe_proto::tftp::terms::Limits;
-use pxe_proto::tftp::transfer::Outcome;
 use pxe_proto::time::Timestamp;
 use tempfile::TempDir;
 
 use crate::offload::Kernel;
-use crate::shelf::Shelf;
+use crate::offload_cache::OffloadCache;
 
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub(crate) const CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 99), 2070);
@@ -113,12 +114,12 @@ pub(crate) struct Notes {
     /// Carries transfers on, if there is one.
     pub(crate) kernel: Option<Kernel>,
     /// Where uploads go.
-    pub(crate) inbox: Shelf,
+    pub(crate) inbox: OffloadCache,
     /// What the host knows of addresses.
     pub(crate) neighbours: BTreeMap<Ipv4Addr, Mac>,
 }
 
-impl Host for Notes {
+impl Transmit for Notes {
     fn control(&mut self, route: &Route, payload: &[u8]) {
         self.sent.push(Sent { at: self.now, route: *route, payload: payload.to_vec() });
     }
@@ -145,6 +146,12 @@ impl Host for Notes {
         self.opened.remove(&(client, port));
     }
 
+    fn neighbour(&mut self, address: Ipv4Addr) -> Option<Mac> {
+        self.neighbours.get(&address).copied()
+    }
+}
+
+impl Storage for Notes {
     fn load(&mut self, id: Id, name: &FileName, _peer: Peer, _server: Ipv4Addr) -> bool {
         if self.loads {
             self.orders.push((id, *name));
@@ -152,31 +159,31 @@ impl Host for Notes {
         self.loads
     }
 
-    fn put(&mut self, id: Id, ticket: &Ticket, name: &UploadName, peer: Peer) -> bool {
+    fn put(&mut self, id: Id, permit: &UploadPermit, name: &UploadName, peer: Peer) -> bool {
         assert_eq!(peer.mac, MAC);
-        self.inbox.put(id, ticket, name)
+        self.inbox.put(id, permit, name)
     }
 
-    fn store(&mut self, ticket: &Ticket, bytes: &[u8], last: bool) -> Taken {
-        self.inbox.store(ticket, bytes, last)
+    fn store(&mut self, permit: &UploadPermit, bytes: &[u8], last: bool) -> BlockAccepted {
+        self.inbox.store(permit, bytes, last)
+    }
+}
+
+impl KernelOffload for Notes {
+    fn offload(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
+        self.kernel.as_mut().map_or(OffloadAnswer::Never, |kernel| kernel.offload(offer))
     }
 
-    fn neighbour(&mut self, address: Ipv4Addr) -> Option<Mac> {
-        self.neighbours.get(&address).copied()
+    fn offload_progress(&mut self, id: Id) -> Option<OffloadProgress> {
+        self.kernel.as_ref()?.offload_progress(id)
     }
 
-    fn give(&mut self, offer: &Offer<'_>) -> Given {
-        self.kernel.as_mut().map_or(Given::Never, |kernel| kernel.give(offer))
+    fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
+        self.kernel.as_mut()?.reclaim(id)
     }
+}
 
-    fn look(&mut self, id: Id) -> Option<Carried> {
-        self.kernel.as_ref()?.look(id)
-    }
-
-    fn take(&mut self, id: Id) -> Option<Carried> {
-        self.kernel.as_mut()?.take(id)
-    }
-
+impl Events for Notes {
     fn record(&mut self, event: Event) {
         self.events.push(event);
     }
@@ -213,7 +220,7 @@ pub(crate) fn settings() -> Settings {
         address: SERVER,
         mask: Ipv4Addr::new(255, 255, 255, 0),
         broadcast: BROADCAST,
-        limits: Limits::for_mtu(1500, 64),
+        limits: OptionLimits::for_mtu(1500, 64),
         transfers: 8,
         ports: PORTS,
         style: Style::Direct,
@@ -257,7 +264,7 @@ impl Lab {
             opens: true,
             loads: true,
             kernel: None,
-            inbox: Shelf::default(),
+            inbox: OffloadCache::default(),
             neighbours: BTreeMap::new(),
         };
         let sources = Sources::new(Policy::for_all(service), Arc::clone(&catalogue));
@@ -272,8 +279,8 @@ impl Lab {
     /// A datagram comes; what is sent at once. DHCP comes in frames of its own machine.
     pub(crate) fn say_as(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<Sent> {
         let is_dhcp = matches!(to.port(), 67 | 4011);
-        let asker = pxe_proto::dhcp::Request::parse(payload).ok().filter(|_| is_dhcp);
-        let mac = asker.and_then(|request| request.mac()).unwrap_or(MAC);
+        let requester = pxe_proto::dhcp::Request::parse(payload).ok().filter(|_| is_dhcp);
+        let mac = requester.and_then(|request| request.mac()).unwrap_or(MAC);
         self.say_over(Link::untagged(mac), from, to, payload)
     }
 
@@ -319,7 +326,7 @@ impl Lab {
     /// The inbox does what was ordered.
     pub(crate) fn file(&mut self) {
         while let Some((id, filed)) = self.notes.inbox.next_answer() {
-            self.responder.filed(self.notes.now, id, filed, &mut self.notes);
+            self.responder.on_inbox_reply(self.notes.now, id, filed, &mut self.notes);
         }
     }
 
@@ -334,8 +341,8 @@ impl Lab {
         std::mem::take(&mut self.notes.sent)
     }
 
-    pub(crate) fn count(&self, what: impl Into<Count>) -> u64 {
-        self.responder.tally().get(what)
+    pub(crate) fn count(&self, what: impl Into<Counted>) -> u64 {
+        self.responder.counters().get(what)
     }
 
     /// The ends that were reported.

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
-use pxe_engine::responder::{Places, Settings};
-use pxe_engine::tally::Other;
+use pxe_engine::counters::Counter;
+use pxe_engine::responder::{Settings, UploadLimiter};
 use pxe_proto::dhcp::Service;
 
 use crate::support::*;
@@ -12,7 +12,7 @@ use crate::support::*;
 const TFTP: SocketAddrV4 = SocketAddrV4::new(SERVER, 69);
 
 fn lab() -> Lab {
-    let settings = Settings { uploads: Some(Places::new(2)), ..settings() };
+    let settings = Settings { uploads: Some(UploadLimiter::new(2)), ..settings() };
     Lab::with(settings, Service::new(SERVER), &[("file", &content(800))])
 }
 
@@ -34,11 +34,14 @@ fn a_file_is_put_block_by_block() {
     }
     assert_eq!(lab.notes.inbox.files["dmesg.txt"], bytes);
     assert_eq!(lab.responder.active(), 0);
-    let count = |what: Other| lab.count(what);
-    assert_eq!((count(Other::Uploads), count(Other::UploadComplete)), (1, 1));
-    assert_eq!((count(Other::UploadBlocks), count(Other::UploadBytes)), (3, 1300));
+    let count = |what: Counter| lab.count(what);
+    assert_eq!((count(Counter::Uploads), count(Counter::UploadComplete)), (1, 1));
+    assert_eq!((count(Counter::UploadBlocks), count(Counter::UploadBytes)), (3, 1300));
     // Downloads are not counted for it, nor does the kernel hear of it.
-    assert_eq!((count(Other::Complete), count(Other::Requests), count(Other::GivenToKernel)), (0, 0, 0));
+    assert_eq!(
+        (count(Counter::Complete), count(Counter::Requests), count(Counter::GivenToKernel)),
+        (0, 0, 0)
+    );
     assert!(lab.notes.events.is_empty());
     // RFC 1350, section 6: the last ACK may have been lost. Then the slot is free, and the tuple unknown.
     lab.wait(5000);
@@ -74,11 +77,11 @@ fn what_is_refused_says_why_at_once() {
     lab.notes.inbox.largest = 1000;
     let long = "x".repeat(256);
     for (name, options, code, counter) in [
-        ("there", &[][..], 6, Other::UploadExists),
-        ("bad name", &[], 2, Other::UploadName),
-        ("/", &[], 2, Other::UploadName),
-        (&long, &[], 2, Other::UploadName),
-        ("large", &[("tsize", "1001")], 3, Other::UploadTooLarge),
+        ("there", &[][..], 6, Counter::UploadExists),
+        ("bad name", &[], 2, Counter::UploadName),
+        ("/", &[], 2, Counter::UploadName),
+        (&long, &[], 2, Counter::UploadName),
+        ("large", &[("tsize", "1001")], 3, Counter::UploadTooLarge),
     ] {
         let before = lab.count(counter);
         assert_eq!(put(&mut lab, name, options).1, Said::Error(code), "{name}");
@@ -92,7 +95,7 @@ fn what_is_refused_says_why_at_once() {
     assert_eq!(lab.say(port, &data(1, &[0; 512])), [Said::Ack(1)]);
     assert_eq!(lab.say(port, &data(2, &[0; 512])), [Said::Ack(2), Said::Error(3)]);
     assert_eq!(lab.say(port, &data(3, &[0; 512])), [], "late DATA finds silence");
-    assert_eq!((lab.count(Other::UploadFull), lab.responder.active()), (1, 0));
+    assert_eq!((lab.count(Counter::UploadFull), lab.responder.active()), (1, 0));
     lab.wait(2000);
     lab.assert_idle();
     assert!(!lab.notes.inbox.files.contains_key("grows"));
@@ -102,7 +105,7 @@ fn what_is_refused_says_why_at_once() {
 fn without_an_inbox_nothing_is_written() {
     let mut lab = Lab::new(&[]);
     assert_eq!(lab.say(69, &wrq("f", &[])), [Said::Error(2)]);
-    assert_eq!((lab.count(Other::Write), lab.count(Other::Uploads)), (1, 0));
+    assert_eq!((lab.count(Counter::Write), lab.count(Counter::Uploads)), (1, 0));
     lab.assert_idle();
 }
 
@@ -114,7 +117,7 @@ fn oversized_blocks_end_the_upload() {
         let (port, _) = put(&mut lab, "f", options);
         assert_eq!(lab.say(port, &data(1, &vec![0; most + 1])), [Said::Error(4)]);
         assert_eq!(lab.say(port, &data(1, &vec![0; most])), []);
-        assert_eq!((lab.count(Other::UploadOversized), lab.notes.inbox.under_way()), (1, 0));
+        assert_eq!((lab.count(Counter::UploadOversized), lab.notes.inbox.under_way()), (1, 0));
         assert!(lab.notes.inbox.files.is_empty());
         lab.wait(2000);
         lab.assert_idle();
@@ -153,7 +156,7 @@ fn a_client_that_breaks_off_or_vanishes_leaves_nothing() {
             assert_eq!(lab.say(port, &error(0)), []);
             lab.wait(2000);
         }
-        let ended = if silence { Other::UploadTimedOut } else { Other::UploadAborted };
+        let ended = if silence { Counter::UploadTimedOut } else { Counter::UploadAborted };
         assert_eq!((lab.count(ended), lab.notes.inbox.under_way()), (1, 0));
         lab.assert_idle();
     }
@@ -171,12 +174,12 @@ fn a_new_request_from_the_same_port_takes_the_old_ones_place() {
     assert_eq!(said, Said::Ack(0));
     assert_eq!(lab.say(port, &data(1, b"new")), [Said::Ack(1)]);
     assert_eq!(lab.notes.inbox.files["f"], b"new");
-    assert_eq!((lab.count(Other::UploadSuperseded), lab.count(Other::DuplicateRequest)), (1, 1));
+    assert_eq!((lab.count(Counter::UploadSuperseded), lab.count(Counter::DuplicateRequest)), (1, 1));
     // A download from the same port, too.
     let (port, _) = put(&mut lab, "g", &[]);
     lab.say(port, &data(1, &[0; 512]));
     assert_eq!(lab.ask("file", &[]).1, Said::Data(1, 512));
-    assert_eq!((lab.count(Other::UploadSuperseded), lab.notes.inbox.under_way()), (2, 0));
+    assert_eq!((lab.count(Counter::UploadSuperseded), lab.notes.inbox.under_way()), (2, 0));
 }
 
 /// What finds no room is not acknowledged, and counted.
@@ -190,7 +193,7 @@ fn an_ack_waits_for_room() {
     assert_eq!(lab.say(port, &data(1, &[1; 512])), [Said::Ack(1)]);
     assert_eq!(lab.say(port, &data(2, &[2; 4])), [Said::Ack(2)]);
     assert_eq!(lab.notes.inbox.files["f"].len(), 516);
-    assert_eq!(lab.count(Other::UploadNoRoom), 1);
+    assert_eq!(lab.count(Counter::UploadNoRoom), 1);
 }
 
 /// The last ACK says that the file is kept, so it waits for the disk, and an ERROR may come instead.
@@ -217,11 +220,11 @@ fn ten_thousand_requests_take_two_places_and_leave_downloads_alone() {
             "one packet for one packet"
         );
     }
-    assert_eq!((lab.responder.active(), lab.count(Other::UploadBusy)), (2, 9998));
+    assert_eq!((lab.responder.active(), lab.count(Counter::UploadBusy)), (2, 9998));
     assert_eq!(lab.ask("file", &[]).1, Said::Data(1, 512));
     // Who never sends anything loses its place soon.
     lab.wait(30_000);
-    assert_eq!((lab.count(Other::UploadTimedOut), lab.notes.inbox.under_way()), (2, 0));
+    assert_eq!((lab.count(Counter::UploadTimedOut), lab.notes.inbox.under_way()), (2, 0));
     lab.wait(60_000);
     lab.assert_idle();
     assert_eq!(put(&mut lab, "real", &[]).1, Said::Ack(0));

@@ -4,10 +4,10 @@
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
-use pxe_engine::responder::{Places, Settings};
-use pxe_engine::tally::Other;
+use pxe_engine::counters::Counter;
+use pxe_engine::responder::{Settings, UploadLimiter};
 use pxe_proto::dhcp::Service;
-use pxe_proto::tftp::terms::Limits;
+use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::time::Timestamp;
 
 use crate::network::{Network, Weather};
@@ -179,8 +179,8 @@ struct Story {
 
 impl Scene {
     fn play(&self) -> Story {
-        let limits = Limits::for_mtu(1500, u16::MAX);
-        let settings = Settings { uploads: Some(Places::new(2)), limits, ..settings() };
+        let limits = OptionLimits::for_mtu(1500, u16::MAX);
+        let settings = Settings { uploads: Some(UploadLimiter::new(2)), limits, ..settings() };
         let mut lab = Lab::with(settings, Service::new(SERVER), &[]);
         // Answers come when the disk is through.
         lab.loader_runs = false;
@@ -271,7 +271,7 @@ fn on_a_calm_network_nothing_is_sent_twice() {
         assert_eq!(story.client.data, story.client.last(), "{scene:?}");
         let first = u64::from(scene.plain);
         assert_eq!(story.acks, first + story.client.last().div_ceil(story.client.window), "{scene:?}");
-        assert_eq!(story.lab.count(Other::Timeouts), 0, "{scene:?}");
+        assert_eq!(story.lab.count(Counter::Timeouts), 0, "{scene:?}");
     }
 }
 
@@ -327,7 +327,7 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
                 // Each loss, copy and time-out costs a window at the most, and so does each block that overtook.
                 let window = story.client.window;
                 let trouble =
-                    story.lab.count(Other::Timeouts) + story.network.lost + story.network.duplicated;
+                    story.lab.count(Counter::Timeouts) + story.network.lost + story.network.duplicated;
                 let overtaken = if window > 1 && jitter > 0 { story.client.last() * window } else { 0 };
                 // A disk that is slower than the client's time-out costs one, too.
                 let most = story.client.last() + window * (trouble + 1) + overtaken;

@@ -1,4 +1,4 @@
-//! What the log says, and how often.
+//! Tests of what the log says, and how often.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,7 +28,8 @@ impl io::Write for Log {
     }
 }
 
-/// The log's lines at `level` and above, after `events`, each with its second; those of files are the owner's.
+/// Returns the log lines at `level` and above for `events`, each with its time in seconds. `owner` is the
+/// machine of all file events.
 fn lines(level: Level, owner: Option<Mac>, events: &[(u64, Event)]) -> Vec<String> {
     let log = Log::default();
     let writer = log.clone();
@@ -50,8 +51,8 @@ fn lines(level: Level, owner: Option<Mac>, events: &[(u64, Event)]) -> Vec<Strin
 }
 
 fn told_to(mac: Mac, file: &str, address: Option<Ipv4Addr>) -> Event {
-    let asker = Box::new(Asker { address, ..Asker::new(mac, Arch(7)) });
-    Event::Told { asker, what: Telling::Boot, file: brief(file), style: Style::Direct, ack: false }
+    let requester = Box::new(Requester { address, ..Requester::new(mac, Arch(7)) });
+    Event::Told { requester, what: Telling::Boot, file: brief(file), style: Style::Direct, ack: false }
 }
 
 fn told(file: &str, address: Option<Ipv4Addr>) -> Event {
@@ -59,7 +60,7 @@ fn told(file: &str, address: Option<Ipv4Addr>) -> Event {
 }
 
 fn without_image(mac: Mac, arch: u16) -> Event {
-    Event::Unanswered { asker: Box::new(Asker::new(mac, Arch(arch))), why: Unanswered::NoImage }
+    Event::Unanswered { requester: Box::new(Requester::new(mac, Arch(arch))), why: Unanswered::NoImage }
 }
 
 fn refused(mac: Mac, refusal: Refusal) -> Event {
@@ -93,7 +94,7 @@ fn a_machine_without_an_image_is_named_once_and_told_the_remedy() {
 
 #[test]
 fn missing_files_are_no_warning_and_others_come_with_the_remedy() {
-    // What boot programs only look for is no news at all.
+    // Names that boot programs only try are not logged at level info.
     let missing = |name| (0, refused_file(MAC, name, Refusal::NotFound));
     let events = [missing("pxelinux.cfg/C0A8"), missing("grub/x86_64-efi/fs.lst"), missing("lab/memtset")];
     let said = lines(Level::INFO, None, &events);
@@ -104,7 +105,7 @@ fn missing_files_are_no_warning_and_others_come_with_the_remedy() {
     assert!(lines[0].contains("chmod o+r"), "{}", lines[0]);
 }
 
-/// A boot loader that has found no configuration stops at its prompt, where nobody may look.
+/// A boot loader without a configuration stops at its prompt, which nobody may see, so the log must warn.
 #[test]
 fn a_boot_loader_without_a_configuration_is_a_warning_with_all_names() {
     let missing = |name| (0, refused_file(MAC, name, Refusal::NotFound));
@@ -121,7 +122,7 @@ fn a_boot_loader_without_a_configuration_is_a_warning_with_all_names() {
     assert!(said[1].contains("GRUB") && said[1].contains("tried=\"grub/grub.cfg\""), "{}", said[1]);
 }
 
-/// Nobody is named in place of a machine that is not known: not the router whose frame it was.
+/// If the machine is unknown, the line names none, in particular not the router that sent the frame.
 #[test]
 fn a_line_names_the_machine_that_the_fleet_knows_or_none() {
     let router = Mac([2, 0, 0, 0, 0, 2]);

@@ -1,49 +1,49 @@
-//! Who a machine is.
+//! The facts that identify a machine: addresses, architecture, UUID, name.
 
 use std::net::Ipv4Addr;
 
 use super::Machine;
 use crate::board::{State, UnixMs};
-use crate::changes::{Draft, Scribe};
-use crate::event::{Asker, Origin};
+use crate::changes::{ChangeLog, Draft};
+use crate::event::{Origin, Requester};
 use crate::text::{clean, clean_some};
 use pxe_content::boot::MachineFacts;
 use pxe_proto::dhcp::{Arch, Uuid};
 use pxe_proto::mac::Mac;
 
 impl Machine {
-    /// Takes from a request what it shows of the machine.
-    pub(super) fn identify(&mut self, asker: &Asker) {
-        self.on_link |= asker.origin == Origin::Link;
+    /// Takes over what a DHCP request shows of the machine.
+    pub(super) fn identify(&mut self, requester: &Requester) {
+        self.on_link |= requester.origin == Origin::Link;
         let shown = &mut self.shown;
-        shown.arch = Some(asker.arch.to_string());
-        if let Some(firmware) = clean_some(&asker.firmware) {
+        shown.arch = Some(requester.arch.to_string());
+        if let Some(firmware) = clean_some(&requester.firmware) {
             shown.firmware = Some(firmware);
         }
-        if let Some(uuid) = asker.uuid {
+        if let Some(uuid) = requester.uuid {
             shown.uuid = Some(uuid.to_string());
         }
-        if let Some(address) = asker.address {
+        if let Some(address) = requester.address {
             shown.address = Some(address.to_string());
         }
-        shown.relay = asker.relay.map(|relay| relay.to_string());
-        shown.vlan = asker.vlan;
-        shown.interface = clean_some(&asker.interface);
-        shown.rule = asker.rule.as_deref().and_then(clean_some);
-        shown.image = asker.image.as_deref().and_then(clean_some);
+        shown.relay = requester.relay.map(|relay| relay.to_string());
+        shown.vlan = requester.vlan;
+        shown.interface = clean_some(&requester.interface);
+        shown.rule = requester.rule.as_deref().and_then(clean_some);
+        shown.image = requester.image.as_deref().and_then(clean_some);
     }
 
-    /// Its address, if it is known.
+    /// Its IPv4 address, if it is known.
     pub(crate) fn address(&self) -> Option<Ipv4Addr> {
         self.shown.address.as_deref()?.parse().ok()
     }
 
-    /// It was seen with this address.
+    /// Sets its IPv4 address.
     pub(crate) fn at_address(&mut self, address: Ipv4Addr) {
         self.shown.address = Some(address.to_string());
     }
 
-    /// A machine that somebody has named before it was seen.
+    /// A machine that has a name, and was never seen. First and last seen are 0.
     pub(crate) fn expected(now: UnixMs, mac: Mac) -> Self {
         let mut machine = Self::new(now, mac);
         machine.shown.why = Some("has a name, and has not asked for a boot yet".into());
@@ -51,26 +51,27 @@ impl Machine {
         machine
     }
 
-    /// It was given a name, or lost it.
-    pub(crate) fn name(&mut self, now: UnixMs, name: Option<String>, scribe: &mut Scribe) {
+    /// Sets or removes its name.
+    pub(crate) fn name(&mut self, now: UnixMs, name: Option<String>, change_log: &mut ChangeLog) {
         self.shown.name = name;
         let text = match &self.shown.name {
             Some(name) => format!("is now called {name}"),
             None => "has no name any more".into(),
         };
-        self.step(now, scribe, Draft::new("named", text));
-        scribe.touch(self.mac);
+        self.step(now, change_log, Draft::new("named", text));
+        change_log.touch(self.mac);
     }
 
-    /// A file was put into its inbox.
-    pub(crate) fn uploaded(&mut self, now: UnixMs, file: &str, bytes: u64, scribe: &mut Scribe) {
+    /// A file was stored in its inbox.
+    pub(crate) fn uploaded(&mut self, now: UnixMs, file: &str, bytes: u64, change_log: &mut ChangeLog) {
         let file = clean(file);
         let draft = Draft::new("upload", format!("sent {file}, {bytes} bytes"));
-        self.step(now, scribe, draft.fact("file", file).fact("bytes", bytes));
-        self.heard(now, scribe);
+        self.step(now, change_log, draft.fact("file", file).fact("bytes", bytes));
+        self.heard(now, change_log);
     }
 
-    /// What templates are filled with.
+    /// The values that templates are filled with. The nonce is added by
+    /// [`Registry::facts`](crate::registry::Registry::facts), for the machine itself only.
     pub(crate) fn facts(&self) -> MachineFacts {
         MachineFacts {
             mac: self.mac,
@@ -87,7 +88,7 @@ impl Machine {
     }
 }
 
-/// Reads a UUID as it is written.
+/// Reads a UUID from its text form.
 fn uuid(text: &str) -> Option<Uuid> {
     let digits: String = text.chars().filter(|character| *character != '-').collect();
     if digits.len() != 32 {

@@ -1,58 +1,59 @@
-//! Files on their way to a machine, and what their coming or not coming means.
+//! File transfers of a machine: which files complete a boot, and when a boot that stops has failed.
 
 use super::{Attempt, Failure, Machine, since};
 use crate::board::{Progress, State, UnixMs};
-use crate::changes::{Draft, Scribe};
+use crate::changes::{ChangeLog, Draft};
 use crate::event::Transport;
 use pxe_content::boot::{Refusal, Role, is_looked_for, last_resort};
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 
-/// A boot without a payload of its own has loaded everything when nothing is asked for during this time.
+/// A boot without a payload counts as complete if the machine requests nothing during this time.
 const QUIET_MS: u64 = 15_000;
-/// What broke off is a failure if nothing else comes during this time: firmware tries again, iPXE and GRUB close early.
+/// After a transfer broke off or a file was refused, the boot fails if no data arrives during this time. It
+/// must not be shorter, because firmware tries again, and iPXE and GRUB close some transfers early.
 const MENDED_MS: u64 = 20_000;
-/// A machine that asks for nothing during this time has stopped.
+/// A machine that requests nothing during this time has stopped.
 const STOPPED_MS: u64 = 60_000;
 
-/// The end of a payload that nobody acknowledges for so long will not be acknowledged: iPXE starts a kernel before it sends its
-/// last ACK.
+/// If a client has not acknowledged the end of its payload for so long, it never will: iPXE starts a kernel
+/// before it sends its last ACK.
 const UNCONFIRMED_MS: u64 = 3000;
-/// Most names of a boot loader's search that are kept: PXELINUX has a dozen.
+/// Maximum number of names of a boot loader's search that are kept. PXELINUX tries about a dozen.
 const LOOKED_FOR_MAX: usize = 16;
 
-/// A file that is on its way.
+/// A transfer that is running.
 #[derive(Clone, Debug)]
-pub(crate) struct Incoming {
-    /// Its name, and what it is in a boot.
+pub(crate) struct ActiveTransfer {
+    /// The file's name, and its role in a boot.
     pub(crate) file: String,
     pub(crate) role: Role,
-    /// As of [`Transfer::in_images_folder`].
+    /// See [`FinishedTransfer::in_images_folder`].
     pub(crate) in_images_folder: bool,
-    /// Bytes that have arrived, of how many.
+    /// Bytes that have arrived, and the file's size.
     pub(crate) bytes: u64,
     pub(crate) size: u64,
-    /// Only acknowledgements are missing.
+    /// All blocks have been sent, and only acknowledgements are missing.
     pub(crate) all_sent: bool,
 }
 
-/// A transfer that has ended, one way or another.
+/// A transfer that has ended, complete or not.
 #[derive(Clone, Debug)]
-pub(crate) struct Transfer {
-    /// The file's name, and what it is in a boot.
+pub(crate) struct FinishedTransfer {
+    /// The file's name, and its role in a boot.
     pub(crate) file: String,
     pub(crate) role: Role,
-    /// Its first folder has the name of an image that some machine was told to boot.
+    /// The file's first folder has the name of an image that some machine was offered.
     pub(crate) in_images_folder: bool,
     pub(crate) transport: Transport,
-    /// How it ended.
+    /// How the transfer ended.
     pub(crate) outcome: Outcome,
-    /// Bytes that arrived, in how many milliseconds, and DATA packets that were sent again.
+    /// Bytes that arrived, the duration in milliseconds, and retransmitted DATA packets.
     pub(crate) bytes: u64,
     pub(crate) took_ms: u64,
     pub(crate) retransmits: u64,
 }
 
-impl Transfer {
+impl FinishedTransfer {
     fn step(&self) -> Draft<'_> {
         let Self { file, bytes, took_ms, retransmits, transport, .. } = self;
         Draft::new("fetched", format!("fetched {file}"))
@@ -65,12 +66,12 @@ impl Transfer {
 }
 
 impl Machine {
-    /// A file is on its way.
-    pub(crate) fn loading(&mut self, now: UnixMs, incoming: &Incoming, scribe: &mut Scribe) {
-        let Incoming { file, bytes, size, .. } = incoming;
+    /// A transfer is running.
+    pub(crate) fn loading(&mut self, now: UnixMs, incoming: &ActiveTransfer, change_log: &mut ChangeLog) {
+        let ActiveTransfer { file, bytes, size, .. } = incoming;
         let (bytes, size) = (*bytes, *size);
-        if self.local || self.visits(now, scribe) {
-            return self.heard(now, scribe);
+        if self.local || self.visits(now, change_log) {
+            return self.heard(now, change_log);
         }
         if incoming.all_sent && incoming.role == Role::Payload && self.owns(file, incoming.in_images_folder) {
             let since_sent = since(now, *self.attempt.sent.get_or_insert(now));
@@ -79,11 +80,11 @@ impl Machine {
                 let why = format!(
                     "{file} was sent to its end, which the machine has not acknowledged: it may run already"
                 );
-                self.go(now, State::Running, Some(why), scribe);
+                self.go(now, State::Running, Some(why), change_log);
                 return;
             }
         }
-        self.asks(now, 0, scribe);
+        self.asks(now, 0, change_log);
         self.attempt.trouble = None;
         let before = self.shown.progress.as_ref().filter(|progress| progress.file == *file);
         let elapsed = since(now, self.shown.last_seen).max(1);
@@ -94,21 +95,22 @@ impl Machine {
             _ => 0,
         };
         self.shown.progress = Some(Progress { file: file.clone(), bytes, size, bytes_per_s });
-        self.go(now, State::Loading, None, scribe);
-        self.heard(now, scribe);
+        self.go(now, State::Loading, None, change_log);
+        self.heard(now, change_log);
     }
 
     /// A transfer has ended.
-    pub(crate) fn fetched(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
-        if self.local || self.visits(now, scribe) {
-            // The script or the configuration that sends it to its own disk, or what a visitor wants.
-            self.step(now, scribe, transfer.step());
-            return self.heard(now, scribe);
+    pub(crate) fn fetched(&mut self, now: UnixMs, transfer: &FinishedTransfer, change_log: &mut ChangeLog) {
+        if self.local || self.visits(now, change_log) {
+            // This file does not count for a boot. For a machine that boots its own disk, it is the script or
+            // configuration that says so. Otherwise the client is a visitor.
+            self.step(now, change_log, transfer.step());
+            return self.heard(now, change_log);
         }
-        self.asks(now, transfer.took_ms, scribe);
+        self.asks(now, transfer.took_ms, change_log);
         let (bytes, retransmits) = (transfer.bytes, transfer.retransmits);
         self.shown.retransmits += retransmits;
-        self.boot_mut(scribe, |boot| {
+        self.boot_mut(change_log, |boot| {
             boot.bytes += bytes;
             boot.retransmits += retransmits;
         });
@@ -116,19 +118,19 @@ impl Machine {
             self.shown.progress = None;
         }
         match transfer.outcome {
-            Outcome::Complete | Outcome::CompleteUnconfirmed => self.arrived(now, transfer, scribe),
-            // EDK2 asks for the size first, and breaks that off.
-            Outcome::Probe => self.go(now, State::Loading, None, scribe),
+            Outcome::Complete | Outcome::CompleteUnconfirmed => self.arrived(now, transfer, change_log),
+            // EDK2 first requests the file only to learn its size, and breaks that transfer off.
+            Outcome::Probe => self.go(now, State::Loading, None, change_log),
             Outcome::Aborted(_) | Outcome::TimedOut | Outcome::Superseded => {
-                self.broke_off(now, transfer, scribe);
+                self.broke_off(now, transfer, change_log);
             }
         }
-        self.heard(now, scribe);
+        self.heard(now, change_log);
     }
 
-    fn arrived(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
-        let Transfer { file, role, outcome, .. } = transfer;
-        self.step(now, scribe, transfer.step());
+    fn arrived(&mut self, now: UnixMs, transfer: &FinishedTransfer, change_log: &mut ChangeLog) {
+        let FinishedTransfer { file, role, outcome, .. } = transfer;
+        self.step(now, change_log, transfer.step());
         self.attempt.trouble = None;
         self.attempt.missing = None;
         self.attempt.looked_for.clear();
@@ -140,19 +142,19 @@ impl Machine {
         if *role != Role::Config {
             self.attempt.last = Some(file.clone());
         }
-        // Another image's payload is just a file: it must not use up the boots of this machine's rule.
+        // The payload of another image is only a file. It must not count as a boot of this machine's rule.
         if *role != Role::Payload || !self.owns(file, transfer.in_images_folder) {
             if !self.attempt.payload {
-                self.go(now, State::Loading, None, scribe);
+                self.go(now, State::Loading, None, change_log);
             }
             return;
         }
         self.attempt.payload = true;
         self.attempt.sent = None;
         if *outcome == Outcome::Complete {
-            self.credit(scribe);
+            self.credit(change_log);
         }
-        self.run(now, scribe);
+        self.run(now, change_log);
     }
 
     fn owns(&self, file: &str, in_images_folder: bool) -> bool {
@@ -160,41 +162,41 @@ impl Machine {
         self.shown.image.as_deref().is_none_or(|image| belongs(file, told, image, in_images_folder))
     }
 
-    /// Everything has arrived: its test should run now.
-    fn run(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    /// All files have arrived, so the test should run now.
+    fn run(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         if !self.attempt.completed {
             self.attempt.completed = true;
             self.shown.completed += 1;
         }
         let asked = self.attempt.asked;
-        self.boot_mut(scribe, |boot| {
+        self.boot_mut(change_log, |boot| {
             boot.load_ms = asked.map(|asked| since(now, asked));
             boot.outcome = Some("running".into());
         });
         self.shown.progress = None;
         if self.shown.verdict.is_some() && self.test_began() >= self.attempt.began {
-            // It reports already: the last ACK of its payload never came, or came late.
+            // The test reports already: the last ACK of the payload was lost or late.
             return;
         }
         self.ended = false;
         self.fresh = true;
         let why = self.resets();
-        self.go(now, State::Running, why, scribe);
+        self.go(now, State::Running, why, change_log);
     }
 
     /// Counts this boot for its rule, once.
-    pub(super) fn credit(&mut self, scribe: &mut Scribe) {
+    pub(super) fn credit(&mut self, change_log: &mut ChangeLog) {
         let Some(rule) = self.shown.rule.as_deref().filter(|_| !self.attempt.credited) else { return };
         self.attempt.credited = true;
-        match self.standing.boots.iter_mut().find(|(name, _)| **name == *rule) {
+        match self.boot_record.boots.iter_mut().find(|(name, _)| **name == *rule) {
             Some((_, boots)) => *boots += 1,
-            None => self.standing.boots.push((rule.into(), 1)),
+            None => self.boot_record.boots.push((rule.into(), 1)),
         }
-        scribe.changes.standings = true;
+        change_log.changes.boot_records = true;
     }
 
-    fn broke_off(&mut self, now: UnixMs, transfer: &Transfer, scribe: &mut Scribe) {
-        let Transfer { file, bytes, .. } = transfer;
+    fn broke_off(&mut self, now: UnixMs, transfer: &FinishedTransfer, change_log: &mut ChangeLog) {
+        let FinishedTransfer { file, bytes, .. } = transfer;
         self.attempt.sent = None;
         let how = match transfer.outcome {
             Outcome::Aborted(code) => format!("aborted {file} after {bytes} bytes (TFTP error {})", code.0),
@@ -202,50 +204,50 @@ impl Machine {
             _ => format!("stopped answering while it loaded {file}, after {bytes} bytes"),
         };
         let draft = Draft::new("broken_off", how.clone()).fact("file", file.as_str()).fact("bytes", *bytes);
-        self.step(now, scribe, draft);
+        self.step(now, change_log, draft);
         if !self.attempt.payload {
             self.attempt.trouble = Some((now, how));
         }
     }
 
-    /// A file was refused.
-    pub(crate) fn refused(&mut self, now: UnixMs, file: &str, refusal: Refusal, scribe: &mut Scribe) {
-        if self.local || self.visits(now, scribe) {
-            return self.heard(now, scribe);
+    /// A request for a file was refused.
+    pub(crate) fn refused(&mut self, now: UnixMs, file: &str, refusal: Refusal, change_log: &mut ChangeLog) {
+        if self.local || self.visits(now, change_log) {
+            return self.heard(now, change_log);
         }
-        self.asks(now, 0, scribe);
+        self.asks(now, 0, change_log);
         let told = self.attempt.told.as_deref().map(|told| told.trim_start_matches('/'));
         let program = told == Some(file.trim_start_matches('/'));
         if refusal != Refusal::NotFound || program {
             let why = format!("{file} was refused: {refusal}");
             let draft =
                 Draft::new("refused", why.clone()).fact("file", file).fact("reason", refusal.as_str());
-            self.step(now, scribe, draft);
+            self.step(now, change_log, draft);
             if program {
-                self.fail(now, Failure::Boot, why, scribe);
+                self.fail(now, Failure::Boot, why, change_log);
             } else if !self.attempt.payload {
                 self.attempt.trouble = Some((now, why));
             }
         } else {
             if is_looked_for(file) {
-                self.looked_for(now, file, scribe);
+                self.looked_for(now, file, change_log);
             } else {
                 let why = format!("requested {file}, which does not exist");
                 let draft =
                     Draft::new("refused", why.clone()).fact("file", file).fact("reason", refusal.as_str());
-                self.step(now, scribe, draft);
+                self.step(now, change_log, draft);
                 if !self.attempt.payload {
-                    self.go(now, State::Loading, Some(why), scribe);
+                    self.go(now, State::Loading, Some(why), change_log);
                 }
             }
             self.attempt.missing = Some(file.to_owned());
         }
-        self.heard(now, scribe);
+        self.heard(now, change_log);
     }
 
-    /// A boot loader has looked for its configuration under a name that is not there. After the last such name it stops at its
-    /// prompt, which nobody may see.
-    fn looked_for(&mut self, now: UnixMs, file: &str, scribe: &mut Scribe) {
+    /// A boot loader requested a configuration file that does not exist. After the last such name the boot
+    /// loader stops at its prompt, where nobody may see it.
+    fn looked_for(&mut self, now: UnixMs, file: &str, change_log: &mut ChangeLog) {
         let names = &mut self.attempt.looked_for;
         if names.len() < LOOKED_FOR_MAX && !names.iter().any(|name| name == file) {
             names.push(file.to_owned());
@@ -255,30 +257,30 @@ impl Machine {
         let known = self.attempt.trouble.as_ref().is_some_and(|(_, known)| *known == why);
         if !known {
             let draft = Draft::new("no_config", why.clone()).fact("loader", loader).fact("file", file);
-            self.step(now, scribe, draft);
+            self.step(now, change_log, draft);
         }
         if loader == "PXELINUX" {
-            // It looks nowhere else. A file that arrives all the same ends this.
-            return self.fail(now, Failure::Boot, why, scribe);
+            // PXELINUX tries no other name. If a file arrives all the same, the failure ends.
+            return self.fail(now, Failure::Boot, why, change_log);
         }
-        self.go(now, State::Loading, Some(why.clone()), scribe);
+        self.go(now, State::Loading, Some(why.clone()), change_log);
         self.attempt.trouble = Some((now, why));
     }
 
-    /// Whether this is no machine that boots, as far as anybody knows: it has never asked what to boot, and was never given a file
-    /// of its own. Somebody who looks at the files by hand is not a machine under test.
-    fn visits(&mut self, now: UnixMs, scribe: &mut Scribe) -> bool {
+    /// Whether this client is only a visitor: it has sent no DHCP request, and pxed has generated no file for
+    /// it. A person who looks at the files with a browser is not a machine under test.
+    fn visits(&mut self, now: UnixMs, change_log: &mut ChangeLog) -> bool {
         let visits = self.client.is_none() && self.attempt == Attempt::default();
         if visits {
             let why = "loads files, but has not asked over DHCP what to boot: no boot is counted";
-            self.go(now, State::Seen, Some(why.to_owned()), scribe);
+            self.go(now, State::Seen, Some(why.to_owned()), change_log);
         }
         visits
     }
 
-    /// It asks for a file, or did so `took` milliseconds ago.
-    fn asks(&mut self, now: UnixMs, took: u64, scribe: &mut Scribe) {
-        self.begin_unasked(now, scribe);
+    /// The machine requests a file, or did so `took` milliseconds ago.
+    fn asks(&mut self, now: UnixMs, took: u64, change_log: &mut ChangeLog) {
+        self.begin_unasked(now, change_log);
         self.attempt.active = now;
         self.attempt.expected = false;
         if self.attempt.asked.is_none() {
@@ -286,25 +288,26 @@ impl Machine {
             self.attempt.asked = Some(asked);
             let told = self.attempt.told_at != UnixMs(0);
             let offer = since(asked, self.attempt.began);
-            self.boot_mut(scribe, |boot| boot.offer_ms = told.then_some(offer));
+            self.boot_mut(change_log, |boot| boot.offer_ms = told.then_some(offer));
         }
     }
 
-    /// Told by somebody else: its boot begins with the first thing that it wants.
-    pub(super) fn begin_unasked(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    /// Begins a boot at the first request if pxed sent no offer, because the boot file's name came from
+    /// another server.
+    pub(super) fn begin_unasked(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         if self.attempt.told_at == UnixMs(0) && self.attempt.began == UnixMs(0) {
-            self.begin_boot(now, scribe);
+            self.begin_boot(now, change_log);
             self.shown.boots += 1;
         }
     }
 
-    /// What the time itself says of a boot.
-    pub(super) fn wait(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    /// Checks the timers of a boot.
+    pub(super) fn wait(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         let attempt = &self.attempt;
         if let Some((at, why)) = &attempt.trouble {
             if since(now, *at) >= MENDED_MS {
                 let why = why.clone();
-                self.fail(now, Failure::Boot, why, scribe);
+                self.fail(now, Failure::Boot, why, change_log);
             }
             return;
         }
@@ -327,7 +330,7 @@ impl Machine {
             return;
         } else if attempt.sent.is_some() || attempt.files > 0 && attempt.missing.is_none() {
             if quiet >= QUIET_MS {
-                self.run(now, scribe);
+                self.run(now, change_log);
             }
             return;
         } else if quiet < STOPPED_MS {
@@ -339,12 +342,12 @@ impl Machine {
         } else {
             format!("was offered {told} but fetched no whole file")
         };
-        self.fail(now, Failure::Boot, why, scribe);
+        self.fail(now, Failure::Boot, why, change_log);
     }
 }
 
-/// Whether a file may be a part of an image, by its name. An image with a folder of its own, from which the machine was told
-/// its program, has nothing elsewhere; one without has files anywhere but in other images' folders.
+/// Whether a file may be part of `image`, judged by names. If the machine's program came from the image's own
+/// folder, all its files are there. Otherwise they may be anywhere but in the folders of other images.
 fn belongs(file: &str, told: &str, image: &str, in_images_folder: bool) -> bool {
     let folder = |name: &str| Some(name.trim_start_matches('/').split_once('/')?.0 == image);
     if folder(file) == Some(true) {

@@ -1,4 +1,13 @@
-//! One machine: what it was told, what it fetched, what its test says. Pure: `now` is an argument.
+//! [`Machine`]: the state machine of one machine. It follows what pxed offers, what the machine fetches, and
+//! what its test reports. Pure: `now` is an argument.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `telling` | DHCP: offers, new boots, resets |
+//! | `loading` | file transfers |
+//! | `verdict` | reports and console lines of a memory test |
+//! | `belief` | which requests and reports count as the machine's own |
+//! | `identity` | addresses, name, UUID, and other facts |
 //!
 //! ```text
 //!         Unanswered                 a file                payload, or quiet           report, MTLOG
@@ -11,8 +20,9 @@
 //!                                                     Returned, until it runs again
 //! ```
 //!
-//! A failed boot stays failed until a file arrives; bad memory stays failed until a new test reports after a new boot,
-//! whatever the machine loads meanwhile; a machine that came back stays returned until it runs again.
+//! A failed boot stays `Failed` until a file arrives. Bad memory stays `Failed` until a new test reports
+//! after a new boot, whatever the machine loads in between. A machine that returned to PXE stays `Returned`
+//! until it runs again.
 
 mod belief;
 mod identity;
@@ -25,86 +35,88 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::board::{self, Boot, State, UnixMs};
-use super::changes::{Draft, Scribe};
+use super::changes::{ChangeLog, Draft};
 use super::event::Client;
-use super::handle::Standing;
+use super::handle::BootRecord;
 use super::smbios::Mapped;
-pub(crate) use loading::{Incoming, Transfer};
+pub(crate) use loading::{ActiveTransfer, FinishedTransfer};
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
-pub(crate) use telling::{Told, style_word};
+pub(crate) use telling::{LastReply, style_word};
 
-/// Boots that are shown of a machine; the database has the others.
+/// Maximum number of boots of a machine that are kept in memory. The database has older ones.
 const BOOTS_SHOWN: usize = 32;
 
-/// Why a machine is failed: this decides what ends it.
+/// Why a machine is in the state [`State::Failed`]. The reason decides what ends the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Failure {
-    /// Nothing is there for its kind: ended by being told something.
+    /// No boot program exists for the machine's architecture. An offer ends it.
     NoImage,
-    /// Its boot: ended by a file that arrives.
+    /// The boot failed. A file that arrives ends it.
     Boot,
-    /// Its test: ended by a new test after a new boot.
+    /// The test found errors, could not run, or did not say that it passed. A new test after a new boot ends
+    /// it.
     Test,
 }
 
-/// The present boot, as far as the state machine needs it.
+/// What the state machine knows about the present boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Attempt {
-    /// When it was told first, and last.
+    /// When pxed sent the first and the latest offer of this boot. `told_at` is 0 without an offer.
     began: UnixMs,
     told_at: UnixMs,
-    /// The file or URL that it was told.
+    /// The file or URL of the latest offer.
     told: Option<String>,
-    /// It must ask for a file: it was told one, and not given a menu to choose from.
+    /// The machine must request a file, because it was offered one, and not a menu.
     expected: bool,
-    /// When it first asked for a file, and when it was last heard of in this boot.
+    /// When the machine first requested a file, and when it was last active in this boot.
     asked: Option<UnixMs>,
     active: UnixMs,
-    /// Files that arrived whole: loaders, and those that are neither that nor configuration.
+    /// Number of complete files: boot loaders, and files that are neither boot loaders nor configuration.
     loaders: u32,
     files: u32,
-    /// The last of them.
+    /// The last of these files.
     last: Option<String>,
-    /// A name that was asked for in vain since then.
+    /// The name of a missing file that it requested after that.
     missing: Option<String>,
-    /// Names that a boot loader has looked for in vain since then, for its configuration.
+    /// Names of missing configuration files that its boot loader requested after that.
     #[serde(skip)]
     looked_for: Vec<String>,
-    /// Since when the whole payload has been sent, but not acknowledged.
+    /// Since when all of the payload has been sent without being acknowledged.
     sent: Option<UnixMs>,
     /// The payload has arrived.
     payload: bool,
-    /// It counts as completed; its rule has been credited with it.
+    /// The boot counts in `completed`, and in the boot count of its rule.
     completed: bool,
     credited: bool,
-    /// Something broke, and may mend itself.
+    /// When and how something broke off. It becomes a failure unless the machine recovers in time.
     trouble: Option<(UnixMs, String)>,
-    /// What ties reports to this boot, once it was handed out.
+    /// The nonce of this boot, if it was handed out. A report must present it.
     nonce: Option<Nonce>,
-    /// Somebody else has asked in its name, which is told once.
+    /// A request in the machine's name came by another way. Only the first one is a step.
     doubted: bool,
 }
 
-/// A machine, and what must survive of it.
+/// A machine. The fields without `serde(skip)` are the JSON in the database.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Machine {
     #[serde(skip)]
     pub(crate) mac: Mac,
     pub(crate) shown: board::Machine,
-    /// What a console server calls it.
+    /// The name under which a console server sends this machine's lines.
     #[serde(default)]
     pub(crate) console: Option<String>,
     #[serde(skip)]
-    pub(crate) standing: Standing,
+    pub(crate) boot_record: BootRecord,
     #[serde(skip)]
     pub(crate) boots: VecDeque<Boot>,
-    /// When it was last told to boot its disk, and not otherwise since.
+    /// The latest offer sent it to its own disk.
     #[serde(default)]
     pub(crate) local: bool,
-    /// A frame of its own has come over our link: what comes in its name by another way is not believed.
+    /// A frame of its own has come over the link. Requests in its name that come by another way are ignored
+    /// from then on.
     #[serde(default)]
     on_link: bool,
     #[serde(default)]
@@ -113,19 +125,19 @@ pub(crate) struct Machine {
     attempt: Attempt,
     #[serde(default)]
     failure: Option<Failure>,
-    /// How often it came back while its test should run.
+    /// How often it returned to PXE while its test should run.
     #[serde(default)]
     returns: u32,
-    /// Its test has ended by itself.
+    /// Its test has ended or could not run; it was not reset.
     #[serde(default)]
     ended: bool,
-    /// It has booted since a test was last heard of: the next word is a new test's.
+    /// It has booted since the last word of a test, so the next report or line begins a new test.
     #[serde(default)]
     fresh: bool,
     /// Which DIMM has which addresses.
     #[serde(default)]
     places: Vec<Mapped>,
-    /// Silence counts from here at the earliest: nobody listened before.
+    /// When this process began to watch the machine. Its test cannot be silent for longer than that.
     #[serde(skip)]
     listening: UnixMs,
 }
@@ -161,7 +173,7 @@ impl Machine {
             mac,
             shown,
             console: None,
-            standing: Standing::default(),
+            boot_record: BootRecord::default(),
             boots: VecDeque::new(),
             local: false,
             on_link: false,
@@ -176,15 +188,15 @@ impl Machine {
         }
     }
 
-    /// Takes up a machine that was written down before.
+    /// Prepares a machine that was loaded from the database.
     pub(crate) fn resume(&mut self, now: UnixMs, mac: Mac) {
         self.mac = mac;
         self.listening = now;
         self.shown.progress = None;
     }
 
-    /// The time of day was set, by so many milliseconds. What this boot waits for moves with it, and so does what is shown of
-    /// the present; the past keeps the time that it was written down with.
+    /// The wall clock was set by `by` milliseconds. The times that the present boot and state depend on are
+    /// shifted by the same amount. Times of the past, such as boots and errors, stay as they were stored.
     pub(crate) fn clock_set(&mut self, by: i64) {
         let Attempt { began, told_at, asked, active, trouble, .. } = &mut self.attempt;
         let attempt = [began, told_at, active].into_iter();
@@ -192,19 +204,19 @@ impl Machine {
         let verdict = self.shown.verdict.as_mut();
         let verdict = verdict.into_iter().flat_map(|verdict| [&mut verdict.started, &mut verdict.heard]);
         let shown = [&mut self.shown.since, &mut self.shown.last_seen, &mut self.listening];
-        // Zero is no time but none at all.
+        // 0 means that there is no time.
         for time in attempt.chain(verdict).chain(shown).filter(|time| time.0 != 0) {
             time.0 = time.0.saturating_add_signed(by).max(1);
         }
     }
 
-    /// Adds what was written down of it before it was seen now.
+    /// Adds what the database has about this machine to what was seen since the start.
     pub(crate) fn merge(&mut self, before: Self) {
         let shown = &mut self.shown;
         shown.boots += before.shown.boots;
         shown.completed += before.shown.completed;
         shown.retransmits += before.shown.retransmits;
-        // Zero is never: it was named, and not seen before.
+        // 0 means never: it had a name only.
         if before.shown.first_seen != UnixMs(0) {
             shown.first_seen = shown.first_seen.min(before.shown.first_seen);
         }
@@ -218,40 +230,41 @@ impl Machine {
         }
         self.on_link |= before.on_link;
         self.console = self.console.take().or(before.console);
-        self.standing.style = self.standing.style.or(before.standing.style);
-        for (rule, boots) in before.standing.boots {
-            match self.standing.boots.iter_mut().find(|(known, _)| *known == rule) {
+        self.boot_record.style = self.boot_record.style.or(before.boot_record.style);
+        for (rule, boots) in before.boot_record.boots {
+            match self.boot_record.boots.iter_mut().find(|(known, _)| *known == rule) {
                 Some((_, known)) => *known += boots,
-                None => self.standing.boots.push((rule, boots)),
+                None => self.boot_record.boots.push((rule, boots)),
             }
         }
         self.boots.extend(before.boots);
         self.boots.truncate(BOOTS_SHOWN);
     }
 
-    /// Nothing ties it to us: an invented address looks like this. Such machines are the first to be forgotten.
+    /// Whether it has loaded nothing, and has no name, verdict or boot record. An invented address looks like
+    /// this, so the registry forgets such machines first.
     pub(crate) fn is_stranger(&self) -> bool {
         self.shown.completed == 0
             && self.shown.name.is_none()
             && self.shown.verdict.is_none()
-            && self.standing == Standing::default()
+            && self.boot_record == BootRecord::default()
             && self.boots.iter().all(|boot| boot.bytes == 0)
     }
 
-    fn heard(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    fn heard(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         self.shown.last_seen = now;
         if self.shown.first_seen == UnixMs(0) {
             self.shown.first_seen = now;
         }
-        scribe.touch(self.mac);
+        change_log.touch(self.mac);
     }
 
-    fn step(&self, now: UnixMs, scribe: &mut Scribe, draft: Draft<'_>) {
-        scribe.step(now, self.mac, self.is_stranger(), draft);
+    fn step(&self, now: UnixMs, change_log: &mut ChangeLog, draft: Draft<'_>) {
+        change_log.step(now, self.mac, self.is_stranger(), draft);
     }
 
-    /// Goes to another state, unless what it is in lasts longer than that.
-    fn go(&mut self, now: UnixMs, state: State, why: Option<String>, scribe: &mut Scribe) {
+    /// Changes the state, unless the present one must stay until something else ends it.
+    fn go(&mut self, now: UnixMs, state: State, why: Option<String>, change_log: &mut ChangeLog) {
         let lasting = match self.failure {
             Some(Failure::Test) => state != State::Failed,
             Some(Failure::Boot) => matches!(state, State::Offered | State::Seen),
@@ -272,10 +285,10 @@ impl Machine {
             let text = why.clone().unwrap_or_else(|| state.as_str().into());
             if changed || state == State::Failed {
                 let draft = Draft::new("state", text).fact("state", state.as_str());
-                self.step(now, scribe, draft);
+                self.step(now, change_log, draft);
             }
             self.shown.why = why;
-            scribe.touch(self.mac);
+            change_log.touch(self.mac);
         }
         if changed {
             self.shown.state = state;
@@ -283,42 +296,43 @@ impl Machine {
         }
     }
 
-    fn fail(&mut self, now: UnixMs, failure: Failure, why: String, scribe: &mut Scribe) {
+    fn fail(&mut self, now: UnixMs, failure: Failure, why: String, change_log: &mut ChangeLog) {
         if self.failure == Some(Failure::Test) && failure != Failure::Test {
             return;
         }
         self.failure = Some(failure);
         self.shown.progress = None;
         self.attempt.trouble = None;
-        self.go(now, State::Failed, Some(why), scribe);
-        self.end_boot("failed", scribe);
+        self.go(now, State::Failed, Some(why), change_log);
+        self.end_boot("failed", change_log);
     }
 
-    fn boot_mut(&mut self, scribe: &mut Scribe, change: impl FnOnce(&mut Boot)) {
+    fn boot_mut(&mut self, change_log: &mut ChangeLog, change: impl FnOnce(&mut Boot)) {
         let Some(boot) = self.boots.front_mut() else { return };
         change(boot);
-        scribe.changes.boots.insert((self.mac, boot.at), boot.clone());
+        change_log.changes.boots.insert((self.mac, boot.at), boot.clone());
     }
 
-    fn end_boot(&mut self, outcome: &str, scribe: &mut Scribe) {
-        self.boot_mut(scribe, |boot| boot.outcome = Some(outcome.into()));
+    fn end_boot(&mut self, outcome: &str, change_log: &mut ChangeLog) {
+        self.boot_mut(change_log, |boot| boot.outcome = Some(outcome.into()));
     }
 
-    fn begin_boot(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    fn begin_boot(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         let trouble = self.attempt.trouble.take();
         self.attempt = Attempt { began: now, active: now, trouble, ..Attempt::default() };
         if self.boots.front().is_some_and(|boot| boot.outcome.is_none()) {
-            self.end_boot("unfinished", scribe);
+            self.end_boot("unfinished", change_log);
         }
-        // Two boots of one machine never begin in the same millisecond.
+        // The key of a boot is its machine and the millisecond of its beginning, so two boots must not share
+        // it.
         let at = self.boots.front().map_or(now, |last| UnixMs(now.0.max(last.at.0 + 1)));
         self.boots.push_front(Boot { at, ..Boot::default() });
         self.boots.truncate(BOOTS_SHOWN);
-        self.boot_mut(scribe, |_| ());
+        self.boot_mut(change_log, |_| ());
     }
 }
 
-/// Milliseconds from one time to another; zero if the clock was set back meanwhile.
+/// Milliseconds from `earlier` to `now`. Zero if the clock was set back between them.
 fn since(now: UnixMs, earlier: UnixMs) -> u64 {
     now.0.saturating_sub(earlier.0)
 }

@@ -1,4 +1,4 @@
-//! One machine's whole life, as a table of what happens and what is shown then.
+//! Tests of one machine: a sequence of events and times, and the state after each.
 
 mod clock;
 mod verdicts;
@@ -7,49 +7,49 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::board::Outcome as Memory;
-use crate::event::{Asker, Telling, Transport, Unanswered};
+use crate::event::{Requester, Telling, Transport, Unanswered};
 use crate::mtlog::Line;
 use crate::report::{Report, ReportedError, Stage};
 use pxe_content::boot::{Refusal, Role};
 use pxe_proto::dhcp::{Arch, Style};
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const START: u64 = 1_000_000_000;
 
-/// A machine with its story and a clock in seconds.
+/// A machine with its changes, and a clock in seconds.
 struct Life {
     machine: Machine,
-    scribe: Scribe,
+    change_log: ChangeLog,
     now: u64,
-    /// By how many milliseconds the time of day was set.
+    /// By how many milliseconds the wall clock was set.
     set: i64,
 }
 
 impl Life {
     fn new() -> Self {
-        Self { machine: Machine::new(UnixMs(START), MAC), scribe: Scribe::new(1), now: 0, set: 0 }
+        Self { machine: Machine::new(UnixMs(START), MAC), change_log: ChangeLog::new(1), now: 0, set: 0 }
     }
 
     fn at(&self) -> UnixMs {
         UnixMs((START + self.now * 1000).saturating_add_signed(self.set))
     }
 
-    /// Lets seconds pass, one tick each.
+    /// Lets `seconds` pass, with one tick in each.
     fn wait(&mut self, seconds: u64) -> &mut Self {
         for _ in 0..seconds {
             self.now += 1;
             let at = self.at();
-            self.machine.tick(at, 60_000, &mut self.scribe);
+            self.machine.tick(at, 60_000, &mut self.change_log);
         }
         self
     }
 
     fn told(&mut self, client: Client, what: Telling, file: &str) -> &mut Self {
-        let asker = Asker { client, rule: Some("lab".into()), ..Asker::new(MAC, Arch::X64) };
-        let told = Told { asker: &asker, what, file, style: Style::Direct, ack: false };
-        self.machine.told(self.at(), &told, &mut self.scribe);
+        let requester = Requester { client, rule: Some("lab".into()), ..Requester::new(MAC, Arch::X64) };
+        let told = LastReply { requester: &requester, what, file, style: Style::Direct, ack: false };
+        self.machine.told(self.at(), &told, &mut self.change_log);
         self
     }
 
@@ -58,7 +58,7 @@ impl Life {
     }
 
     fn ended(&mut self, file: &str, role: Role, outcome: Outcome) -> &mut Self {
-        let transfer = Transfer {
+        let transfer = FinishedTransfer {
             file: file.into(),
             role,
             in_images_folder: file.contains('/'),
@@ -68,7 +68,7 @@ impl Life {
             took_ms: 500,
             retransmits: 1,
         };
-        self.machine.fetched(self.at(), &transfer, &mut self.scribe);
+        self.machine.fetched(self.at(), &transfer, &mut self.change_log);
         self
     }
 
@@ -76,16 +76,16 @@ impl Life {
         self.ended(file, role, Outcome::Complete)
     }
 
-    /// So many of 1000 bytes of a payload have arrived.
+    /// `bytes` of the 1000 bytes of a payload have arrived.
     fn loading(&mut self, file: &str, bytes: u64, all_sent: bool) -> &mut Self {
         let (file, role) = (file.to_owned(), Role::Payload);
-        let incoming = Incoming { file, role, in_images_folder: false, bytes, size: 1000, all_sent };
-        self.machine.loading(self.at(), &incoming, &mut self.scribe);
+        let incoming = ActiveTransfer { file, role, in_images_folder: false, bytes, size: 1000, all_sent };
+        self.machine.loading(self.at(), &incoming, &mut self.change_log);
         self
     }
 
     fn refused(&mut self, file: &str, refusal: Refusal) -> &mut Self {
-        self.machine.refused(self.at(), file, refusal, &mut self.scribe);
+        self.machine.refused(self.at(), file, refusal, &mut self.change_log);
         self
     }
 
@@ -93,13 +93,13 @@ impl Life {
         let mut report: Report = serde_json::from_str(r#"{"stage":"start"}"#).unwrap();
         report.stage = stage;
         change(&mut report);
-        self.machine.reported(self.at(), &report, &mut self.scribe);
+        self.machine.reported(self.at(), &report, &mut self.change_log);
         self
     }
 
     fn says(&mut self, line: &str) -> &mut Self {
         let line = format!("MTLOG ts=1.0 {line}");
-        self.machine.line(self.at(), &Line::parse(&line).unwrap(), &mut self.scribe);
+        self.machine.line(self.at(), &Line::parse(&line).unwrap(), &mut self.change_log);
         self
     }
 
@@ -123,7 +123,7 @@ impl Life {
     }
 
     fn credit(&self) -> u32 {
-        self.machine.standing.boots_by("lab")
+        self.machine.boot_record.boots_by("lab")
     }
 }
 
@@ -151,10 +151,10 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     life.report(Stage::Progress, |report| report.percent = Some(50));
     life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Passed);
     assert_eq!((life.machine.boots[0].outcome.as_deref(), life.credit()), (Some("passed"), 1));
-    // Its verdict is there: coming back is nothing to worry about.
+    // The test has passed, so returning to PXE is no reset.
     life.wait(30).told(Client::Pxe, Telling::Local, "").is(State::Local);
     assert_eq!((life.machine.shown.boots, life.machine.facts().local), (1, true));
-    // iPXE is told by a script, which it loads; nothing else is to be expected of it.
+    // iPXE fetches a script that sends it to the disk. It is not expected to fetch anything else.
     life.told(Client::Ipxe, Telling::Local, "boot.ipxe").fetched("boot.ipxe", Role::Config).is(State::Local);
     life.wait(120).is(State::Local);
 }
@@ -170,7 +170,7 @@ fn a_machine_that_comes_back_is_returned_until_it_runs_again_and_the_count_stays
     life.fetched("memtest", Role::Payload).is(State::Running).because("reset once before");
     life.wait(10).pxe("ipxe.efi").is(State::Returned);
     life.booted().is(State::Running).because("reset 2 times before");
-    life.machine.again(life.at(), &mut life.scribe);
+    life.machine.again(life.at(), &mut life.change_log);
     assert_eq!((life.credit(), life.machine.returns), (0, 0));
 }
 
@@ -183,7 +183,8 @@ fn firmware_that_is_ipxe_itself_returns_too_and_a_local_answer_is_no_return() {
     life.booted().wait(20).told(Client::Pxe, Telling::Local, "").is(State::Local);
 }
 
-/// HTTP boot that loads iPXE is a chain; a kind that changes before the payload is there, soon after a transfer, is one.
+/// HTTP boot that loads iPXE is a chain. So is any other change of the client's kind soon after a transfer,
+/// before the payload has arrived.
 #[test]
 fn a_chain_is_one_boot() {
     let mut life = Life::new();
@@ -242,20 +243,20 @@ fn a_boot_that_stops_says_where() {
         .refused("pxelinux.cfg/default", Refusal::NotFound);
     let said = "PXELINUX found no configuration: none of pxelinux.cfg/01-02-00-00-00-00-01, pxelinux.cfg/default is there";
     life.is(State::Failed).because(said);
-    assert!(life.scribe.changes.steps.iter().any(|step| step.event == "no_config"));
+    assert!(life.change_log.changes.steps.iter().any(|step| step.event == "no_config"));
 
-    // GRUB looks beside itself first, and then below its prefix.
+    // GRUB first looks in its own folder, then below its prefix.
     let mut life = Life::new();
     life.pxe("grubx64.efi").fetched("grubx64.efi", Role::Loader).refused("grub.cfg", Refusal::NotFound);
     life.because("GRUB found no configuration").fetched("grub/grub.cfg", Role::Config).wait(30);
     life.is(State::Loading);
     assert_eq!(life.machine.shown.why, None);
 
-    // A misspelt name is in its story; what is only looked for is not.
+    // A request for a misspelt name is a step. A request for a name that boot loaders only try is none.
     let mut life = Life::new();
     life.pxe("x.efi").fetched("x.efi", Role::Loader).refused("lab/memtset", Refusal::NotFound);
     life.refused("lab/grub.cfg-01-52-54-00-99-00-10", Refusal::NotFound);
-    let steps: Vec<_> = life.scribe.changes.steps.iter().map(|step| step.text.as_str()).collect();
+    let steps: Vec<_> = life.change_log.changes.steps.iter().map(|step| step.text.as_str()).collect();
     assert!(steps.contains(&"requested lab/memtset, which does not exist"), "{steps:?}");
     assert!(!steps.iter().any(|step| step.contains("grub.cfg")), "{steps:?}");
 
@@ -272,15 +273,15 @@ fn a_boot_that_stops_says_where() {
 
 #[test]
 fn rules_and_missing_images_are_told_apart() {
-    let asker = Asker::new(MAC, Arch::ARM64);
+    let requester = Requester::new(MAC, Arch::ARM64);
     let mut life = Life::new();
-    life.machine.unanswered(life.at(), &asker, Unanswered::Rule, &mut life.scribe);
+    life.machine.unanswered(life.at(), &requester, Unanswered::Rule, &mut life.change_log);
     life.is(State::Ignored);
-    life.machine.unanswered(life.at(), &asker, Unanswered::NoImage, &mut life.scribe);
+    life.machine.unanswered(life.at(), &requester, Unanswered::NoImage, &mut life.change_log);
     life.is(State::Failed).because("--boot-file arm64=NAME").pxe("x").is(State::Offered);
 }
 
-/// The last ACK of the payload never came, and the test reports before the server gives up.
+/// The last ACK of the payload was lost, and the test reports before the server times out.
 #[test]
 fn a_late_end_of_a_transfer_does_not_begin_a_new_test() {
     let mut life = Life::new();
@@ -304,10 +305,10 @@ fn what_is_written_down_is_read_back() {
         (read.shown.clone(), read.attempt.clone(), read.client),
         (life.machine.shown.clone(), life.machine.attempt.clone(), Some(Client::Ipxe))
     );
-    // Nobody listened while the server was away, so the test is not silent yet.
-    read.tick(UnixMs(START + 559_000), 60_000, &mut life.scribe);
+    // pxed did not run in between, so the test is not silent yet.
+    read.tick(UnixMs(START + 559_000), 60_000, &mut life.change_log);
     assert_eq!(read.shown.state, State::Running);
-    read.tick(UnixMs(START + 560_000), 60_000, &mut life.scribe);
+    read.tick(UnixMs(START + 560_000), 60_000, &mut life.change_log);
     assert_eq!(read.shown.state, State::Silent);
 }
 
@@ -321,7 +322,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
     assert_eq!((life.machine.shown.progress.clone(), life.machine.shown.completed), (None, 0));
     life.wait(30).ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Running);
     assert_eq!(life.machine.shown.completed, 1);
-    // pxed ends meanwhile, and the next one knows nothing of the transfer.
+    // pxed ends, and the next process knows nothing of the transfer.
     let mut life = Life::new();
     life.pxe("memtest")
         .loading("memtest", 900, true)
@@ -329,7 +330,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
         .is(State::Running)
         .wait(100)
         .is(State::Running);
-    // A client that breaks off was not through.
+    // A client that aborts the transfer had not loaded everything.
     let mut life = Life::new();
     life.pxe("memtest")
         .loading("memtest", 900, true)
@@ -339,7 +340,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
     life.ended("memtest", Role::Payload, Outcome::Aborted(ErrorCode(0))).wait(20).is(State::Failed);
 }
 
-/// Somebody with curl, whose host never asked what to boot.
+/// For example a person with curl, on a host that sent no DHCP request.
 #[test]
 fn who_looks_at_files_by_hand_is_no_machine_under_test() {
     let mut life = Life::new();
@@ -347,7 +348,7 @@ fn who_looks_at_files_by_hand_is_no_machine_under_test() {
     life.ended("memtest", Role::Payload, Outcome::TimedOut).refused("x", Refusal::NotFound);
     life.wait(100).is(State::Seen);
     assert_eq!((life.machine.shown.boots, life.machine.shown.completed), (0, 0));
-    // It boots from here after all.
+    // Now the same host boots from pxed.
     life.pxe("memtest").fetched("memtest", Role::Payload).is(State::Running);
     assert_eq!((life.machine.shown.boots, life.machine.shown.completed), (1, 1));
 }

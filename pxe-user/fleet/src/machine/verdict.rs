@@ -1,48 +1,50 @@
-//! What a test says of a machine's memory: reports over the network, and memtest86+'s lines on a console.
+//! What a memory test says about a machine: reports over HTTP, and memtest86+'s lines on a console. Both lead
+//! to the same [`Verdict`].
 
 use super::{Failure, Machine, since};
 use crate::board::{Dimm, MemoryError, Outcome, State, UnixMs, Verdict};
-use crate::changes::{Draft, Scribe};
+use crate::changes::{ChangeLog, Draft};
 use crate::mtlog::{self, Line};
 use crate::report::{Report, Stage};
 use crate::smbios;
 use crate::text::{clean, clean_some};
 
-/// Errors that are kept with their addresses; all are counted.
+/// Maximum number of errors that are kept with their addresses. The verdict counts all of them.
 const ERRORS_KEPT: usize = 32;
-/// Modules that are kept: the largest servers have 96 slots.
+/// Maximum number of memory modules of one machine. The largest servers have 96 slots.
 const DIMMS_MAX: usize = 256;
-/// A test that says again within this time that it begins is the same one: the answer to its report was lost.
+/// If a test says within this time again that it begins, it is the same test: the answer to its first report
+/// was lost.
 const SAME_TEST_MS: u64 = 60_000;
-/// Who speaks on a console.
+/// Source of all lines on a console.
 const MEMTEST: &str = "memtest86+";
-/// Who reports over the network, if it does not say.
+/// Source of a report that does not name one.
 const REPORTER: &str = "pxed memory test";
 
 impl Machine {
-    /// When its test began; zero if none is known.
+    /// When its present test began. 0 if there is none.
     pub(super) fn test_began(&self) -> UnixMs {
         self.shown.verdict.as_ref().map_or(UnixMs(0), |verdict| verdict.started)
     }
 
     /// A test posted a report.
-    pub(crate) fn reported(&mut self, now: UnixMs, report: &Report, scribe: &mut Scribe) {
+    pub(crate) fn reported(&mut self, now: UnixMs, report: &Report, change_log: &mut ChangeLog) {
         self.introduced(report);
         let source = report.source.as_deref().and_then(clean_some).unwrap_or_else(|| REPORTER.into());
         if report.stage == Stage::Broken {
             let message =
                 report.message.as_deref().and_then(clean_some).unwrap_or_else(|| "no reason given".into());
-            self.step(now, scribe, Draft::new("report", format!("could not test: {message}")));
+            self.step(now, change_log, Draft::new("report", format!("could not test: {message}")));
             self.ended = true;
-            self.fail(now, Failure::Test, format!("its test could not run: {message}"), scribe);
-            return self.heard(now, scribe);
+            self.fail(now, Failure::Test, format!("its test could not run: {message}"), change_log);
+            return self.heard(now, change_log);
         }
-        self.testing(now, &source, report.stage == Stage::Start, scribe);
+        self.testing(now, &source, report.stage == Stage::Start, change_log);
         let ended = self.ended;
         let bad = !report.errors.is_empty() || report.error_count.max(report.uncorrected).unwrap_or(0) > 0;
         if ended && !(bad && self.has_passed()) {
-            // The answer to the last report was lost, so it is sent again.
-            return self.heard(now, scribe);
+            // The answer to the last report was lost, so the test has sent the report again.
+            return self.heard(now, change_log);
         }
         let before = self.shown.verdict.as_ref().map_or(0, |verdict| verdict.errors);
         let more = report.error_count.is_none_or(|count| count > before);
@@ -60,21 +62,21 @@ impl Machine {
                 error.actual.as_deref(),
                 error.cpu,
                 more,
-                scribe,
+                change_log,
             );
         }
         if let (Some(count), Some(verdict)) = (report.error_count, &mut self.shown.verdict) {
-            // The test's own count is that of all its errors: a report that comes twice does not add to it.
+            // The report's number is the total of the test, so a report that comes twice does not add to it.
             verdict.errors = before.max(count).max(verdict.first_errors.len() as u64);
         }
-        self.judge(now, scribe);
+        self.judge(now, change_log);
         if report.stage == Stage::Done && !ended {
-            self.finished(now, report.pass == Some(true), scribe);
+            self.finished(now, report.pass == Some(true), change_log);
         }
-        self.heard(now, scribe);
+        self.heard(now, change_log);
     }
 
-    /// What a report says of the machine itself.
+    /// Takes over what a report says about the machine itself.
     fn introduced(&mut self, report: &Report) {
         let shown = &mut self.shown;
         if let Some(serial) = report.serial.as_deref().and_then(clean_some) {
@@ -96,28 +98,28 @@ impl Machine {
         }
     }
 
-    /// A line of its console; whether it was a test's.
-    pub(crate) fn line(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
+    /// A line of memtest86+ came from its console.
+    pub(crate) fn line(&mut self, now: UnixMs, line: &Line<'_>, change_log: &mut ChangeLog) {
         let event = line.event();
-        self.testing(now, MEMTEST, event == "start", scribe);
+        self.testing(now, MEMTEST, event == "start", change_log);
         let bad = event == "error" || line.number("errors").unwrap_or(0) > 0;
         if self.ended && !(bad && self.has_passed()) {
-            return self.heard(now, scribe);
+            return self.heard(now, change_log);
         }
         match event {
             "info" => self.informed(line),
             "spd" => self.module(line),
             "tick" => self.ticked(line),
-            "error" => self.error_line(now, line, scribe),
-            "pass_end" => self.pass_ended(now, line, scribe),
+            "error" => self.error_line(now, line, change_log),
+            "pass_end" => self.pass_ended(now, line, change_log),
             _ => {}
         }
         self.counted(line.number("errors").unwrap_or(0));
-        self.judge(now, scribe);
+        self.judge(now, change_log);
         if event == "done" && !self.ended {
-            self.finished(now, line.value("status") == Some("pass"), scribe);
+            self.finished(now, line.value("status") == Some("pass"), change_log);
         }
-        self.heard(now, scribe);
+        self.heard(now, change_log);
     }
 
     fn informed(&mut self, line: &Line<'_>) {
@@ -153,12 +155,12 @@ impl Machine {
         let Some(verdict) = &mut self.shown.verdict else { return };
         let percent = line.number("pass_pct").and_then(|percent| u8::try_from(percent).ok());
         verdict.percent = percent.map(|percent| percent.min(100)).or(verdict.percent);
-        // Passes are numbered from 0: in pass 2, two are through.
+        // Passes are numbered from 0: during pass 2, two passes have ended.
         let passes = line.number("pass").and_then(|pass| u32::try_from(pass).ok());
         verdict.passes = passes.unwrap_or(0).max(verdict.passes);
     }
 
-    fn error_line(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
+    fn error_line(&mut self, now: UnixMs, line: &Line<'_>, change_log: &mut ChangeLog) {
         if line.value("type").is_some_and(mtlog::is_corrected) {
             if let Some(verdict) = &mut self.shown.verdict {
                 verdict.corrected = Some(verdict.corrected.unwrap_or(0).saturating_add(1));
@@ -166,10 +168,18 @@ impl Machine {
             return;
         }
         let cpu = line.number("cpu").and_then(|cpu| u32::try_from(cpu).ok());
-        self.erred(now, line.value("addr"), line.value("expect"), line.value("actual"), cpu, true, scribe);
+        self.erred(
+            now,
+            line.value("addr"),
+            line.value("expect"),
+            line.value("actual"),
+            cpu,
+            true,
+            change_log,
+        );
     }
 
-    fn pass_ended(&mut self, now: UnixMs, line: &Line<'_>, scribe: &mut Scribe) {
+    fn pass_ended(&mut self, now: UnixMs, line: &Line<'_>, change_log: &mut ChangeLog) {
         let Some(verdict) = &mut self.shown.verdict else { return };
         let passes =
             line.number("pass").and_then(|pass| u32::try_from(pass).ok()).unwrap_or(0).saturating_add(1);
@@ -177,15 +187,16 @@ impl Machine {
         verdict.percent = Some(100);
         let draft =
             Draft::new("report", format!("pass {passes} has ended")).fact("errors", line.number("errors"));
-        self.step(now, scribe, draft);
+        self.step(now, change_log, draft);
     }
 
     fn has_passed(&self) -> bool {
         self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Pass)
     }
 
-    /// A test is heard of: the same one, or a new one. Only a new boot makes one where memory was found bad.
-    fn testing(&mut self, now: UnixMs, source: &str, begins: bool, scribe: &mut Scribe) {
+    /// A test has reported. Decides whether it is the known test or a new one. If memory was found bad, only
+    /// a new boot begins a new test.
+    fn testing(&mut self, now: UnixMs, source: &str, begins: bool, change_log: &mut ChangeLog) {
         let rebooted = std::mem::take(&mut self.fresh) || self.test_began() < self.attempt.began;
         let known = self.shown.verdict.as_mut().filter(|verdict| {
             let again = begins && since(now, verdict.started) >= SAME_TEST_MS;
@@ -210,7 +221,7 @@ impl Machine {
                 self.ended = false;
                 self.step(
                     now,
-                    scribe,
+                    change_log,
                     Draft::new("report", format!("{source} has begun")).fact("source", source),
                 );
                 if rebooted && self.failure == Some(Failure::Test) {
@@ -222,11 +233,12 @@ impl Machine {
             self.attempt.trouble = None;
             self.attempt.payload = true;
             let why = self.resets();
-            self.go(now, State::Running, why, scribe);
+            self.go(now, State::Running, why, change_log);
         }
     }
 
-    /// An error with its address: a new one, or one that was seen before, and counts again if there are `more`.
+    /// Records an error. An address that is already known counts again only if there are `more` errors than
+    /// before.
     #[expect(clippy::too_many_arguments, reason = "the fields of an error, as texts of either source")]
     fn erred(
         &mut self,
@@ -236,7 +248,7 @@ impl Machine {
         actual: Option<&str>,
         cpu: Option<u32>,
         more: bool,
-        scribe: &mut Scribe,
+        change_log: &mut ChangeLog,
     ) {
         let address = address.and_then(clean_some);
         let dimm = address.as_deref().and_then(|address| smbios::dimm_at(&self.places, address));
@@ -263,23 +275,23 @@ impl Machine {
                     .fact("actual", error.actual.clone())
                     .fact("cpu", error.cpu)
                     .fact("dimm", error.dimm.clone());
-                self.step(now, scribe, draft);
+                self.step(now, change_log, draft);
                 error
             }
         };
         let key = error.address.clone().unwrap_or_default();
-        scribe.changes.errors.insert((self.mac, started, key), error);
+        change_log.changes.errors.insert((self.mac, started, key), error);
     }
 
-    /// The test counts its errors itself, too.
+    /// Takes over the test's own number of errors, if it is greater.
     fn counted(&mut self, errors: u64) {
         if let Some(verdict) = &mut self.shown.verdict {
             verdict.errors = verdict.errors.max(errors);
         }
     }
 
-    /// Errors make bad memory, at once and for good.
-    fn judge(&mut self, now: UnixMs, scribe: &mut Scribe) {
+    /// If there is an error, the memory is bad at once, and stays bad for the rest of this test.
+    fn judge(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         let Some(verdict) = &mut self.shown.verdict else { return };
         let uncorrected = verdict.uncorrected.unwrap_or(0);
         if verdict.errors == 0 && uncorrected == 0 {
@@ -292,37 +304,37 @@ impl Machine {
             (None, 0) => format!("the memory controller could not correct {uncorrected} errors"),
             (None, errors) => format!("{errors} memory errors, at addresses that were not reported"),
         };
-        self.fail(now, Failure::Test, why, scribe);
+        self.fail(now, Failure::Test, why, change_log);
     }
 
     /// The test has ended.
-    fn finished(&mut self, now: UnixMs, passed: bool, scribe: &mut Scribe) {
+    fn finished(&mut self, now: UnixMs, passed: bool, change_log: &mut ChangeLog) {
         self.ended = true;
         let Some(verdict) = &mut self.shown.verdict else { return };
         if verdict.outcome == Outcome::Fail {
-            return self.step(now, scribe, Draft::new("report", "the test has ended: FAIL"));
+            return self.step(now, change_log, Draft::new("report", "the test has ended: FAIL"));
         }
         if !passed {
             verdict.outcome = Outcome::Fail;
-            self.step(now, scribe, Draft::new("report", "the test has ended: FAIL"));
+            self.step(now, change_log, Draft::new("report", "the test has ended: FAIL"));
             return self.fail(
                 now,
                 Failure::Test,
                 "its test ended without saying that it passed".into(),
-                scribe,
+                change_log,
             );
         }
         verdict.outcome = Outcome::Pass;
         verdict.percent = Some(100);
-        self.step(now, scribe, Draft::new("report", "the test has ended: PASS"));
-        self.end_boot("passed", scribe);
+        self.step(now, change_log, Draft::new("report", "the test has ended: PASS"));
+        self.end_boot("passed", change_log);
         let why = self.resets();
-        self.go(now, State::Passed, why, scribe);
+        self.go(now, State::Passed, why, change_log);
     }
 
-    /// What the time itself says: called about once a second. `silence` is in milliseconds.
-    pub(crate) fn tick(&mut self, now: UnixMs, silence: u64, scribe: &mut Scribe) {
-        self.wait(now, scribe);
+    /// Checks the timers, about once a second. `silence` is in milliseconds.
+    pub(crate) fn tick(&mut self, now: UnixMs, silence: u64, change_log: &mut ChangeLog) {
+        self.wait(now, change_log);
         let Some(verdict) = &self.shown.verdict else { return };
         if !matches!(self.shown.state, State::Running | State::Silent) || verdict.outcome != Outcome::Testing
         {
@@ -330,14 +342,14 @@ impl Machine {
         }
         let quiet = since(now, verdict.heard.max(self.listening));
         if quiet >= silence {
-            // In whole minutes, so that a silent fleet is not news every second.
+            // In whole minutes, so that a silent test does not change the board every second.
             let seconds = if quiet < 120_000 { silence.min(quiet) / 1000 } else { quiet / 60_000 * 60 };
-            self.go(now, State::Silent, Some(format!("no tick for {seconds} s")), scribe);
+            self.go(now, State::Silent, Some(format!("no tick for {seconds} s")), change_log);
         }
     }
 }
 
-/// Where an error is, for people.
+/// Where an error is, as text for people.
 fn place(error: &MemoryError) -> String {
     let address = error.address.as_deref().unwrap_or("an unknown address");
     match &error.dimm {

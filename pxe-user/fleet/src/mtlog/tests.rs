@@ -1,4 +1,4 @@
-//! Upstream's own lines, and damaged ones.
+//! Tests with lines of memtest86+, and with damaged ones.
 
 use proptest::prelude::*;
 
@@ -34,7 +34,8 @@ fn upstreams_lines_are_read() {
     assert_eq!((lines[9].number("passes"), lines[9].value("status")), (Some(1), Some("fail")));
 }
 
-/// conserver's time stamps, syslog's header, colours, a carriage return, and something behind it.
+/// conserver's time stamps, syslog's header, colours, a carriage return, a line that was cut, and an unknown
+/// key at the end.
 #[test]
 fn prefixes_and_escapes_do_not_matter() {
     let line = "MTLOG ts=7.0 ev=tick pass=1 errors=0";

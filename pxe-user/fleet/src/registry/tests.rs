@@ -1,11 +1,11 @@
-//! Whose event it is, and who is forgotten.
+//! Tests of which machine an event is about, and which machines are forgotten.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 
 use super::*;
 use crate::board::State;
-use crate::event::{Asker, Telling, Transport, brief};
+use crate::event::{Requester, Telling, Transport, brief};
 use crate::report::Stage;
 use pxe_content::boot::{Refusal, Role};
 use pxe_proto::dhcp::{Arch, Style};
@@ -26,9 +26,9 @@ fn registry() -> Registry {
 }
 
 fn told(mac: Mac, address: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Event {
-    let asker = Asker { address, relay, rule: Some("lab".into()), ..Asker::new(mac, Arch::X64) };
+    let requester = Requester { address, relay, rule: Some("lab".into()), ..Requester::new(mac, Arch::X64) };
     Event::Told {
-        asker: Box::new(asker),
+        requester: Box::new(requester),
         what: Telling::Boot,
         file: brief("x"),
         style: Style::Direct,
@@ -50,20 +50,22 @@ fn state(registry: &Registry, mac: Mac) -> Option<State> {
 }
 
 fn load(registry: &mut Registry, mac: Mac) {
-    let transfer = Transfer {
+    let transfer = FinishedTransfer {
         file: "memtest".into(),
         role: Role::Payload,
         in_images_folder: false,
         transport: Transport::Tftp,
-        outcome: pxe_proto::tftp::transfer::Outcome::Complete,
+        outcome: pxe_proto::tftp::send_session::Outcome::Complete,
         bytes: 1,
         took_ms: 1,
         retransmits: 0,
     };
-    registry.with(NOW, mac, |machine, scribe| machine.fetched(NOW, &transfer, scribe));
+    registry.with(NOW, mac, |machine, change_log| machine.fetched(NOW, &transfer, change_log));
 }
 
-/// By its frame's address, else by the kernel's list; the program's refusal tells who was meant. Machine 1 claims the address.
+/// A machine on the link is found by the source of its frames, otherwise by the kernel's neighbour table. A
+/// refused boot program makes the found machine fail, which shows the result. Machine 1 claims the address in
+/// its requests.
 #[test]
 fn a_machine_on_the_link_is_found_by_its_frames() {
     for (word, frame, neighbour, meant) in [
@@ -89,7 +91,7 @@ fn a_machine_on_the_link_is_found_by_its_frames() {
     }
 }
 
-/// Behind a relay all frames have the router's address.
+/// All frames from behind a relay have the router's address.
 #[test]
 fn a_router_is_no_machine() {
     let image = image();
@@ -102,8 +104,8 @@ fn a_router_is_no_machine() {
     assert_eq!(state(&registry, mac(1)), Some(State::Offered), "nobody knows whose this address is");
 }
 
-/// A lease that a machine takes through the relay says whose an address is, also where the router was taken for a machine
-/// before.
+/// A lease that a machine takes through the relay shows whose address it is, even if the router counted as a
+/// machine before.
 #[test]
 fn behind_a_relay_a_machine_is_known_by_its_lease() {
     let (image, router) = (image(), mac(99));
@@ -122,7 +124,8 @@ fn behind_a_relay_a_machine_is_known_by_its_lease() {
     assert_eq!(registry.find(&Who::Address(address(9))), Some(mac(1)));
 }
 
-/// Two packets once made a verdict: a DISCOVER in the machine's name through a relay that nobody has seen, and a report.
+/// An attack: a DISCOVER in the machine's name through an unknown relay, and a report. Without the checks,
+/// these two packets set the machine's verdict.
 #[test]
 fn whoever_speaks_for_a_machine_on_the_link_from_elsewhere_is_not_believed() {
     let (victim, router) = (mac(1), mac(99));
@@ -139,36 +142,36 @@ fn whoever_speaks_for_a_machine_on_the_link_from_elsewhere_is_not_believed() {
     };
     assert_eq!(attacker(&mut registry), None, "the nonce is the machine's alone");
     let claim = |nonce, neighbour| Claim { mac: victim, nonce, neighbour };
-    assert_eq!(registry.reported(NOW, &claim(None, None), &report("start")), Err(Unbelieved::Nonce));
+    assert_eq!(registry.reported(NOW, &claim(None, None), &report("start")), Err(ClaimRefusal::Nonce));
     assert_eq!(
         registry.reported(NOW, &claim(Nonce::random(), None), &report("start")),
-        Err(Unbelieved::Nonce)
+        Err(ClaimRefusal::Nonce)
     );
 
     let nonce = nonce(&mut registry, 1);
     assert_eq!(
         registry.reported(NOW, &claim(nonce, Some(mac(2))), &report("start")),
-        Err(Unbelieved::Sender)
+        Err(ClaimRefusal::Sender)
     );
-    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("start")), Err(Unbelieved::NotFetched));
+    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("start")), Err(ClaimRefusal::NotFetched));
     load(&mut registry, victim);
-    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("done")), Err(Unbelieved::NotBegun));
+    assert_eq!(registry.reported(NOW, &claim(nonce, None), &report("done")), Err(ClaimRefusal::NotBegun));
     assert_eq!(registry.reported(NOW, &claim(nonce, Some(victim)), &report("start")), Ok(()));
     assert_eq!(attacker(&mut registry), None);
     assert_eq!(registry.reported(NOW, &claim(nonce, Some(victim)), &report("done")), Ok(()));
     assert_eq!(state(&registry, victim), Some(State::Passed));
 
-    // A report of a boot before is worth nothing.
+    // A report with the nonce of an earlier boot is rejected.
     let later = UnixMs(NOW.0 + 600_000);
     registry.apply(later, &told(victim, None, None), |_| None);
     load(&mut registry, victim);
     assert_eq!(
         registry.reported(later, &claim(nonce, Some(victim)), &report("start")),
-        Err(Unbelieved::Nonce)
+        Err(ClaimRefusal::Nonce)
     );
 }
 
-/// It has moved, and its user says so.
+/// The machine has moved, and its user has run `pxed again`.
 #[test]
 fn a_machine_that_boots_again_may_be_elsewhere() {
     let (machine, router) = (mac(1), mac(99));
@@ -177,7 +180,8 @@ fn a_machine_that_boots_again_may_be_elsewhere() {
     registry.again(NOW, Some(machine));
     registry.apply(NOW, &relayed(machine, router), |_| None);
     assert!(registry.machine(machine).unwrap().shown.relay.is_some());
-    // Nobody has heard of its lease: who asks for its file is it, and has its address from then on.
+    // Its lease is unknown. So the first client that requests its file counts as the machine, and its address
+    // is known from then on.
     let inquiry = Inquiry { named: Some(machine), peer: peer(address(9), router) };
     assert!(registry.facts(NOW, &inquiry, |_| None, Nonce::random).unwrap().nonce.is_some());
     let other = Inquiry { named: Some(machine), peer: peer(address(10), router) };
@@ -186,18 +190,18 @@ fn a_machine_that_boots_again_may_be_elsewhere() {
 }
 
 fn relayed(mac: Mac, router: Mac) -> Event {
-    let Event::Told { mut asker, what, file, style, ack } = told(mac, None, Some(address(1))) else {
+    let Event::Told { mut requester, what, file, style, ack } = told(mac, None, Some(address(1))) else {
         unreachable!()
     };
-    asker.origin = Origin::Through(Some(router));
-    Event::Told { asker, what, file, style, ack }
+    requester.origin = Origin::Through(Some(router));
+    Event::Told { requester, what, file, style, ack }
 }
 
 fn report(stage: &str) -> Report {
     serde_json::from_str(&format!(r#"{{"stage":"{stage}","pass":true}}"#)).unwrap()
 }
 
-/// What machine `n` finds in its files, which it loads from address `n`.
+/// The nonce in the files of machine `n`, which loads them from address `n`.
 fn nonce(registry: &mut Registry, n: u8) -> Option<Nonce> {
     let inquiry = Inquiry { named: None, peer: peer(address(n), mac(u32::from(n))) };
     registry.facts(NOW, &inquiry, |_| None, Nonce::random)?.nonce
@@ -224,15 +228,15 @@ fn an_event_of_a_file_says_what_the_file_is() {
     let fetched = Event::Fetched {
         peer,
         image: image(),
-        outcome: pxe_proto::tftp::transfer::Outcome::Complete,
+        outcome: pxe_proto::tftp::send_session::Outcome::Complete,
         bytes: 100,
         took: Duration::from_millis(7),
         retransmits: 0,
     };
     registry.apply(NOW, &fetched, |_| None);
     assert_eq!(state(&registry, mac(1)), Some(State::Running));
-    let standings = registry.take_standings().unwrap();
-    assert_eq!(standings[&mac(1)].boots_by("lab"), 1);
+    let boot_records = registry.take_standings().unwrap();
+    assert_eq!(boot_records[&mac(1)].boots_by("lab"), 1);
     assert_eq!(registry.take_standings(), None);
     assert_eq!(registry.again(NOW, Some(mac(1))), 1);
     assert_eq!(registry.take_standings().unwrap().len(), 0);
@@ -251,7 +255,7 @@ fn words_find_one_machine_or_none() {
         assert_eq!(report.stage, Stage::Start);
         let mac = mac(u32::from(n));
         let claim = |nonce| Claim { mac, nonce, neighbour: Some(mac) };
-        assert_eq!(registry.reported(NOW, &claim(None), &report), Err(Unbelieved::Unknown));
+        assert_eq!(registry.reported(NOW, &claim(None), &report), Err(ClaimRefusal::Unknown));
         assert!(registry.machine(mac).is_none());
         registry.apply(NOW, &told(mac, None, None), |_| None);
         load(&mut registry, mac);
@@ -267,7 +271,8 @@ fn words_find_one_machine_or_none() {
     assert_eq!((find(&mac(3).to_string()), find("10.0.0.3")), (Some(mac(3)), Some(mac(3))));
 }
 
-/// A console server knows a machine by a name of its own; the machine's serial number ties both together for good.
+/// A console server has its own name for a machine. The serial number in its lines connects that name with
+/// the machine from then on.
 #[test]
 fn a_console_introduces_itself_by_a_serial_number() {
     let mut registry = registry();
@@ -286,7 +291,7 @@ fn a_console_introduces_itself_by_a_serial_number() {
     assert_eq!(state(&registry, mac(1)), Some(State::Failed));
 }
 
-/// A name finds one machine, also one that is still in its box.
+/// A name finds one machine, even one that was never switched on.
 #[test]
 fn names_are_unique_and_may_come_before_the_machine() {
     let mut registry = registry();
@@ -307,7 +312,7 @@ fn names_are_unique_and_may_come_before_the_machine() {
         (shown.state, shown.why.as_ref(), shown.name.as_deref()),
         (State::Offered, None, Some("Rack-9"))
     );
-    // A name that is free again.
+    // The name is free again.
     assert_eq!(registry.name(NOW, mac(9), None), Ok(()));
     assert_eq!(registry.name(NOW, mac(1), Some("rack-9")), Ok(()));
 }
@@ -332,7 +337,7 @@ fn a_flood_of_invented_machines_forgets_those_and_no_real_one() {
     assert_eq!(registry.machines.len(), 100);
 }
 
-/// A start with a clock that is 400 days ahead makes nobody old; time that passes does.
+/// A start with a clock that is 400 days ahead ages no machine. Time that passes does.
 #[test]
 fn strangers_are_forgotten_by_time_that_has_passed_and_not_by_the_clock() {
     const DAY: u64 = 86_400_000;

@@ -1,11 +1,11 @@
-//! A real table, a made one, and hostile ones.
+//! Tests with a real table, with tables made for a test, and with hostile ones.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// The structure table of QEMU 7.2.22 with SeaBIOS, read out of the guest's memory by `pmemsave`: `-machine pc -m 24G
-/// -smbios type=17,loc_pfx=DIMM_A,manufacturer=Example,serial=S123,part=P-1,speed=3200`.
+/// The structure table of QEMU 7.2.22 with SeaBIOS, read from the guest's memory by `pmemsave`: `-machine pc
+/// -m 24G -smbios type=17,loc_pfx=DIMM_A,manufacturer=Example,serial=S123,part=P-1,speed=3200`.
 const QEMU: &[u8] = include_bytes!("qemu-7.2-i440fx-24g.bin");
 
 #[test]
@@ -33,7 +33,7 @@ fn structure(kind: u8, handle: u16, body: &[u8], strings: &[u8]) -> Vec<u8> {
     [&[kind, u8::try_from(body.len() + 4).unwrap(), low, high], body, strings, &[0, 0]].concat()
 }
 
-/// A module with 16 GiB in array 1, named by its only string.
+/// A module of 16 GiB in array 1. Its only string is the slot's label.
 fn module(handle: u16, name: &str) -> Vec<u8> {
     let mut body = vec![0; 0x24];
     body[0] = 1;
@@ -42,7 +42,7 @@ fn module(handle: u16, name: &str) -> Vec<u8> {
     structure(17, handle, &body, name.as_bytes())
 }
 
-/// Type 20: a module's addresses in KiB, and its place among interleaved ones.
+/// Type 20: a module's address range in KiB, and its interleave position.
 fn mapped(device: u16, first: u32, last: u32, interleave: u8) -> Vec<u8> {
     let [low, high] = device.to_le_bytes();
     let body = [&first.to_le_bytes()[..], &last.to_le_bytes(), &[low, high, 0, 0, 1, interleave, 0]].concat();

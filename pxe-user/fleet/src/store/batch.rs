@@ -1,10 +1,10 @@
-//! What is written at once: rows, ready to be bound.
+//! [`Batch`]: what one transaction writes, as rows that are ready for SQL.
 
 use serde::{Deserialize, Serialize};
 
 use crate::board::{Boot, MemoryError, Step, UnixMs};
 use crate::changes::Changes;
-use crate::handle::Standing;
+use crate::handle::BootRecord;
 use crate::machine::{Machine, style_word};
 use crate::registry::Registry;
 use pxe_proto::dhcp::Style;
@@ -14,11 +14,11 @@ use pxe_proto::time::Timestamp;
 /// Rows of all tables.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    /// The time of day.
+    /// The wall-clock time.
     pub(crate) now: UnixMs,
     /// The same moment on the monotonic clock.
     pub(super) monotonic: Timestamp,
-    /// Machines, each as a [`Saved`] in JSON.
+    /// Address and JSON of each machine. The JSON is a [`Saved`].
     pub(crate) machines: Vec<(String, String)>,
     pub(super) forgotten: Vec<String>,
     pub(super) boots: Vec<(String, Boot)>,
@@ -28,7 +28,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// The rows that changes make, or those of all machines and these changes.
+    /// Makes the rows for `changes`. With `everything`, adds all machines of the registry and their boots.
     pub(crate) fn new(
         (now, monotonic): (UnixMs, Timestamp),
         registry: &Registry,
@@ -61,10 +61,10 @@ impl Batch {
 }
 
 fn row(machine: &Machine) -> Option<(String, String)> {
-    let Standing { boots, style } = &machine.standing;
+    let BootRecord { boots, style } = &machine.boot_record;
     let boots = boots.iter().map(|(rule, boots)| (rule.to_string(), *boots)).collect();
     let saved = SavedRef { machine, boots, style: style.map(style_word) };
-    // Plain maps and lists: this cannot fail.
+    // The value has only texts, numbers, lists and maps with text keys, so encoding cannot fail.
     Some((machine.shown.mac.clone(), serde_json::to_string(&saved).ok()?))
 }
 
@@ -75,7 +75,7 @@ struct SavedRef<'a> {
     style: Option<&'static str>,
 }
 
-/// A machine as it is written down.
+/// A machine as JSON in the database. [`SavedRef`] writes it.
 #[derive(Deserialize)]
 struct Saved {
     machine: Machine,
@@ -85,13 +85,13 @@ struct Saved {
     style: Option<String>,
 }
 
-/// Reads what [`row`] wrote.
+/// Reads what [`row`] wrote. Returns `None` if it cannot be read.
 pub(super) fn read(mac: &str, json: &str) -> Option<Machine> {
     let Saved { mut machine, boots, style } = serde_json::from_str(json).ok()?;
     machine.mac = mac.parse().ok()?;
     let styles = [Style::Direct, Style::Binl, Style::Menu];
     let style = style.and_then(|word| styles.into_iter().find(|style| style_word(*style) == word));
-    machine.standing =
-        Standing { boots: boots.into_iter().map(|(rule, n)| (rule.into(), n)).collect(), style };
+    machine.boot_record =
+        BootRecord { boots: boots.into_iter().map(|(rule, n)| (rule.into(), n)).collect(), style };
     Some(machine)
 }

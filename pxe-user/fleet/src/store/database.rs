@@ -1,4 +1,4 @@
-//! SQLite: opening, tables, batches, and the past.
+//! [`Database`]: SQLite. Opens and migrates the database, writes batches, and reads the history.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -18,15 +18,15 @@ use pxe_proto::time::Timestamp;
 
 const FILE: &str = "pxed.db";
 const LOCK: &str = "pxed.lock";
-/// How long another program may hold the database, such as `sqlite3` while it reads.
+/// How long to wait while another program holds the database, such as `sqlite3` while it reads.
 const BUSY: Duration = Duration::from_secs(1);
 /// Steps that are read at the start.
 const STEPS_READ: i64 = 4096;
-/// Steps and boots of one machine that are shown.
+/// Maximum number of steps, and of boots, in the history of one machine.
 const STORY_STEPS: i64 = 500;
 const STORY_BOOTS: i64 = 256;
 
-/// The tables; each migration leads from its index to the next `user_version`.
+/// The migrations. The one with index n leads from `user_version` n to n + 1.
 pub(super) const MIGRATIONS: &[&str] = &["
     CREATE TABLE machines (mac TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE boots (mac TEXT NOT NULL, at INTEGER NOT NULL, json TEXT NOT NULL, PRIMARY KEY (mac, at)) WITHOUT ROWID;
@@ -50,7 +50,7 @@ pub(super) const MIGRATIONS: &[&str] = &["
     CREATE INDEX errors_age ON errors (age);
 "];
 
-/// Why nothing is kept, and what to do.
+/// Why nothing is stored, with the remedy.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DatabaseError {
     #[error("another pxed uses {0}: stop it, or give this one another directory")]
@@ -108,7 +108,7 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Opens the database of a directory; a damaged one is set aside.
+    /// Opens the database in a directory. Moves a damaged one away, and creates a new one.
     pub(super) fn open(
         directory: &Path,
         now: UnixMs,
@@ -121,7 +121,8 @@ impl Database {
         }
     }
 
-    /// Sets a damaged database aside, and begins a new one. The lock must be free.
+    /// Moves a damaged database away, and creates a new one. Takes the directory's lock, so the caller must
+    /// have released it.
     pub(super) fn replace(
         directory: &Path,
         now: UnixMs,
@@ -154,7 +155,8 @@ impl Database {
         retention: Duration,
     ) -> Result<(Self, Opened), DatabaseError> {
         let path = directory.join(FILE);
-        // SQLite would make it readable for all; its companions get the permissions of this file.
+        // SQLite would create a file that all users can read. It gives its `-wal` and `-shm` files the
+        // permissions of this one.
         private_file(&path)?;
         let sqlite = |error: rusqlite::Error| DatabaseError::of(&path, &error);
         let mut connection = Connection::open(&path).map_err(sqlite)?;
@@ -162,7 +164,8 @@ impl Database {
         connection.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
         connection.pragma_update(None, "synchronous", "NORMAL").map_err(sqlite)?;
         connection.pragma_update(None, "journal_size_limit", 64 << 20).map_err(sqlite)?;
-        // A large batch makes temporary files else, in a directory that is closed to the confined daemon: the batch fails.
+        // For a large batch SQLite would make temporary files, in a directory that the confined daemon cannot
+        // write. The batch would fail.
         connection.pragma_update(None, "temp_store", "MEMORY").map_err(sqlite)?;
         let version: u32 =
             connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(sqlite)?;
@@ -192,7 +195,8 @@ impl Database {
         Ok(())
     }
 
-    /// Adds to a story what only the database knows. What cannot be read is left as it is.
+    /// Replaces the boots and steps of a history with those in the database. If they cannot be read, leaves
+    /// the history as it is, and logs a warning.
     pub(super) fn complete(&self, mac: Mac, story: &mut Story) {
         match self.story(mac) {
             Ok((boots, steps)) => {
@@ -214,14 +218,14 @@ impl Database {
         Ok((boots, steps))
     }
 
-    /// The steps after one, oldest first.
+    /// Returns the steps after number `after`, oldest first. Returns none if they cannot be read.
     pub(super) fn steps(&self, after: u64, most: usize) -> Vec<Step> {
         let sql = "SELECT json FROM steps WHERE id > ?1 ORDER BY id LIMIT ?2";
         let after = i64::try_from(after).unwrap_or(i64::MAX);
         self.texts(sql, params![after, i64::try_from(most).unwrap_or(i64::MAX)]).unwrap_or_default()
     }
 
-    /// Values that are kept as JSON; those that cannot be read are left out.
+    /// Runs a query for one column of JSON. Leaves out values that cannot be read.
     fn texts<T: serde::de::DeserializeOwned>(
         &self,
         sql: &str,
@@ -234,7 +238,7 @@ impl Database {
     }
 }
 
-/// Makes the directory if needed, and takes it for this process.
+/// Creates the directory if needed, and locks it for this process.
 fn lock(directory: &Path) -> Result<File, DatabaseError> {
     let unwritable = |error: io::Error| DatabaseError::io(directory, &error);
     DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unwritable)?;
@@ -307,7 +311,7 @@ fn load_boots(connection: &Connection, machines: &mut [Machine]) -> rusqlite::Re
     Ok(())
 }
 
-/// Writes a batch's rows, each with the ledger's `age` at this moment.
+/// Writes a batch's rows. `age` is the database's age now, in milliseconds.
 fn insert(transaction: &Transaction<'_>, batch: &Batch, age: i64) -> rusqlite::Result<()> {
     let mut forget = transaction.prepare("DELETE FROM machines WHERE mac = ?1")?;
     let mut forget_boots = transaction.prepare("DELETE FROM boots WHERE mac = ?1")?;
@@ -335,7 +339,7 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch, age: i64) -> rusqlite::R
     Ok(())
 }
 
-/// SQLite's integers have a sign; times and numbers of steps never come near it.
+/// SQLite's integers are signed. Times and numbers of steps are far below the limit.
 pub(super) fn integer(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
@@ -348,8 +352,8 @@ fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
 mod tests {
     use super::*;
 
-    /// SQLite puts temporary files of a large batch where the confined daemon may not write, if it is allowed any: the history
-    /// of 10,000 new machines a second was not stored.
+    /// Without this setting, SQLite writes temporary files for a large batch in a directory that the confined
+    /// daemon cannot write. The history of 10,000 new machines a second was then not stored.
     #[test]
     fn no_temporary_file_is_needed() {
         let directory = tempfile::tempdir().unwrap();

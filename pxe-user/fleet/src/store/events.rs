@@ -1,4 +1,5 @@
-//! The file of events: one line of JSON for each step. Moving it away begins a new one, so any log rotation will do.
+//! [`Events`]: the file of events, with one line of JSON for each step. If another program moves the file
+//! away, the next batch creates a new one, so any log rotation works.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -7,16 +8,17 @@ use std::path::PathBuf;
 
 use crate::board::Step;
 
-/// Beyond so many bytes the file is moved to one with `.1` behind its name, in place of the one before.
+/// At this size in bytes the file is renamed: `.1` is appended to its name, and an older file of that name is
+/// replaced.
 const BYTES_MAX: u64 = 256 << 20;
 
-/// The file.
 pub(super) struct Events {
     path: PathBuf,
     file: Option<File>,
-    /// The last step that was written: a batch that failed in the database comes again.
+    /// Number of the last step in the file. If a batch fails in the database, its steps come again, and must
+    /// not be written twice.
     last: u64,
-    /// A line may have been cut.
+    /// The last write failed, so the file may end in the middle of a line.
     torn: bool,
     most: u64,
 }
@@ -26,7 +28,10 @@ impl Events {
         Self { path, file: None, last: 0, torn: false, most: BYTES_MAX }
     }
 
-    /// Appends steps that are not there yet; why not, if that fails.
+    /// Appends the steps that are not in the file yet.
+    ///
+    /// # Errors
+    /// A sentence that says why the file cannot be written.
     pub(super) fn append(&mut self, steps: &[Step]) -> Result<(), String> {
         let mut lines = Vec::new();
         for step in steps.iter().filter(|step| step.id > self.last) {
@@ -60,7 +65,7 @@ impl Events {
         written
     }
 
-    /// The open file, if it is still the one of that name, or a new one.
+    /// Returns the open file, if its path still leads to it. Otherwise opens or creates the file at the path.
     fn open(&mut self) -> io::Result<File> {
         if let Some(file) = self.file.take() {
             let (ours, there) = (file.metadata()?, self.path.metadata());

@@ -1,15 +1,17 @@
-//! Where the fleet's story is kept: SQLite, and a file of events. A thread of its own, since a disk may hang.
+//! The store: a thread that keeps the fleet's history in SQLite and in a file of events. It is a thread of
+//! its own, because a disk may block. The fleet's thread sends [`StoreRequest`]s and receives [`Answer`]s
+//! through a [`StoreHandle`].
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
 //! | `database` | SQLite: opening, tables, batches |
-//! | `retention` | how old rows are, and when they go |
-//! | `batch` | what is written at once |
-//! | `events` | one line of JSON for each step |
+//! | `retention` | age and deletion of old rows |
+//! | `batch` | the rows of one transaction |
+//! | `events` | the file with one line of JSON for each step |
 //!
-//! Each batch is one transaction, and is answered when it is committed. With WAL and `synchronous = NORMAL` what is
-//! committed survives the end of this process however it ends; the last moments before a power failure may be lost,
-//! the database is whole all the same (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+//! Each batch is one transaction, and is answered after the commit. With WAL and `synchronous = NORMAL`,
+//! committed data survives any end of this process. A power failure may lose the last moments before it, but
+//! does not damage the database (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
 
 mod batch;
 mod database;
@@ -33,69 +35,71 @@ use events::Events;
 use pxe_proto::mac::Mac;
 pub(crate) use retention::Absence;
 
-/// Orders that may wait: one batch, and questions.
+/// Capacity of the request queue: one batch, and questions.
 const ORDERS_MAX: usize = 256;
-/// The longest turn of the thread's loop without an order: `alive` is called at least so often.
+/// Longest wait for a request. `alive` is called at least so often.
 const TURN_MAX: Duration = Duration::from_secs(5);
 
-/// What the store is asked to do.
-pub(crate) enum Order {
-    /// Write this; answered by an [`Answer`].
+/// A request to the store's thread.
+pub(crate) enum StoreRequest {
+    /// Write a batch. The thread sends an [`Answer`].
     Write(Box<Batch>),
-    /// Complete a machine's story from the database.
+    /// Replace a history's boots and steps with those in the database.
     Story(Mac, Box<Story>, oneshot::Sender<Option<Story>>),
-    /// List the steps after one, at most so many.
+    /// Return the steps after a number, at most as many as the second value.
     Steps(u64, usize, oneshot::Sender<Vec<Step>>),
-    /// End.
+    /// End the thread.
     Stop,
 }
 
-/// What became of an opening or a batch. In each case but the second: why the file of events fails, if it does.
+/// The result of opening the database or of writing a batch. `events` says why the file of events cannot be
+/// written, if it cannot.
 pub(crate) enum Answer {
     /// The batch is committed.
     Written { events: Option<String> },
-    /// The database is open now. A batch that led to this is not written.
+    /// The database is open now. If a batch was the reason to open it, that batch is not written.
     Opened(Box<Opened>),
-    /// Nothing is written.
+    /// Nothing is written to the database.
     Failed { why: String, events: Option<String> },
 }
 
-/// What was found in a database.
+/// What the store found in a database.
 #[derive(Default)]
 pub(crate) struct Opened {
-    /// The machines with their standings and latest boots.
+    /// The machines, with their boot records and latest boots.
     pub(crate) machines: Vec<Machine>,
-    /// The latest steps, oldest first, and the greatest number of any.
+    /// The latest steps, oldest first, and the greatest number of any step.
     pub(crate) steps: Vec<Step>,
     pub(crate) last_step: u64,
-    /// The time since the run before this one, if there was one.
+    /// The time since the run before this one. `None` if there was none.
     pub(crate) absence: Option<Absence>,
-    /// What to say if a damaged database was set aside for a new one.
+    /// A sentence for people, if a damaged database was moved away and replaced by a new one.
     pub(crate) set_aside: Option<String>,
 }
 
-/// The way to the store's thread.
-pub(crate) struct Link {
-    orders: SyncSender<Order>,
+/// How the fleet's thread uses the store.
+pub(crate) struct StoreHandle {
+    requests: SyncSender<StoreRequest>,
     answers: mpsc::UnboundedReceiver<Answer>,
     thread: JoinHandle<()>,
 }
 
-impl Link {
-    /// Gives an order; whether there was room for it.
-    pub(crate) fn send(&self, order: Order) -> bool {
-        self.orders.try_send(order).is_ok()
+impl StoreHandle {
+    /// Sends a request. Returns false if the queue is full or the thread has ended.
+    pub(crate) fn send(&self, order: StoreRequest) -> bool {
+        self.requests.try_send(order).is_ok()
     }
 
-    /// The way to a store that never answers.
+    /// A store that never answers.
     #[cfg(test)]
-    pub(crate) fn silent() -> (Self, Receiver<Order>) {
-        let (orders, received) = sync_channel(ORDERS_MAX);
+    pub(crate) fn silent() -> (Self, Receiver<StoreRequest>) {
+        let (requests, received) = sync_channel(ORDERS_MAX);
         let (_, answers) = mpsc::unbounded_channel();
-        (Self { orders, answers, thread: std::thread::spawn(|| ()) }, received)
+        (Self { requests, answers, thread: std::thread::spawn(|| ()) }, received)
     }
 
-    /// Waits for an answer; for ever if there is no store. Cancel safe.
+    /// Waits for an answer, for ever if there is no store. Cancel safe: if the future is dropped, no answer
+    /// is lost.
     pub(crate) async fn answer(link: Option<&mut Self>) -> Answer {
         let answer = match link {
             Some(link) => link.answers.recv().await,
@@ -107,28 +111,28 @@ impl Link {
         }
     }
 
-    /// Has a story completed; as it is, if there is no room for another question.
+    /// Has a history completed from the database. If the queue is full, the caller gets it as it is.
     pub(crate) fn tell(&self, mac: Mac, story: Story, answer: oneshot::Sender<Option<Story>>) {
-        let refused = self.orders.try_send(Order::Story(mac, Box::new(story), answer)).err();
-        if let Some(Order::Story(_, story, answer)) = refused.map(order_of) {
+        let refused = self.requests.try_send(StoreRequest::Story(mac, Box::new(story), answer)).err();
+        if let Some(StoreRequest::Story(_, story, answer)) = refused.map(order_of) {
             let _ = answer.send(Some(*story));
         }
     }
 
-    /// Has steps listed; none, if there is no room for another question.
+    /// Has steps listed. If the queue is full, `answer` is dropped, and the caller gets no list.
     pub(crate) fn list(&self, after: u64, most: usize, answer: oneshot::Sender<Vec<Step>>) {
-        self.send(Order::Steps(after, most, answer));
+        self.send(StoreRequest::Steps(after, most, answer));
     }
 
-    /// Ends the thread, and waits for it if it is known not to hang.
+    /// Ends the thread. Waits for it if `wait` is set, which is right only if the thread does not hang.
     pub(crate) fn close(self, wait: bool) {
-        if self.send(Order::Stop) && wait {
+        if self.send(StoreRequest::Stop) && wait {
             let _ = self.thread.join();
         }
     }
 }
 
-fn order_of(error: std::sync::mpsc::TrySendError<Order>) -> Order {
+fn order_of(error: std::sync::mpsc::TrySendError<StoreRequest>) -> StoreRequest {
     match error {
         std::sync::mpsc::TrySendError::Full(order) | std::sync::mpsc::TrySendError::Disconnected(order) => {
             order
@@ -136,16 +140,16 @@ fn order_of(error: std::sync::mpsc::TrySendError<Order>) -> Order {
     }
 }
 
-/// Starts the store, if anything is to be kept. It opens the database and answers with what it found. `alive` is called at
-/// each turn.
+/// Starts the store, if the configuration names a database or a file of events. The thread first opens the
+/// database and answers with what it found. It calls `alive` at each turn.
 ///
 /// # Errors
-/// When the system gives no thread.
-pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Result<Option<Link>> {
+/// When the system refuses a thread.
+pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Result<Option<StoreHandle>> {
     if config.state.is_none() && config.events.is_none() {
         return Ok(None);
     }
-    let (orders, received) = sync_channel(ORDERS_MAX);
+    let (requests, received) = sync_channel(ORDERS_MAX);
     let (answering, answers) = mpsc::unbounded_channel();
     let store = Store {
         directory: config.state.clone(),
@@ -156,10 +160,10 @@ pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Re
     };
     let thread =
         std::thread::Builder::new().name("pxed-store".into()).spawn(move || store.run(&received, &*alive))?;
-    Ok(Some(Link { orders, answers, thread }))
+    Ok(Some(StoreHandle { requests, answers, thread }))
 }
 
-/// What the thread has.
+/// What the store's thread owns.
 struct Store {
     directory: Option<PathBuf>,
     retention: Duration,
@@ -169,36 +173,37 @@ struct Store {
 }
 
 impl Store {
-    fn run(mut self, orders: &Receiver<Order>, alive: &dyn Fn()) {
+    fn run(mut self, requests: &Receiver<StoreRequest>, alive: &dyn Fn()) {
         let first = match &self.directory {
             Some(_) => self.open(wall_clock(), None),
             None => Answer::Opened(Box::default()),
         };
-        // The fleet's thread has ended if nobody takes the answer; then the next order does not come.
+        // Sending fails only if the fleet's thread has ended. Then no request comes either, and the loop
+        // ends.
         let _ = self.answers.send(first);
         loop {
             alive();
-            let order = match orders.recv_timeout(TURN_MAX) {
+            let order = match requests.recv_timeout(TURN_MAX) {
                 Ok(order) => order,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             match order {
-                Order::Write(batch) => {
+                StoreRequest::Write(batch) => {
                     let answer = self.write(*batch);
                     let _ = self.answers.send(answer);
                 }
-                Order::Story(mac, mut story, answer) => {
+                StoreRequest::Story(mac, mut story, answer) => {
                     if let Some(database) = &self.database {
                         database.complete(mac, &mut story);
                     }
                     let _ = answer.send(Some(*story));
                 }
-                Order::Steps(after, most, answer) => {
+                StoreRequest::Steps(after, most, answer) => {
                     let steps = self.database.as_ref().map(|database| database.steps(after, most));
                     let _ = answer.send(steps.unwrap_or_default());
                 }
-                Order::Stop => break,
+                StoreRequest::Stop => break,
             }
         }
     }
@@ -223,7 +228,8 @@ impl Store {
         match database.write(&batch, self.retention) {
             Ok(()) => Answer::Written { events },
             Err(error) => {
-                // Opened anew when it is tried again: then a damaged file is set aside, too.
+                // The next attempt opens the database again. If it finds damage then, it replaces the
+                // database.
                 if matches!(error, DatabaseError::Damaged { .. } | DatabaseError::Unwritable { .. }) {
                     self.database = None;
                 }

@@ -1,10 +1,10 @@
-//! When old rows are deleted: by an age that no clock of the host can jump over.
+//! Deletes old rows, by an age that does not depend on the wall clock.
 //!
-//! The time of day may be wrong by years when pxed starts, and may be set at any moment, so it says nothing about how old a
-//! row is. The ledger keeps an age of its own: the time for which pxed has run with this database, by the monotonic
-//! clock, and a bounded part of the time between two runs. Each row has the ledger's age from when it was written, and is
-//! deleted when the ledger is older than that by the retention. So a wrong clock deletes nothing that is younger, whether
-//! it runs ahead, comes back, or both.
+//! The wall clock may be wrong by years when pxed starts, and may be set at any moment, so it cannot say how
+//! old a row is. Therefore the database has an age of its own, the [`LedgerClock`]: the time for which pxed
+//! has run with this database, by the monotonic clock, and a bounded part of the time between two runs. Each
+//! row stores the database's age at which it was written. It is deleted when the difference is greater than
+//! the retention. So a wrong clock deletes no younger row, whether it runs ahead, comes back, or both.
 
 use std::time::Duration;
 
@@ -16,17 +16,18 @@ use pxe_proto::time::Timestamp;
 
 /// How often old rows are deleted, by the monotonic clock.
 pub(super) const TIDY_EVERY: Duration = Duration::from_secs(60);
-/// Rows of each table that one run deletes at most, so that no run is long. Strangers cause fewer in the time between two.
+/// Maximum number of rows that one statement of a pass deletes, so that no pass takes long. Strangers can
+/// cause fewer new rows than this between two passes.
 const DELETED_AT_ONCE: i64 = 50_000;
-/// Steps that are kept, whatever the retention.
+/// Maximum number of steps, whatever the retention is.
 const STEPS_MAX: i64 = 1_000_000;
-/// Errors and boots that are kept, of one machine and of all.
+/// Maximum number of errors, and of boots: for one machine, and for all machines.
 const ROWS_OF_ONE_MAX: i64 = 256;
 const ROWS_MAX: i64 = 200_000;
-/// This part of the retention is the most that is believed to have passed between two runs: a day of thirty.
+/// At most the retention divided by this counts as the time between two runs: one day of thirty.
 const ABSENCE_PART: u32 = 30;
 
-/// How old the ledger is, in milliseconds.
+/// The age of the database, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LedgerClock {
     age: u64,
@@ -34,7 +35,8 @@ pub(super) struct LedgerClock {
 }
 
 impl LedgerClock {
-    /// Time has passed, by the monotonic clock. Answers the age now; the time before the first call does not count.
+    /// Adds the time since the last call, by the monotonic clock, and returns the age. The time before the
+    /// first call does not count.
     pub(super) fn advance(&mut self, now: Timestamp) -> u64 {
         let passed = self.last.map_or(Duration::ZERO, |last| now.since(last));
         self.last = Some(self.last.map_or(now, |last| last.max(now)));
@@ -43,17 +45,17 @@ impl LedgerClock {
     }
 }
 
-/// What is believed of the time between two runs.
+/// The time between two runs, as far as it counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Absence {
-    /// The time of day when the run before this one wrote last.
+    /// The wall-clock time of the earlier run's last write.
     pub(crate) written: UnixMs,
-    /// Milliseconds that are believed to have passed since then.
+    /// How many milliseconds count as the time since then.
     pub(crate) believed: u64,
 }
 
-/// The age of a ledger that was just opened, with the time of day and the retention. Without an [`Absence`] if nothing was
-/// written yet.
+/// Returns the age of a database that was just opened. `now` is the wall-clock time. The [`Absence`] is
+/// `None` if nothing was written yet.
 pub(super) fn resume(
     connection: &Connection,
     now: UnixMs,
@@ -68,13 +70,14 @@ pub(super) fn resume(
     Ok((clock, Some(Absence { written: UnixMs(written), believed })))
 }
 
-/// Writes down how old the ledger is, and the time of day.
+/// Stores the database's age and the wall-clock time.
 pub(super) fn save(transaction: &Transaction<'_>, age: u64, now: UnixMs) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO clock VALUES (1, ?1, ?2)";
     transaction.execute(sql, params![integer(age), integer(now.0)]).map(drop)
 }
 
-/// Deletes what is older than `retention`, and what is beyond the bounds of each table; at most [`DELETED_AT_ONCE`] of each.
+/// Deletes rows that are older than `retention`, and rows beyond the limit of each table. Each statement
+/// deletes [`DELETED_AT_ONCE`] rows at most.
 pub(super) fn tidy(transaction: &Transaction<'_>, age: u64, retention: Duration) -> rusqlite::Result<()> {
     let oldest = integer(age.saturating_sub(millis(retention)));
     for (table, key) in [("steps", "id"), ("boots", "mac, at"), ("errors", "mac, test, address")] {
@@ -91,8 +94,9 @@ pub(super) fn tidy(transaction: &Transaction<'_>, age: u64, retention: Duration)
     bound(transaction, ROWS_OF_ONE_MAX, ROWS_MAX)
 }
 
-/// Deletes the oldest errors and boots beyond what is kept of one machine, and of all. Oldest by the ledger's age: a row
-/// that was written while the clock ran ahead is not the newest for ever.
+/// Deletes the oldest errors and boots beyond the limits for one machine and for all. The order is by the
+/// database's age first, so that a row that was written while the wall clock ran ahead is not the newest for
+/// ever.
 fn bound(transaction: &Transaction<'_>, of_one: i64, of_all: i64) -> rusqlite::Result<()> {
     for (table, key) in [("errors", "mac, test, address"), ("boots", "mac, at")] {
         let ranked = format!(

@@ -1,4 +1,8 @@
-//! What is shown, and when: after it was written down, or after 2 s with a word about what is lost.
+//! [`Publisher`]: decides what is shown, and when.
+//!
+//! The publisher gives the store one batch of changes at a time, and shows them when they are on disk. If the
+//! store does not answer within [`PATIENCE`], or if the database fails, it shows the changes without waiting,
+//! keeps them in memory for a later batch, and sets [`Board::lost`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,57 +15,60 @@ use super::rows::Rows;
 use crate::board::{Board, Lost, Step, Story, UnixMs, Update};
 use crate::changes::Changes;
 use crate::registry::Registry;
-use crate::store::{Answer, Batch, Link, Opened, Order};
+use crate::store::{Answer, Batch, Opened, StoreHandle, StoreRequest};
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
-/// The board is shown at most this often.
+/// Shortest time between two boards.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
-/// And at most this often for somebody who waits for an answer: who asks again and again must not keep the thread busy.
+/// Shortest time between two boards while a caller waits for an answer. It is not zero, because a client that
+/// asks again and again must not keep the thread busy.
 const ANSWER_EVERY: Duration = Duration::from_millis(20);
-/// What is not written after this is shown all the same.
+/// Longest wait for the store before changes are shown without being stored.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often a database that failed is tried again.
+/// How often a failed database is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 
-/// What is to be shown when it is written.
+/// A board and its updates, to be shown when their batch is on disk.
 struct Shown {
     board: Arc<Board>,
     updates: Vec<Arc<Update>>,
 }
 
-/// A batch on its way to the disk.
+/// A batch that the store has not answered yet.
 struct InFlight {
     since: Timestamp,
     changes: Changes,
-    /// It holds all machines, not only those that have changed.
+    /// The batch holds all machines, not only changed ones.
     everything: bool,
-    /// `None` once it is shown.
+    /// `None` after it was shown.
     shown: Option<Shown>,
 }
 
-/// The database fails.
+/// Present while the database fails.
 struct Failing {
     lost: Lost,
     retry: Timestamp,
 }
 
-/// Shows the fleet.
+/// Stores and shows the fleet's changes.
 pub(super) struct Publisher {
     board: Arc<ArcSwap<Board>>,
     updates: broadcast::Sender<Arc<Update>>,
-    link: Option<Link>,
+    store: Option<StoreHandle>,
     revision: u64,
     shown_at: Option<Timestamp>,
     in_flight: Option<InFlight>,
     failing: Option<Failing>,
-    /// What was shown without being written.
+    /// Changes that were shown, or are about to be shown, and are not stored.
     unwritten: Changes,
-    /// Everything must be written, not only what has changed: the database is a new one, or was opened again.
+    /// The next batch must write all machines, not only changed ones, because the database is new or was
+    /// opened again.
     rewrite: bool,
-    /// A database was opened in this process before: what is in memory knows all of it, and more.
+    /// This process has opened a database before, so memory has all that the database has, and more.
     resumed: bool,
-    /// A damaged database, steps that are gone, a file of events that fails.
+    /// Entries of [`Board::lost`]: a damaged database was replaced, steps were dropped, the file of events
+    /// cannot be written.
     damaged: Option<Lost>,
     dropped: Option<Lost>,
     events: Option<Lost>,
@@ -75,21 +82,22 @@ impl Publisher {
         now: UnixMs,
         board: Arc<ArcSwap<Board>>,
         updates: broadcast::Sender<Arc<Update>>,
-        link: Option<Link>,
+        store: Option<StoreHandle>,
     ) -> Self {
-        // Opening comes first: its answer must not be taken for that of a batch.
+        // Opening the database counts as the first batch in flight, so that its answer is not taken for the
+        // answer to a batch.
         let opening = InFlight {
             since: Timestamp::default(),
             changes: Changes::default(),
             everything: false,
             shown: None,
         };
-        let in_flight = link.is_some().then_some(opening);
+        let in_flight = store.is_some().then_some(opening);
         Self {
             board,
             updates,
-            link,
-            // Later than all revisions of a run before this one.
+            store,
+            // Greater than all revisions of earlier runs.
             revision: now.0,
             shown_at: None,
             in_flight,
@@ -106,16 +114,18 @@ impl Publisher {
         }
     }
 
-    /// The number of the first step: later than all of a run before this one, even if that cannot be read.
+    /// Returns the number of the first step. It comes from the wall clock, so it is greater than all numbers
+    /// of earlier runs, even if the database cannot be read.
     pub(super) fn first_step(&self, now: UnixMs) -> u64 {
         now.0 << 10
     }
 
-    pub(super) fn link(&mut self) -> Option<&mut Link> {
-        self.link.as_mut()
+    pub(super) fn store(&mut self) -> Option<&mut StoreHandle> {
+        self.store.as_mut()
     }
 
-    /// How long nothing needs to be done here, while somebody has `asked` or not.
+    /// Returns how long [`Self::flush`] has nothing to do. `asked` is true while a caller waits for an
+    /// answer.
     pub(super) fn pause(&self, now: Timestamp, registry: &mut Registry, asked: bool) -> Duration {
         if registry.changes().is_empty() && !self.stale && !self.rewrite || self.in_flight.is_some() {
             return Duration::MAX;
@@ -123,40 +133,40 @@ impl Publisher {
         self.shown_at.map_or(Duration::ZERO, |at| every(asked).saturating_sub(now.since(at)))
     }
 
-    /// The board is shown again, even if no machine has changed.
+    /// Makes the next flush show the board, even if no machine has changed.
     pub(super) fn refresh(&mut self) {
         self.stale = true;
     }
 
-    /// The next flush is not put off.
+    /// Makes the next flush ignore the time since the last board.
     pub(super) fn hurry(&mut self) {
         self.shown_at = None;
     }
 
-    /// The database does not open in time.
+    /// The database did not open in time.
     pub(super) fn is_slow(&mut self, wall: UnixMs) {
         self.fail(Timestamp::default(), wall, "the database does not answer: check its disk".into());
     }
 
-    /// Everything that was said is shown.
+    /// Whether all changes so far have been shown.
     pub(super) fn is_current(&self, registry: &mut Registry) -> bool {
         registry.changes().is_empty() && self.in_flight.as_ref().is_none_or(|batch| batch.shown.is_none())
     }
 
-    /// Nothing is on its way any more.
+    /// Whether all changes have been shown, and stored unless the database fails.
     pub(super) fn is_idle(&self, registry: &mut Registry) -> bool {
         let written = self.in_flight.is_none() && (self.failing.is_some() || self.unwritten.is_empty());
         registry.changes().is_empty() && written && !self.rewrite
     }
 
-    /// Shows what has changed, or hands it over to be written first.
+    /// Shows what has changed, or gives it to the store, which must write it first.
     pub(super) fn flush(&mut self, now: Timestamp, wall: UnixMs, registry: &mut Registry, asked: bool) {
         self.lose_patience(now, wall);
         let early = self.shown_at.is_some_and(|at| now.since(at) < every(asked));
         if early {
             return;
         }
-        if self.link.is_none() || self.failing.is_some() {
+        if self.store.is_none() || self.failing.is_some() {
             self.show_unwritten(now, wall, registry);
             if self.failing.as_ref().is_some_and(|failing| now >= failing.retry) && self.in_flight.is_none() {
                 self.hand_over(now, wall, registry, None);
@@ -177,7 +187,7 @@ impl Publisher {
         self.unwritten = changes;
     }
 
-    /// Shows what cannot be written now.
+    /// Shows changes without storing them, while the database fails or if there is none.
     fn show_unwritten(&mut self, now: Timestamp, wall: UnixMs, registry: &mut Registry) {
         if registry.changes().is_empty() && !self.stale {
             return;
@@ -186,20 +196,20 @@ impl Publisher {
         let shown = self.compose(wall, &changes, registry);
         self.shown_at = Some(now);
         self.publish(shown);
-        if self.link.is_some() {
+        if self.store.is_some() {
             self.unwritten_after(changes);
             self.rewrite |= self.unwritten.shrink();
         }
     }
 
-    /// Gives the store what is not written, with what may be shown then.
+    /// Gives the store all changes that are not stored. `shown` is shown when the store has written them.
     fn hand_over(&mut self, now: Timestamp, wall: UnixMs, registry: &Registry, shown: Option<Shown>) {
-        let Some(link) = &self.link else { return };
+        let Some(store) = &self.store else { return };
         let changes = std::mem::take(&mut self.unwritten);
         let everything = std::mem::take(&mut self.rewrite);
         let batch = Batch::new((wall, now), registry, &changes, everything);
         self.shown_at = Some(now);
-        if link.send(Order::Write(Box::new(batch))) {
+        if store.send(StoreRequest::Write(Box::new(batch))) {
             self.in_flight = Some(InFlight { since: now, changes, everything, shown });
             return;
         }
@@ -221,7 +231,7 @@ impl Publisher {
         }
     }
 
-    /// The store has answered.
+    /// Handles the store's answer.
     pub(super) fn stored(&mut self, now: Timestamp, wall: UnixMs, answer: Answer, registry: &mut Registry) {
         let batch = self.in_flight.take();
         match answer {
@@ -234,7 +244,8 @@ impl Publisher {
             }
             Answer::Opened(opened) => {
                 match batch {
-                    // Not shown yet: it is put together anew, with what was found.
+                    // These changes are not shown yet. They go back to the registry's changes, so that the
+                    // next board has them together with the machines from the database.
                     Some(InFlight { changes, everything, shown: Some(_), .. }) => {
                         registry.changes().put_before(changes);
                         self.rewrite |= everything;
@@ -254,7 +265,7 @@ impl Publisher {
         }
     }
 
-    /// Takes a batch back that was not written; what was to be shown with it.
+    /// Takes back the changes of a batch that was not written. Returns what was to be shown with it.
     fn put_back(&mut self, batch: Option<InFlight>) -> Option<Shown> {
         let batch = batch?;
         self.unwritten.put_before(batch.changes);
@@ -319,7 +330,7 @@ impl Publisher {
         }
     }
 
-    /// Puts together what is to be shown.
+    /// Makes the board and the updates for a set of changes.
     fn compose(&mut self, wall: UnixMs, changes: &Changes, registry: &Registry) -> Shown {
         self.stale = false;
         if changes.steps_lost > 0 {
@@ -361,7 +372,7 @@ impl Publisher {
             if let Update::Step { step } = &*update {
                 self.recent.push(step.clone());
             }
-            // Nobody follows: that is no error.
+            // Sending fails only if there is no viewer.
             let _ = self.updates.send(update);
         }
         if news {
@@ -369,37 +380,40 @@ impl Publisher {
         }
     }
 
-    /// The last steps of a machine that are at hand, newest first.
+    /// Returns the latest steps of a machine that are in memory, newest first.
     pub(super) fn steps_of(&self, mac: &str, most: usize) -> Vec<Step> {
         self.recent.of(mac, most)
     }
 
-    /// Answers with a machine's story: the database's longer one, if it is there.
+    /// Answers with a machine's history. The store replaces boots and steps with the longer lists from the
+    /// database. While the database fails, the caller gets `story` as it is.
     pub(super) fn tell(&self, mac: Mac, story: Story, answer: oneshot::Sender<Option<Story>>) {
-        match self.link.as_ref().filter(|_| self.failing.is_none()) {
-            Some(link) => link.tell(mac, story, answer),
+        match self.store.as_ref().filter(|_| self.failing.is_none()) {
+            Some(store) => store.tell(mac, story, answer),
             None => drop(answer.send(Some(story))),
         }
     }
 
-    /// Answers with the steps after one: from the database, if those at hand do not reach back so far.
+    /// Answers with the steps after `after`. They come from memory if it reaches back so far, otherwise from
+    /// the database.
     pub(super) fn list(&self, after: u64, most: usize, answer: oneshot::Sender<Vec<Step>>) {
         let reaches = self.recent.reach_back_to(after);
-        match self.link.as_ref().filter(|_| self.failing.is_none() && !reaches) {
-            Some(link) => link.list(after, most, answer),
+        match self.store.as_ref().filter(|_| self.failing.is_none() && !reaches) {
+            Some(store) => store.list(after, most, answer),
             None => drop(answer.send(self.recent.after(after, most))),
         }
     }
 
-    /// Ends the store, and waits for it if it answered in time.
+    /// Ends the store's thread. Waits for it if `wait` is set, which is right only if the store has answered
+    /// in time.
     pub(super) fn close(self, wait: bool) {
-        if let Some(link) = self.link {
-            link.close(wait);
+        if let Some(store) = self.store {
+            store.close(wait);
         }
     }
 }
 
-/// How often something is shown.
+/// Shortest time between two boards.
 fn every(asked: bool) -> Duration {
     if asked { ANSWER_EVERY } else { SHOW_EVERY }
 }

@@ -1,21 +1,22 @@
-//! Questions that are answered once everything said before them is shown: who has posted a report or given a name reads it
-//! back, and no answer tells what a crash could take away.
+//! [`Question`]: an answer that must wait until all changes before it have been published. So a caller that
+//! posts a report or sets a name can read it back at once. And no answer confirms what a crash could still
+//! lose, while the database works.
 
 use tokio::sync::oneshot::Sender;
 
 use super::publish::Publisher;
 use crate::board::{Step, Story};
-use crate::claim::Unbelieved;
+use crate::claim::ClaimRefusal;
 use crate::handle::NotNamed;
 use crate::registry::Registry;
 use pxe_proto::mac::Mac;
 
-/// Steps of one machine that are shown with its story.
+/// Maximum number of steps that a machine's history has.
 pub(super) const STORY_STEPS: usize = 500;
 
-/// A question, or the receipt for something that was said.
+/// A caller that waits for an answer, with the answer where it is already known.
 pub(super) enum Question {
-    Reported(Sender<Result<(), Unbelieved>>),
+    Reported(Sender<Result<(), ClaimRefusal>>),
     Lines(Sender<Option<usize>>, Option<usize>),
     Again(Sender<usize>, usize),
     Named(Sender<Result<(), NotNamed>>),
@@ -24,7 +25,7 @@ pub(super) enum Question {
 }
 
 impl Question {
-    /// Answers. Whoever asked may have gone meanwhile: that is no concern of ours.
+    /// Sends the answer. Sending fails only if the caller no longer waits.
     pub(super) fn answer(self, registry: &Registry, publisher: &Publisher) {
         match self {
             Self::Reported(answer) => drop(answer.send(Ok(()))),

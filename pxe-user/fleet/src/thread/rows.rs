@@ -1,44 +1,45 @@
-//! The machines as they are shown, in their order. Kept up to date by what has changed, so that a change of one machine
-//! costs as little among 65,536 as among two: a stranger can invent thousands a second.
+//! [`Rows`]: the machines as the board shows them, sorted. A change sorts and encodes one machine only, even
+//! if there are 65,536. This matters because a stranger can invent thousands of machines a second. A board
+//! still clones one `Arc` for each machine.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::board::{Machine, State, UnixMs};
-use crate::card::Card;
+use crate::encoded_machine::EncodedMachine;
 use pxe_proto::mac::Mac;
 
-/// Those that need attention first, then those that were heard of last.
+/// The board's order: states that need attention first, then the machines that were seen last.
 type Key = (State, Reverse<UnixMs>, Mac);
 
-/// The machines.
+/// All machines, sorted by key.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    cards: BTreeMap<Key, Card>,
+    cards: BTreeMap<Key, EncodedMachine>,
     keys: HashMap<Mac, Key>,
 }
 
 impl Rows {
-    /// A machine is new, or has changed.
-    pub(super) fn put(&mut self, mac: Mac, machine: &Machine) -> Card {
+    /// Adds or replaces a machine.
+    pub(super) fn put(&mut self, mac: Mac, machine: &Machine) -> EncodedMachine {
         let key = (machine.state, Reverse(machine.last_seen), mac);
         if let Some(before) = self.keys.insert(mac, key).filter(|before| *before != key) {
             self.cards.remove(&before);
         }
-        let card = Card::from(machine.clone());
+        let card = EncodedMachine::from(machine.clone());
         self.cards.insert(key, card.clone());
         card
     }
 
-    /// A machine was forgotten.
+    /// Removes a machine.
     pub(super) fn remove(&mut self, mac: Mac) {
         if let Some(key) = self.keys.remove(&mac) {
             self.cards.remove(&key);
         }
     }
 
-    /// All of them, in order.
-    pub(super) fn all(&self) -> Vec<Card> {
+    /// Returns all machines in the board's order.
+    pub(super) fn all(&self) -> Vec<EncodedMachine> {
         self.cards.values().cloned().collect()
     }
 }
@@ -77,7 +78,7 @@ mod tests {
         assert_eq!(last(&rows), ["01", "02", "04", "00"]);
     }
 
-    /// One machine of many changes: the others are the same, not copies, and so is their JSON.
+    /// If one machine changes, the new board shares all other machines and their JSON with the old one.
     #[test]
     fn a_change_costs_one_machine() {
         let mut rows = Rows::default();

@@ -1,19 +1,22 @@
-//! When the time of day is set: what took a while took that long all the same.
+//! [`ClockWatch`]: notices when the wall clock is set, so that the registry can shift its times, and
+//! durations stay right.
 
 use crate::board::UnixMs;
 use pxe_proto::time::Timestamp;
 
-/// Less than this is a clock that is being slewed, and the error that it makes in a duration is less than that.
+/// A smaller difference counts as slewing of the clock. It is ignored, and makes a duration wrong by less
+/// than this.
 const STEP_MS: u64 = 2000;
 
-/// Compares the time of day with the monotonic clock.
+/// Compares the wall clock with the monotonic clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ClockWatch {
     last: Option<(UnixMs, Timestamp)>,
 }
 
 impl ClockWatch {
-    /// Looks at both clocks; by how many milliseconds the time of day was set since the last look, if it was.
+    /// Compares both clocks with the last call. Returns by how many milliseconds the wall clock was set since
+    /// then, or `None` if it was not.
     pub(super) fn look(&mut self, wall: UnixMs, now: Timestamp) -> Option<i64> {
         let (wall_before, before) = self.last.replace((wall, now))?;
         let passed = u64::try_from(now.since(before).as_millis()).unwrap_or(u64::MAX);

@@ -1,4 +1,5 @@
-//! The thread with a real disk below it: what is shown survives, and what cannot be written is said.
+//! Tests of the fleet's thread with a real disk: what was shown survives, and the board says what cannot be
+//! stored.
 
 mod clock;
 mod trouble;
@@ -10,10 +11,10 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::board::{Board, Update};
-use crate::event::{Asker, Event, Telling, brief};
+use crate::event::{Event, Requester, Telling, brief};
 use pxe_proto::dhcp::{Arch, Style};
 
-/// Time since it was made.
+/// Time since the clock was created.
 #[derive(Clone, Copy)]
 struct Clock(std::time::Instant);
 
@@ -28,11 +29,12 @@ impl Clock {
     }
 }
 
-/// Hundredths of a second until a test gives up: a guard against hanging, far beyond what anything takes.
+/// Limit of a test's wait, in hundredths of a second. It only stops a test that hangs, and is far longer than
+/// any test takes.
 const PATIENCE: u32 = 6000;
 const ANSWER_WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// A fleet that runs.
+/// A fleet's thread that is running.
 struct Running {
     handle: FleetHandle,
     thread: JoinHandle<()>,
@@ -44,13 +46,13 @@ impl Running {
         Self::start_by(move || clock.now(), wall_clock, config)
     }
 
-    /// By clocks of its own.
+    /// Starts a fleet with clocks of the test's own.
     fn start_by(
         monotonic: impl FnMut() -> Timestamp + Send + 'static,
         wall: impl FnMut() -> UnixMs + Send + 'static,
         config: FleetConfig,
     ) -> Self {
-        let surroundings = Surroundings {
+        let deps = FleetDeps {
             monotonic: Box::new(monotonic),
             wall: Box::new(wall),
             neighbour: Box::new(|_| None),
@@ -58,7 +60,7 @@ impl Running {
             store_alive: Box::new(|| ()),
         };
         let (handle, receiver) = FleetHandle::new();
-        let thread = spawn(config, receiver, handle.clone(), surroundings).unwrap();
+        let thread = spawn(config, receiver, handle.clone(), deps).unwrap();
         Self { handle, thread }
     }
 
@@ -70,7 +72,7 @@ impl Running {
         self.handle.messages.blocking_send(Message::Event(told(n))).unwrap();
     }
 
-    /// Waits until the board is as wanted.
+    /// Waits until the board is as `wanted`.
     #[track_caller]
     fn until(&self, wanted: impl Fn(&Board) -> bool) -> Arc<Board> {
         for _ in 0..PATIENCE {
@@ -104,8 +106,8 @@ fn mac(n: u32) -> Mac {
 }
 
 fn told(n: u32) -> Event {
-    let asker = Box::new(Asker::new(mac(n), Arch::X64));
-    Event::Told { asker, what: Telling::Boot, file: brief("x"), style: Style::Direct, ack: false }
+    let requester = Box::new(Requester::new(mac(n), Arch::X64));
+    Event::Told { requester, what: Telling::Boot, file: brief("x"), style: Style::Direct, ack: false }
 }
 
 fn has(board: &Board, n: u32) -> bool {
@@ -129,14 +131,14 @@ fn what_was_known_is_known_again_and_private() {
         (Some("one"), 0),
         "an answer comes after the board"
     );
-    assert_eq!(fleet.handle.standings().load()[&mac(1)].style, Some(Style::Binl));
+    assert_eq!(fleet.handle.boot_records().load()[&mac(1)].style, Some(Style::Binl));
     fleet.stop();
     let mode = |name: &str| state.join(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("pxed.db")), (0o700, 0o600));
 
     let fleet = Running::at(&state);
     fleet.until(|board| has(board, 1));
-    assert_eq!(fleet.handle.standings().load()[&mac(1)].style, Some(Style::Binl));
+    assert_eq!(fleet.handle.boot_records().load()[&mac(1)].style, Some(Style::Binl));
     let story =
         fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Story(mac(1), answer)).unwrap().unwrap();
     let words: Vec<_> = story.steps.iter().map(|step| step.event.as_str()).collect();
@@ -175,7 +177,7 @@ fn without_a_directory_nothing_is_lost_and_events_are_lines_of_json() {
     fleet.stop();
 }
 
-/// Updates are complete: who applies them to an empty board has the board.
+/// Updates are complete: applied to an empty board, they give the board.
 #[test]
 fn updates_lead_to_the_board() {
     let fleet = Running::start(FleetConfig::default());
@@ -211,7 +213,7 @@ fn a_hundred_thousand_events_are_taken_and_the_last_is_shown() {
     fleet.stop();
 }
 
-/// The environment's word by which a test runs itself again, for another part.
+/// The environment variable with which a test starts its own program again, for another part of the test.
 const PART: &str = "PXED_FLEET_TEST_STATE";
 
 fn itself(test: &str, before: &[&str], state: &Path) -> Command {
@@ -223,7 +225,7 @@ fn itself(test: &str, before: &[&str], state: &Path) -> Command {
     command
 }
 
-/// Everything that a viewer was sent is there after SIGKILL.
+/// Everything that a viewer received is in the database after SIGKILL.
 #[test]
 fn what_was_shown_survives_the_end_of_the_process() {
     const NAME: &str = "thread::tests::what_was_shown_survives_the_end_of_the_process";
@@ -235,7 +237,7 @@ fn what_was_shown_survives_the_end_of_the_process() {
     let mut shown = Vec::new();
     for line in BufReader::new(child.stdout.take().unwrap()).lines() {
         let line = line.unwrap();
-        // The last line may be cut: only whole ones have their full stop.
+        // The last line may be cut. Only complete lines end with a full stop.
         if let Some(word) = line.strip_prefix("shown ").and_then(|line| line.strip_suffix('.')) {
             shown.push(word.to_owned());
             if shown.len() == 3000 {

@@ -47,19 +47,19 @@ impl Progress {
     }
 
     /// Gives a transfer to the kernel, with every block up to `sent` on its way.
-    pub fn give(&self, slot: u32, generation: u32, sent: u32) {
+    pub fn offload(&self, slot: u32, generation: u32, sent: u32) {
         if let Some(slot) = self.slot(slot) {
-            slot.give(generation, sent);
+            slot.offload(generation, sent);
         }
     }
 
     /// Looks how far the kernel is; `None` if it does not have this transfer.
-    pub fn look(&self, slot: u32, generation: u32) -> Option<Reached> {
-        self.slot(slot)?.look(generation)
+    pub fn offload_progress(&self, slot: u32, generation: u32) -> Option<Reached> {
+        self.slot(slot)?.offload_progress(generation)
     }
 
     /// Takes a transfer back. From here on the kernel sends nothing for it.
-    pub fn take(&self, slot: u32, generation: u32) -> Option<Reached> {
-        self.slot(slot)?.take(generation)
+    pub fn reclaim(&self, slot: u32, generation: u32) -> Option<Reached> {
+        self.slot(slot)?.reclaim(generation)
     }
 }

@@ -37,18 +37,18 @@ impl Slot {
     }
 
     /// See [`Progress::give`](super::progress::Progress::give).
-    pub(super) fn give(&self, generation: u32, sent: u32) {
+    pub(super) fn offload(&self, generation: u32, sent: u32) {
         // Release: the entry in the map of transfers was written before.
         self.word.store(steady::word(generation, sent), Ordering::Release);
     }
 
     /// See [`Progress::look`](super::progress::Progress::look).
-    pub(super) fn look(&self, generation: u32) -> Option<Reached> {
+    pub(super) fn offload_progress(&self, generation: u32) -> Option<Reached> {
         self.reached(self.word.load(Ordering::Acquire), generation)
     }
 
     /// See [`Progress::take`](super::progress::Progress::take).
-    pub(super) fn take(&self, generation: u32) -> Option<Reached> {
+    pub(super) fn reclaim(&self, generation: u32) -> Option<Reached> {
         self.reached(self.word.swap(0, Ordering::AcqRel), generation)
     }
 

@@ -14,13 +14,13 @@
 #![forbid(unsafe_code)]
 
 mod arch;
-mod craft;
 mod header;
 mod ignored;
 mod names;
 mod options;
 mod reply;
 mod request;
+mod request_builder;
 mod service;
 mod vendor;
 mod view;
@@ -28,13 +28,13 @@ mod writer;
 
 pub use crate::mac::Mac;
 pub use arch::{Arch, UnknownArch};
-pub use craft::Firmware;
 pub use ignored::{Ignored, Malformed};
 pub use names::{BootFile, Invalid, MAC_MARK, Text, Url};
-pub use reply::{Admitted, Answer, Reply, Style, Told, Via, admit, reply};
+pub use reply::{Admitted, Answer, Reply, ReplySummary, ServerPort, Style, admit, reply};
 pub use request::{BootItem, Class, Message, Printable, Request, Uuid};
+pub use request_builder::Firmware;
 pub use service::{Menu, MenuItem, Program, Programs, Service};
-pub use view::{View, tags};
+pub use view::{MessageView, tags};
 
 /// The BOOTP server port (RFC 951).
 pub const PORT_SERVER: u16 = 67;

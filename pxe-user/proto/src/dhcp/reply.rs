@@ -16,7 +16,7 @@ use crate::mac::Mac;
 
 /// The port of ours at which a request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Via {
+pub enum ServerPort {
     /// 67, the DHCP server port.
     Port67,
     /// 4011, the PXE boot server port.
@@ -80,7 +80,7 @@ impl<'s> Answer<'s> {
 
 /// What the log and the picture of the fleet want to know of a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told<'s> {
+pub struct ReplySummary<'s> {
     /// The machine.
     pub mac: Mac,
     /// Whether this is an acknowledgement (4011, or a boot-server request on 67) and not an offer.
@@ -103,7 +103,7 @@ pub struct Reply<'s> {
     /// Whether the client asked for broadcast (flags bit 0): if not, a frame layer may send to its MAC.
     pub broadcast: bool,
     /// What it says.
-    pub told: Told<'s>,
+    pub summary: ReplySummary<'s>,
 }
 
 /// Answers a request into `out`, which should hold [`MAX_REPLY`] bytes.
@@ -116,7 +116,7 @@ pub struct Reply<'s> {
 pub fn reply<'s>(
     service: &'s Service,
     request: &Request<'_>,
-    via: Via,
+    via: ServerPort,
     from: SocketAddrV4,
     style: Style,
     out: &mut [u8],
@@ -125,13 +125,13 @@ pub fn reply<'s>(
     let to = destination(request, via, from)?;
     let style = if service.menu.is_none() && style == Style::Menu { Style::Direct } else { style };
     let answer = choose(service, request, ack, style)?;
-    let told = Told { mac, ack, style, answer };
-    let len = write(service, request, &told, out)?;
+    let summary = ReplySummary { mac, ack, style, answer };
+    let len = write(service, request, &summary, out)?;
     let from_port = match via {
-        Via::Port67 => PORT_SERVER,
-        Via::Port4011 => PORT_BOOT_SERVER,
+        ServerPort::Port67 => PORT_SERVER,
+        ServerPort::Port4011 => PORT_BOOT_SERVER,
     };
-    Ok(Reply { len, from_port, to, broadcast: request.wants_broadcast(), told })
+    Ok(Reply { len, from_port, to, broadcast: request.wants_broadcast(), summary })
 }
 
 /// A request that is ours to answer, whatever rules say.
@@ -147,26 +147,26 @@ pub struct Admitted {
 ///
 /// # Errors
 /// The reason for silence.
-pub fn admit(server: Ipv4Addr, request: &Request<'_>, via: Via) -> Result<Admitted, Ignored> {
+pub fn admit(server: Ipv4Addr, request: &Request<'_>, via: ServerPort) -> Result<Admitted, Ignored> {
     if !request.is_boot_request() {
         return Err(Ignored::NotBootRequest);
     }
     let pxe = match (request.class(), via) {
         (Class::Other, _) => return Err(Ignored::NotPxe),
         (Class::UBoot, _) => return Err(Ignored::UBoot),
-        (Class::Http, Via::Port4011) => return Err(Ignored::HttpOnPort4011),
-        (Class::Http, Via::Port67) => false,
+        (Class::Http, ServerPort::Port4011) => return Err(Ignored::HttpOnPort4011),
+        (Class::Http, ServerPort::Port67) => false,
         (Class::Pxe, _) => true,
     };
     let mac = request.mac().ok_or(Ignored::HardwareType)?;
     let ack = match (request.message().ok_or(Ignored::NoMessageType)?, via) {
-        (Message::Discover, Via::Port67) => false,
-        (Message::Request, Via::Port4011) => true,
+        (Message::Discover, ServerPort::Port67) => false,
+        (Message::Request, ServerPort::Port4011) => true,
         // PXE 2.1 chapter 2: boot servers may be discovered by broadcast to 67. All other DHCPREQUESTs there are
         // the DHCP server's, and some clients loop when two answer (clients.md line 2).
-        (Message::Request, Via::Port67) if pxe && request.boot_item().is_some() => true,
-        (Message::Request, Via::Port67) => return Err(Ignored::RequestOnPort67),
-        (Message::Discover, Via::Port4011) => return Err(Ignored::MessageType(1)),
+        (Message::Request, ServerPort::Port67) if pxe && request.boot_item().is_some() => true,
+        (Message::Request, ServerPort::Port67) => return Err(Ignored::RequestOnPort67),
+        (Message::Discover, ServerPort::Port4011) => return Err(Ignored::MessageType(1)),
         (Message::Other(other), _) => return Err(Ignored::MessageType(other)),
     };
     // edk2 and iPXE's boot-server request name no server on 4011 (clients.md line 12).
@@ -177,17 +177,17 @@ pub fn admit(server: Ipv4Addr, request: &Request<'_>, via: Via) -> Result<Admitt
 }
 
 /// RFC 2131 section 4.1 for 67; PXE 2.1 chapter 2 and clients.md line 11 for 4011.
-fn destination(request: &Request<'_>, via: Via, from: SocketAddrV4) -> Result<SocketAddrV4, Ignored> {
+fn destination(request: &Request<'_>, via: ServerPort, from: SocketAddrV4) -> Result<SocketAddrV4, Ignored> {
     let giaddr = request.giaddr();
     let relayed = !giaddr.is_unspecified();
     if relayed && !is_host(giaddr) {
         return Err(Ignored::BadGiaddr);
     }
     match via {
-        Via::Port4011 if is_host(*from.ip()) && from.port() != 0 => Ok(from),
-        Via::Port4011 => Err(Ignored::BadSource),
-        Via::Port67 if relayed => Ok(SocketAddrV4::new(giaddr, PORT_SERVER)),
-        Via::Port67 => Ok(SocketAddrV4::new(Ipv4Addr::BROADCAST, PORT_CLIENT)),
+        ServerPort::Port4011 if is_host(*from.ip()) && from.port() != 0 => Ok(from),
+        ServerPort::Port4011 => Err(Ignored::BadSource),
+        ServerPort::Port67 if relayed => Ok(SocketAddrV4::new(giaddr, PORT_SERVER)),
+        ServerPort::Port67 => Ok(SocketAddrV4::new(Ipv4Addr::BROADCAST, PORT_CLIENT)),
     }
 }
 
@@ -242,28 +242,30 @@ fn choose_local<'s>(
 fn write(
     service: &Service,
     request: &Request<'_>,
-    told: &Told<'_>,
+    summary: &ReplySummary<'_>,
     out: &mut [u8],
 ) -> Result<usize, Ignored> {
     let mut writer = Writer::new(out, limit(request), request.header())?;
     // RFC 2131 table 3: ciaddr is the client's own in an ACK, 0 in an OFFER. yiaddr stays 0: we give no addresses.
-    if told.ack {
+    if summary.ack {
         writer.ciaddr(request.ciaddr())?;
     }
     writer.siaddr(service.files_at())?;
-    writer.option(code::MESSAGE_TYPE, &[if told.ack { 5 } else { 2 }])?;
+    writer.option(code::MESSAGE_TYPE, &[if summary.ack { 5 } else { 2 }])?;
     writer.option(code::SERVER_ID, &service.server.octets())?;
-    let class: &[u8] = if let Answer::Url(_) = told.answer { b"HTTPClient" } else { b"PXEClient" };
+    let class: &[u8] = if let Answer::Url(_) = summary.answer { b"HTTPClient" } else { b"PXEClient" };
     writer.option(code::CLASS, class)?;
     if let Some(uuid) = request.uuid_bytes() {
         writer.option(code::UUID, uuid)?;
     }
-    match told.answer {
-        Answer::Program(program) | Answer::Script(program) => write_program(&mut writer, program, told.mac)?,
-        Answer::Url(url) => write_url(&mut writer, url, told.mac)?,
+    match summary.answer {
+        Answer::Program(program) | Answer::Script(program) => {
+            write_program(&mut writer, program, summary.mac)?
+        }
+        Answer::Url(url) => write_url(&mut writer, url, summary.mac)?,
         Answer::Menu(_) | Answer::Local(_) => {}
     }
-    if let Some(vendor) = vendor(service, request, told)? {
+    if let Some(vendor) = vendor(service, request, summary)? {
         writer.option(code::VENDOR, vendor.as_bytes())?;
     }
     if service.ipxe_priority && request.is_ipxe() {
@@ -310,12 +312,16 @@ fn write_url(writer: &mut Writer<'_>, url: &Url, mac: Mac) -> Result<(), Ignored
 }
 
 /// Option 43, if this reply has one.
-fn vendor(service: &Service, request: &Request<'_>, told: &Told<'_>) -> Result<Option<Vendor>, Ignored> {
-    let vendor = match (told.answer, request.boot_item(), told.style) {
+fn vendor(
+    service: &Service,
+    request: &Request<'_>,
+    summary: &ReplySummary<'_>,
+) -> Result<Option<Vendor>, Ignored> {
+    let vendor = match (summary.answer, request.boot_item(), summary.style) {
         (Answer::Url(_), ..) => return Ok(None),
         (Answer::Menu(menu) | Answer::Local(menu), ..) => Vendor::menu(menu, service.files_at()),
         _ if request.is_raspberry_pi() => Vendor::raspberry_pi(),
-        (_, Some(item), _) if told.ack => Vendor::boot_item(item),
+        (_, Some(item), _) if summary.ack => Vendor::boot_item(item),
         (_, _, Style::Binl) => return Ok(None),
         (_, _, Style::Direct | Style::Menu) => Vendor::direct(),
     };

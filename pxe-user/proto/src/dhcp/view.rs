@@ -10,12 +10,12 @@ use crate::mac::Mac;
 
 /// A message. Nothing in it is judged, so whatever is read from it may be missing.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'a> {
+pub struct MessageView<'a> {
     header: &'a Header,
     options: &'a [u8],
 }
 
-impl<'a> View<'a> {
+impl<'a> MessageView<'a> {
     /// Reads a UDP payload.
     ///
     /// # Errors
@@ -104,14 +104,14 @@ mod tests {
         packet[108..111].copy_from_slice(b"a.0");
         packet[COOKIE_AT..].copy_from_slice(&COOKIE);
         packet.extend([53, 1, 5, 54, 4, 10, 0, 0, 2, 43, 3, 6, 1, 8, 60, 9, b'P']);
-        let view = View::parse(&packet).unwrap();
+        let view = MessageView::parse(&packet).unwrap();
         assert!(view.is_reply());
         assert_eq!((view.yiaddr(), view.siaddr()), ([10, 0, 0, 9].into(), [10, 0, 0, 1].into()));
         assert_eq!((view.mac(), view.file()), (Mac([2, 0, 0, 0, 0, 1]), &b"a.0"[..]));
         assert_eq!((view.message(), view.server_id()), (Some(Message::Other(5)), Some([10, 0, 0, 2].into())));
         assert_eq!(view.options().map(|(code, _)| code).collect::<Vec<_>>(), [53, 54, 43]);
         assert_eq!(view.option(43).map(|value| tags(value).collect::<Vec<_>>()), Some(vec![(6, &[8][..])]));
-        assert!(View::parse(&packet[..OPTIONS_AT - 1]).is_err());
+        assert!(MessageView::parse(&packet[..OPTIONS_AT - 1]).is_err());
     }
 
     proptest::proptest! {
@@ -120,7 +120,7 @@ mod tests {
             if let Some(cookie) = packet.get_mut(COOKIE_AT..OPTIONS_AT) {
                 cookie.copy_from_slice(&COOKIE);
             }
-            if let Ok(view) = View::parse(&packet) {
+            if let Ok(view) = MessageView::parse(&packet) {
                 let _ = (view.file(), view.message(), view.server_id(), view.options().count());
             }
         }

@@ -5,7 +5,7 @@
 //! | file | noun |
 //! |---|---|
 //! | [`packet`] | what is on the wire |
-//! | [`terms`] | what is granted of what was asked |
+//! | [`negotiated`] | what is granted of what was asked |
 //! | [`transfer`] | one transfer's state machine |
 //! | [`reception`] | the same in the other direction |
 //! | [`session`] | either of them |
@@ -13,14 +13,14 @@
 //! | [`waiting`] | requests that wait for a slot |
 //! | `timers` | one timer for each of them |
 
+pub mod negotiation;
 pub mod packet;
-pub mod reception;
+pub mod pending;
+pub mod receive_session;
+pub mod send_session;
 pub mod session;
 pub mod table;
-pub mod terms;
 mod timers;
-pub mod transfer;
-pub mod waiting;
 
 use std::ops::Add;
 

@@ -43,7 +43,7 @@ pub struct Request<'a> {
     /// How the client wants it transferred.
     pub mode: Mode,
     /// The options that we know and whose values are valid.
-    pub options: Asked,
+    pub options: RequestedOptions,
     /// The value of `tsize`, in bytes (RFC 2349): in a write request the file's size. `None` if it is no number.
     pub size: Option<u64>,
 }
@@ -61,7 +61,7 @@ pub enum Mode {
 
 /// Options of a request with valid values. What is invalid counts as not asked (RFC 2347: it is left out of the OACK).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
+pub struct RequestedOptions {
     /// `blksize` in bytes, at least 8 (RFC 2348); values above 65464 are cut to it.
     pub blksize: Option<u16>,
     /// `tsize` was there (RFC 2349); its value, which means nothing in a read request, is in [`Request::size`].
@@ -171,37 +171,37 @@ impl<'a> Request<'a> {
             () if mode.eq_ignore_ascii_case(b"netascii") => Mode::Netascii,
             () => Mode::Other,
         };
-        let (options, size) = Asked::parse(rest);
+        let (options, size) = RequestedOptions::parse(rest);
         Ok(Self { filename, mode, options, size })
     }
 }
 
-impl Asked {
+impl RequestedOptions {
     /// Reads name-value pairs until they end or make no sense. The first of two equal names counts. Beside them, the value
     /// of `tsize`.
     fn parse(mut bytes: &[u8]) -> (Self, Option<u64>) {
-        let (mut asked, mut size) = (Self::default(), None);
+        let (mut requested, mut size) = (Self::default(), None);
         while let Ok((name, rest)) = string(bytes)
             && let Ok((value, rest)) = string(rest)
         {
             bytes = rest;
             if name.eq_ignore_ascii_case(b"tsize") {
-                if !asked.tsize {
-                    (asked.tsize, size) = (true, decimal(value));
+                if !requested.tsize {
+                    (requested.tsize, size) = (true, decimal(value));
                 }
                 continue;
             }
             let Some(value) = decimal(value) else { continue };
             if name.eq_ignore_ascii_case(b"blksize") && value >= u64::from(*BLKSIZE_RANGE.start()) {
                 let value = value.min(u64::from(*BLKSIZE_RANGE.end()));
-                asked.blksize = asked.blksize.or(u16::try_from(value).ok());
+                requested.blksize = requested.blksize.or(u16::try_from(value).ok());
             } else if name.eq_ignore_ascii_case(b"timeout") && value > 0 {
-                asked.timeout = asked.timeout.or(u8::try_from(value).ok());
+                requested.timeout = requested.timeout.or(u8::try_from(value).ok());
             } else if name.eq_ignore_ascii_case(b"windowsize") && value > 0 {
-                asked.windowsize = asked.windowsize.or(u16::try_from(value).ok());
+                requested.windowsize = requested.windowsize.or(u16::try_from(value).ok());
             }
         }
-        (asked, size)
+        (requested, size)
     }
 }
 
@@ -218,7 +218,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 /// What we grant, as it stands in an OACK.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Granted {
+pub struct OackOptions {
     /// Bytes per block.
     pub blksize: Option<u16>,
     /// The file's size in bytes.
@@ -229,7 +229,7 @@ pub struct Granted {
     pub windowsize: Option<u16>,
 }
 
-impl Granted {
+impl OackOptions {
     /// Whether there is anything to acknowledge; if not, DATA 1 follows the request at once (RFC 2347).
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -280,7 +280,7 @@ impl Control {
     }
 
     /// An OACK (RFC 2347): only what was asked, plain decimals, each string with its NUL.
-    pub fn oack(granted: &Granted) -> Self {
+    pub fn oack(granted: &OackOptions) -> Self {
         let mut control = Self::new(opcode::OACK);
         if let Some(value) = granted.tsize {
             control.push_option(b"tsize", value);

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::packet::{ErrorCode, Granted};
-use super::reception::Reception;
-use super::transfer::{Step, Transfer};
+use super::packet::{ErrorCode, OackOptions};
+use super::receive_session::ReceiveSession;
+use super::send_session::{SendSession, Step};
 use crate::time::Timestamp;
 
 /// An ended transfer keeps its TIDs this long, so that late duplicates find silence instead of an error.
@@ -14,9 +14,9 @@ const DALLY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub enum Session {
     /// To the client.
-    Sending(Transfer),
+    Sending(SendSession),
     /// From the client.
-    Receiving(Reception),
+    Receiving(ReceiveSession),
 }
 
 macro_rules! either {
@@ -29,7 +29,7 @@ macro_rules! either {
 }
 
 impl Session {
-    /// See [`Transfer::on_error`].
+    /// See [`SendSession::on_error`].
     pub fn on_error(&mut self, code: ErrorCode) -> Step {
         either!(self, session => session.on_error(code))
     }
@@ -82,10 +82,10 @@ impl Session {
     }
 
     /// What the OACK says.
-    pub fn granted(&self) -> Granted {
+    pub fn granted(&self) -> OackOptions {
         match self {
-            Self::Sending(transfer) => transfer.terms().granted(transfer.size()),
-            Self::Receiving(reception) => reception.terms().granted(reception.announced().unwrap_or(0)),
+            Self::Sending(transfer) => transfer.negotiated().granted(transfer.size()),
+            Self::Receiving(reception) => reception.negotiated().granted(reception.announced().unwrap_or(0)),
         }
     }
 

@@ -5,9 +5,9 @@
 
 mod dallying;
 mod entry;
-mod names;
+mod ids;
 mod resume;
-mod unheard;
+mod unverified_peer;
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -15,14 +15,14 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 pub use entry::Entry;
-pub use names::{Id, TidPorts};
+pub use ids::{Id, TidPorts};
 
+use super::negotiation::NegotiatedOptions;
 use super::packet::ErrorCode;
-use super::reception::Reception;
+use super::receive_session::ReceiveSession;
+use super::send_session::{Ignored, Outcome, SendSession, Step};
 use super::session::Session;
-use super::terms::Terms;
 use super::timers::Timers;
-use super::transfer::{Ignored, Outcome, Step, Transfer};
 use crate::time::Timestamp;
 
 /// A file that is not found, or has no place, in this time is given up: no slot waits for ever for a loader that lost its request.
@@ -186,14 +186,26 @@ impl<C> Table<C> {
     }
 
     /// The file of an admitted request has been found: the transfer begins.
-    pub fn start(&mut self, now: Timestamp, id: Id, size: u64, terms: Terms) -> Option<Step> {
-        let (transfer, step) = Transfer::start(now, size, terms);
+    pub fn start(
+        &mut self,
+        now: Timestamp,
+        id: Id,
+        size: u64,
+        negotiated: NegotiatedOptions,
+    ) -> Option<Step> {
+        let (transfer, step) = SendSession::start(now, size, negotiated);
         self.begin(id, Session::Sending(transfer), step)
     }
 
     /// There is a place for the file of an admitted request: the upload begins. `announced` is its size, if that is known.
-    pub fn receive(&mut self, now: Timestamp, id: Id, announced: Option<u64>, terms: Terms) -> Option<Step> {
-        let (reception, step) = Reception::start(now, announced, terms);
+    pub fn receive(
+        &mut self,
+        now: Timestamp,
+        id: Id,
+        announced: Option<u64>,
+        negotiated: NegotiatedOptions,
+    ) -> Option<Step> {
+        let (reception, step) = ReceiveSession::start(now, announced, negotiated);
         self.begin(id, Session::Receiving(reception), step)
     }
 
@@ -238,7 +250,12 @@ impl<C> Table<C> {
     }
 
     /// DATA has come for an upload, or its file is kept; to a transfer in the other direction nothing happens.
-    pub fn on_upload(&mut self, now: Timestamp, id: Id, event: impl FnOnce(&mut Reception) -> Step) -> Step {
+    pub fn on_upload(
+        &mut self,
+        now: Timestamp,
+        id: Id,
+        event: impl FnOnce(&mut ReceiveSession) -> Step,
+    ) -> Step {
         self.react(now, id, |session| match session {
             Session::Receiving(reception) => event(reception),
             Session::Sending(_) => Step::Wait,

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_proto::dhcp::{Arch, BootFile, Ignored, Programs, Service, Style, Via};
+use pxe_proto::dhcp::{Arch, BootFile, Ignored, Programs, ServerPort, Service, Style};
 
 use crate::support::*;
 
@@ -37,7 +37,7 @@ fn line_02_a_request_on_67_is_answered_only_with_a_boot_item() {
     assert_eq!(on_67(&service, &other_tag.bytes(), Style::Direct).err(), Some(Ignored::RequestOnPort67));
     let item = plain.option(43, &[71, 4, 0, 1, 0, 0, 255]);
     let answered = on_67(&service, &item.bytes(), Style::Direct).expect("an ack");
-    assert!(answered.reply.told.ack);
+    assert!(answered.reply.summary.ack);
     assert_eq!(answered.reply.from_port, 67);
     assert_eq!(option(&answered.bytes, 43), Some(vec![71, 4, 0, 1, 0, 0, 255]));
 }
@@ -94,12 +94,24 @@ fn line_04_a_short_buffer_is_a_typed_error() {
     let request = pxe_proto::dhcp::Request::parse(&packet).expect("well formed");
     let mut out = [0; 1472];
     for len in [0, 1, 239, 240, 241, 299] {
-        let result =
-            pxe_proto::dhcp::reply(&service, &request, Via::Port67, CLIENT, Style::Direct, &mut out[..len]);
+        let result = pxe_proto::dhcp::reply(
+            &service,
+            &request,
+            ServerPort::Port67,
+            CLIENT,
+            Style::Direct,
+            &mut out[..len],
+        );
         assert_eq!(result, Err(Ignored::DoesNotFit), "{len}");
     }
-    let result =
-        pxe_proto::dhcp::reply(&service, &request, Via::Port67, CLIENT, Style::Direct, &mut out[..300]);
+    let result = pxe_proto::dhcp::reply(
+        &service,
+        &request,
+        ServerPort::Port67,
+        CLIENT,
+        Style::Direct,
+        &mut out[..300],
+    );
     assert_eq!(result.map(|reply| reply.len), Ok(300));
 }
 
@@ -118,7 +130,8 @@ fn line_04_nothing_is_larger_than_1472_bytes() {
             Ask::pxe(DISCOVER, 0).option(57, &[255, 255]).option(97, &[7; 255]).option(82, &vec![9; relay]);
         let packet = request.bytes();
         let request = pxe_proto::dhcp::Request::parse(&packet).expect("well formed");
-        let result = pxe_proto::dhcp::reply(&service, &request, Via::Port67, CLIENT, Style::Direct, &mut out);
+        let result =
+            pxe_proto::dhcp::reply(&service, &request, ServerPort::Port67, CLIENT, Style::Direct, &mut out);
         assert_eq!(result.map(|reply| reply.len), expected);
     }
 }
@@ -202,7 +215,7 @@ fn line_11_replies_on_4011_go_back_to_their_source() {
     let service = service();
     for (name, port) in [("ovmf-4011", 4011), ("ipxe-efi-rom-4011", 68), ("ipxe-bios-boot-server", 68)] {
         let from = SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 115), port);
-        let ack = ask(&service, &golden(name), Via::Port4011, from, Style::Direct).expect(name);
+        let ack = ask(&service, &golden(name), ServerPort::Port4011, from, Style::Direct).expect(name);
         assert_eq!((ack.reply.from_port, ack.reply.to), (4011, from), "{name}");
     }
 }

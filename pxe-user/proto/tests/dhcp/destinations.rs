@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_proto::dhcp::{Ignored, Style, Via};
+use pxe_proto::dhcp::{Ignored, ServerPort, Style};
 
 use crate::support::*;
 
@@ -14,7 +14,8 @@ fn a_relayed_discover_is_answered_to_the_relay_on_port_67() {
     let relay = Ipv4Addr::new(10, 7, 0, 1);
     let request = Ask::pxe(DISCOVER, 7).head(24, &relay.octets()).option(82, b"\x01\x04eth0\x02\x03abc");
     let from = SocketAddrV4::new(relay, 67);
-    let answered = ask(&service, &request.bytes(), Via::Port67, from, Style::Direct).expect("an offer");
+    let answered =
+        ask(&service, &request.bytes(), ServerPort::Port67, from, Style::Direct).expect("an offer");
     assert_eq!((answered.reply.from_port, answered.reply.to), (67, SocketAddrV4::new(relay, 67)));
     assert_eq!(answered.bytes[24..28], relay.octets());
     // Else it would send the offer to 0.0.0.0: iPXE asks without the flag.
@@ -41,7 +42,8 @@ fn binl_behind_a_relay_is_answered_to_its_source() {
     let from = SocketAddrV4::new(Ipv4Addr::new(10, 7, 0, 42), 4011);
     for giaddr in [[0; 4], [10, 7, 0, 1]] {
         let request = Ask::pxe(REQUEST, 7).head(24, &giaddr).head(12, &from.ip().octets());
-        let answered = ask(&service, &request.bytes(), Via::Port4011, from, Style::Binl).expect("an ack");
+        let answered =
+            ask(&service, &request.bytes(), ServerPort::Port4011, from, Style::Binl).expect("an ack");
         assert_eq!((answered.reply.from_port, answered.reply.to), (4011, from));
     }
 }
@@ -75,7 +77,7 @@ fn a_source_on_4011_that_cannot_be_answered_is_refused() {
     ];
     for (address, port) in sources {
         let from = SocketAddrV4::new(address.into(), port);
-        let refused = ask(&service, &request, Via::Port4011, from, Style::Binl).err();
+        let refused = ask(&service, &request, ServerPort::Port4011, from, Style::Binl).err();
         assert_eq!(refused, Some(Ignored::BadSource), "{from}");
     }
 }

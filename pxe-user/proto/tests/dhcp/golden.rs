@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::v4::{DhcpOption, OptionCode};
-use pxe_proto::dhcp::{Answer, Arch, BootItem, Class, Ignored, Message, Request, Style, Via};
+use pxe_proto::dhcp::{Answer, Arch, BootItem, Class, Ignored, Message, Request, ServerPort, Style};
 
 use crate::support::*;
 
@@ -109,7 +109,7 @@ fn ovmf_direct_offer_byte_for_byte() {
     let options = [OFFER, PXE, UUID, DIRECT];
     assert_eq!(answered.bytes, expected(&request, [0; 4], "memtest86+x64.efi", &options));
     assert!(
-        matches!(answered.reply.told.answer, Answer::Program(p) if p.file.as_str() == "memtest86+x64.efi")
+        matches!(answered.reply.summary.answer, Answer::Program(p) if p.file.as_str() == "memtest86+x64.efi")
     );
 }
 
@@ -120,7 +120,7 @@ fn ovmf_binl_offer_and_ack_byte_for_byte() {
     assert_eq!(offer.bytes, expected(&request, [0; 4], "memtest86+x64.efi", &[OFFER, PXE, UUID]));
     let request = golden("ovmf-4011");
     let from = SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 115), 4011);
-    let ack = ask(&service, &request, Via::Port4011, from, Style::Binl).expect("an ack");
+    let ack = ask(&service, &request, ServerPort::Port4011, from, Style::Binl).expect("an ack");
     assert_eq!(ack.bytes, expected(&request, [10, 99, 0, 115], "memtest86+x64.efi", &[ACK, PXE, UUID]));
     assert_eq!((ack.reply.from_port, ack.reply.to), (4011, from));
 }
@@ -142,7 +142,7 @@ fn ipxe_offers_byte_for_byte() {
             expected(&request, [0; 4], "boot.ipxe", &[OFFER, PXE, UUID, DIRECT]),
             "{name}"
         );
-        assert!(matches!(answered.reply.told.answer, Answer::Script(_)), "{name}");
+        assert!(matches!(answered.reply.summary.answer, Answer::Script(_)), "{name}");
     }
 }
 
@@ -187,7 +187,7 @@ fn the_menu_offer_byte_for_byte() {
     ];
     let options = [&[OFFER, PXE, UUID], menu].concat();
     assert_eq!(answered.bytes, expected(&request, [0; 4], "", &options));
-    assert!(matches!(answered.reply.told.answer, Answer::Menu(_)));
+    assert!(matches!(answered.reply.summary.answer, Answer::Menu(_)));
 }
 
 #[test]

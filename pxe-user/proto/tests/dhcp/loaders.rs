@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_proto::dhcp::{Answer, Arch, Ignored, Programs, Service, Style, Via};
+use pxe_proto::dhcp::{Answer, Arch, Ignored, Programs, ServerPort, Service, Style};
 
 use crate::support::*;
 
@@ -42,7 +42,7 @@ fn line_17_ipxe_gets_the_script_and_9_is_7() {
     let service = service();
     let names = |request: Ask| {
         let answered = on_67(&service, &request.bytes(), Style::Direct).expect("an offer");
-        (file(&answered.bytes).to_owned(), matches!(answered.reply.told.answer, Answer::Script(_)))
+        (file(&answered.bytes).to_owned(), matches!(answered.reply.summary.answer, Answer::Script(_)))
     };
     for arch in [7, 9] {
         assert_eq!(names(Ask::pxe(DISCOVER, arch)), ("memtest86+x64.efi".to_owned(), false));
@@ -126,11 +126,11 @@ fn line_37_machines_with_one_xid_each_get_their_own_answer() {
     for (discover, _, mac, name) in &requests {
         let offer = on_67(&service, &discover.bytes(), Style::Direct).expect("an offer");
         assert_eq!((&offer.bytes[28..34], file(&offer.bytes)), (&mac[..], *name));
-        assert_eq!(offer.reply.told.mac.0, *mac);
+        assert_eq!(offer.reply.summary.mac.0, *mac);
     }
     for (_, item, mac, name) in &requests {
         let from = SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, mac[5]), 68);
-        let ack = ask(&service, &item.bytes(), Via::Port4011, from, Style::Menu).expect("an ack");
+        let ack = ask(&service, &item.bytes(), ServerPort::Port4011, from, Style::Menu).expect("an ack");
         assert_eq!((&ack.bytes[28..34], file(&ack.bytes), ack.reply.to), (&mac[..], *name, from));
     }
 }

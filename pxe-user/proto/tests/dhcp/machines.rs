@@ -57,11 +57,11 @@ fn every_answer_can_be_told() {
         ("ovmf-http-discover", Style::Direct, "http://10.99.0.2/memtest86+x64.efi"),
         ("ovmf-discover", Style::Menu, "boot menu"),
     ] {
-        let told = on_67(&service, &golden(name), style).expect(name).reply.told;
+        let told = on_67(&service, &golden(name), style).expect(name).reply.summary;
         assert_eq!((told.answer.as_str(), told.style, told.ack), (expected, style, false), "{name}");
     }
     let no_menu = crate::support::service();
-    let told = on_67(&no_menu, &golden("ovmf-discover"), Style::Menu).expect("an offer").reply.told;
+    let told = on_67(&no_menu, &golden("ovmf-discover"), Style::Menu).expect("an offer").reply.summary;
     assert_eq!(told.style, Style::Direct, "no menu: direct is what is in effect");
 }
 

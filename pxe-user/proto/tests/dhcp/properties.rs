@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use pxe_proto::dhcp::{Printable, Request, Service, Style, Via};
+use pxe_proto::dhcp::{Printable, Request, ServerPort, Service, Style};
 
 use crate::support::*;
 
@@ -16,10 +16,14 @@ fn any_service() -> impl Strategy<Value = Service> {
     })
 }
 
-fn any_way() -> impl Strategy<Value = (Via, SocketAddrV4, Style)> {
+fn any_way() -> impl Strategy<Value = (ServerPort, SocketAddrV4, Style)> {
     let from =
         (any::<[u8; 4]>(), any::<u16>()).prop_map(|(address, port)| SocketAddrV4::new(address.into(), port));
-    (select(vec![Via::Port67, Via::Port4011]), prop_oneof![Just(CLIENT), from], select(STYLES.to_vec()))
+    (
+        select(vec![ServerPort::Port67, ServerPort::Port4011]),
+        prop_oneof![Just(CLIENT), from],
+        select(STYLES.to_vec()),
+    )
 }
 
 /// Reads everything that can be read, so that no accessor escapes.
@@ -126,7 +130,7 @@ proptest! {
 }
 
 /// As `ask`, for packets in which the tests' own simple reader of requests would lose its way: checks the reply alone.
-fn whole_or_none(service: &Service, packet: &[u8], (via, from, style): (Via, SocketAddrV4, Style)) {
+fn whole_or_none(service: &Service, packet: &[u8], (via, from, style): (ServerPort, SocketAddrV4, Style)) {
     let mut out = [0xAA; 1472];
     let Ok(request) = Request::parse(packet) else { return };
     let Ok(reply) = pxe_proto::dhcp::reply(service, &request, via, from, style, &mut out) else { return };

@@ -25,7 +25,7 @@ fn firmware_is_told_to_boot_its_disk_by_a_menu() {
     for style in STYLES {
         let service = local();
         let offer = on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), style).unwrap();
-        assert!(matches!(offer.reply.told.answer, Answer::Local(_)));
+        assert!(matches!(offer.reply.summary.answer, Answer::Local(_)));
         let vendor = option(&offer.bytes, 43).unwrap();
         assert_eq!(vendor[..3], [6, 1, 3]);
         assert_eq!(vendor[3..8], [9, 13, 0, 0, 10]);
@@ -41,7 +41,10 @@ fn ipxe_is_told_by_a_script_of_its_own_name() {
     let service = local();
     let offer = on_67(&service, &ipxe().bytes(), Style::Direct).unwrap();
     assert_eq!(&offer.bytes[108..108 + 32], b"pxed/52-54-00-00-00-01/boot.ipxe");
-    assert_eq!(&*offer.reply.told.answer.name(offer.reply.told.mac), "pxed/52-54-00-00-00-01/boot.ipxe");
+    assert_eq!(
+        &*offer.reply.summary.answer.name(offer.reply.summary.mac),
+        "pxed/52-54-00-00-00-01/boot.ipxe"
+    );
 }
 
 #[test]
@@ -62,7 +65,7 @@ fn another_machine_can_have_the_files() {
             let offer = on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), style).unwrap();
             assert_eq!(offer.bytes[20..24], OTHER.octets(), "siaddr");
             assert_eq!(option(&offer.bytes, 54), Some(SERVER.octets().to_vec()));
-            if matches!(offer.reply.told.answer, Answer::Menu(_)) {
+            if matches!(offer.reply.summary.answer, Answer::Menu(_)) {
                 let vendor = option(&offer.bytes, 43).unwrap();
                 assert!(vendor.windows(4).any(|part| part == OTHER.octets()), "{vendor:?}");
             }

@@ -6,8 +6,8 @@ use std::path::Path;
 use dhcproto::v4::{self, DhcpOption, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use pxe_proto::dhcp::{
-    Arch, BootFile, Ignored, MAX_REPLY, Menu, MenuItem, Program, Programs, Reply, Request, Service, Style,
-    Text, Url, Via, reply,
+    Arch, BootFile, Ignored, MAX_REPLY, Menu, MenuItem, Program, Programs, Reply, Request, ServerPort,
+    Service, Style, Text, Url, reply,
 };
 
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
@@ -150,7 +150,7 @@ pub(crate) struct Answered<'s> {
 pub(crate) fn ask<'s>(
     service: &'s Service,
     request: &[u8],
-    via: Via,
+    via: ServerPort,
     from: SocketAddrV4,
     style: Style,
 ) -> Result<Answered<'s>, Ignored> {
@@ -163,7 +163,7 @@ pub(crate) fn ask<'s>(
 }
 
 pub(crate) fn on_67<'s>(service: &'s Service, request: &[u8], style: Style) -> Result<Answered<'s>, Ignored> {
-    ask(service, request, Via::Port67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), style)
+    ask(service, request, ServerPort::Port67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), style)
 }
 
 pub(crate) fn on_4011<'s>(
@@ -171,7 +171,7 @@ pub(crate) fn on_4011<'s>(
     request: &[u8],
     style: Style,
 ) -> Result<Answered<'s>, Ignored> {
-    ask(service, request, Via::Port4011, CLIENT, style)
+    ask(service, request, ServerPort::Port4011, CLIENT, style)
 }
 
 /// clients.md lines 3, 4, 5, 7, 8 and 11, for any reply: by hand, and by dhcproto.
@@ -190,7 +190,7 @@ fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], service: &Service) {
     assert_eq!(bytes[235], 0, "file ends with NUL");
     assert_eq!(bytes[236..240], [99, 130, 83, 99], "cookie");
     let message = decode(bytes);
-    let kind = if reply.told.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
+    let kind = if reply.summary.ack { v4::MessageType::Ack } else { v4::MessageType::Offer };
     assert_eq!(message.opts().msg_type(), Some(kind));
     assert_eq!(message.opts().get(OptionCode::ServerIdentifier), Some(&DhcpOption::ServerIdentifier(server)));
     assert!(option(bytes, 60).is_some_and(|class| class == b"PXEClient" || class == b"HTTPClient"));

@@ -1,4 +1,4 @@
-//! `pxed again`.
+//! `pxed again`: lets one machine, or all, boot by their rules from the beginning.
 
 use std::io::Write as _;
 

@@ -1,5 +1,6 @@
-//! What packages install beside the program, made of the command line itself: completions, man pages, and the schema of
-//! `pxed.toml`. `cargo xtask release` and packagers of distributions call it; nothing here touches the daemon.
+//! Files that packages install beside the program, generated from the command line itself: completions, man pages, and
+//! the schema of `pxed.toml`. `cargo xtask release` and packagers of distributions run these commands. Nothing here
+//! connects to the daemon.
 
 use std::fs;
 use std::io::Write as _;
@@ -70,7 +71,7 @@ fn print(bytes: &[u8]) -> Result<()> {
     std::io::stdout().write_all(bytes).context("cannot write to standard output")
 }
 
-/// The command line without hidden subcommands: clap_complete would offer these, too.
+/// The command line without hidden subcommands, because clap_complete would offer them too.
 fn visible() -> Command {
     let whole = Cli::command();
     let subcommands = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
@@ -89,7 +90,7 @@ fn visible() -> Command {
 
 fn write_pages(directory: &Path) -> Result<()> {
     fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    // `help` is no page of its own: each page has the same text.
+    // `help` gets no page: it would repeat the text of each command.
     let mut whole = visible().disable_help_subcommand(true);
     whole.build();
     for command in whole.get_subcommands().chain([&whole]) {
@@ -100,11 +101,11 @@ fn write_pages(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A page's file name and text.
+/// The file name and text of a command's page.
 fn page(command: &Command, whole: &Command) -> Result<(String, Vec<u8>)> {
     let source = format!("pxed {}", whole.get_version().unwrap_or_default());
-    // Without a date the pages of a version are always the same. Not an empty one: roff leaves that out, and the version
-    // would take its place.
+    // Without a date, the pages of a version are always the same. The date is a space, because roff omits an empty one,
+    // and the version would take its place.
     let man = Man::new(command.clone()).date(" ").source(source).manual("pxed");
     let mut text = Vec::new();
     man.render(&mut text).context("cannot make a man page")?;
@@ -114,7 +115,8 @@ fn page(command: &Command, whole: &Command) -> Result<(String, Vec<u8>)> {
     Ok((man.get_filename(), text))
 }
 
-/// Files and exit codes, as `exit_code` gives them.
+/// The sections on files and exit codes. The codes are those of [`super::exit_code`] except 3, which only `pxed import`
+/// uses.
 fn of_program(whole: &Command) -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["FILES"]);

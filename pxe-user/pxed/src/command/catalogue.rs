@@ -1,25 +1,25 @@
-//! A catalogue of all that can be opened, for commands that report what cannot.
+//! Opens a catalogue without the parts that cannot be opened, for commands that report them: `check` and `explain`.
 
-use pxe_content::boot::{Catalogue, CatalogueError, Config, Recipe, Source};
+use pxe_content::boot::{Catalogue, CatalogueError, Config, ImageSpec, Source};
 
-/// A catalogue, as far as there is one.
+/// The catalogue that could be opened, and what is missing from it.
 pub(super) struct Opened {
-    /// `None` if there is nothing at all to serve.
+    /// `None` if nothing can be served.
     pub(super) catalogue: Option<Catalogue>,
-    /// Whether what every machine gets is among it.
+    /// Whether the boot tree that every machine gets is part of the catalogue.
     pub(super) is_whole: bool,
-    /// What was left out, and why.
+    /// The parts that were left out, each with its error.
     pub(super) errors: Vec<LeftOut>,
 }
 
-/// Something that cannot be served.
+/// A part that cannot be served.
 pub(super) struct LeftOut {
-    /// The image that is left out; `None` if it is no image's.
-    pub(super) image: Option<Recipe>,
+    /// The image that was left out; `None` if the error is not about an image.
+    pub(super) image: Option<ImageSpec>,
     pub(super) error: CatalogueError,
 }
 
-/// Opens all that can be opened; what cannot is left out.
+/// Opens the catalogue. After an error it leaves out the part that failed and tries again.
 pub(super) fn open(mut files: Config) -> Opened {
     let mut opened = Opened { catalogue: None, is_whole: true, errors: Vec::new() };
     loop {
@@ -33,12 +33,13 @@ pub(super) fn open(mut files: Config) -> Opened {
         let mut image = None;
         let goes_on = match &error {
             CatalogueError::ImageRoot { image: name, .. } => {
-                let at = files.recipes.iter().position(|recipe| *recipe.name == **name);
-                image = at.map(|at| files.recipes.remove(at));
+                let at = files.image_specs.iter().position(|image_spec| *image_spec.name == **name);
+                image = at.map(|at| files.image_specs.remove(at));
                 image.is_some()
             }
             CatalogueError::Root { root, .. } => {
-                // Else it is the host's own root directory: nothing is left to leave out.
+                // If the root is not the boot tree, it is the host's root directory, and no part is left that could be
+                // left out.
                 let is_tree = matches!(&files.source, Source::Tree { root: top, .. } if top == root);
                 opened.is_whole = false;
                 files.boot_files.clear();

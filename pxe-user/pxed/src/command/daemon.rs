@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::Args;
 
 use super::offer::Offer;
-use crate::config::{Board, Config, Pace, Paces, words};
+use crate::config::{Board, Config, RateLimit, RateLimits, words};
 use crate::confine::Confinement;
 use crate::server::{Options, Setup};
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
@@ -127,13 +127,13 @@ impl Daemon {
     /// Those of [`Offer::setup`].
     pub(super) fn setup(&self, offer: &Offer, file: &Config) -> Result<Setup> {
         let mut setup = offer.setup(file)?;
-        setup.offering.paces = self.paces(setup.offering.paces);
+        setup.offering.rate_limits = self.rate_limits(setup.offering.rate_limits);
         Ok(setup)
     }
 
-    fn paces(&self, Paces { dhcp, tftp }: Paces) -> Paces {
-        let pace = |rate: Option<u32>, pace: Pace| Pace { rate: rate.unwrap_or(pace.rate), ..pace };
-        Paces { dhcp: pace(self.dhcp_rate, dhcp), tftp: pace(self.tftp_rate, tftp) }
+    fn rate_limits(&self, RateLimits { dhcp, tftp }: RateLimits) -> RateLimits {
+        let pace = |rate: Option<u32>, pace: RateLimit| RateLimit { rate: rate.unwrap_or(pace.rate), ..pace };
+        RateLimits { dhcp: pace(self.dhcp_rate, dhcp), tftp: pace(self.tftp_rate, tftp) }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `pxed images`.
+//! `pxed images`: lists the files that would be served.
 
 use std::io::Write as _;
 
@@ -25,7 +25,7 @@ pub(crate) struct Images {
 #[derive(Serialize)]
 struct Listed {
     files: Vec<Row>,
-    /// What cannot be booted, and how to change that.
+    /// Sentences: what cannot be booted, with the remedy.
     missing: Vec<String>,
 }
 
@@ -35,7 +35,7 @@ struct Row {
     origin: String,
     bytes: Option<u64>,
     sha256: Option<String>,
-    /// Why it is not served.
+    /// Why the file is not served, with the remedy; `None` if it is.
     refusal: Option<String>,
 }
 

@@ -1,4 +1,5 @@
-//! `--kernel`: one Linux for every machine, without a configuration file. It becomes what a file would have as an image and a rule:
+//! `--kernel`: one Linux for every machine, without a configuration file. The options become the same image and rule as
+//! this part of a configuration:
 //!
 //! ```text
 //! [images.linux]
@@ -14,13 +15,13 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::config::{Config, Outcome, RuleSpec};
-use pxe_content::boot::{FileName, Recipe, TemplateError, check_template};
-use pxe_content::rules::{Limits, Matcher};
+use pxe_content::boot::{FileName, ImageSpec, TemplateError, check_template};
+use pxe_content::rules::{Matcher, RuleLimits};
 
-/// The name of the image, and the folder of its files.
+/// The name of the image, and the folder under which machines load its files.
 const NAME: &str = "linux";
 
-/// Files by the names that machines load them under, with their paths below the host's root directory.
+/// Each file's name for machines, and its path below the host's root directory.
 type Named = Vec<(FileName, String)>;
 
 /// One Linux.
@@ -40,24 +41,24 @@ pub(crate) struct Linux {
 /// Why `--kernel` cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum LinuxError {
-    /// The file is not there.
+    /// The system cannot open the file.
     #[error("cannot serve {}: {reason}. Name a file that this host can read", path.display())]
     File {
-        /// As it was given.
+        /// The path as it was given.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         reason: std::io::Error,
     },
-    /// It is a directory or a device.
+    /// The path is a directory or a device.
     #[error("cannot serve {}: it is no regular file. Name the file of a kernel or an initramfs", .0.display())]
     NoFile(PathBuf),
     /// The path is not UTF-8.
     #[error("cannot serve {}: its path is not UTF-8. Rename it, or copy it elsewhere", .0.display())]
     Path(PathBuf),
-    /// The template.
+    /// The template in `--args` is wrong.
     #[error("--args: {0}")]
     Args(#[from] TemplateError),
-    /// The configuration says what machines boot.
+    /// The configuration already defines what machines boot.
     #[error(
         "--kernel boots one Linux on every machine, and the configuration has {0}: leave --kernel out and write [images.{NAME}] with \
          `kernel` into the file, or leave --config out"
@@ -66,15 +67,15 @@ pub(super) enum LinuxError {
 }
 
 impl Linux {
-    /// The files by the names that machines load them under, and the image; none without `--kernel`.
+    /// The files with their names for machines, and the image; `None` without `--kernel`.
     ///
     /// # Errors
     /// [`LinuxError`].
-    pub(super) fn image(&self, file: &Config) -> Result<Option<(Named, Recipe)>, LinuxError> {
+    pub(super) fn image(&self, file: &Config) -> Result<Option<(Named, ImageSpec)>, LinuxError> {
         let Some(kernel) = &self.kernel else { return Ok(None) };
         for (is_there, what) in [
             (!file.rules.is_empty(), "rules"),
-            (!file.recipes.is_empty(), "images"),
+            (!file.image_specs.is_empty(), "images"),
             (file.root.is_some(), "a `root`"),
             (!file.boot_files.is_empty(), "`boot_files`"),
         ] {
@@ -94,17 +95,17 @@ impl Linux {
             names.push(name);
         }
         let mut names = names.into_iter();
-        let recipe = Recipe {
+        let image_spec = ImageSpec {
             name: NAME.into(),
             kernel: names.next(),
             initrd: names.collect(),
             args,
-            ..Recipe::default()
+            ..ImageSpec::default()
         };
-        Ok(Some((files, recipe)))
+        Ok(Some((files, image_spec)))
     }
 
-    /// The rule for every machine.
+    /// The rule that matches every machine; `None` without `--kernel`.
     pub(super) fn rule(&self) -> Option<RuleSpec> {
         self.kernel.as_ref()?;
         Some(RuleSpec {
@@ -115,12 +116,13 @@ impl Linux {
             style: None,
             boot_server: None,
             boots: None,
-            limits: Limits::default(),
+            limits: RuleLimits::default(),
         })
     }
 }
 
-/// The path of a file without links: the administrator named this path, so its links are followed, whoever made them.
+/// Resolves the links of a path. The administrator named this path on the command line, so its links are followed
+/// whoever owns them.
 fn target(path: &Path) -> Result<String, LinuxError> {
     let failed = |reason| LinuxError::File { path: path.to_owned(), reason };
     let target = path.canonicalize().map_err(failed)?;
@@ -130,10 +132,11 @@ fn target(path: &Path) -> Result<String, LinuxError> {
     target.into_os_string().into_string().map_err(|_| LinuxError::Path(path.to_owned()))
 }
 
-/// A name that no other file has: boot loaders tell initramfs files apart by the last component alone.
+/// A name that no other file has. The last component must differ, because boot loaders distinguish initramfs files by
+/// it alone. Returns the name as text and parsed.
 fn named(target: &str, files: &[(FileName, String)]) -> Option<(String, FileName)> {
     let base = target.rsplit('/').next().unwrap_or_default();
-    // Spaces and the like would end the name in a loader's script.
+    // A space or another special character could end the name in a boot loader's script.
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-+".contains(c) { c } else { '-' };
     let base: String = base.chars().map(plain).take(64).collect();
     let names = (1..).map(|number| match number {
@@ -188,9 +191,9 @@ mod tests {
         ])
         .unwrap();
         let config = files.config(&Config::default()).unwrap();
-        let [recipe] = config.recipes.as_slice() else { panic!("{config:?}") };
-        assert_eq!(recipe.kernel.as_deref(), Some("linux/vmlinuz-6"));
-        assert_eq!(recipe.initrd, ["linux/initrd.img", "linux/2-initrd.img"]);
+        let [image_spec] = config.image_specs.as_slice() else { panic!("{config:?}") };
+        assert_eq!(image_spec.kernel.as_deref(), Some("linux/vmlinuz-6"));
+        assert_eq!(image_spec.initrd, ["linux/initrd.img", "linux/2-initrd.img"]);
         let [rule] = files.rules(&Config::default()).try_into().unwrap();
         assert_eq!((rule.outcome, rule.matcher), (Outcome::Image(NAME.into()), Matcher::default()));
         let catalogue = Catalogue::open(config).unwrap();

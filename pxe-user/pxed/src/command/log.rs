@@ -1,4 +1,4 @@
-//! Log lines on standard error.
+//! Log lines, on standard error.
 
 use anyhow::{Context as _, Result};
 use tracing_subscriber::EnvFilter;
@@ -13,13 +13,14 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging; `RUST_LOG` filters, the ready line is always shown.
+/// Starts logging. `RUST_LOG` sets the filter (default `info`); the line of `pxed::ready` is always shown.
 pub(super) fn start(format: LogFormat) -> Result<()> {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into());
-    // aya tells each relocation at debug; who wants that names it.
+    // At debug, aya logs each relocation. `RUST_LOG` can enable that by naming aya.
     let filter = EnvFilter::try_new(format!("aya=warn,aya_obj=warn,{directives},pxed::ready=info"))
         .with_context(|| format!("RUST_LOG={directives} is no log filter: try RUST_LOG=debug"))?;
-    // A terminal that is gone or a full disk must not end the daemon: the subscriber's own complaint would panic.
+    // Writing may fail because the terminal is gone or the disk is full. The subscriber would report that by a macro
+    // that panics, which must not end the daemon.
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_env_filter(filter)

@@ -1,4 +1,5 @@
-//! The command line of `pxed`.
+//! The command line of `pxed`: a file or folder for each subcommand. [`run`] is the entry point, and [`exit_code`] maps
+//! errors to exit codes.
 
 mod again;
 mod assets;
@@ -27,7 +28,7 @@ use clap::{Parser, Subcommand};
 
 use crate::config::ConfigError;
 use crate::confine::ConfineError;
-use crate::server::preconditions::UnmetError;
+use crate::server::preconditions::UnmetConditions;
 
 pub use log::LogFormat;
 
@@ -81,11 +82,12 @@ enum Command {
     Schema,
 }
 
-/// Tells a service manager by the exit code whether another start could help. 78 is `EX_CONFIG` (sysexits.h): the configuration must
-/// be changed first. The command line's own mistakes are clap's, with 2.
+/// The exit code for an error, by which a service manager sees whether another start could help. 78 is `EX_CONFIG`
+/// (sysexits.h): the configuration must be changed first. 3 is for an incomplete `pxed import`. clap itself exits with
+/// 2 for mistakes on the command line.
 #[must_use]
 pub fn exit_code(error: &anyhow::Error) -> ExitCode {
-    // A file that cannot be read for another reason than these may be readable the next time.
+    // A file that cannot be read for any other reason may be readable at the next start.
     let is_config = error.downcast_ref().is_some_and(|error| match error {
         ConfigError::Read { error, .. } => matches!(
             error.kind(),
@@ -101,7 +103,7 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(3);
     }
     let is_user = |error: &anyhow::Error| matches!(error.downcast_ref(), Some(ConfineError::NoUser(_)));
-    let is_unmet = error.downcast_ref::<UnmetError>().is_some_and(UnmetError::is_lasting);
+    let is_unmet = error.downcast_ref::<UnmetConditions>().is_some_and(UnmetConditions::is_lasting);
     if is_config
         || is_unmet
         || is_user(error)
@@ -114,10 +116,10 @@ pub fn exit_code(error: &anyhow::Error) -> ExitCode {
     }
 }
 
-/// Does what the command line says.
+/// Runs the command.
 ///
 /// # Errors
-/// What is in the way, with the remedy.
+/// What prevents the command, with the remedy.
 pub fn run(cli: Cli) -> Result<()> {
     log::start(cli.log_format)?;
     match cli.command {

@@ -51,7 +51,8 @@ impl Name {
     }
 }
 
-/// Gives every name, whatever becomes of the others.
+/// Sends every name, and continues after a name that the daemon rejects. Stops only if no connection to the daemon is
+/// possible.
 async fn all(client: &Client, names: &[(Mac, String)]) -> Result<()> {
     let mut failed = 0;
     for (mac, name) in names {
@@ -84,7 +85,7 @@ fn read(path: &Path) -> Result<Vec<(Mac, String)>> {
     parse(&text).with_context(|| path.display().to_string())
 }
 
-/// `MAC NAME` in each line; `#` begins a comment. Nothing is named if a line is wrong or a name stands there twice.
+/// Parses lines of `MAC NAME`; `#` begins a comment. A wrong line, or a name that appears twice, fails the whole file.
 fn parse(text: &str) -> Result<Vec<(Mac, String)>, LineError> {
     let mut names: Vec<(Mac, String)> = Vec::new();
     let mut lines: HashMap<String, usize> = HashMap::new();

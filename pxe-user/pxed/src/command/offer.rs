@@ -1,4 +1,5 @@
-//! What is offered to machines: the options that `serve`, `check` and `explain` share, and the configuration file behind them.
+//! The options about what machines are offered, which `serve`, `check` and `explain` share, and the configuration file
+//! that they complete.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -47,11 +48,11 @@ pub(crate) struct Offer {
     yield_ipxe: bool,
 }
 
-/// The type of the menu's entry that boots: any but 0, which is the local disk (PXE 2.1).
+/// The type of the menu entry that boots from pxed. Any value except 0, which means the local disk (PXE 2.1).
 const MENU_TYPE: u16 = 1;
 
 impl Offer {
-    /// The configuration file, if one is named; warnings go to the log.
+    /// Reads the configuration file, or returns the default without one. Warnings go to the log.
     pub(super) fn read(&self) -> Result<Config> {
         let Some(path) = &self.config else { return Ok(Config::default()) };
         let (config, warnings) = Config::read(path)?;
@@ -61,7 +62,7 @@ impl Offer {
         Ok(config)
     }
 
-    /// The interfaces, in order, each once: the command line's, or the file's.
+    /// The interfaces of the command line, or else the file's; sorted, without duplicates.
     pub(super) fn interfaces(&self, file: &Config) -> Vec<String> {
         let mut interfaces =
             if self.interfaces.is_empty() { &file.interfaces } else { &self.interfaces }.clone();
@@ -70,7 +71,7 @@ impl Offer {
         interfaces
     }
 
-    /// What can change while it runs.
+    /// The part of the configuration that can change while the daemon runs.
     pub(super) fn setup(&self, file: &Config) -> Result<Setup> {
         let style = self.style.or(file.style);
         let needs_menu =
@@ -88,7 +89,7 @@ impl Offer {
             http,
             rules: self.files.rules(file),
             access: file.access.clone(),
-            paces: file.paces,
+            rate_limits: file.rate_limits,
         };
         Ok(Setup { offering, files: self.files.config(file)?, fleet: file.fleet.clone() })
     }

@@ -37,7 +37,7 @@ impl Files {
         Ok(Catalogue::open(self.config(&crate::config::Config::default())?)?)
     }
 
-    /// What is served, by the command line where it says something, else by the file.
+    /// The files to serve. Each option of the command line overrides the configuration file.
     ///
     /// # Errors
     /// What is wrong with the files of `--kernel`.
@@ -48,10 +48,10 @@ impl Files {
             (None, Some((root, links))) => Source::Tree { root: root.clone(), links: *links },
             (None, None) => Source::Virtual { system: "/".into() },
         };
-        let mut recipes = file.recipes.clone();
+        let mut image_specs = file.image_specs.clone();
         let source = match self.linux.image(file)? {
-            Some((files, recipe)) => {
-                recipes.push(recipe);
+            Some((files, image_spec)) => {
+                image_specs.push(image_spec);
                 Source::Single(files)
             }
             None => source,
@@ -59,10 +59,10 @@ impl Files {
         let mut boot_files = self.boot_files.clone();
         boot_files.extend(file.boot_files.iter().filter(|(arch, _)| !self.names(*arch)).cloned());
         let memory = self.memory.map(|mib| mib.saturating_mul(1 << 20)).or(file.memory);
-        Ok(Config { source, boot_files, recipes, memory, ..Config::default() })
+        Ok(Config { source, boot_files, image_specs, memory, ..Config::default() })
     }
 
-    /// The rules of the file, or the one of `--kernel`.
+    /// The file's rules; with `--kernel`, its single rule instead.
     pub(super) fn rules(&self, file: &crate::config::Config) -> Vec<RuleSpec> {
         self.linux.rule().map_or_else(|| file.rules.clone(), |rule| vec![rule])
     }
@@ -86,18 +86,19 @@ impl Socket {
     }
 }
 
-/// The API's path of something of a machine, which is named by its Ethernet address or otherwise.
+/// The API's path of a machine's resource. The machine is given by Ethernet address, name or another word that the API
+/// accepts.
 pub(super) fn machine_path(machine: &str, what: &str) -> String {
     let machine = utf8_percent_encode(machine.trim(), NON_ALPHANUMERIC);
     format!("/api/v1/machines/{machine}/{what}")
 }
 
-/// Runs what talks to the daemon.
+/// Runs a command that connects to the daemon, in a runtime of one thread.
 pub(super) fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let result = runtime.block_on(work);
-    // A read of a terminal or a pipe that nobody writes to would hold the end up.
+    // A pending read of a terminal or a pipe must not delay the end.
     runtime.shutdown_background();
     result
 }

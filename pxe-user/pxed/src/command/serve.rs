@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::daemon::Daemon;
 use super::offer::Offer;
-use crate::server::{Kept, Options, Reread, Server, Setup, preconditions};
+use crate::server::{ConfigReader, Options, Server, Setup, StoredHandover, preconditions};
 
 /// Where and how to serve.
 #[derive(Clone, Debug, Args)]
@@ -23,14 +23,14 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) fn run(&self) -> Result<()> {
         // Before anything that may fail: with the process it goes then, and the interfaces are free.
-        let kept = Kept::take();
+        let kept = StoredHandover::take();
         let (options, setup) = self.read()?;
         // Before the files: a wrong name on the command line should be the first thing that is said.
         options.plans()?;
         let predecessor = options.take_over || kept.is_some();
         preconditions::require(&options, &setup, predecessor)?;
         let again = self.clone();
-        let reread = Reread { file: self.offer.config.clone(), read: Box::new(move || again.read()) };
+        let reread = ConfigReader { file: self.offer.config.clone(), read: Box::new(move || again.read()) };
         Server::start(&options, setup, reread, kept)?.run()
     }
 

@@ -6,7 +6,7 @@
 //! `docs/pxed.toml` is an example with every key; a test reads it. `docs/pxed.schema.json` is for editors; a test makes
 //! it of `raw`'s types and comments.
 
-mod check;
+mod diagnostics;
 mod limits;
 mod parse;
 mod raw;
@@ -22,12 +22,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::confine::Confinement;
-use pxe_content::boot::{Links, Recipe};
-use pxe_content::rules::{Access, Limits, Matcher};
+use pxe_content::boot::{ImageSpec, Links};
+use pxe_content::rules::{Access, Matcher, RuleLimits};
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_proto::dhcp::{Arch, Style, Url};
 
-pub use pxe_engine::responder::{Pace, Paces};
+pub use pxe_engine::responder::{RateLimit, RateLimits};
 
 /// The JSON schema of the file, for editors.
 pub const SCHEMA: &str = include_str!("../../../../docs/pxed.schema.json");
@@ -145,7 +145,7 @@ pub struct RuleSpec {
     /// So many boots, then the own disk.
     pub boots: Option<u32>,
     /// What TFTP may grant.
-    pub limits: Limits,
+    pub limits: RuleLimits,
 }
 
 /// HTTP on the machines' network: boot files and reports.
@@ -251,13 +251,13 @@ pub struct Config {
     /// Who is served at all.
     pub access: Access,
     /// How often sources may ask.
-    pub paces: Paces,
+    pub rate_limits: RateLimits,
     /// What is remembered.
     pub fleet: FleetSettings,
     /// The images.
-    pub recipes: Vec<Recipe>,
+    pub image_specs: Vec<ImageSpec>,
     /// Where each of them begins, from line 1, in the same order.
-    pub recipe_lines: Vec<usize>,
+    pub image_spec_lines: Vec<usize>,
     /// Where the keys and tables at the top of the file are, from line 1.
     pub key_lines: Vec<(String, usize)>,
     /// The rules.
@@ -294,8 +294,8 @@ impl Config {
     /// The line where an image begins.
     #[must_use]
     pub fn line_of_image(&self, name: &str) -> Option<usize> {
-        let at = self.recipes.iter().position(|recipe| *recipe.name == *name)?;
-        self.recipe_lines.get(at).copied()
+        let at = self.image_specs.iter().position(|image_spec| *image_spec.name == *name)?;
+        self.image_spec_lines.get(at).copied()
     }
 
     /// Reads a text: the configuration as far as it could be understood, and all problems in the order of their lines.
@@ -303,7 +303,7 @@ impl Config {
     pub fn parse(text: &str) -> (Option<Self>, Vec<Problem>) {
         let mut parsed = parse::parse(text);
         let config = parsed.raw.take().map(|raw| {
-            let (mut config, mut problems) = check::check(text, raw, parsed.is_whole);
+            let (mut config, mut problems) = diagnostics::check(text, raw, parsed.is_whole);
             config.key_lines = std::mem::take(&mut parsed.key_lines);
             if !parsed.is_whole {
                 // What follows from a mistake is no mistake of its own.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 #[cfg(test)]
-use super::schema::{self, Words};
+use super::schema::{self, WordsSchema};
 #[cfg(test)]
 use crate::confine::Confinement;
 #[cfg(test)]
@@ -63,19 +63,19 @@ pub(super) struct Raw {
     #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
     pub(super) memory_mib: Option<Spanned<u64>>,
     /// How packets reach the daemon (read at the start).
-    #[cfg_attr(test, schemars(with = "Words<DatapathChoice>"))]
+    #[cfg_attr(test, schemars(with = "WordsSchema<DatapathChoice>"))]
     pub(super) datapath: Option<Spanned<String>>,
     /// Where the XDP program runs (read at the start).
-    #[cfg_attr(test, schemars(with = "Words<ModeChoice>"))]
+    #[cfg_attr(test, schemars(with = "WordsSchema<ModeChoice>"))]
     pub(super) xdp_mode: Option<Spanned<String>>,
     /// Where the kernel answers ACKs by itself (read at the start).
-    #[cfg_attr(test, schemars(with = "Words<OffloadChoice>"))]
+    #[cfg_attr(test, schemars(with = "WordsSchema<OffloadChoice>"))]
     pub(super) offload: Option<Spanned<String>>,
     /// Memory for the files that the kernel sends by itself, in MiB per interface (read at the start).
     #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
     pub(super) offload_memory_mib: Option<Spanned<u64>>,
     /// How pxed offers boot files, unless a rule has its own style.
-    #[cfg_attr(test, schemars(with = "Words<Style>"))]
+    #[cfg_attr(test, schemars(with = "WordsSchema<Style>"))]
     pub(super) style: Option<Spanned<String>>,
     /// The text of the boot menu's prompt.
     #[cfg_attr(test, schemars(with = "String"))]
@@ -98,7 +98,7 @@ pub(super) struct Raw {
     /// The user that the daemon becomes when root starts it (read at the start).
     pub(super) user: Option<String>,
     /// Whether the daemon gives up the rights that only its start needs (read at the start).
-    #[cfg_attr(test, schemars(with = "Words<Confinement>"))]
+    #[cfg_attr(test, schemars(with = "WordsSchema<Confinement>"))]
     pub(super) confinement: Option<Spanned<String>>,
     /// HTTP on the interfaces' addresses: boot files, and reports of memory tests.
     pub(super) http: Option<Http>,
@@ -112,7 +112,7 @@ pub(super) struct Raw {
     #[cfg_attr(test, schemars(with = "Access"))]
     pub(super) access: Option<Spanned<Access>>,
     /// How often one source may ask; more frequent requests get no answer.
-    pub(super) limits: Limits,
+    pub(super) limits: RuleLimits,
     /// What pxed remembers of machines.
     pub(super) fleet: Fleet,
     /// What machines boot, by name; the files of an image with a root are served below its name.
@@ -185,7 +185,7 @@ pub(super) struct Access {
     default,
     expecting = "a table, such as `[limits]` with `tftp_rate = 100` below it"
 )]
-pub(super) struct Limits {
+pub(super) struct RuleLimits {
     /// DHCP requests of one machine that pxed answers a second, in the long run; 0 for no limit.
     pub(super) dhcp_rate: Option<u32>,
     /// DHCP requests of one machine that pxed answers at once.
@@ -274,10 +274,10 @@ pub(super) struct Rule {
     #[cfg_attr(test, schemars(with = "String"))]
     pub(super) image: Option<Spanned<String>>,
     /// What happens in place of an image.
-    #[cfg_attr(test, schemars(with = "Words<Action>"))]
+    #[cfg_attr(test, schemars(with = "WordsSchema<Action>"))]
     pub(super) action: Option<Spanned<String>>,
     /// How pxed offers the boot file.
-    #[cfg_attr(test, schemars(with = "Words<Style>"))]
+    #[cfg_attr(test, schemars(with = "WordsSchema<Style>"))]
     pub(super) style: Option<Spanned<String>>,
     /// The address of another machine that has the files.
     pub(super) boot_server: Option<Ipv4Addr>,

@@ -7,29 +7,29 @@ use std::sync::Arc;
 
 use toml::Spanned;
 
-use super::check::Judge;
+use super::diagnostics::Diagnostics;
 use super::raw;
-use super::words::Worded as _;
+use super::words::Words as _;
 use super::{Outcome, RuleSpec};
-use pxe_content::boot::Recipe;
-use pxe_content::rules::{Glob, Limits, Matcher};
+use pxe_content::boot::ImageSpec;
+use pxe_content::rules::{Glob, Matcher, RuleLimits};
 use pxe_content::suggest::did_you_mean;
 use pxe_proto::dhcp::{Arch, Uuid};
 use pxe_proto::tftp::packet::BLKSIZE_RANGE;
 
 pub(super) fn rules(
-    judge: &mut Judge<'_>,
+    diagnostics: &mut Diagnostics<'_>,
     raw: Vec<Spanned<raw::Rule>>,
-    recipes: &[Recipe],
+    image_specs: &[ImageSpec],
     has_http: bool,
     is_whole: bool,
 ) -> Vec<RuleSpec> {
     let mut rules: Vec<RuleSpec> = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let span = raw.span();
-        let Some(rule) = rule(judge, index + 1, raw, recipes) else { continue };
+        let Some(rule) = rule(diagnostics, index + 1, raw, image_specs) else { continue };
         if rules.iter().any(|earlier| earlier.name == rule.name) {
-            judge.error(
+            diagnostics.error(
                 span.clone(),
                 format!("two rules are named `{}`: boots are counted by name", rule.name),
             );
@@ -39,11 +39,12 @@ pub(super) fn rules(
         if let Some(earlier) = rules.iter().find(covers) {
             let (name, line) = (&earlier.name, earlier.line);
             let text = "can never match: every machine it matches is matched by rule";
-            judge.error(span.clone(), format!("rule `{}` {text} `{name}` (line {line}) first", rule.name));
+            diagnostics
+                .error(span.clone(), format!("rule `{}` {text} `{name}` (line {line}) first", rule.name));
         }
         if !has_http && is_for_http_only(&rule.matcher) {
             let text = "matches UEFI HTTP boot only, which needs `[http]` with a port";
-            judge.warning(span, format!("rule `{}` {text}", rule.name));
+            diagnostics.warning(span, format!("rule `{}` {text}", rule.name));
         }
         rules.push(rule);
     }
@@ -51,30 +52,32 @@ pub(super) fn rules(
 }
 
 fn rule(
-    judge: &mut Judge<'_>,
+    diagnostics: &mut Diagnostics<'_>,
     number: usize,
     raw: Spanned<raw::Rule>,
-    recipes: &[Recipe],
+    image_specs: &[ImageSpec],
 ) -> Option<RuleSpec> {
     let span = raw.span();
     let raw = raw.into_inner();
     let name: Arc<str> = raw.name.unwrap_or_else(|| format!("rule {number}")).into();
     if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
-        judge.error(span.clone(), "a rule's name has 1 to 64 bytes and no control characters");
+        diagnostics.error(span.clone(), "a rule's name has 1 to 64 bytes and no control characters");
     }
-    let recipe =
-        raw.image.as_ref().and_then(|image| recipes.iter().find(|recipe| *recipe.name == **image.get_ref()));
-    let known = recipes.iter().map(|recipe| &*recipe.name);
-    let outcome = outcome(judge, &span, &name, raw.image, raw.action, (recipe, known))?;
+    let image_spec = raw
+        .image
+        .as_ref()
+        .and_then(|image| image_specs.iter().find(|image_spec| *image_spec.name == **image.get_ref()));
+    let known = image_specs.iter().map(|image_spec| &*image_spec.name);
+    let outcome = outcome(diagnostics, &span, &name, raw.image, raw.action, (image_spec, known))?;
     let boots = match (raw.once, raw.boots) {
         (true, Some(boots)) => {
-            judge.error(boots.span(), "write `once` or `boots`, not both");
+            diagnostics.error(boots.span(), "write `once` or `boots`, not both");
             None
         }
         (true, None) => Some(1),
         (false, boots) => boots.map(|boots| {
             if *boots.get_ref() == 0 {
-                judge.error(
+                diagnostics.error(
                     boots.span(),
                     "boots = 0: to boot nothing, write `action = \"local\"` or \"ignore\"",
                 );
@@ -82,66 +85,66 @@ fn rule(
             boots.into_inner()
         }),
     };
-    if boots.is_some() && recipe.is_some_and(|recipe| !recipe.has_payload()) {
+    if boots.is_some() && image_spec.is_some_and(|image_spec| !image_spec.has_payload()) {
         let text =
             "counts boots, so its image must say when one is complete: name the last file with `payload`";
-        judge.error(span.clone(), format!("rule `{name}` {text}"));
+        diagnostics.error(span.clone(), format!("rule `{name}` {text}"));
     }
     if boots.is_some() && raw.boot_server.is_some() {
         let text = "counts boots, but `boot_server` names another machine, and only that one sees whether the files arrived";
-        judge.error(span.clone(), format!("rule `{name}` {text}"));
+        diagnostics.error(span.clone(), format!("rule `{name}` {text}"));
     }
     if boots.is_some() && !matches!(outcome, Outcome::Image(_)) {
-        judge.error(span.clone(), format!("rule `{name}` boots nothing that could be counted"));
+        diagnostics.error(span.clone(), format!("rule `{name}` boots nothing that could be counted"));
     }
-    let limits = Limits {
+    let limits = RuleLimits {
         blksize: raw.blksize.map(|blksize| {
             if !BLKSIZE_RANGE.contains(blksize.get_ref()) {
-                judge.error(blksize.span(), "blksize is from 8 to 65464 (RFC 2348)");
+                diagnostics.error(blksize.span(), "blksize is from 8 to 65464 (RFC 2348)");
             }
             blksize.into_inner()
         }),
         windowsize: raw.windowsize.map(|windowsize| {
             if *windowsize.get_ref() == 0 {
-                judge.error(windowsize.span(), "windowsize is at least 1 (RFC 7440)");
+                diagnostics.error(windowsize.span(), "windowsize is at least 1 (RFC 7440)");
             }
             windowsize.into_inner()
         }),
     };
     // Without one of its conditions it would mean more machines than it says, and be in other rules' way.
-    let matcher = matcher(judge, raw.conditions)?;
-    if limits != Limits::default() && !matcher.asks_clients_only() {
+    let matcher = matcher(diagnostics, raw.conditions)?;
+    if limits != RuleLimits::default() && !matcher.asks_clients_only() {
         let text = "limits transfers, so it can match on mac, vlan, interface and the relay's network only: a file request shows nothing else";
-        judge.error(span.clone(), format!("rule `{name}` {text}"));
+        diagnostics.error(span.clone(), format!("rule `{name}` {text}"));
     }
-    let style = judge.word("style", raw.style);
-    let line = judge.line(span);
+    let style = diagnostics.word("style", raw.style);
+    let line = diagnostics.line(span);
     Some(RuleSpec { name, line, matcher, outcome, style, boot_server: raw.boot_server, boots, limits })
 }
 
 fn outcome<'r>(
-    judge: &mut Judge<'_>,
+    diagnostics: &mut Diagnostics<'_>,
     span: &Range<usize>,
     rule: &str,
     image: Option<Spanned<String>>,
     action: Option<Spanned<String>>,
-    (recipe, known): (Option<&Recipe>, impl Iterator<Item = &'r str>),
+    (image_spec, known): (Option<&ImageSpec>, impl Iterator<Item = &'r str>),
 ) -> Option<Outcome> {
     match (image, action) {
         (Some(image), None) => {
-            if recipe.is_none() {
+            if image_spec.is_none() {
                 let near = did_you_mean(image.get_ref(), known);
                 let text = format!("there is no image `{}`: add [images.{0}]{near}", image.get_ref());
-                judge.error(image.span(), text);
+                diagnostics.error(image.span(), text);
             }
-            Some(Outcome::Image(recipe?.name.clone()))
+            Some(Outcome::Image(image_spec?.name.clone()))
         }
         (None, Some(action)) => match raw::Action::of_word(action.get_ref()) {
             Some(raw::Action::Local) => Some(Outcome::Local),
             Some(raw::Action::Ignore) => Some(Outcome::Ignore),
             None => {
                 let other = action.get_ref();
-                judge.error(
+                diagnostics.error(
                     action.span(),
                     format!("action = \"{other}\": write \"local\" or \"ignore\", or an image"),
                 );
@@ -149,24 +152,24 @@ fn outcome<'r>(
             }
         },
         _ => {
-            judge.error(span.clone(), format!("rule `{rule}` needs either `image` or `action`"));
+            diagnostics.error(span.clone(), format!("rule `{rule}` needs either `image` or `action`"));
             None
         }
     }
 }
 
 /// The conditions; `None` if one of them is wrong.
-fn matcher(judge: &mut Judge<'_>, raw: raw::Conditions) -> Option<Matcher> {
+fn matcher(diagnostics: &mut Diagnostics<'_>, raw: raw::Conditions) -> Option<Matcher> {
     let (vlan, at) = listed(raw.vlan);
     let wrong = vlan.iter().find(|vlan| **vlan > raw::VLAN_MAX);
     if let Some(vlan) = wrong {
-        judge.error(at, format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"));
+        diagnostics.error(at, format!("vlan = {vlan}: VLANs have numbers from 1 to 4094, and 0 means none"));
     }
     let vlan = wrong.is_none().then_some(vlan);
     let globs = |raw| listed(raw).0.iter().map(|text: &String| Glob::new(text)).collect();
     // Each before the first `?`, so that every mistake is reported.
-    let (mac, uuid) = (parsed(judge, raw.mac), parsed::<Uuid, _>(judge, raw.uuid));
-    let (arch, relay) = (parsed::<Arch, _>(judge, raw.arch), parsed(judge, raw.relay));
+    let (mac, uuid) = (parsed(diagnostics, raw.mac), parsed::<Uuid, _>(diagnostics, raw.uuid));
+    let (arch, relay) = (parsed::<Arch, _>(diagnostics, raw.arch), parsed(diagnostics, raw.relay));
     Some(Matcher {
         mac: mac?,
         uuid: uuid?,
@@ -192,12 +195,12 @@ fn listed<T>(raw: Option<Spanned<raw::OneOrMany<T>>>) -> (Vec<T>, Range<usize>) 
 
 /// The values of a condition; `None` if one of them is wrong.
 fn parsed<T: FromStr<Err: Display>, W: Display>(
-    judge: &mut Judge<'_>,
+    diagnostics: &mut Diagnostics<'_>,
     raw: Option<Spanned<raw::OneOrMany<W>>>,
 ) -> Option<Vec<T>> {
     let (texts, at) = listed(raw);
     let values: Vec<Option<T>> =
-        texts.iter().map(|text| judge.accept(at.clone(), text.to_string().parse())).collect();
+        texts.iter().map(|text| diagnostics.accept(at.clone(), text.to_string().parse())).collect();
     values.into_iter().collect()
 }
 

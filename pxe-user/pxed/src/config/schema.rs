@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Value, json};
 
 use super::raw::{Image, RESERVED, Raw, VLAN_MAX};
-use super::words::Worded;
+use super::words::Words;
 use pxe_proto::dhcp::Arch;
 
 /// The schema, as JSON text with a line end.
@@ -47,9 +47,9 @@ impl Transform for WithoutNull {
 }
 
 /// The words of a type that the command line has, too: both parsers and this take them from the same list.
-pub(super) struct Words<T>(PhantomData<T>);
+pub(super) struct WordsSchema<T>(PhantomData<T>);
 
-impl<T: Worded> JsonSchema for Words<T> {
+impl<T: Words> JsonSchema for WordsSchema<T> {
     fn inline_schema() -> bool {
         true
     }

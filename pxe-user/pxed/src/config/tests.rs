@@ -26,11 +26,11 @@ fn the_documented_example_means_what_it_says() {
     assert_eq!(config.http, Some(Http { port: 8080, ipxe: false }));
     assert_eq!(config.board.unwrap().listen, "127.0.0.1:7467".parse().unwrap());
     assert_eq!((config.memory, config.offload_memory), (Some(1 << 30), Some(256 << 20)));
-    let names: Vec<_> = config.recipes.iter().map(|recipe| &*recipe.name).collect();
+    let names: Vec<_> = config.image_specs.iter().map(|image_spec| &*image_spec.name).collect();
     assert_eq!(names, ["installer", "memory-test", "memtest"]);
-    for (recipe, line) in config.recipes.iter().zip(&config.recipe_lines) {
+    for (image_spec, line) in config.image_specs.iter().zip(&config.image_spec_lines) {
         let text = EXAMPLE.lines().nth(line - 1).unwrap();
-        assert!(text.starts_with(&format!("[images.{}]", recipe.name)), "{text}");
+        assert!(text.starts_with(&format!("[images.{}]", image_spec.name)), "{text}");
     }
     let rules: Vec<_> = config.rules.iter().map(|rule| (&*rule.name, &rule.outcome)).collect();
     let image = |name: &str| Outcome::Image(name.into());
@@ -47,8 +47,8 @@ fn the_documented_example_means_what_it_says() {
     );
     assert_eq!(config.rules[0].matcher.mac[1], MacPattern::Oui([0xaa, 0xbb, 0xcc]));
     assert_eq!(config.rules[1].matcher.relay, [Network::Relays([10, 20, 0, 0].into(), 16)]);
-    assert_eq!(config.rules[2].limits, Limits { blksize: Some(512), windowsize: Some(1) });
-    assert_eq!(config.paces, Paces::default(), "what is written is the default");
+    assert_eq!(config.rules[2].limits, RuleLimits { blksize: Some(512), windowsize: Some(1) });
+    assert_eq!(config.rate_limits, RateLimits::default(), "what is written is the default");
     assert!(config.access.is_open());
     assert_eq!(config.rules[3].boots, Some(1));
     assert_eq!(config.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
@@ -213,10 +213,10 @@ fn who_is_served_and_how_often() {
     assert_eq!(problems, []);
     let config = config.unwrap();
     assert_eq!(config.access.to_string(), "52:54:00, 10.1.0.0/16");
-    let usual = Paces::default();
-    assert_eq!(config.paces.dhcp, Pace { burst: 7, ..usual.dhcp });
-    assert_eq!(config.paces.tftp, Pace { rate: 0, ..usual.tftp });
-    assert!(config.paces.rates().tftp.is_off());
+    let usual = RateLimits::default();
+    assert_eq!(config.rate_limits.dhcp, RateLimit { burst: 7, ..usual.dhcp });
+    assert_eq!(config.rate_limits.tftp, RateLimit { rate: 0, ..usual.tftp });
+    assert!(config.rate_limits.rates().tftp.is_off());
     assert_problem("[access]\nallow = []\n", &["line 1", "no machine"]);
     assert_problem("[access]\nallow = [\"52:54:00:*\",\n\"10.1.2.3/16\"]\n", &["line 3", "10.1.0.0/16"]);
     assert_problem("[access]\nallow = [\"eth0\"]\n", &["line 2", "52:54:00:*"]);

@@ -10,7 +10,7 @@ use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_proto::dhcp::Style;
 
 /// A type whose values have words.
-pub(crate) trait Worded: Copy + Send + Sync + 'static {
+pub(crate) trait Words: Copy + Send + Sync + 'static {
     /// Each value, its word, and a sentence for `--help`.
     const WORDS: &'static [(Self, &'static str, &'static str)];
 
@@ -26,13 +26,13 @@ pub(crate) trait Worded: Copy + Send + Sync + 'static {
 }
 
 /// The command line's parser.
-pub(crate) fn parser<T: Worded>() -> impl TypedValueParser<Value = T> {
+pub(crate) fn parser<T: Words>() -> impl TypedValueParser<Value = T> {
     let possible = T::WORDS.iter().map(|(_, word, help)| PossibleValue::new(*word).help(*help));
     PossibleValuesParser::new(possible)
         .try_map(|word| T::of_word(&word).ok_or_else(|| format!("{word} is no word of this option")))
 }
 
-impl Worded for DatapathChoice {
+impl Words for DatapathChoice {
     const WORDS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Auto, "auto", "XDP where it works, else sockets"),
         (Self::Xdp, "xdp", "XDP and AF_XDP, or an error"),
@@ -40,7 +40,7 @@ impl Worded for DatapathChoice {
     ];
 }
 
-impl Worded for ModeChoice {
+impl Words for ModeChoice {
     const WORDS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Auto, "auto", "Native on network cards, generic on virtual interfaces"),
         (Self::Native, "native", "In the driver, or an error"),
@@ -48,7 +48,7 @@ impl Worded for ModeChoice {
     ];
 }
 
-impl Worded for OffloadChoice {
+impl Words for OffloadChoice {
     const WORDS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Auto, "auto", "As far as XDP, the driver and the kernel allow it"),
         (
@@ -61,7 +61,7 @@ impl Worded for OffloadChoice {
     ];
 }
 
-impl Worded for Style {
+impl Words for Style {
     const WORDS: &'static [(Self, &'static str, &'static str)] = &[
         (
             Self::Direct,
@@ -73,7 +73,7 @@ impl Worded for Style {
     ];
 }
 
-impl Worded for Confinement {
+impl Words for Confinement {
     const WORDS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Auto, "auto", "As far as the kernel can"),
         (
@@ -85,7 +85,7 @@ impl Worded for Confinement {
     ];
 }
 
-impl Worded for Action {
+impl Words for Action {
     const WORDS: &'static [(Self, &'static str, &'static str)] = &[
         (Self::Local, "local", "The machine boots its own disk"),
         (Self::Ignore, "ignore", "The machine gets no answer"),

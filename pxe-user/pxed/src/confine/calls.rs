@@ -1,4 +1,4 @@
-//! seccomp: the system calls that a running daemon makes. Any other fails with EPERM.
+//! seccomp: the system calls that a running daemon makes. Every other call fails with EPERM, and `clone3` with ENOSYS.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,12 @@ use seccompiler::{
 
 use super::ConfineError;
 
-/// Made with any arguments.
+/// Calls that are allowed with any arguments.
 mod free {
     use libc::*;
 
-    /// Everywhere. In groups: memory and threads, clocks and waiting, files, sockets, ourselves.
+    /// On every architecture. The groups are: memory and threads; clocks and waiting; files; sockets; the process
+    /// itself.
     #[rustfmt::skip]
     pub(super) const EVERYWHERE: &[i64] = &[
         SYS_brk, SYS_futex, SYS_madvise, SYS_membarrier, SYS_mremap, SYS_munmap, SYS_rseq, SYS_sched_getaffinity,
@@ -37,7 +38,7 @@ mod free {
         SYS_sysinfo, SYS_uname,
     ];
 
-    /// The same by the names that only x86-64 still has; its C library uses some of them.
+    /// Older names of such calls, which only x86-64 has; its C library uses some of them.
     #[cfg(target_arch = "x86_64")]
     #[rustfmt::skip]
     pub(super) const HERE: &[i64] = &[
@@ -48,7 +49,7 @@ mod free {
     pub(super) const HERE: &[i64] = &[];
 }
 
-/// The commands of bpf(2) that touch maps (linux/bpf.h): none loads or attaches a program.
+/// The commands of bpf(2) that create, read and change maps (linux/bpf.h). None of them loads or attaches a program.
 const BPF_COMMANDS: [u64; 6] = [
     0,  // BPF_MAP_CREATE
     1,  // BPF_MAP_LOOKUP_ELEM
@@ -58,13 +59,14 @@ const BPF_COMMANDS: [u64; 6] = [
     15, // BPF_OBJ_GET_INFO_BY_FD
 ];
 
-/// Forbids all other calls; says what this machine cannot forbid.
+/// Forbids all other calls. Returns a sentence if this processor's architecture has no filter.
 pub(super) fn restrict() -> Result<Option<String>, ConfineError> {
     let refused = ConfineError::refused("system calls (seccomp)");
     let Ok(arch) = std::env::consts::ARCH.try_into() else {
         return Ok(Some("system calls are not restricted: not on this processor".into()));
     };
-    // The C library starts threads by clone3, whose flags a filter cannot see. Told that there is no such call, it uses clone.
+    // The C library starts threads by clone3, whose flags a filter cannot read. If clone3 fails with ENOSYS, the C
+    // library uses clone.
     let no_clone3 = filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), errno(libc::ENOSYS), true, arch);
     let allowed = rules().and_then(|rules| filter(rules, errno(libc::EPERM), false, arch));
     for program in [no_clone3, allowed] {
@@ -78,7 +80,8 @@ fn errno(number: i32) -> SeccompAction {
     SeccompAction::Errno(number.unsigned_abs())
 }
 
-/// A filter that does `action` for the calls of `rules`, or for all others, and lets the rest pass.
+/// A filter that applies `action` to the calls of `rules` if `for_those` is set, or else to all other calls, and allows
+/// the rest.
 fn filter(
     rules: BTreeMap<i64, Vec<SeccompRule>>,
     action: SeccompAction,
@@ -100,7 +103,8 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     };
     let number = |value: i32| u64::from(value.unsigned_abs());
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
-    // The list of addresses (netlink), a word to the service manager (Unix datagrams): no stream to anybody's socket.
+    // Netlink is for the list of addresses, and Unix datagrams are for messages to the service manager. No new stream
+    // socket can be created, so pxed cannot connect to a stream socket of another program.
     let datagrams = SeccompCondition::new(
         1,
         SeccompCmpArgLen::Dword,
@@ -110,18 +114,19 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     let unix = SeccompRule::new(vec![equal(0, number(libc::AF_UNIX))?, datagrams])?;
     let netlink = SeccompRule::new(vec![equal(0, number(libc::AF_NETLINK))?])?;
     rules.insert(libc::SYS_socket, vec![netlink, unix]);
-    // Whatever a terminal allows but to type into it, for whoever reads it next.
+    // All ioctl requests are allowed, except those that insert input into a terminal: its next reader would take the
+    // input for typed.
     let not = |request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request);
     let types = [not(libc::TIOCSTI)?, not(libc::TIOCLINUX)?];
     rules.insert(libc::SYS_ioctl, vec![SeccompRule::new(types.to_vec())?]);
-    // Threads, no processes and no namespaces.
+    // Threads are allowed, but no processes and no namespaces.
     let thread = number(libc::CLONE_THREAD);
     let is_thread =
         SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(thread), thread)?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
-    // To ourselves only (abort).
+    // Signals to this process only, for abort(3).
     rules.insert(libc::SYS_tgkill, one_of(0, &[u64::from(std::process::id())])?);
-    // Memory that is written is never run.
+    // No memory becomes executable after the start.
     let executable = number(libc::PROT_EXEC);
     let is_data = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(executable), 0)?;
     rules.insert(libc::SYS_mprotect, vec![SeccompRule::new(vec![is_data.clone()])?]);

@@ -1,15 +1,16 @@
-//! Giving up what is needed at the start only: who faces a hostile network has the least rights.
+//! Gives up the privileges that only the start needs, because the daemon faces a hostile network.
 //!
-//! Everything that needs rights (ports, programs, AF_XDP sockets, directories) is opened first, by one thread. Then this,
-//! once and for good, and all threads that are started afterwards have nothing more than what is left:
+//! One thread first opens everything that needs privileges: ports, BPF programs, AF_XDP sockets, directories. Then
+//! `pxed/src/server/confined.rs` calls [`enter`], once. It cannot be undone, and all threads that start afterwards
+//! inherit the result. Each step leaves only what the table names:
 //!
 //! | step | what is left | kernel |
 //! |---|---|---|
-//! | [`rights`] | another user, if root has started it; no capability but those of [`Kept`]; none to be gained | any |
-//! | [`paths`] | the directories that it serves from and writes to (Landlock); no TCP port either (6.7) | 5.13 |
-//! | [`calls`] | the system calls that it makes; no program can be started (seccomp) | any |
+//! | [`rights`] | another user, if root started pxed; only the capabilities of [`RetainedCapability`]; none can be gained | any |
+//! | [`paths`] | the directories that the daemon serves from and writes to (Landlock); no new TCP port (since 6.7) | 5.13 |
+//! | [`calls`] | the system calls that the daemon makes; no program can be started (seccomp) | any |
 //!
-//! What a kernel lacks is said in one line, or is an error with [`Confinement::Require`].
+//! What a kernel cannot restrict is reported in one line. With [`Confinement::Require`] it is an error.
 
 mod calls;
 mod paths;
@@ -18,17 +19,18 @@ mod rights;
 use std::path::PathBuf;
 
 pub use paths::Paths;
-pub use rights::{Account, Kept};
+pub use rights::{Account, RetainedCapability};
 
-/// Whether the daemon gives its rights up.
+/// Whether the daemon gives up its privileges.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Confinement {
-    /// As far as the kernel can.
+    /// All steps, as far as the kernel supports them.
     #[default]
     Auto,
-    /// All steps, with all of what Landlock restricts in files (Linux 6.2), or it does not start.
+    /// All steps, with everything that Landlock restricts for files (Linux 6.2). If a part is missing, the daemon does
+    /// not start.
     Require,
-    /// Not at all: for a debugger, or a kernel that is at odds with it.
+    /// No step: for a debugger, or for a kernel on which a step fails.
     Off,
 }
 
@@ -42,47 +44,47 @@ impl std::fmt::Display for Confinement {
     }
 }
 
-/// Why rights could not be given up. The text says what to do.
+/// Why privileges could not be given up. The text names the remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfineError {
-    /// The user that was named is not there.
+    /// The named user does not exist; without `--user`, no default user exists.
     #[error(
         "there is no user `{0}` on this host: name another one with --user, or make it (`useradd --system {0}`)"
     )]
     NoUser(String),
-    /// Nobody can say who there is: a directory service that does not answer yet, for example.
+    /// The look-up of a user failed, for example because a directory service does not answer yet.
     #[error("cannot look up the user `{name}`: {error}. Try again, or check nsswitch.conf(5)")]
     Users {
-        /// Who was looked for.
+        /// The user's name.
         name: String,
-        /// Why not.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// Only root can become somebody else.
+    /// A user was named, and a process that is not root cannot change its user.
     #[error("only root can become the user `{0}`: leave --user out, or start pxed as root")]
     NotRoot(String),
-    /// More than one thread would keep what this one gives up.
+    /// More than one thread exists. The others would keep their privileges.
     #[error("{0} threads run already, which is a bug in pxed: please report it. --confinement off avoids it")]
     Threads(usize),
     /// The system refused a step.
     #[error("cannot drop {what}: {reason}. Start with --confinement off to serve without")]
     Refused {
-        /// Which rights.
+        /// The privileges that the step drops.
         what: &'static str,
-        /// The system's reason.
+        /// The system's error.
         reason: String,
     },
-    /// A step that was required, and that this kernel cannot do.
+    /// [`Confinement::Require`], and what this kernel cannot restrict.
     #[error("--confinement require: {0}")]
     Missing(String),
-    /// A file or directory cannot be given to the user that the daemon becomes.
+    /// The daemon's user cannot become the owner of a file or directory.
     #[error("cannot change the owner of {} to {user}: {error}", path.display())]
     HandOver {
-        /// The path.
+        /// The file or directory.
         path: PathBuf,
-        /// Who should get it.
+        /// The user that the daemon becomes.
         user: String,
-        /// The system's reason.
+        /// The system's error.
         error: std::io::Error,
     },
 }
@@ -93,42 +95,43 @@ impl ConfineError {
     }
 }
 
-/// What shall be left.
+/// What [`enter`] leaves to the process.
 #[derive(Clone, Debug)]
-pub struct Wish {
-    /// How hard to try.
+pub struct ConfineRequest {
+    /// Whether an incomplete confinement is an error.
     pub confinement: Confinement,
-    /// Who the daemon becomes; nobody else if it was not started by root.
+    /// The user that the daemon becomes. `None` keeps the present user.
     pub account: Option<Account>,
-    /// The capabilities that stay.
-    pub kept: Vec<Kept>,
-    /// The paths that stay.
+    /// The capabilities that the process keeps.
+    pub kept: Vec<RetainedCapability>,
+    /// The paths that stay reachable.
     pub paths: Paths,
 }
 
-/// What was left, for people.
+/// What [`enter`] left, for a log line.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// The user's name, or the number of who started it.
+    /// The name of the new user; without one, the number of the present user.
     pub user: String,
-    /// The capabilities.
+    /// The capabilities that were requested.
     pub capabilities: Vec<&'static str>,
-    /// What the kernel could not do, each with what it needs.
+    /// What the kernel could not restrict, each with the version or setting that it needs.
     pub missing: Vec<String>,
 }
 
-/// Gives up everything else, for this thread and all that it will start.
+/// Gives up everything that `wish` does not name, for this thread and all threads that it starts later. The caller must
+/// be the only thread.
 ///
 /// # Errors
-/// [`ConfineError`]; some of the rights are gone then, so the caller should end.
-pub fn enter(wish: &Wish) -> Result<Report, ConfineError> {
+/// [`ConfineError`]. Some privileges may be gone then, so the caller should end the process.
+pub fn enter(wish: &ConfineRequest) -> Result<Report, ConfineError> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(ConfineError::Threads(threads));
     }
-    // The paths are opened first: the user that we become may not get to what root named. Landlock and seccomp need no right
-    // once no_new_privs is set.
-    // Afterwards nobody can ask the kernel what it knows.
+    // The order matters. The kernel's Landlock version is read first, because afterwards the call that reads it is
+    // forbidden. Then the paths are opened, because the daemon's user may not be able to reach what root named.
+    // Landlock and seccomp come last: they need no privilege once no_new_privs is set.
     let incomplete = paths::incomplete();
     let paths = paths::Allowed::open(&wish.paths)?;
     let user = rights::give_up(wish.account.as_ref(), &wish.kept)?;

@@ -1,4 +1,4 @@
-//! Landlock: which files may be reached, and that no TCP port can be opened any more.
+//! Landlock: which files stay reachable; no new TCP port can be opened.
 
 use std::path::{Path, PathBuf};
 
@@ -9,29 +9,29 @@ use landlock::{
 
 use super::ConfineError;
 
-/// The newest interface whose rights are all known here; an older kernel restricts what it knows.
+/// The newest Landlock version whose rights this module handles. An older kernel restricts those that it knows.
 const KNOWN: ABI = ABI::V6;
-/// What the daemon looks at while it runs: who listens on DHCP's port, the interfaces, the neighbours, memory.
+/// Files of the host that the daemon reads while it runs: sockets on DHCP's port, interfaces, neighbours, memory.
 const HOST: [&str; 4] = ["/proc/self/net", "/proc/meminfo", "/sys/class/net", "/sys/devices"];
 
 /// The paths that stay reachable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Paths {
-    /// Files and directories that are read, with all below.
+    /// Files, and directories with everything below them, that the daemon reads.
     pub read: Vec<PathBuf>,
-    /// Directories in which files are made, written, renamed and removed.
+    /// Directories in which the daemon creates, writes, renames and removes files.
     pub write: Vec<PathBuf>,
-    /// Directories in which names are removed.
+    /// Directories in which the daemon removes files.
     pub remove: Vec<PathBuf>,
-    /// Whether files move from one directory to another, which Landlock never allows before Linux 5.19.
+    /// Whether the daemon moves files between directories. Before Linux 5.19 Landlock always forbids that.
     pub moves: bool,
 }
 
-/// Rules that are made, and not in force yet; or why there are none.
+/// A ruleset that is complete but not in force yet, or the reason why there is none.
 pub(super) struct Allowed(Result<RulesetCreated, &'static str>);
 
 impl Allowed {
-    /// Opens the paths, with the rights of now.
+    /// Opens the paths with the present privileges.
     pub(super) fn open(paths: &Paths) -> Result<Self, ConfineError> {
         let knows_moves = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
@@ -43,14 +43,14 @@ impl Allowed {
         Ok(Self(Ok(ruleset(paths).map_err(|error| refused(&error))?)))
     }
 
-    /// Forbids everything else; says what this kernel cannot forbid.
+    /// Forbids everything else. Returns a sentence if this kernel restricts no paths.
     pub(super) fn restrict(self) -> Result<Option<String>, ConfineError> {
         let rules = match self.0 {
             Ok(rules) => rules,
             Err(missing) => return Ok(Some(missing.to_owned())),
         };
         Ok(match rules.restrict_self().map_err(|error| refused(&error))?.ruleset {
-            // Partially: an older kernel restricts what it knows.
+            // Partially enforced: an older kernel restricts the rights that it knows.
             RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => None,
             RulesetStatus::NotEnforced => Some(
                 "paths are not restricted: Landlock needs Linux 5.13, and `landlock` in the kernel's list of security modules".into(),
@@ -59,8 +59,8 @@ impl Allowed {
     }
 }
 
-/// What the rules would leave open on this kernel of what they are for: a sentence. TCP ports, devices and abstract sockets,
-/// which Landlock restricts since later, are closed by seccomp or not among the paths.
+/// A sentence if this kernel restricts files in part only. Landlock restricts TCP ports, devices and abstract sockets
+/// only in later versions; these do not count here, because seccomp closes them or the paths do not contain them.
 pub(super) fn incomplete() -> Option<String> {
     let is_known = |access: AccessFs| {
         let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
@@ -82,7 +82,7 @@ fn ruleset(paths: &Paths) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        // No rule allows any: all ports are open already, and nobody is called.
+        // No rule allows a port: all listening sockets are open already, and the daemon connects to no host.
         .handle_access(AccessNet::from_all(KNOWN))?
         .scope(scopes())?
         .create()?;
@@ -107,14 +107,14 @@ fn ruleset(paths: &Paths) -> Result<RulesetCreated, RulesetError> {
     Ok(ruleset)
 }
 
-/// Who is told that the daemon is ready may listen on an abstract socket (`NOTIFY_SOCKET=@...`).
+/// The service manager may listen on an abstract socket (`NOTIFY_SOCKET=@...`). Then abstract sockets stay reachable.
 fn scopes() -> BitFlags<Scope> {
     let is_abstract =
         std::env::var_os("NOTIFY_SOCKET").is_some_and(|path| path.as_encoded_bytes().starts_with(b"@"));
     if is_abstract { Scope::Signal.into() } else { Scope::from_all(KNOWN) }
 }
 
-/// A path that is not there allows nothing.
+/// Adds a rule for a path. A path that does not exist adds none.
 fn allow(
     ruleset: RulesetCreated,
     path: &Path,
@@ -144,7 +144,8 @@ mod tests {
         assert!(said.contains("in part only") && said.contains("6.2"), "{said}");
     }
 
-    /// In a thread of its own, which alone is restricted: here nothing else refuses, neither another user nor seccomp.
+    /// Landlock restricts only a thread of this test's own. No other user and no seccomp filter can cause the errors
+    /// here.
     #[test]
     fn the_rules_alone_close_what_they_do_not_name() {
         let folder = tempfile::tempdir().unwrap();

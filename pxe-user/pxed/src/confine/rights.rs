@@ -1,4 +1,4 @@
-//! Users and capabilities.
+//! Drops root: changes the user, drops capabilities, and gives the daemon's user the files that it writes.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -15,20 +15,20 @@ use rustix::io::Errno;
 
 use super::ConfineError;
 
-/// The account that is taken if none is named, and what is taken if it is not there.
+/// Users that the daemon becomes without `--user`: the first that exists.
 const USUAL: [&str; 2] = ["pxed", "nobody"];
 
-/// A capability that a running daemon still needs.
+/// A capability that the running daemon still needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// `CAP_BPF`: the offload makes a map for each file that machines ask for; before Linux 5.19 every look into a map needs
-    /// it, too, where `kernel.unprivileged_bpf_disabled` is set. Without `CAP_NET_ADMIN` and `CAP_PERFMON` it loads no
-    /// program that sees a packet or the kernel's memory.
+pub enum RetainedCapability {
+    /// `CAP_BPF`. The offload creates a map for each file that machines request. Before Linux 5.19, every access to a
+    /// map also needs it where `kernel.unprivileged_bpf_disabled` is set. Without `CAP_NET_ADMIN` and `CAP_PERFMON` it
+    /// cannot load a program that sees packets or the kernel's memory.
     Bpf,
 }
 
-impl Kept {
-    /// Its name, as in capabilities(7).
+impl RetainedCapability {
+    /// The capability's name, as in capabilities(7).
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -42,15 +42,16 @@ impl Kept {
         }
     }
 
-    /// What the XDP datapath needs while it runs.
+    /// The capabilities that the XDP datapath needs while it runs. `offload`: the kernel also sends files by itself.
     #[must_use]
     pub fn for_xdp(offload: bool) -> Vec<Self> {
         if offload || !maps_are_free() { vec![Self::Bpf] } else { Vec::new() }
     }
 }
 
-/// Whether maps that are open may be read and written without `CAP_BPF` whatever `kernel.unprivileged_bpf_disabled` says, which
-/// may be set while the daemon runs: since Linux 5.19 (commit c8644cd0efe7).
+/// Whether open maps can be read and written without `CAP_BPF`, whatever `kernel.unprivileged_bpf_disabled` says: since
+/// Linux 5.19 (commit c8644cd0efe7). The present value of the setting does not help, because it may be set while the
+/// daemon runs.
 fn maps_are_free() -> bool {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     is_since(&release, (5, 19))
@@ -62,26 +63,27 @@ fn is_since(release: &str, version: (u32, u32)) -> bool {
     (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= version
 }
 
-/// Who the daemon becomes.
+/// The user that the daemon becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Its name.
+    /// The user's name.
     pub name: String,
     uid: Uid,
     gid: Gid,
 }
 
 impl Account {
-    /// Its number.
+    /// The user's number.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.uid.as_raw()
     }
 
-    /// The account that was named, or the usual one; none if we are not root, or shall stay root.
+    /// The named user, or else the first of the default users. `None` if the process keeps its user: it is not root and
+    /// no user is named, or it already is that user.
     ///
     /// # Errors
-    /// When there is no such account or nobody can say, or we are not root and one is named that we are not.
+    /// When no such user exists, the look-up fails, or a process that is not root names another user.
     pub fn find(named: Option<&str>) -> Result<Option<Self>, ConfineError> {
         let look = |name: &str| {
             User::from_name(name)
@@ -92,7 +94,7 @@ impl Account {
             Some(name) => look(name)?.ok_or_else(|| ConfineError::NoUser(name.into()))?,
             None if !is_root => return Ok(None),
             None => {
-                // One who is there does, also where nobody can say of another.
+                // A default user that exists is enough, even if the look-up of the other one fails.
                 let mut looks = USUAL.map(look);
                 looks.sort_by_key(|look| !matches!(look, Ok(Some(_))));
                 let [first, ..] = looks;
@@ -106,35 +108,36 @@ impl Account {
         }
     }
 
-    /// Makes a directory that the daemon writes to its own, with what root's earlier runs left in it. Links and what has other
-    /// names too are left alone, and so is what is another user's. `belongs` knows the paths of what can be in there.
+    /// Makes the daemon's user the owner of a directory that the daemon writes, and of what earlier runs as root left
+    /// in it. Links, files with several names, and what another user owns keep their owner. `belongs` tells whether a
+    /// path in the directory may be pxed's.
     ///
     /// # Errors
-    /// When something else lies there, which must not become the daemon's, or the system refuses.
+    /// When the directory contains a path that is not pxed's, which must not change its owner, or the system refuses.
     pub fn hand_over(&self, directory: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(directory, error);
         let Some(opened) = self.look(directory, belongs)? else { return Ok(()) };
-        // The inbox has a folder for each machine.
+        // Two levels, because the inbox has a folder for each machine.
         self.give(&opened, 2).map_err(failed)
     }
 
-    /// Whether [`Self::hand_over`] would take that directory.
+    /// Checks whether [`Self::hand_over`] would accept the directory, without changing anything.
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`Self::hand_over`], except for the change itself.
     pub fn may_own(&self, directory: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         self.look(directory, belongs).map(drop)
     }
 
-    /// The directory, if it is there and holds nothing else.
+    /// Opens the directory; `None` if it does not exist or is none. Fails if it contains a path that is not pxed's.
     fn look(
         &self,
         directory: &Path,
         belongs: &dyn Fn(&Path) -> bool,
-    ) -> Result<Option<Opened>, ConfineError> {
+    ) -> Result<Option<HandedFile>, ConfineError> {
         let failed = |error| self.hand_over_error(directory, error);
-        let opened = Opened::existing(CWD, directory).map_err(failed)?;
-        let Some(opened) = opened.filter(Opened::is_directory) else { return Ok(None) };
+        let opened = HandedFile::existing(CWD, directory).map_err(failed)?;
+        let Some(opened) = opened.filter(HandedFile::is_directory) else { return Ok(None) };
         for name in opened.names().map_err(failed)? {
             let path = directory.join(&name);
             if !belongs(&path) {
@@ -148,10 +151,11 @@ impl Account {
         Ok(Some(opened))
     }
 
-    /// Whether [`Self::hand_over_file`] would take that file: what `belongs` does not know is not the daemon's, and must not become it.
+    /// Checks whether [`Self::hand_over_file`] would accept the file. A file that `belongs` does not recognise is not
+    /// pxed's and must not change its owner.
     ///
     /// # Errors
-    /// As there.
+    /// When the file is not pxed's.
     pub fn may_own_file(&self, path: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         if path.is_file() && !belongs(path) {
             let text = "it holds something else than pxed's events: name a file of its own";
@@ -160,16 +164,17 @@ impl Account {
         Ok(())
     }
 
-    /// Makes a file the daemon's own, if it is root's; makes it if it is not there. What is no file is left alone.
+    /// Makes the daemon's user the owner of a file, if root owns it. Creates the file if it does not exist. A path that
+    /// is no regular file is left alone.
     ///
     /// # Errors
-    /// When the system refuses.
+    /// When the file is not pxed's, or the system refuses.
     pub fn hand_over_file(&self, path: &Path, belongs: &dyn Fn(&Path) -> bool) -> Result<(), ConfineError> {
         let failed = |error| self.hand_over_error(path, error);
         self.may_own_file(path, belongs)?;
-        let existing = Opened::existing(CWD, path).map_err(failed)?;
-        let opened = existing.map_or_else(|| Opened::new_file(path), Ok).map_err(failed)?;
-        // A directory in a file's place is a mistake, not the daemon's.
+        let existing = HandedFile::existing(CWD, path).map_err(failed)?;
+        let opened = existing.map_or_else(|| HandedFile::new_file(path), Ok).map_err(failed)?;
+        // A directory in the file's place is a mistake in the configuration. It must not become the daemon's.
         if opened.is_directory() { Ok(()) } else { self.give(&opened, 0).map_err(failed) }
     }
 
@@ -177,13 +182,13 @@ impl Account {
         ConfineError::HandOver { path: path.to_owned(), user: self.name.clone(), error }
     }
 
-    fn give(&self, opened: &Opened, levels: u32) -> io::Result<()> {
+    fn give(&self, opened: &HandedFile, levels: u32) -> io::Result<()> {
         if !opened.is_roots_and_plain() {
             return Ok(());
         }
         if levels > 0 && opened.is_directory() {
             for name in opened.names()? {
-                let below = Opened::existing(opened.file.as_fd(), Path::new(&name))?;
+                let below = HandedFile::existing(opened.file.as_fd(), Path::new(&name))?;
                 below.map_or(Ok(()), |below| self.give(&below, levels - 1))?;
             }
         }
@@ -192,17 +197,17 @@ impl Account {
     }
 }
 
-/// What is handed over: looked at and changed through its descriptor. By its path it could become something else in
-/// between, where a directory above is another user's.
-struct Opened {
+/// A file or directory that gets a new owner. It is checked and changed through one descriptor. By path it could be
+/// replaced between both, if another user owns a directory above it.
+struct HandedFile {
     file: OwnedFd,
     stat: Stat,
 }
 
-impl Opened {
-    /// What is there under a path, a link itself too. `None` if nothing is.
+impl HandedFile {
+    /// Opens what exists at a path, without following a link. `None` if nothing exists.
     fn existing(above: BorrowedFd<'_>, path: &Path) -> io::Result<Option<Self>> {
-        // Nothing more than this is needed to change its owner, and no pipe's other end is waited for.
+        // `O_PATH` is enough to change the owner, and does not wait for the other end of a pipe.
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match openat(above, path, flags, Mode::empty()) {
             Ok(file) => Self::of(file).map(Some),
@@ -211,7 +216,7 @@ impl Opened {
         }
     }
 
-    /// A new file.
+    /// Creates a file; fails if the name exists, even as a link.
     fn new_file(path: &Path) -> io::Result<Self> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         Self::of(openat(CWD, path, flags, Mode::from_raw_mode(0o640))?)
@@ -226,13 +231,13 @@ impl Opened {
         FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
     }
 
-    /// Whether it is root's, and has no other name outside.
+    /// Whether root owns it and it has no second name: a directory, or a regular file with one link.
     fn is_roots_and_plain(&self) -> bool {
         let is_file = FileType::from_raw_mode(self.stat.st_mode) == FileType::RegularFile;
         self.stat.st_uid == 0 && (self.is_directory() || is_file && self.stat.st_nlink == 1)
     }
 
-    /// The names in a directory.
+    /// The names in the directory.
     fn names(&self) -> io::Result<Vec<OsString>> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let mut names = Vec::new();
@@ -246,12 +251,16 @@ impl Opened {
     }
 }
 
-/// Becomes `account`, and keeps `kept` of the capabilities; none comes back. Returns who that is.
-pub(super) fn give_up(account: Option<&Account>, kept: &[Kept]) -> Result<String, ConfineError> {
+/// Changes to `account`'s user and keeps only the capabilities `kept`; none can come back. Returns the user's name or
+/// number.
+pub(super) fn give_up(
+    account: Option<&Account>,
+    kept: &[RetainedCapability],
+) -> Result<String, ConfineError> {
     let refused = ConfineError::refused("capabilities");
     let wanted: CapsHashSet = kept.iter().map(|kept| kept.capability()).collect();
     let bounding = caps::read(None, CapSet::Bounding).map_err(|error| refused(&error))?;
-    // Without CAP_SETPCAP the bounding set stays; no_new_privs makes it meaningless all the same.
+    // Without CAP_SETPCAP the bounding set cannot shrink. no_new_privs makes it irrelevant anyway.
     if caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP).unwrap_or(false) {
         for capability in bounding.difference(&wanted) {
             caps::drop(None, CapSet::Bounding, *capability).map_err(|error| refused(&error))?;
@@ -261,10 +270,11 @@ pub(super) fn give_up(account: Option<&Account>, kept: &[Kept]) -> Result<String
         Some(account) => become_user(account)?,
         None => Uid::effective().to_string(),
     };
-    // Those of the wanted that we have: an unprivileged start has told already what it lacks.
+    // Only capabilities that the process has can be kept. A start without root has already reported which ones it
+    // lacks.
     let permitted = caps::read(None, CapSet::Permitted).map_err(|error| refused(&error))?;
     let left: CapsHashSet = wanted.intersection(&permitted).copied().collect();
-    // Ambient and inheritable ones are for programs that would be started.
+    // Ambient and inheritable capabilities matter only for programs that would be started.
     let _ = caps::clear(None, CapSet::Ambient);
     caps::clear(None, CapSet::Inheritable).map_err(|error| refused(&error))?;
     caps::set(None, CapSet::Effective, &left).map_err(|error| refused(&error))?;
@@ -275,7 +285,7 @@ pub(super) fn give_up(account: Option<&Account>, kept: &[Kept]) -> Result<String
 
 fn become_user(account: &Account) -> Result<String, ConfineError> {
     let refused = ConfineError::refused("root");
-    // Else all capabilities would go with the user, those that are kept, too.
+    // Without keepcaps the change of the user drops all capabilities, including those to keep.
     caps::securebits::set_keepcaps(true).map_err(|error| refused(&error))?;
     setgroups(&[account.gid]).map_err(|error| refused(&error))?;
     setresgid(account.gid, account.gid, account.gid).map_err(|error| refused(&error))?;
@@ -310,7 +320,7 @@ mod tests {
         assert!(error.contains("no-such-user") && error.contains("--user"), "{error}");
     }
 
-    /// Run as root, as CI does; without root the daemon becomes nobody else.
+    /// Run this as root, as CI does: without root, the daemon cannot change its user.
     #[test]
     fn only_what_is_roots_and_plain_is_handed_over() {
         let Some(account) = Account::find(Some("nobody")).unwrap() else { panic!("run this as root") };
@@ -338,7 +348,7 @@ mod tests {
         assert_eq!(["hard", "link", "pipe", "strangers"].map(owner), [0, 0, 0, 12345]);
     }
 
-    /// Who owns the directory above can put a link in the place of what root named.
+    /// The owner of the directory above can replace what root named by a link.
     #[test]
     fn no_link_is_followed_to_what_is_handed_over() {
         let Some(account) = Account::find(Some("nobody")).unwrap() else { panic!("run this as root") };

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::opened::Opened;
+use super::open_interface::OpenInterface;
 use super::{Options, Setup};
-use crate::confine::{self, Account, ConfineError, Confinement, Kept, Paths, Wish};
+use crate::confine::{self, Account, ConfineError, ConfineRequest, Confinement, Paths, RetainedCapability};
 use pxe_content::boot::{self, Catalogue, Source};
 use pxe_content::inbox;
 use pxe_proto::mac::Mac;
@@ -25,13 +25,13 @@ pub(super) fn enter(
     setup: &Setup,
     config: Option<&Path>,
     catalogue: &Catalogue,
-    opened: &[Opened],
+    opened: &[OpenInterface],
 ) -> Result<()> {
     if options.confinement == Confinement::Off {
         tracing::warn!("--confinement off: pxed keeps all its privileges");
         return Ok(());
     }
-    let mut kept: Vec<Kept> = opened.iter().flat_map(Opened::kept).collect();
+    let mut kept: Vec<RetainedCapability> = opened.iter().flat_map(OpenInterface::kept).collect();
     kept.dedup();
     let account = Account::find(options.user.as_deref())?;
     let mut paths = paths(options, setup, config);
@@ -50,7 +50,7 @@ pub(super) fn enter(
         hand_over(account, options, setup, &own)?;
     }
     let account_is_root = account.is_none() && rustix::process::geteuid().is_root();
-    let report = confine::enter(&Wish { confinement: options.confinement, account, kept, paths })?;
+    let report = confine::enter(&ConfineRequest { confinement: options.confinement, account, kept, paths })?;
     tracing::info!(
         user = report.user,
         capabilities = report.capabilities.join(" "),
@@ -89,7 +89,8 @@ fn roots(files: &boot::Config) -> Vec<PathBuf> {
         }
         Source::Virtual { .. } => Vec::new(),
     };
-    let of_images = files.recipes.iter().filter_map(|recipe| Some(recipe.root.as_ref()?.0.clone()));
+    let of_images =
+        files.image_specs.iter().filter_map(|image_spec| Some(image_spec.root.as_ref()?.0.clone()));
     own.into_iter().chain(of_images).collect()
 }
 

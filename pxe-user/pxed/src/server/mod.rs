@@ -4,15 +4,15 @@
 //! the kernel does the same if the process dies.
 
 mod confined;
-mod gauging;
+mod gauge_collector;
 mod handover;
-mod interface;
-mod notice;
-mod opened;
+mod open_interface;
 pub mod preconditions;
+mod refusal_notice;
 mod reload;
+mod served_interface;
 mod supervise;
-mod watch;
+mod watchdog;
 mod web;
 
 use std::net::Ipv4Addr;
@@ -26,25 +26,25 @@ use crate::config::{self, FleetSettings, Http};
 use crate::confine::{Account, Confinement};
 use pxe_content::boot::Catalogue;
 use pxe_engine::clock::Clock;
+use pxe_engine::heartbeat::{Heartbeats, Waits};
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice, Plan};
-use pxe_engine::pulse::{Pulses, Waits};
-use pxe_engine::responder::Baton;
+use pxe_engine::responder::TransferSnapshot;
 use pxe_engine::worker::loader;
-use pxe_engine::worker::mail::LoaderQueue;
-use pxe_engine::worker::uploads::Uploads;
+use pxe_engine::worker::queues::LoaderQueue;
+use pxe_engine::worker::upload_writer::Uploads;
 use pxe_fleet::handle::{FleetHandle, Message};
-use pxe_fleet::thread::{self, FleetConfig, Surroundings, wall_clock};
+use pxe_fleet::thread::{self, FleetConfig, FleetDeps, wall_clock};
 use pxe_nic::neighbours;
 use pxe_proto::mac::Mac;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use gauging::Gauging;
-pub use handover::Kept;
-use handover::{Asker, Found, Legacy, Parcel};
-use interface::Served;
-use opened::{Opened, Prepared};
-use reload::Current;
-pub use reload::{Reread, Setup};
+use gauge_collector::GaugeCollector;
+pub use handover::StoredHandover;
+use handover::{HandoverState, InterfaceState, Predecessor, Requester};
+use open_interface::{OpenInterface, PreparedInterface};
+use reload::LiveConfig;
+pub use reload::{ConfigReader, Setup};
+use served_interface::ServedInterface;
 use web::Web;
 
 /// What to serve where: what holds as long as the daemon runs.
@@ -121,30 +121,35 @@ enum End {
     /// It was told to.
     Stop,
     /// Another one goes on with its work, now or after a restart.
-    HandOver(Asker),
+    HandOver(Requester),
 }
 
 /// Everything that runs.
 pub struct Server {
-    served: Vec<Served>,
+    served: Vec<ServedInterface>,
     loader: Option<JoinHandle<()>>,
     orders: Arc<LoaderQueue>,
     fleet: FleetHandle,
     keeper: Option<JoinHandle<()>>,
     web: Option<Web>,
     uploads: Option<Uploads>,
-    gauges: Gauging,
-    current: Arc<Current>,
+    gauges: GaugeCollector,
+    live: Arc<LiveConfig>,
     clock: Clock,
-    pulses: Pulses,
+    heartbeats: Heartbeats,
 }
 
 impl Server {
-    /// Starts serving; `reread` is asked for what has changed. Goes on with what the service manager has `kept`.
+    /// Starts serving; `reader` is asked for what has changed. Goes on with what the service manager has `kept`.
     ///
     /// # Errors
     /// What is in the way, with the remedy; nothing stays attached or open.
-    pub fn start(options: &Options, setup: Setup, reread: Reread, kept: Option<Kept>) -> Result<Self> {
+    pub fn start(
+        options: &Options,
+        setup: Setup,
+        reader: ConfigReader,
+        kept: Option<StoredHandover>,
+    ) -> Result<Self> {
         raise_descriptor_limit();
         check_descriptors(options)?;
         let catalogue = Catalogue::open(setup.files.clone())?;
@@ -156,49 +161,51 @@ impl Server {
         let clock = Clock::start();
         let prepare = |plan: Plan| {
             let name = plan.interface.name.clone();
-            Prepared::new(plan, options).with_context(|| format!("cannot serve {name}"))
+            PreparedInterface::new(plan, options).with_context(|| format!("cannot serve {name}"))
         };
         let prepared = options.plans()?.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
         // What would be in the way later is said before a predecessor ends.
         Account::find(options.user.as_deref())?;
         // From here until the workers run, nobody answers.
-        let Found { mut parcel, refused } = handover::find(options, kept, &catalogue)?;
+        let Predecessor { mut handover, refused } = handover::find(options, kept, &catalogue)?;
         // The sockets first: an address that is taken should be said before anything is attached or opened.
-        let mut doors = web::Doors::open(options)?;
-        let (opened, batons) = open(prepared, options, setup.offering.http, &mut doors, &mut parcel)?;
+        let mut listeners = web::WebListeners::open(options)?;
+        let (opened, snapshots) =
+            open(prepared, options, setup.offering.http, &mut listeners, &mut handover)?;
         // From here on with the least rights, and not before here with a second thread.
-        confined::enter(options, &setup, reread.file.as_deref(), &catalogue, &opened)?;
-        let pulses = Pulses::default();
-        let (fleet, keeper) = keep(options, &setup.fleet, clock, &pulses)?;
-        let gauges = Gauging { hand_over_refused: refused, ..Gauging::default() };
-        let mut current = Current::new(options.clone(), setup, catalogue, reread);
-        let uploads = doors.inbox.clone().map(|inbox| {
-            let alive = beats(&pulses, "pxed-inbox", Waits::ForDisks, clock);
+        confined::enter(options, &setup, reader.file.as_deref(), &catalogue, &opened)?;
+        let heartbeats = Heartbeats::default();
+        let (fleet, keeper) = keep(options, &setup.fleet, clock, &heartbeats)?;
+        let gauges = GaugeCollector { hand_over_refused: refused, ..GaugeCollector::default() };
+        let mut live = LiveConfig::new(options.clone(), setup, catalogue, reader);
+        let uploads = listeners.inbox.clone().map(|inbox| {
+            let alive = beats(&heartbeats, "pxed-inbox", Waits::ForDisks, clock);
             Uploads::start(inbox, options.transfers, fleet.clone(), alive).context("cannot start a thread")
         });
         let uploads = uploads.transpose()?;
         let mut served = Vec::new();
-        for (one, batons) in opened.into_iter().zip(batons) {
-            let shared = interface::Shared {
+        for (one, snapshots) in opened.into_iter().zip(snapshots) {
+            let shared = served_interface::Shared {
                 options,
-                current: &current,
+                live: &live,
                 orders: &orders,
                 uploads: uploads.as_ref(),
                 fleet: &fleet,
                 clock,
-                pulses: &pulses,
+                heartbeats: &heartbeats,
             };
             let name = one.plan.interface.name.clone();
-            let one = Served::start(one, batons, &shared).with_context(|| format!("cannot serve {name}"))?;
-            current.add(&one);
+            let one = ServedInterface::start(one, snapshots, &shared)
+                .with_context(|| format!("cannot serve {name}"))?;
+            live.add(&one);
             served.push(one);
         }
-        if let Some(parcel) = &parcel {
-            let ms = handover::monotonic().saturating_sub(parcel.since) / 1_000_000;
+        if let Some(handover) = &handover {
+            let ms = handover::monotonic().saturating_sub(handover.since) / 1_000_000;
             tracing::info!(event = "took_over", ms, "resumed the previous pxed's transfers");
         }
-        let current = Arc::new(current);
-        let web = Web::start(doors, &fleet, &current, &gauges, (clock, &pulses))?;
+        let live = Arc::new(live);
+        let web = Web::start(listeners, &fleet, &live, &gauges, (clock, &heartbeats))?;
         let mut server = Self {
             served,
             loader: None,
@@ -208,27 +215,27 @@ impl Server {
             web: Some(web),
             uploads,
             gauges,
-            current,
+            live,
             clock,
-            pulses,
+            heartbeats,
         };
         server.start_loader()?;
         Ok(server)
     }
 
     fn start_loader(&mut self) -> Result<()> {
-        let shelves: Vec<_> = self.served.iter().filter_map(|served| served.shelf.clone()).collect();
-        let current = Arc::clone(&self.current);
+        let shelves: Vec<_> = self.served.iter().filter_map(|served| served.cache.clone()).collect();
+        let live = Arc::clone(&self.live);
         let refreshed = move |_: &Catalogue| {
-            current.refresh();
-            shelves.iter().for_each(|shelf| shelf.tidy());
+            live.refresh();
+            shelves.iter().for_each(|cache| cache.tidy());
         };
         let loader = loader::Loader {
-            catalogue: Arc::clone(&self.current.catalogue),
+            catalogue: Arc::clone(&self.live.catalogue),
             queue: Arc::clone(&self.orders),
             fleet: self.fleet.clone(),
-            http: self.current.setup.load().offering.http.map(|http| http.port),
-            alive: Box::new(beats(&self.pulses, "pxed-loader", Waits::ForDisks, self.clock)),
+            http: self.live.setup.load().offering.http.map(|http| http.port),
+            alive: Box::new(beats(&self.heartbeats, "pxed-loader", Waits::ForDisks, self.clock)),
         };
         let run = move || loader::run(&loader, refreshed);
         let thread = std::thread::Builder::new().name("pxed-loader".into()).spawn(run);
@@ -249,24 +256,25 @@ impl Server {
         if let Ok(End::HandOver(asker)) = &result {
             return self.hand_over(asker);
         }
-        self.served.iter_mut().for_each(Served::stop_workers);
+        self.served.iter_mut().for_each(ServedInterface::stop_workers);
         supervise::summarise(&self);
         self.stop();
         result.map(drop)
     }
 
     /// Ends, and leaves everything to a successor.
-    fn hand_over(&mut self, asker: &Asker) -> Result<()> {
+    fn hand_over(&mut self, asker: &Requester) -> Result<()> {
         let since = handover::monotonic();
-        let interfaces: Vec<Legacy> = self.served.iter_mut().map(Served::hand_over).collect();
-        let transfers: usize = interfaces.iter().map(|interface| interface.batons.len()).sum();
+        let interfaces: Vec<InterfaceState> =
+            self.served.iter_mut().map(ServedInterface::hand_over).collect();
+        let transfers: usize = interfaces.iter().map(|interface| interface.snapshots.len()).sum();
         supervise::summarise(self);
         // What the successor needs: the interfaces with their locks, the ports, the database. Whatever waits for a disk does
         // not keep it waiting.
         self.served.clear();
         self.web = None;
         self.stop_keeper();
-        match asker.give(Parcel { since, interfaces }) {
+        match asker.give(HandoverState { since, interfaces }) {
             Ok(()) => tracing::info!(event = "handed_over", transfers, "{}", asker.words()),
             // A stop like any other.
             Err(error) if asker.is_kept() => {
@@ -284,7 +292,7 @@ impl Server {
         }
         self.web = None;
         self.uploads = None;
-        self.orders.door().stop();
+        self.orders.waker().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();
         }
@@ -302,30 +310,30 @@ impl Server {
 
 /// Opens all interfaces, with what is left of them, and their ports for HTTP; what each goes on with.
 fn open(
-    prepared: Vec<Prepared>,
+    prepared: Vec<PreparedInterface>,
     options: &Options,
     http: Option<Http>,
-    doors: &mut web::Doors,
-    parcel: &mut Option<Parcel>,
-) -> Result<(Vec<Opened>, Vec<Vec<Baton>>)> {
-    let (mut opened, mut batons) = (Vec::new(), Vec::new());
+    listeners: &mut web::WebListeners,
+    handover: &mut Option<HandoverState>,
+) -> Result<(Vec<OpenInterface>, Vec<Vec<TransferSnapshot>>)> {
+    let (mut opened, mut snapshots) = (Vec::new(), Vec::new());
     for one in prepared {
         let name = one.plan.interface.name.clone();
-        let mut legacy = Parcel::legacy(parcel, &name);
-        let one = one.open(options, &mut legacy).with_context(|| format!("cannot serve {name}"))?;
+        let mut interface_state = HandoverState::take_interface(handover, &name);
+        let one = one.open(options, &mut interface_state).with_context(|| format!("cannot serve {name}"))?;
         if let Some(http) = http {
-            doors.add(one.plan.subnet.address, http.port)?;
+            listeners.add(one.plan.subnet.address, http.port)?;
         }
         opened.push(one);
-        batons.push(legacy.batons);
+        snapshots.push(interface_state.snapshots);
     }
-    for left in parcel.iter().flat_map(|parcel| &parcel.interfaces) {
+    for left in handover.iter().flat_map(|handover| &handover.interfaces) {
         tracing::warn!(
             interface = left.name,
             "the previous pxed served this interface, and no pxed does now"
         );
     }
-    Ok((opened, batons))
+    Ok((opened, snapshots))
 }
 
 /// What the daemon has open beside what each interface needs: listeners, the database, watches, files being read.
@@ -363,7 +371,7 @@ fn keep(
     options: &Options,
     settings: &FleetSettings,
     clock: Clock,
-    pulses: &Pulses,
+    heartbeats: &Heartbeats,
 ) -> Result<(FleetHandle, JoinHandle<()>)> {
     let (fleet, messages) = FleetHandle::new();
     let config = FleetConfig {
@@ -372,24 +380,24 @@ fn keep(
         retention: settings.retention,
         silence: settings.silence,
     };
-    let surroundings = Surroundings {
+    let deps = FleetDeps {
         monotonic: Box::new(move || clock.now()),
         wall: Box::new(wall_clock),
         neighbour: Box::new(neighbour),
-        alive: Box::new(beats(pulses, "pxed-fleet", Waits::Never, clock)),
+        alive: Box::new(beats(heartbeats, "pxed-fleet", Waits::Never, clock)),
         store_alive: match options.state.is_some() || settings.events.is_some() {
-            true => Box::new(beats(pulses, "pxed-store", Waits::ForDisks, clock)),
+            true => Box::new(beats(heartbeats, "pxed-store", Waits::ForDisks, clock)),
             false => Box::new(|| ()),
         },
     };
-    let thread = thread::spawn(config, messages, fleet.clone(), surroundings);
+    let thread = thread::spawn(config, messages, fleet.clone(), deps);
     Ok((fleet, thread.context("cannot start a thread")?))
 }
 
 /// The sign of life of a thread that has no clock.
-fn beats(pulses: &Pulses, thread: &str, waits: Waits, clock: Clock) -> impl Fn() + Send + use<> {
-    let pulse = pulses.add(thread, waits, clock.now());
-    move || pulse.beat(clock.now())
+fn beats(heartbeats: &Heartbeats, thread: &str, waits: Waits, clock: Clock) -> impl Fn() + Send + use<> {
+    let heartbeat = heartbeats.add(thread, waits, clock.now());
+    move || heartbeat.beat(clock.now())
 }
 
 /// The Ethernet address of a neighbour, from the kernel's table.

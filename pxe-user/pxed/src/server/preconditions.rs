@@ -10,7 +10,7 @@ use pxe_common::wire;
 use rustix::fs::{Access, access};
 
 use super::confined::{belongs, directory_of, is_of_events, own_directories};
-use super::opened::patiently;
+use super::open_interface::patiently;
 use super::{Options, Setup, check_descriptors};
 use crate::confine::{Account, ConfineError, Confinement};
 use pxe_content::boot::needs_http;
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A condition that does not hold.
 #[derive(Debug)]
-pub struct Unmet {
+pub struct UnmetCondition {
     /// The key of the configuration that leads to it, if there is one.
     pub key: Option<&'static str>,
     /// The image that leads to it, if it is one.
@@ -36,7 +36,7 @@ pub struct Unmet {
     pub error: Error,
 }
 
-impl Unmet {
+impl UnmetCondition {
     fn new(key: impl Into<Option<&'static str>>, error: impl Into<Error>) -> Self {
         Self { key: key.into(), image: None, is_lasting: true, error: error.into() }
     }
@@ -50,9 +50,9 @@ impl Unmet {
 /// Why the daemon does not start: one or more conditions.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", words(.0))]
-pub struct UnmetError(Vec<Unmet>);
+pub struct UnmetConditions(Vec<UnmetCondition>);
 
-impl UnmetError {
+impl UnmetConditions {
     /// Whether one of the reasons stays until somebody changes the configuration or its files: another start cannot help.
     #[must_use]
     pub fn is_lasting(&self) -> bool {
@@ -60,7 +60,7 @@ impl UnmetError {
     }
 }
 
-fn words(unmet: &[Unmet]) -> String {
+fn words(unmet: &[UnmetCondition]) -> String {
     unmet.iter().map(|unmet| format!("{:#}", unmet.error)).collect::<Vec<_>>().join("; ")
 }
 
@@ -98,18 +98,18 @@ fn listen_remedy(error: &std::io::Error) -> &'static str {
 /// a little later. With a `predecessor` its ports and sockets are no obstacle: they will be handed over.
 ///
 /// # Errors
-/// [`UnmetError`].
-pub fn require(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetError> {
+/// [`UnmetConditions`].
+pub fn require(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetConditions> {
     patiently(PAUSE, || look(options, setup, predecessor), |unmet| !unmet.is_lasting())
 }
 
-fn look(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetError> {
+fn look(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), UnmetConditions> {
     let mut unmet = of_configuration(options, setup);
     let mut in_use = predecessor;
     for name in &options.interfaces {
         if !predecessor && is_served(options, name) {
             // Its ports and sockets are taken, too, and by itself.
-            unmet.push(Unmet::passing(None, LockError::Taken(name.clone())));
+            unmet.push(UnmetCondition::passing(None, LockError::Taken(name.clone())));
             in_use = true;
             continue;
         }
@@ -119,7 +119,7 @@ fn look(options: &Options, setup: &Setup, predecessor: bool) -> Result<(), Unmet
         }
     }
     unmet.extend(of_listeners(options, in_use));
-    if unmet.is_empty() { Ok(()) } else { Err(UnmetError(unmet)) }
+    if unmet.is_empty() { Ok(()) } else { Err(UnmetConditions(unmet)) }
 }
 
 /// Whether a pxed serves an interface at this moment.
@@ -140,17 +140,17 @@ pub fn plan(options: &Options, name: &str) -> Result<Plan, InterfaceError> {
 
 /// What the configuration names on this host: the user, directories, files, templates.
 #[must_use]
-pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<Unmet> {
+pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if let Err(error) = check_descriptors(options) {
-        unmet.push(Unmet::passing(None, error));
+        unmet.push(UnmetCondition::passing(None, error));
     }
     let account = match Account::find(options.user.as_deref()) {
         Ok(account) => account,
         Err(error) => {
             // Where nobody can say whether the user is there, somebody may later.
             let is_lasting = matches!(error, ConfineError::NoUser(_));
-            unmet.push(Unmet { is_lasting, ..Unmet::new("user", error) });
+            unmet.push(UnmetCondition { is_lasting, ..UnmetCondition::new("user", error) });
             None
         }
     };
@@ -160,27 +160,27 @@ pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<Unmet> {
         ("inbox", options.inbox.as_ref().map(|inbox| inbox.directory.as_path())),
     ] {
         let Some(directory) = directory else { continue };
-        unmet.extend(can_be_made(directory).map_err(|error| Unmet::passing(key, error)).err());
+        unmet.extend(can_be_made(directory).map_err(|error| UnmetCondition::passing(key, error)).err());
         let is_handed_over = options.confinement != Confinement::Off;
         if let Some(account) = account.as_ref().filter(|_| is_handed_over)
             && let Err(error) = account.may_own(directory, &|path| belongs(path, &own))
         {
-            unmet.push(Unmet::new(key, error));
+            unmet.push(UnmetCondition::new(key, error));
         }
     }
     if let Some(events) = &setup.fleet.events {
         let above = can_be_made(&directory_of(events));
         let made = if events.is_dir() { Err(ConditionError::Events(events.clone())) } else { above };
-        unmet.extend(made.map_err(|error| Unmet::new("fleet", error)).err());
+        unmet.extend(made.map_err(|error| UnmetCondition::new("fleet", error)).err());
         if let Some(account) = account.as_ref().filter(|_| options.confinement != Confinement::Off) {
             let owned = account.may_own_file(events, &is_of_events);
-            unmet.extend(owned.map_err(|error| Unmet::new("fleet", error)).err());
+            unmet.extend(owned.map_err(|error| UnmetCondition::new("fleet", error)).err());
         }
     }
     if let Some(token) = options.board.as_ref().and_then(|board| board.token_file.as_ref())
         && let Err(error) = Token::read(token)
     {
-        unmet.push(Unmet::new("board", error));
+        unmet.push(UnmetCondition::new("board", error));
     }
     if setup.offering.http.is_none() {
         unmet.extend(empty_variables(setup));
@@ -189,29 +189,34 @@ pub fn of_configuration(options: &Options, setup: &Setup) -> Vec<Unmet> {
 }
 
 /// Variables of HTTP in templates, though HTTP is off. A machine would start its test, and nobody would hear of it.
-fn empty_variables(setup: &Setup) -> impl Iterator<Item = Unmet> {
-    setup.files.recipes.iter().filter_map(|recipe| {
-        let texts =
-            [Some(&recipe.args), recipe.ipxe.as_ref(), recipe.pxelinux.as_ref(), recipe.grub.as_ref()];
+fn empty_variables(setup: &Setup) -> impl Iterator<Item = UnmetCondition> {
+    setup.files.image_specs.iter().filter_map(|image_spec| {
+        let texts = [
+            Some(&image_spec.args),
+            image_spec.ipxe.as_ref(),
+            image_spec.pxelinux.as_ref(),
+            image_spec.grub.as_ref(),
+        ];
         let variable = texts.into_iter().flatten().find_map(|text| needs_http(text))?;
-        let image = recipe.name.to_string();
+        let image = image_spec.name.to_string();
         let error = ConditionError::NeedsHttp { image: image.clone(), variable };
-        Some(Unmet { image: Some(image), ..Unmet::new(None, error) })
+        Some(UnmetCondition { image: Some(image), ..UnmetCondition::new(None, error) })
     })
 }
 
 /// The ports of one interface.
 #[must_use]
-pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<Unmet> {
+pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if predecessor {
         return unmet;
     }
     let address = plan.subnet.address;
-    unmet.extend(taken_ports(address).map_err(|error| Unmet::passing(None, error)).err());
+    unmet.extend(taken_ports(address).map_err(|error| UnmetCondition::passing(None, error)).err());
     if let Some(http) = setup.offering.http {
         let at = SocketAddr::from((address, http.port));
-        let error = can_listen(at).map(|error| Unmet::passing("http", ConditionError::Http { at, error }));
+        let error =
+            can_listen(at).map(|error| UnmetCondition::passing("http", ConditionError::Http { at, error }));
         unmet.extend(error);
     }
     unmet
@@ -219,7 +224,7 @@ pub fn of_interface(plan: &Plan, setup: &Setup, predecessor: bool) -> Vec<Unmet>
 
 /// The API's sockets.
 #[must_use]
-pub fn of_listeners(options: &Options, predecessor: bool) -> Vec<Unmet> {
+pub fn of_listeners(options: &Options, predecessor: bool) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if predecessor {
         return unmet;
@@ -228,12 +233,12 @@ pub fn of_listeners(options: &Options, predecessor: bool) -> Vec<Unmet> {
     if (options.socket.is_some() || options.board.is_some())
         && let Err(error) = listen::can_bind(options.socket.as_deref().unwrap_or(Path::new(SOCKET)))
     {
-        unmet.push(Unmet::passing("socket", error));
+        unmet.push(UnmetCondition::passing("socket", error));
     }
     if let Some(at) = options.board.as_ref().map(|board| board.listen)
         && let Some(error) = can_listen(at)
     {
-        unmet.push(Unmet::passing("board", ConditionError::Board { at, error }));
+        unmet.push(UnmetCondition::passing("board", ConditionError::Board { at, error }));
     }
     unmet
 }

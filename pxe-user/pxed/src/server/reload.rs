@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
 use arc_swap::ArcSwap;
-use pxe_common::bucket::Rates;
+use pxe_common::rate_limit::Rates;
 
 use super::Options;
-use super::interface::Served;
+use super::served_interface::ServedInterface;
 use crate::config::FleetSettings;
 use crate::offering::Offering;
 use pxe_content::boot::{self, Catalogue};
@@ -27,7 +27,7 @@ pub struct Setup {
 }
 
 /// How to read the configuration again.
-pub struct Reread {
+pub struct ConfigReader {
     /// The file, if there is one.
     pub file: Option<PathBuf>,
     /// Reads it.
@@ -35,7 +35,7 @@ pub struct Reread {
 }
 
 /// What came of a look at the file.
-pub(super) enum Look {
+pub(super) enum ReloadOutcome {
     /// There is nothing new, or nothing to be read.
     Nothing,
     /// It is in force.
@@ -62,7 +62,7 @@ impl Setup {
     }
 }
 
-impl Reread {
+impl ConfigReader {
     fn stamp(&self) -> Option<Stamp> {
         use std::os::unix::fs::MetadataExt as _;
         let metadata = std::fs::metadata(self.file.as_ref()?).ok()?;
@@ -72,7 +72,7 @@ impl Reread {
 }
 
 /// What is in force.
-pub(super) struct Current {
+pub(super) struct LiveConfig {
     pub(super) setup: ArcSwap<Setup>,
     pub(super) catalogue: Arc<ArcSwap<Catalogue>>,
     /// Who is served at all.
@@ -80,7 +80,7 @@ pub(super) struct Current {
     /// How often sources may ask.
     pub(super) rates: Arc<ArcSwap<Rates>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
-    reread: Reread,
+    reader: ConfigReader,
     /// What was said at the start and holds until the end.
     options: Options,
     /// The version of the file that was read last, and the one that was seen last.
@@ -89,22 +89,22 @@ pub(super) struct Current {
     replacing: Mutex<()>,
 }
 
-impl Current {
-    pub(super) fn new(options: Options, setup: Setup, catalogue: Catalogue, reread: Reread) -> Self {
+impl LiveConfig {
+    pub(super) fn new(options: Options, setup: Setup, catalogue: Catalogue, reader: ConfigReader) -> Self {
         Self {
             access: Arc::new(ArcSwap::from_pointee(setup.offering.access.clone())),
-            rates: Arc::new(ArcSwap::from_pointee(setup.offering.paces.rates())),
+            rates: Arc::new(ArcSwap::from_pointee(setup.offering.rate_limits.rates())),
             setup: ArcSwap::from_pointee(setup),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
             policies: Vec::new(),
             options,
-            stamps: Mutex::new(Stamps { read: reread.stamp(), seen: None }),
-            reread,
+            stamps: Mutex::new(Stamps { read: reader.stamp(), seen: None }),
+            reader,
             replacing: Mutex::default(),
         }
     }
 
-    pub(super) fn add(&mut self, served: &Served) {
+    pub(super) fn add(&mut self, served: &ServedInterface) {
         self.policies.push((served.plan.subnet.address, Arc::clone(&served.policy)));
     }
 
@@ -119,19 +119,19 @@ impl Current {
 
     /// Looks at the file, and puts it in force if it is another one and has been so for two looks: who writes it may not be
     /// through. `now` asks for it whatever the look says. Waits for the file, so it is for a thread that nobody waits for.
-    pub(super) fn look(&self, now: bool) -> Look {
-        if self.reread.file.is_none() || !(self.has_changed() || now) {
-            return Look::Nothing;
+    pub(super) fn look(&self, now: bool) -> ReloadOutcome {
+        if self.reader.file.is_none() || !(self.has_changed() || now) {
+            return ReloadOutcome::Nothing;
         }
         match self.reload() {
-            Ok(setup) => Look::Taken(setup),
-            Err(error) => Look::Refused(error),
+            Ok(setup) => ReloadOutcome::Taken(setup),
+            Err(error) => ReloadOutcome::Refused(error),
         }
     }
 
     /// A file that is gone for a moment, as editors have it, is no change.
     fn has_changed(&self) -> bool {
-        let now = self.reread.stamp();
+        let now = self.reader.stamp();
         let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
         let is_settled = now == stamps.seen;
         stamps.seen = now;
@@ -141,8 +141,8 @@ impl Current {
     /// Reads the configuration again and puts it in force; if that fails, the old one stays.
     fn reload(&self) -> Result<Arc<Setup>> {
         // Before it is read: what is written meanwhile is another change. And also if it is refused: once is enough.
-        self.stamps.lock().unwrap_or_else(PoisonError::into_inner).read = self.reread.stamp();
-        let (options, mut setup) = (self.reread.read)()?;
+        self.stamps.lock().unwrap_or_else(PoisonError::into_inner).read = self.reader.stamp();
+        let (options, mut setup) = (self.reader.read)()?;
         let old = self.setup.load();
         if setup.offering.rules.is_empty() && !old.offering.rules.is_empty() {
             bail!(
@@ -169,7 +169,7 @@ impl Current {
             self.catalogue.store(Arc::new(catalogue));
         }
         self.access.store(Arc::new(setup.offering.access.clone()));
-        self.rates.store(Arc::new(setup.offering.paces.rates()));
+        self.rates.store(Arc::new(setup.offering.rate_limits.rates()));
         let setup = Arc::new(setup);
         self.setup.store(Arc::clone(&setup));
         self.publish();

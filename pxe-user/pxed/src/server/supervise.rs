@@ -9,11 +9,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::handover::{self, Asker};
-use super::interface::Served;
-use super::notice::Refused;
-use super::reload::Look;
-use super::watch::Watch;
+use super::handover::{self, Requester};
+use super::refusal_notice::RefusalCounts;
+use super::reload::ReloadOutcome;
+use super::served_interface::ServedInterface;
+use super::watchdog::Watchdog;
 use super::{End, Server};
 use pxe_nic::interface::{Interface, InterfaceError, name_of};
 
@@ -42,16 +42,16 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
     let names: Vec<_> = server.served.iter().map(|served| served.plan.interface.name.as_str()).collect();
     tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    let mut watching = Watch::new(server.clock.now(), sd_notify::watchdog_enabled());
+    let mut watching = Watchdog::new(server.clock.now(), sd_notify::watchdog_enabled());
     show_all(server, &mut watching);
     let mut show = tokio::time::interval(SHOW_EVERY);
     let mut watch = tokio::time::interval(WATCH_EVERY);
     let mut look = tokio::time::interval(LOOK_EVERY);
-    let (mut tell, mut refused) = (tokio::time::interval(TELL_EVERY), Refused::default());
+    let (mut tell, mut refused) = (tokio::time::interval(TELL_EVERY), RefusalCounts::default());
     let mut read_logs = tokio::time::interval(READ_LOGS_EVERY);
     // One look at a time: a file that hangs keeps nobody waiting, not even who says stop.
     let mut askers = askers(&server.served)?;
-    let (mut reading, mut wanted): (Option<JoinHandle<Look>>, bool) = (None, false);
+    let (mut reading, mut wanted): (Option<JoinHandle<ReloadOutcome>>, bool) = (None, false);
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(End::Stop),
@@ -60,8 +60,8 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
             Some(asker) = askers.recv() => break Ok(End::HandOver(asker)),
             _ = hangup.recv() => wanted = true,
             _ = watch.tick(), if reading.is_none() => {
-                let (current, now) = (Arc::clone(&server.current), std::mem::take(&mut wanted));
-                reading = Some(tokio::task::spawn_blocking(move || current.look(now)));
+                let (live, now) = (Arc::clone(&server.live), std::mem::take(&mut wanted));
+                reading = Some(tokio::task::spawn_blocking(move || live.look(now)));
             }
             look = finished(&mut reading), if reading.is_some() => {
                 reading = None;
@@ -69,7 +69,7 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
             }
             _ = show.tick() => show_all(server, &mut watching),
             _ = tell.tick() => {
-                let now = Refused::of(&server.served);
+                let now = RefusalCounts::of(&server.served);
                 now.tell_since(&refused);
                 refused = now;
             }
@@ -87,10 +87,10 @@ pub(super) async fn run(server: &mut Server) -> Result<End> {
 }
 
 /// Shows what was counted and who hangs, and tells the service manager's watchdog if all is well.
-fn show_all(server: &mut Server, watching: &mut Watch) {
-    let (hanging, is_well) = watching.look(server.clock.now(), &server.pulses);
+fn show_all(server: &mut Server, watching: &mut Watchdog) {
+    let (hanging, is_well) = watching.look(server.clock.now(), &server.heartbeats);
     server.gauges.hanging = hanging.to_vec();
-    server.gauges.show(&server.served, &server.current);
+    server.gauges.show(&server.served, &server.live);
     if is_well {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
     }
@@ -110,7 +110,7 @@ fn leave() -> End {
 }
 
 /// Who asks for the work on one of the interfaces: the tasks that hear them end with the runtime.
-fn askers(served: &[Served]) -> Result<mpsc::Receiver<Asker>> {
+fn askers(served: &[ServedInterface]) -> Result<mpsc::Receiver<Requester>> {
     let (found, askers) = mpsc::channel(1);
     for served in served {
         let Some(listener) = served.lock.listener() else { continue };
@@ -123,7 +123,7 @@ fn askers(served: &[Served]) -> Result<mpsc::Receiver<Asker>> {
             loop {
                 match listener.accept().await {
                     Ok((stream, _)) => {
-                        if let Some(asker) = Asker::hear(stream).await {
+                        if let Some(asker) = Requester::hear(stream).await {
                             let _ = found.send(asker).await;
                         }
                     }
@@ -137,23 +137,23 @@ fn askers(served: &[Served]) -> Result<mpsc::Receiver<Asker>> {
 }
 
 /// The end of a look that is under way.
-async fn finished(reading: &mut Option<JoinHandle<Look>>) -> Look {
+async fn finished(reading: &mut Option<JoinHandle<ReloadOutcome>>) -> ReloadOutcome {
     match reading {
-        Some(reading) => reading.await.unwrap_or_else(|error| Look::Refused(error.into())),
+        Some(reading) => reading.await.unwrap_or_else(|error| ReloadOutcome::Refused(error.into())),
         None => std::future::pending().await,
     }
 }
 
-fn looked(server: &mut Server, look: Look) {
+fn looked(server: &mut Server, look: ReloadOutcome) {
     let gauges = &mut server.gauges;
     match look {
-        Look::Nothing => {}
-        Look::Taken(setup) => {
+        ReloadOutcome::Nothing => {}
+        ReloadOutcome::Taken(setup) => {
             gauges.reloads += 1;
             gauges.config_problem = None;
             let rules = setup.offering.rules.len();
             tracing::info!(event = "reloaded", rules, "applied the changed configuration");
-            let rates = setup.offering.paces.rates();
+            let rates = setup.offering.rate_limits.rates();
             for served in &mut server.served {
                 if let Err(error) = served.set_rates(rates) {
                     tracing::error!(
@@ -164,7 +164,7 @@ fn looked(server: &mut Server, look: Look) {
                 }
             }
         }
-        Look::Refused(error) => {
+        ReloadOutcome::Refused(error) => {
             tracing::error!(
                 event = "refused_config",
                 "rejected the new configuration; the running configuration stays: {error:#}"
@@ -174,7 +174,7 @@ fn looked(server: &mut Server, look: Look) {
     }
 }
 
-fn look_around(served: &mut [Served]) -> Result<()> {
+fn look_around(served: &mut [ServedInterface]) -> Result<()> {
     for served in served {
         let interface = &served.plan.interface;
         match Interface::read(&interface.name) {

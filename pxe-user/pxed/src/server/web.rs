@@ -9,18 +9,18 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result};
 use tokio::sync::watch;
 
-use super::gauging::Gauging;
-use super::reload::Current;
+use super::gauge_collector::GaugeCollector;
+use super::reload::LiveConfig;
 use super::{Options, beats, neighbour};
-use pxe_content::boot::Here;
+use pxe_content::boot::ServedAt;
 use pxe_content::inbox::{Inbox, Quota};
 use pxe_engine::clock::Clock;
-use pxe_engine::pulse::{BEAT_EVERY, Pulses, Waits};
+use pxe_engine::heartbeat::{BEAT_EVERY, Heartbeats, Waits};
 use pxe_fleet::handle::FleetHandle;
 use pxe_web::api::access::Token;
 use pxe_web::api::listen::SOCKET;
 use pxe_web::api::machines::{Machines, Neighbours, Reports};
-use pxe_web::api::serve::Most;
+use pxe_web::api::serve::ConnectionLimits;
 use pxe_web::api::{self, Api, Listeners};
 use pxe_web::http::{Gate, Http};
 
@@ -30,13 +30,13 @@ const MACHINES_MAX: usize = 4096;
 const EACH_MAX: usize = 16;
 
 /// Everything that is listened on, opened before anything is attached.
-pub(super) struct Doors {
+pub(super) struct WebListeners {
     api: Option<Listeners>,
-    machines: Vec<(TcpListener, Here)>,
+    machines: Vec<(TcpListener, ServedAt)>,
     pub(super) inbox: Option<Arc<Inbox>>,
 }
 
-impl Doors {
+impl WebListeners {
     /// Opens the API's sockets and the inbox.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Doors {
         let listener = TcpListener::bind(to).with_context(|| {
             format!("cannot serve HTTP on {to}: give another port, or stop the program that uses it")
         })?;
-        self.machines.push((listener, Here { server: address, http: Some(port) }));
+        self.machines.push((listener, ServedAt { server: address, http: Some(port) }));
         Ok(())
     }
 }
@@ -95,11 +95,11 @@ pub(super) struct Web {
 impl Web {
     /// Starts to answer.
     pub(super) fn start(
-        doors: Doors,
+        listeners: WebListeners,
         fleet: &FleetHandle,
-        current: &Current,
-        gauges: &Gauging,
-        (clock, pulses): (Clock, &Pulses),
+        live: &LiveConfig,
+        gauges: &GaugeCollector,
+        (clock, heartbeats): (Clock, &Heartbeats),
     ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -116,13 +116,13 @@ impl Web {
         let machines = Machines {
             fleet: fleet.clone(),
             neighbours: Arc::clone(&neighbours),
-            inbox: doors.inbox,
+            inbox: listeners.inbox,
             reports: Reports::default(),
             counts: api.counts().clone(),
         };
-        for (listener, here) in doors.machines {
+        for (listener, here) in listeners.machines {
             let http = Http::new(
-                Arc::clone(&current.catalogue),
+                Arc::clone(&live.catalogue),
                 fleet.clone(),
                 here,
                 Arc::clone(&gauges.http_bytes),
@@ -130,7 +130,7 @@ impl Web {
                 machines.counts.clone(),
             );
             let gate = Gate {
-                access: Arc::clone(&current.access),
+                access: Arc::clone(&live.access),
                 neighbours: Arc::clone(&neighbours),
                 counts: machines.counts.clone(),
             };
@@ -144,18 +144,18 @@ impl Web {
                 }
             });
         }
-        runtime.spawn(live(beats(pulses, "pxed-http", Waits::Never, clock)));
-        let alive = beats(pulses, "pxed-web", Waits::Never, clock);
+        runtime.spawn(beat_on(beats(heartbeats, "pxed-http", Waits::Never, clock)));
+        let alive = beats(heartbeats, "pxed-web", Waits::Never, clock);
         let run = move || {
             runtime.block_on(async {
-                let result = match doors.api {
+                let result = match listeners.api {
                     Some(listeners) => tokio::select! {
                         result = api::serve(api, listeners, over(ended)) => result,
-                        () = live(alive) => Ok(()),
+                        () = beat_on(alive) => Ok(()),
                     },
                     None => tokio::select! {
                         () = over(ended) => Ok(()),
-                        () = live(alive) => Ok(()),
+                        () = beat_on(alive) => Ok(()),
                     },
                 };
                 if let Err(error) = result {
@@ -170,14 +170,14 @@ impl Web {
 }
 
 /// A connection has two descriptors, and half of all are for others.
-fn most() -> Most {
+fn most() -> ConnectionLimits {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let all = limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(MACHINES_MAX);
-    Most { all: all.clamp(EACH_MAX, MACHINES_MAX), each: EACH_MAX }
+    ConnectionLimits { all: all.clamp(EACH_MAX, MACHINES_MAX), each: EACH_MAX }
 }
 
 /// Beats for ever.
-async fn live(alive: impl Fn()) {
+async fn beat_on(alive: impl Fn()) {
     loop {
         alive();
         tokio::time::sleep(BEAT_EVERY / 5).await;

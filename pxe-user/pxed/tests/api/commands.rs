@@ -1,4 +1,4 @@
-//! The command line against a real socket.
+//! Commands against an API on a real socket.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
@@ -14,7 +14,7 @@ async fn pxed(server: &Server, arguments: &[&str], input: &str) -> Output {
     let input = input.to_owned();
     let run = move || {
         let mut child = command.spawn().unwrap();
-        // What ends before it has read anything says why on standard error.
+        // A command that ends before it has read its input gives the reason on standard error.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     };

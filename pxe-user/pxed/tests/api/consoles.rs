@@ -1,4 +1,4 @@
-//! `pxed ingest` with real sockets, a file that is rotated, and a daemon that is away.
+//! `pxed ingest` with real sockets, with a file that is rotated, and with a daemon that is away.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpStream, UdpSocket};
@@ -26,7 +26,7 @@ impl Ingest {
         Self { child, log }
     }
 
-    /// Waits for a line of its log.
+    /// Waits for a line of its log that contains `words`.
     async fn said(&mut self, words: &str) -> String {
         let mut line = String::new();
         while !line.contains(words) {
@@ -37,7 +37,7 @@ impl Ingest {
         line
     }
 
-    /// The address that it has said.
+    /// The listening address, from its log.
     async fn address(&mut self) -> String {
         let line = self.said("address=").await;
         let address = line.split("address=").nth(1).unwrap();
@@ -99,7 +99,7 @@ async fn a_file_is_followed_over_its_rotation() {
     std::fs::write(&path, "old\n").unwrap();
     let arguments = ["--machine", WHO, "--follow", "--file", path.to_str().unwrap()];
     let ingest = Ingest::start(&server, &arguments, "");
-    // Again and again, since nothing says when it has begun to follow.
+    // Append repeatedly, because nothing shows when the command has begun to follow the file.
     while server.asked.lock().unwrap().is_empty() {
         std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"new\n").unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -1,4 +1,4 @@
-//! Recorded machines.
+//! `pxed explain --pcap`: recorded requests of machines.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ fn http_boot_is_told_a_url() {
     assert_eq!(run.code, Some(0), "{}", run.error);
 }
 
-/// A name with an escape sequence, in a request and in another server's answer.
+/// The names contain an escape sequence, in a request and in another server's reply.
 #[test]
 fn hostile_bytes_are_escaped_and_damage_is_said_after_what_was_whole() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/explain/captures/uefi-http.pcap");
@@ -68,10 +68,11 @@ fn a_file_that_is_no_capture_is_refused_with_its_name() {
     assert_eq!(run.code, Some(1));
 }
 
-/// A machine that boots over IPv6 asks nobody whom pxed could answer for: that is what is said, and no interface is needed.
+/// A machine that boots over IPv6 sends no request that pxed could answer. The output says so, and no interface is
+/// needed.
 #[test]
 fn a_boot_over_ipv6_is_named_as_one() {
-    // DHCPv6 SOLICIT (RFC 8415) from fe80::1 port 546 to ff02::1:2 port 547, in a VLAN and without.
+    // A DHCPv6 SOLICIT (RFC 8415) from fe80::1 port 546 to ff02::1:2 port 547, with and without a VLAN tag.
     let mut ipv6 = vec![0x60, 0, 0, 0, 0, 12, 17, 1];
     ipv6.extend([0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
     ipv6.extend([0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 2]);

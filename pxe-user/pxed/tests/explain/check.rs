@@ -1,4 +1,4 @@
-//! `pxed check --config`.
+//! `pxed check --config`: errors and warnings with their lines.
 
 use crate::support::*;
 
@@ -60,7 +60,7 @@ fn one_mistake_hides_no_other() {
     assert_eq!(run.code, Some(1));
 }
 
-/// What this host does not have, `serve` cannot serve, whoever names it.
+/// `serve` cannot use an interface that this host lacks, whether the command line or the file names it.
 #[test]
 fn interfaces_must_be_on_this_host_unless_the_file_is_for_another() {
     let lab = Lab::new();
@@ -110,7 +110,7 @@ fn programs_read_the_same_as_people() {
     assert_eq!(report["settings"]["http_port"], 8080);
 }
 
-/// The same tree as `root` would boot.
+/// The same tree would boot if it were served as `root`.
 #[test]
 fn absolute_names_in_an_images_tree_are_said_to_lead_elsewhere() {
     let lab = Lab::new();
@@ -168,7 +168,7 @@ fn a_file_that_nearly_fits_and_a_link_to_nothing_are_named() {
     }
 }
 
-/// The machine would stop at a prompt that nobody may see.
+/// Without these files the machine would stop at a prompt that nobody may see.
 #[test]
 fn what_a_trees_configuration_leads_to_must_be_there() {
     let lab = Lab::new();

@@ -1,10 +1,10 @@
-//! One machine, named on the command line.
+//! `pxed explain` of one machine that the command line describes.
 
 use crate::support::*;
 
 const ONE: &str = "--mac 52:54:00:99:00:10";
 
-/// The part of a text from a line that begins with `from` on.
+/// The text from the first line on that begins with `from`.
 fn from<'t>(text: &'t str, from: &str) -> &'t str {
     text.find(&format!("\n{from}")).map_or("", |at| &text[at + 1..])
 }
@@ -99,7 +99,7 @@ fn an_address_that_nobody_gave_is_said_to_be_an_example() {
     assert!(run.out.starts_with("server  10.0.0.7\n"), "{}", run.out);
 }
 
-/// Neither here nor in the file: a slip of the keyboard.
+/// A name that neither this host nor the file has is a typing error.
 #[test]
 fn an_interface_that_nobody_knows_is_refused() {
     let run = Lab::new().explain("--mac 52:54:00:99:00:11 --arch x64 --interface no-such-if0");
@@ -107,7 +107,7 @@ fn an_interface_that_nobody_knows_is_refused() {
     assert_eq!(run.code, Some(1));
 }
 
-/// Only the machines that would get it are concerned.
+/// An image that cannot be opened affects only the machines that would boot it.
 #[test]
 fn an_image_that_is_not_there_is_in_the_way_of_its_own_machines_only() {
     let lab = Lab::new();

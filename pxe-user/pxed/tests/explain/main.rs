@@ -1,4 +1,4 @@
-//! `pxed explain` and `pxed check --config`, as people run them: what they print, and how they end.
+//! `pxed explain` and `pxed check --config`, run as programs: their output and exit codes.
 
 mod captures;
 mod check;

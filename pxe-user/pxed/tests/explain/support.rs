@@ -1,11 +1,11 @@
-//! A lab in a directory: a configuration, files, and the program that explains them.
+//! A lab in a directory: a configuration, boot files, and the commands that run `pxed` on them.
 
 use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 
-/// Rules and images for all tests; `ROOT` is the directory.
+/// The configuration for all tests. `ROOT` stands for the lab's directory.
 pub(crate) const CONFIG: &str = r#"interfaces = ["eth0"]
 address = "10.99.0.2"
 root = "ROOT/top"
@@ -76,10 +76,10 @@ const FILES: [(&str, &str); 7] = [
     ("test/linux", "a kernel"),
 ];
 
-/// A directory that goes with the test.
+/// A temporary directory, removed with the test.
 pub(crate) struct Lab(TempDir);
 
-/// What a run printed, with the directory written as `ROOT`.
+/// The output of a run, with the directory written as `ROOT`.
 pub(crate) struct Run {
     pub(crate) out: String,
     pub(crate) error: String,
@@ -87,7 +87,7 @@ pub(crate) struct Run {
 }
 
 impl Lab {
-    /// All files but the initrd, and the configuration.
+    /// Writes all files except the initrd, and the configuration.
     pub(crate) fn new() -> Self {
         let lab = Self(tempfile::tempdir().unwrap());
         for (name, contents) in FILES {
@@ -101,7 +101,7 @@ impl Lab {
         self.0.path()
     }
 
-    /// Writes a file; `ROOT` in it becomes the directory.
+    /// Writes a file. `ROOT` in its content becomes the directory.
     pub(crate) fn write(&self, name: &str, contents: &str) {
         let path = self.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -109,7 +109,7 @@ impl Lab {
         std::fs::write(path, contents.replace("ROOT", &root)).unwrap();
     }
 
-    /// Runs `pxed` with the configuration and these words.
+    /// Runs a command of `pxed` with the configuration and these arguments.
     pub(crate) fn run(&self, command: &str, words: &str) -> Run {
         let mut pxed = Command::new(env!("CARGO_BIN_EXE_pxed"));
         pxed.arg(command).arg("--config").arg(self.path().join("pxed.toml"));
@@ -123,14 +123,14 @@ impl Lab {
         self.run("explain", words)
     }
 
-    /// Explains one of the captures.
+    /// Runs `pxed explain` on one of the captures.
     pub(crate) fn capture(&self, name: &str) -> Run {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/explain/captures/{name}.pcap"));
         self.explain(&format!("--pcap {}", path.display()))
     }
 }
 
-/// Compares texts so that a difference can be seen.
+/// Compares two texts, and prints both if they differ.
 #[track_caller]
 pub(crate) fn assert_text(actual: &str, expected: &str) {
     assert!(actual == expected, "--- printed\n{actual}\n--- expected\n{expected}");

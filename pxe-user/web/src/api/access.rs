@@ -1,12 +1,18 @@
-//! Who may do what on which socket.
+//! Access control: which requests each socket accepts.
 //!
-//! The Unix socket is root's: everything. On loopback without a token everybody on this host may look, and writes need the
-//! Unix socket. With a token (always beyond loopback) everything needs it but the page's own files, which hold nothing of
-//! the fleet and ask for it, and `/healthz`.
+//! | socket | read | write |
+//! |---|---|---|
+//! | Unix socket (root's) | yes | yes |
+//! | loopback, no token | every user of this host | no: use the Unix socket |
+//! | TCP with a token | with the token | with the token |
 //!
-//! A browser is the other danger: a page from elsewhere can make it send requests here. So loopback looks at `Host` (DNS
-//! rebinding), each write needs a header or a content type that no foreign page can set without asking first, and what a
-//! browser says comes from another site is refused, but for the page's own files, to which links may lead.
+//! An address beyond loopback needs a token. With a token, these paths stay open: the dashboard's own files, which hold
+//! nothing of the fleet and ask for the token, `/login` and `/healthz`.
+//!
+//! Browsers are a second danger: a page of another site can make a browser send requests to pxed. Three checks prevent
+//! that. Loopback checks `Host` (DNS rebinding). Each write needs a header or a content type that a page of another
+//! site cannot set without a CORS preflight. A request that the browser marks as coming from another site is rejected,
+//! except for the dashboard's own files, so that links to the dashboard work.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -27,17 +33,18 @@ use super::page;
 use super::problem::Problem;
 use super::sessions::Sessions;
 
-/// The shortest token that is taken, in bytes: nothing else slows down who guesses.
+/// The shortest token, in bytes. Nothing else limits how fast an attacker can guess.
 pub const TOKEN_MIN: usize = 16;
-/// The header that a write must have, if it is not JSON.
+/// A write must have this header, or JSON as content type.
 pub const WRITE_HEADER: &str = "x-pxed";
 const COOKIE: &str = "pxed";
 
-/// A secret that opens the API. What is kept are digests of equal length, so that comparing tells nothing.
+/// The secret that gives access to the API. Only its digest is kept: digests have equal lengths, so the duration of a
+/// comparison tells nothing.
 #[derive(Clone)]
 pub struct Token {
     bearer: [u8; 32],
-    /// What browsers hold instead.
+    /// Sessions, which browsers hold instead of the token.
     sessions: Sessions,
 }
 
@@ -47,24 +54,24 @@ impl std::fmt::Debug for Token {
     }
 }
 
-/// A token file that cannot be used.
+/// Why a token or its file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// The file cannot be read.
+    /// The system refuses to read the file.
     #[error("cannot read the token from {path}: {error}")]
     Unreadable {
-        /// The file.
+        /// The token file.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// Everybody on this host could read it.
+    /// The file's mode lets every user of this host read it.
     #[error("every user of this host can read the token in {path}: chmod 600 it")]
     Public {
-        /// The file.
+        /// The token file.
         path: PathBuf,
     },
-    /// Not a token.
+    /// The text is too short, too long, or not visible ASCII.
     #[error(
         "a token is one line of {TOKEN_MIN} to 512 visible ASCII characters: \
          `head -c 24 /dev/urandom | base64` makes one"
@@ -73,10 +80,10 @@ pub enum TokenError {
 }
 
 impl Token {
-    /// A token from its text.
+    /// A token from its text. White space around it is ignored.
     ///
     /// # Errors
-    /// When it is too short, or has characters that no header can carry.
+    /// When the text is too short or too long, or has characters that no header can carry.
     pub fn new(text: &str) -> Result<Self, TokenError> {
         let text = text.trim();
         if !(TOKEN_MIN..=512).contains(&text.len()) || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -85,10 +92,10 @@ impl Token {
         Ok(Self { bearer: digest(text), sessions: Sessions::default() })
     }
 
-    /// A token from a file's only line.
+    /// A token from a file with one line.
     ///
     /// # Errors
-    /// When the file cannot be read, is readable for everybody, or holds no token.
+    /// When the file cannot be read, every user can read it, or it holds no token.
     pub fn read(path: &Path) -> Result<Self, TokenError> {
         use std::os::unix::fs::PermissionsExt as _;
         let unreadable = |error| TokenError::Unreadable { path: path.to_owned(), error };
@@ -103,7 +110,7 @@ impl Token {
         digest(text.trim()).ct_eq(&self.bearer).into()
     }
 
-    /// Whether a request shows this token, or the session that stands for it.
+    /// Whether a request carries this token, or the cookie of a session that the token began.
     fn opens(&self, headers: &HeaderMap) -> bool {
         let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         let bearer = bearer.and_then(|value| value.split_once(' '));
@@ -121,20 +128,20 @@ pub(super) fn digest(text: &str) -> [u8; 32] {
     Sha256::digest(text).into()
 }
 
-/// What a socket asks of those who come through it.
+/// What a listener requires of its clients.
 #[derive(Clone, Debug)]
-pub(super) enum Door {
-    /// The Unix socket: its mode says who.
+pub(super) enum ListenerAccess {
+    /// The Unix socket: its mode restricts access, so no token is required.
     Local,
-    /// TCP on loopback, for looking only.
+    /// TCP on loopback without a token: read-only.
     Loopback,
-    /// TCP with a token; `loopback` if nobody else's host can reach it.
+    /// TCP with a token. `loopback` means that other hosts cannot reach the address.
     Token { token: Arc<Token>, loopback: bool },
 }
 
-/// Lets a request pass, or not.
+/// Middleware that rejects requests that the listener does not accept.
 pub(super) async fn guard(
-    State((door, counts)): State<(Door, Counts)>,
+    State((door, counts)): State<(ListenerAccess, Counts)>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -151,7 +158,7 @@ pub(super) async fn guard(
     }
 }
 
-impl Door {
+impl ListenerAccess {
     fn admit(&self, request: &Request) -> Result<(), (Refused, Problem)> {
         let headers = request.headers();
         let write = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -184,12 +191,12 @@ impl Door {
     }
 }
 
-/// What needs no token: nothing of the fleet is in it.
+/// Paths that need no token: they reveal nothing of the fleet.
 fn open(path: &str) -> bool {
     path == "/healthz" || path == "/login" || page::is_file(path)
 }
 
-/// Whether `Host` names this host by its own loopback; any port, for tunnels.
+/// Whether `Host` is a name of loopback. Any port is accepted, since tunnels change it.
 fn names_loopback(headers: &HeaderMap) -> bool {
     let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
     let name = match host.rsplit_once(':') {
@@ -201,13 +208,13 @@ fn names_loopback(headers: &HeaderMap) -> bool {
         || name.parse::<Ipv4Addr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// Whether a request has what no page from elsewhere can make a browser send without asking first.
+/// Whether a request has a header that a page of another site cannot set without a CORS preflight.
 pub(super) fn is_meant(headers: &HeaderMap) -> bool {
     headers.contains_key(WRITE_HEADER) || is_json(headers)
 }
 
-/// Whether a browser says that another origin's page sent this (Fetch Metadata, `Sec-Fetch-Site`). Another port of this host
-/// is another origin. Browsers say so to loopback and over TLS; programs never do.
+/// Whether a browser marks the request as sent by a page of another origin (Fetch Metadata, `Sec-Fetch-Site`). Another
+/// port of this host is another origin. Browsers send the header to loopback and over TLS; programs do not.
 fn is_foreign(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
@@ -223,7 +230,7 @@ pub(super) struct Login {
     token: String,
 }
 
-/// Gives a browser that knows the token a session.
+/// Begins a session for a browser that sends the token.
 pub(super) async fn login(
     State((token, counts)): State<(Arc<Token>, Counts)>,
     Json(login): Json<Login>,
@@ -245,7 +252,7 @@ pub(super) async fn login(
     Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
 }
 
-/// Tells browsers to be strict, whatever the answer.
+/// Adds headers that restrict browsers (CSP and the like) to every response.
 pub(super) async fn strict(mut response: Response) -> Response {
     let headers = response.headers_mut();
     for (name, value) in [

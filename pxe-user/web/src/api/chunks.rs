@@ -1,5 +1,5 @@
-//! The board as JSON, in chunks. Machines bring their JSON with them, and a chunk is made when its reader has room for it:
-//! a reader costs a copy and no encoding, and one that stalls holds a chunk, not a board.
+//! The board as JSON, in chunks. Each machine carries its encoded JSON, and a chunk is made only when its reader has
+//! room for it. So a reader costs a copy and no encoding, and a reader that stalls holds one chunk, not a whole board.
 
 use std::io::Write as _;
 use std::iter;
@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use pxe_fleet::board::{Board, State};
 
-/// A chunk is full with so many bytes.
+/// A chunk ends with the machine that brings it to this many bytes.
 const CHUNK: usize = 64 * 1024;
 
-/// The chunks of a board, or of its machines in some states only.
+/// The chunks of a board; with `only`, of its machines in these states.
 pub(super) fn of(board: Arc<Board>, only: Option<Vec<State>>) -> impl Iterator<Item = Bytes> + Send {
     let (mut place, mut is_first, mut is_over) = (None, true, false);
     iter::from_fn(move || {
@@ -21,7 +21,7 @@ pub(super) fn of(board: Arc<Board>, only: Option<Vec<State>>) -> impl Iterator<I
         }
         let mut chunk = Vec::with_capacity(CHUNK + CHUNK / 16);
         let mut next = place.unwrap_or_else(|| {
-            // Writing to memory cannot fail.
+            // Writing to a `Vec` cannot fail.
             let _ = write!(chunk, r#"{{"at":{},"revision":{},"machines":["#, board.at.0, board.revision);
             0
         });

@@ -1,4 +1,4 @@
-//! The API over its Unix socket, as the command line uses it.
+//! A client of the API over its Unix socket, for the commands of `pxed`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,82 +13,82 @@ use tokio::net::UnixStream;
 
 use super::access::WRITE_HEADER;
 
-/// The longest answer that is read, in bytes: a board of 65536 machines is below that.
+/// The longest response that the client reads, in bytes. The board of 65536 machines is shorter.
 const ANSWER_MAX: usize = 256 * 1024 * 1024;
-/// How long an answer may take to begin.
+/// How long the client waits for the head of a response.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Why there is no answer.
+/// Why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody there.
+    /// The socket does not accept a connection.
     #[error("cannot connect to pxed on {path}: {error}. Start `pxed serve`, or run this as root")]
     Away {
-        /// The socket.
+        /// The socket's path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// The connection broke.
+    /// The connection broke, or the daemon does not speak HTTP.
     #[error("the connection to pxed broke: {0}")]
     Broken(#[from] hyper::Error),
-    /// No answer in time.
+    /// The daemon did not answer in time.
     #[error("pxed did not answer in time")]
     Slow,
-    /// It said no.
+    /// The daemon rejected the request.
     #[error("{sentence}")]
     Refused {
-        /// With this status.
+        /// The HTTP status.
         status: StatusCode,
-        /// And this sentence.
+        /// The field `error` of the response's body; the status if there is none.
         sentence: String,
     },
-    /// An answer that is not what was asked for.
+    /// The response is too long, or its content is not what was asked for.
     #[error("this version of pxed cannot read the daemon's answer: {0}")]
     Unintelligible(String),
 }
 
-/// A way to the daemon. Each request has a connection of its own.
+/// A client of one daemon. Each request opens its own connection.
 #[derive(Clone, Debug)]
 pub struct Client {
     path: PathBuf,
 }
 
 impl Client {
-    /// Over the socket at `path`.
+    /// A client of the daemon that listens at `path`. Does not connect yet.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
-    /// Reads a path.
+    /// Sends GET, and reads the whole body.
     ///
     /// # Errors
-    /// When the daemon is away or refuses.
+    /// When the daemon does not answer or rejects the request.
     pub async fn get(&self, path: &str) -> Result<Bytes, ClientError> {
         whole(self.request(Method::GET, path, "text/plain", Bytes::new()).await?).await
     }
 
-    /// Reads a path whose answer does not end.
+    /// Sends GET to a path whose response does not end, and returns the body unread.
     ///
     /// # Errors
-    /// When the daemon is away or refuses.
+    /// When the daemon does not answer or rejects the request.
     pub async fn stream(&self, path: &str) -> Result<Incoming, ClientError> {
         Ok(self.request(Method::GET, path, "text/plain", Bytes::new()).await?.into_body())
     }
 
-    /// Sends a text to a path.
+    /// Sends POST with a text, and reads the whole body.
     ///
     /// # Errors
-    /// When the daemon is away or refuses.
+    /// When the daemon does not answer or rejects the request.
     pub async fn post(&self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         whole(self.request(Method::POST, path, "text/plain; charset=utf-8", body).await?).await
     }
 
-    /// Puts JSON to a path.
+    /// Sends PUT with JSON, and reads the whole body.
     ///
     /// # Errors
-    /// When the daemon is away or refuses.
+    /// When the daemon does not answer or rejects the request.
     pub async fn put(&self, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
         whole(self.request(Method::PUT, path, "application/json", body).await?).await
     }
@@ -103,7 +103,8 @@ impl Client {
         let away = |error| ClientError::Away { path: self.path.clone(), error };
         let stream = UnixStream::connect(&self.path).await.map_err(away)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender or with the answer's body, and what breaks it shows there.
+        // The task ends when the sender or the response's body is dropped. Errors of the connection reach the caller
+        // through these.
         tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
@@ -135,32 +136,33 @@ async fn whole(answer: Response<Incoming>) -> Result<Bytes, ClientError> {
 /// A server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Its name; empty if it has none.
+    /// The event's name; empty if it has none.
     pub name: String,
-    /// Its data.
+    /// The content of the first `data` line: pxed writes one line for each event.
     pub data: String,
 }
 
-/// The events of a stream that does not end.
+/// Reads the events of a stream that does not end.
 #[derive(Debug)]
 pub struct Events {
     body: Incoming,
     text: Vec<u8>,
-    /// Bytes of `text` in which no end of an event is: a large board comes in many pieces.
+    /// This many bytes of `text` were searched for the end of an event. A large board arrives in many pieces, and each
+    /// byte is searched once.
     searched: usize,
 }
 
 impl Events {
-    /// Reads the events of an answer.
+    /// Reads events from the body that [`Client::stream`] returns.
     #[must_use]
     pub fn new(body: Incoming) -> Self {
         Self { body, text: Vec::new(), searched: 0 }
     }
 
-    /// The next event; comments are passed over, `None` is the end. Cancel safe.
+    /// The next event; comments are skipped. `None` when the stream ends. Cancel safe.
     ///
     /// # Errors
-    /// When the connection breaks, or something else than events comes.
+    /// When the connection breaks, or an event is longer than the client accepts.
     pub async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
             while let Some(end) = self.end() {
@@ -188,7 +190,7 @@ impl Events {
     }
 }
 
-/// Reads one event (HTML, section 9.2.6), as far as our server writes them.
+/// Parses one event (HTML, section 9.2.6), as far as pxed's own server uses the format.
 fn event(block: &str) -> Option<Event> {
     let field = |name: &str| {
         let line = block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -197,7 +199,8 @@ fn event(block: &str) -> Option<Event> {
     Some(Event { name: field("event").unwrap_or_default(), data: field("data")? })
 }
 
-/// Writes a text as one segment of a path (RFC 3986, section 2).
+/// Encodes a text as one segment of a path (RFC 3986, section 2). A text of dots only is encoded, so that it cannot
+/// mean a directory.
 #[must_use]
 pub fn segment(text: &str) -> String {
     let mut path = String::new();

@@ -1,9 +1,9 @@
-//! The live stream: the board, then each change of it, as server-sent events
+//! The event stream: the board, then each change of it, as server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
-//! First comes an event `board` with the whole board; then, without a name, one [`Update`] each. A viewer that is too slow
-//! is told `reload`: it reads the board again. Machines bring their JSON with them ([`pxe_fleet::card`]), so viewers
-//! share the encoding, and what one of them holds is a chunk.
+//! The first event is `board` with the whole board. Each later event has no name and carries one [`Update`]. A viewer
+//! that is too slow gets an event `reload`, and then reads the board again. Each machine carries its encoded JSON
+//! ([`pxe_fleet::encoded_machine`]): all viewers share the encoding, and a viewer holds at most one chunk.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -23,21 +23,21 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
 use super::metrics::{Counted, Refused};
-use super::pace::Pace;
+use super::pace::EventPacer;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, chunks};
 use pxe_fleet::board::Update;
 
-/// How often a line goes to viewers that have nothing to see, so that both sides notice an end.
+/// An idle viewer gets a comment line this often, so that both sides notice a broken connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 struct Viewer {
-    /// What is left of the board that comes first.
+    /// Chunks of the first board that are not sent yet.
     board: Option<Box<dyn Iterator<Item = Bytes> + Send>>,
-    /// That board's revision.
+    /// The revision of the first board. Older updates are not sent.
     revision: u64,
     updates: Receiver<Arc<Update>>,
-    pace: Pace,
+    pace: EventPacer,
     _place: (OwnedSemaphorePermit, Counted),
 }
 
@@ -47,7 +47,8 @@ pub(super) async fn stream(State(api): State<Api>) -> Result<Response, Problem> 
         let text = format!("{VIEWERS_MAX} viewers are connected already: poll /api/v1/machines instead");
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, text));
     };
-    // Before the board, which is shown before its updates: what happens in between comes as an update.
+    // Subscribe before the board is read. The fleet publishes a board before its updates, so a change in between
+    // arrives as an update.
     let updates = api.fleet.updates();
     let board = api.fleet.board();
     let revision = board.revision;
@@ -67,7 +68,7 @@ pub(super) async fn stream(State(api): State<Api>) -> Result<Response, Problem> 
     let headers = [
         (header::CONTENT_TYPE.as_str(), "text/event-stream"),
         (header::CACHE_CONTROL.as_str(), "no-cache"),
-        // Proxies that collect answers would hold this one back.
+        // Proxies that buffer responses would delay the events.
         ("x-accel-buffering", "no"),
     ];
     Ok((headers, Body::from_stream(events)).into_response())
@@ -97,10 +98,10 @@ impl Viewer {
         }
     }
 
-    /// What the board has shown already is not sent the same boot offer again.
+    /// Encodes an update. `None` if the first board already contains it.
     fn update(&self, update: &Update) -> Option<Bytes> {
         let mut event = Vec::new();
-        // Writing to memory cannot fail.
+        // Writing to a `Vec` cannot fail.
         match update {
             Update::Machine { revision, machine } => {
                 (*revision > self.revision).then_some(())?;

@@ -1,4 +1,4 @@
-//! Sockets where the API is reached, opened when the daemon starts so that errors show early.
+//! The sockets of the API. The daemon opens them when it starts, so that errors show early.
 
 use std::fs::{DirBuilder, File, Permissions};
 use std::io;
@@ -10,55 +10,56 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::access::{Door, Token};
+use super::access::{ListenerAccess, Token};
 
-/// Where the Unix socket is if nobody says otherwise.
+/// The default path of the Unix socket.
 pub const SOCKET: &str = "/run/pxed/pxed.sock";
 
 /// Why a socket cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// Another daemon lives there.
+    /// Another daemon holds the lock beside this path.
     #[error("another pxed answers on {0}: stop it, or give this one another socket")]
     InUse(PathBuf),
-    /// Something else than a socket is there.
+    /// The path exists and is not a socket.
     #[error("{0} exists and is no socket: remove it, or give another path")]
     NotASocket(PathBuf),
-    /// The Unix socket cannot be made.
+    /// The system refuses the Unix socket, its lock or its directory.
     #[error("cannot listen on {path}: {error}")]
     Unix {
-        /// The path.
+        /// The socket's path.
         path: PathBuf,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// The TCP socket cannot be opened.
+    /// The system refuses the TCP socket.
     #[error("cannot listen on {address}: {error}")]
     Tcp {
-        /// The address.
+        /// The configured address.
         address: SocketAddr,
-        /// Why.
+        /// The system's error.
         error: io::Error,
     },
-    /// Others could reach the board, and nothing would keep them out.
+    /// Other hosts can reach this address, and no token is configured.
     #[error("{0} can be reached from other hosts, so the board there needs a token file")]
     TokenNeeded(SocketAddr),
 }
 
-/// The open sockets. The Unix socket's file goes with this.
+/// The open sockets. Dropping them removes the Unix socket's file.
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) unix: UnixListener,
-    pub(super) tcp: Option<(TcpListener, Door)>,
+    pub(super) tcp: Option<(TcpListener, ListenerAccess)>,
     path: PathBuf,
     _lock: File,
 }
 
 impl Listeners {
-    /// Opens the Unix socket at `path` and, if wanted, TCP for the board. Beyond loopback that needs a token.
+    /// Opens the Unix socket at `path` and, if `tcp` is given, a TCP socket for the board. An address beyond loopback
+    /// needs a token.
     ///
     /// # Errors
-    /// The first socket that cannot be opened, with the remedy; nothing stays open.
+    /// The first socket that cannot be opened, with the remedy. No socket stays open then.
     pub fn bind(
         path: &Path,
         tcp: Option<SocketAddr>,
@@ -72,7 +73,8 @@ impl Listeners {
         Ok(Self { unix, tcp, path: path.to_owned(), _lock: lock })
     }
 
-    /// Where the board is, with the port that the kernel chose if it was left open.
+    /// The address of the board's TCP socket, with the port that the kernel chose if 0 was configured. `None` without
+    /// TCP.
     #[must_use]
     pub fn board(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
@@ -81,16 +83,19 @@ impl Listeners {
 
 impl Drop for Listeners {
     fn drop(&mut self) {
-        // Still ours: the lock is held until the fields are dropped, after this.
+        // The file is still this daemon's: the fields are dropped after this function, and the lock with them.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-fn bind_tcp(address: SocketAddr, token: Option<Arc<Token>>) -> Result<(TcpListener, Door), ListenError> {
+fn bind_tcp(
+    address: SocketAddr,
+    token: Option<Arc<Token>>,
+) -> Result<(TcpListener, ListenerAccess), ListenError> {
     let loopback = address.ip().is_loopback();
     let door = match token {
-        Some(token) => Door::Token { token, loopback },
-        None if loopback => Door::Loopback,
+        Some(token) => ListenerAccess::Token { token, loopback },
+        None if loopback => ListenerAccess::Loopback,
         None => return Err(ListenError::TokenNeeded(address)),
     };
     let failed = |error| ListenError::Tcp { address, error };
@@ -99,10 +104,11 @@ fn bind_tcp(address: SocketAddr, token: Option<Arc<Token>>) -> Result<(TcpListen
     Ok((listener, door))
 }
 
-/// Whether a Unix socket can be bound there, as far as that can be seen without changing anything.
+/// Checks whether a Unix socket could be bound at `path`, without changing anything. An error that shows only when the
+/// socket or its lock is created is not found.
 ///
 /// # Errors
-/// [`ListenError`].
+/// [`ListenError::NotASocket`] or [`ListenError::InUse`].
 pub fn can_bind(path: &Path) -> Result<(), ListenError> {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) if !metadata.file_type().is_socket() => {
@@ -110,7 +116,7 @@ pub fn can_bind(path: &Path) -> Result<(), ListenError> {
         }
         _ => {}
     }
-    // Whoever lives there holds the lock; nothing is made for a look.
+    // A running daemon holds the lock. If there is no lock file, this check does not create one.
     let Ok(lock) = File::options().append(true).open(lock_of(path)) else { return Ok(()) };
     match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(ListenError::InUse(path.to_owned())),
@@ -124,7 +130,8 @@ fn lock_of(path: &Path) -> PathBuf {
     name.into()
 }
 
-/// A lock beside the socket tells a living daemon from the file of a dead one, without a race between two that start.
+/// Binds the Unix socket. A lock file beside it distinguishes a running daemon's socket from the file of a dead one,
+/// without a race between two daemons that start at the same time.
 fn bind_unix(path: &Path) -> Result<(UnixListener, File), ListenError> {
     let failed = |error| ListenError::Unix { path: path.to_owned(), error };
     if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {

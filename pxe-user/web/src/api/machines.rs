@@ -1,9 +1,10 @@
-//! The side that machines reach: reports of memory tests, and uploads if an inbox is configured.
+//! The paths for machines: reports of memory tests, and uploads if an inbox is configured.
 //!
-//! Whoever can send to this address could report for another machine. So each path begins with the nonce of a boot, which stands
-//! only in the files that were written for the machine in that boot, and the Ethernet address in the path must be the sender's
-//! where the kernel knows that one. A page in somebody's browser does not know the nonce, and could not send a report anyway: that
-//! needs a content type, or a header, that no form has.
+//! Any host in the machines' network can send to this address, so a sender could report for another machine. Two checks
+//! prevent that. The path begins with the nonce of a boot, which only the files written for the machine in that boot
+//! contain. The Ethernet address in the path must be the sender's, if the kernel knows the sender's address. A page in
+//! a browser does not know the nonce. It also cannot send a report, because reports need a content type or a header
+//! that no HTML form sends.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -22,15 +23,15 @@ use super::problem::Problem;
 use super::receive::{PIECES, SILENCE, Sent, send, store};
 use super::{FLEET_WAIT, access};
 use pxe_content::inbox::{Inbox, InboxError};
-use pxe_fleet::claim::{Claim, Unbelieved};
+use pxe_fleet::claim::{Claim, ClaimRefusal};
 use pxe_fleet::handle::{FleetHandle, Message, Unreachable};
 use pxe_fleet::report::{BODY_MAX, Report};
 use pxe_proto::mac::Mac;
 
-/// Reports that are with the fleet at a time, over all connections.
+/// Reports that may wait for the fleet's thread at the same time, over all connections.
 const REPORTS_MAX: usize = 8;
 
-/// Who is handing in a report, and how many reports are with the fleet. Clones share the count.
+/// The limits for reports: one report at a time from each sender, and eight with the fleet. Clones share the count.
 #[derive(Clone, Debug)]
 pub struct Reports {
     places: Arc<Semaphore>,
@@ -44,10 +45,10 @@ impl Default for Reports {
 }
 
 impl Reports {
-    /// A sender's only turn; `None` while it has one.
-    fn turn(&self, sender: IpAddr) -> Option<Turn> {
+    /// The slot of a sender; `None` while the sender already has one.
+    fn turn(&self, sender: IpAddr) -> Option<ReportSlot> {
         let is_new = self.senders.lock().unwrap_or_else(PoisonError::into_inner).insert(sender);
-        is_new.then(|| Turn { reports: self.clone(), sender })
+        is_new.then(|| ReportSlot { reports: self.clone(), sender })
     }
 
     fn place(&self) -> Option<OwnedSemaphorePermit> {
@@ -55,21 +56,21 @@ impl Reports {
     }
 }
 
-/// Ends when it is dropped.
-struct Turn {
+/// The one report that a sender may have in progress. Dropping it allows the next one.
+struct ReportSlot {
     reports: Reports,
     sender: IpAddr,
 }
 
-impl Drop for Turn {
+impl Drop for ReportSlot {
     fn drop(&mut self) {
         self.reports.senders.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.sender);
     }
 }
 
-/// Finds the Ethernet address of a neighbour.
+/// Finds the Ethernet address of a host in the same network.
 pub trait Neighbours: Send + Sync {
-    /// The Ethernet address that belongs to an IP address, if that is known.
+    /// The Ethernet address of an IP address; `None` if the kernel does not know it, as behind a router.
     fn mac(&self, address: Ipv4Addr) -> Option<Mac>;
 }
 
@@ -79,23 +80,24 @@ impl<F: Fn(Ipv4Addr) -> Option<Mac> + Send + Sync> Neighbours for F {
     }
 }
 
-/// What machines may hand in.
+/// The state behind the paths for machines.
 #[derive(Clone)]
 pub struct Machines {
-    /// Who is told of it.
+    /// Receives reports and the names of uploads.
     pub fleet: FleetHandle,
-    /// Who knows whose an address is.
+    /// Finds the Ethernet address of a sender.
     pub neighbours: Arc<dyn Neighbours>,
-    /// Where files go; without one, none are taken.
+    /// Stores uploads. `None` without `[inbox]`: then no path accepts uploads.
     pub inbox: Option<Arc<Inbox>>,
-    /// Reports that are being handed in: one for all servers.
+    /// The limits for reports, shared by the servers of all interfaces.
     pub reports: Reports,
-    /// Where it is counted.
+    /// Counts reports, uploads and rejected requests.
     pub counts: Counts,
 }
 
-/// The paths for machines: `POST /pxed/{nonce}/report/v1/{mac}`, and `PUT /pxed/{nonce}/inbox/{mac}/{name}` if there is an inbox.
-/// Without the nonce they say what is missing. To be served with [`super::serve::serve_tcp`], or otherwise with [`ConnectInfo`].
+/// The router for machines: `POST /pxed/{nonce}/report/v1/{mac}`, and `PUT /pxed/{nonce}/inbox/{mac}/{name}` if there
+/// is an inbox. The same paths without the nonce exist to answer with an error that says what is missing. The server
+/// must provide [`ConnectInfo`], as [`super::serve::serve_tcp`] does.
 pub fn router(machines: Machines) -> Router {
     let uploads = machines.inbox.is_some();
     let report_without = |state, peer, Path(mac): Path<String>, headers, body| {
@@ -116,7 +118,8 @@ pub fn router(machines: Machines) -> Router {
 }
 
 impl Machines {
-    /// What a sender claims by its path and by its address.
+    /// The sender's claim: machine and nonce from the path, and the Ethernet address that the kernel knows of the
+    /// sender.
     fn claim(&self, nonce: &str, mac: &str, peer: SocketAddr) -> Result<Claim, Problem> {
         let address = match peer.ip() {
             IpAddr::V4(address) => Some(address),
@@ -131,12 +134,12 @@ impl Machines {
     }
 }
 
-impl From<Unbelieved> for Problem {
-    fn from(unbelieved: Unbelieved) -> Self {
+impl From<ClaimRefusal> for Problem {
+    fn from(unbelieved: ClaimRefusal) -> Self {
         let status = match unbelieved {
-            Unbelieved::Unknown => StatusCode::NOT_FOUND,
-            Unbelieved::Sender | Unbelieved::Nonce => StatusCode::FORBIDDEN,
-            Unbelieved::NotFetched | Unbelieved::NotBegun => StatusCode::CONFLICT,
+            ClaimRefusal::Unknown => StatusCode::NOT_FOUND,
+            ClaimRefusal::Sender | ClaimRefusal::Nonce => StatusCode::FORBIDDEN,
+            ClaimRefusal::NotFetched | ClaimRefusal::NotBegun => StatusCode::CONFLICT,
         };
         Self::new(status, unbelieved.to_string())
     }
@@ -160,7 +163,7 @@ async fn report(
 }
 
 impl Machines {
-    /// Hands a report to the fleet; the error says in a word why not.
+    /// Passes a report to the fleet. The error holds the label for the counter, and the response.
     async fn take_report(
         &self,
         (nonce, mac): (&str, &str),
@@ -181,12 +184,12 @@ impl Machines {
                 ("too_large", Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text))
             })?;
         let place = self.reports.place().ok_or_else(|| busy("too many reports at a time"))?;
-        // From a shell with nothing but wget: whatever it calls the content, it is JSON.
+        // The body is parsed as JSON whatever its `Content-Type` is, so that a machine with only `wget` can report.
         let report: Report = serde_json::from_slice(&body.to_bytes())
             .map_err(|error| ("malformed", Problem::bad(format!("not a report: {error}"))))?;
         let told = move |answer| Message::Report(claim, Box::new(report), answer);
         let fleet = self.fleet.clone();
-        // A task of its own: the place is free when the fleet is done with the report, not when its sender has gone.
+        // A task of its own holds the slots until the fleet has processed the report, even if the sender disconnects.
         let handed = tokio::spawn(async move {
             let _held = (turn, place);
             fleet.ask(told).await
@@ -220,7 +223,8 @@ async fn upload(
     }
     let mac = claim.mac;
     let size = headers.get(header::CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse().ok());
-    // A task of its own: this one ends with the connection, and a file that is kept must be told of all the same.
+    // This task is cancelled with the connection. The upload needs its own: the fleet must learn of each file that the
+    // inbox keeps.
     let taken = tokio::spawn(async move { machines.take_upload(inbox, mac, name, size, body).await });
     taken.await.map_err(|_| broken())?
 }

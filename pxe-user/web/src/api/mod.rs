@@ -1,23 +1,24 @@
-//! What people and programs see: JSON, metrics, a live stream and a page, over a Unix socket and, if wanted, TCP; and what
-//! machines may hand in.
+//! The API for people and programs: JSON, metrics, a live event stream and a page, over a Unix socket and, if
+//! configured, TCP. Also the paths under which machines send reports and uploads.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
-//! | [`listen`] | sockets: where the API is reached, opened early so that errors show at start |
-//! | [`serve`](mod@serve) | connections: how many, how slow |
-//! | [`access`] | who may do what on which socket |
+//! | [`listen`] | the sockets of the API, opened early so that errors show at start |
+//! | [`serve`](mod@serve) | connections: limits of number and time |
+//! | [`access`] | which requests each socket accepts |
 //! | `sessions` | browsers that have shown the token |
-//! | `routes` | paths and what answers them |
-//! | `read`, `write`, `events` | the answers |
-//! | `chunks`, `pace` | the board as JSON, and how fast it is sent |
+//! | `routes` | paths and their handlers |
+//! | `read`, `write`, `events` | the handlers |
+//! | `chunks`, `pace` | the board as JSON, and the rate at which it is sent |
 //! | [`problem`] | errors as JSON |
-//! | `page` | the fleet's page |
+//! | `page` | the dashboard's files |
 //! | [`metrics`] | the same facts for Prometheus |
-//! | `throughput` | bytes a second over the last minutes |
-//! | [`machines`] | the other side: what machines post and upload |
-//! | `receive` | the body of an upload, and how slow it may be |
-//! | [`inbox`] | uploads on disk |
-//! | [`client`] | the API as the command line uses it |
+//! | `throughput` | bytes a second over the last ten minutes |
+//! | [`machines`] | the paths for machines: reports and uploads |
+//! | `receive` | the body of an upload, and its least rate |
+//! | [`client`] | the client that the command line uses |
+//!
+//! Uploads are stored by [`pxe_content::inbox`].
 
 pub mod access;
 mod chunks;
@@ -46,7 +47,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use metrics::Metrics;
-use pace::Pace;
+use pace::EventPacer;
 use pxe_engine::gauges::Gauges;
 use pxe_fleet::handle::FleetHandle;
 use throughput::Throughput;
@@ -54,12 +55,12 @@ use throughput::Throughput;
 pub use listen::{ListenError, Listeners};
 pub use serve::serve;
 
-/// Viewers of the event stream at a time, on one listener.
+/// Viewers that may follow the event stream of one listener at the same time.
 pub const VIEWERS_MAX: usize = 64;
-/// How long the fleet may take to answer a question.
+/// How long a request waits for the fleet's thread.
 const FLEET_WAIT: Duration = Duration::from_secs(10);
 
-/// What the API answers from. Clones are cheap and show the same.
+/// The state behind the API. Clones are cheap and share it.
 #[derive(Clone, Debug)]
 pub struct Api {
     fleet: FleetHandle,
@@ -67,8 +68,9 @@ pub struct Api {
     metrics: Arc<Metrics>,
     throughput: Arc<Mutex<Throughput>>,
     viewers: Arc<Semaphore>,
-    pace: Pace,
-    /// Tells this process's revisions from those of the one before.
+    pace: EventPacer,
+    /// A random number in entity tags: it distinguishes this process's revisions of the board from a previous
+    /// process's.
     instance: u64,
     started: Instant,
 }
@@ -84,13 +86,13 @@ impl Api {
             gauges,
             throughput: Arc::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS_MAX)),
-            pace: Pace::default(),
+            pace: EventPacer::default(),
             instance: RandomState::new().build_hasher().finish(),
             started,
         }
     }
 
-    /// What the servers count of themselves, for [`machines`], too.
+    /// The counters that all HTTP servers share, also the one for [`machines`].
     #[must_use]
     pub fn counts(&self) -> &metrics::Counts {
         &self.metrics.counts

@@ -1,5 +1,5 @@
-//! How fast boards are sent to all readers of one listener together. A board of 65,536 machines has 45 MB: who reads it
-//! again and again waits, and does not take the processor from those who boot.
+//! The rate at which one listener sends boards to all its readers together. A board of 65,536 machines has 45 MB: a
+//! client that reads it again and again must wait, so that it does not take CPU time from machines that boot.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,25 +8,27 @@ use tokio::time::Instant;
 
 /// Bytes a second.
 const RATE: u64 = 64 << 20;
-/// So many bytes go at once, if none went before: more than one board.
+/// Bytes that may be sent without a delay after a pause: more than one board.
 const BURST: u64 = 128 << 20;
 
-/// The pace of one listener. Clones share it.
+/// The rate limiter of one listener. Clones share it. The value is the time at which all bytes so far are paid for, at
+/// [`RATE`].
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pace(Arc<Mutex<Option<Instant>>>);
+pub(super) struct EventPacer(Arc<Mutex<Option<Instant>>>);
 
-impl Pace {
-    /// Waits until so many bytes may be sent.
+impl EventPacer {
+    /// Waits until this many bytes may be sent.
     pub(super) async fn wait(&self, bytes: usize) {
         let until = self.take(Instant::now(), bytes);
         tokio::time::sleep_until(until).await;
     }
 
-    /// When so many bytes may be sent, which counts them.
+    /// Counts the bytes, and returns when they may be sent.
     fn take(&self, now: Instant, bytes: usize) -> Instant {
         let time = |bytes: u64| Duration::from_micros(bytes.saturating_mul(1_000_000) / RATE);
         let mut paid = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // All that has been sent is paid for at this moment; those before now by more than the burst do not add up.
+        // A time in the past counts as now, so a pause gives no more credit than the burst. Bytes may be sent when they
+        // are paid for within the time of one burst.
         let begin = paid.map_or(now, |paid| paid.max(now));
         let end = begin + time(bytes as u64);
         *paid = Some(end);
@@ -40,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_burst_goes_at_once_and_then_a_rate() {
-        let (pace, now) = (Pace::default(), Instant::now());
+        let (pace, now) = (EventPacer::default(), Instant::now());
         let waited = |after: Duration, bytes: u64| {
             let now = now + after;
             pace.take(now, usize::try_from(bytes).unwrap()) - now

@@ -1,18 +1,19 @@
-//! The fleet's page: its files in the program. `app.js` is the entry, and says how its modules depend on each other.
+//! The dashboard's files, compiled into the program. `app.js` is the entry point and shows how the modules depend on
+//! each other.
 
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-/// A script's path, type, content.
+/// The entry of [`FILES`] for a script.
 macro_rules! script {
     ($name:literal) => {
         (concat!("/", $name), "text/javascript; charset=utf-8", include_str!(concat!("page/", $name)))
     };
 }
 
-/// Path, type, content.
+/// Path, media type, content.
 const FILES: [(&str, &str, &str); 15] = [
     ("/", "text/html; charset=utf-8", include_str!("page/index.html")),
     ("/style.css", "text/css; charset=utf-8", include_str!("page/style.css")),
@@ -31,7 +32,7 @@ const FILES: [(&str, &str, &str); 15] = [
     script!("times.js"),
 ];
 
-/// What browsers ask for by themselves: there is none, and that is no error.
+/// Browsers ask for an icon by themselves. pxed has none, and answers 204 so that it is not an error.
 const ICON: &str = "/favicon.ico";
 
 /// Whether a path is one of the page's files.
@@ -48,10 +49,10 @@ pub(super) fn router() -> Router {
     router
 }
 
-/// The description of the API.
+/// Serves [`OPENAPI`].
 pub(super) async fn openapi() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], OPENAPI)
 }
 
-/// `docs/openapi.json`.
+/// The description of the API: `docs/openapi.json`.
 pub(super) const OPENAPI: &str = include_str!("../../../../docs/openapi.json");

@@ -1,4 +1,4 @@
-//! Errors as the API's clients see them: a status and `{"error": "a sentence"}`.
+//! Errors of the API: a status and `{"error": "a sentence"}`. Every handler returns them.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use pxe_fleet::handle::Unreachable;
 
-/// Something that cannot be done, and why.
+/// The response to a request that failed. With status 503 it asks the client to retry after two seconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     status: StatusCode,
@@ -14,17 +14,17 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem with a sentence that says what to do.
+    /// A response with this status. The sentence is shown to people: it says what failed and what to do.
     pub fn new(status: StatusCode, error: impl Into<String>) -> Self {
         Self { status, error: error.into() }
     }
 
-    /// What was sent is not what this path takes.
+    /// Status 400: the path does not accept this request.
     pub fn bad(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
-    /// Nobody by that name.
+    /// Status 404: no machine has this name or address.
     pub fn unknown_machine() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no such machine: see `pxed status` or /api/v1/machines")
     }

@@ -1,4 +1,4 @@
-//! Answers to those who look.
+//! Handlers of requests that change nothing.
 
 use axum::Json;
 use axum::body::Body;
@@ -17,16 +17,16 @@ use pxe_fleet::board::{Board, Lost, State as MachineState};
 use pxe_fleet::handle::{FleetHandle, Message, Unreachable, Who};
 use pxe_proto::mac::Mac;
 
-/// The longest word for a machine, in bytes.
+/// The longest name, serial number, UUID or address of a machine in a request, in bytes.
 pub(super) const WHO_MAX: usize = 256;
-/// The most steps in one answer.
+/// The most steps in one response.
 const STEPS_MAX: usize = 10_000;
-/// Steps in an answer if nobody says how many.
+/// Steps in a response to a request without `limit`.
 const STEPS_USUAL: usize = 1000;
-/// How long the fleet may take to be called ready.
+/// `/readyz` fails if the fleet's thread takes longer than this to answer.
 const READY_WAIT: Duration = Duration::from_secs(1);
 
-/// Asks the fleet, but not for ever.
+/// Asks the fleet's thread, and waits at most `wait` for the answer.
 pub(super) async fn ask<T>(
     fleet: &FleetHandle,
     wait: Duration,
@@ -35,7 +35,7 @@ pub(super) async fn ask<T>(
     tokio::time::timeout(wait, fleet.ask(message)).await.map_err(|_| Unreachable)?
 }
 
-/// The machine that a path means: by its Ethernet address, or by its name, serial number, UUID or IPv4 address.
+/// The machine that a path names: by Ethernet address, name, serial number, UUID or IPv4 address.
 pub(super) async fn machine_of(api: &Api, text: &str) -> Result<Mac, Problem> {
     if let Ok(mac) = text.parse() {
         return Ok(mac);
@@ -78,7 +78,7 @@ pub(super) async fn machines(
     Ok((tags, kind, Body::from_stream(chunks)).into_response())
 }
 
-/// Reads `failed,returned`.
+/// Parses a list of states, such as `failed,returned`.
 fn states(text: &str) -> Result<Vec<MachineState>, Problem> {
     let state = |word: &str| MachineState::ALL.into_iter().find(|state| state.as_str() == word);
     text.split(',').map(|word| state(word).ok_or_else(unknown_state)).collect()
@@ -117,7 +117,7 @@ pub(super) async fn steps(
     Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from(lines)).into_response())
 }
 
-/// The daemon at a glance.
+/// The body of `GET /api/v1/summary`.
 #[derive(Serialize)]
 struct Summary {
     version: &'static str,
@@ -144,7 +144,7 @@ struct Interface {
     waiting: u64,
 }
 
-/// How many machines are in each state; all states are there.
+/// The number of machines in each state. States without machines are included, with 0.
 pub(super) fn totals(board: &Board) -> BTreeMap<&'static str, usize> {
     let mut totals: BTreeMap<_, _> = MachineState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
     for machine in &board.machines {

@@ -1,8 +1,9 @@
-//! The body of an upload, on its way to the disk: how long its sender may take.
+//! The body of an upload on its way to the disk, and how slow its sender may be.
 //!
-//! An upload holds one of a few places, so its sender must be worth it: it is never silent for long, and its mean rate is at
-//! least [`RATE_MIN`] after the first half minute. That bounds the time of a whole upload, too. Only the time that is spent
-//! waiting for the sender counts: a slow disk is not its fault.
+//! An upload occupies one of a few slots. So a sender must not pause for longer than [`SILENCE`], and after the first
+//! [`GRACE`] its mean rate must be at least [`RATE_MIN`]. With the limit for an upload's size, that also bounds the
+//! duration of an upload. Only the time in which pxed waits for the sender counts: a slow disk is not the sender's
+//! fault.
 
 use std::time::Duration;
 
@@ -13,16 +14,16 @@ use tokio::time::Instant;
 
 use pxe_content::inbox::{InboxError, Upload};
 
-/// A sender that is silent for so long in the middle of a body is given up.
+/// A sender that pauses this long in the middle of a body times out.
 pub(super) const SILENCE: Duration = Duration::from_secs(30);
-/// The least mean rate, in bytes a second: a serial line's.
+/// The least mean rate, in bytes a second: about that of a serial line.
 const RATE_MIN: u32 = 8 * 1024;
-/// A sender may be slower than that at first.
+/// A sender may be slower than [`RATE_MIN`] for this long.
 const GRACE: Duration = Duration::from_secs(30);
 /// Pieces of an upload that may wait for the disk.
 pub(super) const PIECES: usize = 4;
 
-/// How a body ended.
+/// How the body of an upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sent {
     Whole,
@@ -30,10 +31,10 @@ pub(super) enum Sent {
     Slow,
 }
 
-/// A piece of the body; `None` is its end, which a broken one has not.
+/// A piece of the body. `None` marks the end; a body that broke off has no such mark.
 pub(super) type Piece = Option<Bytes>;
 
-/// Passes a body on, piece by piece.
+/// Passes a body to the writer ([`store`]), piece by piece.
 pub(super) async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> Sent {
     let (mut bytes, mut waited) = (0_u64, Duration::ZERO);
     loop {
@@ -49,14 +50,14 @@ pub(super) async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> Sent {
         waited += since.elapsed();
         bytes = bytes.saturating_add(piece.as_ref().map_or(0, |piece| piece.len() as u64));
         let last = piece.is_none();
-        // The writer has ended early if it was refused: it says why.
+        // The writer ends early if the inbox refuses the upload. Its result holds the reason.
         if pieces.send(piece).await.is_err() || last {
             return Sent::Whole;
         }
     }
 }
 
-/// Writes what comes; `None` if the end never came.
+/// Writes the pieces to the inbox. Returns the size, or `None` if the end of the body never arrived.
 pub(super) fn store(
     mut upload: Upload,
     mut pieces: mpsc::Receiver<Piece>,
@@ -78,8 +79,9 @@ mod tests {
 
     use super::*;
 
-    /// A sender that sends so many bytes at a time, with a pause before each; how that ends, after how many seconds, and how
-    /// many bytes came. The disk takes `disk` for each piece. Time is made to pass as soon as nothing else is to be done.
+    /// Runs [`send`] with a sender of `times` pieces of `piece` bytes, with a pause before each, and a disk that takes
+    /// `disk` for each piece. Returns the outcome, its duration in seconds, and the bytes that arrived. The time is
+    /// simulated: it advances when no task can run.
     async fn sender(times: usize, piece: usize, pause: Duration, disk: Duration) -> (Sent, u64, usize) {
         let sent = stream::unfold(0, move |count| async move {
             tokio::time::sleep(pause).await;
@@ -104,7 +106,7 @@ mod tests {
     async fn a_byte_now_and_then_does_not_hold_a_place() {
         let often = Duration::from_secs(29);
         assert_eq!(sender(1000, 1, often, Duration::ZERO).await, (Sent::Slow, 30, 1));
-        // Fast enough for ten seconds, and then a drop at a time.
+        // Each piece is worth ten seconds, but the pause before it is too long.
         let fast = 10 * RATE_MIN as usize;
         assert_eq!(sender(1000, fast, Duration::from_secs(31), Duration::ZERO).await.0, Sent::Slow, "silent");
         let (sent, took, _) = sender(1000, 100, Duration::from_secs(1), Duration::ZERO).await;

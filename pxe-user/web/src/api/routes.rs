@@ -1,4 +1,4 @@
-//! Paths, and what answers them. `docs/openapi.json` describes each; a test holds both against each other.
+//! The paths of the API and their handlers. `docs/openapi.json` describes each path; a test compares both.
 
 use std::future::{Ready, ready};
 use std::sync::Arc;
@@ -13,21 +13,21 @@ use axum::routing::{MethodRouter, get, post, put};
 use axum::{Json, Router};
 use tokio::sync::Semaphore;
 
-use super::access::{self, Door};
+use super::access::{self, ListenerAccess};
 use super::metrics::{Counts, Refused};
-use super::pace::Pace;
+use super::pace::EventPacer;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, events, page, read, write};
 
-/// The longest body of a request, in bytes: lines of a console come in pieces.
+/// The longest body of a request, in bytes. `pxed ingest` sends the lines of consoles in pieces.
 pub(super) const BODY_MAX: usize = 256 * 1024;
-/// A request's body must be here, and its answer ready, within this time.
+/// Within this time the body of a request must have arrived, and the response must have begun.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Gives a browser a session; only where there is a token.
+/// Begins a browser's session. The path exists only on a listener with a token.
 const LOGIN: &str = "/login";
 
-/// Every path of the API but that, with its method.
+/// Every path of the API except [`LOGIN`], with its method.
 fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
     vec![
         ("get", "/api/v1/machines", get(read::machines)),
@@ -48,22 +48,24 @@ fn routes() -> Vec<(&'static str, &'static str, MethodRouter<Api>)> {
 }
 
 impl Api {
-    /// Every method and path that there may be, for whoever describes them; the page's own files are not among them.
+    /// Every method and path of the API, for the test that compares them with the description. The dashboard's files
+    /// are not included.
     pub fn paths() -> impl Iterator<Item = (&'static str, &'static str)> {
         routes().into_iter().map(|(method, path, _)| (method, path)).chain([("post", LOGIN)])
     }
 
-    /// The API as it is behind a door.
-    pub(super) fn router(&self, door: Door) -> Router {
+    /// The API's router for one listener.
+    pub(super) fn router(&self, door: ListenerAccess) -> Router {
         let mut router = Router::new();
         for (_, path, method) in routes() {
             router = router.route(path, method);
         }
-        // What one listener's viewers take is not taken from another's: the Unix socket is root's.
-        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), Pace::default());
+        // Each listener has its own limits, so viewers over TCP cannot use up those of the Unix socket, which is
+        // root's.
+        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), EventPacer::default());
         let api = Self { viewers, pace, ..self.clone() };
         let mut router = router.with_state(api).merge(page::router());
-        if let Door::Token { token, .. } = &door {
+        if let ListenerAccess::Token { token, .. } = &door {
             let login = post(access::login).with_state((Arc::clone(token), self.counts().clone()));
             router = router.route(LOGIN, login);
         }
@@ -78,7 +80,7 @@ impl Api {
     }
 }
 
-/// Answers what has no answer.
+/// A handler for requests that no route matches.
 fn refuse(counts: &Counts, reason: Refused) -> impl Fn() -> Ready<Problem> + Clone + Send + Sync + use<> {
     let counts = counts.clone();
     move || {
@@ -93,7 +95,7 @@ fn refuse(counts: &Counts, reason: Refused) -> impl Fn() -> Ready<Problem> + Clo
     }
 }
 
-/// Who announces more than is taken hears it before sending it.
+/// Rejects a request whose `Content-Length` is too large before its body is read.
 async fn not_too_large(State(counts): State<Counts>, request: Request, next: Next) -> Response {
     let size = request.headers().get(CONTENT_LENGTH).and_then(|size| size.to_str().ok()?.parse::<u64>().ok());
     if size.is_some_and(|size| size > BODY_MAX as u64) {
@@ -104,7 +106,7 @@ async fn not_too_large(State(counts): State<Counts>, request: Request, next: Nex
     next.run(request).await
 }
 
-/// A client that sends its body drop by drop does not keep its place.
+/// Ends a request that takes too long, so that a client cannot keep a connection by sending its body very slowly.
 async fn in_time(State(counts): State<Counts>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
         Ok(response) => response,

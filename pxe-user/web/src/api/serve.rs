@@ -1,4 +1,4 @@
-//! Connections: how many, how slow, and their end.
+//! Accepts connections, and limits their number, their slowness and, at the end, their remaining time.
 
 use std::collections::HashMap;
 use std::io;
@@ -19,26 +19,27 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
-use super::access::Door;
+use super::access::ListenerAccess;
 use super::metrics::{Counts, Refused};
 use super::{Api, Listeners, metrics, throughput};
 use pxe_nic::tcp::{self, Delivery};
 
-/// Connections at a time on one listener: who floods the board's address does not shut out the Unix socket.
+/// Connections that one listener of the API has at the same time. A flood of the board's address does not lock out the
+/// Unix socket.
 pub const CONNECTIONS_MAX: usize = 256;
-/// A request's head must be complete, and the next one begun, within this time.
+/// Within this time the head of a request must be complete, and the next request of the connection must begin.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// A peer that takes nothing for so long is cut off.
+/// A connection is closed when the peer accepts no bytes for this long.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest head of a request, in bytes.
 const HEAD_MAX: usize = 16 * 1024;
-/// Requests that are being answered at the end get this long.
+/// At shutdown, how long running requests may take to finish.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Answers until `shutdown` ends. Runs the API's own tasks (metrics, throughput), too.
+/// Serves the API until `shutdown` completes. Also runs the API's own tasks (metrics, throughput).
 ///
 /// # Errors
-/// When a listener cannot be handed to the runtime.
+/// When a listener cannot be registered with the runtime.
 pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output = ()>) -> io::Result<()> {
     let unix = UnixListener::from_std(listeners.unix.try_clone()?)?;
     let mut tasks = JoinSet::new();
@@ -48,10 +49,10 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
     let counts = api.counts().clone();
     let unix = accept(
         Listener::Unix(unix),
-        api.router(Door::Local),
+        api.router(ListenerAccess::Local),
         counts.clone(),
         "unix",
-        Most::of_all(CONNECTIONS_MAX),
+        ConnectionLimits::of_all(CONNECTIONS_MAX),
         ended.clone(),
     );
     let tcp = match &listeners.tcp {
@@ -62,7 +63,7 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
                 api.router(door.clone()),
                 counts,
                 "board",
-                Most::of_all(CONNECTIONS_MAX),
+                ConnectionLimits::of_all(CONNECTIONS_MAX),
                 ended,
             ))
         }
@@ -82,18 +83,18 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
     Ok(())
 }
 
-/// Serves a router of another kind, for example [`super::machines`], with the same limits. Handlers find the peer's
-/// address as [`ConnectInfo`], and the connection as [`Socket`]. `name` stands for the listener in metrics; at most `most`
-/// connections are open at a time.
+/// Serves another router, for example [`super::machines::router`], with the same limits of time and size. Handlers get
+/// the peer's address as [`ConnectInfo`], and the connection as [`Socket`]. `name` is the listener's label in metrics;
+/// `most` limits the number of connections.
 ///
 /// # Errors
-/// When the listener cannot be handed to the runtime.
+/// When the listener cannot be registered with the runtime.
 pub async fn serve_tcp(
     listener: std::net::TcpListener,
     router: Router,
     counts: Counts,
     name: &'static str,
-    most: Most,
+    most: ConnectionLimits,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -107,50 +108,51 @@ pub async fn serve_tcp(
     Ok(())
 }
 
-/// How many connections may be open at a time.
+/// How many connections a listener has at the same time. Further ones are closed and counted.
 #[derive(Clone, Copy, Debug)]
-pub struct Most {
-    /// In all.
+pub struct ConnectionLimits {
+    /// From all addresses together.
     pub all: usize,
     /// From one address.
     pub each: usize,
 }
 
-impl Most {
-    /// So many, whoever has them.
+impl ConnectionLimits {
+    /// `all` connections, without a limit for one address.
     #[must_use]
     pub fn of_all(all: usize) -> Self {
         Self { all, each: all }
     }
 }
 
-/// Who has how many connections.
+/// The number of open connections from each address.
 #[derive(Clone, Debug, Default)]
 struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// One of a peer's connections. Dropping it ends its turn.
-struct Turn(Option<(Peers, IpAddr)>);
+/// One of a peer's connections. Dropping it makes room for another one.
+struct PeerConnection(Option<(Peers, IpAddr)>);
 
 impl Peers {
-    /// One more for a peer, if it may have that; who has no address is not counted.
-    fn admit(&self, peer: Option<IpAddr>, each: usize) -> Option<Turn> {
-        let Some(peer) = peer else { return Some(Turn(None)) };
+    /// Counts one more connection of a peer; `None` if it already has `each`. Peers without an address (Unix sockets)
+    /// are not counted.
+    fn admit(&self, peer: Option<IpAddr>, each: usize) -> Option<PeerConnection> {
+        let Some(peer) = peer else { return Some(PeerConnection(None)) };
         let mut all = self.lock();
         let count = all.entry(peer).or_default();
         if *count >= each {
             return None;
         }
         *count += 1;
-        Some(Turn(Some((self.clone(), peer))))
+        Some(PeerConnection(Some((self.clone(), peer))))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Numbers only: a panic elsewhere leaves nothing half done here.
+        // The lock guards numbers only, and no code leaves them half changed, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Turn {
+impl Drop for PeerConnection {
     fn drop(&mut self) {
         let Some((peers, peer)) = self.0.take() else { return };
         let mut all = peers.lock();
@@ -163,15 +165,15 @@ impl Drop for Turn {
     }
 }
 
-/// A TCP connection, for those who want to know how it fares.
+/// The TCP connection of a request, for handlers that need its delivery state.
 #[derive(Clone, Debug)]
 pub struct Socket(Arc<OwnedFd>);
 
 impl Socket {
-    /// How its bytes fare.
+    /// How many of the connection's bytes were sent and acknowledged.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's error.
     pub fn delivery(&self) -> io::Result<Delivery> {
         tcp::delivery(&*self.0)
     }
@@ -190,7 +192,7 @@ impl Listener {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                // Events are small and should show at once.
+                // Events are small and should arrive without delay.
                 let _ = stream.set_nodelay(true);
                 let socket = Socket(Arc::new(stream.as_fd().try_clone_to_owned()?));
                 Ok((Box::pin(stream), Some((peer, socket))))
@@ -200,13 +202,13 @@ impl Listener {
     }
 }
 
-/// Takes connections until the sender of `ended` is dropped.
+/// Accepts connections until the sender of `ended` is dropped.
 async fn accept(
     listener: Listener,
     router: Router,
     counts: Counts,
     name: &'static str,
-    most: Most,
+    most: ConnectionLimits,
     mut ended: watch::Receiver<()>,
 ) {
     let places = Arc::new(Semaphore::new(most.all));
@@ -215,14 +217,14 @@ async fn accept(
     loop {
         let accepted = tokio::select! {
             _ = ended.changed() => break,
-            // Keeps the set small; its connections say nothing when they end.
+            // Removes connections that have ended from the set. Their result is empty.
             Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                // Out of descriptors: trying again at once would only burn the processor.
+                // The process may be out of file descriptors. An immediate retry would only burn CPU time.
                 tracing::debug!("cannot take a connection on {name}: {error}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
@@ -253,19 +255,20 @@ async fn accept(
 async fn connection(
     stream: Pin<Box<dyn Stream>>,
     router: Router,
-    _place: (OwnedSemaphorePermit, metrics::Counted, Turn),
+    _place: (OwnedSemaphorePermit, metrics::Counted, PeerConnection),
     mut ended: watch::Receiver<()>,
 ) {
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(WRITE_TIMEOUT));
     let mut builder = http1::Builder::new();
-    // GRUB's http module, and GRUB that reads through EDK2, compare `Content-Length` with case, against RFC 9110, section 5.1.
+    // GRUB's http module, and GRUB over EDK2's HTTP driver, compare `Content-Length` case-sensitively, against RFC
+    // 9110, section 5.1.
     builder.title_case_headers(true);
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_MAX).max_headers(64);
     let service = TowerToHyperService::new(router);
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
     tokio::select! {
-        // A peer that goes away is nothing to tell of.
+        // A peer that disconnects is not an error.
         _ = connection.as_mut() => {}
         _ = ended.changed() => {
             connection.as_mut().graceful_shutdown();
@@ -281,19 +284,20 @@ mod tests {
 
     use super::*;
 
-    /// A reader that takes nothing holds its place for half a minute: then the place is free, whatever is left to send.
+    /// A reader that accepts no bytes occupies its connection for half a minute. Then the connection is closed, however
+    /// much is left to send.
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_is_cut_off() {
         let (ours, mut theirs) = tokio::io::duplex(1024);
         let router = Router::new().route("/", axum::routing::get(async || vec![0; 1 << 20]));
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
-        let held = (place, Counts::default().connection("machines"), Turn(None));
+        let held = (place, Counts::default().connection("machines"), PeerConnection(None));
         theirs.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let (_end, ended) = watch::channel(());
         let began = Instant::now();
         let served = connection(Box::pin(ours), router, held, ended);
-        // Time is simulated: it moves on when nobody has anything to do.
+        // The time is simulated: it advances when no task can run.
         tokio::time::timeout(WRITE_TIMEOUT * 10, served).await.expect("it is cut off");
         assert_eq!(began.elapsed().as_secs(), WRITE_TIMEOUT.as_secs());
         assert_eq!(places.available_permits(), 1);

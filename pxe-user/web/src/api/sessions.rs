@@ -1,5 +1,5 @@
-//! The sessions of browsers that have shown the token. A session is random and new at each login, so who finds one cannot
-//! use it once it has ended, and learns nothing of the token.
+//! The sessions of browsers that have shown the token. A session is a new random text at each login: a cookie that
+//! leaks is useless after the session has ended, and reveals nothing of the token.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,23 +10,23 @@ use tokio::time::Instant;
 
 use super::access::digest;
 
-/// Sessions at a time; one more ends the oldest.
+/// Sessions that exist at the same time; one more ends the oldest.
 const SESSIONS_MAX: usize = 64;
-/// How long a session lasts.
+/// A session ends this long after its login, used or not.
 const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// The sessions: they end with the process. Clones are the same.
+/// The sessions, in memory only: they end with the process. Clones share them.
 #[derive(Clone, Default)]
 pub(super) struct Sessions(Arc<Mutex<VecDeque<Session>>>);
 
 struct Session {
-    /// Of its text. Digests are compared, so comparing tells nothing.
+    /// Digest of the session's text. Digests are compared, so the duration of a comparison tells nothing of the text.
     digest: [u8; 32],
     end: Instant,
 }
 
 impl Sessions {
-    /// Begins a session with 32 random bytes; its text, for the cookie.
+    /// Begins a session from 32 random bytes. Returns its text, for the cookie.
     pub(super) fn begin(&self, now: Instant, random: [u8; 32]) -> String {
         let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let mut sessions = self.lock();
@@ -47,7 +47,7 @@ impl Sessions {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Session>> {
-        // A panic elsewhere leaves nothing half done here.
+        // No code here leaves the list half changed, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

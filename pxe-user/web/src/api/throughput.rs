@@ -1,4 +1,4 @@
-//! Bytes a second over the last ten minutes, sampled by the API's own task.
+//! Throughput over the last ten minutes, sampled by a task of the API.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use pxe_engine::gauges::Gauges;
 
 /// Time between samples.
 pub(super) const STEP: Duration = Duration::from_secs(2);
-/// Samples that are kept: ten minutes.
+/// Samples that are kept: those of ten minutes.
 const SAMPLES: usize = 300;
-/// The counter of bytes that TFTP has sent, whoever sent them.
+/// The label of the counter of bytes in DATA packets, sent by workers or by the kernel.
 pub(super) const TFTP_BYTES: &str = "tftp_data_bytes";
 
-/// The samples, oldest first.
+/// The samples.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Throughput {
     last: Option<u64>,
@@ -21,9 +21,9 @@ pub(super) struct Throughput {
 }
 
 impl Throughput {
-    /// Takes the number of bytes that were sent since the start.
+    /// Adds a sample. `total` is the number of bytes sent since the start.
     pub(super) fn sample(&mut self, total: u64) {
-        // A counter that has gone back belongs to an interface that was set up again.
+        // A total that has decreased belongs to an interface that was set up again. It counts as no bytes.
         let sent = self.last.map_or(0, |last| total.saturating_sub(last));
         self.last = Some(total);
         if self.rates.len() == SAMPLES {
@@ -32,28 +32,29 @@ impl Throughput {
         self.rates.push_back(sent / STEP.as_secs());
     }
 
-    /// Bytes a second, oldest first.
+    /// The samples in bytes a second, oldest first.
     pub(super) fn rates(&self) -> impl ExactSizeIterator<Item = u64> + '_ {
         self.rates.iter().copied()
     }
 
-    /// Bytes a second by the last sample.
+    /// The newest sample in bytes a second; 0 before the first.
     pub(super) fn now(&self) -> u64 {
         self.rates.back().copied().unwrap_or(0)
     }
 }
 
-/// Bytes of files that were sent since the start.
+/// Bytes of files sent since the start, over TFTP and HTTP.
 fn total(gauges: &Gauges) -> u64 {
     let tftp = gauges.interfaces.iter().flat_map(|interface| &interface.counters);
     let tftp: u64 = tftp.filter(|(label, _)| *label == TFTP_BYTES).map(|(_, value)| value).sum();
     tftp + gauges.http_bytes
 }
 
-/// Samples for ever. Cancel safe.
+/// Takes a sample every [`STEP`]. Never ends. Cancel safe.
 pub(super) async fn run(api: Api) {
     let mut tick = tokio::time::interval(STEP);
-    // After a pause one sample is late, instead of many at once which would show as gaps.
+    // After a pause of the runtime there is one late sample. The default would take many at once, which would show as
+    // gaps.
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;

@@ -1,4 +1,4 @@
-//! Answers to those who change something.
+//! Handlers of requests that change something.
 
 use std::net::Ipv4Addr;
 
@@ -15,12 +15,12 @@ use pxe_fleet::handle::{Message, NotNamed, Who};
 use pxe_proto::dhcp::Uuid;
 use pxe_proto::mac::Mac;
 
-/// The longest line of a console that is looked at, in bytes: longer ones are cut.
+/// The longest line of a console that the fleet reads, in bytes. Longer lines are cut.
 pub(super) const LINE_MAX: usize = 4096;
 /// The longest name of a machine, in bytes.
 const NAME_MAX: usize = 64;
 
-/// How many machines may boot again.
+/// The response to `POST .../again`: how many machines boot by their rules from the beginning.
 #[derive(Serialize)]
 pub(super) struct Again {
     machines: usize,
@@ -68,7 +68,7 @@ pub(super) async fn name(
     }
 }
 
-/// Whether a word finds a machine without being its name.
+/// Whether a word identifies machines by itself, so that it cannot be a name.
 fn names_by_itself(word: &str) -> bool {
     let word = word.trim();
     word.eq_ignore_ascii_case("all")
@@ -77,7 +77,7 @@ fn names_by_itself(word: &str) -> bool {
         || word.parse::<Uuid>().is_ok()
 }
 
-/// What came of lines of a console.
+/// The response to `POST /api/v1/feed/...`: how many lines arrived, and how many of them a memory test wrote.
 #[derive(Serialize)]
 pub(super) struct Fed {
     lines: usize,
@@ -103,7 +103,7 @@ pub(super) async fn feed(
     Ok(Json(Fed { lines: count, test_lines }))
 }
 
-/// Consoles carry whatever a serial line makes of it.
+/// A serial line may deliver any bytes, so invalid UTF-8 is replaced.
 fn line(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(LINE_MAX)]).into_owned()
 }

@@ -1,5 +1,6 @@
-//! Bytes on their way. A boot counts when the client has acknowledged the last byte, so the end of a body is not the end
-//! of the story: the socket is watched until nothing is left in it.
+//! The body of an HTTP response with a boot file. A boot counts when the client has acknowledged the last byte, so the
+//! transfer goes on after the body is written: a task reads the socket's `TCP_INFO` until the client has acknowledged
+//! everything.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -18,20 +19,21 @@ use pxe_fleet::event::{Event, Peer};
 use pxe_fleet::handle::FleetHandle;
 use pxe_nic::tcp::Delivery;
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::transfer::Outcome;
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::time::Timestamp;
 
-/// Bytes that are handed to the socket at a time: progress is seen in such steps.
+/// Bytes in each frame of the body. Progress is counted in such steps.
 const PIECE: u64 = 256 * 1024;
-/// How often progress is told.
+/// Shortest time between two reports of progress to the fleet.
 const TELL_EVERY: Duration = Duration::from_secs(1);
-/// How often the socket is looked at when everything was handed to it, and how long after the last byte that arrived.
+/// After the last byte was handed to the socket: the time between two reads of `TCP_INFO`, and how long a transfer may
+/// make no progress before the wait ends.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const LOOK_MAX: Duration = Duration::from_secs(30);
-/// No head of an answer of ours is longer.
+/// Upper bound for the head of a response of pxed, in bytes.
 const HEAD_MAX: u64 = 1024;
 
-/// The bytes of an image, which `Bytes` keep alive.
+/// Owner of the body's [`Bytes`]: keeps the image alive until the last frame is dropped.
 struct Snapshot(Arc<Image>);
 
 impl AsRef<[u8]> for Snapshot {
@@ -40,7 +42,7 @@ impl AsRef<[u8]> for Snapshot {
     }
 }
 
-/// A body under way. Dropping it ends the transfer.
+/// A body that is being sent. Dropping it ends the transfer: after the last frame, or because the connection broke.
 pub(super) struct Sending<F: FnMut(u64)> {
     bytes: Bytes,
     left: Range<u64>,
@@ -57,7 +59,7 @@ struct Story {
     fleet: FleetHandle,
     clock: Clock,
     started: Timestamp,
-    /// What the connection had delivered before.
+    /// The connection's counters before this body: a connection may have carried other responses.
     before: Delivery,
 }
 
@@ -136,11 +138,12 @@ impl Story {
         let _ = self.fleet.record(Event::Loading { peer: self.peer, image, bytes, all_sent: false });
     }
 
-    /// Waits until the client has acknowledged everything, or cannot any more.
+    /// Waits until the client has acknowledged everything, the connection closes, or nothing has arrived for
+    /// [`LOOK_MAX`].
     async fn see_it_arrive(self, handed: u64, is_all: bool) {
         let looks = LOOK_MAX.as_millis() / LOOK_EVERY.as_millis();
         let (mut idle, mut last, mut arrived) = (0, None::<Delivery>, self.clock.now());
-        // A slow line is no end, as long as something arrives.
+        // Each acknowledged byte restarts the time limit, so a slow network does not end the wait.
         while idle < looks {
             let Some(Ok(look)) = self.socket.as_ref().map(Socket::delivery) else { break };
             let now = look.since(self.before);
@@ -150,7 +153,7 @@ impl Story {
             }
             last = Some(now);
             if has_arrived(now, handed) {
-                // A part of a file is no boot's last byte: who loads in parts asks for the size first.
+                // A range request is no boot: clients that load in parts ask for the size first.
                 let outcome = if is_all { Outcome::Complete } else { Outcome::Probe };
                 return self.end(outcome, handed, arrived);
             }
@@ -163,7 +166,7 @@ impl Story {
         self.end(outcome, handed, arrived);
     }
 
-    /// Tells the end, after the last byte that is known to have arrived.
+    /// Reports the end of the transfer. `arrived` is when the last new byte was acknowledged.
     fn end(self, outcome: Outcome, bytes: u64, arrived: Timestamp) {
         let took = arrived.since(self.started);
         let now = self.socket.as_ref().and_then(|socket| socket.delivery().ok()).unwrap_or_default();
@@ -173,16 +176,18 @@ impl Story {
     }
 }
 
-/// Whether the client has acknowledged a body. The head of the answer comes on top, so a little more must have been acknowledged: all
-/// that was written, or more than any head, where the next answer is on its way already.
+/// Whether the client has acknowledged a body. `since` also counts the head of the response, so more than the body's
+/// `handed` bytes must be acknowledged: everything that was written, or, if the next response is already on its way,
+/// more than [`HEAD_MAX`] on top.
 fn has_arrived(since: Delivery, handed: u64) -> bool {
     let has_all = since.unsent == 0 && since.acknowledged >= since.sent;
     since.acknowledged > handed + HEAD_MAX || since.acknowledged > handed && has_all
 }
 
-/// What became of a whole file whose end was not acknowledged, by the last look at its socket: what was delivered since its
-/// beginning. If all of it has been on its way the client may have it: a machine that starts what it has loaded says nothing more, as
-/// with TFTP's last window, and what it has started resets the connection. It does not count as a boot (`once`).
+/// The outcome of a whole file whose last byte was not acknowledged. `last` is the last read of the socket, relative to
+/// the start of the body. If the kernel has sent all bytes, the client may have them: a machine that starts what it has
+/// loaded sends no more ACKs, as with TFTP's last window, and the program that it starts resets the connection. The
+/// outcome does not count as a boot (`once`).
 fn unconfirmed(last: Option<Delivery>, handed: u64) -> Outcome {
     match last {
         Some(last) if last.sent > handed && last.unsent == 0 => Outcome::CompleteUnconfirmed,

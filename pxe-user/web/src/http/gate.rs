@@ -1,4 +1,5 @@
-//! Who is served at all: files, reports and uploads alike.
+//! The check of `[access]` in front of all paths for machines: files, reports and uploads. `pxed/src/server/web.rs`
+//! puts a [`Gate`] before the router of each interface.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,25 +16,26 @@ use crate::api::machines::Neighbours;
 use crate::api::metrics::{Counts, Refused};
 use pxe_content::rules::Access;
 
-/// What stands before the machines' paths. Clones look at the same list.
+/// Checks each request's client against `[access]`. Clones share the same list.
 #[derive(Clone)]
 pub struct Gate {
-    /// Who is served.
+    /// The list of `[access]`, replaced when the configuration is reloaded.
     pub access: Arc<ArcSwap<Access>>,
-    /// Who knows whose an address is.
+    /// Finds the Ethernet address of a client, for entries that name one.
     pub neighbours: Arc<dyn Neighbours>,
-    /// Where refusals are counted.
+    /// Counts the requests that `[access]` rejects.
     pub counts: Counts,
 }
 
 impl Gate {
-    /// Puts itself before all of a router's paths.
+    /// Returns `router` with this check before every path.
     pub fn before(self, router: Router) -> Router {
         router.layer(from_fn_with_state(self, pass))
     }
 }
 
-/// A connection has been made already, so there is no silence left: who is not served is told so, whatever it asked for.
+/// TCP is already connected, so pxed cannot stay silent as it does for DHCP: clients that are not allowed get 403 for
+/// every path and method.
 async fn pass(
     State(gate): State<Gate>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
@@ -48,7 +50,7 @@ async fn pass(
     next.run(request).await
 }
 
-/// The IPv4 address of a peer.
+/// The IPv4 address of a peer; 0.0.0.0 if its address is IPv6 and maps to none.
 pub(super) fn client(peer: SocketAddr) -> Ipv4Addr {
     match peer.ip() {
         IpAddr::V4(address) => address,

@@ -1,9 +1,9 @@
-//! What kind of file it is. EDK2 chooses by `Content-Type` how to start what it has loaded, and refuses what it does not
-//! know (`HttpBootSupport.c`, `HttpBootCheckImageType`).
+//! The media type of a boot file. EDK2 chooses by `Content-Type` how to start a file, and rejects types that it does
+//! not know (`HttpBootSupport.c`, `HttpBootCheckImageType`).
 
 use pxe_content::boot::Image;
 
-/// The media type.
+/// By the file's name; if the ending is unknown, by its content.
 pub(super) fn kind(image: &Image) -> &'static str {
     let name = image.name().as_bytes().to_ascii_lowercase();
     by_name(&name).unwrap_or_else(|| by_content(image.bytes()))
@@ -22,7 +22,8 @@ fn by_name(name: &[u8]) -> Option<&'static str> {
     kinds.into_iter().find(|(end, _)| name.ends_with(end.as_bytes())).map(|(_, kind)| kind)
 }
 
-/// A UEFI program is a PE file: `MZ`, and at 0x3c the place of `PE\0\0` (Microsoft PE/COFF specification, section 2.1).
+/// A UEFI program is a PE file: it begins with `MZ`, and the word at 0x3c is the offset of `PE\0\0` (Microsoft PE/COFF
+/// specification, section 2.1).
 fn by_content(bytes: &[u8]) -> &'static str {
     let place =
         bytes.get(0x3c..0x40).and_then(|word| Some(u32::from_le_bytes(word.try_into().ok()?) as usize));

@@ -1,14 +1,14 @@
-//! The catalogue over HTTP, for UEFI HTTP boot, iPXE and GRUB: the same names, files and rules as over TFTP.
+//! The catalogue over HTTP, for UEFI HTTP boot, iPXE and GRUB. Names, files and rules are the same as over TFTP.
 //!
-//! UEFI firmware asks by HEAD for the size, then by GET, and follows no redirect (clients.md section 1), so there is none.
-//! Bodies are the snapshots themselves; nothing is copied before the kernel does.
+//! UEFI firmware asks for the size with HEAD, then for the file with GET. It follows no redirect (clients.md, section
+//! 1), so pxed sends none. Bodies refer to the snapshots themselves; the first copy is the kernel's.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
-//! | [`Gate`] | who is served at all |
-//! | `range` | RFC 9110 section 14: a part of a file |
-//! | `media` | what kind of file it is, as EDK2 wants to hear it |
-//! | `body` | bytes on their way, and what became of them |
+//! | [`Gate`] | which clients are served |
+//! | `range` | a part of a file (RFC 9110, section 14) |
+//! | `media` | the `Content-Type` that EDK2 needs |
+//! | `body` | the response's body, and when the client has it |
 
 mod body;
 mod gate;
@@ -33,41 +33,41 @@ use crate::api::metrics::{Counts, Refused};
 use crate::api::serve::Socket;
 use body::Sending;
 pub use gate::Gate;
-use pxe_content::boot::{Catalogue, FileName, Here, Image, Lookup, Refusal};
+use pxe_content::boot::{Catalogue, FileName, Image, Lookup, Refusal, ServedAt};
 use pxe_engine::clock::Clock;
 use pxe_fleet::event::{Event, Peer, Transport};
 use pxe_fleet::handle::{FleetHandle, Inquiry};
 use pxe_proto::mac::Mac;
 use range::Part;
 
-/// Files that are being read from disk at a time; others wait.
+/// Requests that may read files from disk at the same time; other requests wait.
 const LOADING_MAX: usize = 16;
 
-/// What is served, and who is told of it. Clones show the same.
+/// The HTTP server for boot files. Clones share the same state.
 #[derive(Clone)]
 pub struct Http {
-    /// The files.
+    /// The catalogue, replaced when files or the configuration change.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
-    /// Who is told, and who knows the machines.
+    /// Receives the events of transfers, and answers which machine a client is.
     pub fleet: FleetHandle,
-    /// Where machines reach us.
-    pub here: Here,
-    /// Bytes that were sent, over all interfaces.
+    /// The address and HTTP port under which machines reach pxed; templates use them.
+    pub here: ServedAt,
+    /// Bytes of bodies that were handed to sockets, over all interfaces.
     pub sent: Arc<AtomicU64>,
-    /// The time for transfers.
+    /// The clock for transfers' durations.
     pub clock: Clock,
-    /// Where refusals are counted.
+    /// Counts rejected requests.
     pub counts: Counts,
     loading: Arc<Semaphore>,
 }
 
 impl Http {
-    /// A server of these files at one address.
+    /// A server of these files at one address. It listens on no socket: see [`Http::router`].
     #[must_use]
     pub fn new(
         catalogue: Arc<ArcSwap<Catalogue>>,
         fleet: FleetHandle,
-        here: Here,
+        here: ServedAt,
         sent: Arc<AtomicU64>,
         clock: Clock,
         counts: Counts,
@@ -76,12 +76,12 @@ impl Http {
         Self { catalogue, fleet, here, sent, clock, counts, loading }
     }
 
-    /// The files under their names, behind whatever other paths are added.
+    /// The router that answers every path with the file of that name. Paths that the caller adds take precedence.
     pub fn router(self) -> Router {
         Router::new().fallback(serve).with_state(self)
     }
 
-    /// The file of that name, as it is for whoever asks.
+    /// The file of that name. A file that is written for one machine is written for `peer`.
     async fn find(&self, name: FileName, peer: Peer) -> Result<Arc<Image>, Refusal> {
         match self.catalogue.load().lookup(&name) {
             Lookup::Ready(image) => return Ok(image),
@@ -92,7 +92,8 @@ impl Http {
         let place = Arc::clone(&self.loading).acquire_owned().await.map_err(|_| again)?;
         let http = self.clone();
         let load = tokio::task::spawn_blocking(move || {
-            // Until this is done, not until its client has gone: so questions to the fleet do not pile up.
+            // The permit is held until the load ends, even if the client disconnects. So clients that disconnect cannot
+            // pile up questions to the fleet.
             let _place = place;
             let silent = Cell::new(false);
             let facts = |named: Option<Mac>| {
@@ -106,7 +107,7 @@ impl Http {
     }
 
     fn record(&self, event: Event) {
-        // A fleet that is too busy misses a line of the story; the file is served all the same.
+        // If the fleet's queue is full, the machine's history lacks this event. The file is served anyway.
         let _ = self.fleet.record(event);
     }
 }
@@ -166,7 +167,7 @@ fn answer(
     headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(media::kind(&image)));
     headers.insert(header::ACCEPT_RANGES, header::HeaderValue::from_static("bytes"));
     insert(headers, header::ETAG, entity_tag(&image));
-    // What is written for one machine must not be given to another by a cache on the way.
+    // A proxy must not give a file that is written for one machine to another machine.
     headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-cache"));
     insert(headers, header::CONTENT_LENGTH, (range.end - range.start).to_string());
     if let Part::Range(range) = &part {
@@ -184,7 +185,8 @@ fn answer(
     response
 }
 
-/// Each snapshot is another entity, whatever the file's times say.
+/// Each snapshot has its own tag. The file's modification time is not used: it may stay the same when the content
+/// changes.
 fn entity_tag(image: &Image) -> String {
     format!("\"{:x}-{:x}-{:x}\"", std::process::id(), image.id(), image.len())
 }

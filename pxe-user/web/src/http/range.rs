@@ -1,21 +1,22 @@
-//! RFC 9110 section 14: which part of a file is asked for.
+//! Range requests (RFC 9110, section 14): which part of a file the client asks for.
 
 use std::ops::Range;
 
 use axum::http::{HeaderMap, header};
 
-/// What is sent.
+/// The part of a file that the response carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// All of it.
+    /// The whole file (200).
     Whole,
-    /// These bytes, at least one.
+    /// These bytes, at least one (206).
     Range(Range<u64>),
 }
 
-/// What a request wants of a file of `len` bytes; `None` if no byte of it is there (416).
+/// The part of a file of `len` bytes that a request asks for; `None` if the file has no byte of that range (416).
 ///
-/// Several parts at once, other units and what cannot be read mean the whole file, as the RFC allows.
+/// Several ranges at once, units other than bytes, malformed ranges and an `If-Range` with another entity tag give the
+/// whole file, as the RFC allows.
 pub(super) fn part(headers: &HeaderMap, len: u64, entity_tag: &str) -> Option<Part> {
     let Some(range) = headers.get(header::RANGE).and_then(|value| value.to_str().ok()) else {
         return Some(Part::Whole);

@@ -1,4 +1,4 @@
-//! Who may do what on which socket.
+//! Access control: which requests each socket accepts.
 
 use hyper::Request;
 
@@ -25,7 +25,7 @@ async fn loopback_without_a_token_is_for_looking_and_for_localhost_only() {
     let rebound = with(get("/api/v1/machines"), "host", "board.evil.example");
     assert_eq!(server.ask_board(rebound).await.status, 403);
     assert!(server.asked.lock().unwrap().is_empty());
-    // The Unix socket is root's.
+    // The Unix socket, which is root's, accepts writes.
     assert_eq!(server.ask(post(&again, "")).await.status, 200);
     server.stop().await;
 }
@@ -79,13 +79,13 @@ async fn a_browser_gets_a_session_that_is_not_the_token() {
     assert_eq!(server.ask_board(read(&format!("other=1; {pair}"))).await.status, 200);
     assert_eq!(server.ask_board(read(&pair[..pair.len() - 1])).await.status, 401);
     assert_eq!(server.ask_board(read(&format!("pxed={TOKEN}"))).await.status, 401);
-    // Another login is another session, and with the same token another process knows neither.
+    // Each login begins another session. Another process with the same token knows none of them.
     let second: Answer = server.ask_board(login(TOKEN)).await;
     assert_ne!(second.header("set-cookie"), cookie);
     let other = Server::over(board(2), LOOPBACK, Some(TOKEN));
     assert_eq!(other.ask_board(read(pair)).await.status, 401);
     other.stop().await;
-    // A form of another site carries no header that it would have to ask for.
+    // A form of another site cannot set a header that needs a CORS preflight.
     let form = |kind: &str| {
         let write = request("POST", "/api/v1/again").header("cookie", pair).header("content-type", kind);
         write.body("a=b".into()).unwrap()
@@ -112,8 +112,8 @@ async fn beyond_loopback_another_host_name_is_fine_with_the_token() {
     server.stop().await;
 }
 
-/// A page of another site, or of another port of this host, can have a browser send requests and wait for them; it cannot
-/// hide that it did. Links to the page work.
+/// A page of another site, or of another port of this host, can make a browser send requests and wait for the
+/// responses. It cannot remove the browser's mark of their origin. Links to the dashboard work.
 #[tokio::test]
 async fn what_a_page_of_another_site_asks_is_refused() {
     let server = Server::over(board(2), LOOPBACK, None);

@@ -1,4 +1,4 @@
-//! Clients that mean no good, or are broken.
+//! Clients that are malicious or broken.
 
 use pxe_web::api::serve::CONNECTIONS_MAX;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -8,10 +8,10 @@ use crate::support::{Server, TOKEN, board, get};
 
 const LOOPBACK: Option<&str> = Some("127.0.0.1:0");
 
-/// Sends bytes, and reads what comes until the end or a limit.
+/// Sends bytes, and reads the response until its end or 65536 bytes.
 async fn raw(server: &Server, bytes: &[u8]) -> String {
     let mut stream = UnixStream::connect(server.socket()).await.unwrap();
-    // It may hang up before it has read everything.
+    // The server may close the connection before it has read everything.
     let _ = stream.write_all(bytes).await;
     let mut answer = vec![];
     let _ = stream.take(65536).read_to_end(&mut answer).await;
@@ -53,13 +53,13 @@ async fn bodies_are_bounded_also_without_a_length() {
     let chunk = format!("10000\r\n{}\r\n", "x".repeat(0x10000));
     let chunked = format!("{head}transfer-encoding: chunked\r\n\r\n{}", chunk.repeat(8));
     assert!(raw(&server, chunked.as_bytes()).await.starts_with("HTTP/1.1 413"));
-    // Two lengths that differ: one request smuggled into another.
     let metrics = server.ask(get("/metrics")).await;
     assert!(
         metrics.text().contains("pxed_api_refused_total{reason=\"too_large\"} 1\n"),
         "{}",
         metrics.text()
     );
+    // Two lengths that differ: request smuggling.
     let smuggled = format!("{head}content-length: 1\r\ncontent-length: 2\r\n\r\nxx");
     assert!(raw(&server, smuggled.as_bytes()).await.starts_with("HTTP/1.1 400"));
     assert!(server.asked.lock().unwrap().is_empty());
@@ -86,7 +86,7 @@ async fn who_floods_the_boards_address_does_not_shut_out_the_unix_socket() {
     server.stop().await;
 }
 
-/// Time is made to pass as soon as nothing else is to be done.
+/// The time is simulated: it advances when no task can run.
 #[tokio::test(start_paused = true)]
 async fn slow_clients_lose_their_place() {
     let server = Server::start(board(1));
@@ -96,7 +96,7 @@ async fn slow_clients_lose_their_place() {
         "POST /api/v1/feed/x HTTP/1.1\r\nhost: localhost\r\nx-pxed: 1\r\ncontent-length: 10\r\n\r\nx".into(),
         "GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n".into(),
     ] {
-        // Comes back only when the server closes.
+        // Returns only when the server closes the connection.
         let answer = raw(&server, bytes.as_bytes()).await;
         let fits =
             answer.is_empty() || answer.starts_with("HTTP/1.1 408") || answer.starts_with("HTTP/1.1 200");
@@ -105,7 +105,7 @@ async fn slow_clients_lose_their_place() {
     server.stop().await;
 }
 
-/// A reader of a large board that takes nothing: what its socket holds is all it gets.
+/// A reader of a large board that accepts no bytes gets only what its socket's buffer holds.
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_takes_nothing_is_cut_off() {
     let server = Server::start(board(4000));

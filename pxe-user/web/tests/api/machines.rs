@@ -1,4 +1,4 @@
-//! What machines hand in, over the server that they reach.
+//! Reports and uploads of machines, over the server for machines.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use pxe_fleet::report::BODY_MAX;
 use pxe_proto::mac::Mac;
 use pxe_web::api::Api;
 use pxe_web::api::machines::{Machines, Reports, router};
-use pxe_web::api::serve::{Most, serve_tcp};
+use pxe_web::api::serve::{ConnectionLimits, serve_tcp};
 use pxe_web::http::Gate;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::{Answer, NONCE, Server, ask, board, get, mac, request};
 
-/// The machine behind 127.0.0.1, and one that is not.
+/// The Ethernet address of the machine at 127.0.0.1.
 const HERE: &str = "02:00:00:00:00:01";
 
 struct Side {
@@ -54,7 +54,7 @@ impl Side {
             router,
             server.api.counts().clone(),
             "machines",
-            Most { all: 16, each: 8 },
+            ConnectionLimits { all: 16, each: 8 },
             std::future::pending(),
         ));
         Self { server, address, access }
@@ -78,12 +78,12 @@ impl Side {
     }
 }
 
-/// Where a machine of the board reports in its present boot.
+/// The path for reports of a machine of the board, in its present boot.
 fn report_path(mac: &str) -> String {
     format!("/pxed/{NONCE}/report/v1/{mac}")
 }
 
-/// Where it puts a file.
+/// The path for an upload of the machine.
 fn inbox_path(mac: &str, name: &str) -> String {
     format!("/pxed/{NONCE}/inbox/{mac}/{name}")
 }
@@ -106,7 +106,7 @@ async fn a_report_reaches_the_fleet_with_what_its_sender_claims() {
     }
 }
 
-/// Who knows no nonce, or another boot's, or has another machine's address, is told why, and counted.
+/// A sender with no nonce, a wrong one, or another machine's address is rejected with the reason, and counted.
 #[tokio::test]
 async fn nobody_speaks_for_another_machine() {
     let side = Side::start(HERE.parse().ok(), true);
@@ -137,7 +137,7 @@ async fn nobody_speaks_for_another_machine() {
     assert_eq!(side.send("POST", &report_path(HERE), report).await.status, 204);
 }
 
-/// A page in somebody's browser can post a form, or plain text, to any address.
+/// A page in a browser can post a form, or plain text, to any address.
 #[tokio::test]
 async fn a_report_is_nothing_that_a_form_can_send() {
     let side = Side::start(HERE.parse().ok(), false);
@@ -201,7 +201,7 @@ async fn an_upload_that_is_broken_off_leaves_nothing() {
     assert_eq!(side.send("PUT", &inbox_path(HERE, "x"), "whole").await.status, 201);
 }
 
-/// A fleet that answers nobody gets eight reports, and one from each sender.
+/// A fleet that does not answer gets at most eight reports, and one from each sender.
 #[tokio::test]
 async fn reports_do_not_pile_up() {
     let (fleet, mut messages) = FleetHandle::new();
@@ -216,7 +216,7 @@ async fn reports_do_not_pile_up() {
         router(machines),
         counts,
         "machines",
-        Most::of_all(64),
+        ConnectionLimits::of_all(64),
         std::future::pending(),
     ));
     let send = move |last: u8| async move {
@@ -237,13 +237,13 @@ async fn reports_do_not_pile_up() {
     }
     let refused = send(9).await;
     assert_eq!((refused.status, refused.header("retry-after")), (StatusCode::SERVICE_UNAVAILABLE, "2"));
-    // Whoever goes away leaves the report with the fleet, and its place taken.
+    // If a sender disconnects, its report stays with the fleet and keeps its slot.
     waiting.shutdown().await;
     assert_eq!(send(10).await.status, 503);
     assert!(messages.try_recv().is_err());
 }
 
-/// `[access]`: reports and uploads as well, and each refusal is counted.
+/// `[access]` also applies to reports and uploads, and each rejected request is counted.
 #[tokio::test]
 async fn who_is_not_on_the_list_hands_nothing_in() {
     let side = Side::start(Some(HERE.parse().unwrap()), true);

@@ -1,4 +1,4 @@
-//! The API over real sockets: what it answers, to whom, and what hostile clients do to it.
+//! The API over real sockets: its responses, its access control, and hostile clients.
 
 mod access;
 mod events;

@@ -1,4 +1,4 @@
-//! Metrics: OpenMetrics text, of bounded cardinality, and the dashboard and the alerts that read them.
+//! Metrics: OpenMetrics text of bounded cardinality. The dashboard and the alerts name only metrics that exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,10 +7,10 @@ use pxe_web::api::metrics::Refused;
 
 use crate::support::{Server, bare, board, change, full, get, lost};
 
-/// Name and labels of a series, and its value.
+/// Name and labels of each series, and its value.
 type Series = BTreeMap<String, f64>;
 
-/// Reads OpenMetrics text as strictly as its grammar is for what is used here.
+/// Parses OpenMetrics text. For the part of the grammar that pxed uses, it is as strict as the grammar.
 fn parse(text: &str) -> (Series, BTreeMap<String, String>) {
     let body = text.strip_suffix("# EOF\n").expect("the end is marked");
     let (mut series, mut types) = (Series::new(), BTreeMap::new());
@@ -90,7 +90,7 @@ async fn what_is_shown_is_counted() {
     server.stop().await;
 }
 
-/// Waits until a series has a value: updates are counted by a task of their own.
+/// Waits until a series has this value: a task of its own counts updates.
 async fn until(server: &Server, name: &str, value: f64) -> Series {
     loop {
         let (series, _) = scrape(server).await;
@@ -122,7 +122,7 @@ async fn what_changes_adds_up_and_what_was_before_does_not() {
     change(&server.fleet, machine.clone());
     let series = until(&server, "pxed_state_changes_total{state=\"returned\"}", 1.0).await;
     assert_eq!(series["pxed_boots_total"], 1.0);
-    // One that comes out of a database has been counted by another process.
+    // An earlier process has counted the numbers of a machine that comes from the database.
     change(&server.fleet, full(200, State::Passed));
     let mut failed = full(200, State::Failed);
     failed.verdict.as_mut().unwrap().errors += 5;
@@ -142,7 +142,7 @@ async fn ten_times_the_machines_are_not_one_series_more() {
 async fn the_dashboard_and_the_alerts_name_only_what_there_is() {
     let server = Server::over(board(20), Some("127.0.0.1:0"), None);
     until(&server, "pxed_boots_total", 0.0).await;
-    // What begins with its first event.
+    // Some series exist only after their first event.
     change(&server.fleet, bare(100, State::Offered));
     let mut done = bare(100, State::Running);
     done.completed = 1;
@@ -165,10 +165,11 @@ async fn the_dashboard_and_the_alerts_name_only_what_there_is() {
         let missing: Vec<_> = named.difference(&there).collect();
         assert!(missing.is_empty(), "{file} names {missing:?}, which are not there");
     }
-    // The label values that alerts pick must be ones that are counted.
+    // The label values that alerts select must exist as counters.
     for event in ["socket_ring_full", "socket_fill_ring_empty", "socket_dropped"] {
         assert!(include_str!("../../../../monitoring/alerts.yml").contains(event));
-        let counted = pxe_engine::tally::Published::default().read().any(|(label, _)| label == event);
+        let counted =
+            pxe_engine::counters::PublishedCounters::default().read().any(|(label, _)| label == event);
         assert!(counted, "{event}");
     }
 }

@@ -1,4 +1,4 @@
-//! The published description: every path, every field, and answers that it holds true for.
+//! The published description of the API: it names every path and field, and responses conform to it.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +37,7 @@ fn every_path_is_described_and_no_other() {
     assert_eq!(described, served);
 }
 
-/// The schemas allow no other fields and need all of them, so a field more or less in either shows here.
+/// The schemas require all fields and allow no others, so each difference between type and schema fails.
 #[test]
 fn the_types_are_as_described() {
     let machines = State::ALL.iter().enumerate();

@@ -1,4 +1,4 @@
-//! What it answers to those who look.
+//! Requests that change nothing.
 
 use std::sync::Arc;
 
@@ -98,7 +98,7 @@ fn files_named(text: &str) -> Vec<String> {
 #[tokio::test]
 async fn the_page_is_served_and_nothing_beside_it() {
     let server = Server::start(board(0));
-    // From the page on, whatever a file names by a relative path is there too.
+    // Every file that the page, or a file below it, names by a relative path is served too.
     let mut paths = vec!["/".to_owned()];
     let mut at = 0;
     while let Some(path) = paths.get(at).cloned() {
@@ -118,7 +118,7 @@ async fn the_page_is_served_and_nothing_beside_it() {
             }
         }
     }
-    // The page, its style, its entry, and all that the entry leads to: no script lies unused.
+    // The files that can be reached from the page are all files of the directory: no script is unused.
     let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/page")).unwrap();
     let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
     let mut there: Vec<_> = names.map(|name| format!("/{}", name.replace("index.html", ""))).collect();

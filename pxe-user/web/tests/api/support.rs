@@ -1,4 +1,4 @@
-//! A server on real sockets, a client, and somebody who answers for the fleet from a board.
+//! A server on real sockets, a client, and a task that answers for the fleet from a board.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,8 +15,8 @@ use pxe_fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Outcome, Progress, State, Step, Story, UnixMs, Update,
     Verdict,
 };
-use pxe_fleet::card::Card;
-use pxe_fleet::claim::{Claim, Unbelieved};
+use pxe_fleet::claim::{Claim, ClaimRefusal};
+use pxe_fleet::encoded_machine::EncodedMachine;
 use pxe_fleet::handle::{FleetHandle, Message, NotNamed, Who};
 use pxe_proto::mac::Mac;
 use pxe_web::api::access::Token;
@@ -29,10 +29,10 @@ use tokio::task::JoinHandle;
 
 pub(crate) const TOKEN: &str = "0123456789abcdef0123";
 
-/// What was asked of the fleet, as text.
+/// The messages that the fleet got, as text.
 pub(crate) type Asked = Arc<Mutex<Vec<String>>>;
 
-/// Everything that runs.
+/// A running server with its state.
 pub(crate) struct Server {
     pub(crate) directory: TempDir,
     pub(crate) fleet: FleetHandle,
@@ -45,12 +45,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Serves a board, on a Unix socket only.
+    /// Serves a board on a Unix socket only.
     pub(crate) fn start(board: Board) -> Self {
         Self::over(board, None, None)
     }
 
-    /// On loopback, too.
+    /// Serves a board on a Unix socket and, if `tcp` is given, on that address.
     pub(crate) fn over(board: Board, tcp: Option<&str>, token: Option<&str>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (fleet, messages) = FleetHandle::new();
@@ -75,12 +75,12 @@ impl Server {
         self.directory.path().join("pxed.sock")
     }
 
-    /// A request over the Unix socket.
+    /// Sends a request over the Unix socket.
     pub(crate) async fn ask(&self, request: Request<Full<Bytes>>) -> Answer {
         ask(UnixStream::connect(self.socket()).await.unwrap(), request).await
     }
 
-    /// A request over TCP.
+    /// Sends a request over TCP.
     pub(crate) async fn ask_board(&self, request: Request<Full<Bytes>>) -> Answer {
         ask(TcpStream::connect(self.board.unwrap()).await.unwrap(), request).await
     }
@@ -91,7 +91,7 @@ impl Server {
     }
 }
 
-/// A whole answer.
+/// A response with its whole body.
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
@@ -148,7 +148,7 @@ pub(crate) async fn ask(
     Answer { status: head.status, headers: head.headers, body }
 }
 
-/// Answers as the fleet's thread does, from the board that is shown.
+/// Answers messages as the fleet's thread does, from the board that is shown.
 async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked: Asked) {
     let note = |text: String| asked.lock().unwrap().push(text);
     while let Some(message) = messages.recv().await {
@@ -205,16 +205,16 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
     }
 }
 
-/// The nonce of every machine's boot.
+/// The nonce of every machine's present boot.
 pub(crate) const NONCE: &str = "1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b1b";
 
-fn judge(claim: &Claim, known: bool) -> Result<(), Unbelieved> {
+fn judge(claim: &Claim, known: bool) -> Result<(), ClaimRefusal> {
     if !known {
-        Err(Unbelieved::Unknown)
+        Err(ClaimRefusal::Unknown)
     } else if claim.neighbour.is_some_and(|neighbour| neighbour != claim.mac) {
-        Err(Unbelieved::Sender)
+        Err(ClaimRefusal::Sender)
     } else if claim.nonce != NONCE.parse().ok() {
-        Err(Unbelieved::Nonce)
+        Err(ClaimRefusal::Nonce)
     } else {
         Ok(())
     }
@@ -250,7 +250,7 @@ pub(crate) fn mac(index: usize) -> String {
     format!("02:00:00:00:{:02x}:{:02x}", index / 256, index % 256)
 }
 
-/// A machine of which nothing is known but that it is there.
+/// A machine with required facts only.
 pub(crate) fn bare(index: usize, state: State) -> Machine {
     Machine {
         mac: mac(index),
@@ -279,7 +279,7 @@ pub(crate) fn bare(index: usize, state: State) -> Machine {
     }
 }
 
-/// A machine of which everything is known.
+/// A machine with all facts.
 pub(crate) fn full(index: usize, state: State) -> Machine {
     let error = MemoryError {
         at: UnixMs(1_700_000_050_000),
@@ -339,9 +339,9 @@ pub(crate) fn full(index: usize, state: State) -> Machine {
     }
 }
 
-/// So many machines, in all states.
+/// A board of this many machines, in all states.
 pub(crate) fn board(machines: usize) -> Board {
-    let mut machines: Vec<Card> =
+    let mut machines: Vec<EncodedMachine> =
         (0..machines).map(|index| full(index, State::ALL[index % 10]).into()).collect();
     machines.sort_by_key(|machine| machine.state);
     Board { at: UnixMs(1_700_000_100_000), revision: 7, machines, lost: vec![] }
@@ -351,7 +351,7 @@ pub(crate) fn lost() -> Lost {
     Lost { what: "the database is full: make room on its disk".into(), since: UnixMs(1_700_000_000_000) }
 }
 
-/// Tells of a changed machine, as the fleet does: first the board, then the update.
+/// Publishes a changed machine in the fleet's order: first the board, then the update.
 pub(crate) fn change(fleet: &FleetHandle, machine: Machine) {
     let mut board = (*fleet.board()).clone();
     board.revision += 1;

@@ -1,4 +1,4 @@
-//! What it does for those who change something.
+//! Requests that change something.
 
 use crate::support::{Server, board, mac, post, put};
 
@@ -16,7 +16,7 @@ async fn machines_boot_again_and_get_names() {
     assert_eq!(server.ask(name(9, r#"{"name":"x"}"#)).await.status, 204, "not seen yet");
     let taken = server.ask(name(2, r#"{"name":"rack00-node01"}"#)).await;
     assert_eq!(taken.status, 409, "names are unique: {taken:?}");
-    // Its name stands for its Ethernet address.
+    // A name is accepted in place of the Ethernet address.
     let by_name = server.ask(post("/api/v1/machines/rack00-node01/again", "")).await;
     assert_eq!(by_name.json()["machines"], 1);
     assert_eq!(server.ask(post("/api/v1/machines/nobody/again", "")).await.status, 404);

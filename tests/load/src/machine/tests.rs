@@ -86,7 +86,7 @@ fn pxelinux_loads_misses_and_loads_from_a_new_port_each_time() {
     assert_eq!(stage.packet(2071, b"\0\x05\0\x01no\0"), [request(2, false, 2072)]);
     assert_eq!(stage.packet(2072, b"\0\x06blksize\x001408\0tsize\x00700\0"), [ack(0, 2072)]);
     assert_eq!(stage.packet(2072, &data(8, 700)), [ack(1, 2072)]);
-    assert_eq!((stage.machine.state, stage.machine.tally.data_frames), (State::Done, 2));
+    assert_eq!((stage.machine.state, stage.machine.counters.data_frames), (State::Done, 2));
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn a_bare_offer_sends_edk2_to_the_boot_server_from_its_own_port() {
     assert_eq!(stage.said(), [], "it listens on 4011 only");
     stage.answer(4011, 4011, 5, "small", b"");
     assert_eq!(stage.said(), [request(0, true, 2070)]);
-    assert_eq!((stage.machine.tally.offers, stage.machine.tally.repeats_discover), (1, 1));
+    assert_eq!((stage.machine.counters.offers, stage.machine.counters.repeats_discover), (1, 1));
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn for_a_rate_each_offer_is_followed_by_a_discover_of_its_own() {
         assert_eq!(stage.later(second).len(), 1, "it never gives up");
     }
     stage.answer(67, 68, 2, "", b"");
-    assert_eq!((stage.machine.state, stage.machine.tally.repeats_discover), (State::Done, 9));
+    assert_eq!((stage.machine.state, stage.machine.counters.repeats_discover), (State::Done, 9));
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn time_outs_are_counted_by_what_was_said_again() {
     assert_eq!(stage.later(1), [request(0, false, 2070)]);
     stage.packet(2070, b"\0\x06blksize\x00512\0");
     assert_eq!(stage.later(1), [ack(0, 2070)]);
-    assert_eq!((stage.machine.tally.repeats_rrq, stage.machine.tally.repeats_ack), (1, 1));
+    assert_eq!((stage.machine.counters.repeats_rrq, stage.machine.counters.repeats_ack), (1, 1));
 }
 
 #[test]
@@ -182,5 +182,5 @@ fn a_machine_that_gave_up_is_switched_on_again_as_often_as_the_script_says() {
     assert_eq!(stage.said(), [request(0, false, 2071)], "from a new port");
     stage.packet(2071, b"\0\x05\0\0busy\0");
     assert_eq!(stage.machine.state, State::Failed(Failure::Refused));
-    assert_eq!(stage.machine.tally.begun_again, 1);
+    assert_eq!(stage.machine.counters.begun_again, 1);
 }

@@ -185,8 +185,8 @@ impl<'a> Soak<'a> {
         let report = self.load(plan, meanwhile)?;
         all_done(&report).with_context(|| format!("{}\ncycle {}", self.daemon.log(), self.counts.cycles))?;
         self.counts.boots += report.done;
-        self.counts.begun_again += report.tally.begun_again;
-        self.counts.later_versions += report.tally.later_versions;
+        self.counts.begun_again += report.counters.begun_again;
+        self.counts.later_versions += report.counters.later_versions;
         Ok(())
     }
 

@@ -1,4 +1,5 @@
-//! Whole catalogues on directories of their own. Links must belong to an administrator, so run these as root.
+//! Tests of whole catalogues on temporary directories. Links must belong to an administrator, so run these
+//! tests as root.
 
 mod changes;
 mod images;
@@ -65,7 +66,7 @@ impl Catalogue {
         self.load(&name(file)).map(|image| text(&image).to_owned())
     }
 
-    /// What a request gets that does not wait.
+    /// What a request gets that does not wait for the loader.
     fn ready(&self, file: &str) -> Option<String> {
         match self.lookup(&name(file)) {
             Lookup::Ready(image) => Some(text(&image).to_owned()),
@@ -96,8 +97,9 @@ fn programs(by_arch: &[(Arch, &str, Option<&str>)], script: Option<&str>) -> Pro
     programs
 }
 
-/// The steps of recipe-to-replace.md, with stand-ins for the packages' files.
-fn recipe() -> Place {
+/// A tree that an administrator made by hand for PXELINUX and memtest86+, with stand-ins for the packages'
+/// files.
+fn image_spec() -> Place {
     let config = "default memtest86\nprompt 1\ntimeout 15\n\nlabel memtest86\n  menu label Memtest86+ 5.01\n  \
                   kernel /memtest/memtest86+-5.01\n";
     let place = Place::new(&[
@@ -115,9 +117,9 @@ fn recipe() -> Place {
 
 #[test]
 fn the_recipes_tree_is_served_as_it_stands() {
-    let place = recipe();
+    let place = image_spec();
     let catalogue = place.open();
-    // What PXELINUX asks for, in its order; iPXE gets the same, since there is no script.
+    // These are the requests of PXELINUX in its order. iPXE gets the same, because there is no script.
     assert_eq!(catalogue.read("pxelinux.0").as_deref(), Ok("loader"));
     assert_eq!(catalogue.read("ldlinux.c32").as_deref(), Ok("module"));
     assert!(catalogue.read("pxelinux.cfg/default").unwrap().contains("kernel /memtest/memtest86+-5.01"));
@@ -132,13 +134,13 @@ fn the_recipes_tree_is_served_as_it_stands() {
 #[test]
 fn machines_with_a_configuration_of_their_own_find_it() {
     for own in ["01-88-99-aa-bb-cc-dd", "C0A8025B", "C0", "b8945908-d6a6-41a9-611d-74a6ab80b83d"] {
-        let place = recipe();
+        let place = image_spec();
         let catalogue = place.open();
         place.write(&format!("srv/pxelinux.cfg/{own}"), "");
         assert_eq!(catalogue.programs(), programs(&[(Arch::BIOS, "pxelinux.0", None)], None), "{own}");
     }
     for other in ["graphics.conf", "default.bak", "c0a8025b", "C0A8025B0"] {
-        let place = recipe();
+        let place = image_spec();
         place.write(&format!("srv/pxelinux.cfg/{other}"), "");
         let config = Some("pxelinux.cfg/default");
         assert_eq!(place.open().programs(), programs(&[(Arch::BIOS, "pxelinux.0", config)], None), "{other}");
@@ -200,7 +202,7 @@ fn what_cannot_be_served_is_an_error_with_its_remedy() {
 
 #[test]
 fn entries_list_everything_with_its_hash_or_the_reason() {
-    let place = recipe();
+    let place = image_spec();
     place.write("srv/back\\slash", "");
     symlink(".", place.path("srv/self")).unwrap();
     symlink("absent", place.path("srv/dangling")).unwrap();
@@ -212,7 +214,7 @@ fn entries_list_everything_with_its_hash_or_the_reason() {
     assert_eq!(entries[0].content, Err(Refusal::LinkDangles));
     let (size, digest) = entries[3].content.unwrap();
     assert_eq!(size, 6);
-    // printf loader | sha256sum
+    // The expected hash is the output of `printf loader | sha256sum`.
     assert_eq!(digest.to_string(), "d47712cceb4c780603026e6325221c1bcff90679ebc076baa51c71ebe796717c");
     let path = place.path("usr/lib/PXELINUX/pxelinux.0").canonicalize().unwrap();
     assert_eq!(entries[3].origin, Origin::File(path));

@@ -1,4 +1,5 @@
-//! These tests make files and links of several owners, so they need root, as CI has it; without it they fail.
+//! These tests create files and links of several owners, so they need root, which CI has. Without root they
+//! fail.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, lchown, symlink};
@@ -15,7 +16,8 @@ struct Place {
 }
 
 impl Place {
-    /// `srv` is the root; `srv-secret` begins with its name; `out` is elsewhere.
+    /// `srv` is the root of the tree. `srv-secret` is outside, but its name starts with the same letters.
+    /// `out` is outside as well.
     fn new() -> Self {
         assert!(rustix::process::geteuid().is_root(), "these tests change owners: run them as root");
         let place = Self { dir: TempDir::new().unwrap() };
@@ -67,7 +69,7 @@ fn plain_files_are_found_and_nothing_else() {
     assert_eq!(place.read("boot"), Err(Refusal::NotAFile));
 }
 
-/// clients.md section 5 line 8: CVE-2026-21620 compared paths as strings.
+/// From docs/clients.md section 5 line 8: the software of CVE-2026-21620 compared paths as strings.
 #[test]
 fn a_directory_whose_name_begins_like_the_root_is_not_inside() {
     let place = Place::new();
@@ -110,7 +112,8 @@ fn the_owner_of_the_root_is_an_administrator_too() {
     assert_eq!(place.read("strangers"), Err(Refusal::LinkOwner));
 }
 
-/// A stranger who owns what the administrator's link leads to cannot send it on.
+/// A stranger owns the directory to which the administrator's link leads. A link of the stranger there is not
+/// followed.
 #[test]
 fn a_strangers_link_behind_the_administrators_is_refused() {
     let place = Place::new();
@@ -178,7 +181,7 @@ fn forty_links_are_followed_and_a_loop_ends() {
     assert_eq!(place.read("through/absent"), Err(Refusal::NotFound), "the link itself leads somewhere");
 }
 
-/// clients.md section 5 line 16. Opening a FIFO the ordinary way would wait for a writer.
+/// From docs/clients.md section 5 line 16. A normal open of a FIFO would wait for a writer.
 #[test]
 fn only_regular_files_are_opened() {
     use rustix::fs::{makedev, mknodat};
@@ -193,7 +196,7 @@ fn only_regular_files_are_opened() {
     }
 }
 
-/// Root may read everything, so the daemon has to ask for what tftpd-hpa asks for.
+/// Root may read every file, so the daemon itself checks for the permission that tftpd-hpa requires.
 #[test]
 fn a_file_must_be_readable_for_everybody() {
     let place = Place::new();
@@ -208,7 +211,7 @@ fn a_file_must_be_readable_for_everybody() {
     assert_eq!(place.read("pxelinux.0").as_deref(), Ok("loader"));
 }
 
-/// What was found is what is opened, though its name was given to something else in between.
+/// The file that is opened is the one that was found, even if its name leads to another file by now.
 #[test]
 fn a_file_that_was_replaced_after_it_was_judged_is_not_opened() {
     let place = Place::new();

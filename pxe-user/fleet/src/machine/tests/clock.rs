@@ -1,4 +1,4 @@
-//! The time of day is set while machines boot and test.
+//! Tests of a wall clock that is set while machines boot and test.
 
 use super::*;
 
@@ -9,7 +9,7 @@ impl Life {
     }
 }
 
-/// How long something took is not what the time of day says: it may be set meanwhile, by a day back or a year ahead.
+/// Durations stay right when the wall clock is set, here a day back or a year ahead.
 #[test]
 fn a_clock_that_is_set_makes_no_machine_wait_and_none_give_up() {
     for by in [-86_400_000, 31_536_000_000] {

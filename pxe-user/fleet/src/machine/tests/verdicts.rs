@@ -1,4 +1,4 @@
-//! What a test says of the memory, by its console and its reports.
+//! Tests of console lines and reports of a memory test.
 
 use super::*;
 
@@ -24,7 +24,7 @@ fn a_console_tells_the_whole_test() {
     life.says("ev=pass_end pass=0 errors=0 status=pass")
         .says("ev=done passes=1 status=pass")
         .is(State::Passed);
-    // memtest86+ restarts the machine then.
+    // After `done`, memtest86+ restarts the machine.
     life.wait(20).pxe("x").is(State::Offered);
 }
 

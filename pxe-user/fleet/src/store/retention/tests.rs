@@ -1,4 +1,4 @@
-//! What is deleted, and what no clock deletes.
+//! Tests of which rows are deleted, and that no wrong clock deletes any.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn rows_of_one_machine_and_of_all_are_bounded_and_the_latest_stay() {
     }
 }
 
-/// While the clock ran ahead a machine had two boots, and one since: that one is the newest.
+/// The machine had two boots while the clock ran ahead, and one after that, which is the newest.
 #[test]
 fn a_row_from_the_future_does_not_outlast_those_of_the_present() {
     let mut connection = memory();
@@ -49,7 +49,8 @@ fn a_row_from_the_future_does_not_outlast_those_of_the_present() {
     assert_eq!(left, 10);
 }
 
-/// Opens the ledger at a time of day, and writes one step after so many days of running, by the monotonic clock.
+/// Opens the database at the wall-clock time `wall`, and writes step `id` after `days` of running, by the
+/// monotonic clock. Returns the steps that were there before.
 fn run(directory: &Path, wall: UnixMs, id: u64, days: u64) -> Vec<u64> {
     let (mut database, opened) = Database::open(directory, wall, RETENTION).unwrap();
     let known = opened.steps.iter().map(|step| step.id).collect();
@@ -88,13 +89,13 @@ fn a_start_with_a_clock_that_runs_ahead_and_back_deletes_nothing() {
 fn what_is_older_than_the_retention_goes_by_the_time_that_pxed_has_run() {
     let place = tempfile::tempdir().unwrap();
     run(place.path(), WALL, 1, 0);
-    // The clock stands still all the time; the first step is 20 days old, then 40.
+    // The wall clock does not move. By the monotonic clock, the first step is 20 days old, then 40.
     assert_eq!(run(place.path(), WALL, 2, 20), [1]);
     assert_eq!(run(place.path(), WALL, 3, 20), [1, 2]);
     assert_eq!(run(place.path(), WALL, 4, 0), [2, 3]);
 }
 
-/// A month without pxed counts as a day; an hour as an hour.
+/// A long absence counts as one day, an hour as an hour.
 #[test]
 fn a_bounded_part_of_an_absence_is_believed() {
     let place = tempfile::tempdir().unwrap();

@@ -1,11 +1,11 @@
-//! The time of day is set under a running fleet.
+//! Tests of a wall clock that is set while the fleet runs.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::board::State;
 
-/// Time passes so many times as fast as ours: nobody likes to wait for a minute.
+/// The test's clocks run this many times faster than real time, so that a minute passes quickly.
 const HASTE: u64 = 100;
 const DAY_MS: i64 = 86_400_000;
 
@@ -28,8 +28,8 @@ fn a_machine_that_stops_is_told_although_the_clock_was_set_back_a_day() {
     fleet.stop();
 }
 
-/// What is known of a machine is there after a start with a clock that is 400 days ahead, one event, and a start with the
-/// right one.
+/// The history of a machine survives a start with a clock that is 400 days ahead, one event then, and a start
+/// with the right clock.
 #[test]
 fn a_start_with_a_clock_that_runs_ahead_forgets_nothing() {
     let place = tempfile::tempdir().unwrap();

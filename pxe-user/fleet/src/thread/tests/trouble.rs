@@ -1,4 +1,5 @@
-//! A disk that is full, a database that is locked, damaged, read-only or another's: showing goes on, and the board says so.
+//! Tests of a full disk, and of a database that is locked, damaged, read-only, or used by another process.
+//! The fleet keeps showing machines, and the board says what is not stored.
 
 use rusqlite::Connection;
 
@@ -47,7 +48,7 @@ fn a_damaged_database_is_set_aside() {
     fleet.stop();
 }
 
-/// Damage that shows only when a page is read: everything that is in memory goes into the new database.
+/// The damage shows only when SQLite reads a page. Everything in memory goes into the new database.
 #[test]
 fn a_database_that_is_damaged_while_it_is_used_is_written_anew() {
     let place = tempfile::tempdir().unwrap();
@@ -83,7 +84,8 @@ fn two_processes_never_write_one_database() {
     second.told(2);
     second.until(|board| has(board, 2));
     first.stop();
-    // Now it may: it finds what the other one knew, and adds it to what it has seen itself.
+    // Now the lock is free. The second process loads what the first one stored, and adds what it has seen
+    // itself.
     second.until(|board| board.lost.is_empty() && has(board, 1) && has(board, 2));
     second.stop();
 }
@@ -127,7 +129,8 @@ fn a_read_only_file_system_is_said() {
     });
 }
 
-/// Runs a part of a test in a mount namespace of its own, on a file system of 2 MB that goes with it.
+/// Runs a part of a test in a mount namespace of its own, on a file system of 2 MB that ends with the
+/// namespace.
 fn in_a_small_file_system(test: &str, part: impl FnOnce(&Path)) {
     if let Ok(state) = std::env::var(PART) {
         let status =

@@ -9,7 +9,7 @@ fn rrq(bytes: &[u8]) -> Vec<u8> {
     [&[0, 1], bytes].concat()
 }
 
-fn options(bytes: &[u8]) -> Asked {
+fn options(bytes: &[u8]) -> RequestedOptions {
     match Packet::parse(&rrq(&[b"f\0octet\0", bytes].concat())) {
         Ok(Packet::Read(request)) => request.options,
         other => panic!("{other:?}"),
@@ -20,12 +20,20 @@ fn options(bytes: &[u8]) -> Asked {
 #[test]
 fn requests_of_real_clients() {
     let ipxe = options(b"blksize\x001432\0tsize\x000\0");
-    assert_eq!(ipxe, Asked { blksize: Some(1432), tsize: true, ..Asked::default() });
+    assert_eq!(ipxe, RequestedOptions { blksize: Some(1432), tsize: true, ..RequestedOptions::default() });
     let edk2 = options(b"tsize\x000\0blksize\x001468\0windowsize\x004\0");
-    assert_eq!(edk2, Asked { blksize: Some(1468), tsize: true, windowsize: Some(4), ..Asked::default() });
+    assert_eq!(
+        edk2,
+        RequestedOptions {
+            blksize: Some(1468),
+            tsize: true,
+            windowsize: Some(4),
+            ..RequestedOptions::default()
+        }
+    );
     let u_boot = options(b"timeout\x005\0tsize\x000\0blksize\x001468\0windowsize\x0016\0");
     assert_eq!((u_boot.timeout, u_boot.windowsize), (Some(5), Some(16)));
-    assert_eq!(options(b""), Asked::default());
+    assert_eq!(options(b""), RequestedOptions::default());
 }
 
 #[test]
@@ -91,8 +99,8 @@ fn section_5_line_4_values_that_are_huge_negative_or_no_numbers() {
     for value in ["", " ", "-1", "+1", "1.5", "0x200", "512 ", " 512", "1e3", "99999999999999999999", "five"]
     {
         for name in ["blksize", "timeout", "windowsize"] {
-            let asked = options(format!("{name}\0{value}\0").as_bytes());
-            assert_eq!(asked, Asked::default(), "{name} = {value:?}");
+            let requested = options(format!("{name}\0{value}\0").as_bytes());
+            assert_eq!(requested, RequestedOptions::default(), "{name} = {value:?}");
         }
         // The value of tsize means nothing in a request to read (RFC 2349).
         assert!(options(format!("tsize\0{value}\0").as_bytes()).tsize);
@@ -109,14 +117,18 @@ fn section_5_line_5_many_duplicate_and_odd_options() {
     for odd in
         [&b"blksize\x001024\0windowsize\0"[..], b"blksize\x001024\0windowsize\x004", b"blksize\x001024\0w"]
     {
-        assert_eq!(options(odd), Asked { blksize: Some(1024), ..Asked::default() });
+        assert_eq!(options(odd), RequestedOptions { blksize: Some(1024), ..RequestedOptions::default() });
     }
     let mut many = b"x\0y\0".repeat(5000);
     many.extend(b"windowsize\x004\0".repeat(2000));
-    assert_eq!(options(&many), Asked { windowsize: Some(4), ..Asked::default() });
+    assert_eq!(options(&many), RequestedOptions { windowsize: Some(4), ..RequestedOptions::default() });
     // Whatever was granted, the OACK has room for it.
-    let most =
-        Granted { blksize: Some(65464), tsize: Some(u64::MAX), timeout: Some(255), windowsize: Some(65535) };
+    let most = OackOptions {
+        blksize: Some(65464),
+        tsize: Some(u64::MAX),
+        timeout: Some(255),
+        windowsize: Some(65535),
+    };
     let oack = Control::oack(&most);
     assert!(oack.as_bytes().len() < CONTROL_MAX);
     assert_eq!(
@@ -128,27 +140,30 @@ fn section_5_line_5_many_duplicate_and_odd_options() {
 
 #[test]
 fn section_5_line_6_multicast_is_not_known() {
-    assert_eq!(options(b"multicast\0\0tsize\x000\0"), Asked { tsize: true, ..Asked::default() });
+    assert_eq!(
+        options(b"multicast\0\0tsize\x000\0"),
+        RequestedOptions { tsize: true, ..RequestedOptions::default() }
+    );
 }
 
 #[test]
 fn section_5_line_14_values_at_the_edges() {
-    for (name, value, asked) in [
-        ("blksize", "1", Asked::default()),
-        ("blksize", "7", Asked::default()),
-        ("blksize", "8", Asked { blksize: Some(8), ..Asked::default() }),
-        ("blksize", "65464", Asked { blksize: Some(65464), ..Asked::default() }),
-        ("blksize", "65465", Asked { blksize: Some(65464), ..Asked::default() }),
-        ("windowsize", "0", Asked::default()),
-        ("windowsize", "1", Asked { windowsize: Some(1), ..Asked::default() }),
-        ("windowsize", "65535", Asked { windowsize: Some(65535), ..Asked::default() }),
-        ("windowsize", "65536", Asked::default()),
-        ("timeout", "0", Asked::default()),
-        ("timeout", "1", Asked { timeout: Some(1), ..Asked::default() }),
-        ("timeout", "255", Asked { timeout: Some(255), ..Asked::default() }),
-        ("timeout", "256", Asked::default()),
+    for (name, value, requested) in [
+        ("blksize", "1", RequestedOptions::default()),
+        ("blksize", "7", RequestedOptions::default()),
+        ("blksize", "8", RequestedOptions { blksize: Some(8), ..RequestedOptions::default() }),
+        ("blksize", "65464", RequestedOptions { blksize: Some(65464), ..RequestedOptions::default() }),
+        ("blksize", "65465", RequestedOptions { blksize: Some(65464), ..RequestedOptions::default() }),
+        ("windowsize", "0", RequestedOptions::default()),
+        ("windowsize", "1", RequestedOptions { windowsize: Some(1), ..RequestedOptions::default() }),
+        ("windowsize", "65535", RequestedOptions { windowsize: Some(65535), ..RequestedOptions::default() }),
+        ("windowsize", "65536", RequestedOptions::default()),
+        ("timeout", "0", RequestedOptions::default()),
+        ("timeout", "1", RequestedOptions { timeout: Some(1), ..RequestedOptions::default() }),
+        ("timeout", "255", RequestedOptions { timeout: Some(255), ..RequestedOptions::default() }),
+        ("timeout", "256", RequestedOptions::default()),
     ] {
-        assert_eq!(options(format!("{name}\0{value}\0").as_bytes()), asked, "{name} = {value}");
+        assert_eq!(options(format!("{name}\0{value}\0").as_bytes()), requested, "{name} = {value}");
     }
 }
 
@@ -222,9 +237,9 @@ proptest! {
     ) {
         let mut bytes = words.join("\0").into_bytes();
         bytes.truncate(cut);
-        let asked = options(&bytes);
-        prop_assert!(asked.blksize.is_none_or(|value| BLKSIZE_RANGE.contains(&value)));
-        prop_assert!(asked.timeout != Some(0) && asked.windowsize != Some(0));
+        let requested = options(&bytes);
+        prop_assert!(requested.blksize.is_none_or(|value| BLKSIZE_RANGE.contains(&value)));
+        prop_assert!(requested.timeout != Some(0) && requested.windowsize != Some(0));
     }
 
     /// What an OACK says, read as a client reads it, is what was granted.
@@ -235,11 +250,11 @@ proptest! {
         timeout in prop::option::of(1u8..),
         windowsize in prop::option::of(1u16..),
     ) {
-        let oack = Control::oack(&Granted { blksize, tsize, timeout, windowsize });
+        let oack = Control::oack(&OackOptions { blksize, tsize, timeout, windowsize });
         let bytes = oack.as_bytes();
         prop_assert_eq!(&bytes[..2], &[0, 6]);
-        let asked = options(&bytes[2..]);
-        prop_assert_eq!(asked, Asked { blksize, tsize: tsize.is_some(), timeout, windowsize });
+        let requested = options(&bytes[2..]);
+        prop_assert_eq!(requested, RequestedOptions { blksize, tsize: tsize.is_some(), timeout, windowsize });
         if let Some(tsize) = tsize {
             let text = format!("tsize\0{tsize}\0");
             prop_assert!(bytes.windows(text.len()).any(|part| part == text.as_bytes()));

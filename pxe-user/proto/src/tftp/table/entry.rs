@@ -2,9 +2,9 @@
 
 use std::net::SocketAddrV4;
 
-use super::super::reception::Reception;
+use super::super::receive_session::ReceiveSession;
+use super::super::send_session::SendSession;
 use super::super::session::Session;
-use super::super::transfer::Transfer;
 use crate::time::Timestamp;
 
 /// What the table keeps beside the state machine; `C` is what the caller wants to find again (file, link).
@@ -28,7 +28,7 @@ impl<C> Entry<C> {
     }
 
     /// The state machine of a transfer to the client, once the file is there.
-    pub fn transfer(&self) -> Option<&Transfer> {
+    pub fn transfer(&self) -> Option<&SendSession> {
         match &self.session {
             Some(Session::Sending(transfer)) => Some(transfer),
             _ => None,
@@ -36,7 +36,7 @@ impl<C> Entry<C> {
     }
 
     /// The state machine of an upload, once there is a place for it.
-    pub fn reception(&self) -> Option<&Reception> {
+    pub fn reception(&self) -> Option<&ReceiveSession> {
         match &self.session {
             Some(Session::Receiving(reception)) => Some(reception),
             _ => None,
@@ -54,7 +54,7 @@ impl<C> Entry<C> {
     }
 
     /// The state machine of a transfer to the client, once the file is there, and the caller's own.
-    pub fn parts_mut(&mut self) -> (Option<&mut Transfer>, &mut C) {
+    pub fn parts_mut(&mut self) -> (Option<&mut SendSession>, &mut C) {
         let transfer = match &mut self.session {
             Some(Session::Sending(transfer)) => Some(transfer),
             _ => None,

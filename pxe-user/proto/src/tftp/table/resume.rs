@@ -2,14 +2,20 @@
 
 use std::net::SocketAddrV4;
 
+use super::super::send_session::SendSession;
 use super::super::session::Session;
-use super::super::transfer::Transfer;
 use super::{Entry, Id, Table};
 
 impl<C> Table<C> {
     /// Takes a slot for a transfer under the TIDs that it has already. `None` if our port is another worker's, the client has a
     /// transfer here, or there is no room.
-    pub fn resume(&mut self, client: SocketAddrV4, port: u16, context: C, transfer: Transfer) -> Option<Id> {
+    pub fn resume(
+        &mut self,
+        client: SocketAddrV4,
+        port: u16,
+        context: C,
+        transfer: SendSession,
+    ) -> Option<Id> {
         if !self.ports.contains(port) || self.by_client.contains_key(&client) || !self.has_room() {
             return None;
         }

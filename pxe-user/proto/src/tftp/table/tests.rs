@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::super::Block;
-use super::super::packet::Asked;
-use super::super::terms::Limits;
+use super::super::negotiation::OptionLimits;
+use super::super::packet::RequestedOptions;
 use super::*;
 
 const PORTS: TidPorts = TidPorts { first: 50_000, count: 16 };
@@ -19,9 +19,10 @@ fn client(n: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, (n >> 8) as u8, n as u8), 2000)
 }
 
-fn terms(windowsize: u16) -> Terms {
-    let asked = Asked { blksize: Some(8), windowsize: Some(windowsize), ..Asked::default() };
-    Terms::grant(&asked, &Limits::for_mtu(1500, u16::MAX))
+fn negotiated(windowsize: u16) -> NegotiatedOptions {
+    let asked =
+        RequestedOptions { blksize: Some(8), windowsize: Some(windowsize), ..RequestedOptions::default() };
+    NegotiatedOptions::grant(&asked, &OptionLimits::for_mtu(1500, u16::MAX))
 }
 
 type Replaced = Vec<(SocketAddrV4, Option<Outcome>)>;
@@ -59,7 +60,7 @@ impl Desk {
     /// Admitted, and its file is there.
     fn started(&mut self, at: u64, n: u16, size: u64, windowsize: u16) -> Id {
         let id = self.admitted(at, n, format!("f{at}").as_bytes());
-        self.0.start(ms(at), id, size, terms(windowsize)).unwrap();
+        self.0.start(ms(at), id, size, negotiated(windowsize)).unwrap();
         id
     }
 
@@ -110,7 +111,8 @@ impl Desk {
         assert!(table.dallying.len() <= table.slots.len() * 2);
         assert!(table.unheard.len() <= table.slots.len());
         let unheard = table.unheard.iter().filter(|id| table.is_unheard(**id)).count();
-        let silent = live.iter().filter(|entry| entry.transfer().is_some_and(Transfer::is_unheard)).count();
+        let silent =
+            live.iter().filter(|entry| entry.transfer().is_some_and(SendSession::is_unheard)).count();
         assert_eq!(unheard, silent, "each is found once");
         for (slot, entry) in (0..).zip(&table.slots) {
             let Some(entry) = entry else {
@@ -156,7 +158,7 @@ fn line_28_a_repeated_request_is_the_same_session_until_it_is_another() {
     assert_eq!(desk.admit(110, 1, b"a"), Admission::Duplicate, "while the file is looked for");
     let id = desk.admitted(120, 1, b"b");
     assert_eq!(desk.1, [(client(1), Some(Outcome::Superseded))]);
-    desk.0.start(ms(130), id, 72, terms(4)).unwrap();
+    desk.0.start(ms(130), id, 72, negotiated(4)).unwrap();
     assert_eq!(desk.admit(530, 1, b"b"), Admission::Duplicate, "while the OACK is unanswered");
     desk.ack(600, 1, 0);
     assert_eq!(desk.admit(1500, 1, b"b"), Admission::Duplicate, "a delayed copy");
@@ -171,7 +173,7 @@ fn names_of_replaced_transfers_are_void() {
     let old = desk.admitted(0, 1, b"a");
     let new = desk.admitted(0, 1, b"b");
     assert_ne!(old, new);
-    assert_eq!(desk.0.start(ms(1), old, 100, terms(1)), None);
+    assert_eq!(desk.0.start(ms(1), old, 100, negotiated(1)), None);
     assert!(desk.0.get(old).is_none() && desk.0.get_mut(old).is_none() && desk.0.refuse(old).is_none());
     assert!(desk.0.get(new).is_some_and(|entry| entry.transfer().is_none()));
     desk.check();
@@ -363,7 +365,7 @@ proptest! {
                 }
                 Act::Load(n, window) => {
                     if let Some(id) = ids[usize::from(n)].take() {
-                        desk.0.start(ms(at), id, 72, terms(window));
+                        desk.0.start(ms(at), id, 72, negotiated(window));
                         desk.check();
                     }
                 }

@@ -4,20 +4,20 @@ use super::report::{ImagePrograms, Report};
 use crate::command::{catalogue, loaders};
 use crate::config::Config;
 use crate::server::Setup;
-use pxe_content::boot::{self, Catalogue, CatalogueError, Recipe, Source};
+use pxe_content::boot::{self, Catalogue, CatalogueError, ImageSpec, Source};
 use pxe_proto::dhcp::Arch;
 
 /// The architectures that machines in labs have.
 const COMMON: [Arch; 6] = [Arch(0), Arch(6), Arch(7), Arch(9), Arch(10), Arch(11)];
 
 pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
-    let line = |recipe: &Recipe| {
-        let at = file.recipes.iter().position(|known| known.name == recipe.name)?;
-        file.recipe_lines.get(at).copied()
+    let line = |image_spec: &ImageSpec| {
+        let at = file.image_specs.iter().position(|known| known.name == image_spec.name)?;
+        file.image_spec_lines.get(at).copied()
     };
-    for recipe in &file.recipes {
-        if let Some(text) = hides(&setup.files, recipe) {
-            report.warning(line(recipe), text);
+    for image_spec in &file.image_specs {
+        if let Some(text) = hides(&setup.files, image_spec) {
+            report.warning(line(image_spec), text);
         }
     }
     let opened = catalogue::open(setup.files.clone());
@@ -31,21 +31,23 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
         report.error(at, left_out.error.to_string());
     }
     let Some(catalogue) = opened.catalogue else { return };
-    for recipe in catalogue.recipes().iter().filter(|recipe| opened.is_whole || recipe.root.is_some()) {
-        for missing in catalogue.missing_of(recipe) {
-            report.error(line(recipe), missing);
+    for image_spec in
+        catalogue.image_specs().iter().filter(|image_spec| opened.is_whole || image_spec.root.is_some())
+    {
+        for missing in catalogue.missing_of(image_spec) {
+            report.error(line(image_spec), missing);
         }
         let warnings = [
-            catalogue.overruled_of(recipe),
-            catalogue.unreached_of(recipe),
-            loaders::lost(&catalogue, recipe),
+            catalogue.overruled_of(image_spec),
+            catalogue.unreached_of(image_spec),
+            loaders::lost(&catalogue, image_spec),
         ];
         for text in warnings.concat() {
-            report.warning(line(recipe), text);
+            report.warning(line(image_spec), text);
         }
     }
     // With rules machines get images, and the tree only through those that have none of their own.
-    let is_offered = catalogue.recipes().iter().all(|recipe| recipe.root.is_none());
+    let is_offered = catalogue.image_specs().iter().all(|image_spec| image_spec.root.is_none());
     if opened.is_whole && is_offered && matches!(setup.files.source, Source::Tree { .. }) {
         for text in loaders::missing(&catalogue) {
             report.warning(file.line_of_key("root"), text);
@@ -55,15 +57,15 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
 }
 
 /// What an image's own names hide of the tree that everybody gets.
-fn hides(files: &boot::Config, recipe: &Recipe) -> Option<String> {
+fn hides(files: &boot::Config, image_spec: &ImageSpec) -> Option<String> {
     let Source::Tree { root, .. } = &files.source else { return None };
-    let path = root.join(&*recipe.name);
+    let path = root.join(&*image_spec.name);
     // A file of that name is served all the same: only what is below the name is the image's.
-    let hidden = recipe.root.is_some() && path.is_dir();
+    let hidden = image_spec.root.is_some() && path.is_dir();
     hidden.then(|| {
         format!(
             "image `{}` hides the directory {}: no machine gets its files. Give the image or the directory another name",
-            recipe.name,
+            image_spec.name,
             path.display()
         )
     })
@@ -71,12 +73,12 @@ fn hides(files: &boot::Config, recipe: &Recipe) -> Option<String> {
 
 /// What architectures start with: by each image, or what everybody gets.
 fn programs(report: &mut Report, catalogue: &Catalogue) {
-    for recipe in catalogue.recipes() {
-        let programs = catalogue.programs_of(recipe);
+    for image_spec in catalogue.image_specs() {
+        let programs = catalogue.programs_of(image_spec);
         let all = programs.iter().map(|(arch, program)| (arch.to_string(), program.file.as_str().to_owned()));
-        report.images.push(ImagePrograms { name: recipe.name.to_string(), programs: all.collect() });
+        report.images.push(ImagePrograms { name: image_spec.name.to_string(), programs: all.collect() });
     }
-    if catalogue.recipes().is_empty() {
+    if catalogue.image_specs().is_empty() {
         let programs = catalogue.programs();
         let file = |arch: Arch| programs.get(arch).map(|program| program.file.as_str().to_owned());
         report.programs = COMMON.iter().map(|arch| (arch.to_string(), file(*arch))).collect();

@@ -5,12 +5,12 @@ use rustix::process::geteuid;
 
 use super::report::{InterfacePlan, Report};
 use crate::config::Config;
-use crate::server::preconditions::{self, Unmet};
+use crate::server::preconditions::{self, UnmetCondition};
 use crate::server::{Options, Setup};
 use pxe_engine::plan::{DhcpPath, Plan};
 use pxe_nic::programs::{Programs, takes_several_buffers};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::terms::Limits;
+use pxe_proto::tftp::negotiation::OptionLimits;
 
 pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, setup: &Setup) {
     let mut unmet = preconditions::of_configuration(options, setup);
@@ -36,7 +36,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, set
         report.interfaces.push(row);
     }
     unmet.extend(preconditions::of_listeners(options, is_served));
-    for Unmet { key, image, error, .. } in unmet {
+    for UnmetCondition { key, image, error, .. } in unmet {
         let of_image = image.and_then(|name| file.line_of_image(&name));
         let line = of_image.or(key.and_then(|key| file.line_of_key(key)));
         // Without rights nothing can be tried, and a service has them.
@@ -72,7 +72,7 @@ fn interface(plan: &Plan, options: &Options, is_served_now: bool) -> InterfacePl
         },
     };
     let is_xdp = datapath == Some("xdp");
-    let limits = Limits::for_mtu(plan.path_mtu(is_xdp), options.windowsize);
+    let limits = OptionLimits::for_mtu(plan.path_mtu(is_xdp), options.windowsize);
     let own = plan.subnet.address;
     InterfacePlan {
         name: interface.name.clone(),

@@ -6,8 +6,8 @@ use super::loads;
 use crate::command::loaders;
 use crate::command::status::text::escape;
 use pxe_content::boot::MachineFacts;
-use pxe_content::boot::{Catalogue, FileName, Here, Reader, Refusal, Seen};
-use pxe_proto::dhcp::{Answer, View};
+use pxe_content::boot::{Catalogue, FileName, LoaderKind, Refusal, Seen, ServedAt};
+use pxe_proto::dhcp::{Answer, MessageView};
 
 /// A line of the list.
 #[derive(Debug)]
@@ -62,13 +62,13 @@ fn loader(base: &str) -> Option<Loader> {
 /// Follows what a machine was told, file by file.
 pub(super) struct Walk<'a> {
     catalogue: &'a Catalogue,
-    here: Here,
+    here: ServedAt,
     facts: &'a MachineFacts,
     files: Files,
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(catalogue: &'a Catalogue, here: Here, facts: &'a MachineFacts) -> Self {
+    pub(super) fn new(catalogue: &'a Catalogue, here: ServedAt, facts: &'a MachineFacts) -> Self {
         Self { catalogue, here, facts, files: Files::default() }
     }
 
@@ -76,7 +76,7 @@ impl<'a> Walk<'a> {
     pub(super) fn follow(
         mut self,
         answer: Answer<'_>,
-        reply: &View<'_>,
+        reply: &MessageView<'_>,
         elsewhere: Option<Ipv4Addr>,
     ) -> Files {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -96,10 +96,10 @@ impl<'a> Walk<'a> {
     fn script(&mut self, told: &str) {
         let Some(name) = self.resolve(told, "") else { return self.elsewhere(told) };
         let seen = self.needed(&name);
-        self.loads(Reader::Ipxe, &name, seen);
+        self.loads(LoaderKind::Ipxe, &name, seen);
     }
 
-    fn program(&mut self, told: &str, reply: &View<'_>) {
+    fn program(&mut self, told: &str, reply: &MessageView<'_>) {
         let Some(name) = self.resolve(told, "") else { return self.elsewhere(told) };
         if self.needed(&name).is_none() {
             return;
@@ -125,7 +125,7 @@ impl<'a> Walk<'a> {
     }
 
     /// clients.md section 3.
-    fn pxelinux(&mut self, name: &str, reply: &View<'_>) {
+    fn pxelinux(&mut self, name: &str, reply: &MessageView<'_>) {
         let (beside, _) = split(name);
         let module = format!("{beside}ldlinux.c32");
         match self.version(name) {
@@ -151,9 +151,13 @@ impl<'a> Walk<'a> {
         if let Some((config, seen)) = found {
             // Names in it are relative to PXELINUX's own directory.
             match seen {
-                Seen::File(..) => self.absolute(Reader::Pxelinux, &config),
+                Seen::File(..) => self.absolute(LoaderKind::Pxelinux, &config),
                 written => {
-                    self.loads(Reader::Pxelinux, &format!("{directory}{}", split(&config).1), Some(written));
+                    self.loads(
+                        LoaderKind::Pxelinux,
+                        &format!("{directory}{}", split(&config).1),
+                        Some(written),
+                    );
                 }
             }
         }
@@ -177,7 +181,7 @@ impl<'a> Walk<'a> {
             names.push(format!("{folder}grub.cfg"));
         }
         if let Some((config, seen)) = self.first(&names, "GRUB's configuration") {
-            self.loads(Reader::Grub, &config, Some(seen));
+            self.loads(LoaderKind::Grub, &config, Some(seen));
         }
     }
 
@@ -201,7 +205,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What a text of ours makes the loader load. What others wrote is not read.
-    fn loads(&mut self, reader: Reader, name: &str, seen: Option<Seen>) {
+    fn loads(&mut self, reader: LoaderKind, name: &str, seen: Option<Seen>) {
         let text = match seen {
             Some(Seen::Written(text)) => text,
             Some(Seen::File(..)) => return self.absolute(reader, name),
@@ -217,7 +221,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What others wrote is not followed, but for one thing: the tree of an image is no root, and absolute names in it miss it.
-    fn absolute(&mut self, reader: Reader, name: &str) {
+    fn absolute(&mut self, reader: LoaderKind, name: &str) {
         if let Some(image) =
             self.facts.image.as_deref().filter(|image| name.starts_with(&format!("{image}/")))
         {

@@ -12,7 +12,7 @@ use super::machine::Program;
 use super::reply;
 use super::show;
 use super::survey::Surveyed;
-use super::trace::{Trace, World};
+use super::trace::{ExplainContext, Trace};
 use pxe_content::boot::{Refusal, Seen};
 use pxe_content::rules::{Action, Fate, Rule};
 use pxe_proto::dhcp::{Firmware, Ignored};
@@ -93,7 +93,7 @@ struct FileRow {
 }
 
 pub(super) fn machine(
-    world: &World,
+    context: &ExplainContext,
     firmware: &Firmware,
     vlan: Option<u16>,
     programs: &[Program<'_>],
@@ -118,10 +118,14 @@ pub(super) fn machine(
             requests.push(asked(4011, "REQUEST", &second.trace));
         }
     }
-    print(world, requests, BTreeMap::new(), obstacles)
+    print(context, requests, BTreeMap::new(), obstacles)
 }
 
-pub(super) fn capture(world: &World, surveyed: &Surveyed<'_>, obstacles: &[String]) -> Result<Vec<u8>> {
+pub(super) fn capture(
+    context: &ExplainContext,
+    surveyed: &Surveyed<'_>,
+    obstacles: &[String],
+) -> Result<Vec<u8>> {
     let requests = surveyed.blocks.iter().map(|block| Asked {
         mac: block.mac.map(|mac| mac.to_string()),
         arch: block.arch.map(|arch| arch.to_string()),
@@ -134,18 +138,18 @@ pub(super) fn capture(world: &World, surveyed: &Surveyed<'_>, obstacles: &[Strin
         count: block.count,
         ..Asked::of(&block.trace)
     });
-    print(world, requests.collect(), surveyed.others(), obstacles)
+    print(context, requests.collect(), surveyed.others(), obstacles)
 }
 
 fn print(
-    world: &World,
+    context: &ExplainContext,
     requests: Vec<Asked>,
     other_packets: BTreeMap<&'static str, u64>,
     obstacles: &[String],
 ) -> Result<Vec<u8>> {
     let explained = Explained {
-        server: world.here.server,
-        interface: Some(world.interface.clone()).filter(|name| !name.is_empty()),
+        server: context.here.server,
+        interface: Some(context.interface.clone()).filter(|name| !name.is_empty()),
         requests,
         other_packets,
         obstacles: obstacles.to_vec(),
@@ -187,7 +191,7 @@ impl Asked {
         asked.is_local = trace.decision.is_local;
         match &trace.said {
             Ok(said) => {
-                let told = &said.reply.told;
+                let told = &said.reply.summary;
                 asked.reply = Some(ReplyText {
                     message: show::kind(told),
                     style: reply::style(told),

@@ -1,15 +1,15 @@
 //! What a text for a boot loader makes it load: names out of texts that this program wrote or filled in.
 
-use pxe_content::boot::Reader;
+use pxe_content::boot::LoaderKind;
 
 /// The names that a text mentions, as they stand, without those that a loader puts together itself (`${...}`).
-pub(in crate::command) fn names(reader: Reader, text: &str) -> Vec<String> {
+pub(in crate::command) fn names(reader: LoaderKind, text: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
         let found: Vec<&str> = match reader {
-            Reader::Ipxe => line.split("||").flat_map(|part| part.split("&&")).filter_map(ipxe).collect(),
-            Reader::Pxelinux => pxelinux(line),
-            Reader::Grub => grub(line),
+            LoaderKind::Ipxe => line.split("||").flat_map(|part| part.split("&&")).filter_map(ipxe).collect(),
+            LoaderKind::Pxelinux => pxelinux(line),
+            LoaderKind::Grub => grub(line),
         };
         for name in found {
             if !name.is_empty() && !name.contains('$') && !names.iter().any(|known| known == name) {
@@ -71,15 +71,15 @@ mod tests {
         let script = "#!ipxe\n# kernel no\nkernel --name k /test/linux initrd=a.img x=1 || goto failed\n\
                       initrd /test/a.img || goto failed\nboot || goto failed\n:failed\nimgfetch ${base}/x\n\
                       iseq 1 1 && chain -a memtest.efi ||\nchain memtest.efi\n";
-        assert_eq!(names(Reader::Ipxe, script), ["/test/linux", "/test/a.img", "memtest.efi"]);
+        assert_eq!(names(LoaderKind::Ipxe, script), ["/test/linux", "/test/a.img", "memtest.efi"]);
         let config =
             "default image\nlabel image\n  LINUX ::test/linux\n  initrd ::a,::b\n  append initrd=c quiet\n";
-        assert_eq!(names(Reader::Pxelinux, config), ["::test/linux", "::a", "::b", "c"]);
+        assert_eq!(names(LoaderKind::Pxelinux, config), ["::test/linux", "::a", "::b", "c"]);
         assert_eq!(
-            names(Reader::Grub, "linux /test/linux args\ninitrd /a /b\nboot\n"),
+            names(LoaderKind::Grub, "linux /test/linux args\ninitrd /a /b\nboot\n"),
             ["/test/linux", "/a", "/b"]
         );
-        assert_eq!(names(Reader::Grub, "linux\ninitrd\n"), [""; 0]);
-        assert_eq!(names(Reader::Ipxe, "kernel\nchain --name\n"), [""; 0]);
+        assert_eq!(names(LoaderKind::Grub, "linux\ninitrd\n"), [""; 0]);
+        assert_eq!(names(LoaderKind::Ipxe, "kernel\nchain --name\n"), [""; 0]);
     }
 }

@@ -7,8 +7,8 @@ use anyhow::Result;
 
 use super::reply;
 use super::show;
-use super::trace::{Trace, World};
-use pxe_proto::dhcp::{Answer, BootItem, Firmware, Ignored, Request, Style, Via};
+use super::trace::{ExplainContext, Trace};
+use pxe_proto::dhcp::{Answer, BootItem, Firmware, Ignored, Request, ServerPort, Style};
 
 /// Stands for the address that the network's DHCP server gives to the machine (RFC 5737).
 pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
@@ -52,11 +52,11 @@ impl<'w> Program<'w> {
 
 /// The programs that run in the machine one after the other: its firmware, and iPXE if that is what it loads.
 pub(super) fn programs<'w>(
-    world: &'w World,
+    context: &'w ExplainContext,
     firmware: &Firmware,
     vlan: Option<u16>,
 ) -> Result<Vec<Program<'w>>> {
-    let mut all = vec![program(world, firmware, vlan)?];
+    let mut all = vec![program(context, firmware, vlan)?];
     let starts_ipxe = all[0].last().is_some_and(|trace| trace.files.starts_ipxe);
     if starts_ipxe && !firmware.is_ipxe() {
         let ipxe = Firmware {
@@ -66,17 +66,17 @@ pub(super) fn programs<'w>(
             class: None,
             ..firmware.clone()
         };
-        all.push(program(world, &ipxe, vlan)?);
+        all.push(program(context, &ipxe, vlan)?);
     }
     Ok(all)
 }
 
-fn program<'w>(world: &'w World, firmware: &Firmware, vlan: Option<u16>) -> Result<Program<'w>> {
+fn program<'w>(context: &'w ExplainContext, firmware: &Firmware, vlan: Option<u16>) -> Result<Program<'w>> {
     let packet = firmware.discover();
     let from = SocketAddrV4::new(firmware.relay.unwrap_or(Ipv4Addr::UNSPECIFIED), 68);
-    let first = world.trace(&Request::parse(&packet)?, Via::Port67, from, vlan);
+    let first = context.trace(&Request::parse(&packet)?, ServerPort::Port67, from, vlan);
     let second = match &first {
-        Ok(trace) => on_4011(world, firmware, vlan, trace)?,
+        Ok(trace) => on_4011(context, firmware, vlan, trace)?,
         Err(_) => None,
     };
     let class = reply::printable(firmware.class().as_bytes());
@@ -85,13 +85,13 @@ fn program<'w>(world: &'w World, firmware: &Firmware, vlan: Option<u16>) -> Resu
 
 /// What comes on port 4011, if the machine asks there.
 fn on_4011<'w>(
-    world: &'w World,
+    context: &'w ExplainContext,
     firmware: &Firmware,
     vlan: Option<u16>,
     first: &Trace<'_>,
 ) -> Result<Option<Second<'w>>> {
     let Ok(said) = &first.said else { return Ok(None) };
-    let item = match (said.reply.told.answer, said.reply.told.style) {
+    let item = match (said.reply.summary.answer, said.reply.summary.style) {
         (Answer::Menu(menu), _) => match reply::entry(menu) {
             Some((boot_type, text)) => Some((boot_type, text.to_owned())),
             None => return Ok(None),
@@ -103,29 +103,29 @@ fn on_4011<'w>(
     let packet = firmware.boot_server(CLIENT, asked);
     // clients.md section 1: EDK2 asks from port 4011, iPXE from 68.
     let from = SocketAddrV4::new(CLIENT, if firmware.is_ipxe() { 68 } else { 4011 });
-    let trace = world.trace(&Request::parse(&packet)?, Via::Port4011, from, vlan);
+    let trace = context.trace(&Request::parse(&packet)?, ServerPort::Port4011, from, vlan);
     Ok(Some(Second { item, trace }))
 }
 
 /// Writes the whole chain.
-pub(super) fn write(out: &mut impl Write, world: &World, programs: &[Program<'_>]) -> Result<()> {
+pub(super) fn write(out: &mut impl Write, context: &ExplainContext, programs: &[Program<'_>]) -> Result<()> {
     for (index, program) in programs.iter().enumerate() {
         if index > 0 {
             writeln!(out, "\nThat program is iPXE, which asks for an offer of its own:\n")?;
         }
-        write_program(out, world, program)?;
+        write_program(out, context, program)?;
     }
     Ok(())
 }
 
-fn write_program(out: &mut impl Write, world: &World, program: &Program<'_>) -> Result<()> {
+fn write_program(out: &mut impl Write, context: &ExplainContext, program: &Program<'_>) -> Result<()> {
     writeln!(out, "asks    DISCOVER, {} bytes, class {}", program.packet.len(), program.class)?;
     let trace = match &program.first {
         Ok(trace) => trace,
         Err(ignored) => return Ok(writeln!(out, "reply   none: {}", reply::silence(*ignored))?),
     };
     writeln!(out, "rules")?;
-    show::rules(out, world, trace)?;
+    show::rules(out, context, trace)?;
     said(out, trace)?;
     match &program.second {
         Some(second) => {
@@ -154,7 +154,7 @@ fn write_program(out: &mut impl Write, world: &World, program: &Program<'_>) -> 
 
 /// A menu without an entry of ours, so that nothing more is to be said.
 fn is_empty_menu(trace: &Trace<'_>) -> bool {
-    let answer = trace.said.as_ref().map(|said| said.reply.told.answer);
+    let answer = trace.said.as_ref().map(|said| said.reply.summary.answer);
     matches!(answer, Ok(Answer::Menu(menu)) if reply::entry(menu).is_none())
 }
 
@@ -166,7 +166,7 @@ fn said(out: &mut impl Write, trace: &Trace<'_>) -> Result<()> {
             return Ok(());
         }
     };
-    let (told, to) = (&said.reply.told, said.reply.to);
+    let (told, to) = (&said.reply.summary, said.reply.to);
     let (kind, from_port) = (show::kind(told), said.reply.from_port);
     let style = match told.answer {
         Answer::Url(_) => "HTTP boot: the machine loads this URL",

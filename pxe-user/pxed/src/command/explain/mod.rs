@@ -32,11 +32,11 @@ use clap::Args;
 use super::catalogue::{self, LeftOut};
 use super::offer::Offer;
 use crate::config::Config;
-use pxe_content::boot::Here;
+use pxe_content::boot::ServedAt;
 use pxe_nic::interface::{Interface, InterfaceError};
 use pxe_proto::dhcp::{Arch, Firmware, Uuid};
 use pxe_proto::mac::Mac;
-use trace::World;
+use trace::ExplainContext;
 
 /// Stands for our address where none is given (RFC 5737).
 const EXAMPLE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -94,10 +94,10 @@ pub(crate) struct Obstacles(Vec<String>);
 impl Explain {
     pub(super) fn run(&self) -> Result<()> {
         let file = self.offer.read()?;
-        let (world, origin) = self.world(&file)?;
+        let (context, origin) = self.context(&file)?;
         let (mut text, result) = match &self.pcap {
-            Some(path) => self.capture(&world, &origin, path)?,
-            None => self.machine(&world, &origin)?,
+            Some(path) => self.capture(&context, &origin, path)?,
+            None => self.machine(&context, &origin)?,
         };
         if text.last() != Some(&b'\n') {
             text.push(b'\n');
@@ -112,7 +112,7 @@ impl Explain {
     }
 
     /// What is served, as far as it can be opened: an image that cannot concerns only the machines that would get it.
-    fn world(&self, file: &Config) -> Result<(World, Origin)> {
+    fn context(&self, file: &Config) -> Result<(ExplainContext, Origin)> {
         let setup = self.offer.setup(file)?;
         let interfaces = self.offer.interfaces(file);
         let interface = interfaces.first().cloned().unwrap_or_default();
@@ -139,33 +139,38 @@ impl Explain {
         let mut broken = Vec::new();
         for LeftOut { image, error } in opened.errors {
             match image {
-                Some(recipe) => broken.push((recipe.name, error.to_string())),
+                Some(image_spec) => broken.push((image_spec.name, error.to_string())),
                 None => tracing::warn!("{error}"),
             }
         }
         let policy = setup.offering.policy(server, &catalogue);
-        let world = World {
+        let context = ExplainContext {
             catalogue,
             policy,
             access: setup.offering.access,
-            here: Here { server, http: setup.offering.http.map(|http| http.port) },
+            here: ServedAt { server, http: setup.offering.http.map(|http| http.port) },
             interface,
             client: self.pcap.is_none().then_some(machine::CLIENT),
             boots: self.boots,
             broken,
         };
-        Ok((world, Origin { is_example: server == EXAMPLE, several: interfaces.len() > 1 }))
+        Ok((context, Origin { is_example: server == EXAMPLE, several: interfaces.len() > 1 }))
     }
 
-    fn capture(&self, world: &World, origin: &Origin, path: &Path) -> Result<(Vec<u8>, Result<Vec<String>>)> {
+    fn capture(
+        &self,
+        context: &ExplainContext,
+        origin: &Origin,
+        path: &Path,
+    ) -> Result<(Vec<u8>, Result<Vec<String>>)> {
         let capture = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        let (surveyed, read) = survey::survey(world, &capture);
+        let (surveyed, read) = survey::survey(context, &capture);
         let obstacles = surveyed.obstacles();
         let mut text = Vec::new();
         if self.json {
-            text = json::capture(world, &surveyed, &obstacles)?;
+            text = json::capture(context, &surveyed, &obstacles)?;
         } else {
-            origin.write(&mut text, world)?;
+            origin.write(&mut text, context)?;
             writeln!(text)?;
             surveyed.write(&mut text)?;
         }
@@ -174,7 +179,7 @@ impl Explain {
         Ok((text, read.map(|()| obstacles)))
     }
 
-    fn machine(&self, world: &World, origin: &Origin) -> Result<(Vec<u8>, Result<Vec<String>>)> {
+    fn machine(&self, context: &ExplainContext, origin: &Origin) -> Result<(Vec<u8>, Result<Vec<String>>)> {
         let (Some(mac), Some(arch)) = (self.mac, self.arch) else {
             bail!("give --mac and --arch, or --pcap")
         };
@@ -186,14 +191,14 @@ impl Explain {
             uuid: self.uuid,
             relay: self.relay,
         };
-        let programs = machine::programs(world, &firmware, self.vlan)?;
+        let programs = machine::programs(context, &firmware, self.vlan)?;
         let mut obstacles: Vec<String> = programs.iter().flat_map(machine::Program::obstacles).collect();
         obstacles.dedup();
         let mut out = Vec::new();
         if self.json {
-            return Ok((json::machine(world, &firmware, self.vlan, &programs, &obstacles)?, Ok(obstacles)));
+            return Ok((json::machine(context, &firmware, self.vlan, &programs, &obstacles)?, Ok(obstacles)));
         }
-        origin.write(&mut out, world)?;
+        origin.write(&mut out, context)?;
         let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
         writeln!(
             out,
@@ -207,7 +212,7 @@ impl Explain {
             out,
             "        at {client}, an example address; its serial number and name are empty in templates"
         )?;
-        machine::write(&mut out, world, &programs)?;
+        machine::write(&mut out, context, &programs)?;
         Ok((out, Ok(obstacles)))
     }
 }
@@ -221,17 +226,17 @@ struct Origin {
 }
 
 impl Origin {
-    fn write(&self, out: &mut impl Write, world: &World) -> std::io::Result<()> {
+    fn write(&self, out: &mut impl Write, context: &ExplainContext) -> std::io::Result<()> {
         let from = if self.is_example {
             ", an example address: give --address, or `address` in the file"
         } else {
             ""
         };
-        writeln!(out, "server  {}{from}", world.here.server)?;
-        if world.interface.is_empty() {
+        writeln!(out, "server  {}{from}", context.here.server)?;
+        if context.interface.is_empty() {
             return Ok(());
         }
         let which = if self.several { ", the first of several: --interface names another" } else { "" };
-        writeln!(out, "heard   on {}{which}", world.interface)
+        writeln!(out, "heard   on {}{which}", context.interface)
     }
 }

@@ -3,10 +3,10 @@
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 
-use pxe_proto::dhcp::{Ignored, Menu, Message, Printable, Style, Told, View, tags};
+use pxe_proto::dhcp::{Ignored, Menu, Message, MessageView, Printable, ReplySummary, Style, tags};
 
 /// The word for a style, and what it makes machines do.
-pub(super) fn style(told: &Told<'_>) -> &'static str {
+pub(super) fn style(told: &ReplySummary<'_>) -> &'static str {
     match told.style {
         _ if told.ack => "the machine loads this file",
         Style::Direct => "direct: the machine loads the file at once",
@@ -78,7 +78,7 @@ pub(super) fn silence(ignored: Ignored) -> String {
 }
 
 /// Writes what a reply says, a line for each field that is used and each option.
-pub(super) fn write(out: &mut impl Write, reply: &View<'_>) -> io::Result<()> {
+pub(super) fn write(out: &mut impl Write, reply: &MessageView<'_>) -> io::Result<()> {
     field(out, "siaddr", &reply.siaddr().to_string())?;
     let file = reply.file();
     let file = match file {

@@ -3,14 +3,14 @@
 use std::io::{self, Write};
 
 use super::files::{Files, Row};
-use super::trace::{Trace, World};
+use super::trace::{ExplainContext, Trace};
 use crate::command::status::text::{bytes, escape};
 use pxe_content::boot::{Refusal, Seen};
 use pxe_content::rules::{Action, Fate, Rule};
-use pxe_proto::dhcp::Told;
+use pxe_proto::dhcp::ReplySummary;
 
 /// Rules in their order, and what became of each.
-pub(super) fn rules(out: &mut impl Write, world: &World, trace: &Trace<'_>) -> io::Result<()> {
+pub(super) fn rules(out: &mut impl Write, context: &ExplainContext, trace: &Trace<'_>) -> io::Result<()> {
     if trace.steps.is_empty() {
         return writeln!(out, "  none: every machine gets the same");
     }
@@ -22,7 +22,7 @@ pub(super) fn rules(out: &mut impl Write, world: &World, trace: &Trace<'_>) -> i
                 let (word, shown, wanted) = (condition.as_str(), or_nothing(shown), escape(wanted));
                 format!("no: {word} is {shown}, and it wants {wanted}")
             }
-            Fate::Matches => format!("matches: {}", outcome(world, trace, rule)),
+            Fate::Matches => format!("matches: {}", outcome(context, trace, rule)),
         };
         writeln!(out, "  {:>2} {:<widest$}  {text}", index + 1, escape(&rule.name))?;
     }
@@ -37,7 +37,7 @@ fn or_nothing(shown: &str) -> String {
 }
 
 /// What a rule leads to, with the count of its boots.
-fn outcome(world: &World, trace: &Trace<'_>, rule: &Rule) -> String {
+fn outcome(context: &ExplainContext, trace: &Trace<'_>, rule: &Rule) -> String {
     let image = rule.image.as_deref().unwrap_or_default();
     let action = match rule.action {
         Action::Ignore if trace.broken.is_some() => {
@@ -48,7 +48,7 @@ fn outcome(world: &World, trace: &Trace<'_>, rule: &Rule) -> String {
         Action::Boot(_) => format!("boots image {image}"),
     };
     let Some(most) = rule.boots else { return action };
-    let counted = match world.boots {
+    let counted = match context.boots {
         0 => "as if it had not booted yet by this rule".to_owned(),
         boots => format!("as if it had booted {} by this rule", times(boots)),
     };
@@ -62,7 +62,7 @@ fn times(count: u32) -> String {
 }
 
 /// Offer or acknowledgement.
-pub(super) fn kind(told: &Told<'_>) -> &'static str {
+pub(super) fn kind(told: &ReplySummary<'_>) -> &'static str {
     if told.ack { "ACK" } else { "OFFER" }
 }
 

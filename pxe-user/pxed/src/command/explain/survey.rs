@@ -9,10 +9,12 @@ use anyhow::Result;
 use super::capture::{self, CaptureError};
 use super::reply;
 use super::show;
-use super::trace::{Trace, World};
+use super::trace::{ExplainContext, Trace};
 use crate::command::status::text::escape;
 use pxe_proto::datagram::Datagram;
-use pxe_proto::dhcp::{Arch, Class, Ignored, PORT_BOOT_SERVER, PORT_SERVER, Printable, Request, Via, View};
+use pxe_proto::dhcp::{
+    Arch, Class, Ignored, MessageView, PORT_BOOT_SERVER, PORT_SERVER, Printable, Request, ServerPort,
+};
 use pxe_proto::mac::Mac;
 
 /// Different requests, or answers of others, that are shown: a capture of a broken network may have any number.
@@ -122,19 +124,22 @@ pub(super) struct Block<'w> {
 }
 
 /// Reads a capture. The second is why it could not be read to its end.
-pub(super) fn survey<'w>(world: &'w World, file: &[u8]) -> (Surveyed<'w>, Result<(), CaptureError>) {
+pub(super) fn survey<'w>(
+    context: &'w ExplainContext,
+    file: &[u8],
+) -> (Surveyed<'w>, Result<(), CaptureError>) {
     let mut survey = Survey::default();
     let read = capture::frames(file, |number, frame| survey.take(number, frame));
     let mut all: Vec<_> = survey.requests.values().collect();
     all.sort_by_key(|(number, ..)| *number);
     let blocks =
-        all.into_iter().filter_map(|(number, count, frame)| Block::of(world, *number, *count, frame));
+        all.into_iter().filter_map(|(number, count, frame)| Block::of(context, *number, *count, frame));
     let blocks = blocks.collect();
     (Surveyed { survey, blocks }, read)
 }
 
 impl<'w> Block<'w> {
-    fn of(world: &'w World, packet: u64, count: u64, frame: &[u8]) -> Option<Self> {
+    fn of(context: &'w ExplainContext, packet: u64, count: u64, frame: &[u8]) -> Option<Self> {
         let datagram = Datagram::parse(frame).ok()?;
         let request = Request::parse(datagram.payload).ok()?;
         let client = match request.class() {
@@ -145,7 +150,7 @@ impl<'w> Block<'w> {
             Class::Other => "DHCP",
         };
         let (to, vlan) = (datagram.to, datagram.link.vlan());
-        let via = if to.port() == PORT_BOOT_SERVER { Via::Port4011 } else { Via::Port67 };
+        let via = if to.port() == PORT_BOOT_SERVER { ServerPort::Port4011 } else { ServerPort::Port67 };
         Some(Self {
             packet,
             count,
@@ -156,8 +161,8 @@ impl<'w> Block<'w> {
             to,
             vlan,
             relay: Some(request.giaddr()).filter(|relay| !relay.is_unspecified()),
-            trace: world.trace(&request, via, datagram.from, vlan),
-            is_for_another: !to.ip().is_broadcast() && *to.ip() != world.here.server,
+            trace: context.trace(&request, via, datagram.from, vlan),
+            is_for_another: !to.ip().is_broadcast() && *to.ip() != context.here.server,
         })
     }
 
@@ -227,7 +232,7 @@ impl Survey {
         if !is_server(from) && !is_server(to) {
             return;
         }
-        let Ok(view) = View::parse(datagram.payload) else { return self.damaged += 1 };
+        let Ok(view) = MessageView::parse(datagram.payload) else { return self.damaged += 1 };
         if view.is_reply() && is_server(from) {
             self.hear(number, &datagram, &view);
         } else if is_server(to) {
@@ -259,7 +264,7 @@ impl Survey {
         }
     }
 
-    fn hear(&mut self, number: u64, datagram: &Datagram<'_>, view: &View<'_>) {
+    fn hear(&mut self, number: u64, datagram: &Datagram<'_>, view: &MessageView<'_>) {
         let voice = Voice {
             from: *datagram.from.ip(),
             message: reply::message(view.message()),
@@ -346,7 +351,7 @@ fn decided(out: &mut impl Write, trace: &Trace<'_>) -> Result<()> {
         Ok(said) => said,
         Err(ignored) => return Ok(writeln!(out, "  reply  none: {}", reply::silence(*ignored))?),
     };
-    let (told, style) = (&said.reply.told, reply::style(&said.reply.told));
+    let (told, style) = (&said.reply.summary, reply::style(&said.reply.summary));
     let name = escape(&told.answer.name(told.mac));
     writeln!(out, "  reply  {} of {name}; {style}", show::kind(told))?;
     if !trace.files.rows.is_empty() {

@@ -1,4 +1,5 @@
-//! One request's way through everything that decides about it. The same code as the daemon's, without its sockets.
+//! One request's way through everything that decides about it: the daemon's own code (`pxe_engine::responder::decide`), and
+//! the files that the reply leads to.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -6,17 +7,19 @@ use std::sync::Arc;
 use super::files::{Files, Walk};
 use super::reply::silence;
 use pxe_content::boot::MachineFacts;
-use pxe_content::boot::{Catalogue, Here};
-use pxe_content::rules::{Access, Action, Decision, Facts, Fate, Policy, Rule};
-use pxe_proto::dhcp::{self, Ignored, MAX_REPLY, Reply, Request, Style, Via, View};
+use pxe_content::boot::{Catalogue, ServedAt};
+use pxe_content::rules::{Access, Action, Decision, Fate, Policy, RequestFacts, Rule};
+use pxe_engine::responder::decide::{Checks, Decided, Rulebook};
+use pxe_proto::dhcp::{Ignored, MAX_REPLY, MessageView, Reply, Request, ServerPort, Style};
+use pxe_proto::mac::Mac;
 
 /// What is served, and as whom.
 #[derive(Debug)]
-pub(super) struct World {
+pub(super) struct ExplainContext {
     pub(super) catalogue: Catalogue,
     pub(super) policy: Policy,
     pub(super) access: Access,
-    pub(super) here: Here,
+    pub(super) here: ServedAt,
     pub(super) interface: String,
     /// What stands for the address of a machine that does not show one.
     pub(super) client: Option<Ipv4Addr>,
@@ -28,15 +31,15 @@ pub(super) struct World {
 
 /// A reply with its bytes.
 #[derive(Debug)]
-pub(super) struct Said<'w> {
+pub(super) struct ReplyBytes<'w> {
     pub(super) reply: Reply<'w>,
     pub(super) bytes: Vec<u8>,
 }
 
-impl Said<'_> {
+impl ReplyBytes<'_> {
     /// The reply as it can be read.
-    pub(super) fn view(&self) -> anyhow::Result<View<'_>> {
-        View::parse(&self.bytes).map_err(Into::into)
+    pub(super) fn view(&self) -> anyhow::Result<MessageView<'_>> {
+        MessageView::parse(&self.bytes).map_err(Into::into)
     }
 }
 
@@ -45,13 +48,13 @@ impl Said<'_> {
 pub(super) struct Trace<'w> {
     pub(super) steps: Vec<(&'w Rule, Fate)>,
     pub(super) decision: Decision<'w>,
-    pub(super) said: Result<Said<'w>, Ignored>,
+    pub(super) said: Result<ReplyBytes<'w>, Ignored>,
     pub(super) files: Files,
     /// Why the image of the rule cannot be opened.
     pub(super) broken: Option<&'w str>,
 }
 
-impl World {
+impl ExplainContext {
     /// Follows a request.
     ///
     /// # Errors
@@ -59,25 +62,23 @@ impl World {
     pub(super) fn trace<'w>(
         &'w self,
         request: &Request<'_>,
-        via: Via,
+        via: ServerPort,
         from: SocketAddrV4,
         vlan: Option<u16>,
     ) -> Result<Trace<'w>, Ignored> {
-        let admitted = dhcp::admit(self.here.server, request, via)?;
-        if !self.access.allows_request(request, admitted.mac, *from.ip(), self.here.server) {
-            return Err(Ignored::NotAllowed);
-        }
-        let facts = Facts::of(admitted.mac, request, vlan, &self.interface);
-        let decision = self.policy.decide(&facts, |_| self.boots);
-        let said = match decision.service {
-            None => Err(Ignored::Rule),
-            Some(service) => {
-                let mut out = [0; MAX_REPLY];
-                let style = decision.style.unwrap_or(Style::Direct);
-                dhcp::reply(service, request, via, from, style, &mut out)
-                    .map(|reply| Said { reply, bytes: out[..reply.len].to_vec() })
-            }
+        let rulebook = Rulebook {
+            server: self.here.server,
+            interface: &self.interface,
+            access: &self.access,
+            policy: &self.policy,
         };
+        let decided = rulebook.decide(request, via, *from.ip(), vlan, &mut Imagined { boots: self.boots })?;
+        let style = decided.decision.style.unwrap_or(Style::Direct);
+        let mut out = [0; MAX_REPLY];
+        let said = decided
+            .reply(request, via, from, style, &mut out)
+            .map(|reply| ReplyBytes { reply, bytes: out[..reply.len].to_vec() });
+        let Decided { facts, decision } = decided;
         let files = match said.as_ref().ok().and_then(|said| Some((said, said.view().ok()?))) {
             Some((said, view)) => {
                 let known = MachineFacts {
@@ -87,7 +88,11 @@ impl World {
                     ..known(&facts, &decision)
                 };
                 let elsewhere = decision.service.and_then(|service| service.boot_server);
-                Walk::new(&self.catalogue, self.here, &known).follow(said.reply.told.answer, &view, elsewhere)
+                Walk::new(&self.catalogue, self.here, &known).follow(
+                    said.reply.summary.answer,
+                    &view,
+                    elsewhere,
+                )
             }
             None => Files::default(),
         };
@@ -97,8 +102,23 @@ impl World {
     }
 }
 
+/// A machine that is only imagined: it sends its own requests, within every rate limit.
+struct Imagined {
+    boots: u32,
+}
+
+impl Checks for Imagined {
+    fn admit(&mut self, _request: &Request<'_>, _mac: Mac) -> Result<(), Ignored> {
+        Ok(())
+    }
+
+    fn boots(&self, _mac: Mac, _rule: &str) -> u32 {
+        self.boots
+    }
+}
+
 /// What templates would know of the machine.
-fn known(facts: &Facts<'_>, decision: &Decision<'_>) -> MachineFacts {
+fn known(facts: &RequestFacts<'_>, decision: &Decision<'_>) -> MachineFacts {
     MachineFacts {
         mac: facts.mac,
         uuid: facts.uuid,

@@ -53,7 +53,7 @@ use convert::{Converted, convert};
 use files::{Disk, Files, Kind};
 use finding::Finding;
 use old::HostInterface;
-use reader::Reader;
+use reader::LoaderKind;
 
 /// Where Debian's service has more configuration than dnsmasq.conf names.
 const DEBIANS: &str = "/etc/dnsmasq.d";
@@ -179,7 +179,7 @@ impl Import {
 
 /// Imports without writing anything.
 fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Result<Imported> {
-    let mut reader = Reader::new(files);
+    let mut reader = LoaderKind::new(files);
     let mut tree = None;
     for source in sources {
         match files.kind(source) {
@@ -193,7 +193,7 @@ fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Res
         }
     }
     let has_dnsmasq = reader.count > 0;
-    let Reader { lines, mut findings, .. } = reader;
+    let LoaderKind { lines, mut findings, .. } = reader;
     if tree.is_none() && lines.is_empty() && findings.is_empty() {
         bail!(ImportError::Nothing(listed(sources)));
     }

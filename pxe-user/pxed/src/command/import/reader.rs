@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 32;
 const DEBIAN_LEAVES_OUT: [&str; 3] = [".dpkg-dist", ".dpkg-old", ".dpkg-new"];
 
 /// Reads files and collects lines.
-pub(super) struct Reader<'f> {
+pub(super) struct LoaderKind<'f> {
     files: &'f dyn Files,
     seen: HashSet<PathBuf>,
     /// What says something and is not about other files.
@@ -25,7 +25,7 @@ pub(super) struct Reader<'f> {
     pub(super) count: usize,
 }
 
-impl<'f> Reader<'f> {
+impl<'f> LoaderKind<'f> {
     pub(super) fn new(files: &'f dyn Files) -> Self {
         Self { files, seen: HashSet::new(), lines: Vec::new(), findings: Vec::new(), count: 0 }
     }

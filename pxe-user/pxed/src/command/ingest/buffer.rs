@@ -1,16 +1,17 @@
-//! Lines that wait for the daemon. When it is away for long, the oldest give way, and that is said.
+//! A queue of lines that wait for the daemon. If the daemon is away for long, the oldest lines are dropped, and the
+//! number is logged.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// Bytes that may wait: hours of a rack's ticks.
+/// Bytes that may wait: hours of memtest86+'s regular log lines from a rack of machines.
 pub(super) const BYTES_MAX: usize = 16 << 20;
-/// What a line costs besides its bytes.
+/// Bytes that a queued line costs besides its text.
 const OVERHEAD: usize = 64;
 
-/// The lines.
+/// The queue. Sources add lines, and `post` sends them.
 #[derive(Debug, Default)]
 pub(super) struct Buffer {
     inner: Mutex<Inner>,
@@ -38,7 +39,7 @@ impl Buffer {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds a line.
+    /// Adds a line, and drops the oldest lines if the queue is full.
     pub(super) fn push(&self, who: Arc<str>, line: &str) {
         let mut inner = self.inner();
         inner.bytes += line.len() + OVERHEAD;
@@ -53,14 +54,15 @@ impl Buffer {
         self.news.notify_one();
     }
 
-    /// A line came that is nobody's. True for the first.
+    /// Counts a line without a machine's name. Returns true for the first one.
     pub(super) fn nameless(&self) -> bool {
         let mut inner = self.inner();
         inner.nameless += 1;
         inner.nameless == 1
     }
 
-    /// Takes the lines of the machine whose turn it is, so many bytes at most.
+    /// Removes and returns lines of the machine whose line is the oldest, up to about `most` bytes and at least one
+    /// line.
     pub(super) fn take(&self, most: usize) -> Option<Batch> {
         let mut inner = self.inner();
         let who = Arc::clone(&inner.lines.front()?.0);
@@ -71,7 +73,7 @@ impl Buffer {
                 inner.bytes -= line.len() + OVERHEAD;
                 lines.push(line);
             } else {
-                // Once a line has to stay, all behind it stay, too.
+                // The first line that does not fit ends the batch, so that the machine's lines stay in order.
                 let full = whose == who;
                 others.push_back((whose, line));
                 if full {
@@ -84,7 +86,7 @@ impl Buffer {
         Some(Batch { who, lines })
     }
 
-    /// Puts lines back in front that could not be sent.
+    /// Puts lines that could not be sent back to the front of the queue.
     pub(super) fn give_back(&self, batch: Batch) {
         let mut inner = self.inner();
         for line in batch.lines.into_iter().rev() {
@@ -93,12 +95,12 @@ impl Buffer {
         }
     }
 
-    /// Lines that gave way since this was asked last.
+    /// The number of lines dropped since the previous call.
     pub(super) fn dropped(&self) -> u64 {
         std::mem::take(&mut self.inner().dropped)
     }
 
-    /// Nothing more will come.
+    /// Called when the source has ended: no more lines will be added.
     pub(super) fn close(&self) {
         self.inner().closed = true;
         self.news.notify_one();
@@ -108,7 +110,7 @@ impl Buffer {
         self.inner().closed
     }
 
-    /// Lines that wait.
+    /// The number of lines that wait.
     pub(super) fn left(&self) -> usize {
         self.inner().lines.len()
     }

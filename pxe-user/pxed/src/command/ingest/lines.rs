@@ -1,28 +1,28 @@
-//! Bytes -> lines, whatever a serial line makes of them.
+//! Splits bytes of a serial line into lines. Any bytes are accepted.
 
-/// The longest line, in bytes; what is behind is left out, as the daemon would do.
+/// The longest line, in bytes. The rest of a longer line is dropped; the daemon would do the same.
 pub(super) const LINE_MAX: usize = 4096;
 
-/// The line under way.
+/// A splitter, with the line that is not complete yet.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     line: Vec<u8>,
 }
 
 impl Lines {
-    /// Takes bytes, and gives each line that ends in them.
+    /// Adds bytes, and calls `each` for each line that they complete.
     pub(super) fn feed(&mut self, bytes: &[u8], mut each: impl FnMut(&str)) {
         for byte in bytes {
             match byte {
                 b'\n' => self.end(&mut each),
-                // A newline within a line would make two of it; no test writes one.
+                // A newline in the middle of a line would split it; no memory test writes one.
                 _ if self.line.len() < LINE_MAX => self.line.push(*byte),
                 _ => {}
             }
         }
     }
 
-    /// The last line, if it has no end.
+    /// Ends the current line. Called at each newline, and at the end of the input for a last line without one.
     pub(super) fn end(&mut self, mut each: impl FnMut(&str)) {
         let text = String::from_utf8_lossy(&self.line);
         let text = text.trim_end_matches('\r');

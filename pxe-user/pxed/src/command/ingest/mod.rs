@@ -1,12 +1,16 @@
-//! `pxed ingest`: lines of machines' consoles, from wherever they come, to the running daemon.
+//! `pxed ingest`: sends lines of machines' consoles from a file, a socket or standard input to the running daemon.
 //!
-//! | file | noun |
+//! ```text
+//! sources --> lines --> names --> buffer --> post --> the daemon's API
+//! ```
+//!
+//! | file | contents |
 //! |---|---|
-//! | `names` | whose line this is |
-//! | `lines` | bytes -> lines, whatever a serial line makes of them |
-//! | `buffer` | lines that wait for the daemon; bounded |
-//! | `sources` | where they come from |
-//! | `post` | how they get there |
+//! | `sources` | standard input, files, TCP, UDP |
+//! | `lines` | splits bytes into lines |
+//! | `names` | finds the machine of a line |
+//! | `buffer` | a bounded queue of lines that wait for the daemon |
+//! | `post` | sends the queue to the daemon |
 
 mod buffer;
 mod lines;

@@ -1,14 +1,15 @@
-//! Whose line this is.
+//! Finds the machine that a line belongs to.
 
 use std::str::FromStr;
 use std::sync::Arc;
 
 use regex::Regex;
 
-/// The longest name, in bytes.
+/// The longest name, in bytes. A longer one is not accepted as a name.
 const NAME_MAX: usize = 256;
 
-/// A way to find a name at the beginning of a line.
+/// A regular expression that finds the machine's name at the beginning of a line. The first group that takes part is
+/// the name; the line begins after the match.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern(Regex);
 
@@ -41,7 +42,7 @@ impl FromStr for Pattern {
     }
 }
 
-/// All ways.
+/// How lines get their machine: the one of `--machine`, or else the first pattern that matches.
 #[derive(Debug)]
 pub(super) struct Names {
     machine: Option<Arc<str>>,
@@ -53,7 +54,7 @@ impl Names {
         Self { machine: machine.map(Into::into), patterns }
     }
 
-    /// The machine, and what is left of the line.
+    /// The machine of a line, and the rest of the line after the name. `None` if no pattern matches.
     pub(super) fn whose<'a>(&self, line: &'a str) -> Option<(Arc<str>, &'a str)> {
         if let Some(machine) = &self.machine {
             return Some((Arc::clone(machine), line));
@@ -66,7 +67,7 @@ impl Names {
         })
     }
 
-    /// The name that a connection's first line gives it.
+    /// The name in a TCP connection's first line `machine NAME`; `None` if the line is another one.
     pub(super) fn introduced(line: &str) -> Option<Arc<str>> {
         let name = line.strip_prefix("machine ")?.trim();
         (1..=NAME_MAX).contains(&name.len()).then(|| name.into())

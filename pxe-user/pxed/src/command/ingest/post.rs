@@ -1,4 +1,4 @@
-//! Lines on their way to the daemon.
+//! Sends queued lines to the daemon, in batches, and retries while the daemon is away.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,18 +9,19 @@ use tokio::time::{Instant, sleep};
 use super::buffer::{Batch, Buffer};
 use pxe_web::api::client::{Client, ClientError, segment};
 
-/// Bytes of lines in one request: below what the daemon takes.
+/// Bytes of lines in one request, below the daemon's limit for a body.
 const BATCH_MAX: usize = 128 * 1024;
-/// Lines are collected for so long: a request for each would be many.
+/// After the queue was empty, lines are collected for this long, to avoid a request for each line.
 const COLLECT: Duration = Duration::from_millis(200);
-/// The longest wait before a daemon that is away is tried again.
+/// Longest delay between two attempts while the daemon is away.
 const AGAIN_MAX: Duration = Duration::from_secs(10);
-/// At the end of all lines a daemon that is away is waited for so long.
+/// After the source has ended, attempts to reach the daemon stop after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Names that are remembered as unknown, so that each is said once.
+/// Names that are remembered as unknown to the daemon, so that each is logged once.
 const UNKNOWN_MAX: usize = 4096;
 
-/// Sends what is in the buffer until it is closed and empty, or the daemon is away for too long after that.
+/// Sends the queue's lines until the queue is closed and empty, or until the daemon has been away for [`PATIENCE`]
+/// after the queue was closed.
 pub(super) async fn run(client: Client, buffer: Arc<Buffer>) {
     let mut unknown = HashSet::new();
     let (mut wait, mut since_close) = (Duration::ZERO, None);

@@ -1,4 +1,4 @@
-//! Where lines come from.
+//! The sources of lines: standard input, files, TCP and UDP. Each reads until its end, and puts lines into the buffer.
 
 use std::io::SeekFrom;
 use std::net::SocketAddr;
@@ -18,11 +18,11 @@ use super::buffer::Buffer;
 use super::lines::Lines;
 use super::names::Names;
 
-/// How often a file that is followed is looked at.
+/// Interval at which a followed file is checked for new bytes and rotation.
 const LOOK: Duration = Duration::from_millis(250);
-/// TCP connections at a time.
+/// TCP connections that are open at the same time.
 const CONNECTIONS_MAX: usize = 4096;
-/// The largest datagram.
+/// The largest datagram, in bytes.
 const DATAGRAM_MAX: usize = 65536;
 
 fn take(line: &str, names: &Names, buffer: &Buffer) {
@@ -38,7 +38,7 @@ fn take(line: &str, names: &Names, buffer: &Buffer) {
     }
 }
 
-/// Reads to the end.
+/// Reads until the end, and calls `each` for each line.
 async fn read(mut from: impl AsyncRead + Unpin, mut each: impl FnMut(&str)) -> std::io::Result<()> {
     let (mut lines, mut bytes) = (Lines::default(), vec![0; 16 * 1024]);
     loop {
@@ -73,7 +73,7 @@ pub(super) async fn file(path: &Path, follow: bool, names: &Names, buffer: &Buff
         let here = file.metadata().await.with_context(context)?;
         match tokio::fs::metadata(path).await {
             Ok(named) if (named.dev(), named.ino()) != (here.dev(), here.ino()) => {
-                // What was written between the last read and the rotation.
+                // Read what was appended between the last read and the rotation.
                 let count = file.read(&mut bytes).await.with_context(context)?;
                 lines.feed(&bytes[..count], |line| take(line, names, buffer));
                 if count == 0 {
@@ -81,12 +81,12 @@ pub(super) async fn file(path: &Path, follow: bool, names: &Names, buffer: &Buff
                     file = File::open(path).await.with_context(context)?;
                 }
             }
-            // Emptied in place.
+            // The file was truncated in place.
             Ok(named) if named.len() < file.stream_position().await.with_context(context)? => {
                 lines = Lines::default();
                 file.rewind().await.with_context(context)?;
             }
-            // It may come back under this name.
+            // Nothing has changed, or no file has this name at the moment: a new one may appear.
             Ok(_) | Err(_) => {}
         }
     }
@@ -97,7 +97,7 @@ pub(super) async fn tcp(address: SocketAddr, names: &Arc<Names>, buffer: &Arc<Bu
     tracing::info!(address = %listener.local_addr()?, "listening for consoles over TCP");
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
-        // Who comes when all places are taken waits for one.
+        // If all connections are in use, the next one waits in the listener's backlog.
         let place = Arc::clone(&places).acquire_owned().await.context("no more connections")?;
         let (stream, peer) = match listener.accept().await {
             Ok(accepted) => accepted,

@@ -1,4 +1,4 @@
-//! What of this host a configuration depends on.
+//! Collects the facts of this host that its configuration depends on.
 
 use std::path::{Path, PathBuf};
 
@@ -7,20 +7,20 @@ use pxe_content::boot::{Catalogue, Config, Links, Source, discover};
 use pxe_nic::interface::{self, Interface};
 use pxe_proto::dhcp::Programs;
 
-/// Where distributions and recipes keep boot trees.
+/// Directories in which distributions and how-tos keep boot trees.
 const TREES: [&str; 4] = ["/srv/tftp", "/var/lib/tftpboot", "/srv/tftpboot", "/tftpboot"];
-/// The ports that pxed serves on: DHCP, TFTP and PXE's boot server.
+/// The UDP ports that pxed serves: DHCP, TFTP and PXE's boot server.
 const PORTS: [u16; 3] = [67, 69, 4011];
-/// dnsmasq's configuration.
+/// The path of dnsmasq's configuration.
 const DNSMASQ: &str = "/etc/dnsmasq.conf";
 
-/// An interface.
+/// An interface, and whether pxed would serve it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Seen {
     pub(super) name: String,
-    /// With their prefixes, such as `10.0.0.5/24`.
+    /// IPv4 addresses with their prefix lengths, such as `10.0.0.5/24`.
     pub(super) addresses: Vec<String>,
-    /// Why it is not served.
+    /// Why pxed would not serve the interface; `None` if it would.
     pub(super) reason: Option<String>,
 }
 
@@ -28,31 +28,31 @@ pub(super) struct Seen {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tree {
     pub(super) path: String,
-    /// What architectures start with, in words.
+    /// The boot program of each architecture, such as `x64 snponly.efi`.
     pub(super) programs: Vec<String>,
 }
 
-/// All of it.
+/// The facts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// By name, without the loopback interface.
+    /// All interfaces except loopback, sorted by name.
     pub(super) interfaces: Vec<Seen>,
-    /// What the installed memtest86+ boots, in words; empty where none is installed.
+    /// The boot program of each architecture with the installed memtest86+; empty if none is installed.
     pub(super) memtest: Vec<String>,
-    /// Installed boot loaders that start kernels.
+    /// File names of installed boot loaders that can start kernels.
     pub(super) loaders: Vec<String>,
     pub(super) trees: Vec<Tree>,
     pub(super) holders: Vec<Holder>,
-    /// dnsmasq's configuration, if there is one.
+    /// The path of dnsmasq's configuration, if the file exists.
     pub(super) dnsmasq: Option<String>,
 }
 
 impl Facts {
-    /// Looks at this host.
+    /// Reads the facts from sysfs, /proc and the file system.
     pub(super) fn gather() -> Self {
         let mut interfaces: Vec<(Seen, bool)> =
             interface::names().into_iter().filter(|name| name != "lo").map(|name| seen(&name)).collect();
-        // In a container all interfaces are virtual.
+        // Virtual interfaces are left out only if a real one is served: in a container, all are virtual.
         let is_served = |(seen, is_virtual): &(Seen, bool)| seen.reason.is_none() && !is_virtual;
         let has_real = interfaces.iter().any(is_served);
         for (seen, is_virtual) in &mut interfaces {
@@ -82,7 +82,7 @@ fn words(programs: &Programs) -> Vec<String> {
     programs.iter().map(|(arch, program)| format!("{arch} {}", program.file.as_str())).collect()
 }
 
-/// A tree that is there and not empty.
+/// The tree in a directory; `None` if the directory is missing or empty.
 fn tree(path: &str) -> Option<Tree> {
     std::fs::read_dir(path).ok()?.next()?.ok()?;
     let source = Source::Tree { root: PathBuf::from(path), links: Links::FollowAdministrators };
@@ -91,7 +91,7 @@ fn tree(path: &str) -> Option<Tree> {
     Some(Tree { path: path.to_owned(), programs })
 }
 
-/// An interface, and whether there is no network card behind it.
+/// An interface, and whether it is virtual: without a network card behind it.
 fn seen(name: &str) -> (Seen, bool) {
     let sys = Path::new("/sys/class/net").join(name);
     let (addresses, reason) = match Interface::read(name) {
@@ -118,15 +118,15 @@ fn seen(name: &str) -> (Seen, bool) {
     (Seen { name: name.to_owned(), addresses, reason }, !has_card(&sys, 0))
 }
 
-/// A reason that stands behind the name.
+/// Shortens an error message to a reason that can follow the interface's name.
 fn without_name(text: &str, name: &str) -> String {
     let begin = format!("interface {name} ");
     let text = text.strip_prefix(&begin).unwrap_or(text);
     text.strip_prefix("is ").or_else(|| text.strip_prefix("has ")).unwrap_or(text).to_owned()
 }
 
-/// Whether a device is behind an interface, or behind one that it is made of: a bridge, a bond or a VLAN on a card is none of those
-/// that only virtual machines and containers have.
+/// Whether a device is behind an interface, or behind one of the interfaces that it consists of. So a bridge, bond or
+/// VLAN on a network card has a card; interfaces that only connect virtual machines or containers have none.
 fn has_card(sys: &Path, depth: u32) -> bool {
     if sys.join("device").exists() {
         return true;

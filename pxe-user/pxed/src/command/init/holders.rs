@@ -1,18 +1,18 @@
-//! Which program has a UDP port.
+//! Finds the programs that hold a UDP port.
 
 use std::fs;
 
 use pxe_nic::interface::udp_listeners;
 
-/// A port that is taken.
+/// A UDP port that is in use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Holder {
     pub(super) port: u16,
-    /// The program's name; none where this user may not see it.
+    /// The program's name; `None` if this user may not see it.
     pub(super) program: Option<String>,
 }
 
-/// Who has a port, each program once.
+/// The programs that hold a port, each once.
 pub(super) fn of(port: u16) -> Vec<Holder> {
     let mut programs = programs(&inodes(port));
     programs.sort();
@@ -23,7 +23,7 @@ pub(super) fn of(port: u16) -> Vec<Holder> {
     programs.into_iter().map(|program| Holder { port, program: Some(program) }).collect()
 }
 
-/// The sockets on a port, as /proc/net numbers them.
+/// The inodes of the sockets on a port, from /proc/net.
 fn inodes(port: u16) -> Vec<String> {
     let mut inodes = Vec::new();
     for file in ["/proc/net/udp", "/proc/net/udp6"] {
@@ -33,14 +33,14 @@ fn inodes(port: u16) -> Vec<String> {
     inodes
 }
 
-/// The inode in a line of /proc/net/udp whose local port is `port`.
+/// The inode in a line of /proc/net/udp; `None` if the line's local port is not `port`.
 fn inode(line: &str, port: u16) -> Option<String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     let (_, local) = words.get(1)?.rsplit_once(':')?;
     (u16::from_str_radix(local, 16).ok()? == port).then(|| words.get(9).map(|inode| (*inode).to_owned()))?
 }
 
-/// The names of processes that have one of these sockets open.
+/// The names of the processes that have one of these sockets open.
 fn programs(inodes: &[String]) -> Vec<String> {
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     let Ok(processes) = fs::read_dir("/proc") else { return Vec::new() };

@@ -3,7 +3,7 @@
 //! ```text
 //! sysfs, /proc, the boot catalogue --> facts --> text --> pxed.toml
 //! ```
-//! `text` is a function of the facts alone, so the same host gets the same file.
+//! `text` depends on the facts alone, so the same host always gets the same file.
 
 mod facts;
 mod holders;

@@ -1,4 +1,4 @@
-//! The file and the words beside it, for given facts.
+//! The text of `pxed.toml` and the messages of `pxed init`, for given facts. Pure functions.
 
 use super::facts::{Facts, Seen};
 use super::holders::Holder;
@@ -35,7 +35,7 @@ state = "/var/lib/pxed"
 # action = "local"
 "#;
 
-/// The file.
+/// The text of `pxed.toml`.
 pub(super) fn text(facts: &Facts) -> String {
     let mut text = HEAD.to_owned();
     for holder in &facts.holders {
@@ -47,7 +47,7 @@ pub(super) fn text(facts: &Facts) -> String {
     }
     text.push_str("]\n\n");
     text.push_str(&files(facts));
-    // Tables come last, since keys behind one would be the table's.
+    // Tables come last, because keys after a table's header would belong to the table.
     text.push_str(REST);
     text
 }
@@ -62,7 +62,7 @@ fn interface(seen: &Seen) -> String {
     }
 }
 
-/// What machines boot.
+/// The part about the files that machines boot.
 fn files(facts: &Facts) -> String {
     let mut text = String::new();
     if facts.memtest.is_empty() {
@@ -96,7 +96,7 @@ fn files(facts: &Facts) -> String {
     text
 }
 
-/// What a taken port means.
+/// A sentence about a port in use: the program that holds it, and what to do.
 fn taken(holder: &Holder, facts: &Facts) -> String {
     let Holder { port, program } = holder;
     let name = program.as_deref().unwrap_or("another program");
@@ -116,7 +116,7 @@ fn taken(holder: &Holder, facts: &Facts) -> String {
     plain(&format!("UDP {port} is held by {name}: {what}."))
 }
 
-/// What was written, and what to do next.
+/// The messages after the file was written: ports in use, and the next steps.
 pub(super) fn next(facts: &Facts, config: &str, is_written: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if is_written {
@@ -143,7 +143,7 @@ pub(super) fn next(facts: &Facts, config: &str, is_written: bool) -> Vec<String>
     lines
 }
 
-/// A text that stays in its line, and in its comment.
+/// Replaces control characters by spaces, so that the text cannot leave its line and its comment.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Takes the `# ` off lines that are keys or tables.
+    /// Removes `# ` from lines that are keys or tables.
     fn switched_on(text: &str) -> String {
         let is_toml = |line: &str| {
             let key = line.split(" = ").next().unwrap_or_default();
@@ -226,7 +226,7 @@ mod tests {
         let (config, problems) = Config::parse(&text);
         assert_eq!(problems, [], "{text}");
         let config = config.unwrap();
-        assert_eq!((config.rules.len(), config.recipes.len()), (2, 1));
+        assert_eq!((config.rules.len(), config.image_specs.len()), (2, 1));
         assert!(config.http.is_some() && config.board.is_some() && config.root.is_some());
     }
 

@@ -1,4 +1,4 @@
-//! A view on the screen.
+//! Draws a [`View`] in the terminal: title, notes, table or story, and a line of keys.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -12,12 +12,12 @@ use super::text::{cut, escape, width};
 use super::view::View;
 use pxe_fleet::board::{State, UnixMs};
 
-/// Columns of a progress bar.
+/// Width of a progress bar, in columns.
 const BAR: usize = 10;
-/// Lines about what is lost that are shown at most.
+/// At most this many lines of `not kept` are shown.
 const LOST_MAX: usize = 3;
 
-/// Draws it. Answers how many rows of machines, or lines of a story, fit: a page.
+/// Draws the view. Returns the height of a page: the rows of machines, or the lines of a story, that fit.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now: UnixMs) -> usize {
     let notes = notes(view);
     let notes_height = u16::try_from(notes.len()).unwrap_or(0);
@@ -64,7 +64,7 @@ fn footer(view: &View) -> Line<'static> {
 }
 
 fn machines(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: UnixMs) -> usize {
-    // What does not fit of the chosen machine's reason stands below.
+    // The chosen machine's whole detail stands in the line below the table, since the column may cut it.
     let [area, below] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(area);
     let height = usize::from(area.height.saturating_sub(1));
     let (names, doing) = if area.width < 110 { (18, 24) } else { (40, 32) };
@@ -101,7 +101,7 @@ fn cells(row: &Row, names: usize, details: usize) -> Cells<'static> {
     ])
 }
 
-/// A bar in eighths of a column.
+/// A progress bar with a resolution of an eighth of a column.
 pub(super) fn bar(percent: u8) -> String {
     const PARTS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
     let eighths = usize::from(percent.min(100)) * BAR * 8 / 100;
@@ -117,7 +117,7 @@ pub(super) fn dim() -> Style {
     Style::new().add_modifier(Modifier::DIM)
 }
 
-/// The word says the same.
+/// Colour is never the only sign: the state's word is shown too.
 pub(super) fn style(state: State) -> Style {
     let style = Style::new().fg(colour(state));
     if state == State::Failed { style.add_modifier(Modifier::BOLD) } else { style }

@@ -1,14 +1,14 @@
 //! `pxed status`: the fleet in the terminal, as JSON, as a table, or live.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
-//! | `text` | words of strangers, made harmless and cut to a width |
-//! | `row` | what is said of one machine |
-//! | `table` | all of them, once |
-//! | `view` | what a viewer sees and does; knows no terminal |
-//! | `draw` | a view on the screen |
-//! | `story` | one machine on the screen |
-//! | `watch` | the terminal, the keys and the daemon, joined |
+//! | `text` | makes untrusted text harmless for a terminal, and cuts it to a width |
+//! | `row` | one machine in a few words |
+//! | `table` | all machines, printed once |
+//! | `view` | the state of the live view and its keys; no terminal, no I/O |
+//! | `draw` | draws the live view |
+//! | `story` | draws one machine |
+//! | `watch` | connects terminal, keys and daemon to the view |
 
 mod draw;
 mod row;
@@ -62,7 +62,7 @@ impl Status {
             table::write(&mut out, &board, now(), &table::Look::of_stdout())
         };
         match written {
-            // Whoever reads has seen enough: `pxed status | head`.
+            // The reader closed the pipe, as in `pxed status | head`.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             written => Ok(written?),
         }

@@ -1,24 +1,24 @@
-//! What is said of one machine, in few words: for the table and for the live view.
+//! One machine in a few words, for the table and for the live view. All texts are escaped.
 
 use super::text::{bytes, cut, escape, span};
 use pxe_fleet::board::{Machine, Outcome, State, UnixMs, Verdict};
 
-/// The longest part of a name that is shown.
+/// Width at which a name is cut, in columns.
 const NAME_MAX: usize = 32;
 
-/// The words.
+/// The cells of one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) state: State,
-    /// Its name and its Ethernet address.
+    /// The machine's name, if it has one, and its Ethernet address.
     pub(super) machine: String,
-    /// How long it has been in this state.
+    /// How long the machine has been in this state.
     pub(super) age: String,
-    /// Per cent of what it does now, for a bar.
+    /// Progress of the load or the test in per cent, for a bar; `None` if there is none.
     pub(super) percent: Option<u8>,
-    /// How far it is, and what its test says.
+    /// Progress of the load, or the result of the test so far.
     pub(super) doing: String,
-    /// Why, or what it boots.
+    /// The reason for the state, or what the machine boots.
     pub(super) detail: String,
 }
 
@@ -85,7 +85,7 @@ fn detail(machine: &Machine) -> String {
     }
 }
 
-/// How many machines are in which state, those that are none left out.
+/// The number of machines in each state; states without machines are omitted.
 pub(super) fn totals<'a>(machines: impl Iterator<Item = &'a Machine>) -> String {
     let mut counts = [0_usize; State::ALL.len()];
     for machine in machines {

@@ -1,4 +1,4 @@
-//! One machine on the screen: who it is, its memory, its boots, its steps.
+//! Draws one machine in the terminal: identity, memory, boots and steps.
 
 use ratatui::Frame;
 use ratatui::layout::Rect;
@@ -12,14 +12,14 @@ use super::text::{bytes, escape, pad, span};
 use super::view::View;
 use pxe_fleet::board::{Boot, Dimm, MemoryError, Story, UnixMs};
 
-/// Columns of what stands before a value.
+/// Width of the labels, in columns.
 const LABEL: usize = 11;
 
-/// Draws it. Answers how many lines fit.
+/// Draws the story. Returns the number of lines that fit.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, area: Rect, now: UnixMs) -> usize {
     let Some(story) = &view.story else { return 0 };
     let text = Paragraph::new(lines(story, now)).wrap(Wrap { trim: false });
-    // Not beyond the end.
+    // The last line can scroll to the top, but not beyond.
     let all = lines(story, now).len();
     let last = u16::try_from(all.saturating_sub(1)).unwrap_or(u16::MAX);
     view.scroll = view.scroll.min(last);

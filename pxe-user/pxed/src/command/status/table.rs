@@ -6,16 +6,17 @@ use super::row::{HEADS, Row, totals};
 use super::text::{cut, escape, pad, width};
 use pxe_fleet::board::{Board, State, UnixMs};
 
-/// What the reader can show.
+/// What the output can show.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Look {
-    /// Columns, if there is a limit.
+    /// Width in columns; `None` means no limit.
     pub(super) width: Option<usize>,
     pub(super) colour: bool,
 }
 
 impl Look {
-    /// As wide and as colourful as standard output is.
+    /// The width and colours of standard output. `COLUMNS` is the width if the output is no terminal; `NO_COLOR` turns
+    /// colours off.
     pub(super) fn of_stdout() -> Self {
         let terminal = io::stdout().is_terminal();
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
@@ -26,7 +27,7 @@ impl Look {
     }
 }
 
-/// Writes it.
+/// Writes the table.
 pub(super) fn write(out: &mut impl Write, board: &Board, now: UnixMs, look: &Look) -> io::Result<()> {
     let fit = |line: &str| look.width.map_or_else(|| line.to_owned(), |columns| cut(line, columns));
     writeln!(out, "{}", fit(&totals(board.machines.iter().map(|card| &**card))))?;
@@ -69,7 +70,7 @@ fn line(cells: &[String; 5], widths: [usize; 5]) -> String {
     padded.join("  ").trim_end().to_owned()
 }
 
-/// SGR codes (ECMA-48); the word itself says the same.
+/// SGR codes (ECMA-48). Colour is never the only sign: the state's word is shown too.
 fn colour(state: State) -> &'static str {
     match state {
         State::Failed => "1;31",

@@ -1,9 +1,9 @@
-//! Words of strangers on a terminal: nothing in them may act, and they must fit.
+//! Untrusted text in a terminal. Machines choose these texts, so they must not control the terminal, and they must fit.
 
 use unicode_width::UnicodeWidthChar as _;
 
-/// Writes out what would act on a terminal or change the order of what is read: control characters, marks of writing
-/// direction, and characters that cannot be seen.
+/// Escapes characters that would control a terminal or change the reading order: control characters, marks of writing
+/// direction, and invisible characters.
 pub(in crate::command) fn escape(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
@@ -19,12 +19,12 @@ fn acts(character: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Columns that a text takes.
+/// The width of a text in columns.
 pub(super) fn width(text: &str) -> usize {
     text.chars().map(|character| character.width().unwrap_or(0)).sum()
 }
 
-/// Cuts a text to so many columns; an ellipsis says that something is missing.
+/// Cuts a text to this many columns. An ellipsis at the end shows that something is missing.
 pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
@@ -45,12 +45,12 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     cut
 }
 
-/// Fills a text up to so many columns.
+/// Fills a text with spaces to this many columns.
 pub(super) fn pad(text: &str, columns: usize) -> String {
     format!("{text}{}", " ".repeat(columns.saturating_sub(width(text))))
 }
 
-/// A number of bytes for people.
+/// A number of bytes with a binary unit, such as `1.4 MiB`.
 pub(in crate::command) fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let unit = (0..UNITS.len()).rev().find(|unit| bytes >> (10 * unit) > 0).unwrap_or(0);
@@ -62,7 +62,7 @@ pub(in crate::command) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// A time span for people, in its largest unit.
+/// A duration in its largest unit, such as `2h`.
 pub(super) fn span(ms: u64) -> String {
     let seconds = ms / 1000;
     match seconds {

@@ -1,49 +1,52 @@
-//! What a viewer sees and does. Knows no terminal, no socket and no clock.
+//! The state of the live view, and what keys do to it. No terminal, no socket and no clock: `watch` passes in what they
+//! deliver.
 
 use std::collections::HashMap;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use pxe_fleet::board::{Board, Lost, Machine, Story, Update};
-use pxe_fleet::card::Card;
+use pxe_fleet::encoded_machine::EncodedMachine;
 
-/// What is to be done after a key.
+/// What `watch` must do after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,
     Quit,
-    /// Ask for a machine's story.
+    /// Request the story of the machine with this Ethernet address.
     Ask(String),
 }
 
-/// The fleet as it is known here, and where the viewer is in it.
+/// The fleet as the daemon last described it, and the viewer's position in it.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    machines: HashMap<String, Card>,
-    /// Those that the filter lets through, by attention; made anew when something has changed.
+    machines: HashMap<String, EncodedMachine>,
+    /// Ethernet addresses of the machines that match the filter, in the order of attention. Sorted again when `stale`
+    /// is set.
     order: Vec<String>,
     stale: bool,
     pub(super) lost: Vec<Lost>,
-    /// The chosen machine: it stays chosen wherever it moves.
+    /// The Ethernet address of the chosen machine. It stays chosen when its row moves.
     chosen: Option<String>,
-    /// Where it was, for when it is gone.
+    /// The row of the chosen machine. If that machine disappears, the machine in this row is chosen.
     position: usize,
-    /// The first row on the screen.
+    /// Index of the first row on the screen.
     pub(super) top: usize,
     pub(super) filter: String,
-    /// Keys go into the filter.
+    /// Whether keys edit the filter.
     pub(super) typing: bool,
     pub(super) story: Option<Story>,
-    /// Whose story was asked for: an answer that comes after it was closed does not open it again.
+    /// The Ethernet address of the machine whose story was requested. A response that arrives after the story was
+    /// closed does not open it again.
     wanted: Option<String>,
-    /// The first line of the story on the screen.
+    /// Index of the first line of the story on the screen.
     pub(super) scroll: u16,
-    /// Why there is nothing new.
+    /// Why there is no connection to the daemon; `None` if there is one.
     pub(super) away: Option<String>,
 }
 
 impl View {
-    /// Everything anew.
+    /// Replaces the whole fleet, at the start or after a gap.
     pub(super) fn board(&mut self, board: Board) {
         self.machines = board.machines.into_iter().map(|machine| (machine.mac.clone(), machine)).collect();
         self.lost = board.lost;
@@ -69,7 +72,8 @@ impl View {
         self.machines.values().map(|card| &**card)
     }
 
-    /// The rows from `top` on, at most so many, and which of them is chosen. Moves `top` so that it is among them.
+    /// The machines of the rows from `top` on, at most `height`, and the index of the chosen one among them. Moves
+    /// `top` so that the chosen machine is visible.
     pub(super) fn rows(&mut self, height: usize) -> (Vec<&Machine>, Option<usize>) {
         self.sort();
         let chosen = (!self.order.is_empty()).then_some(self.position);
@@ -84,7 +88,7 @@ impl View {
         )
     }
 
-    /// How many the filter lets through.
+    /// The number of machines that match the filter.
     pub(super) fn matching(&self) -> usize {
         self.order.len()
     }
@@ -95,7 +99,7 @@ impl View {
         }
         let words = self.filter.to_lowercase();
         let mut shown: Vec<_> = self.machines.values().filter(|machine| matches(machine, &words)).collect();
-        // By the time since when, not by the last sign of life, so that rows do not dance.
+        // By the start of the state, not by the last sign of life: otherwise rows would move with every report.
         shown.sort_by(|a, b| (a.state, b.since, &a.mac).cmp(&(b.state, a.since, &b.mac)));
         self.order = shown.into_iter().map(|machine| machine.mac.clone()).collect();
         let found = self.chosen.as_ref().and_then(|mac| self.order.iter().position(|other| other == mac));
@@ -107,7 +111,7 @@ impl View {
         self.chosen = self.order.get(self.position).cloned();
     }
 
-    /// Does what a key says. `page` is how many rows are on the screen.
+    /// Handles a key. `page` is the number of rows on the screen.
     pub(super) fn key(&mut self, key: KeyEvent, page: usize) -> Action {
         self.sort();
         let control = key.modifiers.contains(KeyModifiers::CONTROL);
@@ -182,7 +186,7 @@ impl View {
         if self.wanted.as_ref() != Some(&story.machine.mac) {
             return;
         }
-        // The same machine again: the viewer stays where it is.
+        // A refresh of the story that is already open keeps the scroll position.
         if self.story.as_ref().is_none_or(|old| old.machine.mac != story.machine.mac) {
             self.scroll = 0;
         }

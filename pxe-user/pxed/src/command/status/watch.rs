@@ -1,4 +1,4 @@
-//! The terminal, the keys and the daemon, joined.
+//! The loop of `pxed status --watch`: passes the terminal's keys and the daemon's events to the view, and draws it.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use super::{board, now};
 use pxe_fleet::board::{Board, Story, Update};
 use pxe_web::api::client::{Client, ClientError, Events};
 
-/// The screen is drawn at most so often, however much happens.
+/// Shortest time between two frames, however many events arrive.
 const FRAME: Duration = Duration::from_millis(100);
-/// And at least so often: times go on.
+/// Longest time between two frames, because the times on the screen change.
 const TICK: Duration = Duration::from_secs(1);
-/// How long to wait before the daemon is tried again.
+/// Delay before the next attempt to connect to the daemon.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often an open story is read again.
+/// Interval at which an open story is read again.
 const STORY: Duration = Duration::from_secs(2);
 
-/// What the daemon, or its absence, says.
+/// A message from the daemon, or that it is away.
 enum News {
     Board(Box<Board>),
     Update(Box<Update>),
@@ -30,13 +30,13 @@ enum News {
     Away(String),
 }
 
-/// What the terminal says.
+/// An event of the terminal.
 enum Input {
     Key(KeyEvent),
     Resized,
 }
 
-/// Gives the terminal back as it was, however this ends; a panic does the same by ratatui's hook.
+/// Restores the terminal however the command ends. After a panic, ratatui's hook does the same.
 struct Restore;
 
 impl Drop for Restore {
@@ -45,9 +45,9 @@ impl Drop for Restore {
     }
 }
 
-/// Watches until the viewer or a signal ends it.
+/// Runs until the viewer quits or a signal arrives.
 pub(super) async fn run(client: Client) -> Result<()> {
-    // What is wrong at the start is said on an ordinary screen.
+    // The first request comes before the terminal is changed, so its error appears on the normal screen.
     let first = board(&client).await?;
     let mut signals = Signals::new()?;
     let mut terminal = ratatui::try_init().context("cannot use this terminal")?;
@@ -131,7 +131,7 @@ impl Signals {
     }
 }
 
-/// Reads keys in a thread of its own, which ends with the process.
+/// Reads keys in a thread of its own, since the read blocks. The thread ends with the process.
 fn keys() -> mpsc::Receiver<Input> {
     let (sender, keys) = mpsc::channel(64);
     std::thread::spawn(move || {
@@ -158,7 +158,7 @@ fn ask(client: Client, news: mpsc::Sender<News>, mac: String) {
     });
 }
 
-/// Follows the daemon for ever, also when it is away for a while.
+/// Follows the daemon's event stream, and reconnects when the connection breaks. Ends only with the receiver.
 async fn follow(client: Client, news: mpsc::Sender<News>) {
     loop {
         let why = match stream(&client, &news).await {

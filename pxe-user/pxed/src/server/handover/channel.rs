@@ -13,8 +13,8 @@ use rustix::net::{
 };
 use tokio::io::AsyncReadExt as _;
 
-use super::letter::DESCRIPTORS_MAX;
-use super::{Parcel, Refusal};
+use super::manifest::DESCRIPTORS_MAX;
+use super::{HandoverState, Refusal};
 use pxe_content::boot::Catalogue;
 use pxe_nic::lock::{InterfaceLock, LockError, is_ours};
 
@@ -64,7 +64,7 @@ pub(in crate::server) enum HandoverError {
 pub(in crate::server) fn ask(
     interfaces: &[String],
     catalogue: &Catalogue,
-) -> Result<Option<Parcel>, HandoverError> {
+) -> Result<Option<HandoverState>, HandoverError> {
     let mut found: Option<(&String, UnixStream, UCred)> = None;
     for interface in interfaces {
         let Some(stream) = InterfaceLock::holder(interface)? else { continue };
@@ -85,7 +85,7 @@ pub(in crate::server) fn ask(
     let Some((interface, stream, _)) = found else { return Ok(None) };
     let asked = |mut stream: UnixStream| {
         stream.write_all(REQUEST)?;
-        Parcel::unpack(receive(&stream)?, catalogue)
+        HandoverState::unpack(receive(&stream)?, catalogue)
     };
     asked(stream).map(Some).map_err(|refusal| refused(interface, refusal))
 }
@@ -95,13 +95,13 @@ fn refused(interface: &str, refusal: Refusal) -> HandoverError {
 }
 
 /// Somebody who may go on with our work, and wants to.
-pub(in crate::server) struct Asker {
+pub(in crate::server) struct Requester {
     stream: UnixStream,
     /// Whether it is nobody yet: the service manager keeps the other end.
     is_kept: bool,
 }
 
-impl Asker {
+impl Requester {
     /// Hears what the other side of a connection wants; `None` if it may not, or wants something else.
     pub(in crate::server) async fn hear(mut stream: tokio::net::UnixStream) -> Option<Self> {
         if !is_trusted(peer(&stream).ok()?.uid.as_raw()) {
@@ -134,8 +134,8 @@ impl Asker {
     }
 
     /// Sends the parcel.
-    pub(in crate::server) fn give(&self, parcel: Parcel) -> io::Result<()> {
-        let descriptors = parcel.pack()?;
+    pub(in crate::server) fn give(&self, state: HandoverState) -> io::Result<()> {
+        let descriptors = state.pack()?;
         let borrowed: Vec<BorrowedFd<'_>> = descriptors.iter().map(AsFd::as_fd).collect();
         send(&self.stream, ANSWER, &borrowed)
     }

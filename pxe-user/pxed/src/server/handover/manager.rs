@@ -17,10 +17,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::time::Timespec;
 
-use super::channel::{Asker, receive, send};
-use super::{Parcel, Refusal, monotonic};
+use super::channel::{Requester, receive, send};
+use super::{HandoverState, Refusal, monotonic};
 use pxe_content::boot::Catalogue;
-use pxe_proto::tftp::transfer::SILENCE;
+use pxe_proto::tftp::send_session::SILENCE;
 
 /// How the manager calls what it keeps of us.
 const NAME: &str = "pxed-hand-over";
@@ -35,14 +35,14 @@ const CLOSING: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// When the manager cannot be reached, or does not hear.
-pub(in crate::server) fn leave() -> io::Result<Option<Asker>> {
+pub(in crate::server) fn leave() -> io::Result<Option<Requester>> {
     let Some(manager) = connect()? else { return Ok(None) };
     let (ours, kept) = UnixStream::pair()?;
     let words = format!("FDSTORE=1\nFDNAME={NAME}\nFDPOLL=0\n");
     send(&manager, words.as_bytes(), &[kept.as_fd()])?;
     drop(kept);
     wait_until_heard(&manager)?;
-    Ok((!is_closed(&ours)?).then(|| Asker::kept(ours)))
+    Ok((!is_closed(&ours)?).then(|| Requester::kept(ours)))
 }
 
 /// Whether nobody has the other end of a connection any more, or soon.
@@ -82,9 +82,9 @@ fn connect() -> io::Result<Option<UnixDatagram>> {
 
 /// What the service manager has kept of a daemon before this one. Dropping it unread takes down what is in it.
 #[derive(Debug)]
-pub struct Kept(UnixStream);
+pub struct StoredHandover(UnixStream);
 
-impl Kept {
+impl StoredHandover {
     /// Takes it from the manager, which has nothing then: a start that fails leaves nothing attached. `None` if there is
     /// nothing; only the first call in a process finds something. To be called before anything else is opened.
     pub fn take() -> Option<Self> {
@@ -110,18 +110,18 @@ impl Kept {
         self,
         interfaces: &[String],
         catalogue: &Catalogue,
-    ) -> Result<Parcel, Refusal> {
-        let parcel = Parcel::unpack(receive(&self.0)?, catalogue)?;
-        let age = Duration::from_nanos(monotonic().saturating_sub(parcel.since));
+    ) -> Result<HandoverState, Refusal> {
+        let state = HandoverState::unpack(receive(&self.0)?, catalogue)?;
+        let age = Duration::from_nanos(monotonic().saturating_sub(state.since));
         // A daemon that has served all the time would have given up by now, too.
         if age > SILENCE {
             return Err(Refusal::TooOld(age));
         }
-        let mut names = parcel.interfaces.iter().map(|legacy| &legacy.name);
+        let mut names = state.interfaces.iter().map(|interface_state| &interface_state.name);
         if !names.any(|name| interfaces.contains(name)) {
             return Err(Refusal::OtherInterfaces);
         }
-        Ok(parcel)
+        Ok(state)
     }
 }
 

@@ -24,21 +24,21 @@
 //! what was learnt of machines' firmware, and what was counted: all counters, and how often who has asked.
 
 mod channel;
-mod letter;
 mod manager;
+mod manifest;
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-pub(super) use channel::Asker;
+pub(super) use channel::Requester;
 use channel::{HandoverError, ask};
-pub use manager::Kept;
+pub use manager::StoredHandover;
 pub(super) use manager::leave;
 
 use super::Options;
 use pxe_content::boot::Catalogue;
-use pxe_engine::responder::Baton;
+use pxe_engine::responder::TransferSnapshot;
 use pxe_nic::programs::Mode;
 
 /// Why what a daemon has left is not gone on with.
@@ -89,8 +89,8 @@ impl Refusal {
 
 /// What came of looking for a predecessor's work.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) parcel: Option<Parcel>,
+pub(super) struct Predecessor {
+    pub(super) handover: Option<HandoverState>,
     /// Why what was left is not gone on with: an ordinary start follows.
     pub(super) refused: Option<&'static str>,
 }
@@ -101,12 +101,12 @@ pub(super) struct Found {
 /// When one that runs does not hand over.
 pub(super) fn find(
     options: &Options,
-    kept: Option<Kept>,
+    kept: Option<StoredHandover>,
     catalogue: &Catalogue,
-) -> Result<Found, HandoverError> {
-    let mut found = Found::default();
+) -> Result<Predecessor, HandoverError> {
+    let mut found = Predecessor::default();
     match kept.map(|kept| kept.open(&options.interfaces, catalogue)) {
-        Some(Ok(parcel)) => found.parcel = Some(parcel),
+        Some(Ok(state)) => found.handover = Some(state),
         Some(Err(refusal)) => {
             let reason = refusal.as_str();
             tracing::warn!(
@@ -118,32 +118,33 @@ pub(super) fn find(
         }
         None => {}
     }
-    if found.parcel.is_none() && options.take_over {
-        found.parcel = ask(&options.interfaces, catalogue)?;
+    if found.handover.is_none() && options.take_over {
+        found.handover = ask(&options.interfaces, catalogue)?;
     }
     Ok(found)
 }
 
 /// What one daemon leaves to the next.
 #[derive(Debug)]
-pub(super) struct Parcel {
+pub(super) struct HandoverState {
     /// `CLOCK_MONOTONIC` in ns, since when nobody answers.
     pub(super) since: u64,
-    pub(super) interfaces: Vec<Legacy>,
+    pub(super) interfaces: Vec<InterfaceState>,
 }
 
-impl Parcel {
+impl HandoverState {
     /// Takes what is left of an interface: nothing, if nobody served it.
-    pub(super) fn legacy(parcel: &mut Option<Self>, name: &str) -> Legacy {
-        let interfaces = parcel.as_mut().map(|parcel| &mut parcel.interfaces);
-        let found = interfaces.and_then(|all| all.extract_if(.., |legacy| legacy.name == name).next());
+    pub(super) fn take_interface(state: &mut Option<Self>, name: &str) -> InterfaceState {
+        let interfaces = state.as_mut().map(|state| &mut state.interfaces);
+        let found = interfaces
+            .and_then(|all| all.extract_if(.., |interface_state| interface_state.name == name).next());
         found.unwrap_or_default()
     }
 }
 
 /// What is left of an interface.
 #[derive(Debug, Default)]
-pub(super) struct Legacy {
+pub(super) struct InterfaceState {
     pub(super) name: String,
     /// The kernel's number of it: another one's link and sockets are of no use here.
     pub(super) index: u32,
@@ -151,10 +152,10 @@ pub(super) struct Legacy {
     pub(super) link: Option<(Mode, OwnedFd)>,
     /// The sockets of the plain datapath.
     pub(super) sockets: Vec<OwnedFd>,
-    pub(super) batons: Vec<Baton>,
+    pub(super) snapshots: Vec<TransferSnapshot>,
 }
 
-impl Legacy {
+impl InterfaceState {
     /// Whether this is what is left of an interface, but not of that with this number: of one that was there before by the same
     /// name.
     pub(super) fn is_of_another(&self, index: u32) -> bool {

@@ -1,4 +1,4 @@
-//! What the servers count of themselves.
+//! The counters of the HTTP servers: the API's, and the one for machines.
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use super::Label;
 use pxe_content::boot::Refusal;
 
-/// The counters. Clones count into the same.
+/// The counters. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     refused: Family<Label, Counter>,
@@ -21,7 +21,7 @@ pub struct Counts {
     viewers: Gauge,
 }
 
-/// One of those that are there now; not any more when this is dropped.
+/// One open connection or viewer: counts in its gauge until it is dropped.
 #[derive(Debug)]
 pub struct Counted(Gauge);
 
@@ -38,43 +38,44 @@ impl Drop for Counted {
     }
 }
 
-/// Why a request, or a connection, was refused: here, or where machines come for files and reports.
+/// Why the API, or the server for machines, rejected a request or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
-    /// There is nothing under this path.
+    /// No resource has this path.
     Path,
-    /// Not with this method.
+    /// The path does not support the method.
     Method,
-    /// The file is not given.
+    /// The catalogue refuses the file.
     File(Refusal),
-    /// The file has no such part.
+    /// The file has no byte in the requested range (416).
     Range,
-    /// This machine is not on the list of those that are served.
+    /// `[access]` does not allow this machine.
     Access,
-    /// The host's name in a request on loopback is not this host's: a page elsewhere may have sent it (DNS rebinding).
+    /// The `Host` header of a request on loopback does not name loopback: a page of another site may have sent the
+    /// request (DNS rebinding).
     Host,
-    /// A page of another site asks.
+    /// A browser sent the request for a page of another site.
     Site,
-    /// This address is for looking only.
+    /// A write on a read-only address: loopback without a token.
     ReadOnly,
-    /// The token is missing, or another one.
+    /// The token is missing or wrong.
     Token,
-    /// A write that any page could have made a browser send.
+    /// A write without a header that a page of another site cannot set.
     Header,
     /// The body is too large.
     TooLarge,
-    /// The body came too slowly.
+    /// The request took too long: its body arrived too slowly, or the answer was late.
     TooSlow,
-    /// As many follow the board already as may.
+    /// The listener has as many viewers of the event stream as it may have.
     Viewers,
-    /// As many connections are open already as may be.
+    /// The listener has as many connections as it may have.
     Connections,
-    /// As many from this address.
+    /// The client's address has as many connections as one address may have.
     Peer,
 }
 
 impl Refused {
-    /// Its word in the counter's label.
+    /// The value of the counter's label `reason`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -117,17 +118,18 @@ impl Counts {
         registry.register("api_viewers", "Viewers that follow the board", self.viewers.clone());
     }
 
-    /// A request was refused.
+    /// Counts a request or connection that was rejected.
     pub fn refused(&self, reason: Refused) {
         self.refused.get_or_create(&[("reason", reason.as_str())]).inc();
     }
 
-    /// A report came; `outcome` is `accepted` or the reason why not.
+    /// Counts a report. `outcome` is `accepted` or the reason why it was rejected.
     pub fn report(&self, outcome: &'static str) {
         self.reports.get_or_create(&[("outcome", outcome)]).inc();
     }
 
-    /// An upload ended; `outcome` is `accepted` or the reason why not, `bytes` what is kept of it.
+    /// Counts an upload that ended. `outcome` is `accepted` or the reason why it was rejected; `bytes` is what the
+    /// inbox keeps of it.
     pub fn upload(&self, outcome: &'static str, bytes: u64) {
         self.uploads.get_or_create(&[("outcome", outcome)]).inc();
         self.uploaded_bytes.inc_by(bytes);

@@ -1,4 +1,4 @@
-//! What changes of the board add up to: boots, stages, memory errors.
+//! Sums over changes of the board: boots, durations of their stages, memory errors.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use crate::api::read::ask;
 use pxe_fleet::board::{Boot, Machine, State, Update};
 use pxe_fleet::handle::{FleetHandle, Message};
 
-/// Upper bounds of the stages' times, in seconds: from a machine alone on a fast network to a lab on a slow one.
+/// Upper bounds of the histogram's buckets, in seconds: from one machine on a fast network to a whole lab on a slow
+/// one.
 const STAGES: [f64; 14] = [0.1, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0];
 
-/// The sums.
+/// The sums. [`follow`] is the only writer.
 #[derive(Debug)]
 pub(in crate::api) struct Course {
     boots: Counter,
@@ -39,7 +40,7 @@ impl Default for Course {
             entered: Family::default(),
             stages: Family::new_with_constructor(|| Histogram::new(STAGES)),
         };
-        // A series that begins with its first event has no increase to alert on.
+        // Prometheus sees no increase in a series that appears with its first event, so alerts would miss that event.
         for state in State::ALL {
             drop(course.entered.get_or_create(&[("state", state.as_str())]));
         }
@@ -50,7 +51,7 @@ impl Default for Course {
     }
 }
 
-/// A machine's numbers as they were counted last.
+/// The numbers of a machine that are already part of the sums.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     state: Option<State>,
@@ -71,7 +72,8 @@ impl Known {
         }
     }
 
-    /// What a machine has when it is first heard of: nothing, unless it has a past, which was counted by another process.
+    /// The numbers to start from when a machine first appears: zero. A machine with more than one boot comes from the
+    /// database, and an earlier process has counted its numbers.
     fn before(machine: &Machine) -> Self {
         if machine.boots > 1 { Self::of(machine) } else { Self::default() }
     }
@@ -99,7 +101,7 @@ impl Course {
         );
     }
 
-    /// Counts what is new of a machine; true if a boot of it has come to its end.
+    /// Adds what has changed of a machine to the sums. Returns true if a boot of it has completed.
     fn count(&self, known: &mut Known, machine: &Machine) -> bool {
         let now = Known::of(machine);
         if now.state != known.state {
@@ -108,14 +110,14 @@ impl Course {
         self.boots.inc_by(now.boots.saturating_sub(known.boots).into());
         self.completed.inc_by(now.completed.saturating_sub(known.completed).into());
         self.retransmits.inc_by(now.retransmits.saturating_sub(known.retransmits));
-        // A new test counts from zero.
+        // A smaller number belongs to a new test, which counts from zero.
         self.memory_errors.inc_by(now.errors.checked_sub(known.errors).unwrap_or(now.errors));
         let completed = now.completed > known.completed;
         *known = now;
         completed
     }
 
-    /// Takes the times of the newest boot that has loaded everything.
+    /// Records the durations of the newest boot that has loaded everything.
     fn observe(&self, boots: &[Boot]) {
         let Some(boot) = boots.iter().find(|boot| boot.load_ms.is_some()) else { return };
         for (stage, ms) in [("offer", boot.offer_ms), ("load", boot.load_ms)] {
@@ -127,7 +129,7 @@ impl Course {
     }
 }
 
-/// Counts changes for ever, beginning with the board as it is. Cancel safe.
+/// Adds changes of the board to the sums, starting from the board as it is now. Ends only with the fleet. Cancel safe.
 pub(in crate::api) async fn follow(fleet: FleetHandle, metrics: Arc<Metrics>) {
     let course = &metrics.course;
     let mut updates = fleet.updates();

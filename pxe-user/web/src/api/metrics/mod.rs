@@ -1,10 +1,11 @@
-//! The same facts for Prometheus, as OpenMetrics text. Labels are of a bounded number: never a machine, a name or a file.
+//! Metrics for Prometheus, as OpenMetrics text. The number of label values is bounded: no label holds a machine, a name
+//! or a file.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
-//! | `shown` | what the daemon and the board show at the moment of the scrape |
-//! | [`counts`] | what the servers count of themselves |
-//! | [`course`] | what changes of the board add up to |
+//! | `shown` | gauges and counters read from the daemon and the board at each scrape |
+//! | [`counts`] | counters of the HTTP servers |
+//! | [`course`] | sums over changes of the board |
 
 pub mod counts;
 pub mod course;
@@ -25,14 +26,14 @@ use pxe_fleet::handle::FleetHandle;
 pub use counts::{Counted, Counts, Refused};
 pub(super) use course::follow;
 
-/// A label set with one name.
+/// A label set with one label: name and value.
 type Label = [(&'static str, &'static str); 1];
 
-/// Everything that a scrape shows.
+/// All metrics that a scrape returns.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// What the servers count.
+    /// The counters of the HTTP servers.
     pub counts: Counts,
     pub(super) course: Course,
 }
@@ -47,7 +48,7 @@ impl Metrics {
         Self { registry, counts, course }
     }
 
-    /// All of it, as OpenMetrics text.
+    /// All metrics as OpenMetrics text.
     pub(super) fn text(&self) -> Result<String, fmt::Error> {
         let mut out = String::with_capacity(32 * 1024);
         text::encode(&mut out, &self.registry)?;

@@ -1,4 +1,4 @@
-//! What the daemon and the board show at the moment of the scrape.
+//! Metrics that are read from the daemon's gauges and the board at each scrape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use pxe_engine::gauges::{Gauges, InterfaceGauges};
 use pxe_fleet::board::{Board, Outcome};
 use pxe_fleet::handle::FleetHandle;
 
-/// Where the numbers come from.
+/// The collector; its fields are the sources of the numbers.
 #[derive(Debug)]
 pub(super) struct Shown {
     pub(super) fleet: FleetHandle,
@@ -26,7 +26,7 @@ pub(super) struct Shown {
 
 impl Collector for Shown {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let mut out = Out(encoder);
+        let mut out = MetricsText(encoder);
         let uptime = self.started.elapsed().as_secs();
         daemon(&mut out, &self.gauges.load(), uptime)?;
         board(&mut out, &self.fleet.board())?;
@@ -34,7 +34,7 @@ impl Collector for Shown {
     }
 }
 
-fn daemon(out: &mut Out<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
+fn daemon(out: &mut MetricsText<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
     out.gauges("build_info", "Which pxed this is", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)])?;
     out.gauge("uptime_seconds", "Seconds since the start", uptime)?;
     out.gauge("ready", "1 when everything is set up", gauges.ready.into())?;
@@ -52,7 +52,7 @@ fn daemon(out: &mut Out<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
     out.gauges("hand_over_refused", text, reason)
 }
 
-fn board(out: &mut Out<'_>, board: &Board) -> fmt::Result {
+fn board(out: &mut MetricsText<'_>, board: &Board) -> fmt::Result {
     let states = totals(board).into_iter().map(|(state, count)| (vec![("state", state)], count as u64));
     out.gauges("machines", "Machines, by state", states)?;
     let with = |wanted: Outcome| {
@@ -65,7 +65,7 @@ fn board(out: &mut Out<'_>, board: &Board) -> fmt::Result {
     out.gauge("lost", "What is not kept as it should be: the board says more", board.lost.len() as u64)
 }
 
-/// A number of each interface, by its name: metric, help, where it comes from.
+/// A metric with one value for each interface: name, help text, and how to read the value.
 type Number = (&'static str, &'static str, fn(&InterfaceGauges) -> u64);
 
 const GAUGES: [Number; 4] = [
@@ -88,7 +88,7 @@ fn counted(shown: &InterfaceGauges, label: &str) -> u64 {
     shown.counters.iter().find(|(name, _)| *name == label).map_or(0, |(_, value)| *value)
 }
 
-fn interfaces(out: &mut Out<'_>, interfaces: &[InterfaceGauges]) -> fmt::Result {
+fn interfaces(out: &mut MetricsText<'_>, interfaces: &[InterfaceGauges]) -> fmt::Result {
     let addresses: Vec<_> =
         interfaces.iter().map(|shown| shown.address.map_or_else(String::new, |at| at.to_string())).collect();
     let info = interfaces.iter().zip(&addresses).map(|(shown, address)| {
@@ -130,10 +130,10 @@ fn labelled<'a>(
     counters.iter().map(move |(name, value)| (vec![("interface", shown.name.as_str()), (key, *name)], *value))
 }
 
-/// The text under way.
-struct Out<'a>(DescriptorEncoder<'a>);
+/// The text that is being written.
+struct MetricsText<'a>(DescriptorEncoder<'a>);
 
-impl Out<'_> {
+impl MetricsText<'_> {
     fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         self.single(name, help, &gauge(value))
     }

@@ -1,14 +1,14 @@
-// The server's API: a request and its answer.
+// Requests to the server's API.
 
 import { takeClock } from "./times.js";
 
 let refused = () => {};
-/** Names what is called when the server wants a token. */
+/** Sets the function that is called when the server requires a token. */
 export function onRefused(callback) {
   refused = callback;
 }
 
-/** Asks the API, for ten seconds at most. A 401 is told to whom `onRefused` has named. */
+/** Sends a request, with a time limit of ten seconds. A 401 calls the function of `onRefused`. */
 export async function request(path, options = {}) {
   const stop = new AbortController();
   const timer = setTimeout(() => stop.abort(), 10000);

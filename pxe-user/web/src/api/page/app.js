@@ -1,14 +1,14 @@
-// The fleet's page: the board, the wall, one machine, the server. It reads `/api/v1` and follows its event stream. This is
-// its entry, and the frame around its views.
+// The dashboard: the board, the wall, one machine, the server. It reads `/api/v1` and follows its event stream. This module
+// is the entry point, and the frame around the views.
 //
 //   event stream --> fleet (a map of machines) --> order (filtered, sorted; at most once a second) --> the view that is shown
 //
-// A module imports only what stands to its right:
+// A module imports only modules to its right:
 //
 //   app --> link --> board, wall, machine, server, header --> list --> fleet, api --> elements --> words --> times
 //
-// Nothing is drawn when an update arrives: it marks its machine, and the next animation frame draws what is marked and in
-// sight. All texts come from machines that may be hostile: they reach the page as text nodes only, and through `clean`.
+// An update draws nothing. It marks its machine, and the next animation frame draws the marked machines that are in sight.
+// Texts come from machines, which may be hostile: they reach the page only as text nodes, and through `clean`.
 
 import { onRefused } from "./api.js";
 import { boardView } from "./board.js";
@@ -24,7 +24,7 @@ import { ATTENTION, count, many } from "./words.js";
 
 const VIEWS = { board: boardView, wall: wallView, machine: machineView, server: serverView };
 let view = boardView;
-/** How far down the board was left. */
+/** The board's scroll position when another view replaced it. */
 let boardScroll = 0;
 
 function drawFrame(changed, reordered, header) {
@@ -33,7 +33,7 @@ function drawFrame(changed, reordered, header) {
   if (!link.locked) view.draw(changed, reordered);
 }
 
-/** `#/`, `#/wall`, `#/server`, `#/m/<mac>`. */
+/** Shows the view that the hash names: `#/`, `#/wall`, `#/server`, `#/m/<mac>`. */
 function route() {
   const [, name = "", rest = ""] = location.hash.split("/");
   const next = { wall: "wall", server: "server", m: "machine" }[name] || "board";
@@ -58,7 +58,7 @@ function route() {
     try {
       mac = decodeURIComponent(rest);
     } catch {
-      // A hash that somebody typed: it is shown as it is, and not found.
+      // The hash was typed by hand. It is shown as it is, and the server does not find the machine.
     }
     machineView.open(mac);
   }
@@ -71,7 +71,7 @@ function route() {
   title();
 }
 
-/** Back from a machine: the keyboard is where it was. */
+/** After the view of one machine: sets the focus to that machine's row or tile. */
 function refocus() {
   if (view === boardView) {
     boardView.draw(new Set(), false);
@@ -86,7 +86,7 @@ function title() {
   document.title = `${link.live || !fleet.read ? "" : "offline "}${needy ? `(${needy}) ` : ""}${where}`;
 }
 
-/** Once a second: times, the title (frames are not drawn in the background), and an order that waited for its second. */
+/** Runs every second: updates times, the title (frames are not drawn in the background), and an order that is due. */
 let announced = 0;
 function second() {
   title();
@@ -94,14 +94,14 @@ function second() {
   view.node.querySelectorAll("time").forEach(tick);
   $("banners").querySelectorAll("time").forEach(tick);
   catchUp();
-  // Counts are read out at most every ten seconds, and only if they have changed.
+  // Screen readers read the counts at most every ten seconds, and only if they have changed.
   if (fleet.read && Date.now() - announced >= 10000) {
     announced = Date.now();
     say($("counts"), `${many(totalOf(ATTENTION), "machine needs", "machines need")} attention, ${count(totalOf(["running"]))} running, ${count(fleet.entries.size)} in all.`);
   }
 }
 
-/** The viewer's choice of light or dark, if it is not the system's. */
+/** The viewer's choice between the system's theme, light and dark. */
 const THEMES = ["auto", "light", "dark"];
 const store = {
   get: () => { try { return localStorage.getItem("pxed-theme"); } catch { return null; } },

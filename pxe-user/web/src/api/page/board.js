@@ -5,7 +5,7 @@ import { changed, cursor, order, pointAt } from "./fleet.js";
 import { emptiness, linkTo, moved } from "./list.js";
 import { ATTENTION, NONE, clean, count, doing, joined, judged, stateOf } from "./words.js";
 
-/** The table draws only the rows in sight; two spacers stand for the others. All rows have the same height. */
+/** The table holds only the rows in sight. Two spacers stand for the rows above and below. All rows have the same height. */
 export const boardView = {
   node: $("board"),
   rows: new Map(),
@@ -28,7 +28,7 @@ export const boardView = {
   draw(changed, reordered) {
     const height = this.rowHeight();
     const top = this.spacers[0].getBoundingClientRect().top;
-    // In steps of eight, so that few frames of a scroll have to change anything.
+    // The first row moves in steps of eight, so that few frames of a scroll change the table.
     const sight = Math.ceil(innerHeight / height) + 24;
     const first = Math.max(0, Math.min(order.length - sight, (Math.floor(-top / height / 8) - 1) * 8));
     const slice = order.slice(first, first + sight);
@@ -52,7 +52,7 @@ export const boardView = {
     emptiness($("board-empty"));
   },
 
-  /** Tab reaches one row, the arrows all: with the keyboard's row out of sight, the first in sight takes its place. */
+  /** Tab reaches one row, arrow keys reach all. If the cursor's row is out of sight, Tab reaches the first row in sight. */
   reachable(visible) {
     for (const [mac, row] of this.rows) this.link(row).tabIndex = visible && visible.machine.mac === mac ? 0 : -1;
   },

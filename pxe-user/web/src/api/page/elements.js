@@ -1,11 +1,11 @@
-// Elements: how the page is built and changed. Texts reach it as text nodes only.
+// Builds and changes the page's elements. Texts reach the page as text nodes only.
 
 import { clock, day, moment, now, span } from "./times.js";
 import { NONE, clean, stateOf } from "./words.js";
 
 export const $ = (id) => document.getElementById(id);
 
-/** An element. Properties are set as properties, `data` as data attributes, `attrs` as attributes; strings become text. */
+/** Makes an element: properties as properties, `data` as data attributes, `attrs` as attributes, strings as text nodes. */
 export function h(tag, { data = {}, attrs = {}, ...props } = {}, ...children) {
   const node = Object.assign(document.createElement(tag), props);
   Object.assign(node.dataset, data);
@@ -22,7 +22,7 @@ export function s(tag, attrs = {}, ...children) {
 export const sign = (id) => s("svg", { class: "icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, s("path", { d: stateOf(id).sign }));
 export const mark = (id) => h("span", { className: "mark", data: { state: stateOf(id).id } }, sign(id));
 
-/** Sets a text, and touches the page only if it is another one. */
+/** Sets a text, and changes the page only if the text differs. */
 export function say(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
@@ -30,7 +30,7 @@ export function tell(node, name, value) {
   if (node.getAttribute(name) !== value) node.setAttribute(name, value);
 }
 
-/** Shows a time that ticks (`ago`: how long ago, `for`: for how long) or stands (`clock`). */
+/** Shows a time that advances (`ago`: how long ago, `for`: for how long) or is fixed (`clock`). */
 export function setTime(node, at, form) {
   if (node.dataset.at === String(at) && node.dataset.form === form) return;
   node.dataset.at = at;
@@ -53,7 +53,7 @@ export function time(at, form) {
   return node;
 }
 
-/** Makes `parent` hold `nodes` between its first and last fixed children, moving as few as possible, and keeps the focus. */
+/** Makes `parent` hold `nodes` between `before` and `after`. Moves as few nodes as possible, and keeps the focus. */
 export function arrange(parent, nodes, before = null, after = null) {
   const focused = document.activeElement;
   let place = before ? before.nextSibling : parent.firstChild;
@@ -78,7 +78,7 @@ export function facts(pairs) {
   return list;
 }
 
-/** A table; a column is `[title, value of a row, whether it is a number]`. Its label is seen where no heading says it. */
+/** Makes a table. A column is `[title, value of a row, whether it is a number]`. The label is visible if `captioned`. */
 export function table(label, columns, rows, captioned = false) {
   const cell = (tag, value, numeric) => h(tag, { className: numeric ? "number" : "" },
     value instanceof Node ? value : h("bdi", {}, value === null || value === undefined ? NONE : clean(value)));
@@ -92,5 +92,5 @@ export const mono = (text) => optional(text, (known) => h("bdi", { className: "m
 export const note = (text) => h("p", { className: "dim" }, text);
 export const optional = (value, form) => (value === null || value === undefined ? null : form(value));
 
-/** Whether a key is pressed by itself: with others it is the browser's. */
+/** Whether a key was pressed without modifiers. With modifiers it is the browser's. */
 export const noModifier = (event) => !event.ctrlKey && !event.altKey && !event.metaKey && !event.shiftKey;

@@ -1,12 +1,12 @@
-// The fleet: what is known of the machines, which of them are shown in which order, and when that is to be drawn. State that
-// several parts of the page share is here: others read it, and change it by these functions. Nothing here touches the page.
+// The state that several parts of the page share: the machines, which of them are shown in which order, and what must be
+// drawn. Other modules read the state, and change it by these functions. Nothing here changes the page.
 
 import { now } from "./times.js";
 import { clean, rankOf } from "./words.js";
 
-/** What is known. An entry is `{ machine, label, key, hay }`. */
+/** The fleet as the server last described it. An entry is `{ machine, label, key, hay }`; `hay` is the text to search. */
 export const fleet = { entries: new Map(), totals: new Map(), base: 0, read: 0, lost: [], summary: null, throughput: null };
-/** The machines that have changed since the last frame. */
+/** The MAC addresses of machines that have changed since the last frame. */
 export const changed = new Set();
 const pending = { order: true, header: true, at: -Infinity, scheduled: false };
 
@@ -31,7 +31,7 @@ function put(machine) {
   const old = fleet.entries.get(machine.mac);
   if (old) tally(old.machine.state, -1);
   tally(machine.state, 1);
-  // In place: `order` holds the entry too, and waits for its second.
+  // The entry is changed in place, because `order` also holds it until the next reorder.
   fleet.entries.set(machine.mac, Object.assign(old || {}, entry(machine)));
   changed.add(machine.mac);
 }
@@ -48,10 +48,10 @@ export function takeBoard(board) {
   schedule();
 }
 
-/** Steps are no part of what is known here: they only show that the server is there. */
+/** Applies an update. A step changes nothing here; it only shows that the server is alive. */
 export function takeUpdate(update) {
   fleet.read = now();
-  // What the board that we began with knew already.
+  // The first board already contains this update.
   if (update.revision !== undefined && update.revision <= fleet.base) return;
   if (update.kind === "machine") put(update.machine);
   else if (update.kind === "forgotten" && fleet.entries.has(update.mac)) {
@@ -75,11 +75,11 @@ export const totalOf = (states) => states.reduce((sum, state) => sum + (fleet.to
 
 // ---- Which machines, in which order ------------------------------------------------------------------------------------
 
-/** What a person has chosen to see; `list` is the one that is shown, each has an order of its own. */
+/** The viewer's choices. `list` is the list that is shown; each list has its own order. */
 export const choice = { list: "board", states: new Set(), words: [], order: { board: "attention", wall: "name" } };
-/** The entries that are chosen, in their order. */
+/** The entries that match the choices, in their order. */
 export let order = [];
-/** The machine that the keyboard is at, in the board and on the wall. */
+/** The MAC address of the machine under the cursor, in the board and on the wall. */
 export let cursor = null;
 export function pointAt(mac) {
   cursor = mac;
@@ -88,7 +88,7 @@ export function pointAt(mac) {
 const byName = (a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.machine.mac < b.machine.mac ? -1 : 1);
 const errorsOf = ({ machine }) => (machine.verdict ? machine.verdict.errors : -1);
 export const ORDERS = {
-  // By `since`, not by when they were heard of: that would move every row with every report.
+  // By `since`, not by `last_seen`: otherwise each report would move its row.
   attention: (a, b) => rankOf(a.machine.state) - rankOf(b.machine.state) || b.machine.since - a.machine.since || byName(a, b),
   name: byName,
   heard: (a, b) => b.machine.last_seen - a.machine.last_seen || byName(a, b),
@@ -123,10 +123,10 @@ export function orderBy(name) {
   redraw();
 }
 
-// ---- When it is drawn --------------------------------------------------------------------------------------------------
+// ---- Drawing -----------------------------------------------------------------------------------------------------------
 
 let draw = () => {};
-/** Names what draws a frame: it is given the machines that have changed, and whether the order and the header have. */
+/** Sets the function that draws a frame. It gets the changed machines, and whether the order and the header have changed. */
 export function drawWith(callback) {
   draw = callback;
 }
@@ -137,7 +137,7 @@ export function schedule() {
   requestAnimationFrame(frame);
 }
 
-/** Draws what has changed. The order may change once a second: rows that jump more often cannot be read. */
+/** Draws what has changed. The order changes at most once a second, because rows that move more often cannot be read. */
 function frame() {
   pending.scheduled = false;
   pending.order = pending.order || changed.size > 0;
@@ -153,7 +153,7 @@ function frame() {
   changed.clear();
 }
 
-/** Draws at once, for what a person has asked for. */
+/** Draws in the next frame, after an action of the viewer. */
 export function redraw() {
   pending.order = true;
   pending.at = -Infinity;
@@ -161,7 +161,7 @@ export function redraw() {
   schedule();
 }
 
-/** Draws an order that has waited for its second. */
+/** Draws an order whose second is over. */
 export function catchUp() {
   if (pending.order) schedule();
 }

@@ -1,4 +1,4 @@
-// The header of the lists: the figures, the filters, and what the server has to say of itself.
+// The header of the lists: figures, filters, and banners about the server.
 
 import { $, h, mark, say, tell, time } from "./elements.js";
 import { choice, fleet, showStates, totalOf } from "./fleet.js";
@@ -7,7 +7,7 @@ import { ATTENTION, FIGURES, NONE, STATES, clean, count } from "./words.js";
 export function drawHeader() {
   for (const figure of $("figures").children) {
     const total = totalOf(figure.states);
-    // Before anything was read, nothing is known: a 0 would say that all is well.
+    // Before the first board the numbers are unknown: a 0 would mean that no machine needs attention.
     say(figure.firstChild, fleet.read ? count(total) : NONE);
     figure.classList.toggle("alarm", figure.states === ATTENTION && total > 0);
     tell(figure, "aria-pressed", String(sameStates(figure.states)));

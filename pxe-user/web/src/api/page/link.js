@@ -1,4 +1,4 @@
-// The link to the server: follows its event stream, tries again when it is lost, and asks for the token.
+// The connection to the server: follows the event stream, reconnects when it breaks, and asks for the token.
 
 import { read } from "./api.js";
 import { $, say } from "./elements.js";
@@ -15,7 +15,7 @@ async function readSummary() {
   if (!serverView.node.hidden) serverView.draw();
 }
 
-/** Follows the stream. It begins with the whole board, so whatever was missed, to begin again is enough. */
+/** Follows the event stream. The stream begins with the whole board, so a new connection replaces all missed events. */
 function follow() {
   const source = new EventSource("api/v1/events");
   link.source = source;
@@ -36,7 +36,7 @@ function follow() {
   source.addEventListener("error", lost);
 }
 
-/** The connection is gone: says so, and tries again, more and more patiently. */
+/** After the connection broke: shows that, and reconnects with a delay that doubles up to 15 s. */
 function lost() {
   if (link.source) link.source.close();
   clearTimeout(link.timer);
@@ -47,7 +47,7 @@ function lost() {
   link.wait = Math.min(link.wait * 2, 15000);
 }
 
-/** Reads the board before it follows: where there is no stream to be had, what is shown is at least not old. */
+/** Reads the board before it follows the stream, so that the page is current even if no stream is available. */
 async function connect() {
   try {
     await readSummary();
@@ -76,7 +76,7 @@ async function poll() {
   setTimeout(poll, 4000);
 }
 
-/** Asks for nothing more, until there is a token: then the page begins anew. */
+/** Stops all requests until the viewer has given a token. Then the page reloads. */
 export function lock() {
   link.locked = true;
   if (link.source) link.source.close();

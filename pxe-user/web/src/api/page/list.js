@@ -1,16 +1,16 @@
-// What the board and the wall have in common: they show the same machines, and the keyboard moves among them.
+// Common parts of the board and the wall: both show the same machines, and arrow keys move among these.
 
 import { $, say } from "./elements.js";
 import { cursor, fleet, order, pointAt } from "./fleet.js";
 import { count, many } from "./words.js";
 
-/** Says how many machines are shown. */
+/** Shows how many machines are shown. */
 export function drawShown() {
   const all = fleet.entries.size;
   say($("shown"), order.length === all ? many(all, "machine") : `${count(order.length)} of ${many(all, "machine")}`);
 }
 
-/** What a list says that has nothing to show. */
+/** Shows why a list is empty. */
 export function emptiness(node) {
   node.hidden = order.length > 0;
   if (fleet.read === 0) say(node, "Reading the board \u2026");
@@ -18,7 +18,7 @@ export function emptiness(node) {
   else say(node, "No machine matches the filters and the search.");
 }
 
-/** Moves the keyboard's place in `order`; answers the new index, or -1 for keys that are none of ours. */
+/** Moves the cursor in `order`. Returns the new index, or -1 for keys that do not move it. */
 export function moved(key, line, page) {
   const at = order.findIndex(({ machine }) => machine.mac === cursor);
   const steps = { ArrowDown: line, ArrowUp: -line, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity,

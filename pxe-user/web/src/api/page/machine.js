@@ -1,4 +1,4 @@
-// One machine: who it is, what it does, its memory, its boots and its story.
+// The view of one machine: identity, state, memory, boots and history.
 
 import { read, request } from "./api.js";
 import { $, facts, h, mark, mono, note, optional, say, table, time } from "./elements.js";
@@ -59,7 +59,7 @@ export const machineView = {
     this.paint();
   },
 
-  /** A boot that began or ended is in the story only: it is read again, once for many changes. */
+  /** Boots are only in the story. After a change of boots or state, the story is read again, once for many changes. */
   draw(changed) {
     if (!this.story || !changed.has(this.mac)) return;
     const item = fleet.entries.get(this.mac);
@@ -83,7 +83,7 @@ export const machineView = {
     this.paint();
   },
 
-  /** Builds a part anew only if what it shows has changed: a selection or a focus elsewhere stays. */
+  /** Rebuilds a part only if its data has changed, so that a selection or focus in other parts stays. */
   part(id, data, build) {
     const key = JSON.stringify(data);
     if (this.drawn.get(id) === key) return;
@@ -95,7 +95,7 @@ export const machineView = {
     const { machine, boots, steps } = this.story;
     const { verdict, dimms } = machine;
     this.part("machine-title", [machine.name, machine.mac], () => [h("bdi", {}, clean(machine.name || machine.mac))]);
-    // What somebody types at this moment stays.
+    // A name that is being typed is not replaced.
     if (document.activeElement !== $("name")) $("name").value = machine.name || "";
     this.part("machine-state", [machine.state, machine.since, machine.why, machine.progress, verdict], () => this.state(machine));
     this.part("identity", { ...machine, progress: 0, verdict: 0, dimms: 0, why: 0, since: 0 }, () => this.identity(machine));
@@ -199,7 +199,7 @@ export const machineView = {
     });
   },
 
-  /** Changes something of the machine by the button or form `id`, and says beside it what came of that. */
+  /** Sends a change of the machine for the button or form `id`, and shows the result beside it. */
   async write(id, method, body, { path = id, done, command }) {
     const { mac } = this;
     const control = $(id).elements ? $(id).querySelector("button") : $(id);

@@ -1,11 +1,11 @@
-// The server: its throughput, its interfaces, and itself.
+// The view of the server: throughput, interfaces, and facts of the daemon.
 
 import { $, facts, h, mono, note, s, table, tell } from "./elements.js";
 import { fleet } from "./fleet.js";
 import { clock, span } from "./times.js";
 import { count, many, speed } from "./words.js";
 
-/** A plot of bytes a second over the last minutes, drawn in the pixels that it has. */
+/** Plots bytes a second over the last minutes, in the size that the element has. */
 class Plot {
   constructor(figure, ticks) {
     this.caption = h("figcaption");
@@ -17,7 +17,7 @@ class Plot {
     this.svg.addEventListener("pointerleave", () => this.point(null));
   }
 
-  /** The next number of the kind 1, 2, 5, 10 in which all values have room. */
+  /** The next number of the form 1, 2, 5, 10, ... that is at least as large as all values. */
   static ceiling(value) {
     const power = 10 ** Math.floor(Math.log10(value));
     return [1, 2, 5, 10].map((n) => n * power).find((n) => n >= value);

@@ -5,14 +5,14 @@ import { ORDERS, cursor, fleet, order, pointAt } from "./fleet.js";
 import { emptiness, linkTo, moved } from "./list.js";
 import { ATTENTION, doing, joined, many, sentence, stateOf } from "./words.js";
 
-/** Shapes of tiles, the best first: from how high to how low in pixels, and the width for a height. */
+/** Shapes of tiles, the best first: the range of heights in pixels, and the width for a height. */
 const TILES = [
   { size: "large", from: 110, to: 54, width: (height) => height * 2.6 },
   { size: "medium", from: 53, to: 30, width: (height) => Math.max(112, height * 2.6) },
   { size: "small", from: 44, to: 16, width: (height) => height * 1.15 },
 ];
 
-/** The largest tiles by which so many are in sight at once in a space, stretched to fill it; else the smallest. */
+/** The largest tiles with which `total` tiles fit, stretched to fill the space; if none fit, the smallest tiles. */
 function tiling(total, width, height) {
   let least;
   for (const shape of TILES) {
@@ -63,7 +63,7 @@ export const wallView = {
     emptiness($("wall-empty"));
   },
 
-  /** Takes the largest tiles by which all machines are in sight at once. */
+  /** Chooses the largest tiles with which all machines are in sight. */
   fit() {
     const width = $("tiles").clientWidth;
     const height = Math.max(200, innerHeight - ($("tiles").getBoundingClientRect().top + scrollY) - $("inspector").offsetHeight - 4);
@@ -93,7 +93,7 @@ export const wallView = {
     say(tile.querySelector("small"), joined([word, failed, percent === null ? null : `${percent} %`]));
   },
 
-  /** With no tile pointed at, the line below names those that need somebody, the latest first. */
+  /** If no tile is under the pointer, the line below names the machines that need attention, the newest first. */
   needy() {
     return joined(ATTENTION.map((state) => {
       const names = [...fleet.entries.values()].filter(({ machine }) => machine.state === state)

@@ -1,8 +1,8 @@
-// Words: states and their signs, numbers with their units, and what is said of a machine.
+// Texts: states and their signs, numbers with their units, and descriptions of a machine.
 
 import { span } from "./times.js";
 
-/** The states in the order of attention, as in board.rs; `sign` is a path in a square of 16. */
+/** The states in the order of attention, as in board.rs. `sign` is an SVG path in a square of 16. */
 export const STATES = [
   { id: "failed", word: "Failed", sign: "M4 4l8 8M12 4l-8 8" },
   { id: "returned", word: "Returned", sign: "M6.5 3L3.5 6l3 3M4 6h5.5a3.3 3.3 0 0 1 0 6.6H6" },
@@ -23,12 +23,12 @@ export const FIGURES = [
   { word: "passed", states: ["passed"] },
 ];
 const RANK = new Map(STATES.map((state, rank) => [state.id, rank]));
-/** A state of a later version is shown by its name, and after those that are known. */
+/** A state that only a later version knows is shown by its name, and sorted after the known ones. */
 export const stateOf = (id) => STATES[RANK.get(id)] || { id: "seen", word: clean(id), sign: STATES[5].sign };
 export const rankOf = (id) => (RANK.has(id) ? RANK.get(id) : STATES.length);
 
 export const NONE = "\u2013";
-/** Makes visible what would hide or reorder a text: control, format and unassigned characters, lone surrogates. */
+/** Makes characters visible that would hide or reorder a text: control, format and unassigned ones, lone surrogates. */
 export const clean = (text) => String(text)
   .replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (c) => `\u2039U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}\u203a`);
 const number = new Intl.NumberFormat("en", { useGrouping: true });
@@ -49,7 +49,7 @@ export const speed = (n) => `${bytes(n)}/s`;
 export const memory = (n) => scaled(n, 1024, ["B", "KiB", "MiB", "GiB", "TiB"]);
 export const millis = (ms) => (ms < 1000 ? `${ms} ms` : ms < 100000 ? `${(ms / 1000).toFixed(1)} s` : span(ms));
 
-/** What it does now: a sentence, and how far it is in per cent, if anything moves. */
+/** What the machine does now, as text, and its progress in per cent; null if there is none. */
 export function doing({ state, why, progress, verdict }) {
   if (progress) {
     const percent = progress.size > 0 ? Math.min(100, Math.floor(progress.bytes / progress.size * 100)) : 0;
@@ -64,7 +64,7 @@ export function doing({ state, why, progress, verdict }) {
 const OUTCOMES = { testing: "No errors so far", pass: "Pass", fail: "FAIL" };
 const place = (error) => joined([error.address && clean(error.address), error.dimm && clean(error.dimm)]);
 
-/** What is known of its memory, in two lines. */
+/** The result of the memory test, in two lines. */
 export function judged(verdict) {
   if (!verdict) return { title: NONE, detail: "" };
   const title = verdict.outcome === "fail" ? `FAIL, ${many(verdict.errors, "error")}` : OUTCOMES[verdict.outcome] || clean(verdict.outcome);
@@ -80,7 +80,7 @@ export function judged(verdict) {
   return { title, detail };
 }
 
-/** One sentence, for the line below the wall. */
+/** The text for the line below the wall. */
 export function sentence({ machine, label }) {
   const { title, detail } = judged(machine.verdict);
   return joined([`${label}: ${stateOf(machine.state).word}`, doing(machine).text, machine.verdict ? `${title} (${detail})` : null]);

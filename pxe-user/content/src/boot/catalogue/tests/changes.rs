@@ -1,10 +1,11 @@
-//! Files that change, and memory that is bounded.
+//! Tests of files that change, and of the limit of memory.
 
 use std::thread;
 
 use super::*;
 
-/// docs/decisions/0015: old transfers end on the old bytes, new ones start on the new.
+/// Old transfers end with the old bytes, new ones start with the new bytes
+/// (docs/decisions/0015-snapshots.md).
 #[test]
 fn a_held_image_keeps_its_bytes_whatever_happens_to_the_file() {
     let place = Place::new(&[("srv/pxelinux.0", "first")]);
@@ -37,7 +38,7 @@ fn a_held_image_keeps_its_bytes_whatever_happens_to_the_file() {
     assert_eq!(text(&first), "first");
 }
 
-/// Two versions within one tick of the file system's clock, of one size, differ in nothing that stat shows.
+/// Two versions of the same size, within one tick of the file system's clock, have the same stat.
 #[test]
 fn a_change_that_stat_does_not_show_is_noticed() {
     let place = Place::new(&[("srv/pxelinux.0", "0000")]);
@@ -136,7 +137,7 @@ fn a_file_that_changes_while_it_is_copied_is_refused() {
         let copy = Image::copy(name("file"), &file, &before, place.path("file"), Role::Other, &memory);
         assert_eq!(copy.map(drop), Err(Refusal::Changing), "{change}");
     }
-    // Of the same size: only the times tell.
+    // Here the size is the same: only the times differ.
     let file = fs::File::open(place.path("file")).unwrap();
     let before = rustix::fs::fstat(&file).unwrap();
     place.write("file", "c");
@@ -147,7 +148,7 @@ fn a_file_that_changes_while_it_is_copied_is_refused() {
     assert_eq!(memory.used(), 0);
 }
 
-/// Files of /proc have a size of 0 and contents: what stat says cannot be kept.
+/// Files of /proc have contents, but stat shows a size of 0.
 #[test]
 fn a_file_whose_size_is_not_what_stat_says_is_refused() {
     let place = Place::new(&[("srv/pxelinux.0", "")]);
@@ -155,7 +156,7 @@ fn a_file_whose_size_is_not_what_stat_says_is_refused() {
     assert_eq!(place.open().read("version"), Err(Refusal::Changing));
 }
 
-/// `srv` is the last directory of one file's way and the first of the other's.
+/// `srv` is the last directory on the path of one file, and the first on the path of the other.
 #[test]
 fn a_directory_is_watched_for_all_files_that_it_leads_to() {
     let place = Place::new(&[("srv/pxelinux.0", "loader"), ("srv/boot/kernel", "kernel")]);
@@ -198,7 +199,7 @@ fn memory_is_bounded_and_what_nobody_uses_makes_room() {
     drop(a);
     assert!(catalogue.ready("a").is_some(), "a is used later than c");
     assert_eq!(catalogue.read("b"), Ok(sixty));
-    // c alone would not have been enough, so both went.
+    // To remove c alone would not free enough, so both were removed.
     assert_eq!((catalogue.ready("a"), catalogue.ready("c")), (None, None));
     catalogue.read("c").unwrap();
     assert_eq!(catalogue.store.memory().used(), 80);
@@ -232,7 +233,7 @@ fn a_new_version_may_take_the_old_ones_room() {
     }
 }
 
-/// Readers and the loader at once: a reader sees one version or the other, whole.
+/// Readers run at the same time as the loader. A reader sees one version or the other, never a mix.
 #[test]
 fn versions_are_never_mixed() {
     let place = Place::new(&[("srv/pxelinux.0", &"0".repeat(100_000))]);

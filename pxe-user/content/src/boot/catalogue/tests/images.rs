@@ -1,20 +1,22 @@
-//! Images that rules name: files of their own below their names, loaders, and texts for each machine.
+//! Tests of images that rules name: their own files below their names, boot loaders, and texts for each
+//! machine.
 
 use std::net::Ipv4Addr;
 
 use super::*;
 use crate::boot::MachineFacts;
-use crate::boot::{Here, Recipe, Role};
+use crate::boot::{ImageSpec, Role, ServedAt};
 use pxe_proto::mac::Mac;
 
 const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
-const HERE: Here = Here { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
+const HERE: ServedAt = ServedAt { server: Ipv4Addr::new(10, 99, 0, 2), http: Some(8080) };
 
 fn facts(image: &str) -> MachineFacts {
     MachineFacts { image: Some(image.into()), ..MachineFacts::unknown(MAC) }
 }
 
-/// A tree for everybody, an image with a kernel, and one with a tree of its own; loaders as Debian installs them.
+/// A tree for all machines, an image with a kernel, and an image with a tree of its own. Boot loaders are
+/// where Debian installs them.
 fn place() -> Place {
     Place::new(&[
         ("srv/pxelinux.0", "everybody's"),
@@ -31,27 +33,27 @@ fn place() -> Place {
 
 fn config(place: &Place) -> Config {
     let root = |path: &str| Some((place.path(path), Links::FollowAdministrators));
-    let kernel = Recipe {
+    let kernel = ImageSpec {
         name: "test".into(),
         root: root("kernel"),
         kernel: Some("linux".into()),
         initrd: vec!["initrd".into()],
         args: "report={{ report_url }}".into(),
-        ..Recipe::default()
+        ..ImageSpec::default()
     };
-    let tree = Recipe {
+    let tree = ImageSpec {
         name: "tree".into(),
         root: root("tree"),
         boot_files: vec![(Arch::ARM64, "tool.efi".into())],
-        ..Recipe::default()
+        ..ImageSpec::default()
     };
-    let usual = Recipe { name: "usual".into(), ..Recipe::default() };
-    Config { recipes: vec![kernel, tree, usual], system: place.path(""), ..place.tree() }
+    let usual = ImageSpec { name: "usual".into(), ..ImageSpec::default() };
+    Config { image_specs: vec![kernel, tree, usual], system: place.path(""), ..place.tree() }
 }
 
 fn programs_of(catalogue: &Catalogue, name: &str) -> Vec<(Arch, String)> {
-    let recipe = catalogue.recipes().iter().find(|recipe| *recipe.name == *name).unwrap();
-    let programs = catalogue.programs_of(recipe);
+    let image_spec = catalogue.image_specs().iter().find(|image_spec| *image_spec.name == *name).unwrap();
+    let programs = catalogue.programs_of(image_spec);
     let mut all: Vec<_> =
         programs.iter().map(|(arch, program)| (arch, program.file.as_str().to_owned())).collect();
     all.sort();
@@ -72,29 +74,35 @@ fn each_image_has_programs_of_its_own() {
         [own(Arch::X64, "tree/grubx64.efi"), own(Arch::ARM64, "tree/tool.efi")]
     );
     assert_eq!(programs_of(&catalogue, "usual"), [own(Arch::BIOS, "pxelinux.0")]);
-    let test = catalogue.programs_of(&catalogue.recipes()[0]);
+    let test = catalogue.programs_of(&catalogue.image_specs()[0]);
     assert_eq!(test.ipxe().unwrap().file.as_str(), "pxed/{mac}/boot.ipxe");
     let config = test.get(Arch::BIOS).unwrap().config.clone().unwrap();
     assert_eq!(config.as_str(), "pxed/{mac}/pxelinux.cfg");
     assert!(catalogue.missing().is_empty(), "{:?}", catalogue.missing());
 }
 
-/// A kernel with arguments was served without them, where its root had a program under a usual name as well.
-/// Without iPXE no UEFI machine can start an image's kernel: it would ask and get nothing, which somebody should know before.
+/// Without iPXE no UEFI machine can start an image's kernel. The machine would ask and get nothing, so pxed
+/// warns of that at the start.
 #[test]
 fn an_image_that_a_kind_of_machine_cannot_start_names_the_package() {
     let place = place();
     std::fs::remove_file(place.path("usr/lib/ipxe/snponly.efi")).unwrap();
     let catalogue = Catalogue::open(config(&place)).unwrap();
-    let test = catalogue.recipes().iter().find(|recipe| &*recipe.name == "test").unwrap();
+    let test = catalogue.image_specs().iter().find(|image_spec| &*image_spec.name == "test").unwrap();
     let said = catalogue.unreached_of(test);
     assert!(said.len() == 1 && said[0].contains("x64 machines get nothing"), "{said:?}");
     assert!(said[0].contains("apt-get install ipxe"), "{said:?}");
     assert!(catalogue.missing().contains(&said[0]), "the log at the start says it, too");
-    let others = catalogue.recipes().iter().filter(|recipe| &*recipe.name != "test");
-    assert_eq!(others.flat_map(|recipe| catalogue.unreached_of(recipe)).count(), 0, "they have no kernel");
+    let others = catalogue.image_specs().iter().filter(|image_spec| &*image_spec.name != "test");
+    assert_eq!(
+        others.flat_map(|image_spec| catalogue.unreached_of(image_spec)).count(),
+        0,
+        "they have no kernel"
+    );
 }
 
+/// Without this order, a kernel with arguments would be served without its arguments if its root also had a
+/// program under a usual name.
 #[test]
 fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
     let place = place();
@@ -108,12 +116,13 @@ fn a_kernel_comes_before_programs_that_would_not_read_its_arguments() {
     assert_eq!(said.len(), 2, "{said:#?}");
     assert!(said[0].contains("x64 machines do not start memtest.efi in its root"), "{said:?}");
     assert!(said[1].contains("GRUB reads grub/grub.cfg"), "{said:?}");
-    // A loader of its own reads what is written, and a program that is named is meant.
+    // A boot loader in the root reads the text that pxed writes. A program that `boot_files` names counts in
+    // any case.
     place.write("kernel/grubx64.efi", "grub");
     let catalogue = Catalogue::open(config(&place)).unwrap();
     assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/grubx64.efi"));
     let mut named = config(&place);
-    named.recipes[0].boot_files = vec![(Arch::X64, "memtest.efi".into())];
+    named.image_specs[0].boot_files = vec![(Arch::X64, "memtest.efi".into())];
     let catalogue = Catalogue::open(named).unwrap();
     assert_eq!(programs_of(&catalogue, "test")[1], own(Arch::X64, "test/memtest.efi"));
     assert_eq!(catalogue.missing().len(), 1, "{:?}", catalogue.missing());
@@ -161,14 +170,15 @@ fn texts_are_written_for_the_machine_in_the_name_or_the_one_that_asks() {
     };
     let script = load("pxed/52-54-00-99-00-10/boot.ipxe", Some("test")).unwrap();
     assert!(script.contains("kernel /test/linux initrd=initrd report=http://10.99.0.2:8080"), "{script}");
-    // iPXE has no address yet when it asks for this one: it goes on by DHCP, which leads to the script above.
+    // iPXE requests this file before it has an address. After a refusal it asks by DHCP, and the reply names
+    // the script above.
     for place in ["autoexec.ipxe", "test/autoexec.ipxe", "loader/autoexec.ipxe"] {
         assert_eq!(load(place, Some("test")), Err(Refusal::NotFound), "{place}");
     }
     let config = load("loader/pxed/52-54-00-99-00-10/pxelinux.cfg", Some("test")).unwrap();
     assert!(config.contains("linux ::test/linux"), "{config}");
     assert!(load("grub/grub.cfg", Some("test")).unwrap().contains("linux /test/linux"));
-    // Nobody is known by that address, or its image has no such text.
+    // No machine with that address is known, or its image has no such text.
     assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", None), Err(Refusal::NotFound));
     assert_eq!(load("pxed/52-54-00-99-00-10/boot.ipxe", Some("tree")), Err(Refusal::NotFound));
     assert_eq!(load("grub/grub.cfg", Some("gone")), Err(Refusal::NotFound));
@@ -185,8 +195,8 @@ fn a_real_file_for_one_machine_comes_before_what_we_would_write() {
 #[test]
 fn workers_are_sent_to_the_loader_for_what_is_written() {
     let place = Place::new(&[("usr/lib/ipxe/snponly.efi", "ipxe"), ("kernel/linux", "kernel")]);
-    let recipe = Recipe { name: "test".into(), ipxe: Some("#!ipxe\n".into()), ..Recipe::default() };
-    let config = Config { recipes: vec![recipe], system: place.path(""), ..place.system() };
+    let image_spec = ImageSpec { name: "test".into(), ipxe: Some("#!ipxe\n".into()), ..ImageSpec::default() };
+    let config = Config { image_specs: vec![image_spec], system: place.path(""), ..place.system() };
     let catalogue = Catalogue::open(config).unwrap();
     assert!(matches!(catalogue.lookup(&name("pxed/52-54-00-99-00-10/boot.ipxe")), Lookup::Absent));
     assert!(matches!(catalogue.lookup(&name("anything")), Lookup::Refused(Refusal::NotFound)));
@@ -197,11 +207,11 @@ fn workers_are_sent_to_the_loader_for_what_is_written() {
 fn what_an_image_lacks_is_said() {
     let place = place();
     let mut config = config(&place);
-    config.recipes[0].initrd.push("more".into());
-    config.recipes.push(Recipe {
+    config.image_specs[0].initrd.push("more".into());
+    config.image_specs.push(ImageSpec {
         name: "bare".into(),
-        root: config.recipes[0].root.clone(),
-        ..Recipe::default()
+        root: config.image_specs[0].root.clone(),
+        ..ImageSpec::default()
     });
     let catalogue = Catalogue::open(config).unwrap();
     let missing = catalogue.missing();
@@ -210,7 +220,7 @@ fn what_an_image_lacks_is_said() {
     assert!(missing[1].contains("`bare` has no boot program"), "{missing:?}");
 }
 
-/// A rule may send machines to their own disks where there is no image at all.
+/// A rule may send machines to their own disks although there is no image.
 #[test]
 fn local_boot_needs_no_image() {
     let place = place();
@@ -220,7 +230,7 @@ fn local_boot_needs_no_image() {
     let local = MachineFacts { image: None, local: true, ..facts("") };
     let script = catalogue.load_for(&file, HERE, |_| Some(local)).unwrap();
     assert!(text(&script).contains("exit 1"));
-    // What loaders look for by themselves is the tree's affair then.
+    // Then only the tree decides about names that boot loaders look for by themselves.
     assert_eq!(
         catalogue.load_for(&name("grub/grub.cfg"), HERE, |_| unreachable!()).err(),
         Some(Refusal::NotFound)

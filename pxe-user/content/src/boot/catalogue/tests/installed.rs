@@ -1,4 +1,4 @@
-//! The virtual tree, on a root directory of our own.
+//! Tests of the virtual tree on a temporary root directory.
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn with_debians_packages_every_machine_boots_memtest() {
     ];
     assert_eq!(catalogue.programs(), programs(&expected, Some("boot.ipxe")));
     assert_eq!(catalogue.missing(), [""; 0]);
-    // Loaded before anybody asks.
+    // The files are loaded before the first request.
     for (file, contents) in [
         ("pxelinux.0", "loader"),
         ("ldlinux.c32", "module"),
@@ -97,7 +97,7 @@ fn every_place_of_the_table_is_found_under_its_name() {
 fn an_upgrade_of_an_installed_package_is_noticed() {
     let place = Place::new(&DEBIAN);
     let catalogue = Catalogue::open(place.system()).unwrap();
-    // As dpkg does it.
+    // dpkg replaces files in this way.
     place.write("boot/memtest86+x64.efi.dpkg-new", "newer");
     fs::rename(place.path("boot/memtest86+x64.efi.dpkg-new"), place.path("boot/memtest86+x64.efi")).unwrap();
     assert_eq!(catalogue.updated(), [name("memtest86+x64.efi")]);

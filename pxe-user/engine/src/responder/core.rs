@@ -1,0 +1,39 @@
+//! What the services of one worker share.
+
+use std::net::Ipv4Addr;
+
+use pxe_common::rate_limit::Source;
+
+use super::rate_limiter::RateLimiter;
+use super::{Settings, Sources};
+use crate::counters::Counters;
+use pxe_proto::datagram::Datagram;
+use pxe_proto::time::Timestamp;
+
+/// What the services of one worker share.
+#[derive(Debug)]
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    pub(super) sources: Sources,
+    pub(super) rate_limiter: RateLimiter,
+    pub(super) counters: Counters,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings, sources: Sources) -> Self {
+        let rate_limiter = RateLimiter::new(settings.meters);
+        Self { settings, sources, rate_limiter, counters: Counters::default() }
+    }
+
+    /// The address that the client used, if the datapath knows it.
+    pub(super) fn reply_address(&self, datagram: &Datagram<'_>) -> Ipv4Addr {
+        let used = *datagram.to.ip();
+        if used.is_unspecified() { self.settings.address } else { used }
+    }
+
+    /// Whether a client of files is within its rate limit.
+    pub(super) fn admits_tftp(&mut self, now: Timestamp, client: Ipv4Addr) -> bool {
+        let rate = &self.sources.rates.load().tftp;
+        self.rate_limiter.admits(now, rate, &Source::of_tftp(client.octets()))
+    }
+}

@@ -1,0 +1,91 @@
+//! What becomes of a DHCP request: one order of steps, for the daemon and for `pxed explain`.
+//!
+//! ```text
+//! dhcp::admit -> Checks::admit -> Access -> Policy::decide -> dhcp::reply
+//! (is it ours)   (rate, sender)   (who)     (which rule)      (the bytes)
+//! ```
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use pxe_content::rules::{Access, Decision, Policy, RequestFacts};
+use pxe_proto::dhcp::{self, Ignored, Reply, Request, ServerPort, Style};
+use pxe_proto::mac::Mac;
+
+/// What a request is decided by, beside its own content.
+#[derive(Clone, Copy, Debug)]
+pub struct Rulebook<'p> {
+    /// Our address on the interface.
+    pub server: Ipv4Addr,
+    /// The interface's name, for rules that name one.
+    pub interface: &'p str,
+    /// `[access]`.
+    pub access: &'p Access,
+    /// The rules.
+    pub policy: &'p Policy,
+}
+
+/// Steps that need state or the frame, and so belong to the caller.
+pub trait Checks {
+    /// Whether a request that a boot server answers is within its rate limit, and from the machine itself.
+    ///
+    /// # Errors
+    /// The reason for silence.
+    fn admit(&mut self, request: &Request<'_>, mac: Mac) -> Result<(), Ignored>;
+
+    /// How often a machine has booted by a rule.
+    fn boots(&self, mac: Mac, rule: &str) -> u32;
+}
+
+/// A request that is ours to answer, and the rule that it matches.
+#[derive(Debug)]
+pub struct Decided<'r, 'p> {
+    /// What the rules see of the request.
+    pub facts: RequestFacts<'r>,
+    /// What the rules say.
+    pub decision: Decision<'p>,
+}
+
+impl<'p> Rulebook<'p> {
+    /// Decides about a request that arrived at `port` from `from`, with this VLAN tag.
+    ///
+    /// # Errors
+    /// The reason for silence, if it does not depend on the rules.
+    pub fn decide<'r>(
+        &self,
+        request: &'r Request<'_>,
+        port: ServerPort,
+        from: Ipv4Addr,
+        vlan: Option<u16>,
+        checks: &mut impl Checks,
+    ) -> Result<Decided<'r, 'p>, Ignored>
+    where
+        'p: 'r,
+    {
+        let mac = dhcp::admit(self.server, request, port)?.mac;
+        checks.admit(request, mac)?;
+        if !self.access.allows_request(request, mac, from, self.server) {
+            return Err(Ignored::NotAllowed);
+        }
+        let facts = RequestFacts::of(mac, request, vlan, self.interface);
+        let decision = self.policy.decide(&facts, |rule| checks.boots(mac, rule));
+        Ok(Decided { facts, decision })
+    }
+}
+
+impl<'p> Decided<'_, 'p> {
+    /// Writes the reply into `out`, which should hold [`dhcp::MAX_REPLY`] bytes.
+    ///
+    /// # Errors
+    /// The reason for silence: no rule matches, or the service has nothing for this machine.
+    pub fn reply(
+        &self,
+        request: &Request<'_>,
+        port: ServerPort,
+        from: SocketAddrV4,
+        style: Style,
+        out: &mut [u8],
+    ) -> Result<Reply<'p>, Ignored> {
+        let service = self.decision.service.ok_or(Ignored::Rule)?;
+        dhcp::reply(service, request, port, from, style, out)
+    }
+}

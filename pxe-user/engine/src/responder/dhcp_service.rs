@@ -1,0 +1,257 @@
+//! ProxyDHCP: requests on ports 67 and 4011.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use pxe_common::Service;
+use pxe_common::rate_limit::{Rates, Source};
+
+use super::core::Core;
+use super::decide::{Checks, Rulebook};
+use super::rate_limiter::RateLimiter;
+use super::{Events, Route, Settings, Transmit};
+use crate::counters::Counter;
+use pxe_content::rules::Decision;
+use pxe_fleet::event::{Client, Event, Origin, Requester, Telling, Unanswered, brief};
+use pxe_fleet::firmware_quirks::{FirmwareQuirks, StyleDefaults};
+use pxe_fleet::handle::BootRecords;
+use pxe_proto::datagram::Datagram;
+use pxe_proto::dhcp::{self, Arch, Class, Ignored, Message, Printable, Request, ServerPort, Style};
+use pxe_proto::mac::Mac;
+use pxe_proto::time::Timestamp;
+
+/// Answers DHCP requests. Its only state is what it has learnt about firmware.
+#[derive(Debug, Default)]
+pub(super) struct DhcpService {
+    quirks: FirmwareQuirks,
+}
+
+impl DhcpService {
+    /// Handles a datagram to port 67 or 4011.
+    pub(super) fn handle(
+        &mut self,
+        core: &mut Core,
+        now: Timestamp,
+        datagram: &Datagram<'_>,
+        port: ServerPort,
+        host: &mut (impl Transmit + Events),
+    ) {
+        if let Err(ignored) = self.answer(core, now, datagram, port, host) {
+            core.counters.count(ignored);
+        }
+    }
+
+    /// This machine has asked for a file, so it has understood its offer.
+    pub(super) fn file_requested(&mut self, mac: Mac) {
+        self.quirks.file_requested(mac);
+    }
+
+    fn answer(
+        &mut self,
+        core: &mut Core,
+        now: Timestamp,
+        datagram: &Datagram<'_>,
+        port: ServerPort,
+        host: &mut (impl Transmit + Events),
+    ) -> Result<(), Ignored> {
+        let Core { settings, sources, rate_limiter, counters } = core;
+        if !settings.is_for_us(datagram.to) {
+            counters.count(Counter::OtherAddress);
+            return Ok(());
+        }
+        let service = match port {
+            ServerPort::Port67 => Service::Dhcp,
+            ServerPort::Port4011 => Service::BootServer,
+        };
+        if !settings.is_client(service, datagram) {
+            return Err(Ignored::BadSource);
+        }
+        let request = Request::parse(datagram.payload)?;
+        let (access, policy) = (sources.access.load(), sources.policy.load());
+        let interface = Arc::clone(&settings.interface);
+        let rulebook =
+            Rulebook { server: settings.address, interface: &interface, access: &access, policy: &policy };
+        let mut checks = FrameChecks {
+            settings,
+            rates: &sources.rates,
+            boot_records: &sources.boot_records,
+            rate_limiter,
+            now,
+            datagram,
+            port,
+            origin: Origin::Link,
+            host: &mut *host,
+        };
+        let (from, vlan) = (*datagram.from.ip(), datagram.link.vlan());
+        let decided = rulebook.decide(&request, port, from, vlan, &mut checks);
+        if let Err(Ignored::RequestOnPort67) = decided {
+            checks.record_lease(&request);
+        }
+        let (decided, origin) = (decided?, checks.origin);
+        let (mac, decision) = (decided.facts.mac, &decided.decision);
+        let requester = requester(settings, &request, (mac, origin), datagram, decision);
+        if decision.service.is_none() {
+            host.record(Event::Unanswered { requester, why: Unanswered::Rule });
+            return Err(Ignored::Rule);
+        }
+        let defaults = sources.style_defaults(settings, decision, mac);
+        let style = match port {
+            ServerPort::Port67 if is_lesson(settings, &request, origin) => {
+                self.learn(now, mac, defaults, host)
+            }
+            _ => self.quirks.style(mac, defaults),
+        };
+        let mut out = [0; dhcp::MAX_REPLY];
+        match decided.reply(&request, port, datagram.from, style, &mut out) {
+            Ok(reply) => {
+                let from = SocketAddrV4::new(settings.address, reply.from_port);
+                host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
+                counters.count(if reply.summary.ack { Counter::Acks } else { Counter::Offers });
+                host.record(replied(requester, &reply.summary, decision.is_local));
+                Ok(())
+            }
+            Err(ignored) => {
+                if let Ignored::NoImageForArch(arch) = ignored {
+                    let requester = Box::new(Requester { arch, ..*requester });
+                    host.record(Event::Unanswered { requester, why: Unanswered::NoImage });
+                }
+                Err(ignored)
+            }
+        }
+    }
+
+    /// The style for a machine whose DISCOVER may teach us something about its firmware.
+    fn learn(&mut self, now: Timestamp, mac: Mac, defaults: StyleDefaults, host: &mut impl Events) -> Style {
+        let decision = self.quirks.discovered(now, mac, defaults);
+        if let Some(style) = decision.news {
+            host.record(Event::Learnt { mac, style });
+        }
+        decision.style
+    }
+}
+
+/// Whether a request shows if the firmware has understood the offers before. The request that follows a DISCOVER must find
+/// the same style, so only the DISCOVER may change it. Behind a relay all machines have the router's address when they ask
+/// for their files, so nothing can be learnt about one of them.
+fn is_lesson(settings: &Settings, request: &Request<'_>, origin: Origin) -> bool {
+    request.message() == Some(Message::Discover)
+        && request.class() == Class::Pxe
+        && !request.is_ipxe()
+        && origin == Origin::Link
+        && settings.learns
+}
+
+/// The daemon's side of [`Checks`]: rate limit, and whether the frame comes from the machine itself.
+struct FrameChecks<'a, 'd, H> {
+    settings: &'a Settings,
+    rates: &'a ArcSwap<Rates>,
+    boot_records: &'a ArcSwap<BootRecords>,
+    rate_limiter: &'a mut RateLimiter,
+    now: Timestamp,
+    datagram: &'a Datagram<'d>,
+    port: ServerPort,
+    /// How the request came; known after [`Checks::admit`].
+    origin: Origin,
+    host: &'a mut H,
+}
+
+impl<H: Transmit + Events> Checks for FrameChecks<'_, '_, H> {
+    fn admit(&mut self, request: &Request<'_>, mac: Mac) -> Result<(), Ignored> {
+        if !self.is_within_rate(request) {
+            return Err(Ignored::Rate);
+        }
+        self.origin = self.origin(request, mac);
+        if self.is_foreign(request) { Err(Ignored::ForeignChaddr) } else { Ok(()) }
+    }
+
+    fn boots(&self, mac: Mac, rule: &str) -> u32 {
+        self.boot_records.load().get(&mac).map_or(0, |record| record.boots_by(rule))
+    }
+}
+
+impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
+    /// Whether the client is within its rate limit; keyed as in the kernel (`pxe_common::classify`).
+    fn is_within_rate(&mut self, request: &Request<'_>) -> bool {
+        let chaddr = request.mac().unwrap_or_default().0;
+        let (mac, relayed) = (self.datagram.link.peer.0, (request.giaddr().octets(), chaddr));
+        let source = match self.port {
+            ServerPort::Port67 => Source::of_dhcp(mac, relayed),
+            ServerPort::Port4011 => Source::of_boot_server(mac, relayed, self.datagram.from.ip().octets()),
+        };
+        self.rate_limiter.admits(self.now, &self.rates.load().dhcp, &source)
+    }
+
+    /// How a request came: see [`Origin`].
+    fn origin(&mut self, request: &Request<'_>, mac: Mac) -> Origin {
+        let frame = self.datagram.link.neighbour();
+        if !request.giaddr().is_unspecified() {
+            return Origin::Through(frame);
+        }
+        let is_hidden_broadcast = frame.is_none() && self.settings.is_to_many(self.datagram.to);
+        match frame.or_else(|| self.host.neighbour(*self.datagram.from.ip())) {
+            _ if is_hidden_broadcast => Origin::Link,
+            Some(source) if source == mac => Origin::Link,
+            other => Origin::Through(other),
+        }
+    }
+
+    /// Whether a host on our link asks under the Ethernet address of another machine. Behind a router (4011) the frame is the
+    /// router's.
+    fn is_foreign(&self, request: &Request<'_>) -> bool {
+        let is_direct = request.giaddr().is_unspecified() && self.settings.is_near(*self.datagram.from.ip());
+        matches!(self.origin, Origin::Through(Some(_))) && is_direct && !self.settings.foreign_chaddr
+    }
+
+    /// A machine takes its lease from the DHCP server. pxed does not answer that, but it shows where the machine is.
+    fn record_lease(&mut self, request: &Request<'_>) {
+        let (Some(mac), Some(address)) = (request.mac(), request.lease()) else { return };
+        if self.admit(request, mac).is_ok() {
+            self.host.record(Event::Leased { mac, origin: self.origin, address });
+        }
+    }
+}
+
+/// What the request shows of the machine, for the fleet.
+fn requester(
+    settings: &Settings,
+    request: &Request<'_>,
+    (mac, origin): (Mac, Origin),
+    datagram: &Datagram<'_>,
+    decision: &Decision<'_>,
+) -> Box<Requester> {
+    let known = |address: &Ipv4Addr| !address.is_unspecified();
+    Box::new(Requester {
+        mac,
+        origin,
+        arch: request.arches().next().unwrap_or(Arch(0)),
+        client: match request.class() {
+            Class::Http => Client::Http,
+            _ if request.is_ipxe() => Client::Ipxe,
+            _ => Client::Pxe,
+        },
+        firmware: brief(&Printable(request.vendor_class()).to_string()),
+        uuid: request.uuid(),
+        address: Some(request.ciaddr()).filter(known),
+        relay: Some(request.giaddr()).filter(known),
+        vlan: datagram.link.vlan(),
+        interface: Arc::clone(&settings.interface),
+        rule: decision.rule.map(|rule| Arc::clone(&rule.name)),
+        image: decision.rule.and_then(|rule| rule.image.clone()),
+    })
+}
+
+fn replied(requester: Box<Requester>, summary: &dhcp::ReplySummary<'_>, is_local: bool) -> Event {
+    let what = match summary.answer {
+        _ if is_local => Telling::Local,
+        dhcp::Answer::Menu(_) => Telling::Menu,
+        _ => Telling::Boot,
+    };
+    Event::Told {
+        requester,
+        what,
+        file: brief(&summary.answer.name(summary.mac)),
+        style: summary.style,
+        ack: summary.ack,
+    }
+}

@@ -1,0 +1,44 @@
+//! What is counted and recorded of transfers.
+
+use std::sync::Arc;
+
+use super::super::Events;
+use super::context::{Context, peer};
+use crate::counters::{Counter, Counters};
+use pxe_fleet::event::Event;
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::send_session::{Outcome, SendSession};
+use pxe_proto::tftp::table::Entry;
+use pxe_proto::time::Timestamp;
+
+/// Counts DATA packets and their bytes.
+pub(super) fn count_data(counters: &mut Counters, transfer: &SendSession, first: Block, blocks: u64) {
+    let offset = |block: Block| block.offset(transfer.negotiated().blksize).min(transfer.size());
+    counters.add(Counter::DataPackets, blocks);
+    counters.add(Counter::DataBytes, offset(first + blocks) - offset(first));
+}
+
+/// Counts and records the end of a transfer.
+pub(super) fn end(
+    counters: &mut Counters,
+    entry: &Entry<Context>,
+    outcome: Outcome,
+    now: Timestamp,
+    host: &mut impl Events,
+) {
+    if entry.context.upload.is_some() {
+        // The UploadWriter reports the files that it stores.
+        return counters.count(Counter::of_upload(outcome));
+    }
+    counters.count(outcome);
+    let (Some(transfer), Some(image)) = (entry.transfer(), &entry.context.image) else { return };
+    counters.add(Counter::DataRepeated, transfer.repeated_blocks());
+    host.record(Event::Fetched {
+        peer: peer(entry),
+        image: Arc::clone(image),
+        outcome,
+        bytes: transfer.bytes(outcome),
+        took: now.since(transfer.started()),
+        retransmits: transfer.repeated_blocks(),
+    });
+}

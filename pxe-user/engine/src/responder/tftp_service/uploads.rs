@@ -1,0 +1,173 @@
+//! Uploads: files that machines put into the inbox by TFTP.
+//!
+//! The fleet decides which machine a file belongs to: on our link by the frame's source, or by the kernel's neighbour table
+//! where sockets hide the frame; behind a relay by the lease that the machine was seen to take.
+//!
+//! A worker never waits for the disk: blocks go to another thread, and pxed acknowledges only what that thread has accepted.
+
+use arrayvec::ArrayString;
+
+use super::super::Storage;
+use super::super::core::Core;
+use super::context::{Context, peer};
+use super::upload_limiter::{BEHIND, UploadPermit, WINDOWSIZE_MAX};
+use crate::counters::Counter;
+use pxe_proto::tftp::negotiation::{NegotiatedOptions, OptionLimits};
+use pxe_proto::tftp::packet::{ErrorCode, RequestedOptions};
+use pxe_proto::tftp::receive_session::BlockAccepted;
+use pxe_proto::tftp::send_session::Step;
+use pxe_proto::tftp::table::{Entry, Id, Table};
+use pxe_proto::time::Timestamp;
+
+/// The largest block of an upload, in bytes: it fits a frame of plain Ethernet, which the buffers of all datapaths hold.
+pub const BLKSIZE_MAX: u16 = 1468;
+/// Most blocks of an upload that can be on their way to the disk.
+pub const BLOCKS_MAX: usize = BEHIND + WINDOWSIZE_MAX as usize;
+
+/// An upload's name as the client wrote it, without slashes in front; whether it is a good one, the inbox says.
+pub type UploadName = ArrayString<{ u8::MAX as usize }>;
+
+/// What the inbox says of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboxReply {
+    /// There is a place for it.
+    Open,
+    /// Its blocks are written so far.
+    Room,
+    /// It is complete, and on the disk.
+    Kept,
+    /// It is refused or broken off; nothing is left of it.
+    Denied(UploadRefusal),
+}
+
+/// Why an upload is refused or broken off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadRefusal {
+    /// The name is not one that is taken.
+    Name,
+    /// A file of this name is there, or on its way.
+    Exists,
+    /// It is too large for one file.
+    TooLarge,
+    /// The machine's share, or all of the inbox, is full.
+    Full,
+    /// Too many uploads at a time.
+    Busy,
+    /// The disk says no.
+    Disk,
+    /// Nobody knows which machine sends it.
+    Sender,
+    /// A block was larger than agreed.
+    Oversized,
+}
+
+impl UploadRefusal {
+    /// Its counter, and the ERROR for the client.
+    pub(super) fn report(self) -> (Counter, ErrorCode, &'static str) {
+        match self {
+            Self::Name => (Counter::UploadName, ErrorCode::DENIED, "a name has only A-Z a-z 0-9 . _ -"),
+            Self::Exists => (Counter::UploadExists, ErrorCode::EXISTS, "a file of this name exists already"),
+            Self::TooLarge => (Counter::UploadTooLarge, ErrorCode::FULL, "the file is too large"),
+            Self::Full => (Counter::UploadFull, ErrorCode::FULL, "the inbox is full"),
+            Self::Busy => (Counter::UploadBusy, ErrorCode::UNDEFINED, "too many uploads at once, try again"),
+            Self::Disk => (Counter::UploadDisk, ErrorCode::UNDEFINED, "the inbox cannot be written"),
+            Self::Sender => (Counter::UploadSender, ErrorCode::UNDEFINED, "unknown machine"),
+            Self::Oversized => {
+                (Counter::UploadOversized, ErrorCode::ILLEGAL, "a block is larger than agreed")
+            }
+        }
+    }
+}
+
+impl InboxReply {
+    /// The state machine's step after this reply, or why the upload ends.
+    pub(super) fn apply(
+        self,
+        table: &mut Table<Context>,
+        now: Timestamp,
+        id: Id,
+    ) -> Result<Step, UploadRefusal> {
+        match self {
+            Self::Open => Ok(Step::Wait),
+            Self::Room => Ok(table.on_upload(now, id, |session| session.on_room(now))),
+            Self::Kept => Ok(table.on_upload(now, id, |session| session.on_kept(now))),
+            Self::Denied(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// The name in a WRQ.
+///
+/// # Errors
+/// When it is not UTF-8, or too long.
+pub(super) fn parse_name(filename: &[u8]) -> Result<UploadName, UploadRefusal> {
+    let name = std::str::from_utf8(filename).map_err(|_| UploadRefusal::Name)?;
+    UploadName::from(name.trim_start_matches('/')).map_err(|_| UploadRefusal::Name)
+}
+
+/// Asks the inbox to open a file for an upload that has its slot; [`InboxReply`] is the answer.
+///
+/// # Errors
+/// When as many uploads as possible are running.
+pub(super) fn open(
+    core: &Core,
+    table: &mut Table<Context>,
+    id: Id,
+    name: &UploadName,
+    size: Option<u64>,
+    host: &mut impl Storage,
+) -> Result<(), UploadRefusal> {
+    let Some(entry) = table.get_mut(id) else { return Ok(()) };
+    let permit = core.settings.uploads.as_ref().and_then(|limiter| limiter.take(size));
+    let permit = permit.filter(|permit| host.put(id, permit, name, peer(entry)));
+    entry.context.upload = Some(permit.ok_or(UploadRefusal::Busy)?);
+    Ok(())
+}
+
+/// What an upload's OACK grants, and the announced size of the file in bytes.
+pub(super) fn negotiate(core: &Core, entry: &Entry<Context>) -> (NegotiatedOptions, Option<u64>) {
+    let limits = core.sources.limits(&core.settings, *entry.client.ip(), &entry.context.link);
+    let limits = OptionLimits {
+        blksize: limits.blksize.min(BLKSIZE_MAX),
+        windowsize: limits.windowsize.min(WINDOWSIZE_MAX),
+    };
+    let size = entry.context.upload.as_ref().and_then(UploadPermit::announced);
+    let requested = entry.context.requested;
+    // A size that is no number counts as not requested (RFC 2347).
+    let requested = RequestedOptions { tsize: requested.tsize && size.is_some(), ..requested };
+    (NegotiatedOptions::grant(&requested, &limits), size)
+}
+
+/// Handles DATA. `None` if the transfer is no upload.
+///
+/// # Errors
+/// When the block is larger than negotiated.
+pub(super) fn on_data(
+    core: &mut Core,
+    table: &mut Table<Context>,
+    now: Timestamp,
+    (id, block, bytes): (Id, u16, &[u8]),
+    host: &mut impl Storage,
+) -> Result<Option<Step>, UploadRefusal> {
+    let Some(entry) = table.get(id) else { return Ok(None) };
+    let Some(session) = entry.reception() else {
+        core.counters.count(Counter::TftpUnexpected);
+        return Ok(None);
+    };
+    if bytes.len() > usize::from(session.negotiated().blksize) && !session.has_ended() {
+        return Err(UploadRefusal::Oversized);
+    }
+    let permit = entry.context.upload.clone();
+    let mut is_stored = false;
+    let store = |last| {
+        let answer = permit.map_or(BlockAccepted::No, |permit| host.store(&permit, bytes, last));
+        is_stored = answer != BlockAccepted::No;
+        answer
+    };
+    let step = table.on_upload(now, id, |session| session.on_data(now, block, bytes.len(), store));
+    if is_stored {
+        core.counters.count(Counter::UploadBlocks);
+        core.counters.add(Counter::UploadBytes, bytes.len() as u64);
+    }
+    Ok(Some(step))
+}

@@ -1,0 +1,228 @@
+//! Files that the kernel can send by itself: cut into blocks, with their sums, in bounded memory.
+//!
+//! Workers only look; all writing is the loader's. A file is on the shelf once for each block size that clients ask for.
+//! Files that nobody is sending give way when there is no room, least recently used ones first.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use pxe_common::abi::{self, PAYLOAD_MAX};
+
+use pxe_content::boot::Image;
+use pxe_nic::offload::files::Files;
+use pxe_proto::checksum::Sum;
+use pxe_proto::tftp::Block;
+use pxe_proto::tftp::packet::{DATA_HEADER_LEN, data_header};
+
+/// Block sizes of one file. Firmware knows four or five; strangers could ask for a thousand, and have each cut.
+const SIZES_MAX: usize = 8;
+
+/// A file by its image's number and the block size.
+type CacheKey = (u64, u16);
+
+/// Where a file stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KernelFile {
+    /// Index in the kernel's list of files.
+    pub index: u32,
+    /// Tells this file from others that have stood or will stand there.
+    pub tag: u32,
+}
+
+/// What a look at the shelf shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CacheLookup {
+    /// The file stands there.
+    Cached(KernelFile),
+    /// Nobody has asked for it yet, or it is being cut.
+    Absent,
+    /// There is no room for it.
+    NoRoom,
+}
+
+#[derive(Clone, Debug)]
+struct CachedFile {
+    image: Weak<Image>,
+    /// `None` if there was no room.
+    file: Option<KernelFile>,
+    bytes: u64,
+    used: Arc<AtomicU64>,
+}
+
+impl CachedFile {
+    /// Whether nobody but the catalogue has the image: no transfer does.
+    fn is_idle(&self) -> bool {
+        self.image.strong_count() <= 1
+    }
+}
+
+/// The shelf of one interface.
+#[derive(Debug)]
+pub struct OffloadCache {
+    cached: ArcSwap<HashMap<CacheKey, CachedFile>>,
+    /// Counts uses, as a clock for "least recently used".
+    ticks: AtomicU64,
+    limit: u64,
+    /// Only the loader takes it.
+    writer: Mutex<CacheWriter>,
+}
+
+/// The side of the shelf where files are put.
+struct CacheWriter {
+    files: Files,
+    free: VecDeque<u32>,
+    next_tag: u32,
+    used: u64,
+}
+
+impl std::fmt::Debug for CacheWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Back").field("free", &self.free.len()).field("used", &self.used).finish()
+    }
+}
+
+impl OffloadCache {
+    /// An empty shelf that never holds more than `limit` bytes.
+    pub fn new(files: Files, limit: u64) -> Self {
+        let writer = CacheWriter { files, free: (0..abi::FILES_MAX).collect(), next_tag: 1, used: 0 };
+        Self { cached: ArcSwap::default(), ticks: AtomicU64::new(0), limit, writer: Mutex::new(writer) }
+    }
+
+    /// Bytes on the shelf.
+    pub fn used(&self) -> u64 {
+        let cached = self.cached.load();
+        cached.values().filter(|cached| cached.file.is_some()).map(|cached| cached.bytes).sum()
+    }
+
+    /// Looks for a file; to find it counts as a use.
+    pub fn find(&self, image: &Image, blksize: u16) -> CacheLookup {
+        let cached = self.cached.load();
+        match cached.get(&(image.id(), blksize)) {
+            None => CacheLookup::Absent,
+            Some(CachedFile { file: None, .. }) => CacheLookup::NoRoom,
+            Some(CachedFile { file: Some(file), used, .. }) => {
+                used.store(self.ticks.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
+                CacheLookup::Cached(*file)
+            }
+        }
+    }
+
+    /// Cuts a file and puts it on the shelf, or notes that there is no room.
+    pub fn put(&self, image: &Arc<Image>, blksize: u16) {
+        let mut writer = self.writer();
+        let mut cached = HashMap::clone(&self.cached.load());
+        let key = (image.id(), blksize);
+        let sizes = cached.keys().filter(|(id, _)| *id == image.id()).count();
+        if cached.contains_key(&key) || sizes >= SIZES_MAX {
+            return;
+        }
+        let count = image.len() / u64::from(blksize.max(1)) + 1;
+        let bytes = count * size_of::<abi::Block>() as u64;
+        let file = self.make_room(&mut writer, &mut cached, bytes, image);
+        let file = file.and_then(|index| writer.fill(index, image, blksize, count));
+        let used = Arc::new(AtomicU64::new(self.ticks.fetch_add(1, Ordering::Relaxed)));
+        if file.is_some() {
+            writer.used += bytes;
+        }
+        cached.insert(key, CachedFile { image: Arc::downgrade(image), file, bytes, used });
+        self.cached.store(Arc::new(cached));
+    }
+
+    /// Forgets files that have gone or changed, and what found no room: there may be some now.
+    pub fn tidy(&self) {
+        let mut writer = self.writer();
+        let mut cached = HashMap::clone(&self.cached.load());
+        let before = cached.len();
+        let gone = |cached: &CachedFile| cached.image.strong_count() == 0 || cached.file.is_none();
+        let keys: Vec<CacheKey> = cached.iter().filter(|(_, s)| gone(s)).map(|(key, _)| *key).collect();
+        for key in keys {
+            writer.remove(&mut cached, key);
+        }
+        if cached.len() != before {
+            self.cached.store(Arc::new(cached));
+        }
+    }
+
+    /// A free place, for which idle files give way; `None` if there is no room all the same.
+    fn make_room(
+        &self,
+        writer: &mut CacheWriter,
+        cached: &mut HashMap<CacheKey, CachedFile>,
+        bytes: u64,
+        image: &Arc<Image>,
+    ) -> Option<u32> {
+        let others =
+            cached.iter().filter(|((id, _), s)| *id != image.id() && s.file.is_some() && s.is_idle());
+        let mut idle: Vec<(u64, CacheKey, u64)> =
+            others.map(|(key, s)| (s.used.load(Ordering::Relaxed), *key, s.bytes)).collect();
+        idle.sort_unstable();
+        let could_be_free: u64 = idle.iter().map(|(.., bytes)| bytes).sum();
+        if writer.used - could_be_free + bytes > self.limit {
+            return None;
+        }
+        let mut idle = idle.into_iter();
+        while writer.used + bytes > self.limit || writer.free.is_empty() {
+            let (_, key, _) = idle.next()?;
+            writer.remove(cached, key);
+        }
+        writer.free.pop_front()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, CacheWriter> {
+        // A loader that panicked has left whole files behind: each is counted after it was put.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CacheWriter {
+    /// Puts a file into a free place; gives the place back if that fails.
+    fn fill(&mut self, index: u32, image: &Image, blksize: u16, count: u64) -> Option<KernelFile> {
+        let tag = self.next_tag;
+        self.next_tag = self.next_tag.wrapping_add(1).max(1);
+        let put = u32::try_from(count).ok().map(|count| {
+            self.files.put(index, count, |at, block| cut(block, tag, image.bytes(), u64::from(at), blksize))
+        });
+        match put {
+            Some(Ok(())) => Some(KernelFile { index, tag }),
+            Some(Err(error)) => {
+                tracing::warn!(
+                    "{}: cannot put the file into the kernel, so the daemon sends it: {error}",
+                    image.name()
+                );
+                self.free.push_back(index);
+                None
+            }
+            None => {
+                self.free.push_back(index);
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, cached: &mut HashMap<CacheKey, CachedFile>, key: CacheKey) {
+        let Some(gone) = cached.remove(&key) else { return };
+        let Some(file) = gone.file else { return };
+        self.used -= gone.bytes;
+        if let Err(error) = self.files.clear(file.index) {
+            tracing::warn!("cannot remove a file from the kernel: {error}");
+            return;
+        }
+        // At the end of the queue: a transfer that still names this place finds another tag, or none.
+        self.free.push_back(file.index);
+    }
+}
+
+/// Writes the block `at` (from 0 on) of a file as it goes over the wire.
+fn cut(block: &mut abi::Block, tag: u32, bytes: &[u8], at: u64, blksize: u16) {
+    let number = Block(at + 1);
+    let start = (number.offset(blksize) as usize).min(bytes.len());
+    let data = &bytes[start..(start + usize::from(blksize)).min(bytes.len())];
+    let len = (DATA_HEADER_LEN + data.len()).min(PAYLOAD_MAX);
+    block.tag = tag;
+    block.len = len as u16;
+    block.payload[..DATA_HEADER_LEN].copy_from_slice(&data_header(number));
+    block.payload[DATA_HEADER_LEN..len].copy_from_slice(&data[..len - DATA_HEADER_LEN]);
+    block.sum = Sum::of(&block.payload[..len]).fold();
+}

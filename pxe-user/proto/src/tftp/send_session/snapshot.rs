@@ -1,0 +1,186 @@
+//! A transfer that another process of ours began: it goes on where that one stood.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Block, NegotiatedOptions, Phase, SILENCE, SendSession, Step, Timestamp};
+
+/// Where a transfer stands: all that its client may expect of whoever goes on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendSnapshot {
+    /// The file's size in bytes.
+    pub size: u64,
+    /// Bytes per block (RFC 2348).
+    pub blksize: u16,
+    /// Blocks per window (RFC 7440).
+    pub windowsize: u16,
+    /// Seconds until a retransmission, if the client asked for a time (RFC 2349).
+    pub timeout: Option<u8>,
+    /// The last block that the client has acknowledged; 0 for the OACK.
+    pub acknowledged: u64,
+    /// The last block that was sent.
+    pub sent: u64,
+    /// How much of the client has been heard.
+    pub heard: Heard,
+}
+
+/// What a client has answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Heard {
+    /// Nothing; it was sent an OACK.
+    NothingOfOack,
+    /// Nothing; it was sent the first block.
+    Nothing,
+    /// It has acknowledged something.
+    Acknowledged,
+}
+
+impl SendSession {
+    /// Where it stands; `None` when it has ended.
+    pub fn snapshot(&self) -> Option<SendSnapshot> {
+        let heard = match self.phase {
+            Phase::Ended => return None,
+            Phase::Offered => Heard::NothingOfOack,
+            Phase::Sending if self.touched => Heard::Acknowledged,
+            Phase::Sending => Heard::Nothing,
+        };
+        Some(SendSnapshot {
+            size: self.size,
+            blksize: self.negotiated.blksize,
+            windowsize: self.negotiated.windowsize,
+            timeout: self.negotiated.timeout,
+            acknowledged: self.acknowledged().0,
+            sent: self.highest.0,
+            heard,
+        })
+    }
+
+    /// Goes on from there, and the first step to take: the window once more, since its blocks or its ACK may have been lost
+    /// in between. Who has not been heard is sent nothing: its answer, which may come late, finds the transfer, and its request
+    /// begins a new one. That it began earlier is forgotten. `None` if no transfer can stand so.
+    pub fn resume(now: Timestamp, snapshot: &SendSnapshot) -> Option<(Self, Step)> {
+        let oack = snapshot.heard == Heard::NothingOfOack;
+        let negotiated =
+            NegotiatedOptions::resumed(snapshot.blksize, snapshot.windowsize, snapshot.timeout, oack)?;
+        let (mut transfer, _) = Self::start(now, snapshot.size, negotiated);
+        let last = transfer.last();
+        if snapshot.acknowledged >= last.0 || snapshot.sent < snapshot.acknowledged || snapshot.sent > last.0
+        {
+            return None;
+        }
+        let step = match snapshot.heard {
+            Heard::Acknowledged => {
+                transfer.first = Block(snapshot.acknowledged + 1);
+                transfer.highest = Block(snapshot.sent);
+                transfer.touched = true;
+                transfer.open_window(now)
+            }
+            Heard::NothingOfOack => {
+                transfer.wait_for_answer();
+                Step::Wait
+            }
+            Heard::Nothing => {
+                transfer.sent(1);
+                transfer.deadline = now + SILENCE;
+                Step::Wait
+            }
+        };
+        transfer.repeated = true;
+        Some((transfer, step))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tftp::negotiation::OptionLimits;
+    use crate::tftp::packet::RequestedOptions;
+    use crate::tftp::send_session::{Ignored, Outcome};
+
+    const NOW: Timestamp = Timestamp::from_micros(0);
+
+    fn begun(windowsize: u16) -> SendSession {
+        let asked = RequestedOptions { windowsize: Some(windowsize), ..RequestedOptions::default() };
+        let negotiated = NegotiatedOptions::grant(&asked, &OptionLimits::for_mtu(1500, 64));
+        let (mut transfer, step) = SendSession::start(NOW, 512 * 10 + 7, negotiated);
+        assert_eq!(step, Step::SendOack);
+        assert_eq!(transfer.snapshot().unwrap().heard, Heard::NothingOfOack);
+        assert_eq!(transfer.on_ack(NOW, 0), Step::SendData);
+        transfer.sent(u64::from(windowsize));
+        transfer
+    }
+
+    #[test]
+    fn it_goes_on_with_the_window_that_is_not_acknowledged() {
+        for windowsize in [1, 4] {
+            let mut before = begun(windowsize);
+            assert_eq!(before.on_ack(NOW, windowsize), Step::SendData);
+            before.sent(u64::from(windowsize));
+            let snapshot = before.snapshot().unwrap();
+            let (mut after, step) = SendSession::resume(NOW, &snapshot).unwrap();
+            assert_eq!(step, Step::SendData);
+            let window = u64::from(windowsize);
+            assert_eq!(after.unsent(), (Block(window + 1), window));
+            after.sent(window);
+            assert_eq!(after.repeated_blocks(), window);
+            assert_eq!(after.steady(), None, "its round trip cannot be measured yet");
+            // An ACK that was under way meanwhile.
+            assert_eq!(after.on_ack(NOW, 2 * windowsize), Step::SendData);
+            let mut block = 2 * windowsize;
+            let end = loop {
+                after.sent(u64::from(windowsize));
+                block = (block + windowsize).min(11);
+                match after.on_ack(NOW, block) {
+                    Step::SendData => {}
+                    step => break step,
+                }
+            };
+            assert_eq!(end, Step::End(Outcome::Complete));
+        }
+    }
+
+    #[test]
+    fn who_has_not_been_heard_is_sent_nothing_and_may_answer_late() {
+        let late = NOW + Duration::from_secs(60);
+        let asked = RequestedOptions { windowsize: Some(2), ..RequestedOptions::default() };
+        for asked in [asked, RequestedOptions::default()] {
+            let negotiated = NegotiatedOptions::grant(&asked, &OptionLimits::for_mtu(1500, 64));
+            let (mut before, first) = SendSession::start(NOW, 5000, negotiated);
+            before.sent(u64::from(first == Step::SendData));
+            let (mut after, step) = SendSession::resume(NOW, &before.snapshot().unwrap()).unwrap();
+            assert_eq!((step, after.is_unheard(), after.steady()), (Step::Wait, true, None));
+            assert_eq!(after.unsent().1, 0);
+            let soon = NOW + Duration::from_secs(30);
+            assert_eq!(after.on_time(soon), Step::Wait, "it waits for an answer");
+            let (time, block) = if first == Step::SendData { (soon, 1) } else { (late, 0) };
+            assert_eq!(after.on_ack(time, block), Step::SendData);
+            assert!(!after.is_unheard());
+        }
+    }
+
+    #[test]
+    fn old_acks_start_nothing() {
+        let snapshot = begun(1).snapshot().unwrap();
+        let (mut after, _) = SendSession::resume(NOW, &snapshot).unwrap();
+        after.sent(1);
+        assert_eq!(after.on_ack(NOW, 0), Step::Ignore(Ignored::DuplicateAck));
+        assert_eq!(after.on_ack(NOW, 2), Step::Ignore(Ignored::StrayAck));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        let good = begun(1).snapshot().unwrap();
+        for bad in [
+            SendSnapshot { acknowledged: 11, ..good },
+            SendSnapshot { sent: 12, ..good },
+            SendSnapshot { acknowledged: 5, sent: 4, ..good },
+            SendSnapshot { blksize: 7, ..good },
+            SendSnapshot { windowsize: 0, ..good },
+            SendSnapshot { windowsize: 32768, ..good },
+            SendSnapshot { timeout: Some(0), ..good },
+        ] {
+            assert!(SendSession::resume(NOW, &bad).is_none(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Transfers whose clients were never heard after their requests: they give way when others need their slots more.
+
+use std::time::Duration;
+
+use super::super::send_session::Step;
+use super::super::session::Session;
+use super::{Entry, Id, Table};
+use crate::time::Timestamp;
+
+/// A transfer whose client was never heard after its request gives way to others that wait, once it is so old. By then its
+/// OACK was sent three times: at 0, 1 and 2 s. PXELINUX's late ACK 0 finds its session only while there is room.
+const GIVES_WAY_AFTER: Duration = Duration::from_secs(3);
+
+impl<C> Table<C> {
+    /// A transfer begins.
+    pub(super) fn note_unheard(&mut self, id: Id) {
+        if self.unheard.len() >= self.slots.len() {
+            // At most half of the slots' transfers are under way, so this happens once in many transfers.
+            let mut unheard = std::mem::take(&mut self.unheard);
+            unheard.retain(|id| self.is_unheard(*id));
+            self.unheard = unheard;
+        }
+        self.unheard.push_back(id);
+    }
+
+    /// The request of the transfer in a slot has come again: its timer may ring earlier for that.
+    pub(super) fn ask_again(&mut self, now: Timestamp, slot: u32) {
+        let session = self.entry_mut(slot).and_then(|entry| entry.session.as_mut());
+        let Some(session) = session.filter(|session| !session.has_ended()) else { return };
+        session.ask_again(now);
+        let deadline = session.deadline();
+        if self.timers.get(slot).is_none_or(|at| deadline < at) {
+            self.timers.set(slot, deadline);
+        }
+    }
+
+    pub(super) fn is_unheard(&self, id: Id) -> bool {
+        self.get(id).and_then(Entry::session).is_some_and(Session::is_unheard)
+    }
+
+    /// Ends the oldest transfer whose client was never heard after its request, if it is old enough: others wait.
+    pub fn give_way(&mut self, now: Timestamp) -> Option<(Id, Step)> {
+        while let Some(&id) = self.unheard.front() {
+            if !self.is_unheard(id) {
+                self.unheard.pop_front();
+                continue;
+            }
+            if self.gives_way_at()? > now {
+                return None;
+            }
+            self.unheard.pop_front();
+            return Some((id, self.react(now, id, Session::give_way)));
+        }
+        None
+    }
+
+    /// When [`Self::give_way`] finds one, as it stood at its last call.
+    pub fn gives_way_at(&self) -> Option<Timestamp> {
+        let session = self.get(*self.unheard.front()?)?.session()?;
+        Some(session.started() + GIVES_WAY_AFTER)
+    }
+}

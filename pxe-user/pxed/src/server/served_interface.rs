@@ -1,0 +1,404 @@
+//! One interface that is served: its lock, its kernel side, its workers.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::{Context as _, Result, bail};
+use arc_swap::ArcSwap;
+use pxe_common::abi::{self, Config, dhcp_mode};
+use pxe_common::rate_limit::Rates;
+
+use super::handover::InterfaceState;
+use super::open_interface::{OpenInterface, Path, Xdp, offload_words};
+use super::reload::LiveConfig;
+use super::{Options, neighbour};
+use pxe_content::rules::Policy;
+use pxe_engine::clock::Clock;
+use pxe_engine::counters::PublishedCounters;
+use pxe_engine::heartbeat::{Heartbeats, Waits};
+use pxe_engine::plan::{DhcpPath, Plan};
+use pxe_engine::responder::{Responder, Settings, Sources, TransferSnapshot};
+use pxe_engine::worker::offload::{Common, Offload, key, windowsize_max};
+use pxe_engine::worker::offload_cache::OffloadCache;
+use pxe_engine::worker::queues::{LoaderQueue, WorkerQueues};
+use pxe_engine::worker::sockets::SocketPath;
+use pxe_engine::worker::upload_writer::Uploads;
+use pxe_engine::worker::xdp::XdpPath;
+use pxe_engine::worker::{Datapath, Worker, WorkerDeps, WorkerHandover};
+use pxe_fleet::handle::FleetHandle;
+use pxe_nic::Queue;
+use pxe_nic::interface::Interface;
+use pxe_nic::lock::InterfaceLock;
+use pxe_nic::programs::{Mode, Programs, ProgramsError};
+use pxe_nic::xsk::Copying;
+use pxe_proto::dhcp::Style;
+use pxe_proto::mac::Mac;
+use pxe_proto::tftp::negotiation::OptionLimits;
+use pxe_proto::tftp::table::{Table, TidPorts};
+
+/// What all interfaces share.
+pub(super) struct Shared<'a> {
+    pub(super) options: &'a Options,
+    pub(super) live: &'a LiveConfig,
+    pub(super) orders: &'a Arc<LoaderQueue>,
+    pub(super) uploads: Option<&'a Uploads>,
+    pub(super) fleet: &'a FleetHandle,
+    pub(super) clock: Clock,
+    pub(super) heartbeats: &'a Heartbeats,
+}
+
+/// An interface that is served.
+pub(super) struct ServedInterface {
+    pub(super) plan: Plan,
+    /// The kernel side; none with plain sockets.
+    pub(super) programs: Option<Programs>,
+    /// Where its program runs; nowhere with plain sockets.
+    pub(super) mode: Option<Mode>,
+    /// What it may answer by itself: bits of `abi::offload`.
+    pub(super) offload: u32,
+    pub(super) dhcp: DhcpPath,
+    pub(super) published: Vec<PublishedCounters>,
+    /// The files that the kernel sends by itself; none without the offload.
+    pub(super) cache: Option<Arc<OffloadCache>>,
+    /// How often sources may ask, as the kernel program was told.
+    rates: Rates,
+    /// Who gets what, shared by the workers.
+    pub(super) policy: Arc<ArcSwap<Policy>>,
+    /// Frames show who sent them; datagrams from sockets do not.
+    sees_neighbours: bool,
+    queues: Arc<[Arc<WorkerQueues>]>,
+    threads: Vec<JoinHandle<WorkerHandover>>,
+    /// What a predecessor has left, until a worker has it.
+    snapshots: Vec<TransferSnapshot>,
+    pub(super) lock: InterfaceLock,
+}
+
+impl ServedInterface {
+    /// Sets the workers of an interface to work; they go on with the transfers of a predecessor.
+    pub(super) fn start(
+        opened: OpenInterface,
+        snapshots: Vec<TransferSnapshot>,
+        shared: &Shared<'_>,
+    ) -> Result<Self> {
+        let OpenInterface { plan, dhcp, path, lock } = opened;
+        let live = shared.live;
+        let policy = live.setup.load().offering.policy(plan.subnet.address, &live.catalogue.load());
+        let mut served = Self {
+            programs: None,
+            mode: None,
+            offload: 0,
+            cache: None,
+            dhcp,
+            published: Vec::new(),
+            rates: **live.rates.load(),
+            policy: Arc::new(ArcSwap::from_pointee(policy)),
+            sees_neighbours: false,
+            queues: Arc::default(),
+            threads: Vec::new(),
+            snapshots,
+            lock,
+            plan,
+        };
+        match path {
+            Path::Xdp(xdp) => served.start_xdp(*xdp, shared)?,
+            Path::Sockets(sockets) => served.start_sockets(*sockets, shared)?,
+        }
+        served.let_lost_ones_go()?;
+        Ok(served)
+    }
+
+    /// Transfers of a predecessor that belong to no worker, or with which it could not go on: their packets are the host's.
+    fn let_lost_ones_go(&mut self) -> Result<()> {
+        let lost = std::mem::take(&mut self.snapshots);
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let (count, interface) = (lost.len(), &self.plan.interface.name);
+        tracing::warn!(interface, count, "cannot resume transfers from the previous pxed");
+        if let Some(programs) = &self.programs {
+            let mut transfers = programs.transfers()?;
+            lost.iter().for_each(|snapshot| transfers.remove(&key(snapshot.client, snapshot.port)));
+        }
+        Ok(())
+    }
+
+    fn start_xdp(&mut self, xdp: Xdp, shared: &Shared<'_>) -> Result<()> {
+        let Xdp { mut programs, sockets, mode, offload } = xdp;
+        let copying = sockets.first().map_or(Copying::Copy, |socket| socket.copying);
+        let count = sockets.len();
+        let mut copies = Some(programs.copies()?);
+        self.make_mailboxes(count, shared)?;
+        self.sees_neighbours = true;
+        self.mode = Some(mode);
+        self.offload = offload;
+        let common = self.offload_common(&mut programs, shared)?;
+        for (index, socket) in sockets.into_iter().enumerate() {
+            let queue = Queue(u32::try_from(index).context("too many queues")?);
+            programs.connect(queue, &socket)?;
+            let base = u32::try_from(index * slots_each(shared.options.transfers, count)).unwrap_or(u32::MAX);
+            let transfers = || programs.transfers();
+            let offload = common.clone().map(|common| Ok(Offload::new(common, transfers()?, base)));
+            let offload = offload.transpose().map_err(|error: ProgramsError| error)?;
+            let path =
+                XdpPath::new(socket, Mac(self.plan.interface.mac), transfers()?, copies.take(), offload)?;
+            self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
+        }
+        // Last of all: from here on frames are redirected, and somebody is there to take them.
+        programs.configure(&self.config())?;
+        self.programs = Some(programs);
+        tracing::info!(
+            interface = self.plan.interface.name,
+            address = %self.plan.subnet.address,
+            datapath = "xdp",
+            mode = mode.as_str(),
+            copying = copying.as_str(),
+            offload = offload_words(offload),
+            queues = count,
+            "serving; {}; DHCP broadcasts are copied and passed on, requests to our address are {}",
+            self.plan.why,
+            self.dhcp.explain()
+        );
+        Ok(())
+    }
+
+    /// What the workers share of the offload, if there is one.
+    fn offload_common(&mut self, programs: &mut Programs, shared: &Shared<'_>) -> Result<Option<Common>> {
+        if self.offload == 0 {
+            return Ok(None);
+        }
+        let cache = Arc::new(OffloadCache::new(programs.files()?, shared.options.offload_memory));
+        self.cache = Some(Arc::clone(&cache));
+        Ok(Some(Common {
+            progress: Arc::new(programs.progress()?),
+            cache,
+            loader: Arc::clone(shared.orders),
+            trust: Arc::default(),
+            windowsize: windowsize_max(self.offload & abi::offload::TCX != 0),
+            clock: shared.clock,
+        }))
+    }
+
+    fn start_sockets(&mut self, path: SocketPath, shared: &Shared<'_>) -> Result<()> {
+        let address = self.plan.subnet.address;
+        let (tids, mtu) = (path.tids(), self.plan.path_mtu(false));
+        self.make_mailboxes(1, shared)?;
+        self.spawn(0, path, tids, mtu, shared)?;
+        tracing::info!(interface = self.plan.interface.name, %address, datapath = "socket", "serving");
+        Ok(())
+    }
+
+    fn make_mailboxes(&mut self, count: usize, shared: &Shared<'_>) -> Result<()> {
+        let queues = |_| WorkerQueues::new(shared.options.transfers).map(Arc::new);
+        self.queues =
+            (0..count).map(queues).collect::<std::io::Result<_>>().context("cannot make an eventfd")?;
+        Ok(())
+    }
+
+    /// Starts the worker `index`.
+    fn spawn<D: Datapath>(
+        &mut self,
+        index: usize,
+        path: D,
+        all_ports: TidPorts,
+        mtu: u16,
+        shared: &Shared<'_>,
+    ) -> Result<()> {
+        let workers = u16::try_from(self.queues.len()).context("too many queues")?;
+        let (options, live) = (shared.options, shared.live);
+        let ports = all_ports.share(u16::try_from(index).context("too many queues")?, workers);
+        let settings = Settings {
+            interface: self.plan.interface.name.as_str().into(),
+            address: self.plan.subnet.address,
+            mask: self.plan.subnet.mask,
+            broadcast: self.plan.subnet.broadcast(),
+            limits: OptionLimits::for_mtu(mtu, options.windowsize),
+            transfers: transfers_each(options.transfers, usize::from(workers)),
+            ports,
+            style: live.setup.load().offering.style.unwrap_or(Style::Direct),
+            learns: self.sees_neighbours,
+            foreign_chaddr: options.foreign_chaddr,
+            meters: !self.sees_neighbours,
+            uploads: shared.uploads.map(|uploads| uploads.limiter().clone()),
+        };
+        let sources = Sources {
+            policy: Arc::clone(&self.policy),
+            catalogue: Arc::clone(&live.catalogue),
+            boot_records: Arc::clone(shared.fleet.boot_records()),
+            access: Arc::clone(&live.access),
+            rates: Arc::clone(&live.rates),
+        };
+        let responder = Responder::new(settings, sources);
+        let published = PublishedCounters::default();
+        self.published.push(published.clone());
+        let name = format!("pxed-{}-{index}", self.plan.interface.name);
+        let deps = WorkerDeps {
+            index,
+            all_ports,
+            queues: Arc::clone(&self.queues),
+            loader: Arc::clone(shared.orders),
+            uploads: shared.uploads.map(|uploads| Arc::clone(uploads.queue())),
+            fleet: shared.fleet.clone(),
+            published,
+            neighbour,
+            clock: shared.clock,
+            heartbeat: shared.heartbeats.add(name.as_str(), Waits::Never, shared.clock.now()),
+        };
+        let mut worker = Worker::new(path, responder, deps);
+        let (address, needs_link) = (self.plan.subnet.address, self.sees_neighbours);
+        let is_its_own = |snapshot: &mut TransferSnapshot| {
+            let has_link = !needs_link || snapshot.link.peer != Mac::default();
+            ports.contains(snapshot.port) && snapshot.server == address && has_link
+        };
+        let lost = worker.resume(self.snapshots.extract_if(.., is_its_own).collect());
+        self.snapshots.extend(lost);
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run());
+        self.threads.push(thread.context("cannot start a thread")?);
+        Ok(())
+    }
+
+    fn config(&self) -> Config {
+        Config { offload: self.offload, rates: self.rates, ..config(&self.plan, self.dhcp) }
+    }
+
+    /// The interface has another name. Programs and sockets are bound to its index; rules keep the name that they know.
+    pub(super) fn is_called(&mut self, name: String) {
+        let old = std::mem::replace(&mut self.plan.interface.name, name);
+        let new = &self.plan.interface.name;
+        tracing::warn!(event = "renamed", "interface {old} was renamed to {new}: change the configuration");
+    }
+
+    /// Does what follows from the interface as it is now: another DHCP server here, or an end.
+    pub(super) fn look_again(&mut self, now: &Interface) -> Result<()> {
+        let (name, address) = (&now.name, self.plan.subnet.address);
+        if !now.addresses.iter().any(|subnet| subnet.address == address) {
+            bail!("interface {name} no longer has the address {address}: restart pxed");
+        }
+        if now.mac != self.plan.interface.mac || now.mtu != self.plan.interface.mtu {
+            bail!("interface {name} has a new Ethernet address or MTU: restart pxed");
+        }
+        if self.programs.is_some() && now.queues != self.plan.interface.queues {
+            // Each queue has a socket: what arrives on another one would be lost to us.
+            bail!("interface {name} has {} receive queues now: restart pxed", now.queues);
+        }
+        let dhcp = DhcpPath::decide(now);
+        if dhcp == self.dhcp || self.programs.is_none() {
+            return Ok(());
+        }
+        self.dhcp = dhcp;
+        let config = self.config();
+        if let Some(programs) = &mut self.programs {
+            programs.configure(&config)?;
+        }
+        tracing::info!(
+            interface = self.plan.interface.name,
+            "DHCP requests to our address are now {}",
+            dhcp.explain()
+        );
+        Ok(())
+    }
+
+    /// How often sources may ask from now on.
+    pub(super) fn set_rates(&mut self, rates: Rates) -> Result<()> {
+        if rates == self.rates {
+            return Ok(());
+        }
+        self.rates = rates;
+        let config = self.config();
+        Ok(self.programs.as_mut().map_or(Ok(()), |programs| programs.configure(&config))?)
+    }
+
+    /// What all workers have counted together, by label.
+    pub(super) fn counters(&self) -> Vec<(&'static str, u64)> {
+        let mut all: Vec<(&'static str, u64)> = Vec::new();
+        for published in &self.published {
+            match all.is_empty() {
+                true => all.extend(published.read()),
+                // The labels come in one order.
+                false => {
+                    all.iter_mut().zip(published.read()).for_each(|((_, sum), (_, value))| *sum += value)
+                }
+            }
+        }
+        all
+    }
+
+    /// What the kernel program has counted.
+    pub(super) fn kernel_counters(&self) -> Vec<(&'static str, u64)> {
+        self.programs.as_ref().and_then(|programs| programs.counters().ok()).unwrap_or_default()
+    }
+
+    /// Stops redirecting, then the workers. The counters are final then.
+    pub(super) fn stop_workers(&mut self) {
+        let off = Config { dhcp_mode: dhcp_mode::OFF, tftp: 0, ..Config::default() };
+        self.end_workers(&off);
+    }
+
+    /// Ends the workers, while the kernel program does what `config` says; what they leave. Once they have ended, the program
+    /// goes on with what it was told then: it may be a successor's already.
+    fn end_workers(&mut self, config: &Config) -> Vec<WorkerHandover> {
+        if self.threads.is_empty() {
+            return Vec::new();
+        }
+        if let Some(programs) = &mut self.programs {
+            let _ = programs.configure(config);
+        }
+        self.queues.iter().for_each(|queues| queues.waker().stop());
+        self.threads.drain(..).filter_map(|thread| thread.join().ok()).collect()
+    }
+
+    /// Ends the workers and leaves all that can be gone on with. The kernel program stays, and drops what it would redirect, as
+    /// long as somebody has what is returned.
+    pub(super) fn hand_over(&mut self) -> InterfaceState {
+        let leftovers = self.end_workers(&Config { hold: 1, ..config(&self.plan, self.dhcp) });
+        let link = self.programs.as_ref().and_then(|programs| programs.link()?.try_clone_to_owned().ok());
+        let mut interface_state = InterfaceState {
+            name: self.plan.interface.name.clone(),
+            index: self.plan.interface.index,
+            link: self.mode.zip(link),
+            sockets: Vec::new(),
+            snapshots: Vec::new(),
+        };
+        for WorkerHandover { snapshots, descriptors } in leftovers {
+            interface_state.snapshots.extend(snapshots);
+            interface_state.sockets.extend(descriptors);
+        }
+        interface_state
+    }
+
+    /// Stops everything and detaches.
+    pub(super) fn stop(&mut self) {
+        self.stop_workers();
+        self.programs = None;
+    }
+}
+
+impl Drop for ServedInterface {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What the kernel program is told of an interface, but for the offload.
+pub(super) fn config(plan: &Plan, dhcp: DhcpPath) -> Config {
+    let ports = plan.tids;
+    Config {
+        address: plan.subnet.address.octets(),
+        broadcast: plan.subnet.broadcast().octets(),
+        dhcp_mode: dhcp.abi(),
+        tftp: 1,
+        tid_first: ports.first,
+        tid_last: ports.first + (ports.count - 1),
+        ifindex: plan.interface.index,
+        ..Config::default()
+    }
+}
+
+/// A worker's share of the transfers: twice the even share, since cards spread machines unevenly.
+fn transfers_each(all: usize, workers: usize) -> usize {
+    (all * 2 / workers.max(1)).min(all).max(1)
+}
+
+/// Slots that a worker's table has.
+pub(super) fn slots_each(all: usize, workers: usize) -> usize {
+    Table::<()>::slots(transfers_each(all, workers))
+}
