@@ -13,6 +13,6 @@ use anyhow::{Result, ensure};
 
 fn main() -> Result<()> {
     let is_guest = Path::new(service::PACKAGE).is_file() && Path::new("/init").is_file();
-    ensure!(is_guest, "this runs in a guest: `cargo test -p pxe-tests --test package` boots one");
+    ensure!(is_guest, "this runs in a guest: `cargo xtask test package` boots one");
     pxe_tests::guest::run(cases::ALL)
 }
