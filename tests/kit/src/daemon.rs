@@ -1,13 +1,14 @@
 //! The daemon under test.
 
 use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::{Host, Lab, Process, clock};
@@ -19,6 +20,8 @@ const START: Duration = Duration::from_secs(60);
 const WITH_KEPT: &str =
     "exec env LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=pxed-hand-over \"$@\" 3<&0 </dev/null";
 const WITHOUT: &str = "exec \"$@\"";
+/// Where it listens unless it is told another place.
+const DEFAULT_SOCKET: &str = "/run/pxed/pxed.sock";
 
 /// The program, built by `cargo xtask test` beside this one.
 pub fn program() -> PathBuf {
@@ -40,7 +43,7 @@ pub fn ask(socket: &Path, path: &str) -> Result<String> {
     crate::command::output(curl.arg(format!("http://localhost{path}")))
 }
 
-/// A running daemon on the lab's responder host.
+/// A running daemon: on a host of a lab, or in this thread's network namespace.
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
@@ -84,6 +87,37 @@ impl Daemon {
         command.arg("sh").arg(program());
         let stdin = kept.map_or_else(Stdio::null, Stdio::from);
         Self::launch(lab, lab.responder().interface(), command, arguments, stdin)
+    }
+
+    /// Starts a daemon by its whole command line in this thread's network namespace, and waits until it serves.
+    ///
+    /// # Errors
+    /// When it does not; with its log.
+    pub fn start_here(words: &[String]) -> Result<Self> {
+        let daemon = Self::launch_here(words)?;
+        daemon.wait_ready()?;
+        Ok(daemon)
+    }
+
+    /// The same, and does not wait.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn launch_here(words: &[String]) -> Result<Self> {
+        let [program, arguments @ ..] = words else { bail!("no program") };
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Self::run_here(command)
+    }
+
+    /// The same by a command, with its variables.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn run_here(command: Command) -> Result<Self> {
+        let mut words = command.get_args().skip_while(|word| *word != "--socket");
+        let socket = words.nth(1).map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
+        Ok(Self { process: Process::start_here("pxed", command)?, socket })
     }
 
     fn launch(
@@ -189,17 +223,21 @@ impl Daemon {
     ///
     /// # Errors
     /// When `timeout` passes.
-    pub fn wait(&self, timeout: Duration) -> Result<std::process::ExitStatus> {
+    pub fn wait(&self, timeout: Duration) -> Result<ExitStatus> {
         self.process.wait(timeout)
     }
 
-    /// Sends it SIGTERM, and does not wait.
+    /// Whether it still runs.
+    pub fn is_running(&self) -> bool {
+        self.process.is_running()
+    }
+
+    /// Sends it a signal, and does not wait.
     ///
     /// # Errors
     /// When it has ended.
-    pub fn terminate(&self) -> Result<()> {
-        let pid = Pid::from_raw(self.pid().try_into()?).context("no process")?;
-        Ok(kill_process(pid, Signal::TERM)?)
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
     }
 
     /// Ends it by SIGTERM; it must end well. Returns its whole log.
@@ -207,9 +245,27 @@ impl Daemon {
     /// # Errors
     /// When it does not end, or with another code than 0.
     pub fn stop(self) -> Result<String> {
-        let status = self.process.stop()?;
+        // One that has ended already says by its status how.
+        drop(self.signal(Signal::TERM));
+        let status = self.ended()?;
         ensure!(status.success(), "pxed ended with {status}:\n{}", self.log());
         Ok(self.log())
+    }
+
+    /// Waits until it has ended by itself, or by a signal.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn ended(&self) -> Result<ExitStatus> {
+        self.wait(START)
+    }
+
+    /// It must end by itself with exit code 1, and say these words in its last line.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn ends_saying(self, words: &[&str]) -> Result<()> {
+        said(self.ended()?, &self.log(), words)
     }
 
     /// How often something was counted, by the summary that it logs at its end.
@@ -219,4 +275,26 @@ impl Daemon {
         let word = summary.split([' ', '"']).find_map(|word| word.strip_prefix(&start));
         word.and_then(|number| number.parse().ok()).unwrap_or(0)
     }
+}
+
+/// A daemon that could not start, or ended, says why: exit code 1, and a last line with these words.
+///
+/// # Errors
+/// When it is not so.
+pub fn said(status: ExitStatus, log: &str, words: &[&str]) -> Result<()> {
+    ensure!(status.signal().is_none() && status.code() == Some(1), "{status}: {log}");
+    ensure!(!log.contains("panicked"), "{log}");
+    let last = log.lines().last().unwrap_or_default();
+    for word in words {
+        ensure!(last.contains(word), "`{word}` is missing in: {log}");
+    }
+    Ok(())
+}
+
+/// The same of a program that has ended.
+///
+/// # Errors
+/// When it is not so.
+pub fn output_said(output: &Output, words: &[&str]) -> Result<()> {
+    said(output.status, &String::from_utf8_lossy(&output.stderr), words)
 }

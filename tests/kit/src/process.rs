@@ -1,20 +1,23 @@
 //! Programs that the lab starts: their output goes to files, and they end with us.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock;
 use crate::owner::{self, SharedChild};
 
 const LOOK: Duration = Duration::from_millis(20);
+/// Most that is kept in memory of what a program says, in bytes: one that runs for hours says more than anybody reads.
+const KEPT: usize = 8 << 20;
 
 /// A running program. Dropping it ends it.
 #[derive(Debug)]
@@ -22,7 +25,16 @@ pub struct Process {
     name: String,
     child: SharedChild,
     out: PathBuf,
-    err: PathBuf,
+    err: Said,
+}
+
+/// Where a program's standard error goes.
+#[derive(Debug)]
+enum Said {
+    /// Into a file.
+    File(PathBuf),
+    /// Into memory, the last [`KEPT`] bytes of it.
+    Memory(Arc<Mutex<String>>, JoinHandle<()>),
 }
 
 impl Process {
@@ -65,7 +77,31 @@ impl Process {
         let child = spawn(command).with_context(|| format!("cannot start {}", program.display()))?;
         let child = Arc::new(Mutex::new(child));
         registry.add_child(Arc::clone(&child));
-        Ok(Self { name: name.to_owned(), child, out, err })
+        Ok(Self { name: name.to_owned(), child, out, err: Said::File(err) })
+    }
+
+    /// Starts a program from this thread, and so in its network namespace, without input. What it writes to its standard error
+    /// is kept in memory.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_here(name: &str, mut command: Command) -> Result<Self> {
+        let program = command.get_program().to_owned();
+        let mut registry = owner::registry()?;
+        let child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = child.with_context(|| format!("cannot start {}", program.display()))?;
+        let stderr = child.stderr.take().context("no pipe")?;
+        let child = Arc::new(Mutex::new(child));
+        registry.add_child(Arc::clone(&child));
+        let said = Arc::new(Mutex::new(String::new()));
+        let kept = Arc::clone(&said);
+        // Somebody must read on, or the program waits for room in the pipe.
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                keep(&mut kept.lock().unwrap_or_else(PoisonError::into_inner), &line);
+            }
+        });
+        Ok(Self { name: name.to_owned(), child, out: PathBuf::new(), err: Said::Memory(said, reader) })
     }
 
     fn lock(&self) -> MutexGuard<'_, Child> {
@@ -93,13 +129,29 @@ impl Process {
     /// What it wrote to its standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
-        read(&self.err)
+        match &self.err {
+            Said::File(path) => read(path),
+            Said::Memory(said, _) => said.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
     }
 
-    /// Where its standard error goes.
+    /// The file that its standard error goes to; empty for a program that was started here.
     #[must_use]
     pub fn stderr_file(&self) -> &Path {
-        &self.err
+        match &self.err {
+            Said::File(path) => path,
+            Said::Memory(..) => Path::new(""),
+        }
+    }
+
+    /// Sends it a signal, and does not wait.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let mut child = self.lock();
+        ensure!(matches!(child.try_wait(), Ok(None)), "{} has ended", self.name);
+        Ok(kill_process(Pid::from_child(&child), signal)?)
     }
 
     /// Waits until it wrote `words`, on either output, and not as a part of longer words: `ready`, not `already`.
@@ -131,12 +183,22 @@ impl Process {
         let deadline = clock::now() + timeout;
         loop {
             if let Some(status) = self.lock().try_wait()? {
+                self.read_to_its_end();
                 return Ok(status);
             }
             if clock::now() >= deadline {
                 bail!("{} still runs after {timeout:?}: {}", self.name, self.last_words());
             }
             thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits a moment for the last words of a program that has ended. One that it has started may still have the pipe.
+    fn read_to_its_end(&self) {
+        let Said::Memory(_, reader) = &self.err else { return };
+        let deadline = clock::now() + Duration::from_secs(1);
+        while !reader.is_finished() && clock::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -163,6 +225,16 @@ impl Drop for Process {
         owner::end_child(&self.child);
         owner::forget_child(&self.child);
     }
+}
+
+/// Adds a line. Of what is too long, the older half goes: whole lines, since what is searched for is in one.
+fn keep(said: &mut String, line: &str) {
+    if said.len() > KEPT {
+        let end = said.as_bytes().iter().skip(KEPT / 2).position(|byte| *byte == b'\n');
+        said.drain(..end.map_or(0, |end| KEPT / 2 + end + 1));
+    }
+    said.push_str(line);
+    said.push('\n');
 }
 
 /// Whether a text holds `words` with no letter or digit next to them.
@@ -242,6 +314,28 @@ mod tests {
         assert!(says(r#"{"message":"ready on pxe0"}"#, "ready"));
         assert!(says("already there, but ready", "ready"));
         assert!(!says("eth0 has a responder already", "ready"));
+    }
+
+    #[test]
+    fn what_is_said_for_hours_stays_bounded_and_ends_with_the_last_line() {
+        let mut said = String::new();
+        let line = "x".repeat(1023);
+        (0..20_000).for_each(|_| keep(&mut said, &line));
+        keep(&mut said, "the last");
+        assert!(said.len() <= KEPT + 1024 && said.len() >= KEPT / 2, "{}", said.len());
+        assert!(said.starts_with("xx") && said.ends_with("x\nthe last\n"));
+        assert!(said.lines().all(|one| one == line || one == "the last"));
+    }
+
+    #[test]
+    fn a_program_that_is_started_here_is_heard_and_gets_signals() {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo hears >&2; exec sleep 60"]);
+        let process = Process::start_here("shell", shell).unwrap();
+        process.wait_for("hears", Duration::from_secs(10)).unwrap();
+        process.signal(Signal::KILL).unwrap();
+        assert!(!process.wait(Duration::from_secs(10)).unwrap().success());
+        assert!(process.signal(Signal::TERM).is_err(), "another process may have its number");
     }
 
     #[test]

@@ -1,18 +1,14 @@
 //! A veth pair in a network namespace of the test's own thread: the daemon at one end, simulated machines at the other.
 
-use std::io::{BufRead as _, BufReader};
 use std::net::Ipv4Addr;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use pxe_kit::daemon::program;
+use anyhow::{Result, ensure};
+use pxe_kit::daemon::{Daemon, program};
 use pxe_kit::{clock, namespace};
 use pxe_proto::mac::Mac;
-use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fleet::{self, Plan};
 use crate::manners::Kind;
@@ -29,8 +25,6 @@ pub const PEER: &str = "peer0";
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
 /// Its Ethernet address.
 pub const MAC: Mac = Mac([2, 0x50, 0, 0, 0, 1]);
-/// Most of a log that is kept, in bytes: whoever runs for hours says more than anybody wants to keep.
-const LOG_MAX: usize = 8 << 20;
 /// How long anything may take: a guard against hanging, no assertion.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -100,8 +94,8 @@ impl Pair {
     ///
     /// # Errors
     /// When it does not.
-    pub fn serve(&self, arguments: &[&str]) -> Result<Running> {
-        Running::start(&self.command(arguments)?)
+    pub fn serve(&self, arguments: &[&str]) -> Result<Daemon> {
+        Daemon::start_here(&self.command(arguments)?)
     }
 
     /// What `machines` load: this file, from the first port `port`.
@@ -188,146 +182,4 @@ pub fn attached(interface: &str) -> Result<usize> {
 /// When something stays.
 pub fn wait_detached(interface: &str) -> Result<()> {
     clock::wait_until("nothing is attached", LIMIT, || Ok(attached(interface)? == 0))
-}
-
-/// A daemon in this thread's namespace. It is killed when this is dropped.
-#[derive(Debug)]
-pub struct Running {
-    child: Child,
-    log: Arc<Mutex<String>>,
-}
-
-impl Running {
-    /// Starts it and waits until it serves.
-    ///
-    /// # Errors
-    /// When it does not; with its log.
-    pub fn start(words: &[String]) -> Result<Self> {
-        let running = Self::launch(words)?;
-        clock::wait_until("it serves", LIMIT, || {
-            ensure!(!running.log().contains("pxed: "), "{}", running.log());
-            Ok(running.log().contains("ready: serving"))
-        })
-        .with_context(|| running.log())?;
-        Ok(running)
-    }
-
-    /// Starts it.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn launch(words: &[String]) -> Result<Self> {
-        let [program, arguments @ ..] = words else { anyhow::bail!("no program") };
-        let mut command = Command::new(program);
-        let mut child = command.args(arguments).stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let stderr = child.stderr.take().context("no pipe")?;
-        let log = Arc::new(Mutex::new(String::new()));
-        let written = Arc::clone(&log);
-        // Somebody must read on, or the daemon's log blocks.
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = written.lock().unwrap_or_else(PoisonError::into_inner);
-                if log.len() > LOG_MAX {
-                    // Whole lines: what is searched for is in one.
-                    let half = log.as_bytes().iter().skip(LOG_MAX / 2).position(|byte| *byte == b'\n');
-                    log.drain(..half.map_or(0, |at| LOG_MAX / 2 + at + 1));
-                }
-                *log += &(line + "\n");
-            }
-        });
-        Ok(Self { child, log })
-    }
-
-    /// What it has said.
-    pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Waits until it has said this.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn wait_for(&self, words: &str) -> Result<()> {
-        clock::wait_until(words, LIMIT, || Ok(self.log().contains(words))).with_context(|| self.log())
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Sends it a signal.
-    ///
-    /// # Errors
-    /// When it is gone.
-    pub fn signal(&self, signal: Signal) -> Result<()> {
-        Ok(kill_process(Pid::from_child(&self.child), signal)?)
-    }
-
-    /// Whether it still runs.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn is_alive(&mut self) -> Result<bool> {
-        Ok(self.child.try_wait()?.is_none())
-    }
-
-    /// Waits until it ends by itself.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn wait(&mut self) -> Result<ExitStatus> {
-        clock::wait_until("it ends", LIMIT, || Ok(self.child.try_wait()?.is_some()))
-            .with_context(|| self.log())?;
-        Ok(self.child.wait()?)
-    }
-
-    /// Ends it by SIGTERM; it must end well. Returns its log.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn stop(mut self) -> Result<String> {
-        self.signal(Signal::TERM)?;
-        let status = self.wait()?;
-        ensure!(status.success(), "{status}: {}", self.log());
-        Ok(self.log())
-    }
-
-    /// It must end by itself with exit code 1, and say these words in its last line.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub fn ends_saying(mut self, words: &[&str]) -> Result<()> {
-        let status = self.wait()?;
-        said(status, &self.log(), words)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A daemon that could not start, or ended, says why: exit code 1, and a last line with these words.
-///
-/// # Errors
-/// When it is not so.
-pub fn said(status: ExitStatus, log: &str, words: &[&str]) -> Result<()> {
-    ensure!(status.signal().is_none() && status.code() == Some(1), "{status}: {log}");
-    ensure!(!log.contains("panicked"), "{log}");
-    let last = log.lines().last().unwrap_or_default();
-    for word in words {
-        ensure!(last.contains(word), "`{word}` is missing in: {log}");
-    }
-    Ok(())
-}
-
-/// The same of a program that has ended.
-///
-/// # Errors
-/// When it is not so.
-pub fn output_said(output: &Output, words: &[&str]) -> Result<()> {
-    said(output.status, &String::from_utf8_lossy(&output.stderr), words)
 }

@@ -1,5 +1,6 @@
 //! What can be wrong on a host: one clear sentence with the remedy, an exit code that is not 0, nothing left attached.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -9,6 +10,7 @@ use std::time::Duration;
 use pxe_kit::daemon::{Daemon, program};
 use pxe_kit::{Lab, clock, namespace, tree};
 use pxe_tests::manager::Manager;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Runs `pxed` in this thread's namespace to its end.
 fn pxed(arguments: &[&str]) -> Output {
@@ -52,37 +54,11 @@ fn is_attached() -> bool {
     String::from_utf8_lossy(&ip("link show pxe0").stdout).contains("xdp")
 }
 
-/// A daemon in this thread's namespace.
-struct Running(std::process::Child);
-
-impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let (running, mut lines) = Self::start_read(arguments);
-        // Somebody must read on, or the daemon's log blocks.
-        std::thread::spawn(move || while lines.next().is_some() {});
-        running
-    }
-
-    /// Also gives the rest of its log; dropping that closes the pipe.
-    fn start_read(arguments: &[&str]) -> (Self, impl Iterator<Item = String> + Send + 'static) {
-        let mut child = Command::new(program()).args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = child.stderr.take().unwrap();
-        let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr)).map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("ready")), "it serves");
-        (Self(child), lines)
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.0);
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A daemon in this thread's namespace, which serves.
+fn serving(arguments: &[&str]) -> Daemon {
+    let words = arguments.iter().map(|word| (*word).to_owned());
+    Daemon::start_here(&std::iter::once(program().display().to_string()).chain(words).collect::<Vec<_>>())
+        .unwrap()
 }
 
 const SERVE: [&str; 3] = ["serve", "--interface", "pxe0"];
@@ -154,7 +130,7 @@ fn a_port_in_use_is_said_with_the_port_over_each_datapath() {
 fn a_second_responder_says_so_and_ends() {
     veth();
     for datapath in ["xdp", "socket"] {
-        let first = Running::start(&[&SERVE[..], &["--datapath", datapath]].concat());
+        let first = serving(&[&SERVE[..], &["--datapath", datapath]].concat());
         for second in ["xdp", "socket", "auto"] {
             fails(
                 &pxed(&[&SERVE[..], &["--datapath", second]].concat()),
@@ -176,13 +152,10 @@ fn a_local_user_cannot_keep_pxed_from_starting() {
         UnixListener::bind_addr(&name).unwrap()
     });
     let _held = stranger.join().unwrap();
-    let mut child = Command::new(program()).args(SERVE).stderr(Stdio::piped()).spawn().unwrap();
-    let stderr = child.stderr.take().unwrap();
-    let first = Running(child);
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(stderr)).map_while(Result::ok);
-    let said: Vec<_> = lines.by_ref().take_while(|line| !line.contains("ready")).collect();
-    std::thread::spawn(move || while lines.next().is_some() {});
-    assert!(said.iter().any(|line| line.contains("the user 4711")), "{said:#?}");
+    let first = serving(&SERVE);
+    let said = first.log();
+    let (before, _) = said.split_once("ready").unwrap();
+    assert!(before.contains("the user 4711"), "{said}");
     fails(&pxed(&SERVE), &["another pxed already serves pxe0"]);
     drop(first);
 }
@@ -198,7 +171,7 @@ fn a_foreign_xdp_program_is_left_alone() {
         &pxed(&[&SERVE[..], &["--datapath", "xdp"]].concat()),
         &["another XDP program", "--datapath socket"],
     );
-    let _serving = Running::start(&SERVE);
+    let _serving = serving(&SERVE);
     assert!(is_attached(), "the other program is still there");
 }
 
@@ -228,13 +201,12 @@ fn readable_copy() -> tempfile::TempDir {
 
 #[test]
 fn signals_end_it_well_and_even_a_kill_leaves_nothing_attached() {
-    use rustix::process::Signal;
     veth();
     for (signal, well) in [(Signal::INT, true), (Signal::TERM, true), (Signal::KILL, false)] {
-        let mut running = Running::start(&[&SERVE[..], &["--datapath", "xdp"]].concat());
+        let running = serving(&[&SERVE[..], &["--datapath", "xdp"]].concat());
         assert!(is_attached());
-        running.signal(signal);
-        let status = running.0.wait().unwrap();
+        running.signal(signal).unwrap();
+        let status = running.ended().unwrap();
         assert_eq!(status.success(), well, "{signal:?}: {status}");
         // The kernel detaches a killed process's link when its last descriptor is gone: soon, not at once.
         let gone = (0..100).any(|_| {
@@ -312,7 +284,7 @@ fn two_interfaces_are_served_by_one_daemon_over_each_datapath() {
     }
     for datapath in ["xdp", "socket", "auto"] {
         let arguments = ["serve", "-i", "pxe0", "-i", "pxe1", "--datapath", datapath];
-        drop(Running::start(&arguments));
+        drop(serving(&arguments));
     }
 }
 
@@ -320,11 +292,16 @@ fn two_interfaces_are_served_by_one_daemon_over_each_datapath() {
 #[test]
 fn it_survives_a_closed_terminal() {
     veth();
-    let (mut running, lines) = Running::start_read(&[&SERVE[..], &["--datapath", "socket"]].concat());
+    let mut command = Command::new(program());
+    command.args(SERVE).args(["--datapath", "socket"]).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let is_ready = lines.any(|line| line.contains("ready"));
     drop(lines);
     // What was counted is said at the end: a write that fails.
-    running.signal(rustix::process::Signal::TERM);
-    assert!(running.0.wait().unwrap().success(), "it ends as it should");
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert!(is_ready && status.success(), "it serves, and ends as it should: {status}");
 }
 
 /// A service manager is told when machines are served, and when that ends. This one keeps no descriptors, as systemd does not
@@ -334,13 +311,13 @@ fn a_service_manager_is_told() {
     veth();
     let manager = Manager::new().unwrap();
     let mut command = Command::new(program());
-    command.args(SERVE).env("NOTIFY_SOCKET", manager.path()).stderr(Stdio::null());
-    let mut running = Running(command.spawn().unwrap());
+    command.args(SERVE).env("NOTIFY_SOCKET", manager.path());
+    let running = Daemon::run_here(command).unwrap();
     manager.wait_for("READY=1").unwrap();
     assert!(is_attached());
-    running.signal(rustix::process::Signal::TERM);
+    running.signal(Signal::TERM).unwrap();
     manager.wait_for("FDSTORE=1").unwrap();
     manager.wait_for("STOPPING=1").unwrap();
-    assert!(running.0.wait().unwrap().success());
+    assert!(running.ended().unwrap().success());
     clock::wait_until("nothing is attached", Duration::from_secs(10), || Ok(!is_attached())).unwrap();
 }

@@ -2,8 +2,9 @@
 //! or attach anything again: it serves on where it can, and else ends with one sentence, leaves nothing attached, and
 //! serves again when a service manager has started it.
 
+use pxe_kit::daemon::{Daemon, said};
 use pxe_kit::tree;
-use pxe_load::pair::{self, INTERFACE, Pair, Running, ip};
+use pxe_load::pair::{self, INTERFACE, Pair, ip};
 
 /// The ways that packets can reach it. On a veth XDP is generic, and tcx answers.
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
@@ -24,21 +25,21 @@ impl Stage {
         Self { pair, file, port: 2070 }
     }
 
-    fn serve(&mut self, datapath: &[&str]) -> Running {
+    fn serve(&mut self, datapath: &[&str]) -> Daemon {
         let daemon = self.pair.serve(datapath).unwrap();
         self.loads(&daemon);
         daemon
     }
 
     /// Machines get their file; from other ports each time, since the old ones are remembered for a while.
-    fn loads(&mut self, daemon: &Running) {
+    fn loads(&mut self, daemon: &Daemon) {
         self.port += 64;
         let loaded = self.pair.load(("file", &self.file), self.port);
         loaded.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.log()));
     }
 
     /// It ends with these words and leaves nothing; its successor serves.
-    fn ends_and_serves_again(&mut self, daemon: Running, datapath: &[&str], words: &[&str]) {
+    fn ends_and_serves_again(&mut self, daemon: Daemon, datapath: &[&str], words: &[&str]) {
         daemon.ends_saying(words).unwrap();
         pair::wait_detached(INTERFACE).unwrap();
         self.serve(datapath).stop().unwrap();
@@ -49,11 +50,11 @@ impl Stage {
 fn an_interface_that_goes_down_and_up_is_served_on() {
     for datapath in DATAPATHS.into_iter().chain([NATIVE]) {
         let mut stage = Stage::new(1);
-        let mut daemon = stage.serve(datapath);
+        let daemon = stage.serve(datapath);
         ip("link set pxe0 down").unwrap();
         // Longer than it takes until it looks.
         std::thread::sleep(std::time::Duration::from_secs(3));
-        assert!(daemon.is_alive().unwrap(), "{}", daemon.log());
+        assert!(daemon.is_running(), "{}", daemon.log());
         ip("link set pxe0 up").unwrap();
         stage.loads(&daemon);
         // And the machines' end, as when a switch is restarted.
@@ -68,14 +69,14 @@ fn an_interface_that_goes_down_and_up_is_served_on() {
 fn an_interface_that_gets_another_name_is_served_on() {
     for datapath in DATAPATHS {
         let mut stage = Stage::new(1);
-        let mut daemon = stage.serve(datapath);
+        let daemon = stage.serve(datapath);
         ip("link set pxe0 name lan0").unwrap();
         daemon.wait_for("pxe0 was renamed to lan0").unwrap();
         stage.loads(&daemon);
         // It still sees what becomes of it.
         ip("link set lan0 mtu 1400").unwrap();
-        let status = daemon.wait().unwrap();
-        pair::said(status, &daemon.log(), &["lan0", "MTU"]).unwrap();
+        let status = daemon.ended().unwrap();
+        said(status, &daemon.log(), &["lan0", "MTU"]).unwrap();
         pair::wait_detached("lan0").unwrap();
     }
 }

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use pxe_kit::daemon::Daemon;
 use pxe_kit::{clock, tree};
 use pxe_load::fleet;
-use pxe_load::pair::{self, INTERFACE, Pair, Running, run};
+use pxe_load::pair::{self, INTERFACE, Pair, run};
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 /// What it says that it needs for one interface with one queue.
@@ -28,11 +29,12 @@ fn with_too_few_descriptors_it_says_how_many_it_needs_and_with_those_it_serves()
         for limit in [8, 16, 26, 40, 64, DESCRIPTORS - 1] {
             let limit = format!("--nofile={limit}:{limit}");
             let words = under(&["prlimit", &limit], pair.command(datapath).unwrap());
-            Running::launch(&words).unwrap().ends_saying(&["104 are needed", "ulimit -n"]).unwrap();
+            Daemon::launch_here(&words).unwrap().ends_saying(&["104 are needed", "ulimit -n"]).unwrap();
             assert_eq!(pair::attached(INTERFACE).unwrap(), 0);
         }
         let limit = format!("--nofile={DESCRIPTORS}:{DESCRIPTORS}");
-        let daemon = Running::start(&under(&["prlimit", &limit], pair.command(datapath).unwrap())).unwrap();
+        let daemon =
+            Daemon::start_here(&under(&["prlimit", &limit], pair.command(datapath).unwrap())).unwrap();
         let loaded = pair.load(("file", &file), port);
         loaded.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.log()));
         daemon.stop().unwrap();
@@ -54,9 +56,9 @@ fn without_locked_memory_sockets_serve_and_a_sentence_says_why() {
         "--",
     ];
     let only_xdp = under(&before, pair.command(&["--datapath", "xdp"]).unwrap());
-    Running::launch(&only_xdp).unwrap().ends_saying(&["ulimit -l", "LimitMEMLOCK="]).unwrap();
+    Daemon::launch_here(&only_xdp).unwrap().ends_saying(&["ulimit -l", "LimitMEMLOCK="]).unwrap();
     assert_eq!(pair::attached(INTERFACE).unwrap(), 0);
-    let daemon = Running::start(&under(&before, pair.command(&[]).unwrap())).unwrap();
+    let daemon = Daemon::start_here(&under(&before, pair.command(&[]).unwrap())).unwrap();
     daemon.wait_for("pxed falls back to plain sockets").unwrap();
     assert!(daemon.log().contains("ulimit -l"), "{}", daemon.log());
     pair.load(("file", &file), 2070).unwrap();
@@ -114,10 +116,10 @@ fn a_file_that_is_too_large_for_the_control_group_is_refused_and_others_are_serv
     pair.put("small", &small).unwrap();
     fs::File::create(pair.root().join("large")).unwrap().set_len(LARGE).unwrap();
     for (datapath, port) in DATAPATHS.into_iter().zip([2070, 3070]) {
-        let mut daemon = Running::start(&group.within(pair.command(datapath).unwrap())).unwrap();
+        let daemon = Daemon::start_here(&group.within(pair.command(datapath).unwrap())).unwrap();
         let report = fleet::run(&pair.plan(4, ("large", &[]), port)).unwrap();
         assert_eq!((report.failed, report.wrong), (4, 0), "{}", daemon.log());
-        assert!(daemon.is_alive().unwrap(), "{}", daemon.log());
+        assert!(daemon.is_running(), "{}", daemon.log());
         pair.load(("small", &small), port + 500).unwrap();
         let log = daemon.stop().unwrap();
         assert!(log.contains("too_large") || log.contains("memory"), "{log}");

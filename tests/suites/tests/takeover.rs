@@ -13,7 +13,7 @@ use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock, namespace, tree};
 use pxe_nic::lock::InterfaceLock;
 use pxe_tests::manager::{Manager, left};
-use rustix::process::Uid;
+use rustix::process::{Signal, Uid};
 use rustix::thread::set_thread_res_uid;
 
 const MACHINES: usize = 200;
@@ -199,7 +199,7 @@ fn a_new_daemon_goes_on_with_200_transfers_over_each_datapath() {
 
 /// Ends a daemon as a service manager does; what that is to keep.
 fn end(daemon: &Daemon, manager: &Manager) -> OwnedFd {
-    daemon.terminate().unwrap();
+    daemon.signal(Signal::TERM).unwrap();
     let kept = manager.wait_for("FDSTORE=1\nFDNAME=pxed-hand-over\nFDPOLL=0").unwrap();
     // Only now does it stop to serve.
     manager.wait_for("BARRIER=1").unwrap();

@@ -19,7 +19,7 @@ use super::size::{Kernel, Measure, Size};
 use crate::fleet::{self, Plan};
 use crate::manners::Kind;
 use crate::noise::Noise;
-use crate::pair::{ADDRESS, INTERFACE, Pair, Running, all_done, wait_detached};
+use crate::pair::{ADDRESS, INTERFACE, Pair, all_done, wait_detached};
 use crate::report::Report;
 use crate::script::{Crew, Dhcp, Script};
 use crate::wire::Wire;
@@ -91,7 +91,7 @@ impl fmt::Display for Counts {
 pub(super) struct Soak<'a> {
     wish: &'a Wish,
     pub(super) counts: Counts,
-    daemon: Running,
+    daemon: Daemon,
     pair: Pair,
     port: u16,
 }

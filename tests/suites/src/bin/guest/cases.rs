@@ -5,13 +5,14 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use pxe_kit::daemon::Daemon as Counted;
+use pxe_kit::daemon::Daemon;
 use pxe_nic::programs::{Mode, Programs, takes_several_buffers};
 use pxe_tests::guest::{Case, ip, ip_says, say};
 use pxe_tests::machine;
+use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::daemon::{Daemon, Serving};
+use crate::daemon::{self, Serving};
 
 /// All cases by their names.
 pub(crate) const ALL: &[(&str, Case)] = &[
@@ -116,8 +117,8 @@ fn bring_up(server: &str, machine: &str) -> Result<()> {
 /// One boot from DISCOVER to the last byte; says which datapath it was.
 fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
     let content = boot_tree(Path::new(TREE))?;
-    let daemon = Daemon::start(server, TREE, arguments)?;
-    let booted = daemon.serving().and_then(|serving| {
+    let daemon = daemon::start(server, TREE, arguments)?;
+    let booted = daemon::serving(&daemon).and_then(|serving| {
         check_attached(server, &serving)?;
         let bytes = in_namespace(|| load_as_machine(machine))?;
         ensure!(bytes == content, "the file came with other bytes");
@@ -129,7 +130,7 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
     check_detached(server)?;
     // Which layers have answered ACKs.
     let layers = [("answer_xdp", "xdp"), ("answer_tcx", "tcx")];
-    let answered = layers.iter().filter(|(label, _)| Counted::count(&log, label) > 0);
+    let answered = layers.iter().filter(|(label, _)| Daemon::count(&log, label) > 0);
     let answered: Vec<_> = answered.map(|(_, layer)| *layer).collect();
     if answered.is_empty() {
         Ok(format!("ok: {serving}"))
@@ -141,9 +142,10 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
 /// A daemon that cannot clean up after itself leaves nothing attached either.
 fn kill(server: &str, arguments: &[&str]) -> Result<String> {
     boot_tree(Path::new(TREE))?;
-    let daemon = Daemon::start(server, TREE, arguments)?;
-    let attached = daemon.serving().and_then(|serving| check_attached(server, &serving));
-    daemon.kill()?;
+    let daemon = daemon::start(server, TREE, arguments)?;
+    let attached = daemon::serving(&daemon).and_then(|serving| check_attached(server, &serving));
+    daemon.signal(Signal::KILL)?;
+    daemon.ended()?;
     attached?;
     check_detached(server)?;
     Ok("ok".into())
