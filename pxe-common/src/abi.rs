@@ -1,173 +1,200 @@
-//! Names and plain-old-data of the BPF maps. Both sides are built from this file, and the sizes are asserted.
+//! The ABI between the kernel programs and the daemon: the names of the BPF maps and programs, and the
+//! plain-old-data in the maps.
+//!
+//! Both sides are compiled from this file. Assertions at its end fix the size of each type, so that neither
+//! side sees padding or another layout.
 
 use crate::rate_limit::{Rates, Source};
 
-/// `BPF_MAP_TYPE_ARRAY` of one [`Config`].
+/// `BPF_MAP_TYPE_ARRAY` with one [`Config`]. The daemon writes it.
 pub const MAP_CONFIG: &str = "CONFIG";
-/// `BPF_MAP_TYPE_PERCPU_ARRAY` of `u64`, indexed by [`Verdict::index`](crate::Verdict::index).
+/// `BPF_MAP_TYPE_PERCPU_ARRAY` of `u64`, indexed by [`Verdict::index`](crate::Verdict::index): how often each
+/// verdict occurred.
 pub const MAP_COUNTERS: &str = "COUNTERS";
-/// `BPF_MAP_TYPE_HASH` of [`TransferKey`] to [`Transfer`]: the transfers whose packets are redirected.
+/// `BPF_MAP_TYPE_HASH` from [`TransferKey`] to [`Transfer`]: the transfers whose packets the XDP program
+/// redirects to the daemon.
 pub const MAP_TRANSFERS: &str = "TRANSFERS";
-/// `BPF_MAP_TYPE_XSKMAP`: receive queue to AF_XDP socket.
+/// `BPF_MAP_TYPE_XSKMAP` from the number of a receive queue to its AF_XDP socket.
 pub const MAP_XSKS: &str = "XSKS";
-/// `BPF_MAP_TYPE_ARRAY` of [`Progress`], mapped by user space: how far the kernel has come with each transfer.
+/// `BPF_MAP_TYPE_ARRAY` of [`Progress`], which user space maps into its memory: how far the kernel has come
+/// with each transfer.
 pub const MAP_PROGRESS: &str = "PROGRESS";
-/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`, whose inner maps are arrays of [`Block`]: a file each, cut into blocks of one size.
+/// `BPF_MAP_TYPE_ARRAY_OF_MAPS`. Each inner map is an array of [`Block`] and holds one file, cut into blocks
+/// of one size.
 pub const MAP_FILES: &str = "FILES";
-/// `BPF_MAP_TYPE_LRU_HASH` of [`Source`] to `u64`: when its bucket is full, by `CLOCK_MONOTONIC` in
-/// ns. A flood of invented sources pushes others out, who are admitted then: what is forgotten is as good as full.
+/// `BPF_MAP_TYPE_LRU_HASH` from [`Source`] to `u64`: the time at which the source's token bucket is full
+/// again, by `CLOCK_MONOTONIC` in ns.
+///
+/// A flood of forged sources evicts other entries. An evicted source counts as one with a full bucket, so its
+/// next request is admitted.
 pub const MAP_SOURCES: &str = "SOURCES";
-/// Room in [`MAP_SOURCES`].
+/// Largest number of entries in [`MAP_SOURCES`].
 pub const SOURCES_MAX: u32 = 16384;
-/// `BPF_MAP_TYPE_RINGBUF` of [`Copied`]: DHCP requests that were passed on to the host as well.
+/// `BPF_MAP_TYPE_RINGBUF` of [`Copied`]: copies of DHCP requests that the XDP program also passes on to the
+/// host.
 pub const MAP_COPIES: &str = "COPIES";
 
-/// The XDP program.
+/// The XDP program without the kernel offload, for frames in one buffer.
 pub const PROGRAM: &str = "pxed";
-/// The same program for multi-buffer frames (`xdp.frags`, Linux 5.18): needed above an MTU of about 3.5 KB.
+/// The same program for multi-buffer frames (`xdp.frags`, Linux 5.18). Interfaces with an MTU above about 3.5
+/// KB need it.
 pub const PROGRAM_FRAGS: &str = "pxed_frags";
 
-/// The same two with the kernel offload (Linux 5.18): ACKs of transfers in their steady state are answered at once.
+/// [`PROGRAM`] with the kernel offload (Linux 5.18): the program itself answers ACKs of transfers in their
+/// steady state.
 pub const PROGRAM_OFFLOAD: &str = "pxed_offload";
-/// See [`PROGRAM_OFFLOAD`] and [`PROGRAM_FRAGS`].
+/// [`PROGRAM_FRAGS`] with the kernel offload: see [`PROGRAM_OFFLOAD`].
 pub const PROGRAM_OFFLOAD_FRAGS: &str = "pxed_offload_frags";
-/// The tcx program (Linux 6.6) that answers where a frame cannot grow in XDP.
+/// The tcx program (Linux 6.6). It answers ACKs where a frame cannot grow in XDP.
 pub const PROGRAM_TCX: &str = "pxed_tcx";
 
-/// What becomes of the DHCP requests that we answer and that were sent to our address. Broadcasts are always copied.
+/// What the XDP program does with a DHCP request that pxed answers and that was sent to pxed's own address.
+/// Broadcasts are always copied, unless the mode is [`OFF`](dhcp_mode::OFF).
 pub mod dhcp_mode {
-    /// Leave them to the host.
+    /// Pass all DHCP requests to the host only.
     pub const OFF: u32 = 0;
-    /// Redirect them: nobody else on this host serves DHCP.
+    /// Redirect the request to the daemon: no other process on this host serves DHCP.
     pub const REDIRECT: u32 = 1;
-    /// Copy them and pass them on: a DHCP server here, or behind a bridge here, needs them too.
+    /// Copy the request to the daemon and pass it on: a DHCP server on this host, or behind a bridge on it,
+    /// needs the request too.
     pub const COPY: u32 = 2;
 }
 
-/// What the kernel may answer by itself: bits of [`Config::offload`].
+/// Bits of [`Config::offload`]: which ACKs the kernel may answer by itself.
 pub mod offload {
-    /// The XDP program may answer.
+    /// The XDP program may answer ACKs.
     pub const XDP: u32 = 1;
-    /// A tcx program is there for what is not answered in XDP.
+    /// A tcx program is attached and answers what the XDP program leaves to it.
     pub const TCX: u32 = 2;
-    /// Answers leave by a redirect to the interface they came from, not by `XDP_TX`, which is lost on a native veth.
+    /// The XDP program sends answers by a redirect to the interface that received the ACK, and not by
+    /// `XDP_TX`, because `XDP_TX` loses frames on a veth with native XDP.
     pub const BY_REDIRECT: u32 = 4;
 }
 
-/// What the classifier must know of the interface it runs on.
+/// What the classifier needs to know about the interface on which it runs. The daemon writes it to
+/// [`MAP_CONFIG`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// Our IPv4 address on the interface, in network byte order as it stands in a header.
+    /// pxed's IPv4 address on the interface, in network byte order as in an IPv4 header.
     pub address: [u8; 4],
-    /// The subnet's broadcast address, in network byte order; 255.255.255.255 where there is none.
+    /// The subnet's broadcast address, in network byte order; 255.255.255.255 if the subnet has none.
     pub broadcast: [u8; 4],
-    /// One of [`dhcp_mode`].
+    /// One of the values in [`dhcp_mode`].
     pub dhcp_mode: u32,
-    /// Whether requests to TFTP's port 69 on our address are redirected (0 or 1).
+    /// 1 if requests to TFTP's port 69 on pxed's address are redirected to the daemon, else 0.
     pub tftp: u32,
-    /// First port that transfers use on our side, host byte order.
+    /// First port that transfers use on pxed's side, in host byte order.
     pub tid_first: u16,
-    /// Last such port. Packets to other ports are never looked up, so other traffic pays nothing.
+    /// Last port that transfers use. The programs look up packets to the ports in this range only, so other
+    /// traffic costs nothing.
     pub tid_last: u16,
-    /// Bits of [`offload`].
+    /// Bits from [`offload`].
     pub offload: u32,
-    /// The interface's index.
+    /// Index of the interface, to which answers are redirected.
     pub ifindex: u32,
-    /// One daemon hands over to the next (0 or 1): what would go to a socket that is not there is dropped instead of passed to
-    /// the host, which would tell the client that the port is closed.
+    /// 1 during a hand-over from one daemon to the next, else 0. While it is 1, the program drops frames for
+    /// a socket that does not exist. It does not pass them to the host, because the host would tell the
+    /// client that the port is closed.
     pub hold: u32,
-    /// How often a source may ask.
+    /// Rate limits for one source.
     pub rates: Rates,
 }
 
-/// The 4-tuple of a TFTP transfer, less our address, which is [`Config::address`].
+/// The key of a TFTP transfer: its 4-tuple without pxed's address, which is [`Config::address`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TransferKey {
-    /// The client's IPv4 address, network byte order.
+    /// The client's IPv4 address, in network byte order.
     pub client_addr: [u8; 4],
-    /// The client's transfer identifier (TID, RFC 1350, section 4), network byte order.
+    /// The client's transfer identifier (TID, RFC 1350, section 4), in network byte order.
     pub client_port: [u8; 2],
-    /// Our TID, network byte order.
+    /// pxed's TID, in network byte order.
     pub server_port: [u8; 2],
 }
 
-/// What the kernel knows of a transfer beside its key. Constant for as long as the transfer is offloaded.
+/// What the kernel knows about a transfer beside its key. It does not change while the transfer is offloaded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfer {
-    /// Index of its [`Progress`].
+    /// Index of the transfer's [`Progress`] in [`MAP_PROGRESS`].
     pub slot: u32,
-    /// Which of the transfers that this slot has seen: the kernel acts only while [`Progress::word`] names the same.
-    /// 0 for a transfer that user space keeps for itself.
+    /// Number of the transfer among all transfers that have used this slot. The kernel acts only while
+    /// [`Progress::word`] has the same generation. 0 means that user space keeps the transfer for itself.
     pub generation: u32,
-    /// Index in [`MAP_FILES`].
+    /// Index of the transfer's file in [`MAP_FILES`].
     pub file: u32,
-    /// Number of the file's last block, the first being 1.
+    /// Number of the file's last block; the first block is 1.
     pub last: u32,
-    /// Blocks per window (RFC 7440), at most [`WINDOWSIZE_MAX`]; 1 is lock-step.
+    /// Blocks per window (RFC 7440), at most [`WINDOWSIZE_MAX`]. 1 is lock-step.
     pub windowsize: u32,
 }
 
-/// Most blocks that the kernel sends for one ACK. More in one go would overrun receivers: buffers that have grown count
-/// double there. User space sends larger windows as fast.
+/// Largest number of blocks that the kernel sends for one ACK.
+///
+/// The kernel grows a buffer for each block. Receivers count such a buffer twice, so more blocks at once
+/// would overrun their sockets. User space sends larger windows at the same speed.
 pub const WINDOWSIZE_MAX: u32 = 16;
 
-/// How far the kernel has come with a transfer. User space reads and writes it through a mapping, by atomics.
+/// How far the kernel has come with a transfer. User space reads and writes it through a mapping, with atomic
+/// operations.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
-    /// See [`steady`](crate::steady): the transfer's generation and the last block that was sent; 0 while user space has it.
+    /// The transfer's generation and the last block that was sent: see [`steady`](crate::steady). 0 while
+    /// user space has the transfer.
     pub word: u64,
-    /// `CLOCK_MONOTONIC_COARSE` in ns when the kernel last answered.
+    /// Time of the kernel's last answer, by `CLOCK_MONOTONIC_COARSE` in ns.
     pub heard: u64,
-    /// Whose transfer it is. The kernel compares: entries of [`MAP_TRANSFERS`] are used again at once, so that one may
-    /// become another's while it is being read.
+    /// Key of the transfer in this slot. The kernel compares it with the packet's key: a removed entry of
+    /// [`MAP_TRANSFERS`] is reused at once, so the entry may change to another transfer while a program reads
+    /// it.
     pub key: TransferKey,
-    /// The [`Block::tag`] of its file, for the same reason.
+    /// The [`Block::tag`] of the transfer's file. The kernel compares it for the same reason.
     pub tag: u32,
-    /// 0.
+    /// Always 0.
     pub reserved: u32,
 }
 
-/// Room in [`MAP_FILES`].
+/// Number of files that [`MAP_FILES`] can hold.
 pub const FILES_MAX: u32 = 1024;
 
-/// Largest payload of a DATA packet that the kernel sends: opcode, block number and 1468 bytes.
+/// Largest UDP payload of a DATA packet that the kernel sends, in bytes: opcode (2), block number (2) and
+/// 1468 bytes of data.
 pub const PAYLOAD_MAX: usize = 1472;
 
 /// One block of a file, ready to be sent.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Block {
-    /// Which file this is: a place in [`MAP_FILES`] is given to another one in time.
+    /// Identifies the file. The same index of [`MAP_FILES`] holds another file later, which has another tag.
+    /// 0 if there is no file.
     pub tag: u32,
-    /// One's complement sum of the payload's 16-bit words as they lie in memory (RFC 1071).
+    /// One's complement sum of the payload's 16-bit words, in memory byte order (RFC 1071).
     pub sum: u16,
-    /// Length of the payload in bytes: 4 to [`PAYLOAD_MAX`].
+    /// Length of the payload in bytes: 4 to [`PAYLOAD_MAX`]; 0 if there is no file.
     pub len: u16,
-    /// The UDP payload: opcode 3, the block's number, the data. What follows `len` is 0.
+    /// The UDP payload: opcode 3, the block number, the data. The bytes behind `len` are 0.
     pub payload: [u8; PAYLOAD_MAX],
 }
 
 impl Block {
-    /// What a place in [`MAP_FILES`] without a file holds.
+    /// A block without a file: the content of an unused index of [`MAP_FILES`].
     pub const NONE: Self = Self { tag: 0, sum: 0, len: 0, payload: [0; PAYLOAD_MAX] };
 }
 
-/// Room for one copied frame: the largest DHCP request without fragments, with two tags.
+/// Largest copied frame in bytes: the largest DHCP request without fragments, with two VLAN tags.
 pub const COPIED_MAX: usize = 1536;
 
-/// A DHCP request in the ring buffer [`MAP_COPIES`].
+/// A copied DHCP request in the ring buffer [`MAP_COPIES`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Copied {
     /// Length of the frame in `bytes`.
     pub len: u32,
-    /// Receive queue it came from.
+    /// Receive queue on which the frame arrived.
     pub queue: u32,
-    /// The frame, from its Ethernet header on; undefined past `len`.
+    /// The frame, from its Ethernet header on. The bytes behind `len` are undefined.
     pub bytes: [u8; COPIED_MAX],
 }
 
@@ -176,7 +203,8 @@ const _: () = assert!(size_of::<Source>() == 12);
 const _: () = assert!(size_of::<TransferKey>() == 8);
 const _: () = assert!(size_of::<Transfer>() == 20);
 const _: () = assert!(size_of::<Progress>() == 32);
-// Array maps round their elements up to 8 bytes: there is nothing to round, so a mapping is a slice of blocks.
+// Array maps round the size of an element up to a multiple of 8 bytes. This size is such a multiple, so a
+// mapping of the map is a slice of blocks.
 const _: () = assert!(size_of::<Block>() == 8 + PAYLOAD_MAX && size_of::<Block>().is_multiple_of(8));
 const _: () = assert!(size_of::<Copied>() == 8 + COPIED_MAX);
 
@@ -185,7 +213,8 @@ const _: () = assert!(size_of::<Copied>() == 8 + COPIED_MAX);
 mod pod {
     use super::{Block, Config, Progress, Transfer, TransferKey};
 
-    // SAFETY: `repr(C)`, only integers and arrays of them, no padding (sizes asserted above), `Copy`, 'static.
+    // SAFETY: the type is `repr(C)` and consists of integers and arrays of integers only; it has no padding
+    // (the sizes are asserted above), is `Copy`, and is 'static.
     unsafe impl aya::Pod for Config {}
     // SAFETY: as above.
     unsafe impl aya::Pod for TransferKey {}

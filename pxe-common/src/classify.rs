@@ -1,11 +1,12 @@
-//! The one classifier: frame in, verdict out.
+//! The classifier: it takes a frame and returns a [`Verdict`]. The kernel programs and the tests use the same
+//! code.
 //!
-//! It fails open. Whatever is not provably ours is passed to the host, and what is ours is parsed again,
-//! in full, by user space. Lengths come from the IP and UDP headers, because a 46-byte ACK arrives padded
-//! to 60 bytes.
+//! The classifier fails open. It passes each frame that is not provably pxed's to the host. User space parses
+//! all frames that it receives again, in full. The classifier takes lengths from the IP and UDP headers,
+//! because a 46-byte ACK arrives padded to 60 bytes.
 //!
-//! Written for the verifier as much as for the reader: every loop has a constant bound, every offset has one too,
-//! and nothing is called that is not inlined.
+//! The code must satisfy the kernel's verifier: each loop and each offset has a constant bound, and every
+//! function is inlined.
 
 use crate::abi::{Config, TransferKey, dhcp_mode};
 use crate::rate_limit::{Rate, Source};
@@ -13,19 +14,21 @@ use crate::source_filter::{self, Own};
 use crate::wire::{self, option};
 use crate::{Drop, Frame, Pass, Service, Verdict};
 
-/// Options that are walked in search of 53, 60 and 43 before a frame is left to the host.
+/// Number of options, pads included, that the classifier walks in search of 53 and 60. It passes a request to
+/// the host if it does not find them there, unless the options end earlier.
 ///
-/// Real clients put them among the first five (`docs/design.md`); 35 is the most that any has been seen to send.
+/// Every known client puts both among its first five options. EDK2 has 35 entries inside option 55, which is
+/// one option (`docs/design.md`).
 pub const MAX_OPTIONS: usize = 48;
 
-/// Offsets into a frame stay below this: the largest frame without fragments at MTU 1500, and then some.
-/// A power of two, so that the verifier learns the bound from one AND.
+/// Largest offset into a frame: more than the largest frame without fragments has at MTU 1500. It is a power
+/// of two less one, so that the verifier learns the bound from one AND.
 const OFFSET_MASK: usize = 0x7ff;
 
-/// Says what to do with `frame`, which came in on the interface that `config` describes.
+/// Returns the verdict for `frame`, which arrived on the interface that `config` describes.
 ///
-/// `known` answers whether a TFTP transfer is ours; `admits`, whether a source that asks keeps to its rate, and counts that
-/// it has asked.
+/// `known` returns whether the packet belongs to one of pxed's TFTP transfers. `admits` returns whether the
+/// source is within its rate limit, and counts this request against the limit.
 #[inline(always)]
 pub fn classify<F: Frame>(
     frame: &F,
@@ -39,16 +42,17 @@ pub fn classify<F: Frame>(
     }
 }
 
-/// A packet to one of the ports of our transfers.
+/// A packet to one of the ports that pxed's transfers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferPacket {
-    /// Whose it is.
+    /// Key of the transfer to which the packet would belong.
     pub key: TransferKey,
-    /// Offset of the IPv4 header in the frame.
+    /// Offset of the IPv4 header in the frame, in bytes.
     pub ip: usize,
 }
 
-/// The packet in `frame`, if it is to one of the ports of our transfers: the part of [`classify`] that comes last.
+/// Returns the packet in `frame` if its destination is pxed's address and one of the transfers' ports. This
+/// is the last step of [`classify`] by itself; the tcx program uses it.
 #[inline(always)]
 pub fn transfer_packet<F: Frame>(frame: &F, config: &Config) -> Option<TransferPacket> {
     let udp = udp(frame).ok()?;
@@ -71,15 +75,15 @@ impl TransferPacket {
     }
 }
 
-/// What the headers of a whole UDP datagram say.
+/// The header fields of a UDP datagram that is not fragmented.
 struct Udp {
     source: [u8; 4],
     destination: [u8; 4],
     source_port: u16,
     destination_port: u16,
-    /// Offset of the payload in the frame.
+    /// Offset of the payload in the frame, in bytes.
     payload: usize,
-    /// Length of the payload, by the UDP header.
+    /// Length of the payload in bytes, by the UDP header.
     payload_len: usize,
 }
 
@@ -88,7 +92,7 @@ fn udp<F: Frame>(frame: &F) -> Result<Udp, Pass> {
     let ip = ipv4_offset(frame)?;
     let header: [u8; wire::IPV4_LEN] = frame.read(ip).ok_or(Pass::Truncated)?;
     if header[0] != wire::IPV4_VERSION_IHL {
-        // The EtherType said IPv4, so this is a longer header, or nonsense that the host may judge.
+        // The EtherType is IPv4. So the header has options, or it is invalid, which the host may judge.
         return Err(Pass::IpOptions);
     }
     if header[wire::IPV4_PROTOCOL] != wire::PROTOCOL_UDP {
@@ -102,7 +106,7 @@ fn udp<F: Frame>(frame: &F) -> Result<Udp, Pass> {
     let udp = ip + wire::IPV4_LEN;
     let header_udp: [u8; wire::UDP_LEN] = frame.read(udp).ok_or(Pass::Truncated)?;
     let udp_length = u16::from_be_bytes([header_udp[4], header_udp[5]]) as usize;
-    // RFC 768: Length counts this header; RFC 791: Total Length counts the IP header.
+    // RFC 768: Length includes the UDP header. RFC 791: Total Length includes the IP header.
     if udp_length < wire::UDP_LEN
         || udp_length + wire::IPV4_LEN > total_length
         || ip + total_length > frame.len()
@@ -120,7 +124,7 @@ fn udp<F: Frame>(frame: &F) -> Result<Udp, Pass> {
     })
 }
 
-/// Offset of the IPv4 header, behind up to two tags.
+/// Returns the offset of the IPv4 header, behind at most two VLAN tags.
 #[inline(always)]
 fn ipv4_offset<F: Frame>(frame: &F) -> Result<usize, Pass> {
     let mut at = wire::ETH_TYPE;
@@ -145,7 +149,8 @@ fn by_port<F: Frame>(
 ) -> Verdict {
     let port = udp.destination_port;
     match port {
-        // A boot-server request may be broadcast as well as sent to a server (PXE specification 2.1, section 2.2.3).
+        // A client may send a boot-server request to a server or to the broadcast address (PXE specification
+        // 2.1, section 2.2.3).
         wire::PORT_DHCP_SERVER | wire::PORT_PXE if is_ours(config, udp) || is_broadcast(config, udp) => {
             to_dhcp(frame, config, udp, admits)
         }
@@ -191,7 +196,7 @@ fn sender<F: Frame>(frame: &F, config: &Config, udp: &Udp, service: Service) -> 
     source_filter::is_client(own, service, mac(frame), (udp.source, udp.source_port))
 }
 
-/// The frame's source.
+/// Returns the frame's source address; zeros if the frame is too short.
 #[inline(always)]
 fn mac<F: Frame>(frame: &F) -> [u8; 6] {
     frame.read(wire::ETH_SOURCE).unwrap_or([0; 6])
@@ -215,19 +220,22 @@ fn to_dhcp<F: Frame>(
         return deliver(frame, config, udp, Service::BootServer, admits);
     }
     match message_type {
-        // A REQUEST is the DHCP server's, or names a boot server in option 43. The first kind is not answered, but shows the
-        // address that a machine takes.
+        // A REQUEST is meant for the DHCP server, or it names a boot server in option 43. pxed does not
+        // answer the first kind, but learns from it which address a machine takes.
         wire::DHCP_DISCOVER | wire::DHCP_REQUEST => {}
         _ => return Verdict::Pass(Pass::OtherMessage),
     }
     deliver(frame, config, udp, Service::Dhcp, admits)
 }
 
-/// A broadcast is for everybody: a DHCP server on this host, in a guest, or in a container with an interface of its own
-/// on top of ours needs it as much as we do, and not all of them can be seen from here. It is copied, always.
+/// Decides between copy, redirect, pass and drop for a request that pxed answers.
 ///
-/// So what is not for us, or too much, goes on to the host without a copy. To our own address it is thrown away on 4011,
-/// which is ours alone, and left to the host on 67, where a DHCP server may listen since a moment ago.
+/// A broadcast is always copied: a DHCP server on this host, in a guest, or in a container with its own
+/// interface on top of this one needs it as much as pxed does. The program cannot see all of these servers.
+///
+/// Therefore a broadcast that pxed does not accept, or that exceeds the rate limit, still goes to the host,
+/// without a copy to pxed. A request to pxed's own address is dropped on port 4011, which only pxed uses. On
+/// port 67 it goes to the host, because a DHCP server may have started there a moment ago.
 #[inline(always)]
 fn deliver<F: Frame>(
     frame: &F,
@@ -261,7 +269,7 @@ fn dhcp_source<F: Frame>(frame: &F, udp: &Udp) -> Source {
     }
 }
 
-/// The message type of a network boot client's BOOTREQUEST: option 53, or 0.
+/// Returns the message type (option 53) of a network boot client's BOOTREQUEST; 0 if it has none.
 #[inline(always)]
 fn boot_request<F: Frame>(frame: &F, udp: &Udp) -> Result<u8, Pass> {
     let end = udp.payload + udp.payload_len;
@@ -277,16 +285,18 @@ fn boot_request<F: Frame>(frame: &F, udp: &Udp) -> Result<u8, Pass> {
     walk_options(frame, udp.payload + wire::BOOTP_LEN + wire::DHCP_COOKIE.len(), end)
 }
 
-/// Walks the options from `at` to `end` for 60 and 53.
+/// Walks the options from `at` to `end` in search of 60 and 53, and returns the message type; 0 if there is
+/// none.
 #[inline(always)]
 fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<u8, Pass> {
     let mut found = Found(0);
     for _ in 0..MAX_OPTIONS {
         at = frame.forget(at) & OFFSET_MASK;
-        // Else an old verifier (5.10, 6.1) walks the rest of the loop once for each set of things found, and gives up.
+        // Without this, the verifier of Linux 5.10 and 6.1 checks the rest of the loop once for each
+        // combination of options found so far, and rejects the program.
         found = Found(frame.forget(found.0));
         if at >= end {
-            return found.message_type(); // no END: clients that forget it are served all the same
+            return found.message_type(); // no END: a client that omits it is served too
         }
         let Some([code]) = frame.read::<1>(at) else { return Err(Pass::OptionsBound) };
         if code == option::PAD {
@@ -317,14 +327,14 @@ fn walk_options<F: Frame>(frame: &F, mut at: usize, end: usize) -> Result<u8, Pa
     Err(Pass::OptionsBound)
 }
 
-/// What the options walked so far say, in one number, which the verifier can be made to forget.
+/// What the walk has found so far, as one number, so that [`Frame::forget`] can hide it from the verifier.
 #[derive(Clone, Copy)]
 struct Found(usize);
 
 impl Found {
-    /// Option 53, or 0.
+    /// Mask of the bits that hold option 53; they are 0 if it was not found.
     const MESSAGE_TYPE: usize = 0xff;
-    /// Option 60 is that of a network boot client.
+    /// Bit that is set if option 60 is that of a network boot client.
     const CLASS: usize = 0x100;
 
     #[inline(always)]
@@ -351,13 +361,15 @@ impl Found {
     }
 }
 
-/// Whether option 60 begins `PXEClient` (PXE specification 2.1, section 2.2.1) or `HTTPClient` (UEFI 2.10, section 24.7).
+/// Whether option 60 begins with `PXEClient` (PXE specification 2.1, section 2.2.1) or `HTTPClient` (UEFI
+/// 2.10, section 24.7).
 #[inline(always)]
 fn is_network_boot<F: Frame>(frame: &F, at: usize, length: u8) -> bool {
-    // Compared as numbers: a slice comparison would become a call to memcmp, a loop of the kernel's.
+    // The code compares integers, because a slice comparison would compile to a call of memcmp, which is a
+    // loop in the kernel.
     let word = |bytes: [u8; 8]| u64::from_ne_bytes(bytes);
-    // Each in one piece: a last byte that is looked for by itself may become a shift of a register that holds an address
-    // where there is none, which the verifier forbids.
+    // The code reads each string in one piece. For a separate read of the last byte, the compiler may shift a
+    // register that holds a packet address, which the verifier forbids.
     let pxe = length >= 9
         && frame.read::<9>(at).is_some_and(|[a, b, c, d, e, f, g, h, i]| {
             word([a, b, c, d, e, f, g, h]) == word(*b"PXEClien") && i == b't'

@@ -1,43 +1,46 @@
-//! A frame as the classifier sees it: bytes that may or may not be there.
+//! Access to a frame for the classifier. Each read is checked against the end of the frame.
 
-/// Read access to an Ethernet frame, each read checked against its end.
+/// Read access to an Ethernet frame.
 ///
-/// The eBPF side implements it over `data..data_end`, tests over a slice.
+/// The eBPF side implements it over the memory between `data` and `data_end`, the tests over a slice.
 pub trait Frame {
-    /// The `N` bytes at offset `at`, or `None` when the frame ends before.
+    /// Returns the `N` bytes at offset `at`; `None` if the frame ends before their end.
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
 
-    /// The frame's length in bytes. Short frames arrive padded, so this is an upper bound only.
+    /// Returns the frame's length in bytes. Short frames arrive padded, so this is only an upper bound of the
+    /// packet's length.
     fn len(&self) -> usize;
 
-    /// Whether the frame has no bytes at all.
+    /// Whether the frame has no bytes.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// `value`, unchanged, of which the verifier shall know nothing any more.
+    /// Returns `value` unchanged, and makes the verifier forget what it knows about it.
     ///
-    /// At the head of a loop the ways through its body differ in what the verifier knows of each variable. If it
-    /// forgets, it sees that the states are equal and follows one of them; else their number doubles at each turn.
+    /// At the head of a loop, the paths through the loop's body differ in what the verifier knows of each
+    /// variable. If the verifier forgets this, it sees that the states are equal and follows one of them.
+    /// Otherwise the number of states doubles in each iteration.
     #[inline(always)]
     fn forget(&self, value: usize) -> usize {
         value
     }
 
-    /// The byte at offset `at`.
+    /// Returns the byte at offset `at`; `None` if the frame ends before it.
     #[inline(always)]
     fn read_u8(&self, at: usize) -> Option<u8> {
         self.read::<1>(at).map(|[byte]| byte)
     }
 
-    /// The 16-bit number in network byte order at offset `at`.
+    /// Returns the 16-bit number in network byte order at offset `at`; `None` if the frame ends before its
+    /// end.
     #[inline(always)]
     fn read_u16(&self, at: usize) -> Option<u16> {
         self.read::<2>(at).map(u16::from_be_bytes)
     }
 }
 
-/// A [`Frame`] over a plain slice.
+/// A [`Frame`] over a plain slice, for tests.
 #[derive(Clone, Copy, Debug)]
 pub struct SliceFrame<'a>(pub &'a [u8]);
 

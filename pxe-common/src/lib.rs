@@ -1,10 +1,14 @@
-//! What both sides of the kernel boundary must agree on: the wire [headers](wire), the one
-//! [classifier](classify()), its [verdicts](Verdict), who can be a client ([`sender`]) and how often one may ask
-//! ([`bucket`]), the plain-old-data of the BPF [maps](abi), and what the kernel answers by itself: when ([`steady`]) and
-//! with which headers ([`reply`]).
+//! What the kernel programs and the daemon must agree on.
 //!
-//! The crate is compiled twice: for the eBPF target, where [`classify()`] reads the packet through the
-//! verifier's eyes, and for plain byte slices, where it is tested, property-checked and fuzzed.
+//! - [`wire`]: offsets and numbers of the headers
+//! - [`classify()`]: the classifier, and its [`Verdict`]s
+//! - [`source_filter`]: which senders can be clients
+//! - [`rate_limit`]: how often a source may send requests
+//! - [`abi`]: the plain-old-data in the BPF maps
+//! - [`steady`] and [`reply`]: which ACKs the kernel answers by itself, and with which headers
+//!
+//! The crate is compiled twice: for the eBPF target, where the verifier checks each read of [`classify()`],
+//! and for plain byte slices, where the code is tested, checked by properties, and fuzzed.
 #![no_std]
 
 #[cfg(test)]

@@ -1,30 +1,34 @@
-//! Token buckets, one for each source: how often somebody may ask.
+//! Token buckets, one for each source: they limit how often a source may send requests.
 //!
-//! The generic cell rate algorithm (ITU-T I.371, annex A) keeps one number for each source, the time at which its bucket
-//! will be full again. So a bucket is 64 bits, needs no timer, and one whose time has passed is as good as none.
+//! The kernel program and the daemon use the same code: the program with the map
+//! [`MAP_SOURCES`](crate::abi::MAP_SOURCES), the daemon on plain sockets.
+//!
+//! The generic cell rate algorithm (ITU-T I.371, annex A) stores one number for each source: the time at
+//! which its bucket is full again. So a bucket has 64 bits and needs no timer, and a bucket whose time has
+//! passed can be forgotten.
 
-/// How often a source may ask. The default is without a limit.
+/// The rate limit of one source. The default is no limit.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rate {
-    /// Nanoseconds in which the bucket gets one token; 0 for no limit.
+    /// Time in which the bucket gets one token, in nanoseconds; 0 means no limit.
     pub interval: u64,
-    /// Nanoseconds in which an empty bucket gets all tokens but one.
+    /// Time in which an empty bucket gets all tokens but one, in nanoseconds.
     pub tolerance: u64,
 }
 
 impl Rate {
-    /// No limit.
+    /// No rate limit.
     pub const OFF: Self = Self { interval: 0, tolerance: 0 };
 
-    /// `per_second` requests a second in the long run, `burst` of them at once; 0 a second is no limit, a burst is at
-    /// least one.
+    /// A limit of `per_second` requests a second on average, and `burst` requests at once. If `per_second` is
+    /// 0, there is no limit. A `burst` of 0 counts as 1.
     #[must_use]
     pub const fn new(per_second: u32, burst: u32) -> Self {
         if per_second == 0 {
             return Self::OFF;
         }
-        // Below 2^62 at the most: 2^32 tokens of a second each.
+        // The product is below 2^62: at most 2^32 tokens of one second each.
         let interval = 1_000_000_000 / per_second as u64;
         Self { interval, tolerance: interval * burst.saturating_sub(1) as u64 }
     }
@@ -36,8 +40,10 @@ impl Rate {
         self.interval == 0
     }
 
-    /// Takes a token at `now` from a bucket that is full at `full`, both in nanoseconds of one clock. Returns when the
-    /// bucket is full after that; `None` if it has no token, and stays as it is.
+    /// Takes a token at `now` from a bucket that is full at `full`. Both are nanoseconds on the same clock.
+    ///
+    /// Returns the new time at which the bucket is full. Returns `None` if the bucket has no token; the
+    /// bucket then stays as it is.
     #[inline(always)]
     #[must_use]
     pub const fn take(&self, full: u64, now: u64) -> Option<u64> {
@@ -46,48 +52,50 @@ impl Rate {
     }
 }
 
-/// The limits of one interface.
+/// The rate limits of one interface. Each applies to each source.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rates {
-    /// DHCP requests, to 67 and 4011 together.
+    /// Limit for DHCP requests, to ports 67 and 4011 together.
     pub dhcp: Rate,
-    /// Requests to TFTP's port 69.
+    /// Limit for requests to TFTP's port 69.
     pub tftp: Rate,
 }
 
-/// Whose bucket it is: what names one machine best where a request shows it.
+/// The key of a bucket: the addresses that identify one machine best in this kind of request.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Source {
-    /// The Ethernet address, or 0.
+    /// The Ethernet address; 0 if the IPv4 address alone is the key.
     pub mac: [u8; 6],
-    /// The IPv4 address in network byte order, or 0.
+    /// The IPv4 address in network byte order; 0 if the Ethernet address alone is the key.
     pub address: [u8; 4],
-    /// One of [`kind`].
+    /// One of the values in [`kind`].
     pub kind: u16,
 }
 
-/// Which of [`Rates`] counts for a [`Source`].
+/// Which of [`Rates`] applies to a [`Source`].
 pub mod kind {
-    /// [`Rates::dhcp`](super::Rates::dhcp).
+    /// [`Rates::dhcp`](super::Rates::dhcp) applies.
     pub const DHCP: u16 = 0;
-    /// [`Rates::tftp`](super::Rates::tftp).
+    /// [`Rates::tftp`](super::Rates::tftp) applies.
     pub const TFTP: u16 = 1;
 }
 
 impl Source {
-    /// Who sends a request to TFTP's port: behind a router or a NAT the frame's address is everybody's.
+    /// The source of a request to TFTP's port: its IPv4 address. Behind a router or a NAT, all machines share
+    /// the frame's Ethernet address.
     #[inline(always)]
     #[must_use]
     pub const fn of_tftp(address: [u8; 4]) -> Self {
         Self { mac: [0; 6], address, kind: kind::TFTP }
     }
 
-    /// Who sends a DHCP request to 67, in a frame from `mac`.
+    /// The source of a DHCP request to port 67, in a frame from `mac`.
     ///
-    /// `relayed` are its giaddr and chaddr. A relay stands for many machines, so these are told apart by what it says of
-    /// them; a machine that speaks for itself is known by its frame, in which a switch may forbid it to lie.
+    /// `relayed` is the request's giaddr and chaddr. A relay forwards requests of many machines, so giaddr
+    /// and chaddr identify the machine. Without a relay (giaddr is 0) the frame's source identifies it,
+    /// because a switch can prevent a machine from forging it.
     #[inline(always)]
     #[must_use]
     pub const fn of_dhcp(mac: [u8; 6], relayed: ([u8; 4], [u8; 6])) -> Self {
@@ -99,8 +107,9 @@ impl Source {
         }
     }
 
-    /// Who sends a request to the boot server's port. It may come through a router that is no relay, so its IPv4 address
-    /// counts; without one it is as on 67.
+    /// The source of a request to the boot server's port. The request may come through a router that is not a
+    /// relay, so its IPv4 address is the key. If it has no IPv4 address, or came through a relay, the key is
+    /// the same as on port 67.
     #[inline(always)]
     #[must_use]
     pub const fn of_boot_server(mac: [u8; 6], relayed: ([u8; 4], [u8; 6]), address: [u8; 4]) -> Self {
@@ -122,7 +131,7 @@ mod tests {
 
     const SECOND: u64 = 1_000_000_000;
 
-    /// How many of these times are admitted.
+    /// Returns how many requests at these times are admitted.
     fn admitted(rate: Rate, times: impl IntoIterator<Item = u64>) -> usize {
         let mut full = 0;
         let mut count = 0;
@@ -163,8 +172,8 @@ mod tests {
     }
 
     proptest! {
-        /// In no stretch of time more than the burst and what the rate gives in it; and whoever keeps to the rate is
-        /// never refused.
+        /// No period has more requests than the burst plus what the rate gives in that period. A source that
+        /// keeps to the rate is never refused.
         #[test]
         fn no_stretch_has_more_than_its_share(
             per_second in 1u32..2000,

@@ -1,24 +1,26 @@
-//! The IPv4 and UDP headers of an answer, made from those of the question.
+//! Builds the IPv4 and UDP headers of a DATA packet from those of the ACK that it answers. The kernel
+//! programs use it for the offload.
 
 use crate::wire;
 
-/// IPv4 without options, and UDP.
+/// Length of an IPv4 header without options and a UDP header, in bytes.
 pub const HEADERS_LEN: usize = wire::IPV4_LEN + wire::UDP_LEN;
-/// Length of an ACK (RFC 1350, section 5).
+/// Length of an ACK in bytes (RFC 1350, section 5).
 pub const ACK_LEN: usize = 4;
 /// Opcode of an ACK (RFC 1350, section 5).
 const OPCODE_ACK: u16 = 4;
 
-/// A TFTP ACK as it stands behind the Ethernet header and the tags.
+/// A TFTP ACK with its IPv4 and UDP headers, without the Ethernet header and the VLAN tags.
 #[derive(Clone, Copy)]
 pub struct Ack(pub [u8; HEADERS_LEN + ACK_LEN]);
 
 impl Ack {
-    /// The block's number, if this is an ACK with a full checksum.
+    /// Returns the block number if this is an ACK with a valid and complete checksum, or with no checksum.
     ///
-    /// A packet from a socket of this host comes over a veth or tap with half a checksum, to be completed by the card
-    /// that sends it. An answer in the same buffer would be "completed" as well, and so damaged: such packets, and
-    /// those that are damaged already, are for user space.
+    /// A packet from a socket of this host arrives over a veth or tap with a partial checksum, which the
+    /// network card that sends it should complete. If the program wrote its answer into the same buffer, the
+    /// card would "complete" the answer's checksum too, and so make it wrong. User space handles such
+    /// packets, and packets with a wrong checksum.
     #[inline(always)]
     pub fn block(&self) -> Option<u16> {
         let udp_len = u16::from_be_bytes([self.0[24], self.0[25]]) as usize;
@@ -31,7 +33,7 @@ impl Ack {
 
     #[inline(always)]
     fn has_whole_checksum(&self) -> bool {
-        // RFC 768: the sender made none.
+        // RFC 768: the sender computed no checksum.
         if self.0[26] == 0 && self.0[27] == 0 {
             return true;
         }
@@ -44,8 +46,11 @@ impl Ack {
         fold(sum) == u16::MAX
     }
 
-    /// The headers of DATA with this block's number and `len` bytes of payload, whose words have the one's complement sum
-    /// `sum`: the same bytes as user space writes (`pxe-user/proto/src/datagram.rs` says why routers may fragment it).
+    /// Returns the headers of a DATA packet with this block number and `len` bytes of UDP payload, whose
+    /// 16-bit words have the one's complement sum `sum`.
+    ///
+    /// User space writes the same bytes. `pxe-user/proto/src/datagram.rs` says why routers may fragment the
+    /// packet.
     #[inline(always)]
     pub fn answer(&self, number: u16, len: u16, sum: u16) -> [u8; HEADERS_LEN] {
         let ack = &self.0;
@@ -95,26 +100,27 @@ impl Ack {
             at += 2;
         }
         [out[10], out[11]] = (!fold(ip)).to_ne_bytes();
-        // RFC 768: 0 means no checksum, so a computed 0 is sent as all ones.
+        // RFC 768: 0 means that there is no checksum, so a computed 0 is sent as all ones.
         let udp = !fold(udp);
         [out[26], out[27]] = (if udp == 0 { u16::MAX } else { udp }).to_ne_bytes();
         out
     }
 }
 
-/// Sum of what the pseudo header of RFC 768 has beside the addresses: the protocol and the length.
+/// Returns the sum of the pseudo header (RFC 768) without its addresses: the protocol and the length.
 #[inline(always)]
 fn pseudo_header(udp_len: u16) -> u32 {
     u16::from_ne_bytes([0, wire::PROTOCOL_UDP]) as u32 + udp_len.to_be() as u32
 }
 
-/// A 16-bit word as it lies in memory: one's complement sums do not mind (RFC 1071, section 2, B).
+/// Returns a 16-bit word in memory byte order. The byte order does not change a one's complement sum (RFC
+/// 1071, section 2, B).
 #[inline(always)]
 fn word(bytes: &[u8], at: usize) -> u32 {
     u16::from_ne_bytes([bytes[at], bytes[at + 1]]) as u32
 }
 
-/// The end-around carry, for sums of fewer than 65536 words.
+/// Adds the end-around carry, for sums of fewer than 65536 words.
 #[inline(always)]
 fn fold(sum: u32) -> u16 {
     let sum = (sum >> 16) + (sum & 0xffff);

@@ -1,27 +1,29 @@
-//! Who can be a client: the one rule for whom anything may be sent to, in the kernel and in user space.
+//! Which senders can be clients. The kernel programs and user space apply the same rule, and pxed sends
+//! nothing to any other sender.
 
 use crate::{Drop, Service, wire};
 
-/// Ports below this belong to servers of a host: no boot client sends its requests for files from there
-/// (`docs/clients.md`, section 2).
+/// First source port of a client. Ports below it belong to servers: no boot client sends requests for files
+/// from them (`docs/clients.md`, section 2).
 pub const FIRST_CLIENT_PORT: u16 = 1024;
 
-/// Our own addresses on an interface, in network byte order.
+/// pxed's own addresses on an interface, in network byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Own {
-    /// Ours.
+    /// pxed's address.
     pub address: [u8; 4],
     /// The subnet's broadcast address.
     pub broadcast: [u8; 4],
 }
 
-/// Whether a machine that asks for `service` can have sent this: no reply goes to many hosts, to ourselves, or to another
-/// server (`docs/clients.md`, section 5, line 10).
+/// Whether a client of `service` can have sent this packet. This check prevents replies to many hosts, to
+/// pxed itself, or to another server (`docs/clients.md`, section 5, line 10).
 ///
-/// `mac` is the frame's source, or 0 where sockets hide it.
+/// `mac` is the frame's source; zeros where a socket does not show it. `from` is the sender's IPv4 address
+/// and UDP port.
 ///
 /// # Errors
-/// What speaks against it.
+/// The reason why the sender cannot be a client.
 #[inline(always)]
 pub fn is_client(own: Own, service: Service, mac: [u8; 6], from: ([u8; 4], u16)) -> Result<(), Drop> {
     let (address, port) = from;
@@ -31,9 +33,10 @@ pub fn is_client(own: Own, service: Service, mac: [u8; 6], from: ([u8; 4], u16))
         return Err(Drop::SourceAddress);
     }
     let is_client = match (service, port) {
-        // The answer to a request on 67 goes to everybody, or to the relay that it names.
+        // The reply to a request on port 67 goes to the broadcast address, or to the relay that the request
+        // names.
         (Service::Dhcp, _) => true,
-        // iPXE asks from 68, EDK2 from 4011, and that is where they want the answer.
+        // iPXE sends from port 68 and EDK2 from port 4011, and they expect the reply there.
         (Service::BootServer, wire::PORT_DHCP_CLIENT | wire::PORT_PXE) => true,
         (_, wire::PORT_PXE) => false,
         _ => port >= FIRST_CLIENT_PORT,
@@ -41,7 +44,7 @@ pub fn is_client(own: Own, service: Service, mac: [u8; 6], from: ([u8; 4], u16))
     if is_client { Ok(()) } else { Err(Drop::SourcePort) }
 }
 
-/// Whether an address can belong to another host (RFC 1122, section 3.2.1.3).
+/// Whether `address` can belong to another host (RFC 1122, section 3.2.1.3).
 #[inline(always)]
 fn is_host(own: Own, address: [u8; 4]) -> bool {
     let first = address[0];

@@ -1,44 +1,48 @@
-//! The steady state of a transfer: every block up to `sent` has gone out, and an ACK of `sent` asks for the next window.
+//! The steady state of a transfer: the server has sent all blocks up to `sent`, and an ACK of `sent` asks for
+//! the next window.
 //!
-//! This is the whole of the protocol that the kernel knows. Anything else (the OACK, a lost or repeated ACK, silence,
-//! the end) is user space's, whose state machine is the description of it all; `pxe-user/engine/tests/tftp/offload.rs` holds
-//! both against each other.
+//! The kernel knows only this part of the protocol. User space handles everything else: the OACK, a lost or
+//! repeated ACK, a time-out, and the end. The state machine in user space is the complete description of a
+//! transfer; `pxe-user/engine/tests/tftp/offload.rs` compares the two.
 //!
-//! Who may act is told by one 64-bit word for each transfer, changed by atomic operations only: the transfer's
-//! generation in the upper half, `sent` in the lower. 0 means that user space has the transfer. The kernel moves it
-//! on by a compare-and-exchange before it sends, user space takes the transfer back by an exchange with 0: so a block
-//! is sent by one of both, never by neither without the other's knowledge.
+//! One 64-bit word for each transfer says which side may act. The upper half is the transfer's generation,
+//! the lower half is `sent`. 0 means that user space has the transfer. Both sides change the word by atomic
+//! operations only: the kernel advances it by a compare-and-exchange before it sends, and user space takes
+//! the transfer back by an exchange with 0. So only one side sends the blocks of each step: the one whose
+//! operation comes first. User space learns from the exchange which blocks the kernel has claimed.
 
 use crate::abi::Transfer;
 
-/// The word of a transfer that the kernel has, with every block up to `sent` on its way.
+/// Returns the word of a transfer that the kernel has and whose blocks up to `sent` are sent.
 #[inline(always)]
 pub const fn word(generation: u32, sent: u32) -> u64 {
     (generation as u64) << 32 | sent as u64
 }
 
-/// The last block that was sent according to a word of this generation.
+/// Returns the last block that was sent. `None` if `word` does not have this generation: the kernel does not
+/// have this transfer.
 #[inline(always)]
 pub const fn sent(word: u64, generation: u32) -> Option<u32> {
     if generation != 0 && (word >> 32) as u32 == generation { Some(word as u32) } else { None }
 }
 
-/// Blocks to be sent in answer to an ACK.
+/// The blocks to send in answer to an ACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// The first block.
+    /// Number of the first block.
     pub first: u32,
-    /// How many, at least 1.
+    /// Number of blocks, at least 1.
     pub count: u32,
-    /// The transfer's word from now on.
+    /// The transfer's word after this step.
     pub word: u64,
 }
 
-/// What an ACK of the block `ack` (16 bits, RFC 1350) asks for; `None` if it is not the kernel's to answer.
+/// Returns the window that an ACK of the block `ack` asks for; `ack` has 16 bits (RFC 1350). `None` if user
+/// space must handle this ACK.
 #[inline(always)]
 pub fn next(word_now: u64, transfer: &Transfer, ack: u16) -> Option<Window> {
     let sent = sent(word_now, transfer.generation)?;
-    // The ACK of the last block is the end, which is user space's.
+    // User space handles the ACK of the last block, which ends the transfer.
     if sent as u16 != ack || sent >= transfer.last {
         return None;
     }

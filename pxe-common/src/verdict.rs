@@ -1,101 +1,107 @@
-//! What may become of a frame. Every exit has a name, and the name is a counter.
+//! The verdicts: all outcomes for a frame. Each outcome has a name, which is also the label of its counter.
 
-/// Which of our services a frame is for.
+/// The service of pxed for which a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
-    /// A DHCPDISCOVER, or a boot-server request, of a network boot client to port 67.
+    /// A DHCPDISCOVER or a DHCPREQUEST of a network boot client to port 67. A DHCPREQUEST asks a boot server,
+    /// or shows which address the client takes.
     Dhcp,
     /// A boot-server request to port 4011.
     BootServer,
     /// A request to TFTP's port 69.
     TftpRequest,
-    /// A packet of a transfer that we know.
+    /// A packet of a transfer that the program knows.
     TftpTransfer,
 }
 
-/// Why a frame goes on to the host: it is not provably ours.
+/// Why a frame goes to the host: it is not provably pxed's, or the host may need it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
-    /// Not IPv4, or below more tags than are followed.
+    /// Not IPv4, or behind more VLAN tags than the classifier follows.
     NotIpv4,
-    /// The frame ends before its headers do.
+    /// The frame ends before the end of its headers or of its datagram.
     Truncated,
-    /// IPv4 options.
+    /// The IPv4 header has options, or is invalid.
     IpOptions,
     /// Part of a fragmented datagram.
     Fragment,
     /// Not UDP.
     NotUdp,
-    /// UDP, but to none of our ports, or not to our address.
+    /// UDP, but not to pxed's address, or to none of pxed's ports.
     OtherPort,
-    /// To our TFTP ports, but of no transfer that we know.
+    /// To a port of pxed's transfers, but not part of a transfer that the program knows.
     UnknownTransfer,
-    /// The service is switched off on this interface.
+    /// The service is off on this interface.
     Off,
-    /// To port 67 or 4011, but no BOOTREQUEST over Ethernet with the magic cookie.
+    /// To port 67 or 4011, but not a BOOTREQUEST with the magic cookie.
     NotBootRequest,
-    /// No option 60, or one that begins neither `PXEClient` nor `HTTPClient`.
+    /// No option 60, or one that begins neither with `PXEClient` nor with `HTTPClient`.
     NotNetworkBoot,
     /// A network boot client's message to port 67 that only the DHCP server answers.
     OtherMessage,
-    /// More options than are walked, or an option that runs past the end.
+    /// More options than the classifier walks, or an option that runs past the end.
     OptionsBound,
-    /// A DHCP request whose sender can be no client; the host may judge.
+    /// A DHCP request whose sender cannot be a client. The frame goes to the host, which may judge it.
     NoClient,
-    /// A DHCP request beyond its source's rate: the host gets it, we do not.
+    /// A DHCP request that exceeds its source's rate limit. The host receives it, pxed does not.
     DhcpRate,
-    /// The queue has no socket (yet): the daemon is starting or stopping. While it hands over to another one such frames are
-    /// dropped: see [`Config::hold`](crate::abi::Config::hold).
+    /// The queue has no AF_XDP socket: the daemon starts or stops. During a hand-over the program drops such
+    /// frames instead, and also counts them here: see [`Config::hold`](crate::abi::Config::hold).
     NoSocket,
-    /// To the tcx program: the frame cannot grow here.
+    /// An ACK that goes on to the tcx program, because the XDP program does not answer it: the frame cannot
+    /// grow, the window has several blocks, or [`Config::offload`](crate::abi::Config::offload) lacks the bit
+    /// for XDP.
     ToTcx,
 }
 
-/// Where in the kernel an ACK was answered.
+/// The kernel program that answered an ACK.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layer {
-    /// In the XDP program.
+    /// The XDP program.
     Xdp,
-    /// In the tcx program.
+    /// The tcx program.
     Tcx,
 }
 
-/// Why a frame is thrown away: it claims to be ours and no honest client sends it.
+/// Why pxed does not process a frame that is for one of its services. The program drops the frame, except for
+/// [`Self::CopyLost`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drop {
-    /// The source address, IPv4 or Ethernet, is no host's: zero, loopback, multicast, broadcast, or our own.
+    /// The IPv4 or Ethernet source address does not belong to another host: it is zero, loopback, multicast,
+    /// broadcast, or pxed's own.
     SourceAddress,
-    /// The source port belongs to a server: answering would make two servers talk to each other.
+    /// The source port belongs to a server. A reply could make two servers reply to each other without end.
     SourcePort,
-    /// A request to the boot server's port beyond its source's rate.
+    /// A request to the boot server's port that exceeds its source's rate limit.
     BootServerRate,
-    /// A request to TFTP's port beyond its source's rate.
+    /// A request to TFTP's port that exceeds its source's rate limit.
     TftpRate,
-    /// The ring buffer had no room for the copy; the host still got the frame.
+    /// The ring buffer had no room for the copy. The host still receives the frame.
     CopyLost,
-    /// An ACK whose answer could not be written, or that user space claimed at the same moment: it is repeated.
+    /// An ACK that the kernel could not answer: the answer could not be written, or user space took the
+    /// transfer back at the same moment. A retransmission follows.
     NotAnswered,
 }
 
-/// What to do with a frame.
+/// What the XDP or tcx program does with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// To the AF_XDP socket of its queue; the host does not see it.
+    /// Redirect it to the AF_XDP socket of its queue. The host does not see it.
     Redirect(Service),
-    /// A copy to the daemon, the frame itself to the host.
+    /// Copy it to the daemon, and pass the frame itself to the host.
     Copy(Service),
-    /// To the host.
+    /// Pass it to the host.
     Pass(Pass),
-    /// Nowhere.
+    /// Drop it.
     Drop(Drop),
-    /// Back to the client, with the next blocks in it.
+    /// Send it back to the client, changed into the next block or blocks.
     Answer(Layer),
 }
 
 impl Verdict {
-    /// The row of this verdict in [`COUNTERS`], and so its key in the per-CPU counter array.
+    /// Returns the row of this verdict in [`COUNTERS`], which is also its index in the per-CPU counter array.
     ///
-    /// Written as arithmetic on discriminants: a search would be a loop in the kernel.
+    /// It is computed from the discriminants, because a search would be a loop in the kernel.
     #[inline(always)]
     pub const fn index(self) -> u32 {
         match self {
@@ -109,7 +115,7 @@ impl Verdict {
 }
 
 impl Verdict {
-    /// Its label in [`COUNTERS`].
+    /// Returns the label of this verdict's counter in [`COUNTERS`].
     #[must_use]
     pub const fn label(self) -> &'static str {
         COUNTERS[self.index() as usize].1
@@ -120,7 +126,7 @@ const SERVICES: u32 = Service::TftpTransfer as u32 + 1;
 const PASSES: u32 = Pass::ToTcx as u32 + 1;
 const DROPS: u32 = Drop::NotAnswered as u32 + 1;
 
-// The table and the arithmetic agree, or nothing compiles.
+// The crate does not compile unless the table and the arithmetic agree.
 const _: () = {
     let mut row = 0;
     while row < COUNTERS.len() {
@@ -129,7 +135,7 @@ const _: () = {
     }
 };
 
-/// Every verdict and the label of its counter; the row is [`Verdict::index`].
+/// Every verdict and the label of its counter. The row of a verdict is [`Verdict::index`].
 pub const COUNTERS: [(Verdict, &str); 32] = [
     (Verdict::Redirect(Service::Dhcp), "redirect_dhcp"),
     (Verdict::Redirect(Service::BootServer), "redirect_boot_server"),

@@ -1,9 +1,11 @@
-//! The kernel programs of `pxed`. Entry points only: parsing and verdicts are in `pxe-common`.
+//! The kernel programs of `pxed`. This file has the entry points only; parsing and verdicts are in
+//! `pxe-common`.
 //!
-//! License of the object: Dual MIT/GPL, since some helpers are for GPL-compatible programs only.
+//! The object's license is Dual MIT/GPL, because the kernel offers some helpers to GPL-compatible programs
+//! only.
 #![no_std]
 #![no_main]
-// For one instruction that `core` does not offer (`offload`). The builder allows it.
+// `offload` needs one instruction that `core` does not offer. The builder allows this feature.
 #![feature(asm_experimental_arch)]
 
 mod maps;
@@ -19,13 +21,14 @@ use pxe_common::{Drop, Pass, Service, TransferPacket, Verdict, classify};
 
 use crate::packet::Packet;
 
-/// For frames in one buffer: every driver with XDP, every kernel since 5.8.
+/// The XDP program for frames in one buffer: for each driver with XDP, and each kernel since 5.8.
 #[xdp]
 pub fn pxed(ctx: XdpContext) -> u32 {
     run(&ctx)
 }
 
-/// The same for interfaces whose MTU makes frames of several buffers (Linux 5.18). Ours fit into the first.
+/// The same program for interfaces whose MTU needs frames of several buffers (Linux 5.18). All that the
+/// program reads is in the first buffer.
 #[xdp(frags)]
 pub fn pxed_frags(ctx: XdpContext) -> u32 {
     run(&ctx)
@@ -43,7 +46,7 @@ pub fn pxed_offload_frags(ctx: XdpContext) -> u32 {
     run_with_offload(&ctx)
 }
 
-/// The offload's second half, where frames cannot grow in XDP (Linux 6.6).
+/// The second half of the offload: the tcx program, for frames that cannot grow in XDP (Linux 6.6).
 #[classifier]
 pub fn pxed_tcx(ctx: TcContext) -> i32 {
     offload::tcx::run(&ctx)
@@ -81,13 +84,14 @@ fn run_with_offload(ctx: &XdpContext) -> u32 {
     action
 }
 
-/// Turns a verdict into an action, and says which verdict that was in the end.
+/// Carries out a verdict. Returns the verdict to be counted and the XDP action.
 #[inline(always)]
 fn carry_out(ctx: &XdpContext, config: &Config, verdict: Verdict) -> (Verdict, u32) {
     match verdict {
         Verdict::Redirect(service) => {
             let queue = ctx.rx_queue_index();
-            // Where there is no socket: passed, or dropped (the action before that) between two daemons.
+            // The action if the queue has no socket: pass, or drop during a hand-over. `XDP_DROP` is the
+            // number before `XDP_PASS`.
             let otherwise = xdp_action::XDP_PASS - (config.hold & 1);
             match maps::XSKS.redirect(queue, u64::from(otherwise)) {
                 Ok(action) => {
@@ -104,12 +108,13 @@ fn carry_out(ctx: &XdpContext, config: &Config, verdict: Verdict) -> (Verdict, u
             (if copied { verdict } else { Verdict::Drop(Drop::CopyLost) }, xdp_action::XDP_PASS)
         }
         Verdict::Pass(_) => (verdict, xdp_action::XDP_PASS),
-        // Answers are made elsewhere: the classifier gives none.
+        // The classifier never returns `Answer`; the offload does.
         Verdict::Drop(_) | Verdict::Answer(_) => (verdict, xdp_action::XDP_DROP),
     }
 }
 
-/// Rare packets only: a machine sends a handful of these in a boot. Nothing is logged for a transfer's packets.
+/// Logs requests only, of which a machine sends a handful in each boot. The packets of a transfer are not
+/// logged.
 #[inline(always)]
 fn log(ctx: &XdpContext, service: Service, queue: u32) {
     match service {

@@ -1,4 +1,4 @@
-//! The maps, by the names of `pxe_common::abi` (checked by user space when it takes them).
+//! The BPF maps, with the names from `pxe_common::abi`. User space checks the names when it takes the maps.
 
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
@@ -18,71 +18,76 @@ pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICTS.len() as u32, 0);
 
-/// Size set by user space to its transfer limit.
+/// User space sets the size to its limit of transfers.
 #[map]
 static TRANSFERS: HashMap<TransferKey, Transfer> = HashMap::with_max_entries(8192, 0);
 
-/// Size set by user space to the number of receive queues.
+/// User space sets the size to the number of receive queues.
 #[map]
 pub static XSKS: XskMap = XskMap::with_max_entries(64, 0);
 
 #[map]
 static SOURCES: LruHashMap<Source, u64> = LruHashMap::with_max_entries(abi::SOURCES_MAX, 0);
 
-/// 2700 DHCP requests: a whole lab that is switched on at once, until the daemon wakes up.
+/// 4 MiB have room for about 2700 DHCP requests: those of a whole lab that is switched on at once, until the
+/// daemon wakes up.
 #[map]
 static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 
-/// Size set by user space to the number of its slots.
+/// User space sets the size to the number of its slots.
 #[map]
 pub static PROGRESS: Array<Progress> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// A file, cut into blocks of one size. User space makes these maps, with as many entries as there are blocks.
+/// A file, cut into blocks of one size. User space creates these maps, with one entry for each block.
 ///
-/// The value is an [`abi::Block`], as plain words: Linux 6.1 takes a map without BTF, as user space makes it, for another
-/// kind than one whose value is a structure.
+/// The value is an [`abi::Block`] in the form of plain integers. If the value were a structure, Linux 6.1
+/// would treat the map as another kind than the map that user space creates, which has no BTF.
 type File = BtfArray<[u64; size_of::<abi::Block>() / 8], 1, { (BPF_F_MMAPABLE | BPF_F_INNER_MAP) as usize }>;
 
-/// Files that the kernel can send from; what is not there is user space's.
+/// The files from which the kernel can send. User space sends all others.
 #[btf_map]
 static FILES: ArrayOfMaps<File, { abi::FILES_MAX as usize }> = ArrayOfMaps::new();
 
-/// The transfer of a packet, if it is ours.
+/// Returns the transfer with this key, if it is one of pxed's.
 #[inline(always)]
 pub fn transfer(key: &TransferKey) -> Option<&'static Transfer> {
-    // SAFETY: the memory stays the map's and any bits are valid. An entry that is replaced or removed meanwhile may become
-    // another transfer's while we read: so what is in it counts only if the slot that it names says the same key and
-    // the same file (`offload::Step::of`).
+    // SAFETY: the memory belongs to the map for as long as the program runs, and any bits are valid. If user
+    // space replaces or removes the entry while we read it, it may become the entry of another transfer.
+    // Therefore its content counts only if the slot that it names has the same key and the same file
+    // (`offload::Step::of`).
     TRANSFERS.get_ptr(key).map(|entry| unsafe { &*entry })
 }
 
-/// A block of a file, by its number from 1 on.
+/// Returns a block of a file by its number; the first block is 1.
 #[inline(always)]
 pub fn block(file: u32, number: u32) -> Option<&'static abi::Block> {
     FILES.get_value(file, &(number - 1)).map(|words| {
         let block: *const abi::Block = words.as_ptr().cast();
-        // SAFETY: a value has the size and alignment of a block, all of whose bits are valid; the inner map is freed only after
-        // all programs that may have looked it up have ended: user space refers to it until the outer map's update, which
-        // waits for them, has returned (`pxe-user/nic/src/offload/files.rs`). Not all kernels see to that by themselves.
+        // SAFETY: a value has the size and alignment of a block, and any bits are valid for a block. The
+        // inner map is freed only after all programs that may have looked it up have ended: user space refers
+        // to the inner map until the outer map's update has returned, and the update waits for these programs
+        // (`pxe-user/nic/src/offload/files.rs`). User space must do this because not all kernels do it by
+        // themselves.
         unsafe { &*block }
     })
 }
 
-/// Whether a source keeps to its rate; takes a token if it does.
+/// Whether a source is within its rate limit. If so, this takes a token from its bucket.
 #[inline(always)]
 pub fn admits(rate: &Rate, source: &Source) -> bool {
     if rate.is_off() {
         return true;
     }
-    // SAFETY: a helper without arguments.
+    // SAFETY: the helper takes no arguments.
     let now = unsafe { bpf_ktime_get_ns() };
     let Some(full) = SOURCES.get_ptr_mut(source) else {
-        // Where there is no room even for this one, there is no limit.
+        // If the map has no room for this source, the source has no limit.
         let _ = SOURCES.insert(source, now + rate.interval, 0);
         return true;
     };
-    // SAFETY: the memory stays the map's and any bits are valid. There is no lock: two processors may admit one more
-    // together, and where the entry becomes another source's meanwhile, that one gets or loses a token.
+    // SAFETY: the memory belongs to the map for as long as the program runs, and any bits are valid. There is
+    // no lock. Two processors at once may admit one request too many. If the entry becomes that of another
+    // source meanwhile, that source gets or loses a token.
     unsafe {
         match rate.take(full.read_volatile(), now) {
             Some(next) => {
@@ -97,25 +102,29 @@ pub fn admits(rate: &Rate, source: &Source) -> bool {
 #[inline(always)]
 pub fn count(verdict: Verdict) {
     if let Some(counter) = COUNTERS.get_ptr_mut(verdict.index()) {
-        // SAFETY: the slot is this CPU's own. Where XDP and tcx can interrupt each other, a count may be lost, no more.
+        // SAFETY: the slot belongs to this CPU alone. Where XDP and tcx can interrupt each other, one count
+        // may be lost, and nothing else.
         unsafe { *counter += 1 };
     }
 }
 
-/// Copies the frame into the ring buffer; false if there was no room.
+/// Copies the frame into the ring buffer. Returns false if the ring buffer has no room.
 ///
-/// The frame's bounds are read afresh, behind LLVM's back: what the verifier learnt of them on one of the many ways
-/// through the classifier would else make it walk the copying loop once for each way.
+/// The function reads the frame's bounds again, hidden from LLVM. Otherwise the verifier would check the
+/// copying loop once for each path through the classifier, because it has learnt different bounds on each
+/// path.
 #[inline(always)]
 pub fn copy(ctx: &XdpContext, queue: u32) -> bool {
     let packet = Packet::new(&XdpContext::new(core::hint::black_box(ctx.ctx)));
     let Some(mut entry) = COPIES.reserve::<Copied>(0) else { return false };
     let record = entry.as_mut_ptr();
     let mut len = 0;
-    // SAFETY: `record` points to a whole reserved `Copied`; every index below is smaller than COPIED_MAX.
+    // SAFETY: `record` points to a whole `Copied` that is reserved; each index below is smaller than
+    // COPIED_MAX.
     unsafe {
         let bytes = (&raw mut (*record).bytes).cast::<u8>();
-        // Words first: `bpf_xdp_load_bytes` would do it at once, but needs Linux 5.18.
+        // The loop copies words first and then bytes. `bpf_xdp_load_bytes` would copy everything in one call,
+        // but needs Linux 5.18.
         while len + 8 <= COPIED_MAX {
             let Some(word) = packet.read::<8>(len) else { break };
             bytes.add(len).cast::<[u8; 8]>().write_unaligned(word);

@@ -1,7 +1,7 @@
-//! Puts the kernel object where `nic::programs` embeds it from: the committed one, after a check that it was built from
-//! these sources.
+//! Copies the kernel object to where `nic::programs` embeds it from. It takes the committed object, after a
+//! check that the object was built from these sources.
 //!
-//! `PXED_EBPF=source` in the environment builds it instead, with a compiler that this machine has.
+//! `PXED_EBPF=source` in the environment builds the object instead, with a compiler of this machine.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -28,7 +28,8 @@ fn main() -> Result<()> {
 fn object(folder: &Path, out: &Path) -> Result<PathBuf> {
     let workspace = folder.ancestors().nth(2).filter(|above| above.join("pxe-ebpf").is_dir());
     let Some(workspace) = workspace else {
-        // The crate alone, as a registry holds it, has the object and no sources of it.
+        // The crate from a registry has the object, but not the object's sources, so there is nothing to
+        // compare.
         return Ok(folder.join("ebpf/pxed.bpf.o"));
     };
     for name in ["pxe-common", "pxe-ebpf", "Cargo.toml", "Cargo.lock", record::FILE] {

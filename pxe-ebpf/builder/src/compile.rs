@@ -1,4 +1,4 @@
-//! Compiles the kernel programs, the same way wherever the sources lie.
+//! Compiles the kernel programs, with the same result wherever the sources are.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,22 @@ use anyhow::{Context as _, Result, ensure};
 use crate::OBJECTS;
 use crate::compiler::{Compiler, crate_sources};
 
-/// The cargo profile of the objects.
+/// The cargo profile for the objects.
 pub const PROFILE: &str = "ebpf";
-/// The kernel's virtual machine.
+/// The compiler's target: the kernel's virtual machine.
 const TARGET: &str = "bpfel-unknown-none";
-/// BTF is made of debug information. The processor decides the layout of `pt_regs` only, which no program of ours reads: so
-/// one object serves all little-endian processors.
+/// The compiler flags. The linker makes BTF from debug information. The processor in the flag determines only
+/// the layout of `pt_regs`, which pxed's programs do not read, so one object serves all little-endian
+/// processors.
 pub const FLAGS: [&str; 3] = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
-/// Compiles all objects; `target` is a folder for this alone. Returns their files, in the order of [`OBJECTS`]. They
-/// hold no path of this machine, but debug information.
+/// Compiles all objects. `target` is a folder for this purpose only.
+///
+/// Returns the objects' files in the order of [`OBJECTS`]. The objects have debug information, but no path of
+/// this machine.
 ///
 /// # Errors
-/// When cargo fails. What the compiler says goes to standard error.
+/// When cargo fails. The compiler writes its messages to standard error.
 pub fn compile(compiler: &Compiler, workspace: &Path, target: &Path) -> Result<Vec<PathBuf>> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(workspace).args(["build", "--locked", "--quiet", "--package", "pxe-ebpf", "--bins"]);
@@ -29,10 +32,11 @@ pub fn compile(compiler: &Compiler, workspace: &Path, target: &Path) -> Result<V
     if compiler.builds_core {
         cargo.args(["-Z", "build-std=core"]);
     }
-    // The programs need one unstable feature. The value 1 would allow it to every crate.
+    // The programs need one unstable feature. The value 1 allows unstable features to every crate, which only
+    // a compiler that builds `core` gets; otherwise two crates get them.
     cargo.env("RUSTC_BOOTSTRAP", if compiler.builds_core { "1" } else { "aya_ebpf,pxe_ebpf" });
     cargo.env("RUSTC", &compiler.rustc).env("CARGO_ENCODED_RUSTFLAGS", flags(workspace)?);
-    // What a build script or rustup's cargo has set is about another compiler.
+    // A build script or rustup's cargo sets these variables for another compiler.
     for name in ["RUSTUP_TOOLCHAIN", "RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER", "RUSTDOC", "RUSTFLAGS"] {
         cargo.env_remove(name);
     }
@@ -47,7 +51,7 @@ pub fn compile(compiler: &Compiler, workspace: &Path, target: &Path) -> Result<V
     Ok(OBJECTS.iter().map(|object| folder.join(object.target)).collect())
 }
 
-/// The flags in cargo's own encoding: a space may be part of a path.
+/// Returns the flags in the encoding of `CARGO_ENCODED_RUSTFLAGS`, because a path may contain a space.
 fn flags(workspace: &Path) -> Result<OsString> {
     let mut flags: Vec<OsString> = FLAGS.iter().map(OsString::from).collect();
     let mut remap = |from: &Path, to: &str| {

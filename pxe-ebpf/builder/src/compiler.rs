@@ -1,4 +1,4 @@
-//! A compiler and linker for the kernel's virtual machine.
+//! Finds a compiler and a linker for the kernel's virtual machine. It never installs one.
 
 use std::env;
 use std::fs;
@@ -7,27 +7,30 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// Names a folder with a compiler as [`Compiler::unpacked`] expects it.
+/// The environment variable that names a folder with a compiler: see [`Compiler::unpacked`].
 pub const OVERRIDE: &str = "PXED_EBPF_COMPILER";
-/// The version of bpf-linker that is tried.
+/// The tested version of bpf-linker.
 pub const LINKER: &str = "0.13.0";
 
 /// A compiler and its linker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
     pub(crate) rustc: PathBuf,
-    /// The folder with `bpf-linker`; none where it is in `PATH`.
+    /// The folder with `bpf-linker`; `None` if it is in `PATH`.
     pub(crate) linker: Option<PathBuf>,
-    /// Whether cargo must build `core`: this compiler brings none for the kernel's virtual machine.
+    /// Whether cargo must build `core`, because the compiler has no `core` for the kernel's virtual machine.
     pub(crate) builds_core: bool,
 }
 
 impl Compiler {
-    /// The first of: the folder in `PXED_EBPF_COMPILER`, the folder that `cargo xtask ebpf` fetches into the user's cache,
-    /// a nightly of rustup with the source of the standard library and `bpf-linker` in `PATH`.
+    /// Returns the first compiler that exists, in this order:
+    ///
+    /// 1. the folder that `PXED_EBPF_COMPILER` names
+    /// 2. the folder in the user's cache into which `cargo xtask ebpf` unpacks its compiler
+    /// 3. a nightly of rustup with the source of the standard library, with `bpf-linker` in `PATH`
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no compiler, or when `PXED_EBPF_COMPILER` names a folder without one.
     pub fn find() -> Result<Self> {
         if let Some(folder) = env::var_os(OVERRIDE) {
             let folder = PathBuf::from(folder);
@@ -40,7 +43,8 @@ impl Compiler {
         )
     }
 
-    /// A folder with `bin/rustc`, whose `core` for bpfel-unknown-none is ready made, and `bin/bpf-linker`.
+    /// A compiler in a folder with `bin/rustc`, which has a compiled `core` for bpfel-unknown-none, and
+    /// `bin/bpf-linker`. `None` if one of the two files does not exist.
     #[must_use]
     pub fn unpacked(folder: &Path) -> Option<Self> {
         let bin = folder.join("bin");
@@ -48,10 +52,11 @@ impl Compiler {
         (bin.join("bpf-linker").is_file() && compiler.rustc.is_file()).then_some(compiler)
     }
 
-    /// A nightly of rustup's that builds `core` itself.
+    /// A nightly of rustup that builds `core` itself. `None` if the nightly, its source or `bpf-linker` does
+    /// not exist.
     #[must_use]
     pub fn nightly() -> Option<Self> {
-        // Looking must never install anything.
+        // This search must not install a toolchain.
         let rustc = output(
             Command::new("rustup")
                 .args(["which", "--toolchain", "nightly", "rustc"])
@@ -64,10 +69,10 @@ impl Compiler {
         (has_source && has_linker).then_some(Self { rustc, linker: None, builds_core: true })
     }
 
-    /// What compiler and linker say of themselves, by name.
+    /// Returns the versions of compiler, LLVM and linker, each with its name.
     ///
     /// # Errors
-    /// When one does not run.
+    /// When the compiler or the linker does not run, or does not print its version.
     pub fn versions(&self) -> Result<Vec<(&'static str, String)>> {
         let verbose = output(Command::new(&self.rustc).arg("-vV")).context("the compiler does not run")?;
         let line = |start: &str| verbose.lines().find_map(|line| line.strip_prefix(start));
@@ -83,7 +88,8 @@ impl Compiler {
     }
 }
 
-/// Where `cargo xtask ebpf` puts its compiler.
+/// The folder into which `cargo xtask ebpf` unpacks its compiler. `None` if the environment names neither a
+/// cache nor a home directory.
 #[must_use]
 pub fn cached() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
@@ -91,7 +97,7 @@ pub fn cached() -> Option<PathBuf> {
     Some(base.join("pxed/ebpf-compiler"))
 }
 
-/// The folders below cargo's home that hold the sources of crates: each is named after its registry.
+/// Returns the folders in cargo's home that hold the sources of crates, one for each registry.
 pub(crate) fn crate_sources() -> Result<Vec<PathBuf>> {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
@@ -103,7 +109,8 @@ pub(crate) fn crate_sources() -> Result<Vec<PathBuf>> {
 }
 
 fn output(command: &mut Command) -> Option<String> {
-    // A build script runs with the workspace's toolchain set: the question is about others.
+    // A build script runs with variables for the workspace's toolchain. This command is for another
+    // toolchain.
     let out = command.env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN").output().ok()?;
     out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
 }

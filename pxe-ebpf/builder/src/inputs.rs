@@ -1,4 +1,4 @@
-//! What decides the content of the objects, each input with its hash.
+//! The inputs: everything that determines the content of the objects, each with its hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -9,12 +9,13 @@ use toml::{Table, Value};
 
 use crate::{compile, sha256};
 
-/// Our crates that are compiled for the kernel.
+/// The crates of this workspace that are compiled for the kernel.
 const CRATES: [&str; 2] = ["pxe-common", "pxe-ebpf"];
-/// Helps a build script of aya's to find the processor; it and what it uses do not change the code.
+/// A crate with which a build script of aya's detects the processor. It and its dependencies do not change
+/// the code.
 const NOT_IN_THE_CODE: &str = "aya-build";
 
-/// The inputs by name; the value is a hash, or the short thing itself.
+/// The inputs by name. The value is a hash, or the content itself if that is short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inputs(pub BTreeMap<String, String>);
 
@@ -22,7 +23,7 @@ impl Inputs {
     /// Reads the inputs of the workspace in this folder.
     ///
     /// # Errors
-    /// When a file cannot be read, or a manifest or the lock file is not as cargo writes it.
+    /// When a file cannot be read, or when a manifest or the lock file has another form than cargo's.
     pub fn read(workspace: &Path) -> Result<Self> {
         let mut inputs = BTreeMap::new();
         for name in CRATES {
@@ -38,7 +39,7 @@ impl Inputs {
         Ok(Self(inputs))
     }
 
-    /// What differs from recorded inputs, one short sentence for each.
+    /// Returns the differences from the recorded inputs, one short sentence for each.
     #[must_use]
     pub fn changes_since(&self, recorded: &Self) -> Vec<String> {
         let names: BTreeSet<_> = self.0.keys().chain(recorded.0.keys()).collect();
@@ -76,7 +77,8 @@ fn add_sources(inputs: &mut BTreeMap<String, String>, workspace: &Path, folder: 
     Ok(())
 }
 
-/// What the workspace's manifest says about the kernel side. The rest of that file is no input.
+/// Adds the settings in the workspace's manifest that concern the kernel programs. The rest of that file is
+/// not an input.
 fn add_settings(inputs: &mut BTreeMap<String, String>, manifest: &Table, workspace: &Path) -> Result<()> {
     let value = |path: &[&str]| {
         let mut keys = path.iter();
@@ -96,7 +98,8 @@ fn add_settings(inputs: &mut BTreeMap<String, String>, manifest: &Table, workspa
     dependencies(workspace)?.iter().try_for_each(|name| add(&["workspace", "dependencies", name]))
 }
 
-/// The crates that ours need for the kernel side: not the optional ones, which are user space's.
+/// Returns the crates that the kernel programs depend on. Optional dependencies are not included, because
+/// only user space uses them.
 fn dependencies(workspace: &Path) -> Result<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for name in CRATES {
@@ -112,14 +115,14 @@ fn dependencies(workspace: &Path) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// The locked versions of these crates and of all that they need.
+/// Adds the locked versions of these crates and of all their dependencies.
 fn add_crates(inputs: &mut BTreeMap<String, String>, lock: &Table, direct: &BTreeSet<String>) -> Result<()> {
     let packages = lock.get("package").and_then(Value::as_array).context("Cargo.lock lists no packages")?;
     let text = |package: &Value, key: &str| package.get(key)?.as_str().map(str::to_owned);
     let mut open: Vec<String> = direct.iter().cloned().collect();
     let mut seen = BTreeSet::new();
     while let Some(wanted) = open.pop() {
-        // `NAME`, or `NAME VERSION` where several versions are locked.
+        // An entry is `NAME`, or `NAME VERSION` if several versions are locked.
         let mut words = wanted.split(' ');
         let (name, version) = (words.next().unwrap_or_default(), words.next());
         if name == NOT_IN_THE_CODE || !seen.insert(wanted.clone()) {
@@ -144,7 +147,7 @@ fn add_crates(inputs: &mut BTreeMap<String, String>, lock: &Table, direct: &BTre
 mod tests {
     use super::*;
 
-    /// A workspace with one source file, one dependency and one that only that one needs.
+    /// Makes a workspace with one source file, one dependency, and one dependency of that dependency.
     fn workspace() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
@@ -219,7 +222,7 @@ mod tests {
         assert_eq!(changes, wanted);
     }
 
-    /// Cargo's lock file changes with each crate of user space: none of that is an input.
+    /// The lock file changes with each crate of user space. These changes are not inputs.
     #[test]
     fn crates_of_user_space_change_nothing() {
         let folder = workspace();

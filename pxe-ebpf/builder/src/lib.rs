@@ -1,17 +1,18 @@
-//! Builds the kernel objects, and tells whether the committed ones are up to date.
+//! Builds the kernel objects, and checks whether the committed objects are up to date.
 //!
-//! pxed's kernel programs need a compiler that few machines have. So the objects are part of the source tree, beside a
-//! record of what they were built from, and building pxed needs stable Rust only:
+//! pxed's kernel programs need a compiler that few machines have. Therefore the objects are part of the
+//! source tree, beside a record of what they were built from, and building pxed needs stable Rust only:
 //!
 //! ```text
-//! pxe-user/nic/ebpf/pxed.bpf.o        the daemon's programs, embedded by pxe-user
+//! pxe-user/nic/ebpf/pxed.bpf.o        the daemon's programs, embedded by pxe-nic
 //! pxe-user/nic/ebpf/built-from.toml   the record: hashes of objects and inputs, versions of compiler and linker
-//! tests/ebpf/load.bpf.o           the load generator's programs
+//! tests/ebpf/load.bpf.o               the load generator's programs
 //! ```
 //!
-//! [`inputs`] hashes everything that decides what is in an object, [`record`] reads and writes the record, [`compiler`]
-//! finds a compiler, and [`compile`] runs it. Two callers: `pxe-user/nic/build.rs` compares the hashes at each build, and
-//! `cargo xtask ebpf` builds the objects anew. Installing a compiler is xtask's task.
+//! [`inputs`] hashes everything that determines the content of an object, [`record`] reads and writes the
+//! record, [`compiler`] finds a compiler, and [`compile`] runs it. There are two callers:
+//! `pxe-user/nic/build.rs` compares the hashes at each build, and `cargo xtask ebpf` builds the objects
+//! again. This crate never installs a compiler; xtask does.
 
 pub mod compile;
 pub mod compiler;
@@ -22,27 +23,27 @@ use std::fmt::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
-/// A program of `pxe-ebpf` and the file that it is committed as, relative to the workspace.
+/// A binary target of `pxe-ebpf` and its committed object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// The name of the binary target.
+    /// Name of the binary target.
     pub target: &'static str,
-    /// Where the object is committed.
+    /// Path of the committed object, relative to the workspace.
     pub file: &'static str,
 }
 
-/// The daemon's programs.
+/// The object with the daemon's programs.
 pub const DAEMON: Object = Object { target: "pxe-ebpf", file: "pxe-user/nic/ebpf/pxed.bpf.o" };
-/// The load generator's programs.
+/// The object with the load generator's programs.
 pub const LOAD: Object = Object { target: "load", file: "tests/ebpf/load.bpf.o" };
-/// All objects.
+/// All objects, in the order in which [`compile::compile`] returns their files.
 pub const OBJECTS: [Object; 2] = [DAEMON, LOAD];
 
-/// SHA-256 in hexadecimal.
+/// Returns the SHA-256 of `bytes` in hexadecimal.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
+        // Writing to a `String` cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })

@@ -1,4 +1,4 @@
-//! The record beside the objects: what they are and what they were built from.
+//! The record beside the objects: their hashes, and what they were built from.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,19 +10,19 @@ use toml::{Table, Value};
 use crate::inputs::Inputs;
 use crate::{OBJECTS, sha256};
 
-/// Where the record lies in the workspace.
+/// Path of the record, relative to the workspace.
 pub const FILE: &str = "pxe-user/nic/ebpf/built-from.toml";
 const HEAD: &str = "# What the kernel objects are and what they were built from. `cargo xtask ebpf` writes this file and the\n\
                     # objects; pxe-user/nic/build.rs compares it with the sources at each build.\n\n";
 
-/// What the objects were built from.
+/// The content of the record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
-    /// SHA-256 of each object, by its file.
+    /// SHA-256 of each object, by its path.
     pub objects: BTreeMap<String, String>,
-    /// Versions of compiler and linker, by their names.
+    /// Versions of compiler, LLVM and linker, by their names.
     pub tools: BTreeMap<String, String>,
-    /// The inputs at that time.
+    /// The inputs from which the objects were built.
     pub inputs: Inputs,
 }
 
@@ -30,7 +30,7 @@ impl Record {
     /// Reads the record of the workspace in this folder.
     ///
     /// # Errors
-    /// When it cannot be read, or is not as [`Self::write`] writes it.
+    /// When the record cannot be read, or does not have the form that [`Self::write`] writes.
     pub fn read(workspace: &Path) -> Result<Self> {
         let path = workspace.join(FILE);
         let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -47,7 +47,7 @@ impl Record {
         Ok(Self { objects: part("objects")?, tools: part("tools")?, inputs: Inputs(part("inputs")?) })
     }
 
-    /// Writes the record.
+    /// Writes the record to the workspace in this folder.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -68,7 +68,7 @@ impl Record {
     /// Compares the record with the sources and the committed objects.
     ///
     /// # Errors
-    /// When they differ: the error names each difference and the remedy.
+    /// When they differ. The error names each difference and the remedy.
     pub fn check(&self, workspace: &Path) -> Result<()> {
         let mut differences = Inputs::read(workspace)?.changes_since(&self.inputs);
         for object in OBJECTS {

@@ -1,4 +1,5 @@
-//! The load generator's kernel programs, in an object of their own: the daemon ships none of them.
+//! The kernel programs of the load generator. They are in an object of their own, because the daemon does not
+//! ship them.
 #![no_std]
 #![no_main]
 
@@ -10,13 +11,13 @@ use aya_ebpf::programs::XdpContext;
 #[map]
 static XSKS: XskMap = XskMap::with_max_entries(1, 0);
 
-/// Redirects every frame to the socket of its queue: the generator acts for all machines of the network.
+/// Redirects each frame to the socket of its queue: the generator simulates all machines of the network.
 #[xdp]
 pub fn take_all(ctx: XdpContext) -> u32 {
     XSKS.redirect(ctx.rx_queue_index(), u64::from(xdp_action::XDP_PASS)).unwrap_or_else(|action| action)
 }
 
-/// Sends each frame back unchanged. This is the upper limit of every datapath on the machine.
+/// Sends each frame back unchanged. This measures the upper limit of every datapath on the machine.
 #[xdp]
 pub fn reflect(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_TX

@@ -1,4 +1,5 @@
-//! At tcx ingress: on socket buffers, where any frame can grow, and one can be sent several times.
+//! The offload at tcx ingress. It works on socket buffers, where each frame can grow and can be sent several
+//! times.
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC};
@@ -15,10 +16,10 @@ use super::{Step, in_bounds, payload_len};
 use crate::maps;
 use crate::packet::Packet;
 
-/// Everything in front of the payload: frames with tags are not sent here.
+/// Length of all headers in front of the payload, in bytes. This program does not send frames with VLAN tags.
 const ALL_HEADERS_LEN: usize = ETH_LEN + HEADERS_LEN;
 
-/// Answers what the XDP program has left to us, and leaves everything else alone.
+/// Answers the ACKs that the XDP program has left to this program, and passes everything else unchanged.
 #[inline(always)]
 pub fn run(ctx: &TcContext) -> i32 {
     let Some(config) = maps::CONFIG.get(0) else { return TC_ACT_UNSPEC };
@@ -28,7 +29,8 @@ pub fn run(ctx: &TcContext) -> i32 {
     let packet = Packet::of(ctx.data(), ctx.data_end(), ctx.len() as usize);
     let Some(found) = transfer_packet(&packet, config) else { return TC_ACT_UNSPEC };
     let Some(transfer) = maps::transfer(&found.key) else { return TC_ACT_UNSPEC };
-    // The host knows nothing of our transfers and would tell the client so: from here on it is an answer or nothing.
+    // The host does not know pxed's transfers, and would reply that the port is closed. So from here on the
+    // program answers the packet or drops it.
     match answer(ctx, config, transfer, &packet, &found) {
         Some(action) => {
             maps::count(Verdict::Answer(Layer::Tcx));
@@ -69,15 +71,16 @@ fn answer(
         }
         write(ctx, (file, step.tag), &ack, &mut headers, first + index)?;
         if index + 1 < count {
-            // SAFETY: a helper on our own context. A clone that is not sent is a packet lost: the window is repeated.
+            // SAFETY: the helper gets this program's own context. If a clone is not sent, a packet is lost,
+            // and the window is retransmitted.
             unsafe { bpf_clone_redirect(ctx.as_ptr().cast(), config.ifindex, 0) };
         }
     }
-    // SAFETY: a helper without pointers.
+    // SAFETY: the helper takes no pointers.
     Some(unsafe { bpf_redirect(config.ifindex, 0) as i32 })
 }
 
-/// Makes the buffer a DATA packet with this block.
+/// Turns the socket buffer into a DATA packet with this block.
 #[inline(always)]
 fn write(
     ctx: &TcContext,
@@ -91,7 +94,7 @@ fn write(
     headers[ETH_LEN..].copy_from_slice(&ack.answer(number as u16, len, block.sum));
     let skb = ctx.as_ptr().cast();
     let payload = (&raw const block.payload).cast_mut().cast();
-    // SAFETY: helpers on our own context, and `headers` has as many bytes as are named.
+    // SAFETY: the helpers get this program's own context, and `headers` has as many bytes as the call names.
     let failed = unsafe {
         bpf_skb_change_tail(skb, ALL_HEADERS_LEN as u32 + u32::from(len), 0) != 0
             || bpf_skb_store_bytes(skb, 0, headers.as_mut_ptr().cast(), ALL_HEADERS_LEN as u32, 0) != 0
@@ -100,7 +103,7 @@ fn write(
         return None;
     }
     let len = in_bounds(len)?;
-    // SAFETY: `payload` has PAYLOAD_MAX bytes, and `len` is not more.
+    // SAFETY: `payload` has PAYLOAD_MAX bytes, and `len` is not larger.
     let failed = unsafe { bpf_skb_store_bytes(skb, ALL_HEADERS_LEN as u32, payload, len, 0) != 0 };
     if failed { None } else { Some(()) }
 }

@@ -1,4 +1,4 @@
-//! In XDP: the ACK's own frame grows and goes back.
+//! The offload in XDP: the frame of the ACK grows and goes back to the client.
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
@@ -12,10 +12,10 @@ use super::{Step, in_bounds, payload_len};
 use crate::maps;
 use crate::packet::Packet;
 
-/// Where the classifier can have found an IPv4 header: behind up to two tags.
+/// Largest offset at which the classifier can find an IPv4 header: behind two VLAN tags.
 const IP_OFFSET_MAX: usize = ETH_LEN + wire::MAX_VLAN_TAGS * wire::VLAN_LEN;
 
-/// Answers a packet of a known transfer; `None` if user space has to.
+/// Answers an ACK of a known transfer. Returns `None` if user space must handle the packet.
 #[inline(always)]
 pub fn answer(
     ctx: &XdpContext,
@@ -35,11 +35,12 @@ pub fn answer(
     let by_tcx = config.offload & offload::TCX != 0 && ip == ETH_LEN;
     let grow = (ip + HEADERS_LEN + len as usize) as i32 - packet.len() as i32;
     let may = config.offload & offload::XDP != 0 && step.window.count == 1;
-    // SAFETY: a helper on our own context; all pointers into the frame are made anew below.
+    // SAFETY: the helper gets this program's own context. All pointers into the frame are computed again
+    // below.
     if !may || unsafe { bpf_xdp_adjust_tail(ctx.ctx, grow) } != 0 {
         return if by_tcx { Some((Verdict::Pass(Pass::ToTcx), xdp_action::XDP_PASS)) } else { None };
     }
-    // A frame that has grown is the same ACK with more padding: user space can still have it.
+    // A frame that has grown is the same ACK with more padding, so user space can still handle it.
     if !step.take() {
         return None;
     }
@@ -47,7 +48,7 @@ pub fn answer(
     let written = turn_round(ctx, ip, &headers) && {
         let offset = (ip + HEADERS_LEN) as u32;
         let payload = (&raw const block.payload).cast_mut().cast();
-        // SAFETY: `payload` has PAYLOAD_MAX bytes, and the length is not more.
+        // SAFETY: `payload` has PAYLOAD_MAX bytes, and the length is not larger.
         in_bounds(len).is_some_and(|len| unsafe { bpf_xdp_store_bytes(ctx.ctx, offset, payload, len) == 0 })
     };
     if !written {
@@ -56,13 +57,13 @@ pub fn answer(
     let action = if config.offload & offload::BY_REDIRECT == 0 {
         xdp_action::XDP_TX
     } else {
-        // SAFETY: a helper without pointers.
+        // SAFETY: the helper takes no pointers.
         unsafe { bpf_redirect(config.ifindex, 0) as u32 }
     };
     Some((Verdict::Answer(Layer::Xdp), action))
 }
 
-/// Swaps the Ethernet addresses and writes the other headers at `ip`.
+/// Swaps the Ethernet addresses and writes `headers` at `ip`. Returns false if the frame is too short.
 #[inline(always)]
 fn turn_round(ctx: &XdpContext, ip: usize, headers: &[u8; HEADERS_LEN]) -> bool {
     let (data, end) = (ctx.data(), ctx.data_end());
@@ -70,7 +71,7 @@ fn turn_round(ctx: &XdpContext, ip: usize, headers: &[u8; HEADERS_LEN]) -> bool 
     if data + ip + HEADERS_LEN > end || data + ETH_LEN > end {
         return false;
     }
-    // SAFETY: both ranges lie within `data..data_end`, checked on the lines above.
+    // SAFETY: both ranges lie between `data` and `data_end` (checked above).
     unsafe {
         let addresses = data as *mut [u8; 6];
         let (to, from) = (addresses.read(), addresses.add(1).read());

@@ -1,18 +1,20 @@
-//! What the kernel has thrown away at a socket before we could read it.
+//! How many packets the kernel has dropped at a socket before pxed could read them.
 #![expect(unsafe_code, reason = "a socket option that has no safe wrapper")]
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-/// linux/sock_diag.h: numbers that `SO_MEMINFO` gives, and which of them counts drops.
+/// Number of values that `SO_MEMINFO` returns, and the index of the drop counter (linux/sock_diag.h).
 const MEMINFO_VARS: usize = 9;
 const MEMINFO_DROPS: usize = 8;
 
-/// Datagrams or frames dropped at a socket since it was opened, nearly always for want of room; 0 where the kernel does not
-/// say (before Linux 4.12). The number wraps at 32 bits.
+/// Returns the number of datagrams or frames dropped at a socket since it was opened, nearly always because
+/// its buffer was full. Returns 0 if the kernel does not count them (before Linux 4.12). The number wraps at
+/// 32 bits.
 pub fn drops(socket: BorrowedFd<'_>) -> u64 {
     let mut info = [0u32; MEMINFO_VARS];
     let mut len = size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the pointer and the length describe `info`, of which the kernel writes at most that many bytes; any are valid.
+    // SAFETY: the pointer and the length describe `info`. The kernel writes at most that many bytes, and any
+    // bytes are valid.
     let result = unsafe {
         libc::getsockopt(
             socket.as_raw_fd(),
@@ -38,7 +40,7 @@ mod tests {
         assert_eq!(drops(ours.as_fd()), 0);
         let theirs = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let to = ours.local_addr().unwrap();
-        // More than any buffer that a socket has unasked.
+        // This is more than the default buffer of any socket holds.
         for _ in 0..20_000 {
             theirs.send_to(&[0; 1000], to).unwrap();
         }

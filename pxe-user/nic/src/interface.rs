@@ -1,4 +1,5 @@
-//! What the host says of a network interface: sysfs, procfs and `getifaddrs`, read at the start and now and then later.
+//! Facts about a network interface, from sysfs, procfs and `getifaddrs`. The daemon reads them at the start,
+//! and again from time to time.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -8,20 +9,20 @@ use super::ethernet::{self, EthernetAddress};
 /// Why an interface cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceError {
-    /// No such name.
+    /// This host has no interface with this name.
     #[error("there is no interface `{name}` here; this host has: {present}")]
     Unknown {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The names there are.
+        /// The names of the existing interfaces.
         present: String,
     },
-    /// /sys shows another network namespace than the one we are in.
+    /// /sys shows another network namespace than that of this process.
     #[error(
         "/sys belongs to another network namespace than {0}: enter it by `ip netns exec NAME pxed ...`, which brings its own"
     )]
     ForeignSys(String),
-    /// It has no IPv4 address that machines could load files from.
+    /// The interface has no IPv4 address from which machines could load files.
     #[error(
         "interface {0} has no IPv4 address: give it one in the machines' network (ip addr add A.B.C.D/NN dev {0})"
     )]
@@ -29,25 +30,25 @@ pub enum InterfaceError {
     /// `--address` names an address that the interface does not have.
     #[error("interface {name} does not have the address {address}; it has: {present}")]
     ForeignAddress {
-        /// The interface.
+        /// Name of the interface.
         name: String,
-        /// What was asked for.
+        /// The requested address.
         address: Ipv4Addr,
-        /// What there is.
+        /// The interface's addresses.
         present: String,
     },
-    /// It is not Ethernet (loopback, tunnels, InfiniBand).
+    /// The interface is not Ethernet (loopback, tunnels, InfiniBand).
     #[error("interface {0} is not Ethernet: machines cannot boot over it")]
     NotEthernet(String),
-    /// It is down.
+    /// The interface is down.
     #[error("interface {0} is down: ip link set {0} up")]
     Down(String),
-    /// sysfs or the address list could not be read.
+    /// sysfs or the list of addresses could not be read.
     #[error("cannot read {what}: {source}")]
     Read {
-        /// Which file or list.
+        /// The file or list that could not be read.
         what: String,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
 }
@@ -57,22 +58,23 @@ pub enum InterfaceError {
 pub struct Subnet {
     /// The address.
     pub address: Ipv4Addr,
-    /// Its mask.
+    /// The subnet's mask.
     pub mask: Ipv4Addr,
 }
 
 impl Subnet {
-    /// The broadcast address: all host bits set; for a /31 or /32, the limited broadcast.
+    /// Returns the broadcast address, in which all host bits are set; for a /31 or /32, the limited broadcast
+    /// address.
     pub fn broadcast(self) -> Ipv4Addr {
         let host = !self.mask.to_bits();
         if host <= 1 { Ipv4Addr::BROADCAST } else { Ipv4Addr::from_bits(self.address.to_bits() | host) }
     }
 }
 
-/// A network interface.
+/// A network interface, as it was when [`Interface::read`] was called.
 #[derive(Clone, Debug)]
 pub struct Interface {
-    /// Its name.
+    /// Its name, by which [`Interface::read`] found it.
     pub name: String,
     /// Its index in this network namespace.
     pub index: u32,
@@ -80,21 +82,22 @@ pub struct Interface {
     pub mac: EthernetAddress,
     /// Largest IP packet, in bytes.
     pub mtu: u32,
-    /// Its driver's name if there is a device behind it; veth, bridges and the like have none.
+    /// Name of its driver. `None` if there is no device behind the interface (veth, bridge and the like).
     pub driver: Option<String>,
-    /// Receive queues in use.
+    /// Number of receive queues in use, at least 1.
     pub queues: u32,
-    /// Interfaces on top of it (bridge, bond, macvlan ...), VLAN interfaces left out.
+    /// Names of the interfaces on top of it (bridge, bond, macvlan ...), without VLAN interfaces.
     pub uppers: Vec<String>,
     /// Its IPv4 addresses, in the kernel's order.
     pub addresses: Vec<Subnet>,
 }
 
 impl Interface {
-    /// Reads what the host says of the interface `name`.
+    /// Reads the facts about the interface `name`.
     ///
     /// # Errors
-    /// [`InterfaceError`] if it is absent, down, or not Ethernet.
+    /// [`InterfaceError`] if the interface does not exist, is down, or is not Ethernet, or if its facts
+    /// cannot be read.
     pub fn read(name: &str) -> Result<Self, InterfaceError> {
         let sys = PathBuf::from("/sys/class/net").join(name);
         let known = !name.is_empty() && !name.contains('/') && name != "." && name != "..";
@@ -124,7 +127,7 @@ impl Interface {
         })
     }
 
-    /// The address to serve from: `wanted`, or the interface's first.
+    /// Returns the address to serve from: `wanted`, or the interface's first address.
     ///
     /// # Errors
     /// [`InterfaceError::NoAddress`], [`InterfaceError::ForeignAddress`].
@@ -144,13 +147,13 @@ impl Interface {
     }
 }
 
-/// The name that the interface with this index has now; none if it is gone.
+/// Returns the current name of the interface with this index; `None` if it no longer exists.
 pub fn name_of(index: u32) -> Option<String> {
     let sys = Path::new("/sys/class/net");
     entries(sys, "").into_iter().find(|name| number(&sys.join(name), "ifindex").is_ok_and(|n| n == index))
 }
 
-/// The names of this network namespace's interfaces, sorted.
+/// Returns the names of the interfaces in this network namespace, sorted.
 pub fn names() -> Vec<String> {
     let mut names = entries(Path::new("/sys/class/net"), "");
     names.retain(|name| name != "bonding_masters");
@@ -190,7 +193,7 @@ fn mac(sys: &Path) -> Result<EthernetAddress, InterfaceError> {
     })
 }
 
-/// Names in a folder that start with `prefix`, without it.
+/// Returns the names in a folder that start with `prefix`, without the prefix, sorted.
 fn entries(folder: &Path, prefix: &str) -> Vec<String> {
     let Ok(list) = std::fs::read_dir(folder) else { return Vec::new() };
     let names = list.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
@@ -203,7 +206,8 @@ fn link_name(link: &Path) -> Option<String> {
     std::fs::read_link(link).ok()?.file_name()?.to_str().map(str::to_owned)
 }
 
-/// A VLAN interface takes no frames from its parent that were not for it, so it starves nobody.
+/// Whether this is a VLAN interface. Such an interface takes only frames with its own tag from its parent, so
+/// no other receiver misses a frame.
 fn is_vlan(name: &str) -> bool {
     Path::new("/proc/net/vlan").join(name).exists()
 }
@@ -224,9 +228,9 @@ fn addresses(name: &str) -> Result<Vec<Subnet>, InterfaceError> {
         .collect())
 }
 
-/// Whether a process of this network namespace has a UDP socket on `port`, and on which addresses.
+/// Returns the addresses on which processes of this network namespace have UDP sockets on `port`.
 ///
-/// DHCP servers that read raw packets (ISC, Kea) hold such a socket, too.
+/// DHCP servers that read raw packets (ISC, Kea) also hold such a socket.
 pub fn udp_listeners(port: u16) -> Vec<Ipv4Addr> {
     let mut found = Vec::new();
     for file in ["/proc/net/udp", "/proc/net/udp6"] {
@@ -236,27 +240,28 @@ pub fn udp_listeners(port: u16) -> Vec<Ipv4Addr> {
     found
 }
 
-/// The local address of a line of /proc/net/udp or udp6 whose local port is `port`; an IPv6 wildcard counts as 0.0.0.0.
+/// Returns the local address in a line of /proc/net/udp or udp6 whose local port is `port`. An IPv6 wildcard
+/// counts as 0.0.0.0.
 fn listener(line: &str, port: u16) -> Option<Ipv4Addr> {
     let (address, local_port) = line.split_whitespace().nth(1)?.split_once(':')?;
     if u16::from_str_radix(local_port, 16).ok()? != port {
         return None;
     }
     if address.len() == 8 {
-        // The kernel prints the 32 bits as a number of this machine's byte order.
+        // The kernel prints the 32 bits as a number in this machine's byte order.
         let bits = u32::from_str_radix(address, 16).ok()?;
         return Some(Ipv4Addr::from(bits.to_ne_bytes()));
     }
     address.bytes().all(|byte| byte == b'0').then_some(Ipv4Addr::UNSPECIFIED)
 }
 
-/// The ports that the kernel gives to sockets which ask for none, as (first, last).
+/// Returns the range of ports that the kernel gives to sockets without a port of their own, as (first, last).
 pub fn ephemeral_ports() -> (u16, u16) {
     let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     let mut numbers = text.split_whitespace().filter_map(|word| word.parse().ok());
     match (numbers.next(), numbers.next()) {
         (Some(first), Some(last)) => (first, last),
-        // The kernel's default since 2.4.
+        // This is the kernel's default since 2.4.
         _ => (32768, 60999),
     }
 }

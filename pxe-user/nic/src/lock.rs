@@ -1,11 +1,14 @@
-//! Never more than one responder per interface.
+//! The lock of an interface: at most one responder serves it.
 //!
-//! Two locks, each for what the other cannot do; the kernel frees both with the process, however that ends:
+//! There are two locks, because each of them does what the other cannot. The kernel releases both when the
+//! process ends for any reason.
 //!
-//! - A range of the file [`FILE`], in a directory where only root and the daemon's user can write. It is what counts.
-//! - A name: an abstract Unix socket, which lives in the network namespace, as the interface does. It is seen from
-//!   containers with a file system of their own, and who wants the interface next asks through it. But any user of this
-//!   host can bind it first, so its holder is believed only if it is root, the daemon's user, or who we are.
+//! - A byte range of the file [`FILE`], in a directory that only root and the daemon's user can write. This
+//!   lock is authoritative.
+//! - A name: an abstract Unix socket. It belongs to the network namespace, as the interface does, so
+//!   containers with their own file system also see it. A process that wants to take over the interface
+//!   connects to it. However, any user of the host can bind the name first. Therefore pxed trusts the holder
+//!   only if it runs as root, as the daemon's user, or as the user of this process.
 
 use std::fs::{DirBuilder, File};
 use std::io;
@@ -19,24 +22,25 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::unistd::{Uid, User};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 
-/// The file with a range for each interface of each network namespace.
+/// The lock file, with one byte range for each interface of each network namespace.
 pub const FILE: &str = "/run/pxed/pxed-interfaces.lock";
-/// `nobody` is too many to be believed.
+/// The user `nobody`. Unrelated processes share it, so pxed never trusts it.
 const NOBODY: u32 = 65534;
 
-/// Held for as long as an interface is served.
+/// The locks of an interface. Their owner keeps this value for as long as it serves the interface.
 #[derive(Debug)]
 pub struct InterfaceLock {
-    /// `None` if a stranger has the name.
+    /// `None` if a stranger holds the name.
     listener: Option<UnixListener>,
     stranger: Option<Stranger>,
     _file: Option<File>,
 }
 
-/// Who has the name of an interface's lock without a right to it.
+/// A process that holds the name of an interface's lock without a right to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stranger {
-    /// The user; `None` if it listens to nobody, so that nobody can see whose it is.
+    /// The process's user ID. `None` if its socket does not listen, because then the kernel does not show the
+    /// user.
     pub uid: Option<u32>,
 }
 
@@ -50,43 +54,46 @@ impl std::fmt::Display for Stranger {
     }
 }
 
-/// Why an interface cannot be had.
+/// Why the lock of an interface cannot be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Another responder has it.
+    /// Another responder holds the lock of this interface.
     #[error(
         "another pxed already serves {0}: stop it first, or start with --take-over to resume its transfers"
     )]
     Taken(String),
-    /// A stranger has the name, and there is no other way to know whether a responder has the interface.
+    /// A stranger holds the name, and the file cannot be locked either, so pxed cannot know whether another
+    /// responder serves the interface.
     #[error(
         "a process of {stranger} holds the abstract socket @pxed/{interface}, and {FILE} cannot be locked either ({reason}): \
          end that process (`ss -lxp` shows it), or let pxed write there"
     )]
     Stranger {
-        /// The interface.
+        /// Name of the interface.
         interface: String,
-        /// Whose process has its name.
+        /// The process that holds the name.
         stranger: Stranger,
-        /// Why the file is of no use.
+        /// Why the file cannot be locked.
         reason: String,
     },
-    /// Something else went wrong.
+    /// A system call failed.
     #[error("cannot lock interface {interface}: {source}")]
     Io {
-        /// The interface.
+        /// Name of the interface.
         interface: String,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
 }
 
 impl InterfaceLock {
-    /// Takes the interface with this name and index. A holder of the name is believed if it is one of the users `ours`, by
-    /// number: see [`is_ours`].
+    /// Takes the lock of the interface with this name and index. `ours` returns whether pxed trusts a holder
+    /// of the name with this user ID: see [`is_ours`].
     ///
     /// # Errors
-    /// [`LockError::Taken`] when another pxed of this network namespace holds it.
+    /// [`LockError::Taken`] when another pxed of this network namespace holds the lock;
+    /// [`LockError::Stranger`] when a stranger holds the name and the file cannot be locked;
+    /// [`LockError::Io`] when a system call fails.
     pub fn take(interface: &str, index: u32, ours: impl Fn(u32) -> bool) -> Result<Self, LockError> {
         Self::take_with(Path::new(FILE), interface, index, ours)
     }
@@ -123,24 +130,25 @@ impl InterfaceLock {
         }
     }
 
-    /// Where others ask its holder; `None` if they cannot, since a stranger has the name.
+    /// The socket through which other processes ask this one for a hand-over. `None` if a stranger holds the
+    /// name, so that they cannot.
     pub fn listener(&self) -> Option<&UnixListener> {
         self.listener.as_ref()
     }
 
-    /// Who has the name in our place.
+    /// The process that holds the name instead of this one, if any.
     pub fn stranger(&self) -> Option<Stranger> {
         self.stranger
     }
 
-    /// Whether a pxed serves an interface, as far as the name of its lock tells: a holder is believed if it is one of the users
-    /// `ours`.
+    /// Whether a pxed serves an interface, as far as the name of its lock shows. `ours` returns whether a
+    /// holder with this user ID is trusted.
     #[must_use]
     pub fn is_served(interface: &str, ours: impl Fn(u32) -> bool) -> bool {
         holder_of(interface).is_ok_and(|uid| uid.is_some_and(ours))
     }
 
-    /// A way to who holds an interface; `None` if nobody does.
+    /// Connects to the process that holds the name of an interface. `None` if no process does.
     ///
     /// # Errors
     /// [`LockError::Io`].
@@ -153,8 +161,8 @@ impl InterfaceLock {
     }
 }
 
-/// Whether a process of this user is believed to be a pxed: one of root, of who we are, or of the daemon's user, if that is
-/// not `nobody`.
+/// Whether pxed trusts a process of this user to be a pxed: the user is root, the user of this process, or
+/// the daemon's user `account`, but never `nobody`.
 #[must_use]
 pub fn is_ours(uid: u32, account: Option<u32>) -> bool {
     let us = rustix::process::geteuid().as_raw();
@@ -169,7 +177,8 @@ fn name(interface: &str) -> String {
     format!("pxed/{interface}")
 }
 
-/// The user of the process that listens on an interface's name; `None` if none listens, or has time for us.
+/// Returns the user of the process that listens on an interface's name. `None` if no process listens, or if
+/// its queue of connections is full.
 fn holder_of(interface: &str) -> io::Result<Option<u32>> {
     match connect(interface) {
         Ok(Some(stream)) => Ok(Some(sockopt::socket_peercred(&stream)?.uid.as_raw())),
@@ -179,7 +188,8 @@ fn holder_of(interface: &str) -> io::Result<Option<u32>> {
     }
 }
 
-/// Connects without waiting: a stranger who accepts nobody must not keep us. `None` if nobody listens.
+/// Connects without waiting, because a stranger that accepts no connections must not block pxed. `None` if no
+/// process listens.
 fn connect(interface: &str) -> io::Result<Option<OwnedFd>> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
@@ -190,8 +200,8 @@ fn connect(interface: &str) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Locks an interface's byte of the file, which lies as far into it as this network namespace and the interface have numbers.
-/// `WouldBlock` if another process has it.
+/// Locks the byte of the file that belongs to an interface. Its offset consists of the numbers of the network
+/// namespace and of the interface. Returns `WouldBlock` if another process has locked it.
 fn lock_range(path: &Path, index: u32) -> io::Result<File> {
     if let Some(directory) = path.parent() {
         DirBuilder::new().recursive(true).mode(0o755).create(directory)?;
@@ -200,7 +210,7 @@ fn lock_range(path: &Path, index: u32) -> io::Result<File> {
     let nofollow = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
     let file =
         options.write(true).create(true).truncate(false).mode(0o600).custom_flags(nofollow).open(path)?;
-    // Numbers of namespaces have 32 bits (nsfs); an index of more than 31 is none.
+    // The number of a namespace has 32 bits (nsfs), and the index of an interface has at most 31.
     let namespace = std::fs::metadata("/proc/thread-self/ns/net")?.ino() & 0xffff_ffff;
     let place = (namespace << 31 | u64::from(index) & 0x7fff_ffff).cast_signed();
     let range = libc::flock {
@@ -230,7 +240,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("lock");
         let name = format!("test-{}", std::process::id());
-        // With both locks, and by a process that cannot see the other's file.
+        // The second process can see both locks, or cannot see the first one's file.
         for other in [file.as_path(), Path::new("/proc/no/lock")] {
             assert!(InterfaceLock::holder(&name).unwrap().is_none());
             let held = InterfaceLock::take_with(&file, &name, 7, is_self).unwrap();
@@ -242,7 +252,8 @@ mod tests {
         InterfaceLock::take_with(&file, &name, 7, is_self).unwrap();
     }
 
-    /// Somebody else has bound the name, whether it listens or not, and accepts nobody: pxed serves all the same, once.
+    /// Another user has bound the name, with or without listening, and accepts no connections. pxed serves
+    /// the interface anyway, but only once.
     #[test]
     fn a_stranger_with_the_name_is_named_and_in_nobodys_way() {
         let place = tempfile::tempdir().unwrap();

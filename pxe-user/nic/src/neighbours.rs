@@ -1,10 +1,11 @@
-//! The kernel's neighbour table: which Ethernet address an IPv4 address of the link has.
+//! The kernel's neighbour table: the Ethernet addresses of IPv4 addresses on the link.
 
 use std::net::Ipv4Addr;
 
 use super::ethernet::{self, EthernetAddress};
 
-/// The Ethernet address of a neighbour; `None` if it is not in the table, or has not answered yet. Sockets do not show it.
+/// Returns the Ethernet address of a neighbour, which a plain socket does not show. `None` if the table has
+/// no entry for it, or if the neighbour has not answered yet.
 #[must_use]
 pub fn ethernet_address(address: Ipv4Addr) -> Option<EthernetAddress> {
     let table = std::fs::read_to_string("/proc/net/arp").ok()?;
@@ -15,7 +16,7 @@ fn find(table: &str, address: Ipv4Addr) -> Option<EthernetAddress> {
     let address = address.to_string();
     let line = table.lines().find(|line| line.split_whitespace().next() == Some(&address))?;
     let mac = ethernet::parse(line.split_whitespace().nth(3)?)?;
-    // All zeros stand for an entry that nobody has answered yet.
+    // The kernel writes all zeros in an entry whose neighbour has not answered yet.
     Some(mac).filter(|mac| *mac != [0; 6])
 }
 

@@ -1,7 +1,9 @@
-//! A packet socket for one UDP port: it hears what comes, and takes nothing away from anybody.
+//! A packet socket for one UDP port. It receives copies of the frames to that port, and takes them from no
+//! other process.
 //!
-//! A DHCP server holds port 67 for itself, now or later; listening beside it is the only way to serve on its host
-//! without XDP. It is also the only way to answer a machine that has no address yet without ARP or broadcast.
+//! A DHCP server on the same host may bind port 67 for itself at any time. Without XDP, a packet socket is
+//! the only way to serve beside it. It is also the only way to send to a machine that has no address yet
+//! without ARP or broadcast.
 #![expect(unsafe_code, reason = "packet sockets, for which no safe wrapper exists")]
 
 use std::io;
@@ -10,12 +12,13 @@ use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
 use pxe_common::wire;
 
-/// The largest frame that is received, in bytes: DHCP requests are not fragmented.
+/// Largest frame that is received, in bytes. DHCP requests are not fragmented.
 const FRAME_MAX: usize = 2048;
-/// Receive buffer: the requests of a thousand machines that are switched on together.
+/// Size of the receive buffer in bytes: room for the requests of a thousand machines that are switched on
+/// together.
 const RECEIVE_BUFFER: libc::c_int = 4 << 20;
 
-/// A packet socket on one interface, with its buffer.
+/// A packet socket on one interface, with its receive buffer.
 #[derive(Debug)]
 pub struct PacketSocket {
     fd: OwnedFd,
@@ -23,13 +26,14 @@ pub struct PacketSocket {
 }
 
 impl PacketSocket {
-    /// Hears unfragmented IPv4 UDP datagrams to `port` on the interface with this index.
+    /// Opens a socket that receives unfragmented IPv4 UDP datagrams to `port`, on the interface with this
+    /// index.
     ///
     /// # Errors
-    /// The system's: mostly no right (CAP_NET_RAW).
+    /// The system's error; most often the right is missing (CAP_NET_RAW).
     pub fn open(interface: u32, port: u16) -> io::Result<Self> {
-        // Protocol 0: nothing is heard before the filter is there.
-        // SAFETY: no pointers; the descriptor is checked and owned by nobody else.
+        // With protocol 0, the socket receives nothing before the filter is attached.
+        // SAFETY: the call takes no pointers. The descriptor is checked, and nothing else owns it.
         let fd = unsafe {
             let fd =
                 libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0);
@@ -49,14 +53,14 @@ impl PacketSocket {
         Ok(socket)
     }
 
-    /// One that another process of ours has opened so.
+    /// Adopts a socket that [`Self::open`] has opened in another pxed process.
     pub fn adopt(fd: OwnedFd) -> Self {
         Self { fd, buffer: Box::new([0; FRAME_MAX]) }
     }
 
     fn set_option<T>(&self, option: libc::c_int, value: &T) -> io::Result<()> {
-        // SAFETY: the pointer and the length describe `value`, which the kernel only reads; a filter program in it
-        // points to instructions that live through the call.
+        // SAFETY: the pointer and the length describe `value`, which the kernel only reads. A filter program
+        // in `value` points to instructions that live until the call returns.
         let result = unsafe {
             libc::setsockopt(
                 self.fd.as_raw_fd(),
@@ -90,7 +94,7 @@ impl PacketSocket {
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The next frame that waits.
+    /// Returns the next received frame; `None` if there is none.
     pub fn receive(&mut self) -> Option<&[u8]> {
         // SAFETY: the pointer and the length describe the buffer.
         let len = unsafe {
@@ -99,7 +103,7 @@ impl PacketSocket {
         self.buffer.get(..usize::try_from(len).ok()?)
     }
 
-    /// Sends a frame; false if the kernel did not take it.
+    /// Sends a frame. Returns false if the kernel did not accept it.
     pub fn send(&self, frame: &[u8]) -> bool {
         // SAFETY: the pointer and the length describe `frame`.
         let sent = unsafe { libc::send(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len(), 0) };
@@ -113,7 +117,8 @@ impl AsFd for PacketSocket {
     }
 }
 
-/// Accepts IPv4 without options, no fragment, UDP, this destination port (classic BPF).
+/// A filter (classic BPF) that accepts UDP datagrams to this port, in IPv4 packets without options that are
+/// not fragments.
 fn filter(port: u16) -> [libc::sock_filter; 12] {
     const LOAD_HALF: u16 = (libc::BPF_LD | libc::BPF_H | libc::BPF_ABS) as u16;
     const LOAD_BYTE: u16 = (libc::BPF_LD | libc::BPF_B | libc::BPF_ABS) as u16;

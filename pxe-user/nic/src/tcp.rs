@@ -1,24 +1,26 @@
-//! What the kernel knows of a TCP connection.
+//! What the kernel knows about the bytes of a TCP connection.
 
 use std::os::fd::{AsFd, AsRawFd as _};
 
-/// How the bytes of a connection fare.
+/// The progress of the bytes of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// Bytes that the peer has acknowledged since the connection began, at most one more than were written (its FIN).
+    /// Bytes that the peer has acknowledged since the connection began. The FIN counts as one byte, so this
+    /// may be one more than the bytes that were written.
     pub acknowledged: u64,
     /// Bytes that were sent at least once.
     pub sent: u64,
     /// Bytes that were written and never sent.
     pub unsent: u64,
-    /// Whether nothing can come or go any more: it was reset, or is over.
+    /// Whether the connection is closed or was reset, so that no more bytes can arrive or leave.
     pub is_closed: bool,
-    /// Segments that were sent again.
+    /// Segments that were retransmitted.
     pub retransmitted: u32,
 }
 
 impl Delivery {
-    /// What became of the bytes that were written after an earlier look at the same connection.
+    /// Returns the progress of the bytes that were written after an earlier call, which returned `before` for
+    /// the same connection.
     #[must_use]
     pub fn since(self, before: Self) -> Self {
         Self {
@@ -30,7 +32,8 @@ impl Delivery {
     }
 }
 
-/// As much of `struct tcp_info` (linux/tcp.h) as is read here: up to `tcpi_bytes_retrans`, which is there since Linux 4.19.
+/// Length of the part of `struct tcp_info` (linux/tcp.h) that this module reads: up to `tcpi_bytes_retrans`,
+/// which exists since Linux 4.19.
 const INFO_LEN: usize = 216;
 const STATE: usize = 0;
 const TOTAL_RETRANS: usize = 100;
@@ -41,16 +44,17 @@ const BYTES_RETRANS: usize = 208;
 /// `TCP_CLOSE` (net/tcp_states.h).
 const CLOSED: u8 = 7;
 
-/// Asks the kernel (`TCP_INFO`, tcp(7)). That a connection was reset shows in what was never acknowledged.
+/// Asks the kernel for the progress of a connection (`TCP_INFO`, tcp(7)). If a connection was reset, the
+/// bytes that the reset discarded stay unacknowledged.
 ///
 /// # Errors
-/// The system's, or that the kernel says less than that.
+/// The system's error; `Unsupported` if the kernel returns a shorter structure.
 #[expect(unsafe_code, reason = "libc's own structure ends before these fields, and no wrapper has them")]
 pub fn delivery(socket: impl AsFd) -> std::io::Result<Delivery> {
     let mut info = [0u8; INFO_LEN];
     let mut len = INFO_LEN as libc::socklen_t;
-    // SAFETY: the descriptor is open, since it is borrowed for the call; the kernel writes at most `len` bytes to `info`,
-    // which has that many, and the new length to `len`; both live until after the call.
+    // SAFETY: the descriptor is open, because it is borrowed for the call. The kernel writes at most `len`
+    // bytes to `info`, which has that many, and the new length to `len`. Both live until after the call.
     let done = unsafe {
         libc::getsockopt(
             socket.as_fd().as_raw_fd(),
@@ -94,7 +98,8 @@ mod tests {
         (listener.accept().unwrap().0, peer)
     }
 
-    /// Writes until the peer's buffer is full, and then ours.
+    /// Writes until the peer's receive buffer is full, and then this socket's send buffer. Returns the number
+    /// of bytes.
     fn fill(socket: &mut TcpStream) -> u64 {
         socket.set_nonblocking(true).unwrap();
         let (block, mut written) = ([0; 65536], 0);
@@ -114,7 +119,8 @@ mod tests {
         assert!(full.unsent > 0, "{full:?}");
         socket.shutdown(std::net::Shutdown::Write).unwrap();
         std::io::copy(&mut peer, &mut std::io::sink()).unwrap();
-        // The peer has read the end of the stream, so it has acknowledged all before it, or does so at once.
+        // The peer has read the end of the stream, so it has acknowledged all bytes before it, or does so at
+        // once.
         while delivery(&socket).unwrap().acknowledged < written {
             std::thread::yield_now();
         }
@@ -125,7 +131,7 @@ mod tests {
     fn what_a_reset_has_thrown_away_was_never_acknowledged() {
         let (mut socket, peer) = pair();
         let written = fill(&mut socket);
-        // Unread bytes at the end make the kernel send a reset.
+        // The peer closes its socket with unread bytes, so the kernel sends a reset.
         drop(peer);
         let mut rest = [0; 1];
         socket.set_nonblocking(false).unwrap();

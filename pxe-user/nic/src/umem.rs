@@ -1,51 +1,55 @@
-//! UMEM: memory in chunks of one frame each, which the kernel and this process hand to each other.
+//! The UMEM: memory in chunks of one frame each, which the kernel and this process hand to each other.
 #![expect(unsafe_code, reason = "memory that the kernel writes, behind tokens that make its use exclusive")]
 
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// What the kernel keeps in front of a received frame (`XDP_PACKET_HEADROOM`), in bytes.
+/// Space that the kernel reserves in front of a received frame (`XDP_PACKET_HEADROOM`), in bytes.
 pub(super) const HEADROOM: u32 = 256;
 
-/// One chunk, owned: whoever holds it may read and write it, and nobody else, the kernel included.
+/// A token for one chunk. Its owner alone may read and write the chunk; nothing else may, not even the
+/// kernel.
 ///
-/// Neither `Clone` nor `Copy`. A chunk is given to the kernel by its address and comes back by its address.
+/// The token is neither `Clone` nor `Copy`. The kernel gets a chunk by its address and returns it by its
+/// address.
 #[derive(Debug)]
 pub(super) struct Chunk(u64);
 
 impl Chunk {
-    /// The chunk's offset in the UMEM, in bytes: what a descriptor holds.
+    /// The chunk's offset in the UMEM, in bytes, as in a descriptor.
     pub(super) fn address(&self) -> u64 {
         self.0
     }
 }
 
-/// The memory.
+/// The memory, and which of its chunks the kernel has.
 #[derive(Debug)]
 pub(super) struct Umem {
     area: NonNull<u8>,
     len: usize,
     chunk_len: u32,
-    /// Which chunks the kernel has.
+    /// Whether the kernel has the chunk, for each chunk.
     lent: Box<[AtomicBool]>,
-    /// Addresses that were refused.
+    /// Number of addresses that [`Self::reclaim`] has rejected.
     refused: AtomicU64,
 }
 
-// SAFETY: the area is plain memory; every access needs a `Chunk`, of which there is one for each part of it.
+// SAFETY: the area is plain memory. Each access needs a `Chunk`, and there is only one `Chunk` for each part
+// of the area.
 unsafe impl Send for Umem {}
-// SAFETY: as above: `&Umem` alone gives access to nothing.
+// SAFETY: as above. `&Umem` alone gives access to no memory.
 unsafe impl Sync for Umem {}
 
 impl Umem {
-    /// Memory for `chunks` chunks of `chunk_len` bytes (a power of two, 2048 or 4096), with a token for each.
+    /// Allocates memory for `chunks` chunks of `chunk_len` bytes (a power of two, 2048 or 4096). Returns it
+    /// with a token for each chunk.
     ///
     /// # Errors
-    /// The system's, when there is not enough memory.
+    /// The system's error, when there is not enough memory.
     pub(super) fn new(chunks: u32, chunk_len: u32) -> io::Result<(Self, Vec<Chunk>)> {
         let len = chunks as usize * chunk_len as usize;
-        // SAFETY: an anonymous mapping at an address of the kernel's choice touches no memory that exists.
+        // SAFETY: an anonymous mapping at an address that the kernel chooses touches no existing memory.
         let area = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
@@ -65,7 +69,7 @@ impl Umem {
         Ok((Self { area, len, chunk_len, lent, refused: AtomicU64::new(0) }, tokens))
     }
 
-    /// Where the memory is, for registering it with the kernel.
+    /// The address of the memory, for its registration with the kernel.
     pub(super) fn address(&self) -> u64 {
         self.area.as_ptr() as u64
     }
@@ -80,16 +84,17 @@ impl Umem {
         self.chunk_len
     }
 
-    /// The kernel has this chunk from now on: its address stands in a ring.
+    /// Marks the chunk as the kernel's: its address is now in a ring.
     pub(super) fn lend(&self, chunk: Chunk) {
         if let Some(lent) = self.lent_at(chunk.0) {
-            // The rings' positions order this; the kernel sees the chunk only when it is submitted.
+            // The positions of the rings order this store. The kernel sees the chunk only when it is
+            // submitted.
             lent.store(true, Ordering::Relaxed);
         }
     }
 
-    /// The chunk that `address` lies in, back from the kernel. `None`, and counted, for one that the kernel does not have: a
-    /// driver that gives a chunk back twice must not make two of it.
+    /// Takes back the chunk in which `address` lies. Returns `None`, and counts the address, if the kernel
+    /// does not have that chunk: a driver that returns a chunk twice must not create two tokens for it.
     pub(super) fn reclaim(&self, address: u64) -> Option<Chunk> {
         if self.lent_at(address).is_some_and(|lent| lent.swap(false, Ordering::Relaxed)) {
             return Some(Chunk(address & !(u64::from(self.chunk_len) - 1)));
@@ -98,7 +103,7 @@ impl Umem {
         None
     }
 
-    /// Addresses that the kernel gave back without having them.
+    /// Number of addresses that the kernel returned although it did not have their chunks.
     pub(super) fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -107,21 +112,22 @@ impl Umem {
         self.lent.get(usize::try_from(address / u64::from(self.chunk_len)).ok()?)
     }
 
-    /// `len` bytes at `address`, which lies in `chunk`; `None` if they do not.
+    /// Returns `len` bytes at `address`; `None` if they do not all lie in `chunk`.
     pub(super) fn bytes<'a>(&'a self, chunk: &'a Chunk, address: u64, len: u32) -> Option<&'a [u8]> {
         let end = address.checked_add(u64::from(len))?;
         if address < chunk.0 || end > chunk.0 + u64::from(self.chunk_len) || end > self.len as u64 {
             return None;
         }
-        // SAFETY: the range lies in the chunk and the chunk in the area (checked above); the token is borrowed, so
-        // neither the kernel nor anybody else writes there meanwhile.
+        // SAFETY: the range lies in the chunk and the chunk in the area (checked above). The token is
+        // borrowed, so neither the kernel nor anything else writes to the chunk meanwhile.
         Some(unsafe { std::slice::from_raw_parts(self.area.as_ptr().add(address as usize), len as usize) })
     }
 
-    /// The whole chunk, to be written.
+    /// Returns the whole chunk, to be written.
     pub(super) fn chunk_mut<'a>(&'a self, chunk: &'a mut Chunk) -> &'a mut [u8] {
-        // SAFETY: tokens are made by `new`, once for each chunk, and by `reclaim` of one that `lend` has taken, so the chunk
-        // lies in the area and has one token; that is borrowed mutably, so this is the only reference to it.
+        // SAFETY: `new` creates one token for each chunk, and `reclaim` creates one only for a chunk whose
+        // token `lend` has taken. So the chunk lies in the area and has one token. That token is borrowed
+        // mutably, so this is the only reference to the chunk.
         unsafe {
             std::slice::from_raw_parts_mut(self.area.as_ptr().add(chunk.0 as usize), self.chunk_len as usize)
         }
@@ -130,7 +136,7 @@ impl Umem {
 
 #[cfg(any(test, fuzzing))]
 impl Umem {
-    /// The token of the chunk that `address` lies in, for who plays the kernel.
+    /// Returns a token for the chunk in which `address` lies, for a test that plays the kernel.
     pub(super) fn of_the_kernel(&self, address: u64) -> Chunk {
         Chunk(address & !(u64::from(self.chunk_len) - 1))
     }

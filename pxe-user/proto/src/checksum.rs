@@ -1,14 +1,16 @@
 //! The Internet checksum (RFC 1071).
 
-/// A running one's complement sum of 16-bit words in network byte order.
+/// A one's complement sum of 16-bit words, before it is folded to 16 bits. The words are in memory byte
+/// order, so the folded sum is too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum(u64);
 
 impl Sum {
-    /// The sum of `bytes`; an odd last byte counts as the high half of a word (RFC 1071, section 4.1).
+    /// Returns the sum of `bytes`. An odd last byte counts as the high half of a word (RFC 1071, section
+    /// 4.1).
     pub fn of(bytes: &[u8]) -> Self {
-        // Summed as native 32-bit words: one's complement addition commutes with swapping bytes (section 2, B),
-        // and a 64-bit accumulator cannot overflow below 16 GiB.
+        // The loop adds native 32-bit words: swapping the bytes before or after a one's complement addition
+        // gives the same result (section 2, B). A 64-bit accumulator cannot overflow below 16 GiB.
         let (words, rest) = bytes.as_chunks::<4>();
         let mut sum: u64 = words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
         let mut last = [0; 4];
@@ -17,12 +19,12 @@ impl Sum {
         Self(sum)
     }
 
-    /// The sum of this part and one that follows it, if this part's length is even.
+    /// Returns the sum of this part and of the part that follows it. The length of this part must be even.
     pub fn and(self, next: Self) -> Self {
         Self(self.0 + next.0)
     }
 
-    /// The sum in 16 bits, as a word in the byte order of memory.
+    /// Returns the sum in 16 bits, in memory byte order.
     pub fn fold(self) -> u16 {
         let mut sum = self.0;
         while sum > 0xffff {
@@ -31,7 +33,7 @@ impl Sum {
         sum as u16
     }
 
-    /// The checksum field for the summed bytes, in the byte order of memory.
+    /// Returns the checksum field for the summed bytes, in memory byte order.
     pub fn finish(self) -> [u8; 2] {
         (!self.fold()).to_ne_bytes()
     }
@@ -42,7 +44,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// RFC 1071, section 4.1, word by word.
+    /// A reference implementation, word by word (RFC 1071, section 4.1).
     fn reference(bytes: &[u8]) -> [u8; 2] {
         let mut sum = 0u32;
         for pair in bytes.chunks(2) {

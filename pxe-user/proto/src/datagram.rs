@@ -1,8 +1,8 @@
-//! Frame to datagram and back: Ethernet with up to two tags, IPv4 without options, UDP.
+//! Converts frames to datagrams and back: Ethernet with at most two VLAN tags, IPv4 without options, UDP.
 //!
-//! Frames are parsed in full here, whatever the kernel's filter promised. UDP checksums are not verified: a frame from
-//! a socket of this host arrives over veth with half a checksum, and the link's own check has passed. What is written
-//! always has full checksums.
+//! This module parses each frame in full, whatever the kernel's filter has checked. It does not verify UDP
+//! checksums: a frame from a socket of this host arrives over veth with a partial checksum, and the link's
+//! own checksum was correct. Frames that it writes always have complete checksums.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -11,79 +11,82 @@ use pxe_common::wire;
 use crate::checksum::Sum;
 use crate::mac::Mac;
 
-/// Ethernet and both tags, IPv4 and UDP: the most that stands in front of a payload, in bytes.
+/// Largest length of the headers in front of a payload, in bytes: Ethernet, two VLAN tags, IPv4 and UDP.
 pub const HEADERS_MAX: usize =
     wire::ETH_LEN + wire::MAX_VLAN_TAGS * wire::VLAN_LEN + wire::IPV4_LEN + wire::UDP_LEN;
 
-/// The way back to a client: the neighbour that its frame came from, with the frame's tags. No ARP, ever.
+/// How a reply reaches a client: the neighbour that sent the request's frame, and the frame's VLAN tags. pxed
+/// never uses ARP for this.
 ///
-/// Sockets find the way by themselves; for them it is empty.
+/// On plain UDP sockets the kernel finds the route, and this value is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Link {
-    /// Where the frame came from: the client, or the router in front of it.
+    /// Source of the request's frame: the client, or the router in front of it. Zeros if the datapath does
+    /// not show it.
     pub peer: Mac,
-    /// TPID and TCI of each tag, outermost first; what is unused is 0.
+    /// TPID and TCI of each VLAN tag, outermost first. An unused tag is 0.
     tags: [[u8; wire::VLAN_LEN]; wire::MAX_VLAN_TAGS],
 }
 
 impl Link {
-    /// An untagged way to `peer`.
+    /// A link to `peer` without VLAN tags.
     pub fn untagged(peer: Mac) -> Self {
         Self { peer, tags: Default::default() }
     }
 
-    /// A way to `peer` through these tags (TPID and TCI of each), outermost first. `None` if there are more than are followed.
+    /// A link to `peer` with these VLAN tags (TPID and TCI of each), outermost first. `None` if there are
+    /// more tags than [`wire::MAX_VLAN_TAGS`].
     pub fn tagged(peer: Mac, tags: &[[u8; wire::VLAN_LEN]]) -> Option<Self> {
         let mut link = Self::untagged(peer);
         link.tags.get_mut(..tags.len())?.copy_from_slice(tags);
         Some(link)
     }
 
-    /// The VLAN: the identifier in the innermost tag.
+    /// The VLAN identifier in the innermost tag; `None` if the frame had no tag.
     pub fn vlan(&self) -> Option<u16> {
         self.tags().last().map(|[_, _, high, low]| u16::from_be_bytes([high & 0x0f, *low]))
     }
 
-    /// The neighbour, if the datapath shows it.
+    /// The neighbour that sent the frame; `None` if the datapath does not show it.
     pub fn neighbour(&self) -> Option<Mac> {
         (self.peer != Mac::default()).then_some(self.peer)
     }
 
-    /// TPID and TCI of each tag, outermost first.
+    /// TPID and TCI of each VLAN tag, outermost first.
     pub fn tags(&self) -> impl Iterator<Item = &[u8; wire::VLAN_LEN]> {
         self.tags.iter().take_while(|tag| tag[0] != 0)
     }
 }
 
-/// A UDP datagram and the way it came.
+/// A UDP datagram, and how a reply to it is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Datagram<'a> {
-    /// The way back.
+    /// How a reply reaches the sender.
     pub link: Link,
-    /// The sender.
+    /// The sender's address and port.
     pub from: SocketAddrV4,
-    /// The address that the sender used: ours, or a broadcast address.
+    /// The address and port that the sender used: pxed's address or a broadcast address.
     pub to: SocketAddrV4,
-    /// What it says.
+    /// The UDP payload.
     pub payload: &'a [u8],
 }
 
-/// Why a frame holds no datagram for us.
+/// Why a frame contains no datagram that pxed can read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BadFrame {
-    /// It ends before its headers say so.
+    /// The frame ends before the length that its headers state.
     Truncated,
-    /// Not IPv4 without options, or a fragment.
+    /// Not IPv4, IPv4 with options, or a fragment.
     NotPlainIpv4,
     /// Not UDP.
     NotUdp,
 }
 
 impl<'a> Datagram<'a> {
-    /// Reads a frame.
+    /// Parses a frame.
     ///
     /// # Errors
-    /// [`BadFrame`]; nothing is ever read past the end.
+    /// [`BadFrame`]. The function never reads beyond the end of the frame.
     pub fn parse(frame: &'a [u8]) -> Result<Self, BadFrame> {
         let (link, ip) = parse_ethernet(frame)?;
         let header: &[u8; wire::IPV4_LEN] = ip.first_chunk().ok_or(BadFrame::Truncated)?;
@@ -95,7 +98,7 @@ impl<'a> Datagram<'a> {
         if header[wire::IPV4_PROTOCOL] != wire::PROTOCOL_UDP {
             return Err(BadFrame::NotUdp);
         }
-        // Lengths come from the headers: short frames are padded.
+        // The lengths come from the headers, because short frames are padded.
         let total = usize::from(be16(wire::IPV4_TOTAL_LENGTH));
         let udp = ip.get(wire::IPV4_LEN..total).ok_or(BadFrame::Truncated)?;
         let ports: &[u8; wire::UDP_LEN] = udp.first_chunk().ok_or(BadFrame::Truncated)?;
@@ -133,13 +136,15 @@ fn parse_ethernet(frame: &[u8]) -> Result<(Link, &[u8]), BadFrame> {
     Ok((link, ip))
 }
 
-/// Writes a frame with one datagram into `frame` and returns its length in bytes, or 0 if it does not fit.
+/// Writes a frame with one datagram into `frame`. Returns the frame's length in bytes, or 0 if it does not
+/// fit.
 ///
-/// The payload is `head` and `body`, one behind the other; `head` has an even length: it is DATA's, with the block's number, or
-/// empty.
+/// The payload is `head` followed by `body`. The length of `head` must be even: it is the header of a DATA
+/// packet, with the block number, or empty.
 ///
-/// Routers may fragment it. The block size fits this interface, and a client never learns that a network on the way takes
-/// less (a tunnel, PPPoE): with Don't Fragment it would get nothing. EDK2, iPXE and PXELINUX put fragments together.
+/// Routers may fragment the packet. The block size fits this interface, but a client never learns that a
+/// network on the way has a smaller MTU (a tunnel, PPPoE). With Don't Fragment it would receive nothing.
+/// EDK2, iPXE and PXELINUX reassemble fragments.
 pub fn write_frame(
     frame: &mut [u8],
     own: Mac,
@@ -171,7 +176,8 @@ pub fn write_frame(
     total
 }
 
-/// Writes addresses, tags and the EtherType of IPv4; returns the offset behind them, or 0 if there is no room.
+/// Writes the Ethernet addresses, the VLAN tags and the EtherType of IPv4. Returns the offset behind them, or
+/// 0 if there is no room.
 fn write_ethernet(frame: &mut [u8], own: Mac, link: &Link) -> usize {
     if frame.len() < HEADERS_MAX {
         return 0;
@@ -187,8 +193,9 @@ fn write_ethernet(frame: &mut [u8], own: Mac, link: &Link) -> usize {
     at + 2
 }
 
-/// What fragments are put together by (RFC 6864, section 4.3): the block's number, so that the blocks of a window differ and a
-/// repeated one is like the first. Other packets are told apart by what is in them.
+/// Returns the identification by which fragments are reassembled (RFC 6864, section 4.3). For a DATA packet
+/// it is the block number, so the blocks of a window differ, and a retransmitted block has the same number as
+/// the first. For other packets it is the UDP checksum, which depends on their content.
 fn identification(head: &[u8], udp: &[u8; wire::UDP_LEN]) -> [u8; 2] {
     match *head {
         [_, _, high, low] => [high, low],
@@ -216,14 +223,14 @@ fn udp_header(length: u16, from: SocketAddrV4, to: SocketAddrV4, payload: Sum) -
     header[..2].copy_from_slice(&from.port().to_be_bytes());
     header[2..4].copy_from_slice(&to.port().to_be_bytes());
     header[4..6].copy_from_slice(&length.to_be_bytes());
-    // The pseudo header of RFC 768: both addresses, the protocol, the length.
+    // The pseudo header of RFC 768: both addresses, the protocol, and the length.
     let mut pseudo = [0; 12];
     pseudo[..4].copy_from_slice(&from.ip().octets());
     pseudo[4..8].copy_from_slice(&to.ip().octets());
     pseudo[9] = wire::PROTOCOL_UDP;
     pseudo[10..12].copy_from_slice(&length.to_be_bytes());
     let checksum = Sum::of(&pseudo).and(Sum::of(&header)).and(payload).finish();
-    // RFC 768: 0 means no checksum, so a computed 0 is sent as all ones.
+    // RFC 768: 0 means that there is no checksum, so a computed 0 is sent as all ones.
     let checksum = if checksum == [0, 0] { [0xff, 0xff] } else { checksum };
     header[6..8].copy_from_slice(&checksum);
     header
@@ -259,7 +266,8 @@ mod tests {
             let len = write_frame(&mut frame, OWN, &link, from(), to(), &head, &body);
             prop_assert_eq!(len, HEADERS_MAX - 8 + 4 * tags + head.len() + body.len());
             let datagram = Datagram::parse(&frame[..len + padding]).unwrap();
-            // A frame says where it came from; written by us, that is our own address.
+            // The peer of a parsed frame is its source, which is pxed's own address in a frame that pxed has
+            // written.
             prop_assert_eq!(datagram.link, Link { peer: OWN, ..link });
             prop_assert_eq!((datagram.from, datagram.to), (from(), to()));
             prop_assert_eq!(datagram.payload, [head, body].concat());
@@ -291,7 +299,8 @@ mod tests {
         assert_eq!(Sum::of(&pseudo).and(Sum::of(&frame[34..len])).finish(), [0, 0]);
     }
 
-    /// Else nothing would come through a router with a smaller MTU behind it, or parts of two blocks as one.
+    /// Otherwise no block would pass a router with a smaller MTU behind it, or fragments of two blocks would
+    /// be reassembled into one.
     #[test]
     fn routers_may_fragment_blocks_which_are_told_apart() {
         let mut frame = [0; 1600];

@@ -1,11 +1,11 @@
-//! The protocols: DHCP with PXE, and TFTP, as pure logic. Nothing here does I/O, reads a clock, or starts a thread; whatever
-//! depends on time takes `now`.
+//! The protocols as pure logic: DHCP with PXE, and TFTP. Nothing here does I/O, reads a clock, or starts a
+//! thread. A function that depends on time takes `now` as an argument. The engine calls this crate.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`dhcp`] | request -> reply, or a reason for silence |
-//! | [`tftp`] | packets, transfers as state machines, and their table |
-//! | [`datagram`] | frame <-> UDP datagram |
+//! | [`dhcp`] | takes a request, and returns a reply or the reason why there is none |
+//! | [`tftp`] | packets, transfers as state machines, and the table of transfers |
+//! | [`datagram`] | converts frames to UDP datagrams and back |
 //! | [`checksum`] | the Internet checksum |
 //! | [`mac`] | Ethernet addresses, in all notations that people use |
 //! | [`time`] | points in time, as numbers that the caller passes in |

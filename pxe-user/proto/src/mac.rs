@@ -1,31 +1,31 @@
-//! The Ethernet address by which a machine is known.
+//! The Ethernet address, by which pxed identifies a machine.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
 use arrayvec::ArrayString;
 
-/// An Ethernet address (in DHCP: `chaddr` with htype 1, hlen 6).
+/// An Ethernet address (in DHCP: `chaddr` with htype 1 and hlen 6).
 ///
-/// A machine is known by this and never by its `xid`: iPXE's boot-server requests all carry xid 0, and its EFI
-/// builds repeat the same xids after every power-on (docs/clients.md, section 1).
+/// pxed identifies a machine by this address and never by its `xid`: all boot-server requests of iPXE have
+/// xid 0, and its EFI builds use the same xids after every power-on (docs/clients.md, section 1).
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac(pub [u8; 6]);
 
 impl Mac {
-    /// As in file names: `52-54-00-12-34-56`.
+    /// Returns the notation for file names: `52-54-00-12-34-56`.
     #[must_use]
     pub fn dashed(self) -> ArrayString<17> {
         let mut text = ArrayString::new();
         for (index, byte) in self.0.iter().enumerate() {
             let dash = if index > 0 { "-" } else { "" };
-            // Seventeen characters fit by their number.
+            // The text has exactly 17 characters, so the write cannot fail.
             let _ = write!(text, "{dash}{byte:02x}");
         }
         text
     }
 
-    /// Reads [`Self::dashed`], in either case.
+    /// Parses the notation of [`Self::dashed`], in upper or lower case.
     #[must_use]
     pub fn from_dashed(text: &[u8]) -> Option<Self> {
         if text.len() != 17 {
@@ -40,8 +40,8 @@ impl Mac {
         Some(Self(bytes))
     }
 
-    /// Whether the vendor part belongs to Raspberry Pi (their OUIs as far as seen in use; newer
-    /// boards name themselves in option 97 too).
+    /// Whether the vendor part belongs to Raspberry Pi. The list has the OUIs that were seen in use; newer
+    /// boards also identify themselves in option 97.
     #[must_use]
     pub fn is_raspberry_pi(self) -> bool {
         const OUIS: [[u8; 3]; 7] = [
@@ -57,7 +57,7 @@ impl Mac {
     }
 }
 
-/// None of the notations of an Ethernet address.
+/// The text has none of the notations of an Ethernet address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("an Ethernet address looks like 52:54:00:12:34:56, 52-54-00-12-34-56 or 5254.0012.3456")]
 pub struct InvalidMac;
@@ -65,7 +65,7 @@ pub struct InvalidMac;
 impl FromStr for Mac {
     type Err = InvalidMac;
 
-    /// Reads the notations of Linux, of Windows and of Cisco, in either case.
+    /// Parses the notations of Linux, Windows and Cisco, in upper or lower case.
     fn from_str(text: &str) -> Result<Self, InvalidMac> {
         let (separator, digits, parts) = match text {
             _ if text.contains(':') => (':', 2, 6),

@@ -1,16 +1,16 @@
-//! Time as the protocol logic sees it: a number that the driver passes in.
+//! Time in the protocol logic: a number that the caller passes in.
 
 use std::ops::Add;
 use std::time::Duration;
 
-/// Microseconds on a monotonic clock with an arbitrary origin.
+/// A point in time: microseconds on a monotonic clock with an arbitrary origin.
 ///
-/// Protocol logic never reads a clock: every method that depends on time takes `now`.
+/// The protocol logic never reads a clock: each method that depends on time takes `now`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
 impl Timestamp {
-    /// The instant `micros` microseconds after the origin.
+    /// The point in time `micros` microseconds after the origin.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
@@ -20,7 +20,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Time since `earlier`; zero if that lies in the future.
+    /// The time since `earlier`; zero if `earlier` is later than this.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))
     }

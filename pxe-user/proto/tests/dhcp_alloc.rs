@@ -1,4 +1,5 @@
-//! Answering allocates nothing: a storm of DISCOVERs costs no heap. Alone in its binary, for the counting allocator.
+//! Parsing a request and writing the reply allocate nothing, so many DISCOVERs at once cost no heap. The test
+//! is alone in its binary, because it counts all allocations of the process.
 
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -32,7 +33,7 @@ fn parsing_and_answering_allocate_nothing() {
     let region = Region::new(ALLOCATOR);
     let mut answered = 0;
     for packet in &packets {
-        // A packet whose option 82 comes in two parts takes the scratch space, not the heap.
+        // A packet whose option 82 comes in two parts uses the scratch buffer, not the heap.
         let mut split = [0; 512];
         let end = packet.iter().rposition(|byte| *byte == 255).expect("END");
         split[..end].copy_from_slice(&packet[..end]);

@@ -298,6 +298,8 @@ fn rewrite(version: &Path, served: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+
     use super::*;
 
     #[test]
@@ -320,9 +322,12 @@ mod tests {
         assert_eq!((first.len(), second.len()), (20_000, 10_000));
         assert!(first.iter().zip(&second).all(|(one, other)| one != other));
         let served = root.join(File::Tiny.name());
-        for change in [replace, rewrite] {
+        let inode = || fs::metadata(&served).unwrap().ino();
+        for (change, in_place) in [(replace as fn(&Path, &Path) -> Result<()>, false), (rewrite, true)] {
+            let before = inode();
             change(&versions.second(), &served).unwrap();
             assert!(fs::read(&served).unwrap() == second);
+            assert_eq!(inode() == before, in_place);
             change(&versions.first(), &served).unwrap();
             assert!(fs::read(&served).unwrap() == first);
         }

@@ -159,7 +159,7 @@ impl Daemon {
     /// # Errors
     /// When it ends, or does not come so far.
     pub fn wait_ready(&self) -> Result<()> {
-        self.process.wait_for("ready", START)
+        self.process.wait_for("ready: serving", START)
     }
 
     /// Waits until it has logged these words.

@@ -11,6 +11,13 @@ use anyhow::{Context, Result};
 pub const PXELINUX: &[&str] =
     &["/usr/lib/PXELINUX/pxelinux.0", "/usr/share/syslinux/pxelinux.0", "/usr/lib/syslinux/bios/pxelinux.0"];
 
+/// PXELINUX with lwIP, for HTTP and FTP.
+pub const LPXELINUX: &[&str] = &[
+    "/usr/lib/PXELINUX/lpxelinux.0",
+    "/usr/share/syslinux/lpxelinux.0",
+    "/usr/lib/syslinux/bios/lpxelinux.0",
+];
+
 /// The library that PXELINUX loads first.
 pub const LDLINUX: &[&str] = &[
     "/usr/lib/syslinux/modules/bios/ldlinux.c32",

@@ -40,13 +40,36 @@ impl Firmware {
     }
 }
 
-/// A machine's network card.
+/// A machine's network card. QEMU gives each one its ROM, with a driver of iPXE's; only for virtio UEFI has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Card {
     /// virtio-net.
     Virtio,
-    /// Intel's old 1 Gb/s card. On UEFI machines its driver is iPXE's, in its ROM.
+    /// Intel's old 1 Gb/s card (82540EM).
     E1000,
+    /// Intel's later 1 Gb/s card (82574L).
+    E1000e,
+    /// Realtek's 100 Mb/s card.
+    Rtl8139,
+    /// VMware's paravirtual card.
+    Vmxnet3,
+    /// AMD's 10 Mb/s card (Am79C970A).
+    Pcnet,
+}
+
+impl Card {
+    /// QEMU's name for it.
+    #[must_use]
+    pub fn model(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-net-pci",
+            Self::E1000 => "e1000",
+            Self::E1000e => "e1000e",
+            Self::Rtl8139 => "rtl8139",
+            Self::Vmxnet3 => "vmxnet3",
+            Self::Pcnet => "pcnet",
+        }
+    }
 }
 
 /// A machine to be booted.
@@ -171,10 +194,7 @@ impl MachineSpec {
     }
 
     fn card_device(&self) -> String {
-        let model = match self.card {
-            Card::Virtio => "virtio-net-pci",
-            Card::E1000 => "e1000",
-        };
+        let model = self.card.model();
         // OVMF drives virtio itself, without the card's ROM.
         let rom = if self.card == Card::Virtio && !self.firmware.is_bios() { ",romfile=" } else { "" };
         format!("{model},netdev=net,mac={},bootindex=1{rom}", self.mac())

@@ -11,7 +11,7 @@ use pxe_proto::time::Timestamp;
 
 use super::dhcp::addressee;
 use super::machine::Machine;
-use super::noise::{Fate, Noise, Way};
+use super::noise::{Noise, Way};
 use super::report::{Effort, Report};
 use super::script::{Dhcp, FIRST, Script};
 use super::strangers::{Crowd, Strangers};
@@ -150,18 +150,11 @@ impl Fleet<'_> {
 
     /// Gives up to a batch of frames to their machines, and returns how many there were.
     fn receive(&mut self, now: Timestamp, rx: &mut Rx) -> u64 {
-        rx.drain(BATCH, |frame| {
-            match self.way.fate() {
-                Fate::Lost => return,
-                Fate::Late => return self.way.hold(frame.to_vec()),
-                Fate::Twice => self.frame(now, frame),
-                Fate::Arrives => {}
-            }
-            self.frame(now, frame);
-            while let Some(late) = self.way.passed() {
-                self.frame(now, &late);
-            }
-        }) as u64
+        // Aside: whoever gets what arrives is a part of `self`, too.
+        let mut way = std::mem::take(&mut self.way);
+        let count = rx.drain(BATCH, |frame| way.carry(frame, |frame| self.frame(now, frame)));
+        self.way = way;
+        count as u64
     }
 
     /// What was held back comes now: nobody may wait for a frame that others would have to overtake.

@@ -1,5 +1,6 @@
 //! A bad cable: frames that get lost, come twice, or come late. The same ones for the same seed and the same frames.
 
+use std::borrow::Borrow;
 use std::collections::VecDeque;
 
 /// Frames that pass before one that is late.
@@ -18,7 +19,7 @@ pub struct Noise {
 
 /// What becomes of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+enum Fate {
     /// It comes.
     Arrives,
     /// It never comes.
@@ -56,8 +57,25 @@ impl<T> Way<T> {
         Self { noise, state: seed, suffered: Suffered::default(), late: VecDeque::new() }
     }
 
-    /// What becomes of the next frame.
-    pub fn fate(&mut self) -> Fate {
+    /// A frame goes this way: calls `arrive` with whatever comes now, this frame or one that it has overtaken.
+    pub fn carry<B>(&mut self, frame: &B, mut arrive: impl FnMut(&B))
+    where
+        B: ToOwned<Owned = T> + ?Sized,
+        T: Borrow<B>,
+    {
+        match self.fate() {
+            Fate::Lost => return,
+            Fate::Late => return self.late.push_back((LATE, frame.to_owned())),
+            Fate::Twice => arrive(frame),
+            Fate::Arrives => {}
+        }
+        arrive(frame);
+        while let Some(late) = self.passed() {
+            arrive(late.borrow());
+        }
+    }
+
+    fn fate(&mut self) -> Fate {
         self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let Noise { loss, duplicate, reorder } = self.noise;
         let (fate, count) = match (self.state >> 8) % 1000 {
@@ -75,13 +93,8 @@ impl<T> Way<T> {
         self.suffered
     }
 
-    /// Holds a frame back.
-    pub fn hold(&mut self, frame: T) {
-        self.late.push_back((LATE, frame));
-    }
-
     /// Another frame has passed: gives the one that comes now, if one does.
-    pub fn passed(&mut self) -> Option<T> {
+    fn passed(&mut self) -> Option<T> {
         for (left, _) in &mut self.late {
             *left = left.saturating_sub(1);
         }
@@ -91,6 +104,13 @@ impl<T> Way<T> {
     /// No others came for a while: gives the first that was held back.
     pub fn overdue(&mut self) -> Option<T> {
         self.late.pop_front().map(|(_, frame)| frame)
+    }
+}
+
+impl<T> Default for Way<T> {
+    /// Nothing happens to frames.
+    fn default() -> Self {
+        Self::new(0, Noise::default())
     }
 }
 
@@ -118,26 +138,46 @@ mod tests {
         assert!(fates(1, all).iter().all(|fate| *fate == Fate::Lost));
     }
 
+    /// Carries so many frames, each its own number; what came, in its order, and what was counted.
+    fn carried(noise: Noise, frames: u32) -> (Vec<u32>, Suffered) {
+        let (mut way, mut came) = (Way::new(1, noise), Vec::new());
+        for frame in 0..frames + LATE {
+            // The last ones overtake whatever is late.
+            if frame == frames {
+                way.noise = Noise::default();
+            }
+            way.carry(&frame, |frame| came.push(*frame));
+        }
+        assert_eq!(way.overdue(), None);
+        (came, way.suffered())
+    }
+
     #[test]
-    fn frames_that_suffered_are_counted() {
-        let mut way = Way::<()>::new(1, Noise { loss: 100, duplicate: 200, reorder: 300 });
-        let fates: Vec<_> = (0..1000).map(|_| way.fate()).collect();
-        let count = |fate| fates.iter().filter(|other| **other == fate).count() as u64;
-        let expected = [Fate::Lost, Fate::Twice, Fate::Late].map(count);
-        let Suffered { lost, twice, late } = way.suffered();
-        assert_eq!([lost, twice, late], expected);
-        assert!(expected.iter().all(|count| *count > 0), "{expected:?}");
+    fn what_is_counted_is_what_happened() {
+        let (came, suffered) = carried(Noise { loss: 100, duplicate: 200, reorder: 300 }, 1000);
+        let times = |frame: u32| came.iter().filter(|other| **other == frame).count();
+        let count = |wanted| (0..1000).filter(|frame| times(*frame) == wanted).count() as u64;
+        assert_eq!((suffered.lost, suffered.twice), (count(0), count(2)));
+        // It comes behind one that was sent after it.
+        let overtaken = |at: usize| came[..at].iter().any(|earlier| *earlier > came[at]);
+        assert_eq!(suffered.late, (0..came.len()).filter(|at| overtaken(*at)).count() as u64);
+        assert!(suffered.lost > 0 && suffered.twice > 0 && suffered.late > 0, "{suffered:?}");
+        assert_eq!(carried(Noise::default(), 2), (vec![0, 1, 2, 3, 4], Suffered::default()));
     }
 
     #[test]
     fn a_late_frame_comes_after_three_others_or_when_no_more_come() {
-        let mut way = Way::new(1, Noise::default());
-        way.hold("late");
-        assert_eq!(
-            [way.passed(), way.passed(), way.passed(), way.passed()],
-            [None, None, Some("late"), None]
-        );
-        way.hold("last");
+        let all_late = Noise { reorder: 1000, ..Noise::default() };
+        let mut way = Way::new(1, all_late);
+        way.carry(&"late", |_| panic!("it comes later"));
+        way.noise = Noise::default();
+        let mut came = Vec::new();
+        for frame in ["one", "two", "three", "four"] {
+            way.carry(&frame, |frame| came.push(*frame));
+        }
+        assert_eq!(came, ["one", "two", "three", "late", "four"]);
+        way.noise = all_late;
+        way.carry(&"last", |_| panic!("it comes later"));
         assert_eq!([way.overdue(), way.overdue()], [Some("last"), None]);
     }
 }

@@ -15,7 +15,7 @@ use pxe_proto::mac::Mac;
 use super::dhcp::{LEN_MAX, Template, mac};
 use super::machine::{What, Word};
 use super::manners::{Firmware, Kind, Manners};
-use super::noise::{Fate, Suffered, Way};
+use super::noise::{Suffered, Way};
 use super::programs::{Attached, Program};
 use super::script::{Item, Script, TFTP, address};
 
@@ -92,16 +92,10 @@ impl<'a> Voice<'a> {
 
     /// A machine says a word, which goes its way.
     pub fn say(&mut self, index: u32, word: Word) {
-        match self.way.fate() {
-            Fate::Lost => return,
-            Fate::Late => return self.way.hold((index, word)),
-            Fate::Twice => self.put(index, word),
-            Fate::Arrives => {}
-        }
-        self.put(index, word);
-        while let Some((index, word)) = self.way.passed() {
-            self.put(index, word);
-        }
+        // Aside: who sends what arrives is a part of `self`, too.
+        let mut way = std::mem::take(&mut self.way);
+        way.carry(&(index, word), |&(index, word)| self.put(index, word));
+        self.way = way;
     }
 
     /// What was held back goes now.

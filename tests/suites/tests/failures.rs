@@ -12,9 +12,10 @@ use pxe_kit::{Lab, clock, namespace, tree};
 use pxe_tests::manager::Manager;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Runs `pxed` in this thread's namespace to its end.
+/// Runs `pxed` in this thread's namespace to its end. One that serves when it should fail is ended, with exit code 124.
 fn pxed(arguments: &[&str]) -> Output {
-    Command::new(program()).args(arguments).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(program()).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
 /// It must fail, and its last line must have all these words.
@@ -154,7 +155,7 @@ fn a_local_user_cannot_keep_pxed_from_starting() {
     let _held = stranger.join().unwrap();
     let first = serving(&SERVE);
     let said = first.log();
-    let (before, _) = said.split_once("ready").unwrap();
+    let (before, _) = said.split_once("ready: serving").unwrap();
     assert!(before.contains("the user 4711"), "{said}");
     fails(&pxed(&SERVE), &["another pxed already serves pxe0"]);
     drop(first);
@@ -296,7 +297,7 @@ fn it_survives_a_closed_terminal() {
     command.args(SERVE).args(["--datapath", "socket"]).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
-    let is_ready = lines.any(|line| line.contains("ready"));
+    let is_ready = lines.any(|line| line.contains("ready: serving"));
     drop(lines);
     // What was counted is said at the end: a write that fails.
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();

@@ -85,7 +85,10 @@ fn machines_get_the_old_file_or_the_new_one_when_it_is_replaced() {
 
 #[test]
 fn machines_get_the_old_file_or_the_new_one_when_it_is_written_in_place() {
-    have(&suffer("rewritten"), "changes");
+    let samples = suffer("rewritten");
+    have(&samples, "changes");
+    // And what changed was seen.
+    have(&samples, "later_versions");
 }
 
 #[test]

@@ -113,6 +113,47 @@ fn the_tree_of_the_usual_recipe_boots_unchanged() {
     daemon.stop().unwrap();
 }
 
+/// The iPXE ROMs of all network cards that QEMU emulates well, each with a driver and habits of its own.
+#[test]
+#[ignore = "a minute: one machine after the other. cargo xtask test --long each_emulated_card"]
+fn with_each_emulated_card_a_bios_machine_runs_memtest() {
+    let cards = [Card::Virtio, Card::E1000, Card::E1000e, Card::Rtl8139, Card::Vmxnet3, Card::Pcnet];
+    let lab = Lab::builder().machines(cards.len()).start().unwrap();
+    let daemon = Daemon::start(&lab, &["--datapath", "xdp"]).unwrap();
+    for (port, card) in cards.into_iter().enumerate() {
+        let machine = MachineSpec { card, ..machine(card.model(), Firmware::Bios, port) };
+        let start = clock::now();
+        all_run(&lab, &daemon, std::slice::from_ref(&machine)).unwrap();
+        println!("{}: memtest86+ after {:.1?}", machine.name, start.elapsed());
+        has_fetched(&daemon, &machine, &["boot.ipxe", "memtest86+x64"]);
+    }
+    by_the_kernel(&daemon.stop().unwrap());
+}
+
+/// PXELINUX with a network stack of its own instead of the ROM's.
+#[test]
+#[ignore = "ten seconds. cargo xtask test --long lpxelinux"]
+fn lpxelinux_boots_the_tree_of_the_usual_recipe_over_tftp_and_http() {
+    let lab = Lab::builder().machines(2).start().unwrap();
+    let root = tree::recipe(lab.folder()).unwrap();
+    std::fs::remove_file(root.join("pxelinux.0")).unwrap();
+    let loader = firmware::require("lpxelinux.0", firmware::LPXELINUX).unwrap();
+    std::fs::copy(loader, root.join("lpxelinux.0")).unwrap();
+    let machines = [machine("tftp", Firmware::Bios, 0), machine("http", Firmware::Bios, 1)];
+    // The second machine's own configuration: its hardware address behind its type.
+    let url = format!("http://{}:8080/memtest/memtest86+-5.01", lab.responder().address());
+    let config = format!("default memtest\nlabel memtest\n  kernel {url}\n");
+    let own = format!("pxelinux.cfg/01-{}", machines[1].mac().replace(':', "-"));
+    std::fs::write(root.join(&own), config).unwrap();
+    let arguments = ["--root", root.to_str().unwrap(), "--datapath", "xdp", "--http-port", "8080"];
+    let daemon = Daemon::start(&lab, &arguments).unwrap();
+    all_run(&lab, &daemon, &machines).unwrap();
+    for (machine, config) in machines.iter().zip(["pxelinux.cfg/default", &own]) {
+        has_fetched(&daemon, machine, &["lpxelinux.0", "ldlinux.c32", config, "memtest/memtest86+-5.01"]);
+    }
+    daemon.stop().unwrap();
+}
+
 /// GRUB's own http module compares the names of headers with case: of `content-length` it sees nothing, and waits half a minute.
 #[test]
 fn grub_loads_a_kernel_by_its_own_http_module() {

@@ -164,6 +164,15 @@ pub struct Changes {
     pub unsettled: Vec<FileName>,
 }
 
+impl Changes {
+    pub(super) fn extend(&mut self, more: Self) {
+        let Self { updated, removed, unsettled } = more;
+        self.updated.extend(updated);
+        self.removed.extend(removed);
+        self.unsettled.extend(unsettled);
+    }
+}
+
 /// A line of `pxed images`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

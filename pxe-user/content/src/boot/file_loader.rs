@@ -27,6 +27,11 @@ pub(super) struct FileLoader {
     trails: HashMap<FileName, Trail>,
     /// Files that changed during every attempt to copy them. The next check tries them again.
     unsettled: HashSet<FileName>,
+    /// Files that a program has begun to write and has not closed yet. Half of such a file looks complete
+    /// while its writer pauses.
+    writing: HashSet<FileName>,
+    /// Events that a copy has read from inotify, for the next [`Self::changed`].
+    events: Vec<Event>,
     /// All watches that exist.
     watched: HashSet<WatchId>,
     /// New versions that the last [`Self::recheck`] saw for the first time.
@@ -44,17 +49,58 @@ impl FileLoader {
 
     /// See [`Catalogue::changed`].
     pub(super) fn changed(&mut self, catalogue: &Catalogue) -> Changes {
-        let events = catalogue.watcher.as_ref().map(|watcher| watcher.drain()).unwrap_or_default();
-        if events.contains(&Event::Lost) {
-            tracing::debug!("inotify lost events: reading all files again");
-            let all = catalogue.store.files().iter().map(|image| *image.name()).collect();
-            return self.reload_all(catalogue, all);
+        self.drain(catalogue);
+        let mut changes = Changes::default();
+        // A copy may read further events. inotify would not wake this thread for them again.
+        while !self.events.is_empty() || !self.unsettled.is_empty() {
+            let events = std::mem::take(&mut self.events);
+            let mut stale = std::mem::take(&mut self.unsettled);
+            if events.contains(&Event::Lost) {
+                tracing::debug!("inotify lost events: reading all files again");
+                self.writing.clear();
+                stale.extend(catalogue.store.files().iter().map(|image| *image.name()));
+            }
+            // Many events about one file become one name in the set. The file is copied again even if its
+            // times and size are the same: two changes within one tick of the file system's clock do not
+            // change them.
+            let hit = self.trails.iter().filter(|(_, trail)| is_hit(trail, &events));
+            stale.extend(hit.map(|(name, _)| *name));
+            // A file that is still written gets an event when it is closed.
+            stale.retain(|name| !self.writing.contains(name));
+            let more = self.reload_all(catalogue, stale);
+            changes.extend(more);
+            if self.events.is_empty() {
+                break;
+            }
         }
-        let mut stale = std::mem::take(&mut self.unsettled);
-        // Many events about one file become one name in the set. The file is copied again even if its times
-        // and size are the same: two changes within one tick of the file system's clock do not change them.
-        stale.extend(self.trails.iter().filter(|(_, trail)| is_hit(trail, &events)).map(|(name, _)| *name));
-        self.reload_all(catalogue, stale)
+        changes
+    }
+
+    /// Reads what inotify has, and notes which files are written at the moment.
+    fn drain(&mut self, catalogue: &Catalogue) {
+        let Some(watcher) = &catalogue.watcher else { return };
+        for event in watcher.drain() {
+            let (at, is_written) = match &event {
+                Event::Writing(id, name) => ((id, name), true),
+                Event::Entry(id, name) => ((id, name), false),
+                Event::Directory(_) | Event::Lost => {
+                    self.events.push(event);
+                    continue;
+                }
+            };
+            let files = self.trails.iter();
+            let files = files.filter(|(_, trail)| trail.last().is_some_and(|(id, name)| (id, name) == at));
+            for (file, _) in files {
+                if is_written {
+                    self.writing.insert(*file);
+                } else {
+                    self.writing.remove(file);
+                }
+            }
+            if !is_written {
+                self.events.push(event);
+            }
+        }
     }
 
     /// See [`Catalogue::recheck`]. A file may be half written, so a new version counts only if two calls in a
@@ -65,11 +111,14 @@ impl FileLoader {
         for image in catalogue.store.files() {
             let name = *image.name();
             match catalogue.stamp(&name) {
-                Ok(stamp) if Some(stamp) == image.stamp() => {}
+                // The file was touched and is as before, or inotify missed its end.
+                Ok(stamp) if Some(stamp) == image.stamp() => drop(self.writing.remove(&name)),
                 Ok(stamp) if before.get(&name) != Some(&stamp) => {
                     self.suspects.insert(name, stamp);
                 }
                 _ => {
+                    // A writer that pauses so long counts as ready.
+                    self.writing.remove(&name);
                     stale.insert(name);
                 }
             }
@@ -124,8 +173,15 @@ impl FileLoader {
                 self.trails.remove(&dropped);
             }
         }
-        Image::copy(*name, &file, &stat, found.path(), catalogue.role(name), catalogue.store.memory())
-            .map(Arc::new)
+        let copy =
+            Image::copy(*name, &file, &stat, found.path(), catalogue.role(name), catalogue.store.memory())?;
+        // A program may have begun to write the file since it was looked up. It may pause now, so that the
+        // file's times and size stayed the same during the copy.
+        self.drain(catalogue);
+        if self.writing.contains(name) {
+            return Err(Refusal::Changing);
+        }
+        Ok(Arc::new(copy))
     }
 
     /// Finds a file, and watches all directory entries on its path from before they were looked up.
@@ -181,6 +237,7 @@ fn is_hit(trail: &Trail, events: &[Event]) -> bool {
     events.iter().any(|event| match event {
         Event::Entry(id, name) => trail.iter().any(|(watched, entry)| watched == id && entry == name),
         Event::Directory(id) => trail.iter().any(|(watched, _)| watched == id),
+        Event::Writing(..) => false,
         Event::Lost => true,
     })
 }

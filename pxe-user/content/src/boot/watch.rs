@@ -17,6 +17,8 @@ pub(super) enum Event {
     /// The entry of this name in the directory was created, removed, renamed or written, or its attributes
     /// changed.
     Entry(WatchId, Vec<u8>),
+    /// A program writes to the file of this name in the directory, and has not closed it yet.
+    Writing(WatchId, Vec<u8>),
     /// The directory itself was moved or removed. Its watch may have ended.
     Directory(WatchId),
     /// The kernel dropped events, because its queue was full.
@@ -33,8 +35,8 @@ impl Watcher {
 
     /// Watches an open directory. The watch uses the descriptor, so it is on the directory that was opened,
     /// even if its path leads elsewhere now. With `contents`, the watch also reports files in the directory
-    /// that were written or whose attributes changed. It reports a written file when it is closed, not at
-    /// each write, because only then the file is complete.
+    /// that are written, were written, or whose attributes changed. A written file is complete when it is
+    /// closed: [`Event::Writing`] comes before that.
     pub(super) fn add(&self, dir: &Dir, contents: bool) -> Result<WatchId, Errno> {
         let mut flags = WatchFlags::CREATE
             | WatchFlags::DELETE
@@ -45,7 +47,7 @@ impl Watcher {
             | WatchFlags::ONLYDIR
             | WatchFlags::MASK_ADD;
         if contents {
-            flags |= WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
+            flags |= WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
         }
         let path = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
         inotify::add_watch(&self.0, path.as_str(), flags).map(WatchId)
@@ -66,6 +68,9 @@ impl Watcher {
             let id = WatchId(event.wd());
             events.push(match event.file_name() {
                 _ if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Event::Lost,
+                Some(name) if event.events().contains(ReadFlags::MODIFY) => {
+                    Event::Writing(id, name.to_bytes().to_vec())
+                }
                 Some(name) => Event::Entry(id, name.to_bytes().to_vec()),
                 None => Event::Directory(id),
             });

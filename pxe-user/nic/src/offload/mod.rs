@@ -1,10 +1,10 @@
-//! Memory that the kernel programs share with us for answering ACKs by themselves.
+//! Memory that the kernel programs share with the daemon, so that the kernel can answer ACKs by itself.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
 //! | [`progress`] | how far the kernel has come with each transfer |
-//! | `slot` | one transfer's words in it |
-//! | [`files`] | blocks that it can send |
+//! | `slot` | the words of one transfer in that memory |
+//! | [`files`] | the blocks that the kernel can send |
 
 pub mod files;
 pub mod progress;

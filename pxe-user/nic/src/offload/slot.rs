@@ -1,27 +1,28 @@
-//! One transfer's words, changed by the kernel and by us at the same time. `tests/models` tries all ways that this can go.
+//! The words of one transfer, which the kernel and the daemon change at the same time.
+//! `pxe-user/engine/tests/models` tries all orders of their operations.
 
 use pxe_common::abi::TransferKey;
 use pxe_common::steady;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
 
-/// `pxe_common::abi::Progress` as it is shared.
+/// `pxe_common::abi::Progress` as shared memory.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Slot {
     pub(super) word: AtomicU64,
     pub(super) heard: AtomicU64,
     pub(super) key: AtomicU64,
-    /// With the reserved half.
+    /// The tag, together with the reserved field.
     pub(super) tag: AtomicU64,
 }
 
-/// What the kernel has done.
+/// How far the kernel has come with a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reached {
     /// The last block that was sent.
     pub sent: u32,
-    /// `CLOCK_MONOTONIC` in ns, to a few milliseconds, when it was.
+    /// Time of the kernel's last answer, by `CLOCK_MONOTONIC` in ns, exact to a few milliseconds.
     pub heard: u64,
 }
 
@@ -36,18 +37,18 @@ impl Slot {
         self.tag.store(u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), Ordering::Relaxed);
     }
 
-    /// See [`Progress::give`](super::progress::Progress::give).
+    /// See [`Progress::offload`](super::progress::Progress::offload).
     pub(super) fn offload(&self, generation: u32, sent: u32) {
-        // Release: the entry in the map of transfers was written before.
+        // Release: the entry in the map of transfers is written before the kernel can see this word.
         self.word.store(steady::word(generation, sent), Ordering::Release);
     }
 
-    /// See [`Progress::look`](super::progress::Progress::look).
+    /// See [`Progress::offload_progress`](super::progress::Progress::offload_progress).
     pub(super) fn offload_progress(&self, generation: u32) -> Option<Reached> {
         self.reached(self.word.load(Ordering::Acquire), generation)
     }
 
-    /// See [`Progress::take`](super::progress::Progress::take).
+    /// See [`Progress::reclaim`](super::progress::Progress::reclaim).
     pub(super) fn reclaim(&self, generation: u32) -> Option<Reached> {
         self.reached(self.word.swap(0, Ordering::AcqRel), generation)
     }

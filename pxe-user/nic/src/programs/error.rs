@@ -1,4 +1,4 @@
-//! Why the kernel side is not there.
+//! Errors of the kernel programs.
 
 use aya::EbpfError;
 use aya::maps::MapError;
@@ -6,40 +6,40 @@ use aya::programs::ProgramError;
 
 use super::Mode;
 
-/// Why the kernel side is not there.
+/// Why the kernel programs or their maps cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramsError {
-    /// The kernel would not take the object.
+    /// The object could not be loaded: it is invalid, or the kernel rejected one of its maps.
     #[error(
         "the kernel refused the XDP program (it needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root): {0}"
     )]
     Load(#[source] Box<EbpfError>),
-    /// The verifier said no, or the rights are missing.
+    /// The verifier rejected a program, or a right is missing.
     #[error(
         "the kernel refused the XDP program (it needs Linux 5.10 and CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or root): {reason}{}",
         said(.verifier)
     )]
     Refused {
-        /// The system's reason. Not a `source`: the sentence has it already.
+        /// The system's error. It is not a `source`, because the message contains it already.
         reason: std::io::Error,
-        /// The verifier's last words; the log before them may have megabytes.
+        /// The last lines of the verifier's log. The whole log may have megabytes.
         verifier: String,
     },
-    /// Something else went wrong with the program.
+    /// Another operation on a program failed.
     #[error("the XDP program: {0}")]
     Program(#[from] ProgramError),
-    /// The object lacks a map or program, or a map would not take a value.
+    /// A map has the wrong type, or rejected an operation.
     #[error("map {name}: {source}")]
     Map {
-        /// The map's name.
+        /// Name of the map.
         name: &'static str,
-        /// aya's reason.
+        /// aya's error.
         source: MapError,
     },
-    /// The object does not have what the ABI names.
+    /// The object has no map or program with this name, or the map was taken before.
     #[error("the object has no `{0}`: pxed and its kernel program were built from different sources")]
     Absent(&'static str),
-    /// Something else is attached already.
+    /// Another XDP program is attached to the interface.
     #[error(
         "another XDP program is attached to this interface (see `ip link show`): detach it, or use --datapath socket"
     )]
@@ -47,18 +47,18 @@ pub enum ProgramsError {
     /// The driver has no native XDP, or not at this MTU.
     #[error("{0} XDP does not work on this interface: {1}", .mode.as_str(), .source)]
     Attach {
-        /// What was tried.
+        /// The mode that was tried.
         mode: Mode,
-        /// The system's reason.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// The tcx program was not attached by a link.
+    /// The tcx program could not be attached by a link.
     #[error("this kernel cannot attach tcx by link")]
     NoLink,
-    /// A map cannot be mapped.
+    /// A map cannot be mapped into this process.
     #[error("a map of the kernel programs cannot be mapped: {0}")]
     Mapping(#[source] std::io::Error),
-    /// The kernel's log channel could not be opened.
+    /// The log of the kernel programs cannot be opened.
     #[error("the kernel program's log cannot be read: {0}")]
     Logger(#[from] aya_log::Error),
 }
@@ -67,7 +67,7 @@ pub(super) fn map_error(name: &'static str) -> impl Fn(MapError) -> ProgramsErro
     move |source| ProgramsError::Map { name, source }
 }
 
-/// Keeps the end of the verifier's log, and gives all of it to whoever listens to `trace`.
+/// Keeps the end of the verifier's log for the error, and writes the whole log at level `trace`.
 pub(super) fn load_error(error: ProgramError) -> ProgramsError {
     let ProgramError::LoadError { io_error, verifier_log } = error else { return error.into() };
     let log = verifier_log.to_string();
@@ -75,7 +75,8 @@ pub(super) fn load_error(error: ProgramError) -> ProgramsError {
     ProgramsError::Refused { reason: io_error, verifier: last_words(&log) }
 }
 
-/// The last lines of the verifier's log in one: what was wrong, then how much it had looked at.
+/// Joins the last lines of the verifier's log: they say what was wrong, and how much the verifier had
+/// checked.
 fn last_words(log: &str) -> String {
     const LINES: usize = 4;
     let lines: Vec<_> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
@@ -88,7 +89,7 @@ fn said(verifier: &str) -> String {
 
 pub(super) fn attach_error(mode: Mode, source: std::io::Error) -> ProgramsError {
     match source.raw_os_error() {
-        // EEXIST: a program of the other mode; EBUSY: one of the same mode.
+        // EEXIST: a program in the other mode is attached. EBUSY: a program in the same mode is attached.
         Some(libc::EBUSY | libc::EEXIST) => ProgramsError::Busy,
         _ => ProgramsError::Attach { mode, source },
     }

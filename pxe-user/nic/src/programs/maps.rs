@@ -1,4 +1,4 @@
-//! Handles to maps of the loaded program.
+//! Handles to maps of the loaded programs.
 
 use std::os::fd::AsFd;
 
@@ -8,13 +8,14 @@ use pxe_common::abi::{self, Transfer, TransferKey};
 use super::ProgramsError;
 use super::error::map_error;
 
-/// The kernel's list of our transfers.
+/// The map of transfers: the transfers whose packets the kernel programs recognise.
 pub struct Transfers {
     pub(super) map: HashMap<MapData, TransferKey, Transfer>,
 }
 
 impl Transfers {
-    /// From now on packets of this transfer come to us, or are answered by the kernel when it is given the transfer.
+    /// Adds a transfer. From now on the program redirects its packets to the daemon, or answers them once the
+    /// transfer is offloaded.
     ///
     /// # Errors
     /// [`ProgramsError::Map`] when the map is full.
@@ -22,22 +23,24 @@ impl Transfers {
         self.map.insert(key, transfer, 0).map_err(map_error(abi::MAP_TRANSFERS))
     }
 
-    /// From now on they go to the host. A key that is not there is no error.
+    /// Removes a transfer. From now on its packets go to the host. It is not an error if the key does not
+    /// exist.
     pub fn remove(&mut self, key: &TransferKey) {
         let _ = self.map.remove(key);
     }
 }
 
-/// Requests that the program copied for us.
+/// The ring buffer of requests that the XDP program has copied.
 pub struct Copies {
     pub(super) ring: RingBuf<MapData>,
 }
 
 impl Copies {
-    /// The next copied frame.
+    /// Passes the next copied frame to `take`. Returns false if there is none.
     pub fn next(&mut self, mut take: impl FnMut(&[u8])) -> bool {
         let Some(item) = self.ring.next() else { return false };
-        // A record is `abi::Copied`: length, queue, bytes. Read by offset, since the ring gives plain bytes.
+        // A record is an `abi::Copied`: length, queue, bytes. The code reads it by offset, because the ring
+        // buffer returns plain bytes.
         let header = std::mem::offset_of!(abi::Copied, bytes);
         if let Some(len) = item.first_chunk::<4>() {
             let len = u32::from_ne_bytes(*len) as usize;

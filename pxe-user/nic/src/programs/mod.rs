@@ -1,6 +1,7 @@
-//! The kernel side: loads the programs, attaches them, and gives access to their maps.
+//! Loads the kernel programs, attaches them to interfaces, and gives access to their maps.
 //!
-//! Attached by a BPF link, never by netlink: the kernel detaches it when this process ends, however it ends.
+//! A BPF link attaches each program, never netlink: the kernel detaches the program when this process ends
+//! for any reason.
 
 mod error;
 mod link;
@@ -27,32 +28,33 @@ pub use error::ProgramsError;
 use error::{attach_error, load_error, map_error};
 pub use maps::{Copies, Transfers};
 
-/// The object of `pxe-ebpf`: `build.rs` says which.
+/// The object with the programs of `pxe-ebpf`, which `build.rs` has copied.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pxed.bpf.o"));
 
-/// Above this MTU a program without `xdp.frags` is refused by most drivers (measured: 3498 works, 3600 does not).
+/// Largest MTU for frames in one buffer. Above it most drivers reject a program without `xdp.frags`
+/// (measured: 3498 works, 3600 does not).
 const MTU_OF_ONE_BUFFER: u32 = 3498;
 
-/// Whether the program must be one that takes frames of several buffers, for an interface with this MTU, in bytes.
+/// Whether an interface with this MTU (in bytes) needs the program that takes frames of several buffers.
 ///
-/// In generic mode none need be: the kernel joins the buffers for a program that takes one, as at any MTU. For the other kind
-/// it copies the frame (Linux 6.9) without the length of its Ethernet header, so that tcx programs, ours and those of
-/// others, are shown the frame from its IP header on.
+/// In generic mode this is never so: at any MTU, the kernel joins the buffers for a program that takes one.
+/// For a program that takes several buffers, the kernel copies the frame (Linux 6.9) without the length of
+/// its Ethernet header. Then tcx programs, pxed's and others, see the frame from its IP header on.
 pub fn takes_several_buffers(mode: Mode, mtu: u32) -> bool {
     mode == Mode::Native && mtu > MTU_OF_ONE_BUFFER
 }
 
-/// Where the program runs.
+/// Where the XDP program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// In the driver, before a socket buffer exists.
     Native,
-    /// In the network stack, on socket buffers: works everywhere.
+    /// In the network stack, on socket buffers. This works on all interfaces.
     Generic,
 }
 
 impl Mode {
-    /// The word for it in logs and options.
+    /// Returns the mode's name for logs and options.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Native => "native",
@@ -61,35 +63,37 @@ impl Mode {
     }
 }
 
-/// The loaded program and its maps.
+/// The loaded programs of one interface, and their maps.
 pub struct Programs {
     ebpf: Ebpf,
     config: Array<MapData, Config>,
     counters: PerCpuArray<MapData, u64>,
     xsks: XskMap<MapData>,
-    /// Holds the XDP program on its interface.
+    /// The link that keeps the XDP program on its interface; `None` while it is not attached.
     xdp: Option<OwnedFd>,
-    /// Holds the tcx program.
+    /// The link that keeps the tcx program on its interface; `None` while it is not attached.
     tcx: Option<FdLink>,
     program: &'static str,
     slots: u32,
 }
 
 impl Programs {
-    /// Loads the program for an interface with this many receive queues, with room for `transfers` transfers; for frames of
-    /// several buffers (see [`takes_several_buffers`]) or of one. It does nothing until it is attached.
+    /// Loads the XDP program for an interface with `queues` receive queues, with room for `transfers`
+    /// transfers. `several_buffers` selects the program for frames of several buffers (see
+    /// [`takes_several_buffers`]). The program does nothing until it is attached.
     ///
     /// # Errors
-    /// [`ProgramsError`]: no rights, a kernel that is too old, or a build without the object.
+    /// [`ProgramsError`]: a right is missing, the kernel is too old, or the build has no object.
     pub fn load(queues: u32, transfers: u32, several_buffers: bool) -> Result<Self, ProgramsError> {
         let program = if several_buffers { abi::PROGRAM_FRAGS } else { abi::PROGRAM };
         Self::load_with(program, queues, transfers, 1)
     }
 
-    /// The same with the kernel offload, for `slots` transfers at a time over all workers.
+    /// Loads the XDP program with the kernel offload, for at most `slots` offloaded transfers at a time over
+    /// all workers.
     ///
     /// # Errors
-    /// As [`Self::load`]; the offload needs Linux 5.18.
+    /// As [`Self::load`]. The offload needs Linux 5.18.
     pub fn load_offload(
         queues: u32,
         transfers: u32,
@@ -127,10 +131,11 @@ impl Programs {
         })
     }
 
-    /// Attaches the program to an interface.
+    /// Attaches the XDP program to the interface with this index.
     ///
     /// # Errors
-    /// [`ProgramsError::Busy`] when another program is there, [`ProgramsError::Attach`] when the driver cannot.
+    /// [`ProgramsError::Busy`] when another program is attached, [`ProgramsError::Attach`] when the driver
+    /// cannot run the program.
     pub fn attach(&mut self, interface: u32, mode: Mode) -> Result<(), ProgramsError> {
         let xdp: &mut Xdp = program(&mut self.ebpf, self.program)?;
         let made = link::create(xdp.fd()?.as_fd(), interface, mode);
@@ -138,10 +143,12 @@ impl Programs {
         Ok(())
     }
 
-    /// Puts the program in the place of the one that `link` holds: an interface in this mode is never without one.
+    /// Replaces the program that `link` holds by this one. The interface, in the same mode, always has one of
+    /// the two programs.
     ///
     /// # Errors
-    /// [`ProgramsError::Attach`]; the link is gone then, and its program with it.
+    /// [`ProgramsError::Attach`]. The link is then closed, and the program that it held is detached unless
+    /// another process holds the link too.
     pub fn replace(&mut self, link: OwnedFd, mode: Mode) -> Result<(), ProgramsError> {
         let xdp: &mut Xdp = program(&mut self.ebpf, self.program)?;
         let updated = link::update(link.as_fd(), xdp.fd()?.as_fd());
@@ -150,12 +157,13 @@ impl Programs {
         Ok(())
     }
 
-    /// The link that holds the XDP program: who has it keeps the program where it is.
+    /// The link of the XDP program; `None` while it is not attached. The program stays attached for as long
+    /// as a process has the link open.
     pub fn link(&self) -> Option<BorrowedFd<'_>> {
         self.xdp.as_ref().map(|link| link.as_fd())
     }
 
-    /// Loads the offload's second half without attaching it.
+    /// Loads the second half of the offload, the tcx program, without attaching it.
     ///
     /// # Errors
     /// [`ProgramsError`].
@@ -163,10 +171,11 @@ impl Programs {
         program::<SchedClassifier>(&mut self.ebpf, abi::PROGRAM_TCX)?.load().map_err(load_error)
     }
 
-    /// Attaches the offload's second half, which is loaded, in front of other tcx programs of the interface called `name`.
+    /// Attaches the tcx program, which must be loaded, before all other tcx programs of the interface called
+    /// `name`.
     ///
     /// # Errors
-    /// [`ProgramsError`]: tcx needs Linux 6.6.
+    /// [`ProgramsError`]. tcx needs Linux 6.6.
     pub fn attach_tcx(&mut self, name: &str) -> Result<(), ProgramsError> {
         let tcx: &mut SchedClassifier = program(&mut self.ebpf, abi::PROGRAM_TCX)?;
         let options = TcAttachOptions::TcxOrder(LinkOrder::first());
@@ -176,7 +185,7 @@ impl Programs {
         Ok(())
     }
 
-    /// Tells the program about its interface.
+    /// Writes the configuration for the interface, which the programs read for each packet.
     ///
     /// # Errors
     /// [`ProgramsError::Map`].
@@ -184,7 +193,7 @@ impl Programs {
         self.config.set(0, config, 0).map_err(map_error(abi::MAP_CONFIG))
     }
 
-    /// Sends the frames of a queue to a socket.
+    /// Connects a receive queue to its AF_XDP socket: the program redirects the queue's frames to it.
     ///
     /// # Errors
     /// [`ProgramsError::Map`].
@@ -192,7 +201,7 @@ impl Programs {
         self.xsks.set(queue.0, socket.as_raw_fd(), 0).map_err(map_error(abi::MAP_XSKS))
     }
 
-    /// A handle to the map of transfers; each worker has its own.
+    /// Returns a handle to the map of transfers. Each worker has its own handle.
     ///
     /// # Errors
     /// [`ProgramsError::Map`], [`ProgramsError::Absent`].
@@ -209,7 +218,7 @@ impl Programs {
         Ok(Transfers { map })
     }
 
-    /// How far the kernel is with each transfer.
+    /// Maps the kernel's progress with each transfer.
     ///
     /// # Errors
     /// [`ProgramsError::Mapping`], [`ProgramsError::Absent`].
@@ -220,24 +229,24 @@ impl Programs {
         Progress::map(data.fd(), self.slots).map_err(ProgramsError::Mapping)
     }
 
-    /// The files that the kernel can send; there is one owner.
+    /// Returns the map of the files that the kernel can send. It has one owner.
     ///
     /// # Errors
-    /// [`ProgramsError::Map`], [`ProgramsError::Absent`] when it was taken already.
+    /// [`ProgramsError::Map`]; [`ProgramsError::Absent`] when the map was taken before.
     pub fn files(&mut self) -> Result<Files, ProgramsError> {
         let outer: ArrayOfMaps<MapData> = take(&mut self.ebpf, abi::MAP_FILES)?;
         Files::new(outer).map_err(map_error(abi::MAP_FILES))
     }
 
-    /// The ring buffer of copied requests; there is one reader.
+    /// Returns the ring buffer of copied requests. It has one reader.
     ///
     /// # Errors
-    /// [`ProgramsError::Map`], [`ProgramsError::Absent`] when it was taken already.
+    /// [`ProgramsError::Map`]; [`ProgramsError::Absent`] when the ring buffer was taken before.
     pub fn copies(&mut self) -> Result<Copies, ProgramsError> {
         Ok(Copies { ring: take(&mut self.ebpf, abi::MAP_COPIES)? })
     }
 
-    /// The channel of the program's log records, for the `log` crate's logger.
+    /// Returns the logger that forwards the kernel programs' log records to the `log` crate.
     ///
     /// # Errors
     /// [`ProgramsError::Logger`].
@@ -245,7 +254,7 @@ impl Programs {
         Ok(EbpfLogger::init(&mut self.ebpf)?)
     }
 
-    /// Every verdict's label and how often it was given, over all CPUs.
+    /// Returns each verdict's label and how often it occurred, summed over all CPUs.
     ///
     /// # Errors
     /// [`ProgramsError::Map`].
@@ -257,8 +266,8 @@ impl Programs {
         COUNTERS.iter().map(count).collect()
     }
 
-    /// Runs the XDP program once over `frame` in the kernel, without an interface; returns its action and what has
-    /// become of the frame.
+    /// Runs the XDP program once over `frame` in the kernel, without an interface. Returns the program's
+    /// action and the frame after the run.
     ///
     /// # Errors
     /// [`ProgramsError::Program`].
@@ -266,7 +275,7 @@ impl Programs {
         test_run(program::<Xdp>(&mut self.ebpf, self.program)?, frame)
     }
 
-    /// How long one run over `frame` takes, of so many in a row.
+    /// Returns how long one run over `frame` takes, as the mean of `runs` runs in a row.
     ///
     /// # Errors
     /// [`ProgramsError::Program`].
@@ -275,7 +284,7 @@ impl Programs {
         Ok(program::<Xdp>(&mut self.ebpf, self.program)?.test_run(options)?.duration)
     }
 
-    /// The same with the tcx program, which must be loaded.
+    /// Runs the tcx program, which must be loaded, once over `frame`: see [`Self::test_run`].
     ///
     /// # Errors
     /// [`ProgramsError::Program`].
@@ -296,7 +305,7 @@ where
     Ok((result.return_value, out))
 }
 
-/// A program of the object, by its name.
+/// Returns a program of the object by its name.
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, ProgramsError>
 where
     &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
@@ -309,7 +318,8 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
     T::try_from(map).map_err(map_error(name))
 }
 
-/// The most detailed level that anybody listens to: what is below it is not even written in the kernel.
+/// Returns the most detailed log level that is enabled. The kernel programs do not even write records below
+/// it.
 fn log_level() -> u8 {
     use tracing::level_filters::LevelFilter;
     let level = match LevelFilter::current() {

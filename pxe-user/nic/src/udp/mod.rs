@@ -1,6 +1,8 @@
-//! Plain UDP sockets, in batches: `recvmmsg` in, `sendmmsg` out, whole windows by `UDP_SEGMENT`.
+//! Plain UDP sockets, in batches: `recvmmsg` to receive, `sendmmsg` to send, and `UDP_SEGMENT` for whole
+//! windows.
 //!
-//! A block goes out straight from where it lies: the batch holds on to its owner until the kernel has taken it.
+//! Blocks are sent without a copy from the memory in which they lie. The batch keeps the owner of that memory
+//! alive until the kernel has taken the block.
 #![expect(unsafe_code, reason = "socket options that have no safe wrapper")]
 
 mod receive;
@@ -14,14 +16,15 @@ use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
-/// Datagrams per system call.
+/// Number of messages per system call.
 const BATCH: usize = 64;
-/// Receive buffer: the requests of a thousand machines that are switched on together.
+/// Size of the receive buffer in bytes: room for the requests of a thousand machines that are switched on
+/// together.
 const RECEIVE_BUFFER: libc::c_int = 8 << 20;
-/// Send buffer.
+/// Size of the send buffer in bytes.
 const SEND_BUFFER: libc::c_int = 4 << 20;
 
-/// Why there is no socket.
+/// Why a UDP socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum UdpError {
     /// Another process has the port.
@@ -29,37 +32,39 @@ pub enum UdpError {
         "UDP port {port} on {address} is in use: see `ss -lunp 'sport = :{port}'`, and stop that server or give pxed another interface"
     )]
     InUse {
-        /// The port.
+        /// The UDP port.
         port: u16,
-        /// The address.
+        /// The address that the socket should have.
         address: Ipv4Addr,
     },
-    /// No right to use the port or the interface.
+    /// The process has no right to use this port or the interface.
     #[error("no right to use UDP port {0} (run as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW)")]
     Denied(u16),
-    /// Something else.
+    /// Another system call failed.
     #[error("cannot open UDP port {port} on {address}: {source}")]
     Io {
-        /// The port.
+        /// The UDP port.
         port: u16,
-        /// The address.
+        /// The address that the socket should have.
         address: Ipv4Addr,
-        /// The system's reason.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A socket of one interface and one port.
+/// A UDP socket of one interface and one port.
 #[derive(Debug)]
 pub struct UdpSocket {
     fd: OwnedFd,
     port: u16,
-    /// Whether the kernel cuts messages into segments for it; given up at the first refusal.
+    /// Whether the kernel cuts messages into segments for this socket. It becomes false when the kernel
+    /// refuses this for the first time.
     segments: bool,
 }
 
 impl UdpSocket {
-    /// A socket on `interface` for datagrams to `address` (0.0.0.0: also broadcasts) and `port`.
+    /// Opens a socket on `interface` for datagrams to `address` and `port`. With the address 0.0.0.0 it also
+    /// receives broadcasts.
     ///
     /// # Errors
     /// [`UdpError`].
@@ -71,10 +76,10 @@ impl UdpSocket {
         })
     }
 
-    /// One that another process of ours has opened so.
+    /// Adopts a socket that [`Self::open`] has opened in another pxed process.
     ///
     /// # Errors
-    /// When it is bound to another address.
+    /// When the socket is bound to another address than `address`.
     pub fn adopt(fd: OwnedFd, address: Ipv4Addr) -> io::Result<Self> {
         match rustix::net::getsockname(&fd)?.try_into() {
             Ok(std::net::SocketAddr::V4(bound)) if *bound.ip() == address => {
@@ -85,7 +90,7 @@ impl UdpSocket {
     }
 
     fn try_open(interface: &str, address: Ipv4Addr, port: u16) -> io::Result<Self> {
-        // SAFETY: no pointers; the descriptor is checked and owned by nobody else.
+        // SAFETY: the call takes no pointers. The descriptor is checked, and nothing else owns it.
         let fd = unsafe {
             let fd = libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0);
             if fd < 0 {
@@ -96,10 +101,11 @@ impl UdpSocket {
         let on: libc::c_int = 1;
         set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, &on)?;
         set_option(fd.as_fd(), libc::SOL_IP, libc::IP_PKTINFO, &on)?;
-        // This host never fragments (`tftp::terms::Limits`), and believes nobody who says that the path takes less; routers
-        // may fragment (`datagram::write_frame` says why).
+        // This host never fragments (`pxe_proto::tftp::negotiation::OptionLimits`), and ignores messages that
+        // claim a smaller path MTU. Routers may fragment (`pxe_proto::datagram::write_frame` says why).
         set_option(fd.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_INTERFACE)?;
-        // Beyond the system's limit if we may, else up to it.
+        // The buffer may exceed the system's limit if this process has the right; otherwise it gets at most
+        // the limit.
         for (forced, plain, size) in [
             (libc::SO_RCVBUFFORCE, libc::SO_RCVBUF, RECEIVE_BUFFER),
             (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF, SEND_BUFFER),
@@ -113,7 +119,8 @@ impl UdpSocket {
         Ok(Self { fd, port, segments: true })
     }
 
-    /// Our port.
+    /// The socket's local port: the port that was given to [`Self::open`], or that an adopted socket is bound
+    /// to.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -141,7 +148,8 @@ fn set_option<T>(fd: BorrowedFd<'_>, level: libc::c_int, option: libc::c_int, va
 
 fn bind_to_device(fd: BorrowedFd<'_>, interface: &str) -> io::Result<()> {
     let name = interface.as_bytes();
-    // SAFETY: the pointer and the length describe `name`; the option takes a name of any length below IFNAMSIZ.
+    // SAFETY: the pointer and the length describe `name`. The option takes a name of any length below
+    // IFNAMSIZ.
     let result = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
@@ -176,7 +184,7 @@ fn from_raw(raw: &libc::sockaddr_in) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::from(raw.sin_addr.s_addr.to_ne_bytes()), u16::from_be(raw.sin_port))
 }
 
-/// Room for control messages, aligned as their headers want it.
+/// Buffer for control messages, aligned as their headers require.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
 struct Ancillary([u8; 64]);

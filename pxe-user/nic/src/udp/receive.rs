@@ -1,4 +1,4 @@
-//! Batches of received datagrams.
+//! Receives datagrams in batches.
 #![expect(unsafe_code, reason = "message headers of recvmmsg, which point into buffers")]
 
 use std::io;
@@ -8,10 +8,10 @@ use std::os::fd::AsRawFd as _;
 
 use super::{Ancillary, BATCH, UdpSocket, from_raw};
 
-/// The largest datagram that is received: requests are small, and fit an Ethernet frame.
+/// Largest datagram that is received, in bytes. Requests are small and fit into an Ethernet frame.
 const RECEIVED_MAX: usize = 2048;
 
-/// Buffers for one batch of received datagrams.
+/// The buffers for one batch of received datagrams.
 pub struct Receiver {
     buffers: Box<[[u8; RECEIVED_MAX]; BATCH]>,
     ancillary: Box<[Ancillary; BATCH]>,
@@ -20,7 +20,7 @@ pub struct Receiver {
 
 impl Default for Receiver {
     fn default() -> Self {
-        // SAFETY: all-zero is a valid value of a struct of integers.
+        // SAFETY: all zeros is a valid value of a structure of integers.
         let address: libc::sockaddr_in = unsafe { zeroed() };
         Self {
             buffers: Box::new([[0; RECEIVED_MAX]; BATCH]),
@@ -31,15 +31,16 @@ impl Default for Receiver {
 }
 
 impl Receiver {
-    /// Takes what waits at `socket`, at most one batch: the sender, the address that it used, and the payload.
+    /// Receives the datagrams that wait at `socket`, at most one batch. Returns for each datagram its sender,
+    /// the address that the sender used, and the payload.
     ///
     /// # Errors
-    /// The system's; an empty socket is no error.
+    /// The system's error. It is not an error if no datagram waits.
     pub fn receive<'a>(
         &'a mut self,
         socket: &UdpSocket,
     ) -> io::Result<impl Iterator<Item = (SocketAddrV4, Ipv4Addr, &'a [u8])> + use<'a>> {
-        // SAFETY: all-zero is a valid value of these structs of integers and pointers.
+        // SAFETY: all zeros is a valid value of these structures of integers and pointers.
         let mut vectors: [libc::iovec; BATCH] = unsafe { zeroed() };
         // SAFETY: as above.
         let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
@@ -54,7 +55,8 @@ impl Receiver {
             header.msg_control = self.ancillary[index].0.as_mut_ptr().cast();
             header.msg_controllen = size_of::<Ancillary>();
         }
-        // SAFETY: every header points to buffers of ours that live through the call, with their true lengths.
+        // SAFETY: each header points to buffers of this function or of `self`, with their true lengths. They
+        // live until the call returns.
         let count = unsafe {
             libc::recvmmsg(
                 socket.fd.as_raw_fd(),
@@ -74,7 +76,7 @@ impl Receiver {
             count as usize
         };
         let this = &*self;
-        // Read out now: the headers point to locals of this function.
+        // The function reads the headers now, because they point to its local variables.
         let found: [(usize, Ipv4Addr); BATCH] = std::array::from_fn(|index| {
             let len = (messages[index].msg_len as usize).min(RECEIVED_MAX);
             let to = if index < count { destination(&messages[index].msg_hdr) } else { None };
@@ -86,10 +88,10 @@ impl Receiver {
     }
 }
 
-/// The address that a datagram was sent to, from `IP_PKTINFO`.
+/// Returns the address to which a datagram was sent, from `IP_PKTINFO`.
 fn destination(header: &libc::msghdr) -> Option<Ipv4Addr> {
-    // SAFETY: the kernel has filled the control buffer and its length; the macros walk within it, and the payload of
-    // an IP_PKTINFO message is an `in_pktinfo`, which is read without asking for alignment.
+    // SAFETY: the kernel has filled the control buffer and set its length. The macros stay within that
+    // length. The payload of an IP_PKTINFO message is an `in_pktinfo`, which is read unaligned.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while !message.is_null() {

@@ -1,4 +1,4 @@
-//! Batches of datagrams on their way out.
+//! Sends datagrams in batches.
 #![expect(unsafe_code, reason = "message headers of sendmmsg, which point into buffers")]
 
 use std::io;
@@ -10,14 +10,16 @@ use arrayvec::ArrayVec;
 
 use super::{Ancillary, BATCH, UdpSocket, to_raw};
 
-/// The largest datagram that is sent from a buffer: a DHCP reply.
+/// Largest datagram that is copied into a buffer, in bytes: a DHCP reply.
 const SMALL_MAX: usize = 1536;
-/// Segments that the kernel cuts out of one message (`UDP_MAX_SEGMENTS` in Linux before 6.9).
+/// Largest number of segments that the kernel cuts out of one message (`UDP_MAX_SEGMENTS` in Linux before
+/// 6.9).
 const SEGMENTS_MAX: usize = 64;
-/// The largest UDP payload (RFC 768: 16 bits, less the headers of IPv4 and UDP).
+/// Largest UDP payload in bytes (RFC 768: 16 bits, less the headers of IPv4 and UDP).
 const PAYLOAD_MAX: usize = 65507;
 
-/// One message of a [`Sender`]'s batch: a small datagram, or blocks of an owner with a header in front of each.
+/// One message of a [`Sender`]'s batch: a small datagram, or blocks from an owner's memory with a header in
+/// front of each.
 struct Slot<O> {
     socket: usize,
     from: Ipv4Addr,
@@ -25,13 +27,13 @@ struct Slot<O> {
     small: [u8; SMALL_MAX],
     small_len: usize,
     heads: [[u8; 4]; SEGMENTS_MAX],
-    /// Offset and length in the owner's bytes of each block.
+    /// Offset and length of each block in the owner's bytes.
     blocks: [(usize, usize); SEGMENTS_MAX],
     block_count: usize,
     owner: Option<O>,
 }
 
-/// A batch of datagrams on their way out.
+/// A batch of datagrams to be sent.
 pub struct Sender<O> {
     slots: Vec<Slot<O>>,
     used: usize,
@@ -56,7 +58,8 @@ impl<O: AsRef<[u8]>> Default for Sender<O> {
 }
 
 impl<O: AsRef<[u8]>> Sender<O> {
-    /// Queues one datagram to go out of the socket with this index. What is too long for the buffer is not sent.
+    /// Queues one datagram for the socket with this index. A datagram that is too long for the buffer is not
+    /// sent, and counts as lost.
     pub fn push(
         &mut self,
         sockets: &mut [UdpSocket],
@@ -74,8 +77,8 @@ impl<O: AsRef<[u8]>> Sender<O> {
         slot.small_len = bytes.len();
     }
 
-    /// Queues datagrams of `head(i)` and the bytes `block(i)` of `owner`, for i below `count`. All blocks but the last
-    /// have the same length.
+    /// Queues `count` datagrams: the header and the range of `owner`'s bytes that `block(i)` returns, for
+    /// each i below `count`. All blocks but the last have the same length.
     #[expect(clippy::too_many_arguments, reason = "one call a window; a struct would only name them twice")]
     pub fn push_blocks(
         &mut self,
@@ -126,8 +129,9 @@ impl<O: AsRef<[u8]>> Sender<O> {
         slot
     }
 
-    /// Sends what is queued, without waiting: packets to addresses that nobody has would else hold up all others.
-    /// What the kernel does not take is lost, as on a wire; the transfers' timers see to that.
+    /// Sends the queued datagrams without waiting, because otherwise packets to unused addresses would delay
+    /// all others. A datagram that the kernel does not take is lost, as on a wire; the transfers' timers
+    /// retransmit it.
     pub fn flush(&mut self, sockets: &mut [UdpSocket]) {
         let mut start = 0;
         while start < self.used {
@@ -144,13 +148,14 @@ impl<O: AsRef<[u8]>> Sender<O> {
         self.used = 0;
     }
 
-    /// Datagrams that the kernel did not take.
+    /// Number of messages that were too long, or that the kernel did not take. A message with several blocks
+    /// counts as one.
     pub fn lost(&self) -> u64 {
         self.lost
     }
 }
 
-/// Sends the slots in order; returns how many were lost.
+/// Sends the slots in order. Returns how many messages were lost.
 fn send_all<O: AsRef<[u8]>>(socket: &mut UdpSocket, slots: &[Slot<O>]) -> u64 {
     let (mut done, mut lost) = (0, 0);
     while done < slots.len() {
@@ -172,12 +177,13 @@ fn send_all<O: AsRef<[u8]>>(socket: &mut UdpSocket, slots: &[Slot<O>]) -> u64 {
     lost
 }
 
-/// What Linux says where it cannot cut segments: no such option, no checksum offload, or a path MTU that is too small.
+/// Whether Linux returns this error because it cannot cut segments: the option does not exist, there is no
+/// checksum offload, or the path MTU is too small.
 fn cannot_segment(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP))
 }
 
-/// Sends each block of a slot as a message of its own; returns how many were lost.
+/// Sends each block of a slot as its own message. Returns how many messages were lost.
 fn send_singly<O: AsRef<[u8]>>(socket: &UdpSocket, slot: &Slot<O>) -> u64 {
     let blocks = slot.heads.iter().zip(&slot.blocks).take(slot.block_count);
     let bytes = slot.owner.as_ref().map_or(&[][..], AsRef::as_ref);
@@ -188,22 +194,23 @@ fn send_singly<O: AsRef<[u8]>>(socket: &UdpSocket, slot: &Slot<O>) -> u64 {
         let mut vectors = [vector(head), vector(block)];
         let mut ancillary = Ancillary([0; 64]);
         let header = header(&to, &mut vectors, &mut ancillary, slot.from, None);
-        // SAFETY: the header points to locals that live through the call.
+        // SAFETY: the header points to local variables, and to bytes of the slot and its owner. All of them
+        // live until the call returns.
         let sent = unsafe { libc::sendmsg(socket.fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
         lost += u64::from(sent < 0);
     }
     lost
 }
 
-/// One `sendmmsg`; returns how many messages the kernel has taken, at least one.
+/// Calls `sendmmsg` once. Returns how many messages the kernel has taken, at least one.
 fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Result<usize> {
     let count = slots.len().min(BATCH);
-    // SAFETY: all-zero is a valid value of these structs of integers and pointers.
+    // SAFETY: all zeros is a valid value of these structures of integers and pointers.
     let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
     // SAFETY: as above.
     let mut addresses: [libc::sockaddr_in; BATCH] = unsafe { zeroed() };
     let mut ancillary = [Ancillary([0; 64]); BATCH];
-    // 128 KiB, of which a batch mostly uses little: not worth clearing.
+    // These are 128 KiB, of which most batches use little, so they are not cleared.
     let mut vectors = [const { Vectors::new_const() }; BATCH];
     for (index, slot) in slots[..count].iter().enumerate() {
         addresses[index] = to_raw(slot.to);
@@ -212,17 +219,18 @@ fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Resul
         messages[index].msg_hdr =
             header(&addresses[index], vectors, &mut ancillary[index], slot.from, segment);
     }
-    // SAFETY: the headers point to locals, and to bytes of the slots and their owners; all live through the call.
+    // SAFETY: the headers point to local variables, and to bytes of the slots and their owners. All of them
+    // live until the call returns.
     let sent = unsafe {
         libc::sendmmsg(socket.fd.as_raw_fd(), messages.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT)
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
-/// Room for a header and the data of each segment.
+/// The vectors for the header and the data of each segment.
 type Vectors = ArrayVec<libc::iovec, { 2 * SEGMENTS_MAX }>;
 
-/// Points the vectors at a slot's bytes; returns the segments' length if there are several.
+/// Points the vectors at a slot's bytes. Returns the length of a segment if there are several.
 fn gather<O: AsRef<[u8]>>(slot: &Slot<O>, vectors: &mut Vectors) -> Option<u16> {
     let mut push = |bytes: &[u8]| vectors.push(vector(bytes));
     if slot.block_count == 0 {
@@ -242,7 +250,7 @@ fn vector(bytes: &[u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 
-/// A header for `sendmsg`, valid for as long as what it points to.
+/// Returns a header for `sendmsg`. It is valid only while all that it points to lives.
 fn header(
     to: &libc::sockaddr_in,
     vectors: &mut [libc::iovec],
@@ -250,7 +258,7 @@ fn header(
     from: Ipv4Addr,
     segment: Option<u16>,
 ) -> libc::msghdr {
-    // SAFETY: all-zero is a valid value of a struct of integers and pointers.
+    // SAFETY: all zeros is a valid value of a structure of integers and pointers.
     let mut header: libc::msghdr = unsafe { zeroed() };
     header.msg_name = std::ptr::from_ref(to).cast_mut().cast();
     header.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
@@ -263,7 +271,8 @@ fn header(
         ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
         ipi_addr: libc::in_addr { s_addr: 0 },
     };
-    // SAFETY: `ancillary` is aligned, and its 64 bytes hold both messages (CMSG_SPACE of 12 and of 2 bytes: 32 + 24).
+    // SAFETY: `ancillary` is aligned, and its 64 bytes hold both messages (CMSG_SPACE of 12 and of 2 bytes:
+    // 32 + 24).
     unsafe {
         let first = libc::CMSG_FIRSTHDR(&header);
         fill(first, libc::SOL_IP, libc::IP_PKTINFO, &info);
@@ -282,7 +291,7 @@ fn header(
 /// # Safety
 /// `at` points to aligned memory with room for `CMSG_SPACE(size_of::<T>())` bytes.
 unsafe fn fill<T: Copy>(at: *mut libc::cmsghdr, level: libc::c_int, kind: libc::c_int, value: &T) {
-    // SAFETY: promised by the caller.
+    // SAFETY: the caller guarantees this.
     unsafe {
         (*at).cmsg_level = level;
         (*at).cmsg_type = kind;

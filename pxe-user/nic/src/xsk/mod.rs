@@ -1,7 +1,8 @@
-//! An AF_XDP socket: a receiving half and a sending half, each with chunks of its own.
+//! An AF_XDP socket: a receiving half and a sending half, each with its own chunks.
 //!
-//! A chunk is always in exactly one place: with us (the free list, or in hand), in a ring, or with the kernel. The
-//! halves share the memory and nothing else, so a reply can be written while the request is being read.
+//! A chunk is always in exactly one place: with this process (in the free list, or in use), in a ring, or
+//! with the kernel. The halves share only the memory, so this process can write a reply while it reads the
+//! request.
 #![expect(unsafe_code, reason = "wake-up calls and statistics of AF_XDP, for which no safe wrapper exists")]
 
 #[cfg(any(test, fuzzing))]
@@ -20,22 +21,24 @@ use super::umem::{Chunk, Umem};
 pub use sizes::Sizes;
 use system::{bind, get_option, offsets, register, set_option, socket};
 
-/// `XDP_MAX_TX_SKB_BUDGET` (Linux 6.17): descriptors that one system call sends in copy mode, 32 without it.
+/// `XDP_MAX_TX_SKB_BUDGET` (Linux 6.17): how many descriptors one system call sends in copy mode. Without it
+/// the number is 32.
 const XDP_MAX_TX_SKB_BUDGET: libc::c_int = 9;
-/// System calls in a row that may find the device busy before we leave the rest to the next round.
+/// Largest number of system calls in one flush. They may all find the device busy; the rest then waits for
+/// the next flush.
 const KICKS_MAX: u32 = 1024;
 
-/// How frames get into the socket.
+/// How frames get into the socket's memory and out of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Copying {
-    /// The card writes into our memory.
+    /// The network card reads and writes the socket's memory itself.
     ZeroCopy,
-    /// The kernel copies.
+    /// The kernel copies the frames.
     Copy,
 }
 
 impl Copying {
-    /// The word for it in logs.
+    /// Returns the name for logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ZeroCopy => "zero-copy",
@@ -44,32 +47,32 @@ impl Copying {
     }
 }
 
-/// Why there is no socket.
+/// Why an AF_XDP socket could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum XskError {
-    /// The kernel has no AF_XDP, or we may not use it.
+    /// The kernel has no AF_XDP, or this process may not use it.
     #[error("no AF_XDP socket (it needs CONFIG_XDP_SOCKETS and CAP_NET_RAW, or root): {0}")]
     Socket(io::Error),
-    /// A step of the set-up failed.
+    /// A step of the socket's set-up failed.
     #[error("setting up an AF_XDP socket failed at {step}: {reason}{}", lock_hint(.reason))]
     Setup {
-        /// Which step.
+        /// The step that failed.
         step: &'static str,
-        /// The system's reason. Not a `source`: the sentence has it already.
+        /// The system's error. It is not a `source`, because the message contains it already.
         reason: io::Error,
     },
-    /// The queue could not be had.
+    /// The socket could not be bound to its queue.
     #[error("cannot bind an AF_XDP socket to queue {}: {reason}{}", .queue.0, busy_hint(.reason))]
     Bind {
-        /// Which queue.
+        /// The queue.
         queue: Queue,
-        /// The system's reason. Not a `source`: the sentence has it already.
+        /// The system's error. It is not a `source`, because the message contains it already.
         reason: io::Error,
     },
 }
 
 impl XskError {
-    /// Whether somebody else has the queue, or has had it a moment ago.
+    /// Whether another socket has the queue, or had it a moment ago.
     pub fn is_busy(&self) -> bool {
         matches!(self, Self::Bind { reason, .. } if reason.raw_os_error() == Some(libc::EBUSY))
     }
@@ -82,7 +85,8 @@ fn busy_hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// The sockets' memory is locked: the kernel says ENOBUFS where that is too much (`xdp_umem_account_pages`).
+/// The memory of the sockets is locked. The kernel returns ENOBUFS if the limit of locked memory is too low
+/// (`xdp_umem_account_pages`).
 fn lock_hint(error: &io::Error) -> &'static str {
     match error.raw_os_error() {
         Some(libc::ENOBUFS) => {
@@ -99,12 +103,13 @@ pub struct Xsk {
     pub rx: Rx,
     /// The sending half.
     pub tx: Tx,
-    /// How frames get in and out.
+    /// How frames get into the socket's memory and out of it.
     pub copying: Copying,
 }
 
 impl Xsk {
-    /// Opens a socket on a queue: zero-copy if the driver can and the program runs there, else copying.
+    /// Opens a socket on a queue. It is in zero-copy mode if the driver supports that and the program runs in
+    /// native mode, else in copy mode.
     ///
     /// # Errors
     /// [`XskError`].
@@ -130,7 +135,8 @@ impl Xsk {
             set_option(fd.as_fd(), option, &size).map_err(setup(name))?;
         }
         let offsets = offsets(fd.as_fd()).map_err(setup("XDP_MMAP_OFFSETS"))?;
-        // Not in older kernels, and never needed: an error means 32 descriptors a call.
+        // Older kernels do not have this option, and it is not required: without it one call sends 32
+        // descriptors.
         let _ = set_option(fd.as_fd(), XDP_MAX_TX_SKB_BUDGET, &sizes.tx);
         let xsk =
             Self::over(fd, &offsets, umem, chunks, sizes, copying).map_err(setup("mapping the rings"))?;
@@ -138,7 +144,7 @@ impl Xsk {
         Ok(xsk)
     }
 
-    /// Both halves, over rings that lie in `fd` as `offsets` say, with all chunks of the memory.
+    /// Makes both halves from rings that lie in `fd` at `offsets`, with all chunks of the memory.
     fn over(
         fd: OwnedFd,
         offsets: &libc::xdp_mmap_offsets,
@@ -162,7 +168,7 @@ impl Xsk {
     }
 }
 
-/// The page offsets are unsigned in the header and signed for mmap; all of them fit.
+/// Converts a page offset, which is unsigned in the header and signed for mmap. All of them fit.
 fn page(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
 }
@@ -179,7 +185,8 @@ impl AsFd for Xsk {
     }
 }
 
-/// The descriptor and the memory registered with it. The kernel lets go of the memory when the descriptor is closed.
+/// The descriptor and the memory that is registered with it. The kernel releases the memory when the
+/// descriptor is closed.
 #[derive(Debug)]
 struct Socket {
     fd: OwnedFd,
@@ -195,7 +202,7 @@ pub struct Rx {
 }
 
 impl Rx {
-    /// Hands up to `most` received frames to `take`, and returns how many there were.
+    /// Passes at most `most` received frames to `take`, and returns how many frames it took from the ring.
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
         let mut count = 0;
         while count < most
@@ -218,12 +225,12 @@ impl Rx {
         count
     }
 
-    /// Whether a frame waits.
+    /// Whether no received frame waits in the ring.
     pub fn is_empty(&self) -> bool {
         self.ring.is_empty()
     }
 
-    /// Gives a chunk to the kernel. The fill ring has two places for each, so this cannot fail.
+    /// Gives a chunk to the kernel. The fill ring has two entries for each chunk, so this cannot fail.
     fn give(&mut self, chunk: Chunk) {
         let given = self.fill.push(chunk.address());
         debug_assert!(given.is_ok(), "more chunks than the fill ring has places");
@@ -231,7 +238,7 @@ impl Rx {
     }
 
     fn wake(&self) {
-        // SAFETY: no buffer is passed; the call only makes the driver look at the fill ring.
+        // SAFETY: the call gets no buffer. It only makes the driver look at the fill ring.
         unsafe {
             libc::recvfrom(
                 self.socket.fd.as_raw_fd(),
@@ -244,9 +251,10 @@ impl Rx {
         };
     }
 
-    /// What the kernel had to drop.
+    /// Returns the counters of frames that the kernel dropped or refused. If the kernel does not return them,
+    /// they are 0, except for `refused`.
     pub fn statistics(&self) -> Statistics {
-        // SAFETY: all-zero is a valid value of this struct of integers.
+        // SAFETY: all zeros is a valid value of this structure of integers.
         let mut raw: libc::xdp_statistics = unsafe { std::mem::zeroed() };
         let refused = self.socket.umem.refused();
         match get_option(self.socket.fd.as_fd(), libc::XDP_STATISTICS, &mut raw) {
@@ -268,18 +276,18 @@ impl AsRawFd for Rx {
     }
 }
 
-/// What an AF_XDP socket could not take (`struct xdp_statistics`).
+/// Counters of an AF_XDP socket since it was opened (`struct xdp_statistics`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Frames dropped for other reasons.
+    /// Frames dropped for other reasons than a full RX ring.
     pub rx_dropped: u64,
-    /// Frames dropped since the RX ring was full.
+    /// Frames dropped because the RX ring was full.
     pub rx_ring_full: u64,
-    /// Times that the kernel found no chunk in the fill ring.
+    /// How often the kernel found no chunk in the fill ring.
     pub fill_ring_empty: u64,
     /// Descriptors that the kernel refused to send.
     pub tx_invalid: u64,
-    /// Frames in memory that the kernel did not have, and such memory that it gave back: a driver's mistake.
+    /// How often the driver used or returned a chunk that it did not have. Each is a bug in the driver.
     pub refused: u64,
 }
 
@@ -294,8 +302,9 @@ pub struct Tx {
 }
 
 impl Tx {
-    /// Queues one frame, which `write` puts into a chunk and whose length it returns. False if all chunks are on
-    /// their way; then call [`Self::flush`] and try again later.
+    /// Queues one frame. `write` writes it into a chunk and returns its length in bytes. Returns false if all
+    /// chunks are in use, or if the length is 0. If all chunks are in use, call [`Self::flush`] and try again
+    /// later.
     pub fn push(&mut self, write: impl FnOnce(&mut [u8]) -> usize) -> bool {
         if self.free.is_empty() {
             self.flush();
@@ -313,13 +322,13 @@ impl Tx {
         true
     }
 
-    /// Sends what is queued, and takes back what has been sent.
+    /// Sends the queued frames, and takes back the chunks of frames that were sent.
     pub fn flush(&mut self) {
         if self.unsubmitted {
             self.ring.submit();
             self.unsubmitted = false;
         }
-        // Copy mode sends a limited number at each call, and says EAGAIN when there are more.
+        // In copy mode each call sends a limited number of frames, and returns EAGAIN if there are more.
         let mut kicks = 0;
         while self.ring.pending() > 0 && self.ring.needs_wakeup() && kicks < KICKS_MAX {
             kicks += 1;
@@ -331,7 +340,7 @@ impl Tx {
         self.reclaim();
     }
 
-    /// Whether frames are queued that the kernel has not taken.
+    /// Whether frames are queued that the kernel has not taken yet.
     pub fn has_pending(&mut self) -> bool {
         self.ring.pending() > 0
     }
@@ -348,7 +357,7 @@ impl Tx {
     }
 
     fn kick(&self) -> io::Result<()> {
-        // SAFETY: no buffer is passed; the call makes the driver look at the TX ring.
+        // SAFETY: the call gets no buffer. It makes the driver look at the TX ring.
         let sent = unsafe {
             libc::sendto(
                 self.socket.fd.as_raw_fd(),

@@ -1,8 +1,8 @@
-//! A kernel that a script plays, behind the real rings and the real memory: whatever it does in whatever order, no frame
-//! is lost or doubled, and what arrives is what was sent.
+//! A simulated kernel that a script controls, behind the real rings and the real memory. Whatever the script
+//! does, in whatever order, no frame is lost or duplicated, and each frame arrives as it was sent.
 //!
-//! The rings lie in a memfd where a socket would have them. The kernel's side of each is the same code the other way
-//! round.
+//! The rings lie in a memfd, at the offsets of a real socket. The kernel's side of each ring is the same code
+//! with the roles exchanged.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
@@ -14,36 +14,37 @@ use super::{Copying, Rx, Sizes, Tx, Xsk, page};
 use crate::ring::{Consumer, Offsets, Producer};
 use crate::umem::{Chunk, HEADROOM, Umem};
 
-/// Small rings are full and empty often, and their positions lap them.
+/// Small rings are often full and often empty, and their positions wrap around often.
 const SIZES: Sizes = Sizes { rx: 4, tx: 4, chunk: 2048 };
-/// Where the parts of each ring lie in its pages, each in a cache line of its own as in the kernel.
+/// Offsets of a ring's parts in its pages. Each part is in its own cache line, as in the kernel.
 const OFFSETS: Offsets = Offsets { producer: 0, consumer: 64, flags: 128, desc: 192 };
-/// Frames have this many bytes at most here: enough to tell them apart.
+/// Largest frame in this test, in bytes: enough to tell frames apart.
 const FRAME_MAX: usize = 64;
 
-/// The kernel's ends of the rings, and the chunks that are in its hands.
+/// The kernel's ends of the rings, and the chunks that the kernel has.
 struct Kernel {
     fill: Consumer<u64>,
     rx: Producer<libc::xdp_desc>,
     tx: Consumer<libc::xdp_desc>,
     completion: Producer<u64>,
-    /// To be received into.
+    /// Empty chunks, into which the kernel can receive.
     empty: Vec<Chunk>,
-    /// To be completed.
+    /// Chunks of sent frames, not yet in the completion ring.
     sent: Vec<Chunk>,
-    /// Frames are shown, and that their chunks have left the fill ring is not yet: see [`Sizes::fill_ring`].
+    /// Whether the kernel has shown received frames, but not yet that their chunks have left the fill ring:
+    /// see [`Sizes::fill_ring`].
     flushing: bool,
 }
 
 impl Kernel {
-    /// Takes a chunk to receive into. A flush that is under way comes to its end first.
+    /// Takes a chunk to receive into. This ends a flush that has begun.
     fn take_empty(&mut self, umem: &Umem) {
         self.end_flush();
         let address = self.fill.pop();
         self.empty.extend(address.map(|address| umem.of_the_kernel(address)));
     }
 
-    /// Shows the daemon what was received.
+    /// Shows the received frames to the daemon.
     fn begin_flush(&mut self) {
         self.end_flush();
         self.rx.submit();
@@ -57,7 +58,7 @@ impl Kernel {
         }
     }
 
-    /// Gives a chunk back whose frame has been sent, in any order.
+    /// Returns a chunk whose frame was sent, in any order.
     fn complete(&mut self, which: u8) {
         if self.sent.is_empty() {
             return;
@@ -71,26 +72,27 @@ impl Kernel {
     }
 }
 
-/// Both sides, and what should be where.
+/// Both sides of the rings, and the frames that are expected.
 struct Wire {
     kernel: Kernel,
     rx: Rx,
     tx: Tx,
-    /// Frames that were received and not drained yet, oldest first.
+    /// Frames that were received and not yet drained, oldest first.
     arriving: VecDeque<Vec<u8>>,
-    /// Frames that were pushed and that the kernel has not taken yet.
+    /// Frames that were pushed and that the kernel has not yet taken, oldest first.
     leaving: VecDeque<Vec<u8>>,
-    /// Frames so far: makes each one different.
+    /// Number of frames so far, modulo 256. It makes each frame different.
     count: u8,
 }
 
-/// Plays a script: one byte for each step, and one more where a step needs a number. Then all is brought to rest.
+/// Runs a script: one byte for each step, and one more byte if the step needs a number. At the end all frames
+/// are delivered.
 ///
 /// # Panics
-/// If a frame is lost, doubled or damaged.
+/// If a frame is lost, duplicated or damaged.
 ///
 /// # Errors
-/// The system's, when there is no memory.
+/// The system's error, when there is no memory.
 pub fn play(script: &[u8]) -> io::Result<()> {
     let mut wire = Wire::new()?;
     let mut script = script.iter().copied();
@@ -117,7 +119,8 @@ pub fn play(script: &[u8]) -> io::Result<()> {
 impl Wire {
     fn new() -> io::Result<Self> {
         let memory: OwnedFd = rustix::fs::memfd_create("pxed-rings", MemfdFlags::CLOEXEC)?;
-        // The rings' places are gigabytes apart; nothing is kept of what lies between.
+        // The rings' offsets are gigabytes apart. The file is sparse, so the space between them takes no
+        // memory.
         rustix::fs::ftruncate(&memory, libc::XDP_UMEM_PGOFF_COMPLETION_RING + (1 << 20))?;
         let (fd, tx_page) = (memory.as_fd(), libc::XDP_PGOFF_TX_RING);
         let kernel = Kernel {
@@ -135,13 +138,14 @@ impl Wire {
         Ok(Self { kernel, rx, tx, arriving: VecDeque::new(), leaving: VecDeque::new(), count: 0 })
     }
 
-    /// A frame that differs from those before it, of at least one byte.
+    /// Returns a frame that differs from those before it, of at least one byte.
     fn frame(&mut self, len: u8) -> Vec<u8> {
         self.count = self.count.wrapping_add(1);
         vec![self.count; usize::from(len) % FRAME_MAX + 1]
     }
 
-    /// The kernel receives a frame, if it has a chunk. The daemon sees it when the ring is submitted.
+    /// The kernel receives a frame, if it has an empty chunk. The daemon sees the frame when the ring is
+    /// submitted.
     fn receive(&mut self, len: u8) {
         let Some(mut chunk) = self.kernel.empty.pop() else { return };
         let frame = self.frame(len);
@@ -153,7 +157,7 @@ impl Wire {
         self.arriving.push_back(frame);
     }
 
-    /// The daemon reads frames: the next ones, in their order, whole.
+    /// The daemon reads frames: the next ones, in their order, each whole.
     fn drain(&mut self, most: usize) {
         let Self { rx, arriving, .. } = self;
         let mut seen = 0;
@@ -164,7 +168,8 @@ impl Wire {
         assert!(count == seen && count <= most);
     }
 
-    /// The daemon sends a frame, or finds no chunk; with 255 it has nothing to say after all.
+    /// The daemon sends a frame, or finds no chunk. If `len` is 255, it writes no frame after it has got a
+    /// chunk.
     fn push(&mut self, len: u8) {
         let frame = if len == u8::MAX { Vec::new() } else { self.frame(len) };
         let pushed = self.tx.push(|chunk| {
@@ -175,15 +180,15 @@ impl Wire {
             assert!(!frame.is_empty(), "an empty frame was sent");
             self.leaving.push_back(frame);
         } else if !frame.is_empty() {
-            // It has just looked for chunks that came back. The kernel may give one back before it shows that it has taken
-            // the descriptor.
+            // The daemon has just looked for returned chunks. The kernel may return a chunk before it shows
+            // that it has taken the chunk's descriptor.
             let came_back = self.kernel.completion.waiting(&self.tx.completion);
             let is_full = self.tx.ring.pending() >= SIZES.tx;
             assert!(is_full || (came_back.is_empty() && self.tx.free.is_empty()), "a chunk was free");
         }
     }
 
-    /// The kernel sends the next frame that it was shown.
+    /// The kernel sends the next frame that it can see.
     fn take_frame(&mut self) {
         let Some(descriptor) = self.kernel.tx.pop() else { return };
         let umem = &self.tx.socket.umem;
@@ -193,10 +198,11 @@ impl Wire {
         self.kernel.sent.push(chunk);
     }
 
-    /// Each chunk is in exactly one place.
+    /// Checks that each chunk is in exactly one place.
     fn check(&mut self) {
         let kernel = &mut self.kernel;
-        // What the kernel has popped and not released still lies in the ring, but is in its hands.
+        // An entry that the kernel has popped and not yet released is still in the ring, but the kernel has
+        // its chunk.
         let held: Vec<u64> = kernel.empty.iter().chain(&kernel.sent).map(Chunk::address).collect();
         let free = self.tx.free.iter().map(Chunk::address);
         let mut places: BTreeSet<u64> = BTreeSet::new();
@@ -214,7 +220,8 @@ impl Wire {
         assert!(places.into_iter().eq(all), "frames in = frames out + frames free");
     }
 
-    /// The kernel does all that it has to do, and the daemon reads everything: then all chunks are where they began.
+    /// The kernel finishes all its work and the daemon reads all frames. Then all chunks are where they were
+    /// at the start.
     fn settle(&mut self) {
         self.kernel.begin_flush();
         self.kernel.end_flush();
@@ -242,7 +249,7 @@ mod tests {
 
     use super::*;
 
-    /// Both rings go round some times, one frame after the other and all at once.
+    /// Both rings wrap around several times, with one frame after the other and with many at once.
     #[test]
     fn frames_go_in_and_out() {
         let one_by_one = [0, 1, 9, 2, 4, 255, 3, 5, 30, 6, 7, 8, 9, 0].repeat(20);
@@ -254,7 +261,8 @@ mod tests {
         play(&all_at_once.concat().repeat(20)).unwrap();
     }
 
-    /// A driver that gives chunks back twice, or such as it never had: no chunk is in two places for it, and frames go on.
+    /// A driver returns chunks twice, or chunks that it never had. No chunk is in two places afterwards, and
+    /// later frames still pass.
     #[test]
     fn what_is_not_the_kernels_to_give_is_refused() {
         let mut wire = Wire::new().unwrap();

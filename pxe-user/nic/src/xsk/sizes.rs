@@ -1,37 +1,41 @@
-//! How large a socket's rings and chunks are.
+//! The sizes of a socket's rings and chunks.
 
 use crate::umem::HEADROOM;
 
-/// Sizes of a socket.
+/// The sizes of an AF_XDP socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Chunks for receiving, a power of two: also the size of the RX ring, and half of the fill ring's.
+    /// Number of chunks for receiving, a power of two. It is also the size of the RX ring, and half the size
+    /// of the fill ring.
     pub rx: u32,
-    /// Chunks for sending, a power of two: also the size of the TX and completion rings.
+    /// Number of chunks for sending, a power of two. It is also the size of the TX ring and of the completion
+    /// ring.
     pub tx: u32,
-    /// Bytes per chunk: 2048, or 4096 for larger frames.
+    /// Size of a chunk in bytes: 2048, or 4096 for larger frames.
     pub chunk: u32,
 }
 
 impl Sizes {
-    /// Sizes for an interface with this MTU (bytes) and this many queues.
+    /// Returns the sizes for an interface with this MTU (in bytes) and this number of queues.
     pub fn for_interface(mtu: u32, queues: u32) -> Self {
-        // Ethernet header and two tags on top of the MTU, the kernel's headroom in front.
+        // The Ethernet header and two VLAN tags add 22 bytes to the MTU. The kernel's headroom is in front of
+        // the frame.
         let chunk = if mtu + 22 + HEADROOM <= 2048 { 2048 } else { 4096 };
-        // 16 MiB for one queue, 64 MiB for all of many: they share the load.
+        // One queue gets 16 MiB. Many queues get 64 MiB together, because they share the load.
         let each = 1 << (16384 / queues.max(1)).clamp(256, 4096).ilog2();
         Self { rx: each, tx: each, chunk }
     }
 
-    /// Places in the fill ring: two for each chunk.
+    /// Size of the fill ring: two entries for each chunk.
     ///
-    /// The kernel shows us received frames a moment before it shows that it has taken their chunks from the fill ring
-    /// (`xsk_flush` in net/xdp/xsk.c): a chunk that is given back in that moment needs a place beside its old one.
+    /// The kernel shows a received frame a moment before it shows that it has taken the frame's chunk from
+    /// the fill ring (`xsk_flush` in net/xdp/xsk.c). A chunk that this process returns in that moment needs
+    /// an entry beside its old one.
     pub(super) fn fill_ring(&self) -> u32 {
         self.rx * 2
     }
 
-    /// The largest frame that fits into a chunk, in bytes.
+    /// Returns the size of the largest frame that fits into a chunk, in bytes.
     pub fn largest_frame(&self) -> u32 {
         self.chunk - HEADROOM
     }

@@ -1,4 +1,4 @@
-//! The system calls that set an AF_XDP socket up.
+//! The system calls that set up an AF_XDP socket.
 #![expect(unsafe_code, reason = "socket options of AF_XDP, for which no safe wrapper exists")]
 
 use std::io;
@@ -9,7 +9,7 @@ use crate::Queue;
 use crate::umem::Umem;
 
 pub(super) fn socket() -> io::Result<OwnedFd> {
-    // SAFETY: no pointers; the descriptor is checked and owned by nobody else.
+    // SAFETY: the call takes no pointers. The descriptor is checked, and nothing else owns it.
     unsafe {
         let fd = libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
         if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(fd)) }
@@ -17,7 +17,8 @@ pub(super) fn socket() -> io::Result<OwnedFd> {
 }
 
 pub(super) fn register(fd: BorrowedFd<'_>, umem: &Umem) -> io::Result<()> {
-    // SAFETY: all-zero is a valid value of this struct of integers; newer kernels have more fields, which stay 0.
+    // SAFETY: all zeros is a valid value of this structure of integers. Newer kernels have more fields, which
+    // stay 0.
     let mut registration: libc::xdp_umem_reg = unsafe { std::mem::zeroed() };
     registration.addr = umem.address();
     registration.len = umem.size();
@@ -41,8 +42,8 @@ pub(super) fn set_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &T) 
 
 pub(super) fn get_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &mut T) -> io::Result<()> {
     let mut len = size_of::<T>() as libc::socklen_t;
-    // SAFETY: the pointer and the length describe `value`; the kernel writes at most that many bytes, and callers
-    // pass structs of integers only, for which any bytes are valid.
+    // SAFETY: the pointer and the length describe `value`. The kernel writes at most that many bytes. Callers
+    // pass structures of integers only, for which any bytes are valid.
     let result = unsafe {
         libc::getsockopt(fd.as_raw_fd(), libc::SOL_XDP, option, std::ptr::from_mut(value).cast(), &mut len)
     };
@@ -50,7 +51,7 @@ pub(super) fn get_option<T>(fd: BorrowedFd<'_>, option: libc::c_int, value: &mut
 }
 
 pub(super) fn offsets(fd: BorrowedFd<'_>) -> io::Result<libc::xdp_mmap_offsets> {
-    // SAFETY: all-zero is a valid value of this struct of integers.
+    // SAFETY: all zeros is a valid value of this structure of integers.
     let mut offsets: libc::xdp_mmap_offsets = unsafe { std::mem::zeroed() };
     get_option(fd, libc::XDP_MMAP_OFFSETS, &mut offsets)?;
     Ok(offsets)

@@ -1,16 +1,17 @@
-//! Client architectures: option 93's codes and the names that people use for them.
+//! Client architectures: the codes of option 93, and their names.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// A client system architecture, as in option 93.
 ///
-/// Source: RFC 4578 section 2.1 as corrected and extended by IANA's registry "Processor Architecture Types". Codes
-/// without a name here are carried as numbers: a new architecture needs a boot file, not a new build.
+/// Source: RFC 4578 section 2.1 as corrected and extended by IANA's registry "Processor Architecture Types".
+/// A code without a name here is used as a number, so a new architecture needs a boot file, but no new
+/// version of pxed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Arch(pub u16);
 
-/// Code and name; the first name of a code is what `Display` prints, later ones are only understood.
+/// Codes and names. `Display` prints the first name of a code; the parser also accepts the others.
 const NAMES: &[(u16, &str)] = &[
     (0, "bios"),
     (6, "ia32"),
@@ -56,7 +57,8 @@ impl Arch {
     pub const IA32: Self = Self(6);
     /// UEFI, x86-64.
     pub const X64: Self = Self(7);
-    /// EFI byte code: in practice x86-64 firmware, from the days when the RFC and the registry disagreed.
+    /// EFI byte code. In practice it is x86-64 firmware from the time when the RFC and the registry
+    /// disagreed.
     pub const EBC: Self = Self(9);
     /// UEFI, 32-bit ARM.
     pub const ARM32: Self = Self(10);
@@ -69,7 +71,8 @@ impl Arch {
     /// Raspberry Pi's own boot loader.
     pub const RPI: Self = Self(41);
 
-    /// The architecture whose boot file this one gets: EFI byte code means x86-64, everything else means itself.
+    /// Returns the architecture whose boot file this one gets. For EFI byte code that is x86-64, for all
+    /// others it is the architecture itself.
     #[must_use]
     pub fn canonical(self) -> Self {
         match self {
@@ -79,8 +82,8 @@ impl Arch {
         }
     }
 
-    /// The same processor without what the code says of the way that files come: HTTP boot and U-Boot have codes of their
-    /// own. EFI byte code counts as x86-64 here, too.
+    /// Returns the processor alone: HTTP boot and U-Boot have codes of their own for the same processors. EFI
+    /// byte code counts as x86-64.
     #[must_use]
     pub fn processor(self) -> Self {
         Self(match self.0 {
@@ -94,24 +97,24 @@ impl Arch {
         })
     }
 
-    /// The HTTP boot code of this processor, if there is one.
+    /// Returns the HTTP boot code of this processor; `None` if it has none.
     #[must_use]
     pub fn http(self) -> Option<Self> {
         (15..=40).map(Self).find(|code| code.processor() == self && code.is_http())
     }
 
-    /// Whether this is a code of UEFI HTTP boot.
+    /// Whether this is a code of HTTP boot.
     #[must_use]
     pub fn is_http(self) -> bool {
         self.name().is_some_and(|name| name.ends_with("-http"))
     }
 
-    /// Every name that is understood.
+    /// All names that the parser accepts.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMES.iter().map(|(_, name)| *name)
     }
 
-    /// The usual name, if the code has one.
+    /// The name that `Display` prints; `None` if the code has no name.
     #[must_use]
     pub fn name(self) -> Option<&'static str> {
         NAMES.iter().find(|(code, _)| *code == self.0).map(|(_, name)| *name)
@@ -127,7 +130,7 @@ impl fmt::Display for Arch {
     }
 }
 
-/// The text is neither a number of 16 bits nor a known name.
+/// The text is neither a 16-bit number nor a known name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is no architecture: give option 93's number (0 to 65535) or a name, such as bios, ia32, x64, arm32, arm64, \
@@ -138,7 +141,7 @@ pub struct UnknownArch(String);
 impl FromStr for Arch {
     type Err = UnknownArch;
 
-    /// Reads a number or a name; case does not matter.
+    /// Parses a number, or a name in upper or lower case.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(code) = text.parse::<u16>() {
             return Ok(Self(code));

@@ -1,87 +1,92 @@
-//! Reasons for silence. Every refusal has a name, and the name is the counter's label.
+//! Reasons why a request gets no reply. Each reason has a name, which is the label of its counter.
 
 use super::arch::Arch;
 
-/// What is wrong with a packet that is no DHCP request at all.
+/// Why a packet cannot be read as a DHCP message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Malformed {
     /// Shorter than the fixed header and the cookie (240 bytes).
     #[error("shorter than 240 bytes")]
     Short,
-    /// The magic cookie of RFC 2132 section 2 is missing: plain BOOTP or garbage.
+    /// The magic cookie of RFC 2132 section 2 is missing: plain BOOTP, or garbage.
     #[error("no DHCP magic cookie")]
     Cookie,
-    /// An option's length points past the end of its field.
+    /// An option's length exceeds the end of its field.
     #[error("an option runs past the end")]
     OptionPastEnd,
-    /// More than 512 bytes of options that came in parts.
+    /// Options that came in parts have more than 512 bytes together.
     #[error("split options are longer than 512 bytes")]
     SplitTooLong,
-    /// Option 53 does not have one byte.
+    /// Option 53 does not have a length of one byte.
     #[error("option 53 is not one byte long")]
     MessageTypeLength,
-    /// Option 54 does not have four bytes, so nobody knows whom the request means.
+    /// Option 54 does not have a length of four bytes, so the intended server is unknown.
     #[error("option 54 is not four bytes long")]
     ServerIdLength,
 }
 
-/// Why a request gets no answer.
+/// Why a request gets no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {
     /// The packet could not be read.
     Malformed(Malformed),
-    /// `op` is not BOOTREQUEST: a reply, ours or another server's.
+    /// `op` is not BOOTREQUEST: the packet is a reply, from pxed or another server.
     NotBootRequest,
-    /// Not Ethernet (htype 1) with six address bytes.
+    /// The hardware type is not Ethernet (htype 1) with an address of six bytes.
     HardwareType,
-    /// No option 53: plain BOOTP.
+    /// There is no option 53: plain BOOTP.
     NoMessageType,
-    /// A message type that asks nothing of us: INFORM, RELEASE, DECLINE, LEASEQUERY and the like; DISCOVER on 4011.
+    /// A message type that pxed does not answer: INFORM, RELEASE, DECLINE, LEASEQUERY and the like, or
+    /// DISCOVER on 4011. The value is the number in option 53.
     MessageType(u8),
-    /// Option 60 says neither `PXEClient` nor `HTTPClient`: an ordinary DHCP client.
+    /// Option 60 begins neither with `PXEClient` nor with `HTTPClient`: an ordinary DHCP client.
     NotPxe,
-    /// U-Boot's own class: not served yet.
+    /// U-Boot's own vendor class, which pxed does not serve yet.
     UBoot,
-    /// An ordinary DHCPREQUEST on 67: it is meant for the DHCP server, and answering it makes some clients loop.
+    /// An ordinary DHCPREQUEST on 67. It is meant for the DHCP server, and a second reply makes some clients
+    /// loop.
     RequestOnPort67,
     /// Option 54 names another server.
     ForeignServerId,
-    /// `giaddr` cannot be a relay's address: broadcast, multicast, loopback or in 0.0.0.0/8.
+    /// `giaddr` cannot be a relay's address: it is broadcast, multicast, loopback, or in 0.0.0.0/8 or
+    /// 240.0.0.0/4.
     BadGiaddr,
-    /// The source cannot be a client's, so that there is nowhere to answer to.
+    /// The source cannot be a client's address, so there is no destination for a reply.
     BadSource,
     /// Neither option 93 nor option 60 names an architecture.
     NoArch,
-    /// No boot file is configured for this architecture (the first one that the client names).
+    /// No boot file is configured for the client's architectures. The value is the first architecture that
+    /// the client names.
     NoImageForArch(Arch),
-    /// An HTTPClient, and no URL is configured at all.
+    /// The client is an HTTPClient, and no URL is configured.
     HttpNotConfigured,
-    /// An HTTPClient on 4011, which HTTP boot does not use.
+    /// The client is an HTTPClient on 4011, which HTTP boot does not use.
     HttpOnPort4011,
-    /// Option 43.71 asks for a boot service that is not in the menu: a boot server is silent on types that it does not
-    /// serve (PXE's `PXE_BOOT_SERVERS`, as IBM's pxed documents it).
+    /// Option 43.71 asks for a boot service that is not in the menu. A boot server does not reply to types
+    /// that it does not serve (PXE's `PXE_BOOT_SERVERS`, as IBM's pxed documents it). The value is that type.
     UnknownBootItem(u16),
-    /// The machine shall boot its own disk, and there is no way to tell it (HTTP boot, a Raspberry Pi), or it asks for
-    /// more than the menu that says so.
+    /// The machine should boot from its own disk, and no reply can say so (HTTP boot, a Raspberry Pi, iPXE
+    /// without a script), or the machine asks the boot server for a program although local boot was offered
+    /// or chosen.
     LocalBoot,
-    /// The rules say that this machine is not ours.
+    /// A rule excludes this machine.
     Rule,
-    /// The machine is not on the list of those that are served.
+    /// The machine is not in the list of machines that pxed serves.
     NotAllowed,
-    /// The frame's source is not the machine's own address, and no relay stands between: somebody asks in another's name, or a
-    /// bridge or access point rewrites addresses.
+    /// The frame's source is not the machine's own address, and no relay is between them: another machine
+    /// sent the request in this machine's name, or a bridge or access point rewrites addresses.
     ForeignChaddr,
-    /// The machine asks more often than its rate allows, where no kernel program has seen to it.
+    /// The machine exceeds its rate limit, on a datapath where no kernel program checks the rate.
     Rate,
-    /// The answer is larger than the client accepts (option 57) or than the output buffer.
+    /// The reply is larger than the client accepts (option 57), or than the output buffer.
     DoesNotFit,
 }
 
 impl Ignored {
-    /// How many reasons there are: the length of a table of counters.
+    /// Number of reasons, which is the length of a table of counters.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Every reason once, in the order of [`Self::index`]; payloads are placeholders.
+    /// Each reason once, in the order of [`Self::index`]. The values in the variants are placeholders.
     pub const ALL: [Self; 27] = [
         Self::Malformed(Malformed::Short),
         Self::Malformed(Malformed::Cookie),
@@ -112,13 +117,13 @@ impl Ignored {
         Self::ForeignChaddr,
     ];
 
-    /// A stable name in snake case, fit for a metric's label.
+    /// A stable name in snake case, for a metric's label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.entry().1
     }
 
-    /// The place of this reason in [`Self::ALL`], below [`Self::COUNT`].
+    /// The index of this reason in [`Self::ALL`], below [`Self::COUNT`].
     #[must_use]
     pub fn index(self) -> usize {
         self.entry().0

@@ -1,15 +1,17 @@
-//! proxyDHCP: a request in, a reply or a reason for silence out. Pure: no sockets, no clock, nothing allocated.
+//! proxyDHCP: it takes a request, and returns a reply or the reason why there is none. It is pure: it knows
+//! no socket and no clock, and parsing and replying allocate nothing.
 //!
 //! ```text
-//! datagram --> Request::parse --> reply(service, request, ...) --> Ok(Reply): bytes in `out`, where to, what was told
+//! datagram --> Request::parse --> reply(service, request, ...) --> Ok(Reply): bytes in `out`, destination, summary
 //!   (67, 4011)     |  Malformed          |
 //!                  +---------------------+--> Err(Ignored): a named reason, one counter each
 //! ```
-//! [`Service`] is what an interface offers: built once, checked when built, so that answering cannot fail on it.
-//! [`Style`] is how one machine is told, chosen per request by the caller.
+//! [`Service`] is what an interface offers. It is checked when it is built, so that a reply cannot fail
+//! because of it. [`Style`] is how pxed replies to one machine; the caller chooses it for each request.
 //!
-//! Sources: PXE specification 2.1 (Intel, 1999), RFC 2131, 2132, 3046, 3396, 4578, 5071, and what firmware was measured
-//! to do, cited as "clients.md" (section 6, by line) at the line that decides.
+//! Sources: PXE specification 2.1 (Intel, 1999), RFC 2131, 2132, 3046, 3396, 4578, 5071, and the measured
+//! behaviour of firmware. The code cites the latter as "clients.md" (line numbers of section 6) at the line
+//! that depends on it.
 
 #![forbid(unsafe_code)]
 
@@ -42,5 +44,5 @@ pub const PORT_SERVER: u16 = 67;
 pub const PORT_CLIENT: u16 = 68;
 /// The PXE boot server port (PXE 2.1 chapter 2).
 pub const PORT_BOOT_SERVER: u16 = 4011;
-/// The largest reply that is ever built, in bytes: what fits a 1500-byte IP packet unfragmented.
+/// Largest reply in bytes: the UDP payload that fits into a 1500-byte IP packet without fragments.
 pub const MAX_REPLY: usize = 1472;

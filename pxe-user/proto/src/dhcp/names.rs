@@ -1,4 +1,5 @@
-//! Texts, file names and URLs that were checked when the configuration was read, so that replies cannot fail on them.
+//! Texts, file names and URLs. They are checked when the configuration is read, so that a reply cannot fail
+//! because of them.
 
 use std::fmt;
 
@@ -6,42 +7,42 @@ use arrayvec::ArrayString;
 
 use crate::mac::Mac;
 
-/// A value that no client could use.
+/// A configured value that no reply can carry or no client can use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Invalid {
-    /// Empty, longer than the field that carries it, or with a control character in it.
+    /// The text is empty, longer than the field that carries it, or contains a control character.
     #[error("`{text}`: must be 1 to {max} bytes long, without control characters")]
     Text {
-        /// The refused text, its control characters escaped.
+        /// The rejected text, with escaped control characters.
         text: String,
-        /// The longest that the field holds, in bytes.
+        /// The largest length for this field, in bytes.
         max: usize,
     },
-    /// Neither `http://` nor `https://`.
+    /// The URL begins neither with `http://` nor with `https://`.
     #[error("`{0}`: an HTTP boot URL begins with http:// or https://")]
     Scheme(String),
-    /// Two menu entries with one type: the client's choice would be ambiguous.
+    /// Two menu entries have the same type, so the client's choice would be ambiguous.
     #[error("boot menu: type {0} is used twice")]
     DuplicateItem(u16),
-    /// Type 0 belongs to the local-boot entry (PXE 2.1 chapter 2).
+    /// Type 0 is reserved for the local-boot entry (PXE 2.1 chapter 2).
     #[error(
         "boot menu: type 0 means local boot; give boot services types from 1 (0x8000 and above are free)"
     )]
     ItemTypeZero,
-    /// No entry that leads to us.
+    /// The menu has no entry that boots from the network.
     #[error("boot menu: needs at least one entry that boots something")]
     EmptyMenu,
-    /// The entries' texts do not fit option 43.
+    /// The entries' texts do not fit into option 43.
     #[error("boot menu: its texts are too long together; all of option 43 has 255 bytes")]
     MenuTooLong,
 }
 
-/// A short text that fits an option: 1 to 255 bytes, no control characters.
+/// A short text that fits into an option: 1 to 255 bytes, no control characters.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Text(Box<str>);
 
 impl Text {
-    /// Checks the text.
+    /// Checks and stores a text.
     ///
     /// # Errors
     /// [`Invalid::Text`].
@@ -56,7 +57,7 @@ impl Text {
         Ok(Self(text.into()))
     }
 
-    /// The text.
+    /// The text, as it was configured.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -73,12 +74,13 @@ impl fmt::Debug for Text {
     }
 }
 
-/// What stands in a name for the machine's own address, written as `52-54-00-99-00-10`.
+/// The placeholder in a name for the machine's own address, which is written as `52-54-00-99-00-10`.
 pub const MAC_MARK: &str = "{mac}";
-/// A machine's address in a name is longer than its mark by this, in bytes.
+/// By how many bytes a machine's address is longer than the placeholder.
 const MAC_MARK_GROWTH: usize = 17 - MAC_MARK.len();
 
-/// Puts a machine's address into a name; what does not fit is cut, which names that were checked never need.
+/// Replaces the placeholders in a name by a machine's address. The function omits what does not fit, which
+/// never happens with names that were checked.
 pub(super) fn expand(name: &Text, mac: Mac) -> ArrayString<255> {
     let mut out = ArrayString::new();
     for (index, part) in name.0.split(MAC_MARK).enumerate() {
@@ -89,13 +91,13 @@ pub(super) fn expand(name: &Text, mac: Mac) -> ArrayString<255> {
     out
 }
 
-/// The name of a boot file, as TFTP will be asked for it: at most 127 bytes, since the header's `file` field has 128
-/// and ends with NUL (RFC 951). `{mac}` in it stands for the machine's address.
+/// The name of a boot file, as the client requests it by TFTP: at most 127 bytes, because the header's `file`
+/// field has 128 bytes and ends with NUL (RFC 951). `{mac}` in the name stands for the machine's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootFile(Text);
 
 impl BootFile {
-    /// Checks the name.
+    /// Checks and stores a name. Its length is that after `{mac}` is replaced.
     ///
     /// # Errors
     /// [`Invalid::Text`].
@@ -104,26 +106,27 @@ impl BootFile {
         Text::limited(name, 127usize.saturating_sub(growth)).map(Self)
     }
 
-    /// The name for one machine.
+    /// The name for one machine, with its address in place of `{mac}`.
     #[must_use]
     pub fn of(&self, mac: Mac) -> ArrayString<255> {
         expand(&self.0, mac)
     }
 
-    /// The name.
+    /// The name as it was configured, with `{mac}`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 }
 
-/// An HTTP boot URL: at most 254 bytes, since option 67 carries it with a NUL. `{mac}` in it stands for the machine's
-/// address.
+/// An HTTP boot URL: at most 254 bytes, because option 67 carries it with a NUL. `{mac}` in the URL stands
+/// for the machine's address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url(Text);
 
 impl Url {
-    /// Checks the URL's beginning and length, nothing else.
+    /// Checks and stores a URL. The check covers the URL's scheme, its length after `{mac}` is replaced, and
+    /// control characters.
     ///
     /// # Errors
     /// [`Invalid::Text`] or [`Invalid::Scheme`].
@@ -136,13 +139,13 @@ impl Url {
         Ok(Self(text))
     }
 
-    /// The URL.
+    /// The URL as it was configured, with `{mac}`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The URL for one machine.
+    /// The URL for one machine, with its address in place of `{mac}`.
     #[must_use]
     pub fn of(&self, mac: Mac) -> ArrayString<255> {
         expand(&self.0, mac)

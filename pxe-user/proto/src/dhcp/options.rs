@@ -1,16 +1,22 @@
-//! DHCP options, read in place (RFC 2132, RFC 3396).
+//! Reads DHCP options in place (RFC 2132, RFC 3396).
 //!
-//! Why not `dhcproto` (0.15), which the tests use as the independent oracle: its decoder builds a tree with a vector per
-//! option, and this is the DHCP storm's hot path; option 82 becomes a tree of sub-options, so that encoding it again
-//! sorts them and drops repeated ones, where RFC 3046 section 2.2 wants the bytes back as they came; of the list in
-//! option 93 only the first entry is read; an option that it cannot read, such as 93 with one byte, ends the reading
-//! without an error; parts of an option are joined only if they are neighbours (RFC 3396 section 5); and overload (52)
-//! is not followed into `file` and `sname`. `tests/dhcp/oracle.rs` shows the points about 82, 93 and parts.
+//! pxed does not use `dhcproto` (0.15), which the tests use as an independent decoder, for these reasons:
+//!
+//! - Its decoder allocates a vector for each option, but this code is the hot path when many machines start
+//!   at once.
+//! - It decodes option 82 into a tree of sub-options. Encoding it again sorts them and drops repeated ones,
+//!   but RFC 3046 section 2.2 requires the same bytes.
+//! - It reads only the first entry of the list in option 93.
+//! - If it cannot read an option, such as 93 with one byte, it stops without an error.
+//! - It joins the parts of an option only if they are neighbours (RFC 3396 section 5).
+//! - It does not follow overload (52) into `file` and `sname`.
+//!
+//! `tests/dhcp/oracle.rs` shows the points about 82, 93 and parts.
 
 use super::header::{FILE, OPTIONS_AT, SNAME};
 use super::ignored::Malformed;
 
-/// Option codes that this responder reads or writes.
+/// Codes of the options that pxed reads or writes.
 pub(super) mod code {
     pub(crate) const PAD: u8 = 0;
     pub(crate) const VENDOR: u8 = 43;
@@ -32,7 +38,7 @@ pub(super) mod code {
     pub(crate) const END: u8 = 255;
 }
 
-/// The options of a request that are kept; all others are walked over.
+/// The options of a request that pxed keeps. It skips all others.
 const KEPT: [u8; 12] = [
     code::VENDOR,
     code::REQUESTED_ADDRESS,
@@ -48,13 +54,14 @@ const KEPT: [u8; 12] = [
     code::ETHERBOOT,
 ];
 
-/// Room for the joined parts of all split options of one request, in bytes. Two full relay-agent options fit.
+/// Size of the buffer for the joined parts of all split options of one request, in bytes. Two full
+/// relay-agent options fit.
 const SCRATCH: usize = 512;
 
-/// Walks code-length-value triples: DHCP options, or the sub-options inside 43.
+/// Iterates over code-length-value items: DHCP options, or the sub-options in 43.
 ///
-/// Pads are skipped, END ends it, and so does the end of the bytes: clients without END exist (RFC 2131 demands it, the
-/// reader need not). An item that runs past the end is yielded as an error, once.
+/// It skips pads, and stops at END or at the end of the bytes. RFC 2131 requires END, but some clients omit
+/// it. If an item runs past the end, the iterator returns one error and then stops.
 #[derive(Clone, Debug)]
 pub(super) struct Items<'a>(&'a [u8]);
 
@@ -84,19 +91,19 @@ impl<'a> Iterator for Items<'a> {
     }
 }
 
-/// Where a kept option's bytes are.
+/// Where the bytes of a kept option are.
 #[derive(Clone, Copy, Debug)]
 enum Place<'a> {
     Absent,
     Whole(&'a [u8]),
-    /// In more than one part: joined in the scratch space.
+    /// The option has more than one part, which are joined in the scratch buffer at `start`.
     Split {
         start: usize,
         len: usize,
     },
 }
 
-/// The kept options of one packet. Borrows the packet; only options that came in parts are copied.
+/// The kept options of one packet. It borrows the packet, and copies only the options that came in parts.
 #[derive(Clone, Debug)]
 pub(super) struct Options<'a> {
     places: [Place<'a>; KEPT.len()],
@@ -104,10 +111,11 @@ pub(super) struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// Reads the options of `packet`, which must hold the whole BOOTP message.
+    /// Reads the options of `packet`, which must contain the whole BOOTP message.
     ///
     /// # Errors
-    /// An option that runs past the end of its field, or more than 512 bytes of split options.
+    /// When an option runs past the end of its field, when split options have more than 512 bytes together,
+    /// or when the packet is too short.
     pub(super) fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         let fields = fields(packet)?;
         let mut this = Self { places: [Place::Absent; KEPT.len()], scratch: [0; SCRATCH] };
@@ -131,7 +139,7 @@ impl<'a> Options<'a> {
         Ok(this)
     }
 
-    /// Joins options that came in parts, in the order of the packet (RFC 3396 sections 5 and 7).
+    /// Joins the options that came in parts, in the order of RFC 3396 sections 5 and 7.
     fn join(&mut self, fields: &[&'a [u8]; 3]) -> Result<(), Malformed> {
         let mut used = 0;
         for (place, kept) in self.places.iter_mut().zip(KEPT) {
@@ -152,7 +160,7 @@ impl<'a> Options<'a> {
         Ok(())
     }
 
-    /// The bytes of an option; an absent one and one that is not kept are `None`.
+    /// Returns the bytes of an option; `None` if the option is absent or is not kept.
     pub(super) fn get(&self, code: u8) -> Option<&[u8]> {
         match *self.places.get(slot(code)?)? {
             Place::Absent => None,
@@ -166,8 +174,9 @@ fn slot(code: u8) -> Option<usize> {
     KEPT.iter().position(|kept| *kept == code)
 }
 
-/// The fields that hold options, in the order in which they are joined: the options field, then `file`, then `sname`
-/// (RFC 3396 section 5). Values of 52 other than 1, 2 and 3 have no meaning (RFC 2132 section 9.3) and are passed over.
+/// Returns the fields that hold options, in the order in which their options are joined: the options field,
+/// then `file`, then `sname` (RFC 3396 section 5). Values of 52 other than 1, 2 and 3 have no meaning (RFC
+/// 2132 section 9.3) and are ignored.
 fn fields(packet: &[u8]) -> Result<[&[u8]; 3], Malformed> {
     let options = packet.get(OPTIONS_AT..).ok_or(Malformed::Short)?;
     let mut overload = 0;
@@ -220,7 +229,7 @@ mod tests {
         }
     }
 
-    /// RFC 3396 section 5: options field first, then `file`, then `sname`.
+    /// RFC 3396 section 5: first the options field, then `file`, then `sname`.
     #[test]
     fn split_options_are_joined_in_the_order_of_rfc_3396() {
         let p = packet(&[82, 1, 5], &[82, 2, 3, 4, 60, 1, b'B'], &[82, 2, 1, 2, 52, 1, 3, 60, 1, b'A', 255]);

@@ -1,4 +1,4 @@
-//! Request in, reply out.
+//! Decides whether and how pxed replies to a request, and writes the reply.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -14,7 +14,7 @@ use super::writer::Writer;
 use super::{MAX_REPLY, PORT_BOOT_SERVER, PORT_CLIENT, PORT_SERVER};
 use crate::mac::Mac;
 
-/// The port of ours at which a request arrived.
+/// The port of pxed at which a request arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ServerPort {
     /// 67, the DHCP server port.
@@ -23,40 +23,41 @@ pub enum ServerPort {
     Port4011,
 }
 
-/// How a machine is told what to load.
+/// How pxed replies to a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Style {
-    /// The offer leads straight to TFTP; machines that ignore that get binl the next time.
+    /// The offer contains the file and the server, so the machine starts TFTP at once. A machine that ignores
+    /// this gets `Binl` the next time.
     ///
-    /// File and server are in the offer, and bit 3 of 43.6 is set.
+    /// Bit 3 of 43.6 is set in the offer.
     Direct,
-    /// The machine asks again on port 4011: a second slower, understood by all.
+    /// The machine asks again on port 4011. This is one second slower, and all firmware supports it.
     ///
-    /// The offer has no option 43; firmware understands that also where it ignores bit 3.
+    /// The offer has no option 43. Firmware that ignores bit 3 of 43.6 also understands such an offer.
     Binl,
-    /// A menu: memory test, or local disk.
+    /// The machine shows a boot menu, such as a memory test or the local disk.
     ///
-    /// It is the service's, in the offer; as `Direct` where the service has none.
+    /// The menu is that of the service, and is in the offer. If the service has none, the style is `Direct`.
     Menu,
 }
 
-/// What a machine was told.
+/// What a reply tells the machine to boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer<'s> {
     /// This program.
     Program(&'s Program),
-    /// This script, since it is iPXE that asks.
+    /// This script, because the client is iPXE.
     Script(&'s Program),
     /// This URL (HTTP boot).
     Url(&'s Url),
-    /// The boot menu; the program follows when the machine has chosen.
+    /// The boot menu. The program follows in a later reply, when the machine has chosen an entry.
     Menu(&'s Menu),
-    /// To boot its own disk, by a menu that has nothing else.
+    /// The machine's own disk, by a menu that has no other entry.
     Local(&'s Menu),
 }
 
 impl<'s> Answer<'s> {
-    /// The file's name as one machine is told it, the URL, or a word for the menu: for a log line.
+    /// Returns the file's name for this machine, the URL, or a word for the menu, for a log line.
     #[must_use]
     pub fn name(self, mac: Mac) -> ArrayString<255> {
         match self {
@@ -66,7 +67,7 @@ impl<'s> Answer<'s> {
         }
     }
 
-    /// The file's name as it is configured, the URL, or a word for the menu.
+    /// Returns the file's name as it is configured, the URL, or a word for the menu.
     #[must_use]
     pub fn as_str(self) -> &'s str {
         match self {
@@ -78,16 +79,17 @@ impl<'s> Answer<'s> {
     }
 }
 
-/// What the log and the picture of the fleet want to know of a reply.
+/// Summary of a reply, for the log and the fleet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplySummary<'s> {
-    /// The machine.
+    /// The machine to which the reply goes.
     pub mac: Mac,
-    /// Whether this is an acknowledgement (4011, or a boot-server request on 67) and not an offer.
+    /// Whether the reply is an acknowledgement (to port 4011, or to a boot-server request on 67) and not an
+    /// offer.
     pub ack: bool,
-    /// The style that was in effect.
+    /// The style of the reply, after fallbacks.
     pub style: Style,
-    /// What it was told.
+    /// What the reply tells the machine to boot.
     pub answer: Answer<'s>,
 }
 
@@ -96,23 +98,24 @@ pub struct ReplySummary<'s> {
 pub struct Reply<'s> {
     /// Its length in the output buffer, in bytes.
     pub len: usize,
-    /// The UDP source port that the client insists on.
+    /// The UDP source port, which the client checks.
     pub from_port: u16,
-    /// Where it goes. 255.255.255.255 stands for "the client, which has no address yet".
+    /// Its destination. 255.255.255.255 stands for a client that has no address yet.
     pub to: SocketAddrV4,
-    /// Whether the client asked for broadcast (flags bit 0): if not, a frame layer may send to its MAC.
+    /// Whether the client asked for a broadcast reply (flags bit 0). If not, a frame may be sent to the
+    /// client's MAC.
     pub broadcast: bool,
-    /// What it says.
+    /// Summary of the reply.
     pub summary: ReplySummary<'s>,
 }
 
-/// Answers a request into `out`, which should hold [`MAX_REPLY`] bytes.
+/// Writes the reply to a request into `out`, which should have [`MAX_REPLY`] bytes.
 ///
-/// `from` is the request's source. Stateless: a repeated request gets the same reply again, and two machines with one
-/// xid get their own, since nothing is kept.
+/// `from` is the request's source. The function has no state: a repeated request gets the same reply again,
+/// and two machines with the same xid each get their own reply.
 ///
 /// # Errors
-/// The reason for silence; `out` is then garbage.
+/// The reason why there is no reply. The content of `out` is then undefined.
 pub fn reply<'s>(
     service: &'s Service,
     request: &Request<'_>,
@@ -134,19 +137,19 @@ pub fn reply<'s>(
     Ok(Reply { len, from_port, to, broadcast: request.wants_broadcast(), summary })
 }
 
-/// A request that is ours to answer, whatever rules say.
+/// A request that pxed may answer, before rules are applied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
-    /// Who asks.
+    /// The machine that sent the request.
     pub mac: Mac,
-    /// Whether the answer is an acknowledgement and not an offer.
+    /// Whether the reply is an acknowledgement and not an offer.
     pub ack: bool,
 }
 
-/// Is this ours to answer, as the server with this address?
+/// Decides whether the server with this address may answer a request, before rules are applied.
 ///
 /// # Errors
-/// The reason for silence.
+/// The reason why there is no reply.
 pub fn admit(server: Ipv4Addr, request: &Request<'_>, via: ServerPort) -> Result<Admitted, Ignored> {
     if !request.is_boot_request() {
         return Err(Ignored::NotBootRequest);
@@ -162,21 +165,22 @@ pub fn admit(server: Ipv4Addr, request: &Request<'_>, via: ServerPort) -> Result
     let ack = match (request.message().ok_or(Ignored::NoMessageType)?, via) {
         (Message::Discover, ServerPort::Port67) => false,
         (Message::Request, ServerPort::Port4011) => true,
-        // PXE 2.1 chapter 2: boot servers may be discovered by broadcast to 67. All other DHCPREQUESTs there are
-        // the DHCP server's, and some clients loop when two answer (clients.md line 2).
+        // PXE 2.1 chapter 2: a client may discover boot servers by broadcast to 67. All other DHCPREQUESTs on
+        // 67 are for the DHCP server, and some clients loop if two servers reply (clients.md line 2).
         (Message::Request, ServerPort::Port67) if pxe && request.boot_item().is_some() => true,
         (Message::Request, ServerPort::Port67) => return Err(Ignored::RequestOnPort67),
         (Message::Discover, ServerPort::Port4011) => return Err(Ignored::MessageType(1)),
         (Message::Other(other), _) => return Err(Ignored::MessageType(other)),
     };
-    // edk2 and iPXE's boot-server request name no server on 4011 (clients.md line 12).
+    // On 4011, EDK2 and the boot-server requests of iPXE name no server (clients.md line 12).
     if request.server_id().is_some_and(|meant| meant != server) {
         return Err(Ignored::ForeignServerId);
     }
     Ok(Admitted { mac, ack })
 }
 
-/// RFC 2131 section 4.1 for 67; PXE 2.1 chapter 2 and clients.md line 11 for 4011.
+/// Returns the destination of a reply: by RFC 2131 section 4.1 on 67, and by PXE 2.1 chapter 2 and clients.md
+/// line 11 on 4011.
 fn destination(request: &Request<'_>, via: ServerPort, from: SocketAddrV4) -> Result<SocketAddrV4, Ignored> {
     let giaddr = request.giaddr();
     let relayed = !giaddr.is_unspecified();
@@ -191,7 +195,8 @@ fn destination(request: &Request<'_>, via: ServerPort, from: SocketAddrV4) -> Re
     }
 }
 
-/// Whether an address can belong to a machine on a network: not 0.0.0.0/8, loopback, multicast, 240.0.0.0/4.
+/// Whether `address` can be the address of one host: it is not in 0.0.0.0/8, loopback, multicast or
+/// 240.0.0.0/4.
 fn is_host(address: Ipv4Addr) -> bool {
     let [first, ..] = address.octets();
     !matches!(first, 0 | 127 | 224..)
@@ -221,8 +226,9 @@ fn choose<'s>(
     Ok(if script { Answer::Script(program) } else { Answer::Program(program) })
 }
 
-/// A machine that shall boot its own disk, told in the way that its kind understands. HTTP boot has no word for it, nor
-/// has a Raspberry Pi: they are left alone, and go on by themselves.
+/// Returns the answer for a machine that should boot from its own disk. iPXE gets a script, other firmware
+/// gets a menu. HTTP boot and a Raspberry Pi have no way to express it: they get no reply, and continue by
+/// themselves.
 fn choose_local<'s>(
     service: &'s Service,
     menu: &'s Menu,
@@ -238,7 +244,7 @@ fn choose_local<'s>(
     Ok(Answer::Local(menu))
 }
 
-/// Writes the reply; its length.
+/// Writes the reply, and returns its length in bytes.
 fn write(
     service: &Service,
     request: &Request<'_>,
@@ -246,7 +252,8 @@ fn write(
     out: &mut [u8],
 ) -> Result<usize, Ignored> {
     let mut writer = Writer::new(out, limit(request), request.header())?;
-    // RFC 2131 table 3: ciaddr is the client's own in an ACK, 0 in an OFFER. yiaddr stays 0: we give no addresses.
+    // RFC 2131 table 3: ciaddr is the client's own address in an ACK, and 0 in an OFFER. yiaddr stays 0,
+    // because pxed assigns no addresses.
     if summary.ack {
         writer.ciaddr(request.ciaddr())?;
     }
@@ -269,20 +276,21 @@ fn write(
         writer.option(code::VENDOR, vendor.as_bytes())?;
     }
     if service.ipxe_priority && request.is_ipxe() {
-        // Encapsulated option 1, priority, one byte, 1: above the DHCP server's 0 (iPXE: `DHCP_EB_PRIORITY`).
+        // Encapsulated option 1: the priority, one byte with the value 1, which is above the DHCP server's 0
+        // (iPXE: `DHCP_EB_PRIORITY`).
         writer.option(code::ETHERBOOT, &[1, 1, 1])?;
     }
-    // RFC 3046 section 2.1: last, where relays that cut it off expect it.
+    // RFC 3046 section 2.1: option 82 is the last option, where relays that remove it expect it.
     if let Some(relay) = request.relay_agent_info() {
         writer.option(code::RELAY_AGENT, relay)?;
     }
     writer.finish()
 }
 
-/// The longest reply that this client takes, in bytes of BOOTP message.
+/// Returns the largest reply that this client accepts, in bytes of the BOOTP message.
 ///
-/// Option 57 counts the whole IP datagram for RFC 2131 (its least value, 576, is IP's) and the BOOTP message alone for
-/// edk2 and iPXE (1472). The smaller reading is safe for both.
+/// In RFC 2131, option 57 counts the whole IP datagram (its least value, 576, is that of IP). EDK2 and iPXE
+/// count the BOOTP message alone (1472). The smaller result is safe for both.
 fn limit(request: &Request<'_>) -> usize {
     const LEAST: u16 = 576;
     const IP_AND_UDP: usize = 28;
@@ -291,7 +299,8 @@ fn limit(request: &Request<'_>) -> usize {
 }
 
 fn write_program(writer: &mut Writer<'_>, program: &Program, mac: Mac) -> Result<(), Ignored> {
-    // In the header, not in 67: shim and GRUB read nothing else, and edk2 has no damage to do there.
+    // The name is in the header and not in option 67: shim and GRUB read only the header, and EDK2's
+    // termination of option 67 (see `write_url`) cannot do damage there.
     writer.file(program.file.of(mac).as_bytes())?;
     if let Some(config) = &program.config {
         writer.option(code::CONFIG_FILE, expand(config, mac).as_bytes())?;
@@ -302,7 +311,8 @@ fn write_program(writer: &mut Writer<'_>, program: &Program, mac: Mac) -> Result
     Ok(())
 }
 
-/// Option 67 with a NUL inside: edk2 terminates it in place, and would else overwrite the next option's code.
+/// Writes option 67 with a NUL in its value. EDK2 terminates the option in place, and would otherwise
+/// overwrite the next option's code.
 fn write_url(writer: &mut Writer<'_>, url: &Url, mac: Mac) -> Result<(), Ignored> {
     let mut value = [0; 255];
     let url = url.of(mac);
@@ -311,7 +321,7 @@ fn write_url(writer: &mut Writer<'_>, url: &Url, mac: Mac) -> Result<(), Ignored
     writer.option(code::BOOT_FILE, value.get(..=text.len()).ok_or(Ignored::DoesNotFit)?)
 }
 
-/// Option 43, if this reply has one.
+/// Returns option 43; `None` if this reply has none.
 fn vendor(
     service: &Service,
     request: &Request<'_>,

@@ -1,4 +1,4 @@
-//! A request as the client meant it: typed fields over the packet's own bytes.
+//! A request: typed fields over the packet's own bytes.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -10,12 +10,12 @@ use super::options::{Options, code};
 use super::vendor;
 use crate::mac::Mac;
 
-/// DHCP message types (RFC 2132 section 9.6) that matter here.
+/// The DHCP message types (RFC 2132 section 9.6) that pxed distinguishes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Message {
     /// DHCPDISCOVER, 1.
     Discover,
-    /// DHCPREQUEST, 3: to port 4011 also the PXE boot server's DISCOVER (PXE 2.1 chapter 2).
+    /// DHCPREQUEST, 3. On port 4011 it is also the request to a PXE boot server (PXE 2.1 chapter 2).
     Request,
     /// Any other type, by its number.
     Other(u8),
@@ -33,7 +33,7 @@ impl Message {
     }
 }
 
-/// What kind of client option 60 announces.
+/// The kind of client that option 60 announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// `PXEClient...` (PXE 2.1 chapter 2).
@@ -49,18 +49,19 @@ pub enum Class {
 /// The boot service that a client asks for: option 43.71, `PXE_BOOT_ITEM` (PXE 2.1 chapter 2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BootItem {
-    /// Boot server type, as in the menu; 0 is the bootstrap server or local boot.
+    /// Boot server type, as in the menu. 0 is the bootstrap server or local boot.
     pub boot_type: u16,
-    /// Layer; bit 15 asks for credentials. Echoed, not interpreted.
+    /// Layer. Bit 15 asks for credentials. pxed echoes the layer and does not interpret it.
     pub layer: u16,
 }
 
-/// The machine's SMBIOS UUID from option 97, in the order in which it is printed.
+/// The machine's SMBIOS UUID from option 97, in the byte order in which it is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Uuid(pub [u8; 16]);
 
 impl Uuid {
-    /// As option 97 has it, and back: since SMBIOS 2.6 the first three fields are little-endian on the wire.
+    /// Converts between the printed byte order and that of option 97, in both directions: since SMBIOS 2.6
+    /// the first three fields are little-endian on the wire.
     #[must_use]
     pub fn on_wire(self) -> [u8; 16] {
         let mut bytes = self.0;
@@ -81,7 +82,7 @@ impl fmt::Display for Uuid {
     }
 }
 
-/// Not 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
+/// The text is not 32 hexadecimal digits in groups of 8, 4, 4, 4 and 12.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no UUID: it looks like 4c4c4544-0051-3510-8052-b4c04f4d3732")]
 pub struct InvalidUuid(String);
@@ -101,7 +102,8 @@ impl std::str::FromStr for Uuid {
     }
 }
 
-/// Bytes that a stranger chose, made fit for a log: printable ASCII as it is, all else escaped, at most 64 bytes.
+/// Makes bytes from an unauthenticated sender safe for a log: printable ASCII stays, other bytes are escaped,
+/// and at most 64 bytes are shown.
 #[derive(Clone, Copy)]
 pub struct Printable<'a>(pub &'a [u8]);
 
@@ -113,7 +115,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// A DHCP message addressed to port 67 or 4011. Borrows the packet; about 700 bytes, nothing on the heap.
+/// A DHCP message to port 67 or 4011. It borrows the packet, has about 700 bytes, and uses no heap.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
     header: &'a Header,
@@ -123,10 +125,11 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Reads a UDP payload.
+    /// Parses a UDP payload.
     ///
     /// # Errors
-    /// Whatever makes the packet unreadable. Merely odd values are kept and judged where they matter.
+    /// Why the packet cannot be read. Unusual values are not errors: they are kept, and judged where they are
+    /// used.
     pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         let header: &Header = packet.first_chunk().ok_or(Malformed::Short)?;
         if header[header::COOKIE_AT..] != header::COOKIE {
@@ -145,7 +148,7 @@ impl<'a> Request<'a> {
         Ok(Self { header, options, message, server_id })
     }
 
-    /// The first 240 bytes, for the fields that a reply copies.
+    /// The first 240 bytes, from which a reply copies fields.
     pub(super) fn header(&self) -> &'a Header {
         self.header
     }
@@ -156,7 +159,7 @@ impl<'a> Request<'a> {
         self.header[header::OP] == header::BOOTREQUEST
     }
 
-    /// The machine's address, if it is on Ethernet: htype 1 and hlen 6 (RFC 1700).
+    /// The machine's address; `None` if it is not on Ethernet (htype 1 and hlen 6, RFC 1700).
     #[must_use]
     pub fn mac(&self) -> Option<Mac> {
         let ethernet = self.header[header::HTYPE] == 1 && self.header[header::HLEN] == 6;
@@ -164,13 +167,14 @@ impl<'a> Request<'a> {
         ethernet.then_some(Mac([a, b, c, d, e, f]))
     }
 
-    /// Transaction id. Not unique: see [`Mac`].
+    /// The transaction ID. It is not unique: see [`Mac`].
     #[must_use]
     pub fn xid(&self) -> u32 {
         u32::from_be_bytes(header::field(self.header, header::XID))
     }
 
-    /// Seconds since the client began. Never to be relied on: iPXE keeps flags in it, edk2 swaps its bytes on 4011.
+    /// Seconds since the client began. The value is unreliable: iPXE stores flags in it, and EDK2 swaps its
+    /// bytes on 4011.
     #[must_use]
     pub fn secs(&self) -> u16 {
         u16::from_be_bytes(header::field(self.header, header::SECS))
@@ -182,31 +186,32 @@ impl<'a> Request<'a> {
         u16::from_be_bytes(header::field(self.header, header::FLAGS)) & header::BROADCAST != 0
     }
 
-    /// The client's own address, if it has one; else 0.0.0.0.
+    /// The client's own address; 0.0.0.0 if it has none.
     #[must_use]
     pub fn ciaddr(&self) -> Ipv4Addr {
         header::address(self.header, header::CIADDR)
     }
 
-    /// The relay agent's address, or 0.0.0.0.
+    /// The relay agent's address; 0.0.0.0 if there is no relay.
     #[must_use]
     pub fn giaddr(&self) -> Ipv4Addr {
         header::address(self.header, header::GIADDR)
     }
 
-    /// Option 53; `None` is plain BOOTP.
+    /// The message type from option 53; `None` for plain BOOTP.
     #[must_use]
     pub fn message(&self) -> Option<Message> {
         self.message
     }
 
-    /// Option 54: the server that the client means.
+    /// Option 54: the server for which the request is meant; `None` if it names no server.
     #[must_use]
     pub fn server_id(&self) -> Option<Ipv4Addr> {
         self.server_id
     }
 
-    /// The address that a DHCPREQUEST takes: `ciaddr` of who renews its lease, else option 50 (RFC 2131 section 4.3.2).
+    /// The address that a DHCPREQUEST takes: `ciaddr` if the client renews its lease, else option 50 (RFC
+    /// 2131 section 4.3.2). `None` if both are absent.
     #[must_use]
     pub fn lease(&self) -> Option<Ipv4Addr> {
         let wanted = || Some(<[u8; 4]>::try_from(self.options.get(code::REQUESTED_ADDRESS)?).ok()?.into());
@@ -214,7 +219,8 @@ impl<'a> Request<'a> {
         Some(self.ciaddr()).filter(known).or_else(wanted).filter(known)
     }
 
-    /// Option 57 in bytes, if it has its two bytes; unchecked.
+    /// Option 57, the largest message in bytes, as sent; `None` if the option is absent or does not have two
+    /// bytes.
     #[must_use]
     pub fn max_message_size(&self) -> Option<u16> {
         Some(u16::from_be_bytes(self.options.get(code::MAX_SIZE)?.try_into().ok()?))
@@ -226,13 +232,13 @@ impl<'a> Request<'a> {
         self.options.get(code::CLASS).unwrap_or_default()
     }
 
-    /// Option 77 as sent: a name, or a list of names (RFC 3004 section 4).
+    /// Option 77 as sent: a name, or a list of names (RFC 3004 section 4); empty if absent.
     #[must_use]
     pub fn user_class(&self) -> &[u8] {
         self.options.get(code::USER_CLASS).unwrap_or_default()
     }
 
-    /// What option 60 says.
+    /// The kind of client, from option 60.
     #[must_use]
     pub fn class(&self) -> Class {
         match self.vendor_class() {
@@ -243,56 +249,58 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The client's architectures, best first: option 93 (a list, RFC 4578 section 2.1; an odd last byte is passed
-    /// over), else the number in option 60's `:Arch:nnnnn` (PXE 2.1 chapter 2).
+    /// The client's architectures, in the client's order of preference: the list in option 93 (RFC 4578
+    /// section 2.1; an odd last byte is ignored). If option 93 has none, the number in option 60's
+    /// `:Arch:nnnnn` (PXE 2.1 chapter 2).
     pub fn arches(&self) -> impl Iterator<Item = Arch> + '_ {
         let (pairs, _) = self.options.get(code::ARCH).unwrap_or_default().as_chunks::<2>();
         let from_class = if pairs.is_empty() { arch_in_class(self.vendor_class()) } else { None };
         pairs.iter().map(|pair| Arch(u16::from_be_bytes(*pair))).chain(from_class)
     }
 
-    /// Option 97 as sent, to be echoed byte for byte; empty counts as absent.
+    /// Option 97 as sent, for an echo byte for byte; `None` if it is absent or empty.
     pub(super) fn uuid_bytes(&self) -> Option<&[u8]> {
         self.options.get(code::UUID).filter(|value| !value.is_empty())
     }
 
-    /// The machine's UUID, if option 97 has type 0 and 16 bytes (RFC 4578 section 2.3).
+    /// The machine's UUID; `None` unless option 97 has type 0 and 16 bytes (RFC 4578 section 2.3).
     #[must_use]
     pub fn uuid(&self) -> Option<Uuid> {
         let [0, bytes @ ..] = self.uuid_bytes()? else { return None };
         Some(Uuid(Uuid(bytes.try_into().ok()?).on_wire()))
     }
 
-    /// Whether iPXE itself asks, and not the firmware: option 77 says `iPXE`, raw or as RFC 3004 has it, or option
-    /// 175 (Etherboot encapsulated options) is there.
+    /// Whether the client is iPXE and not the machine's firmware: option 77 is `iPXE`, raw or in the form of
+    /// RFC 3004, or option 175 (Etherboot encapsulated options) is present.
     #[must_use]
     pub fn is_ipxe(&self) -> bool {
         self.options.get(code::ETHERBOOT).is_some() || names_ipxe(self.user_class())
     }
 
-    /// The boot service asked for in option 43.71; shorter than four bytes counts as absent.
+    /// The boot service that option 43.71 asks for; `None` if the tag is absent or shorter than four bytes.
     #[must_use]
     pub fn boot_item(&self) -> Option<BootItem> {
         vendor::boot_item(self.options.get(code::VENDOR)?)
     }
 
-    /// Option 82, to be echoed byte for byte (RFC 3046 section 2.2).
+    /// Option 82, for an echo byte for byte (RFC 3046 section 2.2); `None` if absent.
     #[must_use]
     pub fn relay_agent_info(&self) -> Option<&[u8]> {
         self.options.get(code::RELAY_AGENT)
     }
 
-    /// Option 61 as sent; for logs through [`Printable`] only.
+    /// Option 61 as sent, for logs through [`Printable`] only; `None` if absent.
     #[must_use]
     pub fn client_id(&self) -> Option<&[u8]> {
         self.options.get(code::CLIENT_ID)
     }
 
-    /// Whether this is a Raspberry Pi's own boot loader.
+    /// Whether the client is a Raspberry Pi's own boot loader.
     ///
-    /// It says arch 0, like a PC (raspberrypi/rpi-eeprom#182), so only the address or the UUID tells: that of a Pi 4 or 5
-    /// begins with `RPi4` or `RPi5` (Raspberry Pi's documentation, `DHCP_OPTION97`). iPXE or UEFI on a Pi name
-    /// themselves and are no Pi in this sense.
+    /// This boot loader names architecture 0, like a PC (raspberrypi/rpi-eeprom#182), so only its address or
+    /// its UUID identifies it. The UUID of a Pi 4 or 5 begins with `RPi4` or `RPi5` (Raspberry Pi's
+    /// documentation, `DHCP_OPTION97`). iPXE or UEFI on a Pi identify themselves, and do not count as a
+    /// Raspberry Pi here.
     #[must_use]
     pub fn is_raspberry_pi(&self) -> bool {
         let marked = self.mac().is_some_and(Mac::is_raspberry_pi)
@@ -305,17 +313,18 @@ impl<'a> Request<'a> {
     }
 }
 
-/// `PXEClient:Arch:xxxxx:UNDI:yyyzzz`: the five decimal digits.
+/// Returns the five decimal digits in `PXEClient:Arch:xxxxx:UNDI:yyyzzz`.
 fn arch_in_class(class: &[u8]) -> Option<Arch> {
     const LABEL: &[u8] = b":Arch:";
     let at = class.windows(LABEL.len()).position(|window| window == LABEL)? + LABEL.len();
     let digits = class.get(at..)?.split(|byte| *byte == b':').next()?;
-    // `u16::from_str` alone would also take "+7".
+    // `u16::from_str` alone would also accept "+7".
     let digits = digits.iter().all(u8::is_ascii_digit).then_some(digits)?;
     std::str::from_utf8(digits).ok()?.parse().ok().map(Arch)
 }
 
-/// Raw `iPXE`, or a list of length-prefixed names with `iPXE` among them (RFC 3004 section 4).
+/// Whether option 77 is raw `iPXE`, or a list of length-prefixed names that contains `iPXE` (RFC 3004 section
+/// 4).
 fn names_ipxe(user_class: &[u8]) -> bool {
     const IPXE: &[u8] = b"iPXE";
     let mut rest = user_class;

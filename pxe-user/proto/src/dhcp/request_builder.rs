@@ -1,5 +1,7 @@
-//! Requests as firmware writes them, to see what a machine would be told without having it. Byte for byte as recorded
-//! from OVMF and iPXE (`tests/packets/dhcp`); other firmware, a BIOS' own included, is written like OVMF.
+//! Builds requests as firmware writes them, to find out what reply a machine would get without that machine.
+//!
+//! The requests are byte for byte those that were recorded from OVMF and iPXE (`tests/packets/dhcp`). Those
+//! of other firmware, including a BIOS' own PXE, are built like OVMF's.
 
 use std::net::Ipv4Addr;
 
@@ -8,48 +10,49 @@ use super::options::code;
 use super::{Arch, BootItem, Uuid};
 use crate::mac::Mac;
 
-/// Option 55 of EDK2's PXE; its HTTP boot asks for the same up to 97, and for 235 instead of 66.
+/// Option 55 of EDK2's PXE. Its HTTP boot asks for the same options up to 97, and for 235 instead of 66.
 const EDK2_WANTS: [u8; 35] = [
     1, 2, 3, 4, 5, 6, 12, 13, 15, 17, 18, 22, 23, 28, 40, 41, 42, 43, 50, 51, 54, 58, 59, 60, 66, 67, 97,
     128, 129, 130, 131, 132, 133, 134, 135,
 ];
 const IPXE_WANTS: [u8; 23] =
     [1, 3, 6, 7, 12, 15, 17, 26, 43, 60, 66, 67, 119, 128, 129, 130, 131, 132, 133, 134, 135, 175, 203];
-/// Option 175: the card, the version, then each feature with a length of one and a version.
+/// The start of iPXE's option 175: the card and the version. Then follows each feature with a length of one
+/// and a version.
 const IPXE_CARD: [u8; 12] = [0xb1, 5, 1, 0x1a, 0xf4, 0x10, 0, 0xeb, 3, 1, 0, 0];
 const IPXE_BIOS: [u8; 12] = [0x17, 0x22, 0x13, 0x11, 0x27, 0x19, 0x29, 0x10, 0x21, 0x15, 0x18, 0x12];
 const IPXE_EFI: [u8; 9] = [0x17, 0x24, 0x13, 0x11, 0x27, 0x29, 0x15, 0x1b, 0x12];
 
 const PARAMETERS: u8 = 55;
 const INTERFACE: u8 = 94;
-/// What fits an Ethernet frame, as both say in option 57.
+/// Option 57, which EDK2 and iPXE set to what fits into an Ethernet frame, in bytes.
 const MAX_SIZE: u16 = 1472;
 
-/// A machine's firmware, as far as it shows in its requests.
+/// A machine's firmware, as far as its requests show it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Firmware {
-    /// The machine.
+    /// The machine's Ethernet address.
     pub mac: Mac,
-    /// Its architecture; those of HTTP boot make it an `HTTPClient`.
+    /// Its architecture. An architecture of HTTP boot makes it an `HTTPClient`.
     pub arch: Arch,
-    /// Option 60, where it is not the usual one of the architecture.
+    /// Option 60; `None` for the usual one of the architecture.
     pub class: Option<String>,
-    /// Option 77; `iPXE` makes it an iPXE, with option 175.
+    /// Option 77; `None` for no such option. `iPXE` makes it iPXE, with option 175.
     pub user_class: Option<String>,
-    /// Option 97.
+    /// Option 97; `None` for no such option.
     pub uuid: Option<Uuid>,
-    /// The relay that passed the request on, if any.
+    /// The relay that has forwarded the request; `None` for no relay.
     pub relay: Option<Ipv4Addr>,
 }
 
 impl Firmware {
-    /// Whether it is iPXE.
+    /// Whether the firmware is iPXE.
     #[must_use]
     pub fn is_ipxe(&self) -> bool {
         self.user_class.as_deref() == Some("iPXE")
     }
 
-    /// What option 60 says.
+    /// The value of option 60.
     #[must_use]
     pub fn class(&self) -> String {
         let usual = || {
@@ -60,7 +63,7 @@ impl Firmware {
         self.class.clone().unwrap_or_else(usual)
     }
 
-    /// Option 94: UNDI's type and version.
+    /// Option 94: the type and version of UNDI.
     fn undi(&self) -> [u8; 3] {
         match (self.arch.processor() == Arch::BIOS, self.is_ipxe()) {
             (true, _) => [1, 2, 1],
@@ -69,7 +72,7 @@ impl Firmware {
         }
     }
 
-    /// The request for an offer.
+    /// The DHCPDISCOVER, which asks for an offer.
     #[must_use]
     pub fn discover(&self) -> Vec<u8> {
         let mut message = self.message(!self.is_ipxe(), Ipv4Addr::UNSPECIFIED);
@@ -86,8 +89,8 @@ impl Firmware {
         message.end()
     }
 
-    /// The request to the boot server on 4011, from a machine that has an address by now; with the entry that was
-    /// chosen, if there was a menu.
+    /// The request to the boot server on 4011, from a machine that already has `address`. `item` is the menu
+    /// entry that was chosen; `None` if there was no menu.
     #[must_use]
     pub fn boot_server(&self, address: Ipv4Addr, item: Option<BootItem>) -> Vec<u8> {
         let mut message = self.message(self.is_ipxe(), address);
@@ -165,7 +168,7 @@ impl Firmware {
 struct Message(Vec<u8>);
 
 impl Message {
-    /// Appends an option; a value above 255 bytes goes out in parts (RFC 3396 section 6).
+    /// Appends an option. A value above 255 bytes is split into parts (RFC 3396 section 6).
     fn option(&mut self, code: u8, value: &[u8]) -> &mut Self {
         for part in value.chunks(255) {
             self.0.extend([code, u8::try_from(part.len()).unwrap_or(u8::MAX)]);
@@ -195,7 +198,7 @@ mod tests {
         }
     }
 
-    /// A recorded request without what is chance: the xid, and iPXE's `secs`, which are none.
+    /// A recorded request, without the fields that vary: the xid, and `secs`, in which iPXE stores flags.
     fn recorded(name: &str) -> Vec<u8> {
         let path = format!("{}/../../tests/packets/dhcp/{name}.bin", env!("CARGO_MANIFEST_DIR"));
         let mut packet = std::fs::read(&path).expect(&path);

@@ -1,4 +1,5 @@
-//! What one interface offers. Built and checked when the configuration is read, read only afterwards.
+//! What one interface offers. It is built and checked when the configuration is read, and does not change
+//! afterwards.
 
 use std::net::Ipv4Addr;
 
@@ -8,15 +9,15 @@ use super::names::{BootFile, Invalid, Text, Url};
 use super::request::Request;
 use super::vendor;
 
-/// A program that a machine starts from the network, with what it needs to know itself.
+/// A program that a machine loads from the network, with the options that the program reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// The file to load.
     pub file: BootFile,
-    /// Option 209, PXELINUX's configuration file (RFC 5071 section 4): one look-up instead of up to eleven. `{mac}` in it
-    /// stands for the machine's address.
+    /// Option 209, PXELINUX's configuration file (RFC 5071 section 4): with it PXELINUX needs one look-up
+    /// instead of up to eleven. `{mac}` in it stands for the machine's address. `None` for no such option.
     pub config: Option<Text>,
-    /// Option 210, PXELINUX's path prefix (RFC 5071 section 5).
+    /// Option 210, PXELINUX's path prefix (RFC 5071 section 5); `None` for no such option.
     pub path_prefix: Option<Text>,
 }
 
@@ -26,7 +27,7 @@ impl From<BootFile> for Program {
     }
 }
 
-/// Which machine starts what: by architecture, and iPXE apart.
+/// Which machine loads which program: by architecture, with a separate program for iPXE.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Programs {
     by_arch: Vec<(Arch, Program)>,
@@ -34,13 +35,14 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Sets the program of an architecture. EFI byte code (9) has its own only if given; else it gets x64's.
+    /// Sets the program of an architecture, and replaces an earlier one. If EFI byte code (9) has no program
+    /// of its own, it gets that of x64.
     pub fn set(&mut self, arch: Arch, program: Program) {
         self.by_arch.retain(|(known, _)| *known != arch);
         self.by_arch.push((arch, program));
     }
 
-    /// Takes over the programs of architectures that have none yet.
+    /// Adds the programs of `others` for architectures that have none yet.
     pub fn fill(&mut self, others: &Self) {
         for (arch, program) in &others.by_arch {
             if !self.by_arch.iter().any(|(known, _)| known == arch) {
@@ -49,34 +51,35 @@ impl Programs {
         }
     }
 
-    /// Changes every architecture's program.
+    /// Changes the program of each architecture.
     pub fn configure(&mut self, change: impl FnMut(&mut Program)) {
         self.by_arch.iter_mut().map(|(_, program)| program).for_each(change);
     }
 
-    /// Every architecture that has a program.
+    /// Returns each architecture that has a program, with the program.
     pub fn iter(&self) -> impl Iterator<Item = (Arch, &Program)> {
         self.by_arch.iter().map(|(arch, program)| (*arch, program))
     }
 
-    /// What iPXE gets, if that is a script.
+    /// The script for iPXE; `None` if it gets the program of its architecture.
     #[must_use]
     pub fn ipxe(&self) -> Option<&Program> {
         self.ipxe.as_ref()
     }
 
-    /// Sets what iPXE gets, whatever it runs on: a script. Without one it gets the program of its architecture.
+    /// Sets the script for iPXE on all architectures. Without a script, iPXE gets the program of its
+    /// architecture.
     pub fn set_ipxe(&mut self, script: Program) {
         self.ipxe = Some(script);
     }
 
-    /// The program of one architecture.
+    /// The program of one architecture; `None` if it has none.
     #[must_use]
     pub fn get(&self, arch: Arch) -> Option<&Program> {
         by_arch(&self.by_arch, arch)
     }
 
-    /// The program for this machine, and whether it is the one for iPXE.
+    /// Returns the program for this machine, and whether it is the script for iPXE.
     pub(super) fn find(&self, request: &Request<'_>) -> Result<(&Program, bool), Ignored> {
         match &self.ipxe {
             // clients.md line 17: without this, iPXE would load itself again and again.
@@ -89,7 +92,7 @@ impl Programs {
     }
 }
 
-/// The entry of the first architecture that the client names and the table knows.
+/// Returns the entry of the first architecture that the client names and that is in the table.
 fn find<'t, T>(table: &'t [(Arch, T)], request: &Request<'_>) -> Result<&'t T, Ignored> {
     let first = request.arches().next().ok_or(Ignored::NoArch)?;
     request.arches().find_map(|arch| by_arch(table, arch)).ok_or(Ignored::NoImageForArch(first))
@@ -109,16 +112,16 @@ pub struct MenuItem {
 }
 
 impl MenuItem {
-    /// An entry that makes the machine go on with its next boot device (type 0).
+    /// An entry with which the machine continues with its next boot device (type 0).
     #[must_use]
     pub fn local(text: Text) -> Self {
         Self { boot_type: 0, text, programs: None }
     }
 
-    /// An entry that boots `programs`, or what the service has for everybody.
+    /// An entry that boots `programs`; if that is `None`, the service's own programs.
     ///
     /// # Errors
-    /// [`Invalid::ItemTypeZero`].
+    /// [`Invalid::ItemTypeZero`] if `boot_type` is 0.
     pub fn boot(boot_type: u16, text: Text, programs: Option<Programs>) -> Result<Self, Invalid> {
         if boot_type == 0 {
             return Err(Invalid::ItemTypeZero);
@@ -126,26 +129,26 @@ impl MenuItem {
         Ok(Self { boot_type, text, programs })
     }
 
-    /// Whether it is the way to the machine's next boot device.
+    /// Whether this entry continues with the machine's next boot device.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.boot_type == 0
     }
 
-    /// Its type, which the machine asks for on port 4011.
+    /// Its boot server type, for which the machine asks on port 4011; 0 for the local entry.
     #[must_use]
     pub fn boot_type(&self) -> u16 {
         self.boot_type
     }
 
-    /// What the machine shows.
+    /// The text that the machine shows.
     #[must_use]
     pub fn text(&self) -> &Text {
         &self.text
     }
 }
 
-/// A boot menu that the firmware shows (PXE 2.1 chapter 2); the first entry is the default.
+/// A boot menu that the firmware shows (PXE 2.1 chapter 2). The first entry is the default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Menu {
     prompt: Text,
@@ -154,11 +157,12 @@ pub struct Menu {
 }
 
 impl Menu {
-    /// Makes a menu. `timeout_s` is how long the prompt waits for a key before the first entry is taken, in seconds;
-    /// 0 takes it at once, 255 shows the menu at once and waits.
+    /// Makes a menu. `timeout_s` is the time in seconds for which the prompt waits for a key before the first
+    /// entry is chosen. 0 chooses it at once; 255 shows the menu at once and waits without limit.
     ///
     /// # Errors
-    /// Two entries of one type, nothing to boot, or too much text for option 43.
+    /// When two entries have the same type, when no entry boots from the network, or when the texts do not
+    /// fit into option 43.
     pub fn new(prompt: Text, timeout_s: u8, items: Vec<MenuItem>) -> Result<Self, Invalid> {
         for (i, item) in items.iter().enumerate() {
             if items.iter().skip(i + 1).any(|other| other.boot_type == item.boot_type) {
@@ -175,10 +179,10 @@ impl Menu {
         }
     }
 
-    /// A menu that has only the way to the machine's next boot device (type 0), taken at once.
+    /// A menu with only one entry, the machine's next boot device (type 0), which is chosen at once.
     ///
     /// # Errors
-    /// None in practice: the texts are our own.
+    /// None in practice, because the texts are constants that are valid.
     pub fn local() -> Result<Self, Invalid> {
         let prompt = Text::new("Booting from the local disk")?;
         Ok(Self { prompt, timeout_s: 0, items: vec![MenuItem::local(Text::new("Local disk")?)] })
@@ -192,34 +196,37 @@ impl Menu {
         self.timeout_s
     }
 
-    /// The entries, the default first.
+    /// The entries. The first one is the default.
     #[must_use]
     pub fn items(&self) -> &[MenuItem] {
         &self.items
     }
 }
 
-/// What is offered on one interface.
+/// What pxed offers on one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// Our own address there: option 54, and siaddr and the menu's boot server unless that is another machine.
+    /// pxed's own address on the interface: option 54. It is also siaddr and the menu's boot server, unless
+    /// `boot_server` is set.
     pub server: Ipv4Addr,
-    /// The machine that has the files, where it is not this one.
+    /// The machine that has the files; `None` if it is this one.
     pub boot_server: Option<Ipv4Addr>,
-    /// What machines start.
+    /// The programs that machines load.
     pub programs: Programs,
-    /// What UEFI HTTP boot loads, by its own architecture codes (15 to 20). Empty: such clients are left alone.
+    /// The URLs for UEFI HTTP boot, by the architecture codes of HTTP boot (such as 15 to 20). If it is
+    /// empty, such clients get no reply.
     pub http: Vec<(Arch, Url)>,
-    /// The boot menu of [`Style::Menu`](super::Style::Menu).
+    /// The boot menu of [`Style::Menu`](super::Style::Menu); `None` for no menu.
     pub menu: Option<Menu>,
-    /// Machines shall boot their own disks: this menu says so to firmware, the script of [`Self::programs`] to iPXE.
+    /// Set if machines should boot from their own disks: firmware gets this menu, and iPXE gets the script in
+    /// [`Self::programs`].
     pub local: Option<Menu>,
-    /// Whether iPXE takes our file even where the DHCP server names one (option 175.1 = 1).
+    /// Whether iPXE uses pxed's file even if the DHCP server names one (option 175.1 = 1).
     pub ipxe_priority: bool,
 }
 
 impl Service {
-    /// A service with nothing to offer yet.
+    /// A service that offers nothing yet.
     #[must_use]
     pub fn new(server: Ipv4Addr) -> Self {
         Self {
@@ -233,7 +240,7 @@ impl Service {
         }
     }
 
-    /// Where files are loaded from.
+    /// The address of the server that has the files.
     pub(super) fn files_at(&self) -> Ipv4Addr {
         self.boot_server.unwrap_or(self.server)
     }
@@ -245,7 +252,7 @@ impl Service {
         find(&self.http, request)
     }
 
-    /// The menu, for a machine for which at least one of its entries has a program.
+    /// Checks that at least one entry of the menu has a program for this machine.
     pub(super) fn menu_for(&self, request: &Request<'_>, menu: &Menu) -> Result<(), Ignored> {
         let mut result = Err(Ignored::NoArch);
         for item in menu.items.iter().filter(|item| !item.is_local()) {
@@ -257,7 +264,8 @@ impl Service {
         result
     }
 
-    /// The programs behind a boot item (43.71): the menu's, or everybody's where there is no menu.
+    /// Returns the programs for a boot item (43.71): those of the menu's entry, or the service's own if there
+    /// is no menu.
     pub(super) fn programs_for(&self, boot_type: u16) -> Result<&Programs, Ignored> {
         let Some(menu) = &self.menu else { return Ok(&self.programs) };
         let item = menu.items.iter().find(|item| item.boot_type == boot_type);

@@ -1,4 +1,5 @@
-//! Option 43 as PXE uses it (PXE specification 2.1, chapter 2): encapsulated tags, read from requests and built for replies.
+//! Option 43 as PXE uses it (PXE specification 2.1, chapter 2): encapsulated tags, which pxed reads from
+//! requests and builds for replies.
 
 use std::net::Ipv4Addr;
 
@@ -7,8 +8,8 @@ use super::options::{Items, code};
 use super::request::BootItem;
 use super::service::Menu;
 
-/// PXE_DISCOVERY_CONTROL: bit 0 no broadcast, bit 1 no multicast discovery, bit 2 listed servers only, bit 3 take the
-/// boot file named in this very offer, without a prompt, a menu or discovery.
+/// PXE_DISCOVERY_CONTROL. Bit 0: no broadcast discovery. Bit 1: no multicast discovery. Bit 2: listed servers
+/// only. Bit 3: use the boot file named in this offer, without a prompt, a menu or discovery.
 const DISCOVERY_CONTROL: u8 = 6;
 const BOOT_SERVERS: u8 = 8;
 const BOOT_MENU: u8 = 9;
@@ -16,21 +17,21 @@ const MENU_PROMPT: u8 = 10;
 const BOOT_ITEM: u8 = 71;
 
 const CONTROL_DIRECT: u8 = 0x08;
-/// Unicast to the listed servers, and a menu: what iPXE was measured to take (captures, bios-menu), and what Raspberry
-/// Pi documents.
+/// Unicast to the listed servers, and a menu. The captures show that iPXE accepts this (bios-menu), and
+/// Raspberry Pi documents it.
 const CONTROL_MENU: u8 = 0x03;
 
-/// The longest option 43 that is built: iPXE does not join split options, so there is one part only.
+/// Largest option 43 that pxed builds, in bytes. iPXE does not join split options, so there is one part only.
 pub(super) const MAX: usize = 255;
 
-/// Reads 43.71. Damaged tags behind it do no harm, damaged tags before it hide it.
+/// Reads 43.71. Damaged tags behind it have no effect; damaged tags before it make it unreadable.
 pub(super) fn boot_item(vendor: &[u8]) -> Option<BootItem> {
     let (_, value) = Items::new(vendor).map_while(Result::ok).find(|(code, _)| *code == BOOT_ITEM)?;
     let [a, b, c, d, ..] = *value else { return None };
     Some(BootItem { boot_type: u16::from_be_bytes([a, b]), layer: u16::from_be_bytes([c, d]) })
 }
 
-/// An option 43 under construction, with room for END always kept.
+/// An option 43 under construction. It always keeps room for END.
 pub(super) struct Vendor {
     bytes: [u8; MAX],
     len: usize,
@@ -45,22 +46,23 @@ impl Vendor {
         Self { bytes: [0; MAX], len: 0 }
     }
 
-    /// "Take the file of this offer from this server": 43.6 with bit 3.
+    /// Builds 43.6 with bit 3: the client uses the file and the server of this offer.
     pub(super) fn direct() -> Result<Self, TooLong> {
         let mut vendor = Self::new();
         vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_DIRECT]])?;
         Ok(vendor.end())
     }
 
-    /// A boot server's acknowledgement: 43.71 as asked. The list (43.8) that edk2 checks this reply's siaddr against
-    /// is the one of the offer (`PxeBcExtractDiscoverInfo`), not one in this reply.
+    /// Builds the option for a boot server's acknowledgement: 43.71 as requested. EDK2 checks the siaddr of
+    /// this reply against the list (43.8) in the offer (`PxeBcExtractDiscoverInfo`), not against a list in
+    /// this reply.
     pub(super) fn boot_item(item: BootItem) -> Result<Self, TooLong> {
         let mut vendor = Self::new();
         vendor.tag(BOOT_ITEM, &[&item.boot_type.to_be_bytes(), &item.layer.to_be_bytes()])?;
         Ok(vendor.end())
     }
 
-    /// A boot menu: which servers (43.8), which entries (43.9), and the prompt with its timeout (43.10).
+    /// Builds a boot menu: the servers (43.8), the entries (43.9), and the prompt with its timeout (43.10).
     pub(super) fn menu(menu: &Menu, server: Ipv4Addr) -> Result<Self, TooLong> {
         let mut vendor = Self::new();
         vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_MENU]])?;
@@ -86,8 +88,9 @@ impl Vendor {
         Ok(vendor.end())
     }
 
-    /// What a Raspberry Pi's boot loader looks for, byte for byte as in Raspberry Pi's own documentation ("Network boot
-    /// your Raspberry Pi", tcpdump of the reply). The text decides; the Pi takes its file names from itself.
+    /// Builds what a Raspberry Pi's boot loader looks for, byte for byte as in Raspberry Pi's documentation
+    /// ("Network boot your Raspberry Pi", tcpdump of the reply). Only the text matters; the Pi has built-in
+    /// file names.
     pub(super) fn raspberry_pi() -> Result<Self, TooLong> {
         let mut vendor = Self::new();
         vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_MENU]])?;
@@ -104,7 +107,7 @@ impl Vendor {
         self.list(tag, |list| parts.iter().try_for_each(|part| list.raw(part)))
     }
 
-    /// A tag whose length is known only when `fill` is through.
+    /// Appends a tag whose length is known only after `fill` has written its value.
     fn list(&mut self, tag: u8, fill: impl FnOnce(&mut Self) -> Result<(), TooLong>) -> Result<(), TooLong> {
         self.raw(&[tag, 0])?;
         let start = self.len;
@@ -123,7 +126,7 @@ impl Vendor {
 
     fn raw(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
         let end = self.len + bytes.len();
-        // The last byte is END's.
+        // The last byte is reserved for END.
         if end >= MAX {
             return Err(TooLong);
         }

@@ -1,4 +1,4 @@
-//! A message of anybody as it stands, for people: header fields, and every option in its order.
+//! A view of any DHCP message for display: header fields, and all options in their order.
 
 use std::net::Ipv4Addr;
 
@@ -8,7 +8,8 @@ use super::ignored::Malformed;
 use super::options::{Items, code};
 use crate::mac::Mac;
 
-/// A message. Nothing in it is judged, so whatever is read from it may be missing.
+/// A DHCP message. Only its length and its cookie are checked, so any field or option may be missing or
+/// wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct MessageView<'a> {
     header: &'a Header,
@@ -16,7 +17,7 @@ pub struct MessageView<'a> {
 }
 
 impl<'a> MessageView<'a> {
-    /// Reads a UDP payload.
+    /// Parses a UDP payload.
     ///
     /// # Errors
     /// [`Malformed::Short`] and [`Malformed::Cookie`].
@@ -41,45 +42,45 @@ impl<'a> MessageView<'a> {
         Mac([a, b, c, d, e, f])
     }
 
-    /// `yiaddr`: the address that the client gets.
+    /// `yiaddr`: the address that the client is assigned.
     #[must_use]
     pub fn yiaddr(&self) -> Ipv4Addr {
         header::address(self.header, header::YIADDR)
     }
 
-    /// `siaddr`: where the file is.
+    /// `siaddr`: the address of the server that has the file.
     #[must_use]
     pub fn siaddr(&self) -> Ipv4Addr {
         header::address(self.header, header::SIADDR)
     }
 
-    /// `file`, up to its NUL; empty if there is none.
+    /// `file`, up to its NUL; empty if there is no name.
     #[must_use]
     pub fn file(&self) -> &'a [u8] {
         let field = &self.header[header::FILE];
         field.split(|byte| *byte == 0).next().unwrap_or_default()
     }
 
-    /// Option 53.
+    /// The message type from option 53; `None` if the option is absent or does not have one byte.
     #[must_use]
     pub fn message(&self) -> Option<Message> {
         let [number] = self.option(code::MESSAGE_TYPE)? else { return None };
         Some(Message::of(*number))
     }
 
-    /// Option 54.
+    /// The server from option 54; `None` if the option is absent or does not have four bytes.
     #[must_use]
     pub fn server_id(&self) -> Option<Ipv4Addr> {
         <[u8; 4]>::try_from(self.option(code::SERVER_ID)?).ok().map(Ipv4Addr::from)
     }
 
-    /// An option's first part.
+    /// The first part of an option; `None` if the option is absent.
     #[must_use]
     pub fn option(&self, code: u8) -> Option<&'a [u8]> {
         self.options().find(|(known, _)| *known == code).map(|(_, value)| value)
     }
 
-    /// The options in their order, up to the end or to one that runs past it.
+    /// The options in their order, up to END, to the end of the message, or to an option that runs past it.
     pub fn options(&self) -> impl Iterator<Item = (u8, &'a [u8])> + use<'a> {
         tags(self.options)
     }

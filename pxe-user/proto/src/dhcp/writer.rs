@@ -1,4 +1,4 @@
-//! Builds a BOOTREPLY in the caller's buffer: header, options, END, padding.
+//! Writes a BOOTREPLY into the caller's buffer: header, options, END, padding.
 
 use std::net::Ipv4Addr;
 
@@ -6,22 +6,23 @@ use super::header::{self, Header};
 use super::ignored::Ignored;
 use super::options::code;
 
-/// The smallest message that all clients take: 236 bytes of BOOTP header and its 64-byte vendor area (RFC 951).
+/// Smallest message that all clients accept, in bytes: 236 bytes of BOOTP header and the 64-byte vendor area
+/// (RFC 951).
 const MIN: usize = 300;
 
-/// A reply under construction. Room for END is always kept, so that what does not fit is an error and never a packet
-/// that ends in the middle.
+/// A reply under construction. It always keeps room for END, so that a value that does not fit is an error,
+/// and never leads to a truncated packet.
 pub(super) struct Writer<'o> {
     out: &'o mut [u8],
     at: usize,
 }
 
 impl<'o> Writer<'o> {
-    /// Starts a reply of at most `limit` bytes with the header that answers `request`: htype, hlen, xid, flags, giaddr
-    /// and chaddr copied, everything else zero (RFC 2131 table 3).
+    /// Starts a reply of at most `limit` bytes, with the header that answers `request`: htype, hlen, xid,
+    /// flags, giaddr and chaddr are copied, all other fields are zero (RFC 2131 table 3).
     ///
-    /// A relay gets the broadcast flag whatever the client said: without it, it sends to yiaddr (RFC 1542 section 5.4), and we
-    /// give no address.
+    /// A relay always gets the broadcast flag, whatever the client has set. Without the flag it sends to
+    /// yiaddr (RFC 1542 section 5.4), which is 0 because pxed assigns no address.
     pub(super) fn new(out: &'o mut [u8], limit: usize, request: &Header) -> Result<Self, Ignored> {
         let limit = limit.min(out.len());
         let out = out.get_mut(..limit).ok_or(Ignored::DoesNotFit)?;
@@ -58,7 +59,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// Writes `file`; the NUL behind it is part of the field's 128 bytes.
+    /// Writes `file`. The NUL behind the name is part of the field's 128 bytes.
     pub(super) fn file(&mut self, name: &[u8]) -> Result<(), Ignored> {
         let field = &mut self.header()?[header::FILE];
         if name.len() >= field.len() {
@@ -68,7 +69,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// Appends an option; a value above 255 bytes goes out in parts (RFC 3396 section 6).
+    /// Appends an option. A value above 255 bytes is split into parts (RFC 3396 section 6).
     pub(super) fn option(&mut self, code: u8, value: &[u8]) -> Result<(), Ignored> {
         if value.is_empty() {
             return self.raw(&[code, 0]);
@@ -81,7 +82,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// Appends END and pads to 300 bytes; the length of the message.
+    /// Appends END and pads the message to 300 bytes. Returns the length of the message.
     pub(super) fn finish(self) -> Result<usize, Ignored> {
         *self.out.get_mut(self.at).ok_or(Ignored::DoesNotFit)? = code::END;
         let len = (self.at + 1).max(MIN);

@@ -248,7 +248,7 @@ impl ReceiveSession {
     }
 
     /// Whether the client was never heard after its request, which may therefore be forged.
-    pub fn is_unheard(&self) -> bool {
+    pub fn is_unverified(&self) -> bool {
         self.phase == Phase::Offered
     }
 

@@ -1,30 +1,32 @@
-//! One transfer as a state machine: events in, what to send out.
+//! A transfer to a client as a state machine: events in, what to send out.
 //!
 //! ```text
 //!            RRQ with options             ACK 0                     ACK of the last block
 //!   (start) ------------------> Offered -------> Sending ... Sending ---------------------> Ended
-//!      \___ RRQ without options ________________/   ^  |
-//!                                                   |  | time-out, or an ACK inside the window: the window again
-//!                                                   +--+
+//!      \                                            ^  | ^
+//!       \__ RRQ without options __> Unverified ______/   |  | time-out, or an ACK inside the window: the window again
+//!                                            ACK of block 1 +--+
 //! ```
 //!
 //! The rules that keep a network quiet:
-//! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice). In a transfer with
-//!   windows it only brings the timer forward, once a window, since EDK2 says so that it misses the first block. In
-//!   lock-step it does so once a block, and only if it comes so long after the block (four round trips, at least 50 ms)
-//!   that it must be due to the client's own time-out: copies of ACKs that the network makes come sooner. Neither a block
-//!   that was repeated already is hastened, nor the next one: an answer to a repeat never leads to another repeat.
-//! - An ACK inside the window is a loss (RFC 7440, section 4): the window after it is sent once more, once. Until that
-//!   has been acknowledged to its end, such an ACK may as well be an echo of a block that the client has twice, as EDK2
-//!   makes them: it only moves the window on, and what is lost again is the timer's affair. Without this rule each
-//!   echo would send a window, whose blocks the client has already, which makes new echoes, to the end of the file.
-//! - An OACK is repeated by the timer only, and never after ACK 0: U-Boot would start again.
-//! - Who has acknowledged nothing is sent little, since the address may be forged: see `unheard`.
+//! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice syndrome). It may bring the
+//!   timer forward. With windows, one duplicate ACK in each window does so, because EDK2 reports a lost first block that way.
+//!   In lock-step, one duplicate ACK for each block does so, and only if it comes so long after the block (four round trips,
+//!   at least 50 ms) that the client's own time-out must have caused it: copies of ACKs that the network makes come sooner.
+//!   For a block that was repeated already, and for the next one, duplicate ACKs change nothing: an answer to a repeat never
+//!   leads to another repeat.
+//! - An ACK inside the window means a loss (RFC 7440, section 4): the window after it is sent once more, once. Until that
+//!   window has been acknowledged to its end, such an ACK may as well be the echo of a block that the client has twice, as
+//!   EDK2 makes them. It only moves the window on, and the timer repeats what is lost again. Without this rule each echo would
+//!   send a window whose blocks the client has already, which makes new echoes, to the end of the file.
+//! - Only the timer repeats an OACK, and never after ACK 0: U-Boot would start again.
+//! - A client that has acknowledged nothing gets little, since its address may be forged: see `unverified_peer`.
 
 mod early_retransmit;
 mod snapshot;
 mod steady;
 mod unverified_peer;
+mod window;
 
 use std::time::Duration;
 
@@ -35,26 +37,29 @@ use super::Block;
 use super::negotiation::NegotiatedOptions;
 use super::packet::ErrorCode;
 use crate::time::Timestamp;
+use early_retransmit::EarlyRetransmit;
+use window::Window;
 
 /// Time-outs are doubled up to this, in seconds.
 pub(super) const RTO_MAX: u8 = 8;
-/// First time-out in seconds, unless the client asked for another (RFC 2349).
+/// The first time-out in seconds, unless the client asked for another (RFC 2349).
 pub(super) const RTO_FIRST: u8 = 1;
 /// A client that is silent this long in the middle of a transfer has gone.
 pub const SILENCE: Duration = Duration::from_secs(45);
-/// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s,
-/// so that GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
+/// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s. So
+/// GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
 const REPEATS_OF_LAST: u8 = 7;
+
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The last block was acknowledged.
     Complete,
-    /// All blocks were sent, the last ACK never came: clients that jump into what they loaded do that.
+    /// All blocks were sent, and the last ACK never came: clients that start what they loaded at once do that.
     CompleteUnconfirmed,
-    /// The client asked for the file's size only, and said so by ERROR 8 or 0 in answer to the OACK.
+    /// The client wanted the file's size only: it has answered the OACK with ERROR 8 or 0.
     Probe,
-    /// The client gave up.
+    /// The client has sent an ERROR.
     Aborted(ErrorCode),
     /// The client vanished.
     TimedOut,
@@ -71,15 +76,15 @@ pub enum Ignored {
     StrayAck,
     /// Anything for a transfer that has ended.
     Ended,
-    /// DATA of a block that was taken already.
+    /// DATA of a block that is stored already.
     DuplicateData,
-    /// DATA behind a gap that the client knows of.
+    /// DATA behind a gap that an ACK has reported already.
     GapInData,
     /// DATA for which there was no room: the client will send it again.
     NoRoom,
 }
 
-/// What is to be done after an event.
+/// What the caller must do after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing.
@@ -96,74 +101,84 @@ pub enum Step {
     End(Outcome),
 }
 
+/// Where a transfer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The OACK was sent; ACK 0 has not come.
-    Offered,
+    /// The OACK was sent, and repeated so often by the timer; ACK 0 has not come.
+    Offered {
+        oacks: u8,
+    },
+    /// The first block was sent without an OACK, and the client has acknowledged nothing. `is_repeat_due`: its request has come
+    /// again, so it may get the block once more.
+    Unverified {
+        is_repeat_due: bool,
+    },
+    /// The client has acknowledged something, so its address is not forged.
     Sending,
     Ended,
 }
 
-/// One transfer.
+/// How often the window that is on its way was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeats {
+    /// Once. Only the ACK of such a window measures a round trip (Karn's algorithm).
+    None,
+    /// A part of it was sent before: an ACK inside the window showed a loss, or another process sent it.
+    AfterLoss,
+    /// The timer has sent it again, so often since the client last answered with something new. `is_asked_for`: since the last
+    /// repeat the client has sent a duplicate ACK, so it is there, and lacks the block.
+    ByTimer { times: u8, is_asked_for: bool },
+}
+
+/// A transfer to a client.
 #[derive(Clone, Debug)]
 pub struct SendSession {
+    /// The file's size in bytes.
     size: u64,
+    negotiated: NegotiatedOptions,
     started: Timestamp,
-    /// When the client was last heard with something new.
+    /// When the client last answered with something new.
     heard: Timestamp,
-    /// When the window that is on its way was sent, for measuring the round trip.
+    /// When the window that is on its way was sent, or the OACK.
     sent: Timestamp,
     deadline: Timestamp,
-    /// First block that is not acknowledged.
-    first: Block,
-    /// First block that is to be sent next: up to here the window is on its way.
-    next: Block,
-    /// End of the window, exclusive.
-    window_end: Block,
-    /// Highest block that was ever sent.
-    highest: Block,
+    window: Window,
+    /// Blocks that were sent more than once.
     repeated_blocks: u32,
-    /// Smoothed round trip, in microseconds; 0 until measured.
+    /// The smoothed round trip in microseconds; 0 until it is measured.
     round_trip: u32,
-    /// Time-out in seconds.
+    /// The time-out in seconds.
     rto: u8,
-    negotiated: NegotiatedOptions,
-    /// Of the OACK or the window, since the client was heard; while the first block is out, what it has earned of these.
-    repeats: u8,
     phase: Phase,
-    /// The window is a repeat: its ACK measures nothing (Karn).
-    repeated: bool,
-    /// The client has acknowledged something, so its address is no forgery.
-    touched: bool,
-    /// No duplicate ACK may bring the timer forward any more in this window: one has, or they cannot be trusted.
-    retransmitted_early: bool,
+    repeats: Repeats,
+    early: EarlyRetransmit,
 }
 
 impl SendSession {
-    /// A transfer of `size` bytes on these terms, and the first step to take.
+    /// A transfer of `size` bytes with these options, and the first step to take.
     pub fn start(now: Timestamp, size: u64, negotiated: NegotiatedOptions) -> (Self, Step) {
         let rto = negotiated.timeout.unwrap_or(RTO_FIRST);
         let mut transfer = Self {
             size,
+            negotiated,
             started: now,
             heard: now,
             sent: now,
             deadline: now + seconds(rto),
-            first: Block(1),
-            next: Block(1),
-            window_end: Block(1),
-            highest: Block(0),
+            window: Window::new(),
             repeated_blocks: 0,
             round_trip: 0,
             rto,
-            negotiated,
-            repeats: 0,
-            phase: Phase::Offered,
-            repeated: false,
-            touched: false,
-            retransmitted_early: false,
+            phase: Phase::Offered { oacks: 0 },
+            repeats: Repeats::None,
+            early: EarlyRetransmit::Allowed,
         };
-        let step = if negotiated.oack { Step::SendOack } else { transfer.open_window(now) };
+        let step = if negotiated.oack {
+            Step::SendOack
+        } else {
+            transfer.phase = Phase::Unverified { is_repeat_due: false };
+            transfer.open_window(now)
+        };
         (transfer, step)
     }
 
@@ -171,100 +186,101 @@ impl SendSession {
     pub fn on_ack(&mut self, now: Timestamp, wire: u16) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
-            Phase::Offered if wire == 0 => {
-                if self.negotiated.windowsize == 1 {
+            Phase::Offered { oacks } if wire == 0 => {
+                if self.negotiated.windowsize == 1 && oacks == 0 {
                     self.measure(now, Block(0));
                 }
                 self.progress(now);
                 self.open_window(now)
             }
-            Phase::Offered => Step::Ignore(Ignored::StrayAck),
-            Phase::Sending => self.on_block_ack(now, wire),
+            Phase::Offered { .. } => Step::Ignore(Ignored::StrayAck),
+            Phase::Unverified { .. } | Phase::Sending => self.on_block_ack(now, wire),
         }
     }
 
     fn on_block_ack(&mut self, now: Timestamp, wire: u16) -> Step {
-        let previous = Block(self.first.0 - 1);
+        let previous = self.window.acknowledged();
         let acked = previous.at_or_after(wire);
         if acked == previous {
-            self.hasten(now);
+            self.on_duplicate_ack(now);
             return Step::Ignore(Ignored::DuplicateAck);
         }
-        if acked > self.highest {
+        if acked > self.window.highest() {
             return Step::Ignore(Ignored::StrayAck);
         }
         self.measure(now, acked);
-        let echo = self.repeated && acked + 1 < self.window_end;
+        let is_echo = self.repeats != Repeats::None && !self.window.ends_at(acked);
         self.progress(now);
-        self.first = acked + 1;
+        self.window.acknowledge(acked);
         if acked == self.last() {
             return self.end(Outcome::Complete);
         }
-        if echo { self.slide_window(now) } else { self.open_window(now) }
+        if is_echo { self.slide_window(now) } else { self.open_window(now) }
     }
 
-    /// The client says ERROR.
+    /// The client has sent an ERROR.
     pub fn on_error(&mut self, code: ErrorCode) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
-            Phase::Offered if code == ErrorCode::OPTIONS || code == ErrorCode::UNDEFINED => {
+            Phase::Offered { .. } if code == ErrorCode::OPTIONS || code == ErrorCode::UNDEFINED => {
                 self.end(Outcome::Probe)
             }
-            Phase::Offered | Phase::Sending => self.end(Outcome::Aborted(code)),
+            _ => self.end(Outcome::Aborted(code)),
         }
     }
 
     /// Time has passed.
     pub fn on_time(&mut self, now: Timestamp) -> Step {
-        if now < self.deadline || self.phase == Phase::Ended {
+        if now < self.deadline {
             return Step::Wait;
         }
         match self.phase {
-            Phase::Offered => self.offer_again(now),
-            _ if !self.touched => self.first_block_again(now),
-            _ => self.window_again(now),
+            Phase::Ended => Step::Wait,
+            Phase::Offered { oacks } => self.repeat_oack(now, oacks),
+            Phase::Unverified { is_repeat_due } => self.repeat_first_block(now, is_repeat_due),
+            Phase::Sending => self.repeat_window(now),
         }
     }
 
-    fn window_again(&mut self, now: Timestamp) -> Step {
-        let all_sent = self.highest == self.last();
-        let silent = now.since(self.heard) >= SILENCE.max(seconds(self.first_rto()) * 3);
-        match all_sent {
-            // It has asked since the last repeat (`stay_patient`; alone, repeats are more by now): its last word was that it lacks
-            // the block.
-            true if silent && self.repeats == 1 => return self.end(Outcome::TimedOut),
-            true if silent || self.repeats >= REPEATS_OF_LAST => {
+    fn repeat_window(&mut self, now: Timestamp) -> Step {
+        let is_silent = now.since(self.heard) >= SILENCE.max(seconds(self.first_rto()) * 3);
+        let (times, is_asked_for) = match self.repeats {
+            Repeats::ByTimer { times, is_asked_for } => (times, is_asked_for),
+            Repeats::None | Repeats::AfterLoss => (0, false),
+        };
+        if self.window.highest() == self.last() {
+            // A client that has asked for the last block since the last repeat lacks it.
+            if is_silent && is_asked_for {
+                return self.end(Outcome::TimedOut);
+            }
+            if is_silent || times >= REPEATS_OF_LAST {
                 return self.end(Outcome::CompleteUnconfirmed);
             }
-            false if silent => return self.end(Outcome::TimedOut),
-            _ => {}
+        } else if is_silent {
+            return self.end(Outcome::TimedOut);
         }
         let step = self.open_window(now);
-        self.repeated = true;
+        self.repeats = Repeats::ByTimer { times: times.saturating_add(1), is_asked_for: false };
         self.back_off(now);
         step
     }
 
-    /// Blocks that are to be sent now: the first one and how many.
+    /// The blocks that are to be sent now: the first one, and how many.
     pub fn unsent(&self) -> (Block, u64) {
-        (self.next, self.window_end.0.saturating_sub(self.next.0))
+        self.window.unsent()
     }
 
     /// `blocks` of [`Self::unsent`] have been sent.
     pub fn sent(&mut self, blocks: u64) {
-        let end = Block((self.next.0 + blocks).min(self.window_end.0));
-        let fresh = end.0.saturating_sub(self.next.0.max(self.highest.0 + 1));
-        let repeated = u32::try_from(end.0 - self.next.0 - fresh).unwrap_or(u32::MAX);
+        let repeated = u32::try_from(self.window.sent(blocks)).unwrap_or(u32::MAX);
         self.repeated_blocks = self.repeated_blocks.saturating_add(repeated);
-        self.next = end;
-        self.highest = self.highest.max(Block(end.0 - 1));
     }
 
-    /// A new request took this one's place.
+    /// A new request of the same client took the place of this transfer.
     pub fn supersede(&mut self) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
-            _ if self.phase == Phase::Sending && self.highest == self.last() => {
+            Phase::Unverified { .. } | Phase::Sending if self.window.highest() == self.last() => {
                 self.end(Outcome::CompleteUnconfirmed)
             }
             _ => self.end(Outcome::Superseded),
@@ -281,45 +297,40 @@ impl SendSession {
 
     fn end(&mut self, outcome: Outcome) -> Step {
         self.phase = Phase::Ended;
-        // What found no room until now is not sent any more.
-        self.window_end = self.next;
+        self.window.close();
         Step::End(outcome)
     }
 
+    /// The client has acknowledged something new.
     fn progress(&mut self, now: Timestamp) {
         self.heard = now;
-        self.touched = true;
         self.phase = Phase::Sending;
         self.rto = self.first_rto();
-        self.repeats = 0;
-        self.calm_down();
-        self.repeated = false;
+        self.early = EarlyRetransmit::after(self.repeats, self.is_lock_step());
+        self.repeats = Repeats::None;
     }
 
-    /// Puts the window behind the acknowledged blocks.
+    /// Sends the window behind the acknowledged blocks.
     fn open_window(&mut self, now: Timestamp) -> Step {
-        self.phase = Phase::Sending;
-        // After a loss inside the window, blocks go out a second time: their ACK measures nothing.
-        self.repeated |= self.first <= self.highest;
-        self.next = self.first;
-        self.window_end =
-            Block((self.first.0 + u64::from(self.negotiated.windowsize)).min(self.last().0 + 1));
+        let is_repeat = self.window.open(self.negotiated.windowsize, self.last());
+        if is_repeat && self.repeats == Repeats::None {
+            self.repeats = Repeats::AfterLoss;
+        }
         self.sent = now;
         self.deadline = now + seconds(self.rto);
         Step::SendData
     }
 
-    /// The same while the window is a repeat: only what was not sent since then is sent.
+    /// The same while the window is a repeat: sends only what was not sent since then.
     fn slide_window(&mut self, now: Timestamp) -> Step {
-        let next = self.next.max(self.first);
-        let step = self.open_window(now);
-        self.next = next;
-        self.repeated = true;
-        step
+        self.window.slide(self.negotiated.windowsize, self.last());
+        self.repeats = Repeats::AfterLoss;
+        self.sent = now;
+        self.deadline = now + seconds(self.rto);
+        Step::SendData
     }
 
     fn back_off(&mut self, now: Timestamp) {
-        self.repeats = self.repeats.saturating_add(1);
         self.deadline = now + seconds(self.rto);
         self.rto = self.rto.saturating_mul(2).min(RTO_MAX.max(self.first_rto()));
     }
@@ -328,17 +339,21 @@ impl SendSession {
         self.negotiated.timeout.unwrap_or(RTO_FIRST)
     }
 
+    fn is_lock_step(&self) -> bool {
+        self.negotiated.windowsize == 1
+    }
+
     /// The last block: always shorter than the others, and empty if the size is a multiple (RFC 1350, section 6).
     pub fn last(&self) -> Block {
         Block(self.size / u64::from(self.negotiated.blksize) + 1)
     }
 
-    /// When [`Self::on_time`] wants to be called.
+    /// When [`Self::on_time`] must be called.
     pub fn deadline(&self) -> Timestamp {
         self.deadline
     }
 
-    /// The terms.
+    /// The options of this transfer.
     pub fn negotiated(&self) -> &NegotiatedOptions {
         &self.negotiated
     }
@@ -348,12 +363,12 @@ impl SendSession {
         self.size
     }
 
-    /// When it began.
+    /// When the transfer began.
     pub fn started(&self) -> Timestamp {
         self.started
     }
 
-    /// Whether it is over.
+    /// Whether the transfer is over.
     pub fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
@@ -362,7 +377,7 @@ impl SendSession {
     pub fn bytes(&self, outcome: Outcome) -> u64 {
         match outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => self.size,
-            _ => self.first.offset(self.negotiated.blksize).min(self.size),
+            _ => self.window.first().offset(self.negotiated.blksize).min(self.size),
         }
     }
 

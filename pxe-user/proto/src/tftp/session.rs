@@ -50,8 +50,8 @@ impl Session {
     }
 
     /// Whether the client was never heard after its request, which may therefore be forged.
-    pub fn is_unheard(&self) -> bool {
-        either!(self, session => session.is_unheard())
+    pub fn is_unverified(&self) -> bool {
+        either!(self, session => session.is_unverified())
     }
 
     /// Whether the same request again at `now` is a delayed copy of the one that began this.
@@ -85,7 +85,7 @@ impl Session {
     pub fn granted(&self) -> OackOptions {
         match self {
             Self::Sending(transfer) => transfer.negotiated().granted(transfer.size()),
-            Self::Receiving(reception) => reception.negotiated().granted(reception.announced().unwrap_or(0)),
+            Self::Receiving(upload_session) => upload_session.negotiated().granted(upload_session.announced().unwrap_or(0)),
         }
     }
 
@@ -93,7 +93,7 @@ impl Session {
     pub(super) fn dally(&self) -> Duration {
         match self {
             Self::Sending(_) => DALLY,
-            Self::Receiving(reception) => reception.dally().unwrap_or(DALLY),
+            Self::Receiving(upload_session) => upload_session.dally().unwrap_or(DALLY),
         }
     }
 }

@@ -51,7 +51,7 @@ pub struct Table<C> {
     /// Ended transfers, oldest first: the first to give way. Some may be gone already.
     dallying: VecDeque<Id>,
     /// Transfers whose clients were never heard after their requests, oldest first. Some may have been heard meanwhile.
-    unheard: VecDeque<Id>,
+    unverified: VecDeque<Id>,
     timers: Timers,
     hasher: RandomState,
     ports: TidPorts,
@@ -90,7 +90,7 @@ impl<C> Table<C> {
             free: (0..u32::try_from(slots).unwrap_or(u32::MAX)).rev().collect(),
             by_client: HashMap::with_capacity(slots),
             dallying: VecDeque::with_capacity(slots * 2),
-            unheard: VecDeque::with_capacity(slots),
+            unverified: VecDeque::with_capacity(slots),
             timers: Timers::new(slots),
             hasher: RandomState::new(),
             ports,
@@ -205,8 +205,8 @@ impl<C> Table<C> {
         announced: Option<u64>,
         negotiated: NegotiatedOptions,
     ) -> Option<Step> {
-        let (reception, step) = ReceiveSession::start(now, announced, negotiated);
-        self.begin(id, Session::Receiving(reception), step)
+        let (upload_session, step) = ReceiveSession::start(now, announced, negotiated);
+        self.begin(id, Session::Receiving(upload_session), step)
     }
 
     fn begin(&mut self, id: Id, session: Session, step: Step) -> Option<Step> {
@@ -257,7 +257,7 @@ impl<C> Table<C> {
         event: impl FnOnce(&mut ReceiveSession) -> Step,
     ) -> Step {
         self.react(now, id, |session| match session {
-            Session::Receiving(reception) => event(reception),
+            Session::Receiving(upload_session) => event(upload_session),
             Session::Sending(_) => Step::Wait,
         })
     }

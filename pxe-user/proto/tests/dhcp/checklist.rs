@@ -1,4 +1,4 @@
-//! clients.md section 6, lines 1 to 14: one test or more for each.
+//! clients.md section 6, lines 1 to 14: at least one test for each line.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -27,7 +27,8 @@ fn line_01_other_clients_get_no_reply() {
     assert_eq!(on_67(&service, &uboot.bytes(), Style::Direct).err(), Some(Ignored::UBoot));
 }
 
-/// Line 2: "Broadcast REQUEST on 67 without 43.71: no reply." With it there is one (PXE 2.1 chapter 2).
+/// Line 2: "Broadcast REQUEST on 67 without 43.71: no reply." With 43.71 there is a reply (PXE 2.1 chapter
+/// 2).
 #[test]
 fn line_02_a_request_on_67_is_answered_only_with_a_boot_item() {
     let service = service();
@@ -42,7 +43,7 @@ fn line_02_a_request_on_67_is_answered_only_with_a_boot_item() {
     assert_eq!(option(&answered.bytes, 43), Some(vec![71, 4, 0, 1, 0, 0, 255]));
 }
 
-/// Line 3: "yiaddr 0 always on 67; never NAK": also when the client has or wants an address.
+/// Line 3: "yiaddr 0 always on 67; never NAK". The same holds if the client has an address or requests one.
 #[test]
 fn line_03_yiaddr_is_zero_and_nothing_is_a_nak() {
     let service = menu_service();
@@ -69,7 +70,7 @@ fn line_04_an_offer_is_complete_and_within_its_size() {
     for code in [53, 54, 60, 43] {
         assert!(option(&small.bytes, code).is_some(), "{code}");
     }
-    // Without option 82: 240 and 3 + 6 + 11 + 22 (209) + 7 (210) + 6 (43) and END: 296 bytes.
+    // Without option 82 the reply has 296 bytes: 240, then 3 + 6 + 11 + 22 (209) + 7 (210) + 6 (43), and END.
     let fits = |max: Option<u16>, relay: usize| {
         let mut request = Ask::pxe(DISCOVER, 0).option(82, &vec![7; relay]);
         if let Some(max) = max {
@@ -86,7 +87,7 @@ fn line_04_an_offer_is_complete_and_within_its_size() {
     assert_eq!(fits(Some(65535), 510), Ok(296 + 2 * 2 + 510));
 }
 
-/// Line 4 again: a reply never goes beyond 1472 bytes, nor beyond the caller's buffer.
+/// Line 4: a reply does not exceed 1472 bytes, nor the caller's buffer.
 #[test]
 fn line_04_a_short_buffer_is_a_typed_error() {
     let service = service();
@@ -115,7 +116,7 @@ fn line_04_a_short_buffer_is_a_typed_error() {
     assert_eq!(result.map(|reply| reply.len), Ok(300));
 }
 
-/// Line 4: however large the client's limit and the buffer are, 1472 bytes are the end.
+/// Line 4: a reply does not exceed 1472 bytes, however large the client's limit and the buffer are.
 #[test]
 fn line_04_nothing_is_larger_than_1472_bytes() {
     let mut program = program("pxelinux.0");
@@ -124,7 +125,8 @@ fn line_04_nothing_is_larger_than_1472_bytes() {
     let mut service = service();
     service.programs.set(Arch::BIOS, program);
     let mut out = [0; 4096];
-    // 240, 3 + 6 + 11, 257 (97), 2 * 257 (209, 210), 6 (43), END: 1038 bytes, and 434 for option 82 in two parts.
+    // 240, 3 + 6 + 11, 257 (97), 2 * 257 (209, 210), 6 (43) and END are 1038 bytes. Option 82 has 434 bytes
+    // in two parts.
     for (relay, expected) in [(430, Ok(1472)), (431, Err(Ignored::DoesNotFit))] {
         let request =
             Ask::pxe(DISCOVER, 0).option(57, &[255, 255]).option(97, &[7; 255]).option(82, &vec![9; relay]);
@@ -147,7 +149,7 @@ fn line_05_an_offer_leaves_from_port_67() {
     }
 }
 
-/// Line 6: "siaddr and `file` in the header"; 66, 67 and 13 are not sent to PXE clients.
+/// Line 6: "siaddr and `file` in the header". PXE clients do not get 66, 67 and 13.
 #[test]
 fn line_06_siaddr_and_file_are_in_the_header() {
     let service = service();
@@ -161,7 +163,8 @@ fn line_06_siaddr_and_file_are_in_the_header() {
     }
 }
 
-/// Line 7: "`file` NUL-terminated within 128": the longest name has 127 bytes, and a longer one is refused at start.
+/// Line 7: "`file` NUL-terminated within 128". The longest name has 127 bytes, and the check at the start
+/// rejects a longer one.
 #[test]
 fn line_07_the_longest_file_name_still_ends_with_nul() {
     let longest = "x".repeat(127);
@@ -175,7 +178,7 @@ fn line_07_the_longest_file_name_still_ends_with_nul() {
     }
 }
 
-/// Line 8: "97 echoed byte for byte; absent accepted"; whatever its size and type.
+/// Line 8: "97 echoed byte for byte; absent accepted". This holds for any size and type.
 #[test]
 fn line_08_option_97_is_echoed_byte_for_byte() {
     let service = service();
@@ -199,7 +202,8 @@ fn line_09_direct_is_06_01_08_ff() {
     }
 }
 
-/// Line 10: "Without 43 (BINL) OVMF boots over 4011": neither its offer nor its acknowledgement has 43.
+/// Line 10: "Without 43 (BINL) OVMF boots over 4011". Neither the offer nor the acknowledgement has option
+/// 43.
 #[test]
 fn line_10_binl_has_no_option_43_and_4011_gives_the_file() {
     let service = service();
@@ -209,7 +213,8 @@ fn line_10_binl_has_no_option_43_and_4011_gives_the_file() {
     assert_eq!(file(&ack.bytes), "memtest86+x64.efi");
 }
 
-/// Line 11: "4011 replies come from port 4011 and go to the request's source port": 4011 for edk2, 68 for iPXE.
+/// Line 11: "4011 replies come from port 4011 and go to the request's source port". That port is 4011 for
+/// EDK2 and 68 for iPXE.
 #[test]
 fn line_11_replies_on_4011_go_back_to_their_source() {
     let service = service();
@@ -220,7 +225,8 @@ fn line_11_replies_on_4011_go_back_to_their_source() {
     }
 }
 
-/// Line 12: "4011 accepts no 54, bare `PXEClient`, byte-swapped `secs`": and no 93 where 60 has the architecture.
+/// Line 12: "4011 accepts no 54, bare `PXEClient`, byte-swapped `secs`". It also accepts no 93 if 60 names
+/// the architecture.
 #[test]
 fn line_12_4011_accepts_what_firmware_leaves_out() {
     let service = service();
@@ -237,14 +243,15 @@ fn line_12_4011_accepts_what_firmware_leaves_out() {
     );
 }
 
-/// Line 13: "A boot-server ACK echoes 43.71 and its siaddr is in 43.8": in the menu's list (edk2 checks against the
-/// offer's, `PxeBcExtractDiscoverInfo`).
+/// Line 13: "A boot-server ACK echoes 43.71 and its siaddr is in 43.8". This is the list of the menu: EDK2
+/// checks against that of the offer (`PxeBcExtractDiscoverInfo`).
 #[test]
 fn line_13_a_boot_server_ack_echoes_its_item_from_a_listed_server() {
     let service = menu_service();
     let offer = on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), Style::Menu).expect("an offer");
     let menu = option(&offer.bytes, 43).expect("a menu");
-    // 06 01 03, then 08 0e: two entries of type, count 1, address.
+    // The menu begins with 06 01 03. Then follows 08 0e with two entries, each with its type, the count 1,
+    // and an address.
     let servers: Vec<_> =
         menu[5..19].chunks(7).map(|entry| (entry[..2].to_vec(), entry[3..].to_vec())).collect();
     for (item, expected) in [([0x80, 0x00], "memtest86+x64.efi"), ([0x80, 0x01], "rescue.efi")] {
@@ -264,7 +271,7 @@ fn line_13_a_boot_server_ack_echoes_its_item_from_a_listed_server() {
     }
 }
 
-/// Line 14: "Never 43.6 without bit 3 unless a menu follows": for every client, style and port.
+/// Line 14: "Never 43.6 without bit 3 unless a menu follows". This holds for each client, style and port.
 #[test]
 fn line_14_discovery_control_has_bit_3_or_a_menu() {
     let service = menu_service();

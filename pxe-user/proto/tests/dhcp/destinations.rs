@@ -1,4 +1,4 @@
-//! Where replies go: relays, broadcast, and sources that nobody can answer to.
+//! The destinations of replies: relays, broadcast, and sources to which no reply can go.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -18,7 +18,7 @@ fn a_relayed_discover_is_answered_to_the_relay_on_port_67() {
         ask(&service, &request.bytes(), ServerPort::Port67, from, Style::Direct).expect("an offer");
     assert_eq!((answered.reply.from_port, answered.reply.to), (67, SocketAddrV4::new(relay, 67)));
     assert_eq!(answered.bytes[24..28], relay.octets());
-    // Else it would send the offer to 0.0.0.0: iPXE asks without the flag.
+    // Without the broadcast flag the relay would send the offer to 0.0.0.0. iPXE does not set the flag.
     assert_eq!((request.bytes()[10..12].to_vec(), &answered.bytes[10..12]), (vec![0; 2], &[0x80, 0][..]));
     assert_eq!(option(&answered.bytes, 82).as_deref(), Some(&b"\x01\x04eth0\x02\x03abc"[..]));
 }
@@ -35,7 +35,7 @@ fn option_82_is_the_last_option() {
     }
 }
 
-/// BINL through a relay: the request to 4011 is unicast and so is its answer, also where giaddr is set.
+/// BINL through a relay: the request to 4011 is unicast, and its reply is unicast too, also if giaddr is set.
 #[test]
 fn binl_behind_a_relay_is_answered_to_its_source() {
     let service = service();
@@ -82,8 +82,9 @@ fn a_source_on_4011_that_cannot_be_answered_is_refused() {
     }
 }
 
-/// Whoever is named in a forged request (by giaddr, or as the sender on 4011) gets one packet for one, of about the same
-/// length; ciaddr leads nowhere. Larger ones need a menu, or what the request itself brings along.
+/// A forged request can name a victim by giaddr, or by its source on 4011. The victim gets one packet for
+/// each forged packet, of about the same length. pxed sends nothing to ciaddr. A longer reply needs a menu,
+/// or options that the request itself contains.
 #[test]
 fn an_answer_is_not_much_longer_than_its_request() {
     let smallest = |arch: &[u8], message: u8| {
@@ -104,7 +105,8 @@ fn an_answer_is_not_much_longer_than_its_request() {
     }
 }
 
-/// The broadcast flag is told to the frame layer, which may else send to the client's MAC.
+/// The reply passes the broadcast flag to the layer that writes frames. Without the flag that layer may send
+/// to the client's MAC.
 #[test]
 fn the_broadcast_flag_is_passed_on() {
     let service = service();

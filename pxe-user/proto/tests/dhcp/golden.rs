@@ -1,4 +1,4 @@
-//! Real firmware's requests: what we read in them, and every byte of what we answer.
+//! Recorded requests of real firmware: how pxed reads them, and each byte of its replies.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -7,7 +7,7 @@ use pxe_proto::dhcp::{Answer, Arch, BootItem, Class, Ignored, Message, Request, 
 
 use crate::support::*;
 
-/// What a request must be read as.
+/// The expected values of one request.
 struct Facts {
     name: &'static str,
     message: Message,
@@ -26,7 +26,7 @@ const fn facts(name: &'static str, message: Message, arch: u16, ipxe: bool) -> F
     Facts { name, message, class, arch, ipxe, item, max_size, broadcast, server_id }
 }
 
-/// From the table in the captures' README.
+/// The expected values, from the table in the README of the captures.
 fn table() -> [Facts; 16] {
     use Message::{Discover, Request};
     let ovmf = |name, message| Facts { broadcast: true, ..facts(name, message, 7, false) };
@@ -76,7 +76,7 @@ fn every_golden_request_is_read_as_its_capture_says() {
     }
 }
 
-/// A reply's bytes, put together by hand from the request's fields and literal options.
+/// Builds the expected bytes of a reply from the request's fields and literal options.
 fn expected(request: &[u8], ciaddr: [u8; 4], file: &str, options: &[&[u8]]) -> Vec<u8> {
     let mut packet = vec![2, 1, 6, 0];
     packet.extend_from_slice(&request[4..8]);
@@ -200,7 +200,7 @@ fn broadcast_requests_of_real_clients_on_67_are_left_to_the_dhcp_server() {
     }
 }
 
-/// The oracle's view of one whole reply, typed.
+/// The fields of one whole reply, as dhcproto decodes them.
 #[test]
 fn dhcproto_reads_the_same_offer() {
     let (service, request) = (service(), golden("ovmf-discover"));

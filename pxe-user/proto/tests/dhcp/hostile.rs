@@ -1,4 +1,4 @@
-//! clients.md section 5, lines 18 to 28: odd and hostile requests, and what becomes of each.
+//! clients.md section 5, lines 18 to 28: odd and hostile requests, and the result of each.
 
 use pxe_proto::dhcp::{Arch, Ignored, Malformed, Printable, Request, Style};
 
@@ -47,8 +47,8 @@ fn line_18_zero_length_options() {
     assert_eq!(option(&answered.bytes, 97), None);
 }
 
-/// Line 19: "4-byte options shorter than 4": and longer. 54 decides who is meant, so a damaged one is silence; 57 of a
-/// wrong size counts as absent.
+/// Line 19: "4-byte options shorter than 4", and longer ones. Option 54 names the intended server, so a
+/// request with a damaged one gets no reply. Option 57 of a wrong size counts as absent.
 #[test]
 fn line_19_options_of_the_wrong_size() {
     for len in [0, 1, 3, 5, 8] {
@@ -82,7 +82,8 @@ fn line_20_other_hardware_and_replies() {
     }
 }
 
-/// Line 20: our own replies, sent back to us, are not answered: no two responders can keep each other busy.
+/// Line 20: pxed does not reply to its own replies when they are sent back to it, so two responders cannot
+/// reply to each other without end.
 #[test]
 fn line_20_our_own_replies_are_not_answered() {
     let service = menu_service();
@@ -132,7 +133,7 @@ fn line_21_architectures() {
     }
 }
 
-/// Line 21: "97 absent or of the wrong size": no UUID then, but an answer.
+/// Line 21: "97 absent or of the wrong size". The request then has no UUID, but gets a reply.
 #[test]
 fn line_21_uuids_of_the_wrong_size() {
     for len in [0, 1, 16, 18, 255] {
@@ -144,7 +145,8 @@ fn line_21_uuids_of_the_wrong_size() {
     assert_eq!(Request::parse(&other_type).expect("well formed").uuid(), None);
 }
 
-/// Line 22: "77 raw or RFC 3004; malformed nesting in 175": presence is all that counts, so nesting cannot harm.
+/// Line 22: "77 raw or RFC 3004; malformed nesting in 175". Only the presence of 175 counts, so its nesting
+/// has no effect.
 #[test]
 fn line_22_user_class_and_malformed_175() {
     for nesting in [&[][..], &[1], &[1, 200], &[255; 255], &[177, 0, 177]] {
@@ -211,7 +213,8 @@ fn line_24_overload_and_split_options() {
     assert_eq!(on_67_direct(&split), Ok(X64.to_owned()));
 }
 
-/// Lines 24 and 25: an option 82 that came in parts goes back whole, though it is longer than one option can be.
+/// Lines 24 and 25: an option 82 that came in parts is echoed whole, although it is longer than one option
+/// can be.
 #[test]
 fn line_25_a_split_option_82_is_echoed() {
     let service = service();
@@ -221,7 +224,8 @@ fn line_25_a_split_option_82_is_echoed() {
     assert_eq!(option(&answered.bytes, 82), Some(relay));
 }
 
-/// Line 26: "INFORM, LEASEQUERY, RELEASE, DECLINE, BOOTP without 53: silence on 67"; on 4011 too.
+/// Line 26: "INFORM, LEASEQUERY, RELEASE, DECLINE, BOOTP without 53: no answer on 67". The same holds on
+/// 4011.
 #[test]
 fn line_26_messages_that_ask_nothing_of_us() {
     let service = service();
@@ -236,7 +240,7 @@ fn line_26_messages_that_ask_nothing_of_us() {
     assert_eq!(on_67(&service, &bootp, Style::Direct).err(), Some(Ignored::NoMessageType));
 }
 
-/// Line 26: "REQUEST with a foreign 54: silence"; with ours: an answer.
+/// Line 26: "REQUEST with a foreign 54: no answer". With pxed's own 54 there is a reply.
 #[test]
 fn line_26_requests_to_another_server() {
     let service = service();
@@ -263,7 +267,8 @@ fn line_27_file_and_sname_of_the_request_are_not_echoed() {
     assert_eq!(direct.bytes[108 + X64.len()..236], [0; 128 - 17]);
 }
 
-/// Line 28: "Long client ids in logs": shown in at most 64 escaped bytes, with no way to forge a log line.
+/// Line 28: "Long client ids in logs". A log shows at most 64 bytes, escaped, so that a client ID cannot
+/// forge a log line.
 #[test]
 fn line_28_long_client_ids_are_cut_and_escaped_for_logs() {
     let packet = Ask::pxe(DISCOVER, 7).option(61, &[b'A'; 255]).bytes();

@@ -1,4 +1,5 @@
-//! clients.md section 6, lines 15 to 18, 35 and 37, what each boot program is told: one test or more for each.
+//! clients.md section 6, lines 15 to 18, 35 and 37, about the replies to each boot program: at least one test
+//! for each line.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -6,8 +7,8 @@ use pxe_proto::dhcp::{Answer, Arch, Ignored, Programs, ServerPort, Service, Styl
 
 use crate::support::*;
 
-/// Line 15: "OFFER at once": the very first DISCOVER is answered, in the call itself, whatever `secs` says. (The time
-/// on the wire is the datapaths' test.)
+/// Line 15: "OFFER at once". The first DISCOVER gets its reply in the call itself, whatever `secs` is. The
+/// tests of the datapaths cover the time on the wire.
 #[test]
 fn line_15_the_first_discover_is_answered_whatever_secs_says() {
     let service = service();
@@ -19,7 +20,8 @@ fn line_15_the_first_discover_is_answered_whatever_secs_says() {
     }
 }
 
-/// Line 16: "175.1=1 lets the proxy win on iPXE when DHCP gives a file name": for iPXE only, and only if wanted.
+/// Line 16: "175.1=1 lets the proxy win on iPXE when DHCP gives a file name". Only iPXE gets it, and only if
+/// it is configured.
 #[test]
 fn line_16_ipxe_is_told_our_priority_if_configured() {
     let modest = service();
@@ -59,7 +61,8 @@ fn line_17_ipxe_gets_the_script_and_9_is_7() {
     }
 }
 
-/// Line 17: without a script iPXE gets its architecture's program; 9's own program wins over 7's where given.
+/// Line 17: without a script, iPXE gets the program of its architecture. A program for 9 takes precedence
+/// over that for 7.
 #[test]
 fn line_17_without_a_script_ipxe_gets_the_program_of_its_architecture() {
     let mut programs = Programs::default();
@@ -75,7 +78,7 @@ fn line_17_without_a_script_ipxe_gets_the_program_of_its_architecture() {
     }
 }
 
-/// Line 18 (DHCP's part of it): "60=`HTTPClient`, 67=URL, no 43"; and never on 4011, never without a URL.
+/// Line 18, for DHCP: "60=`HTTPClient`, 67=URL, no 43". There is no reply on 4011, nor without a URL.
 #[test]
 fn line_18_http_boot_gets_its_url_in_67_and_no_43() {
     let request = golden("ovmf-http-discover");
@@ -97,7 +100,7 @@ fn line_18_http_boot_gets_its_url_in_67_and_no_43() {
     assert_eq!(refused, Some(Ignored::NoImageForArch(Arch(19))));
 }
 
-/// Line 35 (DHCP's part of it): PXELINUX finds its configuration at once by 209 and 210, top level.
+/// Line 35, for DHCP: top-level options 209 and 210 lead PXELINUX to its configuration with one look-up.
 #[test]
 fn line_35_pxelinux_is_given_209_and_210() {
     let service = service();
@@ -122,7 +125,8 @@ fn line_37_machines_with_one_xid_each_get_their_own_answer() {
             Ask::pxe(REQUEST, arch).head(4, &[0; 4]).head(28, &mac).option(43, &[71, 4, 0x80, 0, 0, 0, 255]);
         requests.push((discover, item, mac, file));
     }
-    // All offers first, then all acknowledgements: nothing of one machine may show in another's.
+    // The test asks for all offers first and then for all acknowledgements: a reply must not contain data of
+    // another machine.
     for (discover, _, mac, name) in &requests {
         let offer = on_67(&service, &discover.bytes(), Style::Direct).expect("an offer");
         assert_eq!((&offer.bytes[28..34], file(&offer.bytes)), (&mac[..], *name));

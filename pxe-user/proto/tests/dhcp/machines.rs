@@ -1,4 +1,5 @@
-//! Kinds of machines that the checklist has no line for: unknown architectures, Raspberry Pi; and what is told of them.
+//! Kinds of machines for which the checklist has no line: unknown architectures and Raspberry Pi. Also menus,
+//! and the checks of configured values.
 
 use pxe_proto::dhcp::{
     Arch, BootFile, Ignored, Invalid, Menu, MenuItem, Program, Programs, Service, Style, Url,
@@ -6,7 +7,7 @@ use pxe_proto::dhcp::{
 
 use crate::support::*;
 
-/// `no image for arch N`: the first architecture that the client names is the one to report.
+/// The reason `NoImageForArch` has the first architecture that the client names.
 #[test]
 fn an_architecture_without_a_program_is_named() {
     let service = menu_service();
@@ -20,7 +21,8 @@ fn an_architecture_without_a_program_is_named() {
     assert_eq!(on_67(&service, &list.bytes(), Style::Direct).err(), Some(Ignored::NoImageForArch(Arch(29))));
 }
 
-/// A Raspberry Pi says arch 0 like a PC: its address or its UUID gives it away, and it needs Raspberry Pi's own 43.
+/// A Raspberry Pi names architecture 0 like a PC. Its address or its UUID identifies it, and it needs
+/// Raspberry Pi's own option 43.
 #[test]
 fn a_raspberry_pi_gets_the_documented_option_43() {
     let service = menu_service();
@@ -35,7 +37,7 @@ fn a_raspberry_pi_gets_the_documented_option_43() {
             assert_eq!(file(&answered.bytes), "bootcode.bin");
         }
     }
-    // iPXE on the same board is iPXE, and its UEFI is ARM64.
+    // iPXE on the same board counts as iPXE, and UEFI on it as ARM64.
     let ipxe = on_67(&service, &by_mac.option(77, b"iPXE").bytes(), Style::Direct).expect("an offer");
     assert_eq!((file(&ipxe.bytes), option(&ipxe.bytes, 43)), ("boot.ipxe", Some(vec![6, 1, 8, 255])));
     let uefi = Ask::pxe(DISCOVER, 11).head(28, &[0xb8, 0x27, 0xeb, 1, 2, 3]);
@@ -47,7 +49,7 @@ fn a_raspberry_pi_gets_the_documented_option_43() {
     assert_eq!(on_67(&pc_only, &pi.bytes(), Style::Direct).err(), Some(Ignored::NoImageForArch(Arch::RPI)));
 }
 
-/// What the log line gets for each kind of answer.
+/// The words for the log line, for each kind of answer.
 #[test]
 fn every_answer_can_be_told() {
     let service = Service { menu: menu_service().menu, ..http_service() };
@@ -65,7 +67,8 @@ fn every_answer_can_be_told() {
     assert_eq!(told.style, Style::Direct, "no menu: direct is what is in effect");
 }
 
-/// A menu that no client could show, or a name that no packet could carry, is refused when the service is made.
+/// A menu that no client could show, or a name that no packet could carry, is rejected when the service is
+/// built.
 #[test]
 fn what_could_not_be_sent_is_refused_at_start() {
     let item = |boot_type, s: &str| MenuItem::boot(boot_type, text(s), None);
@@ -76,7 +79,7 @@ fn what_could_not_be_sent_is_refused_at_start() {
     assert_eq!(menu(vec![]), Err(Invalid::EmptyMenu));
     assert_eq!(menu(vec![Ok(MenuItem::local(text("Local")))]), Err(Invalid::EmptyMenu));
     assert_eq!(menu(vec![item(7, "a"), item(8, "b"), item(7, "c")]), Err(Invalid::DuplicateItem(7)));
-    // 255 bytes less END, 3 (43.6), 2 + 7 (43.8), 2 + 3 (43.9) and 3 + 8 (43.10): 226 are left for the text.
+    // The text can have 226 bytes: 255 less END, 3 (43.6), 2 + 7 (43.8), 2 + 3 (43.9) and 3 + 8 (43.10).
     assert!(menu(vec![item(1, &"x".repeat(226))]).is_ok());
     assert_eq!(menu(vec![item(1, &"x".repeat(227))]), Err(Invalid::MenuTooLong));
     assert!(Url::new(&format!("http://{}", "x".repeat(247))).is_ok());
@@ -84,7 +87,7 @@ fn what_could_not_be_sent_is_refused_at_start() {
     assert_eq!(Url::new("ftp://a"), Err(Invalid::Scheme("ftp://a".to_owned())));
 }
 
-/// The fullest menu and the longest URL go out whole.
+/// The largest menu and the longest URL are sent whole.
 #[test]
 fn the_longest_menu_and_url_fit() {
     let items = vec![MenuItem::boot(1, text(&"x".repeat(226)), None).expect("valid")];
@@ -99,7 +102,7 @@ fn the_longest_menu_and_url_fit() {
     assert_eq!((url.len(), url.last()), (255, Some(&0)));
 }
 
-/// A machine sees the menu if any entry is for it, wherever in the menu that stands.
+/// A machine gets the menu if at least one entry has a program for it, wherever that entry is in the menu.
 #[test]
 fn a_menu_is_shown_to_machines_that_some_entry_is_for() {
     let mut bios_only = Programs::default();

@@ -1,7 +1,8 @@
-//! proxyDHCP against real firmware's requests, the conformance checklist, hostile input and an independent decoder.
+//! Tests of proxyDHCP with recorded requests of real firmware, the conformance checklist, hostile input, and
+//! an independent decoder.
 //!
-//! "clients.md" is the project's list of what PXE clients were measured to do; line numbers are those of its section 6
-//! (what must hold) and section 5 (what must be survived).
+//! "clients.md" is the project's list of the measured behaviour of PXE clients. Line numbers refer to its
+//! section 6 (what must hold) and its section 5 (input that pxed must survive).
 
 mod checklist;
 mod destinations;

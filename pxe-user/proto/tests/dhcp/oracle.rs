@@ -1,4 +1,4 @@
-//! dhcproto: what it confirms, and why the replies are not built with it.
+//! Comparison with dhcproto as an independent decoder, and the reasons why pxed does not use it.
 
 use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode, UnknownOption};
 use dhcproto::{Decodable, Decoder, Encodable};
@@ -7,7 +7,8 @@ use pxe_proto::dhcp::{Arch, Class, Message, Request, Service, Style};
 
 use crate::support::*;
 
-/// RFC 3046 section 2.2 wants option 82 back unchanged. dhcproto sorts its sub-options and drops repeated ones.
+/// RFC 3046 section 2.2 requires option 82 to come back unchanged. dhcproto sorts its sub-options and drops
+/// repeated ones.
 #[test]
 fn dhcproto_does_not_give_option_82_back_as_it_came() {
     let relay = b"\x02\x01r\x01\x01c\x01\x01d";
@@ -20,7 +21,7 @@ fn dhcproto_does_not_give_option_82_back_as_it_came() {
     assert_eq!(option(&ours.bytes, 82).as_deref(), Some(&relay[..]));
 }
 
-/// RFC 4578 section 2.1 makes option 93 a list. dhcproto reads its first entry only.
+/// RFC 4578 section 2.1 makes option 93 a list. dhcproto reads only its first entry.
 #[test]
 fn dhcproto_does_not_read_the_list_in_option_93() {
     let packet = Ask::empty().option(53, &[1]).option(60, b"PXEClient").option(93, &[0, 27, 0, 7]).bytes();
@@ -31,7 +32,7 @@ fn dhcproto_does_not_read_the_list_in_option_93() {
     assert_eq!(request.arches().collect::<Vec<_>>(), [Arch(27), Arch(7)]);
 }
 
-/// A single byte in 93, and dhcproto forgets what stands behind it, in silence.
+/// If option 93 has one byte, dhcproto ignores all options behind it and reports no error.
 #[test]
 fn dhcproto_stops_at_an_option_that_it_cannot_read() {
     let class = b"PXEClient:Arch:00007:UNDI:003000";
@@ -42,7 +43,8 @@ fn dhcproto_stops_at_an_option_that_it_cannot_read() {
     assert_eq!((request.vendor_class(), request.arches().collect()), (&class[..], vec![Arch(7)]));
 }
 
-/// RFC 3396 section 5: all parts of an option are one option. dhcproto joins neighbours only, and else keeps the last.
+/// RFC 3396 section 5: all parts of an option are one option. dhcproto joins only neighbours, and otherwise
+/// keeps the last part.
 #[test]
 fn dhcproto_does_not_join_parts_with_others_between() {
     let packet = Ask::pxe(DISCOVER, 7).option(61, b"one ").option(12, b"x").option(61, b"two").bytes();
@@ -52,7 +54,7 @@ fn dhcproto_does_not_join_parts_with_others_between() {
     assert_eq!(Request::parse(&packet).expect("well formed").client_id(), Some(&b"one two"[..]));
 }
 
-/// Options that dhcproto knows by number only are where it looks for them, too.
+/// dhcproto finds the options that it knows only by number, too.
 #[test]
 fn dhcproto_finds_175_209_and_210() {
     let service = Service { ipxe_priority: true, ..service() };
@@ -69,7 +71,7 @@ fn dhcproto_finds_175_209_and_210() {
 }
 
 proptest! {
-    /// What dhcproto writes, we read.
+    /// pxed reads what dhcproto writes.
     #[test]
     fn requests_written_by_dhcproto_are_read_alike(
         xid: u32, secs: u16, broadcast: bool, ciaddr: [u8; 4], giaddr: [u8; 4], mac: [u8; 6], discover: bool,
@@ -88,7 +90,7 @@ proptest! {
         opts.insert(DhcpOption::ClientSystemArchitecture(arch.into()));
         opts.insert(DhcpOption::ClientMachineIdentifier([&[0], &uuid[..]].concat()));
         opts.insert(DhcpOption::Hostname("a-name-of-no-interest".to_owned()));
-        // Above 255 bytes dhcproto splits it, as RFC 3396 has it.
+        // dhcproto splits a value above 255 bytes, as RFC 3396 requires.
         if !id.is_empty() && id.len() <= 512 {
             opts.insert(DhcpOption::ClientIdentifier(id.clone()));
         }

@@ -1,4 +1,5 @@
-//! Whatever arrives: no panic, and every reply is whole. `ask` checks each reply by hand and with dhcproto.
+//! Properties for any input: there is no panic, and each reply is complete. `ask` checks each reply by itself
+//! and with dhcproto.
 
 use std::net::SocketAddrV4;
 
@@ -26,7 +27,7 @@ fn any_way() -> impl Strategy<Value = (ServerPort, SocketAddrV4, Style)> {
     )
 }
 
-/// Reads everything that can be read, so that no accessor escapes.
+/// Calls all accessors, so that the test covers each of them.
 fn touch(packet: &[u8]) {
     if let Ok(request) = Request::parse(packet) {
         let _ = (
@@ -45,7 +46,7 @@ fn touch(packet: &[u8]) {
     }
 }
 
-/// Options as clients send them, with lengths and contents that they should not have.
+/// Options that clients send, with lengths and contents that they should not have.
 fn any_option() -> impl Strategy<Value = (u8, Vec<u8>)> {
     let codes = vec![0_u8, 12, 43, 52, 53, 54, 55, 57, 60, 61, 77, 82, 93, 94, 97, 175, 250];
     let value = prop_oneof![
@@ -97,7 +98,8 @@ proptest! {
         whole_or_none(&service, &packet, way);
     }
 
-    /// Well-formed requests with any options in any order and any number of parts: the full check on each reply.
+    /// Well-formed requests with any options, in any order and in any number of parts, get the full check of
+    /// each reply.
     #[test]
     fn built_requests_give_whole_replies_or_none(
         options in prop::collection::vec(any_option(), 0..8), message in select(vec![DISCOVER, REQUEST]),
@@ -106,7 +108,7 @@ proptest! {
     ) {
         let mut request = Ask::pxe(message, arch).head(8, &head);
         for (code, value) in options {
-            // Overload would make the oracle and us look at different places; it has tests of its own.
+            // With overload, dhcproto and pxed would read different fields. Overload has its own tests.
             if code != 52 && code != 0 {
                 request = request.option(code, &value);
             }
@@ -114,7 +116,7 @@ proptest! {
         let _ = ask(&service, &request.bytes(), way.0, way.1, way.2);
     }
 
-    /// The same request gets the same reply, whatever the output buffer held.
+    /// The same request gets the same reply, whatever the output buffer contained before.
     #[test]
     fn replies_depend_on_nothing_but_the_request(name in select(GOLDEN.to_vec()), service in any_service(), way in any_way(), dirt: u8) {
         let packet = golden(name);
@@ -129,7 +131,7 @@ proptest! {
     }
 }
 
-/// As `ask`, for packets in which the tests' own simple reader of requests would lose its way: checks the reply alone.
+/// Like `ask`, for packets that the tests' own simple reader cannot read: checks only the reply.
 fn whole_or_none(service: &Service, packet: &[u8], (via, from, style): (ServerPort, SocketAddrV4, Style)) {
     let mut out = [0xAA; 1472];
     let Ok(request) = Request::parse(packet) else { return };

@@ -1,4 +1,4 @@
-//! What rules change in replies: local boot, another boot server, names with the machine's address in them.
+//! What rules change in replies: local boot, another boot server, and names with the machine's address.
 
 use std::net::Ipv4Addr;
 
@@ -19,7 +19,8 @@ fn ipxe() -> Ask {
     Ask::pxe(DISCOVER, 0).option(77, b"iPXE")
 }
 
-/// PXE 2.1 chapter 2: a menu whose only entry has type 0, taken at once; no server list, and no file.
+/// PXE 2.1 chapter 2: firmware boots from its disk if it gets a menu whose only entry has type 0 and is
+/// chosen at once. The reply has no list of servers and no file.
 #[test]
 fn firmware_is_told_to_boot_its_disk_by_a_menu() {
     for style in STYLES {
@@ -51,12 +52,12 @@ fn ipxe_is_told_by_a_script_of_its_own_name() {
 fn who_has_no_word_for_its_disk_is_left_alone() {
     let http = Ask::empty().option(53, &[DISCOVER]).option(60, b"HTTPClient:Arch:00016").option(93, &[0, 16]);
     assert_eq!(on_67(&local(), &http.bytes(), Style::Direct).err(), Some(Ignored::LocalBoot));
-    // The menu has nothing that could be asked for on 4011.
+    // The menu has no entry for which the machine could ask on 4011.
     let item = Ask::pxe(REQUEST, 7).option(43, &[71, 4, 0, 0, 0, 0, 255]);
     assert_eq!(on_4011(&local(), &item.bytes(), Style::Direct).err(), Some(Ignored::LocalBoot));
 }
 
-/// Option 54 stays ours, or the firmware would ask the other server on 4011.
+/// Option 54 remains pxed's address. Otherwise the firmware would ask the other server on 4011.
 #[test]
 fn another_machine_can_have_the_files() {
     for mut service in [service(), menu_service()] {
@@ -85,7 +86,7 @@ fn a_machines_address_stands_in_names_and_they_still_fit() {
     let http = Ask::empty().option(53, &[DISCOVER]).option(60, b"HTTPClient:Arch:00016").option(93, &[0, 16]);
     let offer = on_67(&service, &http.bytes(), Style::Direct).unwrap();
     assert_eq!(option(&offer.bytes, 67), Some(b"http://10.99.0.2/52-54-00-00-00-01/a.efi\0".to_vec()));
-    // What the header's field holds is counted with the address in it.
+    // The check of the length counts the name with the address in it.
     assert!(BootFile::new(&format!("{{mac}}{}", "x".repeat(110))).is_ok());
     assert!(matches!(BootFile::new(&format!("{{mac}}{}", "x".repeat(111))), Err(Invalid::Text { .. })));
 }

@@ -1,4 +1,4 @@
-//! Requests to ask with, a service to ask, and what must hold for every reply.
+//! Helpers for the tests: requests, services, and the checks that hold for each reply.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -16,7 +16,7 @@ pub(crate) const STYLES: [Style; 3] = [Style::Direct, Style::Binl, Style::Menu];
 pub(crate) const DISCOVER: u8 = 1;
 pub(crate) const REQUEST: u8 = 3;
 
-/// The golden packets, by their file names without `.bin`.
+/// The recorded packets, by their file names without `.bin`.
 pub(crate) const GOLDEN: [&str; 16] = [
     "ipxe-bios-discover",
     "ipxe-bios-request-67",
@@ -50,7 +50,7 @@ pub(crate) fn program(name: &str) -> Program {
     BootFile::new(name).expect("a valid name").into()
 }
 
-/// BIOS (PXELINUX with 209 and 210), UEFI x64, ARM64, Raspberry Pi and iPXE.
+/// Programs for BIOS (PXELINUX with 209 and 210), UEFI x64, ARM64, Raspberry Pi and iPXE.
 pub(crate) fn programs() -> Programs {
     let mut programs = Programs::default();
     programs.set(
@@ -77,7 +77,7 @@ pub(crate) fn http_service() -> Service {
     Service { http: vec![(Arch::X64_HTTP, url)], ..service() }
 }
 
-/// Two services and local boot.
+/// A service whose menu has two boot services and local boot.
 pub(crate) fn menu_service() -> Service {
     let mut rescue = Programs::default();
     rescue.set(Arch::BIOS, program("rescue.0"));
@@ -90,7 +90,7 @@ pub(crate) fn menu_service() -> Service {
     Service { menu: Some(Menu::new(text("Press F8"), 3, items).expect("a valid menu")), ..service() }
 }
 
-/// A request, byte by byte: header fields may be changed in `head`, options are appended in order.
+/// A request, byte by byte. A test can change header fields in `head`; options are appended in order.
 #[derive(Clone)]
 pub(crate) struct Ask {
     pub(crate) head: [u8; 240],
@@ -98,7 +98,7 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// BOOTREQUEST over Ethernet from 52:54:00:00:00:01, xid 0x01020304, no options.
+    /// A BOOTREQUEST over Ethernet from 52:54:00:00:00:01, with xid 0x01020304 and no options.
     pub(crate) fn empty() -> Self {
         let mut head = [0; 240];
         head[..8].copy_from_slice(&[1, 1, 6, 0, 1, 2, 3, 4]);
@@ -107,7 +107,7 @@ impl Ask {
         Self { head, options: Vec::new() }
     }
 
-    /// A PXE client's message with 53, 60 and 93.
+    /// A PXE client's message with options 53, 60 and 93.
     pub(crate) fn pxe(message: u8, arch: u16) -> Self {
         let class = format!("PXEClient:Arch:{arch:05}:UNDI:003016");
         Self::empty().option(53, &[message]).option(60, class.as_bytes()).option(93, &arch.to_be_bytes())
@@ -146,7 +146,7 @@ pub(crate) struct Answered<'s> {
     pub(crate) bytes: Vec<u8>,
 }
 
-/// Asks, and checks what must hold for every reply.
+/// Sends a request to the service, and checks what must hold for each reply.
 pub(crate) fn ask<'s>(
     service: &'s Service,
     request: &[u8],
@@ -174,7 +174,7 @@ pub(crate) fn on_4011<'s>(
     ask(service, request, ServerPort::Port4011, CLIENT, style)
 }
 
-/// clients.md lines 3, 4, 5, 7, 8 and 11, for any reply: by hand, and by dhcproto.
+/// clients.md lines 3, 4, 5, 7, 8 and 11, which hold for each reply: checked here and with dhcproto.
 fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], service: &Service) {
     let (server, files) = (service.server, service.boot_server.unwrap_or(service.server));
     assert!((300..=1472).contains(&bytes.len()), "length {}", bytes.len());
@@ -199,7 +199,8 @@ fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], service: &Service) {
     assert_eq!(option(bytes, 82), option(request, 82), "82 is echoed");
 }
 
-/// A reply as dhcproto reads it. It stops in silence at an option that it cannot read, so they are counted.
+/// Decodes a reply with dhcproto. dhcproto stops without an error at an option that it cannot read, so this
+/// function compares the codes.
 pub(crate) fn decode(bytes: &[u8]) -> v4::Message {
     let message = v4::Message::decode(&mut Decoder::new(bytes)).expect("dhcproto reads our reply");
     let codes: Vec<u8> = (1..255).filter(|code| option(bytes, *code).is_some()).collect();
@@ -211,8 +212,8 @@ pub(crate) fn decode(bytes: &[u8]) -> v4::Message {
     message
 }
 
-/// An option's bytes found by hand in the options field (not in an overloaded one), its parts joined. In a reply, END
-/// must be there and nothing but zeros behind it.
+/// Returns an option's bytes from the options field (not from an overloaded one), with its parts joined. In a
+/// reply it checks that END exists and that only zeros follow.
 pub(crate) fn option(packet: &[u8], wanted: u8) -> Option<Vec<u8>> {
     let mut found: Option<Vec<u8>> = None;
     let mut at = 240;
@@ -234,7 +235,7 @@ pub(crate) fn option(packet: &[u8], wanted: u8) -> Option<Vec<u8>> {
     found
 }
 
-/// The header's `file`, up to its NUL.
+/// Returns the header's `file`, up to its NUL.
 pub(crate) fn file(packet: &[u8]) -> &str {
     let end = packet[108..236].iter().position(|byte| *byte == 0).expect("a NUL within 128 bytes");
     std::str::from_utf8(&packet[108..108 + end]).expect("text")

@@ -1,4 +1,4 @@
-//! From what is written to what it means, with every problem and its line.
+//! Turns the parsed file into a [`Config`], and reports every problem with its line.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -14,7 +14,7 @@ use super::{Board, Config, FleetSettings, Http, InboxSettings, Problem, Severity
 use pxe_content::boot::{ImageSpec, Links};
 use pxe_proto::dhcp::{Arch, BootFile, Url};
 
-/// The problems that were found so far.
+/// The problems so far, and the text for their lines.
 pub(super) struct Diagnostics<'t> {
     text: &'t str,
     problems: Vec<Problem>,
@@ -37,12 +37,12 @@ impl Diagnostics<'_> {
         self.problems.push(Problem { line, severity, text: text.to_string() });
     }
 
-    /// The value, or a problem.
+    /// Returns the value, or reports the error and returns `None`.
     pub(super) fn accept<T, E: Display>(&mut self, span: Range<usize>, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.error(span, error)).ok()
     }
 
-    /// One of the command line's words.
+    /// The value of a word. Reports an unknown word and returns `None`.
     pub(super) fn word<T: Words>(&mut self, key: &str, word: Option<Spanned<String>>) -> Option<T> {
         let word = word?;
         let known: Vec<&str> = T::words().collect();
@@ -97,7 +97,7 @@ impl Diagnostics<'_> {
     }
 }
 
-/// What the file means, as far as it does, and everything that is wrong. `is_whole`: nothing was cut out of it.
+/// The configuration as far as it can be understood, and all problems. `is_whole` means that nothing was removed from the file.
 pub(super) fn check(text: &str, mut raw: Raw, is_whole: bool) -> (Config, Vec<Problem>) {
     let mut diagnostics = Diagnostics { text, problems: Vec::new() };
     let image_spec_lines = raw.images.values().map(|image| diagnostics.line(image.span())).collect();
@@ -256,7 +256,7 @@ fn image_spec(diagnostics: &mut Diagnostics<'_>, name: &str, image: Spanned<raw:
     }
 }
 
-/// What was written and leads to nothing. `booted`: the images that rules name, also rules that are wrong.
+/// Warns about images and interfaces without effect. `booted` lists the images that rules name, including rules with mistakes.
 fn unused(diagnostics: &mut Diagnostics<'_>, config: &Config, booted: &[String]) {
     for (image_spec, line) in config.image_specs.iter().zip(&config.image_spec_lines) {
         if !booted.iter().any(|name| **name == *image_spec.name) {

@@ -1,4 +1,4 @@
-//! Who is served at all, and how often one may ask.
+//! Checks which machines pxed serves (`[access]`), and how many of their requests it answers (`[limits]`).
 
 use toml::Spanned;
 

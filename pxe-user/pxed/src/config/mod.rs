@@ -1,10 +1,11 @@
-//! `pxed.toml`: what the daemon serves where, and who gets what. Reading it needs no rights and opens no file but itself.
+//! `pxed.toml`: what the daemon serves where, and which machine gets what. Reading it needs no privileges and opens no other
+//! file.
 //!
 //! ```text
-//! text --> raw (serde, with every mistake: parse) --> Config + problems with their lines (check) --> Options, rules, recipes
+//! text --> Raw, with every mistake (parse) --> Config, and problems with their lines (diagnostics) --> Options, rules, images
 //! ```
-//! `docs/pxed.toml` is an example with every key; a test reads it. `docs/pxed.schema.json` is for editors; a test makes
-//! it of `raw`'s types and comments.
+//! `docs/pxed.toml` is an example with every key; a test reads it. `docs/pxed.schema.json` is for editors; a test generates it
+//! from the types and comments of `raw`.
 
 mod diagnostics;
 mod limits;
@@ -29,31 +30,31 @@ use pxe_proto::dhcp::{Arch, Style, Url};
 
 pub use pxe_engine::responder::{RateLimit, RateLimits};
 
-/// The JSON schema of the file, for editors.
+/// The JSON schema of `pxed.toml`, for editors.
 pub const SCHEMA: &str = include_str!("../../../../docs/pxed.schema.json");
 
-/// How bad a problem is.
+/// How bad a problem is. An error is greater than a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// It works, but surely not as it was meant.
+    /// pxed can use the file, but part of it surely has another effect than its author wants.
     Warning,
-    /// The file cannot be used.
+    /// pxed cannot use the file.
     Error,
 }
 
-/// Something is wrong in the file.
+/// A problem in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// The line, from 1; none where no line is to blame.
+    /// The line, from 1. `None` if the problem has no single line.
     pub line: Option<usize>,
-    /// How bad it is.
+    /// Whether pxed can still use the file.
     pub severity: Severity,
-    /// What is wrong, and what to do.
+    /// What is wrong, and what to do about it.
     pub text: String,
 }
 
 impl Severity {
-    /// In messages.
+    /// The word for messages: `warning` or `error`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -64,7 +65,8 @@ impl Severity {
 }
 
 impl Problem {
-    /// Without rules everybody is served, which nobody means by a file that is being written at this moment.
+    /// The problem of an empty file. Without rules, pxed serves every machine. Nobody wants that from an empty file, which is
+    /// most likely being written at this moment.
     #[must_use]
     pub fn empty_file() -> Self {
         let text = "the file is empty: write it under another name first, then rename it".to_owned();
@@ -82,23 +84,23 @@ impl fmt::Display for Problem {
     }
 }
 
-/// The file cannot be used.
+/// Why pxed cannot use the file.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// It cannot be read at all.
+    /// The file cannot be read.
     #[error("cannot read {}: {error}{}", path.display(), remedy(error))]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// The system's reason.
+        /// The system's error.
         error: std::io::Error,
     },
-    /// It has errors.
+    /// The file has errors.
     #[error("{} is rejected: {}", path.display(), list(problems))]
     Invalid {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// All that is wrong, warnings included.
+        /// All problems of the file, warnings included.
         problems: Vec<Problem>,
     },
 }
@@ -116,77 +118,77 @@ fn list(problems: &[Problem]) -> String {
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-/// What a rule leads to, by name.
+/// What a rule does. Images are given by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// This image.
+    /// The machine boots the image of this name.
     Image(Arc<str>),
     /// The machine boots its own disk.
     Local,
-    /// The machine is not ours.
+    /// pxed does not answer the machine.
     Ignore,
 }
 
-/// A rule as it is written.
+/// A rule of the file, with all values parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSpec {
-    /// Its name: as given, or `rule N`.
+    /// The rule's name as given, or `rule N` with N from 1. Boots are counted under this name.
     pub name: Arc<str>,
-    /// Where it begins.
+    /// The line where the rule begins, from 1.
     pub line: usize,
-    /// Whom it means.
+    /// The conditions for the machines that the rule matches.
     pub matcher: Matcher,
-    /// What it leads to.
+    /// What the rule does.
     pub outcome: Outcome,
-    /// How machines are told.
+    /// How pxed offers the boot file. `None` for the style of the whole file.
     pub style: Option<Style>,
-    /// The machine that has the files.
+    /// Another machine that has the files. `None` for this host.
     pub boot_server: Option<Ipv4Addr>,
-    /// So many boots, then the own disk.
+    /// How many times a machine boots the image before it boots its own disk. `None` for no limit.
     pub boots: Option<u32>,
-    /// What TFTP may grant.
+    /// Upper limits of the TFTP options that pxed grants to these machines.
     pub limits: RuleLimits,
 }
 
-/// HTTP on the machines' network: boot files and reports.
+/// HTTP on the machines' network, for boot files and reports (`[http]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Http {
-    /// The port, on every interface's address.
+    /// The TCP port, on the address of every interface.
     pub port: u16,
-    /// iPXE loads its script, and so everything else, over HTTP.
+    /// Whether iPXE loads its script, and so everything else, over HTTP.
     pub ipxe: bool,
 }
 
-/// The web page.
+/// The web page, the API and the metrics (`[board]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Board {
-    /// Where it listens.
+    /// The address and port to listen on.
     pub listen: SocketAddr,
-    /// The file with the token.
+    /// The file with the token. `None` is an error unless `listen` is a loopback address.
     pub token_file: Option<PathBuf>,
 }
 
-/// Where machines may put files.
+/// The files that machines upload (`[inbox]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InboxSettings {
-    /// The directory, below it one for each machine.
+    /// The directory for the files, with a directory in it for each machine.
     pub directory: PathBuf,
-    /// Most bytes in one file.
+    /// The largest size of one file, in bytes.
     pub file: u64,
-    /// Most bytes of one machine.
+    /// The largest size of all files of one machine, in bytes.
     pub machine: u64,
-    /// Most bytes of all machines.
+    /// The largest size of all files of all machines, in bytes.
     pub total: u64,
 }
 
-/// What is remembered of machines.
+/// What pxed remembers of machines (`[fleet]`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetSettings {
-    /// For how long.
+    /// How long pxed keeps steps and boots.
     pub retention: Duration,
-    /// A test that says nothing for so long is silent.
+    /// The time without a report after which a test counts as silent.
     pub silence: Duration,
-    /// A file to which every step is appended as a line of JSON.
+    /// The file to which pxed appends every step as a line of JSON. `None` for no such file.
     pub events: Option<PathBuf>,
 }
 
@@ -197,78 +199,79 @@ impl Default for FleetSettings {
     }
 }
 
-/// The whole file. What is not given is `None` or empty: the command line and defaults fill it.
+/// The whole file. A key that the file does not have is `None` or empty here, and the command line or a default takes its place.
+/// Tables that are not `Option` (`access`, `rate_limits`, `fleet`) already have their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Config {
-    /// The interfaces.
+    /// The names of the interfaces that pxed serves.
     pub interfaces: Vec<String>,
-    /// The address to serve from.
+    /// The address that machines load files from. `None` for the interface's first address.
     pub address: Option<Ipv4Addr>,
-    /// Where what is known of machines is kept.
+    /// The directory for what pxed knows of machines. `None` for memory only.
     pub state: Option<PathBuf>,
-    /// The local socket of the API.
+    /// The path of the API's Unix socket.
     pub socket: Option<PathBuf>,
-    /// The tree that everybody gets.
+    /// The boot tree for every machine without an image of its own, and what pxed does with links that lead out of it.
     pub root: Option<(PathBuf, Links)>,
-    /// What architectures start with.
+    /// The file that each architecture starts with.
     pub boot_files: Vec<(Arch, String)>,
     /// Memory for boot files, in bytes.
     pub memory: Option<u64>,
     /// How packets reach the daemon.
     pub datapath: Option<DatapathChoice>,
-    /// Where the XDP program runs.
+    /// Where the XDP program runs: in the driver or in the network stack.
     pub xdp_mode: Option<ModeChoice>,
-    /// Whether the kernel may answer by itself.
+    /// Where the kernel answers ACKs by itself.
     pub offload: Option<OffloadChoice>,
-    /// Memory for files that the kernel sends, in bytes.
+    /// Memory for files that the kernel sends by itself, in bytes per interface.
     pub offload_memory: Option<u64>,
-    /// How machines are told.
+    /// How pxed offers boot files, unless a rule has its own style.
     pub style: Option<Style>,
-    /// The prompt of the menu.
+    /// The text of the boot menu's prompt.
     pub menu_prompt: Option<String>,
-    /// Seconds until its first entry is taken.
+    /// Seconds until the menu takes its first entry.
     pub menu_timeout: Option<u8>,
-    /// URLs for UEFI HTTP boot.
+    /// The URL for UEFI HTTP boot, by architecture.
     pub http_urls: Vec<(Arch, Url)>,
-    /// iPXE may prefer the DHCP server's file.
+    /// Whether iPXE may prefer a boot file that the network's DHCP server names.
     pub yield_ipxe: Option<bool>,
-    /// Most transfers at a time.
+    /// The most transfers at a time. Further requests wait.
     pub transfers: Option<u32>,
-    /// Most blocks in a window.
+    /// The most blocks in a TFTP window.
     pub windowsize: Option<u16>,
-    /// Machines are served whose frames have another source than their requests say.
+    /// Whether pxed serves machines whose frames have a source address other than `chaddr`.
     pub foreign_chaddr: Option<bool>,
-    /// Who the daemon becomes.
+    /// The user that the daemon becomes when root starts it.
     pub user: Option<String>,
-    /// Whether it gives its rights up.
+    /// Whether the daemon gives up the privileges that only its start needs.
     pub confinement: Option<Confinement>,
-    /// HTTP on the machines' network.
+    /// HTTP on the machines' network. `None` for off.
     pub http: Option<Http>,
-    /// The web page.
+    /// The web page. `None` for off.
     pub board: Option<Board>,
-    /// Where machines may put files.
+    /// Uploads of machines. `None` for off.
     pub inbox: Option<InboxSettings>,
-    /// Who is served at all.
+    /// The machines that pxed serves.
     pub access: Access,
-    /// How often sources may ask.
+    /// The rate limits for requests of one source.
     pub rate_limits: RateLimits,
-    /// What is remembered.
+    /// What pxed remembers of machines.
     pub fleet: FleetSettings,
-    /// The images.
+    /// The images, sorted by name.
     pub image_specs: Vec<ImageSpec>,
-    /// Where each of them begins, from line 1, in the same order.
+    /// The line where each image begins, from 1, in the order of `image_specs`.
     pub image_spec_lines: Vec<usize>,
-    /// Where the keys and tables at the top of the file are, from line 1.
+    /// The line of each key and table at the top level of the file, from 1.
     pub key_lines: Vec<(String, usize)>,
-    /// The rules.
+    /// The rules in the order of the file. The first rule that matches wins.
     pub rules: Vec<RuleSpec>,
 }
 
 impl Config {
-    /// Reads a file; also what in it surely was not meant so.
+    /// Reads and checks a file. The second value is its warnings.
     ///
     /// # Errors
-    /// [`ConfigError`], with all problems and their lines.
+    /// [`ConfigError`] if the file cannot be read or has an error. It has all problems with their lines.
     pub fn read(path: &Path) -> Result<(Self, Vec<Problem>), ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| ConfigError::Read { path: path.to_owned(), error })?;
@@ -285,20 +288,21 @@ impl Config {
         }
     }
 
-    /// The line of a key or table at the top of the file, if it is there.
+    /// The line of a key or table at the top level of the file, from 1. `None` if the file does not have it.
     #[must_use]
     pub fn line_of_key(&self, key: &str) -> Option<usize> {
         self.key_lines.iter().find(|(known, _)| known == key).map(|(_, line)| *line)
     }
 
-    /// The line where an image begins.
+    /// The line where an image begins, from 1. `None` if there is no such image.
     #[must_use]
     pub fn line_of_image(&self, name: &str) -> Option<usize> {
         let at = self.image_specs.iter().position(|image_spec| *image_spec.name == *name)?;
         self.image_spec_lines.get(at).copied()
     }
 
-    /// Reads a text: the configuration as far as it could be understood, and all problems in the order of their lines.
+    /// Parses a text. Returns the configuration as far as it can be understood, and all problems in the order of their lines. The
+    /// configuration is `None` if the syntax is wrong, if there are too many mistakes, or if a mistake cannot be removed.
     #[must_use]
     pub fn parse(text: &str) -> (Option<Self>, Vec<Problem>) {
         let mut parsed = parse::parse(text);
@@ -306,7 +310,8 @@ impl Config {
             let (mut config, mut problems) = diagnostics::check(text, raw, parsed.is_whole);
             config.key_lines = std::mem::take(&mut parsed.key_lines);
             if !parsed.is_whole {
-                // What follows from a mistake is no mistake of its own.
+                // Drop problems that only follow from a mistake that is reported already. Only errors remain whose line is not
+                // the first line of a table from which something was removed.
                 let is_own = |line: usize| !parsed.incomplete.contains(&line);
                 problems.retain(|problem| {
                     problem.severity == Severity::Error && problem.line.is_some_and(is_own)
@@ -320,7 +325,7 @@ impl Config {
     }
 }
 
-/// The line of a place in a text, from 1.
+/// The line of a byte offset in a text, from 1.
 fn line_of(text: &str, at: usize) -> usize {
     text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count() + 1
 }

@@ -1,5 +1,5 @@
-//! From a text to [`Raw`], with every mistake: serde ends at the first, so the value that it blames is cut out and the rest read
-//! again.
+//! Parses a text to [`Raw`], and reports every mistake. serde stops at the first mistake, so this module removes the value that
+//! serde reports and parses the rest again.
 
 use std::ops::Range;
 
@@ -11,32 +11,34 @@ use super::raw::Raw;
 use super::{Problem, Severity, line_of};
 use pxe_content::suggest::did_you_mean;
 
-/// Most mistakes that one reading reports. A file with more is another kind of file.
+/// The most mistakes that are reported at once. A file with more is probably not a `pxed.toml`.
 const MISTAKES_MAX: usize = 50;
-/// A list of more keys than these helps nobody.
+/// The most known keys that a message lists. A longer list does not help.
 const KEYS_MAX: usize = 12;
 
-/// A text as far as it could be read.
+/// A text, as far as it can be parsed.
 pub(super) struct Parsed {
-    /// The file without what is wrong in it. `None` if its syntax is wrong.
+    /// The file without the values that are wrong. `None` if the syntax is wrong, if there are too many mistakes, or if a mistake
+    /// cannot be removed.
     pub(super) raw: Option<Raw>,
     pub(super) problems: Vec<Problem>,
-    /// The lines of the keys and tables at the top.
+    /// The line of each key and table at the top level.
     pub(super) key_lines: Vec<(String, usize)>,
-    /// Lines of the tables from which something was cut: that a key is missing there is no mistake of its own.
+    /// The first lines of the tables from which something was removed. A key that is missing in such a table may have been
+    /// removed, so it is not reported as missing.
     pub(super) incomplete: Vec<usize>,
-    /// Whether anything was cut, at any place.
+    /// `true` if nothing was removed from the file.
     pub(super) is_whole: bool,
 }
 
-/// What was cut out.
+/// An entry that was removed.
 struct Cut {
     key: String,
-    /// Where the table begins in which it was; `None` for the file itself.
+    /// The byte offset where the entry's table begins. `None` for the top level of the file.
     table: Option<usize>,
 }
 
-/// Reads a text.
+/// Parses a text.
 pub(super) fn parse(text: &str) -> Parsed {
     let (mut document, errors) = DeTable::parse_recoverable(text);
     let key_lines = document.get_ref().iter();
@@ -61,7 +63,7 @@ pub(super) fn parse(text: &str) -> Parsed {
             Err(error) => error,
         };
         let cut = error.span().and_then(|at| cut(document.get_mut(), &at, None));
-        // What is missing because it was cut out is no mistake of its own.
+        // A field that is missing because it was removed is no mistake of its own.
         let follows = error.message().starts_with("missing field")
             && error.span().is_some_and(|at| parsed.incomplete.contains(&line_of(text, at.start)));
         if !follows {
@@ -80,7 +82,7 @@ fn problem(text: &str, error: &toml::de::Error, words: String) -> Problem {
     Problem { line, severity: Severity::Error, text: words }
 }
 
-/// Takes the innermost entry out that an error is about.
+/// Removes the innermost entry that an error is about. `begins` is the offset where `table` begins.
 fn cut(table: &mut DeTable<'_>, at: &Range<usize>, begins: Option<usize>) -> Option<Cut> {
     let mut blamed = None;
     for (key, value) in table.iter_mut() {
@@ -117,7 +119,7 @@ fn covers(span: &Range<usize>, at: &Range<usize>) -> bool {
     span.start <= at.start && at.end <= span.end
 }
 
-/// What serde says, in the words of the file.
+/// serde's message in terms of the file: its keys, and a similar key if there is one.
 fn words(message: &str, key: Option<&str>) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     match quoted.split_first() {

@@ -1,7 +1,7 @@
-//! The file as it is written. Everything that could be wrong beyond its syntax is judged in `check`, with its line.
+//! The file as it is written. serde checks syntax and types here; `diagnostics` checks everything else, and adds the line.
 //!
-//! The comments of the keys are also those of the schema. Tests alone derive it: schemars and what it is built of would add
-//! about 25 s to each build of the program, which only prints the committed file.
+//! The comments of the keys are also the descriptions in the schema. Only tests derive the schema, because schemars and its
+//! dependencies would add about 25 s to each build of the program, and the program only prints the committed file.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,19 +21,19 @@ use pxe_proto::dhcp::Style;
 #[cfg(test)]
 use pxe_proto::tftp::packet::BLKSIZE_RANGE;
 
-/// Most MiB that a number may mean: a larger one is a mistake.
+/// The largest number of MiB that a key accepts. A larger number is a mistake.
 pub(super) const MIB_MAX: u64 = 1 << 24;
-/// The highest VLAN (IEEE 802.1Q).
+/// The highest VLAN number (IEEE 802.1Q).
 pub(super) const VLAN_MAX: u16 = 4094;
-/// Names below which pxed serves files of its own: no image may have one.
+/// Names below which pxed serves its own files. No image may have one of these names.
 pub(super) const RESERVED: [&str; 4] = ["pxed", "loader", "inbox", "report"];
 
-/// What a rule does in place of an image.
+/// What a rule does if it names no image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     /// The machine boots its own disk.
     Local,
-    /// The machine gets no answer.
+    /// pxed does not answer the machine.
     Ignore,
 }
 
@@ -324,8 +324,7 @@ pub(super) struct Conditions {
     pub(super) interface: Option<Spanned<OneOrMany<String>>>,
 }
 
-// No documentation comment: the schema would show it with every key of this type.
-// `"x"` or `["x", "y"]`.
+// This type has no doc comment, because the schema would show it for every key of this type. A value is `"x"` or `["x", "y"]`.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(untagged, expecting = "one value or a list of them, of the right type")]
@@ -344,7 +343,7 @@ impl<T> OneOrMany<T> {
     }
 }
 
-/// A name or a number, as architectures have both.
+/// A name or a number, because an architecture has both.
 #[derive(Debug, Deserialize)]
 #[serde(untagged, expecting = "a name or a number")]
 pub(super) enum Word {

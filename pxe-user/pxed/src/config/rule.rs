@@ -1,4 +1,4 @@
-//! Rules, and which of them can never match.
+//! Checks the rules, and finds rules that can never match.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -34,7 +34,7 @@ pub(super) fn rules(
                 format!("two rules are named `{}`: boots are counted by name", rule.name),
             );
         }
-        // A rule may have lost a condition that was wrong, and matches more than it would.
+        // After a mistake, an earlier rule may lack a condition and match more machines than its author wants.
         let covers = |earlier: &&RuleSpec| is_whole && earlier.matcher.covers(&rule.matcher);
         if let Some(earlier) = rules.iter().find(covers) {
             let (name, line) = (&earlier.name, earlier.line);
@@ -111,7 +111,8 @@ fn rule(
             windowsize.into_inner()
         }),
     };
-    // Without one of its conditions it would mean more machines than it says, and be in other rules' way.
+    // Without one of its conditions, the rule would match more machines than its author wants, and other rules would seem to be
+    // unreachable. So a rule with a wrong condition is left out.
     let matcher = matcher(diagnostics, raw.conditions)?;
     if limits != RuleLimits::default() && !matcher.asks_clients_only() {
         let text = "limits transfers, so it can match on mac, vlan, interface and the relay's network only: a file request shows nothing else";
@@ -158,7 +159,7 @@ fn outcome<'r>(
     }
 }
 
-/// The conditions; `None` if one of them is wrong.
+/// The conditions of a rule. `None` if one of them is wrong.
 fn matcher(diagnostics: &mut Diagnostics<'_>, raw: raw::Conditions) -> Option<Matcher> {
     let (vlan, at) = listed(raw.vlan);
     let wrong = vlan.iter().find(|vlan| **vlan > raw::VLAN_MAX);
@@ -167,7 +168,7 @@ fn matcher(diagnostics: &mut Diagnostics<'_>, raw: raw::Conditions) -> Option<Ma
     }
     let vlan = wrong.is_none().then_some(vlan);
     let globs = |raw| listed(raw).0.iter().map(|text: &String| Glob::new(text)).collect();
-    // Each before the first `?`, so that every mistake is reported.
+    // Parse all conditions before the first `?`, so that every mistake is reported.
     let (mac, uuid) = (parsed(diagnostics, raw.mac), parsed::<Uuid, _>(diagnostics, raw.uuid));
     let (arch, relay) = (parsed::<Arch, _>(diagnostics, raw.arch), parsed(diagnostics, raw.relay));
     Some(Matcher {
@@ -182,7 +183,7 @@ fn matcher(diagnostics: &mut Diagnostics<'_>, raw: raw::Conditions) -> Option<Ma
     })
 }
 
-/// The values of a condition, and where they are written.
+/// The values of a condition, and their byte range in the text.
 fn listed<T>(raw: Option<Spanned<raw::OneOrMany<T>>>) -> (Vec<T>, Range<usize>) {
     match raw {
         Some(raw) => {
@@ -193,7 +194,7 @@ fn listed<T>(raw: Option<Spanned<raw::OneOrMany<T>>>) -> (Vec<T>, Range<usize>) 
     }
 }
 
-/// The values of a condition; `None` if one of them is wrong.
+/// The parsed values of a condition. `None` if one of them is wrong.
 fn parsed<T: FromStr<Err: Display>, W: Display>(
     diagnostics: &mut Diagnostics<'_>,
     raw: Option<Spanned<raw::OneOrMany<W>>>,

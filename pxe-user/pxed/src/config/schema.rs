@@ -1,9 +1,9 @@
-//! The JSON schema of the file, for editors: how `docs/pxed.schema.json` is made, and its tests. It is made of `raw`'s types, so
-//! it has the keys that the daemon reads; here is what these types cannot say by themselves: words, architectures and names.
-//! A part of the tests only: the program prints the committed file.
+//! Generates and tests `docs/pxed.schema.json`, the JSON schema of the file for editors. The generator uses the types of `raw`,
+//! so the schema has the keys that the daemon reads. This module adds what the types do not express: words, architectures and
+//! names. Only the tests contain this module, because the program prints the committed file.
 //!
-//! The schema is stricter than JSON types and looser than `check`: what depends on several keys, or on this host, only
-//! `check` knows. Draft 7, since editors' TOML support knows no later one.
+//! The schema checks more than the JSON types and less than `diagnostics` and `pxed check`. It does not know most rules about
+//! several keys, and nothing about this host. It is draft 7, because editors' TOML support does not know a later draft.
 
 use std::borrow::Cow;
 use std::marker::PhantomData;
@@ -18,7 +18,7 @@ use super::raw::{Image, RESERVED, Raw, VLAN_MAX};
 use super::words::Words;
 use pxe_proto::dhcp::Arch;
 
-/// The schema, as JSON text with a line end.
+/// The schema as JSON text, with a final line feed.
 fn schema() -> String {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let settings = settings.with_transform(WithoutNull);
@@ -26,7 +26,7 @@ fn schema() -> String {
     format!("{:#}\n", schema.to_value())
 }
 
-/// TOML has no null: a key is there or not.
+/// Removes `null` from the schema. TOML has no null: a key is present or absent.
 #[derive(Clone)]
 struct WithoutNull;
 
@@ -46,7 +46,7 @@ impl Transform for WithoutNull {
     }
 }
 
-/// The words of a type that the command line has, too: both parsers and this take them from the same list.
+/// The words of a type. Both parsers and the schema use the same list, [`Words::WORDS`].
 pub(super) struct WordsSchema<T>(PhantomData<T>);
 
 impl<T: Words> JsonSchema for WordsSchema<T> {
@@ -64,13 +64,13 @@ impl<T: Words> JsonSchema for WordsSchema<T> {
     }
 }
 
-/// An architecture by name, or its number as a text: table keys are texts.
+/// An architecture as a table key: its name, or its number as text, because table keys are texts.
 fn arch_text() -> Value {
     let names: Vec<_> = Arch::names().collect();
     json!({ "anyOf": [{ "enum": names }, { "pattern": "^[0-9]{1,5}$" }] })
 }
 
-/// An architecture by name or number.
+/// An architecture as a value: its name or its number.
 pub(super) struct ArchWord;
 
 impl JsonSchema for ArchWord {
@@ -89,7 +89,7 @@ impl JsonSchema for ArchWord {
     }
 }
 
-/// A VLAN's number.
+/// A VLAN's number. 0 means untagged.
 pub(super) struct Vlan;
 
 impl JsonSchema for Vlan {
@@ -112,7 +112,7 @@ pub(super) fn by_arch(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object", "propertyNames": names, "additionalProperties": { "type": "string" } })
 }
 
-/// A table from names to images. The names are those that `check` accepts.
+/// A table from names to images. The pattern allows the names that `diagnostics` accepts.
 pub(super) fn images(generator: &mut SchemaGenerator) -> Schema {
     let image = generator.subschema_for::<Image>();
     json_schema!({
@@ -129,7 +129,7 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
-/// What the schema has against a text, by the place in it.
+/// The schema's errors for a text, each with its place in the text.
 fn complaints(text: &str) -> Vec<String> {
     let schema: Value = serde_json::from_str(&schema()).unwrap();
     let value: Value = toml::from_str(text).unwrap();
@@ -150,7 +150,7 @@ fn the_printed_schema_is_that_of_the_types() {
     );
 }
 
-/// Both as they stand, and with every key that is a comment in the example.
+/// Both files as they are, and the example with every key that a comment shows.
 #[test]
 fn our_own_files_are_valid() {
     let all = super::tests::with_every_key(EXAMPLE);
@@ -207,7 +207,7 @@ fn mistakes_are_refused() {
     }
 }
 
-/// Also of those in tables; a list's or choice's inner types need none.
+/// This includes keys in tables. The inner types of a list or a choice need no description.
 #[test]
 fn every_key_has_a_sentence() {
     fn keys(path: &str, schema: &Value, seen: &mut usize) {

@@ -1,11 +1,11 @@
-//! The documented example, and what is said of files that are wrong.
+//! Tests the documented example, and the messages for files with mistakes.
 
 use super::*;
 use pxe_content::rules::{MacPattern, Network};
 
 const EXAMPLE: &str = include_str!("../../../../docs/pxed.toml");
 
-/// The problems of a text, as `line: text`.
+/// The problems of a text, as messages show them.
 fn problems(text: &str) -> Vec<String> {
     Config::parse(text).1.iter().map(ToString::to_string).collect()
 }
@@ -54,7 +54,7 @@ fn the_documented_example_means_what_it_says() {
     assert_eq!(config.rules[4].matcher.arch.last(), Some(&Arch::ARM64));
 }
 
-/// A text in which every key that is a comment is written.
+/// The text with every key that a comment shows.
 pub(super) fn with_every_key(text: &str) -> String {
     let is_key = |line: &str| {
         line.strip_prefix("# ").is_some_and(|rest| {
@@ -67,7 +67,7 @@ pub(super) fn with_every_key(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Every key that is a comment in the example can be written as well.
+/// Every key that a comment of the example shows is valid.
 #[test]
 fn what_the_example_leaves_out_can_be_said() {
     let (config, problems) = Config::parse(&with_every_key(EXAMPLE));
@@ -130,7 +130,7 @@ fn what_is_wrong_is_said_with_its_line() {
     }
 }
 
-/// Each on its own line, and nothing that only follows from another.
+/// Each mistake is reported on its own line. What only follows from another mistake is not reported.
 #[test]
 fn every_mistake_is_reported_at_once() {
     let text = "interfacs = [\"a\"]\nhttp = 80\nwindowsize = \"x\"\nmemory_mib = 0\n\
@@ -153,7 +153,7 @@ fn every_mistake_is_reported_at_once() {
     assert!(!syntax.is_empty() && syntax.iter().all(|problem| problem.contains("error")), "{syntax:#?}");
 }
 
-/// A condition that cannot be read is not "every machine": only its own mistake is reported.
+/// A condition that cannot be parsed must not match every machine. Only the mistake itself is reported.
 #[test]
 fn a_rule_with_a_bad_condition_is_in_no_other_rules_way() {
     for bad in ["mac = \"52:54\"", "vlan = 5000", "arch = \"sparc\"", "uuid = \"x\"", "relay = \"x\""] {
@@ -241,7 +241,7 @@ fn a_file_is_read_or_refused_with_its_name() {
 }
 
 proptest::proptest! {
-    /// Whatever is in the file: an answer, no panic.
+    /// Any text gives an answer and no panic.
     #[test]
     fn nothing_in_the_file_is_fatal(text in "(\\[\\[rules\\]\\]\n|image = \"a\"\n|match = \\{ mac = \"[0-9a-f:]{0,20}\" \\}\n|[a-z]{1,8} = [0-9\"\\[\\]{}a-z]{0,12}\n){0,8}") {
         let _ = Config::parse(&text);

@@ -1,6 +1,6 @@
-//! The words that `pxed.toml` and the command line share: one list for both parsers, for `--help` and for the schema.
+//! The words for values in `pxed.toml` and on the command line. Both parsers, `--help` and the schema use the same list.
 //!
-//! The types lie in layers that know no command line, so their words are here.
+//! Most of the types belong to layers without a command line, so the words of all types are here.
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
@@ -9,23 +9,23 @@ use crate::confine::Confinement;
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_proto::dhcp::Style;
 
-/// A type whose values have words.
+/// A type whose values have words in the file and on the command line.
 pub(crate) trait Words: Copy + Send + Sync + 'static {
-    /// Each value, its word, and a sentence for `--help`.
+    /// Each value, its word, and its text in `--help`.
     const WORDS: &'static [(Self, &'static str, &'static str)];
 
-    /// The value of a word.
+    /// The value of a word. `None` if there is no such word.
     fn of_word(word: &str) -> Option<Self> {
         Self::WORDS.iter().find(|(_, known, _)| *known == word).map(|(value, ..)| *value)
     }
 
-    /// All words.
+    /// All words, in the order of [`Self::WORDS`].
     fn words() -> impl Iterator<Item = &'static str> {
         Self::WORDS.iter().map(|(_, word, _)| *word)
     }
 }
 
-/// The command line's parser.
+/// The command line's parser for the words of a type.
 pub(crate) fn parser<T: Words>() -> impl TypedValueParser<Value = T> {
     let possible = T::WORDS.iter().map(|(_, word, help)| PossibleValue::new(*word).help(*help));
     PossibleValuesParser::new(possible)

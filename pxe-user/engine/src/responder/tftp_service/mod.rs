@@ -449,7 +449,7 @@ impl TftpService {
     /// Sends an ACK of what an upload has stored.
     fn acknowledge(&self, id: Id, host: &mut impl Transmit) {
         let Some(entry) = self.table.get(id) else { return };
-        if let Some(taken) = entry.reception().map(ReceiveSession::taken) {
+        if let Some(taken) = entry.upload_session().map(ReceiveSession::taken) {
             host.control(&route(entry), Control::ack(taken).as_bytes());
         }
     }
@@ -465,7 +465,7 @@ impl TftpService {
     ) {
         let (counter, code, text) = refusal.report();
         let Some(entry) = self.table.get_mut(id) else { return };
-        let Some(session) = entry.reception() else {
+        let Some(session) = entry.upload_session() else {
             core.counters.count(counter);
             return self.give_up(id, code, text, host);
         };

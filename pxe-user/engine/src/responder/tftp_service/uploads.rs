@@ -150,7 +150,7 @@ pub(super) fn on_data(
     host: &mut impl Storage,
 ) -> Result<Option<Step>, UploadRefusal> {
     let Some(entry) = table.get(id) else { return Ok(None) };
-    let Some(session) = entry.reception() else {
+    let Some(session) = entry.upload_session() else {
         core.counters.count(Counter::TftpUnexpected);
         return Ok(None);
     };

@@ -1,10 +1,10 @@
-//! A transfer that another process of ours began: it goes on where that one stood.
+//! A transfer that another process began: this one resumes it.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Block, NegotiatedOptions, Phase, SILENCE, SendSession, Step, Timestamp};
+use super::{Block, NegotiatedOptions, Phase, Repeats, SILENCE, SendSession, Step, Timestamp, Window};
 
-/// Where a transfer stands: all that its client may expect of whoever goes on with it.
+/// How far a transfer is: all that its client may expect of the process that resumes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendSnapshot {
     /// The file's size in bytes.
@@ -19,7 +19,7 @@ pub struct SendSnapshot {
     pub acknowledged: u64,
     /// The last block that was sent.
     pub sent: u64,
-    /// How much of the client has been heard.
+    /// What the client has answered so far.
     pub heard: Heard,
 }
 
@@ -35,13 +35,13 @@ pub enum Heard {
 }
 
 impl SendSession {
-    /// Where it stands; `None` when it has ended.
+    /// How far the transfer is; `None` when it has ended.
     pub fn snapshot(&self) -> Option<SendSnapshot> {
         let heard = match self.phase {
             Phase::Ended => return None,
-            Phase::Offered => Heard::NothingOfOack,
-            Phase::Sending if self.touched => Heard::Acknowledged,
-            Phase::Sending => Heard::Nothing,
+            Phase::Offered { .. } => Heard::NothingOfOack,
+            Phase::Unverified { .. } => Heard::Nothing,
+            Phase::Sending => Heard::Acknowledged,
         };
         Some(SendSnapshot {
             size: self.size,
@@ -49,14 +49,15 @@ impl SendSession {
             windowsize: self.negotiated.windowsize,
             timeout: self.negotiated.timeout,
             acknowledged: self.acknowledged().0,
-            sent: self.highest.0,
+            sent: self.highest().0,
             heard,
         })
     }
 
-    /// Goes on from there, and the first step to take: the window once more, since its blocks or its ACK may have been lost
-    /// in between. Who has not been heard is sent nothing: its answer, which may come late, finds the transfer, and its request
-    /// begins a new one. That it began earlier is forgotten. `None` if no transfer can stand so.
+    /// Resumes a transfer, and returns the first step to take: the window once more, since its blocks or its ACK may have been
+    /// lost in between. A client that has answered nothing is sent nothing: its answer, which may come late, finds the
+    /// transfer, and its request begins a new one. The time of the beginning is forgotten. `None` if no transfer can be like
+    /// the snapshot.
     pub fn resume(now: Timestamp, snapshot: &SendSnapshot) -> Option<(Self, Step)> {
         let oack = snapshot.heard == Heard::NothingOfOack;
         let negotiated =
@@ -69,13 +70,12 @@ impl SendSession {
         }
         let step = match snapshot.heard {
             Heard::Acknowledged => {
-                transfer.first = Block(snapshot.acknowledged + 1);
-                transfer.highest = Block(snapshot.sent);
-                transfer.touched = true;
+                transfer.window = Window::resumed(Block(snapshot.acknowledged), Block(snapshot.sent));
+                transfer.phase = Phase::Sending;
                 transfer.open_window(now)
             }
             Heard::NothingOfOack => {
-                transfer.wait_for_answer();
+                transfer.wait_for_ack_0();
                 Step::Wait
             }
             Heard::Nothing => {
@@ -84,7 +84,7 @@ impl SendSession {
                 Step::Wait
             }
         };
-        transfer.repeated = true;
+        transfer.repeats = Repeats::AfterLoss;
         Some((transfer, step))
     }
 }
@@ -149,13 +149,13 @@ mod tests {
             let (mut before, first) = SendSession::start(NOW, 5000, negotiated);
             before.sent(u64::from(first == Step::SendData));
             let (mut after, step) = SendSession::resume(NOW, &before.snapshot().unwrap()).unwrap();
-            assert_eq!((step, after.is_unheard(), after.steady()), (Step::Wait, true, None));
+            assert_eq!((step, after.is_unverified(), after.steady()), (Step::Wait, true, None));
             assert_eq!(after.unsent().1, 0);
             let soon = NOW + Duration::from_secs(30);
             assert_eq!(after.on_time(soon), Step::Wait, "it waits for an answer");
             let (time, block) = if first == Step::SendData { (soon, 1) } else { (late, 0) };
             assert_eq!(after.on_ack(time, block), Step::SendData);
-            assert!(!after.is_unheard());
+            assert!(!after.is_unverified());
         }
     }
 

@@ -1,8 +1,8 @@
-//! The steady state, in which somebody else may carry a transfer on: see `pxe_common::steady`.
+//! The steady state, in which the kernel may continue a transfer: see `pxe_common::steady`.
 
-use super::{Block, Phase, SendSession, Timestamp, seconds};
+use super::{Block, Phase, Repeats, SendSession, Timestamp, seconds};
 
-/// What one must know to carry a transfer on.
+/// What the kernel must know to continue a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SteadyState {
     /// Every block up to this one has been sent, and none after it.
@@ -16,34 +16,27 @@ pub struct SteadyState {
 impl SendSession {
     /// The transfer's state, if an ACK of the last block that was sent is all that can be expected next.
     ///
-    /// Never before the client has acknowledged something: nobody else shall send to an address that may be forged.
+    /// `None` until the client has acknowledged something: the kernel must not send to an address that may be forged.
     pub fn steady(&self) -> Option<SteadyState> {
-        let whole_window = self.next == self.window_end && self.highest + 1 == self.next;
-        let steady = self.phase == Phase::Sending
-            && self.touched
-            && !self.repeated
-            && whole_window
-            && self.highest < self.last();
-        steady.then(|| SteadyState {
-            sent: self.highest,
+        let is_steady = self.phase == Phase::Sending
+            && self.repeats == Repeats::None
+            && self.window.is_whole()
+            && self.highest() < self.last();
+        is_steady.then(|| SteadyState {
+            sent: self.highest(),
             last: self.last(),
             windowsize: self.negotiated.windowsize,
         })
     }
 
-    /// Somebody else has carried the transfer on: it answered ACK after ACK, the last one at `heard`, and has sent
-    /// every block up to `sent`. Returns how many blocks these were.
+    /// The kernel has continued the transfer: it has answered ACK after ACK, the last one at `heard`, and has sent every block
+    /// up to `sent`. Returns how many blocks these were.
     pub fn carried(&mut self, sent: Block, heard: Timestamp) -> u64 {
-        let fresh = sent.0.min(self.last().0).saturating_sub(self.highest.0);
+        let fresh = sent.0.min(self.last().0).saturating_sub(self.highest().0);
         if fresh == 0 {
             return 0;
         }
-        let windowsize = u64::from(self.negotiated.windowsize);
-        // Each window but the last has been acknowledged to its end.
-        self.first = self.highest + windowsize * (fresh.div_ceil(windowsize) - 1) + 1;
-        self.highest = self.highest + fresh;
-        self.next = self.highest + 1;
-        self.window_end = self.next;
+        self.window.advance(fresh, self.negotiated.windowsize);
         let heard = heard.max(self.heard);
         self.progress(heard);
         self.sent = heard;
@@ -53,11 +46,11 @@ impl SendSession {
 
     /// The last block that the client has acknowledged.
     pub fn acknowledged(&self) -> Block {
-        Block(self.first.0 - 1)
+        self.window.acknowledged()
     }
 
     /// The last block that was sent.
     pub fn highest(&self) -> Block {
-        self.highest
+        self.window.highest()
     }
 }

@@ -36,9 +36,9 @@ impl<C> Entry<C> {
     }
 
     /// The state machine of an upload, once there is a place for it.
-    pub fn reception(&self) -> Option<&ReceiveSession> {
+    pub fn upload_session(&self) -> Option<&ReceiveSession> {
         match &self.session {
-            Some(Session::Receiving(reception)) => Some(reception),
+            Some(Session::Receiving(upload_session)) => Some(upload_session),
             _ => None,
         }
     }

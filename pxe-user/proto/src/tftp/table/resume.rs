@@ -24,7 +24,7 @@ impl<C> Table<C> {
         let session = Some(Session::Sending(transfer));
         let id = self.occupy(Entry { client, port, context, request: 0, session })?;
         self.timers.set(id.slot, deadline);
-        if self.is_unheard(id) {
+        if self.is_unverified(id) {
             self.note_unheard(id);
         }
         Some(id)

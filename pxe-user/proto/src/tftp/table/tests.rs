@@ -109,11 +109,11 @@ impl Desk {
         assert_eq!(table.active, live.iter().filter(|entry| !entry.dallies()).count());
         assert!(table.active <= table.limit);
         assert!(table.dallying.len() <= table.slots.len() * 2);
-        assert!(table.unheard.len() <= table.slots.len());
-        let unheard = table.unheard.iter().filter(|id| table.is_unheard(**id)).count();
+        assert!(table.unverified.len() <= table.slots.len());
+        let unverified = table.unverified.iter().filter(|id| table.is_unverified(**id)).count();
         let silent =
-            live.iter().filter(|entry| entry.transfer().is_some_and(SendSession::is_unheard)).count();
-        assert_eq!(unheard, silent, "each is found once");
+            live.iter().filter(|entry| entry.transfer().is_some_and(SendSession::is_unverified)).count();
+        assert_eq!(unverified, silent, "each is found once");
         for (slot, entry) in (0..).zip(&table.slots) {
             let Some(entry) = entry else {
                 assert_eq!(table.timers.get(slot), None, "a free slot has a timer");

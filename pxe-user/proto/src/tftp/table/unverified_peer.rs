@@ -14,13 +14,13 @@ const GIVES_WAY_AFTER: Duration = Duration::from_secs(3);
 impl<C> Table<C> {
     /// A transfer begins.
     pub(super) fn note_unheard(&mut self, id: Id) {
-        if self.unheard.len() >= self.slots.len() {
+        if self.unverified.len() >= self.slots.len() {
             // At most half of the slots' transfers are under way, so this happens once in many transfers.
-            let mut unheard = std::mem::take(&mut self.unheard);
-            unheard.retain(|id| self.is_unheard(*id));
-            self.unheard = unheard;
+            let mut unverified = std::mem::take(&mut self.unverified);
+            unverified.retain(|id| self.is_unverified(*id));
+            self.unverified = unverified;
         }
-        self.unheard.push_back(id);
+        self.unverified.push_back(id);
     }
 
     /// The request of the transfer in a slot has come again: its timer may ring earlier for that.
@@ -34,21 +34,21 @@ impl<C> Table<C> {
         }
     }
 
-    pub(super) fn is_unheard(&self, id: Id) -> bool {
-        self.get(id).and_then(Entry::session).is_some_and(Session::is_unheard)
+    pub(super) fn is_unverified(&self, id: Id) -> bool {
+        self.get(id).and_then(Entry::session).is_some_and(Session::is_unverified)
     }
 
     /// Ends the oldest transfer whose client was never heard after its request, if it is old enough: others wait.
     pub fn give_way(&mut self, now: Timestamp) -> Option<(Id, Step)> {
-        while let Some(&id) = self.unheard.front() {
-            if !self.is_unheard(id) {
-                self.unheard.pop_front();
+        while let Some(&id) = self.unverified.front() {
+            if !self.is_unverified(id) {
+                self.unverified.pop_front();
                 continue;
             }
             if self.gives_way_at()? > now {
                 return None;
             }
-            self.unheard.pop_front();
+            self.unverified.pop_front();
             return Some((id, self.react(now, id, Session::give_way)));
         }
         None
@@ -56,7 +56,7 @@ impl<C> Table<C> {
 
     /// When [`Self::give_way`] finds one, as it stood at its last call.
     pub fn gives_way_at(&self) -> Option<Timestamp> {
-        let session = self.get(*self.unheard.front()?)?.session()?;
+        let session = self.get(*self.unverified.front()?)?.session()?;
         Some(session.started() + GIVES_WAY_AFTER)
     }
 }

@@ -1,4 +1,4 @@
-//! What is served, and what of it is not there.
+//! Checks what is served, and reports what is missing of it.
 
 use super::report::{ImagePrograms, Report};
 use crate::command::{catalogue, loaders};
@@ -7,7 +7,7 @@ use crate::server::Setup;
 use pxe_content::boot::{self, Catalogue, CatalogueError, ImageSpec, Source};
 use pxe_proto::dhcp::Arch;
 
-/// The architectures that machines in labs have.
+/// The architectures that the report lists: those of the machines in labs.
 const COMMON: [Arch; 6] = [Arch(0), Arch(6), Arch(7), Arch(9), Arch(10), Arch(11)];
 
 pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
@@ -46,7 +46,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
             report.warning(line(image_spec), text);
         }
     }
-    // With rules machines get images, and the tree only through those that have none of their own.
+    // With rules, machines get images. They get the tree only through an image that has no root of its own.
     let is_offered = catalogue.image_specs().iter().all(|image_spec| image_spec.root.is_none());
     if opened.is_whole && is_offered && matches!(setup.files.source, Source::Tree { .. }) {
         for text in loaders::missing(&catalogue) {
@@ -56,11 +56,11 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
     programs(report, &catalogue);
 }
 
-/// What an image's own names hide of the tree that everybody gets.
+/// Warns if an image's name is that of a directory in the tree that all machines get, because the image hides that directory.
 fn hides(files: &boot::Config, image_spec: &ImageSpec) -> Option<String> {
     let Source::Tree { root, .. } = &files.source else { return None };
     let path = root.join(&*image_spec.name);
-    // A file of that name is served all the same: only what is below the name is the image's.
+    // The image has only the names below its own name, so pxed still serves a file of that name.
     let hidden = image_spec.root.is_some() && path.is_dir();
     hidden.then(|| {
         format!(
@@ -71,7 +71,7 @@ fn hides(files: &boot::Config, image_spec: &ImageSpec) -> Option<String> {
     })
 }
 
-/// What architectures start with: by each image, or what everybody gets.
+/// Reports what each architecture starts with: for each image, or, without images, for the tree that all machines get.
 fn programs(report: &mut Report, catalogue: &Catalogue) {
     for image_spec in catalogue.image_specs() {
         let programs = catalogue.programs_of(image_spec);

@@ -1,4 +1,4 @@
-//! What of this host keeps the daemon from serving, and what is planned for each interface.
+//! Checks what keeps the daemon on this host from serving, and how it would serve each interface.
 
 use anyhow::Error;
 use rustix::process::geteuid;
@@ -25,7 +25,8 @@ pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, set
                 continue;
             }
         };
-        // Its ports and sockets are its own, and not in a successor's way.
+        // The pxed that serves the interface holds its ports and sockets. A successor takes over from it, so they do not block
+        // the successor.
         let is_served_now = preconditions::is_served(options, name);
         is_served |= is_served_now;
         unmet.extend(preconditions::of_interface(&plan, setup, is_served_now));
@@ -39,7 +40,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, set
     for UnmetCondition { key, image, error, .. } in unmet {
         let of_image = image.and_then(|name| file.line_of_image(&name));
         let line = of_image.or(key.and_then(|key| file.line_of_key(key)));
-        // Without rights nothing can be tried, and a service has them.
+        // Only root can try these, and the service starts as root, so a missing permission is a warning.
         if !geteuid().is_root() && is_denied(&error) {
             report.warning(
                 line,
@@ -51,7 +52,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, options: &Options, set
     }
 }
 
-/// Whether the reason is that we are not root.
+/// Whether the reason is a missing permission.
 fn is_denied(error: &Error) -> bool {
     let denied = |error: &(dyn std::error::Error + 'static)| {
         let io = error.downcast_ref::<std::io::Error>();

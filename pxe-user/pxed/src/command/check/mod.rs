@@ -1,12 +1,13 @@
-//! `pxed check`: what is wrong with the configuration, its files and this host, and what would be served where, and why. Starts
-//! nothing; the kernel program is loaded and let go again. Whatever is wrong, the rest is checked, too.
+//! `pxed check` reports what is wrong with the configuration, its files and this host, and what pxed would serve where, and why.
+//! It starts nothing: it loads the kernel program and unloads it again. An error does not end the check: the other checks still
+//! run.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
-//! | `report` | all that was found, as data |
+//! | `report` | all results, as data |
 //! | `files` | images and boot programs |
 //! | `host` | interfaces, ports, users, directories |
-//! | `show` | the report for people |
+//! | `show` | the report as text |
 
 mod files;
 mod host;
@@ -41,7 +42,7 @@ pub(crate) struct Check {
     json: bool,
 }
 
-/// Something is wrong.
+/// The check found errors. Holds their number.
 #[derive(Debug, thiserror::Error)]
 #[error("errors: {0}. pxed would not start, or not serve all that the configuration names")]
 pub(crate) struct ErrorsFound(usize);
@@ -58,7 +59,8 @@ impl Check {
         }
         report.sort();
         let errors = report.errors();
-        // Results on one stream, what is wrong on the other: each can be read by a program of its own.
+        // Text: results go to standard output and problems to standard error, so that a program can read one without the other.
+        // JSON: everything goes to standard output.
         if self.json {
             let text = serde_json::to_string_pretty(&report)?;
             writeln!(std::io::stdout(), "{text}")?;
@@ -69,7 +71,7 @@ impl Check {
         if errors == 0 { Ok(()) } else { Err(ErrorsFound(errors).into()) }
     }
 
-    /// The configuration as far as it can be understood.
+    /// Reads the configuration, as far as pxed can parse it.
     fn read(&self) -> Result<(Option<Config>, Vec<Problem>)> {
         let Some(path) = &self.offer.config else { return Ok((Some(Config::default()), Vec::new())) };
         let text =

@@ -1,4 +1,4 @@
-//! All that a check has found, as data.
+//! All results of a check, as data.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,26 +10,26 @@ use serde::Serialize;
 use crate::config::{Problem, Severity};
 use crate::server::{Options, Setup};
 
-/// Everything. Its JSON is what `pxed check --json` prints.
+/// All results. `pxed check --json` prints this as JSON.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
-    /// The configuration file.
+    /// The configuration file. `None` if the command line names none.
     pub(super) file: Option<PathBuf>,
-    /// What is wrong, in the order of lines.
+    /// The problems. [`Report::sort`] puts them in the order of their lines.
     findings: Vec<Finding>,
-    /// The images that rules name, with what each architecture starts with.
+    /// The images that rules name, with the file that each architecture starts with.
     pub(super) images: Vec<ImagePrograms>,
-    /// What each architecture starts with, where no image is named.
+    /// The file that each architecture starts with, if no rule names an image. `None` if there is no such file.
     pub(super) programs: BTreeMap<String, Option<String>>,
-    /// What cannot be booted for want of a package.
+    /// What machines cannot boot because a package is missing.
     pub(super) missing: Vec<String>,
-    /// The interfaces that would be served.
+    /// The interfaces that pxed would serve.
     pub(super) interfaces: Vec<InterfacePlan>,
-    /// What the daemon would listen on, and as whom.
+    /// What the daemon would open, and its user. `None` if the options or the configuration have an error.
     pub(super) settings: Option<Settings>,
 }
 
-/// Something that is wrong.
+/// A problem.
 #[derive(Debug, Serialize)]
 struct Finding {
     line: Option<usize>,
@@ -43,45 +43,45 @@ pub(super) struct ImagePrograms {
     pub(super) programs: BTreeMap<String, String>,
 }
 
-/// What would be done on an interface.
+/// How pxed would serve an interface.
 #[derive(Debug, Serialize)]
 pub(super) struct InterfacePlan {
     pub(super) name: String,
     pub(super) mac: String,
     pub(super) address: Ipv4Addr,
-    /// Further addresses of the interface, which are not served.
+    /// Further addresses of the interface. pxed does not serve them.
     pub(super) other_addresses: Vec<Ipv4Addr>,
     pub(super) mtu: u32,
     pub(super) queues: u32,
-    /// `xdp` or `socket`; `None` if that takes rights to find out.
+    /// `xdp` or `socket`. `None` if only root can find out.
     pub(super) datapath: Option<&'static str>,
     pub(super) why: String,
-    /// Why XDP is not possible, where it was planned.
+    /// Why XDP is not possible. `None` if it is possible, not planned, or if only root can find out.
     pub(super) no_xdp: Option<String>,
-    /// What becomes of DHCP requests in the kernel, with XDP.
+    /// With XDP: what the kernel program does with DHCP requests to pxed's address.
     pub(super) dhcp: Option<&'static str>,
     pub(super) blksize_max: u16,
     pub(super) windowsize_max: u16,
-    /// A pxed serves it at this moment, so its ports were not tried.
+    /// Whether a pxed serves the interface now. If so, the check does not try the ports.
     pub(super) is_served_now: bool,
 }
 
-/// What the daemon would open, and as whom.
+/// What the daemon would open, and its user.
 #[derive(Debug, Serialize)]
 pub(super) struct Settings {
-    /// The TCP port for boot files and reports, on each address that is served.
+    /// The TCP port for boot files and reports, on each served address.
     http_port: Option<u16>,
     board: Option<String>,
-    /// Whether the board asks for a token.
+    /// Whether the board requires a token.
     board_token: bool,
     socket: PathBuf,
     state: Option<PathBuf>,
     inbox: Option<PathBuf>,
     events: Option<PathBuf>,
-    /// `None`: the usual user.
+    /// The user that the daemon becomes. `None` for the default user.
     user: Option<String>,
     confinement: String,
-    /// The machines that are served; `None` for all.
+    /// The machines that pxed serves. `None` for all machines.
     access: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl Report {
         self.problem(Problem { line, severity: Severity::Warning, text: text.into() });
     }
 
-    /// Puts what was found in the order of the file: first what no line is to blame for.
+    /// Sorts the problems by line. Problems without a line come first.
     pub(super) fn sort(&mut self) {
         self.findings.sort_by_key(|finding| finding.line);
     }
@@ -120,7 +120,7 @@ impl Report {
         self.findings.iter().filter(|finding| finding.severity == Severity::Error.as_str()).count()
     }
 
-    /// A line for each finding, as compilers write them, so that editors find the place.
+    /// One line for each problem in the format of compilers, so that editors find the place.
     pub(super) fn findings_text(&self) -> String {
         let mut text = String::new();
         for Finding { line, severity, text: what } in &self.findings {
@@ -152,7 +152,7 @@ impl Report {
 }
 
 impl Settings {
-    /// A line for each setting, with its name.
+    /// Name and value of each setting, for one line each.
     pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         let path = |path: &Option<PathBuf>, or: &str| {
             path.as_ref().map_or_else(|| or.to_owned(), |path| path.display().to_string())

@@ -1,4 +1,4 @@
-//! The report for people: what would be served where.
+//! Writes the report as text: what pxed would serve where.
 
 use std::io::{self, Write};
 

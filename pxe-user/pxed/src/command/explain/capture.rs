@@ -1,43 +1,43 @@
-//! Captures: pcap and pcapng files, packet by packet. Everything in them comes from a network, and the file itself may be
-//! cut off or damaged.
+//! Reads captures (pcap and pcapng files) packet by packet. All bytes in them come from a network, and the file itself may be cut
+//! off or damaged.
 //!
-//! Only the framing of `pcap-file` is used: it refuses whole captures for odd times and for lengths above the snap length,
-//! which `tcpdump -s` writes all the time.
+//! This module uses only the framing of the crate `pcap-file`. Its packet parser rejects a whole capture for invalid times, and
+//! for original lengths above the snap length, which `tcpdump -s` writes all the time.
 
 use pcap_file::pcap::PcapParser;
 use pcap_file::pcapng::{PcapNgParser, RawBlock};
 use pcap_file::{DataLink, Endianness, PcapError};
 
-/// The types of pcapng's blocks that hold packets (draft-ietf-opsawg-pcapng sections 4.3 and 4.4).
+/// Types of the pcapng blocks that hold packets (draft-ietf-opsawg-pcapng sections 4.3 and 4.4).
 const ENHANCED_PACKET: u32 = 6;
 const SIMPLE_PACKET: u32 = 3;
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 
-/// The file cannot be read further.
+/// Why the file cannot be read further.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CaptureError {
-    /// Neither pcap nor pcapng.
+    /// The file is neither pcap nor pcapng.
     #[error("this is no capture that can be read (pcap or pcapng, as tcpdump and Wireshark write them): {0}")]
     Kind(PcapError),
-    /// It was not recorded on Ethernet.
+    /// The capture was not recorded on Ethernet.
     #[error(
         "this capture was not made on Ethernet ({0:?}): capture on the network interface itself, not on `any`"
     )]
     Link(DataLink),
-    /// A packet is damaged.
+    /// A packet is damaged or cut off.
     #[error("packet {number} is damaged: {reason}; the packets before it are explained")]
     Packet {
-        /// Which, from 1.
+        /// The packet's number, from 1.
         number: u64,
-        /// What is wrong.
+        /// What is wrong with the packet.
         reason: String,
     },
 }
 
-/// Calls `each` with every Ethernet frame and its number, from 1, as other tools count it.
+/// Calls `each` for every Ethernet frame with its number, from 1, as other tools count packets.
 ///
 /// # Errors
-/// [`CaptureError`]; the frames before were seen.
+/// [`CaptureError`]. `each` has been called for all frames before the error.
 pub(super) fn frames(file: &[u8], each: impl FnMut(u64, &[u8])) -> Result<(), CaptureError> {
     if file.starts_with(&SECTION_HEADER) { pcapng(file, each) } else { pcap(file, each) }
 }
@@ -79,7 +79,8 @@ fn pcapng(file: &[u8], mut each: impl FnMut(u64, &[u8])) -> Result<(), CaptureEr
     Ok(())
 }
 
-/// A packet's interface and frame. A simple packet has the first interface, and ends with the block or before.
+/// The interface and the frame of a packet. A simple packet belongs to the first interface. Its frame is as long as its length
+/// field says, or ends with the block.
 fn packet<'b>(block: &'b RawBlock<'_>, endianness: Endianness) -> Option<(u32, &'b [u8])> {
     let word = |at: usize| {
         let bytes = *block.body.get(at..)?.first_chunk()?;
@@ -112,7 +113,7 @@ mod tests {
 
     const FRAMES: [&[u8]; 2] = [b"first frame", b"second"];
 
-    /// A classic capture with a snap length below the second's original length.
+    /// A classic pcap file. The packets' original length (200 bytes) is above the snap length (11 bytes).
     fn classic() -> Vec<u8> {
         let mut file =
             vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 11, 0, 0, 0, 1, 0, 0, 0];
@@ -130,7 +131,7 @@ mod tests {
         [&kind.to_be_bytes()[..], &len, &body, &len].concat()
     }
 
-    /// The same as pcapng, big-endian: a section, an interface, an unknown block, both kinds of packets.
+    /// The same frames as pcapng, big-endian: a section, an interface, an enhanced packet, an unknown block and a simple packet.
     fn next_generation() -> Vec<u8> {
         let enhanced = |frame: &[u8]| {
             let len = u32::try_from(frame.len()).unwrap().to_be_bytes();

@@ -1,4 +1,4 @@
-//! The files that a machine will ask for, in its order, and what each of them leads to now.
+//! Lists the files that a machine asks for, in its order, and what pxed has for each of them now.
 
 use std::net::Ipv4Addr;
 
@@ -9,14 +9,14 @@ use pxe_content::boot::MachineFacts;
 use pxe_content::boot::{Catalogue, FileName, LoaderKind, Refusal, Seen, ServedAt};
 use pxe_proto::dhcp::{Answer, MessageView};
 
-/// A line of the list.
+/// A row of the list.
 #[derive(Debug)]
 pub(super) enum Row {
-    /// A file that is needed.
+    /// A file that the machine needs.
     Needed(String, Result<Seen, Refusal>),
-    /// A name that is tried: no harm if there is none.
+    /// A name that the machine tries. A missing file does no harm.
     Tried(String, Result<Seen, Refusal>),
-    /// Something that is loaded from another machine.
+    /// A file that another machine serves.
     Elsewhere(String),
     /// A remark.
     Note(String),
@@ -25,15 +25,15 @@ pub(super) enum Row {
 /// All files of one boot program.
 #[derive(Debug, Default)]
 pub(super) struct Files {
-    /// In the order in which they are asked for.
+    /// In the order in which the machine asks for them.
     pub(super) rows: Vec<Row>,
-    /// What stands in the way.
+    /// What keeps the machine from booting.
     pub(super) missing: Vec<String>,
-    /// The program is iPXE, which asks for an offer of its own.
+    /// The program is iPXE, which then asks for an offer of its own.
     pub(super) starts_ipxe: bool,
 }
 
-/// Boot programs that load more, by the names under which they are known.
+/// Boot programs that load more files. Their usual names identify them.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Loader {
     Pxelinux,
@@ -59,7 +59,7 @@ fn loader(base: &str) -> Option<Loader> {
     }
 }
 
-/// Follows what a machine was told, file by file.
+/// Follows a reply, file by file.
 pub(super) struct Walk<'a> {
     catalogue: &'a Catalogue,
     here: ServedAt,
@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
         Self { catalogue, here, facts, files: Files::default() }
     }
 
-    /// The files behind a reply; `elsewhere` is the machine that has them, if it is another one.
+    /// The files that a machine loads after a reply. `elsewhere` is another machine that has the files.
     pub(super) fn follow(
         mut self,
         answer: Answer<'_>,
@@ -109,7 +109,7 @@ impl<'a> Walk<'a> {
             Some(Loader::Pxelinux) => self.pxelinux(&name, reply),
             Some(Loader::Ipxe) => {
                 self.files.starts_ipxe = true;
-                // Builds of 2022 and later, before they ask by DHCP: beside the program, then at the root.
+                // iPXE builds of 2022 and later try these before DHCP: first beside the program, then at the root.
                 if base.ends_with(".efi") && self.tried(&format!("{directory}autoexec.ipxe")).is_none() {
                     self.tried("autoexec.ipxe");
                 }
@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// clients.md section 3.
+    /// PXELINUX's files (clients.md section 3).
     fn pxelinux(&mut self, name: &str, reply: &MessageView<'_>) {
         let (beside, _) = split(name);
         let module = format!("{beside}ldlinux.c32");
@@ -149,7 +149,7 @@ impl<'a> Walk<'a> {
             }
         };
         if let Some((config, seen)) = found {
-            // Names in it are relative to PXELINUX's own directory.
+            // Names in the configuration are relative to PXELINUX's directory, not to the configuration's.
             match seen {
                 Seen::File(..) => self.absolute(LoaderKind::Pxelinux, &config),
                 written => {
@@ -163,7 +163,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The first number of PXELINUX's version: since 5 it needs a module.
+    /// The first digit of PXELINUX's version, from the file's content. Version 5 and later need the module `ldlinux.c32`.
     fn version(&self, name: &str) -> Option<u8> {
         const MARK: &[u8] = b"PXELINUX ";
         let image = self.catalogue.load(&name.parse().ok()?).ok()?;
@@ -171,7 +171,7 @@ impl<'a> Walk<'a> {
         image.bytes().get(at)?.checked_sub(b'0').filter(|digit| *digit < 10)
     }
 
-    /// clients.md section 3. Where GRUB looks was decided when it was built: beside itself, or below `grub`.
+    /// GRUB's files (clients.md section 3). GRUB looks beside itself or below `grub`; this was decided when GRUB was built.
     fn grub(&mut self, directory: &str) {
         let mut names = Vec::new();
         for folder in [directory, "grub/", "boot/grub/"] {
@@ -185,7 +185,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Looks for the first of several names.
+    /// Tries several names, and returns the first that exists.
     fn first(&mut self, names: &[String], what: &str) -> Option<(String, Seen)> {
         for name in names {
             if let Some(seen) = self.tried(name) {
@@ -204,7 +204,7 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// What a text of ours makes the loader load. What others wrote is not read.
+    /// Lists the files that a text of pxed makes the loader load. A text of another author is not followed.
     fn loads(&mut self, reader: LoaderKind, name: &str, seen: Option<Seen>) {
         let text = match seen {
             Some(Seen::Written(text)) => text,
@@ -220,7 +220,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What others wrote is not followed, but for one thing: the tree of an image is no root, and absolute names in it miss it.
+    /// Checks a configuration that pxed did not write. Its names are not followed. But the tree of an image is not the root of
+    /// the server, so absolute names in the configuration do not lead into that tree.
     fn absolute(&mut self, reader: LoaderKind, name: &str) {
         if let Some(image) =
             self.facts.image.as_deref().filter(|image| name.starts_with(&format!("{image}/")))
@@ -229,7 +230,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The name on this server of what a text or a reply mentions, if it is here.
+    /// The name on this server that a text or a reply leads to. `None` if the file is on another server.
     fn resolve(&self, told: &str, directory: &str) -> Option<String> {
         let root = |rest: &str| Some(rest.trim_start_matches('/').to_owned());
         if told.contains("://") {
@@ -285,7 +286,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// A name's directory, with its `/`, and its last part.
+/// Splits a name into its directory, with the final `/`, and its last part.
 fn split(name: &str) -> (&str, &str) {
     name.split_at(name.rfind('/').map_or(0, |slash| slash + 1))
 }

@@ -1,4 +1,4 @@
-//! What `pxed explain --json` prints.
+//! The JSON that `pxed explain --json` prints.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -21,9 +21,9 @@ use pxe_proto::dhcp::{Firmware, Ignored};
 struct Explained {
     server: Ipv4Addr,
     interface: Option<String>,
-    /// What the machines or programs ask, in order.
+    /// The requests of the machine's programs, or of the capture, in order.
     requests: Vec<Asked>,
-    /// Packets of a capture that are no UDP datagram over IPv4, by what they are.
+    /// How many packets of a capture hold no UDP datagram over IPv4, by protocol.
     other_packets: BTreeMap<&'static str, u64>,
     /// What keeps machines from booting.
     obstacles: Vec<String>,
@@ -36,21 +36,22 @@ struct Asked {
     arch: Option<String>,
     client: String,
     message: String,
-    /// The UDP port that it goes to.
+    /// The UDP port that the request is sent to.
     port: u16,
     vlan: Option<u16>,
     relay: Option<Ipv4Addr>,
-    /// The first packet of a capture, from 1, and how many there are.
+    /// Number of the first packet of this kind in a capture, from 1. `None` without a capture.
     packet: Option<u64>,
+    /// How many packets of this kind there are; 1 without a capture.
     count: u64,
     rules: Vec<RuleFate>,
-    /// The rule that decides; `None` if none matches, or there are none.
+    /// The rule that decides. `None` if no rule matches, or if there are no rules.
     rule: Option<String>,
     image: Option<String>,
     /// The machine boots its own disk.
     is_local: bool,
     reply: Option<ReplyText>,
-    /// Why there is no reply.
+    /// Why pxed sends no reply.
     silence: Option<String>,
     files: Vec<FileRow>,
 }
@@ -75,7 +76,7 @@ struct ReplyText {
     style: &'static str,
     bytes: usize,
     to: String,
-    /// The file, script, URL or menu.
+    /// Name of the file, script, URL or menu.
     answer: String,
 }
 
@@ -86,9 +87,9 @@ struct FileRow {
     name: String,
     bytes: Option<u64>,
     path: Option<PathBuf>,
-    /// What pxed writes for this machine.
+    /// The text that pxed writes for this machine.
     text: Option<String>,
-    /// Why it is not served.
+    /// Why pxed does not serve the file.
     refusal: Option<String>,
 }
 
@@ -158,7 +159,7 @@ fn print(
 }
 
 impl Asked {
-    /// What a trace says; who asks is for the caller to fill in.
+    /// The parts that a trace shows. The caller adds the machine and the request.
     fn of(trace: &Result<Trace<'_>, Ignored>) -> Self {
         let mut asked = Self {
             mac: None,

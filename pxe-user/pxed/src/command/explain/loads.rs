@@ -1,8 +1,8 @@
-//! What a text for a boot loader makes it load: names out of texts that this program wrote or filled in.
+//! Finds the names of the files that a boot loader loads because of a text that pxed wrote or filled in.
 
 use pxe_content::boot::LoaderKind;
 
-/// The names that a text mentions, as they stand, without those that a loader puts together itself (`${...}`).
+/// The names in a text, as written and without duplicates. Names that the loader completes itself (`${...}`) are left out.
 pub(in crate::command) fn names(reader: LoaderKind, text: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.starts_with('#')) {
@@ -20,7 +20,7 @@ pub(in crate::command) fn names(reader: LoaderKind, text: &str) -> Vec<String> {
     names
 }
 
-/// iPXE: the first word behind a command that loads, options (and what belongs to them) aside.
+/// iPXE: the first word after a command that loads a file, without options and their values.
 fn ipxe(command: &str) -> Option<&str> {
     let mut words = command.split_whitespace();
     let loads = ["kernel", "initrd", "chain", "imgfetch", "imgload", "module", "boot", "imgexec"];
@@ -34,7 +34,7 @@ fn ipxe(command: &str) -> Option<&str> {
     words.next()
 }
 
-/// PXELINUX: keywords in any case; an initrd may be a list.
+/// PXELINUX: keywords are in any case, and `initrd` may be a list.
 fn pxelinux(line: &str) -> Vec<&str> {
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
@@ -50,7 +50,7 @@ fn pxelinux(line: &str) -> Vec<&str> {
     }
 }
 
-/// GRUB: an initrd may be several.
+/// GRUB: `initrd` may name several files.
 fn grub(line: &str) -> Vec<&str> {
     let mut words = line.split_whitespace();
     match words.next() {

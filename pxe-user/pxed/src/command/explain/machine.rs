@@ -1,4 +1,4 @@
-//! One machine, asked about by hand: requests are written as its firmware would, and answered.
+//! Explains one machine that the command line describes: builds the requests that its firmware would send, and answers them.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -13,31 +13,31 @@ use pxe_proto::dhcp::{Answer, BootItem, Firmware, Ignored, Request, ServerPort, 
 /// Stands for the address that the network's DHCP server gives to the machine (RFC 5737).
 pub(super) const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 
-/// What one program in the machine asks, and gets.
+/// The requests of one program in the machine, and what they lead to.
 pub(super) struct Program<'w> {
-    /// Its DISCOVER.
+    /// The program's DISCOVER, as a DHCP message.
     pub(super) packet: Vec<u8>,
     pub(super) class: String,
     pub(super) first: Result<Trace<'w>, Ignored>,
-    /// Its request on port 4011, if it sends one.
+    /// The program's request on port 4011. `None` if it sends none.
     pub(super) second: Option<Second<'w>>,
 }
 
 /// A request on port 4011.
 pub(super) struct Second<'w> {
-    /// The menu's entry that it asks for.
+    /// Number and text of the menu entry that the request asks for. `None` if it asks for no entry.
     pub(super) item: Option<(u16, String)>,
     pub(super) trace: Result<Trace<'w>, Ignored>,
 }
 
 impl<'w> Program<'w> {
-    /// The trace that decides what it loads: what was acknowledged last.
+    /// The trace that decides what the program loads. The last reply wins.
     pub(super) fn last(&self) -> Option<&Trace<'w>> {
         let second = self.second.as_ref().and_then(|second| second.trace.as_ref().ok());
         second.or(self.first.as_ref().ok())
     }
 
-    /// What stands in the way of its boot.
+    /// What keeps the program from booting.
     pub(super) fn obstacles(&self) -> Vec<String> {
         let second = self.second.as_ref().and_then(|second| second.trace.as_ref().ok());
         let mut obstacles = match &self.first {
@@ -50,7 +50,7 @@ impl<'w> Program<'w> {
     }
 }
 
-/// The programs that run in the machine one after the other: its firmware, and iPXE if that is what it loads.
+/// The programs that run in the machine, in order: its firmware, and iPXE if the firmware loads iPXE.
 pub(super) fn programs<'w>(
     context: &'w ExplainContext,
     firmware: &Firmware,
@@ -60,7 +60,7 @@ pub(super) fn programs<'w>(
     let starts_ipxe = all[0].last().is_some_and(|trace| trace.files.starts_ipxe);
     if starts_ipxe && !firmware.is_ipxe() {
         let ipxe = Firmware {
-            // However it came: iPXE itself is a PXE client.
+            // iPXE is a PXE client itself, even if the firmware loaded it over HTTP.
             arch: firmware.arch.processor(),
             user_class: Some("iPXE".into()),
             class: None,
@@ -83,7 +83,7 @@ fn program<'w>(context: &'w ExplainContext, firmware: &Firmware, vlan: Option<u1
     Ok(Program { packet, class, first, second })
 }
 
-/// What comes on port 4011, if the machine asks there.
+/// The request on port 4011 with its trace. `None` if the machine sends none.
 fn on_4011<'w>(
     context: &'w ExplainContext,
     firmware: &Firmware,
@@ -101,13 +101,13 @@ fn on_4011<'w>(
     };
     let asked = item.as_ref().map(|(boot_type, _)| BootItem { boot_type: *boot_type, layer: 0 });
     let packet = firmware.boot_server(CLIENT, asked);
-    // clients.md section 1: EDK2 asks from port 4011, iPXE from 68.
+    // clients.md section 1: EDK2 sends from port 4011, iPXE from port 68.
     let from = SocketAddrV4::new(CLIENT, if firmware.is_ipxe() { 68 } else { 4011 });
     let trace = context.trace(&Request::parse(&packet)?, ServerPort::Port4011, from, vlan);
     Ok(Some(Second { item, trace }))
 }
 
-/// Writes the whole chain.
+/// Writes all programs in their order.
 pub(super) fn write(out: &mut impl Write, context: &ExplainContext, programs: &[Program<'_>]) -> Result<()> {
     for (index, program) in programs.iter().enumerate() {
         if index > 0 {
@@ -152,7 +152,7 @@ fn write_program(out: &mut impl Write, context: &ExplainContext, program: &Progr
     Ok(())
 }
 
-/// A menu without an entry of ours, so that nothing more is to be said.
+/// Whether the reply is a menu without an entry that leads to pxed. The machine then never asks on port 4011.
 fn is_empty_menu(trace: &Trace<'_>) -> bool {
     let answer = trace.said.as_ref().map(|said| said.reply.summary.answer);
     matches!(answer, Ok(Answer::Menu(menu)) if reply::entry(menu).is_none())
@@ -171,7 +171,7 @@ fn said(out: &mut impl Write, trace: &Trace<'_>) -> Result<()> {
     let style = match told.answer {
         Answer::Url(_) => "HTTP boot: the machine loads this URL",
         Answer::Local(_) => "a menu that has only the machine's own disk, taken at once",
-        // clients.md section 1: iPXE skips port 4011 when it has a server and a file.
+        // clients.md section 1: iPXE skips port 4011 if it has a server and a file.
         Answer::Script(_) if told.style == Style::Binl => {
             "iPXE needs nothing more and loads the file at once"
         }
@@ -181,7 +181,7 @@ fn said(out: &mut impl Write, trace: &Trace<'_>) -> Result<()> {
     Ok(reply::write(out, &said.view()?)?)
 }
 
-/// The second reply, and the rule behind it where that is another one.
+/// Writes the second reply, and its rule if that differs from the rule of the first.
 fn said_again(out: &mut impl Write, first: &Trace<'_>, second: &Trace<'_>) -> Result<()> {
     let name = |trace: &Trace<'_>| trace.decision.rule.map(|rule| rule.name.clone());
     if name(first) != name(second) {

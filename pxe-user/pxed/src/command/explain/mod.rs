@@ -1,16 +1,17 @@
-//! `pxed explain`: what a machine would get, and why, without asking the network or a daemon.
+//! `pxed explain` shows what a machine would get, and why. It sends no packets and asks no daemon: it runs the daemon's own code
+//! on a request that it builds, or on the requests of a capture.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
-//! | `trace` | a request's way through rules, reply and files |
-//! | `files` | the files that follow from a reply, and what each leads to |
-//! | `loads` | names in texts that pxed wrote |
-//! | `machine` | one machine, named on the command line |
-//! | `capture` | frames of a pcap or pcapng file |
+//! | `trace` | follows one request through rules, reply and files |
+//! | `files` | the files that a machine loads after a reply, and whether pxed has each of them |
+//! | `loads` | the file names in texts that pxed wrote |
+//! | `machine` | one machine, described on the command line |
+//! | `capture` | reads the frames of a pcap or pcapng file |
 //! | `survey` | every request of a capture |
-//! | `reply` | replies and silence in words |
-//! | `show` | rules and files for people |
-//! | `json` | the same for programs |
+//! | `reply` | replies, and reasons for no reply, in words |
+//! | `show` | rules and files as text |
+//! | `json` | the same as JSON |
 
 mod capture;
 mod files;
@@ -38,7 +39,7 @@ use pxe_proto::dhcp::{Arch, Firmware, Uuid};
 use pxe_proto::mac::Mac;
 use trace::ExplainContext;
 
-/// Stands for our address where none is given (RFC 5737).
+/// Stands for pxed's address if the options, the file and the interface give none. It is a documentation address (RFC 5737).
 const EXAMPLE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// Which machine, and how it shows itself.
@@ -86,7 +87,7 @@ pub(crate) struct Explain {
     offer: Offer,
 }
 
-/// Something keeps a machine from booting.
+/// Something keeps a machine from booting. Holds one text for each reason.
 #[derive(Debug, thiserror::Error)]
 #[error("{}", .0.join("; "))]
 pub(crate) struct Obstacles(Vec<String>);
@@ -102,7 +103,7 @@ impl Explain {
         if text.last() != Some(&b'\n') {
             text.push(b'\n');
         }
-        // What was found out is shown before what is in the way.
+        // Print the explanation first, and report errors and obstacles after it.
         match std::io::stdout().lock().write_all(&text) {
             Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error.into()),
             _ => {}
@@ -111,13 +112,14 @@ impl Explain {
         if obstacles.is_empty() { Ok(()) } else { Err(Obstacles(obstacles).into()) }
     }
 
-    /// What is served, as far as it can be opened: an image that cannot concerns only the machines that would get it.
+    /// Opens what is served. If an image cannot be opened, this is recorded for the machines that would get it, and the rest is
+    /// opened.
     fn context(&self, file: &Config) -> Result<(ExplainContext, Origin)> {
         let setup = self.offer.setup(file)?;
         let interfaces = self.offer.interfaces(file);
         let interface = interfaces.first().cloned().unwrap_or_default();
         let here_address = Interface::read(&interface).and_then(|interface| interface.serving(None));
-        // Rules may be those of another host, whose interfaces are in its file.
+        // The rules may belong to another host. Then the file names interfaces that this host does not have.
         if let (Err(error @ InterfaceError::Unknown { .. }), false) =
             (&here_address, interface.is_empty() || file.interfaces.contains(&interface))
         {
@@ -219,9 +221,9 @@ impl Explain {
 
 /// Where the server's address comes from.
 struct Origin {
-    /// It stands for one that nobody has given.
+    /// No address is known, so [`EXAMPLE`] stands for it.
     is_example: bool,
-    /// The interface is the first of several.
+    /// There are several interfaces, and this address is that of the first.
     several: bool,
 }
 

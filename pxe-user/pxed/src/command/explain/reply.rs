@@ -1,4 +1,4 @@
-//! DHCP replies and reasons for silence, in words.
+//! DHCP replies, and reasons for no reply, in words.
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
@@ -34,7 +34,7 @@ pub(super) fn message(message: Option<Message>) -> String {
     }
 }
 
-/// Why there is no answer.
+/// Why pxed does not reply.
 pub(super) fn silence(ignored: Ignored) -> String {
     match ignored {
         Ignored::Malformed(malformed) => format!("the packet is damaged: {malformed}"),
@@ -77,7 +77,7 @@ pub(super) fn silence(ignored: Ignored) -> String {
     }
 }
 
-/// Writes what a reply says, a line for each field that is used and each option.
+/// Writes the content of a reply: one line for `siaddr`, for `file`, for each option and for each tag of option 43.
 pub(super) fn write(out: &mut impl Write, reply: &MessageView<'_>) -> io::Result<()> {
     field(out, "siaddr", &reply.siaddr().to_string())?;
     let file = reply.file();
@@ -105,7 +105,7 @@ fn field(out: &mut impl Write, name: &str, text: &str) -> io::Result<()> {
     writeln!(out, "  {name:<28} {text}")
 }
 
-/// Names from RFC 2132, 3046, 4578 and 5071, and iPXE's `dhcp.h`.
+/// Name and text of an option. The names are from RFC 2132, 3046, 4578 and 5071, and from iPXE's `dhcp.h`.
 fn option(code: u8, value: &[u8]) -> (&'static str, String) {
     match code {
         53 => ("message type", message(value.first().map(|number| Message::of(*number)))),
@@ -128,7 +128,7 @@ fn option(code: u8, value: &[u8]) -> (&'static str, String) {
     }
 }
 
-/// Tags of option 43 (PXE 2.1 chapter 2).
+/// Name and text of a tag of option 43 (PXE 2.1 chapter 2).
 fn vendor(tag: u8, value: &[u8]) -> (&'static str, String) {
     match (tag, value) {
         (6, [control]) => {
@@ -153,7 +153,7 @@ fn vendor(tag: u8, value: &[u8]) -> (&'static str, String) {
     }
 }
 
-/// Type, number of addresses, addresses.
+/// Entries of a type (2 bytes), a number of addresses (1 byte) and the addresses (4 bytes each).
 fn boot_servers(mut list: &[u8]) -> String {
     let mut all = Vec::new();
     while let [a, b, count, rest @ ..] = list {
@@ -165,7 +165,7 @@ fn boot_servers(mut list: &[u8]) -> String {
     all.join("; ")
 }
 
-/// Type, length, text.
+/// Entries of a type (2 bytes), a length (1 byte) and a text.
 fn boot_menu(mut list: &[u8]) -> String {
     let mut all = Vec::new();
     while let [a, b, len, rest @ ..] = list {
@@ -178,7 +178,7 @@ fn boot_menu(mut list: &[u8]) -> String {
     all.join("; ")
 }
 
-/// The menu's entry that leads to us.
+/// Number and text of the menu's entry that leads to pxed.
 pub(super) fn entry(menu: &Menu) -> Option<(u16, &str)> {
     let item = menu.items().iter().find(|item| !item.is_local())?;
     Some((item.boot_type(), item.text().as_str()))
@@ -188,7 +188,7 @@ fn address(value: &[u8]) -> String {
     <[u8; 4]>::try_from(value).map_or_else(|_| printable(value), |bytes| Ipv4Addr::from(bytes).to_string())
 }
 
-/// All of it: an option is at most 255 bytes long.
+/// The whole value, escaped. It needs no limit, because an option has at most 255 bytes.
 pub(super) fn printable(value: &[u8]) -> String {
     value.escape_ascii().to_string()
 }

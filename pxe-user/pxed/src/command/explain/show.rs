@@ -1,4 +1,4 @@
-//! What a trace says, for people.
+//! Writes a trace as text.
 
 use std::io::{self, Write};
 
@@ -9,7 +9,7 @@ use pxe_content::boot::{Refusal, Seen};
 use pxe_content::rules::{Action, Fate, Rule};
 use pxe_proto::dhcp::ReplySummary;
 
-/// Rules in their order, and what became of each.
+/// Writes the rules in their order, and the result of each.
 pub(super) fn rules(out: &mut impl Write, context: &ExplainContext, trace: &Trace<'_>) -> io::Result<()> {
     if trace.steps.is_empty() {
         return writeln!(out, "  none: every machine gets the same");
@@ -36,7 +36,7 @@ fn or_nothing(shown: &str) -> String {
     if shown.is_empty() { "not given".to_owned() } else { escape(shown) }
 }
 
-/// What a rule leads to, with the count of its boots.
+/// What a matching rule leads to, with its number of boots.
 fn outcome(context: &ExplainContext, trace: &Trace<'_>, rule: &Rule) -> String {
     let image = rule.image.as_deref().unwrap_or_default();
     let action = match rule.action {
@@ -61,12 +61,12 @@ fn times(count: u32) -> String {
     if count == 1 { "once".to_owned() } else { format!("{count} times") }
 }
 
-/// Offer or acknowledgement.
+/// The message type of a reply.
 pub(super) fn kind(told: &ReplySummary<'_>) -> &'static str {
     if told.ack { "ACK" } else { "OFFER" }
 }
 
-/// Files with what each leads to, texts of ours in full.
+/// Writes the files and what pxed has for each of them. A text that pxed wrote is shown in full.
 pub(super) fn files(out: &mut impl Write, files: &Files) -> io::Result<()> {
     let name = |row: &Row| match row {
         Row::Needed(name, _) | Row::Tried(name, _) | Row::Elsewhere(name) => safe(name),
@@ -96,7 +96,7 @@ pub(super) fn files(out: &mut impl Write, files: &Files) -> io::Result<()> {
     Ok(())
 }
 
-/// The same in one line.
+/// The files in one line.
 pub(super) fn files_in_short(files: &Files) -> String {
     let one = |row: &Row| match row {
         Row::Needed(name, Ok(Seen::File(size, _))) => Some(format!("{} ({})", safe(name), bytes(*size))),

@@ -1,4 +1,4 @@
-//! Every DHCP request of a capture, a block for each machine and kind of request; and who else answers there.
+//! Shows every DHCP request of a capture, in a block for each machine and kind of request, and the servers that answer there.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,10 +17,10 @@ use pxe_proto::dhcp::{
 };
 use pxe_proto::mac::Mac;
 
-/// Different requests, or answers of others, that are shown: a capture of a broken network may have any number.
+/// The most kinds of requests, and of servers' replies, that are shown. A capture of a broken network may have any number.
 const SHOWN_MAX: usize = 4096;
 
-/// What makes a request another kind: the packet's own words, without what changes from one to the next.
+/// The fields that make a request another kind. Fields that change with every request are not among them.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Kind {
     mac: Option<Mac>,
@@ -34,7 +34,7 @@ struct Kind {
     item: Option<u16>,
 }
 
-/// What another server said.
+/// A reply of a server in the capture. Replies with the same values are counted together.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Voice {
     from: Ipv4Addr,
@@ -46,7 +46,7 @@ struct Voice {
     gives_address: bool,
 }
 
-/// What a frame is that holds no UDP datagram over IPv4.
+/// The protocol of a frame that holds no UDP datagram over IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Foreign {
     DhcpV6,
@@ -57,7 +57,7 @@ enum Foreign {
 }
 
 impl Foreign {
-    /// Ethernet II with up to two tags; DHCPv6 is UDP to or from ports 546 and 547 (RFC 8415 section 7.2).
+    /// Reads Ethernet II with up to two VLAN tags. DHCPv6 is UDP to or from ports 546 and 547 (RFC 8415 section 7.2).
     fn of(frame: &[u8]) -> Self {
         let word = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
         let mut at = 12;
@@ -91,16 +91,17 @@ impl Foreign {
 #[derive(Default)]
 struct Survey {
     frames: u64,
-    /// Requests in the order of the capture, each with its frame's payload.
+    /// Requests by kind: number of the first packet, count, and the frame of the first packet.
     requests: BTreeMap<Kind, (u64, u64, Vec<u8>)>,
+    /// Replies of servers: number of the first packet, and count.
     voices: BTreeMap<Voice, (u64, u64)>,
     damaged: u64,
     left_out: u64,
-    /// Frames that are no IPv4 datagram, by what they are.
+    /// Frames that hold no UDP datagram over IPv4, by protocol.
     foreign: BTreeMap<Foreign, u64>,
 }
 
-/// A capture's requests, each followed as far as it goes.
+/// The requests of a capture, each with its trace.
 pub(super) struct Surveyed<'w> {
     survey: Survey,
     pub(super) blocks: Vec<Block<'w>>,
@@ -108,8 +109,9 @@ pub(super) struct Surveyed<'w> {
 
 /// One kind of request of one machine.
 pub(super) struct Block<'w> {
-    /// The first packet, from 1, and how many there were.
+    /// Number of the first packet, from 1.
     pub(super) packet: u64,
+    /// How many packets of this kind there are.
     pub(super) count: u64,
     pub(super) mac: Option<Mac>,
     pub(super) arch: Option<Arch>,
@@ -119,11 +121,12 @@ pub(super) struct Block<'w> {
     pub(super) vlan: Option<u16>,
     pub(super) relay: Option<Ipv4Addr>,
     pub(super) trace: Result<Trace<'w>, Ignored>,
-    /// It follows what another server said, which ours would not have.
+    /// The machine sent this request to another server's address, because of that server's reply. The reply of pxed would not
+    /// have led to this request.
     is_for_another: bool,
 }
 
-/// Reads a capture. The second is why it could not be read to its end.
+/// Reads a capture. The second value is the reason if the capture cannot be read to its end.
 pub(super) fn survey<'w>(
     context: &'w ExplainContext,
     file: &[u8],
@@ -166,7 +169,7 @@ impl<'w> Block<'w> {
         })
     }
 
-    /// What stands in the way of the machine's boot.
+    /// What keeps the machine from booting.
     fn obstacles(&self) -> Vec<String> {
         let Ok(trace) = self.trace.as_ref() else { return Vec::new() };
         if self.is_for_another {
@@ -196,7 +199,7 @@ impl<'w> Block<'w> {
 }
 
 impl Surveyed<'_> {
-    /// A block for each kind of request, and who else answers.
+    /// Writes a block for each kind of request, then the servers that answer.
     pub(super) fn write(&self, out: &mut impl Write) -> Result<()> {
         for block in &self.blocks {
             block.write(out)?;
@@ -204,12 +207,12 @@ impl Surveyed<'_> {
         self.survey.others(out)
     }
 
-    /// Packets that are no UDP datagram over IPv4, by what they are.
+    /// How many packets hold no UDP datagram over IPv4, by protocol.
     pub(super) fn others(&self) -> BTreeMap<&'static str, u64> {
         self.survey.foreign.iter().map(|(foreign, count)| (foreign.as_str(), *count)).collect()
     }
 
-    /// What stands in the way of boots, each once.
+    /// What keeps machines from booting, without duplicates.
     pub(super) fn obstacles(&self) -> Vec<String> {
         let mut all: Vec<String> = Vec::new();
         for obstacle in self.blocks.iter().flat_map(Block::obstacles) {
@@ -287,7 +290,7 @@ impl Survey {
         }
     }
 
-    /// Who answers in the capture, and what else is in it.
+    /// Writes which servers answer in the capture, and what else it holds.
     fn others(&self, out: &mut impl Write) -> Result<()> {
         if self.requests.is_empty() {
             writeln!(out, "no DHCP request over IPv4 is in this capture of {} packets", self.frames)?;

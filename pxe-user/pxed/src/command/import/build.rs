@@ -1,4 +1,4 @@
-//! From what dnsmasq would offer to the rules and images that lead to the same.
+//! Builds rules and images that give each machine what dnsmasq would offer to it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -12,15 +12,16 @@ use super::tags::Special;
 use pxe_content::rules::Matcher;
 use pxe_proto::dhcp::Arch;
 
-/// The script that pxed offers to iPXE by itself, where the root has it.
+/// The script that pxed offers to iPXE without a rule, if the root has it.
 const SCRIPT: &str = "boot.ipxe";
-/// The name of the last rule, and of its image.
+/// The name of the last rule. Its image of boot files is named `tree`.
 pub(super) const REST: &str = "everything else";
 
-/// The rules under construction, and which line led to what.
+/// The rules under construction, and what becomes of each line.
 pub(super) struct Builder<'o> {
     pub(super) old: &'o Old,
-    /// What is there: the name of a directory at the root is none for an image.
+    /// Whether a directory exists on this host. An image cannot have the name of a directory at the root, because the image would
+    /// hide that directory.
     pub(super) taken: &'o dyn Fn(&Path) -> bool,
     pub(super) new: New,
     /// By line: what it became.
@@ -34,7 +35,7 @@ impl<'o> Builder<'o> {
         Self { old, taken, new: New::default(), became: HashMap::new(), refused: HashMap::new() }
     }
 
-    /// Makes rules, or just `boot_files` where all machines get the same.
+    /// Builds rules, or only `boot_files` if all machines get the same.
     pub(super) fn build(&mut self, blocks: &[Block]) {
         let root = self.old.root.as_ref();
         self.new.root = root.map(|(at, path)| Noted { value: path.clone(), from: self.old.source([*at]) });
@@ -72,7 +73,8 @@ impl<'o> Builder<'o> {
         }
     }
 
-    /// Leaves rules out that can never match: earlier ones mean all of their machines. And images that no rule is left of.
+    /// Removes rules that can never match, because an earlier rule matches all of their machines. Then removes images that no
+    /// rule uses.
     fn prune(&mut self) {
         let mut kept: Vec<Rule> = Vec::new();
         let mut matchers: Vec<Matcher> = Vec::new();
@@ -101,7 +103,7 @@ impl<'o> Builder<'o> {
             || self.ipxe_differs(rest) && !is_own_script(rest)
     }
 
-    /// Whether iPXE is offered something else than the firmware that started it.
+    /// Whether iPXE gets something other than the firmware that started it.
     fn ipxe_differs(&self, block: &Block) -> bool {
         let mut pairs = block.ipxe.iter().zip(&block.plain).filter(|((arch, _), _)| !arch.is_http());
         pairs.any(|((_, ipxe), (_, plain))| !ipxe.is_like(plain))
@@ -127,7 +129,7 @@ impl<'o> Builder<'o> {
         }
     }
 
-    /// What a rule asks for to mean machines with these specials, and its name.
+    /// The conditions of a rule for machines that meet these specials, and the rule's name. `None` if a rule cannot express them.
     fn conditions(&self, specials: &BTreeSet<usize>) -> Option<(Conditions, String)> {
         let mut conditions = Conditions::default();
         let mut names = Vec::new();
@@ -159,7 +161,8 @@ impl<'o> Builder<'o> {
         Some((conditions, name.chars().filter(|c| !c.is_control()).take(40).collect()))
     }
 
-    /// Rules for machines that differ by architecture only: as few as lead to the same.
+    /// Adds as few rules as possible for machines that differ only in their architecture. `ipxe` is the block if the machines run
+    /// iPXE.
     fn rules(
         &mut self,
         decisions: &[(Arch, Decision)],
@@ -171,7 +174,7 @@ impl<'o> Builder<'o> {
         let mut groups: Vec<(Group, Vec<Arch>, BTreeSet<usize>)> = Vec::new();
         for (arch, decision) in &firmware {
             let key = match &decision.target {
-                // The old configuration keeps iPXE from loading itself again.
+                // dnsmasq offers nothing to iPXE, so that iPXE does not load itself again.
                 Target::Nothing if ipxe.is_some_and(|block| serves(block, *arch)) => Group::Ignore,
                 Target::Nothing => continue,
                 Target::Ignore => Group::Ignore,
@@ -187,7 +190,7 @@ impl<'o> Builder<'o> {
                 None => groups.push((key, vec![*arch], decision.at.into_iter().collect())),
             }
         }
-        // Whoever is left when the others are served needs no architecture in its rule.
+        // The largest group comes last. Earlier rules match all other machines, so the last rule needs no architecture.
         groups.sort_by_key(|(_, arches, _)| arches.len());
         let last = groups.len().saturating_sub(1);
         let is_all =
@@ -238,7 +241,7 @@ impl<'o> Builder<'o> {
         }
     }
 
-    /// A directory that dnsmasq serves on one interface only.
+    /// Adds a rule and an image for a directory that dnsmasq serves on one interface only.
     fn own_root(&mut self, at: usize, interface: &str, path: &str, rest: &Block) {
         let name = self.image_name(interface);
         let boot_files = self.files(&rest.plain, &format!("images.{name}.boot_files"));
@@ -269,14 +272,14 @@ impl<'o> Builder<'o> {
         }
     }
 
-    /// A name that no rule has yet.
+    /// A name made from `wish` that no rule has yet.
     pub(super) fn rule_name(&self, wish: &str) -> String {
         let is_free = |name: &String| !self.new.rules.iter().any(|rule| rule.name == *name);
         numbered(wish, " ").find(is_free).unwrap_or_default()
     }
 }
 
-/// What machines of one rule have in common.
+/// What all machines of one rule get.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Group {
     Ignore,
@@ -285,19 +288,19 @@ enum Group {
     Url(String),
 }
 
-/// Whether all that iPXE is offered is what pxed offers it anyway.
+/// Whether dnsmasq offers to iPXE, on all architectures, exactly the script that pxed offers to iPXE without a rule.
 fn is_own_script(block: &Block) -> bool {
     let firmware = || block.ipxe.iter().filter(|(arch, _)| !arch.is_http());
     firmware()
         .all(|(_, decision)| decision.target == Target::File(SCRIPT.to_owned()) && decision.server.is_none())
 }
 
-/// Whether firmware of an architecture is offered something.
+/// Whether dnsmasq offers anything to firmware of an architecture.
 fn serves(block: &Block, arch: Arch) -> bool {
     block.plain.iter().any(|(known, decision)| *known == arch && decision.target != Target::Nothing)
 }
 
-/// Architectures as rules list them: EFI byte code comes with x64.
+/// Architectures as rules list them. x64 includes EFI byte code.
 fn folded(mut arches: Vec<Arch>) -> Vec<Arch> {
     let has_x64 = arches.contains(&Arch::X64);
     arches.retain(|arch| !(has_x64 && *arch == Arch::EBC));

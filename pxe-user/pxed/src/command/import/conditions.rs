@@ -1,4 +1,4 @@
-//! Lines that set a tag by what a request says of the machine: `dhcp-match`, `dhcp-vendorclass`, `dhcp-userclass`.
+//! Lines that set a tag according to an option of the request: `dhcp-match`, `dhcp-vendorclass` and `dhcp-userclass`.
 
 use super::finding::Verdict;
 use super::gather::incomplete;
@@ -57,7 +57,7 @@ pub(super) fn matches(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> 
     None
 }
 
-/// An architecture as a number, or as two bytes.
+/// Parses an architecture code: a decimal number, or two hexadecimal bytes such as `00:07`.
 fn arch(text: &str) -> Option<u16> {
     match text.split_once(':') {
         Some((high, low)) => {
@@ -96,7 +96,7 @@ fn user_class(old: &mut Old, at: usize, tag: &str, text: &str) -> Option<Verdict
     None
 }
 
-/// A vendor class as a condition.
+/// A vendor class as the condition of a rule, for the report.
 fn in_words(text: &str) -> String {
     let arch =
         text.split(":Arch:").nth(1).and_then(|rest| rest.get(..5)).and_then(|digits| digits.parse().ok());

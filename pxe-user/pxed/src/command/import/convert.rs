@@ -1,4 +1,4 @@
-//! All of an import of dnsmasq's configuration: lines in, the new configuration and a finding for each line out. Reads no file.
+//! Converts dnsmasq's configuration: takes lines, and returns the new configuration and a finding for each line. Reads no file.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -14,22 +14,23 @@ use super::other;
 use super::tags::{Need, Special};
 use pxe_proto::dhcp::Text;
 
-/// What came of it.
+/// The result of the conversion.
 #[derive(Debug)]
 pub(super) struct Converted {
     pub(super) new: New,
     pub(super) findings: Vec<Finding>,
-    /// Whether dnsmasq gives out addresses, and must go on.
+    /// Whether dnsmasq gives out addresses, so that it must keep running.
     pub(super) leases: bool,
-    /// Whether it has more to do than booting.
+    /// Whether dnsmasq also serves DNS.
     pub(super) has_dns: bool,
-    /// Whether it serves the files itself.
+    /// Whether dnsmasq serves the boot files by TFTP itself.
     pub(super) has_tftp: bool,
-    /// Directories that are served.
+    /// The directories with boot files.
     pub(super) roots: Vec<String>,
 }
 
-/// Converts lines. `root` is a tree that was named beside them; `taken` knows what is there on the disk.
+/// Converts lines. `root` is a tree that the command line names beside them. `taken` tells whether a directory exists on this
+/// host.
 pub(super) fn convert(
     lines: Vec<Line>,
     host: &[HostInterface],
@@ -77,7 +78,7 @@ fn finish(old: Old, new: New) -> Converted {
     Converted { new, findings: findings.collect(), leases, has_dns: serves_dns, has_tftp, roots }
 }
 
-/// The interfaces that dnsmasq serves: by name, by address, or by the subnets that it is proxyDHCP server of.
+/// The interfaces that dnsmasq serves: by name, by address, or, if no line names one, by the subnets of its ranges.
 fn interfaces(old: &mut Old, host: &[HostInterface]) -> Vec<Noted<String>> {
     let mut named: Vec<(usize, String)> = Vec::new();
     for (at, name) in old.interfaces.clone() {
@@ -162,7 +163,7 @@ fn roots(old: &mut Old, new: &mut New, given: Option<&str>) {
     }
 }
 
-/// The boot menu, where machines were shown one.
+/// Sets the boot menu, if dnsmasq shows one to any machine.
 fn menu(old: &mut Old, new: &mut New, blocks: &[Block]) {
     let decisions = || blocks.iter().flat_map(|block| &block.plain).map(|(_, decision)| decision);
     let is_local = |old: &Old, at: &usize| old.services.iter().any(|s| s.at == *at && s.what == What::Local);
@@ -181,7 +182,7 @@ fn menu(old: &mut Old, new: &mut New, blocks: &[Block]) {
     }
     let (prompt, timeout) = match &old.prompt {
         Some((_, text, timeout)) => (Some(text.clone()), timeout.unwrap_or(255)),
-        // dnsmasq waits for the choice then.
+        // dnsmasq waits for the choice if there is no prompt. 255 does the same.
         None => (None, 255),
     };
     let at = old.prompt.as_ref().map(|(at, ..)| *at);
@@ -218,7 +219,8 @@ fn menu(old: &mut Old, new: &mut New, blocks: &[Block]) {
     }
 }
 
-/// `dhcp-ignore=tag:!known`: the machines that dnsmasq knows are those that are served.
+/// Translates `dhcp-ignore=tag:!known` to `[access]`: only the machines that dnsmasq knows are allowed. Then sets the verdict of
+/// the `dhcp-host` lines that have none yet.
 fn access(old: &mut Old, new: &mut New) {
     let known = old.known.clone();
     if let Some(at) = old.known_only {
@@ -249,7 +251,7 @@ fn access(old: &mut Old, new: &mut New) {
     }
 }
 
-/// Lines that choose what machines boot, and that no machine came to.
+/// Sets the verdict of lines that choose what machines boot, and that led to no rule or image.
 fn choices(old: &mut Old, reached: &Reached, blocks: &[Block]) {
     let all = old.boots.iter().chain(&old.services).chain(&old.bootfiles);
     let all: Vec<(usize, Vec<Need>, What)> =
@@ -292,7 +294,7 @@ fn choices(old: &mut Old, reached: &Reached, blocks: &[Block]) {
     }
 }
 
-/// What becomes of a line that others overrule.
+/// The verdict of a line that other lines overrule.
 fn decided(old: &Old, what: &What, deciding: &BTreeSet<usize>) -> Verdict {
     let all = old.boots.iter().chain(&old.services).chain(&old.bootfiles);
     let same: Vec<usize> = all
@@ -315,7 +317,7 @@ fn decided(old: &Old, what: &What, deciding: &BTreeSet<usize>) -> Verdict {
     }
 }
 
-/// Why no rule can ask for what tags depend on.
+/// The reason why no rule can have a condition that these tags depend on. `None` if there is no such condition.
 fn unsupported(old: &Old, needs: &[Need]) -> Option<String> {
     let specials = old.tags.specials_of(needs);
     specials.iter().find_map(|number| match old.tags.specials.get(*number) {
@@ -324,7 +326,7 @@ fn unsupported(old: &Old, needs: &[Need]) -> Option<String> {
     })
 }
 
-/// Lines that set tags: taken over if a line that chooses asks for the tag.
+/// Sets the verdict of lines that set tags. Such a line is taken over if a line that chooses what machines boot asks for its tag.
 fn setters(old: &mut Old) {
     let choices = old.boots.iter().chain(&old.services).chain(&old.bootfiles);
     let needs: Vec<Need> = choices

@@ -1,5 +1,5 @@
-//! What dnsmasq would offer to a machine. The import asks this for every kind of machine that the old configuration tells apart, and
-//! writes rules that lead to the same: so the order of lines, `tag:!x` and `tag-if` need no translation of their own.
+//! Computes what dnsmasq would offer to a machine. The import asks this for each kind of machine that the old configuration
+//! distinguishes, and writes rules with the same result. So nothing has to translate the order of lines, `tag:!x` and `tag-if`.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
@@ -8,12 +8,12 @@ use super::old::{Choice, Old, What};
 use super::tags::{Machine, Special, meets};
 use pxe_proto::dhcp::Arch;
 
-/// The architectures that machines have, without HTTP boot.
+/// Architectures of machines that boot by PXE.
 pub(super) const PXE: [Arch; 6] = [Arch::BIOS, Arch::IA32, Arch::X64, Arch::EBC, Arch::ARM32, Arch::ARM64];
-/// The same for UEFI HTTP boot.
+/// Architectures of machines that boot by UEFI HTTP boot.
 const HTTP: [Arch; 5] = [Arch(15), Arch::X64_HTTP, Arch::EBC_HTTP, Arch(18), Arch(19)];
 
-/// What a machine is offered.
+/// What dnsmasq offers to a machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Nothing,
@@ -23,14 +23,15 @@ pub(super) enum Target {
     Url(String),
 }
 
-/// What a machine is offered, and by which line.
+/// What dnsmasq offers to a machine, and the line that decides it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
     pub(super) target: Target,
-    /// Another machine that has the file.
+    /// Another machine that has the file. `None` for this host.
     pub(super) server: Option<Ipv4Addr>,
+    /// Index of the line that decides. `None` if no line does.
     pub(super) at: Option<usize>,
-    /// Lines of the same menu that offer something else.
+    /// Indices of the other lines of the same menu.
     pub(super) beside: Vec<usize>,
 }
 
@@ -39,28 +40,29 @@ impl Decision {
         Self { target, server: None, at, beside: Vec::new() }
     }
 
-    /// Whether machines see no difference.
+    /// Whether the machine gets the same, no matter which line decides.
     pub(super) fn is_like(&self, other: &Self) -> bool {
         self.target == other.target && self.server == other.server
     }
 }
 
-/// Machines that differ by architecture only.
+/// Machines that differ only in their architecture.
 #[derive(Debug)]
 pub(super) struct Block {
-    /// What they have beyond that.
+    /// The specials that these machines meet, as indices into `Tags::specials`.
     pub(super) specials: BTreeSet<usize>,
-    /// What firmware is offered.
+    /// What dnsmasq offers to firmware, by architecture.
     pub(super) plain: Vec<(Arch, Decision)>,
-    /// What iPXE is offered.
+    /// What dnsmasq offers to iPXE, by architecture.
     pub(super) ipxe: Vec<(Arch, Decision)>,
 }
 
-/// Lines that fit a machine, and those that decided about it.
+/// Each line that fits a machine, with the lines that decided in its place.
 pub(super) type Reached = BTreeMap<usize, BTreeSet<usize>>;
 
-/// All machines that the configuration tells apart, those with the most in common with a line first; the last block is everybody else.
-/// Also the lines that fit any machine at all, each with the lines that decided in its place.
+/// All kinds of machines that the configuration distinguishes. Kinds with more specials come first, and the last block is all
+/// other machines. A kind that gets the same as the last block is left out. The second value is every line that fits any machine,
+/// with the lines that decided in its place.
 pub(super) fn blocks(old: &Old) -> (Vec<Block>, Reached) {
     let arches = arches(old);
     let mut reached = Reached::new();
@@ -92,7 +94,7 @@ fn arches(old: &Old) -> Vec<Arch> {
     arches
 }
 
-/// The combinations of specials that lines ask for.
+/// The combinations of specials that lines ask for, and last the empty combination.
 fn worlds(old: &Old) -> Vec<BTreeSet<usize>> {
     let choices = old.boots.iter().chain(&old.services).chain(&old.bootfiles).map(|choice| &choice.needs);
     let needs = choices.chain(old.ignores.iter().map(|ignore| &ignore.needs));
@@ -113,7 +115,7 @@ fn worlds(old: &Old) -> Vec<BTreeSet<usize>> {
         }
         add(specials);
     }
-    // One address may be in several lists.
+    // An address may be in several lists, so two lists that overlap are a combination as well.
     let overlap = |one: usize, other: usize| match (old.tags.specials.get(one), old.tags.specials.get(other))
     {
         (Some(Special::Mac { addresses: one, .. }), Some(Special::Mac { addresses: other, .. })) => {
@@ -130,7 +132,7 @@ fn worlds(old: &Old) -> Vec<BTreeSet<usize>> {
             }
         }
     }
-    // What fits fewer machines first: the first rule that matches wins.
+    // Combinations that fit fewer machines come first, because the first rule that matches wins.
     let is_wide = |world: &BTreeSet<usize>| {
         world.iter().any(|number| match old.tags.specials.get(*number) {
             Some(Special::Mac { addresses, .. }) => addresses.iter().any(|address| address.len() < 17),
@@ -142,7 +144,8 @@ fn worlds(old: &Old) -> Vec<BTreeSet<usize>> {
     worlds
 }
 
-/// The addresses that are in both of two lists, which may have makers' beginnings.
+/// The addresses that are in both lists. An entry may be the first three bytes of an address, which means all addresses of a
+/// maker.
 pub(super) fn common(one: &[String], other: &[String]) -> Vec<String> {
     let within = |list: &[String], mac: &String| list.iter().any(|known| mac.starts_with(known.as_str()));
     let mut both: Vec<String> = one.iter().filter(|mac| within(other, mac)).cloned().collect();
@@ -189,7 +192,7 @@ impl Case<'_> {
         let services = if is_http { Vec::new() } else { self.services(arch, tags, reached) };
         let boot = self.boot(&self.old.boots, arch, tags, reached);
         let boot = boot.or_else(|| self.boot(&self.old.bootfiles, arch, tags, reached));
-        // Firmware takes the menu, iPXE the file where there is one.
+        // Firmware takes the menu. iPXE takes the boot file if there is one.
         let boot = match boot {
             Some(choice) if self.is_ipxe || services.is_empty() => choice,
             _ => return self.menu(&services),
@@ -203,7 +206,7 @@ impl Case<'_> {
         }
     }
 
-    /// The services that a machine's menu would have, in their order.
+    /// The services that a machine's menu has, in their order.
     fn services(&self, arch: Arch, tags: &HashSet<&str>, reached: &mut HashSet<usize>) -> Vec<&Choice> {
         let is_for = |choice: &&Choice| choice.arch == Some(arch.0) && meets(tags, &choice.needs);
         let services: Vec<&Choice> = self.old.services.iter().filter(is_for).collect();
@@ -223,7 +226,8 @@ impl Case<'_> {
         Decision { target, server: first.server.or(self.old.server), at: Some(first.at), beside }
     }
 
-    /// The line that dnsmasq would take: of those with tags the last that fits, else the last without.
+    /// The line that dnsmasq takes: the last line with tags that fits, otherwise the last line without tags. The import skips a
+    /// line for an architecture that cannot start the line's file.
     fn boot<'c>(
         &self,
         choices: &'c [Choice],
@@ -243,7 +247,8 @@ impl Case<'_> {
             .copied()
     }
 
-    /// Whether a line is for some architectures only. One that is for all names a file that most of them could not start.
+    /// Whether a line fits only some architectures. A line that fits all of them names a file that most of them cannot start, so
+    /// `runs_on` decides then.
     fn names_arch(&self, choice: &Choice) -> bool {
         let of_pxe = self.sets.iter().filter(|(arch, _)| PXE.contains(arch));
         !of_pxe.into_iter().all(|(_, tags)| meets(tags, &choice.needs))
@@ -258,7 +263,7 @@ impl Case<'_> {
         }
     }
 
-    /// A name below the root: dnsmasq also takes whole paths that lead there.
+    /// The name below the root. dnsmasq also accepts an absolute path that leads below the root.
     fn below_root(&self, name: &str) -> String {
         let root = self.old.root.as_ref().map(|(_, root)| root.trim_end_matches('/'));
         let below = root.and_then(|root| name.strip_prefix(root)?.strip_prefix('/'));
@@ -266,7 +271,7 @@ impl Case<'_> {
     }
 }
 
-/// Whether firmware of an architecture could start a file, by its name.
+/// Whether firmware of an architecture can start a file, judged by the file's name.
 fn runs_on(name: &str, arch: Arch) -> bool {
     let lower = name.to_ascii_lowercase();
     let base = lower.rsplit('/').next().unwrap_or_default();
@@ -287,7 +292,7 @@ fn runs_on(name: &str, arch: Arch) -> bool {
         .iter()
         .any(|end| base.ends_with(end));
     if arch.is_http() {
-        // A URL for iPXE's scripts is none for firmware.
+        // This URL does not name an EFI program, so it is for scripts of iPXE and not for firmware.
         return false;
     }
     !is_bios || arch == Arch::BIOS

@@ -1,29 +1,31 @@
-//! The only way from the import to a disk. Everything else here works on texts, so tests need no directories.
+//! Read access to the source files. The rest of the import works on texts, so that tests use files in memory. Two functions use
+//! the disk directly: `reader::same` resolves links to recognize a file that is named twice, and `super::create` writes the
+//! result.
 
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// A configuration file larger than this is none, in bytes.
+/// Size of the largest file that the import reads, in bytes. A larger file is not a configuration.
 const FILE_MAX: u64 = 4 << 20;
 
-/// What a path leads to.
+/// The type of the object at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     File,
     Directory,
 }
 
-/// Files that can be read and listed.
+/// Read access to files and directories.
 pub(super) trait Files {
-    /// What is at a path; `None` where nothing is, or something else than a file or a directory.
+    /// The type of the object at `path`. `None` if nothing is there, or something that is neither a file nor a directory.
     fn kind(&self, path: &Path) -> Option<Kind>;
-    /// A file's content.
+    /// The content of a file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// The names in a directory, sorted.
+    /// The names of all entries in a directory, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 }
 
-/// This host's files.
+/// The files of this host.
 #[derive(Debug)]
 pub(super) struct Disk;
 
@@ -34,7 +36,7 @@ impl Files for Disk {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        // Before it is opened: that alone would wait for a FIFO's writer.
+        // Check the type before opening the file, because opening a FIFO waits for its writer.
         if !std::fs::metadata(path)?.is_file() {
             return Err(io::Error::other("it is no regular file"));
         }

@@ -1,4 +1,4 @@
-//! What became of each line that was read: one finding a line, in the words of the report.
+//! The findings of the report: what the import does with each source line, one finding per line.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,12 +6,12 @@ use std::sync::Arc;
 /// Longest part of a source line that the report repeats, in characters.
 const TEXT_MAX: usize = 160;
 
-/// Where a line is.
+/// The place of a line in the sources.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    /// The file, as it was named or found.
+    /// Path of the file, as the command line names it or an include line leads to it.
     pub(super) file: Arc<str>,
-    /// The line in it, from 1; 0 for the file as a whole.
+    /// Number of the line, from 1; 0 for the file as a whole.
     pub(super) line: usize,
 }
 
@@ -24,22 +24,22 @@ impl fmt::Display for Place {
     }
 }
 
-/// What became of a line.
+/// What the import does with a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// The new configuration does the same; with this.
+    /// The new configuration does the same. Holds the keys or rules that do it.
     TakenOver(String),
-    /// pxed does the same without it, or nothing depends on it; the reason.
+    /// The new configuration does not need the line: pxed does the same without it, or nothing depends on it. Holds the reason.
     NotNeeded(String),
-    /// The line's subject stays with the program that has it now.
+    /// The line's subject, such as DNS, stays with the program that has it now. Holds the program and the subject.
     Unchanged(String),
-    /// The new configuration does not do this; the reason and the remedy.
+    /// The new configuration does not do this. Holds the reason and the remedy.
     NotSupported(String),
-    /// It names a file that is not there; which, and the remedy.
+    /// The line names a file that does not exist. Holds the name and the remedy.
     Missing(String),
 }
 
-/// A line and what became of it.
+/// A source line and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) place: Place,
@@ -49,7 +49,7 @@ pub(super) struct Finding {
 }
 
 impl Finding {
-    /// Whether something that the old configuration did is lost.
+    /// Whether the new configuration lacks something that the old configuration did.
     pub(super) fn is_loss(&self) -> bool {
         matches!(self.verdict, Verdict::NotSupported(_) | Verdict::Missing(_))
     }
@@ -69,7 +69,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// A text that fits a line of a report or of a comment: short, and without control characters.
+/// Makes a text fit one line of a report or a comment: cuts it to [`TEXT_MAX`] characters, and replaces control characters.
 pub(super) fn shortened(text: &str) -> String {
     let mut short: String = text
         .chars()

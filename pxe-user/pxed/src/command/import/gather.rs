@@ -1,4 +1,5 @@
-//! From lines to [`Old`]: what each of them says, and for many of them at once what becomes of it.
+//! Reads the lines into [`Old`]. If a line alone decides what becomes of it, this module sets the verdict; `convert` sets the
+//! others.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +11,7 @@ use super::old::{Choice, HostInterface, Ignore, Old, What};
 use super::other;
 use super::tags::{Need, Special, Test, needs, set_tag};
 
-/// Client system architectures by the names that `pxe-service` has for them, in the order of their numbers (dnsmasq 2.76 and later).
+/// The names of client system architectures in `pxe-service`. The index is the architecture code (dnsmasq 2.76 and later).
 const CSA: [&str; 12] = [
     "x86PC",
     "PC98",
@@ -25,13 +26,13 @@ const CSA: [&str; 12] = [
     "ARM32_EFI",
     "ARM64_EFI",
 ];
-/// What dnsmasq keeps free for IP and UDP headers below `tftp-mtu`, in bytes, and TFTP's own header.
+/// Bytes that dnsmasq subtracts from `tftp-mtu` for the headers of IP (20), UDP (8) and TFTP (4).
 const HEADERS: u16 = 32;
 
-/// Reads what lines say.
+/// Reads all lines.
 pub(super) fn gather(lines: Vec<Line>, host: &[HostInterface]) -> Old {
     let mut old = Old { verdicts: vec![None; lines.len()], lines, ..Old::default() };
-    // Whether dnsmasq gives out addresses decides what becomes of other lines.
+    // Decide this first: whether dnsmasq gives out addresses affects the verdict of other lines.
     let ranges = || old.lines.iter().filter(|line| line.key == "dhcp-range");
     let is_proxy = |line: &Line| line.fields.iter().any(|field| field == "proxy");
     old.leases = ranges().any(|line| !is_proxy(line));
@@ -45,10 +46,10 @@ pub(super) fn gather(lines: Vec<Line>, host: &[HostInterface]) -> Old {
     old
 }
 
-/// The tags that dnsmasq sets by itself: `known`, those of ranges, and the interfaces' names.
+/// Adds the tags that dnsmasq sets by itself: `known`, the tags of ranges, and the names of interfaces.
 fn set_by_dnsmasq(old: &mut Old, host: &[HostInterface]) {
     if old.known_only.is_some() {
-        // [access] keeps all others away.
+        // `[access]` rejects all other machines, so every machine that reaches the rules has this tag.
         old.tags.add("known", Test::Always);
     } else if !old.known.is_empty() {
         let addresses = old.known.iter().map(|(_, address)| address.clone()).collect();
@@ -83,7 +84,7 @@ fn set_by_dnsmasq(old: &mut Old, host: &[HostInterface]) {
     }
 }
 
-/// The interface whose subnet has an address.
+/// The interface whose subnet contains `address`.
 pub(super) fn interface_of(address: Ipv4Addr, host: &[HostInterface]) -> Option<String> {
     let is_in = |own: &&HostInterface| {
         let mask = own.mask.to_bits();
@@ -92,7 +93,7 @@ pub(super) fn interface_of(address: Ipv4Addr, host: &[HostInterface]) -> Option<
     host.iter().find(is_in).map(|own| own.name.clone())
 }
 
-/// One line: its verdict, unless that depends on others.
+/// Reads one line. Returns its verdict, or `None` if the verdict depends on other lines.
 fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
     match line.key.as_str() {
         "port" if line.field(0) == Some("0") => {
@@ -202,7 +203,7 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
     }
 }
 
-/// What a line is without something that it needs.
+/// The verdict of a line that lacks something.
 pub(super) fn incomplete(what: &str) -> Verdict {
     Verdict::NotSupported(format!("it needs {what}, and dnsmasq refuses it so; correct the line"))
 }
@@ -242,7 +243,7 @@ fn range(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     Some(incomplete("an address of the network"))
 }
 
-/// Another machine that has the files; none where that is this host.
+/// The address of another machine that has the files. `None` if this host has them. `Err` if the line gives a host name.
 fn server(text: Option<&String>, host: &[HostInterface]) -> Result<Option<Ipv4Addr>, Verdict> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     match text.parse::<Ipv4Addr>() {
@@ -288,7 +289,7 @@ fn service(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Opt
         Some(name) => match name.parse::<u16>() {
             Ok(0) => What::Local,
             Ok(number) => What::Discover(number),
-            // The number of the layer, which firmware asks for, is the suffix of names without one.
+            // Firmware asks for a layer, and dnsmasq appends the layer's number to a name without a suffix. The first layer is 0.
             Err(_) if name.contains('.') => What::File(name.clone()),
             Err(_) => What::File(format!("{name}.0")),
         },

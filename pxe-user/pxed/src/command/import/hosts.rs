@@ -7,13 +7,13 @@ use super::old::{Ignore, Old};
 use super::tags::{Need, Special, set_tag};
 use pxe_proto::mac::Mac;
 
-/// The tag that machines get whose `dhcp-host` says `ignore`.
+/// The tag that the import gives to machines whose `dhcp-host` line has `ignore`.
 const IGNORED: &str = "ignored by dhcp-host";
 
-/// An Ethernet address or its maker's half as a rule has it.
+/// An Ethernet address, or its first three bytes, in the form that rules use. `None` if the text is no address.
 ///
 /// # Errors
-/// Why a rule cannot have it.
+/// The reason why a rule cannot have this address.
 fn pattern(text: &str) -> Option<Result<String, String>> {
     let text = text.strip_prefix("01-").filter(|rest| rest.contains(':')).unwrap_or(text);
     if let Ok(mac) = text.parse::<Mac>() {
@@ -84,7 +84,7 @@ pub(super) fn host(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     }
     old.known.extend(addresses.iter().map(|address| (at, address.clone())));
     let Some(tag) = tag else {
-        // Whether only known machines are served is decided by another line.
+        // Another line decides whether only known machines are served.
         return match refused {
             Some(why) if addresses.is_empty() && !old.leases => Some(Verdict::NotSupported(why)),
             _ => None,

@@ -1,4 +1,4 @@
-//! The images of the new configuration: files by architecture, and scripts that lead iPXE to a URL.
+//! The images of the new configuration: boot files by architecture, and iPXE scripts that chain to a URL.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -41,7 +41,7 @@ impl Builder<'_> {
             self.note(*at, format!("rule \"{rule}\": images.{name}.ipxe, a script that goes on with {url}"));
         }
         if known.is_none() {
-            // Its own root, so that the loaders are there which have brought iPXE.
+            // Give the image the old root, because the boot files that start iPXE are there.
             let root = self.old.root.as_ref().map(|(_, root)| root.clone());
             let boot_files = match block.filter(|_| root.is_some()) {
                 Some(block) => self.files_silently(&block.plain),
@@ -53,7 +53,7 @@ impl Builder<'_> {
         name
     }
 
-    /// The files of some machines by architecture; notes what each line became.
+    /// The boot files of these machines, by architecture. Notes for each line which entry of the table `key` it became.
     pub(super) fn files(&mut self, decisions: &[(Arch, Decision)], key: &str) -> Files {
         let files = self.files_silently(decisions);
         let mut by_line: Vec<(usize, String, Vec<String>)> = Vec::new();
@@ -92,7 +92,7 @@ impl Builder<'_> {
             }
         };
         let arches = decisions.iter().map(|(arch, _)| *arch).filter(|arch| !arch.is_http());
-        // EFI byte code means x64 where it has nothing of its own.
+        // pxed gives EFI byte code the file of x64, so list EFI byte code only if its file differs.
         let is_own = |arch: &Arch| match (file(*arch), file(arch.canonical())) {
             (Some(own), Some(other)) => *arch == arch.canonical() || own.value != other.value,
             (own, _) => own.is_some(),
@@ -100,7 +100,7 @@ impl Builder<'_> {
         arches.filter(is_own).filter_map(|arch| Some((arch, file(arch)?))).collect()
     }
 
-    /// URLs for UEFI HTTP boot.
+    /// Adds the URLs for UEFI HTTP boot.
     pub(super) fn http_urls(&mut self, rest: &Block) {
         for (arch, decision) in rest.plain.iter().filter(|(arch, _)| arch.is_http()) {
             let (Target::Url(url), Some(at)) = (&decision.target, decision.at) else { continue };
@@ -123,7 +123,7 @@ impl Builder<'_> {
         self.old.root.as_ref().is_some_and(|(_, root)| (self.taken)(&Path::new(root).join(name)))
     }
 
-    /// A name that no image has yet, nor a directory at the root.
+    /// A name made from `wish` that no image has yet, that pxed does not reserve, and that no directory at the root has.
     pub(super) fn image_name(&self, wish: &str) -> String {
         let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
         let wish: String = wish.chars().take(24).map(plain).collect();
@@ -138,7 +138,7 @@ impl Builder<'_> {
     }
 }
 
-/// A name, and the same with numbers behind it.
+/// The name itself, then the name with the numbers 2, 3 and so on behind it.
 pub(super) fn numbered(wish: &str, separator: &str) -> impl Iterator<Item = String> {
     (1_u32..)
         .map(move |number| if number == 1 { wish.to_owned() } else { format!("{wish}{separator}{number}") })

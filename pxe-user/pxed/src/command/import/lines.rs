@@ -1,34 +1,34 @@
-//! The lines of a dnsmasq configuration file, split as dnsmasq splits them (`read_file` in its option.c): quotes hide commas and
-//! `#`, a `#` after white space begins a comment, `\` escapes inside quotes only.
+//! Splits the lines of a dnsmasq configuration file as dnsmasq does (`read_file` in its option.c). Commas and `#` inside quotes
+//! are plain characters. A `#` at the start of a line or after white space begins a comment. `\` escapes only inside quotes.
 
 use super::finding::Place;
 
-/// A line that says something.
+/// A line with content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
     pub(super) place: Place,
-    /// As it is written, without comment and surrounding space.
+    /// The line as written, without its comment and surrounding white space.
     pub(super) text: String,
-    /// What is in front of the first `=`.
+    /// The part before the first `=`; the whole line if it has no `=`.
     pub(super) key: String,
-    /// What is behind it, split at commas; empty where there is no `=`.
+    /// The part after that `=`, split at commas. Empty if the line has no `=`.
     pub(super) fields: Vec<String>,
 }
 
 impl Line {
-    /// The field with this number, if it is there and not empty.
+    /// The field at `index`, from 0. `None` if it is missing or empty.
     pub(super) fn field(&self, index: usize) -> Option<&str> {
         self.fields.get(index).map(String::as_str).filter(|field| !field.is_empty())
     }
 }
 
-/// A line as it is written, its key, and its fields.
+/// The text, the key and the fields of a line, as in [`Line`].
 pub(super) type Split = (String, String, Vec<String>);
 
-/// The content of a line; `None` for comments and empty lines.
+/// Splits a line. Returns `None` for a comment or an empty line.
 ///
 /// # Errors
-/// Why dnsmasq would not read it.
+/// The reason why dnsmasq rejects the line.
 pub(super) fn split(line: &str) -> Result<Option<Split>, &'static str> {
     let mut parts = Parts { current: String::new(), key: None, fields: Vec::new() };
     let mut text = String::new();

@@ -1,24 +1,26 @@
-//! `pxed import`: from dnsmasq's configuration and a tree with `pxelinux.cfg` to a `pxed.toml` that does the same, and a line for each
-//! line that was read.
+//! `pxed import` converts a dnsmasq configuration, or a TFTP directory with `pxelinux.cfg`, to a `pxed.toml` that does the same.
+//! It reports what becomes of each source line.
 //!
 //! ```text
 //! files --> reader --> lines --> gather --> Old --> decide: what each kind of machine gets --> build --> New --> write --> text
-//!                                            \---------- a verdict for each line ----------/                     \-> Config::parse
+//!                                            \---------- a verdict for each line ----------/                   \-> Config::parse
 //! ```
 //!
-//! | file | noun |
+//! The import never overwrites a file. It parses its own result before it writes it, so pxed can always read the new file.
+//!
+//! | file | contents |
 //! |---|---|
-//! | `files` | the only way to the disk |
-//! | `reader` | `conf-file`, `conf-dir`, the order of lines |
-//! | `lines` | quotes, comments, fields |
-//! | `gather`, `conditions`, `hosts`, `other` | what each line says |
+//! | `files` | read access to the source files |
+//! | `reader` | follows `conf-file` and `conf-dir`, keeps the order of lines |
+//! | `lines` | splits a line: quotes, comments, fields |
+//! | `gather`, `conditions`, `hosts`, `other` | the meaning of each option |
 //! | `old` | all that the lines say |
 //! | `tags` | tags, and which machines have them |
 //! | `decide` | what dnsmasq would offer to a machine |
-//! | `build`, `images`, `new` | rules and images that lead to the same |
-//! | `write` | the text |
-//! | `convert` | all of it, without files |
-//! | `pxelinux` | whether a tree has the files that it names |
+//! | `build`, `images`, `new` | rules and images with the same result |
+//! | `write` | the TOML text |
+//! | `convert` | the whole conversion, without files |
+//! | `pxelinux` | whether the files exist that a PXELINUX configuration names |
 //! | `finding` | a line of the report |
 
 mod build;
@@ -55,7 +57,7 @@ use finding::Finding;
 use old::HostInterface;
 use reader::LoaderKind;
 
-/// Where Debian's service has more configuration than dnsmasq.conf names.
+/// dnsmasq's service on Debian and Ubuntu reads this directory even if dnsmasq.conf does not name it.
 const DEBIANS: &str = "/etc/dnsmasq.d";
 
 /// What is imported, and where the result goes.
@@ -73,26 +75,26 @@ pub(crate) struct Import {
     out: Option<PathBuf>,
 }
 
-/// Why there is no result, or not all of it.
+/// Why the import has no result, or an incomplete one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ImportError {
-    /// The file would be overwritten.
+    /// The file that `--out` names exists.
     #[error("{} exists, and pxed does not overwrite it: name another file with --out, or move this one away", .0.display())]
     Exists(PathBuf),
-    /// A source says nothing.
+    /// The sources contain no line to import, and none of them is a directory with `pxelinux.cfg`. Holds the sources.
     #[error("nothing to import in {0}: name dnsmasq's configuration, or a directory with pxelinux.cfg")]
     Nothing(String),
-    /// The text is written, but does less than the old configuration.
+    /// The import wrote the text, but the new configuration does less than the old one. Holds the number of lost lines.
     #[error(
         "{0} lines of the report are not supported or name missing files. Each says what it needs; see to them before you change over"
     )]
     Incomplete(usize),
-    /// The import has written what pxed does not read.
+    /// [`Config::parse`] rejects the text of the import. Holds the problems.
     #[error("the import wrote a configuration that pxed does not read, which is a mistake in pxed: {0}")]
     Unreadable(String),
 }
 
-/// What an import has found.
+/// The result of an import. It is in memory only: [`Import::run`] writes it.
 #[derive(Debug)]
 struct Imported {
     text: String,
@@ -134,7 +136,7 @@ impl Import {
         }
     }
 
-    /// Whether there is more configuration where Debian has it.
+    /// Whether the user imports /etc/dnsmasq.conf without Debian's directory, although that directory has configuration files.
     fn leaves_out_debians(&self, imported: &Imported) -> bool {
         let is_stock = |source: &PathBuf| source == Path::new("/etc/dnsmasq.conf");
         let is_read =
@@ -145,7 +147,7 @@ impl Import {
             && Disk.list(Path::new(DEBIANS)).is_ok_and(|names| names.iter().any(|name| name != "README"))
     }
 
-    /// What to do next.
+    /// The steps that the user takes next, one per line.
     fn next(&self, imported: &Imported) -> Vec<String> {
         let config = self.out.as_deref().unwrap_or(Path::new("pxed.toml")).display().to_string();
         let mut steps = Vec::new();
@@ -177,7 +179,7 @@ impl Import {
     }
 }
 
-/// Imports without writing anything.
+/// Imports the sources. Writes nothing.
 fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Result<Imported> {
     let mut reader = LoaderKind::new(files);
     let mut tree = None;
@@ -199,13 +201,13 @@ fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Res
     }
     let taken = |path: &Path| files.kind(path) == Some(Kind::Directory);
     let order: Vec<_> = lines.iter().map(|line| line.place.file.clone()).collect();
-    // The daemon has another working directory.
+    // Make the path absolute, because the daemon has another working directory.
     let tree = tree.map(|tree| std::path::absolute(&tree).unwrap_or(tree));
     let given = tree.as_ref().map(|tree| tree.display().to_string());
     let Converted { new, findings: converted, leases, has_dns, has_tftp, roots } =
         convert(lines, host, given.as_deref(), &taken);
     findings.extend(converted);
-    // A file's lines together, in the order in which the files were read.
+    // Keep the lines of one file together, in the order in which the import read the files.
     let position = |finding: &Finding| order.iter().position(|file| *file == finding.place.file);
     findings.sort_by_key(|finding| (position(finding), finding.place.clone()));
     let mut trees: Vec<PathBuf> = roots.iter().map(PathBuf::from).collect();
@@ -228,7 +230,7 @@ fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Res
     Ok(Imported { text, findings, leases, has_dns, has_tftp, has_dnsmasq })
 }
 
-/// The root of a PXELINUX tree, if a directory is one.
+/// The root of a PXELINUX tree, if `directory` is such a root or its `pxelinux.cfg`.
 fn tree_of(files: &dyn Files, directory: &Path) -> Option<PathBuf> {
     if directory.file_name().is_some_and(|name| name == pxelinux::FOLDER) {
         return Some(directory.parent().unwrap_or(Path::new(".")).to_owned());
@@ -240,7 +242,7 @@ fn listed(sources: &[PathBuf]) -> String {
     sources.iter().map(|source| source.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Writes a new file; one that is there stays as it is.
+/// Writes a new file. Fails if `path` exists.
 pub(super) fn create(path: &Path, text: &str) -> Result<()> {
     let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
     let mut file = match file {
@@ -250,7 +252,7 @@ pub(super) fn create(path: &Path, text: &str) -> Result<()> {
     file.write_all(text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// This host's interfaces with IPv4 addresses.
+/// This host's IPv4 addresses, each with its interface and netmask.
 fn host() -> Vec<HostInterface> {
     let Ok(list) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     list.filter_map(|entry| {

@@ -1,32 +1,32 @@
-//! The new configuration, before it is text.
+//! The new configuration as data. `build` makes it, and `write` turns it into text.
 
 use std::net::Ipv4Addr;
 
 use pxe_content::rules::{Glob, Matcher};
 use pxe_proto::dhcp::Arch;
 
-/// A value, and the lines that it comes from.
+/// A value, and the source lines that it comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Noted<T> {
     pub(super) value: T,
-    /// For a comment, a line each.
+    /// The source lines, for one comment line each.
     pub(super) from: Vec<String>,
 }
 
-/// Files by architecture.
+/// Boot files or URLs, by architecture.
 pub(super) type Files = Vec<(Arch, Noted<String>)>;
 
-/// An image.
+/// An image: one table `[images.NAME]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Image {
     pub(super) name: String,
     pub(super) root: Option<String>,
     pub(super) boot_files: Files,
-    /// A URL that iPXE goes on with.
+    /// The URL that the image's iPXE script chains to.
     pub(super) url: Option<Noted<String>>,
 }
 
-/// What a rule asks for.
+/// The conditions of a rule. An empty field is no condition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
     pub(super) mac: Vec<String>,
@@ -37,7 +37,8 @@ pub(super) struct Conditions {
 }
 
 impl Conditions {
-    /// The same as pxed will read it. What it would not understand is left out: a test reads all that the import writes.
+    /// The same conditions as pxed reads them. An address that pxed cannot parse is left out here; a test makes sure that pxed
+    /// reads all that the import writes.
     pub(super) fn matcher(&self) -> Matcher {
         let globs = |text: &Option<String>| text.iter().map(|text| Glob::new(text)).collect();
         Matcher {
@@ -50,13 +51,13 @@ impl Conditions {
         }
     }
 
-    /// Whether nothing is asked that a request for a file does not show, so that a rule may limit transfers.
+    /// Whether a request for a file shows everything that the conditions ask for. Only then may the rule limit transfers.
     pub(super) fn asks_clients_only(&self) -> bool {
         self.arch.is_empty() && self.class.is_none() && self.user_class.is_none()
     }
 }
 
-/// What a rule leads to.
+/// What a rule does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Image(String),
@@ -64,7 +65,7 @@ pub(super) enum Outcome {
     Ignore,
 }
 
-/// A rule.
+/// A rule: one table `[[rules]]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Rule {
     pub(super) name: String,
@@ -72,9 +73,9 @@ pub(super) struct Rule {
     pub(super) outcome: Outcome,
     pub(super) boot_server: Option<Ipv4Addr>,
     pub(super) blksize: Option<u16>,
-    /// Whether its machines were shown a menu.
+    /// Whether dnsmasq shows a menu to these machines.
     pub(super) has_menu: bool,
-    /// How machines are told, where that is not as for all.
+    /// How pxed offers the boot file. `None` for the style of the whole file.
     pub(super) style: Option<&'static str>,
     pub(super) from: Vec<String>,
 }
@@ -85,6 +86,7 @@ pub(super) struct New {
     pub(super) interfaces: Vec<Noted<String>>,
     pub(super) root: Option<Noted<String>>,
     pub(super) boot_files: Files,
+    /// The prompt, if it fits, and the seconds until the menu takes its first entry; 255 waits for a choice.
     pub(super) menu: Option<Noted<(Option<String>, u8)>>,
     pub(super) transfers: Option<Noted<u32>>,
     pub(super) http_urls: Files,

@@ -1,5 +1,5 @@
-//! What a dnsmasq configuration says about booting, line by line. Lines with a meaning of their own get their verdict here; those that
-//! choose a boot file get it when it is known what they lead to.
+//! What a dnsmasq configuration says about booting, line by line. `gather` fills it, and sets the verdict of lines that stand for
+//! themselves. Lines that choose a boot file get their verdict from `convert`, when their effect is known.
 
 use std::net::Ipv4Addr;
 
@@ -15,20 +15,20 @@ pub(super) enum What {
     File(String),
     /// The machine's own disk.
     Local,
-    /// A boot server of that type, which the machine looks for by itself.
+    /// A boot server of this type, which the machine finds by itself.
     Discover(u16),
 }
 
 /// A line that chooses what machines boot.
 #[derive(Clone, Debug)]
 pub(super) struct Choice {
-    /// The number of its line.
+    /// Index of the line in [`Old::lines`].
     pub(super) at: usize,
     pub(super) needs: Vec<Need>,
-    /// The architecture, for `pxe-service`.
+    /// The architecture code, for `pxe-service` only.
     pub(super) arch: Option<u16>,
     pub(super) what: What,
-    /// Another machine that has the file.
+    /// Another machine that has the file. `None` for this host.
     pub(super) server: Option<Ipv4Addr>,
 }
 
@@ -39,41 +39,42 @@ pub(super) struct Ignore {
     pub(super) needs: Vec<Need>,
 }
 
-/// The old configuration.
+/// The old configuration. A `usize` beside a value is the index of its line in `lines`.
 #[derive(Debug, Default)]
 pub(super) struct Old {
     pub(super) lines: Vec<Line>,
-    /// What became of each line, in the same order; `None` as long as it is not known.
+    /// The verdict of each line, in the same order. `None` while the verdict is not known.
     pub(super) verdicts: Vec<Option<Verdict>>,
-    /// `interface`, with the number of the line; so for all others.
+    /// The names that `interface` lists; `*` at the end of a name stands for any text.
     pub(super) interfaces: Vec<(usize, String)>,
     pub(super) excepted: Vec<(usize, String)>,
     pub(super) listening: Vec<(usize, Ipv4Addr)>,
-    /// Networks that dnsmasq serves: an address in each, and whether it gives out addresses there.
+    /// Networks that dnsmasq serves: line, an address in the network, and whether dnsmasq gives out addresses there.
     pub(super) ranges: Vec<(usize, Ipv4Addr, bool)>,
-    /// Whether dnsmasq gives out addresses.
+    /// Whether dnsmasq gives out addresses in any network.
     pub(super) leases: bool,
-    /// Tags that ranges set.
+    /// Tags that `dhcp-range` lines set.
     pub(super) range_tags: Vec<(usize, String)>,
     pub(super) root: Option<(usize, String)>,
     /// Roots for single interfaces: line, interface, path.
     pub(super) roots: Vec<(usize, String, String)>,
     pub(super) boots: Vec<Choice>,
-    /// Option 67: what boots where no `dhcp-boot` does.
+    /// Option 67: the boot file if no `dhcp-boot` line fits.
     pub(super) bootfiles: Vec<Choice>,
     pub(super) services: Vec<Choice>,
-    /// Option 66: the machine that has the files.
+    /// Options 66 and 150: another machine that has the files.
     pub(super) server: Option<Ipv4Addr>,
+    /// The line, the prompt, and the seconds until the menu takes its first entry. `None` waits for a choice.
     pub(super) prompt: Option<(usize, String, Option<u8>)>,
     pub(super) ignores: Vec<Ignore>,
-    /// Whether only machines with a `dhcp-host` are served: the line that says so.
+    /// The line that restricts service to machines with a `dhcp-host` line. `None` if there is none.
     pub(super) known_only: Option<usize>,
-    /// Machines with a `dhcp-host` line.
+    /// Addresses of machines with a `dhcp-host` line.
     pub(super) known: Vec<(usize, String)>,
     pub(super) blksize: Option<(usize, u16)>,
     pub(super) transfers: Option<(usize, u32)>,
     pub(super) tags: Tags,
-    /// Lines that set a tag, and in words what for.
+    /// Lines that set a tag: line, tag, and the condition in words. The words are empty if no rule can have the condition.
     pub(super) setters: Vec<(usize, String, String)>,
 }
 
@@ -84,7 +85,7 @@ impl Old {
         }
     }
 
-    /// Whether firmware shows a menu before it boots: there is a choice, or a prompt that waits for one.
+    /// Whether firmware shows a menu before it boots: the menu also offers the local disk, or its prompt waits for a choice.
     pub(super) fn has_menu(&self, decision: &Decision) -> bool {
         let service = |at: usize| self.services.iter().find(|service| service.at == at);
         let has_local =
@@ -95,7 +96,7 @@ impl Old {
             && (has_local || waits)
     }
 
-    /// A comment that names lines, for the new file.
+    /// The source lines as texts, for a comment in the new file.
     pub(super) fn source(&self, lines: impl IntoIterator<Item = usize>) -> Vec<String> {
         let mut lines: Vec<usize> = lines.into_iter().collect();
         lines.sort_unstable();
@@ -105,7 +106,7 @@ impl Old {
     }
 }
 
-/// A network interface of this host, as far as the import wants to know it.
+/// An IPv4 address of this host, with its interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HostInterface {
     pub(super) name: String,

@@ -1,8 +1,8 @@
-//! The options of dnsmasq that have nothing to do with booting: what becomes of them, by name.
+//! Options of dnsmasq whose name alone decides the verdict. Most of them have nothing to do with booting.
 
 use super::finding::Verdict;
 
-/// Names, and whose they are.
+/// Options for DNS.
 const DNS: &[&str] = &[
     "add-cpe-id",
     "add-mac",
@@ -187,7 +187,7 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ),
 ];
 
-/// What becomes of an option, if its name alone decides that.
+/// The verdict of an option, if its name alone decides it.
 pub(super) fn verdict(key: &str, gives_leases: bool) -> Option<Verdict> {
     let named =
         |table: &[(&str, &'static str)]| table.iter().find(|(name, _)| *name == key).map(|(_, why)| *why);
@@ -206,7 +206,7 @@ pub(super) fn verdict(key: &str, gives_leases: bool) -> Option<Verdict> {
     named(NOT_SUPPORTED).map(|why| Verdict::NotSupported(why.to_owned()))
 }
 
-/// What becomes of something that concerns addresses.
+/// The verdict of an option about DHCP addresses.
 pub(super) fn leases(gives_leases: bool) -> Verdict {
     if gives_leases {
         Verdict::Unchanged("stays with dnsmasq (DHCP addresses)".to_owned())

@@ -1,5 +1,5 @@
-//! A tree with `pxelinux.cfg`: it works below `root` as it stands, so the import checks only whether the files are there that its
-//! configuration names.
+//! Checks a tree with `pxelinux.cfg`. pxed serves such a tree as `root` without a change, so the import only checks whether the
+//! files exist that its configuration names.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use super::files::{Files, Kind};
 use super::finding::{Finding, Place, Verdict};
 use pxe_proto::mac::Mac;
 
-/// PXELINUX's directory for configuration, beside its boot file.
+/// PXELINUX's configuration directory, beside its boot file.
 pub(super) const FOLDER: &str = "pxelinux.cfg";
-/// What PXELINUX tries behind a kernel's name.
+/// The suffixes that PXELINUX tries after a kernel's name.
 const SUFFIXES: [&str; 8] = ["", ".c32", ".0", ".bin", ".com", ".cbt", ".bss", ".img"];
 const TRIED: &str = "PXELINUX tries the UUID, 01-MAC, the IPv4 address in hexadecimal, and default";
-/// Files of one tree that are read at most: some labs have one for each machine.
+/// The most configuration files that the import reads in one tree. Some labs have one file for each machine.
 const FILES_MAX: usize = 4096;
 
-/// Checks the configuration below a root, and in the directories of boot files.
+/// Checks the configuration at the root, and in the directories of the boot files.
 pub(super) fn check(files: &dyn Files, root: &Path, boot_files: &[String]) -> Vec<Finding> {
     let mut places = vec![root.to_owned()];
     for file in boot_files {
@@ -57,7 +57,7 @@ struct Check<'f> {
 }
 
 impl Check<'_> {
-    /// One directory of configuration; relative names start at `base`.
+    /// Checks one configuration directory. Relative names in it start at `base`.
     fn folder(&mut self, base: &Path, folder: &Path) {
         let names = match self.files.list(folder) {
             Ok(names) => names,
@@ -127,7 +127,7 @@ impl Check<'_> {
         }
     }
 
-    /// The path of a name; none where another server has the file.
+    /// The path of a name. `None` if another server has the file.
     fn resolve(&self, base: &Path, name: &str) -> Option<PathBuf> {
         if name.contains("://") {
             return None;
@@ -151,9 +151,9 @@ impl Check<'_> {
 #[derive(Debug, PartialEq, Eq)]
 struct Name {
     file: String,
-    /// PXELINUX tries suffixes.
+    /// Whether PXELINUX tries [`SUFFIXES`] after the name.
     is_program: bool,
-    /// It is configuration, too.
+    /// Whether the file is also configuration, which names more files.
     is_config: bool,
 }
 
@@ -192,11 +192,11 @@ fn names(line: &str) -> Vec<Name> {
         }
         (_, None) => Vec::new(),
         ("program", Some(file)) => vec![name(file, true, false)],
-        // A label, unless it is a module.
+        // `default` names a label, unless the value is a module.
         ("default", Some(file)) if file.ends_with(".c32") => vec![name(file, true, false)],
         ("include", Some(file)) => vec![name(file, false, true)],
         ("initrd", Some(files)) => list(files),
-        // A colour is none of these files.
+        // A value that begins with `#` is a colour and not a file.
         ("background", Some(file)) if !file.starts_with('#') => vec![name(file, false, false)],
         _ => Vec::new(),
     }

@@ -1,5 +1,5 @@
-//! All lines of a configuration in the order in which dnsmasq reads them: `conf-file` and `conf-dir` are followed where they
-//! stand.
+//! Reads all lines of a configuration in the order in which dnsmasq reads them: the lines of an included file take the place of
+//! the `conf-file` or `conf-dir` line.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -8,20 +8,20 @@ use super::files::{Files, Kind};
 use super::finding::{Finding, Place, Verdict};
 use super::lines::{self, Line};
 
-/// How deep files may include each other: dnsmasq itself has no such chains.
+/// How deep files may include each other. dnsmasq's configurations do not nest this deep.
 const DEPTH_MAX: usize = 32;
-/// What Debian's service leaves out of /etc/dnsmasq.d.
+/// Suffixes of the files in /etc/dnsmasq.d that Debian's service ignores.
 const DEBIAN_LEAVES_OUT: [&str; 3] = [".dpkg-dist", ".dpkg-old", ".dpkg-new"];
 
-/// Reads files and collects lines.
+/// Reads configuration files and collects their lines.
 pub(super) struct LoaderKind<'f> {
     files: &'f dyn Files,
     seen: HashSet<PathBuf>,
-    /// What says something and is not about other files.
+    /// Lines with content, in order. Lines that include other files are not among them.
     pub(super) lines: Vec<Line>,
-    /// What became of the others.
+    /// The findings for all other lines.
     pub(super) findings: Vec<Finding>,
-    /// How many files were read.
+    /// How many dnsmasq configuration files were read.
     pub(super) count: usize,
 }
 
@@ -30,18 +30,18 @@ impl<'f> LoaderKind<'f> {
         Self { files, seen: HashSet::new(), lines: Vec::new(), findings: Vec::new(), count: 0 }
     }
 
-    /// Reads a file that was named on the command line.
+    /// Reads a file that the command line names.
     ///
     /// # Errors
-    /// Why it cannot be read.
+    /// The file cannot be read.
     pub(super) fn file(&mut self, path: &Path) -> std::io::Result<()> {
         self.read(path, 0)
     }
 
-    /// Reads a directory that was named on the command line, as Debian's service would.
+    /// Reads a directory that the command line names, and ignores the same files as Debian's service.
     ///
     /// # Errors
-    /// Why it cannot be listed, or a file in it read.
+    /// The directory cannot be listed, or a file in it cannot be read.
     pub(super) fn directory(&mut self, path: &Path) -> std::io::Result<()> {
         let suffixes = DEBIAN_LEAVES_OUT.map(str::to_owned);
         for file in self.chosen(path, &suffixes)? {
@@ -140,7 +140,7 @@ impl<'f> LoaderKind<'f> {
         self.findings.insert(at, finding);
     }
 
-    /// Each line of such a file is what `dhcp-host` would have behind the `=`.
+    /// Reads a `dhcp-hostsfile`. Each of its lines is the value of a `dhcp-host` option.
     fn hosts(&mut self, line: &Line, path: &Path) {
         let bytes = match self.files.read(path) {
             Ok(bytes) => bytes,
@@ -164,7 +164,8 @@ impl<'f> LoaderKind<'f> {
         self.findings.push(Finding { place: line.place.clone(), text: line.text.clone(), verdict });
     }
 
-    /// The files of a directory that dnsmasq reads: `*.conf` names what is read alone, `.bak` what is left out.
+    /// The files of a directory that dnsmasq reads. With suffixes such as `*.conf` it reads only these files; it ignores files
+    /// with suffixes such as `.bak`.
     fn chosen(&self, directory: &Path, suffixes: &[String]) -> std::io::Result<Vec<PathBuf>> {
         let suffixes: Vec<&str> =
             suffixes.iter().map(String::as_str).filter(|suffix| !suffix.is_empty()).collect();
@@ -183,7 +184,7 @@ impl<'f> LoaderKind<'f> {
     }
 }
 
-/// The path by which a file is known: links and `..` do not matter where the file exists.
+/// The path that identifies a file. Two paths to the same existing file, through links or `..`, give the same result.
 fn same(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }

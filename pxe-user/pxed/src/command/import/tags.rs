@@ -1,58 +1,59 @@
-//! dnsmasq's tags: which of them a machine gets, and by which conditions.
+//! dnsmasq's tags: the conditions that set each tag, and the tags that a machine has.
 //!
-//! Architecture, HTTP boot and iPXE are what nearly every configuration asks for; a machine here has them as fields. All else that a
-//! tag may depend on is a [`Special`]: machines have it or not, and rules of the new configuration ask for it.
+//! Nearly every configuration asks for the architecture, HTTP boot or iPXE, so a [`Machine`] has fields for these (the
+//! architecture code tells whether it is HTTP boot). Each other condition of a tag is a [`Special`]: a machine meets it or does
+//! not, and rules of the new configuration ask for it.
 
 use std::collections::{BTreeSet, HashSet};
 
 use pxe_proto::dhcp::Arch;
 
-/// The highest architecture whose class is tried: more than the registry has.
+/// The highest architecture code that [`Tags::add_class`] tries. The registry has no higher code.
 const ARCH_MAX: u16 = 41;
 
-/// What a rule of the new configuration can ask for, beyond architecture and iPXE.
+/// A condition of a tag other than architecture and iPXE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Special {
-    /// Ethernet addresses, or makers' beginnings.
+    /// Ethernet addresses, or their first three bytes, which identify the maker.
     Mac { tag: String, addresses: Vec<String> },
-    /// A part of option 60.
+    /// Text that option 60 (vendor class) contains.
     Class(String),
-    /// A part of option 77.
+    /// Text that option 77 (user class) contains.
     UserClass(String),
-    /// The interface that a request came in on.
+    /// Name of the interface that received the request.
     Interface(String),
-    /// Something that no rule can ask for; with the reason.
+    /// A condition that no rule can have. `why` is the reason.
     Unsupported { tag: String, why: String },
 }
 
-/// A tag that must be there, or must not.
+/// A tag that a machine must have, or must not have if `is_negated`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Need {
     pub(super) tag: String,
     pub(super) is_negated: bool,
 }
 
-/// When a tag is set.
+/// The condition under which a tag is set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Test {
     Always,
     Arch(u16),
-    /// A part of the class that network boot firmware sends.
+    /// Text that the vendor class of network boot firmware contains.
     Class(String),
     Ipxe,
     Special(usize),
 }
 
-/// A machine, as far as tags see it.
+/// The properties of a machine that decide its tags.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Machine<'s> {
     pub(super) arch: Arch,
     pub(super) is_ipxe: bool,
-    /// The specials that it has, by number.
+    /// The specials that the machine meets, as indices into [`Tags::specials`].
     pub(super) specials: &'s BTreeSet<usize>,
 }
 
-/// All tags.
+/// All tags, with the conditions that set them.
 #[derive(Debug, Default)]
 pub(super) struct Tags {
     rules: Vec<(String, Test)>,
@@ -60,13 +61,13 @@ pub(super) struct Tags {
     pub(super) specials: Vec<Special>,
 }
 
-/// What firmware sends as option 60, without its version.
+/// Option 60 as firmware of this architecture sends it, without the version.
 fn class(arch: Arch) -> String {
     let client = if arch.is_http() { "HTTPClient" } else { "PXEClient" };
     format!("{client}:Arch:{:05}:UNDI:", arch.0)
 }
 
-/// The part of a class that does not depend on the firmware's version.
+/// The part of a vendor class that does not depend on the firmware's version.
 fn without_version(text: &str) -> &str {
     text.find(":UNDI").map_or(text, |at| &text[..at])
 }
@@ -80,7 +81,8 @@ impl Tags {
         self.ifs.push((tags, needs));
     }
 
-    /// A tag for machines whose vendor class contains `text`.
+    /// Sets `tag` for machines whose vendor class contains `text`. If `text` is part of the class that the firmware of some
+    /// architecture sends, the architecture decides. Otherwise the class is a [`Special`].
     pub(super) fn add_class(&mut self, tag: &str, text: &str) {
         let text = without_version(text);
         if (0..=ARCH_MAX).any(|arch| class(Arch(arch)).contains(text)) {
@@ -122,7 +124,7 @@ impl Tags {
             || self.ifs.iter().any(|(tags, _)| tags.iter().any(|known| known == tag))
     }
 
-    /// The tags of a machine.
+    /// The tags that a machine has.
     pub(super) fn of(&self, machine: Machine<'_>) -> HashSet<&str> {
         let has = |test: &Test| match test {
             Test::Always => true,
@@ -133,7 +135,7 @@ impl Tags {
         };
         let mut tags: HashSet<&str> =
             self.rules.iter().filter(|(_, test)| has(test)).map(|(tag, _)| tag.as_str()).collect();
-        // One line may need what a later one sets.
+        // Repeat, because a `tag-if` line may need a tag that a later `tag-if` line sets.
         for _ in 0..=self.ifs.len() {
             let before = tags.len();
             for (set, needs) in &self.ifs {
@@ -148,7 +150,7 @@ impl Tags {
         tags
     }
 
-    /// The specials that some tags depend on, also by way of `tag-if`.
+    /// The specials that these tags depend on, directly or through `tag-if`.
     pub(super) fn specials_of(&self, needs: &[Need]) -> BTreeSet<usize> {
         let mut found = BTreeSet::new();
         let mut seen = HashSet::new();
@@ -172,7 +174,7 @@ impl Tags {
         found
     }
 
-    /// All tags that some tags depend on, themselves included.
+    /// All tags that these tags depend on through `tag-if`, and these tags themselves.
     pub(super) fn behind<'t>(&'t self, needs: &'t [Need]) -> HashSet<&'t str> {
         let mut seen = HashSet::new();
         let mut todo: Vec<&str> = needs.iter().map(|need| need.tag.as_str()).collect();
@@ -186,12 +188,13 @@ impl Tags {
     }
 }
 
-/// Whether these tags are what a line needs.
+/// Whether a machine with `tags` meets all of `needs`.
 pub(super) fn meets(tags: &HashSet<&str>, needs: &[Need]) -> bool {
     needs.iter().all(|need| tags.contains(need.tag.as_str()) != need.is_negated)
 }
 
-/// Takes the tags off the beginning of a line's fields: `tag:x`, `tag:!x`, and what older versions wrote as `net:x` and `#x`.
+/// Splits the tags off the start of a line's fields: `tag:x`, or `tag:!x` for a tag that must not be set. Older versions of
+/// dnsmasq write `net:` instead of `tag:`, and `#` instead of `!`. Returns the tags and the other fields.
 pub(super) fn needs(fields: &[String]) -> (Vec<Need>, &[String]) {
     let tag = |field: &String| {
         let tag = field.strip_prefix("tag:").or_else(|| field.strip_prefix("net:"))?;
@@ -203,7 +206,7 @@ pub(super) fn needs(fields: &[String]) -> (Vec<Need>, &[String]) {
     (needs, rest)
 }
 
-/// The tag that a line sets: `set:x`, `net:x`, or `x` alone.
+/// The tag that a field sets. The field is `set:x`, `net:x` or just `x`.
 pub(super) fn set_tag(field: &str) -> &str {
     field.strip_prefix("set:").or_else(|| field.strip_prefix("net:")).unwrap_or(field)
 }

@@ -1,5 +1,5 @@
-//! Imports of configurations as they are found in the field: `pxe-user/pxed/testdata/import` has each with the result and the report.
-//! `PXED_BLESS=1` writes these anew.
+//! Imports configurations that are used in practice. `pxe-user/pxed/testdata/import` has each of them with its result and its
+//! report. `PXED_BLESS=1` writes results and reports anew.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -59,7 +59,7 @@ fn report(imported: &Imported) -> String {
     imported.findings.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
-/// The report's line for a line of the source.
+/// The report's text for source line `line`.
 #[track_caller]
 fn finding(imported: &Imported, line: usize) -> String {
     let found = imported.findings.iter().find(|finding| finding.place.line == line);
@@ -86,7 +86,7 @@ fn configurations_of_the_field_become_what_they_were() {
         let files = Memory::with(&[(name, &bytes)]);
         let imported =
             import(&files, &[name.into()], &lab()).unwrap_or_else(|error| panic!("{name}: {error:#}"));
-        // Every line that says something has one finding.
+        // Each line with content has exactly one finding.
         let text = String::from_utf8(bytes).unwrap();
         let said =
             text.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with('#')).count();
@@ -134,7 +134,7 @@ fn files_and_directories_are_read_where_dnsmasq_reads_them() {
     for unread in ["tilde", "hidden", "readme", "bak.0"] {
         assert!(!report.contains(unread), "{report}");
     }
-    // A directory is read as Debian's service reads it.
+    // The import reads a directory as Debian's service does.
     let imported = import(&files, &["/etc/dnsmasq.d".into()], &lab()).unwrap();
     assert!(super::tests::report(&imported).contains("readme.0"));
 }
@@ -205,19 +205,19 @@ fn lines_are_reported_with_a_reason_and_a_remedy() {
         let imported = of(&format!("{line}\n"));
         has(&finding(&imported, 1), part);
     }
-    // Conditions that are not by architecture are rules.
+    // Conditions other than the architecture become rules.
     let imported = of(
         "dhcp-vendorclass=set:old,Etherboot\ndhcp-boot=tag:old,old.0\ndhcp-boot=new.0\ndhcp-boot=tag:eth1,one.0\n",
     );
     for part in ["class = \"*Etherboot*\"", "interface = \"eth1\"", "bios = \"new.0\"", "bios = \"one.0\""] {
         has(&imported.text, part);
     }
-    // pxed has this script for iPXE by itself.
+    // pxed offers this script to iPXE without a rule.
     let imported =
         of("dhcp-match=set:ipxe,175\ndhcp-boot=tag:ipxe,boot.ipxe\ndhcp-boot=tag:!ipxe,undionly.kpxe\n");
     has(&finding(&imported, 2), "-> pxed offers boot.ipxe to iPXE by itself");
     assert!(!imported.text.contains("[[rules]]"), "{}", imported.text);
-    // Nothing for iPXE is no loop.
+    // dnsmasq offers nothing to iPXE, so pxed must not offer iPXE the file that starts iPXE.
     let imported = of("dhcp-match=set:ipxe,175\ndhcp-boot=tag:!ipxe,undionly.kpxe\n");
     has(&imported.text, "match = { user_class = \"iPXE\" }\naction = \"ignore\"");
 }
@@ -276,7 +276,7 @@ mod any {
 
     use super::*;
 
-    /// Lines that mean something, with tags from a small set, so that they meet.
+    /// Valid lines. Their tags are from a small set, so that lines use each other's tags.
     fn line() -> impl Strategy<Value = String> {
         let tag = prop::sample::select(vec!["a", "b", "ipxe", "efi", "lab", "eth0", "known"]);
         let need = (any::<bool>(), tag.clone())
@@ -330,7 +330,7 @@ mod any {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(600))]
 
-        /// Whatever the lines are, pxed reads what the import writes, and each line has a finding.
+        /// For any lines, pxed reads what the import writes, and each line has a finding.
         #[test]
         fn configuration_becomes_one_that_pxed_reads(lines in prop::collection::vec(line(), 1..14)) {
             let imported = of(&lines.join("\n"));

@@ -1,11 +1,11 @@
-//! The text of the new configuration.
+//! Writes the new configuration as TOML.
 
 use std::fmt::Write as _;
 
 use super::new::{Conditions, Files, Image, New, Noted, Outcome, Rule};
 use pxe_proto::dhcp::Arch;
 
-/// Writes the file; a comment in front of each part names the lines that it comes from.
+/// The text of the file. A comment before each part names the source lines that it comes from.
 pub(super) fn text(new: &New, sources: &[String]) -> String {
     let mut out = Text(String::new());
     out.line(&format!("# Written by `pxed import` from {}.", sources.join(", ")));
@@ -62,7 +62,7 @@ impl Text {
         self.0.push('\n');
     }
 
-    /// Comments with the lines that something comes from, each once.
+    /// Writes a comment line for each source line, without duplicates.
     fn notes<'n>(&mut self, notes: impl IntoIterator<Item = &'n String>) {
         let mut seen = Vec::new();
         for note in notes {
@@ -144,7 +144,7 @@ fn conditions(conditions: &Conditions) -> Vec<String> {
         all.push(format!("mac = {}", list(&conditions.mac)));
     }
     if !conditions.arch.is_empty() {
-        // Codes without a name are numbers, and a list is of one kind in the schema.
+        // Write all codes as strings. A code without a name is a number, and the list has values of one type.
         let arches: Vec<String> = conditions.arch.iter().map(ToString::to_string).collect();
         all.push(format!("arch = {}", list(&arches)));
     }
@@ -165,7 +165,7 @@ fn list(texts: &[String]) -> String {
     format!("[{}]", texts.join(", "))
 }
 
-/// A TOML string.
+/// The text as a quoted TOML string.
 pub(crate) fn quoted(text: &str) -> String {
     let mut out = String::from("\"");
     for c in text.chars() {
@@ -175,7 +175,7 @@ pub(crate) fn quoted(text: &str) -> String {
             '\n' => out.push_str("\\n"),
             '\t' => out.push_str("\\t"),
             c if c.is_control() => {
-                // Writing to a string cannot fail.
+                // Writing to a `String` cannot fail.
                 let _ = write!(out, "\\u{:04X}", u32::from(c));
             }
             c => out.push(c),
@@ -185,7 +185,7 @@ pub(crate) fn quoted(text: &str) -> String {
     out
 }
 
-/// A text in a template, as it stands.
+/// A URL in a template: text that looks like template syntax stays as it is.
 fn literal(text: &str) -> String {
     if ["{{", "{%", "{#"].iter().any(|mark| text.contains(mark)) {
         format!("{{% raw %}}{text}{{% endraw %}}")

@@ -260,3 +260,28 @@ fn versions_are_never_mixed() {
         assert_eq!(noticed, versions.len());
     });
 }
+
+/// The writer begins again before the loader has looked at what it closed, and pauses. The file's times and size do not
+/// change during the copy, but half a file is no version.
+#[test]
+fn half_a_file_is_not_served_when_its_writer_begins_again_at_once() {
+    use std::io::Write as _;
+    let place = Place::new(&[("srv/pxelinux.0", ""), ("srv/kernel", "old old!")]);
+    let catalogue = place.open();
+    catalogue.read("kernel").unwrap();
+    for round in 0..3 {
+        place.write("srv/kernel", "new new!");
+        let mut writer = fs::File::create(place.path("srv/kernel")).unwrap();
+        writer.write_all(b"half").unwrap();
+        catalogue.changed();
+        let ready = catalogue.ready("kernel");
+        assert!(matches!(ready.as_deref(), Some("old old!" | "whole now")), "{round}: {ready:?}");
+        writer.write_all(b" a file").unwrap();
+        catalogue.changed();
+        assert_eq!(catalogue.ready("kernel"), ready, "{round}: the writer has not closed it");
+        drop(writer);
+        place.write("srv/kernel", "whole now");
+        catalogue.changed();
+        assert_eq!(catalogue.ready("kernel").as_deref(), Some("whole now"), "{round}");
+    }
+}
