@@ -11,6 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use pxe_kit::load::Options;
 use pxe_kit::{Process, clock};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ const AFTER: Duration = Duration::from_millis(400);
 /// How long a stopped responder does nothing: longer than any ring or socket buffer holds out.
 const STOPPED: Duration = Duration::from_secs(3);
 /// How often a machine that gave up is switched on again.
-const AGAIN: u32 = 3;
+const AGAIN: u8 = 3;
 /// How long files change, and how often.
 const CHANGING: Duration = Duration::from_millis(1500);
 const CHANGE_EVERY: Duration = Duration::from_millis(50);
@@ -113,15 +114,16 @@ impl Fault {
         }
     }
 
-    /// The generator's arguments for it.
-    pub(super) fn arguments(self) -> Vec<(&'static str, u32)> {
+    /// What the generator does about it.
+    pub(super) fn apply(self, options: &mut Options) {
         match self {
             // Whoever gave up in the middle comes again, as people and firmware do.
-            Self::Killed => vec![("--again", AGAIN)],
+            Self::Killed => options.again = AGAIN,
             Self::Flooded(Flood { requests, listen }) => {
-                vec![("--strangers", requests), ("--strangers-rate", FLOOD_RATE), ("--listen", listen)]
+                (options.strangers, options.strangers_rate) = (requests, FLOOD_RATE);
+                options.listen = listen.into();
             }
-            Self::None | Self::Stopped | Self::Replaced | Self::Rewritten | Self::Starved => Vec::new(),
+            Self::None | Self::Stopped | Self::Replaced | Self::Rewritten | Self::Starved => {}
         }
     }
 

@@ -1,8 +1,9 @@
-//! The load generator's command line, and the sum of its reports.
+//! What the load generator is told, and the sum of its reports.
 
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::load::{Boot, Options, PORT, mac};
 use serde_json::{Map, Value, json};
 
 use super::cable::{ADDRESS, CLIENT, MAC};
@@ -11,95 +12,74 @@ use super::faults::{Noise, Versions};
 use super::responders::{FRAME, Responder, Who};
 
 /// A run that takes longer counts as it is then, in seconds.
-const LIMIT: u32 = 60;
+const LIMIT: u64 = 60;
 /// The reflector's run, in seconds.
-const REFLECT: u32 = 2;
+const REFLECT: f64 = 2.0;
 /// Transfers that shall wait are asked for once, and once more a second later: none of them hears an answer.
-const WAITING_LIMIT: u32 = 2;
+const WAITING_LIMIT: u64 = 2;
 
-/// The first port of the machines in the first run, and how far from it that of the next: a port per file is used.
-const FIRST_PORT: u32 = 2070;
-const PORTS: u32 = 64;
+/// How far the first port of a run's machines is from that of the run before: a port per file is used.
+const PORTS: u16 = 64;
 
-/// The arguments for one run of several on end.
-pub(super) fn arguments(case: &Case, responder: &Responder, root: &Path, run: u32) -> Vec<String> {
-    let mut words = Words::default();
-    words.add("--interface", CLIENT);
-    words.add("--server", ADDRESS);
-    words.add("--server-mac", MAC);
+/// The options for one run of several on end.
+pub(super) fn options(case: &Case, responder: &Responder, root: &Path, run: u32) -> Options {
+    let mut options = Options::new(CLIENT);
+    options.server = ADDRESS.parse().ok();
+    options.server_mac = mac(MAC).ok();
     if responder.who == Who::Reflect {
-        words.add("--reflect", FRAME);
-        words.add("--seconds", REFLECT);
-        return words.0;
+        options.reflect = Some(FRAME.into());
+        options.seconds = REFLECT;
+        return options;
     }
     if responder.roomy {
-        words.add("--pad", FRAME);
+        options.pad = FRAME.into();
     }
     // A request from a port of the run before would be the repeat of one that was answered.
-    words.add("--port", FIRST_PORT + PORTS * run);
-    words.add("--seed", run);
+    options.port = PORT + PORTS * run as u16;
+    options.seed = run;
+    options.limit = LIMIT;
     match case.play {
         Play::Load { machines, file, window, power_on } => {
-            words.add("--machines", machines);
-            words.add("--file", file.name());
+            options.machines = machines;
+            options.file = Some(file.name().into());
             if case.fault.changes_files() {
                 let versions = Versions::of(root);
-                words.add("--original", versions.first().display());
-                words.add("--or", versions.second().display());
+                options.original = Some(versions.first());
+                options.or = Some(versions.second());
             } else {
-                words.add("--original", root.join(file.name()).display());
+                options.original = Some(root.join(file.name()));
             }
-            words.add("--blksize", BLOCK);
-            words.add("--windowsize", window);
-            words.add("--power-on", power_on);
-            words.add("--limit", LIMIT);
+            options.blksize = BLOCK;
+            options.windowsize = window;
+            options.power_on = power_on;
         }
         Play::Boots { machines, file, power_on } => {
-            words.add("--machines", machines);
-            words.add("--boot", "mix");
-            words.add("--files", format!("{}={}", file.name(), root.join(file.name()).display()));
-            words.add("--power-on", power_on);
-            words.add("--limit", LIMIT);
+            options.machines = machines;
+            options.boot = Some(Boot::Mix);
+            options.files = vec![(file.name().into(), root.join(file.name()))];
+            options.power_on = power_on;
         }
         Play::Offers { machines, each } => {
-            words.add("--machines", machines);
-            words.add("--dhcp", each);
-            words.add("--limit", LIMIT);
+            options.machines = machines;
+            options.dhcp = Some(each);
         }
         Play::Waiting { machines } => {
             let file = super::cases::File::Small;
-            words.add("--machines", machines);
-            words.add("--file", file.name());
-            words.add("--original", root.join(file.name()).display());
+            options.machines = machines;
+            options.file = Some(file.name().into());
+            options.original = Some(root.join(file.name()));
             // All that the responder says is lost.
-            words.add("--loss", 1000);
-            words.add("--limit", WAITING_LIMIT);
+            options.loss = 1000;
+            options.limit = WAITING_LIMIT;
         }
         Play::Stream { .. } => {}
     }
     let Noise { loss, duplicate, reorder, both_ways } = case.noise;
-    for (name, share) in [("--loss", loss), ("--duplicate", duplicate), ("--reorder", reorder)] {
-        if share > 0 {
-            words.add(name, share);
-        }
-    }
-    if both_ways {
-        words.0.push("--both-ways".into());
-    }
-    for (name, value) in case.fault.arguments() {
-        words.add(name, value);
-    }
-    words.0
-}
-
-/// Words of a command line.
-#[derive(Default)]
-struct Words(Vec<String>);
-
-impl Words {
-    fn add(&mut self, name: &str, value: impl ToString) {
-        self.0.extend([name.to_owned(), value.to_string()]);
-    }
+    // A transfer that shall wait has a loss of its own.
+    options.loss = options.loss.max(loss);
+    (options.duplicate, options.reorder, options.both_ways) = (duplicate, reorder, both_ways);
+    case.fault.apply(&mut options);
+    options
 }
 
 /// Reads a report.
@@ -155,8 +135,7 @@ mod tests {
     #[test]
     fn only_frames_that_shall_have_room_are_padded() {
         let case = &cases(Form::Targets, None)[0];
-        let padded =
-            |who: Who| arguments(case, who.responder(), Path::new("/root"), 0).contains(&"--pad".to_owned());
+        let padded = |who: Who| options(case, who.responder(), Path::new("/root"), 0).pad > 0;
         assert!(padded(Who::NativeOffload));
         assert!(!padded(Who::Native) && !padded(Who::GenericOffload));
     }

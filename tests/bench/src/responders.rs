@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use pxe_kit::load::Options;
+
 use super::cases::File;
 use super::peers::{Peer, Peers};
 
@@ -236,7 +238,7 @@ impl Responder {
             }
             Kind::Reflector => {
                 let mut load = Command::new(place.programs.join("load"));
-                load.args(["--reflector", "--interface", place.interface, "--mode", "native"]);
+                load.args(Options { reflector: true, ..Options::new(place.interface) }.arguments());
                 load
             }
         })

@@ -115,7 +115,7 @@ impl Ground {
 
     pub(super) fn generate(&self, case: &Case, responder: &Responder, run: u32) -> Result<String> {
         let mut load = Command::new(self.programs.join("load"));
-        load.args(generator::arguments(case, responder, &self.root, run));
+        load.args(generator::options(case, responder, &self.root, run).arguments());
         let processor = self.cable.processors().map(|[_, client]| client);
         let mut load = on_host(self.cable.lab.client(), load, FILES, processor)?;
         pxe_kit::command::output(&mut load)

@@ -8,6 +8,7 @@
 //! network    a switch and hosts, each in a network namespace
 //! namespace  a network namespace for one thread
 //! daemon     the daemon under test
+//! load       the load generator's options
 //! tree       files to serve
 //! dnsmasq    the network's DHCP server, and the responder that pxed is compared with
 //! firmware   where distributions install firmware, boot loaders and memtest86+
@@ -49,6 +50,7 @@ pub mod daemon;
 pub mod dnsmasq;
 pub mod elf;
 pub mod firmware;
+pub mod load;
 pub mod namespace;
 pub mod network;
 pub mod owner;

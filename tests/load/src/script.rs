@@ -11,7 +11,7 @@ pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 0);
 pub const TFTP: u16 = 69;
 
 /// First port that transfers come from.
-pub const PORT: u16 = 2070;
+pub use pxe_kit::load::PORT;
 
 /// The address of a machine.
 pub fn address(index: u32) -> Ipv4Addr {

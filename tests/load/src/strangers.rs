@@ -12,7 +12,7 @@ use pxe_proto::time::Timestamp;
 /// The first stranger's address; the others follow. No machine of a run has one of these.
 pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 50, 128, 0);
 /// How many there can be: the rest of 10.50.0.0/16, without its broadcast address.
-pub const MOST: u32 = 0x7fff;
+pub use pxe_kit::load::STRANGERS_MOST as MOST;
 
 /// Of so many requests, one pretends to come from a service: its answer would be this service's to answer, and so on.
 const SERVICE_EVERY: u32 = 10;

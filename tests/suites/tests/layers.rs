@@ -51,7 +51,7 @@ const FREE: &[(&str, &[&str])] = &[
     ("pxe-fleet", &["aya", "axum"]),
     ("pxe-engine", &["axum", "clap", "hyper"]),
     ("pxe-web", &["clap", "toml"]),
-    ("pxe-kit", &["aya", "clap", "rusqlite", "tokio"]),
+    ("pxe-kit", &["aya", "rusqlite", "tokio"]),
     ("pxe-load", &["axum", "rusqlite", "tokio"]),
     ("pxe-tests", &["axum", "rusqlite"]),
     // Whoever runs the lab for the first time waits until xtask is built.

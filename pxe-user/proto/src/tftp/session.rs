@@ -85,7 +85,9 @@ impl Session {
     pub fn granted(&self) -> OackOptions {
         match self {
             Self::Sending(transfer) => transfer.negotiated().granted(transfer.size()),
-            Self::Receiving(upload_session) => upload_session.negotiated().granted(upload_session.announced().unwrap_or(0)),
+            Self::Receiving(upload_session) => {
+                upload_session.negotiated().granted(upload_session.announced().unwrap_or(0))
+            }
         }
     }
 

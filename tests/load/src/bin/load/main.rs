@@ -4,7 +4,8 @@ mod options;
 
 use anyhow::{Context as _, Result};
 use clap::Parser as _;
-use options::{Options, Task};
+use options::Task;
+use pxe_kit::load::Options;
 use pxe_load::{fleet, reflect};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
@@ -15,7 +16,7 @@ fn main() -> Result<()> {
         cpus.set(cpu);
         sched_setaffinity(None, &cpus).with_context(|| format!("no processor {cpu}"))?;
     }
-    let (kind, task) = options.task()?;
+    let (kind, task) = options::task(&options)?;
     let mut report = match task {
         Task::Fleet(plan) => fleet::run(&plan)?,
         Task::Reflect(plan) => reflect::run(&plan)?,
