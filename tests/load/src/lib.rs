@@ -1,13 +1,11 @@
-//! The load generator: all machines of a network in one process, over an AF_XDP socket of its own.
+//! The load generator: all machines of a network in one process, over an AF_XDP socket of its own. What a single
+//! machine does with a file, and what a bad cable does to it, is in `pxe-clients`.
 //!
 //! | file | noun |
 //! |---|---|
 //! | [`script`] | what the machines do, one after the other |
-//! | [`manners`] | what tells firmware apart |
 //! | [`dhcp`] | DHCP messages as firmware sends and reads them |
-//! | [`transfer`] | one file's transfer, with the manners of real firmware |
 //! | [`machine`] | one machine from power-on to its last file |
-//! | [`noise`] | a bad cable |
 //! | [`strangers`] | requests in the names of machines that do not exist |
 //! | [`wire`] | frames out, frames in |
 //! | [`programs`] | the kernel programs that send frames here |
@@ -21,8 +19,6 @@ mod clock;
 pub mod dhcp;
 pub mod fleet;
 pub mod machine;
-pub mod manners;
-pub mod noise;
 pub mod pair;
 pub mod programs;
 pub mod reflect;
@@ -30,5 +26,6 @@ pub mod report;
 pub mod script;
 pub mod soak;
 pub mod strangers;
-pub mod transfer;
 pub mod wire;
+
+pub use pxe_clients::{manners, noise, transfer};

@@ -25,7 +25,8 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("pxe-bench", &["pxe-kit"]),
     ("pxe-packaging", &["pxe-kit"]),
     ("pxe-search", &["pxe-kit"]),
-    ("pxe-load", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-kit"]),
+    ("pxe-clients", &["pxe-proto"]),
+    ("pxe-load", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-kit", "pxe-clients"]),
     (
         "pxe-properties",
         &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine", "pxed", "pxe-kit"],
@@ -51,6 +52,7 @@ const FREE: &[(&str, &[&str])] = &[
     ("pxe-fleet", &["aya", "axum"]),
     ("pxe-engine", &["axum", "clap", "hyper"]),
     ("pxe-web", &["clap", "toml"]),
+    ("pxe-clients", &["anyhow", "libc", "rustix", "serde_json"]),
     ("pxe-kit", &["aya", "rusqlite", "tokio"]),
     ("pxe-load", &["axum", "rusqlite", "tokio"]),
     ("pxe-tests", &["axum", "rusqlite"]),

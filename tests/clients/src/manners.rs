@@ -72,10 +72,14 @@ impl Firmware {
 pub enum Waits {
     /// One second, eleven times.
     Seconds,
+    /// One second, thirty times.
+    Patient,
     /// iPXE: a quarter of a second, doubled until it would be more than ten.
     Doubling,
     /// EDK2: six times four seconds.
     FourSeconds,
+    /// U-Boot: ten times five seconds.
+    FiveSeconds,
     /// PXELINUX's table, about 131 s in all.
     Ticks,
     /// GRUB: its request forty times, an acknowledgement never.
@@ -99,8 +103,10 @@ impl Waits {
         let times = |most: u8, wait| (repeats < most).then_some(wait);
         match self {
             Self::Seconds => times(11, Duration::from_secs(1)),
+            Self::Patient => times(30, Duration::from_secs(1)),
             Self::Doubling => times(6, Duration::from_millis(250 << repeats.min(6))),
             Self::FourSeconds => times(6, Duration::from_secs(4)),
+            Self::FiveSeconds => times(10, Duration::from_secs(5)),
             Self::Ticks => TICKS.get(usize::from(repeats)).map(|ticks| TICK * *ticks),
             Self::RequestOnly if answered => times(1, GRUB_SILENCE),
             Self::RequestOnly => times(40, Duration::from_millis(400 + 20 * u64::from(repeats))),
@@ -197,6 +203,7 @@ mod tests {
         assert_eq!(in_all(Waits::Seconds, true), 11_000);
         assert_eq!(in_all(Waits::Doubling, false), 15_750);
         assert_eq!(in_all(Waits::FourSeconds, true), 24_000);
+        assert_eq!(in_all(Waits::FiveSeconds, true), 50_000);
         assert_eq!(in_all(Waits::Ticks, true) / 1000, 130);
         assert_eq!(in_all(Waits::RequestOnly, false), 31_600);
         assert_eq!(Waits::Ticks.wait(0, true).unwrap().as_millis(), 109);
