@@ -32,7 +32,7 @@ const TOOLS: &[(&str, &[&str])] = &[
         &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine", "pxed", "pxe-kit"],
     ),
     // What its programs in guests need; the tests themselves may name all but xtask.
-    ("pxe-tests", &["pxe-proto", "pxe-nic", "pxe-kit", "pxe-guests", "pxe-lab"]),
+    ("pxe-tests", &["pxe-nic", "pxe-kit", "pxe-guests", "pxe-lab"]),
     (
         "xtask",
         &["pxe-ebpf-builder", "pxe-kit", "pxe-guests", "pxe-lab", "pxe-bench", "pxe-packaging", "pxe-search"],

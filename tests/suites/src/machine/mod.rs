@@ -1,5 +1,9 @@
 //! One simulated machine with the manners of EDK2's PXE (clients.md sections 1 and 2): what an OVMF machine sends, in its
 //! order, with its limits. It lives in the caller's network namespace.
+//!
+//! It is an oracle: the only client of ours that reads and writes DHCP and TFTP by its own code, over the system's own sockets. So
+//! it shares nothing with pxed, and nothing with the simulated clients of `pxe-clients`, and must not: what they all had wrong would
+//! be right for each other. The tests with curl, tftp-hpa and atftp (`tests/clients`) are of the same use, where those exist.
 
 mod offer;
 mod tftp;
@@ -9,9 +13,8 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use pxe_kit::command;
-use pxe_proto::mac::Mac;
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use offer::Offer;
@@ -61,9 +64,8 @@ pub fn discover(interface: &str, discover: &[u8]) -> Result<Offer> {
 /// An interface's Ethernet address; `/sys` may show another network namespace's.
 fn address_of(interface: &str) -> Result<[u8; 6]> {
     let shown = command::output(Command::new("ip").args(["link", "show", "dev", interface]))?;
-    let mac = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1);
-    let mac: Option<Mac> = mac.and_then(|mac| mac.parse().ok());
-    Ok(mac.with_context(|| format!("{interface} has no Ethernet address: {shown}"))?.0)
+    let mac = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap_or_default();
+    pxe_kit::load::mac(mac).map_err(|error| anyhow!("{interface} has no Ethernet address ({error}): {shown}"))
 }
 
 fn port_68(interface: &str) -> io::Result<UdpSocket> {
