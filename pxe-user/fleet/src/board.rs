@@ -5,9 +5,11 @@
 //! [`TEXT_MAX`], without control characters, and otherwise unchanged: each reader must escape them for its
 //! own output.
 
+mod encoded_machine;
+
 use serde::{Deserialize, Serialize};
 
-use super::encoded_machine::EncodedMachine;
+pub use encoded_machine::EncodedMachine;
 
 /// The longest text from the network that pxed keeps, in bytes. Longer ones are cut.
 pub const TEXT_MAX: usize = 256;

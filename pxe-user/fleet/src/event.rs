@@ -52,7 +52,7 @@ impl Client {
 
 /// What pxed's offer makes the machine do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Telling {
+pub enum OfferKind {
     /// Load a file, or a URL.
     Boot,
     /// Choose from a menu.
@@ -182,7 +182,10 @@ impl Event {
             Self::Loading { peer, .. } | Self::Fetched { peer, .. } | Self::Refused { peer, .. } => {
                 Some(peer)
             }
-            Self::Told { .. } | Self::Unanswered { .. } | Self::Leased { .. } | Self::Learnt { .. } => None,
+            Self::Offered { .. }
+            | Self::Unanswered { .. }
+            | Self::Leased { .. }
+            | Self::StyleLearnt { .. } => None,
         }
     }
 }
@@ -191,11 +194,11 @@ impl Event {
 #[derive(Clone, Debug)]
 pub enum Event {
     /// pxed sent an offer to a machine.
-    Told {
+    Offered {
         /// The machine.
         requester: Box<Requester>,
         /// What the offer makes the machine do.
-        what: Telling,
+        what: OfferKind,
         /// The name of the offered file, or the URL.
         file: Brief,
         /// The offer's style.
@@ -221,7 +224,7 @@ pub enum Event {
         address: Ipv4Addr,
     },
     /// A worker has learnt which offer style a machine's firmware needs.
-    Learnt {
+    StyleLearnt {
         /// The machine.
         mac: Mac,
         /// The style. With `None`, the machine gets the usual style again.

@@ -3,7 +3,7 @@
 //! Some firmware ignores an offer that leads straight to TFTP, and repeats its DISCOVER without end. After a
 //! few such repeats, the machine gets BINL offers (port 4011), the common denominator of all firmware. Each
 //! worker has a `FirmwareQuirks` of its own. A learnt style reaches the fleet as
-//! [`Event::Learnt`](super::event::Event::Learnt), which stores it.
+//! [`Event::StyleLearnt`](super::event::Event::StyleLearnt), which stores it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Default for FirmwareQuirks {
 impl FirmwareQuirks {
     /// Returns the style for a machine. Learns nothing.
     pub fn style(&self, mac: Mac, before: StyleDefaults) -> Style {
-        let own = self.machines.get(&mac).map_or(before.learnt, |habit| habit.style);
+        let own = self.machines.get(&mac).map_or(before.learnt, |quirk| quirk.style);
         // Only direct offers are replaced. Another usual style was configured on purpose, so it applies as it
         // is.
         if before.usual == Style::Direct { own.unwrap_or(before.usual) } else { before.usual }
@@ -77,31 +77,32 @@ impl FirmwareQuirks {
             return usual;
         }
         if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
-            self.machines.retain(|_, habit| habit.style.is_some() && now.since(habit.last) < SAME_BOOT);
+            self.machines.retain(|_, quirk| quirk.style.is_some() && now.since(quirk.last) < SAME_BOOT);
             if self.machines.len() >= MACHINES_MAX {
-                return usual;
+                // There is no room to learn more, but what was learnt before this daemon started still holds.
+                return StyleDecision { style: before.learnt.unwrap_or(before.usual), news: None };
             }
         }
         let fresh = Quirk { style: before.learnt, unanswered: 0, last: now };
-        let habit = self.machines.entry(mac).or_insert(fresh);
-        if now.since(habit.last) > SAME_BOOT {
-            habit.unanswered = 0;
+        let quirk = self.machines.entry(mac).or_insert(fresh);
+        if now.since(quirk.last) > SAME_BOOT {
+            quirk.unanswered = 0;
         }
-        habit.last = now;
-        habit.unanswered += 1;
+        quirk.last = now;
+        quirk.unanswered += 1;
         let mut news = None;
-        if habit.unanswered > PATIENCE {
-            habit.unanswered = 1;
-            habit.style = if habit.style.is_none() { Some(Style::Binl) } else { None };
-            news = Some(habit.style);
+        if quirk.unanswered > PATIENCE {
+            quirk.unanswered = 1;
+            quirk.style = if quirk.style.is_none() { Some(Style::Binl) } else { None };
+            news = Some(quirk.style);
         }
-        StyleDecision { style: habit.style.unwrap_or(before.usual), news }
+        StyleDecision { style: quirk.style.unwrap_or(before.usual), news }
     }
 
     /// A machine requests a file, so its firmware has understood the offer.
     pub fn file_requested(&mut self, mac: Mac) {
-        if let Some(habit) = self.machines.get_mut(&mac) {
-            habit.unanswered = 0;
+        if let Some(quirk) = self.machines.get_mut(&mac) {
+            quirk.unanswered = 0;
         }
     }
 }
@@ -119,46 +120,46 @@ mod tests {
 
     #[test]
     fn a_machine_that_keeps_asking_gets_binl_and_keeps_it_once_it_has_understood() {
-        let mut habits = FirmwareQuirks::default();
+        let mut quirks = FirmwareQuirks::default();
         for (seconds, style) in
             [(0, Style::Direct), (4, Style::Direct), (12, Style::Direct), (28, Style::Binl)]
         {
-            assert_eq!(habits.discovered(at(seconds), MAC, NEW).style, style, "at {seconds} s");
+            assert_eq!(quirks.discovered(at(seconds), MAC, NEW).style, style, "at {seconds} s");
         }
-        habits.file_requested(MAC);
-        assert_eq!(habits.discovered(at(600), MAC, NEW).style, Style::Binl);
-        assert_eq!(habits.style(Mac([2, 0, 0, 0, 0, 2]), NEW), Style::Direct);
+        quirks.file_requested(MAC);
+        assert_eq!(quirks.discovered(at(600), MAC, NEW).style, Style::Binl);
+        assert_eq!(quirks.style(Mac([2, 0, 0, 0, 0, 2]), NEW), Style::Direct);
     }
 
     #[test]
     fn if_binl_does_not_help_either_it_goes_back() {
-        let mut habits = FirmwareQuirks::default();
-        let styles: Vec<_> = (0..9).map(|n| habits.discovered(at(n), MAC, NEW).style).collect();
+        let mut quirks = FirmwareQuirks::default();
+        let styles: Vec<_> = (0..9).map(|n| quirks.discovered(at(n), MAC, NEW).style).collect();
         assert_eq!(styles.iter().filter(|style| **style == Style::Binl).count(), 3);
         assert_eq!(styles.last(), Some(&Style::Direct));
     }
 
     #[test]
     fn machines_that_load_are_told_directly_for_ever() {
-        let mut habits = FirmwareQuirks::default();
+        let mut quirks = FirmwareQuirks::default();
         for n in 0..20 {
-            assert_eq!(habits.discovered(at(n), MAC, NEW).style, Style::Direct);
-            habits.file_requested(MAC);
+            assert_eq!(quirks.discovered(at(n), MAC, NEW).style, Style::Direct);
+            quirks.file_requested(MAC);
         }
     }
 
     #[test]
     fn boots_that_are_far_apart_teach_nothing() {
-        let mut habits = FirmwareQuirks::default();
+        let mut quirks = FirmwareQuirks::default();
         for n in 0..20 {
-            assert_eq!(habits.discovered(at(n * 600), MAC, NEW).style, Style::Direct);
+            assert_eq!(quirks.discovered(at(n * 600), MAC, NEW).style, Style::Direct);
         }
     }
 
     #[test]
     fn what_is_learnt_is_told_once_and_believed_after_a_restart() {
-        let mut habits = FirmwareQuirks::default();
-        let news: Vec<_> = (0..4).map(|n| habits.discovered(at(n), MAC, NEW).news).collect();
+        let mut quirks = FirmwareQuirks::default();
+        let news: Vec<_> = (0..4).map(|n| quirks.discovered(at(n), MAC, NEW).news).collect();
         assert_eq!(news, [None, None, None, Some(Some(Style::Binl))]);
         let before = StyleDefaults { learnt: Some(Style::Binl), ..NEW };
         let mut again = FirmwareQuirks::default();
@@ -168,19 +169,32 @@ mod tests {
 
     #[test]
     fn a_rule_that_names_another_style_is_obeyed() {
-        let mut habits = FirmwareQuirks::default();
+        let mut quirks = FirmwareQuirks::default();
         let menu = StyleDefaults { usual: Style::Menu, learnt: Some(Style::Binl) };
-        assert!((0..9).all(|n| habits.discovered(at(n), MAC, menu).style == Style::Menu));
-        assert_eq!(habits.style(MAC, menu), Style::Menu);
+        assert!((0..9).all(|n| quirks.discovered(at(n), MAC, menu).style == Style::Menu));
+        assert_eq!(quirks.style(MAC, menu), Style::Menu);
+    }
+
+    #[test]
+    fn a_machine_that_needs_binl_gets_it_also_where_there_is_no_room_to_learn() {
+        let before = StyleDefaults { learnt: Some(Style::Binl), ..NEW };
+        let mut quirks = FirmwareQuirks::default();
+        for n in 0..u32::try_from(MACHINES_MAX).unwrap() {
+            let [a, b, c, d] = n.to_be_bytes();
+            quirks.discovered(at(1), Mac([2, 0, a, b, c, d]), before);
+        }
+        let late = Mac([2, 1, 0, 0, 0, 0]);
+        assert_eq!(quirks.discovered(at(1), late, before).style, Style::Binl);
+        assert_eq!(quirks.machines.len(), MACHINES_MAX);
     }
 
     #[test]
     fn strangers_cannot_fill_the_memory() {
-        let mut habits = FirmwareQuirks::default();
+        let mut quirks = FirmwareQuirks::default();
         for n in 0..100_000u32 {
             let [a, b, c, d] = n.to_be_bytes();
-            habits.discovered(at(1), Mac([2, 0, a, b, c, d]), NEW);
+            quirks.discovered(at(1), Mac([2, 0, a, b, c, d]), NEW);
         }
-        assert!(habits.machines.len() <= MACHINES_MAX);
+        assert!(quirks.machines.len() <= MACHINES_MAX);
     }
 }

@@ -33,19 +33,19 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// How a caller names a machine whose Ethernet address it may not know.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Who {
+pub enum MachineSelector {
     /// The machine's Ethernet address.
     Mac(Mac),
     /// The machine's present IPv4 address.
     Address(Ipv4Addr),
     /// Free text: the machine's Ethernet or IPv4 address as text, or its name, its console's name, its serial
     /// number or its UUID. Upper and lower case are equal.
-    Words(String),
+    Text(String),
 }
 
 /// A request for a file that is generated for one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inquiry {
+pub struct FactsRequest {
     /// The machine that the file's name contains. With `None`, the file is for the client that asks.
     pub named: Option<Mac>,
     /// The client that asks.
@@ -86,13 +86,13 @@ pub enum Message {
     Admit(Claim, oneshot::Sender<Result<(), ClaimRefusal>>),
     /// Lines from a machine's console. The answer is the number of lines from a memory test, or `None` for an
     /// unknown machine.
-    Lines(Who, Vec<String>, oneshot::Sender<Option<usize>>),
+    Lines(MachineSelector, Vec<String>, oneshot::Sender<Option<usize>>),
     /// Asks which machine a client of files is. The answer is `None` if the fleet cannot tell.
     Owner(Peer, oneshot::Sender<Option<Mac>>),
     /// A file was stored in a machine's inbox: the machine, the file's name, and its size in bytes.
     Uploaded(Mac, String, u64),
     /// Asks for the values that a file for one machine is filled with.
-    Facts(Inquiry, oneshot::Sender<Option<MachineFacts>>),
+    Facts(FactsRequest, oneshot::Sender<Option<MachineFacts>>),
     /// Asks for a machine with its boots and steps. The answer is `None` for an unknown machine.
     Story(Mac, oneshot::Sender<Option<Story>>),
     /// Asks for the steps whose number is greater than the first value, oldest first, at most as many as the
@@ -102,16 +102,16 @@ pub enum Message {
     /// the beginning. The answer is the number of machines.
     Again(Option<Mac>, oneshot::Sender<usize>),
     /// Gives a machine a name, or with `None` removes its name.
-    Name(Mac, Option<String>, oneshot::Sender<Result<(), NotNamed>>),
+    Name(Mac, Option<String>, oneshot::Sender<Result<(), NameError>>),
     /// Finds the machine that a caller names.
-    Find(Who, oneshot::Sender<Option<Mac>>),
+    Find(MachineSelector, oneshot::Sender<Option<Mac>>),
     /// Ends the thread, after it has written what it knows to disk.
     Stop,
 }
 
 /// Why [`Message::Name`] failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotNamed {
+pub enum NameError {
     /// Another machine already has this name.
     #[error("{0} has that name: take it away there first, or choose another")]
     Taken(Mac),
@@ -247,8 +247,8 @@ impl FleetHandle {
     ///
     /// # Errors
     /// See [`Self::ask_blocking`].
-    pub fn facts_blocking(&self, inquiry: Inquiry) -> Result<Option<MachineFacts>, Unreachable> {
-        self.ask_blocking(FACTS_WAIT, |answer| Message::Facts(inquiry, answer))
+    pub fn facts_blocking(&self, request: FactsRequest) -> Result<Option<MachineFacts>, Unreachable> {
+        self.ask_blocking(FACTS_WAIT, |answer| Message::Facts(request, answer))
     }
 }
 
@@ -261,11 +261,11 @@ mod tests {
         let (fleet, mut messages) = FleetHandle::new();
         let address = std::net::SocketAddrV4::new(Ipv4Addr::LOCALHOST, 2070);
         let peer = Peer { address, mac: Mac::default(), transport: super::super::event::Transport::Tftp };
-        let inquiry = Inquiry { named: None, peer };
-        assert_eq!(fleet.facts_blocking(inquiry), Err(Unreachable));
+        let request = FactsRequest { named: None, peer };
+        assert_eq!(fleet.facts_blocking(request), Err(Unreachable));
         let Some(Message::Facts(_, sender)) = messages.blocking_recv() else { unreachable!("it was asked") };
         assert!(sender.send(None).is_err());
         drop(messages);
-        assert_eq!(fleet.facts_blocking(inquiry), Err(Unreachable));
+        assert_eq!(fleet.facts_blocking(request), Err(Unreachable));
     }
 }

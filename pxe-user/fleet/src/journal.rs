@@ -69,10 +69,10 @@ impl Journal {
             tracing::warn!(event = "left_out", left_out, "dropped log lines: too many at once");
         }
         match event {
-            Event::Told { .. } => self.told(now, event),
+            Event::Offered { .. } => self.told(now, event),
             Event::Unanswered { requester, why: Unanswered::NoImage } => self.no_image(requester),
             Event::Unanswered { requester, why: Unanswered::Rule } => self.ignored(requester),
-            Event::Learnt { mac, style } => {
+            Event::StyleLearnt { mac, style } => {
                 tracing::info!(event = "learnt", %mac, ?style, "learnt the offer style that its firmware needs");
             }
             Event::Loading { .. } | Event::Leased { .. } => {}
@@ -119,7 +119,7 @@ impl Journal {
     }
 
     fn told(&mut self, now: Timestamp, event: &Event) {
-        let Event::Told { requester, file, style, ack, .. } = event else { return };
+        let Event::Offered { requester, file, style, ack, .. } = event else { return };
         let Requester { mac, arch, client, relay, rule, .. } = &**requester;
         let known = self.machines.get(mac);
         let again = known.is_some_and(|machine| {
@@ -210,8 +210,8 @@ fn kind(event: &Event) -> Kind {
         Event::Fetched {
             outcome: Outcome::Complete | Outcome::CompleteUnconfirmed | Outcome::Probe, ..
         }
-        | Event::Told { .. }
-        | Event::Learnt { .. } => Kind::News,
+        | Event::Offered { .. }
+        | Event::StyleLearnt { .. } => Kind::News,
         _ => Kind::Warning,
     }
 }

@@ -15,7 +15,6 @@
 //! | `changes` | what has changed since the board was last published |
 //! | `store` | SQLite, and the file of events; a thread of its own |
 //! | [`board`] | the JSON types of the API |
-//! | [`encoded_machine`] | a machine with its JSON, shared by all readers |
 //! | [`journal`] | log lines: one for each step of a boot |
 //! | [`log_limiter`] | the rate limit for log lines and steps that strangers can cause |
 //! | [`firmware_quirks`] | which offer style each machine's firmware needs |
@@ -25,10 +24,11 @@
 //! | [`smbios`] | memory modules from a machine's SMBIOS table |
 //! | `text` | cleans text from the network |
 
+mod absence;
 pub mod board;
 mod changes;
 pub mod claim;
-pub mod encoded_machine;
+mod config;
 pub mod event;
 pub mod firmware_quirks;
 pub mod handle;

@@ -8,15 +8,15 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::absence::Absence;
 use super::board::UnixMs;
 use super::changes::{ChangeLog, Changes, Draft};
 use super::claim::{Claim, ClaimRefusal};
 use super::event::{Event, Origin, Peer, Requester};
-use super::handle::{BootRecords, Inquiry, NotNamed, Who};
+use super::handle::{BootRecords, FactsRequest, MachineSelector, NameError};
 use super::machine::{ActiveTransfer, FinishedTransfer, LastReply, Machine};
 use super::mtlog::Line;
 use super::report::Report;
-use super::store::Absence;
 use super::text::{clean, clean_some};
 use last_seen::LastSeen;
 use pxe_content::boot::MachineFacts;
@@ -37,7 +37,7 @@ pub(crate) struct Registry {
     machines: HashMap<Mac, Machine>,
     by_address: HashMap<Ipv4Addr, Mac>,
     boot_records: BootRecords,
-    standings_changed: bool,
+    boot_records_changed: bool,
     /// Names of the images that machines were offered, as the configuration has them.
     images: HashSet<Arc<str>>,
     /// Some machine was seen behind a relay, so the sender of a frame may be a router.
@@ -57,7 +57,7 @@ impl Registry {
             machines: HashMap::new(),
             by_address: HashMap::new(),
             boot_records: BootRecords::new(),
-            standings_changed: false,
+            boot_records_changed: false,
             images: HashSet::new(),
             relayed: false,
             routers: HashSet::new(),
@@ -78,8 +78,8 @@ impl Registry {
     }
 
     /// Returns all boot records, if any has changed since the last call.
-    pub(crate) fn take_standings(&mut self) -> Option<BootRecords> {
-        std::mem::take(&mut self.standings_changed).then(|| self.boot_records.clone())
+    pub(crate) fn take_boot_records(&mut self) -> Option<BootRecords> {
+        std::mem::take(&mut self.boot_records_changed).then(|| self.boot_records.clone())
     }
 
     pub(crate) fn machine(&self, mac: Mac) -> Option<&Machine> {
@@ -129,7 +129,7 @@ impl Registry {
     /// the frame's source.
     pub(crate) fn apply(&mut self, now: UnixMs, event: &Event, neighbour: impl Fn(Ipv4Addr) -> Option<Mac>) {
         match event {
-            Event::Told { requester, what, file, style, ack } => {
+            Event::Offered { requester, what, file, style, ack } => {
                 if !self.met(now, requester) {
                     return;
                 }
@@ -156,7 +156,7 @@ impl Registry {
                 self.settle(*mac, before, *address);
                 self.change_log.touch(*mac);
             }
-            Event::Learnt { mac, style } => {
+            Event::StyleLearnt { mac, style } => {
                 self.with(now, *mac, |machine, change_log| machine.learnt(now, *style, change_log));
             }
             Event::Loading { peer, image, bytes, all_sent } => {
@@ -239,19 +239,19 @@ impl Registry {
     pub(crate) fn facts(
         &mut self,
         now: UnixMs,
-        inquiry: &Inquiry,
+        request: &FactsRequest,
         neighbour: impl Fn(Ipv4Addr) -> Option<Mac>,
         fresh: impl FnOnce() -> Option<Nonce>,
     ) -> Option<MachineFacts> {
-        let requester = self.seen(&inquiry.peer, neighbour);
-        let mac = inquiry.named.or(requester)?;
+        let requester = self.seen(&request.peer, neighbour);
+        let mac = request.named.or(requester)?;
         let machine = self.machines.get_mut(&mac)?;
         let is_found_here = requester.is_none() && machine.may_be_anywhere();
         let is_itself = requester == Some(mac) || is_found_here;
         let nonce = if is_itself { machine.hand_out(now, fresh, &mut self.change_log) } else { None };
         let facts = MachineFacts { nonce, ..machine.facts() };
         if is_found_here {
-            let address = *inquiry.peer.address.ip();
+            let address = *request.peer.address.ip();
             machine.at_address(address);
             self.settle(mac, None, address);
         }
@@ -260,7 +260,7 @@ impl Registry {
 
     /// Applies lines of a console. Returns the number of lines from a test, or `None` if the console's
     /// machine is unknown.
-    pub(crate) fn lines(&mut self, now: UnixMs, who: &Who, lines: &[String]) -> Option<usize> {
+    pub(crate) fn lines(&mut self, now: UnixMs, who: &MachineSelector, lines: &[String]) -> Option<usize> {
         let parsed: Vec<_> = lines.iter().filter_map(|line| Line::parse(line)).collect();
         let mac = self.find(who).or_else(|| self.introduced(who, &parsed))?;
         self.with(now, mac, |machine, change_log| {
@@ -273,8 +273,8 @@ impl Registry {
 
     /// Finds the machine of an unknown console by the serial number in its lines, and remembers the console's
     /// name.
-    fn introduced(&mut self, who: &Who, lines: &[Line<'_>]) -> Option<Mac> {
-        let Who::Words(console) = who else { return None };
+    fn introduced(&mut self, who: &MachineSelector, lines: &[Line<'_>]) -> Option<Mac> {
+        let MachineSelector::Text(console) = who else { return None };
         let serial = lines.iter().find_map(|line| line.value("sys_serial")).and_then(clean_some)?;
         let mac = self.only(|machine| machine.shown.serial.as_ref() == Some(&serial))?;
         self.machines.get_mut(&mac)?.console = clean_some(console);
@@ -291,7 +291,7 @@ impl Registry {
     ///
     /// # Errors
     /// When another machine has the name, or when there is no such machine to remove a name from.
-    pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> Result<(), NotNamed> {
+    pub(crate) fn name(&mut self, now: UnixMs, mac: Mac, name: Option<&str>) -> Result<(), NameError> {
         let name = name.and_then(clean_some);
         if let Some(wanted) = &name {
             let has = |known: &Option<String>| {
@@ -300,12 +300,12 @@ impl Registry {
             let holder =
                 self.machines.values().find(|machine| machine.mac != mac && has(&machine.shown.name));
             if let Some(holder) = holder {
-                return Err(NotNamed::Taken(holder.mac));
+                return Err(NameError::Taken(holder.mac));
             }
         }
         if !self.machines.contains_key(&mac) {
             if name.is_none() {
-                return Err(NotNamed::Unknown);
+                return Err(NameError::Unknown);
             }
             self.make_room();
             self.machines.insert(mac, Machine::expected(now, mac));
@@ -363,17 +363,17 @@ impl Registry {
     }
 
     /// Returns the machine that a caller names.
-    pub(crate) fn find(&self, who: &Who) -> Option<Mac> {
+    pub(crate) fn find(&self, who: &MachineSelector) -> Option<Mac> {
         match who {
-            Who::Mac(mac) => self.machines.contains_key(mac).then_some(*mac),
-            Who::Address(address) => self.by_address.get(address).copied(),
-            Who::Words(words) => {
+            MachineSelector::Mac(mac) => self.machines.contains_key(mac).then_some(*mac),
+            MachineSelector::Address(address) => self.by_address.get(address).copied(),
+            MachineSelector::Text(words) => {
                 let words = words.trim();
                 if let Ok(mac) = words.to_ascii_lowercase().parse() {
-                    return self.find(&Who::Mac(mac));
+                    return self.find(&MachineSelector::Mac(mac));
                 }
                 if let Ok(address) = words.parse() {
-                    return self.find(&Who::Address(address));
+                    return self.find(&MachineSelector::Address(address));
                 }
                 let same = |known: &Option<String>| {
                     known.as_deref().is_some_and(|known| known.eq_ignore_ascii_case(words))
@@ -487,7 +487,7 @@ impl Registry {
         } else {
             self.boot_records.insert(mac, machine.boot_record.clone());
         }
-        self.standings_changed = true;
+        self.boot_records_changed = true;
     }
 
     fn make_room(&mut self) {
@@ -518,7 +518,7 @@ impl Registry {
             self.by_address.remove(&address);
         }
         if self.boot_records.remove(&mac).is_some() {
-            self.standings_changed = true;
+            self.boot_records_changed = true;
         }
         self.change_log.forget(mac);
     }

@@ -10,18 +10,17 @@
 //! This thread never waits for the disk: the store has a thread of its own. If a batch is not written within
 //! 2 s, the thread publishes the changes all the same, and [`Board::lost`] says that they are not stored.
 
+mod clock_watch;
 mod publish;
 mod questions;
 mod recent;
 mod rows;
-mod steps;
 
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc::Receiver;
@@ -29,16 +28,17 @@ use tokio::sync::mpsc::Receiver;
 #[cfg(doc)]
 use super::board::Board;
 use super::board::UnixMs;
+pub use super::config::{FleetConfig, wall_clock};
 use super::handle::{BootRecords, FleetHandle, Message};
 use super::journal::Journal;
 use super::registry::Registry;
 use super::store::{self, Answer, StoreHandle};
+use clock_watch::ClockWatch;
 use publish::Publisher;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
-use questions::Question;
-use steps::ClockWatch;
+use questions::PendingAnswer;
 
 /// Maximum number of messages that the thread handles before it publishes again.
 const AT_ONCE: usize = 1024;
@@ -51,30 +51,6 @@ const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 const OPENING_MAX: Duration = Duration::from_secs(2);
 /// How long the thread waits at its end for the last batch.
 const CLOSING_MAX: Duration = Duration::from_secs(3);
-/// Default of [`FleetConfig::retention`]: 30 days.
-const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Default of [`FleetConfig::silence`]. memtest86+ writes a tick every 10 s.
-const SILENCE: Duration = Duration::from_secs(60);
-
-/// Configuration of the fleet.
-#[derive(Clone, Debug)]
-pub struct FleetConfig {
-    /// The directory of the database. With `None`, the fleet forgets everything when the daemon ends.
-    pub state: Option<PathBuf>,
-    /// A file to which the store appends each step as a line of JSON. If another program moves the file away,
-    /// the store creates a new one.
-    pub events: Option<PathBuf>,
-    /// How long the database keeps steps, boots and errors.
-    pub retention: Duration,
-    /// A test without a report or console line for this long counts as silent.
-    pub silence: Duration,
-}
-
-impl Default for FleetConfig {
-    fn default() -> Self {
-        Self { state: None, events: None, retention: RETENTION, silence: SILENCE }
-    }
-}
 
 /// What the thread needs from outside: clocks, the kernel's neighbour table, and heartbeats.
 pub struct FleetDeps {
@@ -90,14 +66,6 @@ pub struct FleetDeps {
     /// The heartbeat of the store's thread, which calls it at each turn, at least every five seconds. If the
     /// calls stop, the thread hangs, for example because its disk does not answer.
     pub store_alive: Box<dyn Fn() + Send>,
-}
-
-/// Returns the wall-clock time in UTC.
-#[must_use]
-#[expect(clippy::disallowed_methods, reason = "this is the fleet's wall clock")]
-pub fn wall_clock() -> UnixMs {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    UnixMs(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Starts the thread. It ends with [`Message::Stop`], or when all other handles are dropped.
@@ -144,7 +112,7 @@ struct Fleet {
     publisher: Publisher,
     boot_records: Arc<ArcSwap<BootRecords>>,
     /// Questions whose answers must wait until all changes before them have been published.
-    questions: Vec<Question>,
+    questions: Vec<PendingAnswer>,
     retention: Duration,
     deps: FleetDeps,
     watch: ClockWatch,
@@ -256,7 +224,7 @@ impl Fleet {
                 self.registry.apply(now, &event, neighbour);
             }
             Message::Report(claim, report, answer) => match self.registry.reported(now, &claim, &report) {
-                Ok(()) => self.questions.push(Question::Reported(answer)),
+                Ok(()) => self.questions.push(PendingAnswer::Reported(answer)),
                 // Here and below, sending an answer fails if the caller no longer waits. That is no error of
                 // the fleet.
                 Err(unbelieved) => drop(answer.send(Err(unbelieved))),
@@ -264,7 +232,7 @@ impl Fleet {
             Message::Admit(claim, answer) => drop(answer.send(self.registry.admits(&claim).map(|_| ()))),
             Message::Lines(who, lines, answer) => {
                 let count = self.registry.lines(now, &who, &lines);
-                self.questions.push(Question::Lines(answer, count));
+                self.questions.push(PendingAnswer::Lines(answer, count));
             }
             Message::Owner(peer, answer) => {
                 let _ = answer.send(self.registry.owner(&peer, &self.deps.neighbour));
@@ -275,14 +243,16 @@ impl Fleet {
                 drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
             }
             Message::Find(who, answer) => drop(answer.send(self.registry.find(&who))),
-            Message::Story(mac, answer) => self.questions.push(Question::Story(mac, answer)),
-            Message::Steps(after, most, answer) => self.questions.push(Question::Steps(after, most, answer)),
+            Message::Story(mac, answer) => self.questions.push(PendingAnswer::Story(mac, answer)),
+            Message::Steps(after, most, answer) => {
+                self.questions.push(PendingAnswer::Steps(after, most, answer))
+            }
             Message::Again(which, answer) => {
                 let count = self.registry.again(now, which);
-                self.questions.push(Question::Again(answer, count));
+                self.questions.push(PendingAnswer::Again(answer, count));
             }
             Message::Name(mac, name, answer) => match self.registry.name(now, mac, name.as_deref()) {
-                Ok(()) => self.questions.push(Question::Named(answer)),
+                Ok(()) => self.questions.push(PendingAnswer::Named(answer)),
                 Err(not_named) => drop(answer.send(Err(not_named))),
             },
             Message::Stop => {}
@@ -298,7 +268,7 @@ impl Fleet {
     /// Publishes what has changed: boot records at once, the board after it is on disk. Then answers the
     /// questions that waited.
     fn show(&mut self, now: Timestamp) {
-        if let Some(boot_records) = self.registry.take_standings() {
+        if let Some(boot_records) = self.registry.take_boot_records() {
             self.boot_records.store(Arc::new(boot_records));
         }
         let wall = self.wall();
@@ -320,7 +290,7 @@ impl Fleet {
         let last = async {
             loop {
                 let now = (self.deps.monotonic)();
-                self.publisher.hurry();
+                self.publisher.skip_pause();
                 self.show(now);
                 if self.publisher.is_idle(&mut self.registry) {
                     break;

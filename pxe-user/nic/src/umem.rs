@@ -85,7 +85,7 @@ impl Umem {
     }
 
     /// Marks the chunk as the kernel's: its address is now in a ring.
-    pub(super) fn lend(&self, chunk: Chunk) {
+    pub(super) fn mark_lent(&self, chunk: Chunk) {
         if let Some(lent) = self.lent_at(chunk.0) {
             // The positions of the rings order this store. The kernel sees the chunk only when it is
             // submitted.
@@ -126,7 +126,7 @@ impl Umem {
     /// Returns the whole chunk, to be written.
     pub(super) fn chunk_mut<'a>(&'a self, chunk: &'a mut Chunk) -> &'a mut [u8] {
         // SAFETY: `new` creates one token for each chunk, and `reclaim` creates one only for a chunk whose
-        // token `lend` has taken. So the chunk lies in the area and has one token. That token is borrowed
+        // token `mark_lent` has taken. So the chunk lies in the area and has one token. That token is borrowed
         // mutably, so this is the only reference to the chunk.
         unsafe {
             std::slice::from_raw_parts_mut(self.area.as_ptr().add(chunk.0 as usize), self.chunk_len as usize)
@@ -137,7 +137,7 @@ impl Umem {
 #[cfg(any(test, fuzzing))]
 impl Umem {
     /// Returns a token for the chunk in which `address` lies, for a test that plays the kernel.
-    pub(super) fn of_the_kernel(&self, address: u64) -> Chunk {
+    pub(super) fn kernel_chunk(&self, address: u64) -> Chunk {
         Chunk(address & !(u64::from(self.chunk_len) - 1))
     }
 }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn an_address_inside_a_chunk_that_was_lent_reclaims_it_once() {
         let (umem, mut chunks) = Umem::new(4, 2048).unwrap();
-        umem.lend(chunks.remove(1));
+        umem.mark_lent(chunks.remove(1));
         assert_eq!(umem.reclaim(2048 + 256).map(|chunk| chunk.address()), Some(2048));
         for address in [2048, 0, 4 * 2048, u64::MAX] {
             assert!(umem.reclaim(address).is_none(), "{address}");

@@ -13,7 +13,7 @@ use pxed::confine::{self, Account, ConfineRequest, Confinement, Paths, RetainedC
 /// The environment variable that gives the child its directories.
 const FOLDER: &str = "PXED_TEST_CONFINED";
 
-fn wish(folder: &Path) -> ConfineRequest {
+fn request(folder: &Path) -> ConfineRequest {
     ConfineRequest {
         confinement: Confinement::Require,
         account: Account::find(Some("nobody")).unwrap(),
@@ -48,7 +48,7 @@ fn the_child_is_confined() {
 
 fn confined(folder: &Path) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let report = confine::enter(&wish(folder)).unwrap();
+    let report = confine::enter(&request(folder)).unwrap();
     assert_eq!(
         (&*report.user, &report.capabilities[..], &report.missing[..]),
         ("nobody", &["CAP_BPF"][..], &[][..])
@@ -133,7 +133,7 @@ fn only_what_is_needed_is_left() {
 fn a_second_thread_would_keep_its_rights_and_is_refused() {
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let other = thread::spawn(move || held.recv());
-    let error = confine::enter(&wish(Path::new("/nowhere"))).unwrap_err();
+    let error = confine::enter(&request(Path::new("/nowhere"))).unwrap_err();
     assert!(matches!(error, confine::ConfineError::Threads(2..)), "{error}");
     drop(hold);
     let _ = other.join();

@@ -5,6 +5,8 @@
 //! ([`Catalogue::reopen`]). All threads share it. Workers call only [`Catalogue::lookup`], which takes no
 //! lock. `images.rs`, `entries.rs`, `adopted.rs` and `file_loader.rs` add further methods.
 
+mod file_loader;
+
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pxe_proto::dhcp::{Arch, Programs};
 
-use super::file_loader::FileLoader;
+use super::error::CatalogueError;
 use super::generated::Virtual;
 use super::image::{Digest, Image, Origin, Role};
 use super::image_spec::ImageSpec;
@@ -25,6 +27,7 @@ use super::tree::Links;
 use super::usual::{self, Wanted};
 use super::watch::Watcher;
 use crate::suggest::nearest;
+use file_loader::FileLoader;
 
 /// The first component of the names of installed boot loaders.
 pub const LOADERS: &str = "loader";
@@ -74,80 +77,13 @@ impl Default for Config {
     }
 }
 
-/// Why the catalogue cannot be opened. The text names the remedy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CatalogueError {
-    /// The root directory cannot be opened.
-    #[error("cannot serve {}: {reason}. Give an existing, readable directory with --root", root.display())]
-    Root {
-        /// The root directory as given.
-        root: PathBuf,
-        /// The system's error.
-        reason: String,
-    },
-    /// The root directory has no boot program under a usual name, and no boot program is given.
-    #[error(
-        "{} has no boot program under a usual name ({usual}): put one there, or name one with --boot-file ARCH=NAME",
-        root.display()
-    )]
-    NoBootProgram {
-        /// The root directory.
-        root: PathBuf,
-        /// Some of the usual names.
-        usual: String,
-    },
-    /// The root directory of an image cannot be opened.
-    #[error(
-        "image `{image}`: cannot serve {}: {reason}. Give its `root` an existing, readable directory (`cargo xtask image` makes \
-         that of a memory test)", root.display()
-    )]
-    ImageRoot {
-        /// The name of the image.
-        image: String,
-        /// The root directory as given.
-        root: PathBuf,
-        /// The system's error.
-        reason: String,
-    },
-    /// A file that `--boot-file` or `boot_files` names cannot be served.
-    #[error("boot file {arch}={name} (--boot-file, `boot_files`): {reason}")]
-    BootFile {
-        /// The architecture that should start with the file.
-        arch: Arch,
-        /// The name as given.
-        name: String,
-        /// Why the file cannot be served.
-        reason: String,
-    },
-    /// The host has no installed file that could be booted.
-    #[error(
-        "no memtest86+ is installed here, nor anything else to boot: install it (`apt-get install memtest86+ pxelinux \
-         syslinux-common`, `dnf install memtest86+ syslinux-nonlinux`, `pacman -S memtest86+ memtest86+-efi syslinux`) or give \
-         a directory of your own with --root"
-    )]
-    NothingInstalled,
-    /// The system failed to generate a boot file in memory.
-    #[error("cannot prepare the boot files: {0}")]
-    System(Refusal),
-}
-
-impl CatalogueError {
-    /// The same error about the root of an image.
-    fn of_image(self, image: &str) -> Self {
-        match self {
-            Self::Root { root, reason } => Self::ImageRoot { image: image.to_owned(), root, reason },
-            other => other,
-        }
-    }
-}
-
 /// The result of a look-up that does not wait.
 #[derive(Clone, Debug)]
 pub enum Lookup {
     /// The file is loaded.
     Ready(Arc<Image>),
     /// The file is not loaded. Call [`Catalogue::load_for`] on a thread that may block.
-    Absent,
+    NotLoaded,
     /// The name is certainly not served: its mount is a table, and the table does not have it.
     Refused(Refusal),
 }
@@ -304,7 +240,7 @@ impl Catalogue {
 
     /// The served directories that the daemon's current user cannot list and enter. pxed refuses all files in
     /// them.
-    pub fn unlisted(&self) -> impl Iterator<Item = &Path> {
+    pub fn inaccessible_roots(&self) -> impl Iterator<Item = &Path> {
         let closed = self.mounts.iter().filter(|mount| !mount.tree.is_open_to_us());
         closed.filter_map(|mount| match &mount.kind {
             Kind::Tree(root) => Some(root.as_path()),
@@ -318,13 +254,13 @@ impl Catalogue {
         if let Some(image) = self.store.get(name) {
             return Lookup::Ready(image);
         }
-        let is_written = self.personal(name).is_some();
+        let is_written = self.machine_file(name).is_some();
         let (mount, inside) = self.place(name);
         match &mount.kind {
             Kind::Virtual(table) if !is_written && !table.contains(&inside) => {
                 Lookup::Refused(Refusal::NotFound)
             }
-            _ => Lookup::Absent,
+            _ => Lookup::NotLoaded,
         }
     }
 
@@ -437,8 +373,8 @@ impl Catalogue {
                 .flat_map(|image_spec| {
                     [
                         self.missing_of(image_spec),
-                        self.overruled_of(image_spec),
-                        self.unreached_of(image_spec),
+                        self.conflicts_of(image_spec),
+                        self.unsupported_of(image_spec),
                     ]
                     .concat()
                 })

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rustix::fs::FileType;
 
 use super::catalogue::{Catalogue, Entry};
+use super::facts::ServedAt;
 use super::generated::Content;
 use super::image::{Digest, Image, Origin};
-use super::machine_files::ServedAt;
 use super::mount::{Kind, Mount};
 use super::names::FileName;
 use super::refusal::Refusal;
@@ -25,7 +25,7 @@ const TARGETS_OF_MAX: usize = 50_000;
 
 /// What a name leads to now.
 #[derive(Clone, Debug)]
-pub enum Seen {
+pub enum Preview {
     /// A file: its size in bytes, and its true path after all links.
     File(u64, PathBuf),
     /// A text that pxed generates.
@@ -38,18 +38,18 @@ impl Catalogue {
     ///
     /// # Errors
     /// Why pxed would not serve the name.
-    pub fn see_for(
+    pub fn preview_for(
         &self,
         name: &FileName,
         here: ServedAt,
         facts: impl FnOnce(Option<Mac>) -> Option<MachineFacts>,
-    ) -> Result<Seen, Refusal> {
-        self.written_or(name, here, facts, |name| self.see(name), Seen::Written)
+    ) -> Result<Preview, Refusal> {
+        self.written_or(name, here, facts, |name| self.see(name), Preview::Written)
     }
 
-    fn see(&self, name: &FileName) -> Result<Seen, Refusal> {
+    fn see(&self, name: &FileName) -> Result<Preview, Refusal> {
         if let Some(written) = self.store.get(name).filter(|image| *image.origin() == Origin::Generated) {
-            return Ok(Seen::Written(written));
+            return Ok(Preview::Written(written));
         }
         let found = self.find(name)?;
         let (_, stat) = found.open()?;
@@ -57,7 +57,7 @@ impl Catalogue {
         if size > self.store.memory().limit() {
             return Err(Refusal::TooLarge);
         }
-        Ok(Seen::File(size, found.path()))
+        Ok(Preview::File(size, found.path()))
     }
 
     /// All files by name, each with its size and hash, or with the reason why pxed refuses it. This reads

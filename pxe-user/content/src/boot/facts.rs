@@ -7,6 +7,19 @@ use super::nonce::Nonce;
 use pxe_proto::dhcp::{Arch, Uuid};
 use pxe_proto::mac::Mac;
 
+/// The directory of all files for one machine. Below it, each machine has a directory named by its Ethernet
+/// address.
+pub(super) const FOLDER: &str = "pxed";
+
+/// The address and port of pxed as a machine reaches them. Texts for the machine contain them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServedAt {
+    /// The address of pxed to which the machine sent its request.
+    pub server: Ipv4Addr,
+    /// The port of pxed's HTTP server. `None` if HTTP is off.
+    pub http: Option<u16>,
+}
+
 /// The values for the templates of a machine's files. The fleet's thread supplies them for each request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MachineFacts {

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::catalogue::{Catalogue, LOADERS};
 use super::discover::{INSTALL_IPXE, INSTALL_PXELINUX};
+use super::facts::ServedAt;
 use super::image::{Image, Role};
 use super::image_spec::ImageSpec;
-use super::machine_files::{self, MachineFile, ServedAt};
+use super::machine_files::{self, MachineFile};
 use super::mount::Mount;
 use super::names::FileName;
 use super::refusal::Refusal;
@@ -35,8 +36,9 @@ impl Catalogue {
 
     /// The meaning of a name that may be a file for one machine. Without images, only names below the
     /// directory `pxed` are such names: a rule can send machines to their own disks without any image.
-    pub(super) fn personal(&self, name: &FileName) -> Option<MachineFile> {
-        machine_files::personal(name).filter(|personal| personal.is_sure || !self.image_specs.is_empty())
+    pub(super) fn machine_file(&self, name: &FileName) -> Option<MachineFile> {
+        machine_files::machine_file(name)
+            .filter(|machine_file| machine_file.is_unambiguous || !self.image_specs.is_empty())
     }
 
     /// Passes the text for the machine to `written` if the name means such a text, else returns what `find`
@@ -50,20 +52,20 @@ impl Catalogue {
         find: impl Fn(&FileName) -> Result<T, Refusal>,
         written: impl FnOnce(Arc<Image>) -> T,
     ) -> Result<T, Refusal> {
-        let personal = self.personal(name);
-        let Some(personal) = personal else { return find(name) };
-        if !personal.is_sure {
+        let machine_file = self.machine_file(name);
+        let Some(machine_file) = machine_file else { return find(name) };
+        if !machine_file.is_unambiguous {
             match find(name) {
                 Err(Refusal::NotFound) => {}
                 found => return found,
             }
         }
-        let facts = facts(personal.mac).ok_or(Refusal::NotFound)?;
+        let facts = facts(machine_file.mac).ok_or(Refusal::NotFound)?;
         let own =
             self.image_specs.iter().find(|image_spec| Some(&*image_spec.name) == facts.image.as_deref());
         let none = ImageSpec::default();
         let image_spec = own.or(facts.local.then_some(&none)).ok_or(Refusal::NotFound)?;
-        let text = machine_files::render(personal.reader, image_spec, &facts, here).map_err(|error| {
+        let text = machine_files::render(machine_file.reader, image_spec, &facts, here).map_err(|error| {
             tracing::warn!(%name, image = %image_spec.name, "cannot fill in the template: {error:#}");
             Refusal::Template
         })?;
@@ -106,7 +108,7 @@ impl Catalogue {
 
     /// One sentence for each file in an image's own root that conflicts with the image's kernel or texts.
     #[must_use]
-    pub fn overruled_of(&self, image_spec: &ImageSpec) -> Vec<String> {
+    pub fn conflicts_of(&self, image_spec: &ImageSpec) -> Vec<String> {
         let Some(own) = self.root_of(image_spec).filter(|_| image_spec.is_written()) else {
             return Vec::new();
         };
@@ -162,7 +164,7 @@ impl Catalogue {
     /// One sentence for each of the two most common architectures that has no boot loader to start the
     /// image's kernel or texts.
     #[must_use]
-    pub fn unreached_of(&self, image_spec: &ImageSpec) -> Vec<String> {
+    pub fn unsupported_of(&self, image_spec: &ImageSpec) -> Vec<String> {
         let programs = self.programs_of(image_spec);
         // An image without any program is an error of [`Self::missing_of`] already.
         if !image_spec.is_written() || programs.iter().next().is_none() {
@@ -187,19 +189,20 @@ impl Catalogue {
     }
 
     /// Sets the roles that names do not show: the last file that each image needs, and boot programs that are
-    /// the payload themselves. A role that the name shows is not changed.
+    /// the payload themselves.
     pub(super) fn set_roles(&mut self) {
         let programs = |programs: &Programs| -> Vec<FileName> {
             programs.iter().filter_map(|(_, program)| program.file.as_str().parse().ok()).collect()
         };
         let mut roles = HashMap::new();
-        for image_spec in &self.image_specs {
-            let by_name = image_spec.payload().and_then(|name| name.parse().ok());
-            let own = if by_name.is_none() { programs(&self.programs_of(image_spec)) } else { Vec::new() };
-            roles.extend(by_name.into_iter().chain(own).map(|name| (name, Role::Payload)));
-        }
-        roles.extend(programs(&self.programs()).into_iter().map(|name| (name, Role::Payload)));
+        let without = self.image_specs.iter().filter(|image_spec| image_spec.payload().is_none());
+        let own = without.flat_map(|image_spec| programs(&self.programs_of(image_spec)));
+        roles.extend(own.chain(programs(&self.programs())).map(|name| (name, Role::Payload)));
+        // A boot program that loads more is no payload.
         roles.retain(|name, _| usual::role(name) == Role::Other);
+        // What the configuration names is the payload, whatever its name: an initrd may be a `preseed.cfg`.
+        let named = self.image_specs.iter().filter_map(ImageSpec::payload);
+        roles.extend(named.filter_map(|name| Some((name.parse().ok()?, Role::Payload))));
         self.roles = roles;
     }
 }

@@ -1,17 +1,12 @@
 //! Files that pxed writes for one machine: the names that mean such a file, and the texts. `images.rs` calls
 //! this for each request; `template.rs` fills in the texts.
 
-use std::net::Ipv4Addr;
-
+use super::facts::{FOLDER, ServedAt};
 use super::image_spec::ImageSpec;
 use super::names::FileName;
 use super::template::{TemplateError, fill};
 use crate::boot::MachineFacts;
 use pxe_proto::mac::Mac;
-
-/// The directory of all files for one machine. Below it, each machine has a directory named by its Ethernet
-/// address.
-pub(super) const FOLDER: &str = "pxed";
 
 /// The boot loader that reads a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +44,7 @@ pub(super) struct MachineFile {
     /// The machine, if the name contains its address. `None`: the machine that sends the request.
     pub(super) mac: Option<Mac>,
     /// The name can mean nothing else, so pxed does not look for a real file first.
-    pub(super) is_sure: bool,
+    pub(super) is_unambiguous: bool,
 }
 
 /// The meaning of a name that may be a file for one machine, in any directory in which a boot loader looks
@@ -57,7 +52,7 @@ pub(super) struct MachineFile {
 ///
 /// `autoexec.ipxe` is not such a name. iPXE requests it before it has an address, so the files that the
 /// script loads would time out. Without it iPXE asks by DHCP, and the reply names the script.
-pub(super) fn personal(name: &FileName) -> Option<MachineFile> {
+pub(super) fn machine_file(name: &FileName) -> Option<MachineFile> {
     let mut parts = name.as_bytes().rsplit(|byte| *byte == b'/');
     let (base, parent, folder) = (parts.next()?, parts.next(), parts.next());
     if folder == Some(FOLDER.as_bytes())
@@ -66,11 +61,11 @@ pub(super) fn personal(name: &FileName) -> Option<MachineFile> {
         let reader = [LoaderKind::Ipxe, LoaderKind::Pxelinux, LoaderKind::Grub]
             .into_iter()
             .find(|reader| reader.file().as_bytes() == base)?;
-        return Some(MachineFile { reader, mac: Some(mac), is_sure: true });
+        return Some(MachineFile { reader, mac: Some(mac), is_unambiguous: true });
     }
     // The hardware type 1, then the Ethernet address (docs/clients.md section 3).
     let of_address = |text: &[u8]| text.strip_prefix(b"01-").and_then(Mac::from_dashed);
-    let maybe = |reader, mac| Some(MachineFile { reader, mac, is_sure: false });
+    let maybe = |reader, mac| Some(MachineFile { reader, mac, is_unambiguous: false });
     if parent == Some(b"pxelinux.cfg") {
         return of_address(base).and_then(|mac| maybe(LoaderKind::Pxelinux, Some(mac)));
     }
@@ -103,15 +98,6 @@ pub fn last_resort(name: &str) -> Option<&'static str> {
         return Some("PXELINUX");
     }
     (name.rsplit('/').next() == Some("grub.cfg")).then_some("GRUB")
-}
-
-/// The address and port of pxed as a machine reaches them. Texts for the machine contain them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServedAt {
-    /// The address of pxed to which the machine sent its request.
-    pub server: Ipv4Addr,
-    /// The port of pxed's HTTP server. `None` if HTTP is off.
-    pub http: Option<u16>,
 }
 
 /// The text for a machine that boots this image or, if [`MachineFacts::local`] is set, its own disk. `None`
@@ -181,6 +167,8 @@ fn usual(reader: LoaderKind, image_spec: &ImageSpec) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const MAC: Mac = Mac([0x52, 0x54, 0, 0x99, 0, 0x10]);
@@ -218,7 +206,7 @@ mod tests {
 
     #[test]
     fn names_that_loaders_ask_for_mean_a_machines_files() {
-        let of = |reader, mac, is_sure| Some(MachineFile { reader, mac, is_sure });
+        let of = |reader, mac, is_unambiguous| Some(MachineFile { reader, mac, is_unambiguous });
         for (name, expected) in [
             ("pxed/52-54-00-99-00-10/boot.ipxe", of(LoaderKind::Ipxe, Some(MAC), true)),
             ("loader/pxed/52-54-00-99-00-10/pxelinux.cfg", of(LoaderKind::Pxelinux, Some(MAC), true)),
@@ -233,7 +221,7 @@ mod tests {
             ("autoexec.ipxe", None),
             ("pxelinux.0", None),
         ] {
-            assert_eq!(personal(&name.parse().unwrap()), expected, "{name}");
+            assert_eq!(machine_file(&name.parse().unwrap()), expected, "{name}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use super::catalogue::CatalogueError;
+use super::error::CatalogueError;
 use super::generated::{Content, Virtual};
 use super::names::FileName;
 use super::refusal::Refusal;
@@ -55,7 +55,7 @@ impl Mount {
         system: &Path,
         table: impl FnOnce(&Tree) -> Virtual,
     ) -> Result<Self, CatalogueError> {
-        let tree = Tree::open(system, Links::FollowAdministrators, Readers::Us)
+        let tree = Tree::open(system, Links::FollowAdministrators, Readers::Daemon)
             .map_err(|errno| failed(system, errno))?;
         Ok(Self { prefix: prefix.to_owned(), kind: Kind::Virtual(table(&tree)), tree })
     }

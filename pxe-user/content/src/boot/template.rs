@@ -8,8 +8,8 @@ use std::sync::Arc;
 use minijinja::value::{Object, Value};
 use minijinja::{Environment, UndefinedBehavior, context};
 
+use super::facts::{FOLDER, ServedAt};
 use super::image_spec::ImageSpec;
-use super::machine_files::{FOLDER, ServedAt};
 use crate::boot::MachineFacts;
 use crate::suggest::nearest;
 use pxe_proto::dhcp::{Arch, Uuid};
@@ -89,12 +89,12 @@ pub fn check_template(template: &str) -> Result<(), TemplateError> {
 pub fn needs_http(template: &str) -> Option<&'static str> {
     [MachineFacts::unknown(Mac::default()), all_known()].iter().find_map(|facts| {
         let values = context! {
-            http => Value::from_object(Absent("http")),
-            report_url => Value::from_object(Absent("report_url")),
+            http => Value::from_object(Unset("http")),
+            report_url => Value::from_object(Unset("report_url")),
             ..values(&ImageSpec::default(), facts, ServedAt { server: Ipv4Addr::UNSPECIFIED, http: None })
         };
         let text = environment().render_str(template, values).ok()?;
-        OF_HTTP.into_iter().find(|name| text.contains(&Absent(name).to_string()))
+        OF_HTTP.into_iter().find(|name| text.contains(&Unset(name).to_string()))
     })
 }
 
@@ -112,9 +112,9 @@ fn all_known() -> MachineFacts {
 
 /// A variable without a value: it is false in a condition, and leaves a mark in the text where it is written.
 #[derive(Debug)]
-struct Absent(&'static str);
+struct Unset(&'static str);
 
-impl Object for Absent {
+impl Object for Unset {
     fn is_true(self: &Arc<Self>) -> bool {
         false
     }
@@ -124,7 +124,7 @@ impl Object for Absent {
     }
 }
 
-impl fmt::Display for Absent {
+impl fmt::Display for Unset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The mark contains a control character, so no configuration contains it.
         write!(f, "\u{1}{}\u{1}", self.0)

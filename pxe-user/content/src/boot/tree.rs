@@ -58,7 +58,7 @@ pub(super) enum Readers {
     /// Everybody, as in tftpd-hpa: whatever pxed serves, everybody on the network can read.
     Everybody,
     /// Only pxed's own user, for files that pxed itself chose by name.
-    Us,
+    Daemon,
 }
 
 /// An open directory, with its device and inode.

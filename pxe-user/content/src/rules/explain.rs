@@ -6,7 +6,7 @@ use super::request_facts::RequestFacts;
 
 /// The outcome of one rule for one machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum RuleOutcome {
     /// The rule does not match: the machine does not meet this condition. Further conditions may fail as
     /// well.
     Misses {
@@ -27,21 +27,21 @@ impl Policy {
     /// All rules in order, each with its outcome. The count of boots plays no part: it changes what a rule
     /// does, not whether it matches.
     #[must_use]
-    pub fn explain(&self, facts: &RequestFacts<'_>) -> Vec<(&Rule, Fate)> {
+    pub fn explain(&self, facts: &RequestFacts<'_>) -> Vec<(&Rule, RuleOutcome)> {
         let mut is_decided = false;
         let fate = |rule: &Rule| {
             if is_decided {
-                return Fate::NotReached;
+                return RuleOutcome::NotReached;
             }
             match rule.matcher.mismatch(facts) {
-                Some(condition) => Fate::Misses {
+                Some(condition) => RuleOutcome::Misses {
                     condition,
                     wanted: rule.matcher.wanted(condition),
                     shown: shown(facts, condition),
                 },
                 None => {
                     is_decided = true;
-                    Fate::Matches
+                    RuleOutcome::Matches
                 }
             }
         };
@@ -84,15 +84,18 @@ mod tests {
                 interface: "eth0",
             };
             let explained = policy.explain(&facts);
-            let matches: Vec<_> =
-                explained.iter().filter(|(_, fate)| *fate == Fate::Matches).map(|(rule, _)| *rule).collect();
+            let matches: Vec<_> = explained
+                .iter()
+                .filter(|(_, fate)| *fate == RuleOutcome::Matches)
+                .map(|(rule, _)| *rule)
+                .collect();
             assert_eq!(matches, [policy.decide(&facts, |_| 0).rule.unwrap()]);
             for (index, (_, fate)) in explained.iter().enumerate() {
-                assert_eq!(index > decides, *fate == Fate::NotReached, "{fate:?}");
+                assert_eq!(index > decides, *fate == RuleOutcome::NotReached, "{fate:?}");
             }
         }
         let facts_of_none =
-            |vlan| Fate::Misses { condition: Condition::Vlan, wanted: "3, 4".into(), shown: vlan };
+            |vlan| RuleOutcome::Misses { condition: Condition::Vlan, wanted: "3, 4".into(), shown: vlan };
         let facts = RequestFacts {
             mac: Mac::default(),
             uuid: None,

@@ -23,7 +23,7 @@ pub mod policy;
 pub mod request_facts;
 
 pub use access::{Access, Allowed};
-pub use explain::Fate;
+pub use explain::RuleOutcome;
 pub use matcher::{Condition, Matcher};
 pub use pattern::{Glob, MacPattern, Network};
 pub use policy::{Action, Decision, Policy, Rule, RuleLimits};

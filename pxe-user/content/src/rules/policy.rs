@@ -127,10 +127,10 @@ impl Policy {
             return silence;
         };
         let decided = Decision { rule: Some(rule), style: rule.style.or(self.style), ..silence };
-        let is_through = rule.boots.is_some_and(|most| boots(&rule.name) >= most);
+        let boots_used_up = rule.boots.is_some_and(|most| boots(&rule.name) >= most);
         match &rule.action {
             Action::Ignore => decided,
-            Action::Boot(service) if !is_through => Decision { service: Some(service), ..decided },
+            Action::Boot(service) if !boots_used_up => Decision { service: Some(service), ..decided },
             Action::Boot(_) | Action::Local => {
                 Decision { service: Some(&self.local), is_local: true, ..decided }
             }

@@ -13,7 +13,7 @@ use super::rate_limiter::RateLimiter;
 use super::{Events, Route, Settings, Transmit};
 use crate::counters::Counter;
 use pxe_content::rules::Decision;
-use pxe_fleet::event::{Client, Event, Origin, Requester, Telling, Unanswered, brief};
+use pxe_fleet::event::{Client, Event, OfferKind, Origin, Requester, Unanswered, brief};
 use pxe_fleet::firmware_quirks::{FirmwareQuirks, StyleDefaults};
 use pxe_fleet::handle::BootRecords;
 use pxe_proto::datagram::Datagram;
@@ -125,7 +125,7 @@ impl DhcpService {
     fn learn(&mut self, now: Timestamp, mac: Mac, defaults: StyleDefaults, host: &mut impl Events) -> Style {
         let decision = self.quirks.discovered(now, mac, defaults);
         if let Some(style) = decision.news {
-            host.record(Event::Learnt { mac, style });
+            host.record(Event::StyleLearnt { mac, style });
         }
         decision.style
     }
@@ -243,11 +243,11 @@ fn requester(
 
 fn replied(requester: Box<Requester>, summary: &dhcp::ReplySummary<'_>, is_local: bool) -> Event {
     let what = match summary.answer {
-        _ if is_local => Telling::Local,
-        dhcp::Answer::Menu(_) => Telling::Menu,
-        _ => Telling::Boot,
+        _ if is_local => OfferKind::Local,
+        dhcp::Answer::Menu(_) => OfferKind::Menu,
+        _ => OfferKind::Boot,
     };
-    Event::Told {
+    Event::Offered {
         requester,
         what,
         file: brief(&summary.answer.name(summary.mac)),

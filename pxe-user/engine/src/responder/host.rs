@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use super::tftp_service::{UploadName, UploadPermit};
+use super::upload_limiter::UploadPermit;
+use arrayvec::ArrayString;
 use pxe_content::boot::{FileName, Image};
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::Link;
@@ -14,6 +15,9 @@ use pxe_proto::tftp::receive_session::BlockAccepted;
 use pxe_proto::tftp::send_session::SteadyState;
 use pxe_proto::tftp::table::Id;
 use pxe_proto::time::Timestamp;
+
+/// An upload's name as the client wrote it, without slashes in front; whether it is a good one, the inbox says.
+pub type UploadName = ArrayString<{ u8::MAX as usize }>;
 
 /// The way of an outgoing datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

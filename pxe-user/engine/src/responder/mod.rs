@@ -23,6 +23,7 @@ mod rate_limits;
 mod settings;
 mod sources;
 mod tftp_service;
+mod upload_limiter;
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ use core::Core;
 use dhcp_service::DhcpService;
 pub use host::{
     Blocks, Events, Host, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Route, Storage,
-    Transmit,
+    Transmit, UploadName,
 };
 use pxe_content::boot::{FileName, Image, Refusal};
 use pxe_proto::datagram::Datagram;
@@ -45,10 +46,8 @@ pub use rate_limits::{RateLimit, RateLimits};
 pub use settings::Settings;
 pub use sources::Sources;
 use tftp_service::TftpService;
-pub use tftp_service::{
-    InboxReply, TransferSnapshot, UPLOAD_BLKSIZE_MAX, UPLOAD_BLOCKS_MAX, UploadLimiter, UploadName,
-    UploadPermit, UploadRefusal,
-};
+pub use tftp_service::{InboxReply, TransferSnapshot, UPLOAD_BLKSIZE_MAX, UPLOAD_BLOCKS_MAX, UploadRefusal};
+pub use upload_limiter::{UploadLimiter, UploadPermit};
 
 /// The responder of one worker.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::queues::{Loaded, LoaderQueue, LoaderRequest};
 use pxe_content::boot::{Catalogue, Changes, FileName, Image, Refusal, ServedAt};
 use pxe_fleet::event::Peer;
-use pxe_fleet::handle::{FleetHandle, Inquiry};
+use pxe_fleet::handle::{FactsRequest, FleetHandle};
 use pxe_proto::mac::Mac;
 
 /// Files on network file systems change without a word to inotify: look again this often, in seconds.
@@ -83,7 +83,7 @@ impl Loader {
         let silent = Cell::new(false);
         let facts = |named: Option<Mac>| {
             // The fleet knows all that was said before this: see `fleet::handle::Message`.
-            let asked = self.fleet.facts_blocking(Inquiry { named, peer: *peer });
+            let asked = self.fleet.facts_blocking(FactsRequest { named, peer: *peer });
             asked.inspect_err(|_| silent.set(true)).ok().flatten()
         };
         let loaded = self.catalogue.load().load_for(name, here, facts);

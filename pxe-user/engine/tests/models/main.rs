@@ -9,7 +9,7 @@ mod event_fd;
 #[path = "../../../nic/src/offload/slot.rs"]
 #[expect(unreachable_pub, reason = "it is public in the library")]
 mod slot;
-#[path = "../../src/responder/tftp_service/upload_limiter.rs"]
+#[path = "../../src/responder/upload_limiter.rs"]
 #[expect(unreachable_pub, reason = "it is public in the library")]
 mod upload_limiter;
 #[path = "../../src/worker/waker.rs"]

@@ -23,7 +23,7 @@ fn relayed(mut packet: Vec<u8>) -> Vec<u8> {
 
 fn origins(lab: &Lab) -> Vec<Origin> {
     let origins = lab.notes.events.iter().filter_map(|event| match event {
-        Event::Told { requester, .. } => Some(requester.origin),
+        Event::Offered { requester, .. } => Some(requester.origin),
         Event::Leased { origin, .. } => Some(*origin),
         _ => None,
     });
@@ -83,7 +83,7 @@ fn a_relays_and_a_routers_frames_are_told_from_the_machines() {
         lab.say_over(Link::untagged(STRANGER), far, OURS, &discover);
         lab.wait(4000);
     }
-    let binl = |event: &Event| matches!(event, Event::Told { style: Style::Binl, .. });
+    let binl = |event: &Event| matches!(event, Event::Offered { style: Style::Binl, .. });
     assert!(!lab.notes.events.iter().any(binl));
 }
 

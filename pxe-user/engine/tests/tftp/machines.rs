@@ -14,7 +14,7 @@ fn machine(packet: &[u8]) -> Option<pxe_proto::mac::Mac> {
 
 fn styles(lab: &Lab) -> Vec<Style> {
     let told = lab.notes.events.iter().filter_map(|event| match event {
-        Event::Told { style, .. } => Some(*style),
+        Event::Offered { style, .. } => Some(*style),
         _ => None,
     });
     told.collect()

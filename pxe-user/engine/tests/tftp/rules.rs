@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pxe_content::rules::{Action, MacPattern, Matcher, Policy, Rule, RuleLimits};
-use pxe_fleet::event::{Event, Telling, Unanswered};
+use pxe_fleet::event::{Event, OfferKind, Unanswered};
 use pxe_fleet::handle::BootRecord;
 use pxe_proto::dhcp::{Arch, BootFile, Ignored, Service, Style};
 use pxe_proto::mac::Mac;
@@ -75,7 +75,7 @@ fn who_is_not_ours_gets_silence_and_is_told_of() {
 fn a_rules_name_and_image_are_in_what_is_told() {
     let mut lab = lab(vec![Rule { image: Some("memtest".into()), ..rule("all", boot()) }]);
     assert_eq!(lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover()).len(), 1);
-    let [Event::Told { requester, what: Telling::Boot, file, .. }] = &lab.notes.events[..] else {
+    let [Event::Offered { requester, what: OfferKind::Boot, file, .. }] = &lab.notes.events[..] else {
         panic!("{:?}", lab.notes.events)
     };
     assert_eq!(
@@ -96,11 +96,11 @@ fn who_has_booted_often_enough_boots_its_disk() {
         lab.sources.boot_records.store(Arc::new([(OVMF, standing)].into()));
         lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
         match lab.notes.events.last() {
-            Some(Event::Told { what, .. }) => *what,
+            Some(Event::Offered { what, .. }) => *what,
             other => panic!("{other:?}"),
         }
     };
-    assert_eq!([telling(0), telling(1), telling(0)], [Telling::Boot, Telling::Local, Telling::Boot]);
+    assert_eq!([telling(0), telling(1), telling(0)], [OfferKind::Boot, OfferKind::Local, OfferKind::Boot]);
 }
 
 /// What was learnt before a restart is believed, and what is learnt now is said once.
@@ -111,14 +111,14 @@ fn a_machine_that_wants_binl_is_remembered() {
         lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
         lab.wait(4000);
     }
-    let learnt = |event: &&Event| matches!(event, Event::Learnt { mac: OVMF, style: Some(Style::Binl) });
+    let learnt = |event: &&Event| matches!(event, Event::StyleLearnt { mac: OVMF, style: Some(Style::Binl) });
     assert_eq!(lab.notes.events.iter().filter(learnt).count(), 1, "{:?}", lab.notes.events);
 
     let mut again = self::lab(vec![rule("all", boot())]);
     let standing = BootRecord { style: Some(Style::Binl), ..BootRecord::default() };
     again.sources.boot_records.store(Arc::new([(OVMF, standing)].into()));
     again.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
-    let Some(Event::Told { style, .. }) = again.notes.events.last() else { panic!("nothing was told") };
+    let Some(Event::Offered { style, .. }) = again.notes.events.last() else { panic!("nothing was told") };
     assert_eq!(*style, Style::Binl);
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use tracing::Level;
 
 use super::*;
-use crate::event::{Peer, Telling, Transport, brief};
+use crate::event::{OfferKind, Peer, Transport, brief};
 use pxe_content::boot::Refusal;
 use pxe_proto::dhcp::Style;
 
@@ -52,7 +52,7 @@ fn lines(level: Level, owner: Option<Mac>, events: &[(u64, Event)]) -> Vec<Strin
 
 fn told_to(mac: Mac, file: &str, address: Option<Ipv4Addr>) -> Event {
     let requester = Box::new(Requester { address, ..Requester::new(mac, Arch(7)) });
-    Event::Told { requester, what: Telling::Boot, file: brief(file), style: Style::Direct, ack: false }
+    Event::Offered { requester, what: OfferKind::Boot, file: brief(file), style: Style::Direct, ack: false }
 }
 
 fn told(file: &str, address: Option<Ipv4Addr>) -> Event {

@@ -87,7 +87,8 @@ impl Machine {
         self.asks(now, 0, change_log);
         self.attempt.trouble = None;
         let before = self.shown.progress.as_ref().filter(|progress| progress.file == *file);
-        let elapsed = since(now, self.shown.last_seen).max(1);
+        let elapsed = since(now, self.progress_at).max(1);
+        self.progress_at = now;
         let bytes_per_s = match before {
             Some(before) if elapsed <= 5000 => {
                 bytes.saturating_sub(before.bytes).saturating_mul(1000) / elapsed
@@ -169,8 +170,10 @@ impl Machine {
             self.shown.completed += 1;
         }
         let asked = self.attempt.asked;
+        // A boot without a known payload counts as loaded when it has been quiet for a while. The pause is no loading.
+        let end = if self.attempt.payload { now } else { self.attempt.active };
         self.boot_mut(change_log, |boot| {
-            boot.load_ms = asked.map(|asked| since(now, asked));
+            boot.load_ms = asked.map(|asked| since(end, asked));
             boot.outcome = Some("running".into());
         });
         self.shown.progress = None;

@@ -24,10 +24,10 @@
 //! after a new boot, whatever the machine loads in between. A machine that returned to PXE stays `Returned`
 //! until it runs again.
 
-mod belief;
 mod identity;
 mod loading;
-mod telling;
+mod offers;
+mod trust;
 mod verdict;
 
 use std::collections::VecDeque;
@@ -40,9 +40,9 @@ use super::event::Client;
 use super::handle::BootRecord;
 use super::smbios::Mapped;
 pub(crate) use loading::{ActiveTransfer, FinishedTransfer};
+pub(crate) use offers::{LastReply, style_word};
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
-pub(crate) use telling::{LastReply, style_word};
 
 /// Maximum number of boots of a machine that are kept in memory. The database has older ones.
 const BOOTS_SHOWN: usize = 32;
@@ -108,6 +108,9 @@ pub(crate) struct Machine {
     /// The name under which a console server sends this machine's lines.
     #[serde(default)]
     pub(crate) console: Option<String>,
+    /// When `shown.progress` was last updated.
+    #[serde(skip)]
+    progress_at: UnixMs,
     #[serde(skip)]
     pub(crate) boot_record: BootRecord,
     #[serde(skip)]
@@ -173,6 +176,7 @@ impl Machine {
             mac,
             shown,
             console: None,
+            progress_at: UnixMs(0),
             boot_record: BootRecord::default(),
             boots: VecDeque::new(),
             local: false,

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::*;
 use crate::board::Outcome as Memory;
-use crate::event::{Requester, Telling, Transport, Unanswered};
+use crate::event::{OfferKind, Requester, Transport, Unanswered};
 use crate::mtlog::Line;
 use crate::report::{Report, ReportedError, Stage};
 use pxe_content::boot::{Refusal, Role};
@@ -46,7 +46,7 @@ impl Life {
         self
     }
 
-    fn told(&mut self, client: Client, what: Telling, file: &str) -> &mut Self {
+    fn told(&mut self, client: Client, what: OfferKind, file: &str) -> &mut Self {
         let requester = Requester { client, rule: Some("lab".into()), ..Requester::new(MAC, Arch::X64) };
         let told = LastReply { requester: &requester, what, file, style: Style::Direct, ack: false };
         self.machine.told(self.at(), &told, &mut self.change_log);
@@ -54,7 +54,7 @@ impl Life {
     }
 
     fn pxe(&mut self, file: &str) -> &mut Self {
-        self.told(Client::Pxe, Telling::Boot, file)
+        self.told(Client::Pxe, OfferKind::Boot, file)
     }
 
     fn ended(&mut self, file: &str, role: Role, outcome: Outcome) -> &mut Self {
@@ -118,7 +118,7 @@ impl Life {
 
     fn booted(&mut self) -> &mut Self {
         self.pxe("ipxe.efi").fetched("ipxe.efi", Role::Loader);
-        self.wait(5).told(Client::Ipxe, Telling::Boot, "boot.ipxe").fetched("boot.ipxe", Role::Config);
+        self.wait(5).told(Client::Ipxe, OfferKind::Boot, "boot.ipxe").fetched("boot.ipxe", Role::Config);
         self.fetched("memtest", Role::Payload)
     }
 
@@ -133,10 +133,12 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     life.is(State::Seen).pxe("ipxe.efi").is(State::Offered).wait(4).pxe("ipxe.efi").is(State::Offered);
     life.ended("ipxe.efi", Role::Loader, Outcome::Probe).is(State::Loading);
     life.fetched("ipxe.efi", Role::Loader).is(State::Loading).wait(5);
-    life.told(Client::Ipxe, Telling::Boot, "boot.ipxe").is(State::Offered);
+    life.told(Client::Ipxe, OfferKind::Boot, "boot.ipxe").is(State::Offered);
     life.fetched("boot.ipxe", Role::Config).is(State::Loading);
     life.loading("memtest", 500, false);
     life.now += 1;
+    // Another event does not change what the rate is measured from.
+    life.machine.heard(life.at(), &mut life.change_log);
     life.loading("memtest", 900, false);
     assert_eq!(life.machine.shown.progress.as_ref().map(|progress| progress.bytes_per_s), Some(400));
     life.fetched("memtest", Role::Payload).is(State::Running);
@@ -152,10 +154,12 @@ fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Passed);
     assert_eq!((life.machine.boots[0].outcome.as_deref(), life.credit()), (Some("passed"), 1));
     // The test has passed, so returning to PXE is no reset.
-    life.wait(30).told(Client::Pxe, Telling::Local, "").is(State::Local);
+    life.wait(30).told(Client::Pxe, OfferKind::Local, "").is(State::Local);
     assert_eq!((life.machine.shown.boots, life.machine.facts().local), (1, true));
     // iPXE fetches a script that sends it to the disk. It is not expected to fetch anything else.
-    life.told(Client::Ipxe, Telling::Local, "boot.ipxe").fetched("boot.ipxe", Role::Config).is(State::Local);
+    life.told(Client::Ipxe, OfferKind::Local, "boot.ipxe")
+        .fetched("boot.ipxe", Role::Config)
+        .is(State::Local);
     life.wait(120).is(State::Local);
 }
 
@@ -166,7 +170,7 @@ fn a_machine_that_comes_back_is_returned_until_it_runs_again_and_the_count_stays
     life.pxe("ipxe.efi").is(State::Returned).because("returned to PXE after 300 s of its test");
     assert_eq!(life.machine.boots[1].outcome.as_deref(), Some("reset"));
     life.fetched("ipxe.efi", Role::Loader).is(State::Returned);
-    life.wait(5).told(Client::Ipxe, Telling::Boot, "boot.ipxe").is(State::Returned);
+    life.wait(5).told(Client::Ipxe, OfferKind::Boot, "boot.ipxe").is(State::Returned);
     life.fetched("memtest", Role::Payload).is(State::Running).because("reset once before");
     life.wait(10).pxe("ipxe.efi").is(State::Returned);
     life.booted().is(State::Running).because("reset 2 times before");
@@ -177,10 +181,10 @@ fn a_machine_that_comes_back_is_returned_until_it_runs_again_and_the_count_stays
 #[test]
 fn firmware_that_is_ipxe_itself_returns_too_and_a_local_answer_is_no_return() {
     let mut life = Life::new();
-    life.told(Client::Ipxe, Telling::Boot, "x").fetched("x", Role::Payload).is(State::Running);
-    life.wait(20).told(Client::Ipxe, Telling::Boot, "x").is(State::Returned);
+    life.told(Client::Ipxe, OfferKind::Boot, "x").fetched("x", Role::Payload).is(State::Running);
+    life.wait(20).told(Client::Ipxe, OfferKind::Boot, "x").is(State::Returned);
     let mut life = Life::new();
-    life.booted().wait(20).told(Client::Pxe, Telling::Local, "").is(State::Local);
+    life.booted().wait(20).told(Client::Pxe, OfferKind::Local, "").is(State::Local);
 }
 
 /// HTTP boot that loads iPXE is a chain. So is any other change of the client's kind soon after a transfer,
@@ -188,8 +192,14 @@ fn firmware_that_is_ipxe_itself_returns_too_and_a_local_answer_is_no_return() {
 #[test]
 fn a_chain_is_one_boot() {
     let mut life = Life::new();
-    life.told(Client::Http, Telling::Boot, "u").fetched("ipxe.efi", Role::Other).wait(16).is(State::Running);
-    life.wait(10).told(Client::Ipxe, Telling::Boot, "s").is(State::Offered).fetched("memtest", Role::Payload);
+    life.told(Client::Http, OfferKind::Boot, "u")
+        .fetched("ipxe.efi", Role::Other)
+        .wait(16)
+        .is(State::Running);
+    life.wait(10)
+        .told(Client::Ipxe, OfferKind::Boot, "s")
+        .is(State::Offered)
+        .fetched("memtest", Role::Payload);
     assert_eq!((life.machine.shown.boots, life.machine.shown.completed, life.credit()), (1, 1, 1));
 }
 
@@ -209,8 +219,11 @@ fn without_a_payload_it_runs_when_it_asks_for_nothing_more() {
     let mut life = Life::new();
     life.pxe("linux.0").fetched("vmlinuz", Role::Other).wait(10).fetched("initrd", Role::Other).wait(14);
     life.is(State::Loading).wait(1).is(State::Running);
+    // Until the last file, without the pause after it.
+    assert_eq!(life.machine.boots[0].load_ms, Some(10_000));
     assert_eq!((life.machine.shown.completed, life.credit()), (1, 0));
     life.fetched("more", Role::Other).is(State::Loading).wait(15).is(State::Running);
+    assert_eq!(life.machine.boots[0].load_ms, Some(25_000));
     assert_eq!(life.machine.shown.completed, 1);
 }
 
@@ -268,7 +281,7 @@ fn a_boot_that_stops_says_where() {
     life.is(State::Failed).because("chmod o+r");
 
     let mut life = Life::new();
-    life.told(Client::Pxe, Telling::Menu, "x").wait(600).is(State::Offered);
+    life.told(Client::Pxe, OfferKind::Menu, "x").wait(600).is(State::Offered);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
+use crate::absence::Absence;
 use crate::board::UnixMs;
-use crate::store::Absence;
 use pxe_proto::mac::Mac;
 
 /// How long ago each such machine was last seen.

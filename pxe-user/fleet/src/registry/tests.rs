@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::board::State;
-use crate::event::{Requester, Telling, Transport, brief};
+use crate::event::{OfferKind, Requester, Transport, brief};
 use crate::report::Stage;
 use pxe_content::boot::{Refusal, Role};
 use pxe_proto::dhcp::{Arch, Style};
@@ -27,9 +27,9 @@ fn registry() -> Registry {
 
 fn told(mac: Mac, address: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Event {
     let requester = Requester { address, relay, rule: Some("lab".into()), ..Requester::new(mac, Arch::X64) };
-    Event::Told {
+    Event::Offered {
         requester: Box::new(requester),
-        what: Telling::Boot,
+        what: OfferKind::Boot,
         file: brief("x"),
         style: Style::Direct,
         ack: false,
@@ -121,7 +121,7 @@ fn behind_a_relay_a_machine_is_known_by_its_lease() {
     registry.apply(NOW, &loading, |_| None);
     let states = [1, 2, 99].map(|n| state(&registry, mac(n)));
     assert_eq!(states, [Some(State::Loading), Some(State::Offered), Some(State::Seen)]);
-    assert_eq!(registry.find(&Who::Address(address(9))), Some(mac(1)));
+    assert_eq!(registry.find(&MachineSelector::Address(address(9))), Some(mac(1)));
 }
 
 /// An attack: a DISCOVER in the machine's name through an unknown relay, and a report. Without the checks,
@@ -137,7 +137,7 @@ fn whoever_speaks_for_a_machine_on_the_link_from_elsewhere_is_not_believed() {
     let shown = &registry.machine(victim).unwrap().shown;
     assert_eq!((&shown.relay, &shown.address, shown.boots), (&None, &None, 1));
     let attacker = |registry: &mut Registry| {
-        let inquiry = Inquiry { named: Some(victim), peer: peer(address(66), router) };
+        let inquiry = FactsRequest { named: Some(victim), peer: peer(address(66), router) };
         registry.facts(NOW, &inquiry, |_| None, Nonce::random).unwrap().nonce
     };
     assert_eq!(attacker(&mut registry), None, "the nonce is the machine's alone");
@@ -182,19 +182,19 @@ fn a_machine_that_boots_again_may_be_elsewhere() {
     assert!(registry.machine(machine).unwrap().shown.relay.is_some());
     // Its lease is unknown. So the first client that requests its file counts as the machine, and its address
     // is known from then on.
-    let inquiry = Inquiry { named: Some(machine), peer: peer(address(9), router) };
+    let inquiry = FactsRequest { named: Some(machine), peer: peer(address(9), router) };
     assert!(registry.facts(NOW, &inquiry, |_| None, Nonce::random).unwrap().nonce.is_some());
-    let other = Inquiry { named: Some(machine), peer: peer(address(10), router) };
+    let other = FactsRequest { named: Some(machine), peer: peer(address(10), router) };
     assert_eq!(registry.facts(NOW, &other, |_| None, Nonce::random).unwrap().nonce, None);
     assert_eq!(registry.owner(&peer(address(9), router), |_| None), Some(machine));
 }
 
 fn relayed(mac: Mac, router: Mac) -> Event {
-    let Event::Told { mut requester, what, file, style, ack } = told(mac, None, Some(address(1))) else {
+    let Event::Offered { mut requester, what, file, style, ack } = told(mac, None, Some(address(1))) else {
         unreachable!()
     };
     requester.origin = Origin::Through(Some(router));
-    Event::Told { requester, what, file, style, ack }
+    Event::Offered { requester, what, file, style, ack }
 }
 
 fn report(stage: &str) -> Report {
@@ -203,7 +203,7 @@ fn report(stage: &str) -> Report {
 
 /// The nonce in the files of machine `n`, which loads them from address `n`.
 fn nonce(registry: &mut Registry, n: u8) -> Option<Nonce> {
-    let inquiry = Inquiry { named: None, peer: peer(address(n), mac(u32::from(n))) };
+    let inquiry = FactsRequest { named: None, peer: peer(address(n), mac(u32::from(n))) };
     registry.facts(NOW, &inquiry, |_| None, Nonce::random)?.nonce
 }
 
@@ -235,14 +235,14 @@ fn an_event_of_a_file_says_what_the_file_is() {
     };
     registry.apply(NOW, &fetched, |_| None);
     assert_eq!(state(&registry, mac(1)), Some(State::Running));
-    let boot_records = registry.take_standings().unwrap();
+    let boot_records = registry.take_boot_records().unwrap();
     assert_eq!(boot_records[&mac(1)].boots_by("lab"), 1);
-    assert_eq!(registry.take_standings(), None);
+    assert_eq!(registry.take_boot_records(), None);
     assert_eq!(registry.again(NOW, Some(mac(1))), 1);
-    assert_eq!(registry.take_standings().unwrap().len(), 0);
-    assert_eq!(registry.find(&Who::Address(address(9))), Some(mac(1)));
-    registry.apply(NOW, &Event::Learnt { mac: mac(1), style: Some(Style::Binl) }, |_| None);
-    assert_eq!(registry.take_standings().unwrap()[&mac(1)].style, Some(Style::Binl));
+    assert_eq!(registry.take_boot_records().unwrap().len(), 0);
+    assert_eq!(registry.find(&MachineSelector::Address(address(9))), Some(mac(1)));
+    registry.apply(NOW, &Event::StyleLearnt { mac: mac(1), style: Some(Style::Binl) }, |_| None);
+    assert_eq!(registry.take_boot_records().unwrap()[&mac(1)].style, Some(Style::Binl));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn words_find_one_machine_or_none() {
         registry.reported(NOW, &claim(nonce), &report).unwrap();
     }
     assert_eq!(registry.name(NOW, mac(2), Some(" rack\u{1b}-2 ")), Ok(()));
-    let find = |words: &str| registry.find(&Who::Words(words.into()));
+    let find = |words: &str| registry.find(&MachineSelector::Text(words.into()));
     assert_eq!(
         (find("sn1"), find("RACK-2"), find("to be filled"), find("")),
         (Some(mac(1)), Some(mac(2)), None, None)
@@ -281,7 +281,7 @@ fn a_console_introduces_itself_by_a_serial_number() {
     load(&mut registry, mac(1));
     let claim = Claim { mac: mac(1), nonce: nonce(&mut registry, 1), neighbour: None };
     registry.reported(NOW, &claim, &report).unwrap();
-    let console = Who::Words("bmc-17".into());
+    let console = MachineSelector::Text("bmc-17".into());
     let says = |registry: &mut Registry, line: &str| {
         registry.lines(NOW, &console, &[format!("MTLOG ts=1 {line}"), "noise".into()])
     };
@@ -296,11 +296,11 @@ fn a_console_introduces_itself_by_a_serial_number() {
 fn names_are_unique_and_may_come_before_the_machine() {
     let mut registry = registry();
     registry.apply(NOW, &told(mac(1), None, None), |_| None);
-    assert_eq!(registry.name(NOW, mac(9), None), Err(NotNamed::Unknown));
+    assert_eq!(registry.name(NOW, mac(9), None), Err(NameError::Unknown));
     assert_eq!(registry.name(NOW, mac(9), Some("rack-9")), Ok(()));
-    assert_eq!(registry.name(NOW, mac(1), Some("RACK-9")), Err(NotNamed::Taken(mac(9))));
+    assert_eq!(registry.name(NOW, mac(1), Some("RACK-9")), Err(NameError::Taken(mac(9))));
     assert_eq!(registry.name(NOW, mac(9), Some("Rack-9")), Ok(()), "its own name");
-    assert_eq!(registry.find(&Who::Words("rack-9".into())), Some(mac(9)));
+    assert_eq!(registry.find(&MachineSelector::Text("rack-9".into())), Some(mac(9)));
     let shown = &registry.machine(mac(9)).unwrap().shown;
     assert_eq!((shown.state, shown.boots), (State::Seen, 0));
     assert!(shown.why.as_ref().unwrap().contains("not asked for a boot yet"));

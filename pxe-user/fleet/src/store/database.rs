@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
-use super::retention::{self, LedgerClock};
+use super::retention::{self, LedgerClock, integer};
 use super::{Batch, Opened, batch};
 use crate::board::{Boot, Step, Story, UnixMs};
 use crate::machine::Machine;
@@ -337,11 +337,6 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch, age: i64) -> rusqlite::R
         error.execute(params![mac, integer(test.0), address, integer(value.at.0), json(value)?, age])?;
     }
     Ok(())
-}
-
-/// SQLite's integers are signed. Times and numbers of steps are far below the limit.
-pub(super) fn integer(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {

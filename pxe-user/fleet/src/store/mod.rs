@@ -26,17 +26,17 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::absence::Absence;
 use super::board::{Step, Story, UnixMs};
+use super::config::{FleetConfig, wall_clock};
 use super::machine::Machine;
-use super::thread::{FleetConfig, wall_clock};
 pub(crate) use batch::Batch;
 use database::{Database, DatabaseError};
 use events::Events;
 use pxe_proto::mac::Mac;
-pub(crate) use retention::Absence;
 
 /// Capacity of the request queue: one batch, and questions.
-const ORDERS_MAX: usize = 256;
+const REQUESTS_MAX: usize = 256;
 /// Longest wait for a request. `alive` is called at least so often.
 const TURN_MAX: Duration = Duration::from_secs(5);
 
@@ -93,7 +93,7 @@ impl StoreHandle {
     /// A store that never answers.
     #[cfg(test)]
     pub(crate) fn silent() -> (Self, Receiver<StoreRequest>) {
-        let (requests, received) = sync_channel(ORDERS_MAX);
+        let (requests, received) = sync_channel(REQUESTS_MAX);
         let (_, answers) = mpsc::unbounded_channel();
         (Self { requests, answers, thread: std::thread::spawn(|| ()) }, received)
     }
@@ -114,7 +114,7 @@ impl StoreHandle {
     /// Has a history completed from the database. If the queue is full, the caller gets it as it is.
     pub(crate) fn tell(&self, mac: Mac, story: Story, answer: oneshot::Sender<Option<Story>>) {
         let refused = self.requests.try_send(StoreRequest::Story(mac, Box::new(story), answer)).err();
-        if let Some(StoreRequest::Story(_, story, answer)) = refused.map(order_of) {
+        if let Some(StoreRequest::Story(_, story, answer)) = refused.map(request_of) {
             let _ = answer.send(Some(*story));
         }
     }
@@ -132,7 +132,7 @@ impl StoreHandle {
     }
 }
 
-fn order_of(error: std::sync::mpsc::TrySendError<StoreRequest>) -> StoreRequest {
+fn request_of(error: std::sync::mpsc::TrySendError<StoreRequest>) -> StoreRequest {
     match error {
         std::sync::mpsc::TrySendError::Full(order) | std::sync::mpsc::TrySendError::Disconnected(order) => {
             order
@@ -149,7 +149,7 @@ pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Re
     if config.state.is_none() && config.events.is_none() {
         return Ok(None);
     }
-    let (requests, received) = sync_channel(ORDERS_MAX);
+    let (requests, received) = sync_channel(REQUESTS_MAX);
     let (answering, answers) = mpsc::unbounded_channel();
     let store = Store {
         directory: config.state.clone(),

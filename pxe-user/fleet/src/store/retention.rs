@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::database::integer;
+use crate::absence::Absence;
 use crate::board::UnixMs;
 use pxe_proto::time::Timestamp;
 
@@ -43,15 +43,6 @@ impl LedgerClock {
         self.age = self.age.saturating_add(millis(passed));
         self.age
     }
-}
-
-/// The time between two runs, as far as it counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Absence {
-    /// The wall-clock time of the earlier run's last write.
-    pub(crate) written: UnixMs,
-    /// How many milliseconds count as the time since then.
-    pub(crate) believed: u64,
 }
 
 /// Returns the age of a database that was just opened. `now` is the wall-clock time. The [`Absence`] is
@@ -114,6 +105,11 @@ fn bound(transaction: &Transaction<'_>, of_one: i64, of_all: i64) -> rusqlite::R
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// SQLite's integers are signed. Times and numbers of steps are far below the limit.
+pub(super) fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

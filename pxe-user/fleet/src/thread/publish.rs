@@ -139,7 +139,7 @@ impl Publisher {
     }
 
     /// Makes the next flush ignore the time since the last board.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn skip_pause(&mut self) {
         self.shown_at = None;
     }
 
@@ -161,7 +161,7 @@ impl Publisher {
 
     /// Shows what has changed, or gives it to the store, which must write it first.
     pub(super) fn flush(&mut self, now: Timestamp, wall: UnixMs, registry: &mut Registry, asked: bool) {
-        self.lose_patience(now, wall);
+        self.check_write_timeout(now, wall);
         let early = self.shown_at.is_some_and(|at| now.since(at) < every(asked));
         if early {
             return;
@@ -221,7 +221,7 @@ impl Publisher {
         }
     }
 
-    fn lose_patience(&mut self, now: Timestamp, wall: UnixMs) {
+    fn check_write_timeout(&mut self, now: Timestamp, wall: UnixMs) {
         let Some(batch) = self.in_flight.as_mut().filter(|batch| now.since(batch.since) >= PATIENCE) else {
             return;
         };

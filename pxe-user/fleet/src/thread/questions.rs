@@ -1,4 +1,4 @@
-//! [`Question`]: an answer that must wait until all changes before it have been published. So a caller that
+//! [`PendingAnswer`]: an answer that must wait until all changes before it have been published. So a caller that
 //! posts a report or sets a name can read it back at once. And no answer confirms what a crash could still
 //! lose, while the database works.
 
@@ -7,7 +7,7 @@ use tokio::sync::oneshot::Sender;
 use super::publish::Publisher;
 use crate::board::{Step, Story};
 use crate::claim::ClaimRefusal;
-use crate::handle::NotNamed;
+use crate::handle::NameError;
 use crate::registry::Registry;
 use pxe_proto::mac::Mac;
 
@@ -15,16 +15,16 @@ use pxe_proto::mac::Mac;
 pub(super) const STORY_STEPS: usize = 500;
 
 /// A caller that waits for an answer, with the answer where it is already known.
-pub(super) enum Question {
+pub(super) enum PendingAnswer {
     Reported(Sender<Result<(), ClaimRefusal>>),
     Lines(Sender<Option<usize>>, Option<usize>),
     Again(Sender<usize>, usize),
-    Named(Sender<Result<(), NotNamed>>),
+    Named(Sender<Result<(), NameError>>),
     Story(Mac, Sender<Option<Story>>),
     Steps(u64, usize, Sender<Vec<Step>>),
 }
 
-impl Question {
+impl PendingAnswer {
     /// Sends the answer. Sending fails only if the caller no longer waits.
     pub(super) fn answer(self, registry: &Registry, publisher: &Publisher) {
         match self {

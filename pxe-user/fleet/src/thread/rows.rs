@@ -5,8 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 
-use crate::board::{Machine, State, UnixMs};
-use crate::encoded_machine::EncodedMachine;
+use crate::board::{EncodedMachine, Machine, State, UnixMs};
 use pxe_proto::mac::Mac;
 
 /// The board's order: states that need attention first, then the machines that were seen last.

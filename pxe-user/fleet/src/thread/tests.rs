@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 
 use super::*;
 use crate::board::{Board, Update};
-use crate::event::{Event, Requester, Telling, brief};
+use crate::event::{Event, OfferKind, Requester, brief};
 use pxe_proto::dhcp::{Arch, Style};
 
 /// Time since the clock was created.
@@ -107,7 +107,7 @@ fn mac(n: u32) -> Mac {
 
 fn told(n: u32) -> Event {
     let requester = Box::new(Requester::new(mac(n), Arch::X64));
-    Event::Told { requester, what: Telling::Boot, file: brief("x"), style: Style::Direct, ack: false }
+    Event::Offered { requester, what: OfferKind::Boot, file: brief("x"), style: Style::Direct, ack: false }
 }
 
 fn has(board: &Board, n: u32) -> bool {
@@ -121,7 +121,7 @@ fn what_was_known_is_known_again_and_private() {
     let state = place.path().join("state");
     let fleet = Running::at(&state);
     fleet.told(1);
-    fleet.handle.record(Event::Learnt { mac: mac(1), style: Some(Style::Binl) }).unwrap();
+    fleet.handle.record(Event::StyleLearnt { mac: mac(1), style: Some(Style::Binl) }).unwrap();
     let named =
         fleet.handle.ask_blocking(ANSWER_WAIT, |answer| Message::Name(mac(1), Some("one".into()), answer));
     assert_eq!(named, Ok(Ok(())));

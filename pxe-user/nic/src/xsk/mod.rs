@@ -234,7 +234,7 @@ impl Rx {
     fn give(&mut self, chunk: Chunk) {
         let given = self.fill.push(chunk.address());
         debug_assert!(given.is_ok(), "more chunks than the fill ring has places");
-        self.socket.umem.lend(chunk);
+        self.socket.umem.mark_lent(chunk);
     }
 
     fn wake(&self) {
@@ -317,7 +317,7 @@ impl Tx {
             self.free.push(chunk);
             return false;
         }
-        self.socket.umem.lend(chunk);
+        self.socket.umem.mark_lent(chunk);
         self.unsubmitted = true;
         true
     }

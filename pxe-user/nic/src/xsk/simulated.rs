@@ -41,7 +41,7 @@ impl Kernel {
     fn take_empty(&mut self, umem: &Umem) {
         self.end_flush();
         let address = self.fill.pop();
-        self.empty.extend(address.map(|address| umem.of_the_kernel(address)));
+        self.empty.extend(address.map(|address| umem.kernel_chunk(address)));
     }
 
     /// Shows the received frames to the daemon.
@@ -192,7 +192,7 @@ impl Wire {
     fn take_frame(&mut self) {
         let Some(descriptor) = self.kernel.tx.pop() else { return };
         let umem = &self.tx.socket.umem;
-        let chunk = umem.of_the_kernel(descriptor.addr);
+        let chunk = umem.kernel_chunk(descriptor.addr);
         let bytes = umem.bytes(&chunk, descriptor.addr, descriptor.len);
         assert_eq!(bytes, self.leaving.pop_front().as_deref(), "not the frame that was sent next");
         self.kernel.sent.push(chunk);

@@ -33,9 +33,10 @@ pub use arch::{Arch, UnknownArch};
 pub use ignored::{Ignored, Malformed};
 pub use names::{BootFile, Invalid, MAC_MARK, Text, Url};
 pub use reply::{Admitted, Answer, Reply, ReplySummary, ServerPort, Style, admit, reply};
-pub use request::{BootItem, Class, Message, Printable, Request, Uuid};
+pub use request::{Class, Message, Printable, Request, Uuid};
 pub use request_builder::Firmware;
 pub use service::{Menu, MenuItem, Program, Programs, Service};
+pub use vendor::BootItem;
 pub use view::{MessageView, tags};
 
 /// The BOOTP server port (RFC 951).

@@ -329,7 +329,7 @@ fn vendor(
 ) -> Result<Option<Vendor>, Ignored> {
     let vendor = match (summary.answer, request.boot_item(), summary.style) {
         (Answer::Url(_), ..) => return Ok(None),
-        (Answer::Menu(menu) | Answer::Local(menu), ..) => Vendor::menu(menu, service.files_at()),
+        (Answer::Menu(menu) | Answer::Local(menu), ..) => menu.vendor(service.files_at()),
         _ if request.is_raspberry_pi() => Vendor::raspberry_pi(),
         (_, Some(item), _) if summary.ack => Vendor::boot_item(item),
         (_, _, Style::Binl) => return Ok(None),

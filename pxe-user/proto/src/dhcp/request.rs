@@ -7,7 +7,7 @@ use super::arch::Arch;
 use super::header::{self, Header};
 use super::ignored::Malformed;
 use super::options::{Options, code};
-use super::vendor;
+use super::vendor::{self, BootItem};
 use crate::mac::Mac;
 
 /// The DHCP message types (RFC 2132 section 9.6) that pxed distinguishes.
@@ -44,15 +44,6 @@ pub enum Class {
     UBoot,
     /// Anything else, or no option 60.
     Other,
-}
-
-/// The boot service that a client asks for: option 43.71, `PXE_BOOT_ITEM` (PXE 2.1 chapter 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct BootItem {
-    /// Boot server type, as in the menu. 0 is the bootstrap server or local boot.
-    pub boot_type: u16,
-    /// Layer. Bit 15 asks for credentials. pxed echoes the layer and does not interpret it.
-    pub layer: u16,
 }
 
 /// The machine's SMBIOS UUID from option 97, in the byte order in which it is printed.

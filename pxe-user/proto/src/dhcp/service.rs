@@ -7,7 +7,7 @@ use super::arch::Arch;
 use super::ignored::Ignored;
 use super::names::{BootFile, Invalid, Text, Url};
 use super::request::Request;
-use super::vendor;
+use super::vendor::{self, Vendor};
 
 /// A program that a machine loads from the network, with the options that the program reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -157,6 +157,12 @@ pub struct Menu {
 }
 
 impl Menu {
+    /// Option 43 with this menu, and `server` as the boot server of each entry.
+    pub(super) fn vendor(&self, server: Ipv4Addr) -> Result<Vendor, vendor::TooLong> {
+        let entries = self.items.iter().map(|item| (item.boot_type, &item.text));
+        Vendor::menu((&self.prompt, self.timeout_s), entries, server)
+    }
+
     /// Makes a menu. `timeout_s` is the time in seconds for which the prompt waits for a key before the first
     /// entry is chosen. 0 chooses it at once; 255 shows the menu at once and waits without limit.
     ///
@@ -173,7 +179,7 @@ impl Menu {
             return Err(Invalid::EmptyMenu);
         }
         let menu = Self { prompt, timeout_s, items };
-        match vendor::Vendor::menu(&menu, Ipv4Addr::UNSPECIFIED) {
+        match menu.vendor(Ipv4Addr::UNSPECIFIED) {
             Ok(_) => Ok(menu),
             Err(vendor::TooLong) => Err(Invalid::MenuTooLong),
         }
@@ -186,14 +192,6 @@ impl Menu {
     pub fn local() -> Result<Self, Invalid> {
         let prompt = Text::new("Booting from the local disk")?;
         Ok(Self { prompt, timeout_s: 0, items: vec![MenuItem::local(Text::new("Local disk")?)] })
-    }
-
-    pub(super) fn prompt(&self) -> &Text {
-        &self.prompt
-    }
-
-    pub(super) fn timeout_s(&self) -> u8 {
-        self.timeout_s
     }
 
     /// The entries. The first one is the default.

@@ -5,8 +5,6 @@ use std::net::Ipv4Addr;
 
 use super::names::Text;
 use super::options::{Items, code};
-use super::request::BootItem;
-use super::service::Menu;
 
 /// PXE_DISCOVERY_CONTROL. Bit 0: no broadcast discovery. Bit 1: no multicast discovery. Bit 2: listed servers
 /// only. Bit 3: use the boot file named in this offer, without a prompt, a menu or discovery.
@@ -23,6 +21,15 @@ const CONTROL_MENU: u8 = 0x03;
 
 /// Largest option 43 that pxed builds, in bytes. iPXE does not join split options, so there is one part only.
 pub(super) const MAX: usize = 255;
+
+/// The boot service that a client asks for: option 43.71, `PXE_BOOT_ITEM` (PXE 2.1 chapter 2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BootItem {
+    /// Boot server type, as in the menu. 0 is the bootstrap server or local boot.
+    pub boot_type: u16,
+    /// Layer. Bit 15 asks for credentials. pxed echoes the layer and does not interpret it.
+    pub layer: u16,
+}
 
 /// Reads 43.71. Damaged tags behind it have no effect; damaged tags before it make it unreadable.
 pub(super) fn boot_item(vendor: &[u8]) -> Option<BootItem> {
@@ -63,14 +70,19 @@ impl Vendor {
     }
 
     /// Builds a boot menu: the servers (43.8), the entries (43.9), and the prompt with its timeout (43.10).
-    pub(super) fn menu(menu: &Menu, server: Ipv4Addr) -> Result<Self, TooLong> {
+    /// Each entry has its boot server type, 0 for the local disk, and its text.
+    pub(super) fn menu<'t>(
+        (prompt, timeout_s): (&Text, u8),
+        entries: impl Iterator<Item = (u16, &'t Text)> + Clone,
+        server: Ipv4Addr,
+    ) -> Result<Self, TooLong> {
         let mut vendor = Self::new();
         vendor.tag(DISCOVERY_CONTROL, &[&[CONTROL_MENU]])?;
-        let mut services = menu.items().iter().filter(|item| !item.is_local()).peekable();
+        let mut services = entries.clone().filter(|(boot_type, _)| *boot_type != 0).peekable();
         if services.peek().is_some() {
             vendor.list(BOOT_SERVERS, |list| {
-                for item in services {
-                    list.raw(&item.boot_type().to_be_bytes())?;
+                for (boot_type, _) in services {
+                    list.raw(&boot_type.to_be_bytes())?;
                     list.raw(&[1])?;
                     list.raw(&server.octets())?;
                 }
@@ -78,13 +90,13 @@ impl Vendor {
             })?;
         }
         vendor.list(BOOT_MENU, |list| {
-            for item in menu.items() {
-                list.raw(&item.boot_type().to_be_bytes())?;
-                list.text(item.text())?;
+            for (boot_type, text) in entries {
+                list.raw(&boot_type.to_be_bytes())?;
+                list.text(text)?;
             }
             Ok(())
         })?;
-        vendor.tag(MENU_PROMPT, &[&[menu.timeout_s()], menu.prompt().as_bytes()])?;
+        vendor.tag(MENU_PROMPT, &[&[timeout_s], prompt.as_bytes()])?;
         Ok(vendor.end())
     }
 

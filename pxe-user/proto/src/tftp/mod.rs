@@ -1,17 +1,20 @@
-//! TFTP: RFC 1350 with the options of RFC 2347, 2348, 2349 and 7440, and RFC 1123's ban on answering duplicates.
+//! TFTP: RFC 1350 with the options of RFC 2347, 2348, 2349 and 7440. A duplicate ACK never triggers DATA
+//! (RFC 1123, section 4.2.3.1).
 //!
-//! Pure: `now` is an argument; nothing here knows a socket, a clock or a metric.
+//! This module is pure: each method that depends on time takes `now`, and nothing here may use a socket, a
+//! clock or a metric. The worker's TFTP service calls it and carries out the [`Step`](send_session::Step)s
+//! that it returns.
 //!
-//! | file | noun |
+//! | file | contents |
 //! |---|---|
-//! | [`packet`] | what is on the wire |
-//! | [`negotiated`] | what is granted of what was asked |
-//! | [`transfer`] | one transfer's state machine |
-//! | [`reception`] | the same in the other direction |
-//! | [`session`] | either of them |
-//! | [`table`] | all transfers, known by their TIDs |
-//! | [`waiting`] | requests that wait for a slot |
-//! | `timers` | one timer for each of them |
+//! | [`packet`] | parses and writes packets |
+//! | [`negotiation`] | which options a transfer gets |
+//! | [`send_session`] | the state machine of a transfer to a client |
+//! | [`receive_session`] | the state machine of an upload from a client |
+//! | [`session`] | a session in either direction |
+//! | [`table`] | all sessions of one worker, found by their TIDs |
+//! | [`pending`] | requests that wait for a slot |
+//! | `timers` | a heap with one timer for each slot |
 
 pub mod negotiation;
 pub mod packet;
@@ -24,24 +27,26 @@ mod timers;
 
 use std::ops::Add;
 
-/// A block of a file by its true number, from 1 on. Block 0 is what the ACK of an OACK acknowledges.
+/// The number of a block in a file, without wrapping. The first block is 1; block 0 stands for the OACK,
+/// which ACK 0 acknowledges.
 ///
-/// On the wire there are 16 bits, which wrap from 65535 to 0 as all clients expect that take large files.
+/// A packet holds the lower 16 bits. They wrap from 65535 to 0, as all clients expect that accept large
+/// files.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Block(pub u64);
 
 impl Block {
-    /// The number as it stands in a packet.
+    /// Returns the 16-bit number in a packet.
     pub fn wire(self) -> u16 {
         u16::try_from(self.0 & 0xffff).unwrap_or_default()
     }
 
-    /// The block closest above or equal to `self` whose wire number is `wire`.
+    /// Returns the first block from `self` on whose 16-bit number is `wire`.
     pub fn at_or_after(self, wire: u16) -> Self {
         Self(self.0 + u64::from(wire.wrapping_sub(self.wire())))
     }
 
-    /// Where the block starts in its file, in bytes.
+    /// Returns the offset of the block in its file, in bytes. 0 for block 0.
     pub fn offset(self, blksize: u16) -> u64 {
         self.0.saturating_sub(1) * u64::from(blksize)
     }

@@ -1,22 +1,24 @@
-//! What is granted of what a request asks for.
+//! Option negotiation (RFC 2347): which of the requested options a transfer gets, and with which values.
 
 use super::packet::{OackOptions, RequestedOptions};
 
-/// What an interface and the administrator allow.
+/// The largest values that pxed grants, from the interface and the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OptionLimits {
-    /// Largest block, in bytes, whose datagram the interface carries in one piece: many boot ROMs cannot put fragments
-    /// together. Routers on the way may still make some (`datagram::write_frame`).
+    /// Largest block in bytes. Its datagram fits the MTU of the interface, because many boot ROMs cannot
+    /// reassemble fragments. It is at least 512, the size without the option, even if the MTU is smaller.
+    /// Routers on the path may still fragment (`datagram::write_frame`).
     pub blksize: u16,
     /// Most blocks in a window.
     pub windowsize: u16,
 }
 
 impl OptionLimits {
-    /// IPv4 and UDP headers and the four bytes in front of a block.
+    /// Bytes in front of a block: the headers of IPv4, UDP and DATA.
     const OVERHEAD: u16 = 20 + 8 + 4;
 
-    /// Limits for a path with this MTU, in bytes.
+    /// Returns the limits for an interface with this MTU in bytes and for the largest window that the
+    /// configuration allows, in blocks.
     pub fn for_mtu(mtu: u16, windowsize: u16) -> Self {
         let largest = *super::packet::BLKSIZE_RANGE.end();
         Self {
@@ -26,16 +28,16 @@ impl OptionLimits {
     }
 }
 
-/// The terms of one transfer.
+/// The options of one transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NegotiatedOptions {
     /// Bytes per block.
     pub blksize: u16,
-    /// Blocks per window (RFC 7440).
+    /// Blocks per window (RFC 7440). 1 is lock-step.
     pub windowsize: u16,
-    /// Seconds until the first retransmission, if the client asked for a time (RFC 2349).
+    /// Seconds until the first retransmission (RFC 2349). `None` if the client did not request a time-out.
     pub timeout: Option<u8>,
-    /// Whether an OACK comes first.
+    /// Whether the transfer starts with an OACK: the request has at least one option that pxed knows.
     pub oack: bool,
     tsize: bool,
     asked_blksize: bool,
@@ -46,11 +48,13 @@ impl NegotiatedOptions {
     /// Bytes per block without the option (RFC 1350, section 2).
     pub const DEFAULT_BLKSIZE: u16 = 512;
 
-    /// Most blocks in a window, whatever was asked. With more, a late copy of an old ACK would look like an ACK inside the
-    /// window, since block numbers have 16 bits: a client would be thought to have blocks that it lacks.
+    /// Upper limit of blocks in a window, whatever the client requests. Block numbers have 16 bits. With a
+    /// larger window, a late copy of an old ACK would look like an ACK inside the window, and pxed would
+    /// believe that the client has blocks which it lacks.
     pub const WINDOWSIZE_MAX: u16 = 32767;
 
-    /// Grants what was asked as far as the limits go: never more, and nothing that was not asked (RFC 2347).
+    /// Grants the requested options within the limits. A value is never larger than requested, and an option
+    /// that was not requested is not granted (RFC 2347).
     pub fn grant(requested: &RequestedOptions, limits: &OptionLimits) -> Self {
         let oack = *requested != RequestedOptions::default();
         Self {
@@ -66,7 +70,8 @@ impl NegotiatedOptions {
         }
     }
 
-    /// The terms of a transfer that was granted them by another process of ours; `None` if it cannot have been.
+    /// Returns the options of a transfer that another pxed process started. `None` if no grant can have these
+    /// values. [`Self::granted`] of the result is incomplete, because the previous process has sent the OACK.
     pub(super) fn resumed(blksize: u16, windowsize: u16, timeout: Option<u8>, oack: bool) -> Option<Self> {
         let can_be = super::packet::BLKSIZE_RANGE.contains(&blksize)
             && (1..=Self::WINDOWSIZE_MAX).contains(&windowsize)
@@ -77,12 +82,12 @@ impl NegotiatedOptions {
         can_be.then_some(negotiated)
     }
 
-    /// The OACK's content for a file of `size` bytes.
+    /// Returns the content of the OACK for a file of `size` bytes.
     pub fn granted(&self, size: u64) -> OackOptions {
         OackOptions {
             blksize: self.asked_blksize.then_some(self.blksize),
             tsize: self.tsize.then_some(size),
-            // RFC 2349: a server acknowledges exactly the value that was asked, or leaves the option out.
+            // RFC 2349: a server acknowledges exactly the requested value, or omits the option.
             timeout: self.timeout,
             windowsize: self.asked_windowsize.then_some(self.windowsize),
         }
@@ -104,7 +109,8 @@ mod tests {
     }
 
     proptest! {
-        /// RFC 2347; clients.md, section 6, lines 19 to 21: only what was asked, at most as much, always an OACK then.
+        /// RFC 2347; clients.md, section 6, lines 19 to 21: pxed grants only what was requested, at most the
+        /// requested value, and then always sends an OACK.
         #[test]
         fn nothing_more_is_granted_than_was_asked(
             requested in requested(),
@@ -124,13 +130,13 @@ mod tests {
             prop_assert_eq!(granted.tsize, requested.tsize.then_some(size));
             prop_assert_eq!(negotiated.oack, requested != RequestedOptions::default());
             prop_assert_eq!(negotiated.oack, !granted.is_empty());
-            // What is granted is what is done.
+            // The transfer uses the granted values.
             prop_assert_eq!(negotiated.blksize, granted.blksize.unwrap_or(512));
             prop_assert_eq!(negotiated.windowsize, granted.windowsize.unwrap_or(1));
         }
     }
 
-    /// clients.md, section 6, line 22: IPv4, UDP and TFTP headers and the block are one packet of the path.
+    /// clients.md, section 6, line 22: the headers of IPv4, UDP and TFTP and the block fit one packet.
     #[test]
     fn line_22_blksize_is_clamped_to_the_path() {
         for (mtu, largest) in [(1500, 1468), (1492, 1460), (9000, 8968), (65535, 65464), (0, 512), (576, 544)]

@@ -1,4 +1,6 @@
-//! TFTP packets: checked views over received bytes, and writers (RFC 1350, section 5; RFC 2347).
+//! TFTP packets (RFC 1350, section 5; RFC 2347).
+//!
+//! [`Packet::parse`] is a checked view of a received payload. [`Control`] and [`data_header`] write packets.
 
 use std::fmt;
 
@@ -15,56 +17,59 @@ mod opcode {
 /// Length of the header of a DATA packet: opcode and block number.
 pub const DATA_HEADER_LEN: usize = 4;
 
-/// The longest text that is put into an ERROR packet, in bytes.
+/// Longest text in an ERROR packet, in bytes, without the final NUL.
 const ERROR_TEXT_MAX: usize = 120;
 
 /// A received packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packet<'a> {
-    /// A request to read a file.
+    /// RRQ: a request to read a file.
     Read(Request<'a>),
-    /// A request to write a file.
+    /// WRQ: a request to write a file.
     Write(Request<'a>),
-    /// A block of a file, modulo 65536, from a client that writes.
+    /// DATA from a client that uploads: the block number modulo 65536, and the block.
     Data(u16, &'a [u8]),
-    /// Acknowledgement of a block, modulo 65536.
+    /// ACK: the block number modulo 65536.
     Ack(u16),
-    /// The peer ends the transfer.
+    /// ERROR: the sender ends the transfer. The text is not kept.
     Error(ErrorCode),
-    /// OACK: only a server sends it, to a client.
+    /// OACK. Only a server sends it, so pxed never expects it.
     FromServer,
 }
 
-/// What an RRQ or a WRQ asks for.
+/// The content of an RRQ or a WRQ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request<'a> {
-    /// The file's name as the client wrote it: never empty, without NUL, otherwise any bytes.
+    /// The file name as the client wrote it: not empty, without NUL, otherwise any bytes.
     pub filename: &'a [u8],
-    /// How the client wants it transferred.
+    /// The transfer mode.
     pub mode: Mode,
-    /// The options that we know and whose values are valid.
+    /// The options that pxed knows and whose values are valid.
     pub options: RequestedOptions,
-    /// The value of `tsize`, in bytes (RFC 2349): in a write request the file's size. `None` if it is no number.
+    /// The value of `tsize` in bytes (RFC 2349): in a WRQ the size of the file. `None` if the option is
+    /// absent or its value is not a number.
     pub size: Option<u64>,
 }
 
 /// Transfer modes (RFC 1350, section 1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Bytes as they are.
+    /// Bytes without conversion.
     Octet,
-    /// Text with CR LF.
+    /// Text with CR LF line ends.
     Netascii,
-    /// Obsolete `mail`, or a word nobody knows.
+    /// The obsolete mode `mail`, or an unknown mode.
     Other,
 }
 
-/// Options of a request with valid values. What is invalid counts as not asked (RFC 2347: it is left out of the OACK).
+/// Options of a request. `None` if an option is absent or its value is invalid: pxed ignores invalid options
+/// and omits them from the OACK (RFC 2347).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RequestedOptions {
-    /// `blksize` in bytes, at least 8 (RFC 2348); values above 65464 are cut to it.
+    /// `blksize` in bytes, at least 8 (RFC 2348). Values above 65464 are reduced to 65464.
     pub blksize: Option<u16>,
-    /// `tsize` was there (RFC 2349); its value, which means nothing in a read request, is in [`Request::size`].
+    /// Whether the request has `tsize` (RFC 2349). The value is in [`Request::size`]; it has no meaning in an
+    /// RRQ.
     pub tsize: bool,
     /// `timeout` in seconds, 1 to 255 (RFC 2349).
     pub timeout: Option<u8>,
@@ -72,7 +77,7 @@ pub struct RequestedOptions {
     pub windowsize: Option<u16>,
 }
 
-/// Smallest and largest `blksize` (RFC 2348).
+/// Smallest and largest `blksize` in bytes (RFC 2348).
 pub const BLKSIZE_RANGE: std::ops::RangeInclusive<u16> = 8..=65464;
 
 /// Error codes (RFC 1350, appendix; 8: RFC 2347).
@@ -80,7 +85,7 @@ pub const BLKSIZE_RANGE: std::ops::RangeInclusive<u16> = 8..=65464;
 pub struct ErrorCode(pub u16);
 
 impl ErrorCode {
-    /// Not defined, see the message.
+    /// Not defined; the text has the reason.
     pub const UNDEFINED: Self = Self(0);
     /// File not found.
     pub const NOT_FOUND: Self = Self(1);
@@ -94,7 +99,8 @@ impl ErrorCode {
     pub const UNKNOWN_TID: Self = Self(5);
     /// File already exists.
     pub const EXISTS: Self = Self(6);
-    /// Option negotiation failed: a client that only wanted to know the size says so.
+    /// Option negotiation failed. A client that only wants to know the size of a file sends it in reply to
+    /// the OACK.
     pub const OPTIONS: Self = Self(8);
 }
 
@@ -116,12 +122,12 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// Why bytes are no TFTP packet.
+/// Why a payload is not a TFTP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Malformed {
-    /// Shorter than its kind demands.
+    /// Shorter than the opcode requires.
     Short,
-    /// An opcode that no RFC defines.
+    /// No RFC defines the opcode.
     Opcode,
     /// A string without its final NUL.
     Unterminated,
@@ -130,10 +136,10 @@ pub enum Malformed {
 }
 
 impl<'a> Packet<'a> {
-    /// Reads a datagram's payload.
+    /// Parses the payload of a datagram.
     ///
     /// # Errors
-    /// [`Malformed`] with the reason; nothing is ever read past the end.
+    /// [`Malformed`] with the reason. The function never reads past the end.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let (opcode, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed::Short)?;
         match u16::from_be_bytes(*opcode) {
@@ -141,7 +147,7 @@ impl<'a> Packet<'a> {
             opcode::WRQ => Request::parse(rest).map(Self::Write),
             opcode::DATA => Ok(Self::Data(number(rest)?, rest.get(2..).unwrap_or_default())),
             opcode::ACK => Ok(Self::Ack(number(rest)?)),
-            // The text is not looked at: it may lack its NUL (CVE-2019-11365), and nothing depends on it.
+            // pxed does not read the text: nothing depends on it, and it may lack its NUL (CVE-2019-11365).
             opcode::ERROR => Ok(Self::Error(ErrorCode(number(rest)?))),
             opcode::OACK => Ok(Self::FromServer),
             _ => Err(Malformed::Opcode),
@@ -153,7 +159,7 @@ fn number(bytes: &[u8]) -> Result<u16, Malformed> {
     bytes.first_chunk().map(|chunk| u16::from_be_bytes(*chunk)).ok_or(Malformed::Short)
 }
 
-/// Splits off a NUL-terminated string.
+/// Splits a NUL-terminated string from the bytes after it.
 fn string(bytes: &[u8]) -> Result<(&[u8], &[u8]), Malformed> {
     let end = bytes.iter().position(|&byte| byte == 0).ok_or(Malformed::Unterminated)?;
     Ok((&bytes[..end], &bytes[end + 1..]))
@@ -177,8 +183,9 @@ impl<'a> Request<'a> {
 }
 
 impl RequestedOptions {
-    /// Reads name-value pairs until they end or make no sense. The first of two equal names counts. Beside them, the value
-    /// of `tsize`.
+    /// Parses pairs of name and value up to the end or to an incomplete pair. If a name occurs twice, the
+    /// first valid value counts; for `tsize` the first one, valid or not. Returns the value of `tsize` beside
+    /// the options.
     fn parse(mut bytes: &[u8]) -> (Self, Option<u64>) {
         let (mut requested, mut size) = (Self::default(), None);
         while let Ok((name, rest)) = string(bytes)
@@ -205,7 +212,7 @@ impl RequestedOptions {
     }
 }
 
-/// A plain decimal number: digits only, no sign, no spaces, no overflow.
+/// Parses a decimal number: only digits, no sign, no spaces. `None` if it does not fit 64 bits.
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
@@ -216,7 +223,7 @@ fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// What we grant, as it stands in an OACK.
+/// The options in an OACK. `None` if the OACK omits the option.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OackOptions {
     /// Bytes per block.
@@ -230,16 +237,17 @@ pub struct OackOptions {
 }
 
 impl OackOptions {
-    /// Whether there is anything to acknowledge; if not, DATA 1 follows the request at once (RFC 2347).
+    /// Whether the OACK would have no options. Then pxed sends no OACK, and DATA 1 answers the request
+    /// (RFC 2347).
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// Room for any packet that the writers below make, in bytes.
+/// Bytes that the largest packet of [`Control`] needs.
 pub const CONTROL_MAX: usize = 2 + 2 + ERROR_TEXT_MAX + 1;
 
-/// A small packet, built on the stack: OACK, ACK or ERROR.
+/// A short packet on the stack: OACK, ACK or ERROR.
 #[derive(Clone, Copy, Debug)]
 pub struct Control {
     bytes: [u8; CONTROL_MAX],
@@ -253,7 +261,8 @@ impl Control {
         control
     }
 
-    /// Appends what fits; the callers' packets all do, and a text is cut before.
+    /// Appends as many bytes as fit. Nothing is ever cut here: all packets of the callers fit, and
+    /// [`Self::error`] shortens its text first.
     fn push(&mut self, bytes: &[u8]) {
         let room = self.bytes.len() - self.len;
         let taken = bytes.len().min(room);
@@ -279,7 +288,8 @@ impl Control {
         self.push(&[0]);
     }
 
-    /// An OACK (RFC 2347): only what was asked, plain decimals, each string with its NUL.
+    /// Writes an OACK (RFC 2347): only options that were requested, values as decimal numbers, each string
+    /// with its NUL.
     pub fn oack(granted: &OackOptions) -> Self {
         let mut control = Self::new(opcode::OACK);
         if let Some(value) = granted.tsize {
@@ -297,14 +307,14 @@ impl Control {
         control
     }
 
-    /// An ACK of a block (RFC 1350, section 5).
+    /// Writes an ACK of a block (RFC 1350, section 5).
     pub fn ack(block: super::Block) -> Self {
         let mut control = Self::new(opcode::ACK);
         control.push(&block.wire().to_be_bytes());
         control
     }
 
-    /// An ERROR (RFC 1350, section 5): the text is cut to a length that every client can take.
+    /// Writes an ERROR (RFC 1350, section 5). The text is cut to 120 bytes, which every client accepts.
     pub fn error(code: ErrorCode, text: &str) -> Self {
         let mut control = Self::new(opcode::ERROR);
         control.push(&code.0.to_be_bytes());
@@ -313,13 +323,13 @@ impl Control {
         control
     }
 
-    /// The packet.
+    /// Returns the packet.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
 }
 
-/// The header of a DATA packet for a block, whose number wraps to 0 past 65535.
+/// Returns the header of a DATA packet: the opcode, and the block number modulo 65536.
 pub fn data_header(block: super::Block) -> [u8; DATA_HEADER_LEN] {
     let [a, b] = opcode::DATA.to_be_bytes();
     let [c, d] = block.wire().to_be_bytes();

@@ -1,15 +1,19 @@
-//! Requests that found no slot wait here, as long as their clients have patience.
+//! Requests for which there is no slot. They wait here until a slot is free, or until their clients are about
+//! to give up.
 //!
 //! ```text
-//!   RRQ --> silent --the same RRQ again--> alive --a slot is free: oldest first--> admitted
-//!             | |                            +-----patience is over--------------> refused, by an ERROR
-//!             | +--a slot is free and nobody is alive: oldest first--> admitted
-//!             +----never asks again, or its place is needed----------> forgotten, without a word
+//!   RRQ --> silent --same RRQ again--> alive --slot free: oldest first--> admitted
+//!             | |                        +-----wait is over-------------> refused with an ERROR
+//!             | +--slot free and no request is alive: oldest first--> admitted
+//!             +----not repeated in time, or its place is needed-----> forgotten, no packet
 //! ```
 //!
-//! Whoever asks again is alive: a forged request never does, since its sender does not know that it waits. So forged
-//! requests neither keep real machines from slots, nor are ERRORs sent to the addresses that they were sent in the name
-//! of. Everything is allocated at the start.
+//! A request that is repeated is *alive*: the sender of a forged request never repeats it, because it does
+//! not learn that the request waits. So forged requests do not keep real machines from slots, and pxed sends
+//! no ERROR to a forged address. docs/decisions/0018 has the reasons.
+//!
+//! All memory is allocated at the start. The TFTP service calls [`PendingQueue::ask`] when the
+//! [table](super::table) is full, and [`PendingQueue::pop`] when a slot is free.
 
 use std::collections::HashMap;
 use std::net::SocketAddrV4;
@@ -18,30 +22,34 @@ use std::time::Duration;
 use super::timers::Timers;
 use crate::time::Timestamp;
 
-/// A client that has not asked again by now never will. U-Boot is the slowest, at 5 s; one of its requests may get lost.
+/// A client that has not repeated its request after this time never will. U-Boot has the longest interval,
+/// 5 s; one repeat may be lost.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(11);
 
-/// Who asks again waits this long in any case. The least patient is iPXE: it asks at 0, 0.25, 0.75, 1.75, 3.75 and 7.75 s,
-/// and gives up at 15.75 s (clients.md, section 2). An ERROR before that is still heard.
+/// Minimum wait of a client that repeats its request. iPXE gives up first: it sends at 0, 0.25, 0.75, 1.75,
+/// 3.75 and 7.75 s, and gives up at 15.75 s (clients.md, section 2). An ERROR before that time still reaches
+/// it.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Who still asks after that is more patient (EDK2 24 s, GRUB 31 s, U-Boot 50 s, PXELINUX 131 s), and waits as long as it
-/// is never silent for this long. At that age the others ask at least every 5 s, while iPXE is in its last 8 s of silence.
+/// A client that still repeats its request after [`PATIENCE`] waits longer than iPXE (EDK2 24 s, GRUB 31 s,
+/// U-Boot 50 s, PXELINUX 131 s). Its request stays as long as the gap between two repeats is shorter than
+/// this. At that age these clients send at least every 5 s, and iPXE is in its last 8 s, in which it sends
+/// nothing.
 const SILENCE: Duration = Duration::from_secs(7);
 
-/// Nobody waits longer. U-Boot and PXELINUX alone are still there to hear of it.
+/// Maximum wait. After this time only U-Boot and PXELINUX still receive the ERROR.
 const PATIENCE_MAX: Duration = Duration::from_secs(45);
 
-/// A request that waits; `W` is what the caller wants to find again.
+/// A waiting request. `W` is the data of the caller.
 #[derive(Debug)]
 pub struct PendingEntry<W> {
-    /// The client's TID.
+    /// The address and port (TID) of the client.
     pub client: SocketAddrV4,
-    /// Its request's fingerprint: see [`Table::fingerprint`](super::table::Table::fingerprint).
+    /// The fingerprint of the request: see [`Table::fingerprint`](super::table::Table::fingerprint).
     pub request: u64,
-    /// The caller's own.
+    /// The data of the caller, unchanged.
     pub context: W,
-    /// Its number in the order of arrival.
+    /// Its number in the order of arrival. A changed request keeps the number.
     ticket: u64,
     since: Timestamp,
     heard: Timestamp,
@@ -59,37 +67,37 @@ impl<W> PendingEntry<W> {
     }
 }
 
-/// What becomes of a request that has to wait.
+/// What [`PendingQueue::ask`] did with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Enqueued {
-    /// It has a place now.
+    /// The request is queued.
     Waits,
-    /// It has the place of one that never asked again, and that is forgotten.
+    /// The request is queued. The oldest request that was never repeated was dropped for it.
     Displaces,
-    /// Its client waits already, and is alive.
+    /// The same request of this client waits already. It is alive now.
     Again,
-    /// It replaces another request of its client, which keeps its place in the order.
+    /// The request replaces another request of the same client, and keeps its place in the order.
     Changed,
-    /// All places are taken by clients that are alive.
+    /// The queue is full of requests that are alive. The request is not queued.
     NoPlace,
 }
 
-/// Why somebody waits no more.
+/// Why a request leaves the queue without a slot.
 #[derive(Debug)]
 pub enum Dequeued<W> {
-    /// It asked again, in vain.
+    /// The client repeated the request. It gets an ERROR.
     Refused(PendingEntry<W>),
-    /// It never asked again.
+    /// The client never repeated the request. It gets no packet.
     Forgotten(PendingEntry<W>),
 }
 
-/// The requests that wait: one for each client's address and port.
+/// The waiting requests: at most one for each client address and port.
 #[derive(Debug)]
 pub struct PendingQueue<W> {
     places: Vec<Option<PendingEntry<W>>>,
     free: Vec<u32>,
     by_client: HashMap<SocketAddrV4, u32>,
-    /// Those that asked once, and those that asked again, by their tickets.
+    /// The requests that were not repeated, and those that were, each in order of arrival.
     silent: Timers<u64>,
     alive: Timers<u64>,
     patience: Timers,
@@ -97,12 +105,13 @@ pub struct PendingQueue<W> {
 }
 
 impl<W> PendingQueue<W> {
-    /// Room for so many clients.
+    /// Creates a queue for `places` requests.
     pub fn new(places: usize) -> Self {
         Self {
             places: (0..places).map(|_| None).collect(),
             free: (0..u32::try_from(places).unwrap_or(u32::MAX)).rev().collect(),
-            // Twice as many: it need not grow to get rid of what is left of those that have gone.
+            // The map has twice the capacity. Removed entries leave tombstones, which hashbrown clears
+            // without growing only if at most half of the capacity is in use.
             by_client: HashMap::with_capacity(places * 2),
             silent: Timers::new(places),
             alive: Timers::new(places),
@@ -111,7 +120,7 @@ impl<W> PendingQueue<W> {
         }
     }
 
-    /// A request comes for which there is no slot. `request` is its fingerprint.
+    /// Queues a request for which there is no slot. `request` is its fingerprint.
     pub fn ask(&mut self, now: Timestamp, client: SocketAddrV4, request: u64, context: W) -> Enqueued {
         if let Some(&place) = self.by_client.get(&client) {
             return self.ask_again(now, place, request, context);
@@ -140,27 +149,27 @@ impl<W> PendingQueue<W> {
             self.silent.clear(place);
             self.alive.set(place, entry.ticket);
         } else {
-            // A machine that was reset: its patience is new.
+            // A machine that was reset: its wait starts again.
             (entry.request, entry.context, entry.since) = (request, context, now);
         }
         self.patience.set(place, entry.patience_ends());
         if same { Enqueued::Again } else { Enqueued::Changed }
     }
 
-    /// A slot is free: the next one leaves for it.
+    /// Removes and returns the next request for a free slot: the oldest that is alive, or else the oldest.
     pub fn pop(&mut self) -> Option<PendingEntry<W>> {
         let (_, place) = self.alive.first().or_else(|| self.silent.first())?;
         self.leave(place)
     }
 
-    /// The next one whose patience is over; `None` when there is none at `now`.
+    /// Removes and returns the next request whose wait is over; `None` if there is none at `now`.
     pub fn expire(&mut self, now: Timestamp) -> Option<Dequeued<W>> {
         let (_, place) = self.patience.first().filter(|(at, _)| *at <= now)?;
         let entry = self.leave(place)?;
         Some(if entry.alive { Dequeued::Refused(entry) } else { Dequeued::Forgotten(entry) })
     }
 
-    /// When [`Self::expire`] wants to be called.
+    /// When the caller must call [`Self::expire`]; `None` if no request waits.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.patience.first().map(|(at, _)| at)
     }
@@ -175,17 +184,18 @@ impl<W> PendingQueue<W> {
         Some(entry)
     }
 
-    /// Whether somebody waits who has asked again.
+    /// Whether a waiting request was repeated. Only such a request may end the transfer of a client that
+    /// never answered.
     pub fn anyone_alive(&self) -> bool {
         self.alive.first().is_some()
     }
 
-    /// Whether nobody waits.
+    /// Whether no request waits.
     pub fn is_empty(&self) -> bool {
         self.by_client.is_empty()
     }
 
-    /// How many wait.
+    /// The number of waiting requests.
     pub fn len(&self) -> usize {
         self.by_client.len()
     }

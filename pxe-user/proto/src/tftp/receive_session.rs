@@ -1,22 +1,31 @@
-//! One upload as a state machine: the other direction of [`transfer`](super::transfer). Events in, what to send out.
+//! The state machine of an upload: the other direction of [`send_session`](super::send_session). Each method
+//! takes an event and returns the next [`Step`].
+//!
+//! The caller stores the blocks: [`ReceiveSession::on_data`] passes each new block to a closure,
+//! [`ReceiveSession::on_room`] reports that the disk has caught up, and [`ReceiveSession::on_kept`] that the
+//! whole file is stored.
 //!
 //! ```text
-//!            WRQ, and there is a place        DATA 1               a short DATA               the file is kept
-//!   (start) --------------------------> Offered ----> Receiving -----------------> Finishing ------------------> Complete
-//!             OACK, or ACK 0                           ^   |  ACK of each window                  the last ACK
-//!                                                      +---+
+//!            WRQ, file is open       DATA 1            short DATA             file is stored
+//!   (start) ----------------> Offered ----> Receiving -----------> Finishing ---------------> Complete
+//!            OACK, or ACK 0                  ^   |  ACK of each window        last ACK
+//!                                            +---+
 //! ```
 //!
-//! The rules that keep a network quiet:
-//! - A block is acknowledged only when it was taken, and the last one only when the whole file is kept. What finds no room
-//!   is as good as lost.
-//! - While the disk is behind, the ACK of a window waits for it: so what is on its way there is bounded, and nothing is lost.
-//! - A gap in a window is told at once by an ACK of the last block before it (RFC 7440, section 4), once: if the window
-//!   that follows has a gap, too, that is the timer's affair. An ACK for each would make a client send a window for each.
-//! - Only the block that was taken last is acknowledged again when it comes again, and only if it comes so late that it is
-//!   due to the client's time-out: copies that the network makes come sooner. So two ACKs of one block cannot breed, not
-//!   even with a client that has the Sorcerer's Apprentice in it (RFC 1123, section 4.2.3.1).
-//! - After the last ACK the client may still ask for it (RFC 1350, section 6): see [`ReceiveSession::dally`].
+//! These rules keep the network quiet:
+//! - pxed acknowledges a block only when it has accepted the block, and the last block only when the whole
+//!   file is stored. A block for which there is no room counts as lost.
+//! - While the disk is behind, the ACK of a window waits for it, at most one time-out. This bounds the blocks
+//!   that wait for the disk, and no block is lost.
+//! - A gap in a window causes an immediate ACK of the last block before it (RFC 7440, section 4), but only
+//!   one. If the window after that ACK has a gap too, the timer sends the next ACK. With an ACK for each gap,
+//!   the client would send a window for each ACK.
+//! - Of the old blocks, only the last accepted one is acknowledged again, and only if it arrives so late that
+//!   a time-out of the client must have caused it: copies that the network makes arrive sooner. So the ACKs
+//!   of one block cannot multiply, not even with a client that has the Sorcerer's Apprentice syndrome
+//!   (RFC 1123, section 4.2.3.1).
+//! - The client may need the last ACK again after the end (RFC 1350, section 6): see
+//!   [`ReceiveSession::dally`].
 
 use std::time::Duration;
 
@@ -26,71 +35,76 @@ use super::packet::ErrorCode;
 use super::send_session::{Ignored, Outcome, RTO_FIRST, RTO_MAX, SILENCE, Step, seconds};
 use crate::time::Timestamp;
 
-/// A client that sends nothing at all after its request is not waited for longer: the request may be forged. The least
-/// patient clients repeat theirs every 5 s (tftp-hpa, atftp).
+/// pxed drops an upload whose client sends nothing for this long after its request, because the request may
+/// be forged. The clients with the longest interval repeat their requests every 5 s (tftp-hpa, atftp).
 const SILENCE_OFFERED: Duration = Duration::from_secs(20);
-/// A file is kept within this time, or the disk hangs.
+/// If the file is not stored within this time after its last block, the disk hangs, and the upload ends.
 const FINISHING_MAX: Duration = Duration::from_secs(60);
-/// A copy of the last block that comes sooner is the network's. The shortest time-out known is busybox's: 50 ms.
+/// A copy of the last block that arrives sooner than this was made by the network. The shortest time-out of a
+/// client is that of busybox, 50 ms.
 const COPY: Duration = Duration::from_millis(40);
-/// After a block that found no room, a client that sends windows is told so soon where to go on.
+/// After a block for which there was no room, pxed sends an ACK this soon to a client that sends windows. The
+/// ACK names the block from which the client must continue.
 const NO_ROOM_PAUSE: Duration = Duration::from_millis(100);
-/// The blocks of a window come one upon the other: when none has come for so long, the rest of the window is lost.
+/// The blocks of a window arrive back to back. If no block arrives for this long, the rest of the window is
+/// lost, and pxed acknowledges what it has.
 const TAIL_PAUSE: Duration = Duration::from_millis(250);
-/// The last ACK is repeated on demand for so long: clients ask again after 5 s at the latest (tftp-hpa, atftp), and may need
-/// to do so twice.
+/// How long pxed repeats the last ACK if the client repeats its last block. Clients repeat it after at most
+/// 5 s (tftp-hpa, atftp), and may have to do so twice.
 const DALLY: Duration = Duration::from_secs(12);
 
-/// What became of a block.
+/// Whether the caller has accepted a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockAccepted {
-    /// It was taken.
+    /// The block is accepted.
     Yes,
-    /// It was taken, but there is no room for many more: [`ReceiveSession::on_room`] says when there is again.
+    /// The block is accepted, but many blocks wait for the disk. The ACK of the window waits for
+    /// [`ReceiveSession::on_room`].
     NoRoom,
-    /// There was no room for it.
+    /// The block is dropped. The client sends it again.
     No,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The OACK, or ACK 0, was sent; no DATA has come.
+    /// The OACK or ACK 0 was sent; no DATA has arrived.
     Offered,
     Receiving,
-    /// All blocks were taken; whether the file is kept is not known yet.
+    /// All blocks are accepted; the file is not stored yet.
     Finishing,
-    /// It is kept, and the client was told.
+    /// The file is stored, and the last ACK was sent.
     Complete,
     Ended,
 }
 
-/// One upload.
+/// An upload from a client.
 #[derive(Clone, Debug)]
 pub struct ReceiveSession {
-    /// The size that the client has announced, in bytes.
+    /// The size in the request (`tsize`), in bytes.
     announced: Option<u64>,
     started: Timestamp,
-    /// When the client was last heard with something new.
+    /// When the client last sent the block that is next, also if it was dropped for lack of room.
     heard: Timestamp,
-    /// When an ACK was last sent.
+    /// When the last ACK was sent, or the first reply to the request.
     said: Timestamp,
     deadline: Timestamp,
-    /// Every block up to this one was taken.
+    /// All blocks up to this one are accepted.
     taken: Block,
-    /// What the last ACK says. The client's window follows it.
+    /// The block in the last ACK. The window of the client starts after it.
     acked: Block,
     negotiated: NegotiatedOptions,
-    /// Time-out in seconds.
+    /// The current time-out in seconds.
     rto: u8,
     phase: Phase,
-    /// A gap was told already.
+    /// An ACK has reported a gap. Further blocks behind a gap cause no ACK.
     gap: bool,
-    /// The ACK of a window waits for the disk.
+    /// The ACK of a window waits until the disk has caught up.
     held: bool,
 }
 
 impl ReceiveSession {
-    /// An upload on these terms, and the first step to take.
+    /// Starts an upload with these options. `announced` is the size in the request, in bytes. Returns the
+    /// first step: the OACK or ACK 0.
     pub fn start(now: Timestamp, announced: Option<u64>, negotiated: NegotiatedOptions) -> (Self, Step) {
         let rto = negotiated.timeout.unwrap_or(RTO_FIRST);
         let reception = Self {
@@ -111,14 +125,15 @@ impl ReceiveSession {
         (reception, step)
     }
 
-    /// RFC 1350, section 4: ACK 0 answers a WRQ; RFC 2347: an OACK does so if there are options.
+    /// ACK 0 answers a WRQ (RFC 1350, section 4); with options an OACK does (RFC 2347).
     fn offer(&self) -> Step {
         if self.negotiated.oack { Step::SendOack } else { Step::SendAck }
     }
 
-    /// DATA has come: the block with this number, modulo 65536, of `len` bytes, which are not more than the terms say.
+    /// Handles DATA: the block whose number modulo 65536 is `wire`, with `len` bytes. The caller must check
+    /// that `len` is at most the negotiated block size.
     ///
-    /// `take` is called if it is the next one, with whether it is the last.
+    /// If the block is the next one, this calls `take` with whether the block is the last one of the file.
     pub fn on_data(
         &mut self,
         now: Timestamp,
@@ -132,7 +147,8 @@ impl ReceiveSession {
             Phase::Complete if wire == self.taken.wire() => self.say_again(now),
             Phase::Complete => Step::Ignore(Ignored::Ended),
             Phase::Offered | Phase::Receiving => {
-                // How many blocks are missing before this one; an old one seems to be far ahead.
+                // How many blocks are missing before this one. For an old block the difference wraps, and is
+                // larger than a window.
                 let missing = wire.wrapping_sub((self.taken + 1).wire());
                 match missing {
                     0 => self.on_next(now, len < usize::from(self.negotiated.blksize), take),
@@ -151,7 +167,7 @@ impl ReceiveSession {
         if taken == BlockAccepted::No {
             if self.negotiated.windowsize > 1 {
                 self.deadline = self.deadline.min(now + NO_ROOM_PAUSE);
-                // The rest of the window is no news.
+                // The blocks after it in this window are a known gap and need no ACK.
                 self.gap = true;
             }
             return Step::Ignore(Ignored::NoRoom);
@@ -183,7 +199,7 @@ impl ReceiveSession {
         self.say(now)
     }
 
-    /// The last block has come again: our ACK may be lost.
+    /// Handles a repeat of the last accepted block: the ACK may have been lost.
     fn say_again(&mut self, now: Timestamp) -> Step {
         if self.held || now.since(self.said.max(self.heard)) < COPY {
             Step::Ignore(Ignored::DuplicateData)
@@ -199,12 +215,13 @@ impl ReceiveSession {
         Step::SendAck
     }
 
-    /// There is room again for a window.
+    /// Handles the report that the disk has caught up. Returns [`Step::SendAck`] if an ACK waits for it.
     pub fn on_room(&mut self, now: Timestamp) -> Step {
         if self.held && self.phase == Phase::Receiving { self.say(now) } else { Step::Wait }
     }
 
-    /// The file is kept: [`Step::End`] is to be preceded by the last ACK.
+    /// Handles the report that the file is stored. Before the caller carries out the returned [`Step::End`],
+    /// it must send the last ACK, that of [`Self::taken`].
     pub fn on_kept(&mut self, now: Timestamp) -> Step {
         if self.phase != Phase::Finishing {
             return Step::Ignore(Ignored::Ended);
@@ -214,12 +231,12 @@ impl ReceiveSession {
         Step::End(Outcome::Complete)
     }
 
-    /// The client says ERROR.
+    /// Handles an ERROR from the client, which ends the upload.
     pub fn on_error(&mut self, code: ErrorCode) -> Step {
         self.end(Outcome::Aborted(code))
     }
 
-    /// Time has passed.
+    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`Step::Wait`].
     pub fn on_time(&mut self, now: Timestamp) -> Step {
         if now < self.deadline {
             return Step::Wait;
@@ -242,17 +259,18 @@ impl ReceiveSession {
         self.say(now)
     }
 
-    /// A new request took this one's place.
+    /// Ends the upload because a new request of the same client replaces it.
     pub fn supersede(&mut self) -> Step {
         self.end(Outcome::Superseded)
     }
 
-    /// Whether the client was never heard after its request, which may therefore be forged.
+    /// Whether the client has sent no DATA of its first window since its request. The source address of such
+    /// a request may be forged.
     pub fn is_unverified(&self) -> bool {
         self.phase == Phase::Offered
     }
 
-    /// Another client needs the slot more, or the file cannot be kept.
+    /// Ends the upload because pxed needs its slot for another client, or because the file cannot be stored.
     pub fn give_way(&mut self) -> Step {
         self.end(Outcome::TimedOut)
     }
@@ -265,7 +283,7 @@ impl ReceiveSession {
         Step::End(outcome)
     }
 
-    /// Whether it is over, for better or worse.
+    /// Whether the upload has ended: the file is stored, or the upload was broken off.
     pub fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Complete | Phase::Ended)
     }
@@ -274,43 +292,47 @@ impl ReceiveSession {
         self.negotiated.timeout.unwrap_or(RTO_FIRST)
     }
 
-    /// With a client's long time-out, three of them.
+    /// Three time-outs. The limits on silence are at least this long, for clients that request a long
+    /// time-out.
     fn patience(&self) -> Duration {
         seconds(self.first_rto()) * 3
     }
 
-    /// The last block that was taken: what an ACK says.
+    /// The last accepted block: the number in the next ACK.
     pub fn taken(&self) -> Block {
         self.taken
     }
 
-    /// When [`Self::on_time`] wants to be called.
+    /// When the caller must call [`Self::on_time`].
     pub fn deadline(&self) -> Timestamp {
         self.deadline
     }
 
-    /// The terms.
+    /// The options of this upload.
     pub fn negotiated(&self) -> &NegotiatedOptions {
         &self.negotiated
     }
 
-    /// The size that the client has announced, in bytes.
+    /// The size in the request, in bytes; `None` if the request has no valid `tsize`.
     pub fn announced(&self) -> Option<u64> {
         self.announced
     }
 
-    /// When it began.
+    /// When the upload started.
     pub fn started(&self) -> Timestamp {
         self.started
     }
 
-    /// How long after the end the client may still ask for the last ACK; `None` if there was none.
+    /// How long after the end pxed repeats the last ACK on request; `None` if the file was not stored.
     pub fn dally(&self) -> Option<Duration> {
         (self.phase == Phase::Complete).then(|| DALLY.max(self.patience()))
     }
 
-    /// Whether the same request again at `now` is a delayed copy of the one that began this upload: always before the
-    /// first block, later only for a moment, since a machine that was reset may come back with the same port.
+    /// Whether an identical request that arrives at `now` is a delayed copy of the one that started this
+    /// upload.
+    ///
+    /// Until the first block it always is. Later it is for one second only, since a machine that was reset
+    /// may send the same request from the same port.
     pub fn is_same_session(&self, now: Timestamp) -> bool {
         const MOMENT: Duration = Duration::from_secs(1);
         self.phase == Phase::Offered || now.since(self.heard) < MOMENT

@@ -1,26 +1,31 @@
-//! A transfer to a client as a state machine: events in, what to send out.
+//! The state machine of a transfer to a client: each method takes an event and returns the next [`Step`].
+//! `receive_session` is the other direction.
 //!
 //! ```text
-//!            RRQ with options             ACK 0                     ACK of the last block
-//!   (start) ------------------> Offered -------> Sending ... Sending ---------------------> Ended
-//!      \                                            ^  | ^
-//!       \__ RRQ without options __> Unverified ______/   |  | time-out, or an ACK inside the window: the window again
-//!                                            ACK of block 1 +--+
+//!            RRQ with options            ACK 0               ACK of the last block
+//!   (start) -------------------> Offered ------+--> Sending -----------------------> Ended
+//!      |                                       |    ^     |
+//!      |     RRQ without options               |    +-----+ time-out, or an ACK inside the window:
+//!      +-------------------> Unverified -------+            pxed sends the window again
+//!                                  ACK of block 1
 //! ```
 //!
-//! The rules that keep a network quiet:
-//! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice syndrome). It may bring the
-//!   timer forward. With windows, one duplicate ACK in each window does so, because EDK2 reports a lost first block that way.
-//!   In lock-step, one duplicate ACK for each block does so, and only if it comes so long after the block (four round trips,
-//!   at least 50 ms) that the client's own time-out must have caused it: copies of ACKs that the network makes come sooner.
-//!   For a block that was repeated already, and for the next one, duplicate ACKs change nothing: an answer to a repeat never
-//!   leads to another repeat.
-//! - An ACK inside the window means a loss (RFC 7440, section 4): the window after it is sent once more, once. Until that
-//!   window has been acknowledged to its end, such an ACK may as well be the echo of a block that the client has twice, as
-//!   EDK2 makes them. It only moves the window on, and the timer repeats what is lost again. Without this rule each echo would
-//!   send a window whose blocks the client has already, which makes new echoes, to the end of the file.
+//! These rules keep the network quiet:
+//! - A duplicate ACK never triggers DATA (RFC 1123, section 4.2.3.1: the Sorcerer's Apprentice syndrome). It
+//!   may bring the timer forward. With windows, one duplicate ACK in each window does so, because EDK2
+//!   reports a lost first block that way. In lock-step, one duplicate ACK for each block does so, and only if
+//!   it arrives so long after the block (four round trips, at least 50 ms) that the time-out of the client
+//!   must have caused it: copies of ACKs that the network makes arrive sooner. For a block that was repeated
+//!   already, and for the next one, duplicate ACKs change nothing: an answer to a repeat never leads to
+//!   another repeat.
+//! - An ACK inside the window means a loss (RFC 7440, section 4): pxed sends the window after it again, once.
+//!   Until that window has been acknowledged to its end, such an ACK may also be the echo of a block that the
+//!   client has received twice, as EDK2 makes them. It only moves the window, and the timer repeats what is
+//!   lost again. Without this rule each echo would send a window whose blocks the client has already, which
+//!   causes new echoes, to the end of the file.
 //! - Only the timer repeats an OACK, and never after ACK 0: U-Boot would start again.
-//! - A client that has acknowledged nothing gets little, since its address may be forged: see `unverified_peer`.
+//! - A client that has acknowledged nothing gets few packets, since its address may be forged: see
+//!   `unverified_peer`.
 
 mod early_retransmit;
 mod snapshot;
@@ -40,14 +45,16 @@ use crate::time::Timestamp;
 use early_retransmit::EarlyRetransmit;
 use window::Window;
 
-/// Time-outs are doubled up to this, in seconds.
+/// Time-outs double up to this limit, in seconds.
 pub(super) const RTO_MAX: u8 = 8;
-/// The first time-out in seconds, unless the client asked for another (RFC 2349).
+/// The first time-out in seconds, unless the client requests another one (RFC 2349).
 pub(super) const RTO_FIRST: u8 = 1;
-/// A client that is silent this long in the middle of a transfer has gone.
+/// A transfer ends if nothing new arrives from its client for this long, or for three of the time-outs that
+/// the client requested, if that is longer.
 pub const SILENCE: Duration = Duration::from_secs(45);
-/// When every block was sent and only the last ACK is missing, this many repeats suffice: at 1, 2, 4, 8, 16, 24 and 32 s. So
-/// GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6, line 26).
+/// If every block was sent and only the last ACK is missing, this many repeats are enough: at 1, 2, 4, 8, 16,
+/// 24 and 32 s. So GRUB, which never repeats an ACK, is served for 30 s here, too (clients.md, section 6,
+/// line 26).
 const REPEATS_OF_LAST: u8 = 7;
 
 /// How a transfer ended.
@@ -55,41 +62,44 @@ const REPEATS_OF_LAST: u8 = 7;
 pub enum Outcome {
     /// The last block was acknowledged.
     Complete,
-    /// All blocks were sent, and the last ACK never came: clients that start what they loaded at once do that.
+    /// All blocks were sent, and the last ACK never arrived. Clients that start the file at once do not send
+    /// it.
     CompleteUnconfirmed,
-    /// The client wanted the file's size only: it has answered the OACK with ERROR 8 or 0.
+    /// The client wanted only the size of the file: it answered the OACK with ERROR 8 or 0.
     Probe,
-    /// The client has sent an ERROR.
+    /// The client sent an ERROR with this code.
     Aborted(ErrorCode),
-    /// The client vanished.
+    /// The client sent nothing for too long. Also the outcome when pxed ends a transfer for lack of slots, or
+    /// an upload that is not stored in time.
     TimedOut,
-    /// A new request came from the client's same port.
+    /// A new request came from the same address and port of the client.
     Superseded,
 }
 
-/// Why a packet of a known transfer changes nothing.
+/// Why an event of a known transfer changes nothing. The caller counts the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ignored {
     /// An ACK of the block that was acknowledged last.
     DuplicateAck,
-    /// An ACK of a block from before that, or of one that was not sent yet.
+    /// An ACK of an older block or of a block that was not sent yet; also any ACK in an upload, or while the
+    /// file is loading.
     StrayAck,
-    /// Anything for a transfer that has ended.
+    /// An event of a transfer that has ended.
     Ended,
-    /// DATA of a block that is stored already.
+    /// DATA of a block that is accepted already, or of a block number outside the window.
     DuplicateData,
-    /// DATA behind a gap that an ACK has reported already.
+    /// DATA after a gap that an ACK has reported already.
     GapInData,
-    /// DATA for which there was no room: the client will send it again.
+    /// DATA for which there is no room. The client sends it again.
     NoRoom,
 }
 
 /// What the caller must do after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing.
+    /// Nothing but counting the reason.
     Ignore(Ignored),
-    /// Nothing yet: the timer was early.
+    /// Nothing. The timer was early, or the event needs no packet.
     Wait,
     /// Send the OACK.
     SendOack,
@@ -97,19 +107,19 @@ pub enum Step {
     SendData,
     /// Send an ACK of [`ReceiveSession::taken`](super::receive_session::ReceiveSession::taken).
     SendAck,
-    /// The transfer is over.
+    /// The transfer has ended.
     End(Outcome),
 }
 
 /// Where a transfer stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The OACK was sent, and repeated so often by the timer; ACK 0 has not come.
+    /// The OACK was sent; ACK 0 has not arrived. `oacks`: how often the timer has repeated the OACK.
     Offered {
         oacks: u8,
     },
-    /// The first block was sent without an OACK, and the client has acknowledged nothing. `is_repeat_due`: its request has come
-    /// again, so it may get the block once more.
+    /// The first block was sent without an OACK, and the client has acknowledged nothing. `is_repeat_due`:
+    /// the client has repeated its request, so pxed may send the block once more.
     Unverified {
         is_repeat_due: bool,
     },
@@ -118,15 +128,15 @@ enum Phase {
     Ended,
 }
 
-/// How often the window that is on its way was sent.
+/// How often the current window was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Repeats {
     /// Once. Only the ACK of such a window measures a round trip (Karn's algorithm).
     None,
     /// A part of it was sent before: an ACK inside the window showed a loss, or another process sent it.
     AfterLoss,
-    /// The timer has sent it again, so often since the client last answered with something new. `is_asked_for`: since the last
-    /// repeat the client has sent a duplicate ACK, so it is there, and lacks the block.
+    /// The timer has sent it again. `times`: how often since the last new ACK. `is_asked_for`: the client has
+    /// sent a duplicate ACK since the last repeat, so it is there and lacks the block.
     ByTimer { times: u8, is_asked_for: bool },
 }
 
@@ -137,9 +147,10 @@ pub struct SendSession {
     size: u64,
     negotiated: NegotiatedOptions,
     started: Timestamp,
-    /// When the client last answered with something new.
+    /// When the client last acknowledged something new; before the first ACK of a transfer without options,
+    /// when it last sent its request.
     heard: Timestamp,
-    /// When the window that is on its way was sent, or the OACK.
+    /// When the current window, or the OACK, was sent.
     sent: Timestamp,
     deadline: Timestamp,
     window: Window,
@@ -155,7 +166,8 @@ pub struct SendSession {
 }
 
 impl SendSession {
-    /// A transfer of `size` bytes with these options, and the first step to take.
+    /// Starts a transfer of `size` bytes with these options. Returns the first step: the OACK, or the first
+    /// block.
     pub fn start(now: Timestamp, size: u64, negotiated: NegotiatedOptions) -> (Self, Step) {
         let rto = negotiated.timeout.unwrap_or(RTO_FIRST);
         let mut transfer = Self {
@@ -182,7 +194,7 @@ impl SendSession {
         (transfer, step)
     }
 
-    /// The client acknowledges the block with this number, modulo 65536.
+    /// Handles an ACK. `wire` is the block number modulo 65536.
     pub fn on_ack(&mut self, now: Timestamp, wire: u16) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
@@ -218,7 +230,7 @@ impl SendSession {
         if is_echo { self.slide_window(now) } else { self.open_window(now) }
     }
 
-    /// The client has sent an ERROR.
+    /// Handles an ERROR from the client.
     pub fn on_error(&mut self, code: ErrorCode) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
@@ -229,7 +241,7 @@ impl SendSession {
         }
     }
 
-    /// Time has passed.
+    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`Step::Wait`].
     pub fn on_time(&mut self, now: Timestamp) -> Step {
         if now < self.deadline {
             return Step::Wait;
@@ -249,7 +261,7 @@ impl SendSession {
             Repeats::None | Repeats::AfterLoss => (0, false),
         };
         if self.window.highest() == self.last() {
-            // A client that has asked for the last block since the last repeat lacks it.
+            // A client that has requested the last block since the last repeat lacks it.
             if is_silent && is_asked_for {
                 return self.end(Outcome::TimedOut);
             }
@@ -265,18 +277,18 @@ impl SendSession {
         step
     }
 
-    /// The blocks that are to be sent now: the first one, and how many.
+    /// The blocks that the caller must send now: the first one, and how many.
     pub fn unsent(&self) -> (Block, u64) {
         self.window.unsent()
     }
 
-    /// `blocks` of [`Self::unsent`] have been sent.
+    /// Reports that the caller has sent the first `blocks` blocks of [`Self::unsent`].
     pub fn sent(&mut self, blocks: u64) {
         let repeated = u32::try_from(self.window.sent(blocks)).unwrap_or(u32::MAX);
         self.repeated_blocks = self.repeated_blocks.saturating_add(repeated);
     }
 
-    /// A new request of the same client took the place of this transfer.
+    /// Ends the transfer because a new request of the same client replaces it.
     pub fn supersede(&mut self) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
@@ -287,7 +299,7 @@ impl SendSession {
         }
     }
 
-    /// Another client needs the slot more.
+    /// Ends the transfer because pxed needs its slot for another client.
     pub fn give_way(&mut self) -> Step {
         match self.phase {
             Phase::Ended => Step::Ignore(Ignored::Ended),
@@ -301,7 +313,7 @@ impl SendSession {
         Step::End(outcome)
     }
 
-    /// The client has acknowledged something new.
+    /// Handles an ACK that acknowledges something new.
     fn progress(&mut self, now: Timestamp) {
         self.heard = now;
         self.phase = Phase::Sending;
@@ -310,7 +322,7 @@ impl SendSession {
         self.repeats = Repeats::None;
     }
 
-    /// Sends the window behind the acknowledged blocks.
+    /// Starts the window after the acknowledged blocks.
     fn open_window(&mut self, now: Timestamp) -> Step {
         let is_repeat = self.window.open(self.negotiated.windowsize, self.last());
         if is_repeat && self.repeats == Repeats::None {
@@ -321,7 +333,8 @@ impl SendSession {
         Step::SendData
     }
 
-    /// The same while the window is a repeat: sends only what was not sent since then.
+    /// Like [`Self::open_window`] while the window is a repeat: sends only blocks that were not sent since
+    /// the repeat began.
     fn slide_window(&mut self, now: Timestamp) -> Step {
         self.window.slide(self.negotiated.windowsize, self.last());
         self.repeats = Repeats::AfterLoss;
@@ -343,12 +356,13 @@ impl SendSession {
         self.negotiated.windowsize == 1
     }
 
-    /// The last block: always shorter than the others, and empty if the size is a multiple (RFC 1350, section 6).
+    /// The last block. It is always shorter than the others, and empty if the size is a multiple of the block
+    /// size (RFC 1350, section 6).
     pub fn last(&self) -> Block {
         Block(self.size / u64::from(self.negotiated.blksize) + 1)
     }
 
-    /// When [`Self::on_time`] must be called.
+    /// When the caller must call [`Self::on_time`].
     pub fn deadline(&self) -> Timestamp {
         self.deadline
     }
@@ -363,17 +377,18 @@ impl SendSession {
         self.size
     }
 
-    /// When the transfer began.
+    /// When the transfer started.
     pub fn started(&self) -> Timestamp {
         self.started
     }
 
-    /// Whether the transfer is over.
+    /// Whether the transfer has ended.
     pub fn has_ended(&self) -> bool {
         self.phase == Phase::Ended
     }
 
-    /// Bytes of the file that the client has acknowledged, or was sent if it never confirmed the end.
+    /// The bytes of the file that the client has. The whole file if the transfer is complete, also without
+    /// the last ACK; otherwise the acknowledged bytes.
     pub fn bytes(&self, outcome: Outcome) -> u64 {
         match outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => self.size,
@@ -381,7 +396,7 @@ impl SendSession {
         }
     }
 
-    /// DATA packets that were sent more than once.
+    /// The number of DATA packets with blocks that had been sent before.
     pub fn repeated_blocks(&self) -> u64 {
         u64::from(self.repeated_blocks)
     }

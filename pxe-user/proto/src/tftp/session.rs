@@ -1,4 +1,5 @@
-//! What a slot of the table holds: a transfer to a client, or one from it.
+//! The session in a slot of the [table](super::table): a transfer to a client ([`SendSession`]), or an upload
+//! from a client ([`ReceiveSession`]).
 
 use std::time::Duration;
 
@@ -7,15 +8,16 @@ use super::receive_session::ReceiveSession;
 use super::send_session::{SendSession, Step};
 use crate::time::Timestamp;
 
-/// An ended transfer keeps its TIDs this long, so that late duplicates find silence instead of an error.
+/// How long an ended transfer keeps its TIDs. During this time pxed ignores late duplicates; without the
+/// entry it would answer them with an ERROR.
 const DALLY: Duration = Duration::from_secs(2);
 
-/// A transfer in either direction.
+/// A session in either direction.
 #[derive(Clone, Debug)]
 pub enum Session {
-    /// To the client.
+    /// pxed sends a file to the client (RRQ).
     Sending(SendSession),
-    /// From the client.
+    /// The client sends a file to pxed (WRQ).
     Receiving(ReceiveSession),
 }
 
@@ -29,59 +31,64 @@ macro_rules! either {
 }
 
 impl Session {
-    /// See [`SendSession::on_error`].
+    /// Handles an ERROR from the client. See [`SendSession::on_error`].
     pub fn on_error(&mut self, code: ErrorCode) -> Step {
         either!(self, session => session.on_error(code))
     }
 
-    /// Time has passed.
+    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`Step::Wait`].
     pub fn on_time(&mut self, now: Timestamp) -> Step {
         either!(self, session => session.on_time(now))
     }
 
-    /// A new request took this one's place.
+    /// Ends the session because a new request of the same client replaces it.
     pub fn supersede(&mut self) -> Step {
         either!(self, session => session.supersede())
     }
 
-    /// Another client needs the slot more.
+    /// Ends the session because pxed needs its slot for another client, or because an upload cannot be
+    /// stored.
     pub fn give_way(&mut self) -> Step {
         either!(self, session => session.give_way())
     }
 
-    /// Whether the client was never heard after its request, which may therefore be forged.
+    /// Whether the client has sent no valid ACK or DATA since its request. The source address of such a
+    /// request may be forged.
     pub fn is_unverified(&self) -> bool {
         either!(self, session => session.is_unverified())
     }
 
-    /// Whether the same request again at `now` is a delayed copy of the one that began this.
+    /// Whether an identical request that arrives at `now` is a delayed copy of the one that started this
+    /// session.
     pub fn is_same_session(&self, now: Timestamp) -> bool {
         either!(self, session => session.is_same_session(now))
     }
 
-    /// The same request has come again; an upload's sender gets its answer by the timer anyhow.
+    /// Handles a copy of the request that started this session. An upload needs nothing here, because its
+    /// timer repeats the reply to the request in any case.
     pub fn ask_again(&mut self, now: Timestamp) {
         if let Self::Sending(transfer) = self {
             transfer.ask_again(now);
         }
     }
 
-    /// Whether it is over.
+    /// Whether the session has ended.
     pub fn has_ended(&self) -> bool {
         either!(self, session => session.has_ended())
     }
 
-    /// When it began.
+    /// When the session started.
     pub fn started(&self) -> Timestamp {
         either!(self, session => session.started())
     }
 
-    /// When [`Self::on_time`] wants to be called.
+    /// When the caller must call [`Self::on_time`].
     pub fn deadline(&self) -> Timestamp {
         either!(self, session => session.deadline())
     }
 
-    /// What the OACK says.
+    /// Returns the options in the OACK. Not for a session that another process started: see
+    /// [`SendSession::resume`].
     pub fn granted(&self) -> OackOptions {
         match self {
             Self::Sending(transfer) => transfer.negotiated().granted(transfer.size()),
@@ -91,7 +98,7 @@ impl Session {
         }
     }
 
-    /// How long its TIDs are kept after its end.
+    /// How long the session keeps its TIDs after its end.
     pub(super) fn dally(&self) -> Duration {
         match self {
             Self::Sending(_) => DALLY,

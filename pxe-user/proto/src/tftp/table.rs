@@ -1,7 +1,14 @@
-//! All transfers of one worker, to clients and from them: known by their TIDs, with one timer for all.
+//! All transfers of one worker, in both directions. A TID on each side identifies a transfer: the address and
+//! port of the client, and the port of pxed.
 //!
-//! Everything is allocated at the start; a request takes a slot, the end gives it back. A client's address and port
-//! name one transfer at a time, so that a repeated RRQ finds its session and a new one replaces the old.
+//! The TFTP service of the worker calls [`Table::admit`] for each request, [`Table::start`] or
+//! [`Table::receive`] when the file is ready, [`Table::on_ack`], [`Table::on_upload`] and [`Table::on_error`]
+//! for packets, and [`Table::expire`] at [`Table::next_deadline`]. The service carries out each [`Step`] that
+//! they return.
+//!
+//! A request takes a slot, and the end of the transfer frees it after a short time (`dallying`). Slots and
+//! timers are allocated at the start. A client address and port has at most one transfer at a time, so a
+//! repeated RRQ finds its session, and a new RRQ replaces the old session.
 
 mod dallying;
 mod entry;
@@ -25,47 +32,50 @@ use super::session::Session;
 use super::timers::Timers;
 use crate::time::Timestamp;
 
-/// A file that is not found, or has no place, in this time is given up: no slot waits for ever for a loader that lost its request.
+/// How long a request waits for its file, or for the inbox. After this time the slot is freed, so that a lost
+/// request to the loader does not hold it forever.
 const LOADING_MAX: Duration = Duration::from_secs(30);
 
-/// What becomes of a request.
+/// The result of [`Table::admit`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Admission {
-    /// It has a slot. If it replaced an earlier transfer of the same client, that one is named with its end.
+    /// The request has a slot. `replaced` was called if an earlier transfer of the client made way.
     Admitted(Id),
-    /// It is a copy of a request whose transfer is under way.
+    /// The request is a copy of the one that started the transfer of this client.
     Duplicate,
-    /// The limit is reached.
+    /// As many transfers as allowed are running. The request has no slot.
     Full,
 }
 
-/// All transfers of one worker.
+/// All transfers of one worker. `C` is the data of the caller for each transfer.
 #[derive(Debug)]
 pub struct Table<C> {
     slots: Vec<Option<Entry<C>>>,
     generations: Vec<u32>,
     free: Vec<u32>,
-    /// Strangers choose the keys, so the hash is keyed: the standard library's SipHash-1-3. A lookup for each packet costs
-    /// about 15 ns of the microsecond or so that the packet does; faster hashes promise less against chosen keys.
+    /// Clients choose the keys, so the hash is keyed: SipHash-1-3 of the standard library. A lookup for each
+    /// packet costs about 15 ns of the microsecond or so that a packet takes. Faster hashes give weaker
+    /// guarantees against chosen keys.
     by_client: HashMap<SocketAddrV4, u32>,
-    /// Ended transfers, oldest first: the first to give way. Some may be gone already.
+    /// Ended transfers, oldest first: the first one gives up its slot first. Some ids are stale.
     dallying: VecDeque<Id>,
-    /// Transfers whose clients were never heard after their requests, oldest first. Some may have been heard meanwhile.
+    /// Transfers whose clients had sent no valid ACK or DATA when they were added, oldest first. Some ids are
+    /// stale.
     unverified: VecDeque<Id>,
     timers: Timers,
     hasher: RandomState,
     ports: TidPorts,
-    /// Counts the TIDs that were given out.
+    /// The number of TIDs assigned so far. It makes each hash in `next_port` different.
     given: u64,
     limit: usize,
     active: usize,
 }
 
 impl<C> Table<C> {
-    /// Most bytes that a slot costs: its entry, and its share of all lists.
+    /// The most memory for one slot, in bytes: its entry, and its share of all lists.
     pub const SLOT_BYTES: usize = {
-        // The map has a power of two of buckets with one byte more for each, of which up to 7/8 are used: so there are
-        // less than 16/7 buckets for each slot.
+        // The map has a power of two of buckets, with one more byte for each, and uses at most 7/8 of them.
+        // So there are less than 16/7 buckets for each slot.
         let by_client = (size_of::<(SocketAddrV4, u32)>() + 1) * 16 / 7 + 1;
         let generation_and_free = 2 * size_of::<u32>();
         let dallying_and_unheard = 3 * size_of::<Id>();
@@ -76,12 +86,13 @@ impl<C> Table<C> {
             + Timers::<Timestamp>::BYTES_EACH
     };
 
-    /// Slots of a table for `limit` transfers: dallying ones hold slots, too; they give way when room is short.
+    /// The number of slots of a table for `limit` transfers. Ended transfers hold slots too, for a short
+    /// time; they give them up when slots run short.
     pub fn slots(limit: usize) -> usize {
         limit * 2
     }
 
-    /// Room for `limit` transfers at a time, with TIDs from `ports`.
+    /// Creates a table for `limit` transfers at a time, with TIDs from `ports`.
     pub fn new(limit: usize, ports: TidPorts) -> Self {
         let slots = Self::slots(limit);
         Self {
@@ -100,24 +111,27 @@ impl<C> Table<C> {
         }
     }
 
-    /// What a request is known by when it comes again: a keyed hash of its payload.
+    /// Returns the fingerprint by which a repeat of a request is recognised: a keyed hash of its payload.
     pub fn fingerprint(&self, request: &[u8]) -> u64 {
         self.hasher.hash_one(request)
     }
 
-    /// Whether a request needs no slot: its client has one that it keeps, or it is a late copy.
+    /// Whether [`Self::admit`] accepts the request even if the table is full: the client has a transfer that
+    /// still runs, whose slot the request keeps, or the request is a late copy.
     pub fn is_known(&self, now: Timestamp, client: SocketAddrV4, request: u64) -> bool {
         let entry = self.of_client(client).and_then(|id| self.get(id));
         entry.is_some_and(|entry| !entry.dallies() || entry.is_copy(now, request))
     }
 
-    /// Whether a slot is free.
+    /// Whether another transfer may start.
     pub fn has_room(&self) -> bool {
         self.active < self.limit
     }
 
-    /// Takes a slot for a request. `request` is its fingerprint; `replaced` is told of a transfer that the same client
-    /// had and that ends now.
+    /// Takes a slot for a request with the fingerprint `request`.
+    ///
+    /// Calls `replaced` for each entry that is removed: an earlier transfer of the same client, or an ended
+    /// transfer that held the last slot. The outcome is `None` if that transfer had ended before.
     pub fn admit(
         &mut self,
         now: Timestamp,
@@ -162,7 +176,7 @@ impl<C> Table<C> {
         Admission::Admitted(id)
     }
 
-    /// Puts an entry into a free slot.
+    /// Puts an entry into a free slot. `None` if there is no free slot.
     fn occupy(&mut self, entry: Entry<C>) -> Option<Id> {
         let slot = self.free.pop()?;
         let generation = *self.generations.get(slot as usize)?;
@@ -172,9 +186,12 @@ impl<C> Table<C> {
         Some(Id { slot, generation })
     }
 
-    /// A TID that follows from nothing which a stranger sees, who could forge ACKs as well as requests otherwise. There are few:
-    /// docs/decisions/0007 says how many, and what a guess brings. Never the client's `old` one, so that late packets of its last
-    /// transfer are recognised.
+    /// Returns a TID that an attacker cannot compute from what it sees. With a predictable TID, anyone who
+    /// can forge a request could also forge its ACKs. The range is small: docs/decisions/0007 says how many
+    /// TIDs there are, and what a correct guess allows.
+    ///
+    /// The TID differs from `old`, the previous one of the client, so that late packets of the previous
+    /// transfer are recognised. A range of one port is the exception.
     fn next_port(&mut self, client: SocketAddrV4, old: Option<u16>) -> u16 {
         self.given += 1;
         let TidPorts { first, count } = self.ports;
@@ -185,7 +202,8 @@ impl<C> Table<C> {
         first + if is_old { (index + 1) % count } else { index }
     }
 
-    /// The file of an admitted request has been found: the transfer begins.
+    /// Starts the transfer of an admitted request whose file, of `size` bytes, is loaded. Returns the first
+    /// step; `None` if the request has lost its slot.
     pub fn start(
         &mut self,
         now: Timestamp,
@@ -197,7 +215,8 @@ impl<C> Table<C> {
         self.begin(id, Session::Sending(transfer), step)
     }
 
-    /// There is a place for the file of an admitted request: the upload begins. `announced` is its size, if that is known.
+    /// Starts the upload of an admitted request for which the inbox has opened a file. `announced` is the
+    /// size in the request, in bytes. Returns the first step; `None` if the request has lost its slot.
     pub fn receive(
         &mut self,
         now: Timestamp,
@@ -217,31 +236,32 @@ impl<C> Table<C> {
         Some(step)
     }
 
-    /// Gives back the slot of a request that is refused.
+    /// Frees the slot of a request that is refused. `None` if the request has lost its slot.
     pub fn refuse(&mut self, id: Id) -> Option<Entry<C>> {
         self.get_mut(id)?;
         self.remove(id.slot)
     }
 
-    /// Transfers that have not ended, from a slot on.
+    /// Returns the transfers that have not ended, from slot `from` on.
     pub fn under_way(&self, from: u32) -> impl Iterator<Item = Id> + '_ {
         let slots = self.slots.iter().enumerate().skip(from as usize);
         let live = slots.filter(|(_, entry)| entry.as_ref().is_some_and(|entry| !entry.dallies()));
         live.filter_map(|(slot, _)| self.id(u32::try_from(slot).ok()?))
     }
 
-    /// The transfer of a client, whatever our port.
+    /// Returns the transfer of a client, with any TID of pxed.
     pub fn of_client(&self, client: SocketAddrV4) -> Option<Id> {
         self.id(*self.by_client.get(&client)?)
     }
 
-    /// The transfer of a client with our port `port`; `None` for a stranger.
+    /// Returns the transfer between a client and `port`, the TID of pxed. `None` if there is none: the packet
+    /// is from an unknown sender.
     pub fn find(&self, client: SocketAddrV4, port: u16) -> Option<Id> {
         let id = self.of_client(client)?;
         (self.get(id)?.port == port).then_some(id)
     }
 
-    /// An ACK has come for a transfer.
+    /// Handles an ACK: `block` is the number modulo 65536.
     pub fn on_ack(&mut self, now: Timestamp, id: Id, block: u16) -> Step {
         self.react(now, id, |session| match session {
             Session::Sending(transfer) => transfer.on_ack(now, block),
@@ -249,7 +269,8 @@ impl<C> Table<C> {
         })
     }
 
-    /// DATA has come for an upload, or its file is kept; to a transfer in the other direction nothing happens.
+    /// Handles an event of an upload: DATA, or a report from the inbox. Returns [`Step::Wait`] without
+    /// calling `event` if pxed sends in this transfer.
     pub fn on_upload(
         &mut self,
         now: Timestamp,
@@ -262,12 +283,12 @@ impl<C> Table<C> {
         })
     }
 
-    /// Ends a transfer from our side.
+    /// Ends a transfer. The caller sends the ERROR and counts the reason.
     pub fn break_off(&mut self, now: Timestamp, id: Id) {
         self.react(now, id, Session::give_way);
     }
 
-    /// An ERROR has come for a transfer.
+    /// Handles an ERROR from the client.
     pub fn on_error(&mut self, now: Timestamp, id: Id, code: ErrorCode) -> Step {
         self.react(now, id, |session| session.on_error(code))
     }
@@ -280,19 +301,21 @@ impl<C> Table<C> {
         let step = event(session);
         let deadline = session.deadline();
         match step {
-            // Its timer frees the slot: an answer to a late duplicate does not change that.
+            // The timer frees the slot. A reply to a late duplicate does not change the timer.
             _ if dallies => {}
             Step::End(_) => self.retire(now, id),
-            // A timer that rings too early is set again then; only an earlier deadline needs a new one now.
+            // The timer may expire before the deadline: `expire` then sets it again. Only an earlier deadline
+            // needs a new time here.
             _ if self.timers.get(slot).is_none_or(|at| deadline < at) => self.timers.set(slot, deadline),
             _ => {}
         }
         step
     }
 
-    /// The next transfer whose time has come; `None` when there is none at `now`.
+    /// Returns the next transfer that has timed out at `now`, or `None`. Call it until it returns `None`.
     ///
-    /// `before` is shown each transfer before its timer rings: it may know that somebody else has carried it on.
+    /// Before each time-out it calls `before`, which may update the entry, because the kernel may have
+    /// continued the transfer.
     pub fn expire(
         &mut self,
         now: Timestamp,
@@ -308,8 +331,9 @@ impl<C> Table<C> {
             };
             let Some(entry) = self.entry_mut(slot) else { continue };
             if entry.dallies() {
-                // Most dally equally long, so this one is in front, behind others at the most that were replaced. An upload
-                // stays longer: those behind it stay in the list until it goes, though they have gone.
+                // Most ended transfers dally for the same time, so this one is at the front, apart from stale
+                // ids before it. An upload dallies longer: stale ids behind it stay in the list until the
+                // upload is freed.
                 while let Some(&front) = self.dallying.front()
                     && (front == id || self.get(front).is_none())
                 {
@@ -335,24 +359,24 @@ impl<C> Table<C> {
         None
     }
 
-    /// When [`Self::expire`] wants to be called; may be early, never late.
+    /// When the caller must call [`Self::expire`]. May be too early, never too late.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.timers.first().map(|(at, _)| at)
     }
 
-    /// The entry of a transfer, if it is still there.
+    /// Returns the entry of a transfer; `None` if the slot is free or holds another transfer now.
     pub fn get(&self, id: Id) -> Option<&Entry<C>> {
         (*self.generations.get(id.slot as usize)? == id.generation).then_some(())?;
         self.slots.get(id.slot as usize)?.as_ref()
     }
 
-    /// The same, to be changed.
+    /// Like [`Self::get`], with a mutable entry.
     pub fn get_mut(&mut self, id: Id) -> Option<&mut Entry<C>> {
         (*self.generations.get(id.slot as usize)? == id.generation).then_some(())?;
         self.entry_mut(id.slot)
     }
 
-    /// The name of what is in a slot now.
+    /// Returns the id of the transfer in a slot; `None` if the slot is free.
     fn id(&self, slot: u32) -> Option<Id> {
         self.slots.get(slot as usize)?.as_ref()?;
         Some(Id { slot, generation: *self.generations.get(slot as usize)? })
@@ -376,20 +400,20 @@ impl<C> Table<C> {
         Some(entry)
     }
 
-    /// Transfers that have not ended.
+    /// The number of transfers that have not ended, with those that wait for their files.
     pub fn active(&self) -> usize {
         self.active
     }
 }
 
-/// What [`Table::expire`] found.
+/// What has timed out.
 #[derive(Debug)]
 pub enum Expired<C> {
-    /// A transfer's timer ran out.
+    /// A session has timed out: the step to carry out.
     Step(Id, Step),
-    /// An ended transfer's TIDs are free.
+    /// An ended transfer has given up its slot and its TIDs.
     Freed(Entry<C>),
-    /// The file of a request was not found in time; its slot is free.
+    /// The file of a request was not ready in time. The slot is free.
     NotLoaded(Entry<C>),
 }
 

@@ -1,30 +1,35 @@
-//! One timer for each slot: a binary heap that knows where each slot stands in it, so that a timer is moved instead of
-//! added again. It never grows, whatever clients send. With other keys than times it is a queue that can be left anywhere.
+//! One timer for each slot: a binary heap with an index from each slot to its entry.
+//!
+//! The index lets [`Timers::set`] move an existing timer instead of adding a second one, so clients cannot
+//! make the heap grow. With another type of key than a time, it is a queue from which any slot can be
+//! removed.
 
 use crate::time::Timestamp;
 
-/// A slot without a timer.
+/// In `places`: the slot has no timer.
 const NOWHERE: u32 = u32::MAX;
 
-/// The timers of a fixed number of slots, the earliest first.
+/// The timers of a fixed number of slots, earliest first. `K` is the key: a time, or a number that gives the
+/// order.
 #[derive(Debug)]
 pub(super) struct Timers<K = Timestamp> {
-    /// A heap: no entry rings before the one above it.
+    /// A binary heap: an entry is never smaller than its parent.
     heap: Vec<(K, u32)>,
-    /// Where each slot's entry is in the heap, which is no longer than slots have numbers.
+    /// The index of each slot in `heap`, or [`NOWHERE`]. The heap has at most one entry for each slot, so an
+    /// index fits 32 bits.
     places: Vec<u32>,
 }
 
 impl<K: Copy + Ord> Timers<K> {
-    /// What a slot's timer costs, in bytes.
+    /// Memory for one slot, in bytes.
     pub(super) const BYTES_EACH: usize = size_of::<(K, u32)>() + size_of::<u32>();
 
-    /// Room for `slots` timers, none of which runs.
+    /// Allocates `slots` timers. None is set.
     pub(super) fn new(slots: usize) -> Self {
         Self { heap: Vec::with_capacity(slots), places: vec![NOWHERE; slots] }
     }
 
-    /// The timer of `slot` shall ring at `at`, and no more when it would have rung before.
+    /// Sets the timer of `slot` to `at`, in place of its previous time. Ignores a slot that does not exist.
     pub(super) fn set(&mut self, slot: u32, at: K) {
         let Some(&place) = self.places.get(slot as usize) else { return };
         if let Some(entry) = self.heap.get_mut(place as usize) {
@@ -36,7 +41,7 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// The timer of `slot` shall not ring.
+    /// Stops the timer of `slot`, if it is set.
     pub(super) fn clear(&mut self, slot: u32) {
         let Some(&place) = self.places.get(slot as usize) else { return };
         let place = place as usize;
@@ -49,17 +54,17 @@ impl<K: Copy + Ord> Timers<K> {
         }
     }
 
-    /// When the timer of `slot` rings.
+    /// Returns the time of the timer of `slot`; `None` if it is not set.
     pub(super) fn get(&self, slot: u32) -> Option<K> {
         self.heap.get(*self.places.get(slot as usize)? as usize).map(|(at, _)| *at)
     }
 
-    /// The timer that rings first.
+    /// Returns the earliest timer and its slot.
     pub(super) fn first(&self) -> Option<(K, u32)> {
         self.heap.first().copied()
     }
 
-    /// Moves the entry at `place` up or down until the heap is one again.
+    /// Moves the entry at index `place` up or down until the heap is in order.
     fn settle(&mut self, mut place: usize) {
         let entry = self.heap[place];
         while place > 0 && entry < self.heap[(place - 1) / 2] {
@@ -79,7 +84,7 @@ impl<K: Copy + Ord> Timers<K> {
         self.places[entry.1 as usize] = place as u32;
     }
 
-    /// Moves the entry at `from` to `to`; the gap is where it was.
+    /// Moves the entry at index `from` to `to`. Returns `from`, which is free then.
     fn shift(&mut self, from: usize, to: usize) -> usize {
         self.heap[to] = self.heap[from];
         self.places[self.heap[to].1 as usize] = to as u32;
@@ -109,7 +114,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain map; slots 10 and 11 do not exist.
+        /// Compares with a plain map. Slots 10 and 11 do not exist.
         #[test]
         fn the_earliest_is_first_and_each_slot_has_one(acts in prop::collection::vec(act(), 0..200)) {
             let mut timers = Timers::new(10);

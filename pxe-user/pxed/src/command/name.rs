@@ -57,7 +57,7 @@ async fn all(client: &Client, names: &[(Mac, String)]) -> Result<()> {
     let mut failed = 0;
     for (mac, name) in names {
         if let Err(error) = give(client, &mac.to_string(), Some(name)).await {
-            if matches!(error.downcast_ref(), Some(ClientError::Away { .. })) {
+            if matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. })) {
                 return Err(error);
             }
             failed += 1;

@@ -7,7 +7,7 @@ use super::raw;
 use pxe_content::rules::{Access, Allowed};
 use pxe_engine::responder::{RateLimit, RateLimits};
 
-pub(super) fn rate_limits(diagnostics: &mut Diagnostics<'_>, raw: raw::RuleLimits) -> RateLimits {
+pub(super) fn rate_limits(diagnostics: &mut Diagnostics<'_>, raw: raw::RateLimitKeys) -> RateLimits {
     let usual = RateLimits::default();
     let mut pace = |usual: RateLimit, key: &str, rate: Option<u32>, burst: Option<Spanned<u32>>| RateLimit {
         rate: rate.unwrap_or(usual.rate),

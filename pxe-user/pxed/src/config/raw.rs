@@ -112,7 +112,7 @@ pub(super) struct Raw {
     #[cfg_attr(test, schemars(with = "Access"))]
     pub(super) access: Option<Spanned<Access>>,
     /// How often one source may ask; more frequent requests get no answer.
-    pub(super) limits: RuleLimits,
+    pub(super) limits: RateLimitKeys,
     /// What pxed remembers of machines.
     pub(super) fleet: Fleet,
     /// What machines boot, by name; the files of an image with a root are served below its name.
@@ -185,7 +185,7 @@ pub(super) struct Access {
     default,
     expecting = "a table, such as `[limits]` with `tftp_rate = 100` below it"
 )]
-pub(super) struct RuleLimits {
+pub(super) struct RateLimitKeys {
     /// DHCP requests of one machine that pxed answers a second, in the long run; 0 for no limit.
     pub(super) dhcp_rate: Option<u32>,
     /// DHCP requests of one machine that pxed answers at once.

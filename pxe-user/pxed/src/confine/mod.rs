@@ -119,12 +119,12 @@ pub struct Report {
     pub missing: Vec<String>,
 }
 
-/// Gives up everything that `wish` does not name, for this thread and all threads that it starts later. The caller must
+/// Gives up everything that `request` does not name, for this thread and all threads that it starts later. The caller must
 /// be the only thread.
 ///
 /// # Errors
 /// [`ConfineError`]. Some privileges may be gone then, so the caller should end the process.
-pub fn enter(wish: &ConfineRequest) -> Result<Report, ConfineError> {
+pub fn enter(request: &ConfineRequest) -> Result<Report, ConfineError> {
     let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(ConfineError::Threads(threads));
@@ -133,16 +133,16 @@ pub fn enter(wish: &ConfineRequest) -> Result<Report, ConfineError> {
     // forbidden. Then the paths are opened, because the daemon's user may not be able to reach what root named.
     // Landlock and seccomp come last: they need no privilege once no_new_privs is set.
     let incomplete = paths::incomplete();
-    let paths = paths::Allowed::open(&wish.paths)?;
-    let user = rights::give_up(wish.account.as_ref(), &wish.kept)?;
+    let paths = paths::Allowed::open(&request.paths)?;
+    let user = rights::give_up(request.account.as_ref(), &request.kept)?;
     let mut missing = Vec::new();
     missing.extend(paths.restrict()?);
     missing.extend(calls::restrict()?);
-    if wish.confinement == Confinement::Require {
+    if request.confinement == Confinement::Require {
         missing.extend(incomplete);
         if !missing.is_empty() {
             return Err(ConfineError::Missing(missing.join("; ")));
         }
     }
-    Ok(Report { user, capabilities: wish.kept.iter().map(|kept| kept.as_str()).collect(), missing })
+    Ok(Report { user, capabilities: request.kept.iter().map(|kept| kept.as_str()).collect(), missing })
 }

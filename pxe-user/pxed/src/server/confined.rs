@@ -62,7 +62,7 @@ pub(super) fn enter(
     for missing in report.missing {
         tracing::warn!("{missing}");
     }
-    for root in catalogue.unlisted() {
+    for root in catalogue.inaccessible_roots() {
         tracing::warn!(
             root = %root.display(),
             "user {} cannot list this directory, so machines get nothing from it: make it readable (chmod o+rx), \

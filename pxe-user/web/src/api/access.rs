@@ -24,14 +24,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
 use super::metrics::{Counts, Refused};
 use super::page;
 use super::problem::Problem;
-use super::sessions::Sessions;
+use super::sessions::{Sessions, digest};
 
 /// The shortest token, in bytes. Nothing else limits how fast an attacker can guess.
 pub const TOKEN_MIN: usize = 16;
@@ -122,10 +121,6 @@ impl Token {
             cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
         pairs.any(|(name, value)| name == COOKIE && self.sessions.has(Instant::now(), value))
     }
-}
-
-pub(super) fn digest(text: &str) -> [u8; 32] {
-    Sha256::digest(text).into()
 }
 
 /// What a listener requires of its clients.

@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub enum ClientError {
     /// The socket does not accept a connection.
     #[error("cannot connect to pxed on {path}: {error}. Start `pxed serve`, or run this as root")]
-    Away {
+    Unreachable {
         /// The socket's path.
         path: PathBuf,
         /// The system's error.
@@ -100,7 +100,7 @@ impl Client {
         kind: &str,
         body: Bytes,
     ) -> Result<Response<Incoming>, ClientError> {
-        let away = |error| ClientError::Away { path: self.path.clone(), error };
+        let away = |error| ClientError::Unreachable { path: self.path.clone(), error };
         let stream = UnixStream::connect(&self.path).await.map_err(away)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         // The task ends when the sender or the response's body is dropped. Errors of the connection reach the caller

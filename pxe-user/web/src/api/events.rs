@@ -3,7 +3,7 @@
 //!
 //! The first event is `board` with the whole board. Each later event has no name and carries one [`Update`]. A viewer
 //! that is too slow gets an event `reload`, and then reads the board again. Each machine carries its encoded JSON
-//! ([`pxe_fleet::encoded_machine`]): all viewers share the encoding, and a viewer holds at most one chunk.
+//! ([`pxe_fleet::board::EncodedMachine`]): all viewers share the encoding, and a viewer holds at most one chunk.
 
 use std::convert::Infallible;
 use std::io::Write as _;
@@ -22,8 +22,8 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::sleep;
 
+use super::board_pacer::BoardPacer;
 use super::metrics::{Counted, Refused};
-use super::pace::EventPacer;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, chunks};
 use pxe_fleet::board::Update;
@@ -37,7 +37,7 @@ struct Viewer {
     /// The revision of the first board. Older updates are not sent.
     revision: u64,
     updates: Receiver<Arc<Update>>,
-    pace: EventPacer,
+    pace: BoardPacer,
     _place: (OwnedSemaphorePermit, Counted),
 }
 

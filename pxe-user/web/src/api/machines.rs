@@ -20,7 +20,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::metrics::{Counts, Refused};
 use super::problem::Problem;
-use super::receive::{PIECES, SILENCE, Sent, send, store};
+use super::receive::{BodyEnd, PIECES, SILENCE, send, store};
 use super::{FLEET_WAIT, access};
 use pxe_content::inbox::{Inbox, InboxError};
 use pxe_fleet::claim::{Claim, ClaimRefusal};
@@ -250,7 +250,7 @@ impl Machines {
                 Ok(StatusCode::CREATED)
             }
             Ok(None) => {
-                let outcome = if whole == Sent::Slow { "slow" } else { "aborted" };
+                let outcome = if whole == BodyEnd::Slow { "slow" } else { "aborted" };
                 self.counts.upload(outcome, 0);
                 Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "an upload ended early"))
             }

@@ -21,13 +21,13 @@
 //! Uploads are stored by [`pxe_content::inbox`].
 
 pub mod access;
+mod board_pacer;
 mod chunks;
 pub mod client;
 mod events;
 pub mod listen;
 pub mod machines;
 pub mod metrics;
-mod pace;
 mod page;
 pub mod problem;
 mod read;
@@ -46,8 +46,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use board_pacer::BoardPacer;
 use metrics::Metrics;
-use pace::EventPacer;
 use pxe_engine::gauges::Gauges;
 use pxe_fleet::handle::FleetHandle;
 use throughput::Throughput;
@@ -68,7 +68,7 @@ pub struct Api {
     metrics: Arc<Metrics>,
     throughput: Arc<Mutex<Throughput>>,
     viewers: Arc<Semaphore>,
-    pace: EventPacer,
+    pace: BoardPacer,
     /// A random number in entity tags: it distinguishes this process's revisions of the board from a previous
     /// process's.
     instance: u64,
@@ -86,7 +86,7 @@ impl Api {
             gauges,
             throughput: Arc::default(),
             viewers: Arc::new(Semaphore::new(VIEWERS_MAX)),
-            pace: EventPacer::default(),
+            pace: BoardPacer::default(),
             instance: RandomState::new().build_hasher().finish(),
             started,
         }

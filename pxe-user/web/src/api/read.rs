@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::problem::Problem;
 use super::{Api, FLEET_WAIT, chunks, throughput};
 use pxe_fleet::board::{Board, Lost, State as MachineState};
-use pxe_fleet::handle::{FleetHandle, Message, Unreachable, Who};
+use pxe_fleet::handle::{FleetHandle, MachineSelector, Message, Unreachable};
 use pxe_proto::mac::Mac;
 
 /// The longest name, serial number, UUID or address of a machine in a request, in bytes.
@@ -43,7 +43,7 @@ pub(super) async fn machine_of(api: &Api, text: &str) -> Result<Mac, Problem> {
     if text.is_empty() || text.len() > WHO_MAX {
         return Err(Problem::bad("name the machine: its Ethernet address, or its name"));
     }
-    let who = Who::Words(text.to_owned());
+    let who = MachineSelector::Text(text.to_owned());
     let found = ask(&api.fleet, FLEET_WAIT, |answer| Message::Find(who, answer)).await?;
     found.ok_or_else(Problem::unknown_machine)
 }

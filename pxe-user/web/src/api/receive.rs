@@ -25,7 +25,7 @@ pub(super) const PIECES: usize = 4;
 
 /// How the body of an upload ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum BodyEnd {
     Whole,
     Broken,
     Slow,
@@ -35,7 +35,7 @@ pub(super) enum Sent {
 pub(super) type Piece = Option<Bytes>;
 
 /// Passes a body to the writer ([`store`]), piece by piece.
-pub(super) async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> Sent {
+pub(super) async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> BodyEnd {
     let (mut bytes, mut waited) = (0_u64, Duration::ZERO);
     loop {
         let most = GRACE + Duration::from_micros(bytes.saturating_mul(1_000_000) / u64::from(RATE_MIN));
@@ -43,16 +43,16 @@ pub(super) async fn send(mut body: Body, pieces: mpsc::Sender<Piece>) -> Sent {
         let left = most.saturating_sub(waited).min(SILENCE);
         let piece = match tokio::time::timeout(left, body.frame()).await {
             Ok(Some(Ok(frame))) => frame.into_data().ok(),
-            Ok(Some(Err(_))) => return Sent::Broken,
+            Ok(Some(Err(_))) => return BodyEnd::Broken,
             Ok(None) => None,
-            Err(_) => return Sent::Slow,
+            Err(_) => return BodyEnd::Slow,
         };
         waited += since.elapsed();
         bytes = bytes.saturating_add(piece.as_ref().map_or(0, |piece| piece.len() as u64));
         let last = piece.is_none();
         // The writer ends early if the inbox refuses the upload. Its result holds the reason.
         if pieces.send(piece).await.is_err() || last {
-            return Sent::Whole;
+            return BodyEnd::Whole;
         }
     }
 }
@@ -82,7 +82,7 @@ mod tests {
     /// Runs [`send`] with a sender of `times` pieces of `piece` bytes, with a pause before each, and a disk that takes
     /// `disk` for each piece. Returns the outcome, its duration in seconds, and the bytes that arrived. The time is
     /// simulated: it advances when no task can run.
-    async fn sender(times: usize, piece: usize, pause: Duration, disk: Duration) -> (Sent, u64, usize) {
+    async fn sender(times: usize, piece: usize, pause: Duration, disk: Duration) -> (BodyEnd, u64, usize) {
         let sent = stream::unfold(0, move |count| async move {
             tokio::time::sleep(pause).await;
             (count < times).then(|| (Ok::<_, Infallible>(vec![0; piece]), count + 1))
@@ -105,19 +105,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_byte_now_and_then_does_not_hold_a_place() {
         let often = Duration::from_secs(29);
-        assert_eq!(sender(1000, 1, often, Duration::ZERO).await, (Sent::Slow, 30, 1));
+        assert_eq!(sender(1000, 1, often, Duration::ZERO).await, (BodyEnd::Slow, 30, 1));
         // Each piece is worth ten seconds, but the pause before it is too long.
         let fast = 10 * RATE_MIN as usize;
-        assert_eq!(sender(1000, fast, Duration::from_secs(31), Duration::ZERO).await.0, Sent::Slow, "silent");
+        assert_eq!(
+            sender(1000, fast, Duration::from_secs(31), Duration::ZERO).await.0,
+            BodyEnd::Slow,
+            "silent"
+        );
         let (sent, took, _) = sender(1000, 100, Duration::from_secs(1), Duration::ZERO).await;
-        assert_eq!((sent, took), (Sent::Slow, 30));
+        assert_eq!((sent, took), (BodyEnd::Slow, 30));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_line_and_a_slow_disk_are_waited_for() {
         let (second, piece) = (Duration::from_secs(1), RATE_MIN as usize);
-        assert_eq!(sender(600, piece, second, Duration::ZERO).await, (Sent::Whole, 601, 600 * piece));
+        assert_eq!(sender(600, piece, second, Duration::ZERO).await, (BodyEnd::Whole, 601, 600 * piece));
         let (sent, _, bytes) = sender(60, piece, second, 20 * second).await;
-        assert_eq!((sent, bytes), (Sent::Whole, 60 * piece));
+        assert_eq!((sent, bytes), (BodyEnd::Whole, 60 * piece));
     }
 }

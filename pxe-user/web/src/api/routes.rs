@@ -14,8 +14,8 @@ use axum::{Json, Router};
 use tokio::sync::Semaphore;
 
 use super::access::{self, ListenerAccess};
+use super::board_pacer::BoardPacer;
 use super::metrics::{Counts, Refused};
-use super::pace::EventPacer;
 use super::problem::Problem;
 use super::{Api, VIEWERS_MAX, events, page, read, write};
 
@@ -55,17 +55,17 @@ impl Api {
     }
 
     /// The API's router for one listener.
-    pub(super) fn router(&self, door: ListenerAccess) -> Router {
+    pub(super) fn router(&self, access: ListenerAccess) -> Router {
         let mut router = Router::new();
         for (_, path, method) in routes() {
             router = router.route(path, method);
         }
         // Each listener has its own limits, so viewers over TCP cannot use up those of the Unix socket, which is
         // root's.
-        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), EventPacer::default());
+        let (viewers, pace) = (Arc::new(Semaphore::new(VIEWERS_MAX)), BoardPacer::default());
         let api = Self { viewers, pace, ..self.clone() };
         let mut router = router.with_state(api).merge(page::router());
-        if let ListenerAccess::Token { token, .. } = &door {
+        if let ListenerAccess::Token { token, .. } = &access {
             let login = post(access::login).with_state((Arc::clone(token), self.counts().clone()));
             router = router.route(LOGIN, login);
         }
@@ -75,7 +75,7 @@ impl Api {
             .layer(DefaultBodyLimit::max(BODY_MAX))
             .layer(from_fn_with_state(self.counts().clone(), in_time))
             .layer(from_fn_with_state(self.counts().clone(), not_too_large))
-            .layer(from_fn_with_state((door, self.counts().clone()), access::guard))
+            .layer(from_fn_with_state((access, self.counts().clone()), access::guard))
             .layer(map_response(access::strict))
     }
 }

@@ -56,11 +56,11 @@ pub async fn serve(api: Api, listeners: Listeners, shutdown: impl Future<Output 
         ended.clone(),
     );
     let tcp = match &listeners.tcp {
-        Some((listener, door)) => {
+        Some((listener, access)) => {
             let listener = Listener::Tcp(TcpListener::from_std(listener.try_clone()?)?);
             Some(accept(
                 listener,
-                api.router(door.clone()),
+                api.router(access.clone()),
                 counts,
                 "board",
                 ConnectionLimits::of_all(CONNECTIONS_MAX),

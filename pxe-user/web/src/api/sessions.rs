@@ -1,14 +1,13 @@
 //! The sessions of browsers that have shown the token. A session is a new random text at each login: a cookie that
 //! leaks is useless after the session has ended, and reveals nothing of the token.
 
+use sha2::{Digest as _, Sha256};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use subtle::{Choice, ConstantTimeEq as _};
 use tokio::time::Instant;
-
-use super::access::digest;
 
 /// Sessions that exist at the same time; one more ends the oldest.
 const SESSIONS_MAX: usize = 64;
@@ -50,6 +49,10 @@ impl Sessions {
         // No code here leaves the list half changed, so a poisoned lock is usable.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn digest(text: &str) -> [u8; 32] {
+    Sha256::digest(text).into()
 }
 
 #[cfg(test)]

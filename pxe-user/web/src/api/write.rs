@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::read::{WHO_MAX, ask, machine_of};
 use super::{Api, FLEET_WAIT};
-use pxe_fleet::handle::{Message, NotNamed, Who};
+use pxe_fleet::handle::{MachineSelector, Message, NameError};
 use pxe_proto::dhcp::Uuid;
 use pxe_proto::mac::Mac;
 
@@ -63,8 +63,8 @@ pub(super) async fn name(
     let named = ask(&api.fleet, FLEET_WAIT, |answer| Message::Name(mac, name, answer)).await?;
     match named {
         Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(NotNamed::Unknown) => Err(Problem::unknown_machine()),
-        Err(taken @ NotNamed::Taken(_)) => Err(Problem::new(StatusCode::CONFLICT, taken.to_string())),
+        Err(NameError::Unknown) => Err(Problem::unknown_machine()),
+        Err(taken @ NameError::Taken(_)) => Err(Problem::new(StatusCode::CONFLICT, taken.to_string())),
     }
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn feed(
     if who.is_empty() || who.len() > WHO_MAX {
         return Err(Problem::bad("name the machine: its name, serial number, UUID, or Ethernet address"));
     }
-    let who = Who::Words(who.to_owned());
+    let who = MachineSelector::Text(who.to_owned());
     let lines: Vec<String> =
         body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line).collect();
     let count = lines.len();

@@ -47,12 +47,12 @@ pub(super) struct Sending<F: FnMut(u64)> {
     bytes: Bytes,
     left: Range<u64>,
     first: u64,
-    story: Option<Story>,
+    story: Option<TransferReport>,
     told: Timestamp,
     count: F,
 }
 
-struct Story {
+struct TransferReport {
     image: Arc<Image>,
     peer: Peer,
     socket: Option<Socket>,
@@ -76,7 +76,7 @@ impl<F: FnMut(u64)> Sending<F> {
         let bytes = Bytes::from_owner(Snapshot(Arc::clone(&image)));
         let started = clock.now();
         let before = socket.as_ref().and_then(|socket| socket.delivery().ok()).unwrap_or_default();
-        let story = Some(Story { image, peer, socket, fleet, clock, started, before });
+        let story = Some(TransferReport { image, peer, socket, fleet, clock, started, before });
         Self { bytes, first: range.start, left: range, story, told: started, count }
     }
 }
@@ -132,7 +132,7 @@ impl<F: FnMut(u64)> Drop for Sending<F> {
     }
 }
 
-impl Story {
+impl TransferReport {
     fn tell(&self, bytes: u64) {
         let image = Arc::clone(&self.image);
         let _ = self.fleet.record(Event::Loading { peer: self.peer, image, bytes, all_sent: false });

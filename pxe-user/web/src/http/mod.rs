@@ -36,7 +36,7 @@ pub use gate::Gate;
 use pxe_content::boot::{Catalogue, FileName, Image, Lookup, Refusal, ServedAt};
 use pxe_engine::clock::Clock;
 use pxe_fleet::event::{Event, Peer, Transport};
-use pxe_fleet::handle::{FleetHandle, Inquiry};
+use pxe_fleet::handle::{FactsRequest, FleetHandle};
 use pxe_proto::mac::Mac;
 use range::Part;
 
@@ -86,7 +86,7 @@ impl Http {
         match self.catalogue.load().lookup(&name) {
             Lookup::Ready(image) => return Ok(image),
             Lookup::Refused(refusal) => return Err(refusal),
-            Lookup::Absent => {}
+            Lookup::NotLoaded => {}
         }
         let again = Refusal::Io(Errno::AGAIN);
         let place = Arc::clone(&self.loading).acquire_owned().await.map_err(|_| again)?;
@@ -97,7 +97,7 @@ impl Http {
             let _place = place;
             let silent = Cell::new(false);
             let facts = |named: Option<Mac>| {
-                let asked = http.fleet.facts_blocking(Inquiry { named, peer });
+                let asked = http.fleet.facts_blocking(FactsRequest { named, peer });
                 asked.inspect_err(|_| silent.set(true)).ok().flatten()
             };
             let loaded = http.catalogue.load().load_for(&name, http.here, facts);

@@ -13,12 +13,12 @@ use crate::support::{Server, bare, board, change, get, lost, mac, send, step};
 const LOOPBACK: Option<&str> = Some("127.0.0.1:0");
 
 /// Reads events from the stream. Each event is returned as name, id and data.
-struct LoaderKind {
+struct EventReader {
     body: Incoming,
     text: String,
 }
 
-impl LoaderKind {
+impl EventReader {
     async fn open(server: &Server) -> Self {
         Self::over(UnixStream::connect(server.socket()).await.unwrap()).await
     }
@@ -51,7 +51,7 @@ impl LoaderKind {
 #[tokio::test]
 async fn first_the_board_then_each_change_once() {
     let server = Server::start(board(3));
-    let mut reader = LoaderKind::open(&server).await;
+    let mut reader = EventReader::open(&server).await;
     let (event, id, data) = reader.next().await.unwrap();
     assert_eq!((event.as_str(), id.as_str(), data["machines"].as_array().unwrap().len()), ("board", "7", 3));
     // An update that arrives late: the board already contains it.
@@ -72,7 +72,7 @@ async fn first_the_board_then_each_change_once() {
 #[tokio::test]
 async fn who_falls_behind_is_told_to_read_the_board_again() {
     let server = Server::start(board(3));
-    let mut reader = LoaderKind::open(&server).await;
+    let mut reader = EventReader::open(&server).await;
     reader.next().await.unwrap();
     let forgotten = |revision| Update::Forgotten { revision, mac: mac(2) };
     server.fleet.show(server.fleet.board(), (8..8 + 2 * UPDATES_MAX as u64).map(forgotten));
@@ -86,7 +86,7 @@ async fn viewers_are_bounded_and_their_places_are_given_back() {
     let server = Server::start(board(1));
     let mut readers = Vec::new();
     for _ in 0..VIEWERS_MAX {
-        let mut reader = LoaderKind::open(&server).await;
+        let mut reader = EventReader::open(&server).await;
         reader.next().await.unwrap();
         readers.push(reader);
     }
@@ -109,10 +109,10 @@ async fn viewers_over_tcp_take_no_place_from_the_unix_socket() {
     let server = Server::over(board(1), LOOPBACK, None);
     let mut readers = Vec::new();
     for _ in 0..VIEWERS_MAX {
-        readers.push(LoaderKind::over(TcpStream::connect(server.board.unwrap()).await.unwrap()).await);
+        readers.push(EventReader::over(TcpStream::connect(server.board.unwrap()).await.unwrap()).await);
     }
     assert_eq!(server.ask_board(get("/api/v1/events")).await.status, 503);
-    assert_eq!(LoaderKind::open(&server).await.next().await.unwrap().0, "board");
+    assert_eq!(EventReader::open(&server).await.next().await.unwrap().0, "board");
     drop(readers);
     server.stop().await;
 }

@@ -11,13 +11,13 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};
+use pxe_fleet::board::EncodedMachine;
 use pxe_fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Outcome, Progress, State, Step, Story, UnixMs, Update,
     Verdict,
 };
 use pxe_fleet::claim::{Claim, ClaimRefusal};
-use pxe_fleet::encoded_machine::EncodedMachine;
-use pxe_fleet::handle::{FleetHandle, Message, NotNamed, Who};
+use pxe_fleet::handle::{FleetHandle, MachineSelector, Message, NameError};
 use pxe_proto::mac::Mac;
 use pxe_web::api::access::Token;
 use pxe_web::api::{Api, Listeners, serve};
@@ -169,7 +169,7 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
                 let count = mac.map_or(board.machines.len(), |mac| find(mac).into_iter().count());
                 let _ = answer.send(count);
             }
-            Message::Find(Who::Words(words), answer) => {
+            Message::Find(MachineSelector::Text(words), answer) => {
                 let found = board.machines.iter().find(|machine| machine.name.as_deref() == Some(&words));
                 let _ = answer.send(found.and_then(|machine| machine.mac.parse().ok()));
             }
@@ -178,12 +178,12 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
                 let taken =
                     board.machines.iter().find(|machine| machine.name.is_some() && machine.name == name);
                 let _ = answer.send(match taken.map(|machine| machine.mac.parse().unwrap()) {
-                    Some(other) if other != mac => Err(NotNamed::Taken(other)),
-                    _ if find(mac).is_none() && name.is_none() => Err(NotNamed::Unknown),
+                    Some(other) if other != mac => Err(NameError::Taken(other)),
+                    _ if find(mac).is_none() && name.is_none() => Err(NameError::Unknown),
                     _ => Ok(()),
                 });
             }
-            Message::Lines(Who::Words(who), lines, answer) => {
+            Message::Lines(MachineSelector::Text(who), lines, answer) => {
                 let known = board.machines.iter().any(|machine| machine.name.as_deref() == Some(&who));
                 let count = known.then(|| lines.iter().filter(|line| line.contains("MTLOG ")).count());
                 lines.iter().for_each(|line| note(format!("line {who} {line}")));

@@ -70,7 +70,7 @@ impl Catalogue {
     fn ready(&self, file: &str) -> Option<String> {
         match self.lookup(&name(file)) {
             Lookup::Ready(image) => Some(text(&image).to_owned()),
-            Lookup::Absent | Lookup::Refused(_) => None,
+            Lookup::NotLoaded | Lookup::Refused(_) => None,
         }
     }
 

@@ -205,7 +205,7 @@ fn a_file_must_be_readable_for_everybody() {
     place.link("srv/link", "pxelinux.0", 0);
     assert_eq!(place.read("pxelinux.0"), Err(Refusal::NotReadable));
     assert_eq!(place.read("link"), Err(Refusal::NotReadable));
-    let tree = Tree::open(&place.path("srv"), Links::Stay, Readers::Us).unwrap();
+    let tree = Tree::open(&place.path("srv"), Links::Stay, Readers::Daemon).unwrap();
     assert!(tree.find(b"pxelinux.0").unwrap().open().is_ok());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o604)).unwrap();
     assert_eq!(place.read("pxelinux.0").as_deref(), Ok("loader"));

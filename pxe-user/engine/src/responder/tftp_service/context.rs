@@ -3,9 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use super::super::Route;
+use super::super::{Route, UploadPermit};
 use super::offload::OffloadState;
-use super::upload_limiter::UploadPermit;
 use pxe_content::boot::Image;
 use pxe_fleet::event::{Peer, Transport};
 use pxe_proto::datagram::Link;

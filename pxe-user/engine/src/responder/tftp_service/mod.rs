@@ -3,7 +3,7 @@
 //! | module | what |
 //! |---|---|
 //! | [`requests`] | what a request asks for, as long as it has no slot |
-//! | [`uploads`], [`upload_limiter`] | files that clients write |
+//! | [`uploads`] | files that clients write |
 //! | [`offload`] | transfers that the kernel continues |
 //! | [`backlog`] | transfers with blocks that found no room |
 //! | [`progress`], [`record`] | what the fleet and the counters learn |
@@ -19,7 +19,6 @@ mod progress;
 mod record;
 mod requests;
 mod snapshot;
-mod upload_limiter;
 mod uploads;
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -32,6 +31,7 @@ use super::{Blocks, Events, Host, KernelOffload, Route, Transmit};
 use crate::counters::Counter;
 use backlog::Backlog;
 use context::{Context, peer, route, sending};
+use offload::count_data;
 use progress::ProgressReporter;
 use pxe_content::boot::{FileName, Image, Lookup, Refusal};
 use pxe_fleet::event::Event;
@@ -43,12 +43,11 @@ use pxe_proto::tftp::receive_session::ReceiveSession;
 use pxe_proto::tftp::send_session::{Outcome, SendSession, Step};
 use pxe_proto::tftp::table::{Admission, Entry, Expired, Id, Table, TidPorts};
 use pxe_proto::time::Timestamp;
-use record::{count_data, end};
+use record::end;
 use requests::{PendingRequest, RequestKind, pending_places};
 pub use snapshot::TransferSnapshot;
-pub use upload_limiter::{UploadLimiter, UploadPermit};
 pub use uploads::{
-    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, InboxReply, UploadName, UploadRefusal,
+    BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, InboxReply, UploadRefusal,
 };
 
 /// The backlog has room for an [`Id`] for each transfer, and there are two slots for each.
@@ -298,7 +297,7 @@ impl TftpService {
         match lookup {
             Lookup::Ready(image) => self.start(core, now, id, image, host),
             Lookup::Refused(refusal) => self.refuse_file(core, id, name, refusal, host),
-            Lookup::Absent => {
+            Lookup::NotLoaded => {
                 let client = self.table.get(id).map(|entry| (peer(entry), entry.context.server));
                 if !client.is_some_and(|(peer, server)| host.load(id, name, peer, server)) {
                     core.counters.count(Counter::LoaderBusy);
@@ -413,8 +412,12 @@ impl TftpService {
             _ => return,
         };
         self.perform(core, now, id, step, host);
-        if let Some(entry) = self.table.get_mut(id) {
-            offload::offer(id, entry, &mut core.counters, host);
+        let Some(entry) = self.table.get_mut(id) else { return };
+        let (client, port) = (entry.client, entry.port);
+        let (Some(session), context) = entry.parts_mut() else { return };
+        context.offload.report_arrival(session, host);
+        if let Some(image) = context.image.as_ref().filter(|_| !context.queued) {
+            context.offload.offer(session, (id, client, port, image), &mut core.counters, host);
         }
     }
 
@@ -518,8 +521,8 @@ impl TftpService {
     }
 
     fn reclaim(&mut self, core: &mut Core, id: Id, host: &mut impl KernelOffload) {
-        if let Some(entry) = self.table.get_mut(id) {
-            offload::reclaim(id, entry, &mut core.counters, host);
+        if let Some((Some(session), context)) = self.table.get_mut(id).map(Entry::parts_mut) {
+            context.offload.reclaim(id, session, &mut core.counters, host);
         }
     }
 
@@ -534,7 +537,11 @@ impl TftpService {
         }
         while let Some(expired) = {
             let counters = &mut core.counters;
-            self.table.expire(now, |id, entry| offload::before_time_out(now, id, entry, counters, host))
+            self.table.expire(now, |id, entry| {
+                if let (Some(session), context) = entry.parts_mut() {
+                    context.offload.before_time_out(now, id, session, counters, host);
+                }
+            })
         } {
             match expired {
                 Expired::Step(id, step) => {

@@ -3,13 +3,15 @@
 //! A transfer is offered only in its steady state, and taken back before anything else happens to it: a packet that the kernel
 //! did not answer, a time-out, a new request, the end. So the state machine always sees all of it.
 
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+
 use super::super::{KernelOffload, OffloadAnswer, OffloadRequest};
-use super::context::Context;
-use super::record::count_data;
 use crate::counters::{Counter, Counters};
+use pxe_content::boot::Image;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::send_session::SendSession;
-use pxe_proto::tftp::table::{Entry, Id};
+use pxe_proto::tftp::table::Id;
 use pxe_proto::time::Timestamp;
 
 /// Which side sends the blocks of a transfer.
@@ -48,96 +50,98 @@ impl OffloadState {
         u32::try_from(block.0).is_ok_and(|block| block > self.own)
     }
 
-    /// Whether a block that the kernel sent has arrived, if that can be told.
-    fn has_arrived(&self, transfer: &SendSession) -> bool {
-        self.is_by_kernel(transfer.acknowledged())
+    /// Reports it if a block that the kernel sent has arrived.
+    pub(super) fn report_arrival(&self, session: &SendSession, host: &mut impl KernelOffload) {
+        if self.is_by_kernel(session.acknowledged()) {
+            host.arrived(true);
+        }
     }
-}
 
-/// Offers a transfer to the kernel, if it is in its steady state.
-pub(super) fn offer(
-    id: Id,
-    entry: &mut Entry<Context>,
-    counters: &mut Counters,
-    host: &mut impl KernelOffload,
-) {
-    let (client, port) = (entry.client, entry.port);
-    let (Some(transfer), context) = entry.parts_mut() else { return };
-    if context.offload.has_arrived(transfer) {
-        host.arrived(true);
+    /// Offers a transfer to the kernel, if it is in its steady state. It is named by its slot, the client's TID and ours, and
+    /// its file.
+    pub(super) fn offer(
+        &mut self,
+        session: &SendSession,
+        (id, client, port, image): (Id, SocketAddrV4, u16, &Arc<Image>),
+        counters: &mut Counters,
+        host: &mut impl KernelOffload,
+    ) {
+        if !matches!(self.owner, Owner::Unasked | Owner::Reclaimed) {
+            return;
+        }
+        let Some(steady) = session.steady() else { return };
+        let (blksize, again) = (session.negotiated().blksize, self.owner == Owner::Reclaimed);
+        match host.offload(&OffloadRequest { id, client, port, image, blksize, steady, again }) {
+            OffloadAnswer::Accepted => {
+                self.owner = Owner::Kernel;
+                counters.count(Counter::GivenToKernel);
+            }
+            OffloadAnswer::NotYet => {}
+            OffloadAnswer::Never => self.owner = Owner::UserSpace,
+        }
     }
-    let owner = context.offload.owner;
-    if !matches!(owner, Owner::Unasked | Owner::Reclaimed) || context.queued {
-        return;
-    }
-    let (Some(steady), Some(image)) = (transfer.steady(), &context.image) else { return };
-    let (blksize, again) = (transfer.negotiated().blksize, owner == Owner::Reclaimed);
-    let answer = host.offload(&OffloadRequest { id, client, port, image, blksize, steady, again });
-    context.offload.owner = match answer {
-        OffloadAnswer::Accepted => Owner::Kernel,
-        OffloadAnswer::NotYet => owner,
-        OffloadAnswer::Never => Owner::UserSpace,
-    };
-    if answer == OffloadAnswer::Accepted {
-        counters.count(Counter::GivenToKernel);
-    }
-}
 
-/// Takes a transfer back before something happens to it.
-pub(super) fn reclaim(
-    id: Id,
-    entry: &mut Entry<Context>,
-    counters: &mut Counters,
-    host: &mut impl KernelOffload,
-) {
-    let (Some(transfer), context) = entry.parts_mut() else { return };
-    if !context.offload.is_in_kernel() {
-        return;
+    /// Takes a transfer back before something happens to it.
+    pub(super) fn reclaim(
+        &mut self,
+        id: Id,
+        session: &mut SendSession,
+        counters: &mut Counters,
+        host: &mut impl KernelOffload,
+    ) {
+        if !self.is_in_kernel() {
+            return;
+        }
+        self.owner = Owner::Reclaimed;
+        if let Some(progress) = host.reclaim(id) {
+            advance(session, progress.sent, progress.heard, counters);
+        }
     }
-    context.offload.owner = Owner::Reclaimed;
-    if let Some(progress) = host.reclaim(id) {
-        advance(transfer, progress.sent, progress.heard, counters);
+
+    /// The transfer's timer is due, but the kernel may have moved the transfer on since it was set. If it has not, the transfer
+    /// is taken back.
+    pub(super) fn before_time_out(
+        &mut self,
+        now: Timestamp,
+        id: Id,
+        session: &mut SendSession,
+        counters: &mut Counters,
+        host: &mut impl KernelOffload,
+    ) {
+        if !self.is_in_kernel() {
+            return;
+        }
+        if let Some(progress) = host.offload_progress(id) {
+            advance(session, progress.sent, progress.heard, counters);
+        }
+        self.report_arrival(session, host);
+        if session.deadline() > now {
+            return;
+        }
+        let lost = self.is_by_kernel(session.highest());
+        let in_windows = session.negotiated().windowsize > 1;
+        if lost {
+            host.arrived(false);
+        }
+        self.reclaim(id, session, counters, host);
+        if lost && in_windows {
+            // A burst was too much for the way or the client. User space sends it more slowly.
+            self.owner = Owner::UserSpace;
+        }
     }
 }
 
 /// The state machine learns what the kernel has sent.
-fn advance(transfer: &mut SendSession, sent: Block, heard: Timestamp, counters: &mut Counters) {
-    let first = transfer.highest() + 1;
-    let blocks = transfer.carried(sent, heard);
-    count_data(counters, transfer, first, blocks);
+fn advance(session: &mut SendSession, sent: Block, heard: Timestamp, counters: &mut Counters) {
+    let first = session.highest() + 1;
+    let blocks = session.carried(sent, heard);
+    count_data(counters, session, first, blocks);
     counters.add(Counter::DataByKernel, blocks);
 }
 
-/// The transfer's timer is due, but the kernel may have moved the transfer on since it was set. If it has not, the transfer
-/// is taken back.
-pub(super) fn before_time_out(
-    now: Timestamp,
-    id: Id,
-    entry: &mut Entry<Context>,
-    counters: &mut Counters,
-    host: &mut impl KernelOffload,
-) {
-    let (Some(transfer), context) = entry.parts_mut() else { return };
-    if !context.offload.is_in_kernel() {
-        return;
-    }
-    if let Some(progress) = host.offload_progress(id) {
-        advance(transfer, progress.sent, progress.heard, counters);
-    }
-    if context.offload.has_arrived(transfer) {
-        host.arrived(true);
-    }
-    if transfer.deadline() > now {
-        return;
-    }
-    let lost = context.offload.is_by_kernel(transfer.highest());
-    let in_windows = transfer.negotiated().windowsize > 1;
-    if lost {
-        host.arrived(false);
-    }
-    reclaim(id, entry, counters, host);
-    if lost && in_windows {
-        // A burst was too much for the way or the client. User space sends it more slowly.
-        entry.context.offload.owner = Owner::UserSpace;
-    }
+/// Counts DATA packets and their bytes, whichever side has sent them.
+pub(super) fn count_data(counters: &mut Counters, session: &SendSession, first: Block, blocks: u64) {
+    let offset = |block: Block| block.offset(session.negotiated().blksize).min(session.size());
+    counters.add(Counter::DataPackets, blocks);
+    counters.add(Counter::DataBytes, offset(first + blocks) - offset(first));
 }

@@ -6,17 +6,9 @@ use super::super::Events;
 use super::context::{Context, peer};
 use crate::counters::{Counter, Counters};
 use pxe_fleet::event::Event;
-use pxe_proto::tftp::Block;
-use pxe_proto::tftp::send_session::{Outcome, SendSession};
+use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::tftp::table::Entry;
 use pxe_proto::time::Timestamp;
-
-/// Counts DATA packets and their bytes.
-pub(super) fn count_data(counters: &mut Counters, transfer: &SendSession, first: Block, blocks: u64) {
-    let offset = |block: Block| block.offset(transfer.negotiated().blksize).min(transfer.size());
-    counters.add(Counter::DataPackets, blocks);
-    counters.add(Counter::DataBytes, offset(first + blocks) - offset(first));
-}
 
 /// Counts and records the end of a transfer.
 pub(super) fn end(

@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use super::super::UploadName;
 use super::context::Context;
-use super::uploads::UploadName;
 use pxe_content::boot::FileName;
 use pxe_proto::datagram::Link;
 use pxe_proto::tftp::packet::RequestedOptions;

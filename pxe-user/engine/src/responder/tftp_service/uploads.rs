@@ -5,12 +5,10 @@
 //!
 //! A worker never waits for the disk: blocks go to another thread, and pxed acknowledges only what that thread has accepted.
 
-use arrayvec::ArrayString;
-
-use super::super::Storage;
 use super::super::core::Core;
+use super::super::upload_limiter::{BEHIND, UploadPermit, WINDOWSIZE_MAX};
+use super::super::{Storage, UploadName};
 use super::context::{Context, peer};
-use super::upload_limiter::{BEHIND, UploadPermit, WINDOWSIZE_MAX};
 use crate::counters::Counter;
 use pxe_proto::tftp::negotiation::{NegotiatedOptions, OptionLimits};
 use pxe_proto::tftp::packet::{ErrorCode, RequestedOptions};
@@ -23,9 +21,6 @@ use pxe_proto::time::Timestamp;
 pub const BLKSIZE_MAX: u16 = 1468;
 /// Most blocks of an upload that can be on their way to the disk.
 pub const BLOCKS_MAX: usize = BEHIND + WINDOWSIZE_MAX as usize;
-
-/// An upload's name as the client wrote it, without slashes in front; whether it is a good one, the inbox says.
-pub type UploadName = ArrayString<{ u8::MAX as usize }>;
 
 /// What the inbox says of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,7 +46,7 @@ fn an_error_is_a_failure_at_once_and_stays_one_until_a_new_test_runs() {
     let verdict = life.machine.shown.verdict.clone().unwrap();
     assert_eq!((verdict.errors, verdict.first_errors.len()), (5000, 32));
     life.says("ev=done passes=1 status=fail").is(State::Failed);
-    life.told(Client::Pxe, Telling::Local, "").is(State::Failed).because("0x12345678");
+    life.told(Client::Pxe, OfferKind::Local, "").is(State::Failed).because("0x12345678");
     life.wait(200).booted().is(State::Failed).says("ev=tick pass=0 errors=0").is(State::Running);
     assert_eq!(life.machine.shown.verdict.as_ref().map(|verdict| verdict.errors), Some(0), "a new test");
 }

@@ -1,4 +1,4 @@
-//! Packets as they are on the wire, and the hostile ones of clients.md, section 5.
+//! Packets byte by byte, and the hostile packets of clients.md, section 5.
 
 use proptest::prelude::*;
 
@@ -102,7 +102,7 @@ fn section_5_line_4_values_that_are_huge_negative_or_no_numbers() {
             let requested = options(format!("{name}\0{value}\0").as_bytes());
             assert_eq!(requested, RequestedOptions::default(), "{name} = {value:?}");
         }
-        // The value of tsize means nothing in a request to read (RFC 2349).
+        // RFC 2349: the value of tsize has no meaning in an RRQ.
         assert!(options(format!("tsize\0{value}\0").as_bytes()).tsize);
     }
     assert_eq!(options(b"blksize\x0018446744073709551615\0").blksize, Some(65464));
@@ -122,7 +122,7 @@ fn section_5_line_5_many_duplicate_and_odd_options() {
     let mut many = b"x\0y\0".repeat(5000);
     many.extend(b"windowsize\x004\0".repeat(2000));
     assert_eq!(options(&many), RequestedOptions { windowsize: Some(4), ..RequestedOptions::default() });
-    // Whatever was granted, the OACK has room for it.
+    // The largest possible OACK fits.
     let most = OackOptions {
         blksize: Some(65464),
         tsize: Some(u64::MAX),
@@ -219,14 +219,14 @@ fn section_6_line_29_the_number_wraps_to_0() {
 }
 
 proptest! {
-    /// No bytes whatever make it panic.
+    /// No input makes the parser panic.
     #[test]
     fn any_bytes_are_a_packet_or_malformed(opcode in 0u16..8, bytes in prop::collection::vec(any::<u8>(), 0..600)) {
         let _ = Packet::parse(&bytes);
         let _ = Packet::parse(&[&opcode.to_be_bytes()[..], &bytes].concat());
     }
 
-    /// Requests made of the words that matter, cut and joined at random; no value is out of its range.
+    /// Requests from relevant words, joined and cut at random: no option has a value outside its range.
     #[test]
     fn options_are_within_their_ranges(
         words in prop::collection::vec(
@@ -242,7 +242,7 @@ proptest! {
         prop_assert!(requested.timeout != Some(0) && requested.windowsize != Some(0));
     }
 
-    /// What an OACK says, read as a client reads it, is what was granted.
+    /// A parsed OACK has the options that were granted.
     #[test]
     fn an_oack_is_read_as_it_was_meant(
         blksize in prop::option::of(8u16..=65464),

@@ -1,4 +1,4 @@
-//! The waiting room: every state times every event, and the order against a plain list.
+//! The queue of requests that wait: each event in each state, and the order compared with a plain list.
 
 use std::net::Ipv4Addr;
 
@@ -14,7 +14,7 @@ fn client(n: u16) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 1), 2000 + n)
 }
 
-/// A room whose wishes are the requests' fingerprints.
+/// A queue in which the data of the caller is the fingerprint of the request.
 struct Desk(PendingQueue<u64>);
 
 impl Desk {
@@ -29,7 +29,7 @@ impl Desk {
         })
     }
 
-    /// Who leaves at that time, and whether refused.
+    /// The clients that leave at this time, and whether they are refused.
     fn expire(&mut self, at: u64) -> Vec<(u16, bool)> {
         let left = std::iter::from_fn(|| self.0.expire(ms(at))).map(|left| match left {
             Dequeued::Refused(waiter) => (waiter.client.port() - 2000, true),
@@ -38,7 +38,7 @@ impl Desk {
         left.collect()
     }
 
-    /// The time when somebody leaves, in ms, and who.
+    /// The next time at which clients leave, in ms, and these clients.
     fn expiry(&mut self) -> Option<(u64, Vec<(u16, bool)>)> {
         let at = self.0.next_deadline()?.as_micros() / 1000;
         assert_eq!(self.expire(at - 1), []);
@@ -66,7 +66,8 @@ fn transition_table() {
         desk.ask(250, 1, 7);
         desk
     }
-    // Who waits, who asks for what -> the answer, who is next, when who leaves.
+    // State, client and request -> result, next request to be admitted, time and client that leaves, whether
+    // refused.
     type Case = (&'static str, Make, (u16, u64), Enqueued, (u16, u64), (u64, u16, bool));
     let table: &[Case] = &[
         ("nobody", nobody, (1, 7), Enqueued::Waits, (1, 7), (12_000, 1, false)),
@@ -102,11 +103,11 @@ fn who_asked_again_comes_first_and_each_in_turn() {
     assert_eq!(order, [2, 4, 5, 1, 3, 6]);
 }
 
-/// At what times a client asks, in ms, and when it gives up; from clients.md, section 2.
+/// When each client sends its request, in ms, and when it gives up; from clients.md, section 2.
 fn manners() -> [(&'static str, Vec<u64>, u64); 5] {
     let every = |step: u64, times: u64| (0..times).map(|n| n * step).collect::<Vec<_>>();
     let grub = (0..40u64).map(|n| (0..n).map(|n| 400 + 20 * n).sum()).collect();
-    // Its table of ticks of 55 ms.
+    // The table of PXELINUX, in ticks of 55 ms.
     let ticks = [
         2u64, 2, 3, 3, 4, 5, 6, 7, 9, 10, 12, 15, 18, 21, 26, 31, 37, 44, 53, 64, 77, 92, 110, 132, 159, 191,
         229, 255, 255, 255, 255,
@@ -121,8 +122,8 @@ fn manners() -> [(&'static str, Vec<u64>, u64); 5] {
     ]
 }
 
-/// Nobody is turned away while it still would be served, but those that would wait for longer than 42 s; and nobody has
-/// a place for long after it has gone.
+/// pxed refuses no client that would still accept the file, except clients that wait longer than 42 s. A
+/// client that has given up does not keep its place for long.
 #[test]
 fn patience_is_the_clients_own() {
     for (name, asks, gives_up) in manners() {
@@ -138,7 +139,7 @@ fn patience_is_the_clients_own() {
         let left = left.or(desk.0.next_deadline()).unwrap().as_micros() / 1000;
         assert!(left >= (gives_up - 750).min(42_000), "{name} is turned away after {left} ms");
         assert!(left <= (gives_up + 7000).min(45_000), "{name} has its place for {left} ms");
-        // iPXE still hears that it is refused, and so do those that would wait for minutes.
+        // iPXE still receives the ERROR, and so do the clients that wait for minutes.
         assert!(left < gives_up || matches!(name, "EDK2" | "GRUB"), "{name}: {left}");
     }
 }
@@ -158,7 +159,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// One in a plain list, oldest first.
+/// A request in the plain list, oldest first.
 #[derive(Clone, Debug)]
 struct Plain {
     n: u16,
@@ -201,7 +202,8 @@ fn model_ask(model: &mut Vec<Plain>, now: u64, n: u16, request: u64) -> Enqueued
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The room is a plain list of which the oldest one that is alive is taken, or else the oldest; it never grows.
+    /// The queue behaves like a plain list: the oldest request that is alive leaves first, or else the
+    /// oldest. It never grows.
     #[test]
     fn order_and_bounds(acts in prop::collection::vec(act(), 0..200)) {
         let mut desk = room(PLACES);

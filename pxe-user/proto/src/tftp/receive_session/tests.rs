@@ -1,4 +1,4 @@
-//! Every phase times every event, and the rules that the module's head states.
+//! Each event in each phase, and the rules in the head of the module.
 
 use super::super::negotiation::OptionLimits;
 use super::super::packet::RequestedOptions;
@@ -8,7 +8,7 @@ fn ms(millis: u64) -> Timestamp {
     Timestamp::from_micros(millis * 1000)
 }
 
-/// Blocks of 8 bytes; an OACK comes first.
+/// Blocks of 8 bytes; the OACK was sent.
 fn offered(windowsize: u16) -> ReceiveSession {
     let asked =
         RequestedOptions { blksize: Some(8), windowsize: Some(windowsize), ..RequestedOptions::default() };
@@ -18,7 +18,7 @@ fn offered(windowsize: u16) -> ReceiveSession {
     reception
 }
 
-/// Blocks 1 to 4 were taken at 10 ms, and are acknowledged.
+/// Blocks 1 to 4 arrived at 10 ms and are acknowledged.
 fn receiving(windowsize: u16) -> ReceiveSession {
     let mut reception = offered(windowsize);
     let steps: Vec<_> = (1..=4).map(|block| feed(&mut reception, On::Data(block, 8), 10)).collect();
@@ -26,7 +26,7 @@ fn receiving(windowsize: u16) -> ReceiveSession {
     reception
 }
 
-/// Block 5 was short.
+/// Block 5 was short, so it is the last one.
 fn finishing(windowsize: u16) -> ReceiveSession {
     let mut reception = receiving(windowsize);
     assert_eq!(feed(&mut reception, On::Data(5, 3), 10), Step::Wait, "the last ACK waits for the disk");
@@ -76,19 +76,19 @@ fn transition_table() {
     type State = fn(u16) -> ReceiveSession;
     let (aborted, end) = (|code| Step::End(Outcome::Aborted(ErrorCode(code))), Step::End);
     let ignore = Step::Ignore;
-    // State, window, event, at ms -> step, phase, the last block that was taken.
+    // State, window, event, time in ms -> step, phase, last accepted block.
     type Case = (&'static str, State, u16, On, u64, Step, Phase, u64);
     let table: &[Case] = &[
-        // RFC 1350, section 2: an ACK for each block; RFC 7440: for each window.
+        // RFC 1350, section 2: an ACK for each block. RFC 7440: an ACK for each window.
         ("offered", offered, 1, On::Data(1, 8), 20, Step::SendAck, Receiving, 1),
         ("offered", offered, 4, On::Data(1, 8), 20, Step::Wait, Receiving, 1),
-        // RFC 1350, section 6: a short block is the last; an empty one, too.
+        // RFC 1350, section 6: a short block is the last one, also an empty one.
         ("offered", offered, 1, On::Data(1, 7), 20, Step::Wait, Finishing, 1),
         ("offered", offered, 4, On::Data(1, 0), 20, Step::Wait, Finishing, 1),
         ("offered", offered, 1, On::Data(0, 8), 20, ignore(DuplicateData), Offered, 0),
         ("offered", offered, 1, On::Data(2, 8), 20, ignore(DuplicateData), Offered, 0),
         ("offered", offered, 1, On::Data(65535, 8), 20, ignore(DuplicateData), Offered, 0),
-        // RFC 7440, section 4: a gap is told at once.
+        // RFC 7440, section 4: a gap causes an ACK at once.
         ("offered", offered, 4, On::Data(2, 8), 20, Step::SendAck, Receiving, 0),
         ("offered", offered, 1, On::NoRoom(1), 20, ignore(NoRoom), Receiving, 0),
         ("offered", offered, 1, On::Kept, 20, ignore(Over), Offered, 0),
@@ -103,7 +103,7 @@ fn transition_table() {
         ("receiving", receiving, 4, On::Data(7, 8), 20, Step::SendAck, Receiving, 4),
         ("receiving", receiving, 4, On::Data(8, 8), 20, Step::SendAck, Receiving, 4),
         ("receiving", receiving, 4, On::Data(9, 8), 20, ignore(DuplicateData), Receiving, 4),
-        // The network's copy, and the client's time-out.
+        // A copy that the network made (20 ms), and a repeat after the time-out of the client (60 ms).
         ("receiving", receiving, 1, On::Data(4, 8), 20, ignore(DuplicateData), Receiving, 4),
         ("receiving", receiving, 1, On::Data(4, 8), 60, Step::SendAck, Receiving, 4),
         ("receiving", receiving, 4, On::Data(4, 8), 60, Step::SendAck, Receiving, 4),
@@ -115,7 +115,7 @@ fn transition_table() {
         ("receiving", receiving, 1, On::Time, 1010, Step::SendAck, Receiving, 4),
         ("receiving", receiving, 1, On::Time, 45_010, end(Outcome::TimedOut), Ended, 4),
         ("receiving", receiving, 1, On::Supersede, 20, end(Outcome::Superseded), Ended, 4),
-        // Nothing is acknowledged before the file is kept.
+        // The last block is not acknowledged before the file is stored.
         ("finishing", finishing, 1, On::Data(5, 3), 5000, ignore(DuplicateData), Finishing, 5),
         ("finishing", finishing, 1, On::Data(6, 3), 20, ignore(DuplicateData), Finishing, 5),
         ("finishing", finishing, 1, On::Kept, 20, end(Outcome::Complete), Complete, 5),
@@ -162,7 +162,7 @@ fn without_options_ack_0_answers() {
     assert_eq!(reception.on_data(ms(1010), 1, 512, no_last), Step::SendAck);
 }
 
-/// Lets the timer run while the client is silent; what happened when, in ms.
+/// Runs the timer while the client sends nothing. Returns the steps with their times in ms.
 fn silence(reception: &mut ReceiveSession) -> Vec<(u64, Step)> {
     let mut story = Vec::new();
     while !reception.has_ended() {
@@ -185,7 +185,7 @@ fn a_silent_client_is_reminded_and_given_up() {
     assert_eq!(times(&silence(&mut finishing(1))), [60_010]);
 }
 
-/// RFC 2349: the client's time-out is ours.
+/// RFC 2349: pxed uses the time-out that the client requests.
 #[test]
 fn a_timeout_that_was_asked_for_is_used() {
     for seconds in [1u8, 5, 30, 255] {
@@ -199,20 +199,21 @@ fn a_timeout_that_was_asked_for_is_used() {
     }
 }
 
-/// RFC 7440, section 4; a client sends a window for each ACK, so there must not be one for each block behind a gap.
+/// RFC 7440, section 4. A client sends a window for each ACK, so there must not be an ACK for each block
+/// behind a gap.
 #[test]
 fn a_window_with_gaps_is_told_once_and_then_by_the_timer() {
     let mut reception = receiving(4);
     let gap = Step::Ignore(Ignored::GapInData);
-    // Block 6 is lost; its window follows again, and 6 is lost again.
+    // Block 6 is lost. The client sends the window after block 5 again: block 6 arrives, and block 7 is lost.
     let steps = [5, 7, 8, 6, 8].map(|block| feed(&mut reception, On::Data(block, 8), 20));
     assert_eq!(steps, [Step::Wait, Step::SendAck, gap, Step::Wait, gap]);
     assert_eq!(reception.on_time(ms(1020)), Step::SendAck);
     assert_eq!((reception.taken, reception.acked), (Block(6), Block(6)));
-    // The window now follows what was acknowledged.
+    // The client continues after the acknowledged block 6.
     let steps = [7, 8, 9, 10].map(|block| feed(&mut reception, On::Data(block, 8), 1030));
     assert_eq!(steps, [Step::Wait, Step::Wait, Step::Wait, Step::SendAck]);
-    // The next loss is told at once again.
+    // The next gap causes an ACK at once again.
     assert_eq!(feed(&mut reception, On::Data(12, 8), 1040), Step::SendAck);
 }
 
@@ -231,17 +232,18 @@ fn what_finds_no_room_is_not_acknowledged_and_comes_again() {
     let mut reception = receiving(4);
     assert_eq!(feed(&mut reception, On::NoRoom(5), 20), Step::Ignore(Ignored::NoRoom));
     assert_eq!(feed(&mut reception, On::Data(6, 8), 20), Step::Ignore(Ignored::GapInData));
-    // A window comes again at an ACK, and soon.
+    // The client repeats a window only after an ACK, so the ACK comes soon.
     assert_eq!((reception.deadline(), reception.on_time(ms(120))), (ms(120), Step::SendAck));
     assert_eq!((feed(&mut reception, On::Data(5, 8), 130), reception.taken), (Step::Wait, Block(5)));
-    // In lock-step the client's own time-out brings the block: an ACK could only be a duplicate.
+    // In lock-step the client repeats the block after its own time-out: an ACK could only be a duplicate.
     let mut reception = receiving(1);
     assert_eq!(feed(&mut reception, On::NoRoom(5), 20), Step::Ignore(Ignored::NoRoom));
     assert_eq!(reception.deadline(), ms(1010));
     assert_eq!((feed(&mut reception, On::Data(5, 8), 70), reception.taken), (Step::SendAck, Block(5)));
 }
 
-/// RFC 1123, section 4.2.3.1: two copies of each packet stay two, also with a client that answers duplicate ACKs.
+/// RFC 1123, section 4.2.3.1: copies of a packet do not multiply, also with a client that answers duplicate
+/// ACKs.
 #[test]
 fn copies_do_not_breed() {
     let mut reception = offered(1);
@@ -250,12 +252,12 @@ fn copies_do_not_breed() {
         let steps: Vec<_> = (0..3).map(|copy| feed(&mut reception, On::Data(block, 8), at + copy)).collect();
         let copy = Step::Ignore(Ignored::DuplicateData);
         assert_eq!(steps, [Step::SendAck, copy, copy]);
-        // A copy of the block before.
+        // A copy of the previous block.
         assert_eq!(feed(&mut reception, On::Data(block - 1, 8), at + 3), copy);
     }
 }
 
-/// Numbers wrap from 65535 to 0, and no old block is mistaken for a new one.
+/// Block numbers wrap from 65535 to 0, and pxed accepts no old block as a new one.
 #[test]
 fn numbers_wrap() {
     for windowsize in [1, 7, 16] {
@@ -296,7 +298,7 @@ fn no_last(last: bool) -> BlockAccepted {
     BlockAccepted::Yes
 }
 
-/// So that what is on its way to the disk is bounded, and a client has to repeat nothing.
+/// This bounds the blocks that wait for the disk, and the client has to repeat none.
 #[test]
 fn while_the_disk_is_behind_the_ack_of_a_window_waits() {
     let behind = |reception: &mut ReceiveSession, block| {
@@ -306,16 +308,16 @@ fn while_the_disk_is_behind_the_ack_of_a_window_waits() {
     for block in 5..=8 {
         assert_eq!(behind(&mut reception, block), Step::Wait);
     }
-    // The client's time-outs change nothing.
+    // Repeats by the client change nothing.
     assert_eq!(feed(&mut reception, On::Data(8, 8), 500), Step::Ignore(Ignored::DuplicateData));
     assert_eq!(feed(&mut reception, On::Data(10, 8), 500), Step::Ignore(Ignored::GapInData));
     assert_eq!((reception.on_room(ms(600)), reception.acked), (Step::SendAck, Block(8)));
     assert_eq!(reception.on_room(ms(601)), Step::Wait, "once");
-    // The word may be lost.
+    // The report that there is room may be lost.
     let mut reception = receiving(1);
     assert_eq!(behind(&mut reception, 5), Step::Wait);
     assert_eq!(reception.on_time(ms(1020)), Step::SendAck);
-    // The last block's ACK waits for more than that.
+    // The last ACK waits until the file is stored; room is not enough.
     let mut reception = finishing(1);
     assert_eq!(reception.on_room(ms(20)), Step::Wait);
 }

@@ -1,17 +1,19 @@
-//! Early retransmission: a duplicate ACK may bring the timer forward. It never sends anything itself; the timer does.
+//! Early retransmission: a duplicate ACK may bring the timer forward. It never sends anything itself; the
+//! timer does.
 
 use std::time::Duration;
 
 use super::{Block, Phase, Repeats, SendSession, Timestamp, seconds};
 
-/// Bounds of the time that passes between a duplicate ACK in a transfer with windows and the window's repeat.
+/// Bounds of the time between a duplicate ACK and the repeat of the window, in a transfer with windows.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 
-/// In lock-step, a duplicate ACK that comes sooner than this after the block may be the network's copy of the ACK that the
-/// block answers. PXELINUX's time-out is the shortest of all: two of the BIOS's ticks, 55 to 110 ms.
+/// In lock-step, a duplicate ACK that arrives sooner than this after a block may be a copy, made by the
+/// network, of the ACK that the block answers. Of the boot clients, PXELINUX has the shortest time-out: two
+/// ticks of the BIOS, 55 to 110 ms.
 const OWN_TIME_OUT: Duration = Duration::from_millis(50);
 
-/// The same as long as no round trip was measured. iPXE's first time-out is 250 ms.
+/// The same bound while no round trip is measured. The first time-out of iPXE is 250 ms.
 const OWN_TIME_OUT_FAR: Duration = Duration::from_millis(200);
 
 /// Whether a duplicate ACK may bring the timer forward in the window that is on its way.
@@ -19,13 +21,14 @@ const OWN_TIME_OUT_FAR: Duration = Duration::from_millis(200);
 pub(super) enum EarlyRetransmit {
     /// It may, once.
     Allowed,
-    /// One has, or duplicate ACKs cannot be trusted.
+    /// A duplicate ACK has done so already, or duplicate ACKs cannot be trusted.
     Spent,
 }
 
 impl EarlyRetransmit {
-    /// For the window after one that was sent so often. In lock-step, the duplicate ACKs after a repeated block may be the
-    /// client's answers to the repeat. If each of them led to the next, all blocks would go out twice to the end of the file.
+    /// The value for the next window, after a window that was repeated as `repeats` says. In lock-step,
+    /// duplicate ACKs after a repeated block may be answers to the repeat. If each of them caused the next
+    /// repeat, pxed would send all blocks twice to the end of the file.
     pub(super) fn after(repeats: Repeats, is_lock_step: bool) -> Self {
         if is_lock_step && repeats != Repeats::None { Self::Spent } else { Self::Allowed }
     }
@@ -39,7 +42,7 @@ impl SendSession {
             return;
         }
         let pause = if self.is_lock_step() {
-            // A block that was repeated already is the timer's.
+            // Only the timer repeats a block again that was repeated already.
             if self.repeats != Repeats::None || now.since(self.sent) < self.own_time_out() {
                 return;
             }
@@ -51,10 +54,12 @@ impl SendSession {
         self.deadline = self.deadline.min(now + pause);
     }
 
-    /// The timer has repeated something, and the client still asks for it: the client is there, so the timer backs off no
-    /// further. iPXE gives up after 15.75 s, and where a third of the frames is lost, repeats at 1, 2, 4 and 8 s come too late
-    /// for that. The transfer does not end before [`SILENCE`](super::SILENCE) either: a client that asks for the last block
-    /// lacks it.
+    /// If the timer has repeated something and the client still requests it, the client is there, so the
+    /// time-out goes back to its first value. iPXE gives up after 15.75 s, and if a third of the frames is
+    /// lost, repeats at 1, 2, 4 and 8 s come too late for it.
+    ///
+    /// The count of repeats starts again as well, so the transfer does not end before
+    /// [`SILENCE`](super::SILENCE): a client that requests the last block lacks it.
     fn limit_back_off(&mut self, now: Timestamp) {
         match &mut self.repeats {
             Repeats::ByTimer { times, is_asked_for } => (*times, *is_asked_for) = (1, true),
@@ -67,15 +72,15 @@ impl SendSession {
     }
 
     fn pause(&self) -> Duration {
-        // Before a round trip was measured, an early repeat could send each window twice: the echoes of its blocks are
-        // duplicate ACKs again.
+        // Before a round trip is measured, an early repeat could send each window twice: the echoes of its
+        // blocks are duplicate ACKs again.
         match self.round_trip {
             0 => PAUSE.1,
             micros => Duration::from_micros(u64::from(micros) * 2).clamp(PAUSE.0, PAUSE.1),
         }
     }
 
-    /// How long after a block a duplicate ACK can only be due to the client's own time-out.
+    /// Returns how long after a block a duplicate ACK can only come from the time-out of the client.
     fn own_time_out(&self) -> Duration {
         match self.round_trip {
             0 => OWN_TIME_OUT_FAR,
@@ -83,10 +88,11 @@ impl SendSession {
         }
     }
 
-    /// Everything up to `acked` was acknowledged: measures the round trip, if this is what was sent last, and once.
+    /// Measures the round trip, if `acked` is the end of the window that was sent last, and the window was
+    /// sent once.
     ///
-    /// In lock-step only the first answer is measured. The kernel may see later ones in place of user space, and early
-    /// retransmission must not depend on which of them has sent a block.
+    /// In lock-step only the first answer counts. The kernel may handle later ones instead of user space, and
+    /// early retransmission must not depend on which of them has sent a block.
     pub(super) fn measure(&mut self, now: Timestamp, acked: Block) {
         let is_asked_again = self.phase == Phase::Unverified { is_repeat_due: true };
         if self.repeats != Repeats::None || is_asked_again || !self.window.ends_at(acked) {

@@ -1,10 +1,10 @@
-//! A transfer that another process began: this one resumes it.
+//! Hand-over of a transfer: the old process takes a snapshot, and the new one resumes the transfer from it.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Block, NegotiatedOptions, Phase, Repeats, SILENCE, SendSession, Step, Timestamp, Window};
 
-/// How far a transfer is: all that its client may expect of the process that resumes it.
+/// The state of a transfer, with all that its client may expect of the process that resumes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendSnapshot {
     /// The file's size in bytes.
@@ -13,29 +13,29 @@ pub struct SendSnapshot {
     pub blksize: u16,
     /// Blocks per window (RFC 7440).
     pub windowsize: u16,
-    /// Seconds until a retransmission, if the client asked for a time (RFC 2349).
+    /// Seconds until the first retransmission (RFC 2349). `None` if the client did not request a time-out.
     pub timeout: Option<u8>,
-    /// The last block that the client has acknowledged; 0 for the OACK.
+    /// The last block that the client has acknowledged; 0 if it has acknowledged the OACK only, or nothing.
     pub acknowledged: u64,
-    /// The last block that was sent.
+    /// The last block that was sent; 0 if none.
     pub sent: u64,
-    /// What the client has answered so far.
+    /// What the client has acknowledged so far.
     pub heard: Heard,
 }
 
-/// What a client has answered.
+/// What a client has acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Heard {
-    /// Nothing; it was sent an OACK.
+    /// Nothing. The OACK was sent.
     NothingOfOack,
-    /// Nothing; it was sent the first block.
+    /// Nothing. The first block was sent, without an OACK.
     Nothing,
-    /// It has acknowledged something.
+    /// The OACK or a block.
     Acknowledged,
 }
 
 impl SendSession {
-    /// How far the transfer is; `None` when it has ended.
+    /// Returns a snapshot of the transfer; `None` if it has ended.
     pub fn snapshot(&self) -> Option<SendSnapshot> {
         let heard = match self.phase {
             Phase::Ended => return None,
@@ -54,10 +54,11 @@ impl SendSession {
         })
     }
 
-    /// Resumes a transfer, and returns the first step to take: the window once more, since its blocks or its ACK may have been
-    /// lost in between. A client that has answered nothing is sent nothing: its answer, which may come late, finds the
-    /// transfer, and its request begins a new one. The time of the beginning is forgotten. `None` if no transfer can be like
-    /// the snapshot.
+    /// Resumes a transfer. Returns the first step: the window once more, since its blocks or its ACK may have
+    /// been lost in between. `None` if no transfer can have the state in the snapshot.
+    ///
+    /// A client that has acknowledged nothing gets no packet: its ACK may come late and finds the transfer,
+    /// and its request starts a new one. The start time of the transfer is not kept.
     pub fn resume(now: Timestamp, snapshot: &SendSnapshot) -> Option<(Self, Step)> {
         let oack = snapshot.heard == Heard::NothingOfOack;
         let negotiated =
@@ -125,7 +126,7 @@ mod tests {
             after.sent(window);
             assert_eq!(after.repeated_blocks(), window);
             assert_eq!(after.steady(), None, "its round trip cannot be measured yet");
-            // An ACK that was under way meanwhile.
+            // An ACK that was on its way during the hand-over.
             assert_eq!(after.on_ack(NOW, 2 * windowsize), Step::SendData);
             let mut block = 2 * windowsize;
             let end = loop {

@@ -14,9 +14,10 @@ pub struct SteadyState {
 }
 
 impl SendSession {
-    /// The transfer's state, if an ACK of the last block that was sent is all that can be expected next.
+    /// Returns the state of the transfer if the next packet should be an ACK of the last block that was sent.
     ///
-    /// `None` until the client has acknowledged something: the kernel must not send to an address that may be forged.
+    /// `None` until the client has acknowledged something: the kernel must not send to an address that may be
+    /// forged.
     pub fn steady(&self) -> Option<SteadyState> {
         let is_steady = self.phase == Phase::Sending
             && self.repeats == Repeats::None
@@ -29,8 +30,8 @@ impl SendSession {
         })
     }
 
-    /// The kernel has continued the transfer: it has answered ACK after ACK, the last one at `heard`, and has sent every block
-    /// up to `sent`. Returns how many blocks these were.
+    /// Records that the kernel has continued the transfer: it has answered the ACKs, the last one at `heard`,
+    /// and has sent every block up to `sent`. Returns how many blocks it has sent.
     pub fn carried(&mut self, sent: Block, heard: Timestamp) -> u64 {
         let fresh = sent.0.min(self.last().0).saturating_sub(self.highest().0);
         if fresh == 0 {

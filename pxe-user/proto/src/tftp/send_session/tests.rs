@@ -1,4 +1,4 @@
-//! Every phase times every event, and the rules that the module's head states.
+//! Each event in each phase, and the rules in the head of the module.
 
 use super::super::negotiation::OptionLimits;
 use super::super::packet::RequestedOptions;
@@ -19,14 +19,14 @@ fn grant(asked: &RequestedOptions) -> NegotiatedOptions {
     NegotiatedOptions::grant(asked, &OptionLimits { blksize: 1468, windowsize: u16::MAX })
 }
 
-/// Sends all there is room for.
+/// Sends all blocks of the window. Returns the first one, and how many.
 fn flush(transfer: &mut SendSession) -> (u64, u64) {
     let (first, count) = transfer.unsent();
     transfer.sent(count);
     (first.0, count)
 }
 
-/// Ten blocks of 8 bytes, the last one empty... and an OACK that awaits ACK 0.
+/// Ten blocks of 8 bytes, the last one empty. The OACK was sent.
 fn offered(windowsize: u16) -> SendSession {
     let (transfer, step) = SendSession::start(ms(0), 72, grant(&asked(Some(windowsize))));
     assert_eq!(step, Step::SendOack);
@@ -34,7 +34,7 @@ fn offered(windowsize: u16) -> SendSession {
     transfer
 }
 
-/// The first window is on its way since 10 ms.
+/// The first window was sent at 10 ms.
 fn sending(windowsize: u16) -> SendSession {
     let mut transfer = offered(windowsize);
     assert_eq!(transfer.on_ack(ms(10), 0), Step::SendData);
@@ -52,7 +52,7 @@ fn ended(windowsize: u16) -> SendSession {
 enum On {
     Ack(u16),
     Error(u16),
-    /// Milliseconds since the start.
+    /// A call of the timer, in ms since the start.
     Time(u64),
     Supersede,
 }
@@ -74,7 +74,7 @@ fn transition_table() {
     const OFFERED_AGAIN: Phase = Phase::Offered { oacks: 1 };
     type State = fn(u16) -> SendSession;
     let aborted = |code| Step::End(Outcome::Aborted(ErrorCode(code)));
-    // State, window, event -> step, phase, blocks that are to be sent (first, how many).
+    // State, window, event -> step, phase, blocks to send (first, how many).
     type Case = (&'static str, State, u16, On, Step, Phase, Option<(u64, u64)>);
     let table: &[Case] = &[
         // RFC 2347: only ACK 0 answers an OACK.
@@ -103,7 +103,7 @@ fn transition_table() {
         ("sending", sending, 1, On::Time(1010), Step::SendData, Sending, Some((1, 1))),
         ("sending", sending, 1, On::Time(45_010), Step::End(Outcome::TimedOut), Ended, None),
         ("sending", sending, 1, On::Supersede, Step::End(Outcome::Superseded), Ended, None),
-        // RFC 7440, section 4: the whole window, or the part of it that arrived.
+        // RFC 7440, section 4: an ACK of the whole window, or of the part that arrived.
         ("sending", sending, 4, On::Ack(4), Step::SendData, Sending, Some((5, 4))),
         ("sending", sending, 4, On::Ack(2), Step::SendData, Sending, Some((3, 4))),
         ("sending", sending, 4, On::Ack(5), Step::Ignore(StrayAck), Sending, None),
@@ -112,7 +112,7 @@ fn transition_table() {
         ("sending", sending, 64, On::Ack(9), Step::SendData, Sending, Some((10, 1))),
         ("sending", sending, 64, On::Ack(10), Step::End(Outcome::Complete), Ended, None),
         ("sending", sending, 64, On::Ack(11), Step::Ignore(StrayAck), Sending, None),
-        // Everything was sent, only the last ACK is missing.
+        // Everything was sent; only the last ACK is missing.
         ("sending", sending, 64, On::Supersede, Step::End(Outcome::CompleteUnconfirmed), Ended, None),
         ("ended", ended, 4, On::Ack(0), Step::Ignore(Over), Ended, None),
         ("ended", ended, 4, On::Ack(4), Step::Ignore(Over), Ended, None),
@@ -145,7 +145,7 @@ fn the_last_block_is_short() {
     }
 }
 
-/// Lets the timer run from `from` on while the client is silent; what happened when, in ms since then.
+/// Runs the timer while the client sends nothing. Returns the steps with their times in ms after `from`.
 fn silence(transfer: &mut SendSession, from: u64) -> Vec<(u64, Step)> {
     let mut story = Vec::new();
     while !transfer.has_ended() {
@@ -158,7 +158,7 @@ fn silence(transfer: &mut SendSession, from: u64) -> Vec<(u64, Step)> {
     story
 }
 
-/// clients.md, section 6, line 26: 1 to 2 s, backing off, for at least 30 s.
+/// clients.md, section 6, line 26: repeats after 1 to 2 s, backing off, for at least 30 s.
 #[test]
 fn line_26_data_is_repeated_for_30_seconds() {
     for windowsize in [1, 4] {
@@ -171,14 +171,14 @@ fn line_26_data_is_repeated_for_30_seconds() {
     }
 }
 
-/// The same holds for the last block, after which the transfer counts as complete (lines 26 and 34).
+/// The same for the last block, but then the transfer counts as complete (lines 26 and 34).
 #[test]
 fn line_34_a_missing_last_ack_ends_as_complete() {
     let story = silence(&mut sending(64), 10);
     let (end, repeats) = story.split_last().unwrap();
     assert!(repeats.last().unwrap().0 >= 30_000, "{repeats:?}");
     assert_eq!(*end, (40_000, Step::End(Outcome::CompleteUnconfirmed)));
-    // With a client's long time-out as well, though there are fewer repeats.
+    // Also if the client requests a long time-out, though pxed then sends fewer repeats.
     for seconds in [5, 30, 255] {
         let asked = RequestedOptions { timeout: Some(seconds), ..asked(Some(64)) };
         let (mut transfer, _) = SendSession::start(ms(0), 72, grant(&asked));
@@ -187,13 +187,13 @@ fn line_34_a_missing_last_ack_ends_as_complete() {
         let end = silence(&mut transfer, 0).last().unwrap().1;
         assert_eq!(end, Step::End(Outcome::CompleteUnconfirmed), "{seconds} s");
     }
-    // But not if nobody was ever heard: such a request may be forged.
+    // But not if the client has acknowledged nothing: its request may be forged.
     let (mut transfer, _) = SendSession::start(ms(0), 100, grant(&RequestedOptions::default()));
     flush(&mut transfer);
     assert_eq!(silence(&mut transfer, 0).last().unwrap().1, Step::End(Outcome::TimedOut));
 }
 
-/// RFC 2349: the client's time-out is ours.
+/// RFC 2349: pxed uses the time-out that the client requests.
 #[test]
 fn a_timeout_that_was_asked_for_is_used() {
     for seconds in [1u8, 2, 5, 8, 30, 255] {
@@ -229,12 +229,12 @@ fn what_found_no_room_is_sent_later_and_not_after_the_end() {
     assert_eq!(transfer.on_ack(ms(11), 1), Step::Ignore(Ignored::StrayAck), "block 1 was never sent");
     transfer.sent(3);
     assert_eq!(transfer.unsent(), (Block(4), 1));
-    // A partial ACK while the window is partly sent: the window moves, nothing is repeated.
+    // A partial ACK while the window is partly sent: the window moves, and no block is repeated.
     assert_eq!(transfer.on_ack(ms(12), 3), Step::SendData);
     assert_eq!(transfer.unsent(), (Block(4), 4));
     transfer.sent(1);
     assert_eq!(transfer.repeated_blocks(), 0);
-    // An ACK in the middle of what was sent: only what went out twice counts as repeated.
+    // An ACK in the middle of the sent blocks: only blocks that were sent twice count as repeated.
     transfer.sent(2);
     assert_eq!(transfer.on_ack(ms(13), 4), Step::SendData);
     assert_eq!(flush(&mut transfer), (5, 4));
@@ -245,7 +245,7 @@ fn what_found_no_room_is_sent_later_and_not_after_the_end() {
     assert_eq!(transfer.unsent().1, 0);
 }
 
-/// More than is allowed can be claimed without harm.
+/// A caller may report more blocks than the window holds.
 #[test]
 fn more_blocks_than_the_window_cannot_be_sent() {
     let mut transfer = offered(4);
@@ -254,7 +254,8 @@ fn more_blocks_than_the_window_cannot_be_sent() {
     assert_eq!((transfer.unsent(), transfer.highest()), ((Block(5), 0), Block(4)));
 }
 
-/// clients.md, section 6, line 29, with the widest window: 65535 wraps to 0, and no ACK is mistaken for another.
+/// clients.md, section 6, line 29, with the widest window: 65535 wraps to 0, and pxed takes no old ACK for a
+/// new one.
 #[test]
 fn line_29_numbers_wrap_and_old_acks_stay_old() {
     let size = 8 * 200_000;

@@ -1,49 +1,56 @@
-//! Before the client has acknowledged anything, its address may be forged, and the host that has this address has asked for
-//! nothing.
+//! Limits on what pxed sends before the client has acknowledged anything. Until then its address may be
+//! forged, and the host with this address may have requested nothing.
 //!
-//! So a request brings a few packets at the most, and only repeats of the request bring more. With options that is the OACK,
-//! which is no longer than the request, and its repeats: without them GRUB would not survive a lost ACK 0. The repeats come
-//! sooner if the client asks again, because it has no OACK yet: plain clients give up after eleven seconds, and where a third
-//! of the frames is lost, repeats at 1, 2, 4 and 8 s come too late. Without options it is the first block, once: the block is
-//! many times as long, and clients that get none ask again.
+//! So a request causes a few packets at most, and only repeats of the request cause more:
+//! - With options, pxed sends the OACK, which is no longer than the request, and repeats it: without repeats,
+//!   GRUB could not boot after a lost ACK 0. The repeats come sooner if the client repeats its request,
+//!   because then it has no OACK. A client that sends once a second and gives up after eleven seconds
+//!   (`engine/tests/tftp/early_retransmit.rs`) needs that: if a third of the frames is lost, repeats at 1, 2,
+//!   4 and 8 s come too late for it.
+//! - Without options, pxed sends the first block, once. The block is many times as long as the request, and a
+//!   client that does not receive it repeats the request.
 //!
-//! In all, what a request brings before anything was acknowledged has less than eight times its bytes of UDP payload, or one
-//! block, if that is more. `engine/tests/tftp/amplification.rs` holds the code to this number, which it does not take from
-//! here.
+//! In all, before anything is acknowledged, pxed sends less than eight times the UDP payload of the request,
+//! or one block, if that is more. `engine/tests/tftp/amplification.rs` checks this number, with a constant of
+//! its own.
 
 use std::time::Duration;
 
 use super::{Outcome, Phase, Repeats, SILENCE, SendSession, Step, Timestamp, seconds};
 
-/// The timer repeats an OACK this often at the most, at 1, 2, 4, 8, 16 and 24 s unless the client asks again. After that, each
-/// repeat of the request brings one OACK.
+/// The timer repeats an OACK at most this often, at 1, 2, 4, 8, 16 and 24 s unless the client repeats its
+/// request. After that, each repeat of the request causes one OACK.
 const OACKS_MAX: u8 = 6;
-/// ACK 0 may come late: PXELINUX shows a prompt meanwhile, and tries for 131 s in all (`docs/decisions/0017-retransmission.md`).
+/// How long pxed waits for ACK 0. PXELINUX shows a prompt before it, and tries for 131 s in all
+/// (`docs/decisions/0017-retransmission.md`).
 const SILENCE_OFFERED: Duration = Duration::from_secs(135);
-/// The least time between two first blocks, and between two OACKs.
+/// Minimum time between two first blocks, and between two OACKs.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl SendSession {
-    /// Whether the client has answered nothing since its request, which may therefore be forged.
+    /// Whether the client has acknowledged nothing since its request. The source address of such a request
+    /// may be forged.
     pub fn is_unverified(&self) -> bool {
         matches!(self.phase, Phase::Offered { .. } | Phase::Unverified { .. })
     }
 
-    /// Whether the same request again at `now` is a delayed copy of the one that began this transfer.
+    /// Whether an identical request that arrives at `now` is a delayed copy of the one that started this
+    /// transfer.
     ///
-    /// Until something was acknowledged it always is. Later it is for a moment only, since a machine that was reset may come
-    /// back with the same port and the same request.
+    /// Until something is acknowledged it always is. Later it is for one second only, since a machine that
+    /// was reset may send the same request from the same port.
     pub fn is_same_session(&self, now: Timestamp) -> bool {
         const MOMENT: Duration = Duration::from_secs(1);
         match self.phase {
-            // After that the transfer has been given up, and the client begins anew.
+            // After this time the transfer is given up, and the client starts a new one.
             Phase::Offered { .. } => now.since(self.started) < SILENCE_OFFERED,
             Phase::Unverified { .. } => true,
             Phase::Sending | Phase::Ended => now.since(self.heard) < MOMENT,
         }
     }
 
-    /// The same request has come again. This never sends anything itself: the timer does, once a second at the most.
+    /// Handles a copy of the request. This never sends anything itself: the timer does, at most once a
+    /// second.
     pub fn ask_again(&mut self, now: Timestamp) {
         match &mut self.phase {
             Phase::Offered { oacks } => *oacks = (*oacks).min(OACKS_MAX - 1),
@@ -70,7 +77,7 @@ impl SendSession {
         Step::SendOack
     }
 
-    /// Sends no more OACKs. The answer to one may still come.
+    /// Stops repeating the OACK. The ACK of an earlier one may still arrive.
     pub(super) fn wait_for_ack_0(&mut self) {
         self.phase = Phase::Offered { oacks: OACKS_MAX };
         self.deadline = self.started + SILENCE_OFFERED;

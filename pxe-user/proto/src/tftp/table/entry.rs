@@ -1,4 +1,4 @@
-//! What a table keeps of each transfer.
+//! The entry of a transfer in a table.
 
 use std::net::SocketAddrV4;
 
@@ -7,27 +7,28 @@ use super::super::send_session::SendSession;
 use super::super::session::Session;
 use crate::time::Timestamp;
 
-/// What the table keeps beside the state machine; `C` is what the caller wants to find again (file, link).
+/// The state of a transfer in the table, beside its session. `C` is the data of the caller (the file, the
+/// link).
 #[derive(Debug)]
 pub struct Entry<C> {
-    /// The client's TID.
+    /// The address and port (TID) of the client.
     pub client: SocketAddrV4,
-    /// Our TID.
+    /// The port (TID) of pxed.
     pub port: u16,
-    /// The caller's own.
+    /// The data of the caller.
     pub context: C,
     pub(super) request: u64,
-    /// `None` while the file is being looked for.
+    /// `None` until the file is loaded, or opened in the inbox.
     pub(super) session: Option<Session>,
 }
 
 impl<C> Entry<C> {
-    /// The state machine, once the file is there, whichever the direction.
+    /// The session in either direction; `None` until the file is ready.
     pub fn session(&self) -> Option<&Session> {
         self.session.as_ref()
     }
 
-    /// The state machine of a transfer to the client, once the file is there.
+    /// The session of a transfer to the client; `None` until the file is loaded, or if this is an upload.
     pub fn transfer(&self) -> Option<&SendSession> {
         match &self.session {
             Some(Session::Sending(transfer)) => Some(transfer),
@@ -35,7 +36,8 @@ impl<C> Entry<C> {
         }
     }
 
-    /// The state machine of an upload, once there is a place for it.
+    /// The session of an upload; `None` until the inbox has opened the file, or if this is a transfer to the
+    /// client.
     pub fn upload_session(&self) -> Option<&ReceiveSession> {
         match &self.session {
             Some(Session::Receiving(upload_session)) => Some(upload_session),
@@ -43,7 +45,8 @@ impl<C> Entry<C> {
         }
     }
 
-    /// The transfer has ended; the slot is freed when the timer rings, or earlier if it is needed.
+    /// Whether the transfer has ended. Its slot is freed when the timer expires, or earlier if another
+    /// transfer needs it.
     pub(super) fn dallies(&self) -> bool {
         self.session.as_ref().is_some_and(Session::has_ended)
     }
@@ -53,7 +56,7 @@ impl<C> Entry<C> {
         self.request == request && same()
     }
 
-    /// The state machine of a transfer to the client, once the file is there, and the caller's own.
+    /// Returns [`Self::transfer`] and the data of the caller, both mutable.
     pub fn parts_mut(&mut self) -> (Option<&mut SendSession>, &mut C) {
         let transfer = match &mut self.session {
             Some(Session::Sending(transfer)) => Some(transfer),

@@ -1,29 +1,30 @@
-//! Our TIDs, and the names of transfers in a table.
+//! The TIDs of pxed, and the ids of transfers in a table.
 
-/// The ports that we use as TIDs: a range that this worker has for itself.
+/// A range of ports for TIDs. Each worker has a range of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TidPorts {
     /// First port of the range.
     pub first: u16,
-    /// How many there are, at least 1.
+    /// The number of ports, at least 1.
     pub count: u16,
 }
 
 impl TidPorts {
-    /// Whether a port is one of ours.
+    /// Whether `port` is in the range.
     pub fn contains(self, port: u16) -> bool {
         port >= self.first && port - self.first < self.count
     }
 
-    /// The range of worker `index` out of `workers`, which share this range.
+    /// Returns the part of this range for worker `index` of `workers`. The remainder of the division stays
+    /// unused.
     pub fn share(self, index: u16, workers: u16) -> Self {
         let count = (self.count / workers.max(1)).max(1);
         Self { first: self.first + index * count, count }
     }
 }
 
-/// Names a slot of the table, together with the transfer that is in it: a slot that was given to another transfer
-/// meanwhile is recognised.
+/// Identifies a transfer: its slot, and the generation of the slot. If the slot holds another transfer later,
+/// the old id is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id {
     pub(super) slot: u32,
@@ -31,12 +32,13 @@ pub struct Id {
 }
 
 impl Id {
-    /// The slot's number.
+    /// The index of the slot.
     pub fn slot(self) -> u32 {
         self.slot
     }
 
-    /// Which of the slot's transfers, as a number that is never 0; it comes again after four billion of them.
+    /// The generation of the slot, mapped to numbers from 1 on. It repeats after four billion transfers in
+    /// the slot.
     pub fn generation(self) -> u32 {
         self.generation % u32::MAX + 1
     }

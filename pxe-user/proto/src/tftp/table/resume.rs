@@ -1,4 +1,4 @@
-//! A transfer that another process of ours began takes a slot here.
+//! Resumes transfers of another pxed process.
 
 use std::net::SocketAddrV4;
 
@@ -7,8 +7,8 @@ use super::super::session::Session;
 use super::{Entry, Id, Table};
 
 impl<C> Table<C> {
-    /// Takes a slot for a transfer under the TIDs that it has already. `None` if our port is another worker's, the client has a
-    /// transfer here, or there is no room.
+    /// Takes a slot for a transfer, which keeps its TIDs. `None` if `port` belongs to another worker, if the
+    /// client has a transfer here already, or if there is no room.
     pub fn resume(
         &mut self,
         client: SocketAddrV4,
@@ -20,7 +20,8 @@ impl<C> Table<C> {
             return None;
         }
         let deadline = transfer.deadline();
-        // Its request was hashed with another key: a late copy of it counts as a new one.
+        // The other process hashed the request with another key, so its fingerprint is unknown: a late copy
+        // of the request counts as a new request.
         let session = Some(Session::Sending(transfer));
         let id = self.occupy(Entry { client, port, context, request: 0, session })?;
         self.timers.set(id.slot, deadline);

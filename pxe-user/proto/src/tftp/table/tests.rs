@@ -1,4 +1,4 @@
-//! The table: who gets a slot, who finds its transfer, and what the timers do.
+//! The table: which requests get slots, which packets find their transfers, and what the timers do.
 
 use std::net::Ipv4Addr;
 
@@ -27,7 +27,7 @@ fn negotiated(windowsize: u16) -> NegotiatedOptions {
 
 type Replaced = Vec<(SocketAddrV4, Option<Outcome>)>;
 
-/// A table together with who was replaced.
+/// A table, and the transfers that it has replaced.
 struct Desk(Table<()>, Replaced);
 
 impl Desk {
@@ -43,7 +43,7 @@ impl Desk {
         let admission = table.admit(ms(at), client(n), request, (), |entry, outcome| {
             replaced.push((entry.client, outcome));
         });
-        // What is said before is what is done.
+        // `is_known` and `has_room` predict the result.
         assert_eq!(admission == Admission::Full, !known && !room);
         assert!(admission != Admission::Duplicate || known);
         self.check();
@@ -57,14 +57,14 @@ impl Desk {
         }
     }
 
-    /// Admitted, and its file is there.
+    /// Admits a request and starts its transfer.
     fn started(&mut self, at: u64, n: u16, size: u64, windowsize: u16) -> Id {
         let id = self.admitted(at, n, format!("f{at}").as_bytes());
         self.0.start(ms(at), id, size, negotiated(windowsize)).unwrap();
         id
     }
 
-    /// An ACK to the port of the client's transfer; `None` if it has none.
+    /// Feeds an ACK to the TID of the transfer of a client. `None` if the client has no transfer.
     fn ack(&mut self, at: u64, n: u16, block: u16) -> Option<Step> {
         let id = self.0.find(client(n), self.port(n))?;
         let step = self.0.on_ack(ms(at), id, block);
@@ -100,7 +100,8 @@ impl Desk {
         all
     }
 
-    /// What always holds: slots are free or known by their client, all have a timer that is not late, nothing grew.
+    /// Invariants: each slot is free or found by its client, each occupied slot has a timer that is not late,
+    /// and no list has grown.
     fn check(&self) {
         let table = &self.0;
         let live: Vec<_> = table.slots.iter().flatten().collect();
@@ -166,7 +167,7 @@ fn line_28_a_repeated_request_is_the_same_session_until_it_is_another() {
     assert_eq!(desk.1.len(), 2, "a machine that was reset");
 }
 
-/// A request whose transfer was replaced while its file was loaded: the loader's answer finds nobody.
+/// The transfer was replaced while its file was loading: the reply of the loader finds no entry.
 #[test]
 fn names_of_replaced_transfers_are_void() {
     let mut desk = Desk::new(2);
@@ -205,7 +206,7 @@ fn the_transfer_that_ended_first_gives_way_first() {
     desk.admitted(10, 6, b"a");
     assert_eq!(desk.1, [(client(1), None), (client(2), None)]);
     assert_eq!(desk.admit(10, 7, b"a"), Admission::Full);
-    // The others are freed in time, each once.
+    // The other two are freed by their timers, once each.
     assert_eq!(desk.expire(2500).len(), 2);
 }
 
@@ -221,12 +222,12 @@ fn line_13_strangers_change_nothing() {
         assert_eq!(desk.0.find(from, to), None);
     }
     assert_eq!(desk.ack(2, 1, 0), Some(Step::SendData));
-    // While its file is looked for, a client is no stranger.
+    // A client whose file is loading is known.
     desk.admitted(0, 3, b"a");
     assert_eq!(desk.ack(1, 3, 0), Some(Step::Ignore(Ignored::StrayAck)));
 }
 
-/// What somebody else has done to a transfer counts before its timer rings.
+/// An update in `before` counts before the timer expires.
 #[test]
 fn a_transfer_that_was_carried_on_meanwhile_does_not_time_out() {
     let mut desk = Desk::new(2);
@@ -251,7 +252,7 @@ fn a_file_that_is_never_found_frees_its_slot() {
     assert_eq!((desk.0.active(), desk.0.next_deadline()), (0, None));
 }
 
-/// clients.md, section 5, line 13: a storm of duplicates costs neither memory nor timers.
+/// clients.md, section 5, line 13: many duplicates cost neither memory nor timers.
 #[test]
 fn line_13_a_storm_of_acks_grows_nothing() {
     let mut desk = Desk::new(4);
@@ -268,7 +269,7 @@ fn line_13_a_storm_of_acks_grows_nothing() {
     assert_eq!(desk.0.active(), 1);
 }
 
-/// Asking and breaking off all the time fills no list.
+/// Repeated requests that end with an ERROR fill no list.
 #[test]
 fn a_client_that_always_breaks_off_grows_nothing() {
     let mut desk = Desk::new(4);
@@ -281,7 +282,7 @@ fn a_client_that_always_breaks_off_grows_nothing() {
     assert_eq!(desk.0.dallying.capacity(), room);
 }
 
-/// Also `tests/tftp/admission.rs`.
+/// See also `engine/tests/tftp/admission.rs`.
 #[test]
 fn who_was_never_heard_gives_way_oldest_first() {
     let mut desk = Desk::new(4);
@@ -302,7 +303,7 @@ fn who_was_never_heard_gives_way_oldest_first() {
         (None, None),
         "files are being looked for"
     );
-    // Whoever gave way is heard no more, and may ask again.
+    // The transfer that was ended ignores ACKs, and its client may send a request again.
     assert_eq!(desk.ack(9010, 3, 0), Some(Step::Ignore(Ignored::Ended)));
     desk.admitted(9010, 3, b"f20");
 }
@@ -350,7 +351,8 @@ fn act() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever clients do, the invariants of [`Desk::check`] hold, and when all are silent all slots come back.
+    /// For any sequence of events the invariants of [`Desk::check`] hold, and when all clients are silent,
+    /// all slots become free.
     #[test]
     fn whatever_happens_all_slots_come_back(acts in prop::collection::vec(act(), 0..150)) {
         let mut desk = Desk::new(3);

@@ -1,4 +1,5 @@
-//! Transfers whose clients were never heard after their requests: they give way when others need their slots more.
+//! Transfers whose clients have sent no valid ACK or DATA since their requests. They give up their slots when
+//! other clients need them.
 
 use std::time::Duration;
 
@@ -7,15 +8,15 @@ use super::super::session::Session;
 use super::{Entry, Id, Table};
 use crate::time::Timestamp;
 
-/// A transfer whose client was never heard after its request gives way to others that wait, once it is so old. By then its
-/// OACK was sent three times: at 0, 1 and 2 s. PXELINUX's late ACK 0 finds its session only while there is room.
+/// Minimum age at which such a transfer gives up its slot. By then its OACK was sent three times, at 0, 1 and
+/// 2 s. A late ACK 0 of PXELINUX finds its session only if the slot was not needed.
 const GIVES_WAY_AFTER: Duration = Duration::from_secs(3);
 
 impl<C> Table<C> {
-    /// A transfer begins.
+    /// Adds a transfer that has started.
     pub(super) fn note_unheard(&mut self, id: Id) {
         if self.unverified.len() >= self.slots.len() {
-            // At most half of the slots' transfers are under way, so this happens once in many transfers.
+            // At most half of the slots hold running transfers, so this happens only once in many transfers.
             let mut unverified = std::mem::take(&mut self.unverified);
             unverified.retain(|id| self.is_unverified(*id));
             self.unverified = unverified;
@@ -23,7 +24,7 @@ impl<C> Table<C> {
         self.unverified.push_back(id);
     }
 
-    /// The request of the transfer in a slot has come again: its timer may ring earlier for that.
+    /// Handles a copy of the request of the transfer in a slot. The timer may expire earlier after it.
     pub(super) fn ask_again(&mut self, now: Timestamp, slot: u32) {
         let session = self.entry_mut(slot).and_then(|entry| entry.session.as_mut());
         let Some(session) = session.filter(|session| !session.has_ended()) else { return };
@@ -38,7 +39,8 @@ impl<C> Table<C> {
         self.get(id).and_then(Entry::session).is_some_and(Session::is_unverified)
     }
 
-    /// Ends the oldest transfer whose client was never heard after its request, if it is old enough: others wait.
+    /// Ends the oldest such transfer, if it is at least 3 s old. The caller does this for a request that
+    /// waits and was repeated. `None` if there is no such transfer.
     pub fn give_way(&mut self, now: Timestamp) -> Option<(Id, Step)> {
         while let Some(&id) = self.unverified.front() {
             if !self.is_unverified(id) {
@@ -54,7 +56,8 @@ impl<C> Table<C> {
         None
     }
 
-    /// When [`Self::give_way`] finds one, as it stood at its last call.
+    /// When [`Self::give_way`] can end a transfer, as far as known from its last call: the time may be too
+    /// early. `None` if the transfer that was the oldest then has lost its slot, or if there was none.
     pub fn gives_way_at(&self) -> Option<Timestamp> {
         let session = self.get(*self.unverified.front()?)?.session()?;
         Some(session.started() + GIVES_WAY_AFTER)

@@ -38,8 +38,8 @@ pub(super) fn examine(report: &mut Report, file: &Config, setup: &Setup) {
             report.error(line(image_spec), missing);
         }
         let warnings = [
-            catalogue.overruled_of(image_spec),
-            catalogue.unreached_of(image_spec),
+            catalogue.conflicts_of(image_spec),
+            catalogue.unsupported_of(image_spec),
             loaders::lost(&catalogue, image_spec),
         ];
         for text in warnings.concat() {

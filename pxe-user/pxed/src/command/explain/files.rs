@@ -6,16 +6,16 @@ use super::loads;
 use crate::command::loaders;
 use crate::command::status::text::escape;
 use pxe_content::boot::MachineFacts;
-use pxe_content::boot::{Catalogue, FileName, LoaderKind, Refusal, Seen, ServedAt};
+use pxe_content::boot::{Catalogue, FileName, LoaderKind, Preview, Refusal, ServedAt};
 use pxe_proto::dhcp::{Answer, MessageView};
 
 /// A row of the list.
 #[derive(Debug)]
 pub(super) enum Row {
     /// A file that the machine needs.
-    Needed(String, Result<Seen, Refusal>),
+    Needed(String, Result<Preview, Refusal>),
     /// A name that the machine tries. A missing file does no harm.
-    Tried(String, Result<Seen, Refusal>),
+    Tried(String, Result<Preview, Refusal>),
     /// A file that another machine serves.
     Elsewhere(String),
     /// A remark.
@@ -151,7 +151,7 @@ impl<'a> Walk<'a> {
         if let Some((config, seen)) = found {
             // Names in the configuration are relative to PXELINUX's directory, not to the configuration's.
             match seen {
-                Seen::File(..) => self.absolute(LoaderKind::Pxelinux, &config),
+                Preview::File(..) => self.absolute(LoaderKind::Pxelinux, &config),
                 written => {
                     self.loads(
                         LoaderKind::Pxelinux,
@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Tries several names, and returns the first that exists.
-    fn first(&mut self, names: &[String], what: &str) -> Option<(String, Seen)> {
+    fn first(&mut self, names: &[String], what: &str) -> Option<(String, Preview)> {
         for name in names {
             if let Some(seen) = self.tried(name) {
                 return Some((name.clone(), seen));
@@ -205,10 +205,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Lists the files that a text of pxed makes the loader load. A text of another author is not followed.
-    fn loads(&mut self, reader: LoaderKind, name: &str, seen: Option<Seen>) {
+    fn loads(&mut self, reader: LoaderKind, name: &str, seen: Option<Preview>) {
         let text = match seen {
-            Some(Seen::Written(text)) => text,
-            Some(Seen::File(..)) => return self.absolute(reader, name),
+            Some(Preview::Written(text)) => text,
+            Some(Preview::File(..)) => return self.absolute(reader, name),
             None => return,
         };
         let directory = split(name).0.to_owned();
@@ -252,14 +252,14 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn see(&self, name: &str) -> Result<Seen, Refusal> {
+    fn see(&self, name: &str) -> Result<Preview, Refusal> {
         let name: FileName = name.parse()?;
         let facts = self.facts;
         let known = |mac: Option<_>| mac.is_none_or(|mac| mac == facts.mac).then(|| facts.clone());
-        self.catalogue.see_for(&name, self.here, known)
+        self.catalogue.preview_for(&name, self.here, known)
     }
 
-    fn needed(&mut self, name: &str) -> Option<Seen> {
+    fn needed(&mut self, name: &str) -> Option<Preview> {
         if self.files.rows.iter().any(|row| matches!(row, Row::Needed(known, _) if known == name)) {
             return None;
         }
@@ -271,7 +271,7 @@ impl<'a> Walk<'a> {
         seen.ok()
     }
 
-    fn tried(&mut self, name: &str) -> Option<Seen> {
+    fn tried(&mut self, name: &str) -> Option<Preview> {
         let seen = self.see(name);
         self.files.rows.push(Row::Tried(name.to_owned(), seen.clone()));
         seen.ok()

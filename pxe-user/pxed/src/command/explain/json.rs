@@ -13,8 +13,8 @@ use super::reply;
 use super::show;
 use super::survey::Surveyed;
 use super::trace::{ExplainContext, Trace};
-use pxe_content::boot::{Refusal, Seen};
-use pxe_content::rules::{Action, Fate, Rule};
+use pxe_content::boot::{Preview, Refusal};
+use pxe_content::rules::{Action, Rule, RuleOutcome};
 use pxe_proto::dhcp::{Firmware, Ignored};
 
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ struct Explained {
     server: Ipv4Addr,
     interface: Option<String>,
     /// The requests of the machine's programs, or of the capture, in order.
-    requests: Vec<Asked>,
+    requests: Vec<RequestJson>,
     /// How many packets of a capture hold no UDP datagram over IPv4, by protocol.
     other_packets: BTreeMap<&'static str, u64>,
     /// What keeps machines from booting.
@@ -31,7 +31,7 @@ struct Explained {
 
 /// A request and what it leads to.
 #[derive(Serialize)]
-struct Asked {
+struct RequestJson {
     mac: Option<String>,
     arch: Option<String>,
     client: String,
@@ -44,7 +44,7 @@ struct Asked {
     packet: Option<u64>,
     /// How many packets of this kind there are; 1 without a capture.
     count: u64,
-    rules: Vec<RuleFate>,
+    rules: Vec<RuleOutcomeJson>,
     /// The rule that decides. `None` if no rule matches, or if there are no rules.
     rule: Option<String>,
     image: Option<String>,
@@ -57,7 +57,7 @@ struct Asked {
 }
 
 #[derive(Serialize)]
-struct RuleFate {
+struct RuleOutcomeJson {
     name: String,
     /// `matches`, `misses` or `not_reached`.
     fate: &'static str,
@@ -102,7 +102,7 @@ pub(super) fn machine(
 ) -> Result<Vec<u8>> {
     let mut requests = Vec::new();
     for program in programs {
-        let asked = |port, message: &str, trace: &Result<Trace<'_>, Ignored>| Asked {
+        let asked = |port, message: &str, trace: &Result<Trace<'_>, Ignored>| RequestJson {
             mac: Some(firmware.mac.to_string()),
             arch: Some(firmware.arch.to_string()),
             client: program.class.clone(),
@@ -112,7 +112,7 @@ pub(super) fn machine(
             relay: firmware.relay,
             packet: None,
             count: 1,
-            ..Asked::of(trace)
+            ..RequestJson::of(trace)
         };
         requests.push(asked(67, "DISCOVER", &program.first));
         if let Some(second) = &program.second {
@@ -127,7 +127,7 @@ pub(super) fn capture(
     surveyed: &Surveyed<'_>,
     obstacles: &[String],
 ) -> Result<Vec<u8>> {
-    let requests = surveyed.blocks.iter().map(|block| Asked {
+    let requests = surveyed.blocks.iter().map(|block| RequestJson {
         mac: block.mac.map(|mac| mac.to_string()),
         arch: block.arch.map(|arch| arch.to_string()),
         client: block.client.to_owned(),
@@ -137,14 +137,14 @@ pub(super) fn capture(
         relay: block.relay,
         packet: Some(block.packet),
         count: block.count,
-        ..Asked::of(&block.trace)
+        ..RequestJson::of(&block.trace)
     });
     print(context, requests.collect(), surveyed.others(), obstacles)
 }
 
 fn print(
     context: &ExplainContext,
-    requests: Vec<Asked>,
+    requests: Vec<RequestJson>,
     other_packets: BTreeMap<&'static str, u64>,
     obstacles: &[String],
 ) -> Result<Vec<u8>> {
@@ -158,7 +158,7 @@ fn print(
     Ok(serde_json::to_vec_pretty(&explained)?)
 }
 
-impl Asked {
+impl RequestJson {
     /// The parts that a trace shows. The caller adds the machine and the request.
     fn of(trace: &Result<Trace<'_>, Ignored>) -> Self {
         let mut asked = Self {
@@ -186,7 +186,7 @@ impl Asked {
                 return asked;
             }
         };
-        asked.rules = trace.steps.iter().map(|(rule, fate)| RuleFate::of(rule, fate)).collect();
+        asked.rules = trace.steps.iter().map(|(rule, fate)| RuleOutcomeJson::of(rule, fate)).collect();
         asked.rule = trace.decision.rule.map(|rule| rule.name.to_string());
         asked.image = trace.decision.rule.and_then(|rule| rule.image.as_deref()).map(str::to_owned);
         asked.is_local = trace.decision.is_local;
@@ -208,8 +208,8 @@ impl Asked {
     }
 }
 
-impl RuleFate {
-    fn of(rule: &Rule, fate: &Fate) -> Self {
+impl RuleOutcomeJson {
+    fn of(rule: &Rule, fate: &RuleOutcome) -> Self {
         let action = match rule.action {
             Action::Boot(_) => "boot",
             Action::Local => "local",
@@ -224,9 +224,9 @@ impl RuleFate {
             action,
         };
         match fate {
-            Fate::Matches => row("matches"),
-            Fate::NotReached => row("not_reached"),
-            Fate::Misses { condition, wanted, shown } => Self {
+            RuleOutcome::Matches => row("matches"),
+            RuleOutcome::NotReached => row("not_reached"),
+            RuleOutcome::Misses { condition, wanted, shown } => Self {
                 condition: Some(condition.as_str()),
                 wanted: Some(wanted.clone()),
                 shown: Some(shown.clone()),
@@ -246,11 +246,11 @@ impl FileRow {
             text: None,
             refusal: None,
         };
-        let seen = |kind, name: &str, seen: &Result<Seen, Refusal>| match seen {
-            Ok(Seen::File(size, path)) => {
+        let seen = |kind, name: &str, seen: &Result<Preview, Refusal>| match seen {
+            Ok(Preview::File(size, path)) => {
                 Self { bytes: Some(*size), path: Some(path.clone()), ..plain(kind, name) }
             }
-            Ok(Seen::Written(text)) => {
+            Ok(Preview::Written(text)) => {
                 let bytes = text.bytes();
                 let size = u64::try_from(bytes.len()).ok();
                 Self {

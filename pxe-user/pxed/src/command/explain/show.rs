@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::files::{Files, Row};
 use super::trace::{ExplainContext, Trace};
 use crate::command::status::text::{bytes, escape};
-use pxe_content::boot::{Refusal, Seen};
-use pxe_content::rules::{Action, Fate, Rule};
+use pxe_content::boot::{Preview, Refusal};
+use pxe_content::rules::{Action, Rule, RuleOutcome};
 use pxe_proto::dhcp::ReplySummary;
 
 /// Writes the rules in their order, and the result of each.
@@ -17,12 +17,12 @@ pub(super) fn rules(out: &mut impl Write, context: &ExplainContext, trace: &Trac
     let widest = trace.steps.iter().map(|(rule, _)| rule.name.chars().count()).max().unwrap_or_default();
     for (index, (rule, fate)) in trace.steps.iter().enumerate() {
         let text = match fate {
-            Fate::NotReached => "not reached".to_owned(),
-            Fate::Misses { condition, wanted, shown } => {
+            RuleOutcome::NotReached => "not reached".to_owned(),
+            RuleOutcome::Misses { condition, wanted, shown } => {
                 let (word, shown, wanted) = (condition.as_str(), or_nothing(shown), escape(wanted));
                 format!("no: {word} is {shown}, and it wants {wanted}")
             }
-            Fate::Matches => format!("matches: {}", outcome(context, trace, rule)),
+            RuleOutcome::Matches => format!("matches: {}", outcome(context, trace, rule)),
         };
         writeln!(out, "  {:>2} {:<widest$}  {text}", index + 1, escape(&rule.name))?;
     }
@@ -87,7 +87,7 @@ pub(super) fn files(out: &mut impl Write, files: &Files) -> io::Result<()> {
             }
         };
         writeln!(out, "  {:<widest$}  {text}", name(row))?;
-        if let Row::Needed(_, Ok(Seen::Written(text))) | Row::Tried(_, Ok(Seen::Written(text))) = row {
+        if let Row::Needed(_, Ok(Preview::Written(text))) | Row::Tried(_, Ok(Preview::Written(text))) = row {
             for line in String::from_utf8_lossy(text.bytes()).lines() {
                 writeln!(out, "      | {}", escape(line))?;
             }
@@ -99,8 +99,8 @@ pub(super) fn files(out: &mut impl Write, files: &Files) -> io::Result<()> {
 /// The files in one line.
 pub(super) fn files_in_short(files: &Files) -> String {
     let one = |row: &Row| match row {
-        Row::Needed(name, Ok(Seen::File(size, _))) => Some(format!("{} ({})", safe(name), bytes(*size))),
-        Row::Needed(name, Ok(Seen::Written(_))) => Some(format!("{} (written)", safe(name))),
+        Row::Needed(name, Ok(Preview::File(size, _))) => Some(format!("{} ({})", safe(name), bytes(*size))),
+        Row::Needed(name, Ok(Preview::Written(_))) => Some(format!("{} (written)", safe(name))),
         Row::Needed(name, Err(_)) => Some(format!("{} (missing)", safe(name))),
         Row::Tried(name, Ok(_)) => Some(safe(name)),
         Row::Tried(_, Err(_)) => None,
@@ -111,10 +111,10 @@ pub(super) fn files_in_short(files: &Files) -> String {
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
-fn seen(seen: &Seen) -> String {
+fn seen(seen: &Preview) -> String {
     match seen {
-        Seen::File(size, path) => format!("{size} bytes, {}", escape(&path.display().to_string())),
-        Seen::Written(text) => format!("{} bytes, written by pxed", text.len()),
+        Preview::File(size, path) => format!("{size} bytes, {}", escape(&path.display().to_string())),
+        Preview::Written(text) => format!("{} bytes, written by pxed", text.len()),
     }
 }
 

@@ -36,7 +36,7 @@ struct Kind {
 
 /// A reply of a server in the capture. Replies with the same values are counted together.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Voice {
+struct ServerReply {
     from: Ipv4Addr,
     message: String,
     server: Option<Ipv4Addr>,
@@ -48,7 +48,7 @@ struct Voice {
 
 /// The protocol of a frame that holds no UDP datagram over IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Foreign {
+enum OtherProtocol {
     DhcpV6,
     Ipv6,
     Arp,
@@ -56,7 +56,7 @@ enum Foreign {
     Other,
 }
 
-impl Foreign {
+impl OtherProtocol {
     /// Reads Ethernet II with up to two VLAN tags. DHCPv6 is UDP to or from ports 546 and 547 (RFC 8415 section 7.2).
     fn of(frame: &[u8]) -> Self {
         let word = |at: usize| Some(u16::from_be_bytes(*frame.get(at..)?.first_chunk()?));
@@ -94,11 +94,11 @@ struct Survey {
     /// Requests by kind: number of the first packet, count, and the frame of the first packet.
     requests: BTreeMap<Kind, (u64, u64, Vec<u8>)>,
     /// Replies of servers: number of the first packet, and count.
-    voices: BTreeMap<Voice, (u64, u64)>,
+    server_replies: BTreeMap<ServerReply, (u64, u64)>,
     damaged: u64,
     left_out: u64,
     /// Frames that hold no UDP datagram over IPv4, by protocol.
-    foreign: BTreeMap<Foreign, u64>,
+    foreign: BTreeMap<OtherProtocol, u64>,
 }
 
 /// The requests of a capture, each with its trace.
@@ -228,7 +228,7 @@ impl Survey {
     fn take(&mut self, number: u64, frame: &[u8]) {
         self.frames += 1;
         let Ok(datagram) = Datagram::parse(frame) else {
-            return *self.foreign.entry(Foreign::of(frame)).or_default() += 1;
+            return *self.foreign.entry(OtherProtocol::of(frame)).or_default() += 1;
         };
         let is_server = |port: u16| matches!(port, PORT_SERVER | PORT_BOOT_SERVER);
         let (from, to) = (datagram.from.port(), datagram.to.port());
@@ -268,7 +268,7 @@ impl Survey {
     }
 
     fn hear(&mut self, number: u64, datagram: &Datagram<'_>, view: &MessageView<'_>) {
-        let voice = Voice {
+        let voice = ServerReply {
             from: *datagram.from.ip(),
             message: reply::message(view.message()),
             server: view.server_id(),
@@ -281,10 +281,10 @@ impl Survey {
                 .to_vec(),
             gives_address: !view.yiaddr().is_unspecified(),
         };
-        if let Some((_, count)) = self.voices.get_mut(&voice) {
+        if let Some((_, count)) = self.server_replies.get_mut(&voice) {
             *count += 1;
-        } else if self.voices.len() < SHOWN_MAX {
-            self.voices.insert(voice, (number, 1));
+        } else if self.server_replies.len() < SHOWN_MAX {
+            self.server_replies.insert(voice, (number, 1));
         } else {
             self.left_out += 1;
         }
@@ -297,7 +297,7 @@ impl Survey {
         }
         for (foreign, count) in &self.foreign {
             match foreign {
-                Foreign::DhcpV6 => writeln!(
+                OtherProtocol::DhcpV6 => writeln!(
                     out,
                     "DHCPv6 packets: {count}. A machine boots over IPv6 there, which pxed does not serve; choose the IPv4 boot \
                      entry in its firmware"
@@ -306,7 +306,7 @@ impl Survey {
                 _ => {}
             }
         }
-        let mut all: Vec<_> = self.voices.iter().collect();
+        let mut all: Vec<_> = self.server_replies.iter().collect();
         all.sort_by_key(|(_, (number, _))| *number);
         if !all.is_empty() {
             writeln!(out, "who answers in this capture")?;

@@ -8,7 +8,7 @@ use super::files::{Files, Walk};
 use super::reply::silence;
 use pxe_content::boot::MachineFacts;
 use pxe_content::boot::{Catalogue, ServedAt};
-use pxe_content::rules::{Access, Action, Decision, Fate, Policy, RequestFacts, Rule};
+use pxe_content::rules::{Access, Action, Decision, Policy, RequestFacts, Rule, RuleOutcome};
 use pxe_engine::responder::decide::{Checks, Decided, Rulebook};
 use pxe_proto::dhcp::{Ignored, MAX_REPLY, MessageView, Reply, Request, ServerPort, Style};
 use pxe_proto::mac::Mac;
@@ -46,7 +46,7 @@ impl ReplyBytes<'_> {
 /// What became of a request that is a boot server's to answer.
 #[derive(Debug)]
 pub(super) struct Trace<'w> {
-    pub(super) steps: Vec<(&'w Rule, Fate)>,
+    pub(super) steps: Vec<(&'w Rule, RuleOutcome)>,
     pub(super) decision: Decision<'w>,
     pub(super) said: Result<ReplyBytes<'w>, Ignored>,
     pub(super) files: Files,

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::decide::{Block, Decision, Target, common};
-use super::images::numbered;
 use super::new::{Conditions, Image, New, Noted, Outcome, Rule};
 use super::old::Old;
 use super::tags::Special;
@@ -16,6 +15,12 @@ use pxe_proto::dhcp::Arch;
 const SCRIPT: &str = "boot.ipxe";
 /// The name of the last rule. Its image of boot files is named `tree`.
 pub(super) const REST: &str = "everything else";
+
+/// The name itself, then the name with the numbers 2, 3 and so on behind it.
+pub(super) fn numbered(wish: &str, separator: &str) -> impl Iterator<Item = String> {
+    (1_u32..)
+        .map(move |number| if number == 1 { wish.to_owned() } else { format!("{wish}{separator}{number}") })
+}
 
 /// The rules under construction, and what becomes of each line.
 pub(super) struct Builder<'o> {
@@ -225,7 +230,7 @@ impl<'o> Builder<'o> {
             }
             let conditions = Conditions { arch, ..conditions.clone() };
             let has_menu = decisions.iter().any(|(_, decision)| {
-                decision.at.is_some_and(|at| lines.contains(&at)) && self.old.has_menu(decision)
+                decision.at.is_some_and(|at| lines.contains(&at)) && decision.has_menu(self.old)
             });
             let from = self.old.source(lines);
             self.new.rules.push(Rule {

@@ -1,7 +1,6 @@
 //! Lines that set a tag according to an option of the request: `dhcp-match`, `dhcp-vendorclass` and `dhcp-userclass`.
 
 use super::finding::Verdict;
-use super::gather::incomplete;
 use super::lines::Line;
 use super::old::Old;
 use super::tags::{Special, Test, set_tag};
@@ -9,7 +8,7 @@ use pxe_proto::dhcp::Arch;
 
 pub(super) fn matches(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     let (Some(tag), Some(option)) = (line.field(0), line.field(1)) else {
-        return Some(incomplete("a tag and an option"));
+        return Some(Verdict::incomplete("a tag and an option"));
     };
     let tag = set_tag(tag).to_owned();
     let value = line.field(2);
@@ -70,10 +69,10 @@ fn arch(text: &str) -> Option<u16> {
 
 pub(super) fn class(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     let (Some(tag), Some(text)) = (line.field(0), line.fields.last().filter(|text| !text.is_empty())) else {
-        return Some(incomplete("a tag and a class"));
+        return Some(Verdict::incomplete("a tag and a class"));
     };
     if line.fields.len() < 2 {
-        return Some(incomplete("a tag and a class"));
+        return Some(Verdict::incomplete("a tag and a class"));
     }
     let (tag, text) = (set_tag(tag).to_owned(), text.clone());
     if line.key == "dhcp-userclass" {

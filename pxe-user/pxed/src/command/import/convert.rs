@@ -167,7 +167,7 @@ fn roots(old: &mut Old, new: &mut New, given: Option<&str>) {
 fn menu(old: &mut Old, new: &mut New, blocks: &[Block]) {
     let decisions = || blocks.iter().flat_map(|block| &block.plain).map(|(_, decision)| decision);
     let is_local = |old: &Old, at: &usize| old.services.iter().any(|s| s.at == *at && s.what == What::Local);
-    let shown: Vec<&Decision> = decisions().filter(|decision| old.has_menu(decision)).collect();
+    let shown: Vec<&Decision> = decisions().filter(|decision| decision.has_menu(old)).collect();
     let locals: HashSet<usize> = shown
         .iter()
         .flat_map(|decision| decision.beside.iter().copied())

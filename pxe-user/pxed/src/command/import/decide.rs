@@ -36,6 +36,15 @@ pub(super) struct Decision {
 }
 
 impl Decision {
+    /// Whether firmware shows a menu before it boots: the menu also offers the local disk, or its prompt waits for a choice.
+    pub(super) fn has_menu(&self, old: &Old) -> bool {
+        let service = |at: usize| old.services.iter().find(|service| service.at == at);
+        let has_local =
+            self.beside.iter().filter_map(|at| service(*at)).any(|other| other.what == What::Local);
+        let waits = matches!(old.prompt, Some((_, _, None)));
+        matches!(self.target, Target::File(_)) && self.at.and_then(service).is_some() && (has_local || waits)
+    }
+
     fn of(target: Target, at: Option<usize>) -> Self {
         Self { target, server: None, at, beside: Vec::new() }
     }

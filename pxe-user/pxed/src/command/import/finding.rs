@@ -39,6 +39,13 @@ pub(super) enum Verdict {
     Missing(String),
 }
 
+impl Verdict {
+    /// The verdict of a line that lacks something.
+    pub(super) fn incomplete(what: &str) -> Self {
+        Self::NotSupported(format!("it needs {what}, and dnsmasq refuses it so; correct the line"))
+    }
+}
+
 /// A source line and its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {

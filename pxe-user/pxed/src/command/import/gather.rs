@@ -118,7 +118,7 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
         "pxe-prompt" => {
             let (tags, rest) = needs(&line.fields);
             let Some(text) = rest.first().filter(|text| !text.is_empty()) else {
-                return Some(incomplete("a text"));
+                return Some(Verdict::incomplete("a text"));
             };
             if !tags.is_empty() {
                 let why =
@@ -131,7 +131,7 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
             None
         }
         "tftp-root" => {
-            let Some(path) = line.field(0) else { return Some(incomplete("a directory")) };
+            let Some(path) = line.field(0) else { return Some(Verdict::incomplete("a directory")) };
             if !path.starts_with('/') {
                 let why = "the path is not absolute; write `root` with the whole path";
                 return Some(Verdict::NotSupported(why.to_owned()));
@@ -159,7 +159,7 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
                 old.transfers = Some((at, number));
                 Some(Verdict::TakenOver(format!("transfers = {number}")))
             }
-            None => Some(incomplete("a number")),
+            None => Some(Verdict::incomplete("a number")),
         },
         "dhcp-match" => conditions::matches(old, at, line),
         "dhcp-vendorclass" | "dhcp-userclass" => conditions::class(old, at, line),
@@ -168,7 +168,7 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
         "dhcp-ignore" => {
             let (needs, rest) = needs(&line.fields);
             if needs.is_empty() || !rest.is_empty() {
-                return Some(incomplete("tags, as `tag:!known`"));
+                return Some(Verdict::incomplete("tags, as `tag:!known`"));
             }
             match needs.as_slice() {
                 [only] if only.tag == "known" && only.is_negated => old.known_only = Some(at),
@@ -189,7 +189,7 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
                 line.fields.iter().map_while(|field| field.strip_prefix("set:")).map(str::to_owned).collect();
             let (needs, rest) = needs(line.fields.get(sets.len()..).unwrap_or_default());
             let Some(first) = sets.first().cloned().filter(|_| rest.is_empty()) else {
-                return Some(incomplete("`set:x,tag:y`"));
+                return Some(Verdict::incomplete("`set:x,tag:y`"));
             };
             old.tags.add_if(sets, needs);
             old.setters.push((at, first, "what its tags ask for".to_owned()));
@@ -203,11 +203,6 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
     }
 }
 
-/// The verdict of a line that lacks something.
-pub(super) fn incomplete(what: &str) -> Verdict {
-    Verdict::NotSupported(format!("it needs {what}, and dnsmasq refuses it so; correct the line"))
-}
-
 fn list(names: &mut Vec<(usize, String)>, at: usize, line: &Line) -> Option<Verdict> {
     let given: Vec<&String> = line.fields.iter().filter(|name| !name.is_empty()).collect();
     if given.iter().all(|name| *name == "lo") {
@@ -218,7 +213,7 @@ fn list(names: &mut Vec<(usize, String)>, at: usize, line: &Line) -> Option<Verd
 }
 
 fn limit(old: &mut Old, at: usize, blksize: Option<u16>) -> Option<Verdict> {
-    let Some(blksize) = blksize else { return Some(incomplete("a number of bytes")) };
+    let Some(blksize) = blksize else { return Some(Verdict::incomplete("a number of bytes")) };
     let smaller = old.blksize.is_none_or(|(_, known)| blksize < known);
     if smaller {
         old.blksize = Some((at, blksize));
@@ -240,7 +235,7 @@ fn range(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     if gives {
         return Some(other::leases(true));
     }
-    Some(incomplete("an address of the network"))
+    Some(Verdict::incomplete("an address of the network"))
 }
 
 /// The address of another machine that has the files. `None` if this host has them. `Err` if the line gives a host name.
@@ -260,7 +255,7 @@ fn server(text: Option<&String>, host: &[HostInterface]) -> Result<Option<Ipv4Ad
 fn boot(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
     let (needs, rest) = needs(&line.fields);
     let Some(file) = rest.first().filter(|file| !file.is_empty()) else {
-        return Some(incomplete("a file's name"));
+        return Some(Verdict::incomplete("a file's name"));
     };
     let server = match server(rest.get(2), host) {
         Ok(server) => server,
@@ -272,7 +267,7 @@ fn boot(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option
 
 fn service(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
     let (needs, rest) = needs(&line.fields);
-    let [csa, menu, rest @ ..] = rest else { return Some(incomplete("an architecture and a text")) };
+    let [csa, menu, rest @ ..] = rest else { return Some(Verdict::incomplete("an architecture and a text")) };
     let by_name = CSA.iter().position(|name| name.eq_ignore_ascii_case(csa));
     let number = by_name.and_then(|number| u16::try_from(number).ok()).or_else(|| csa.parse().ok());
     let Some(arch) = number else {
@@ -304,7 +299,7 @@ fn service(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Opt
 
 fn option(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
     let (needs, rest) = needs(&line.fields);
-    let Some(name) = rest.first() else { return Some(incomplete("an option")) };
+    let Some(name) = rest.first() else { return Some(Verdict::incomplete("an option")) };
     let value = rest.get(1).cloned().unwrap_or_default();
     let not_needed = |why: &str| Some(Verdict::NotNeeded(why.to_owned()));
     match name.strip_prefix("option:").unwrap_or(name) {

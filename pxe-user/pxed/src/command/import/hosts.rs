@@ -1,7 +1,6 @@
 //! Lines about single machines: `dhcp-host` and `dhcp-mac`.
 
 use super::finding::Verdict;
-use super::gather::incomplete;
 use super::lines::Line;
 use super::old::{Ignore, Old};
 use super::tags::{Need, Special, set_tag};
@@ -38,7 +37,7 @@ fn pattern(text: &str) -> Option<Result<String, String>> {
 
 pub(super) fn mac(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     let (Some(tag), Some(address)) = (line.field(0), line.field(1)) else {
-        return Some(incomplete("a tag and an address"));
+        return Some(Verdict::incomplete("a tag and an address"));
     };
     let tag = set_tag(tag).to_owned();
     match pattern(address) {
@@ -53,7 +52,7 @@ pub(super) fn mac(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
             old.setters.push((at, tag, String::new()));
             None
         }
-        None => Some(incomplete("an Ethernet address")),
+        None => Some(Verdict::incomplete("an Ethernet address")),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::build::{Builder, REST};
+use super::build::{Builder, REST, numbered};
 use super::decide::{Block, Decision, Target};
 use super::finding::shortened;
 use super::new::{Files, Image, Noted};
@@ -136,10 +136,4 @@ impl Builder<'_> {
         };
         numbered(wish, "-").find(is_free).unwrap_or_default()
     }
-}
-
-/// The name itself, then the name with the numbers 2, 3 and so on behind it.
-pub(super) fn numbered(wish: &str, separator: &str) -> impl Iterator<Item = String> {
-    (1_u32..)
-        .map(move |number| if number == 1 { wish.to_owned() } else { format!("{wish}{separator}{number}") })
 }

@@ -55,7 +55,7 @@ use convert::{Converted, convert};
 use files::{Disk, Files, Kind};
 use finding::Finding;
 use old::HostInterface;
-use reader::LoaderKind;
+use reader::ConfigReader;
 
 /// dnsmasq's service on Debian and Ubuntu reads this directory even if dnsmasq.conf does not name it.
 const DEBIANS: &str = "/etc/dnsmasq.d";
@@ -181,7 +181,7 @@ impl Import {
 
 /// Imports the sources. Writes nothing.
 fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Result<Imported> {
-    let mut reader = LoaderKind::new(files);
+    let mut reader = ConfigReader::new(files);
     let mut tree = None;
     for source in sources {
         match files.kind(source) {
@@ -195,7 +195,7 @@ fn import(files: &dyn Files, sources: &[PathBuf], host: &[HostInterface]) -> Res
         }
     }
     let has_dnsmasq = reader.count > 0;
-    let LoaderKind { lines, mut findings, .. } = reader;
+    let ConfigReader { lines, mut findings, .. } = reader;
     if tree.is_none() && lines.is_empty() && findings.is_empty() {
         bail!(ImportError::Nothing(listed(sources)));
     }

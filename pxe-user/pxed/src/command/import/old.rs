@@ -3,7 +3,6 @@
 
 use std::net::Ipv4Addr;
 
-use super::decide::{Decision, Target};
 use super::finding::Verdict;
 use super::lines::Line;
 use super::tags::{Need, Tags};
@@ -83,17 +82,6 @@ impl Old {
         if let Some(slot) = self.verdicts.get_mut(at) {
             *slot = Some(verdict);
         }
-    }
-
-    /// Whether firmware shows a menu before it boots: the menu also offers the local disk, or its prompt waits for a choice.
-    pub(super) fn has_menu(&self, decision: &Decision) -> bool {
-        let service = |at: usize| self.services.iter().find(|service| service.at == at);
-        let has_local =
-            decision.beside.iter().filter_map(|at| service(*at)).any(|other| other.what == What::Local);
-        let waits = matches!(self.prompt, Some((_, _, None)));
-        matches!(decision.target, Target::File(_))
-            && decision.at.and_then(service).is_some()
-            && (has_local || waits)
     }
 
     /// The source lines as texts, for a comment in the new file.

@@ -14,7 +14,7 @@ const DEPTH_MAX: usize = 32;
 const DEBIAN_LEAVES_OUT: [&str; 3] = [".dpkg-dist", ".dpkg-old", ".dpkg-new"];
 
 /// Reads configuration files and collects their lines.
-pub(super) struct LoaderKind<'f> {
+pub(super) struct ConfigReader<'f> {
     files: &'f dyn Files,
     seen: HashSet<PathBuf>,
     /// Lines with content, in order. Lines that include other files are not among them.
@@ -25,7 +25,7 @@ pub(super) struct LoaderKind<'f> {
     pub(super) count: usize,
 }
 
-impl<'f> LoaderKind<'f> {
+impl<'f> ConfigReader<'f> {
     pub(super) fn new(files: &'f dyn Files) -> Self {
         Self { files, seen: HashSet::new(), lines: Vec::new(), findings: Vec::new(), count: 0 }
     }

@@ -6,11 +6,12 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, Wrap};
 
+use super::colour::{colour, dim, style};
 use super::row::{HEADS, Row, totals};
 use super::story;
 use super::text::{cut, escape, width};
 use super::view::View;
-use pxe_fleet::board::{State, UnixMs};
+use pxe_fleet::board::UnixMs;
 
 /// Width of a progress bar, in columns.
 const BAR: usize = 10;
@@ -111,25 +112,4 @@ pub(super) fn bar(percent: u8) -> String {
         bar.push_str(&"·".repeat(BAR - eighths / 8 - 1));
     }
     bar
-}
-
-pub(super) fn dim() -> Style {
-    Style::new().add_modifier(Modifier::DIM)
-}
-
-/// Colour is never the only sign: the state's word is shown too.
-pub(super) fn style(state: State) -> Style {
-    let style = Style::new().fg(colour(state));
-    if state == State::Failed { style.add_modifier(Modifier::BOLD) } else { style }
-}
-
-fn colour(state: State) -> Color {
-    match state {
-        State::Failed => Color::Red,
-        State::Returned | State::Silent => Color::Yellow,
-        State::Loading | State::Offered => Color::Cyan,
-        State::Running => Color::Blue,
-        State::Passed => Color::Green,
-        State::Seen | State::Local | State::Ignored => Color::DarkGray,
-    }
 }

@@ -10,6 +10,7 @@
 //! | `story` | draws one machine |
 //! | `watch` | connects terminal, keys and daemon to the view |
 
+mod colour;
 mod draw;
 mod row;
 mod story;

@@ -6,7 +6,7 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Wrap};
 
-use super::draw::{dim, style};
+use super::colour::{dim, style};
 use super::row::Row;
 use super::text::{bytes, escape, pad, span};
 use super::view::View;

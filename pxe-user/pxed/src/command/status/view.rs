@@ -5,8 +5,8 @@ use std::collections::HashMap;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
+use pxe_fleet::board::EncodedMachine;
 use pxe_fleet::board::{Board, Lost, Machine, Story, Update};
-use pxe_fleet::encoded_machine::EncodedMachine;
 
 /// What `watch` must do after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -89,13 +89,13 @@ fn an_image_that_a_kind_of_machine_cannot_start_names_the_package() {
     std::fs::remove_file(place.path("usr/lib/ipxe/snponly.efi")).unwrap();
     let catalogue = Catalogue::open(config(&place)).unwrap();
     let test = catalogue.image_specs().iter().find(|image_spec| &*image_spec.name == "test").unwrap();
-    let said = catalogue.unreached_of(test);
+    let said = catalogue.unsupported_of(test);
     assert!(said.len() == 1 && said[0].contains("x64 machines get nothing"), "{said:?}");
     assert!(said[0].contains("apt-get install ipxe"), "{said:?}");
     assert!(catalogue.missing().contains(&said[0]), "the log at the start says it, too");
     let others = catalogue.image_specs().iter().filter(|image_spec| &*image_spec.name != "test");
     assert_eq!(
-        others.flat_map(|image_spec| catalogue.unreached_of(image_spec)).count(),
+        others.flat_map(|image_spec| catalogue.unsupported_of(image_spec)).count(),
         0,
         "they have no kernel"
     );
@@ -157,6 +157,37 @@ fn what_each_file_is_in_a_boot_is_known() {
     }
 }
 
+/// A file that the configuration names as the last one is the payload, although its name looks like a configuration or a
+/// loader. Else such a boot would never count.
+#[test]
+fn a_named_payload_is_one_whatever_its_name() {
+    let place = Place::new(&[
+        ("kernel/linux", "kernel"),
+        ("kernel/initrd.gz", "initrd"),
+        ("kernel/preseed.cfg", "answers"),
+        ("tree/bootx64.efi", "tool"),
+    ]);
+    let root = |path: &str| Some((place.path(path), Links::FollowAdministrators));
+    let kernel = ImageSpec {
+        name: "installer".into(),
+        root: root("kernel"),
+        kernel: Some("linux".into()),
+        initrd: vec!["initrd.gz".into(), "preseed.cfg".into()],
+        ..ImageSpec::default()
+    };
+    let tool = ImageSpec {
+        name: "tool".into(),
+        root: root("tree"),
+        payload: Some("bootx64.efi".into()),
+        ..ImageSpec::default()
+    };
+    let config = Config { image_specs: vec![kernel, tool], system: place.path(""), ..place.tree() };
+    let catalogue = Catalogue::open(config).unwrap();
+    for name in ["installer/preseed.cfg", "tool/bootx64.efi"] {
+        assert_eq!(catalogue.load(&super::name(name)).unwrap().role(), Role::Payload, "{name}");
+    }
+}
+
 #[test]
 fn texts_are_written_for_the_machine_in_the_name_or_the_one_that_asks() {
     let place = place();
@@ -198,7 +229,7 @@ fn workers_are_sent_to_the_loader_for_what_is_written() {
     let image_spec = ImageSpec { name: "test".into(), ipxe: Some("#!ipxe\n".into()), ..ImageSpec::default() };
     let config = Config { image_specs: vec![image_spec], system: place.path(""), ..place.system() };
     let catalogue = Catalogue::open(config).unwrap();
-    assert!(matches!(catalogue.lookup(&name("pxed/52-54-00-99-00-10/boot.ipxe")), Lookup::Absent));
+    assert!(matches!(catalogue.lookup(&name("pxed/52-54-00-99-00-10/boot.ipxe")), Lookup::NotLoaded));
     assert!(matches!(catalogue.lookup(&name("anything")), Lookup::Refused(Refusal::NotFound)));
     assert_eq!(catalogue.ready("loader/snponly.efi").as_deref(), Some("ipxe"));
 }
@@ -226,7 +257,7 @@ fn local_boot_needs_no_image() {
     let place = place();
     let catalogue = Catalogue::open(place.tree()).unwrap();
     let file = name("pxed/52-54-00-99-00-10/boot.ipxe");
-    assert!(matches!(catalogue.lookup(&file), Lookup::Absent));
+    assert!(matches!(catalogue.lookup(&file), Lookup::NotLoaded));
     let local = MachineFacts { image: None, local: true, ..facts("") };
     let script = catalogue.load_for(&file, HERE, |_| Some(local)).unwrap();
     assert!(text(&script).contains("exit 1"));

@@ -1,4 +1,4 @@
-//! What a duplicate ACK does to the timer, and what it does not.
+//! When a duplicate ACK brings the timer forward, and when it does not.
 
 use super::*;
 
@@ -22,7 +22,8 @@ fn line_24_duplicate_acks_hasten_a_window_once() {
     assert_eq!(windowed.deadline(), deadline);
 }
 
-/// The same in lock-step, with a first round trip of `round_trip` ms; `None`: the OACK was repeated, so it is not known.
+/// A lock-step transfer whose first round trip took `round_trip` ms. `None`: the OACK was repeated, so the
+/// round trip is not known.
 fn lock_step(round_trip: Option<u64>) -> SendSession {
     let mut transfer = offered(1);
     if round_trip.is_none() {
@@ -31,7 +32,8 @@ fn lock_step(round_trip: Option<u64>) -> SendSession {
     let begun = round_trip.unwrap_or(1001);
     assert_eq!(transfer.on_ack(ms(begun), 0), Step::SendData);
     flush(&mut transfer);
-    // The first block is acknowledged; the second one is on its way since 2000 ms. Only the first answer is measured.
+    // The first block is acknowledged, and the second one was sent at 2000 ms. Only the first answer is
+    // measured.
     assert_eq!(transfer.on_ack(ms(2000), 1), Step::SendData);
     flush(&mut transfer);
     transfer
@@ -47,22 +49,23 @@ fn line_24_in_lock_step_only_the_clients_own_time_out_hastens_a_block() {
             assert_eq!(transfer.on_ack(ms(2000 + at), 1), Step::Ignore(Ignored::DuplicateAck));
             assert_eq!(transfer.deadline(), ms(3000), "{case}, {at} ms after the block");
         }
-        // The ACK sends nothing, the timer does.
+        // The ACK sends nothing; the timer does.
         assert_eq!(transfer.on_ack(ms(2000 + after), 1), Step::Ignore(Ignored::DuplicateAck));
         assert_eq!((transfer.unsent().1, transfer.deadline()), (0, ms(2000 + after)), "{case}");
         assert_eq!(transfer.on_time(ms(2000 + after)), Step::SendData);
         assert_eq!(flush(&mut transfer), (2, 1));
-        // Once: after that it is the timer's affair, as if nobody had hastened it.
+        // Only once: after that, the timer runs as if no duplicate ACK had arrived.
         for at in 0..900 {
             assert_eq!(transfer.on_ack(ms(2000 + after + at), 1), Step::Ignore(Ignored::DuplicateAck));
         }
         assert_eq!(transfer.deadline(), ms(3000 + after), "{case}");
-        // The answer to the repeat is a duplicate ACK while the next block is on its way: it may come as late as it likes.
+        // The answer to the repeat is a duplicate ACK while the next block is on its way. It has no effect,
+        // however late it is.
         assert_eq!(transfer.on_ack(ms(2900), 2), Step::SendData);
         flush(&mut transfer);
         transfer.on_ack(ms(3800), 2);
         assert_eq!(transfer.deadline(), ms(3900), "{case}: an echo of the repeat");
-        // Then all is as before.
+        // Then duplicate ACKs work as before.
         assert_eq!(transfer.on_ack(ms(3850), 3), Step::SendData);
         flush(&mut transfer);
         transfer.on_ack(ms(3850 + after), 3);
@@ -70,7 +73,7 @@ fn line_24_in_lock_step_only_the_clients_own_time_out_hastens_a_block() {
     }
 }
 
-/// Our own timer was first: the client's time-out is about the same silence.
+/// The timer of pxed was first. The time-out of the client has the same cause.
 #[test]
 fn a_block_that_the_timer_has_repeated_is_not_hastened() {
     let mut transfer = lock_step(Some(1));
@@ -80,28 +83,30 @@ fn a_block_that_the_timer_has_repeated_is_not_hastened() {
     assert_eq!(transfer.deadline(), ms(4000));
 }
 
-/// EDK2's echoes (clients.md, section 2): 3014 ACKs instead of 26, if each of them brought a window.
+/// The echoes of EDK2 (clients.md, section 2): 3014 ACKs instead of 26 if each of them triggered a window.
 #[test]
 fn an_echo_of_a_repeated_window_only_moves_it_on() {
     let mut transfer = sending(4);
-    // Block 4 was lost: the timer sends 1 to 4 again; the client has three of them and says so three times.
+    // Block 4 was lost, and the timer sends 1 to 4 again. The client has three of them, and sends three ACKs
+    // of block 3.
     assert_eq!(transfer.on_time(transfer.deadline()), Step::SendData);
     assert_eq!(flush(&mut transfer), (1, 4));
     assert_eq!(transfer.on_ack(ms(1030), 3), Step::SendData);
     assert_eq!(flush(&mut transfer), (5, 3));
     assert_eq!(transfer.on_ack(ms(1031), 3), Step::Ignore(Ignored::DuplicateAck));
-    // A repeat that was acknowledged to its end is over: the next loss is repaired at once.
+    // A repeated window was acknowledged to its end: the next loss is repaired at once.
     assert_eq!(transfer.on_ack(ms(1040), 7), Step::SendData);
     assert_eq!(flush(&mut transfer), (8, 3));
     assert_eq!(transfer.on_ack(ms(1050), 8), Step::SendData);
     assert_eq!(flush(&mut transfer), (9, 2));
-    // Something was lost again: time brings it.
+    // Another block was lost: the timer repeats it.
     assert_eq!(transfer.on_ack(ms(1051), 8), Step::Ignore(Ignored::DuplicateAck));
     assert_eq!(transfer.on_time(transfer.deadline()), Step::SendData);
     assert_eq!(transfer.unsent(), (Block(9), 2));
 }
 
-/// Without a measured round trip haste is slow: on a path of 50 ms each window would go out twice, for ever.
+/// Without a measured round trip the repeat comes later: otherwise, on a path of 50 ms, pxed would send each
+/// window twice, without end.
 #[test]
 fn an_unknown_round_trip_is_given_time() {
     let mut transfer = sending(4);
@@ -109,12 +114,13 @@ fn an_unknown_round_trip_is_given_time() {
     assert_eq!(transfer.deadline(), ms(270));
 }
 
-/// Only who has gone needs no more than a few repeats of the last block; still, it ends.
+/// A few repeats of the last block are enough only for a client that has gone. For one that still requests
+/// the block, the transfer ends too, but later.
 #[test]
 fn who_asks_for_the_last_block_gets_it_for_as_long_as_for_any_other() {
     for windowsize in [1, 4] {
         let mut transfer = sending(windowsize);
-        // All but the last of ten.
+        // All of the ten blocks but the last.
         for block in (1..=9).filter(|block| block % windowsize == 0 || *block == 9) {
             transfer.on_ack(ms(20), block);
             flush(&mut transfer);
@@ -133,7 +139,8 @@ fn who_asks_for_the_last_block_gets_it_for_as_long_as_for_any_other() {
     }
 }
 
-/// Whose last word was that it lacks the last block has not got it; who is silent after a repeat most likely has.
+/// If the last packet of a client reports that it lacks the last block, it has not received it. If the client
+/// is silent after a repeat, it most likely has.
 #[test]
 fn who_asked_for_the_last_block_and_is_silent_after_its_repeat_has_it() {
     let mut transfer = lock_step(None);

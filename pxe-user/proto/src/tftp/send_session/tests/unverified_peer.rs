@@ -1,4 +1,4 @@
-//! Before the first ACK: OACKs, first blocks, and when the same request is the same session.
+//! Before the first ACK: OACKs, first blocks, and whether an identical request is a copy.
 
 use super::*;
 
@@ -13,7 +13,8 @@ fn line_25_the_oack_is_repeated_by_the_timer_a_second_or_more_apart_and_not_afte
     assert!(silence(&mut transfer, 0).iter().all(|(_, step)| *step != Step::SendOack));
 }
 
-/// Without it four of five OACKs would be gone with a third of the frames in the time that a client has.
+/// With a third of the frames lost, four of five OACKs would otherwise be lost in the time that a client
+/// waits.
 #[test]
 fn an_oack_comes_sooner_but_not_more_often_for_who_asks_again() {
     for ask_every in [100, 1000] {
@@ -51,16 +52,17 @@ fn line_28_when_the_same_request_is_the_same_session() {
         assert!(transfer.is_same_session(transfer.deadline()));
         transfer.on_time(transfer.deadline());
     }
-    // All OACKs were lost: now each of the client's own repeats brings another.
+    // All OACKs were lost. Now each repeat of the request causes one more.
     for at in [40_000, 42_000] {
         assert_eq!(transfer.on_time(ms(at - 1)), Step::Wait);
         assert!(transfer.is_same_session(ms(at)));
         transfer.ask_again(ms(at));
         assert_eq!(transfer.on_time(ms(at)), Step::SendOack);
     }
-    // Not once it is given up, whenever the timer says so.
+    // Not after the transfer is given up, whenever the timer expires.
     assert!(transfer.is_same_session(ms(134_900)) && !transfer.is_same_session(ms(135_000)));
-    // A machine that was reset comes back; a copy of its request that is late by less than a second changes nothing.
+    // A machine that was reset starts again. A copy of its request that is late by less than a second changes
+    // nothing.
     let transfer = sending(4);
     assert!(transfer.is_same_session(ms(900)));
     assert!(!transfer.is_same_session(ms(1100)));
@@ -69,7 +71,8 @@ fn line_28_when_the_same_request_is_the_same_session() {
     assert!(plain.is_same_session(ms(30_000)));
 }
 
-/// A first block may go to somebody who has not asked: it is repeated only for repeats of the request, once a second.
+/// A first block may go to a host that has requested nothing. pxed repeats it only for repeats of the
+/// request, at most once a second.
 #[test]
 fn without_options_only_the_same_request_again_brings_another_first_block() {
     let begin = || {
@@ -79,7 +82,7 @@ fn without_options_only_the_same_request_again_brings_another_first_block() {
     };
     assert_eq!(silence(&mut begin(), 0), [(1000, Step::Wait), (45_000, Step::End(Outcome::TimedOut))]);
     let mut transfer = begin();
-    // However often it is repeated.
+    // However often the request is repeated.
     for millis in [100, 200, 300] {
         transfer.ask_again(ms(millis));
     }
@@ -90,7 +93,7 @@ fn without_options_only_the_same_request_again_brings_another_first_block() {
     assert_eq!(transfer.on_time(ms(5000)), Step::SendData);
     assert_eq!(flush(&mut transfer), (1, 1));
     assert_eq!(silence(&mut transfer, 5000), [(45_000, Step::End(Outcome::TimedOut))]);
-    // An ACK that acknowledges nothing earns nothing; a real one puts it under the timer.
+    // A duplicate ACK changes nothing. After an ACK of block 1, the timer repeats blocks.
     let mut transfer = begin();
     assert_eq!(transfer.on_ack(ms(500), 0), Step::Ignore(Ignored::DuplicateAck));
     assert_eq!(transfer.on_time(ms(1000)), Step::Wait);

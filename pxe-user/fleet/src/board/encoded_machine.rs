@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::board::Machine;
+use super::Machine;
 
 /// A machine at one moment. Clones share the machine and its JSON. So a new board on which one machine has
 /// changed copies and encodes only that machine, and a reader encodes nothing.

@@ -4,7 +4,7 @@
 use super::{Failure, Machine, since};
 use crate::board::{State, UnixMs};
 use crate::changes::{ChangeLog, Draft};
-use crate::event::{Client, Requester, Telling, Unanswered};
+use crate::event::{Client, OfferKind, Requester, Unanswered};
 use crate::text::clean;
 use pxe_proto::dhcp::Style;
 
@@ -16,7 +16,7 @@ const SAME_BOOT_MS: u64 = 90_000;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LastReply<'a> {
     pub(crate) requester: &'a Requester,
-    pub(crate) what: Telling,
+    pub(crate) what: OfferKind,
     /// The file or URL that was offered.
     pub(crate) file: &'a str,
     pub(crate) style: Style,
@@ -28,9 +28,9 @@ impl LastReply<'_> {
     fn step(&self) -> Draft<'static> {
         let file = clean(self.file);
         let text = match self.what {
-            Telling::Boot => format!("was offered {file}"),
-            Telling::Menu => format!("was offered a menu with {file}"),
-            Telling::Local => "was sent to its own disk".into(),
+            OfferKind::Boot => format!("was offered {file}"),
+            OfferKind::Menu => format!("was offered a menu with {file}"),
+            OfferKind::Local => "was sent to its own disk".into(),
         };
         Draft::new("told", text)
             .fact("file", file)
@@ -55,23 +55,23 @@ impl Machine {
             same && self.attempt.told.as_ref() == Some(&file) && self.client == Some(requester.client);
         self.identify(requester);
         self.client = Some(requester.client);
-        self.local = what == Telling::Local;
+        self.local = what == OfferKind::Local;
         if !same {
             self.come_back(now, what, change_log);
             self.begin_boot(now, change_log);
-            self.shown.boots += u32::from(what != Telling::Local);
+            self.shown.boots += u32::from(what != OfferKind::Local);
         }
         self.attempt.told_at = now;
         self.attempt.active = now;
         // A later stage of a chain has requested files already. If it requests no more, the reason is not
         // that its firmware ignores offers.
-        self.attempt.expected = what == Telling::Boot && !(same && asked);
+        self.attempt.expected = what == OfferKind::Boot && !(same && asked);
         self.attempt.told = Some(file);
         self.shown.progress = None;
         if !repeated {
             self.step(now, change_log, told.step());
         }
-        if what == Telling::Local {
+        if what == OfferKind::Local {
             self.attempt.trouble = None;
             self.go(now, State::Local, None, change_log);
             self.end_boot("local", change_log);
@@ -132,9 +132,9 @@ impl Machine {
     }
 
     /// A new boot begins. If the test should run, the machine was reset.
-    fn come_back(&mut self, now: UnixMs, what: Telling, change_log: &mut ChangeLog) {
+    fn come_back(&mut self, now: UnixMs, what: OfferKind, change_log: &mut ChangeLog) {
         let running = matches!(self.shown.state, State::Running | State::Silent);
-        if !running || self.ended || what == Telling::Local {
+        if !running || self.ended || what == OfferKind::Local {
             return;
         }
         self.returns += 1;

@@ -6,12 +6,12 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalogue::{Catalogue, Changes};
-use super::image::{Image, Stamp};
-use super::names::FileName;
-use super::refusal::Refusal;
-use super::tree::{ResolvedFile, Step};
-use super::watch::{Event, WatchId};
+use super::{Catalogue, Changes};
+use crate::boot::image::{Image, Stamp};
+use crate::boot::names::FileName;
+use crate::boot::refusal::Refusal;
+use crate::boot::tree::{ResolvedFile, Step};
+use crate::boot::watch::{Event, WatchId};
 
 /// The pauses before further attempts to copy a file that changed during the copy.
 const PAUSES: [Duration; 3] =
@@ -63,7 +63,7 @@ impl FileLoader {
             // Many events about one file become one name in the set. The file is copied again even if its
             // times and size are the same: two changes within one tick of the file system's clock do not
             // change them.
-            let hit = self.trails.iter().filter(|(_, trail)| is_hit(trail, &events));
+            let hit = self.trails.iter().filter(|(_, trail)| is_affected(trail, &events));
             stale.extend(hit.map(|(name, _)| *name));
             // A file that is still written gets an event when it is closed.
             stale.retain(|name| !self.writing.contains(name));
@@ -195,7 +195,7 @@ impl FileLoader {
             return Ok(found);
         }
         let again = catalogue.find(name)?;
-        if !same_way(&found.trail, &again.trail) {
+        if !same_path(&found.trail, &again.trail) {
             return Err(Refusal::Changing);
         }
         self.trails.insert(*name, trail);
@@ -229,11 +229,11 @@ fn watch(catalogue: &Catalogue, steps: &[Step]) -> Trail {
     trail
 }
 
-fn same_way(a: &[Step], b: &[Step]) -> bool {
+fn same_path(a: &[Step], b: &[Step]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dir.id() == b.dir.id() && a.name == b.name)
 }
 
-fn is_hit(trail: &Trail, events: &[Event]) -> bool {
+fn is_affected(trail: &Trail, events: &[Event]) -> bool {
     events.iter().any(|event| match event {
         Event::Entry(id, name) => trail.iter().any(|(watched, entry)| watched == id && entry == name),
         Event::Directory(id) => trail.iter().any(|(watched, _)| watched == id),
@@ -244,7 +244,7 @@ fn is_hit(trail: &Trail, events: &[Event]) -> bool {
 
 impl Catalogue {
     /// Follows a name to its file or directory.
-    pub(super) fn find(&self, name: &FileName) -> Result<ResolvedFile, Refusal> {
+    pub(in crate::boot) fn find(&self, name: &FileName) -> Result<ResolvedFile, Refusal> {
         let (mount, inside) = self.place(name);
         mount.find(&inside)
     }

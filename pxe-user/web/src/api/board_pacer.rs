@@ -14,9 +14,9 @@ const BURST: u64 = 128 << 20;
 /// The rate limiter of one listener. Clones share it. The value is the time at which all bytes so far are paid for, at
 /// [`RATE`].
 #[derive(Clone, Debug, Default)]
-pub(super) struct EventPacer(Arc<Mutex<Option<Instant>>>);
+pub(super) struct BoardPacer(Arc<Mutex<Option<Instant>>>);
 
-impl EventPacer {
+impl BoardPacer {
     /// Waits until this many bytes may be sent.
     pub(super) async fn wait(&self, bytes: usize) {
         let until = self.take(Instant::now(), bytes);
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_burst_goes_at_once_and_then_a_rate() {
-        let (pace, now) = (EventPacer::default(), Instant::now());
+        let (pace, now) = (BoardPacer::default(), Instant::now());
         let waited = |after: Duration, bytes: u64| {
             let now = now + after;
             pace.take(now, usize::try_from(bytes).unwrap()) - now
