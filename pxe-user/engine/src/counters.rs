@@ -1,6 +1,7 @@
-//! Every outcome has a name, and every name is a counter.
+//! Every outcome has a name, and each name is the label of a counter.
 //!
-//! A worker counts in plain numbers of its own and publishes them now and then: no atomic operation per packet.
+//! A worker counts in plain numbers of its own, and publishes them twice a second. So counting needs no
+//! atomic operation per packet.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +12,12 @@ use pxe_proto::dhcp;
 use pxe_proto::tftp::packet::Malformed;
 use pxe_proto::tftp::send_session::{Ignored, Outcome};
 
-/// What can be counted.
+/// An outcome that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counted {
-    /// A DHCP request was not answered.
+    /// A DHCP request was not answered, for this reason.
     Dhcp(dhcp::Ignored),
-    /// A file was refused.
+    /// A file was refused, for this reason.
     Refused(Refusal),
     /// Anything else.
     Counter(Counter),
@@ -24,7 +25,7 @@ pub enum Counted {
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident = $label:literal,)*) => {
-        /// Outcomes without a type of their own.
+        /// Outcomes that have no type of their own. A label is part of `/metrics`, so it never changes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Counter {
             $($(#[$doc])* $name,)*
@@ -33,7 +34,7 @@ macro_rules! counters {
         impl Counter {
             const LABELS: &[&str] = &[$($label),*];
 
-            /// Its label.
+            /// The counter's label in `/metrics`.
             pub fn as_str(self) -> &'static str {
                 Self::LABELS[self as usize]
             }
@@ -42,151 +43,156 @@ macro_rules! counters {
 }
 
 counters! {
-    /// A DHCPOFFER was sent.
+    /// DHCPOFFERs that pxed sent.
     Offers = "dhcp_offers",
-    /// A DHCPACK to a boot-server request was sent.
+    /// DHCPACKs that pxed sent in reply to boot-server requests.
     Acks = "dhcp_acks",
-    /// An RRQ was admitted.
+    /// RRQs that got a slot.
     Requests = "tftp_requests",
-    /// DATA packets were sent.
+    /// DATA packets that pxed or the kernel sent.
     DataPackets = "tftp_data_packets",
-    /// DATA packets that were sent again.
+    /// DATA packets that were retransmitted. Counted at the end of each transfer.
     DataRepeated = "tftp_data_repeated",
-    /// DATA packets that the kernel sent by itself.
+    /// DATA packets that the kernel sent without the daemon.
     DataByKernel = "tftp_data_by_kernel",
-    /// Times that a transfer was given to the kernel.
+    /// How often a worker gave a transfer to the kernel.
     GivenToKernel = "tftp_given_to_kernel",
-    /// Bytes of files in DATA packets.
+    /// Bytes of boot files in DATA packets.
     DataBytes = "tftp_data_bytes",
-    /// Time-outs that led to a repeat.
+    /// Time-outs that caused a retransmission.
     Timeouts = "tftp_timeouts",
-    /// Transfers that ended with the last ACK.
+    /// Transfers that ended with the client's last ACK.
     Complete = "tftp_complete",
-    /// Transfers whose last ACK never came.
+    /// Transfers whose last block was sent, but whose last ACK never came.
     CompleteUnconfirmed = "tftp_complete_unconfirmed",
-    /// Requests that wanted the size only.
+    /// Transfers in which the client asked for the size only.
     Probes = "tftp_probes",
-    /// Transfers that the client broke off.
+    /// Transfers that the client ended with an ERROR.
     Aborted = "tftp_aborted",
-    /// Transfers whose client vanished.
+    /// Transfers whose client stopped answering.
     TimedOut = "tftp_timed_out",
-    /// Transfers that a new request of the same client ended.
+    /// Transfers that ended because a new request came from the same client's port.
     Superseded = "tftp_superseded",
-    /// Transfers that the next daemon goes on with.
+    /// Transfers that were handed over to the next daemon.
     PassedOn = "tftp_passed_on",
-    /// Transfers of the daemon before this one that were gone on with.
+    /// Transfers that were resumed from the previous daemon.
     Resumed = "tftp_resumed",
-    /// Requests refused at once, since the limit of transfers was reached and all places to wait were taken.
+    /// Requests that were refused at once: all slots and all places in the queue were taken.
     Full = "tftp_refused_full",
     /// Requests that had to wait for a slot.
     Waited = "tftp_waited",
-    /// Such requests in whose place their clients asked for something else.
+    /// Requests in the queue that a different request from the same client replaced.
     WaitedChanged = "tftp_waited_changed",
-    /// Of those that waited, those that were admitted.
+    /// Requests from the queue that got a slot.
     AdmittedLate = "tftp_waited_admitted",
-    /// Those that were refused, since their clients' patience was over.
+    /// Requests from the queue that were refused with an ERROR, because the client repeated its request but
+    /// no slot became free in time.
     RefusedLate = "tftp_waited_refused",
-    /// Those whose client never asked again.
+    /// Requests from the queue that were dropped without a reply, because the client never repeated its
+    /// request.
     Forgotten = "tftp_waited_forgotten",
-    /// Transfers whose client was never heard, and that others needed the slot of; `tftp_timed_out` counts them, too.
+    /// Transfers that were ended because the client had sent nothing after its request and another client
+    /// needed the slot. `tftp_timed_out` counts them, too.
     GaveWay = "tftp_gave_way",
-    /// Requests in a mode that is not served.
+    /// Requests that were refused because their transfer mode is not octet.
     Mode = "tftp_refused_mode",
-    /// Requests to write, where no uploads are taken.
+    /// WRQs that were refused because uploads are not configured.
     Write = "tftp_refused_write",
-    /// A WRQ was admitted.
+    /// WRQs that got a slot.
     Uploads = "tftp_uploads",
-    /// Uploads whose files are kept.
+    /// Uploads whose files are stored in the inbox.
     UploadComplete = "tftp_upload_complete",
-    /// Uploads that the client broke off.
+    /// Uploads that the client ended with an ERROR.
     UploadAborted = "tftp_upload_aborted",
-    /// Uploads whose client vanished, or whose file was not kept in time.
+    /// Uploads whose client stopped answering, or whose file was not stored in time.
     UploadTimedOut = "tftp_upload_timed_out",
-    /// Uploads that a new request of the same client ended.
+    /// Uploads that ended because a new request came from the same client's port.
     UploadSuperseded = "tftp_upload_superseded",
-    /// Uploads refused for their names.
+    /// Uploads that were refused because of the file's name.
     UploadName = "tftp_upload_refused_name",
-    /// Uploads refused, since a file of the name is there or on its way.
+    /// Uploads that were refused because a file with this name exists or is being uploaded.
     UploadExists = "tftp_upload_refused_exists",
-    /// Uploads refused or broken off for their size.
+    /// Uploads that were refused or ended because the file is too large.
     UploadTooLarge = "tftp_upload_refused_too_large",
-    /// Uploads refused or broken off, since the inbox or the machine's share is full.
+    /// Uploads that were refused or ended because the inbox, or the machine's share of it, is full.
     UploadFull = "tftp_upload_refused_full",
-    /// Uploads refused, since too many were under way.
+    /// Uploads that were refused because too many uploads were running.
     UploadBusy = "tftp_upload_refused_busy",
-    /// Uploads refused or broken off, since the disk says no.
+    /// Uploads that were refused or ended because the inbox could not be written.
     UploadDisk = "tftp_upload_refused_disk",
-    /// Uploads refused, since nobody knows the sender's Ethernet address.
+    /// Uploads that were refused because the sender's Ethernet address is unknown.
     UploadSender = "tftp_upload_refused_sender",
-    /// Uploads broken off, since a block was larger than agreed.
+    /// Uploads that ended because a block was larger than negotiated.
     UploadOversized = "tftp_upload_oversized",
-    /// Blocks of uploads that were taken.
+    /// Blocks of uploads that were accepted.
     UploadBlocks = "tftp_upload_blocks",
-    /// Their bytes.
+    /// Bytes in the accepted blocks of uploads.
     UploadBytes = "tftp_upload_bytes",
-    /// DATA of blocks that were taken already.
+    /// DATA packets of uploads whose block had already been accepted.
     UploadRepeated = "tftp_upload_repeated",
-    /// DATA behind a gap that the client knows of.
+    /// DATA packets of uploads behind a gap that an ACK has already reported to the client.
     UploadGap = "tftp_upload_behind_gap",
-    /// DATA for which there was no room.
+    /// DATA packets of uploads that were dropped because no buffer was free. The client retransmits them.
     UploadNoRoom = "tftp_upload_no_room",
-    /// Requests whose file could not be looked for, since too many waited.
+    /// Requests that were refused because too many requests waited for the loader.
     LoaderBusy = "tftp_refused_loader_busy",
-    /// Requests that the kernel's list of transfers had no room for.
+    /// Requests that were refused because the kernel's table of transfers was full.
     KernelFull = "tftp_refused_kernel_full",
-    /// Copies of requests under way or waiting.
+    /// Copies of requests that are running or waiting already.
     DuplicateRequest = "tftp_duplicate_request",
     /// ACKs of the block that was acknowledged last.
     DuplicateAck = "tftp_duplicate_ack",
-    /// ACKs of older blocks, or of blocks never sent.
+    /// ACKs of older blocks, or of blocks that were not sent yet.
     StrayAck = "tftp_stray_ack",
-    /// Packets of ended transfers.
+    /// Packets of transfers that have ended.
     AfterEnd = "tftp_after_end",
-    /// Packets of transfers that we do not know; answered by ERROR 5.
+    /// Packets of unknown transfers. pxed answers ERROR 5, unless the packet is an ERROR itself.
     Stranger = "tftp_unknown_tid",
-    /// Packets too short for their kind.
+    /// TFTP packets that are too short for their opcode.
     TftpShort = "tftp_malformed_short",
-    /// Opcodes that no RFC defines.
+    /// TFTP packets with an opcode that no RFC defines.
     TftpOpcode = "tftp_malformed_opcode",
-    /// Strings without NUL.
+    /// TFTP packets with a string that has no NUL at its end.
     TftpUnterminated = "tftp_malformed_unterminated",
-    /// Empty names or modes.
+    /// TFTP requests with an empty file name or mode.
     TftpEmpty = "tftp_malformed_empty",
-    /// OACK, DATA to a transfer that sends, or anything but requests to port 69: no client sends these to us.
+    /// Valid TFTP packets that no client sends there: anything but requests to port 69, and to a TID OACKs,
+    /// requests, or DATA of a transfer that is no upload.
     TftpUnexpected = "tftp_unexpected_packet",
-    /// Requests from an address that is no host's, or from a server's port.
+    /// TFTP requests from an address that cannot be a host's, or from a server's port.
     BadSource = "tftp_bad_source",
-    /// Requests to TFTP's port beyond their source's rate, where no kernel program has dropped them.
+    /// TFTP requests beyond the rate limit of their source, where no kernel program has dropped them.
     TftpRate = "tftp_over_rate",
-    /// Requests to TFTP's port from machines that are not on the list of those that are served.
+    /// TFTP requests from machines that `[access]` does not allow.
     NotAllowed = "tftp_not_allowed",
-    /// Requests for a file that were broadcast.
+    /// TFTP requests to a broadcast or multicast address.
     ToMany = "tftp_to_many",
-    /// Frames that end before their headers say so.
+    /// Frames that are shorter than their headers announce.
     FrameTruncated = "frame_truncated",
-    /// Frames without plain IPv4.
+    /// Frames that hold no plain IPv4 packet.
     FrameNotPlainIpv4 = "frame_not_plain_ipv4",
-    /// Frames without UDP.
+    /// Frames that hold no UDP datagram.
     FrameNotUdp = "frame_not_udp",
-    /// Datagrams to none of our ports.
+    /// Datagrams to a port that is none of ours.
     OtherPort = "datagram_other_port",
-    /// DHCP requests to other servers.
+    /// DHCP requests to the address of another server.
     OtherAddress = "datagram_other_address",
-    /// Packets of another worker's transfer that were handed over.
+    /// Packets of another worker's transfer that were forwarded to that worker.
     Forwarded = "datagram_forwarded",
-    /// Such packets that found the other's mailbox full.
+    /// Packets of another worker's transfer that were lost: the other worker's queue was full, or no buffer
+    /// was free.
     ForwardLost = "datagram_forward_lost",
-    /// Packets that could not be sent, since all buffers were on their way.
+    /// How often a transfer's DATA found no room in the send queue and had to wait.
     SendBusy = "send_busy",
-    /// Frames that the kernel dropped since we had not read the earlier ones.
+    /// Frames that the kernel dropped because the worker had not yet read the earlier ones.
     RingFull = "socket_ring_full",
-    /// Times that the kernel found no free chunk for a frame.
+    /// How often the kernel found no free chunk for a frame.
     FillRingEmpty = "socket_fill_ring_empty",
     /// Frames that the kernel dropped at our socket for other reasons.
     SocketDropped = "socket_dropped",
-    /// Packets that found no room, or that the kernel would not send.
+    /// Packets that found no room in the send queue, or that the kernel refused to send.
     NotSent = "send_refused",
-    /// Journal entries that found its queue full.
+    /// Events that were lost because the fleet's queue was full.
     JournalLost = "journal_lost",
 }
 
@@ -270,7 +276,8 @@ impl From<Outcome> for Counted {
 }
 
 impl Counter {
-    /// How an upload ended; [`Outcome`] itself counts as that of a transfer to a client.
+    /// The counter for the end of an upload. `Counted::from` an [`Outcome`] gives the counter of a transfer
+    /// to a client instead.
     pub fn of_upload(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Complete | Outcome::CompleteUnconfirmed => Self::UploadComplete,
@@ -292,27 +299,27 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Counts one.
+    /// Adds one.
     pub fn count(&mut self, what: impl Into<Counted>) {
         self.add(what, 1);
     }
 
-    /// Counts `many`.
+    /// Adds `many`.
     pub fn add(&mut self, what: impl Into<Counted>, many: u64) {
         self.0[what.into().index()] += many;
     }
 
-    /// Takes over a number that somebody else counts.
+    /// Replaces a number that another part of the system counts, such as the kernel.
     pub fn set(&mut self, what: impl Into<Counted>, value: u64) {
         self.0[what.into().index()] = value;
     }
 
-    /// How often something was counted.
+    /// The number of this outcome so far.
     pub fn get(&self, what: impl Into<Counted>) -> u64 {
         self.0[what.into().index()]
     }
 
-    /// Shows the numbers to other threads.
+    /// Copies all numbers to `published`, for other threads.
     pub fn publish(&self, published: &PublishedCounters) {
         for (shown, value) in published.counts.iter().zip(self.0) {
             shown.store(value, Ordering::Relaxed);
@@ -320,11 +327,11 @@ impl Counters {
     }
 }
 
-/// A worker's counters as other threads see them.
+/// A worker's counters, as other threads read them. Clones share the same numbers.
 #[derive(Clone, Debug)]
 pub struct PublishedCounters {
     counts: Arc<[AtomicU64]>,
-    /// Transfers under way, and requests that wait.
+    /// The number of running transfers, and of requests that wait for a slot.
     load: Arc<[AtomicU64; 2]>,
 }
 
@@ -335,26 +342,26 @@ impl Default for PublishedCounters {
 }
 
 impl PublishedCounters {
-    /// Every label and its number.
+    /// Every label with its number.
     pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         labels().zip(self.counts.iter().map(|value| value.load(Ordering::Relaxed)))
     }
 
-    /// Shows how much there is to do.
+    /// Publishes the number of running transfers, and of requests that wait for a slot.
     pub fn show_load(&self, transfers: usize, waiting: usize) {
         for (shown, value) in self.load.iter().zip([transfers, waiting]) {
             shown.store(value as u64, Ordering::Relaxed);
         }
     }
 
-    /// Transfers under way, and requests that wait for a slot.
+    /// The number of running transfers, and of requests that wait for a slot.
     pub fn load(&self) -> (u64, u64) {
         let [transfers, waiting] = &*self.load;
         (transfers.load(Ordering::Relaxed), waiting.load(Ordering::Relaxed))
     }
 }
 
-/// All labels, in the order of the numbers.
+/// All labels, in the order of [`Counted::index`].
 fn labels() -> impl Iterator<Item = &'static str> {
     let dhcp = dhcp::Ignored::ALL.iter().map(|ignored| ignored.as_str());
     let refused = Refusal::ALL.iter().map(|refusal| refusal.as_str());

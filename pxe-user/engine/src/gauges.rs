@@ -1,51 +1,53 @@
-//! What the daemon shows of itself, several times a second: for metrics and for the picture of the fleet.
+//! The daemon's present state. The supervisor collects it several times a second, for metrics and for the
+//! board of the fleet.
 
 use std::net::Ipv4Addr;
 
-/// One interface.
+/// The state of one interface.
 #[derive(Clone, Debug, Default)]
 pub struct InterfaceGauges {
-    /// Its name.
+    /// The interface's name.
     pub name: String,
-    /// The address that machines load files from.
+    /// Our address, from which machines load files. `None` if the interface has none.
     pub address: Option<Ipv4Addr>,
-    /// `xdp` or `socket`.
+    /// The datapath: `xdp` or `socket`.
     pub datapath: &'static str,
-    /// `native`, `generic`, or nothing.
+    /// The XDP mode: `native` or `generic`; empty for sockets.
     pub mode: &'static str,
-    /// What the kernel answers by itself: `xdp, tcx`, `off` and so on.
+    /// The layers in which the kernel answers ACKs without the daemon: `xdp, tcx`, `off` and so on.
     pub offload: &'static str,
-    /// Receive queues, each with a worker.
+    /// Number of receive queues that have a worker.
     pub queues: u32,
-    /// Every counter of the workers by its label, summed: see [`crate::counters`].
+    /// Every counter of the workers by its label, summed over the workers: see [`crate::counters`].
     pub counters: Vec<(&'static str, u64)>,
-    /// Every counter of the kernel program by its label.
+    /// Every counter of the kernel program by its label. Empty for sockets.
     pub kernel: Vec<(&'static str, u64)>,
-    /// Transfers under way.
+    /// Number of running transfers.
     pub transfers: u64,
-    /// Requests that wait for a slot.
+    /// Number of requests that wait for a slot.
     pub waiting: u64,
-    /// Bytes of files in the kernel.
+    /// Size of all boot files in the kernel, in bytes.
     pub offload_bytes: u64,
 }
 
-/// The daemon.
+/// The state of the daemon.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
-    /// The interfaces that are served.
+    /// The interfaces that pxed serves.
     pub interfaces: Vec<InterfaceGauges>,
-    /// Whether everything is set up and answers.
+    /// Whether the daemon has started completely and answers requests.
     pub ready: bool,
-    /// Threads that hang, by their names.
+    /// Names of the threads that hang: see [`crate::heartbeat`].
     pub hanging: Vec<String>,
-    /// Bytes of boot files in memory.
+    /// Size of all boot files in memory, in bytes.
     pub image_bytes: u64,
-    /// Bytes of files sent over HTTP.
+    /// Bytes of boot files sent over HTTP since the start.
     pub http_bytes: u64,
-    /// How often rules were loaded well since the start.
+    /// Number of successful reloads of the configuration since the start.
     pub reloads: u64,
-    /// Why the last attempt to reload the configuration was refused, if it was.
+    /// Why the last reload of the configuration was refused. `None` if it was not.
     pub config_problem: Option<String>,
-    /// Why the work of the daemon before this one was not gone on with, if it was left and refused.
+    /// Why this daemon did not resume the state that the previous daemon handed over. `None` if it did, or if
+    /// there was no such state.
     pub hand_over_refused: Option<&'static str>,
 }

@@ -1,5 +1,6 @@
-//! Signs of life of the daemon's threads. Each thread beats at every turn of its loop, at least every [`BEAT_EVERY`]; the
-//! supervisor looks who has stopped. A beat is one store, without a lock or a system call.
+//! Detects threads of the daemon that hang. Each thread calls [`Heartbeat::beat`] in every turn of its loop,
+//! at least every [`BEAT_EVERY`]. The supervisor asks [`Heartbeats::hanging`]. A beat is one store, without a
+//! lock or a system call.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,27 +8,27 @@ use std::time::Duration;
 
 use pxe_proto::time::Timestamp;
 
-/// The longest that a thread's loop may sleep.
+/// Longest sleep of a thread's loop.
 pub const BEAT_EVERY: Duration = Duration::from_secs(5);
-/// A thread that has not beaten for so long hangs.
+/// A thread hangs if its last beat is this old.
 const HANGS_AFTER: Duration = Duration::from_secs(20);
 
-/// What a thread waits for beside its work.
+/// What a thread may block on while it works. It decides what helps if the thread hangs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waits {
-    /// For nothing that can hang: if it does not go on, only a restart helps.
+    /// The thread blocks on nothing outside the daemon. If it hangs, only a restart helps.
     Never,
-    /// For a disk or a file server. If that hangs, a restart would wait for it as well, and what is in memory could not be
-    /// served any more.
+    /// The thread blocks on a disk or a file server. If that hangs, a restart does not help: the new process
+    /// would block too, and could no longer serve the files that are in memory now.
     ForDisks,
 }
 
-/// One thread's. Clones are the same.
+/// The heartbeat of one thread. Clones share the same time.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeat(Arc<AtomicU64>);
 
 impl Heartbeat {
-    /// The thread lives.
+    /// Records that the thread is alive at `now`.
     pub fn beat(&self, now: Timestamp) {
         self.0.store(now.as_micros(), Ordering::Relaxed);
     }
@@ -37,23 +38,23 @@ impl Heartbeat {
     }
 }
 
-/// All threads'. Clones are the same.
+/// The heartbeats of all threads. Clones share the same list.
 #[derive(Clone, Debug, Default)]
 pub struct Heartbeats(Arc<Mutex<Vec<(String, Waits, Heartbeat)>>>);
 
 /// A thread that hangs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HungThread {
-    /// Its name.
+    /// The thread's name.
     pub thread: String,
-    /// For how long it has not beaten.
+    /// Time since the thread's last beat.
     pub silent: Duration,
-    /// What it may wait for.
+    /// What the thread may block on.
     pub waits: Waits,
 }
 
 impl Heartbeats {
-    /// A thread begins.
+    /// Adds a thread, with a first beat at `now`. The thread keeps the returned [`Heartbeat`].
     pub fn add(&self, thread: impl Into<String>, waits: Waits, now: Timestamp) -> Heartbeat {
         let heartbeat = Heartbeat::default();
         heartbeat.beat(now);
@@ -62,7 +63,7 @@ impl Heartbeats {
         heartbeat
     }
 
-    /// The threads that hang.
+    /// Returns the threads that hang at `now`.
     #[must_use]
     pub fn hanging(&self, now: Timestamp) -> Vec<HungThread> {
         let all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +76,8 @@ impl Heartbeats {
     }
 }
 
-/// Whether the service manager's watchdog may be told that all is well.
+/// Whether the daemon may report to the service manager's watchdog that it is well: no thread hangs, except
+/// on a disk.
 #[must_use]
 pub fn is_well(hanging: &[HungThread]) -> bool {
     hanging.iter().all(|hanging| hanging.waits == Waits::ForDisks)

@@ -1,13 +1,13 @@
-//! The responder and its workers: where protocol, network, content and fleet meet.
+//! The responder and its workers. This crate joins protocol, network, content and fleet.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`responder`] | datagram in, datagrams out; pure |
-//! | [`worker`] | one thread for each receive queue: the only place where datapath, responder and clock meet |
-//! | [`plan`] | which datapath on which interface, and why |
-//! | [`counters`] | every outcome is a counter |
-//! | [`gauges`] | what the daemon shows of itself |
-//! | [`heartbeat`] | signs of life of the daemon's threads |
+//! | [`responder`] | takes a datagram, and sends datagrams through its host; pure, without I/O |
+//! | [`worker`] | one thread for each receive queue, in which datapath, responder and clock meet |
+//! | [`plan`] | chooses the datapath of each interface |
+//! | [`counters`] | a counter for every outcome |
+//! | [`gauges`] | the daemon's present state, for metrics and the board |
+//! | [`heartbeat`] | detects threads that hang |
 //! | [`clock`] | the daemon's monotonic clock |
 
 pub mod clock;

@@ -1,4 +1,5 @@
-//! Which datapath on which interface, and why: decided from what the host says, before anything is opened.
+//! Chooses the datapath of an interface, and records why. The choice uses facts about the host only, before
+//! anything is opened.
 
 use std::net::Ipv4Addr;
 
@@ -10,50 +11,52 @@ use pxe_nic::programs::Mode;
 use pxe_nic::xsk::Sizes;
 use pxe_proto::tftp::table::TidPorts;
 
-/// The datapath that was asked for.
+/// The datapath that the administrator configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DatapathChoice {
-    /// XDP where it works, else sockets.
+    /// XDP where it works, otherwise plain sockets.
     #[default]
     Auto,
-    /// XDP and AF_XDP, or an error.
+    /// XDP and AF_XDP. If they do not work, the start fails.
     Xdp,
     /// Plain UDP sockets.
     Socket,
 }
 
-/// The XDP mode that was asked for.
+/// The XDP mode that the administrator configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ModeChoice {
     /// Native on network cards, generic on virtual interfaces.
     #[default]
     Auto,
-    /// In the driver, or an error.
+    /// XDP in the driver. If it does not work, the start fails.
     Native,
-    /// In the network stack.
+    /// XDP in the network stack, without the driver's support.
     Generic,
 }
 
-/// Whether the kernel may answer ACKs by itself.
+/// Where the kernel may answer ACKs without the daemon, as the administrator configured it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OffloadChoice {
-    /// As far as XDP, the driver and the kernel allow it.
+    /// In all layers that XDP mode, driver and kernel support.
     #[default]
     Auto,
-    /// In the XDP program only (Linux 5.18): where frames cannot grow there, the daemon sends.
+    /// In the XDP program only (Linux 5.18). Where frames cannot grow there, the daemon sends.
     Xdp,
     /// In the tcx program only (Linux 6.6).
     Tcx,
-    /// Every packet goes through the daemon.
+    /// Nowhere: every packet goes through the daemon.
     Off,
 }
 
 impl OffloadChoice {
-    /// The layers that may be tried in this mode, by the interface's driver: bits of [`abi::offload`].
+    /// Returns the layers to try in this mode, as bits of [`abi::offload`]. `is_card` is true if the
+    /// interface has a driver.
     pub fn layers(self, mode: Mode, is_card: bool) -> u32 {
         use abi::offload::{BY_REDIRECT, TCX, XDP};
-        // What a veth sends by XDP_TX its peer does not take, and a redirect reaches it only if it batches receptions
-        // (GRO), which nobody here can see. A card may lack redirects, and needs none.
+        // In native mode, the peer of a veth drops frames that were sent by XDP_TX. A redirect reaches the
+        // peer only if the peer batches receptions (GRO), which pxed cannot see from here. A network card may
+        // not support redirects, but does not need them.
         let unsure = mode == Mode::Native && !is_card;
         match self {
             Self::Off => 0,
@@ -66,26 +69,27 @@ impl OffloadChoice {
     }
 }
 
-/// What becomes of DHCP requests to our address on their way through the kernel. Broadcasts are always copied and passed on.
+/// What the kernel program does with DHCP requests to our own address. Broadcasts are always copied and
+/// passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DhcpPath {
-    /// Redirected: nobody else here needs them.
+    /// It redirects them to pxed: no other program on this host needs them.
     Redirect,
-    /// Copied and passed on, for this reason.
+    /// It copies them to pxed and passes them on to the host, for this reason.
     Copy(CopyReason),
 }
 
-/// Why DHCP requests are passed on as well.
+/// Why the kernel program also passes DHCP requests on to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyReason {
     /// A process of this host listens on port 67.
     ServerHere,
-    /// A bridge, bond or the like is on top of the interface: a guest or container may serve DHCP.
+    /// The interface has a bridge, bond or the like on top: a guest or container may serve DHCP.
     UpperInterface,
 }
 
 impl DhcpPath {
-    /// Looks at the host: may be asked again at any time.
+    /// Decides by the present state of the host. The caller may decide again at any time.
     pub fn decide(interface: &Interface) -> Self {
         if !interface::udp_listeners(wire::PORT_DHCP_SERVER).is_empty() {
             Self::Copy(CopyReason::ServerHere)
@@ -96,7 +100,7 @@ impl DhcpPath {
         }
     }
 
-    /// The number that the kernel program knows it by.
+    /// The value for the kernel program, from [`dhcp_mode`].
     pub fn abi(self) -> u32 {
         match self {
             Self::Redirect => dhcp_mode::REDIRECT,
@@ -104,7 +108,7 @@ impl DhcpPath {
         }
     }
 
-    /// For people.
+    /// A description for people.
     pub fn explain(self) -> &'static str {
         match self {
             Self::Redirect => "not passed on (no other program on this host uses UDP port 67)",
@@ -118,33 +122,35 @@ impl DhcpPath {
     }
 }
 
-/// What will be done on one interface.
+/// What pxed will do on one interface.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The interface.
+    /// The facts about the interface.
     pub interface: Interface,
-    /// The address that machines are told.
+    /// Our address, from which machines load files, and its subnet.
     pub subnet: Subnet,
-    /// XDP modes to try, best first; none for plain sockets.
+    /// XDP modes to try, best first. Empty for plain sockets.
     pub modes: Vec<Mode>,
-    /// Why this order.
+    /// Why the modes are in this order, for people.
     pub why: String,
-    /// Whether sockets may take the place of XDP.
+    /// Whether pxed may fall back to sockets if no XDP mode works.
     pub may_fall_back: bool,
-    /// Our TIDs.
+    /// The range of our TIDs.
     pub tids: TidPorts,
     /// Sizes of the AF_XDP sockets.
     pub sizes: Sizes,
 }
 
-/// Most TIDs: the clients' own ports tell transfers apart, so these need not be many.
+/// Most TIDs. The clients' own ports already tell transfers apart, so pxed needs few.
 const TIDS_MAX: u16 = 4096;
 
 impl Plan {
-    /// Decides for the interface `name`.
+    /// Makes the plan for the interface `name`. Without an `address`, pxed serves from the interface's first
+    /// address.
     ///
     /// # Errors
-    /// [`interface::InterfaceError`].
+    /// [`interface::InterfaceError`] if the facts about the interface cannot be read, or if it has no such
+    /// address.
     pub fn decide(
         name: &str,
         address: Option<Ipv4Addr>,
@@ -166,9 +172,10 @@ impl Plan {
         })
     }
 
-    /// The largest IP packet that goes out in one piece, in bytes: the interface's MTU, or what an AF_XDP chunk holds.
+    /// The size of the largest IP packet that pxed sends in one piece, in bytes: the interface's MTU, but
+    /// with XDP no more than fits into an AF_XDP chunk.
     pub fn path_mtu(&self, xdp: bool) -> u16 {
-        // Ethernet header and two tags come on top.
+        // The frame also has an Ethernet header (14 bytes) and up to two VLAN tags (4 bytes each).
         let chunk = self.sizes.largest_frame() - 22;
         let mtu = if xdp { self.interface.mtu.min(chunk) } else { self.interface.mtu };
         u16::try_from(mtu).unwrap_or(u16::MAX)
@@ -194,14 +201,15 @@ fn modes(interface: &Interface, datapath: DatapathChoice, mode: ModeChoice) -> (
     }
 }
 
-/// A range of ports that the kernel gives to nobody: above the ephemeral ones if there is room, else below.
+/// A range of ports that the kernel does not assign to other programs: above the ephemeral ports if there is
+/// room, otherwise below them.
 fn tids((first, last): (u16, u16)) -> TidPorts {
     const ROOM: u16 = 256;
     let above = u16::MAX - last;
     if above >= ROOM {
         return TidPorts { first: last + 1, count: above.min(TIDS_MAX) };
     }
-    // Below the ephemeral ports, and above the system's (RFC 6335, section 6).
+    // Below the ephemeral ports, and above the system ports (RFC 6335, section 6).
     let below = first.saturating_sub(1024);
     if below >= ROOM {
         let count = below.min(TIDS_MAX);

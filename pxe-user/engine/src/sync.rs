@@ -1,4 +1,5 @@
-//! What threads share, where the way of sharing is our own: the standard library's. `tests/models` compiles the same files
-//! with loom's, which tries every order in which things can happen.
+//! The synchronisation types for files whose way of sharing between threads is the project's own: here those
+//! of the standard library. `tests/models` compiles the same files with those of loom, which tries every
+//! order of events.
 
 pub(crate) use std::sync::{Arc, atomic};

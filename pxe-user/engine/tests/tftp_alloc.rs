@@ -1,5 +1,6 @@
-//! A transfer under way allocates nothing: neither per ACK, nor per DATA packet, nor per time-out, nor for a stranger's
-//! packets; nor does a request that waits. Alone in its binary, for the counting allocator.
+//! A running transfer allocates no memory: not for an ACK, a DATA packet, a time-out, or a packet from an
+//! unknown source. A request in the queue allocates none either. This test has its own binary because it
+//! replaces the global allocator.
 
 use std::alloc::System;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -26,7 +27,7 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-/// Counts, and now and then has no room.
+/// A host that counts, and accepts one block only in every seventh call.
 #[derive(Default)]
 struct CountingHost {
     port: u16,
@@ -84,14 +85,15 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
     Responder::new(settings, Sources::new(policy, Arc::clone(catalogue)))
 }
 
-/// What is allocated for each of the table's slots, of which there are two for a transfer.
+/// Checks the memory for each slot of the table. The table has two slots for each transfer.
 fn assert_slots_are_small(catalogue: &Arc<Catalogue>) {
     let bytes = |transfers: usize| {
         let region = Region::new(ALLOCATOR);
         let _responder = responder(transfers, catalogue);
         region.change().bytes_allocated
     };
-    // The default; the places to wait are no more for twice as many.
+    // 4096 transfers are the default. For twice as many, the queue of requests does not grow, so the
+    // difference is memory of slots and backlog only.
     let each = (bytes(8192) - bytes(4096)) / 8192;
     assert!((150..=256).contains(&each), "{each} bytes for each slot");
 }
@@ -132,21 +134,22 @@ fn a_transfer_under_way_allocates_nothing() {
     for round in 0..=180u16 {
         now += 3000;
         for (n, port) in (0..).zip(&ports) {
-            // Duplicates, old ones, ones from the future, and strangers among them.
+            // Duplicate ACKs, ACKs of old blocks and of blocks not sent yet, and packets from unknown
+            // sources.
             let block = (round * 4).min(715);
             for block in [block, block, block + 30_000, block.saturating_sub(8)] {
                 say(&mut responder, &mut host, now, n, *port, &[0, 4, (block >> 8) as u8, block as u8]);
             }
             say(&mut responder, &mut host, now, n + 1000, *port, &[0, 4, 0, 1]);
         }
-        // Room to send comes bit by bit: what waits for it is tried again each millisecond.
+        // There is room for a part of the blocks only. The backlog tries again every millisecond.
         let (at, end) = (Timestamp::from_micros(now), Timestamp::from_micros(now + 100_000));
         while let Some(deadline) = responder.next_deadline().filter(|deadline| *deadline <= end) {
             responder.poll(deadline.max(at), &mut host);
         }
         now += 100_000;
         if round % 50 == 49 {
-            // Everybody is silent for a while.
+            // No client sends anything for a while.
             for _ in 0..5 {
                 now += Duration::from_secs(1).as_micros() as u64;
                 responder.poll(Timestamp::from_micros(now), &mut host);
@@ -164,7 +167,8 @@ fn a_transfer_under_way_allocates_nothing() {
     assert!(responder.counters().get(Counter::Timeouts) >= 50);
     assert!(host.data >= 50 * 715);
 
-    // Nor do those who wait: many more than there are places for, most of whom never ask again.
+    // Requests in the queue allocate nothing either. There are many more requests than places, and most are
+    // never repeated.
     let request = b"\0\x01pxelinux.0\0octet\0blksize\x001400\0";
     let region = Region::new(ALLOCATOR);
     for n in 0..20_000 {

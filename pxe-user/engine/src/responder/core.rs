@@ -1,4 +1,4 @@
-//! What the services of one worker share.
+//! The state that the services of one worker share.
 
 use std::net::Ipv4Addr;
 
@@ -10,7 +10,7 @@ use crate::counters::Counters;
 use pxe_proto::datagram::Datagram;
 use pxe_proto::time::Timestamp;
 
-/// What the services of one worker share.
+/// The state that the services of one worker share.
 #[derive(Debug)]
 pub(super) struct Core {
     pub(super) settings: Settings,
@@ -25,13 +25,14 @@ impl Core {
         Self { settings, sources, rate_limiter, counters: Counters::default() }
     }
 
-    /// The address that the client used, if the datapath knows it.
+    /// Our address as the client used it, which replies come from. If the datapath does not know it, the
+    /// interface's address.
     pub(super) fn reply_address(&self, datagram: &Datagram<'_>) -> Ipv4Addr {
         let used = *datagram.to.ip();
         if used.is_unspecified() { self.settings.address } else { used }
     }
 
-    /// Whether a client of files is within its rate limit.
+    /// Whether a TFTP client is within its rate limit. If it is, takes a token.
     pub(super) fn admits_tftp(&mut self, now: Timestamp, client: Ipv4Addr) -> bool {
         let rate = &self.sources.rates.load().tftp;
         self.rate_limiter.admits(now, rate, &Source::of_tftp(client.octets()))

@@ -1,8 +1,9 @@
-//! What becomes of a DHCP request: one order of steps, for the daemon and for `pxed explain`.
+//! Decides whether and how a DHCP request is answered. The daemon and `pxed explain` use the same steps in
+//! the same order:
 //!
 //! ```text
-//! dhcp::admit -> Checks::admit -> Access -> Policy::decide -> dhcp::reply
-//! (is it ours)   (rate, sender)   (who)     (which rule)      (the bytes)
+//! dhcp::admit -> Checks::admit -> Access      -> Policy::decide -> dhcp::reply
+//! (is it ours)   (rate, sender)   (allowed?)     (which rule)      (the bytes)
 //! ```
 
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -11,37 +12,37 @@ use pxe_content::rules::{Access, Decision, Policy, RequestFacts};
 use pxe_proto::dhcp::{self, Ignored, Reply, Request, ServerPort, Style};
 use pxe_proto::mac::Mac;
 
-/// What a request is decided by, beside its own content.
+/// The address, interface and rules by which requests are decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Rulebook<'p> {
     /// Our address on the interface.
     pub server: Ipv4Addr,
     /// The interface's name, for rules that name one.
     pub interface: &'p str,
-    /// `[access]`.
+    /// The machines that `[access]` allows.
     pub access: &'p Access,
-    /// The rules.
+    /// The rules: which machine boots which image.
     pub policy: &'p Policy,
 }
 
-/// Steps that need state or the frame, and so belong to the caller.
+/// Steps that need state or the frame, which only the caller has.
 pub trait Checks {
-    /// Whether a request that a boot server answers is within its rate limit, and from the machine itself.
+    /// Whether a request that pxed may answer is within its rate limit, and comes from the machine itself.
     ///
     /// # Errors
-    /// The reason for silence.
+    /// Why the request is not answered.
     fn admit(&mut self, request: &Request<'_>, mac: Mac) -> Result<(), Ignored>;
 
-    /// How often a machine has booted by a rule.
+    /// How often a machine has booted by the rule with this name.
     fn boots(&self, mac: Mac, rule: &str) -> u32;
 }
 
-/// A request that is ours to answer, and the rule that it matches.
+/// A request that pxed should answer, and the rule that it matches.
 #[derive(Debug)]
 pub struct Decided<'r, 'p> {
-    /// What the rules see of the request.
+    /// The facts about the request that rules use.
     pub facts: RequestFacts<'r>,
-    /// What the rules say.
+    /// The result of the rules: the service for this machine, if there is one.
     pub decision: Decision<'p>,
 }
 
@@ -49,7 +50,7 @@ impl<'p> Rulebook<'p> {
     /// Decides about a request that arrived at `port` from `from`, with this VLAN tag.
     ///
     /// # Errors
-    /// The reason for silence, if it does not depend on the rules.
+    /// Why the request is not answered, for all reasons that come before the rules.
     pub fn decide<'r>(
         &self,
         request: &'r Request<'_>,
@@ -76,7 +77,7 @@ impl<'p> Decided<'_, 'p> {
     /// Writes the reply into `out`, which should hold [`dhcp::MAX_REPLY`] bytes.
     ///
     /// # Errors
-    /// The reason for silence: no rule matches, or the service has nothing for this machine.
+    /// Why the request is not answered: no rule matches, or the service has nothing for this machine.
     pub fn reply(
         &self,
         request: &Request<'_>,

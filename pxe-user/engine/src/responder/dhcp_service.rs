@@ -1,4 +1,4 @@
-//! ProxyDHCP: requests on ports 67 and 4011.
+//! The proxyDHCP service: requests on ports 67 and 4011.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use pxe_proto::dhcp::{self, Arch, Class, Ignored, Message, Printable, Request, S
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
-/// Answers DHCP requests. Its only state is what it has learnt about firmware.
+/// Answers DHCP requests. Its only state is what it has learnt about the machines' firmware.
 #[derive(Debug, Default)]
 pub(super) struct DhcpService {
     quirks: FirmwareQuirks,
@@ -42,7 +42,7 @@ impl DhcpService {
         }
     }
 
-    /// This machine has asked for a file, so it has understood its offer.
+    /// Records that this machine has asked for a file, and so has understood its offer.
     pub(super) fn file_requested(&mut self, mac: Mac) {
         self.quirks.file_requested(mac);
     }
@@ -121,7 +121,8 @@ impl DhcpService {
         }
     }
 
-    /// The style for a machine whose DISCOVER may teach us something about its firmware.
+    /// Returns the style for a machine, after learning from this DISCOVER whether its firmware understood the
+    /// last offer.
     fn learn(&mut self, now: Timestamp, mac: Mac, defaults: StyleDefaults, host: &mut impl Events) -> Style {
         let decision = self.quirks.discovered(now, mac, defaults);
         if let Some(style) = decision.news {
@@ -131,9 +132,9 @@ impl DhcpService {
     }
 }
 
-/// Whether a request shows if the firmware has understood the offers before. The request that follows a DISCOVER must find
-/// the same style, so only the DISCOVER may change it. Behind a relay all machines have the router's address when they ask
-/// for their files, so nothing can be learnt about one of them.
+/// Whether this request shows if the firmware has understood the last offer. Only a DISCOVER may change the
+/// style, because the request that follows it must find the same style. Behind a relay nothing can be learnt
+/// about a single machine: when the machines ask for their files, all frames have the router's address.
 fn is_lesson(settings: &Settings, request: &Request<'_>, origin: Origin) -> bool {
     request.message() == Some(Message::Discover)
         && request.class() == Class::Pxe
@@ -142,7 +143,8 @@ fn is_lesson(settings: &Settings, request: &Request<'_>, origin: Origin) -> bool
         && settings.learns
 }
 
-/// The daemon's side of [`Checks`]: rate limit, and whether the frame comes from the machine itself.
+/// The daemon's implementation of [`Checks`]: the rate limit, and whether the frame comes from the machine
+/// itself.
 struct FrameChecks<'a, 'd, H> {
     settings: &'a Settings,
     rates: &'a ArcSwap<Rates>,
@@ -151,7 +153,7 @@ struct FrameChecks<'a, 'd, H> {
     now: Timestamp,
     datagram: &'a Datagram<'d>,
     port: ServerPort,
-    /// How the request came; known after [`Checks::admit`].
+    /// How the request reached pxed. Valid after [`Checks::admit`].
     origin: Origin,
     host: &'a mut H,
 }
@@ -171,7 +173,8 @@ impl<H: Transmit + Events> Checks for FrameChecks<'_, '_, H> {
 }
 
 impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
-    /// Whether the client is within its rate limit; keyed as in the kernel (`pxe_common::classify`).
+    /// Whether the client is within its rate limit. The key is the same as in the kernel
+    /// (`pxe_common::classify`).
     fn is_within_rate(&mut self, request: &Request<'_>) -> bool {
         let chaddr = request.mac().unwrap_or_default().0;
         let (mac, relayed) = (self.datagram.link.peer.0, (request.giaddr().octets(), chaddr));
@@ -182,7 +185,7 @@ impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
         self.rate_limiter.admits(self.now, &self.rates.load().dhcp, &source)
     }
 
-    /// How a request came: see [`Origin`].
+    /// How a request reached pxed: see [`Origin`].
     fn origin(&mut self, request: &Request<'_>, mac: Mac) -> Origin {
         let frame = self.datagram.link.neighbour();
         if !request.giaddr().is_unspecified() {
@@ -196,14 +199,15 @@ impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
         }
     }
 
-    /// Whether a host on our link asks under the Ethernet address of another machine. Behind a router (4011) the frame is the
-    /// router's.
+    /// Whether a host on our link sends a request with another machine's Ethernet address. A request through
+    /// a router (on port 4011) is not foreign, although its frame has the router's address.
     fn is_foreign(&self, request: &Request<'_>) -> bool {
         let is_direct = request.giaddr().is_unspecified() && self.settings.is_near(*self.datagram.from.ip());
         matches!(self.origin, Origin::Through(Some(_))) && is_direct && !self.settings.foreign_chaddr
     }
 
-    /// A machine takes its lease from the DHCP server. pxed does not answer that, but it shows where the machine is.
+    /// Reports the address that a machine requests from the DHCP server. pxed does not answer this request,
+    /// but it shows which address the machine has.
     fn record_lease(&mut self, request: &Request<'_>) {
         let (Some(mac), Some(address)) = (request.mac(), request.lease()) else { return };
         if self.admit(request, mac).is_ok() {
@@ -212,7 +216,7 @@ impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
     }
 }
 
-/// What the request shows of the machine, for the fleet.
+/// Collects what the request shows about the machine, for the fleet.
 fn requester(
     settings: &Settings,
     request: &Request<'_>,

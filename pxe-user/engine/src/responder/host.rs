@@ -16,10 +16,11 @@ use pxe_proto::tftp::send_session::SteadyState;
 use pxe_proto::tftp::table::Id;
 use pxe_proto::time::Timestamp;
 
-/// An upload's name as the client wrote it, without slashes in front; whether it is a good one, the inbox says.
+/// The name of an upload as the client wrote it, without slashes in front. The inbox checks whether the name
+/// is allowed.
 pub type UploadName = ArrayString<{ u8::MAX as usize }>;
 
-/// The way of an outgoing datagram.
+/// The source and destination of an outgoing datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The neighbour that gets the frame, with its VLAN tags.
@@ -44,7 +45,8 @@ pub struct Blocks<'a> {
 }
 
 impl Blocks<'_> {
-    /// The TFTP header and the byte range in the file of the `index`th of these blocks.
+    /// The TFTP header of the `index`th of these blocks, counted from 0, and the block's byte range in the
+    /// file.
     pub fn get(&self, index: u64) -> ([u8; 4], std::ops::Range<usize>) {
         let block = self.first + index;
         let len = self.image.bytes().len() as u64;
@@ -78,16 +80,16 @@ pub struct OffloadRequest<'a> {
 pub enum OffloadAnswer {
     /// The kernel has the transfer. Until [`KernelOffload::reclaim`], user space must not send for it.
     Accepted,
-    /// Not yet: the loader is cutting the file into blocks for the kernel.
+    /// The kernel does not have the file yet: the loader puts it there. The transfer may be offered again.
     NotYet,
-    /// The kernel cannot send this transfer.
+    /// The kernel cannot send this transfer, or does not send any at the moment. It is not offered again.
     Never,
 }
 
 /// How far an offloaded transfer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffloadProgress {
-    /// The kernel has sent every block up to this one.
+    /// The last block that the kernel has sent. It has sent all earlier blocks, too.
     pub sent: Block,
     /// When the client's last ACK arrived.
     pub heard: Timestamp,
@@ -95,20 +97,21 @@ pub struct OffloadProgress {
 
 /// Sends datagrams, and opens ports for answers.
 pub trait Transmit {
-    /// Sends a small packet. Without room in the send queue the packet is lost, as on a wire.
+    /// Sends a small packet. If the send queue is full, the packet is lost, as on a wire.
     fn control(&mut self, route: &Route, payload: &[u8]);
 
-    /// Sends blocks as DATA; returns how many there was room for.
+    /// Sends blocks as DATA. Returns for how many of them the send queue had room.
     fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64;
 
-    /// Directs packets from `client` to our port `port` to this worker, for the transfer in `slot`. False if the kernel's
-    /// table of transfers is full.
+    /// Directs packets from `client` to our port `port` to this worker, for the transfer in `slot`. Returns
+    /// false if the kernel's table of transfers is full.
     fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
 
     /// Undoes [`Self::open`].
     fn close(&mut self, client: SocketAddrV4, port: u16);
 
-    /// The Ethernet address of a neighbour, for datapaths that do not show frames. `None` if the host does not know it.
+    /// Looks up the Ethernet address of a neighbour, for datapaths that do not show frames. `None` if the
+    /// host does not know it.
     fn neighbour(&mut self, _address: Ipv4Addr) -> Option<Mac> {
         None
     }
@@ -116,55 +119,58 @@ pub trait Transmit {
 
 /// Loads boot files and stores uploads, on other threads.
 pub trait Storage {
-    /// Asks the loader for a file for this client, which uses this address of ours;
-    /// [`Responder::loaded`](super::Responder::loaded) brings the answer. False if too many requests wait.
+    /// Asks the loader for a file for this client, which uses our address `server`. The reply comes through
+    /// [`Responder::loaded`](super::Responder::loaded). Returns false if too many requests wait.
     fn load(&mut self, id: Id, name: &FileName, peer: Peer, server: Ipv4Addr) -> bool;
 
-    /// Asks the inbox to open a file for this client;
-    /// [`Responder::on_inbox_reply`](super::Responder::on_inbox_reply) brings the answer. False if there is no inbox.
+    /// Asks the inbox to create a file for this client. The reply comes through
+    /// [`Responder::on_inbox_reply`](super::Responder::on_inbox_reply). Returns false if there is no inbox.
     fn put(&mut self, _id: Id, _permit: &UploadPermit, _name: &UploadName, _peer: Peer) -> bool {
         false
     }
 
-    /// Queues the next block of an upload. After the `last` one,
-    /// [`Responder::on_inbox_reply`](super::Responder::on_inbox_reply) tells whether the file is stored; it also tells when
-    /// there is room again after [`BlockAccepted::NoRoom`].
+    /// Queues the next block of an upload. A reply comes through
+    /// [`Responder::on_inbox_reply`](super::Responder::on_inbox_reply) after the `last` block, and after
+    /// [`BlockAccepted::NoRoom`] when there is room again.
     fn store(&mut self, _permit: &UploadPermit, _bytes: &[u8], _last: bool) -> BlockAccepted {
         BlockAccepted::No
     }
 }
 
-/// Lets the kernel answer ACKs of transfers in their steady state. The default is a datapath that cannot.
+/// Lets the kernel answer ACKs of transfers in their steady state. The default methods are for a datapath
+/// without this.
 pub trait KernelOffload {
     /// Offers a transfer to the kernel.
     fn offload(&mut self, _offer: &OffloadRequest<'_>) -> OffloadAnswer {
         OffloadAnswer::Never
     }
 
-    /// How far an offloaded transfer is, without taking it back.
+    /// How far an offloaded transfer is, without taking it back; `None` if the kernel does not have it.
     fn offload_progress(&mut self, _id: Id) -> Option<OffloadProgress> {
         None
     }
 
-    /// Takes an offloaded transfer back; returns how far it is.
+    /// Takes an offloaded transfer back. Returns how far it is; `None` if the kernel did not have it.
     fn reclaim(&mut self, _id: Id) -> Option<OffloadProgress> {
         None
     }
 
-    /// Reports whether a block that the kernel sent has arrived. Where none ever arrives, the kernel gets no more transfers.
+    /// Reports whether a block that the kernel sent has arrived. If no block ever arrives, the kernel gets no
+    /// more transfers for a while.
     fn arrived(&mut self, _arrived: bool) {}
 }
 
-/// Reports what happens.
+/// Reports events.
 pub trait Events {
-    /// Reports an event to the fleet. Called for requests and transfers, never for single packets.
+    /// Reports an event to the fleet. The responder calls this for requests and transfers, not for single
+    /// packets.
     fn record(&mut self, event: Event);
 
     /// Tells the worker that answers DISCOVERs that this machine has asked for a file.
     fn file_requested(&mut self, _mac: Mac) {}
 }
 
-/// All roles together.
+/// All roles of a responder's host together.
 pub trait Host: Transmit + Storage + KernelOffload + Events {}
 
 impl<T: Transmit + Storage + KernelOffload + Events> Host for T {}

@@ -1,18 +1,21 @@
-//! Datagram in, datagrams out: joins proxyDHCP, TFTP and the boot catalogue.
+//! The responder of a worker: takes a datagram, and sends datagrams. It joins proxyDHCP, TFTP and the boot
+//! catalogue.
 //!
 //! ```text
-//! handle(now, datagram) --67, 4011--> DhcpService: Rulebook::decide -> reply -----> control
-//!                       --69--------> TftpService: table.admit -> catalogue -> table.start --> control (OACK) | data
-//!                                     \-> pending.ask ... pending.pop -> table.admit, when a slot is free
-//!                                                        \-> load ... loaded(now, id, file)
-//!                                                        \-> put ... on_inbox_reply(now, id) -> table.receive (a WRQ)
-//!                       --TIDs------> table.on_ack -----------------------------> data (the next window)
-//!                                     table.on_upload -> store ... on_inbox_reply(now, id) -> control (ACK)
-//! poll(now)             ------------> table.expire -----------------------------> control | data (again)
+//! handle(now, datagram)
+//!   67, 4011 -> DhcpService: Rulebook::decide -> reply -> control
+//!   69 -------> TftpService: table.admit -> catalogue -> table.start -> control (OACK) | data
+//!                 \-> pending.ask ... pending.pop -> table.admit, when a slot is free
+//!                             \-> load ... loaded(now, id, file)
+//!                             \-> put ... on_inbox_reply(now, id) -> table.receive (a WRQ)
+//!   TIDs -----> table.on_ack -> data (the next window)
+//!               table.on_upload -> store ... on_inbox_reply(now, id) -> control (ACK)
+//! poll(now) --> table.expire -> control | data (again)
 //! ```
 //!
-//! [`Responder`] dispatches; each service owns its state, and both share [`core`]. No socket, clock or thread here: what the
-//! responder needs from its worker are the traits in [`host`], and `now` is an argument. Nothing is allocated per packet.
+//! [`Responder`] dispatches by port. Each service owns its state; both share `core`. The responder uses no
+//! socket, clock or thread: what it needs from its worker are the traits of [`Host`], and `now` is an
+//! argument. It allocates nothing per packet.
 
 mod core;
 pub mod decide;
@@ -81,12 +84,12 @@ impl Responder {
         tftp.admit_pending(core, now, host);
     }
 
-    /// Another worker has seen this machine ask for a file.
+    /// Records that a machine has asked for a file at another worker.
     pub fn file_requested(&mut self, mac: Mac) {
         self.dhcp.file_requested(mac);
     }
 
-    /// The loader has answered [`Storage::load`].
+    /// Handles the loader's reply to [`Storage::load`].
     pub fn loaded(
         &mut self,
         now: Timestamp,
@@ -99,34 +102,38 @@ impl Responder {
         self.tftp.admit_pending(&mut self.core, now, host);
     }
 
-    /// The inbox has answered [`Storage::put`] or [`Storage::store`].
+    /// Handles the inbox's reply to [`Storage::put`] or [`Storage::store`].
     pub fn on_inbox_reply(&mut self, now: Timestamp, id: Id, reply: InboxReply, host: &mut impl Host) {
         self.tftp.on_inbox_reply(&mut self.core, now, id, reply, host);
         self.tftp.admit_pending(&mut self.core, now, host);
     }
 
-    /// Handles everything whose time has come, and sends what found no room before.
+    /// Handles every timer that is due, and sends what found no room in the send queue before.
     pub fn poll(&mut self, now: Timestamp, host: &mut impl Host) {
         self.tftp.poll(&mut self.core, now, host);
     }
 
-    /// When [`Self::poll`] must be called; a time in the past means at once.
+    /// When the worker must call [`Self::poll`] next. A time in the past means at once; `None` means that no
+    /// timer is set.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         self.tftp.next_deadline()
     }
 
-    /// Reports how far longer transfers are. To be called once or twice a second.
+    /// Reports the progress of transfers that have run for a while. The worker calls this once or twice a
+    /// second.
     pub fn report_progress(&mut self, now: Timestamp, host: &mut (impl KernelOffload + Events)) {
         self.tftp.report_progress(now, host);
     }
 
-    /// Gives all transfers away, for another process to resume. Uploads, and requests that wait for a slot or a file, are not
-    /// among them: their clients ask again, or give up.
+    /// Returns snapshots of all transfers, for another process to resume. Uploads, and requests that wait for
+    /// a slot or a file, are not among them: their clients ask again, or give up.
     pub fn pass_on(&mut self, host: &mut impl KernelOffload) -> Vec<TransferSnapshot> {
         self.tftp.pass_on(&mut self.core, host)
     }
 
-    /// Resumes a transfer of another process. False if its port is not ours, or the snapshot is not plausible.
+    /// Resumes a transfer of another process. Returns false if the port is none of our TIDs, if the client
+    /// already has a transfer here, if all slots are taken or the kernel's table is full, or if the snapshot
+    /// is inconsistent.
     pub fn resume(&mut self, now: Timestamp, snapshot: TransferSnapshot, host: &mut impl Host) -> bool {
         self.tftp.resume(&mut self.core, now, snapshot, host)
     }
@@ -136,17 +143,17 @@ impl Responder {
         &self.core.counters
     }
 
-    /// The counters, for what the worker itself counts.
+    /// The counters, for outcomes that the worker itself counts.
     pub fn counters_mut(&mut self) -> &mut Counters {
         &mut self.core.counters
     }
 
-    /// Our TIDs.
+    /// The range of our TIDs.
     pub fn ports(&self) -> TidPorts {
         self.core.settings.ports
     }
 
-    /// Transfers that have not ended.
+    /// Number of transfers that have not ended.
     pub fn active(&self) -> usize {
         self.tftp.active()
     }

@@ -1,8 +1,9 @@
-//! How often sources may ask, where no kernel program has seen to it: the same limits by the same code
-//! (`pxe_common::bucket`), in memory that is taken at the start.
+//! Limits the rate of each source where no kernel program does: the same limits with the same code
+//! (`pxe_common::rate_limit`), in memory that is allocated at the start.
 //!
-//! A bucket whose time has passed says nothing any more. So who is forgotten for another is the one whose bucket is full,
-//! or will be first, out of the few that share a place: a flood of invented sources only forgets limits.
+//! A bucket that is full again holds no information. If a new source finds all buckets of its set taken, it
+//! replaces the bucket that is full, or will be full first. So a flood of forged sources can only remove
+//! limits; it cannot block a real machine.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -10,16 +11,16 @@ use pxe_common::rate_limit::{Rate, Source};
 
 use pxe_proto::time::Timestamp;
 
-/// Places for buckets: as many as the kernel's map has (`abi::SOURCES_MAX`).
+/// Number of sets. All sets together hold as many buckets as the kernel's map (`abi::SOURCES_MAX`).
 const SETS: usize = 2048;
-/// Buckets that share a place.
+/// Buckets in a set.
 const WAYS: usize = pxe_common::abi::SOURCES_MAX as usize / SETS;
 
-/// One source's bucket.
+/// The bucket of one source.
 #[derive(Clone, Copy, Debug, Default)]
 struct Bucket {
     source: Source,
-    /// When it is full, in nanoseconds; 0 for nobody's.
+    /// When the bucket is full, in nanoseconds; 0 if no source uses it.
     full: u64,
 }
 
@@ -27,24 +28,25 @@ struct Bucket {
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     sets: Box<[[Bucket; WAYS]]>,
-    /// Strangers choose the keys, so the hash is keyed.
+    /// Keyed, because attackers choose the sources that are hashed.
     hasher: RandomState,
 }
 
 impl RateLimiter {
-    /// Full ones for everybody. Where they are not to be `used`, they take no memory, and everybody is admitted.
+    /// Full buckets for all sources. If `used` is false, no memory is allocated, and every request is
+    /// admitted.
     pub(super) fn new(used: bool) -> Self {
         let sets = if used { SETS } else { 0 };
         Self { sets: vec![[Bucket::default(); WAYS]; sets].into(), hasher: RandomState::new() }
     }
 
-    /// Whether a source keeps to its rate; takes a token if it does.
+    /// Whether a source is within its rate limit. If it is, takes a token.
     pub(super) fn admits(&mut self, now: Timestamp, rate: &Rate, source: &Source) -> bool {
         if rate.is_off() || self.sets.is_empty() {
             return true;
         }
         let now = now.as_micros().saturating_mul(1000);
-        // SETS is a power of two, so the remainder is as even as the hash.
+        // SETS is a power of two, so the remainder is distributed as evenly as the hash.
         let place = self.hasher.hash_one(source) % SETS as u64;
         let set = &mut self.sets[place as usize];
         let own = set.iter().position(|bucket| bucket.source == *source && bucket.full > 0);
@@ -88,7 +90,7 @@ mod tests {
         for number in 0..200_000 {
             assert!(rate_limiter.admits(at(0), &rate, &source(number)), "{number}");
         }
-        // Nor does it give more than a bucket to those who are remembered.
+        // A source whose bucket is in memory does not get more than one bucket of tokens.
         let admitted = (0..20).filter(|_| rate_limiter.admits(at(1), &rate, &source(199_999))).count();
         assert_eq!(admitted, 4);
     }
@@ -96,7 +98,7 @@ mod tests {
     #[test]
     fn whose_bucket_is_full_is_forgotten_first() {
         let (mut rate_limiter, rate) = (RateLimiter::new(true), Rate::new(10, 5));
-        // All places are taken, some by buckets that have long been full again.
+        // All buckets are taken, some by sources whose buckets have been full for a long time.
         assert!((0..200_000).all(|number| rate_limiter.admits(at(0), &rate, &source(number))));
         let now = at(60_000);
         assert_eq!((0..20).filter(|_| rate_limiter.admits(now, &rate, &source(7))).count(), 5);

@@ -1,27 +1,27 @@
-//! How often sources may ask: what an administrator sets, and its defaults.
+//! The rate limits of sources, as the administrator configures them, and the defaults.
 
 use pxe_common::rate_limit::{Rate, Rates};
 
-/// How often one source may ask, in requests.
+/// How many requests of one source pxed accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// A second, in the long run; 0 for no limit.
+    /// Requests per second in the long run; 0 means no limit.
     pub rate: u32,
-    /// At once, at least 1.
+    /// Requests at once; 0 counts as 1.
     pub burst: u32,
 }
 
-/// How often sources may ask.
+/// The rate limits of one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// A machine, by DHCP.
+    /// Limit for the DHCP requests of one machine.
     pub dhcp: RateLimit,
-    /// An IPv4 address, for files.
+    /// Limit for the TFTP requests of one IPv4 address.
     pub tftp: RateLimit,
 }
 
-/// What machines never meet, however often they are switched on and whatever they load, and however many share an address:
-/// `pxe-user/engine/tests/tftp/rates.rs` plays it.
+/// The defaults are so high that machines never reach them, however often they are switched on, whatever they
+/// load, and however many share an address. `pxe-user/engine/tests/tftp/rates.rs` simulates this.
 impl Default for RateLimits {
     fn default() -> Self {
         Self { dhcp: RateLimit { rate: 10, burst: 60 }, tftp: RateLimit { rate: 100, burst: 2000 } }
@@ -29,7 +29,7 @@ impl Default for RateLimits {
 }
 
 impl RateLimits {
-    /// As the kernel program and the responder want them.
+    /// The limits in the form that the kernel program and the responder use.
     #[must_use]
     pub fn rates(&self) -> Rates {
         let rate = |pace: RateLimit| Rate::new(pace.rate, pace.burst);

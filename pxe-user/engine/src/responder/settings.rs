@@ -1,4 +1,5 @@
-//! What a responder is told at its start, and what follows from it for strangers' addresses.
+//! The settings of a responder, which are fixed at its start, and the checks of addresses that follow from
+//! them.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use pxe_proto::dhcp::Style;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::table::TidPorts;
 
-/// What a responder is told at its start.
+/// The settings of a responder. They do not change while it runs; what changes is in
+/// [`Sources`](super::Sources).
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The interface's name, for events.
+    /// The interface's name, for rules and events.
     pub interface: Arc<str>,
     /// Our address on the interface.
     pub address: Ipv4Addr,
@@ -23,44 +25,46 @@ pub struct Settings {
     pub mask: Ipv4Addr,
     /// The subnet's broadcast address.
     pub broadcast: Ipv4Addr,
-    /// What the path and the administrator allow.
+    /// Largest block and window, by the path's MTU and the configuration.
     pub limits: OptionLimits,
     /// Most transfers at a time.
     pub transfers: usize,
-    /// Our TIDs.
+    /// The range of our TIDs.
     pub ports: TidPorts,
-    /// How machines are told, unless they have shown that they want it otherwise.
+    /// The style of offers, unless a rule or the machine's firmware needs another.
     pub style: Style,
-    /// Whether a request for a file shows whose it is, so that we can learn what a machine's firmware understands.
-    /// Sockets hide the sender's Ethernet address.
+    /// Whether the datapath shows a frame's Ethernet address, so that pxed can learn from a machine's
+    /// requests for files which style its firmware understands. Plain sockets hide the address.
     pub learns: bool,
-    /// Whether machines are served whose frames on our link have another source than `chaddr`.
+    /// Whether pxed answers a machine on our link whose frames have another source than `chaddr`.
     pub foreign_chaddr: bool,
-    /// Whether it is seen to here how often sources ask; a kernel program does it before.
+    /// Whether the responder itself limits the rate of requests. False with XDP, where the kernel program
+    /// does.
     pub meters: bool,
-    /// Where files may be put; without it, requests to write are refused.
+    /// The limit on uploads. `None` if uploads are not configured: write requests are refused.
     pub uploads: Option<UploadLimiter>,
 }
 
 impl Settings {
-    /// Whether a machine that asks for `service` can have sent this: the kernel's own rule.
+    /// Whether a client of `service` can have sent this datagram. The kernel program applies the same rule.
     pub(super) fn is_client(&self, service: Service, datagram: &Datagram<'_>) -> bool {
         let own = Own { address: self.address.octets(), broadcast: self.broadcast.octets() };
         let from = (datagram.from.ip().octets(), datagram.from.port());
         source_filter::is_client(own, service, datagram.link.peer.0, from).is_ok()
     }
 
-    /// Whether a datagram was sent to more hosts than us.
+    /// Whether a datagram was sent to a broadcast or multicast address.
     pub(super) fn is_to_many(&self, to: SocketAddrV4) -> bool {
         to.ip().is_broadcast() || to.ip().is_multicast() || *to.ip() == self.broadcast
     }
 
-    /// Whether who sends from an address is on our link: an address of our subnet, or none yet.
+    /// Whether a sender is on our link: it has an address of our subnet, or none yet.
     pub(super) fn is_near(&self, from: Ipv4Addr) -> bool {
         from.is_unspecified() || (from.to_bits() ^ self.address.to_bits()) & self.mask.to_bits() == 0
     }
 
-    /// Whether a DHCP request is for us: a card that hears everything (a bridge's) brings those to other servers, too.
+    /// Whether a DHCP request is for pxed. An interface that receives all frames, such as a bridge's port,
+    /// also receives requests to other servers.
     pub(super) fn is_for_us(&self, to: SocketAddrV4) -> bool {
         *to.ip() == self.address || to.ip().is_broadcast() || *to.ip() == self.broadcast
     }

@@ -1,4 +1,4 @@
-//! What a responder reads and others replace while it runs. Reading takes no lock.
+//! Data that the responder reads and other threads replace while it runs. Reading takes no lock.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -15,23 +15,24 @@ use pxe_proto::datagram::Link;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
 
-/// What a responder reads and others replace while it runs.
+/// Data that the responder reads and other threads replace as a whole. Clones share the same data.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// Who gets what.
+    /// The rules: which machine boots which image. A reload of the configuration replaces them.
     pub policy: Arc<ArcSwap<Policy>>,
-    /// What is served under which name.
+    /// All boot files by name. A reload of the configuration replaces the catalogue.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
-    /// What machines have done before.
+    /// What machines did in earlier boots. The fleet replaces it.
     pub boot_records: Arc<ArcSwap<BootRecords>>,
-    /// Who is served at all.
+    /// The machines that `[access]` allows. A reload of the configuration replaces it.
     pub access: Arc<ArcSwap<Access>>,
-    /// How often sources may ask.
+    /// The rate limits. A reload of the configuration replaces them.
     pub rates: Arc<ArcSwap<Rates>>,
 }
 
 impl Sources {
-    /// These, with nothing known of any machine, for everybody as often as they like.
+    /// Sources with these rules and this catalogue, with no boot records, and without limits on access and
+    /// rate.
     pub fn new(policy: Policy, catalogue: Arc<Catalogue>) -> Self {
         Self {
             policy: Arc::new(ArcSwap::from_pointee(policy)),
@@ -42,7 +43,7 @@ impl Sources {
         }
     }
 
-    /// The style for a machine, as far as it is known without this request.
+    /// The style for a machine, as far as it is known before this request.
     pub(super) fn style_defaults(
         &self,
         settings: &Settings,
@@ -55,7 +56,8 @@ impl Sources {
         }
     }
 
-    /// What TFTP may grant to a client.
+    /// The largest block and window that TFTP may grant to a client: the smaller of the rule's and the
+    /// interface's limit.
     pub(super) fn limits(&self, settings: &Settings, client: Ipv4Addr, link: &Link) -> OptionLimits {
         let own = self.policy.load().limits(client, link.peer, link.vlan(), &settings.interface);
         let all = settings.limits;

@@ -1,16 +1,16 @@
-//! Room for uploads, and what the workers and the inbox's thread know of each other's blocks. `tests/models` tries all ways
-//! that this can go.
+//! Limits the number of uploads, and counts the blocks of each upload that wait for the disk. The workers and
+//! the inbox's thread share these counts. `tests/models` tries all orders of these operations.
 
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use pxe_proto::tftp::receive_session::BlockAccepted;
 
-/// Blocks in a window of an upload: what may be on its way to the disk without an ACK.
+/// Largest window of an upload, in blocks. A client sends this many blocks without an ACK.
 pub(super) const WINDOWSIZE_MAX: u16 = 16;
-/// With more blocks of an upload on their way to the disk, the next ACK waits.
+/// If more blocks of an upload than this wait for the disk, the next ACK is delayed.
 pub(super) const BEHIND: usize = WINDOWSIZE_MAX as usize;
 
-/// Room for uploads, shared by all workers.
+/// Limits the number of uploads. All workers share it; clones share the same count.
 #[derive(Clone, Debug)]
 pub struct UploadLimiter {
     taken: Arc<AtomicUsize>,
@@ -18,12 +18,13 @@ pub struct UploadLimiter {
 }
 
 impl UploadLimiter {
-    /// Room for `most` uploads at a time.
+    /// Allows `most` uploads at a time.
     pub fn new(most: usize) -> Self {
         Self { taken: Arc::default(), most }
     }
 
-    /// A place, if there is one, for a file whose size the client says or not.
+    /// Returns a permit for one upload, or `None` if the limit is reached. `announced` is the file's size in
+    /// bytes, if the client announces it.
     pub fn take(&self, announced: Option<u64>) -> Option<UploadPermit> {
         let more = |taken| (taken < self.most).then_some(taken + 1);
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
@@ -36,9 +37,9 @@ impl UploadLimiter {
 struct UploadSlot {
     taken: Arc<AtomicUsize>,
     announced: Option<u64>,
-    /// Blocks on their way to the disk.
+    /// Blocks that wait for the disk.
     waiting: AtomicUsize,
-    /// An ACK waits until there are none.
+    /// An ACK is delayed until no block waits.
     held: AtomicBool,
 }
 
@@ -48,35 +49,40 @@ impl Drop for UploadSlot {
     }
 }
 
-/// An upload's place. The responder holds on to it while the upload is under way: who finds himself the only holder knows
-/// that no more will come. The place is free when nobody holds it.
+/// Permission for one upload. The responder holds a clone while the upload runs, and each block in the queue
+/// holds one. So when the inbox's thread holds the last clone, no more blocks will come. Dropping the last
+/// clone makes room for another upload.
 #[derive(Clone, Debug)]
 pub struct UploadPermit(Arc<UploadSlot>);
 
 impl UploadPermit {
-    /// Whether nobody else holds it.
+    /// Whether this is the last clone.
     pub fn is_abandoned(&self) -> bool {
         Arc::strong_count(&self.0) == 1
     }
 
-    /// A block goes on its way to the disk; [`BlockAccepted::NoRoom`] if there are many. Then [`Self::written`] says when there are none.
+    /// Counts a block that now waits for the disk. Returns [`BlockAccepted::NoRoom`] if many blocks wait;
+    /// then [`Self::written`] reports when none waits any more.
     pub fn stored(&self) -> BlockAccepted {
         let UploadSlot { waiting, held, .. } = &*self.0;
         if waiting.fetch_add(1, Ordering::SeqCst) < BEHIND {
             return BlockAccepted::Yes;
         }
         held.store(true, Ordering::SeqCst);
-        // All may have been written in between: then nobody has seen what was just said.
+        // If no block waits, the inbox's thread may have written all of them before it could see `held`, and
+        // would not report. The ACK must not be delayed then. `held` stays set, which costs at most one
+        // unnecessary report later.
         if waiting.load(Ordering::SeqCst) == 0 { BlockAccepted::Yes } else { BlockAccepted::NoRoom }
     }
 
-    /// A block has found its end. Whether somebody is to be told that there is room again.
+    /// Counts a block that was written or dropped. Returns true if the worker must get a reply that there is
+    /// room again.
     pub fn written(&self) -> bool {
         let UploadSlot { waiting, held, .. } = &*self.0;
         waiting.fetch_sub(1, Ordering::SeqCst) == 1 && held.swap(false, Ordering::SeqCst)
     }
 
-    /// The file's size in bytes, if the client has said it.
+    /// The file's size in bytes. `None` if the client did not announce it.
     pub fn announced(&self) -> Option<u64> {
         self.0.announced
     }

@@ -1,10 +1,10 @@
-//! A bell that a sleeping thread hears: an eventfd.
+//! An eventfd, which wakes a thread that sleeps in `poll`.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// The bell. Readable while it rings.
+/// An eventfd. It is readable from `wake` until `clear`.
 #[derive(Debug)]
 pub struct EventFd(OwnedFd);
 
@@ -14,7 +14,7 @@ impl EventFd {
     }
 
     pub(super) fn wake(&self) {
-        // It can only fail when it rings already as loudly as it can.
+        // The write fails only if the counter is at its maximum. Then the eventfd is readable already.
         let _ = rustix::io::write(&self.0, &1u64.to_ne_bytes());
     }
 

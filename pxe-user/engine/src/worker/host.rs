@@ -1,4 +1,5 @@
-//! The worker's side of the responder's roles: each call goes to the datapath, to another thread's queue, or to the kernel.
+//! The worker implements the responder's [`Host`](crate::responder::Host): each call goes to the datapath, to
+//! another thread's queue, or to the kernel.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -15,11 +16,11 @@ use pxe_proto::mac::Mac;
 use pxe_proto::tftp::receive_session::BlockAccepted;
 use pxe_proto::tftp::table::Id;
 
-/// One datapath's sending side, and what the worker has beside it.
+/// The host of a responder: the datapath's sending side, and the worker's other dependencies.
 pub(super) struct WorkerHost<'a, N> {
     pub(super) net: &'a mut N,
     pub(super) deps: &'a WorkerDeps,
-    /// Events that the fleet's queue had no room for.
+    /// Number of events that found no room in the fleet's queue.
     pub(super) lost: &'a mut u64,
 }
 
@@ -85,7 +86,8 @@ impl<N: Net> KernelOffload for WorkerHost<'_, N> {
 
 impl<N: Net> Events for WorkerHost<'_, N> {
     fn file_requested(&mut self, mac: Mac) {
-        // The first worker gets the copies of all broadcasts, and so all DISCOVERs.
+        // The first worker gets the copies of all broadcasts, so it handles all DISCOVERs and must know which
+        // machines asked for a file.
         if self.deps.index != 0 {
             self.deps.queues[0].file_requested(mac);
         }

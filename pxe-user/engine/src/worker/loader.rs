@@ -1,4 +1,5 @@
-//! The loader: one thread that touches the file system, so that no worker ever waits for a disk.
+//! The loader thread. Only this thread reads boot files and generates files for machines, so that no worker
+//! waits for a disk.
 
 use std::cell::Cell;
 use std::net::Ipv4Addr;
@@ -14,26 +15,27 @@ use pxe_fleet::event::Peer;
 use pxe_fleet::handle::{FactsRequest, FleetHandle};
 use pxe_proto::mac::Mac;
 
-/// Files on network file systems change without a word to inotify: look again this often, in seconds.
+/// inotify does not report changes of files on network file systems, so the loader checks all files this
+/// often, in seconds.
 const RECHECK_EVERY: i64 = 5;
 
-/// What the loader works with.
+/// What the loader thread needs.
 pub struct Loader {
-    /// What is served; it is replaced when the configuration is read again.
+    /// The catalogue that pxed serves. A reload of the configuration replaces it.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
-    /// What workers ask for.
+    /// The queue of requests from the workers.
     pub queue: Arc<LoaderQueue>,
-    /// Who knows the machines that files are written for.
+    /// The fleet, which knows the machines that files are generated for.
     pub fleet: FleetHandle,
-    /// Our HTTP port, if there is one.
+    /// Our HTTP port, for links in generated files. `None` if pxed does not serve HTTP.
     pub http: Option<u16>,
-    /// Called at each turn: see [`crate::heartbeat`].
+    /// Called in each turn of the loop: see [`crate::heartbeat`].
     pub alive: Box<dyn Fn() + Send>,
 }
 
-/// Loads what workers ask for, and follows changes of the files, until the queue says stop.
+/// Loads the files that workers request, and follows changes of files, until the queue's waker is stopped.
 ///
-/// `refresh` is called when files may have come or gone.
+/// Calls `refresh` after each check of the files, because files may have been added or removed.
 pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
     let queue = &loader.queue;
     while !queue.waker().is_stopped() {
@@ -77,17 +79,18 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
 }
 
 impl Loader {
-    /// Loads a file, or writes it for the machine that asks.
+    /// Loads a file, or generates it for the machine that asks.
     fn load(&self, name: &FileName, peer: &Peer, server: Ipv4Addr) -> Result<Arc<Image>, Refusal> {
         let here = ServedAt { server, http: self.http };
         let silent = Cell::new(false);
         let facts = |named: Option<Mac>| {
-            // The fleet knows all that was said before this: see `fleet::handle::Message`.
+            // The fleet handles messages in the order in which they were sent, so it already knows the events
+            // that this machine caused before: see `fleet::handle::Message`.
             let asked = self.fleet.facts_blocking(FactsRequest { named, peer: *peer });
             asked.inspect_err(|_| silent.set(true)).ok().flatten()
         };
         let loaded = self.catalogue.load().load_for(name, here, facts);
-        // Not known now is not absent: the machine may try again.
+        // The fleet did not answer in time, so the file may exist. With this error the machine may try again.
         if silent.get() { Err(Refusal::Io(Errno::AGAIN)) } else { loaded }
     }
 }

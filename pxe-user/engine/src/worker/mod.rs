@@ -1,11 +1,16 @@
 //! A worker: the only place where a datapath, the responder and the clock meet.
 //!
-//! One thread for each receive queue (or for all sockets of an interface). Threads share nothing on the hot path; what
-//! must cross goes through bounded lock-free [mailboxes](mail), a handful of messages in a boot.
+//! There is one worker thread for each receive queue, or one for all sockets of an interface. Workers share
+//! nothing on the hot path. Messages between threads go through the bounded lock-free [`queues`]: a few
+//! messages in a boot.
 //!
 //! ```text
-//! loop:  receive a batch -> handle each -> mail -> timers -> flush what was sent;   nothing there? publish, wait
+//! loop:  receive a batch -> handle each -> read the queues -> timers -> flush -> publish, if due
+//!        -> sleep, if nothing was received
 //! ```
+//!
+//! A worker takes no lock and never waits for a disk. It is the only reader of its receive queue, so all
+//! machines of that queue would wait with it.
 
 mod event_fd;
 mod host;
@@ -39,7 +44,7 @@ use pxe_proto::time::Timestamp;
 use queues::{Forwarded, LoaderQueue, WorkerQueues};
 use upload_writer::UploadQueue;
 
-/// The longest that a worker sleeps: counters are published at least this often.
+/// Longest sleep of a worker. The worker publishes its counters at least this often.
 const NAP_MAX: Duration = Duration::from_millis(500);
 
 /// The sending side of a datapath.
@@ -52,83 +57,84 @@ pub trait Net {
     fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool;
     /// See [`Transmit::close`](crate::responder::Transmit::close).
     fn close(&mut self, client: SocketAddrV4, port: u16);
-    /// The kernel, where it can carry transfers on.
+    /// The kernel offload, if this datapath has one.
     fn offload(&mut self) -> Option<&mut Offload> {
         None
     }
 }
 
-/// What a datapath found in a batch.
+/// One item of a batch that a datapath received.
 pub enum Received<'a> {
     /// A datagram.
     Datagram(Datagram<'a>),
-    /// A frame that holds none.
+    /// A frame that holds no valid datagram.
     Bad(pxe_proto::datagram::BadFrame),
 }
 
-/// What a datapath has lost since its start.
+/// What a datapath has lost since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DatapathDrops {
-    /// Frames that the kernel dropped since we had not read the earlier ones.
+    /// Frames that the kernel dropped because the worker had not yet read the earlier ones.
     pub ring_full: u64,
-    /// Times that the kernel found no free chunk for a frame.
+    /// How often the kernel found no free chunk for a frame.
     pub fill_ring_empty: u64,
-    /// Frames that it dropped for other reasons.
+    /// Frames that the kernel dropped for other reasons.
     pub dropped: u64,
-    /// Packets that it would not send.
+    /// Packets that found no room in the send queue, or that the kernel refused to send.
     pub not_sent: u64,
 }
 
-/// Receives and sends datagrams.
+/// A way to receive and send datagrams: AF_XDP, or plain sockets.
 pub trait Datapath: Send + 'static {
-    /// Its sending side.
+    /// The sending side.
     type Net: Net;
 
-    /// Takes a batch; returns how many frames or datagrams there were.
+    /// Receives a batch and calls `take` for each frame or datagram. Returns how many there were.
     fn receive(&mut self, take: &mut dyn FnMut(Received<'_>, &mut Self::Net)) -> usize;
 
-    /// The sending side, for what is not an answer to a datagram at hand.
+    /// The sending side, for packets that do not reply to a datagram of the present batch.
     fn net(&mut self) -> &mut Self::Net;
 
     /// Sends what is queued.
     fn flush(&mut self);
 
-    /// What it could not take or send so far.
+    /// What this datapath has lost so far.
     fn losses(&self) -> DatapathDrops;
 
-    /// Sockets with which another process of ours can go on, if there are any such.
+    /// Sockets from which another pxed process can continue. Empty if this datapath hands no sockets over.
     ///
     /// # Errors
-    /// When there are no more descriptors.
+    /// If the process has no free file descriptors.
     fn descriptors(&self) -> std::io::Result<Vec<OwnedFd>> {
         Ok(Vec::new())
     }
 
-    /// Sleeps until something comes, `other` becomes readable, or the time is over; says whether `other` is.
+    /// Sleeps until a packet arrives, `other` becomes readable, or `most` has passed. Returns whether `other`
+    /// is readable.
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool;
 }
 
-/// What a worker has beside its datapath and its responder.
+/// What a worker needs, except its datapath and its responder.
 pub struct WorkerDeps {
-    /// Its number among the workers of its interface.
+    /// Index of this worker among the workers of its interface.
     pub index: usize,
-    /// The TIDs of all workers of the interface.
+    /// The TIDs of all workers of the interface together.
     pub all_ports: TidPorts,
-    /// The mailboxes of the interface's workers, its own included.
+    /// The queues of all workers of the interface, indexed by [`Self::index`].
     pub queues: Arc<[Arc<WorkerQueues>]>,
-    /// Where files are asked for.
+    /// The queue of requests to the loader.
     pub loader: Arc<LoaderQueue>,
-    /// Where uploads go, if any are taken.
+    /// The queue of uploads to the inbox's thread. `None` if uploads are not configured.
     pub uploads: Option<Arc<UploadQueue>>,
-    /// Where events go.
+    /// The fleet, which receives the events.
     pub fleet: FleetHandle,
-    /// Where counters are shown.
+    /// Where the worker publishes its counters.
     pub published: PublishedCounters,
-    /// Who knows whose an address is.
+    /// Looks up the Ethernet address of an IPv4 address in the host's neighbour table.
     pub neighbour: fn(Ipv4Addr) -> Option<Mac>,
-    /// The time.
+    /// The daemon's clock.
     pub clock: Clock,
-    /// Its sign of life.
+    /// This worker's heartbeat.
     pub heartbeat: Heartbeat,
 }
 
@@ -137,7 +143,8 @@ impl WorkerDeps {
         &self.queues[self.index]
     }
 
-    /// Whose transfer a packet to `port` belongs to, if not ours.
+    /// The queues of the worker whose transfer a packet to `port` belongs to. `None` if it is ours or no
+    /// worker's.
     fn owner(&self, ports: TidPorts, port: u16) -> Option<&WorkerQueues> {
         if ports.contains(port) || !self.all_ports.contains(port) {
             return None;
@@ -147,16 +154,16 @@ impl WorkerDeps {
     }
 }
 
-/// What a worker leaves to another process of ours.
+/// What a worker hands over to the next pxed process.
 #[derive(Debug, Default)]
 pub struct WorkerHandover {
-    /// Its transfers.
+    /// Snapshots of its transfers.
     pub snapshots: Vec<TransferSnapshot>,
-    /// See [`Datapath::descriptors`].
+    /// The sockets: see [`Datapath::descriptors`].
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// A thread's work.
+/// A datapath and a responder, run by one thread.
 pub struct Worker<D> {
     datapath: D,
     responder: Responder,
@@ -171,7 +178,7 @@ impl<D: Datapath> Worker<D> {
         Self { datapath, responder, deps, journal_lost: 0, publish_next: Timestamp::default() }
     }
 
-    /// Goes on with another daemon's transfers; returns those with which that is impossible.
+    /// Resumes transfers of another daemon. Returns those that it cannot resume.
     pub fn resume(&mut self, snapshots: Vec<TransferSnapshot>) -> Vec<TransferSnapshot> {
         let now = self.deps.clock.now();
         let Self { datapath, responder, deps, journal_lost, .. } = self;
@@ -179,7 +186,8 @@ impl<D: Datapath> Worker<D> {
         snapshots.into_iter().filter(|snapshot| !responder.resume(now, snapshot.clone(), &mut view)).collect()
     }
 
-    /// Works until its mailbox says stop; what is left can be gone on with.
+    /// Runs until another thread calls [`Waker::stop`](waker::Waker::stop). Returns what the next process
+    /// needs to resume the transfers.
     pub fn run(mut self) -> WorkerHandover {
         while !self.deps.queues().waker().is_stopped() {
             let received = self.turn();
@@ -201,7 +209,7 @@ impl<D: Datapath> Worker<D> {
         WorkerHandover { snapshots, descriptors: self.datapath.descriptors().unwrap_or_default() }
     }
 
-    /// One turn of the loop; returns how much came in.
+    /// One turn of the loop. Returns the number of frames, datagrams and messages that came in.
     fn turn(&mut self) -> usize {
         let now = self.deps.clock.now();
         let Self { datapath, responder, deps, journal_lost, .. } = self;

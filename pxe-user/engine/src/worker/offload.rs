@@ -1,4 +1,4 @@
-//! A worker's side of the kernel offload: gives transfers to the kernel and takes them back.
+//! A worker's part of the kernel offload: gives transfers to the kernel and takes them back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,48 +18,50 @@ use pxe_proto::tftp::packet::DATA_HEADER_LEN;
 use pxe_proto::tftp::table::Id;
 use pxe_proto::time::Timestamp;
 
-/// So many blocks of the kernel's may be lost to a worker before the first one arrives; then it is given no more transfers for a
-/// while.
+/// If no block that the kernel sent has ever arrived, and this many were lost to a worker, the kernel gets no
+/// more transfers for [`REST`].
 const DOUBTS_MAX: u32 = 6;
-/// How long. Strangers who ask and then say nothing look like an interface where nothing arrives, so it is not for good;
-/// where nothing does arrive, some machines wait for a second now and then.
+/// How long the kernel then gets no transfers. The pause ends because forged requests, whose senders never
+/// answer, look the same as an interface where nothing arrives. On an interface where in fact nothing
+/// arrives, a few machines wait for a second after each pause.
 const REST: Duration = Duration::from_secs(60);
 
-/// Smaller blocks stay here: each takes as much of the kernel's memory as a large one, and no firmware asks for them.
+/// Transfers with smaller blocks stay in the daemon: a small block takes as much of the kernel's memory as a
+/// large one, and no firmware asks for it.
 const BLKSIZE_MIN: usize = 512;
 
 /// What the workers of an interface share.
 #[derive(Clone, Debug)]
 pub struct Common {
-    /// How far the kernel is.
+    /// How far the kernel has come with each transfer.
     pub progress: Arc<Progress>,
-    /// What it can send.
+    /// The files that the kernel can send.
     pub cache: Arc<OffloadCache>,
-    /// Who puts files there.
+    /// The loader's queue. The loader puts files into [`Self::cache`].
     pub loader: Arc<LoaderQueue>,
-    /// Whether its blocks arrive.
+    /// Whether the kernel's blocks arrive at clients.
     pub trust: Arc<OffloadTrust>,
-    /// Most blocks that it sends for one ACK.
+    /// The largest window, in blocks, that the kernel sends for one ACK: see [`windowsize_max`].
     pub windowsize: u16,
-    /// The time.
+    /// The daemon's clock.
     pub clock: Clock,
 }
 
-/// Whether what the kernel sends arrives: on some virtual interfaces it vanishes without a word.
+/// Whether packets that the kernel sends arrive. On some virtual interfaces they are lost without any error.
 #[derive(Debug, Default)]
 pub struct OffloadTrust {
     proven: AtomicBool,
-    /// Until when the kernel is given nothing, in microseconds of the workers' clock.
+    /// The kernel gets no transfers until this time, in microseconds of the workers' clock.
     rests_until: AtomicU64,
-    /// That it rests was said.
+    /// The warning was logged.
     said: AtomicBool,
 }
 
-/// One worker's share in it.
+/// One worker's view of [`OffloadTrust`].
 #[derive(Debug)]
 struct Doubts {
     trust: Arc<OffloadTrust>,
-    /// What [`OffloadTrust`] says, kept here since it never changes back.
+    /// A copy of [`OffloadTrust::proven`], which never becomes false again.
     proven: bool,
     count: u32,
 }
@@ -69,7 +71,7 @@ impl Doubts {
         Self { trust, proven: false, count: 0 }
     }
 
-    /// A block of the kernel's has arrived, or was lost.
+    /// Records that a block of the kernel has arrived, or was lost.
     fn arrived(&mut self, arrived: bool, now: Timestamp) {
         if self.proven {
             return;
@@ -92,7 +94,7 @@ impl Doubts {
         }
     }
 
-    /// Whether the kernel is to be given nothing.
+    /// Whether the kernel gets no transfers at the moment.
     fn rests(&self, now: Timestamp) -> bool {
         let trust = &self.trust;
         !self.proven
@@ -101,19 +103,19 @@ impl Doubts {
     }
 }
 
-/// One worker's offload.
+/// The kernel offload of one worker.
 pub struct Offload {
     common: Common,
     transfers: Transfers,
-    /// The first of this worker's slots.
+    /// Index of this worker's first slot in the kernel's maps.
     base: u32,
-    /// What was asked of the loader lately.
+    /// Files and block sizes that this worker has requested from the loader lately.
     asked: ArrayVec<(u64, u16), 64>,
     doubts: Doubts,
 }
 
 impl Offload {
-    /// The offload of a worker whose slots begin at `base`.
+    /// The offload of a worker whose slots in the kernel's maps begin at `base`.
     pub fn new(common: Common, transfers: Transfers, base: u32) -> Self {
         let doubts = Doubts::new(Arc::clone(&common.trust));
         Self { common, transfers, base, asked: ArrayVec::new(), doubts }
@@ -134,7 +136,7 @@ impl Offload {
             let place = match self.common.cache.find(offer.image, offer.blksize) {
                 CacheLookup::Absent => return self.ask(offer),
                 found => {
-                    // It may be asked for again when it has given way to another.
+                    // If the file is removed from the cache later, this worker must request it again.
                     self.asked.retain(|asked| *asked != (offer.image.id(), offer.blksize));
                     let CacheLookup::Cached(place) = found else { return OffloadAnswer::Never };
                     place
@@ -154,7 +156,7 @@ impl Offload {
         OffloadAnswer::Accepted
     }
 
-    /// Asks the loader for a file, once.
+    /// Requests a file from the loader, unless this worker has requested it already.
     fn ask(&mut self, offer: &OffloadRequest<'_>) -> OffloadAnswer {
         let wanted = (offer.image.id(), offer.blksize);
         if self.asked.contains(&wanted) {
@@ -193,7 +195,7 @@ impl Offload {
     }
 }
 
-/// The kernel's name of a transfer.
+/// The key of a transfer in the kernel's maps.
 pub fn key(client: std::net::SocketAddrV4, port: u16) -> TransferKey {
     TransferKey {
         client_addr: client.ip().octets(),
@@ -202,7 +204,8 @@ pub fn key(client: std::net::SocketAddrV4, port: u16) -> TransferKey {
     }
 }
 
-/// Most blocks that the kernel sends for one ACK, with or without the tcx program.
+/// The largest window, in blocks, that the kernel sends for one ACK. Only the tcx program, if `tcx` is true,
+/// sends more than one block.
 pub fn windowsize_max(tcx: bool) -> u16 {
     if tcx { u16::try_from(abi::WINDOWSIZE_MAX).unwrap_or(u16::MAX) } else { 1 }
 }
@@ -215,7 +218,7 @@ mod tests {
         Timestamp::from_micros(seconds * 1_000_000)
     }
 
-    /// Six machines that say nothing, or strangers, are no reason to do without the kernel for good.
+    /// Six machines that never answer, or six forged requests, must not end the offload forever.
     #[test]
     fn the_kernel_rests_for_a_while_and_comes_back() {
         let trust: Arc<OffloadTrust> = Arc::default();

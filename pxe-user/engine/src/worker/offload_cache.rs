@@ -1,7 +1,8 @@
-//! Files that the kernel can send by itself: cut into blocks, with their sums, in bounded memory.
+//! The boot files in the kernel: cut into blocks, with their checksums, in bounded memory.
 //!
-//! Workers only look; all writing is the loader's. A file is on the shelf once for each block size that clients ask for.
-//! Files that nobody is sending give way when there is no room, least recently used ones first.
+//! Workers only read the cache; only the loader changes it. A file is in the cache once for each block size
+//! that clients negotiated. If there is no room, files that no transfer uses are removed, least recently used
+//! first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,60 +17,61 @@ use pxe_proto::checksum::Sum;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::packet::{DATA_HEADER_LEN, data_header};
 
-/// Block sizes of one file. Firmware knows four or five; strangers could ask for a thousand, and have each cut.
+/// Most block sizes of one file. Firmware uses four or five. Without the limit, an attacker could request a
+/// thousand sizes, and each would be cut into blocks.
 const SIZES_MAX: usize = 8;
 
-/// A file by its image's number and the block size.
+/// An image's number ([`Image::id`]) and the block size in bytes.
 type CacheKey = (u64, u16);
 
-/// Where a file stands.
+/// Where the kernel holds a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KernelFile {
-    /// Index in the kernel's list of files.
+    /// Index in the kernel's table of files.
     pub index: u32,
-    /// Tells this file from others that have stood or will stand there.
+    /// Distinguishes this file from earlier and later files at the same index.
     pub tag: u32,
 }
 
-/// What a look at the shelf shows.
+/// The result of [`OffloadCache::find`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheLookup {
-    /// The file stands there.
+    /// The kernel has the file.
     Cached(KernelFile),
-    /// Nobody has asked for it yet, or it is being cut.
+    /// No worker has requested the file yet, or the loader is cutting it.
     Absent,
-    /// There is no room for it.
+    /// The kernel has no room for the file.
     NoRoom,
 }
 
 #[derive(Clone, Debug)]
 struct CachedFile {
     image: Weak<Image>,
-    /// `None` if there was no room.
+    /// `None` if the kernel had no room.
     file: Option<KernelFile>,
     bytes: u64,
     used: Arc<AtomicU64>,
 }
 
 impl CachedFile {
-    /// Whether nobody but the catalogue has the image: no transfer does.
+    /// Whether no transfer uses the image: only the catalogue holds it.
     fn is_idle(&self) -> bool {
         self.image.strong_count() <= 1
     }
 }
 
-/// The shelf of one interface.
+/// The boot files of one interface in the kernel. Workers and the loader share it.
 #[derive(Debug)]
 pub struct OffloadCache {
     cached: ArcSwap<HashMap<CacheKey, CachedFile>>,
     /// Counts uses, as a clock for "least recently used".
     ticks: AtomicU64,
     limit: u64,
-    /// Only the loader takes it.
+    /// Only the loader takes this lock.
     writer: Mutex<CacheWriter>,
 }
 
-/// The side of the shelf where files are put.
+/// The part of the cache that only the loader uses.
 struct CacheWriter {
     files: Files,
     free: VecDeque<u32>,
@@ -84,19 +86,19 @@ impl std::fmt::Debug for CacheWriter {
 }
 
 impl OffloadCache {
-    /// An empty shelf that never holds more than `limit` bytes.
+    /// An empty cache for at most `limit` bytes of blocks.
     pub fn new(files: Files, limit: u64) -> Self {
         let writer = CacheWriter { files, free: (0..abi::FILES_MAX).collect(), next_tag: 1, used: 0 };
         Self { cached: ArcSwap::default(), ticks: AtomicU64::new(0), limit, writer: Mutex::new(writer) }
     }
 
-    /// Bytes on the shelf.
+    /// Memory of all cached files, in bytes.
     pub fn used(&self) -> u64 {
         let cached = self.cached.load();
         cached.values().filter(|cached| cached.file.is_some()).map(|cached| cached.bytes).sum()
     }
 
-    /// Looks for a file; to find it counts as a use.
+    /// Looks a file up. A file that is found counts as used now.
     pub fn find(&self, image: &Image, blksize: u16) -> CacheLookup {
         let cached = self.cached.load();
         match cached.get(&(image.id(), blksize)) {
@@ -109,7 +111,8 @@ impl OffloadCache {
         }
     }
 
-    /// Cuts a file and puts it on the shelf, or notes that there is no room.
+    /// Cuts a file into blocks and puts it into the kernel, or records that there is no room. Only the loader
+    /// may call this.
     pub fn put(&self, image: &Arc<Image>, blksize: u16) {
         let mut writer = self.writer();
         let mut cached = HashMap::clone(&self.cached.load());
@@ -130,7 +133,8 @@ impl OffloadCache {
         self.cached.store(Arc::new(cached));
     }
 
-    /// Forgets files that have gone or changed, and what found no room: there may be some now.
+    /// Removes files that are gone or have changed. Also forgets the files that found no room, because there
+    /// may be room now.
     pub fn tidy(&self) {
         let mut writer = self.writer();
         let mut cached = HashMap::clone(&self.cached.load());
@@ -145,7 +149,8 @@ impl OffloadCache {
         }
     }
 
-    /// A free place, for which idle files give way; `None` if there is no room all the same.
+    /// Returns a free index after idle files were removed as far as necessary. `None` if there is no room
+    /// even so.
     fn make_room(
         &self,
         writer: &mut CacheWriter,
@@ -171,13 +176,13 @@ impl OffloadCache {
     }
 
     fn writer(&self) -> MutexGuard<'_, CacheWriter> {
-        // A loader that panicked has left whole files behind: each is counted after it was put.
+        // A poisoned lock holds a consistent state: a file is counted only after it was put completely.
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl CacheWriter {
-    /// Puts a file into a free place; gives the place back if that fails.
+    /// Puts a file at a free index. If that fails, the index becomes free again.
     fn fill(&mut self, index: u32, image: &Image, blksize: u16, count: u64) -> Option<KernelFile> {
         let tag = self.next_tag;
         self.next_tag = self.next_tag.wrapping_add(1).max(1);
@@ -209,12 +214,13 @@ impl CacheWriter {
             tracing::warn!("cannot remove a file from the kernel: {error}");
             return;
         }
-        // At the end of the queue: a transfer that still names this place finds another tag, or none.
+        // The index goes to the end of the queue, so that it is reused late. A transfer that still refers to
+        // the index finds another tag there, or no file.
         self.free.push_back(file.index);
     }
 }
 
-/// Writes the block `at` (from 0 on) of a file as it goes over the wire.
+/// Writes block `at` (counted from 0) of a file as a DATA payload, with its checksum.
 fn cut(block: &mut abi::Block, tag: u32, bytes: &[u8], at: u64, blksize: u16) {
     let number = Block(at + 1);
     let start = (number.offset(blksize) as usize).min(bytes.len());

@@ -1,4 +1,5 @@
-//! Buffers for blocks of uploads: made at the start, lent out, and given back by being dropped.
+//! Buffers for blocks of uploads. They are allocated at the start, and return to the pool when they are
+//! dropped.
 
 use std::sync::Arc;
 
@@ -7,24 +8,24 @@ use crossbeam_queue::ArrayQueue;
 use crate::responder::UPLOAD_BLKSIZE_MAX;
 use pxe_proto::tftp::packet::DATA_HEADER_LEN;
 
-/// A block and its header, in bytes.
+/// Size of a buffer: a block with its header, in bytes.
 const BUFFER_LEN: usize = DATA_HEADER_LEN + UPLOAD_BLKSIZE_MAX as usize;
 
 type Bytes = Box<[u8; BUFFER_LEN]>;
 
-/// Buffers that nobody uses.
+/// A pool of free buffers. It never grows.
 #[derive(Debug)]
 pub struct Pool(ArrayQueue<Bytes>);
 
 impl Pool {
-    /// So many buffers.
+    /// A pool of `count` buffers, at least one.
     pub fn new(count: usize) -> Arc<Self> {
         let free = ArrayQueue::new(count.max(1));
         while free.push(Box::new([0; BUFFER_LEN])).is_ok() {}
         Arc::new(Self(free))
     }
 
-    /// A copy of `bytes` in a buffer; `None` if no buffer is free, or they are too many.
+    /// Copies `bytes` into a free buffer. `None` if no buffer is free, or if `bytes` is longer than a buffer.
     pub fn copy(self: &Arc<Self>, bytes: &[u8]) -> Option<Buffer> {
         if bytes.len() > BUFFER_LEN {
             return None;
@@ -35,17 +36,17 @@ impl Pool {
     }
 }
 
-/// Bytes in a buffer of a pool, which gets it back when this is dropped.
+/// Bytes in a buffer of a [`Pool`]. Dropping it returns the buffer to the pool.
 #[derive(Debug)]
 pub struct Buffer {
-    /// Always there until the end.
+    /// `None` only while the buffer is dropped.
     bytes: Option<Bytes>,
     len: usize,
     home: Arc<Pool>,
 }
 
 impl Buffer {
-    /// The bytes.
+    /// The bytes that were copied into the buffer.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_ref().map_or(&[], |bytes| &bytes[..self.len])
     }
@@ -54,7 +55,7 @@ impl Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         if let Some(bytes) = self.bytes.take() {
-            // There is room: it came from there.
+            // The push cannot fail: the pool has room for all buffers that it made.
             let _ = self.home.0.push(bytes);
         }
     }
@@ -77,7 +78,8 @@ mod tests {
         assert_eq!(pool.0.len(), 2);
     }
 
-    /// Threads take buffers, write into them, and give them back: nobody else has the same one meanwhile, and none is lost.
+    /// Several threads take buffers, write into them and return them: no two threads have the same buffer at
+    /// a time, and no buffer is lost.
     #[test]
     fn a_buffer_is_lent_to_one_thread_at_a_time() {
         let pool = Pool::new(3);

@@ -1,4 +1,4 @@
-//! What crosses threads: bounded lock-free queues with a bell.
+//! The queues between threads: bounded, lock-free, each with a [`Waker`].
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -17,25 +17,27 @@ use pxe_proto::mac::Mac;
 use pxe_proto::tftp::packet::Packet;
 use pxe_proto::tftp::table::Id;
 
-/// Packets of another worker's transfers that may wait.
+/// Most forwarded packets in a queue.
 const FORWARDED_MAX: usize = 1024;
-/// Answers of the inbox that may wait: two for each upload, and there are 64 at a time.
+/// Most replies of the inbox in a queue. Each of at most 64 uploads needs room for two.
 const FILED_MAX: usize = 512;
-/// An ACK has 4 bytes; an ERROR is understood by as many.
+/// Bytes that are forwarded of a packet other than DATA. An ACK has 4 bytes, and the first 4 bytes of an
+/// ERROR hold its code.
 const FORWARDED_PAYLOAD: usize = 64;
 
-/// The loader's answer.
+/// The loader's reply to [`LoaderRequest::Load`].
 #[derive(Debug)]
 pub struct Loaded {
-    /// Which request.
+    /// The slot of the request.
     pub id: Id,
-    /// The name that was asked for.
+    /// The name that the client asked for.
     pub name: FileName,
-    /// The file, or why there is none.
+    /// The file, or why the client does not get it.
     pub file: Result<Arc<Image>, Refusal>,
 }
 
-/// A packet that reached the wrong worker: receive queues are chosen by the card, TIDs by us.
+/// A packet that arrived at the wrong worker: the network card chooses the receive queue, but the TID says
+/// which worker has the transfer.
 #[derive(Debug)]
 pub struct Forwarded {
     link: Link,
@@ -51,10 +53,11 @@ enum Payload {
 }
 
 impl Forwarded {
-    /// Copies a datagram, cut to what an ACK or ERROR needs; but DATA as a whole, for which there may be no room in `pool`.
+    /// Copies a datagram. Of an ACK or ERROR, only the first bytes are copied. DATA is copied completely,
+    /// into a buffer of `pool`. `None` if DATA finds no free buffer, or if there is no `pool`.
     pub fn new(datagram: &Datagram<'_>, pool: Option<&Arc<Pool>>) -> Option<Self> {
         let bytes = datagram.payload;
-        // An upload's block that was cut would look like its last.
+        // A block of an upload that was cut would look like the last block.
         let payload = match Packet::parse(bytes) {
             Ok(Packet::Data(..)) => Payload::Whole(pool?.copy(bytes)?),
             _ => Payload::Short(bytes.iter().copied().take(FORWARDED_PAYLOAD).collect()),
@@ -62,7 +65,7 @@ impl Forwarded {
         Some(Self { link: datagram.link, from: datagram.from, to: datagram.to, payload })
     }
 
-    /// The datagram again.
+    /// The copy, as a datagram.
     pub fn datagram(&self) -> Datagram<'_> {
         let payload = match &self.payload {
             Payload::Short(bytes) => bytes,
@@ -72,7 +75,7 @@ impl Forwarded {
     }
 }
 
-/// What other threads have for a worker.
+/// What other threads send to a worker.
 #[derive(Debug)]
 pub struct WorkerQueues {
     loaded: ArrayQueue<Loaded>,
@@ -83,10 +86,10 @@ pub struct WorkerQueues {
 }
 
 impl WorkerQueues {
-    /// Room for the answers to `transfers` requests.
+    /// Queues with room for two replies to each of `transfers` requests.
     ///
     /// # Errors
-    /// The system's, when there are no more descriptors.
+    /// If the process has no free file descriptors.
     pub fn new(transfers: usize) -> std::io::Result<Self> {
         Ok(Self {
             loaded: ArrayQueue::new(transfers.max(1) * 2),
@@ -97,80 +100,81 @@ impl WorkerQueues {
         })
     }
 
-    /// Puts an answer in. Requests that were replaced meanwhile may fill it; then the table gives the request up after
-    /// a while, and the client asks again.
+    /// Adds a reply of the loader. If the queue is full of replies to requests that were replaced meanwhile,
+    /// the reply is lost. Then the request times out in the table, and the client asks again.
     pub fn push_loaded(&self, loaded: Loaded) {
         let _ = self.loaded.push(loaded);
         self.waker.wake();
     }
 
-    /// Puts an answer of the inbox in. If it is lost, the upload is given up after a while.
+    /// Adds a reply of the inbox. If the reply is lost, the upload times out.
     pub fn push_inbox_reply(&self, id: Id, push_inbox_reply: InboxReply) {
         let _ = self.push_inbox_reply.push((id, push_inbox_reply));
         self.waker.wake();
     }
 
-    /// The next such answer.
+    /// Takes the next reply of the inbox.
     pub fn next_inbox_reply(&self) -> Option<(Id, InboxReply)> {
         self.push_inbox_reply.pop()
     }
 
-    /// Puts a packet in; false if there is no room.
+    /// Adds a packet of the worker's transfer. Returns false if the queue is full.
     pub fn forward(&self, forwarded: Forwarded) -> bool {
         let sent = self.forwarded.push(forwarded).is_ok();
         self.waker.wake();
         sent
     }
 
-    /// Notes that a machine asks for a file. Read whenever the worker wakes up; if it sleeps for long, the oldest go.
+    /// Reports that a machine has asked for a file. This does not wake the worker, which reads the queue
+    /// whenever it wakes up. If the queue is full, the oldest report is lost.
     pub fn file_requested(&self, mac: Mac) {
         let _ = self.file_requested.force_push(mac);
     }
 
-    /// The next such machine.
+    /// Takes the next machine that asked for a file.
     pub fn next_file_request(&self) -> Option<Mac> {
         self.file_requested.pop()
     }
 
-    /// The next answer.
+    /// Takes the next reply of the loader.
     pub fn next_loaded(&self) -> Option<Loaded> {
         self.loaded.pop()
     }
 
-    /// The next packet.
+    /// Takes the next forwarded packet.
     pub fn next_forwarded(&self) -> Option<Forwarded> {
         self.forwarded.pop()
     }
 
-    /// Its owner's door.
+    /// The waker of the worker that reads these queues.
     pub fn waker(&self) -> &Waker {
         &self.waker
     }
 }
 
-/// What a worker wants of the loader.
+/// A request to the loader.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
     reason = "it lies in a queue with places of one size, made at the start"
 )]
 pub enum LoaderRequest {
-    /// A file.
+    /// Load a boot file, or generate it.
     Load {
-        /// Where the answer goes.
+        /// The worker's queues, which receive the reply.
         queues: Arc<WorkerQueues>,
-        /// Which request.
+        /// The slot of the request.
         id: Id,
-        /// The file.
+        /// The file's name.
         name: FileName,
-        /// Who asks, and where: some files are written for each machine.
+        /// The client. Some files are generated for each machine.
         peer: Peer,
-        /// The address of ours that it used.
+        /// Our address, as the client used it.
         server: Ipv4Addr,
     },
-    /// A file in the kernel; the shelf shows when it is there.
+    /// Put a file into the kernel. There is no reply; the cache shows when the file is there.
     Cache {
-        /// Whose.
+        /// The cache of the worker's interface.
         cache: Arc<OffloadCache>,
         /// The file.
         image: Arc<Image>,
@@ -179,7 +183,7 @@ pub enum LoaderRequest {
     },
 }
 
-/// The requests that wait for the loader.
+/// The queue of requests to the loader. All workers share it.
 #[derive(Debug)]
 pub struct LoaderQueue {
     requests: ArrayQueue<LoaderRequest>,
@@ -187,15 +191,15 @@ pub struct LoaderQueue {
 }
 
 impl LoaderQueue {
-    /// Room for `most` requests.
+    /// A queue with room for `most` requests, at least one.
     ///
     /// # Errors
-    /// The system's, when there are no more descriptors.
+    /// If the process has no free file descriptors.
     pub fn new(most: usize) -> std::io::Result<Self> {
         Ok(Self { requests: ArrayQueue::new(most.max(1)), waker: Waker::new()? })
     }
 
-    /// Adds a request; false if too many wait.
+    /// Adds a request. Returns false if the queue is full.
     pub fn push(&self, order: LoaderRequest) -> bool {
         let pushed = self.requests.push(order).is_ok();
         if pushed {
@@ -204,12 +208,12 @@ impl LoaderQueue {
         pushed
     }
 
-    /// The next request.
+    /// Takes the next request.
     pub fn pop(&self) -> Option<LoaderRequest> {
         self.requests.pop()
     }
 
-    /// Its owner's door.
+    /// The waker of the loader thread.
     pub fn waker(&self) -> &Waker {
         &self.waker
     }

@@ -1,4 +1,5 @@
-//! The socket datapath: all ports of one interface, in one thread. DHCP is heard beside whoever holds port 67.
+//! The datapath over plain sockets: all ports of one interface, in one thread. A packet socket receives DHCP,
+//! so another program on this host may use port 67.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,23 +21,23 @@ use pxe_proto::datagram::{Datagram, Link, write_frame};
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::table::TidPorts;
 
-/// Ports for transfers: a client's address and port tell its transfers apart already, so a few suffice to make late
-/// packets of an old one recognisable.
+/// Number of TIDs. A client's address and port already identify its transfers, so a few TIDs are enough to
+/// recognise late packets of an old transfer.
 const TIDS: u16 = 16;
-/// The sockets in front of those: boot server, TFTP.
+/// Ports of the first sockets, before those of the TIDs: boot server and TFTP.
 const FIXED: [u16; 2] = [wire::PORT_PXE, wire::PORT_TFTP];
-/// All sockets, and the bell.
+/// Most file descriptors in a poll: all sockets, and the worker's eventfd.
 const FDS_MAX: usize = TIDS as usize + FIXED.len() + 2;
 /// DHCP requests per turn.
 const DHCP_BATCH: usize = 64;
-/// Turns without a rest after which the sockets that had nothing are looked at again. Many transfers in lock-step are never silent
-/// all at a time, and a DISCOVER must not wait for that.
+/// The worker polls all sockets after this many turns without a sleep. While many transfers run in lock-step,
+/// some socket always has a packet, so the worker does not sleep. A DISCOVER must not wait for that.
 const TURNS_MAX: u32 = 4;
 
-/// Room for a DHCP message in its frame, in bytes.
+/// Largest DHCP frame, in bytes.
 const FRAME_MAX: usize = 2048;
 
-/// A file that a batch holds on to until it is sent.
+/// Keeps a file in memory until the batch that refers to it was sent.
 #[derive(Clone)]
 struct Held(std::sync::Arc<Image>);
 
@@ -49,39 +50,41 @@ impl AsRef<[u8]> for Held {
 /// All sockets of one interface.
 pub struct SocketPath {
     receiver: Receiver,
-    /// Which UDP sockets have something to read.
+    /// Which UDP sockets may have a packet, in the order of [`SocketNet::sockets`].
     ready: Vec<bool>,
     dhcp_ready: bool,
-    /// Turns since that was looked at.
+    /// Turns since the last poll.
     turns: u32,
     dhcp_frame: Box<[u8; FRAME_MAX]>,
     net: SocketNet,
 }
 
-/// Its sending side.
+/// The sending side of a [`SocketPath`].
 pub struct SocketNet {
     dhcp: PacketSocket,
     own: Mac,
     sockets: Vec<UdpSocket>,
     sender: Sender<Held>,
     tids: TidPorts,
-    /// DHCP answers that the kernel did not take.
+    /// Number of DHCP replies that the kernel did not accept.
     unsent: u64,
 }
 
 impl SocketPath {
-    /// Opens the ports on `interface`. TIDs are taken from `range`, which should lie outside the ephemeral ports.
+    /// Opens the sockets on `interface`. TIDs are taken from `range`, which should lie outside the ephemeral
+    /// ports.
     ///
     /// # Errors
-    /// [`UdpError`], with the port.
+    /// [`UdpError`], which names the port.
     pub fn open(interface: &Interface, address: Ipv4Addr, range: TidPorts) -> Result<Self, UdpError> {
         let port = wire::PORT_DHCP_SERVER;
         let dhcp = PacketSocket::open(interface.index, port).map_err(|source| match source.kind() {
             std::io::ErrorKind::PermissionDenied => UdpError::Denied(port),
             _ => UdpError::Io { port, address, source },
         })?;
-        // At our address only, so that every interface has its own. A boot-server request that is broadcast is not heard
-        // here: no client does that which has our address from an offer.
+        // The UDP sockets are bound to our address, so that every interface can have its own. They do not
+        // receive a boot-server request that was broadcast, but no client sends one once it has our address
+        // from an offer.
         let mut sockets = vec![
             UdpSocket::open(&interface.name, address, wire::PORT_PXE)?,
             UdpSocket::open(&interface.name, address, wire::PORT_TFTP)?,
@@ -91,11 +94,11 @@ impl SocketPath {
         Ok(Self::new(interface, dhcp, sockets, tids))
     }
 
-    /// Goes on with the sockets of another process of ours, in the order of [`Datapath::descriptors`]: what has come
-    /// meanwhile is in them.
+    /// Continues with the sockets of another pxed process, in the order of [`Datapath::descriptors`]. Packets
+    /// that arrived meanwhile wait in these sockets.
     ///
     /// # Errors
-    /// When they are not such sockets.
+    /// If a descriptor is missing, or is no socket of this kind for one of our ports.
     pub fn adopt(
         interface: &Interface,
         address: Ipv4Addr,
@@ -122,13 +125,13 @@ impl SocketPath {
         Self { receiver: Receiver::default(), ready, dhcp_ready: true, turns: 0, dhcp_frame, net }
     }
 
-    /// The ports that transfers use.
+    /// The range of our TIDs.
     pub fn tids(&self) -> TidPorts {
         self.net.tids
     }
 }
 
-/// The first row of free ports in the range.
+/// Opens the first [`TIDS`] consecutive ports in the range that are all free.
 fn open_tids(
     interface: &str,
     address: Ipv4Addr,
@@ -181,8 +184,8 @@ impl Net for SocketNet {
 }
 
 impl SocketPath {
-    /// Sleeps until one of the sockets has something, or the bell has, or the time is over; notes which of them, and says whether
-    /// the bell has.
+    /// Sleeps until a socket has a packet, the eventfd is readable, or `most` has passed. Records which
+    /// sockets have a packet, and returns whether the eventfd is readable.
     fn look(&mut self, event_fd: Option<BorrowedFd<'_>>, most: Duration) -> bool {
         self.turns = 0;
         let has_something = |fd: &PollFd<'_>| !fd.revents().is_empty();
@@ -206,7 +209,8 @@ impl SocketPath {
                 self.dhcp_ready = false;
                 break;
             };
-            // Copied out of the socket's buffer, since the answer goes through the same socket.
+            // The frame is copied out of the socket's buffer, because the reply borrows the same socket
+            // mutably.
             let len = frame.len().min(FRAME_MAX);
             self.dhcp_frame[..len].copy_from_slice(&frame[..len]);
             let received =
@@ -233,7 +237,7 @@ impl Datapath for SocketPath {
             }
             let Self { receiver, net, ready, .. } = self;
             let port = net.sockets[index].port();
-            // The socket is lent out while its datagrams are answered through the others.
+            // `receive` borrows only the receiver, so replies can go out through `net` meanwhile.
             let received = receiver
                 .receive(&net.sockets[index])
                 .map(|batch| {

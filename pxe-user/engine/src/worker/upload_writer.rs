@@ -1,12 +1,14 @@
-//! The inbox's thread: it alone writes what machines put by TFTP, so that no worker ever waits for a disk.
+//! The inbox's thread. Only this thread writes the files that machines upload by TFTP, so that no worker
+//! waits for a disk. Workers send it requests through an [`UploadQueue`]; replies go to the [`WorkerQueues`].
 //!
 //! ```text
-//! worker --put: name, size--> queue --> Inbox::begin -----------------> mailbox: open, or denied
-//!        --store: a block---> queue --> Upload::write ----------------> mailbox: denied, or room again if it was behind
-//!                                   \\-> the last: Upload::finish -----> mailbox: kept, or denied; the fleet
+//! worker --put: name, size--> UploadQueue --> Inbox::begin --------> reply: open, or denied
+//!        --store: a block---> UploadQueue --> Upload::write -------> reply: denied, or that there is room
+//!                                                                    again, if the ACK waits for that
+//!                                        \-> last: Upload::finish -> reply: kept, or denied; the fleet
 //! ```
-//! The queue is never full: each upload has one request in it, and blocks are bounded by their buffers. Nor do these run
-//! out while clients keep to the protocol, since ACKs wait while the disk is behind.
+//! The queue cannot be full: each upload has one `put` in it, and each block needs one of the pool's buffers.
+//! The buffers are enough while clients keep to the protocol, because ACKs wait while the disk is behind.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -27,12 +29,12 @@ use pxe_proto::mac::Mac;
 use pxe_proto::tftp::receive_session::BlockAccepted;
 use pxe_proto::tftp::table::Id;
 
-/// Blocks that may wait for the disk: as many as all uploads together can send without further ACKs, 3 MiB.
+/// Most blocks that wait for the disk: as many as all uploads together can send without a further ACK, 3 MiB.
 const BLOCKS_MAX: usize = UPLOADS_MAX * UPLOAD_BLOCKS_MAX;
-/// Uploads whose clients have gone are looked for this often, in seconds.
+/// How often abandoned uploads are removed at least, in seconds.
 const TIDY_EVERY: i64 = 1;
 
-/// What a worker wants of the thread.
+/// A request of a worker.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -43,7 +45,7 @@ enum UploadRequest {
     Store { permit: UploadPermit, block: Buffer, last: bool },
 }
 
-/// The way to the inbox's thread.
+/// The queue of requests to the inbox's thread. All workers share it.
 #[derive(Debug)]
 pub struct UploadQueue {
     requests: ArrayQueue<UploadRequest>,
@@ -57,7 +59,7 @@ impl UploadQueue {
         Ok(Self { requests, pool: Pool::new(BLOCKS_MAX), waker: Waker::new()? })
     }
 
-    /// Asks for a place for a file; the answer goes into the mailbox. False if too many wait.
+    /// Asks the inbox to create a file. The reply goes to `queues`. Returns false if the queue is full.
     pub fn put(
         &self,
         queues: &Arc<WorkerQueues>,
@@ -75,7 +77,7 @@ impl UploadQueue {
         })
     }
 
-    /// Takes a block of such a file; the last one completes it.
+    /// Queues a block of an upload. The block with `last` completes the file.
     pub fn store(&self, permit: &UploadPermit, bytes: &[u8], last: bool) -> BlockAccepted {
         let Some(block) = self.pool.copy(bytes) else { return BlockAccepted::No };
         let taken = permit.stored();
@@ -94,13 +96,13 @@ impl UploadQueue {
         pushed
     }
 
-    /// Buffers for blocks that change hands.
+    /// The pool of buffers for blocks. Workers also use it to forward DATA to each other.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 }
 
-/// The thread. Dropping this ends it; what is not complete then is removed.
+/// The inbox's thread. Dropping this value stops the thread, and removes uploads that are not complete.
 #[derive(Debug)]
 pub struct Uploads {
     queue: Arc<UploadQueue>,
@@ -109,11 +111,11 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// Starts the thread. Of `transfers` at a time, uploads are a quarter at the most, so that they leave room for others.
-    /// `alive` is called at each turn: see [`crate::heartbeat`].
+    /// Starts the thread. At most a quarter of the `transfers` may be uploads, so that others find slots.
+    /// `alive` is called in each turn of the loop: see [`crate::heartbeat`].
     ///
     /// # Errors
-    /// The system's, when there are no more descriptors or threads.
+    /// If the process has no free file descriptors, or cannot start a thread.
     pub fn start(
         inbox: Arc<Inbox>,
         transfers: usize,
@@ -129,12 +131,12 @@ impl Uploads {
         Ok(Self { queue, upload_limiter, thread: Some(thread) })
     }
 
-    /// Where workers put blocks.
+    /// The queue through which workers send blocks.
     pub fn queue(&self) -> &Arc<UploadQueue> {
         &self.queue
     }
 
-    /// How many uploads there may be.
+    /// The limit on the number of uploads.
     pub fn limiter(&self) -> &UploadLimiter {
         &self.upload_limiter
     }
@@ -149,7 +151,7 @@ impl Drop for Uploads {
     }
 }
 
-/// A file on its way.
+/// An upload whose file is being written.
 struct OpenUpload {
     permit: UploadPermit,
     queues: Arc<WorkerQueues>,
@@ -159,7 +161,7 @@ struct OpenUpload {
     upload: Upload,
 }
 
-/// The thread's work.
+/// The state of the thread.
 struct UploadWriter {
     inbox: Arc<Inbox>,
     fleet: FleetHandle,
@@ -171,7 +173,7 @@ impl UploadWriter {
         while !queue.waker.is_stopped() {
             alive();
             let mut fds = [PollFd::new(queue.waker.event_fd(), PollFlags::IN)];
-            // Interrupted is as good as rung.
+            // An interruption by a signal counts as a wake-up.
             let _ = poll(&mut fds, Some(&Timespec { tv_sec: TIDY_EVERY, tv_nsec: 0 }));
             queue.waker.clear();
             while let Some(order) = queue.requests.pop() {
@@ -192,7 +194,7 @@ impl UploadWriter {
         }
     }
 
-    /// Gives up what nobody sends any more.
+    /// Removes uploads whose session has ended in the worker.
     fn tidy(&mut self) {
         self.open.retain(|open| !open.permit.is_abandoned());
     }
@@ -205,7 +207,8 @@ impl UploadWriter {
         name: UploadName,
         peer: Peer,
     ) -> Result<(), UploadRefusal> {
-        // Its frames say, or behind a relay its lease: a router's own address is nobody's.
+        // The frame's source identifies the machine, or behind a relay its lease: the frame then has the
+        // router's address, which identifies no machine.
         let mac = self.fleet.owner_blocking(peer).ok().flatten().ok_or(UploadRefusal::Sender)?;
         let upload = self.inbox.begin(mac, &name, permit.announced());
         let upload = upload.map_err(|error| denial(&error, mac, &name))?;
@@ -215,7 +218,7 @@ impl UploadWriter {
 
     fn store(&mut self, permit: &UploadPermit, block: &Buffer, last: bool) {
         let wanted = permit.written();
-        // What was denied meanwhile may still have blocks in the queue.
+        // Blocks of an upload that was denied meanwhile may still be in the queue.
         let Some(index) = self.open.iter().position(|open| open.permit == *permit) else { return };
         let open = &mut self.open[index];
         let written = open.upload.write(block.bytes());
@@ -236,14 +239,15 @@ impl UploadWriter {
         );
         if let Ok(size) = kept {
             tracing::info!(event = "uploaded", %mac, name = name.as_str(), size, "stored an upload");
-            // Without a fleet nobody is left to be told.
+            // If the fleet has ended, the event is lost.
             let _ = self.fleet.send_blocking(Message::Uploaded(mac, name.to_string(), size));
         }
     }
 }
 
 fn denial(error: &InboxError, mac: Mac, name: &UploadName) -> UploadRefusal {
-    // Strangers choose the name, and how often: it is escaped, and said to those who look for it.
+    // The client chooses the name, and may repeat the request at any rate. So the name is escaped, and the
+    // message has the lowest level.
     tracing::debug!(event = "upload_refused", %mac, name = ?name.as_str(), "{error}");
     match error {
         InboxError::Name => UploadRefusal::Name,

@@ -1,4 +1,4 @@
-//! The AF_XDP datapath: frames of one receive queue.
+//! The AF_XDP datapath: the frames of one receive queue.
 
 use std::net::SocketAddrV4;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -15,36 +15,37 @@ use pxe_nic::xsk::{Rx, Tx, Xsk};
 use pxe_proto::datagram::{Datagram, write_frame};
 use pxe_proto::mac::Mac;
 
-/// Frames per turn: enough to share the cost of a wake-up, few enough that the other side can work meanwhile (256 in a
-/// turn were a tenth slower for 128 machines in lock-step: all wait for one, then all for the other).
+/// Frames per turn. A large batch shares the cost of a wake-up; a small batch lets clients and worker run in
+/// parallel. With 256 frames, 128 machines in lock-step were a tenth slower, because all clients waited for
+/// the worker and then the worker for all clients.
 const BATCH: usize = 64;
-/// While frames wait for the card, look again after this long.
+/// Longest sleep while the TX ring holds frames that the kernel has not taken yet.
 const IMPATIENCE: Duration = Duration::from_millis(1);
 
-/// One queue.
+/// The AF_XDP socket of one receive queue.
 pub struct XdpPath {
     rx: Rx,
     net: XdpNet,
-    /// DHCP requests that the kernel copied, on the first queue only.
+    /// DHCP requests that the kernel program copied. `Some` for the first queue only.
     copies: Option<Copies>,
     xsk: std::os::fd::OwnedFd,
 }
 
-/// Its sending side.
+/// The sending side of an [`XdpPath`].
 pub struct XdpNet {
     tx: Tx,
     own: Mac,
     transfers: Transfers,
     offload: Option<Offload>,
-    /// Small packets that found no room; a client that misses one asks again.
+    /// Number of control packets that found no room in the TX ring. The client retransmits its request.
     unsent: u64,
 }
 
 impl XdpPath {
-    /// Serves a bound socket, as the interface with the address `own`.
+    /// A datapath for a bound socket. `own` is the interface's Ethernet address, the source of all frames.
     ///
     /// # Errors
-    /// The system's, when there are no more descriptors.
+    /// If the process has no free file descriptors.
     pub fn new(
         xsk: Xsk,
         own: Mac,
@@ -141,7 +142,7 @@ impl Datapath for XdpPath {
     }
 }
 
-/// Polls; an interruption is as good as an event.
+/// Polls for `most` at most. A signal may end the sleep early; callers treat that as an event.
 pub(super) fn sleep(fds: &mut [PollFd<'_>], most: Duration) {
     let timeout = Timespec { tv_sec: most.as_secs() as i64, tv_nsec: i64::from(most.subsec_nanos()) };
     let _ = poll(fds, Some(&timeout));

@@ -1,4 +1,4 @@
-//! An eventfd as loom sees it: a number behind a lock.
+//! An eventfd for loom's models: a number behind a lock.
 
 use loom::sync::{Condvar, Mutex};
 
@@ -22,7 +22,8 @@ impl EventFd {
         *self.rings.lock().unwrap() = 0;
     }
 
-    /// As `poll` without a time-out. It returns for nothing else here, so that a lost ring is a deadlock, which loom tells.
+    /// Waits like `poll` without a time-out. Here nothing else ends the wait, so a lost wake-up is a
+    /// deadlock, which loom reports.
     pub(super) fn wait(&self) {
         let mut rings = self.rings.lock().unwrap();
         while *rings == 0 {

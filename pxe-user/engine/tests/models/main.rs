@@ -1,9 +1,10 @@
-//! Models of what threads share by means of our own: loom runs each of them in every order of events that C11's memory
-//! model allows, up to two preemptions at places where no thread waits.
+//! Models of state that threads share by the project's own means. Loom runs each model in every order of
+//! events that C11's memory model allows, with up to two preemptions at places where no thread waits.
 //!
-//! The files under test are those of the library, compiled here with loom's atomics (`crate::sync`). What has no logic of
-//! its own is not modelled: queues (crossbeam), pointers that are replaced (arc-swap), channels (tokio), counters and
-//! flags that nothing else depends on (`counters`, `worker::offload::OffloadTrust`).
+//! The files under test are the library's own, compiled here with loom's atomics (`crate::sync`). Not
+//! modelled is what has no logic of the project's own: queues (crossbeam), pointers that are replaced
+//! (arc-swap), channels (tokio), and counters and flags that nothing else depends on (`counters`,
+//! `worker::offload::OffloadTrust`).
 
 mod event_fd;
 #[path = "../../../nic/src/offload/slot.rs"]
@@ -20,7 +21,7 @@ mod progress;
 mod uploads;
 mod waking;
 
-/// In place of the library's module of this name.
+/// Replaces the library's module of the same name.
 mod sync {
     pub(crate) use loom::sync::{Arc, atomic};
 }
@@ -31,7 +32,8 @@ mod tftp {
     }
 }
 
-/// Two preemptions find most faults that can be found at all (loom's documentation), in seconds; three take a minute.
+/// Runs a model with two preemptions. These find most faults that can be found at all, says loom's
+/// documentation, and take seconds; three preemptions take a minute.
 fn model(run: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(2);

@@ -1,4 +1,4 @@
-//! A transfer that the kernel and the daemon both could carry on: each block is sent by exactly one of them.
+//! A transfer that both the kernel and the daemon could continue: exactly one of them sends each block.
 
 use loom::thread;
 use pxe_common::abi::{Transfer, TransferKey};
@@ -9,11 +9,11 @@ use crate::slot::Slot;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// A transfer of seven blocks, and the client that has it.
+/// A transfer of seven blocks, and its key.
 const TRANSFER: Transfer = Transfer { slot: 0, generation: 1, file: 0, last: 7, windowsize: 1 };
 const KEY: TransferKey =
     TransferKey { client_addr: [10, 0, 0, 99], client_port: [8, 22], server_port: [195, 80] };
-/// The tag of its file.
+/// The tag of the transfer's file.
 const TAG: u32 = 77;
 
 fn slot() -> Arc<Slot> {
@@ -21,8 +21,8 @@ fn slot() -> Arc<Slot> {
     Arc::new(Slot { word, heard, key, tag })
 }
 
-/// The kernel's program on one processor (`pxe-ebpf/src/offload/mod.rs`), step by step: its plain reads, and its exchange,
-/// which is a full barrier. Says which block it sends, if it does.
+/// The kernel program on one processor (`pxe-ebpf/src/offload/mod.rs`), step by step: its plain reads, and
+/// its compare-and-exchange, which is a full barrier. Returns the block that it sends, if it sends one.
 fn kernel(slot: &Slot, transfer: &Transfer, key: &TransferKey, tag: u32, ack: u16) -> Option<u32> {
     let word = slot.word.load(Ordering::Relaxed);
     let own = slot.key.load(Ordering::Relaxed).to_ne_bytes();
@@ -31,7 +31,7 @@ fn kernel(slot: &Slot, transfer: &Transfer, key: &TransferKey, tag: u32, ack: u1
     let window = (TransferKey { client_addr: [a, b, c, d], client_port: [e, f], server_port: [g, h] }
         == *key)
         .then(|| steady::next(word, transfer, ack))??;
-    // A block of the file at this place, which has its tag in it.
+    // In the kernel, a block of the file at this index contains the file's tag.
     if named[..4] != tag.to_ne_bytes() {
         return None;
     }
@@ -54,7 +54,8 @@ impl Sent {
     }
 }
 
-/// The same ACK reaches two processors, while the daemon takes the transfer back and answers it, too, if nobody has.
+/// The same ACK reaches two processors. Meanwhile the daemon takes the transfer back, and answers the ACK if
+/// the kernel has not.
 #[test]
 fn a_block_is_sent_by_exactly_one() {
     model(|| {
@@ -75,8 +76,8 @@ fn a_block_is_sent_by_exactly_one() {
     });
 }
 
-/// Two ACKs, one after the other, and a look meanwhile: the daemon never sees less than what it has seen, and what it takes
-/// back has all that was sent.
+/// Two ACKs arrive one after the other, and the daemon reads the progress meanwhile. The progress never goes
+/// backwards, and when the daemon takes the transfer back it gets all progress.
 #[test]
 fn no_block_is_lost_and_none_comes_twice() {
     model(|| {
@@ -94,15 +95,15 @@ fn no_block_is_lost_and_none_comes_twice() {
         let seen = slot.offload_progress(TRANSFER.generation).expect("we gave it");
         let reached = slot.reclaim(TRANSFER.generation).expect("nobody else takes it");
         assert!(reached.sent >= seen.sent);
-        // From where it is on, the daemon goes on.
+        // The daemon sends all blocks after the last one that the kernel has sent.
         (reached.sent + 1..=3).for_each(|block| sent.note(Some(block)));
         processor.join().unwrap();
         assert_eq!(sent.counts(), [0, 0, 1, 1, 0, 0, 0, 0], "we saw {reached:?}");
     });
 }
 
-/// A slot changes hands while a processor still works for its former transfer: that one sends nothing more, and the new
-/// one nothing but its own file.
+/// A slot gets a new transfer while a processor still handles an ACK of the old one. The processor then sends
+/// nothing for the old transfer, and for the new transfer the kernel sends only blocks of the new file.
 #[test]
 fn a_slot_that_changes_hands_serves_its_new_transfer_only() {
     const NEXT: Transfer = Transfer { generation: 2, file: 1, ..TRANSFER };

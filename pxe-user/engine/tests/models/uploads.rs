@@ -1,4 +1,4 @@
-//! Blocks on their way to the disk: an ACK that waits for them is not forgotten, and places come back.
+//! Blocks that wait for the disk: a delayed ACK is not forgotten, and permits are returned.
 
 use loom::sync::mpsc;
 use loom::thread;
@@ -9,7 +9,7 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::tftp::receive_session::BlockAccepted;
 use crate::upload_limiter::{BEHIND, UploadLimiter, WINDOWSIZE_MAX};
 
-/// The disk is behind by a window, and the next block comes while it catches up.
+/// A window of blocks waits for the disk, and the next block comes while the disk writes them.
 #[test]
 fn an_ack_that_waits_for_the_disk_is_sent() {
     model(|| {
@@ -29,13 +29,13 @@ fn an_ack_that_waits_for_the_disk_is_sent() {
         let taken = permit.stored();
         blocks.send(()).unwrap();
         let wanted = clerk.join().unwrap();
-        // One too many is a look for nothing; one too few, and the client waits in vain.
+        // One report too many is harmless. One too few, and the client waits without end.
         assert!(taken == BlockAccepted::Yes || wanted > 0, "nobody says that there is room again");
         assert!(permit.is_abandoned());
     });
 }
 
-/// Three want the only place; whoever gets it gives it back.
+/// Three threads want the only permit. Each thread that gets it returns it.
 #[test]
 fn a_place_is_given_to_one_at_a_time() {
     model(|| {

@@ -1,4 +1,4 @@
-//! A sleeping thread's door: no ring is lost.
+//! The waker of a sleeping thread: no wake-up is lost.
 
 use loom::thread;
 
@@ -7,12 +7,13 @@ use crate::sync::Arc;
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::waker::Waker;
 
-/// Two leave something and ring, at any time, also while the thread is awake already. It may sleep when it has looked.
+/// Two threads leave something and call `wake` at any time, also while the owner is awake. After the owner
+/// has looked, it may sleep.
 #[test]
 fn whatever_is_left_before_a_door_is_found() {
     model(|| {
         let waker = Arc::new(Waker::new().unwrap());
-        // Relaxed: a queue promises no more to who finds it empty.
+        // Relaxed, because a queue guarantees no more to a reader that finds it empty.
         let left = Arc::new(AtomicUsize::new(0));
         let senders = [0, 1].map(|_| {
             let (waker, left) = (Arc::clone(&waker), Arc::clone(&left));
@@ -29,7 +30,8 @@ fn whatever_is_left_before_a_door_is_found() {
     });
 }
 
-/// A thread that looks without being rung for (its nap is over, or a frame came) silences nobody's ring.
+/// The owner looks without having been woken, for example after a time-out or a frame. It must not clear
+/// another thread's wake-up.
 #[test]
 fn who_looks_by_itself_misses_nothing() {
     model(|| {
@@ -53,7 +55,7 @@ fn who_looks_by_itself_misses_nothing() {
     });
 }
 
-/// The end is heard, whatever else is.
+/// The owner sees `stop`, also when another thread wakes it at the same time.
 #[test]
 fn who_is_told_to_stop_stops() {
     model(|| {

@@ -1,4 +1,4 @@
-//! `[access]`: who is not on the list gets silence, whatever it asks.
+//! `[access]`: a machine that is not allowed gets no reply to any request.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ fn lab(allow: &[&str]) -> Lab {
     lab
 }
 
-/// Whether a DISCOVER of this machine is answered, through a relay or not.
+/// Whether a DISCOVER of this machine gets a reply. With `relay`, it comes through that relay.
 fn offers(lab: &mut Lab, mac: Mac, relay: Option<Ipv4Addr>) -> bool {
     let firmware = Firmware { mac, arch: Arch::BIOS, class: None, user_class: None, uuid: None, relay };
     let (from, to) = match relay {
@@ -49,7 +49,7 @@ fn who_is_not_on_the_list_gets_silence_on_each_port() {
 #[test]
 fn a_network_means_machines_there_and_behind_a_relay_there() {
     let mut lab = lab(&["10.0.0.0/24", "10.7.0.0/16"]);
-    // Who has no address yet is in our own network.
+    // A machine without an address counts as part of our own network.
     assert!(offers(&mut lab, MAC, None));
     assert!(offers(&mut lab, MAC, Some(Ipv4Addr::new(10, 7, 1, 1))));
     assert!(!offers(&mut lab, MAC, Some(Ipv4Addr::new(10, 8, 1, 1))));
@@ -58,7 +58,7 @@ fn a_network_means_machines_there_and_behind_a_relay_there() {
     assert!(lab.say_as(far, TFTP, &rrq("file", &[])).is_empty());
 }
 
-/// Sockets hide the frame: then the host's table of neighbours tells whose an address is.
+/// Plain sockets hide the frame, so the host's neighbour table says which machine has an address.
 #[test]
 fn over_sockets_the_host_knows_the_neighbours() {
     let mut lab = lab(&["04:00:00:*"]);
@@ -67,7 +67,7 @@ fn over_sockets_the_host_knows_the_neighbours() {
     assert_eq!(lab.say_over(Link::default(), CLIENT, TFTP, &rrq("file", &[])).len(), 1);
 }
 
-/// A transfer ends as it began.
+/// A new list does not change a running transfer.
 #[test]
 fn a_new_list_ends_no_transfer() {
     let mut lab = Lab::new(&[("file", &content(2000))]);

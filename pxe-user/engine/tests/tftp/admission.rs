@@ -1,4 +1,4 @@
-//! More machines than slots: who waits is served in turn, and forged requests keep nobody out.
+//! More machines than slots: requests wait in turn, and forged requests keep no real machine from a slot.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -19,13 +19,13 @@ fn machine(n: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 0, 1, n), 2070)
 }
 
-/// Machines at a lab with eight slots.
+/// Machines and a server with eight slots.
 struct Crowd {
     lab: Lab,
     network: Network,
-    /// By their addresses' last byte.
+    /// The clients, indexed by the last byte of their address.
     clients: Vec<Client>,
-    /// Requests that nobody has sent: when, and in whose name.
+    /// Forged requests: when they arrive, and from which address.
     forged: Vec<(Timestamp, SocketAddrV4)>,
     refused: u64,
 }
@@ -38,7 +38,7 @@ impl Crowd {
         Self { lab, network: Network::new(1, weather), clients, forged: Vec::new(), refused: 0 }
     }
 
-    /// Until nothing happens any more.
+    /// Runs until no packet, timer or forged request is left.
     fn play(&mut self) {
         self.forged.reverse();
         let mut steps = 0u64;
@@ -94,7 +94,8 @@ impl Crowd {
     }
 }
 
-/// Who ponders over its OACK needs a free slot for that long: not here.
+/// Clients without a pause after the OACK. A client that pauses needs a free slot for that long, which these
+/// tests do not provide.
 fn hurried() -> impl Iterator<Item = Manners> + Clone {
     clients::ALL.into_iter().map(|manners| Manners { ponders: 0, ..manners })
 }
@@ -102,7 +103,7 @@ fn hurried() -> impl Iterator<Item = Manners> + Clone {
 #[test]
 fn forty_machines_share_eight_slots() {
     for manners in hurried() {
-        // In lock-step a transfer takes 2 s, so the last ones wait for 8 s.
+        // In lock-step a transfer takes 2 s, so the last clients wait for 8 s.
         let weather = Weather { delay: 10_000, ..CALM };
         let mut crowd = Crowd::new(100 * 1000, weather, [(ms(0), manners); 40]);
         crowd.play();
@@ -123,7 +124,7 @@ fn machines_of_all_kinds_share_eight_slots() {
     crowd.assert_all_served("mixed");
 }
 
-/// clients.md, section 5, line 9: forged requests, slowly and at once, while real machines come.
+/// clients.md, section 5, line 9: forged requests arrive slowly or all at once, while real machines boot.
 #[test]
 fn line_9_a_flood_of_forged_requests_keeps_nobody_out() {
     for pause in [0u64, 100, 1000] {
@@ -147,7 +148,7 @@ fn line_9_a_flood_of_forged_requests_keeps_nobody_out() {
     }
 }
 
-/// Eight clients hold all slots; [`CLIENT`] has none.
+/// A server on which eight clients hold all slots, and [`CLIENT`] has none.
 fn full() -> Lab {
     let mut lab = Lab::new(&[("file", &content(800))]);
     for n in 0..8 {
@@ -156,7 +157,7 @@ fn full() -> Lab {
     lab
 }
 
-/// All of them are heard.
+/// Like [`full`], but all eight clients have acknowledged their OACK.
 fn busy() -> Lab {
     let mut lab = full();
     for (client, port) in lab.notes.opened.clone() {
@@ -179,13 +180,13 @@ fn who_waits_takes_the_slot_of_a_transfer_that_ends() {
         sent.iter().map(|sent| (sent.route.to, sent.said())).collect::<Vec<_>>()
     };
     let oack = Said::Oack("blksize 8 windowsize 4 ".into());
-    // It came later, but it has asked again.
+    // This client came later, but it has repeated its request.
     assert_eq!(end(&mut lab), [(other, oack.clone())]);
-    // A newcomer waits behind those who wait; a client that has a slot does not.
+    // A new client waits behind those in the queue. A client that has a slot does not wait.
     assert!(lab.say_as(newcomer, TFTP, &rrq("file", OPTIONS)).is_empty());
     let sent = lab.say_as(other, TFTP, &rrq("file", &OPTIONS[..1]));
     assert_eq!(sent[0].said(), Said::Oack("blksize 8 ".into()));
-    // What a client wants last is what it gets.
+    // A new request replaces the client's earlier one in the queue.
     assert_eq!(lab.say(69, &rrq("file", &OPTIONS[..1])), []);
     assert_eq!(end(&mut lab), [(CLIENT, Said::Oack("blksize 8 ".into()))]);
     assert_eq!(end(&mut lab), [(newcomer, oack)]);
@@ -196,7 +197,8 @@ fn who_waits_takes_the_slot_of_a_transfer_that_ends() {
     );
 }
 
-/// A file that is not there needs its slot for a moment only: the next one follows at once.
+/// A request for a file that does not exist needs its slot for a moment only, so the next request follows at
+/// once.
 #[test]
 fn a_refused_file_lets_the_next_one_in() {
     let mut lab = busy();
@@ -243,7 +245,8 @@ fn when_all_places_are_taken_by_the_living_a_newcomer_is_refused_at_once() {
     assert_eq!((lab.count(Counter::Full), lab.responder.pending()), (1, 1024));
 }
 
-/// clients.md, section 6, line 27, holds while there is room, or while nobody asks again for it.
+/// clients.md, section 6, line 27, applies while there is room, or while no client in the queue has repeated
+/// its request.
 #[test]
 fn who_was_never_heard_gives_way_to_who_asks_again() {
     let mut lab = full();
@@ -254,7 +257,7 @@ fn who_was_never_heard_gives_way_to_who_asks_again() {
     lab.wait(250);
     assert_eq!(lab.say(69, &rrq("file", OPTIONS)), [Said::Oack("blksize 8 windowsize 4 ".into())]);
     assert_eq!((lab.count(Counter::GaveWay), lab.outcomes()), (1, vec![Outcome::TimedOut]));
-    // Who has just begun is not disturbed.
+    // A transfer that has just begun keeps its slot.
     let mut lab = full();
     for _ in 0..2 {
         assert_eq!(lab.say(69, &rrq("file", OPTIONS)), []);

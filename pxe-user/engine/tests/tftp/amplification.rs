@@ -1,5 +1,5 @@
-//! What somebody gets who has not asked: requests that are sent in his name bring little, whatever they are and however
-//! often they come.
+//! Amplification: requests with a forged source address cause few bytes to that address, whatever the
+//! requests are and however often they come.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -9,12 +9,12 @@ use pxe_proto::dhcp::Service;
 
 use crate::support::*;
 
-/// In whose name it is asked.
+/// The forged source address.
 const VICTIM: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 200);
-/// What docs/decisions/0021 promises: less than so many times the bytes of a request. A number of its own, so that the code cannot
-/// move it unnoticed.
+/// The promise of docs/decisions/0021: replies have less than this many times the bytes of a request. The
+/// number is repeated here, so that a change in the code cannot change it unnoticed.
 const FACTOR: usize = 8;
-/// A DATA packet with 512 bytes.
+/// Size of a DATA packet with 512 bytes, in bytes.
 const FIRST_BLOCK: usize = 4 + 512;
 
 fn lab() -> Lab {
@@ -22,17 +22,18 @@ fn lab() -> Lab {
     Lab::with(settings, Service::new(SERVER), &[("file", &content(100_000)), ("f", &content(512))])
 }
 
-/// What a request may bring in all, in bytes of UDP payload.
+/// Most bytes that one request may cause in all, as UDP payload.
 fn allowed(request: &[u8]) -> usize {
     (FACTOR * request.len()).max(FIRST_BLOCK * usize::from(is_plain(request)))
 }
 
-/// A request that could be answered by DATA at once: without options, or with none that we know.
+/// Whether a request could be answered by DATA at once: it has no options, or only options that pxed does not
+/// know.
 fn is_plain(request: &[u8]) -> bool {
     request[1] == 1 && (request.ends_with(b"octet\0") || request.ends_with(b"multicast\0\0"))
 }
 
-/// The most tempting requests: short, and for much.
+/// The best requests for an attacker: short, and for a lot of data.
 fn requests() -> Vec<Vec<u8>> {
     let window = [("blksize", "1468"), ("windowsize", "64")];
     vec![
@@ -74,8 +75,8 @@ fn each_request_alone_brings_little() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any requests in any order, from a few ports, repeated or not, with packets for transfers mixed in that acknowledge
-    /// nothing: in all, no more than each request may bring.
+    /// Any requests in any order, from a few ports, repeated or not, mixed with packets that acknowledge
+    /// nothing. All together cause no more bytes than each request may.
     #[test]
     fn all_together_bring_no_more_than_each_may(
         sequence in prop::collection::vec(
@@ -95,7 +96,7 @@ proptest! {
                 let ours = sent.first().map(|sent| sent.route.from);
                 got += bytes(&sent);
                 if let (true, Some(ours)) = (stray, ours) {
-                    // An ACK that acknowledges what was never sent, and a repeat of nothing.
+                    // An ACK of a block that was never sent.
                     let stray = ack(777);
                     asked += FACTOR * stray.len();
                     got += bytes(&lab.say_as(from, ours, &stray));
@@ -114,7 +115,7 @@ fn bytes(sent: &[Sent]) -> usize {
     sent.iter().map(|sent| sent.payload.len()).sum()
 }
 
-/// The client's own repeats bring what was lost, also where it has no options.
+/// When a client repeats its request, it gets again what was lost, even if the request has no options.
 #[test]
 fn a_client_that_asks_again_gets_what_was_lost() {
     let mut lab = lab();
@@ -125,14 +126,15 @@ fn a_client_that_asks_again_gets_what_was_lost() {
         assert_eq!(bytes(&lab.wait(5000)), 0, "nothing by itself");
         assert_eq!(bytes(&lab.say_as(CLIENT, tftp, &plain)) + bytes(&lab.wait(0)), FIRST_BLOCK);
     }
-    // With options the OACK comes again until the request does: GRUB would not repeat its ACK 0.
+    // With options, the OACK is retransmitted until the client repeats its request. This is necessary because
+    // GRUB does not retransmit its ACK 0.
     let options = rrq("file", &[("blksize", "1024"), ("tsize", "0")]);
     let first = bytes(&lab.say_as(CLIENT, tftp, &options));
     assert_eq!(bytes(&lab.wait(60_000)), 6 * first);
     assert_eq!(bytes(&lab.say_as(CLIENT, tftp, &options)) + bytes(&lab.wait(0)), first);
 }
 
-/// From one TID to the next, for requests of one client; there are sixteen.
+/// The differences between consecutive TIDs, for requests of one client. There are 16 TIDs.
 fn steps(requests: usize) -> Vec<u16> {
     let mut lab = lab();
     let mut ports = Vec::new();
@@ -147,13 +149,14 @@ fn steps(requests: usize) -> Vec<u16> {
     ports.windows(2).map(|pair| (16 + pair[1] - pair[0]) % 16).collect()
 }
 
-/// How many of the pairs are two equal numbers.
+/// How many of the pairs consist of two equal numbers.
 fn equal(pairs: impl Iterator<Item = (u16, u16)>) -> usize {
     pairs.filter(|(one, other)| one == other).count()
 }
 
-/// An ACK that is forged, too, must name our TID: it is another for each request, follows from none before, and another
-/// process gives others. The numbers are far from what chance does: each pair is equal once in fifteen times.
+/// A forged ACK must also contain our TID. The TID is different for each request, does not follow from
+/// earlier ones, and another process chooses other TIDs. The limits leave a wide margin for chance: a random
+/// pair is equal in one of fifteen cases.
 #[test]
 fn tids_cannot_be_foretold() {
     const COUNT: usize = 400;

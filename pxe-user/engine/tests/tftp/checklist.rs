@@ -1,4 +1,4 @@
-//! clients.md, section 6, lines 19 to 34, through the whole responder.
+//! clients.md, section 6, lines 19 to 34: the checklist, through the whole responder.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -31,7 +31,7 @@ fn line_19_oack_holds_what_was_asked_and_no_more() {
     ] {
         assert_eq!(lab().ask("file", options).1, Said::Oack(oack.into()), "{options:?}");
     }
-    // Nothing valid was asked: DATA, as if there were no options.
+    // Without any valid option, the reply is DATA, as for a request without options.
     for options in [&[][..], &[("blksize", "7")], &[("timeout", "256"), ("windowsize", "0")], &[("x", "y")]] {
         assert_eq!(lab().ask("file", options).1, Said::Data(1, 512), "{options:?}");
     }
@@ -72,7 +72,7 @@ fn line_23_error_after_oack_ends_quietly_and_a_new_request_works() {
         let other = SocketAddrV4::new(*CLIENT.ip(), CLIENT.port() + 1);
         let sent = lab.say_as(other, SocketAddrV4::new(SERVER, 69), &rrq("file", &EDK2[1..]));
         assert_eq!(sent[0].said(), Said::Oack("blksize 1468 windowsize 4 ".into()));
-        // The same port, with another request, works too.
+        // A different request from the same port works, too.
         assert!(matches!(lab.ask("file", &EDK2[1..]).1, Said::Oack(_)));
     }
 }
@@ -87,7 +87,7 @@ fn line_24_a_duplicate_ack_never_triggers_data() {
             assert_eq!(lab.say(port, &ack(0)), []);
         }
         assert_eq!(lab.count(Counter::DuplicateAck), 1000);
-        // One resend for all of them.
+        // The server retransmits once for all duplicates together.
         assert_eq!(lab.wait(900).len(), if window > 1 { window } else { 0 });
     }
 }
@@ -111,7 +111,7 @@ fn line_26_data_is_repeated_for_at_least_30_seconds() {
     for options in [&[][..], &[("blksize", "1468")], EDK2, &[("windowsize", "64"), ("blksize", "1468")]] {
         let mut lab = lab();
         let (port, first) = lab.ask("file", options);
-        // Before it has acknowledged anything, it is another matter: see `amplification`.
+        // Before the client has acknowledged anything, other limits apply: see `amplification`.
         lab.say(port, &ack(u16::from(matches!(first, Said::Data(..)))));
         let begun = lab.now();
         let sent = lab.wait(300_000);
@@ -145,7 +145,7 @@ fn line_28_the_same_rrq_is_the_same_session() {
     assert_eq!(lab.say(port, &ack(0)).len(), 4);
     assert_eq!(lab.say(69, &rrq("file", EDK2)), [], "a copy that is late");
     assert_eq!(lab.say(port, &ack(4)).len(), 4);
-    // A machine that was reset in the middle.
+    // The machine was reset during the transfer.
     lab.wait(5000);
     let (new, oack) = lab.ask("file", EDK2);
     assert!(matches!(oack, Said::Oack(_)));
@@ -154,7 +154,7 @@ fn line_28_the_same_rrq_is_the_same_session() {
     assert_eq!(lab.notes.opened.len(), 1);
 }
 
-/// Line 29 is a simulation, too: `simulation::line_29_block_numbers_wrap`.
+/// Line 29 is also simulated: `simulation::line_29_block_numbers_wrap`.
 #[test]
 fn line_29_65535_wraps_to_0() {
     let mut lab = Lab::new(&[("file", &content(8 * 65_540))]);
@@ -195,7 +195,7 @@ fn line_31_replies_come_from_the_address_that_the_client_used() {
         for sent in lab.wait(10_000) {
             assert_eq!(sent.route.from, SocketAddrV4::new(second, port));
         }
-        // A datapath that does not know the address says so by 0.0.0.0.
+        // A datapath that does not know our address passes 0.0.0.0.
         let sent = lab.say_as(CLIENT, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 69), &rrq("nowhere", &[]));
         assert_eq!(*sent[0].route.from.ip(), SERVER);
     }
@@ -250,10 +250,10 @@ fn only_so_many_transfers_are_admitted() {
     for n in 0..8 {
         assert!(matches!(lab.say_as(from(n), to, &rrq("file", EDK2))[0].said(), Said::Oack(_)));
     }
-    // The others wait: see `admission`.
+    // More requests wait in the queue: see `admission`.
     assert!(lab.say_as(from(8), to, &rrq("file", EDK2)).is_empty());
     assert_eq!((lab.responder.pending(), lab.responder.active()), (1, 8));
-    // When the kernel's list or the loader's queue is full, it is the same.
+    // If the kernel's table or the loader's queue is full, the client gets an ERROR.
     for _ in 0..3 {
         lab.wait(200_000);
     }
@@ -318,7 +318,7 @@ fn what_was_sent_partly_goes_on_when_there_is_room() {
     let (port, _) = lab.ask("file", &[("windowsize", "8"), ("blksize", "1468")]);
     lab.notes.room = 3;
     assert_eq!(lab.say(port, &ack(0)).len(), 3);
-    // An ACK inside the window, while the rest of it waits.
+    // An ACK inside the window, while the rest of the window waits for room.
     lab.notes.room = 2;
     assert_eq!(lab.say(port, &ack(3)), [Said::Data(4, 1468), Said::Data(5, 1468)]);
     lab.notes.room = 100;
@@ -327,7 +327,7 @@ fn what_was_sent_partly_goes_on_when_there_is_room() {
     assert_eq!((lab.count(Counter::DataPackets), lab.count(Counter::DataBytes)), (11, 11 * 1468));
 }
 
-/// Running transfers end on the bytes that they began with.
+/// A running transfer continues with the bytes that it began with.
 #[test]
 fn a_file_that_is_replaced_changes_no_transfer() {
     let mut lab = lab();

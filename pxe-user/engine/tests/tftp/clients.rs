@@ -1,4 +1,4 @@
-//! Clients with the manners of real ones (clients.md, section 2). Their timers are those of `pxe-clients`; what they do with blocks
+//! Simulated clients that behave as real ones do (clients.md, section 2). Their timers are those of `pxe-clients`; what they do with blocks
 //! is written here on its own, since a scene looks at all of it.
 
 use std::collections::BTreeMap;
@@ -13,27 +13,27 @@ use crate::support::*;
 /// What a client does with a block that it does not expect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unexpected {
-    /// iPXE: keeps it, and acknowledges up to the first gap.
+    /// iPXE: keeps the block, and acknowledges up to the first gap.
     KeepAndAck,
-    /// EDK2, PXELINUX, U-Boot: acknowledges what it has, at once.
+    /// EDK2, PXELINUX, U-Boot: acknowledges at once the last block that it has.
     AckAgain,
-    /// GRUB: acknowledges an old block by its own number, says nothing about a future one.
+    /// GRUB: acknowledges an old block by that block's number, and ignores a future one.
     AckOld,
 }
 
-/// The manners of one kind.
+/// How one kind of client behaves.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Manners {
     pub(crate) name: &'static str,
     pub(crate) options: &'static [(&'static str, &'static str)],
-    /// Asks for the size first, and breaks off with ERROR 8.
+    /// The client first asks for the size only, and ends that transfer with ERROR 8.
     pub(crate) probes: bool,
     /// How long it waits for an answer to its RRQ and to its ACKs, and how often it repeats them.
     pub(crate) waits: Waits,
     /// Whether an ACK is repeated at all.
     pub(crate) repeats_acks: bool,
     pub(crate) unexpected: Unexpected,
-    /// Any OACK lets it begin at block 1 again.
+    /// Every OACK makes the client start again at block 1.
     pub(crate) oack_restarts: bool,
     /// Milliseconds between the OACK and ACK 0.
     pub(crate) ponders: u64,
@@ -95,7 +95,7 @@ pub(crate) const PLAIN: Manners = Manners {
     ..IPXE
 };
 
-/// No firmware, but what a window may be.
+/// No real firmware, but clients may request windows of this size.
 pub(crate) const WIDE: Manners = Manners {
     name: "a client with wide windows",
     options: &[("tsize", "0"), ("blksize", "1024"), ("windowsize", "64")],
@@ -122,7 +122,7 @@ pub(crate) struct Client {
     pub(crate) state: State,
     pub(crate) got: Vec<u8>,
     kept: BTreeMap<u64, Vec<u8>>,
-    /// The block that it waits for.
+    /// The block that the client expects next.
     next: u64,
     acked: u64,
     pub(crate) blksize: usize,
@@ -132,7 +132,7 @@ pub(crate) struct Client {
     repeats: u8,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) acks: u64,
-    /// Packets to be sent, each to a port of the server.
+    /// Packets to be sent: from, to and payload.
     pub(crate) out: Vec<(SocketAddrV4, SocketAddrV4, Vec<u8>)>,
 }
 
@@ -235,7 +235,7 @@ impl Client {
         match (opcode, rest) {
             (6, options) => self.on_oack(now, from, options),
             (3, [a, b, data @ ..]) => {
-                // What needs an OACK waits for one.
+                // A client that has requested options waits for an OACK.
                 if self.state != State::Receiving {
                     if !self.manners.options.is_empty() {
                         return;
@@ -281,7 +281,8 @@ impl Client {
         }
     }
 
-    /// Only what was asked, values at most as asked, the time-out equal (clients.md, section 6, lines 19 and 20).
+    /// Checks that the OACK has only requested options, values at most as requested, and the requested
+    /// time-out (clients.md, section 6, lines 19 and 20).
     fn agree(&mut self, options: &[u8]) -> Result<(), String> {
         let text = std::str::from_utf8(options).map_err(|_| "no text")?;
         let words: Vec<_> = text.strip_suffix('\0').ok_or("no NUL at the end")?.split('\0').collect();

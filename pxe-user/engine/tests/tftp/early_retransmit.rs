@@ -1,4 +1,5 @@
-//! Clients in lock-step that repeat their ACKs before our second is over: what it brings them, and that it breeds nothing.
+//! Clients in lock-step that retransmit an ACK before our time-out of one second: how much time that saves,
+//! and that it does not multiply packets.
 
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use crate::clients::{self, Manners, State, Unexpected};
 use crate::network::Weather;
 use crate::simulation::{CALM, Scene};
 
-/// Clients in lock-step whose own time-out is shorter than ours.
+/// Clients in lock-step whose own time-out is shorter than ours, with that time-out in milliseconds.
 const IMPATIENT: [(Manners, u64); 2] =
     [(clients::IPXE, 250), (Manners { ponders: 0, ..clients::PXELINUX }, 110)];
 
-/// A lost block costs what the client's time-out is, not our second. Of all losses half are ACKs, which cost that anyway.
+/// A lost block costs the client's time-out, not our second. Half of all lost packets are ACKs, which cost
+/// the client's time-out in any case.
 #[test]
 fn a_block_lost_in_lock_step_costs_the_clients_time_out() {
     for (manners, time_out) in IMPATIENT {
@@ -25,7 +27,8 @@ fn a_block_lost_in_lock_step_costs_the_clients_time_out() {
                 losses += story.network.lost;
                 took += story.took;
             }
-            // By our own timer alone it would be 600 ms for iPXE and 528 ms for PXELINUX, instead of 334 and 194.
+            // By our own timer alone, a loss would cost 600 ms for iPXE and 528 ms for PXELINUX, instead of
+            // 334 and 194.
             let each = took / u32::try_from(losses).unwrap();
             let most = Duration::from_millis(time_out + 100);
             assert!(each <= most, "{}, kernel {kernel}: {each:?} for each loss", manners.name);
@@ -33,8 +36,9 @@ fn a_block_lost_in_lock_step_costs_the_clients_time_out() {
     }
 }
 
-/// Where the way is longer than the clients' time-outs, they repeat each ACK, and no block of the file needs that. As long
-/// as a round trip was measured nothing is repeated; if not, never two blocks in a row.
+/// If the round trip is longer than the clients' time-out, the clients repeat each ACK although no block was
+/// lost. After the server has measured a round trip, it retransmits nothing. Without a measurement, it never
+/// retransmits two blocks in a row.
 #[test]
 fn line_24_on_a_long_way_haste_breeds_nothing() {
     for (manners, _) in IMPATIENT {
@@ -54,7 +58,8 @@ fn line_24_on_a_long_way_haste_breeds_nothing() {
     }
 }
 
-/// Eleven seconds are less than any real firmware waits. A server that backs off, or stops after a few repeats, loses some.
+/// Every real firmware waits longer than eleven seconds. A server that backs off, or stops after a few
+/// retransmissions, would lose some of these transfers.
 #[test]
 fn who_waits_for_eleven_seconds_ends_well_when_a_third_of_the_answers_is_lost() {
     let manners = Manners {

@@ -1,5 +1,6 @@
-//! clients.md, section 5, lines 1 to 17, through the whole responder: silence or an ERROR, a counter, and nothing kept.
-//! How packets are read is tested beside `tftp::packet`.
+//! clients.md, section 5, lines 1 to 17, through the whole responder: each packet gets no reply or an ERROR,
+//! increases a counter, and leaves nothing behind. The tests beside `tftp::packet` check how packets are
+//! parsed.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -16,7 +17,7 @@ fn lab() -> Lab {
     Lab::new(&[("file", &content(800))])
 }
 
-/// It is counted and answered by nothing; nothing is kept.
+/// The packet increases a counter, gets no reply, and leaves nothing behind.
 fn silent(payload: &[u8], what: impl Into<Counted>) {
     let mut lab = lab();
     assert_eq!(lab.say(69, payload), [], "{payload:?}");
@@ -54,7 +55,7 @@ fn line_3_errors_are_never_answered() {
     ] {
         let mut lab = lab();
         let (port, _) = lab.ask("file", OPTIONS);
-        // Not on 69, not by strangers, and not in a transfer.
+        // On port 69, from an unknown source, and in a transfer.
         assert_eq!(lab.say(69, &payload), []);
         let stranger = SocketAddrV4::new(*CLIENT.ip(), 2999);
         assert!(lab.say_as(stranger, SocketAddrV4::new(SERVER, port), &payload).is_empty());
@@ -99,7 +100,7 @@ fn line_9_a_flood_of_forged_requests_is_bounded_and_passes() {
         assert!(sent.len() <= 1, "one packet for one packet");
         answers += sent.len();
     }
-    // Nothing is sent to the addresses of those who wait, not even when they are forgotten.
+    // Nothing is sent to the addresses of requests in the queue, not even when the requests are dropped.
     assert_eq!((lab.responder.active(), lab.responder.pending(), answers), (8, 1024, 8));
     let sent = lab.wait(200_000);
     assert_eq!(sent.len(), 8 * 6);
@@ -127,13 +128,13 @@ fn line_10_sources_that_are_no_clients() {
             assert!(lab.say_as(from, SocketAddrV4::new(SERVER, 69), &payload).is_empty(), "{from}");
         }
         assert_eq!(lab.count(Counter::BadSource), 3, "{from}");
-        // Nor is ERROR 5 sent there.
+        // These sources get no ERROR 5 either.
         assert!(lab.say_as(from, SocketAddrV4::new(SERVER, PORTS.first), &ack(1)).is_empty(), "{from}");
         lab.assert_idle();
     }
 }
 
-/// RFC 1123, section 4.2.3.5.
+/// RFC 1123, section 4.2.3.5: a request that was broadcast is ignored.
 #[test]
 fn requests_to_many_are_ignored() {
     let mut lab = lab();
@@ -232,7 +233,7 @@ fn line_16_what_is_no_regular_file() {
     }
 }
 
-/// Also `simulation::line_17_a_client_that_vanishes_is_forgotten`.
+/// See also `simulation::line_17_a_client_that_vanishes_is_forgotten`.
 #[test]
 fn line_17_a_client_that_vanishes_after_oack_is_forgotten() {
     let mut lab = lab();
@@ -245,7 +246,8 @@ fn line_17_a_client_that_vanishes_after_oack_is_forgotten() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever arrives at whatever port: no panic, at most a window for a packet, and in the end nothing is left.
+    /// Any packet at any port: no panic, no more than one window in reply to a packet, and nothing left at
+    /// the end.
     #[test]
     fn any_packets_in_any_order(
         packets in prop::collection::vec(

@@ -1,4 +1,5 @@
-//! Whose request it is: on our link the frame says, and `chaddr` must agree; what comes another way is told apart.
+//! Which machine sent a request. On our link the frame identifies it, and `chaddr` must agree. Requests that
+//! come another way are recognised as such.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -15,7 +16,7 @@ const RELAY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 7, 0, 1), 67);
 const STRANGER: Mac = Mac([2, 0, 0, 0, 0, 66]);
 const HIDDEN: Mac = Mac([0; 6]);
 
-/// The same through a relay: `giaddr` is its address.
+/// The same message through a relay: `giaddr` is the relay's address.
 fn relayed(mut packet: Vec<u8>) -> Vec<u8> {
     packet[24..28].copy_from_slice(&RELAY.ip().octets());
     packet
@@ -35,7 +36,7 @@ fn on_the_link_nobody_asks_in_anothers_name() {
     let mut lab = Lab::telling(Arch::X64);
     let discover = packet("ovmf-discover");
     assert!(lab.say_over(Link::untagged(STRANGER), DHCP_CLIENT, DHCP_SERVERS, &discover).is_empty());
-    // Also not with an address of the subnet, to us alone.
+    // An address of the subnet, and a unicast to us, do not help either.
     let near = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 77), 68);
     assert!(lab.say_over(Link::untagged(STRANGER), near, OURS, &discover).is_empty());
     assert!(
@@ -66,10 +67,11 @@ fn a_relays_and_a_routers_frames_are_told_from_the_machines() {
     let mut lab = Lab::telling(Arch::X64);
     let discover = packet("ovmf-discover");
     assert_eq!(lab.say_over(Link::untagged(STRANGER), RELAY, OURS, &relayed(discover.clone())).len(), 1);
-    // Over a router without a relay, as a request to port 4011 goes.
+    // Through a router that is no relay, as for a request to port 4011.
     let far = SocketAddrV4::new(Ipv4Addr::new(10, 7, 0, 9), 68);
     assert_eq!(lab.say_over(Link::untagged(STRANGER), far, OURS, &discover).len(), 1);
-    // Sockets: a broadcast is from our link, since no router forwards it; else the kernel may know the sender.
+    // Plain sockets: a broadcast is from our link, because no router forwards it. For a unicast, the kernel
+    // may know the sender.
     assert_eq!(lab.say_over(Link::untagged(HIDDEN), DHCP_CLIENT, DHCP_SERVERS, &discover).len(), 1);
     assert_eq!(lab.say_over(Link::untagged(HIDDEN), far, OURS, &discover).len(), 1);
     let through = |mac| Origin::Through(mac);
@@ -78,7 +80,7 @@ fn a_relays_and_a_routers_frames_are_told_from_the_machines() {
         [through(Some(STRANGER)), through(Some(STRANGER)), Origin::Link, through(None)]
     );
     assert_eq!(lab.count(Ignored::ForeignChaddr), 0);
-    // What such frames seem to show of the firmware's taste teaches nothing.
+    // Such frames teach nothing about the firmware.
     for _ in 0..6 {
         lab.say_over(Link::untagged(STRANGER), far, OURS, &discover);
         lab.wait(4000);

@@ -1,4 +1,4 @@
-//! DHCP and TFTP together: what a machine does with one teaches how it is told by the other.
+//! DHCP and TFTP together: a machine's requests for files decide the style of its next offers.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -30,7 +30,8 @@ fn a_machine_that_ignores_direct_offers_gets_binl_until_it_loads() {
     }
     assert_eq!(styles(&lab), [Style::Direct, Style::Direct, Style::Direct, Style::Binl]);
     assert_eq!(lab.count(Counter::Offers), 4);
-    // It is the DISCOVER's MAC that counts. A request for a file shows that it was understood: it stays so.
+    // The MAC of the DISCOVER counts. A request for a file shows that the machine has understood its offer,
+    // so the style stays.
     let link = pxe_proto::datagram::Link::untagged(machine(&discover).unwrap());
     let request = rrq("file", &[]);
     let to = SocketAddrV4::new(SERVER, 69);
@@ -55,7 +56,7 @@ fn a_machine_without_an_image_is_reported_by_name_and_counted() {
         other => panic!("{other:?}"),
     });
     let arches: Vec<_> = arches.collect();
-    // The journal says it once (fleet::journal).
+    // The responder reports it each time. The journal logs it once (fleet::journal).
     assert_eq!(arches, [Arch(0); 3]);
     assert_eq!(lab.count(pxe_proto::dhcp::Ignored::NoImageForArch(Arch(0))), 3);
 }

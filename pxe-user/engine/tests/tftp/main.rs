@@ -1,5 +1,5 @@
-//! TFTP through the whole responder, over a real catalogue and a host that is not there: the checklists of clients.md,
-//! and simulated clients with the manners of real ones on a bad network in virtual time.
+//! TFTP through the whole responder, with a real catalogue and a simulated host: the checklists of
+//! clients.md, and simulated clients, which behave as real ones do, on a bad network in virtual time.
 
 mod access;
 mod admission;

@@ -1,5 +1,5 @@
-//! A network in virtual time: it loses, delays, reorders and duplicates what it carries, always in the same way for the
-//! same seed.
+//! A network in virtual time. It loses, delays, reorders and duplicates packets, always in the same way for
+//! the same seed.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,18 +8,19 @@ use std::time::Duration;
 
 use pxe_proto::time::Timestamp;
 
-/// How bad it is; chances in thousandths.
+/// How bad the network is. Chances are in thousandths.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Weather {
     pub(crate) loss: u32,
-    /// Nothing is lost on the way to the server.
+    /// No packet to the server is lost.
     pub(crate) loses_answers_only: bool,
     pub(crate) duplicates: u32,
-    /// Microseconds that a packet travels.
+    /// Delay of each packet, in microseconds.
     pub(crate) delay: u64,
-    /// Up to so much more, by chance: more than the gap between packets means reordering.
+    /// Largest random delay in addition, in microseconds. If it is larger than the gap between packets,
+    /// packets are reordered.
     pub(crate) jitter: u64,
-    /// The number of one packet (DATA only, from 1) that is lost, for experiments.
+    /// For experiments: one DATA packet is lost, the one with this number, counted from 1.
     pub(crate) lose_data: Option<u64>,
 }
 
@@ -49,7 +50,7 @@ impl Network {
         Self { weather, state: seed, flights: BinaryHeap::new(), number: 0, data: 0, lost: 0, duplicated: 0 }
     }
 
-    /// SplitMix64.
+    /// The random number generator SplitMix64.
     fn random(&mut self, below: u64) -> u64 {
         self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.state;

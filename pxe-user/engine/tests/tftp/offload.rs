@@ -1,5 +1,5 @@
-//! The kernel's few lines of protocol (`pxe_common::steady`) against the state machine: a kernel in virtual time carries
-//! transfers on, and to a client nothing may look different.
+//! The kernel's small part of the protocol (`pxe_common::steady`) together with the state machine: a
+//! simulated kernel continues transfers in virtual time, and clients must not see a difference.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -20,20 +20,21 @@ use crate::network::Weather;
 use crate::simulation::{CALM, Scene, sizes};
 use crate::support::{MAC, Sent};
 
-/// What the kernel knows of a file.
+/// A transfer and its file, as the kernel knows them.
 struct File {
     transfer: Transfer,
     image: Arc<Image>,
     blksize: u16,
 }
 
-/// The kernel as the program in `pxe-ebpf/src/offload` is, without packets.
+/// The program in `pxe-ebpf/src/offload`, but without packet headers.
 pub(crate) struct Kernel {
     windowsize: u32,
     files: BTreeMap<(SocketAddrV4, u16), File>,
-    /// By slot: the word, and when it was last changed.
+    /// By slot: the transfer's word, and when it last changed.
     progress: BTreeMap<u32, (u64, Timestamp)>,
-    /// The file is on its way here: the first offer is declined.
+    /// The file is in the kernel. The first offer is declined, because the loader has not put the file there
+    /// yet.
     prepared: bool,
 }
 
@@ -81,7 +82,7 @@ impl Kernel {
         carried
     }
 
-    /// What the kernel answers, if it does.
+    /// The packets that the kernel sends in reply, if it replies.
     pub(crate) fn answer(
         &mut self,
         now: Timestamp,
@@ -122,7 +123,7 @@ fn to_a_client_in_lock_step_the_kernel_cannot_be_told_from_the_daemon() {
                 let play = |kernel| Scene { seed, kernel, ..Scene::new(manners, size, weather) }.play();
                 let (without, with) = (play(0), play(64));
                 let trace = |sent: &[Sent]| -> Vec<_> {
-                    // Our TIDs begin anywhere.
+                    // The first TID is random, so our ports are not compared.
                     sent.iter().map(|sent| (sent.at, sent.route.to, sent.payload.clone())).collect()
                 };
                 let case = format!("{}, {size} bytes, {weather:?}, seed {seed}", manners.name);
@@ -140,7 +141,7 @@ fn to_a_client_in_lock_step_the_kernel_cannot_be_told_from_the_daemon() {
     assert!(carried > 5000, "the kernel sent {carried} blocks only");
 }
 
-/// On a calm network all but a few blocks at the edges are the kernel's, in windows as well.
+/// On a calm network the kernel sends all but a few blocks at both ends, in windows as well.
 #[test]
 fn the_kernel_sends_nearly_everything() {
     for manners in clients::ALL {
@@ -149,8 +150,9 @@ fn the_kernel_sends_nearly_everything() {
         assert_eq!(story.client.state, State::Done, "{}", manners.name);
         let all = story.lab.count(Counter::DataPackets);
         let own = all - story.lab.count(Counter::DataByKernel);
-        // The first window, the second one, for which the file was not prepared yet, and one more where no OACK came
-        // first: nobody else sends to an address that was never heard.
+        // The daemon sends the first window; the second, because the file was not in the kernel yet; and one
+        // more if there was no OACK, because the kernel does not send to an address that has not sent
+        // anything since its request.
         assert!(own <= 3 * story.client.window.max(1), "{}: {own} of {all}", manners.name);
     }
 }

@@ -1,4 +1,4 @@
-//! An inbox in memory, with the manners of the real one: an answer to each request, and to each last block.
+//! An inbox in memory that behaves as the real one does: it replies to each request, and to each last block.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,17 +14,17 @@ struct Open {
     bytes: Vec<u8>,
 }
 
-/// What was put, and what is on its way.
+/// The files that were uploaded, and the uploads that are running.
 #[derive(Debug)]
 pub(crate) struct OffloadCache {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
     open: Vec<Open>,
     answers: VecDeque<(Id, InboxReply)>,
-    /// Room for blocks until this is set again.
+    /// How many more blocks are accepted, until a test sets this again.
     pub(crate) room: u64,
-    /// Bytes that one file may have.
+    /// Most bytes in one file.
     pub(crate) largest: usize,
-    /// Each block has to be written before the next ACK.
+    /// If true, each block must be written before the next ACK.
     pub(crate) behind: bool,
 }
 
@@ -93,7 +93,7 @@ impl OffloadCache {
         self.answers.pop_front()
     }
 
-    /// Uploads that somebody still sends.
+    /// Number of uploads whose session is still running.
     pub(crate) fn under_way(&mut self) -> usize {
         self.open.retain(|open| !open.permit.is_abandoned());
         self.open.len()

@@ -1,5 +1,5 @@
-//! How often sources may ask: what machines do by clients.md, sections 1 to 3, is never too often, and what is too often is
-//! silence with a counter.
+//! Rate limits: a machine that behaves as in clients.md, sections 1 to 3, never reaches its limit. Requests
+//! beyond the limit are dropped and counted.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use pxe_proto::mac::Mac;
 use crate::clients::{self, Manners};
 use crate::support::*;
 
-/// When somebody asks, in milliseconds after power-on.
+/// When requests arrive, in milliseconds after power-on.
 type Times = Vec<u64>;
 
-/// DHCP of one machine that nobody answers, at its hastiest (clients.md, section 1).
+/// The DHCP requests of one machine at its fastest, when no server replies (clients.md, section 1).
 const DHCP: [(&str, &[u64]); 3] = [
-    // DISCOVERs, and after the offer of the menu its boot-server requests, of which none is answered either.
+    // DISCOVERs, and after a menu offer the boot-server requests; neither gets a reply.
     ("iPXE", &[0, 1000, 3000, 7000, 7000, 7250, 7800, 8840]),
     ("EDK2", &[0, 4000, 12_000, 28_000, 28_000, 29_000, 31_000, 34_000]),
-    // UEFI HTTP boot comes before or after PXE, in the same manner.
+    // UEFI HTTP boot comes before or after PXE, with the same times.
     ("EDK2 over HTTP", &[0, 4000, 12_000, 28_000]),
 ];
 
-/// Requests for one file that nobody answers.
+/// The requests for one file, when no server replies.
 fn unanswered(manners: &Manners) -> Times {
     let mut times = vec![0];
     let mut now = 0;
@@ -39,8 +39,8 @@ fn unanswered(manners: &Manners) -> Times {
     times
 }
 
-/// Files and look-ups that one boot asks for, one upon the other on a network without any delay: more than any boot is
-/// known to need. EDK2 asks twice for each.
+/// Most files and look-ups that one boot requests, one after the other without a pause, as on a network
+/// without delay. No known boot needs more. EDK2 requests each file twice.
 const BOOT: [(&str, u64); 5] = [
     ("PXELINUX: program, 11 look-ups, 6 modules, kernel, initrd", 20),
     ("iPXE: program, autoexec, script, kernel, initrd", 8),
@@ -49,7 +49,7 @@ const BOOT: [(&str, u64); 5] = [
     ("Raspberry Pi: 60 names, each with and without its serial number", 120),
 ];
 
-/// How many of these are refused.
+/// How many of these requests are refused.
 fn refused(rate: Rate, mut times: Times) -> usize {
     times.sort_unstable();
     let mut full = 0;
@@ -63,7 +63,7 @@ fn refused(rate: Rate, mut times: Times) -> usize {
     refused
 }
 
-/// All of these, begun anew each `every` milliseconds.
+/// The same requests again and again, `count` times, with `every` milliseconds from one start to the next.
 fn again(times: &[u64], every: u64, count: u64) -> Times {
     (0..count).flat_map(|n| times.iter().map(move |at| n * every + at)).collect()
 }
@@ -73,10 +73,11 @@ fn no_machine_asks_too_often_by_dhcp() {
     let rate = RateLimits::default().rates().dhcp;
     for (name, times) in DHCP {
         assert_eq!(refused(rate, times.to_vec()), 0, "{name}");
-        // Somebody switches it off and on, ten times in a minute.
+        // The machine is switched off and on ten times in a minute.
         assert_eq!(refused(rate, again(times, 6000, 10)), 0, "{name}, again and again");
     }
-    // All that a machine has, at once: PXE, HTTP boot, then iPXE by itself, on a network that doubles everything.
+    // Everything that one machine can send at once: PXE, HTTP boot, then iPXE itself, on a network that
+    // duplicates each packet.
     let all: Times = DHCP.iter().flat_map(|(_, times)| times.iter().copied()).collect();
     assert_eq!(refused(rate, [all.clone(), all].concat()), 0);
 }
@@ -87,20 +88,21 @@ fn no_machine_asks_too_often_for_files() {
     for manners in clients::ALL {
         let times = unanswered(&manners);
         assert_eq!(refused(rate, times.clone()), 0, "{}", manners.name);
-        // Nobody answers, so it is switched off and on each five seconds, for five minutes.
+        // There is no reply, so the machine is switched off and on every five seconds, for five minutes.
         assert_eq!(refused(rate, again(&times, 5000, 60)), 0, "{}, again and again", manners.name);
-        // Sixteen guests have one address.
+        // Sixteen guests share one address.
         assert_eq!(refused(rate, times.repeat(16)), 0, "16 times {}", manners.name);
     }
     for (name, count) in BOOT {
         let boot = vec![0; count as usize];
         assert_eq!(refused(rate, boot.repeat(16)), 0, "16 times {name}");
-        // One machine that boots all the time, as fast as machines boot.
+        // One machine boots without a pause, as fast as a machine can boot.
         assert_eq!(refused(rate, again(&boot, 2000, 300)), 0, "{name}, again and again");
     }
 }
 
-/// A thousand machines that are switched on at once, in front of a responder that meters: they have addresses of their own.
+/// A thousand machines are switched on at once, and the responder itself limits rates. Each machine has its
+/// own address.
 #[test]
 fn a_thousand_machines_meet_no_limit() {
     let mut lab = Lab::telling(Arch::BIOS);
@@ -116,7 +118,7 @@ fn a_thousand_machines_meet_no_limit() {
             lab.say_over(Link::untagged(mac), from, SocketAddrV4::new(Ipv4Addr::BROADCAST, 67), &discover);
         assert_eq!(offers.len(), 1, "{mac}");
         let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 4 + a, b), 2070);
-        // PXELINUX's look-ups, one upon the other.
+        // PXELINUX's look-ups, one after the other.
         for look_up in 0..11 {
             let request = rrq(&format!("pxelinux.cfg/{look_up}"), &[("tsize", "0")]);
             assert_eq!(lab.say_as(client, SocketAddrV4::new(SERVER, 69), &request).len(), 1, "{mac}");
@@ -137,7 +139,7 @@ fn requests_beyond_the_rate_are_silence_and_others_are_served() {
     let mut lab = limited();
     let tftp = SocketAddrV4::new(SERVER, 69);
     let from = |n: u8, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, n), port);
-    // Whatever port it takes, and whatever it asks for.
+    // The source port and the file do not matter.
     let answers: usize =
         (0..100).map(|n| lab.say_as(from(7, 2000 + n), tftp, &rrq("nowhere", &[])).len()).sum();
     assert_eq!((answers, lab.count(Counter::TftpRate)), (5, 95));
@@ -146,14 +148,15 @@ fn requests_beyond_the_rate_are_silence_and_others_are_served() {
     let answers: usize =
         (0..100).map(|n| lab.say_as(from(7, 3000 + n), tftp, &rrq("nowhere", &[])).len()).sum();
     assert_eq!(answers, 5, "a second later");
-    // Without a limit none is refused.
+    // Without a limit, no request is refused.
     lab.sources.rates.store(Arc::default());
     let answers: usize =
         (0..100).map(|n| lab.say_as(from(7, 5000 + n), tftp, &rrq("nowhere", &[])).len()).sum();
     assert_eq!(answers, 100);
 }
 
-/// Through a relay, and on 4011 through a router, frames have the router's address for all machines.
+/// Through a relay, and on port 4011 through a router, the frames of all machines have the router's Ethernet
+/// address.
 #[test]
 fn machines_behind_a_router_have_buckets_of_their_own() {
     let mut lab = limited();
@@ -184,7 +187,7 @@ fn machines_behind_a_router_have_buckets_of_their_own() {
     let answers: usize =
         (0..20).map(|_| lab.say_over(router, SocketAddrV4::new(relay, 67), dhcp, &discover).len()).sum();
     assert_eq!((answers, lab.count(Ignored::Rate)), (4, 16));
-    // Who speaks for itself is known by its frame, whatever address it invents in the message.
+    // A machine on our link is identified by its frame, whatever address it forges in the message.
     let (own, to) = (Link::untagged(MAC), SocketAddrV4::new(Ipv4Addr::BROADCAST, 67));
     let from = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
     let answers: usize =

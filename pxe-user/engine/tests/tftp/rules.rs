@@ -1,4 +1,4 @@
-//! Rules in the responder: who is answered, what is said of it, and what is learnt.
+//! Rules in the responder: which machine gets a reply, which events are reported, and what is learnt.
 
 use std::sync::Arc;
 
@@ -103,7 +103,7 @@ fn who_has_booted_often_enough_boots_its_disk() {
     assert_eq!([telling(0), telling(1), telling(0)], [OfferKind::Boot, OfferKind::Local, OfferKind::Boot]);
 }
 
-/// What was learnt before a restart is believed, and what is learnt now is said once.
+/// What an earlier run has learnt is used, and what is learnt now is reported once.
 #[test]
 fn a_machine_that_wants_binl_is_remembered() {
     let mut lab = lab(vec![rule("all", boot())]);
@@ -134,7 +134,7 @@ fn a_rule_limits_what_tftp_grants_to_its_machines() {
     assert_eq!(said, Said::Oack("blksize 512 windowsize 1 ".into()));
 }
 
-/// Rules and files are replaced while transfers run: these end as they began.
+/// When rules and files are replaced, running transfers continue as they began.
 #[test]
 fn replacing_the_rules_disturbs_no_transfer() {
     let mut lab = lab(vec![rule("all", boot())]);

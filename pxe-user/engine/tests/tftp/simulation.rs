@@ -1,5 +1,5 @@
-//! Every kind of client on every kind of network: each transfer ends right or with a clear error in bounded time, and no
-//! packet begets more packets than it may.
+//! Every kind of client on every kind of network: each transfer completes, or ends with a clear error, in
+//! bounded time. No packet causes more packets than allowed.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,15 +16,15 @@ use crate::network::{Network, Weather};
 use crate::offload::Kernel;
 use crate::support::*;
 
-/// What came of it.
+/// The result of a simulation.
 pub(crate) struct Story {
     pub(crate) lab: Lab,
     pub(crate) client: Client,
     pub(crate) network: Network,
-    /// When the client was through.
+    /// Time until the client had ended.
     pub(crate) took: Duration,
     pub(crate) data: u64,
-    /// All that the server sent, and when.
+    /// All packets that the server sent, with their times.
     pub(crate) sent: Vec<Sent>,
 }
 
@@ -43,11 +43,11 @@ pub(crate) struct Scene {
     pub(crate) size: usize,
     pub(crate) weather: Weather,
     pub(crate) seed: u64,
-    /// The kernel carries transfers on and sends windows of so many blocks; 0 for none.
+    /// The largest window, in blocks, that the simulated kernel sends. With 0 there is no kernel offload.
     pub(crate) kernel: u32,
-    /// The client vanishes when it has received so many packets.
+    /// The client stops after it has received this many packets.
     pub(crate) vanishes: Option<u64>,
-    /// Room for so many DATA packets until the next poll.
+    /// How many DATA packets find room until the next poll.
     pub(crate) room: u64,
 }
 
@@ -92,7 +92,7 @@ impl Scene {
                 lab.notes.room = self.room;
                 lab.responder.poll(now, &mut lab.notes);
                 if self.room < u64::MAX {
-                    // Room comes back only as time goes by.
+                    // Room comes back only as time passes.
                     lab.notes.now = now + Duration::from_micros(20);
                 }
             }
@@ -114,7 +114,7 @@ impl Scene {
             assert!(steps < 3_000_000, "it never ends");
         }
         let end = over.unwrap_or_else(|| lab.now());
-        // Section 6, line 34, and section 5, line 17: nothing stays. PXELINUX's patience is the longest.
+        // Section 6, line 34, and section 5, line 17: no slot stays in use. PXELINUX waits the longest.
         assert!(lab.now().since(end) <= Duration::from_secs(140), "slots are kept too long");
         lab.assert_idle();
         assert!(bytes.starts_with(&client.got), "the client has other bytes than the file");
@@ -141,7 +141,7 @@ impl Lab {
     }
 }
 
-/// Looks at all that the server sends.
+/// Checks all packets that the server sends.
 #[derive(Default)]
 struct Guard {
     begun: HashSet<(std::net::SocketAddrV4, u16)>,
@@ -169,10 +169,11 @@ impl Guard {
     }
 }
 
-/// Seeds for each kind of client and weather.
+/// Number of seeds for each kind of client and network.
 const SEEDS: u64 = 6;
 
-/// Without the kernel, with one that sends block by block, and with one that sends windows: see [`Scene::kernel`].
+/// Without the kernel, with a kernel that sends block by block, and with one that sends windows: see
+/// [`Scene::kernel`].
 const KERNELS: [u32; 3] = [0, 1, 64];
 
 pub(crate) const CALM: Weather =
@@ -199,7 +200,7 @@ fn on_a_calm_network_nothing_is_sent_twice() {
                 assert_eq!(story.outcome(), Some(Outcome::Complete), "{case}");
                 assert_eq!(story.data, story.blocks(), "{case}");
                 let timeouts = story.lab.count(Counter::Timeouts);
-                // While PXELINUX ponders, the OACK is repeated.
+                // While PXELINUX pauses, the OACK is retransmitted.
                 assert_eq!(timeouts, if manners.ponders > 0 { 6 } else { 0 }, "{case}");
                 if let Some(tsize) = story.client.tsize {
                     assert_eq!(tsize, size as u64, "{case}");
@@ -209,7 +210,7 @@ fn on_a_calm_network_nothing_is_sent_twice() {
     }
 }
 
-/// Section 6, line 32: 100 blocks in windows of 4 are about 26 ACKs (with ACK 0), also when one block is lost.
+/// Section 6, line 32: 100 blocks in windows of 4 need about 26 ACKs (with ACK 0), also if one block is lost.
 #[test]
 fn line_32_one_lost_block_costs_one_window() {
     let size = 100 * 1468 - 1;
@@ -227,7 +228,8 @@ fn line_32_one_lost_block_costs_one_window() {
     }
 }
 
-/// RFC 1123, section 4.2.3.1: in lock-step each DATA answers a new ACK or a time-out, whatever is duplicated.
+/// RFC 1123, section 4.2.3.1: in lock-step, each DATA packet is caused by a new ACK or a time-out, whichever
+/// packets are duplicated.
 #[test]
 fn line_24_no_sorcerers_apprentice() {
     for manners in clients::ALL {
@@ -236,7 +238,8 @@ fn line_24_no_sorcerers_apprentice() {
                 for (seed, kernel) in (0..3).zip(KERNELS) {
                     let weather = Weather { duplicates, jitter, ..CALM };
                     let scene = Scene { seed, kernel, ..Scene::new(manners, 100 * 1400, weather) };
-                    // A duplicate OACK in the network starts GRUB and U-Boot again; no server can help that.
+                    // An OACK that the network duplicates makes GRUB and U-Boot start again. No server can
+                    // prevent that.
                     if manners.oack_restarts {
                         continue;
                     }
@@ -244,10 +247,11 @@ fn line_24_no_sorcerers_apprentice() {
                     let case = format!("{}, {weather:?}, seed {seed}", manners.name);
                     assert_eq!(story.client.state, State::Done, "{case}");
                     if story.client.window == 1 {
-                        // After the end, the client is silent.
+                        // After the end, the client sends nothing.
                         assert!(story.data <= story.blocks(), "{case}: {} DATA", story.data);
                     } else {
-                        // What overtook looks like a loss to the client; each costs one window (RFC 7440, section 4).
+                        // A reordered packet looks like a loss to the client. Each costs one window (RFC
+                        // 7440, section 4).
                         let window = if jitter > 0 { story.client.window } else { 1 };
                         let most = story.blocks() * (1 + window);
                         assert!(story.data <= most, "{case}: {} DATA of {}", story.data, story.blocks());
@@ -278,22 +282,24 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
                 match &story.client.state {
                     State::Done => {
                         assert_eq!(story.client.got.len(), size, "{case}");
-                        // Others may be there: of EDK2's probe, if its ERROR was lost.
+                        // There may be other outcomes: that of EDK2's probe, if its ERROR was lost.
                         let outcomes = story.lab.outcomes();
                         let good = [Outcome::Complete, Outcome::CompleteUnconfirmed];
-                        // Whoever was never heard after its request may be a forgery.
+                        // If its only ACK is lost, the server has received nothing but the request, which
+                        // may be forged.
                         let unheard = manners.options.is_empty() && story.blocks() == 1;
                         assert!(
                             unheard || outcomes.iter().any(|end| good.contains(end)),
                             "{case}: {outcomes:?}"
                         );
                     }
-                    // A client's patience may end before its luck comes.
+                    // A client may give up before a retransmission gets through.
                     State::Failed(why) if loss >= 300 && why == "gave up" => failed += 1,
                     other => panic!("{case}: {other:?}"),
                 }
                 assert!(story.took < Duration::from_secs(1000), "{case}: {:?}", story.took);
-                // Each time-out and each loss costs a window at the most, and so does what overtook or was doubled.
+                // Each time-out and each loss costs one window at most, and so does each reordered or
+                // duplicated packet.
                 let trouble = timeouts + story.network.lost + story.network.duplicated;
                 let window = story.client.window;
                 let most = story.blocks()
@@ -326,7 +332,8 @@ fn line_29_block_numbers_wrap() {
     }
 }
 
-/// Section 5, line 17: wherever a client vanishes, its slot comes back (the bound is in [`Scene::play`]).
+/// Section 5, line 17: wherever a client stops, its slot becomes free again. [`Scene::play`] checks within
+/// which time.
 #[test]
 fn line_17_a_client_that_vanishes_is_forgotten() {
     for manners in clients::ALL {
@@ -339,7 +346,7 @@ fn line_17_a_client_that_vanishes_is_forgotten() {
     }
 }
 
-/// Where there is never room for more than a few packets at a time, everything arrives all the same.
+/// If there is never room for more than a few packets at a time, the whole file still arrives.
 #[test]
 fn without_room_to_send_it_only_takes_longer() {
     for options in

@@ -1,4 +1,4 @@
-//! A responder with files to serve, and a host that only takes notes.
+//! A responder with files to serve, and a host that only records the calls.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -37,7 +37,7 @@ pub(crate) fn ms(millis: u64) -> Timestamp {
     Timestamp::from_micros(millis * 1000)
 }
 
-/// What a file of that size holds: no two blocks of any block size are equal for long.
+/// The content of a file of this size. The pattern makes different blocks differ, at any block size.
 pub(crate) fn content(size: usize) -> Vec<u8> {
     (0..size as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
@@ -68,7 +68,7 @@ pub(crate) fn error(code: u16) -> Vec<u8> {
     [&[0, 5], &code.to_be_bytes()[..], b"text\0"].concat()
 }
 
-/// A packet that was sent, in short.
+/// A sent packet in short form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Said {
     Data(u16, usize),
@@ -97,7 +97,7 @@ impl Sent {
     }
 }
 
-/// The host: a notebook.
+/// A host that records all calls.
 #[derive(Debug)]
 pub(crate) struct Notes {
     pub(crate) now: Timestamp,
@@ -105,17 +105,17 @@ pub(crate) struct Notes {
     pub(crate) opened: BTreeSet<(SocketAddrV4, u16)>,
     pub(crate) orders: Vec<(Id, FileName)>,
     pub(crate) events: Vec<Event>,
-    /// Room for DATA packets.
+    /// How many DATA packets find room.
     pub(crate) room: u64,
-    /// Whether a further transfer can be opened.
+    /// Whether [`Transmit::open`] succeeds.
     pub(crate) opens: bool,
-    /// Whether a further file can be asked for.
+    /// Whether [`Storage::load`] succeeds.
     pub(crate) loads: bool,
-    /// Carries transfers on, if there is one.
+    /// The simulated kernel offload. `None` for a datapath without one.
     pub(crate) kernel: Option<Kernel>,
-    /// Where uploads go.
+    /// The simulated inbox.
     pub(crate) inbox: OffloadCache,
-    /// What the host knows of addresses.
+    /// The host's neighbour table.
     pub(crate) neighbours: BTreeMap<Ipv4Addr, Mac>,
 }
 
@@ -189,29 +189,29 @@ impl Events for Notes {
     }
 }
 
-/// Everything together.
+/// The responder under test, with its host and files.
 pub(crate) struct Lab {
     pub(crate) dir: TempDir,
     pub(crate) catalogue: Arc<Catalogue>,
-    /// What the responder reads, to be replaced while it runs.
+    /// The data that the responder reads. Tests replace it while the responder runs.
     pub(crate) sources: Sources,
     pub(crate) responder: Responder,
     pub(crate) notes: Notes,
-    /// Files are there at once.
+    /// If true, replies of the loader and the inbox come at once.
     pub(crate) loader_runs: bool,
 }
 
-/// A machine that has no address yet, and all servers.
+/// The addresses of a DISCOVER: a machine without an address, and the broadcast address.
 pub(crate) const DHCP_CLIENT: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68);
 pub(crate) const DHCP_SERVERS: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::BROADCAST, 67);
 
-/// A message that was recorded of real firmware.
+/// A DHCP message that was recorded from real firmware.
 pub(crate) fn packet(name: &str) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../tests/packets/dhcp/{name}.bin"));
     std::fs::read(path).expect("a golden packet")
 }
 
-/// The subnet of [`SERVER`] is a /24.
+/// The broadcast address: the subnet of [`SERVER`] is a /24.
 pub(crate) const BROADCAST: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 0, 255);
 
 pub(crate) fn settings() -> Settings {
@@ -236,7 +236,7 @@ impl Lab {
         Self::with(settings(), Service::new(SERVER), files)
     }
 
-    /// One whose machines of this kind are told to load `file`.
+    /// A lab that offers `file` to machines of this architecture.
     pub(crate) fn telling(arch: Arch) -> Self {
         let mut service = Service::new(SERVER);
         service.programs.set(arch, BootFile::new("file").expect("valid").into());
@@ -276,7 +276,8 @@ impl Lab {
         self.notes.now
     }
 
-    /// A datagram comes; what is sent at once. DHCP comes in frames of its own machine.
+    /// Handles a datagram, and returns the packets sent at once. A DHCP message comes in a frame from its own
+    /// machine.
     pub(crate) fn say_as(&mut self, from: SocketAddrV4, to: SocketAddrV4, payload: &[u8]) -> Vec<Sent> {
         let is_dhcp = matches!(to.port(), 67 | 4011);
         let requester = pxe_proto::dhcp::Request::parse(payload).ok().filter(|_| is_dhcp);
@@ -284,7 +285,7 @@ impl Lab {
         self.say_over(Link::untagged(mac), from, to, payload)
     }
 
-    /// The same over any link.
+    /// The same, in a frame over any link.
     pub(crate) fn say_over(
         &mut self,
         link: Link,
@@ -302,20 +303,20 @@ impl Lab {
         std::mem::take(&mut self.notes.sent)
     }
 
-    /// From [`CLIENT`] to our address.
+    /// Sends a payload from [`CLIENT`] to our address.
     pub(crate) fn say(&mut self, port: u16, payload: &[u8]) -> Vec<Said> {
         let sent = self.say_as(CLIENT, SocketAddrV4::new(SERVER, port), payload);
         sent.iter().map(Sent::said).collect()
     }
 
-    /// An RRQ from [`CLIENT`]; our TID and the first answer.
+    /// Sends an RRQ from [`CLIENT`]. Returns our TID and the first reply.
     pub(crate) fn ask(&mut self, name: &str, options: &[(&str, &str)]) -> (u16, Said) {
         let sent = self.say_as(CLIENT, SocketAddrV4::new(SERVER, 69), &rrq(name, options));
         let [only] = &sent[..] else { panic!("{sent:?}") };
         (only.route.from.port(), only.said())
     }
 
-    /// The loader does what was ordered.
+    /// Replies to all requests for files as the loader.
     pub(crate) fn load(&mut self) {
         for (id, name) in std::mem::take(&mut self.notes.orders) {
             let file = self.catalogue.load(&name);
@@ -323,14 +324,14 @@ impl Lab {
         }
     }
 
-    /// The inbox does what was ordered.
+    /// Delivers all replies of the inbox.
     pub(crate) fn file(&mut self) {
         while let Some((id, filed)) = self.notes.inbox.next_answer() {
             self.responder.on_inbox_reply(self.notes.now, id, filed, &mut self.notes);
         }
     }
 
-    /// Time passes, and timers ring when they want to and never at other times; what was sent meanwhile.
+    /// Lets time pass. Calls `poll` exactly at the responder's deadlines. Returns the packets that were sent.
     pub(crate) fn wait(&mut self, millis: u64) -> Vec<Sent> {
         let end = self.now() + Duration::from_millis(millis);
         while let Some(at) = self.responder.next_deadline().filter(|at| *at <= end) {
@@ -345,7 +346,7 @@ impl Lab {
         self.responder.counters().get(what)
     }
 
-    /// The ends that were reported.
+    /// The outcomes of transfers that were reported.
     pub(crate) fn outcomes(&self) -> Vec<Outcome> {
         let ends = self.notes.events.iter().filter_map(|event| match event {
             Event::Fetched { outcome, .. } => Some(*outcome),
@@ -354,7 +355,7 @@ impl Lab {
         ends.collect()
     }
 
-    /// Nothing is left of anything.
+    /// Asserts that no transfer, open port or timer is left.
     pub(crate) fn assert_idle(&self) {
         assert_eq!(self.responder.active(), 0);
         assert_eq!(self.notes.opened, BTreeSet::new());
@@ -362,7 +363,7 @@ impl Lab {
     }
 }
 
-/// Seconds since `since` at which packets were sent.
+/// The times at which packets were sent, in seconds after `since`.
 pub(crate) fn seconds(sent: &[Sent], since: Timestamp) -> Vec<u64> {
     sent.iter().map(|sent| sent.at.since(since).as_secs()).collect()
 }

@@ -1,4 +1,4 @@
-//! Uploads through the whole responder: the answers to a WRQ and its DATA, and hostile ones.
+//! Uploads through the whole responder: the replies to a WRQ and its DATA, and hostile packets.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -16,7 +16,7 @@ fn lab() -> Lab {
     Lab::with(settings, Service::new(SERVER), &[("file", &content(800))])
 }
 
-/// A WRQ from [`CLIENT`]; our TID and the answer.
+/// Sends a WRQ from [`CLIENT`]. Returns our TID and the reply.
 fn put(lab: &mut Lab, name: &str, options: &[(&str, &str)]) -> (u16, Said) {
     let sent = lab.say_as(CLIENT, TFTP, &wrq(name, options));
     let [only] = &sent[..] else { panic!("{sent:?}") };
@@ -37,13 +37,14 @@ fn a_file_is_put_block_by_block() {
     let count = |what: Counter| lab.count(what);
     assert_eq!((count(Counter::Uploads), count(Counter::UploadComplete)), (1, 1));
     assert_eq!((count(Counter::UploadBlocks), count(Counter::UploadBytes)), (3, 1300));
-    // Downloads are not counted for it, nor does the kernel hear of it.
+    // The upload does not count as a download, and is not given to the kernel.
     assert_eq!(
         (count(Counter::Complete), count(Counter::Requests), count(Counter::GivenToKernel)),
         (0, 0, 0)
     );
     assert!(lab.notes.events.is_empty());
-    // RFC 1350, section 6: the last ACK may have been lost. Then the slot is free, and the tuple unknown.
+    // RFC 1350, section 6: the last ACK may be lost, so the client may retransmit its last block. Later the
+    // slot is free, and the TIDs are unknown.
     lab.wait(5000);
     assert_eq!(lab.say(port, &data(3, &bytes[1024..])), [Said::Ack(3)]);
     lab.wait(8000);
@@ -62,7 +63,7 @@ fn options_are_granted_as_far_as_uploads_go() {
             &[("blksize", "65464"), ("windowsize", "64"), ("timeout", "3")],
             "blksize 1468 timeout 3 windowsize 16 ",
         ),
-        // A size that is no number is no size.
+        // A size that is not a number is ignored.
         (&[("tsize", "many"), ("blksize", "512")], "blksize 512 "),
     ] {
         assert_eq!(put(&mut lab(), "f", options).1, Said::Oack(oack.into()));
@@ -90,7 +91,7 @@ fn what_is_refused_says_why_at_once() {
     }
     assert_eq!(lab.say(69, b"\0\x02\xff\xfe\0octet\0"), [Said::Error(2)]);
     assert_eq!(lab.say(69, b"\0\x02f\0netascii\0"), [Said::Error(4)]);
-    // Without an announced size, when it shows.
+    // Without an announced size, the upload ends when the file becomes too large.
     let (port, _) = put(&mut lab, "grows", &[]);
     assert_eq!(lab.say(port, &data(1, &[0; 512])), [Said::Ack(1)]);
     assert_eq!(lab.say(port, &data(2, &[0; 512])), [Said::Ack(2), Said::Error(3)]);
@@ -109,7 +110,7 @@ fn without_an_inbox_nothing_is_written() {
     lab.assert_idle();
 }
 
-/// A block that is larger than agreed is not cut, and not taken as the last.
+/// A block that is larger than negotiated is neither cut nor taken as the last block.
 #[test]
 fn oversized_blocks_end_the_upload() {
     for (options, most) in [(&[][..], 512), (&[("blksize", "1468")], 1468), (&[("blksize", "8")], 8)] {
@@ -129,10 +130,10 @@ fn data_of_nobody_is_nothing() {
     let mut lab = lab();
     assert_eq!(lab.say(69, &data(1, b"x")), []);
     assert_eq!(lab.say(PORTS.first, &data(1, b"x")), [Said::Error(5)]);
-    // Before there is a place for it, and in a transfer the other way.
+    // DATA before the inbox has opened the file, and DATA in a transfer to a client.
     lab.loader_runs = false;
     assert_eq!(lab.say(69, &wrq("f", &[])), []);
-    // One of the TIDs is its own already, whichever that is; on all others it is a stranger.
+    // One of the TIDs is the upload's own. On all other TIDs the packet belongs to no transfer.
     let answers: Vec<_> =
         (0..PORTS.count).map(|index| lab.say(PORTS.first + index, &data(1, b"x")).len()).collect();
     assert_eq!(answers.iter().sum::<usize>(), usize::from(PORTS.count) - 1, "{answers:?}");
@@ -167,7 +168,7 @@ fn a_new_request_from_the_same_port_takes_the_old_ones_place() {
     let mut lab = lab();
     let (port, _) = put(&mut lab, "f", &[]);
     lab.say(port, &data(1, &[0; 512]));
-    // At once it is a copy; later the machine was reset.
+    // An immediate repeat is a copy. A later one means that the machine was reset.
     assert_eq!(lab.say(69, &wrq("f", &[])), []);
     lab.wait(1500);
     let (port, said) = put(&mut lab, "f", &[]);
@@ -175,14 +176,14 @@ fn a_new_request_from_the_same_port_takes_the_old_ones_place() {
     assert_eq!(lab.say(port, &data(1, b"new")), [Said::Ack(1)]);
     assert_eq!(lab.notes.inbox.files["f"], b"new");
     assert_eq!((lab.count(Counter::UploadSuperseded), lab.count(Counter::DuplicateRequest)), (1, 1));
-    // A download from the same port, too.
+    // A read request from the same port also replaces the upload.
     let (port, _) = put(&mut lab, "g", &[]);
     lab.say(port, &data(1, &[0; 512]));
     assert_eq!(lab.ask("file", &[]).1, Said::Data(1, 512));
     assert_eq!((lab.count(Counter::UploadSuperseded), lab.notes.inbox.under_way()), (2, 0));
 }
 
-/// What finds no room is not acknowledged, and counted.
+/// A block that finds no room is counted, but not acknowledged.
 #[test]
 fn an_ack_waits_for_room() {
     let mut lab = lab();
@@ -196,7 +197,7 @@ fn an_ack_waits_for_room() {
     assert_eq!(lab.count(Counter::UploadNoRoom), 1);
 }
 
-/// The last ACK says that the file is kept, so it waits for the disk, and an ERROR may come instead.
+/// The last ACK confirms that the file is stored, so it waits for the disk. An ERROR may come instead.
 #[test]
 fn the_last_ack_waits_for_the_disk() {
     let mut lab = lab();
@@ -222,7 +223,7 @@ fn ten_thousand_requests_take_two_places_and_leave_downloads_alone() {
     }
     assert_eq!((lab.responder.active(), lab.count(Counter::UploadBusy)), (2, 9998));
     assert_eq!(lab.ask("file", &[]).1, Said::Data(1, 512));
-    // Who never sends anything loses its place soon.
+    // An upload without any DATA soon loses its slot.
     lab.wait(30_000);
     assert_eq!((lab.count(Counter::UploadTimedOut), lab.notes.inbox.under_way()), (2, 0));
     lab.wait(60_000);
@@ -230,7 +231,7 @@ fn ten_thousand_requests_take_two_places_and_leave_downloads_alone() {
     assert_eq!(put(&mut lab, "real", &[]).1, Said::Ack(0));
 }
 
-/// Where there is no slot, an upload waits like everybody.
+/// Without a free slot, an upload waits in the queue like every request.
 #[test]
 fn an_upload_waits_for_a_slot() {
     let mut lab = lab();
@@ -250,7 +251,7 @@ fn an_upload_waits_for_a_slot() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever arrives at whatever port: no panic, at most a packet for a packet, and in the end nothing is left.
+    /// Any packet at any port: no panic, no more than two packets in reply, and nothing left at the end.
     #[test]
     fn any_packets_in_any_order(
         packets in prop::collection::vec(

@@ -1,5 +1,5 @@
-//! Clients that put files on every kind of network, in virtual time: each file arrives byte for byte or the upload ends with
-//! a reason, and no packet begets more packets than it may.
+//! Clients that upload files on every kind of network, in virtual time. Each file arrives byte for byte, or
+//! the upload ends with a reason. No packet causes more packets than allowed.
 
 use std::net::SocketAddrV4;
 use std::time::Duration;
@@ -22,7 +22,7 @@ enum State {
     Failed(String),
 }
 
-/// A client that puts a file.
+/// A client that uploads a file.
 struct Putter {
     state: State,
     bytes: Vec<u8>,
@@ -30,14 +30,14 @@ struct Putter {
     window: u64,
     options: Vec<(&'static str, String)>,
     server: SocketAddrV4,
-    /// The first block without an ACK.
+    /// The first block that was not acknowledged.
     base: u64,
     tries: u32,
     deadline: Option<Timestamp>,
     out: Vec<Vec<u8>>,
-    /// DATA packets that it sent.
+    /// Number of DATA packets that the client has sent.
     data: u64,
-    /// It has the Sorcerer's Apprentice in it: it answers duplicate ACKs (RFC 1123, section 4.2.3.1).
+    /// The client answers duplicate ACKs, which is the Sorcerer's Apprentice bug (RFC 1123, section 4.2.3.1).
     apprentice: bool,
 }
 
@@ -75,7 +75,7 @@ impl Putter {
         (self.bytes.len() / self.blksize) as u64 + 1
     }
 
-    /// The request, or the window.
+    /// Sends the request, or the window.
     fn send(&mut self, now: Timestamp) {
         self.deadline = Some(now + Self::TIMEOUT);
         if self.state == State::Asking {
@@ -143,16 +143,16 @@ struct Scene {
     size: usize,
     blksize: usize,
     window: u64,
-    /// Without options.
+    /// The client requests no options.
     plain: bool,
     apprentice: bool,
     weather: Weather,
     seed: u64,
-    /// Room for so many blocks until the next poll, or the next millisecond.
+    /// How many blocks find room until the next poll, or the next millisecond.
     room: u64,
-    /// Milliseconds that the inbox takes for each answer.
+    /// Milliseconds until each reply of the inbox.
     disk: u64,
-    /// It takes so long for each block.
+    /// If true, each block takes that time, too, and the next ACK waits for it.
     behind: bool,
 }
 
@@ -173,7 +173,7 @@ struct Story {
     lab: Lab,
     client: Putter,
     network: Network,
-    /// ACKs that the server sent.
+    /// Number of ACKs that the server sent.
     acks: u64,
 }
 
@@ -182,7 +182,7 @@ impl Scene {
         let limits = OptionLimits::for_mtu(1500, u16::MAX);
         let settings = Settings { uploads: Some(UploadLimiter::new(2)), limits, ..settings() };
         let mut lab = Lab::with(settings, Service::new(SERVER), &[]);
-        // Answers come when the disk is through.
+        // The replies of the inbox come when the simulated disk is ready.
         lab.loader_runs = false;
         lab.notes.inbox.behind = self.behind;
         let mut network = Network::new(self.seed, self.weather);
@@ -241,7 +241,7 @@ impl Scene {
 }
 
 impl Story {
-    /// What is there is whole; what the client believes to be there is there.
+    /// A file in the inbox is complete, and a file that the client believes to be stored is there.
     fn assert_nothing_is_damaged(&self, scene: &Scene) {
         let kept = self.lab.notes.inbox.files.get("file");
         assert!(kept.is_none_or(|bytes| *bytes == self.client.bytes), "other bytes: {scene:?}");
@@ -275,7 +275,7 @@ fn on_a_calm_network_nothing_is_sent_twice() {
     }
 }
 
-/// RFC 7440, section 4: whichever block is lost, it costs a window.
+/// RFC 7440, section 4: whichever block is lost, the loss costs one window.
 #[test]
 fn one_lost_block_costs_one_window() {
     for lost in 1..=100 {
@@ -290,7 +290,8 @@ fn one_lost_block_costs_one_window() {
     }
 }
 
-/// RFC 1123, section 4.2.3.1: copies do not breed, not even with a client that answers each duplicate ACK.
+/// RFC 1123, section 4.2.3.1: duplicates do not multiply, not even with a client that answers each duplicate
+/// ACK.
 #[test]
 fn no_sorcerers_apprentice() {
     for duplicates in [100, 1000] {
@@ -324,12 +325,13 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
                     State::Failed(why) if loss >= 300 && why == "gave up" => failed += 1,
                     other => panic!("{other:?}: {scene:?}"),
                 }
-                // Each loss, copy and time-out costs a window at the most, and so does each block that overtook.
+                // Each loss, duplicate and time-out costs one window at most, and so does each reordered
+                // block.
                 let window = story.client.window;
                 let trouble =
                     story.lab.count(Counter::Timeouts) + story.network.lost + story.network.duplicated;
                 let overtaken = if window > 1 && jitter > 0 { story.client.last() * window } else { 0 };
-                // A disk that is slower than the client's time-out costs one, too.
+                // A disk that is slower than the client's time-out costs one window more.
                 let most = story.client.last() + window * (trouble + 1) + overtaken;
                 assert!(story.client.data <= most, "{scene:?}: {} DATA, not {most}", story.client.data);
             }
@@ -348,7 +350,7 @@ fn more_than_65535_blocks_arrive() {
     }
 }
 
-/// A disk that is slow, and buffers that are short: it only takes longer.
+/// With a slow disk and few buffers, an upload only takes longer.
 #[test]
 fn without_room_it_only_takes_longer() {
     for window in [1, 4, 16] {
@@ -356,7 +358,7 @@ fn without_room_it_only_takes_longer() {
             let scene = Scene { size: 20_000, window, room, disk: 300, ..SCENE };
             assert_eq!(scene.play().client.state, State::Done, "{scene:?}");
         }
-        // With ACKs that wait, nothing is sent twice.
+        // If ACKs are delayed for the disk, no block is sent twice.
         let scene = Scene { size: 20_000, window, disk: 300, behind: true, ..SCENE };
         let story = scene.play();
         assert_eq!((story.client.state, story.client.data), (State::Done, 40), "{scene:?}");

@@ -1,4 +1,4 @@
-//! Transfers with blocks that found no room in the send queue.
+//! Transfers whose blocks found no room in the send queue.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,10 +6,11 @@ use std::time::Duration;
 use pxe_proto::tftp::table::Id;
 use pxe_proto::time::Timestamp;
 
-/// The pause until the next attempt: a link that is down must not cost a core.
+/// Pause until the next attempt, so that a link that is down does not use a whole core.
 const RETRY_AFTER: Duration = Duration::from_millis(1);
 
-/// Transfers in the order in which they found no room. A transfer is in here at most once: see `Context::queued`.
+/// Transfers in the order in which they found no room. `Context::queued` ensures that a transfer is in here
+/// at most once.
 #[derive(Debug)]
 pub(super) struct Backlog {
     transfers: VecDeque<Id>,
@@ -17,7 +18,7 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Room for `transfers`, allocated now.
+    /// A backlog for `transfers` transfers. Its memory is allocated now.
     pub(super) fn new(transfers: usize) -> Self {
         Self { transfers: VecDeque::with_capacity(transfers), retry_at: Timestamp::default() }
     }
@@ -26,7 +27,7 @@ impl Backlog {
         self.transfers.push_back(id);
     }
 
-    /// How many transfers to try now; those that find no room again wait for the next time.
+    /// Returns how many transfers to try now. Those that find no room again wait for the next attempt.
     pub(super) fn due(&mut self, now: Timestamp) -> usize {
         let due = if now >= self.retry_at { self.transfers.len() } else { 0 };
         if due > 0 {
@@ -39,7 +40,7 @@ impl Backlog {
         self.transfers.pop_front()
     }
 
-    /// When [`Self::due`] has something; `None` without transfers.
+    /// When [`Self::due`] returns transfers. `None` if the backlog is empty.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         (!self.transfers.is_empty()).then_some(self.retry_at)
     }

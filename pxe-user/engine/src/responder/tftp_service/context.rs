@@ -1,4 +1,4 @@
-//! What the responder keeps for each transfer beside its state machine.
+//! The data that the service stores for each transfer, beside the transfer's state machine.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use pxe_proto::tftp::packet::RequestedOptions;
 use pxe_proto::tftp::send_session::SendSession;
 use pxe_proto::tftp::table::Entry;
 
-/// What the responder keeps for each transfer beside its state machine.
+/// The data that the service stores for each transfer, beside the transfer's state machine.
 #[derive(Debug)]
 pub(super) struct Context {
     pub(super) link: Link,
-    /// The address that the client used: replies come from there (RFC 1123, section 4.2.3.4 in spirit).
+    /// Our address as the client used it. Replies come from the same address (in the spirit of RFC 1123,
+    /// section 4.2.3.4).
     pub(super) server: Ipv4Addr,
     pub(super) requested: RequestedOptions,
-    /// The file that is sent; `None` until it is loaded, and for uploads.
+    /// The file that pxed sends. `None` until it is loaded, and for uploads.
     pub(super) image: Option<Arc<Image>>,
-    /// The transfer is an upload.
+    /// The permit of an upload while it runs. `None` for a transfer to a client.
     pub(super) upload: Option<UploadPermit>,
     /// The transfer is in the backlog.
     pub(super) queued: bool,
@@ -42,7 +43,7 @@ impl Context {
     }
 }
 
-/// The way of what is sent to a client.
+/// The route of packets to the transfer's client.
 pub(super) fn route(entry: &Entry<Context>) -> Route {
     Route {
         link: entry.context.link,
@@ -51,14 +52,14 @@ pub(super) fn route(entry: &Entry<Context>) -> Route {
     }
 }
 
-/// What sending needs of an entry.
+/// The parts of an entry that sending needs. `None` if there is no running transfer to a client.
 pub(super) fn sending(entry: &mut Entry<Context>) -> Option<(Route, &mut SendSession, &mut Context)> {
     let route = route(entry);
     let (transfer, context) = entry.parts_mut();
     Some((route, transfer?, context))
 }
 
-/// A transfer's client, for the fleet.
+/// The transfer's client, as the fleet identifies it.
 pub(super) fn peer(entry: &Entry<Context>) -> Peer {
     Peer { address: entry.client, mac: entry.context.link.peer, transport: Transport::Tftp }
 }

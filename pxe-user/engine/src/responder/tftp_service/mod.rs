@@ -1,16 +1,17 @@
-//! TFTP: requests on port 69, and transfers on our TIDs.
+//! The TFTP service: requests on port 69, and transfers on our TIDs.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`requests`] | what a request asks for, as long as it has no slot |
+//! | [`requests`] | requests that have no slot yet |
+//! | [`context`] | what the service stores for each transfer |
 //! | [`uploads`] | files that clients write |
 //! | [`offload`] | transfers that the kernel continues |
-//! | [`backlog`] | transfers with blocks that found no room |
-//! | [`progress`], [`record`] | what the fleet and the counters learn |
+//! | [`backlog`] | transfers with blocks that found no room in the send queue |
+//! | [`progress`], [`record`] | reports to the fleet and the counters |
 //! | [`snapshot`] | transfers that another process resumes |
 //!
-//! [`TftpService`] owns the table of transfers. It applies each event to a transfer's state machine, and carries out the
-//! [`Step`] that the state machine returns.
+//! [`TftpService`] owns the table of transfers. It applies each event to a transfer's state machine, and
+//! carries out the [`Step`] that the state machine returns.
 
 mod backlog;
 mod context;
@@ -50,10 +51,11 @@ pub use uploads::{
     BLKSIZE_MAX as UPLOAD_BLKSIZE_MAX, BLOCKS_MAX as UPLOAD_BLOCKS_MAX, InboxReply, UploadRefusal,
 };
 
-/// The backlog has room for an [`Id`] for each transfer, and there are two slots for each.
+/// Memory for each slot. The table has two slots for each transfer, and the backlog holds one [`Id`] for each
+/// transfer.
 const SLOT_BYTES: usize = Table::<Context>::SLOT_BYTES + size_of::<Id>() / 2;
 
-/// The state of 4096 transfers is 2 MiB at the most.
+/// The state of 4096 transfers takes 2 MiB at most.
 const _: () = assert!(SLOT_BYTES <= 256);
 
 /// All transfers of one worker, and the requests that wait for a slot.
@@ -66,7 +68,7 @@ pub(super) struct TftpService {
 }
 
 impl TftpService {
-    /// Room for so many transfers at a time; all memory is allocated now.
+    /// A service for `transfers` transfers at a time. All memory is allocated now.
     pub(super) fn new(transfers: usize, ports: TidPorts) -> Self {
         Self {
             table: Table::new(transfers, ports),
@@ -76,7 +78,7 @@ impl TftpService {
         }
     }
 
-    /// Handles a datagram to port 69. True if a machine reads a file.
+    /// Handles a datagram to port 69. Returns true if it is an RRQ, so that a machine has asked for a file.
     pub(super) fn on_request(
         &mut self,
         core: &mut Core,
@@ -88,7 +90,7 @@ impl TftpService {
             core.counters.count(Counter::BadSource);
             return false;
         }
-        // RFC 1123, section 4.2.3.5: a request that was broadcast is silently ignored.
+        // RFC 1123, section 4.2.3.5: a server silently ignores a request that was broadcast.
         if core.settings.is_to_many(datagram.to) {
             core.counters.count(Counter::ToMany);
             return false;
@@ -98,7 +100,7 @@ impl TftpService {
             core.counters.count(Counter::TftpRate);
             return false;
         }
-        // Not even an ERROR: clients that are not allowed learn nothing about this server.
+        // No ERROR is sent either, so that clients that are not allowed learn nothing about this server.
         let neighbour = || datagram.link.neighbour().or_else(|| host.neighbour(address));
         if !core.sources.access.load().allows(address, neighbour) {
             core.counters.count(Counter::NotAllowed);
@@ -171,7 +173,7 @@ impl TftpService {
         }
     }
 
-    /// A valid request gets a slot, or waits for one.
+    /// Gives a valid request a slot, or puts it into the queue.
     fn ask(
         &mut self,
         core: &mut Core,
@@ -187,7 +189,7 @@ impl TftpService {
         if let Some(id) = self.table.of_client(client) {
             self.reclaim(core, id, host);
         }
-        // While requests wait there is no room (see `admit_pending`), so no request overtakes another.
+        // While requests wait, the table has no room (see `admit_pending`), so no request overtakes another.
         if self.table.has_room() || self.table.is_known(now, client, fingerprint) {
             self.admit(core, now, client, fingerprint, &pending, host);
         } else {
@@ -258,7 +260,8 @@ impl TftpService {
         core.counters.count(counter);
     }
 
-    /// Admits requests that wait, as far as there are slots. To be called after every event that may have freed one.
+    /// Admits requests that wait, as long as there are slots. The caller must call this after every event
+    /// that may have freed a slot.
     pub(super) fn admit_pending(&mut self, core: &mut Core, now: Timestamp, host: &mut impl Host) {
         while !self.pending.is_empty() && (self.table.has_room() || self.make_room(core, now, host)) {
             let Some(PendingEntry { client, request, context, .. }) = self.pending.pop() else { return };
@@ -267,7 +270,8 @@ impl TftpService {
         }
     }
 
-    /// Ends a transfer whose client never answered, for a client that has repeated its request.
+    /// Ends a transfer whose client has sent nothing since its request, if a client in the queue has repeated
+    /// its request.
     fn make_room(&mut self, core: &mut Core, now: Timestamp, host: &mut impl Host) -> bool {
         if !self.pending.anyone_alive() {
             return false;
@@ -278,7 +282,7 @@ impl TftpService {
         true
     }
 
-    /// Ends the wait of requests whose time is over.
+    /// Removes requests from the queue that have waited too long.
     fn expire_pending(&mut self, core: &mut Core, now: Timestamp, host: &mut impl Transmit) {
         while let Some(dequeued) = self.pending.expire(now) {
             match dequeued {
@@ -292,7 +296,7 @@ impl TftpService {
     }
 
     fn look_up(&mut self, core: &mut Core, now: Timestamp, id: Id, name: &FileName, host: &mut impl Host) {
-        // A guard of arc-swap must not live on: what follows borrows `core` mutably.
+        // The guard of arc-swap must be dropped first, because the code below borrows `core` mutably.
         let lookup = core.sources.catalogue.load().lookup(name);
         match lookup {
             Lookup::Ready(image) => self.start(core, now, id, image, host),
@@ -307,7 +311,7 @@ impl TftpService {
         }
     }
 
-    /// The loader has answered [`Storage::load`](super::Storage::load).
+    /// Handles the loader's reply to [`Storage::load`](super::Storage::load).
     pub(super) fn loaded(
         &mut self,
         core: &mut Core,
@@ -338,7 +342,7 @@ impl TftpService {
         self.give_up(id, refusal.code(), refusal.text(), host);
     }
 
-    /// Starts a transfer whose file is there.
+    /// Starts a transfer whose file is loaded.
     fn start(&mut self, core: &mut Core, now: Timestamp, id: Id, image: Arc<Image>, host: &mut impl Host) {
         let Some(entry) = self.table.get_mut(id) else { return };
         let limits = core.sources.limits(&core.settings, *entry.client.ip(), &entry.context.link);
@@ -352,7 +356,7 @@ impl TftpService {
         }
     }
 
-    /// Starts an upload whose file is open.
+    /// Starts an upload whose file the inbox has opened.
     fn start_upload(&mut self, core: &mut Core, now: Timestamp, id: Id, host: &mut impl Host) {
         let Some(entry) = self.table.get(id) else { return };
         let (negotiated, size) = uploads::negotiate(core, entry);
@@ -363,7 +367,8 @@ impl TftpService {
         }
     }
 
-    /// Directs the transfer's packets to this worker. Without room in the kernel's table the transfer is given up.
+    /// Directs the transfer's packets to this worker. If the kernel's table is full, the transfer ends with
+    /// an ERROR.
     fn open(&mut self, core: &mut Core, id: Id, host: &mut impl Transmit) -> bool {
         let opened = self.table.get(id).is_some_and(|entry| host.open(entry.client, entry.port, id.slot()));
         if !opened {
@@ -421,7 +426,8 @@ impl TftpService {
         }
     }
 
-    /// The inbox has answered [`Storage::put`](super::Storage::put) or [`Storage::store`](super::Storage::store).
+    /// Handles the inbox's reply to [`Storage::put`](super::Storage::put) or
+    /// [`Storage::store`](super::Storage::store).
     pub(super) fn on_inbox_reply(
         &mut self,
         core: &mut Core,
@@ -439,7 +445,7 @@ impl TftpService {
         }
         match reply.apply(&mut self.table, now, id) {
             Ok(step) => {
-                // The last ACK tells the client that its file is stored; the end sends nothing by itself.
+                // The last ACK confirms that the file is stored. `Step::End` sends no packet by itself.
                 if reply == InboxReply::Kept && matches!(step, Step::End(_)) {
                     self.acknowledge(id, host);
                 }
@@ -449,7 +455,7 @@ impl TftpService {
         }
     }
 
-    /// Sends an ACK of what an upload has stored.
+    /// Sends an ACK of the last block of an upload that pxed has accepted.
     fn acknowledge(&self, id: Id, host: &mut impl Transmit) {
         let Some(entry) = self.table.get(id) else { return };
         if let Some(taken) = entry.upload_session().map(ReceiveSession::taken) {
@@ -457,7 +463,7 @@ impl TftpService {
         }
     }
 
-    /// Ends an upload that gets no place, or loses it, and sends the client an ERROR.
+    /// Ends an upload that the inbox refuses, before or during the transfer, and sends the client an ERROR.
     fn refuse_upload(
         &mut self,
         core: &mut Core,
@@ -481,7 +487,7 @@ impl TftpService {
         self.table.break_off(now, id);
     }
 
-    /// Carries out what a state machine asks for.
+    /// Carries out a step of a state machine.
     fn perform(&mut self, core: &mut Core, now: Timestamp, id: Id, step: Step, host: &mut impl Host) {
         match step {
             Step::Wait => {}
@@ -502,7 +508,7 @@ impl TftpService {
         }
     }
 
-    /// Sends what a transfer's window still lacks, as far as there is room.
+    /// Sends the blocks of a transfer's window that were not sent yet, as far as there is room.
     fn send(&mut self, core: &mut Core, id: Id, host: &mut impl Transmit) {
         let Some(entry) = self.table.get_mut(id) else { return };
         let Some((route, transfer, context)) = sending(entry) else { return };
@@ -526,7 +532,7 @@ impl TftpService {
         }
     }
 
-    /// Handles everything whose time has come, and sends what found no room before.
+    /// Handles every timer that is due, and sends what found no room in the send queue before.
     pub(super) fn poll(&mut self, core: &mut Core, now: Timestamp, host: &mut impl Host) {
         for _ in 0..self.backlog.due(now) {
             let Some(id) = self.backlog.pop() else { break };
@@ -562,19 +568,19 @@ impl TftpService {
         self.expire_pending(core, now, host);
     }
 
-    /// When [`Self::poll`] must be called.
+    /// When [`Self::poll`] must be called next. `None` if no timer is set.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         let room = if self.pending.anyone_alive() { self.table.gives_way_at() } else { None };
         let pending = self.pending.next_deadline();
         [self.backlog.deadline(), self.table.next_deadline(), room, pending].into_iter().flatten().min()
     }
 
-    /// Reports how far longer transfers are.
+    /// Reports the progress of transfers that have run for a while.
     pub(super) fn report_progress(&mut self, now: Timestamp, host: &mut (impl KernelOffload + Events)) {
         self.progress.report(now, &self.table, host);
     }
 
-    /// Gives all transfers away.
+    /// Returns snapshots of all transfers, for another process to resume.
     pub(super) fn pass_on(
         &mut self,
         core: &mut Core,
@@ -590,7 +596,7 @@ impl TftpService {
         snapshots
     }
 
-    /// Resumes a transfer of another process.
+    /// Resumes a transfer of another process. Returns false if that is not possible.
     pub(super) fn resume(
         &mut self,
         core: &mut Core,
@@ -624,7 +630,7 @@ impl TftpService {
     }
 }
 
-/// Answers a request that gets no slot, from a port that no transfer has.
+/// Sends an ERROR to a client whose request gets no slot. The ERROR comes from the first of our TIDs.
 fn refuse(core: &Core, datagram: &Datagram<'_>, error: &Control, host: &mut impl Transmit) {
     let from = SocketAddrV4::new(core.reply_address(datagram), core.settings.ports.first);
     host.control(&Route { link: datagram.link, from, to: datagram.from }, error.as_bytes());
@@ -636,7 +642,8 @@ fn refuse_full(core: &Core, client: SocketAddrV4, link: Link, server: Ipv4Addr, 
     host.control(&Route { link, from, to: client }, error.as_bytes());
 }
 
-/// RFC 1350, section 4: a stranger gets an ERROR, and the transfer goes on. An ERROR is never answered.
+/// RFC 1350, section 4: a packet from an unknown source gets an ERROR and does not disturb the transfer. An
+/// ERROR is never answered.
 fn refuse_stranger(core: &Core, datagram: &Datagram<'_>, is_error: bool, host: &mut impl Transmit) {
     let is_client = core.settings.is_client(Service::TftpTransfer, datagram);
     if !is_error && is_client && !core.settings.is_to_many(datagram.to) {

@@ -1,7 +1,8 @@
 //! Transfers that the kernel continues while nothing unusual happens.
 //!
-//! A transfer is offered only in its steady state, and taken back before anything else happens to it: a packet that the kernel
-//! did not answer, a time-out, a new request, the end. So the state machine always sees all of it.
+//! A transfer is given to the kernel only in its steady state, and taken back before any other event is
+//! applied to it: a packet that the kernel did not answer, a time-out, a new request, the end. So the state
+//! machine always has the transfer's complete state.
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
@@ -18,18 +19,19 @@ use pxe_proto::time::Timestamp;
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct OffloadState {
     owner: Owner,
-    /// The last block that user space sent. The kernel counts blocks in 32 bits, so user space sends all beyond.
+    /// The last block that user space has sent, in 32 bits like the kernel's count. The kernel cannot have
+    /// sent a later block than 2^32 - 1.
     own: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Owner {
-    /// User space; the kernel was not asked, or has not answered yet.
+    /// User space. The kernel was not asked for this transfer, or its cache does not have the file yet.
     #[default]
     Unasked,
-    /// User space, until the end.
+    /// User space, until the transfer ends.
     UserSpace,
-    /// User space at the moment; the kernel had the transfer before.
+    /// User space at the moment. The kernel had the transfer before.
     Reclaimed,
     /// The kernel.
     Kernel,
@@ -50,15 +52,15 @@ impl OffloadState {
         u32::try_from(block.0).is_ok_and(|block| block > self.own)
     }
 
-    /// Reports it if a block that the kernel sent has arrived.
+    /// Reports an arrival if the client has acknowledged a block that the kernel sent.
     pub(super) fn report_arrival(&self, session: &SendSession, host: &mut impl KernelOffload) {
         if self.is_by_kernel(session.acknowledged()) {
             host.arrived(true);
         }
     }
 
-    /// Offers a transfer to the kernel, if it is in its steady state. It is named by its slot, the client's TID and ours, and
-    /// its file.
+    /// Offers a transfer to the kernel, if the transfer is in its steady state. The kernel identifies it by
+    /// its slot, the client's TID, our TID and the file.
     pub(super) fn offer(
         &mut self,
         session: &SendSession,
@@ -81,7 +83,7 @@ impl OffloadState {
         }
     }
 
-    /// Takes a transfer back before something happens to it.
+    /// Takes a transfer back before another event is applied to it.
     pub(super) fn reclaim(
         &mut self,
         id: Id,
@@ -98,8 +100,8 @@ impl OffloadState {
         }
     }
 
-    /// The transfer's timer is due, but the kernel may have moved the transfer on since it was set. If it has not, the transfer
-    /// is taken back.
+    /// Called when the transfer's timer is due. First applies the progress that the kernel has made since the
+    /// timer was set. If the timer is due even so, takes the transfer back.
     pub(super) fn before_time_out(
         &mut self,
         now: Timestamp,
@@ -125,13 +127,13 @@ impl OffloadState {
         }
         self.reclaim(id, session, counters, host);
         if lost && in_windows {
-            // A burst was too much for the way or the client. User space sends it more slowly.
+            // The network or the client lost a part of a burst. User space sends windows more slowly.
             self.owner = Owner::UserSpace;
         }
     }
 }
 
-/// The state machine learns what the kernel has sent.
+/// Applies the blocks that the kernel has sent to the state machine.
 fn advance(session: &mut SendSession, sent: Block, heard: Timestamp, counters: &mut Counters) {
     let first = session.highest() + 1;
     let blocks = session.carried(sent, heard);
@@ -139,7 +141,7 @@ fn advance(session: &mut SendSession, sent: Block, heard: Timestamp, counters: &
     counters.add(Counter::DataByKernel, blocks);
 }
 
-/// Counts DATA packets and their bytes, whichever side has sent them.
+/// Counts DATA packets and their bytes, whether user space or the kernel has sent them.
 pub(super) fn count_data(counters: &mut Counters, session: &SendSession, first: Block, blocks: u64) {
     let offset = |block: Block| block.offset(session.negotiated().blksize).min(session.size());
     counters.add(Counter::DataPackets, blocks);

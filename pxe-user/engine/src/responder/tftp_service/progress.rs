@@ -1,4 +1,4 @@
-//! How far transfers are, reported twice a second: nothing per packet.
+//! Reports the progress of transfers twice a second, so that single packets cause no reports.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use pxe_fleet::event::Event;
 use pxe_proto::tftp::table::{Id, Table};
 use pxe_proto::time::Timestamp;
 
-/// Shorter transfers are reported at their end only.
+/// Transfers are reported only when they are this old. A shorter transfer is reported at its end only.
 const AGE_MIN: Duration = Duration::from_secs(1);
-/// Most transfers in one report. The others have their turn in the next one.
+/// Most transfers in one report. The next report continues with the others.
 const AT_ONCE: usize = 256;
 
-/// Walks over the transfers, some of them at each report.
+/// Goes through all transfers, a part of them in each report.
 #[derive(Debug, Default)]
 pub(super) struct ProgressReporter {
     next_slot: u32,
@@ -40,7 +40,7 @@ impl ProgressReporter {
             if now.since(transfer.started()) < AGE_MIN {
                 continue;
             }
-            // The kernel may be further than the state machine knows.
+            // The kernel may have sent more than the state machine knows.
             let is_in_kernel = entry.context.offload.is_in_kernel();
             let by_kernel = if is_in_kernel { host.offload_progress(id) } else { None };
             let block = by_kernel.map_or(transfer.acknowledged(), |progress| progress.sent);

@@ -1,4 +1,4 @@
-//! What is counted and recorded of transfers.
+//! Counts and reports the ends of transfers.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use pxe_proto::tftp::send_session::Outcome;
 use pxe_proto::tftp::table::Entry;
 use pxe_proto::time::Timestamp;
 
-/// Counts and records the end of a transfer.
+/// Counts the end of a transfer. Reports the end of a transfer to a client to the fleet.
 pub(super) fn end(
     counters: &mut Counters,
     entry: &Entry<Context>,
@@ -19,7 +19,7 @@ pub(super) fn end(
     host: &mut impl Events,
 ) {
     if entry.context.upload.is_some() {
-        // The UploadWriter reports the files that it stores.
+        // `UploadWriter` reports the files that it stores to the fleet itself.
         return counters.count(Counter::of_upload(outcome));
     }
     counters.count(outcome);

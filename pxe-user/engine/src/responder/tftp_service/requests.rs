@@ -1,4 +1,4 @@
-//! What a request asks for, as long as it has no slot.
+//! Requests that have no slot yet.
 
 use std::net::Ipv4Addr;
 
@@ -13,7 +13,7 @@ use pxe_proto::tftp::packet::RequestedOptions;
 pub(super) struct PendingRequest {
     pub(super) file: RequestKind,
     pub(super) link: Link,
-    /// The address that the client used.
+    /// Our address, as the client used it.
     pub(super) server: Ipv4Addr,
     pub(super) requested: RequestedOptions,
 }
@@ -23,19 +23,20 @@ pub(super) struct PendingRequest {
 pub(super) enum RequestKind {
     /// The client reads a file.
     Read(FileName),
-    /// The client writes a file; its size in bytes, if the client announces it.
+    /// The client writes a file. The number is the file's size in bytes, if the client announces it.
     Write(UploadName, Option<u64>),
 }
 
 impl PendingRequest {
-    /// The context of the transfer that this request begins.
+    /// The context of the transfer that this request starts.
     pub(super) fn context(&self) -> Context {
         Context::new(self.link, self.server, self.requested)
     }
 }
 
-/// Places in the queue of requests that wait, for so many transfers. A flood of forged requests pushes a client out after as
-/// many requests as there are places: these must last until a real client has asked again.
+/// Size of the queue of requests, for so many transfers at a time. In a flood, each forged request removes
+/// the oldest request that was not repeated. The queue must be long enough that a real client has repeated
+/// its request before that.
 pub(super) fn pending_places(transfers: usize) -> usize {
     transfers.clamp(1024, 4096)
 }

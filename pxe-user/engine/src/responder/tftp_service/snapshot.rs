@@ -1,4 +1,4 @@
-//! Transfers that another process resumes, in the middle of their files.
+//! Snapshots of running transfers, which another process resumes.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use pxe_proto::datagram::Link;
 use pxe_proto::tftp::send_session::SendSnapshot;
 use pxe_proto::tftp::table::Entry;
 
-/// A transfer to a client, for the process that resumes it.
+/// The state of a transfer to a client, for the process that resumes it.
 #[derive(Clone, Debug)]
 pub struct TransferSnapshot {
     /// The client's TID.
@@ -22,12 +22,12 @@ pub struct TransferSnapshot {
     pub server: Ipv4Addr,
     /// The file.
     pub image: Arc<Image>,
-    /// The state machine's part.
+    /// The state of the transfer's state machine.
     pub session: SendSnapshot,
 }
 
 impl TransferSnapshot {
-    /// The snapshot of a running transfer; `None` for an upload, and for what has not begun or has ended.
+    /// Takes a snapshot. `None` for an upload, and for a transfer that has not begun or has ended.
     pub(super) fn of(entry: &Entry<Context>) -> Option<Self> {
         let session = entry.transfer()?.snapshot()?;
         let Context { link, server, image, .. } = &entry.context;

@@ -1,9 +1,11 @@
 //! Uploads: files that machines put into the inbox by TFTP.
 //!
-//! The fleet decides which machine a file belongs to: on our link by the frame's source, or by the kernel's neighbour table
-//! where sockets hide the frame; behind a relay by the lease that the machine was seen to take.
+//! The fleet decides which machine a file belongs to. On our link it uses the frame's source, or the kernel's
+//! neighbour table if a plain socket hides the frame. Behind a relay it uses the lease that pxed saw the
+//! machine take.
 //!
-//! A worker never waits for the disk: blocks go to another thread, and pxed acknowledges only what that thread has accepted.
+//! A worker never waits for the disk: blocks go to the inbox's thread, and pxed acknowledges only blocks that
+//! this thread's queue has accepted.
 
 use super::super::core::Core;
 use super::super::upload_limiter::{BEHIND, UploadPermit, WINDOWSIZE_MAX};
@@ -17,47 +19,48 @@ use pxe_proto::tftp::send_session::Step;
 use pxe_proto::tftp::table::{Entry, Id, Table};
 use pxe_proto::time::Timestamp;
 
-/// The largest block of an upload, in bytes: it fits a frame of plain Ethernet, which the buffers of all datapaths hold.
+/// The largest block of an upload, in bytes: it fits into a plain Ethernet frame, and so into the buffers of
+/// all datapaths.
 pub const BLKSIZE_MAX: u16 = 1468;
-/// Most blocks of an upload that can be on their way to the disk.
+/// Most blocks of an upload that can wait for the disk.
 pub const BLOCKS_MAX: usize = BEHIND + WINDOWSIZE_MAX as usize;
 
-/// What the inbox says of an upload.
+/// A reply of the inbox about an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InboxReply {
-    /// There is a place for it.
+    /// The file is open: the upload can start.
     Open,
-    /// Its blocks are written so far.
+    /// All blocks so far are written, so there is room again.
     Room,
-    /// It is complete, and on the disk.
+    /// The file is complete and stored on the disk.
     Kept,
-    /// It is refused or broken off; nothing is left of it.
+    /// The upload is refused or ended. None of its file is left.
     Denied(UploadRefusal),
 }
 
-/// Why an upload is refused or broken off.
+/// Why an upload is refused, or ends before it is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UploadRefusal {
-    /// The name is not one that is taken.
+    /// The name is not allowed.
     Name,
-    /// A file of this name is there, or on its way.
+    /// A file with this name exists, or is being uploaded.
     Exists,
-    /// It is too large for one file.
+    /// The file is larger than one file may be.
     TooLarge,
-    /// The machine's share, or all of the inbox, is full.
+    /// The inbox, or the machine's share of it, is full.
     Full,
-    /// Too many uploads at a time.
+    /// Too many uploads are running.
     Busy,
-    /// The disk says no.
+    /// The inbox cannot be written.
     Disk,
-    /// Nobody knows which machine sends it.
+    /// The sender's Ethernet address is unknown.
     Sender,
-    /// A block was larger than agreed.
+    /// A block was larger than negotiated.
     Oversized,
 }
 
 impl UploadRefusal {
-    /// Its counter, and the ERROR for the client.
+    /// The counter for this refusal, and the code and text of the ERROR for the client.
     pub(super) fn report(self) -> (Counter, ErrorCode, &'static str) {
         match self {
             Self::Name => (Counter::UploadName, ErrorCode::DENIED, "a name has only A-Z a-z 0-9 . _ -"),
@@ -75,7 +78,10 @@ impl UploadRefusal {
 }
 
 impl InboxReply {
-    /// The state machine's step after this reply, or why the upload ends.
+    /// Applies the reply to the upload. Returns the state machine's next step.
+    ///
+    /// # Errors
+    /// Why the upload ends.
     pub(super) fn apply(
         self,
         table: &mut Table<Context>,
@@ -91,19 +97,19 @@ impl InboxReply {
     }
 }
 
-/// The name in a WRQ.
+/// Parses the name in a WRQ.
 ///
 /// # Errors
-/// When it is not UTF-8, or too long.
+/// [`UploadRefusal::Name`] if the name is not UTF-8, or is too long.
 pub(super) fn parse_name(filename: &[u8]) -> Result<UploadName, UploadRefusal> {
     let name = std::str::from_utf8(filename).map_err(|_| UploadRefusal::Name)?;
     UploadName::from(name.trim_start_matches('/')).map_err(|_| UploadRefusal::Name)
 }
 
-/// Asks the inbox to open a file for an upload that has its slot; [`InboxReply`] is the answer.
+/// Asks the inbox to create a file for an upload that has its slot. The reply is an [`InboxReply`].
 ///
 /// # Errors
-/// When as many uploads as possible are running.
+/// [`UploadRefusal::Busy`] if the most uploads are running already, or if the inbox accepts no more requests.
 pub(super) fn open(
     core: &Core,
     table: &mut Table<Context>,
@@ -119,7 +125,7 @@ pub(super) fn open(
     Ok(())
 }
 
-/// What an upload's OACK grants, and the announced size of the file in bytes.
+/// Returns the options that an upload's OACK grants, and the announced size of the file in bytes.
 pub(super) fn negotiate(core: &Core, entry: &Entry<Context>) -> (NegotiatedOptions, Option<u64>) {
     let limits = core.sources.limits(&core.settings, *entry.client.ip(), &entry.context.link);
     let limits = OptionLimits {
@@ -128,15 +134,15 @@ pub(super) fn negotiate(core: &Core, entry: &Entry<Context>) -> (NegotiatedOptio
     };
     let size = entry.context.upload.as_ref().and_then(UploadPermit::announced);
     let requested = entry.context.requested;
-    // A size that is no number counts as not requested (RFC 2347).
+    // A size that is not a number counts as not requested (RFC 2347).
     let requested = RequestedOptions { tsize: requested.tsize && size.is_some(), ..requested };
     (NegotiatedOptions::grant(&requested, &limits), size)
 }
 
-/// Handles DATA. `None` if the transfer is no upload.
+/// Handles DATA. Returns `None` if the transfer is no upload.
 ///
 /// # Errors
-/// When the block is larger than negotiated.
+/// [`UploadRefusal::Oversized`] if the block is larger than negotiated.
 pub(super) fn on_data(
     core: &mut Core,
     table: &mut Table<Context>,

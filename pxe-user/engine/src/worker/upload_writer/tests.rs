@@ -1,4 +1,4 @@
-//! The thread with a real inbox, as a worker sees it.
+//! Tests of the inbox's thread with a real inbox, as a worker uses it.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::mpsc;
@@ -23,7 +23,8 @@ struct Desk {
     table: Table<()>,
 }
 
-/// The fleet: frames say who sends, and of hidden ones only 10.0.0.7 is known. What else it is told goes on.
+/// A stub of the fleet. It takes a machine's address from the frame. For hidden frames it knows the IPv4
+/// address 10.0.0.7 only. It forwards all other messages to `told`.
 fn fleet(mut messages: Receiver<Message>, told: &mpsc::Sender<Message>) {
     while let Some(message) = messages.blocking_recv() {
         match message {
@@ -50,7 +51,7 @@ impl Desk {
         Self { directory, uploads, queues, told, table }
     }
 
-    /// A place is asked for; the answer.
+    /// Asks the inbox for a file; returns the permit and the reply.
     fn put(&mut self, mac: Mac, address: u8, name: &str, size: Option<u64>) -> (UploadPermit, InboxReply) {
         let client = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, address), 2000);
         let now = Timestamp::default();
@@ -119,7 +120,7 @@ fn what_is_not_taken_is_said_and_leaves_nothing() {
     ] {
         assert_eq!(desk.put(mac, 9, name, size).1, InboxReply::Denied(denial), "{name}");
     }
-    // The machine said less than it sends.
+    // The machine announced a smaller size than it sends.
     let (permit, _) = desk.put(MAC, 9, "grows", Some(10));
     for _ in 0..200 {
         desk.store(&permit, &[0; 1468], false);
@@ -130,7 +131,7 @@ fn what_is_not_taken_is_said_and_leaves_nothing() {
         assert_eq!(filed, InboxReply::Room);
     }
     assert_eq!(desk.files(), Vec::<std::path::PathBuf>::new());
-    // Sockets hide the Ethernet address; the kernel knows it.
+    // Plain sockets hide the Ethernet address, but the fleet knows it.
     let (permit, filed) = desk.put(Mac::default(), 7, "known", None);
     assert_eq!(filed, InboxReply::Open);
     desk.store(&permit, b"", true);
@@ -142,7 +143,7 @@ fn what_is_not_taken_is_said_and_leaves_nothing() {
 fn who_goes_away_leaves_nothing_and_gives_its_place_back() {
     let mut desk = Desk::new();
     for _ in 0..3 * UPLOADS_MAX {
-        // The name is free again at once: an abandoned upload is given up before the next one begins.
+        // The same name can be used again at once: an abandoned upload is removed before the next one begins.
         let (permit, filed) = desk.put(MAC, 9, "same", None);
         assert_eq!(filed, InboxReply::Open);
         desk.store(&permit, &[0; 1468], false);
@@ -152,7 +153,7 @@ fn who_goes_away_leaves_nothing_and_gives_its_place_back() {
     assert_eq!(std::fs::read_dir(inbox).unwrap().count(), 0);
 }
 
-/// Whoever is told that the disk is behind is told when it is not.
+/// A worker that got `NoRoom` gets a reply when there is room again.
 #[test]
 fn who_is_held_is_told_of_room() {
     let permit = UploadLimiter::new(1).take(None).unwrap();
