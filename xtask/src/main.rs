@@ -6,11 +6,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use xtask::arch::Arch;
-use xtask::bench::{self, Form, Setup, Wish};
+use pxe_bench::{Form, Setup, Wish};
+use pxe_guests::image;
+use pxe_kit::arch::Arch;
+use pxe_kit::command;
+use pxe_lab::fleet;
 use xtask::run::{self, Responder};
-use xtask::{command, ebpf, fleet, fuzz, image, miri, package, setup, soak, test, vm};
+use xtask::{ebpf, miri, setup, soak, test};
 
 /// Set-up, the main job and the tests of pxed.
 #[derive(Parser)]
@@ -212,24 +216,29 @@ fn main() -> ExitCode {
             };
             let rounds = rounds.unwrap_or(if short { 1 } else { 3 });
             let programs = command::target_dir().join("release");
-            bench::run(&Wish { form, filter, rounds, setup: cable, programs }, publish, built)
+            let wish = Wish { form, filter, rounds, setup: cable, programs };
+            let set_up = if built { Ok(()) } else { setup::ensure(setup::BENCH) };
+            set_up.and_then(|()| pxe_bench::run(&wish, publish, built))
         }
-        Task::Release { arch } => package::run(arch),
-        Task::Image { out } => image::run(out.as_deref()),
-        Task::Vm { kernels, fetch } => vm::run(&kernels, fetch),
+        Task::Release { arch } => setup::ensure(setup::PACKAGE).and_then(|()| pxe_packaging::run(arch)),
+        Task::Image { out } => setup::ensure(setup::IMAGE).and_then(|()| image::run(out.as_deref())),
+        Task::Vm { kernels, fetch } => guests(&kernels, fetch),
         Task::Fleet { pxed: Some(pxed), .. } => fleet::as_root(&pxed),
-        Task::Fleet { pxed: None, .. } => fleet::run(),
+        Task::Fleet { pxed: None, .. } => setup::ensure(setup::FLEET).and_then(|()| fleet::run()),
         Task::Test { names, long } => test::run(&names, long),
         Task::Check => test::check(),
-        Task::Fuzz { short: true, .. } => fuzz::check(),
-        Task::Fuzz { target, time, .. } => fuzz::run(target.as_deref(), Duration::from_secs(time)),
+        Task::Fuzz { short: true, .. } => pxe_search::check(),
+        Task::Fuzz { target, time, .. } => {
+            let time = Duration::from_secs(time);
+            setup::ensure(setup::FUZZ).and_then(|()| pxe_search::run(target.as_deref(), time))
+        }
         Task::Soak { minutes, hours, datapath } => {
             soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)
         }
         Task::Miri => miri::run(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Ebpf { check: false } => ebpf::build(),
-        Task::Lab { pxed, arguments } => run::lab(pxed.as_deref(), &arguments),
+        Task::Lab { pxed, arguments } => pxe_lab::demo::run(pxed.as_deref(), &arguments),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
     // Without a backtrace, whatever RUST_BACKTRACE says: what failed here is the machine's state, not this program.
@@ -239,4 +248,14 @@ fn main() -> ExitCode {
     }
     drop(io::stderr().write_all(told.as_bytes()));
     ExitCode::FAILURE
+}
+
+/// Sets up, and boots guests with these kernels; all where none is named.
+fn guests(names: &[String], anew: bool) -> Result<()> {
+    let kernels = pxe_guests::chosen(names)?;
+    setup::ensure(setup::VM)?;
+    if kernels.iter().any(|kernel| kernel.arch != Arch::HOST) {
+        setup::ensure(setup::CROSS)?;
+    }
+    pxe_guests::run(&kernels, anew)
 }

@@ -6,8 +6,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
-
-use crate::command;
+use pxe_kit::command;
 
 /// Tests by the beginnings of their names.
 const TESTS: &[(&str, &[&str])] =

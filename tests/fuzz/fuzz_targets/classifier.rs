@@ -1,4 +1,4 @@
-//! The classifier: `pxe_tests::properties::classifier`.
+//! The classifier: `pxe_properties::classifier`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::classifier::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::classifier::check(input));

@@ -1,4 +1,4 @@
-//! `pxed.toml`: `pxe_tests::properties::config`.
+//! `pxed.toml`: `pxe_properties::config`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::config::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::config::check(input));

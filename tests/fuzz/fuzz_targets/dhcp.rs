@@ -1,4 +1,4 @@
-//! The DHCP responder: `pxe_tests::properties::dhcp`.
+//! The DHCP responder: `pxe_properties::dhcp`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::dhcp::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::dhcp::check(input));

@@ -1,4 +1,4 @@
-//! memtest86+'s lines: `pxe_tests::properties::mtlog`.
+//! memtest86+'s lines: `pxe_properties::mtlog`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::mtlog::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::mtlog::check(input));

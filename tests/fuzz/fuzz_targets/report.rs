@@ -1,4 +1,4 @@
-//! The memory test's reports: `pxe_tests::properties::report`.
+//! The memory test's reports: `pxe_properties::report`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::report::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::report::check(input));

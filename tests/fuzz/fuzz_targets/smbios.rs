@@ -1,4 +1,4 @@
-//! SMBIOS tables: `pxe_tests::properties::smbios`.
+//! SMBIOS tables: `pxe_properties::smbios`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::smbios::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::smbios::check(input));

@@ -1,4 +1,4 @@
-//! TFTP's packets: `pxe_tests::properties::tftp`.
+//! TFTP's packets: `pxe_properties::tftp`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::tftp::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::tftp::check(input));

@@ -1,4 +1,4 @@
-//! Transfers: `pxe_tests::properties::transfers`.
+//! Transfers: `pxe_properties::transfers`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::transfers::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::transfers::check(input));

@@ -1,4 +1,4 @@
-//! Files that are put: `pxe_tests::properties::uploads`.
+//! Files that are put: `pxe_properties::uploads`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_tests::properties::uploads::check(input));
+libfuzzer_sys::fuzz_target!(|input: &[u8]| pxe_properties::uploads::check(input));

@@ -20,8 +20,9 @@ use pxe_ebpf_builder::compiler::{Compiler, OVERRIDE};
 use pxe_ebpf_builder::inputs::Inputs;
 use pxe_ebpf_builder::record::{self, Record};
 use pxe_ebpf_builder::{OBJECTS, Object, sha256};
+use pxe_kit::command;
 
-use crate::{command, setup};
+use crate::setup;
 
 /// Builds the objects and writes them and their record into the source tree.
 ///

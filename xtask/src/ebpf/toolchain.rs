@@ -11,8 +11,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use pxe_ebpf_builder::compiler::{Compiler, LINKER, cached};
-
-use crate::{cache, command, unpacked};
+use pxe_kit::{cache, command, unpacked};
 
 /// The compiler, and what it must have beside libraries.
 const PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "libstd-rust-web-dev-bpf"];

@@ -1,6 +1,6 @@
 //! The package managers of distributions. None of them may remove or downgrade anything for us.
 
-use crate::command;
+use pxe_kit::command;
 
 /// A distribution's package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

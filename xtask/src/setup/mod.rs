@@ -16,12 +16,11 @@ mod plan;
 mod tools;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::{cache, command, unpacked};
 
 pub use manager::Manager;
 pub use packages::{Group, NEEDS, Need};
 use plan::Plan;
-
-use crate::{cache, command, unpacked};
 
 /// Everything that the lab and the tests need too.
 pub const ALL: &[Group] = &[

@@ -2,9 +2,9 @@
 
 use std::fs;
 
+use pxe_kit::{command, firmware};
+
 use super::manager::Manager;
-use crate::command;
-use crate::lab::firmware;
 
 /// What something is needed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,13 +215,13 @@ pub const NEEDS: &[Need] = &[
     need(
         "Chromium",
         Group::Fleet,
-        Probe::Program(crate::fleet::BROWSERS),
+        Probe::Program(pxe_lab::fleet::BROWSERS),
         ["chromium", "chromium", "chromium", "chromium", "chromium"],
     ),
     need(
         "chromedriver",
         Group::Fleet,
-        Probe::Program(crate::fleet::DRIVERS),
+        Probe::Program(pxe_lab::fleet::DRIVERS),
         ["chromium-driver", "chromedriver", "chromium", "chromedriver", "chromium-chromedriver"],
     ),
     need("curl", Group::Fleet, Probe::Program(&["curl"]), ["curl", "curl", "curl", "curl", "curl"]),
@@ -273,7 +273,7 @@ pub const NEEDS: &[Need] = &[
     need(
         "the keys of Debian's archive",
         Group::Kernels,
-        Probe::File(&[crate::apt::KEYRING]),
+        Probe::File(&[pxe_kit::apt::KEYRING]),
         ["debian-archive-keyring", "debian-keyring", "debian-archive-keyring", "", "debian-archive-keyring"],
     ),
     need("xz", Group::Kernels, Probe::Program(&["xz"]), ["xz-utils", "xz", "xz", "xz", "xz"]),

@@ -1,9 +1,9 @@
 //! Programs that cargo itself builds and installs, each in the version that was tried.
 
 use anyhow::{Context, Result};
+use pxe_kit::command;
 
 use super::packages::Group;
-use crate::command;
 
 /// A program from the registry of crates.
 struct Tool {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
-
-use crate::command;
+use pxe_kit::command;
 
 /// What became of the check. Faults that are known are an error instead.
 #[must_use]

@@ -5,13 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use pxe_kit::command;
 use serde_json::Value;
-
-use crate::command;
 
 /// Files outside of packages, and those whose tests read them.
 const READ: &[(&str, &[&str])] = &[
-    ("packaging/", &["xtask"]),
+    ("packaging/", &["pxe-packaging"]),
     ("docs/", &["pxed", "pxe-tests"]),
     ("README.md", &["pxe-tests"]),
     ("CHANGELOG.md", &["pxe-tests"]),
@@ -94,7 +93,7 @@ mod tests {
         let workspace = workspace().unwrap();
         let of = |file: &str| concerned(&workspace, &[file.to_owned()]).into_iter().collect::<Vec<_>>();
         let web = of("pxe-user/web/src/lib.rs");
-        assert_eq!(web, ["pxe-tests", "pxe-web", "pxed"]);
+        assert_eq!(web, ["pxe-properties", "pxe-tests", "pxe-web", "pxed"]);
         let proto = of("pxe-user/proto/src/mac.rs");
         assert!(web.iter().all(|name| proto.contains(name)) && proto.contains(&"pxe-engine".to_owned()));
         assert!(!proto.contains(&"pxe-nic".to_owned()), "{proto:?}");

@@ -4,9 +4,9 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use pxe_kit::command;
 
 use super::programs::Programs;
-use crate::command;
 
 /// Where there is unsafe code that these tests reach without root: the library, and how its tests' names begin.
 const TESTS: &[(&str, &str)] =

@@ -8,9 +8,10 @@
 //! advisories, memcheck   checks that are no test programs
 //! ```
 
-use std::ffi::OsString;
-
 use anyhow::Result;
+use pxe_guests::image;
+use pxe_kit::arch::Arch;
+use pxe_kit::{clock, command};
 
 mod advisories;
 mod changed;
@@ -19,8 +20,7 @@ mod outcome;
 mod programs;
 mod schedule;
 
-use crate::arch::Arch;
-use crate::{clock, command, ebpf, fuzz, image, setup, vm};
+use crate::{ebpf, setup};
 use outcome::Outcomes;
 use programs::Programs;
 
@@ -55,7 +55,7 @@ pub fn run(names: &[String], long: bool) -> Result<()> {
             step(&[&["test", "--quiet", "--doc"], UNPRIVILEGED].concat())
         });
         outcomes.check("unsafe code under valgrind", || memcheck::run(&programs));
-        outcomes.check("search for inputs that break something", fuzz::check);
+        outcomes.check("search for inputs that break something", pxe_search::check);
     }
     schedule::run_privileged(&wanted, long, &mut outcomes)?;
     if let Some(advisories) = advisories {
@@ -111,45 +111,26 @@ fn step(arguments: &[&str]) -> Result<()> {
 /// root they would fill this user's cache with files of root's. Where something cannot be had it is the tests that fail,
 /// and only those which need it.
 fn prepare_guests() {
-    for kernel in vm::KERNELS {
-        if let Err(error) = vm::fetch(kernel) {
+    for kernel in pxe_guests::KERNELS {
+        if let Err(error) = pxe_guests::fetch(kernel) {
             println!("test: {error:#}");
         }
     }
-    for arch in Arch::ALL.into_iter().filter(|&arch| arch != vm::HOST) {
-        if let Err(error) = vm::Programs::build(arch) {
+    for arch in Arch::ALL.into_iter().filter(|&arch| arch != Arch::HOST) {
+        if let Err(error) = pxe_guests::Programs::build(arch) {
             println!("test: {error:#}");
         }
     }
-    for suite in vm::SUITES {
-        if let Err(error) = vm::fetch_root(suite) {
+    for suite in pxe_guests::SUITES {
+        if let Err(error) = pxe_guests::fetch_root(suite) {
             println!("test: {error:#}");
         }
     }
-    for prepared in [image::prepare(), vm::fetch_system().map(drop), vm::fetch_base().map(drop)] {
+    for prepared in
+        [image::prepare(), pxe_guests::fetch_system().map(drop), pxe_guests::fetch_base().map(drop)]
+    {
         if let Err(error) = prepared {
             println!("test: {error:#}");
         }
     }
-}
-
-/// What sudo would drop and tests need: where cargo is and builds, what they shall print.
-pub(crate) fn kept_environment() -> impl Iterator<Item = OsString> {
-    let kept = [
-        "PATH",
-        "HOME",
-        "XDG_CACHE_HOME",
-        "CARGO",
-        "CARGO_HOME",
-        "CARGO_TARGET_DIR",
-        "RUSTUP_HOME",
-        "RUST_BACKTRACE",
-        "PXED_RELEASE",
-        "CI",
-    ];
-    kept.into_iter().filter_map(|name| {
-        let mut assignment = OsString::from(format!("{name}="));
-        assignment.push(std::env::var_os(name)?);
-        Some(assignment)
-    })
 }

@@ -4,8 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-
-use crate::clock;
+use pxe_kit::clock;
 
 /// How many of the slowest are named.
 const SLOWEST: usize = 10;

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::command;
 use serde_json::Value;
-
-use crate::command;
 
 /// The package whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
@@ -95,10 +94,16 @@ fn names(listed: &str) -> Vec<String> {
 fn program(message: &Value) -> Option<Program> {
     let path = command::artifact(message).filter(|_| message["profile"]["test"] == true)?;
     let folder = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
-    let package = message["package_id"].as_str()?;
-    let needs_root = package.contains(PRIVILEGED) || folder.ends_with("tests");
+    let needs_root = package(message["package_id"].as_str()?) == PRIVILEGED;
     let name = message["target"]["name"].as_str()?.to_owned();
     Some(Program { name, path, folder, needs_root, tests: None })
+}
+
+/// The package's name in an identifier of cargo's: `path+file:///FOLDER#NAME@VERSION`, or `path+file:///NAME#VERSION` where the
+/// folder has the package's name.
+fn package(id: &str) -> &str {
+    let (place, named) = id.rsplit_once('#').unwrap_or((id, ""));
+    named.split_once('@').map_or_else(|| place.rsplit('/').next().unwrap_or_default(), |(name, _)| name)
 }
 
 #[cfg(test)]
@@ -112,15 +117,18 @@ mod tests {
         let artifact = |test: bool, executable: Option<&str>, package: &str| {
             json!({
                 "reason": "compiler-artifact", "profile": { "test": test }, "executable": executable,
-                "package_id": format!("path+file:///src/{package}#0.1.0"),
-                "manifest_path": format!("/src/{package}/Cargo.toml"), "target": { "name": "boot" },
+                "package_id": format!("path+file:///src/{package}@0.1.0"),
+                "manifest_path": format!("/src/{}/Cargo.toml", package.split('#').next().unwrap()), "target": { "name": "boot" },
             })
         };
-        let boot = program(&artifact(true, Some("/t/boot-1"), "pxe-web")).expect("a test program");
-        assert_eq!((boot.path, boot.folder), (PathBuf::from("/t/boot-1"), PathBuf::from("/src/pxe-web")));
-        assert!(!boot.needs_root && program(&artifact(true, Some("/t/x"), "tests")).expect("one").needs_root);
-        assert_eq!(program(&artifact(true, None, "pxe-web")), None);
-        assert_eq!(program(&artifact(false, Some("/t/pxed"), "pxe-web")), None);
+        let boot = program(&artifact(true, Some("/t/boot-1"), "web#pxe-web")).expect("a test program");
+        assert_eq!((boot.path, boot.folder), (PathBuf::from("/t/boot-1"), PathBuf::from("/src/web")));
+        assert!(!boot.needs_root);
+        let suites = program(&artifact(true, Some("/t/x"), "suites#pxe-tests")).expect("one");
+        assert!(suites.needs_root);
+        assert_eq!(self::package("path+file:///src/pxed#0.1.0"), "pxed");
+        assert_eq!(program(&artifact(true, None, "web#pxe-web")), None);
+        assert_eq!(program(&artifact(false, Some("/t/pxed"), "web#pxe-web")), None);
         assert_eq!(program(&json!({})), None);
     }
 

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use pxe_kit::{clock, command};
 
 use super::outcome::{Outcomes, libtest};
 use super::programs::{Program, Programs};
-use crate::{clock, command};
 
 /// Programs whose tests share the machine: guests and emulated machines with one processor each, and set-up, which mostly
 /// waits for the network.
@@ -117,7 +117,7 @@ fn run(tests: Vec<Test>, at_a_time: usize, outcomes: &Mutex<&mut Outcomes>) {
 fn privileged(test: &Test) -> Result<()> {
     // Through `env`, since sudo clears the environment.
     let mut command = command::as_root("env")?;
-    command.args(super::kept_environment()).arg(&test.program.path).args(["--exact", &test.name]);
+    command.args(command::kept_environment()).arg(&test.program.path).args(["--exact", &test.name]);
     command.args(["--nocapture", "--include-ignored", "--test-threads=1"]).current_dir(&test.program.folder);
     let (is_ok, said) = captured(&mut command)?;
     ensure!(is_ok, "\n{said}");

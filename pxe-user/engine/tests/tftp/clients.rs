@@ -1,9 +1,11 @@
-//! Simulated clients that behave as real ones do (clients.md, section 2).
+//! Simulated clients that behave as real ones do (clients.md, section 2). Their timers are those of `pxe-clients`; what they do with blocks
+//! is written here on its own, since a scene looks at all of it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
 use std::time::Duration;
 
+use pxe_clients::manners::Waits;
 use pxe_proto::time::Timestamp;
 
 use crate::support::*;
@@ -26,11 +28,9 @@ pub(crate) struct Manners {
     pub(crate) options: &'static [(&'static str, &'static str)],
     /// The client first asks for the size only, and ends that transfer with ERROR 8.
     pub(crate) probes: bool,
-    /// Milliseconds until the `n`th retransmission of an RRQ. With `None`, the client gives up.
-    pub(crate) rrq: fn(u32) -> Option<u64>,
-    /// The same for the ACK that the client has sent last. `repeats_acks` says whether the client
-    /// retransmits it at all.
-    pub(crate) ack: fn(u32) -> Option<u64>,
+    /// How long it waits for an answer to its RRQ and to its ACKs, and how often it repeats them.
+    pub(crate) waits: Waits,
+    /// Whether an ACK is repeated at all.
     pub(crate) repeats_acks: bool,
     pub(crate) unexpected: Unexpected,
     /// Every OACK makes the client start again at block 1.
@@ -39,16 +39,11 @@ pub(crate) struct Manners {
     pub(crate) ponders: u64,
 }
 
-fn doubling(first: u64, most: u64, n: u32, tries: u32) -> Option<u64> {
-    (n < tries).then(|| (first << n.min(20)).min(most))
-}
-
 pub(crate) const IPXE: Manners = Manners {
     name: "iPXE",
     options: &[("blksize", "1432"), ("tsize", "0")],
     probes: false,
-    rrq: |n| doubling(250, 10_000, n, 8),
-    ack: |n| doubling(250, 10_000, n, 8),
+    waits: Waits::Doubling,
     repeats_acks: true,
     unexpected: Unexpected::KeepAndAck,
     oack_restarts: false,
@@ -59,8 +54,7 @@ pub(crate) const EDK2: Manners = Manners {
     name: "EDK2",
     options: &[("tsize", "0"), ("blksize", "1468"), ("windowsize", "4")],
     probes: true,
-    rrq: |n| doubling(4000, 4000, n, 6),
-    ack: |n| doubling(4000, 4000, n, 6),
+    waits: Waits::FourSeconds,
     unexpected: Unexpected::AckAgain,
     ..IPXE
 };
@@ -68,8 +62,7 @@ pub(crate) const EDK2: Manners = Manners {
 pub(crate) const PXELINUX: Manners = Manners {
     name: "PXELINUX",
     options: &[("tsize", "0"), ("blksize", "1408")],
-    rrq: |n| doubling(110, 20_000, n, 14),
-    ack: |n| doubling(110, 20_000, n, 14),
+    waits: Waits::Ticks,
     unexpected: Unexpected::AckAgain,
     ponders: 100_000,
     ..IPXE
@@ -78,8 +71,7 @@ pub(crate) const PXELINUX: Manners = Manners {
 pub(crate) const GRUB: Manners = Manners {
     name: "GRUB",
     options: &[("blksize", "1024"), ("tsize", "0")],
-    rrq: |n| (n < 40).then(|| 400 + 20 * u64::from(n)),
-    ack: |n| (n < 1).then_some(60_000),
+    waits: Waits::RequestOnly,
     repeats_acks: false,
     unexpected: Unexpected::AckOld,
     oack_restarts: true,
@@ -89,8 +81,7 @@ pub(crate) const GRUB: Manners = Manners {
 pub(crate) const U_BOOT: Manners = Manners {
     name: "U-Boot",
     options: &[("timeout", "5"), ("tsize", "0"), ("blksize", "1468"), ("windowsize", "16")],
-    rrq: |n| doubling(5000, 5000, n, 10),
-    ack: |n| doubling(5000, 5000, n, 10),
+    waits: Waits::FiveSeconds,
     unexpected: Unexpected::AckAgain,
     oack_restarts: true,
     ..IPXE
@@ -99,8 +90,7 @@ pub(crate) const U_BOOT: Manners = Manners {
 pub(crate) const PLAIN: Manners = Manners {
     name: "a client without options",
     options: &[],
-    rrq: |n| doubling(1000, 1000, n, 30),
-    ack: |n| doubling(1000, 1000, n, 30),
+    waits: Waits::Patient,
     unexpected: Unexpected::AckOld,
     ..IPXE
 };
@@ -139,7 +129,7 @@ pub(crate) struct Client {
     pub(crate) window: u64,
     pub(crate) tsize: Option<u64>,
     last: Vec<u8>,
-    repeats: u32,
+    repeats: u8,
     pub(crate) deadline: Option<Timestamp>,
     pub(crate) acks: u64,
     /// Packets to be sent: from, to and payload.
@@ -187,9 +177,9 @@ impl Client {
     }
 
     fn arm(&mut self, now: Timestamp) {
-        let timer = if self.state == State::Asking { self.manners.rrq } else { self.manners.ack };
-        match timer(self.repeats) {
-            Some(millis) => self.deadline = Some(now + Duration::from_millis(millis)),
+        let is_answered = self.state != State::Asking;
+        match self.manners.waits.wait(self.repeats, is_answered) {
+            Some(wait) => self.deadline = Some(now + wait),
             None => self.fail("gave up"),
         }
     }

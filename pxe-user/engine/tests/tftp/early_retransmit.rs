@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use pxe_clients::manners::Waits;
+
 use crate::clients::{self, Manners, State, Unexpected};
 use crate::network::Weather;
 use crate::simulation::{CALM, Scene};
@@ -60,12 +62,10 @@ fn line_24_on_a_long_way_haste_breeds_nothing() {
 /// retransmissions, would lose some of these transfers.
 #[test]
 fn who_waits_for_eleven_seconds_ends_well_when_a_third_of_the_answers_is_lost() {
-    let eleven = |n| (n < 11).then_some(1000);
     let manners = Manners {
         name: "a plain client",
         options: &[("tsize", "0"), ("blksize", "1408")],
-        rrq: eleven,
-        ack: eleven,
+        waits: Waits::Seconds,
         unexpected: Unexpected::AckOld,
         ..clients::PLAIN
     };

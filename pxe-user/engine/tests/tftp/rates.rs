@@ -31,8 +31,8 @@ fn unanswered(manners: &Manners) -> Times {
     let mut times = vec![0];
     let mut now = 0;
     let mut repeats = 0;
-    while let Some(wait) = (manners.rrq)(repeats) {
-        now += wait;
+    while let Some(wait) = manners.waits.wait(repeats, false) {
+        now += wait.as_millis() as u64;
         repeats += 1;
         times.push(now);
     }

@@ -1,0 +1,163 @@
+//! What can be seen of packaging/'s recipes here, where most of what reads them is not installed: that scripts parse, that
+//! files are there, that all systems get the same, and that workflows name what they run by its hash.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pxe_kit::command;
+use serde_json::Value;
+
+fn read(path: &str) -> String {
+    let path = command::workspace().join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The files of a folder of packaging/.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let folder = command::workspace().join("packaging").join(folder);
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// A table of pxed's manifest, as the tools for packages see it.
+fn table(name: &str) -> Value {
+    let mut cargo = command::cargo();
+    let metadata = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"])).unwrap();
+    let metadata: Value = serde_json::from_str(&metadata).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages.iter().find(|package| package["name"] == "pxed").unwrap()["metadata"][name].clone()
+}
+
+/// Source and destination of each asset; without the slash before it.
+fn assets(table: &Value) -> Vec<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().trim_start_matches('/').to_owned();
+    let pair = |asset: &Value| match asset.as_array() {
+        Some(asset) => (text(&asset[0]), text(&asset[1])),
+        None => (text(&asset["source"]), text(&asset["dest"])),
+    };
+    table["assets"].as_array().unwrap().iter().map(pair).collect()
+}
+
+#[test]
+fn shells_accept_the_scripts() {
+    let scripts = files("rpm").into_iter().map(|path| ("sh", path));
+    for (shell, path) in scripts.chain([("bash", command::workspace().join("packaging/arch/PKGBUILD"))]) {
+        command::output(Command::new(shell).arg("-n").arg(&path)).unwrap();
+    }
+}
+
+/// Both tools want each file that they are told of, and would say so only at a release.
+#[test]
+fn what_packages_are_made_of_is_there() {
+    for name in ["deb", "generate-rpm"] {
+        for (source, _) in assets(&table(name)) {
+            // Made by `write_assets`, or by cargo.
+            if source.contains("target/") {
+                continue;
+            }
+            let path = command::workspace().join("pxe-user/pxed").join(&source);
+            let (folder, last) = (path.parent().unwrap(), path.file_name().unwrap().to_str().unwrap());
+            let (start, end) = last.split_once('*').unwrap_or((last, ""));
+            let fits = |name: &str| name.starts_with(start) && name.ends_with(end);
+            let mut names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+            assert!(names.any(|name| fits(name.to_str().unwrap())), "{name}: no {source}");
+        }
+    }
+}
+
+/// But for zsh's folder and what each system says of licences and services.
+#[test]
+fn both_packages_have_the_same_files() {
+    let own = [
+        "usr/lib/",
+        "usr/share/licenses/",
+        "usr/share/doc/pxed/copyright",
+        "usr/share/zsh/",
+        "usr/share/lintian/",
+    ];
+    let installed = |name: &str| -> BTreeSet<(String, String)> {
+        let assets = assets(&table(name)).into_iter();
+        let full = assets.map(|(source, to)| {
+            let name = Path::new(&source).file_name().unwrap().to_str().unwrap().to_owned();
+            if to.ends_with('/') { (source, to + &name) } else { (source, to) }
+        });
+        full.filter(|(_, to)| !own.iter().any(|prefix| to.starts_with(prefix))).collect()
+    };
+    assert_eq!(installed("deb"), installed("generate-rpm"));
+}
+
+/// The recipes install by hand what the tables list.
+#[test]
+fn recipes_install_what_packages_have() {
+    let version = env!("CARGO_PKG_VERSION");
+    let recipes = [
+        ("packaging/arch/PKGBUILD", format!("\npkgver={version}\n")),
+        ("packaging/nix/flake.nix", format!(" version = \"{version}\";\n")),
+    ];
+    for (path, version) in recipes {
+        let text = read(path);
+        assert!(text.contains(&version), "{path} has another version");
+        for word in [
+            "bash",
+            "zsh",
+            "fish",
+            "pxed man ",
+            "pxed.service",
+            "pxed.schema.json",
+            "docs monitoring",
+            "LICENSE",
+        ] {
+            assert!(text.contains(word), "{path} does not install {word}");
+        }
+        let words = text.split(|c: char| c.is_whitespace() || "\"'".contains(c));
+        for word in words.filter(|word| word.starts_with("packaging/") || word.starts_with("docs/")) {
+            let is_there = command::workspace().join(word).exists();
+            // The tarball of the recipe's head comment is made by hand.
+            assert!(is_there || word.ends_with(".gz") || word.contains('='), "{path}: no {word}");
+        }
+    }
+}
+
+/// A tag can be moved to another program, a hash cannot.
+#[test]
+fn workflows_are_pinned_and_may_do_little() {
+    for path in files("forge") {
+        let text = fs::read_to_string(&path).unwrap();
+        let shown = path.display();
+        assert!(!text.contains('\t') && text.lines().all(|line| line.trim_end() == line), "{shown}: spaces");
+        assert!(text.lines().any(|line| line.starts_with("permissions:")), "{shown}: no permissions");
+        assert!(!text.contains("write-all"), "{shown}");
+        for line in text.lines().filter_map(|line| line.trim_start().strip_prefix("- uses: ")) {
+            let (action, version) = line.split_once(" # v").unwrap_or_else(|| panic!("{shown}: {line}"));
+            let hash = action.split_once('@').map_or("", |(_, hash)| hash);
+            assert!(hash.len() == 40 && hash.chars().all(|c| c.is_ascii_hexdigit()), "{shown}: {line}");
+            assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{shown}: {line}");
+        }
+        // A job that may write runs nothing of the repository.
+        let writes = text.split("\n\n").find(|part| part.contains(": write"));
+        assert!(writes.is_none_or(|job| !job.contains("checkout") && !job.contains("cargo")), "{shown}");
+    }
+}
+
+#[test]
+fn containers_have_known_instructions_and_name_themselves() {
+    const KNOWN: [&str; 9] = ["ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "FROM", "RUN", "USER", "WORKDIR"];
+    let tries = files("try");
+    assert_eq!(tries.len(), 4);
+    for path in tries.iter().chain([&command::workspace().join("packaging/Containerfile")]) {
+        let text = fs::read_to_string(path).unwrap();
+        let mut goes_on = false;
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let word = line.split(' ').next().unwrap_or_default();
+            assert!(goes_on || line.is_empty() || KNOWN.contains(&word), "{}: {line}", path.display());
+            goes_on = line.ends_with('\\');
+        }
+        assert!(!goes_on && text.contains("\nFROM "), "{}", path.display());
+        // The commands of the head comment name the file itself.
+        let name = path.strip_prefix(command::workspace()).unwrap();
+        assert!(text.contains(&format!("--file {}", name.display())), "{}", path.display());
+    }
+}

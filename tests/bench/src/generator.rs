@@ -1,0 +1,142 @@
+//! What the load generator is told, and the sum of its reports.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use pxe_kit::load::{Boot, Options, PORT, mac};
+use serde_json::{Map, Value, json};
+
+use super::cable::{ADDRESS, CLIENT, MAC};
+use super::cases::{BLOCK, Case, Play};
+use super::faults::{Noise, Versions};
+use super::responders::{FRAME, Responder, Who};
+
+/// A run that takes longer counts as it is then, in seconds.
+const LIMIT: u64 = 60;
+/// The reflector's run, in seconds.
+const REFLECT: f64 = 2.0;
+/// Transfers that shall wait are asked for once, and once more a second later: none of them hears an answer.
+const WAITING_LIMIT: u64 = 2;
+
+/// How far the first port of a run's machines is from that of the run before: a port per file is used.
+const PORTS: u16 = 64;
+
+/// The options for one run of several on end.
+pub(super) fn options(case: &Case, responder: &Responder, root: &Path, run: u32) -> Options {
+    let mut options = Options::new(CLIENT);
+    options.server = ADDRESS.parse().ok();
+    options.server_mac = mac(MAC).ok();
+    if responder.who == Who::Reflect {
+        options.reflect = Some(FRAME.into());
+        options.seconds = REFLECT;
+        return options;
+    }
+    if responder.roomy {
+        options.pad = FRAME.into();
+    }
+    // A request from a port of the run before would be the repeat of one that was answered.
+    options.port = PORT + PORTS * run as u16;
+    options.seed = run;
+    options.limit = LIMIT;
+    match case.play {
+        Play::Load { machines, file, window, power_on } => {
+            options.machines = machines;
+            options.file = Some(file.name().into());
+            if case.fault.changes_files() {
+                let versions = Versions::of(root);
+                options.original = Some(versions.first());
+                options.or = Some(versions.second());
+            } else {
+                options.original = Some(root.join(file.name()));
+            }
+            options.blksize = BLOCK;
+            options.windowsize = window;
+            options.power_on = power_on;
+        }
+        Play::Boots { machines, file, power_on } => {
+            options.machines = machines;
+            options.boot = Some(Boot::Mix);
+            options.files = vec![(file.name().into(), root.join(file.name()))];
+            options.power_on = power_on;
+        }
+        Play::Offers { machines, each } => {
+            options.machines = machines;
+            options.dhcp = Some(each);
+        }
+        Play::Waiting { machines } => {
+            let file = super::cases::File::Small;
+            options.machines = machines;
+            options.file = Some(file.name().into());
+            options.original = Some(root.join(file.name()));
+            // All that the responder says is lost.
+            options.loss = 1000;
+            options.limit = WAITING_LIMIT;
+        }
+        Play::Stream { .. } => {}
+    }
+    let Noise { loss, duplicate, reorder, both_ways } = case.noise;
+    // A transfer that shall wait has a loss of its own.
+    options.loss = options.loss.max(loss);
+    (options.duplicate, options.reorder, options.both_ways) = (duplicate, reorder, both_ways);
+    case.fault.apply(&mut options);
+    options
+}
+
+/// Reads a report.
+///
+/// # Errors
+/// When it is none; with what it is.
+pub(super) fn report(said: &str) -> Result<Value> {
+    let line = said.lines().rfind(|line| line.starts_with('{')).unwrap_or_default();
+    let report: Value =
+        serde_json::from_str(line).with_context(|| format!("the generator's report is `{}`", said.trim()))?;
+    ensure!(report.is_object(), "the generator's report is `{line}`");
+    Ok(report)
+}
+
+/// Several runs on end as one: counts and times add up, percentiles are the median run's, the longest is the longest.
+pub(super) fn sum(reports: &[Value]) -> Value {
+    let mut summed = Map::new();
+    let names = reports.first().and_then(Value::as_object).into_iter().flat_map(Map::keys);
+    for name in names {
+        let values: Vec<f64> = reports.iter().filter_map(|report| report[name].as_f64()).collect();
+        let value = match name.as_str() {
+            "p50" | "p99" => super::figures::median(values),
+            "max" => values.iter().copied().fold(0.0, f64::max),
+            "own_share" | "busy_share" | "offers_per_second" | "reflected_per_second" => {
+                values.iter().sum::<f64>() / values.len().max(1) as f64
+            }
+            _ => values.iter().sum(),
+        };
+        summed.insert(name.clone(), json!(value));
+    }
+    Value::Object(summed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{Form, cases};
+    use super::*;
+
+    #[test]
+    fn runs_on_end_are_one() {
+        let one = |seconds: f64, p50: f64, max: f64| json!({ "seconds": seconds, "p50": p50, "max": max, "own_share": max });
+        let summed = sum(&[one(1.0, 0.1, 0.25), one(2.0, 0.3, 0.5), one(4.0, 0.2, 0.75)]);
+        assert_eq!(summed, json!({ "seconds": 7.0, "p50": 0.2, "max": 0.75, "own_share": 0.5 }));
+    }
+
+    #[test]
+    fn what_is_no_report_is_shown() {
+        assert_eq!(report("a warning\n{\"done\":1}\n").unwrap()["done"], 1);
+        let error = report("no interface load0\n").unwrap_err().to_string();
+        assert!(error.contains("no interface load0"), "{error}");
+    }
+
+    #[test]
+    fn only_frames_that_shall_have_room_are_padded() {
+        let case = &cases(Form::Targets, None)[0];
+        let padded = |who: Who| options(case, who.responder(), Path::new("/root"), 0).pad > 0;
+        assert!(padded(Who::NativeOffload));
+        assert!(!padded(Who::Native) && !padded(Who::GenericOffload));
+    }
+}

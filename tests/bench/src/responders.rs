@@ -1,0 +1,306 @@
+//! Who is measured, as data, and how each is started: as its manual advises for many clients.
+
+use std::path::Path;
+use std::process::Command;
+
+use pxe_kit::load::Options;
+
+use super::cases::File;
+use super::peers::{Peer, Peers};
+
+/// The longest that an Ethernet frame can be: requests are padded to it where replies shall fit into their frames.
+pub(super) const FRAME: u16 = 1514;
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// The reference.
+    Dnsmasq,
+    /// Debian's tftpd-hpa.
+    TftpdHpa,
+    /// Debian's atftpd.
+    Atftpd,
+    /// The crate tftpd.
+    TftpdRs,
+    /// pxed over plain sockets.
+    Socket,
+    /// pxed over generic XDP, which is what it takes on a veth by itself; AF_XDP answers.
+    Generic,
+    /// pxed over native XDP; AF_XDP answers.
+    Native,
+    /// pxed over generic XDP with the kernel's offload: frames cannot grow there, so tcx answers.
+    GenericOffload,
+    /// pxed over native XDP with the kernel's offload, and frames with room: XDP answers.
+    NativeOffload,
+    /// An XDP program that sends each frame back unread, 1514 bytes both ways: a yardstick.
+    Reflect,
+    /// Nobody: what others have without us.
+    Nobody,
+}
+
+/// What is known of each.
+#[derive(Clone, Copy, Debug)]
+pub struct Responder {
+    /// Who.
+    pub who: Who,
+    /// For people.
+    pub title: &'static str,
+    /// What it is.
+    pub kind: Kind,
+    /// Knows the option windowsize (RFC 7440); one that does not serves in lock-step.
+    pub windows: bool,
+    /// Answers DHCP.
+    pub dhcp: bool,
+    /// Whether the machines' frames have room for a reply.
+    pub roomy: bool,
+}
+
+/// A program and its way to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// dnsmasq as the system has it.
+    Dnsmasq,
+    /// Fetched for this.
+    Peer(Peer),
+    /// pxed.
+    Pxed {
+        /// `--datapath`
+        datapath: &'static str,
+        /// `--xdp-mode`
+        mode: &'static str,
+        /// `--offload`: where the kernel answers ACKs by itself
+        offload: &'static str,
+    },
+    /// The generator's counterpart.
+    Reflector,
+    /// None.
+    None,
+}
+
+impl Who {
+    /// Those whom a user would take instead, the reference first.
+    pub const PEERS: &[Self] = &[Self::Dnsmasq, Self::TftpdHpa, Self::Atftpd, Self::TftpdRs];
+    /// All of pxed's datapaths.
+    pub const OURS: &[Self] =
+        &[Self::Socket, Self::Generic, Self::Native, Self::GenericOffload, Self::NativeOffload];
+    /// Both.
+    pub const ALL: &[Self] = &[
+        Self::Dnsmasq,
+        Self::TftpdHpa,
+        Self::Atftpd,
+        Self::TftpdRs,
+        Self::Socket,
+        Self::Generic,
+        Self::Native,
+        Self::GenericOffload,
+        Self::NativeOffload,
+    ];
+    /// All, and the yardstick.
+    pub const ALL_AND_LIMIT: &[Self] = &[
+        Self::Dnsmasq,
+        Self::TftpdHpa,
+        Self::Atftpd,
+        Self::TftpdRs,
+        Self::Socket,
+        Self::Generic,
+        Self::Native,
+        Self::GenericOffload,
+        Self::NativeOffload,
+        Self::Reflect,
+    ];
+    /// Where DHCP takes part. The other peers are named, so that nobody looks for them.
+    pub const BOOTS: &[Self] = Self::ALL;
+    /// Where something goes wrong: those whom a user would take instead, and the ways that pxed takes by itself.
+    pub const FAULTS: &[Self] = &[
+        Self::Dnsmasq,
+        Self::TftpdHpa,
+        Self::Atftpd,
+        Self::Socket,
+        Self::GenericOffload,
+        Self::NativeOffload,
+    ];
+    /// Of these pxed's.
+    pub const DATAPATHS: &[Self] = &[Self::Socket, Self::GenericOffload, Self::NativeOffload];
+    /// And those that a veth has without being told.
+    pub const USUAL: &[Self] = &[Self::Socket, Self::GenericOffload];
+    /// For the short form: nothing is fetched for it.
+    pub const SHORT: &[Self] = &[
+        Self::Dnsmasq,
+        Self::Socket,
+        Self::Generic,
+        Self::Native,
+        Self::GenericOffload,
+        Self::NativeOffload,
+    ];
+    /// For the short form, with the yardstick.
+    pub const SHORT_AND_LIMIT: &[Self] = &[
+        Self::Dnsmasq,
+        Self::Socket,
+        Self::Generic,
+        Self::Native,
+        Self::GenericOffload,
+        Self::NativeOffload,
+        Self::Reflect,
+    ];
+    /// What everybody else's packets pass.
+    pub const BESIDE: &[Self] =
+        &[Self::Nobody, Self::Generic, Self::Native, Self::GenericOffload, Self::NativeOffload];
+
+    /// What is known of it.
+    ///
+    /// # Panics
+    /// Never: the table has all.
+    #[must_use]
+    pub fn responder(self) -> &'static Responder {
+        RESPONDERS.iter().find(|responder| responder.who == self).expect("the table has all")
+    }
+
+    /// For people.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        self.responder().title
+    }
+}
+
+/// All responders.
+pub const RESPONDERS: &[Responder] = &[
+    peer(Who::Dnsmasq, "dnsmasq", Kind::Dnsmasq, true, true),
+    peer(Who::TftpdHpa, "tftpd-hpa", Kind::Peer(Peer::TftpdHpa), false, false),
+    peer(Who::Atftpd, "atftpd", Kind::Peer(Peer::Atftpd), true, false),
+    peer(Who::TftpdRs, "tftpd (crate)", Kind::Peer(Peer::TftpdRs), true, false),
+    pxed(Who::Socket, "pxed sockets", "socket", "auto", "off", false),
+    pxed(Who::Generic, "pxed generic", "xdp", "generic", "off", false),
+    pxed(Who::Native, "pxed native", "xdp", "native", "off", false),
+    pxed(Who::GenericOffload, "pxed generic+tcx", "xdp", "generic", "tcx", false),
+    pxed(Who::NativeOffload, "pxed native+XDP", "xdp", "native", "xdp", true),
+    peer(Who::Reflect, "reflect 1514", Kind::Reflector, false, false),
+    peer(Who::Nobody, "without pxed", Kind::None, false, false),
+];
+
+const fn peer(who: Who, title: &'static str, kind: Kind, windows: bool, dhcp: bool) -> Responder {
+    Responder { who, title, kind, windows, dhcp, roomy: false }
+}
+
+const fn pxed(
+    who: Who,
+    title: &'static str,
+    datapath: &'static str,
+    mode: &'static str,
+    offload: &'static str,
+    roomy: bool,
+) -> Responder {
+    Responder { who, title, kind: Kind::Pxed { datapath, mode, offload }, windows: true, dhcp: true, roomy }
+}
+
+impl Responder {
+    /// What must be fetched for it.
+    #[must_use]
+    pub(super) fn peer(&self) -> Option<Peer> {
+        match self.kind {
+            Kind::Peer(peer) => Some(peer),
+            _ => None,
+        }
+    }
+
+    /// Why it cannot be measured at all here.
+    #[must_use]
+    pub fn missing(&self, peers: &Peers) -> Option<String> {
+        peers.missing(self.peer()?)
+    }
+
+    /// How one sees that it serves.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        match self.kind {
+            Kind::Pxed { .. } | Kind::Reflector => Ready::Says("ready"),
+            _ => Ready::HasTftpPort,
+        }
+    }
+
+    /// The program's name and arguments.
+    pub(super) fn program(&self, place: &Place<'_>) -> Option<Command> {
+        let root = place.root;
+        Some(match self.kind {
+            Kind::None => return None,
+            Kind::Dnsmasq => dnsmasq(place),
+            Kind::Peer(peer) => place.peers.command(peer, root),
+            Kind::Pxed { datapath, mode, offload } => {
+                let mut pxed = Command::new(place.programs.join("pxed"));
+                pxed.args(["serve", "--interface", place.interface, "--root"]).arg(root);
+                for arch in ["bios", "ia32", "x64", "arm64"] {
+                    pxed.arg("--boot-file").arg(format!("{arch}={}", place.boot.name()));
+                }
+                // A line per transfer goes to a file, as in service; the others log each transfer, too.
+                // Here machines ask thousands of times, to see how many answers there can be.
+                pxed.args(["--dhcp-rate", "0"]);
+                pxed.args(["--datapath", datapath, "--xdp-mode", mode, "--offload", offload]);
+                pxed
+            }
+            Kind::Reflector => {
+                let mut load = Command::new(place.programs.join("load"));
+                load.args(Options { reflector: true, ..Options::new(place.interface) }.arguments());
+                load
+            }
+        })
+    }
+}
+
+/// How one sees that a responder serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// It says so.
+    Says(&'static str),
+    /// It listens on UDP port 69: some say nothing.
+    HasTftpPort,
+}
+
+/// Where a responder is started.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    /// The folder with pxed and the generator.
+    pub(super) programs: &'a Path,
+    /// What was fetched.
+    pub(super) peers: &'a Peers,
+    /// What is served.
+    pub(super) root: &'a Path,
+    /// The interface towards the machines.
+    pub(super) interface: &'a str,
+    /// What machines are told to boot.
+    pub(super) boot: File,
+}
+
+/// dnsmasq as TFTP server and, with the same options in all cases, as proxyDHCP server.
+fn dnsmasq(place: &Place<'_>) -> Command {
+    let mut dnsmasq = Command::new("dnsmasq");
+    // Not --no-daemon, which is for debugging and keeps all rights.
+    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--port=0", "--no-resolv", "--no-hosts"]);
+    dnsmasq.args(["--pid-file=", "--user=nobody"]);
+    dnsmasq.args(["--except-interface=lo", "--bind-interfaces", "--log-facility=-", "--leasefile-ro"]);
+    dnsmasq.arg(format!("--interface={}", place.interface));
+    // Its manual: "The maximum number of concurrent TFTP connections allowed. This defaults to 50." windowsize is
+    // granted without being asked to; so is blksize up to the interface's MTU.
+    dnsmasq.args(["--enable-tftp", "--tftp-max=5000"]);
+    dnsmasq.arg(format!("--tftp-root={}", place.root.display()));
+    // The address behind the name: else BIOS machines are told none, and ask again on port 4011. Proxy mode answers
+    // nobody without a --pxe-service; one for machines that nobody has leaves all others to --dhcp-boot, without a menu.
+    let boot = place.boot.name();
+    dnsmasq
+        .args(["--dhcp-range=10.50.0.0,proxy,255.255.0.0".into(), format!("--dhcp-boot={boot},,10.50.0.1")]);
+    dnsmasq.arg("--pxe-service=PC98,unused,unused");
+    dnsmasq
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lists_agree() {
+        assert_eq!([Who::PEERS, Who::OURS].concat(), Who::ALL);
+        assert_eq!([Who::ALL, &[Who::Reflect]].concat(), Who::ALL_AND_LIMIT);
+        assert_eq!([&[Who::Dnsmasq], Who::OURS].concat(), Who::SHORT);
+        for responder in RESPONDERS {
+            assert_eq!(responder.who.title(), responder.title, "each is in the table once");
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! One sample: starts a responder, loads it, looks at what it cost, stops it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use pxe_kit::{Host, Process, clock};
+use rustix::process::{Resource, getrlimit};
+use serde_json::{Value, json};
+
+use super::account::{Account, Children};
+use super::cable::{self, Cable, Setup};
+use super::cases::{Case, File, Play};
+use super::faults::{Fault, Noise};
+use super::generator;
+use super::peers::{Peer, Peers};
+use super::responders::{Kind, Place, Ready, Responder, Who};
+use super::stream;
+
+/// How long a responder may take until it serves: a debug build on a busy machine, too.
+const START: Duration = Duration::from_secs(60);
+/// Files at a time, where the system allows as many: a transfer has one or two, and there are up to 2000. Services have
+/// 1024 by default.
+pub(super) const FILES: u64 = 65_536;
+
+/// Where everything happens.
+#[derive(Debug)]
+pub(super) struct Ground {
+    /// The hosts and their cable.
+    pub cable: Cable,
+    /// What is served.
+    pub root: PathBuf,
+    /// The folder with pxed and the generator.
+    pub programs: PathBuf,
+    /// What was fetched.
+    pub peers: Peers,
+}
+
+impl Ground {
+    /// Measures once.
+    ///
+    /// # Errors
+    /// When a program does not start or ends before its time.
+    pub(super) fn sample(&self, case: &Case, who: Who) -> Result<Value> {
+        let responder = who.responder();
+        if let Play::Stream { udp, seconds } = case.play {
+            let process = self.start(case, responder, cable::BESIDE)?;
+            let report = stream::run(&self.cable, udp, seconds)?;
+            process.map_or(Ok(()), |process| stop(&process))?;
+            return Ok(report);
+        }
+        self.cable.carry(case.under_way())?;
+        let mut process = self.start(case, responder, cable::SERVER)?.context("nobody answers")?;
+        if let Some([processor, _]) = self.cable.processors() {
+            // What pins itself is pinned again: a program cannot know which processor is whose.
+            cable::pin_process(process.pid(), processor)?;
+            self.cable.pin()?;
+        }
+        let account = Account::open(process.pid());
+        let report = match case.fault {
+            Fault::None | Fault::Flooded(_) => self.load(case, responder, &account)?,
+            _ => self.suffer(case, responder, &mut process, &account)?,
+        };
+        if !process.is_running() {
+            bail!("{} ended under load: {}", responder.title, process.last_words());
+        }
+        stop(&process)?;
+        drop(account);
+        Ok(report)
+    }
+
+    fn load(&self, case: &Case, who: &Responder, account: &Account) -> Result<Value> {
+        if let Play::Waiting { machines } = case.play {
+            return self.waiting(case, machines, who, account);
+        }
+        let children = Children::default();
+        let (before, softirq, lost) = (account.time(), self.cable.softirq(), self.cable.lost());
+        let mut reports = Vec::new();
+        for run in 0..case.repeats {
+            let said = account.watch(&children, || self.generate(case, who, run))?;
+            reports.push(generator::report(&said)?);
+        }
+        let after = account.time();
+        let mut report = generator::sum(&reports);
+        report["server_user"] = json!(after.user - before.user);
+        report["server_system"] = json!(after.system - before.system);
+        if let (Some(before), Some(after)) = (softirq, self.cable.softirq()) {
+            report["server_softirq"] = json!(after - before);
+        }
+        let [to_server, to_machines] = self.cable.lost();
+        report["lost_to_server"] = json!(to_server - lost[0]);
+        report["lost_to_machines"] = json!(to_machines - lost[1]);
+        report["server_memory"] = json!(account.memory(&children).peak);
+        report["server_tasks"] = json!(children.tasks());
+        for (name, value) in account.rights().facts() {
+            report[name] = json!(value);
+        }
+        report["server_account_complete"] = json!(account.is_complete());
+        Ok(report)
+    }
+
+    /// Memory with transfers that wait, and with next to none: the first has touched what all of them share.
+    fn waiting(&self, case: &Case, machines: u32, who: &Responder, account: &Account) -> Result<Value> {
+        let none = Children::default();
+        self.generate(&Case { play: Play::Waiting { machines: 1 }, ..case.clone() }, who, 0)?;
+        let before = account.memory(&none).own;
+        self.generate(case, who, 1)?;
+        let after = account.memory(&none).own;
+        let each = (after - before) / f64::from(machines);
+        Ok(json!({ "bytes_per_transfer": each, "server_own_memory": after }))
+    }
+
+    pub(super) fn generate(&self, case: &Case, responder: &Responder, run: u32) -> Result<String> {
+        let mut load = Command::new(self.programs.join("load"));
+        load.args(generator::options(case, responder, &self.root, run).arguments());
+        let processor = self.cable.processors().map(|[_, client]| client);
+        let mut load = on_host(self.cable.lab.client(), load, FILES, processor)?;
+        pxe_kit::command::output(&mut load)
+    }
+
+    /// Starts a responder on an interface, and waits until it serves.
+    pub(super) fn start(
+        &self,
+        case: &Case,
+        responder: &Responder,
+        interface: &str,
+    ) -> Result<Option<Process>> {
+        let boot = match case.play {
+            Play::Load { file, .. } | Play::Boots { file, .. } => file,
+            _ => File::Small,
+        };
+        let place = Place { programs: &self.programs, peers: &self.peers, root: &self.root, interface, boot };
+        let Some(program) = responder.program(&place) else { return Ok(None) };
+        // Others share the machine as they like; only the load has processors of its own.
+        let processor = self.cable.processors().map(|[server, _]| server);
+        let processor = processor.filter(|_| interface == cable::SERVER);
+        let command = on_host(self.cable.lab.responder(), program, responder.files(), processor)?;
+        let process = match responder.kind {
+            Kind::Reflector => self.cable.lab.spawn_from("responder", command, Stdio::piped())?,
+            _ => self.cable.lab.spawn("responder", command)?,
+        };
+        match responder.ready() {
+            Ready::Says(word) => process.wait_for(word, START)?,
+            Ready::HasTftpPort => wait_for_tftp(&process, responder.title)?,
+        }
+        Ok(Some(process))
+    }
+
+    /// Whether the server's side receives in its thread over sockets and in both XDP modes; where it does not, the cable
+    /// becomes a plain one.
+    ///
+    /// # Errors
+    /// When pxed or the generator does not start.
+    pub(super) fn check(&mut self) -> Result<()> {
+        let play = Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 0 };
+        let case = Case { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, who: &[] };
+        for who in [Who::Socket, Who::Generic, Who::Native] {
+            if self.cable.setup == Setup::Plain {
+                break;
+            }
+            match self.sample(&case, who)?["server_softirq"].as_f64() {
+                Some(seconds) if seconds > 0.0 => {}
+                _ => self.cable.fall_back(&format!("{}: the receiving thread does nothing", who.title())),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A program on a host, perhaps on one processor. Each word before it becomes the next one: it is one process.
+pub(super) fn on_host(
+    host: &Host,
+    program: Command,
+    files: u64,
+    processor: Option<usize>,
+) -> Result<Command> {
+    let mut command = host.command("prlimit");
+    // Not even root may raise the limit everywhere.
+    let most = getrlimit(Resource::Nofile).maximum.unwrap_or(files).min(files);
+    command.arg(format!("--nofile={most}:"));
+    if let Some(processor) = processor {
+        command.args(["taskset", "--cpu-list", &processor.to_string()]);
+    }
+    let variables: Vec<_> = program.get_envs().collect();
+    if !variables.is_empty() {
+        // Not for the programs before it.
+        command.arg("env");
+        for (name, value) in variables {
+            let value = value.context("a variable without a value")?;
+            command.arg(format!("{}={}", name.display(), value.display()));
+        }
+    }
+    command.arg(program.get_program()).args(program.get_args());
+    Ok(command)
+}
+
+fn stop(process: &Process) -> Result<()> {
+    process.stop().map(drop)
+}
+
+/// Waits until something listens on UDP port 69 where the process is: some servers say nothing.
+fn wait_for_tftp(process: &Process, title: &str) -> Result<()> {
+    let deadline = clock::now() + START;
+    let proc = PathBuf::from(format!("/proc/{}", process.pid()));
+    // Its first moments are in this host's own namespace, where another server may listen.
+    let ours = fs::read_link("/proc/self/ns/net").ok();
+    let is_inside = || fs::read_link(proc.join("ns/net")).ok() != ours;
+    while !(is_inside() && has_tftp_port(&proc.join("net/udp"))) {
+        if !process.is_running() || clock::now() > deadline {
+            bail!("{title} does not serve: {}", process.last_words());
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+fn has_tftp_port(table: &Path) -> bool {
+    fs::read_to_string(table).is_ok_and(|text| listens(&text))
+}
+
+/// Whether a line of /proc/net/udp has port 69 as its own: `  12: 0100320A:0045 00000000:0000 07 ...`.
+fn listens(table: &str) -> bool {
+    table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|own| own.ends_with(":0045")))
+}
+
+impl Responder {
+    /// How many files it may have open.
+    fn files(&self) -> u64 {
+        match self.kind {
+            // It waits by select(2), and aborts at the 1025th (FD_SETSIZE). With 1024, whoever comes then asks again.
+            Kind::Peer(Peer::Atftpd) => 1024,
+            _ => FILES,
+        }
+    }
+
+    /// Why it takes no part in a case that it is named for; such rows are shown.
+    #[must_use]
+    pub fn cannot(&self, case: &Case) -> Option<&'static str> {
+        let asks = matches!(case.play, Play::Boots { .. } | Play::Offers { .. });
+        (asks && !self.dhcp && self.kind != Kind::Reflector).then_some("knows no DHCP")
+    }
+
+    /// What a reader of its figures should know.
+    #[must_use]
+    pub fn remark(&self, case: &Case) -> Option<&'static str> {
+        let windows = matches!(case.play, Play::Load { window: 2.., .. });
+        let flood = matches!(case.fault, Fault::Flooded(_));
+        match self.who {
+            _ if windows && !self.windows => Some("lock-step: knows no windows"),
+            Who::TftpdHpa if flood => Some(
+                "root's process receives and forks; a child, nobody's and in a chroot, reads the request",
+            ),
+            Who::Atftpd if flood => {
+                Some("it waits by select(2), so it can have 1024 descriptors and half as many transfers")
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cases::{Form, cases};
+    use super::*;
+
+    #[test]
+    fn a_listener_is_seen_by_its_own_port() {
+        let head = "   sl  local_address rem_address   st tx_queue rx_queue\n";
+        assert!(listens(&format!("{head}   12: 0100320A:0045 00000000:0000 07 00000000:00000000\n")));
+        assert!(!listens(&format!("{head}   12: 0100320A:1F45 00000000:0045 07 00000000:00000000\n")));
+        assert!(!listens(head));
+    }
+
+    #[test]
+    fn who_cannot_take_part_is_told() {
+        let all = cases(Form::Targets, None);
+        let dhcp = all.iter().find(|case| matches!(case.play, Play::Offers { .. })).unwrap();
+        assert!(Who::TftpdHpa.responder().cannot(dhcp).is_some());
+        assert!(Who::Dnsmasq.responder().cannot(dhcp).is_none());
+        let windows = all.iter().find(|case| matches!(case.play, Play::Load { window: 16, .. })).unwrap();
+        assert!(Who::TftpdHpa.responder().remark(windows).is_some());
+        assert!(Who::Atftpd.responder().remark(windows).is_none());
+    }
+}

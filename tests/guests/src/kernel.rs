@@ -1,0 +1,246 @@
+//! Which kernels, and the cache of those that were fetched.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use pxe_kit::apt::{Apt, Archive, Source};
+use pxe_kit::arch::Arch;
+use pxe_kit::cache;
+
+use super::modules;
+
+/// What the cache holds changes with this number: the format, and the list of modules.
+const CACHE_FORMAT: &str = "1";
+
+/// Modules that the guests need, besides those which these need.
+const MODULES: &[&str] = &["veth", "virtio_pci", "virtio_net"];
+
+/// One of Debian's kernels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Its name on the command line, and of its folder in the cache.
+    pub name: &'static str,
+    /// What it runs on.
+    pub arch: Arch,
+    /// Its version as `uname -r` begins; none for the newest, whatever that is.
+    pub version: Option<&'static str>,
+    /// The package that always depends on the suite's present kernel.
+    package: &'static str,
+    sources: &'static [Source],
+}
+
+/// Oldest first: the oldest that the kernel side is made for, two that are in wide use, and Debian's newest. Then one for
+/// another architecture, which has every layer.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "5.10",
+        arch: Arch::Amd64,
+        version: Some("5.10."),
+        package: "linux-image-amd64",
+        sources: &[
+            Source { archive: Archive::Main, suite: "bullseye" },
+            Source { archive: Archive::Security, suite: "bullseye-security" },
+        ],
+    },
+    Kernel {
+        name: "6.1",
+        arch: Arch::Amd64,
+        version: Some("6.1."),
+        package: "linux-image-amd64",
+        sources: &[
+            Source { archive: Archive::Main, suite: "bookworm" },
+            Source { archive: Archive::Security, suite: "bookworm-security" },
+        ],
+    },
+    Kernel {
+        name: "6.12",
+        arch: Arch::Amd64,
+        version: Some("6.12."),
+        package: "linux-image-6.12-amd64",
+        sources: &[Source { archive: Archive::Security, suite: "bookworm-security" }],
+    },
+    Kernel {
+        name: "newest",
+        arch: Arch::Amd64,
+        version: None,
+        package: "linux-image-amd64",
+        sources: &[Source { archive: Archive::Main, suite: "trixie-backports" }],
+    },
+    Kernel {
+        name: "arm64",
+        arch: Arch::Arm64,
+        version: Some("6.12."),
+        package: "linux-image-6.12-arm64",
+        sources: &[Source { archive: Archive::Security, suite: "bookworm-security" }],
+    },
+];
+
+impl Kernel {
+    /// The kernel of that name.
+    ///
+    /// # Errors
+    /// When there is none; with the names that there are.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        let names = || KERNELS.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ");
+        let found = KERNELS.iter().find(|kernel| kernel.name == name);
+        found.with_context(|| format!("no kernel `{name}` here; these are: {}", names()))
+    }
+}
+
+/// A kernel in the cache.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// What it runs on.
+    pub arch: Arch,
+    /// Its compressed image.
+    pub image: PathBuf,
+    /// Its modules, in the order in which they are loaded.
+    pub modules: Vec<PathBuf>,
+    /// Its version, as `uname -r` says it.
+    pub version: String,
+}
+
+/// Takes a kernel from the cache; fetches it from Debian before that if it is not there. Several may call this at a
+/// time. What is there stays as it is until it is [forgotten](forget).
+///
+/// # Errors
+/// When Debian's archive cannot be reached, or the tools to unpack its packages are missing.
+pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
+    let folder = cache::folder(&place(kernel.name), |unfinished| fetch_into(kernel, unfinished))
+        .with_context(|| format!("cannot fetch Debian's {} kernel", kernel.name))?;
+    read(kernel.arch, &folder)
+}
+
+/// Removes a kernel from the cache, so that it is fetched again: Debian's present one of that name.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn forget(kernel: &Kernel) -> Result<()> {
+    cache::forget(&place(kernel.name))
+}
+
+/// Where a kernel, or a system that boots it, lies in the cache.
+pub(crate) fn place(name: &str) -> String {
+    format!("kernels/{CACHE_FORMAT}/{name}")
+}
+
+fn fetch_into(kernel: &Kernel, unfinished: &Path) -> Result<()> {
+    let packages = unfinished.join("packages");
+    let unpacked = unpack(kernel, &packages)?;
+    fs::rename(&unpacked.image, unfinished.join("vmlinuz"))?;
+    modules::collect(&unpacked.tree, MODULES, &unfinished.join("modules"))?;
+    fs::write(unfinished.join("version"), &unpacked.version)?;
+    fs::remove_dir_all(&packages)?;
+    Ok(())
+}
+
+/// A kernel with all its modules, in a tree as it is installed.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    /// Its root.
+    pub(crate) tree: PathBuf,
+    /// The compressed image, in the tree.
+    pub(crate) image: PathBuf,
+    /// Its version, as `uname -r` says it.
+    pub(crate) version: String,
+}
+
+/// Fetches a kernel's packages into a folder, and unpacks them there.
+pub(crate) fn unpack(kernel: &Kernel, folder: &Path) -> Result<Tree> {
+    let tree = folder.join("tree");
+    fs::create_dir_all(&tree)?;
+    let apt = Apt::new(&folder.join("apt"), kernel.arch, kernel.sources)?;
+    for package in image_packages(&apt, kernel)? {
+        apt.unpack(&package, &tree)?;
+    }
+    let unpacked = in_tree(&tree).pop().context("the packages have no kernel image")?;
+    if kernel.version.is_some_and(|wanted| !unpacked.version.starts_with(wanted)) {
+        bail!("{} brought Linux {}", kernel.package, unpacked.version);
+    }
+    Ok(unpacked)
+}
+
+/// The packages behind the one that always means the present kernel. In newer ones image and modules come apart.
+fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
+    let is_kernel = |name: &String| {
+        ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"]
+            .iter()
+            .any(|start| name.starts_with(start))
+            && name.contains(|c: char| c.is_ascii_digit())
+    };
+    let mut packages: Vec<String> = apt.dependencies(kernel.package)?.into_iter().filter(is_kernel).collect();
+    for package in packages.clone() {
+        packages.extend(apt.dependencies(&package)?.into_iter().filter(is_kernel));
+    }
+    packages.sort_unstable();
+    packages.dedup();
+    if packages.is_empty() {
+        bail!("{} depends on no kernel: has Debian renamed its packages?", kernel.package);
+    }
+    Ok(packages)
+}
+
+/// The kernels of a tree, the newest last: `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
+pub(crate) fn in_tree(tree: &Path) -> Vec<Tree> {
+    let names = |folder: &str| {
+        let entries = fs::read_dir(tree.join(folder)).into_iter().flatten();
+        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+    };
+    let in_boot = names("boot").filter_map(|name| {
+        let version = name.strip_prefix("vmlinuz-")?.to_owned();
+        Some((version, tree.join("boot").join(name)))
+    });
+    let with_modules = names("usr/lib/modules").map(|name| {
+        let image = tree.join("usr/lib/modules").join(&name).join("vmlinuz");
+        (name, image)
+    });
+    let whole = |(version, image): (String, PathBuf)| {
+        image.is_file().then(|| Tree { tree: tree.to_owned(), image, version })
+    };
+    let mut kernels: Vec<Tree> = in_boot.chain(with_modules).filter_map(whole).collect();
+    kernels.sort_by_key(|kernel| (numbers(&kernel.version), kernel.version.clone()));
+    kernels
+}
+
+/// The numbers in a version, so that 6.12 comes behind 6.9.
+fn numbers(version: &str) -> Vec<u64> {
+    version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
+}
+
+fn read(arch: Arch, folder: &Path) -> Result<Fetched> {
+    let whole = || format!("{} is not whole: remove it, and it is fetched again", folder.display());
+    let mut modules = Vec::new();
+    for entry in fs::read_dir(folder.join("modules")).with_context(whole)? {
+        modules.push(entry?.path());
+    }
+    modules.sort_unstable();
+    let version = fs::read_to_string(folder.join("version")).with_context(whole)?;
+    Ok(Fetched { arch, image: folder.join("vmlinuz"), modules, version })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_of_a_tree_comes_last() {
+        let tree = std::env::temp_dir().join(format!("pxed-kernels-{}", std::process::id()));
+        for version in ["6.9.1-1-amd64", "6.12.3-1-amd64"] {
+            fs::create_dir_all(tree.join("boot")).unwrap();
+            fs::write(tree.join("boot").join(format!("vmlinuz-{version}")), "").unwrap();
+        }
+        // No image in it.
+        fs::create_dir_all(tree.join("usr/lib/modules/7.0")).unwrap();
+        let versions: Vec<_> = in_tree(&tree).into_iter().map(|kernel| kernel.version).collect();
+        fs::remove_dir_all(&tree).unwrap();
+        assert_eq!(versions, ["6.9.1-1-amd64", "6.12.3-1-amd64"]);
+    }
+
+    #[test]
+    fn a_kernel_is_known_by_its_name_only() {
+        assert_eq!(Kernel::named("6.1").expect("it is in the list").version, Some("6.1."));
+        let error = Kernel::named("6").expect_err("no such name").to_string();
+        assert!(error.contains("5.10, 6.1, 6.12, newest, arm64"), "{error}");
+    }
+}

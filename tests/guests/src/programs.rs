@@ -1,0 +1,184 @@
+//! What runs in a guest, and the libraries that it is linked to.
+//!
+//! Programs of this host's architecture are the ordinary build, with the host's libraries and its `ip`. Those of another
+//! one are built by [`pxe_kit::cross`], the same program in the same way as for a release; their libraries are those of the
+//! toolchain's sysroot, and `ip` is Debian's. They are linked dynamically, too: a static program would be another one than
+//! a user gets, and glibc's own loader finds no user names without libraries.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use pxe_kit::apt::Apt;
+use pxe_kit::arch::Arch;
+use pxe_kit::cross::Toolchain;
+use pxe_kit::elf::Needs;
+use pxe_kit::{cache, command, unpacked};
+
+use super::initramfs::Initramfs;
+
+/// The name in the cache of Debian's programs for guests of another architecture: another one when what is in it changes.
+const TOOLS: &str = "guest-tools-1";
+/// What they come from: `ip`, and a library that is not called one.
+const TOOLS_PACKAGES: [&str; 2] = ["iproute2", "zlib1g"];
+
+/// The programs of ours in a guest.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// What they run on.
+    pub arch: Arch,
+    /// The guest's first process: the tests' program `guest`.
+    pub guest: PathBuf,
+    /// The daemon.
+    pub pxed: PathBuf,
+}
+
+impl Programs {
+    /// Builds both.
+    ///
+    /// # Errors
+    /// When they do not compile, or the toolchain for another architecture cannot be had.
+    pub fn build(arch: Arch) -> Result<Self> {
+        const PACKAGES: [&str; 5] = ["--package", "pxed", "--package", "pxe-tests", "--bins"];
+        let target = command::target_dir();
+        let folder = if arch == Arch::HOST {
+            command::run(command::cargo().arg("build").args(PACKAGES))?;
+            target.join("debug")
+        } else {
+            command::run(Toolchain::ensure(arch)?.cargo()?.args(PACKAGES))?;
+            target.join(arch.target()).join("debug")
+        };
+        Ok(Self { arch, guest: folder.join("guest"), pxed: folder.join("pxed") })
+    }
+
+    /// Puts them into an archive: `/init`, `/bin/pxed`, and `/bin/ip`.
+    pub(super) fn add_to(&self, archive: &mut Initramfs) -> Result<()> {
+        let ours = [(&*self.guest, "init"), (&*self.pxed, "bin/pxed")];
+        if self.arch == Arch::HOST {
+            let ip = command::find("ip").context("there is no `ip` here: run `cargo xtask setup`")?;
+            return add(archive, &[ours[0], ours[1], (&ip, "bin/ip")]);
+        }
+        let tools = cache::folder(&format!("{TOOLS}/{}", self.arch.debian()), |to| fetch(self.arch, to))?;
+        let trees = [Toolchain::ensure(self.arch)?.sysroot(), tools.clone()];
+        let ip = ["bin/ip", "usr/bin/ip"].map(|ip| tools.join(ip)).into_iter().find(|ip| ip.exists());
+        let ip = ip.context("Debian's package brought no `ip`")?;
+        add_foreign(archive, self.arch, &[ours[0], ours[1], (&ip, "bin/ip")], &trees)
+    }
+}
+
+/// Debian's `ip` of another architecture, as a tree.
+fn fetch(arch: Arch, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let lists = folder.join("apt");
+    Apt::new(&lists, arch, unpacked::SOURCES)?.unpack_with_libraries(&TOOLS_PACKAGES, folder)?;
+    Ok(fs::remove_dir_all(lists)?)
+}
+
+/// Puts programs into an archive, and the libraries that they are linked to.
+pub(crate) fn add(archive: &mut Initramfs, programs: &[(&Path, &str)]) -> Result<()> {
+    let mut libraries = BTreeSet::new();
+    for (program, to) in programs {
+        archive.copy(program, to)?;
+        libraries.extend(self::libraries(program)?);
+    }
+    for library in libraries {
+        let path = library.to_str().context("a library's path is not UTF-8")?;
+        archive.copy(&library, path)?;
+    }
+    Ok(())
+}
+
+/// The libraries of a program and its dynamic loader, at the paths where it looks for them. None for a static one.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let listed = Command::new("ldd").arg(program).output().context("cannot start `ldd`")?;
+    // For a static program ldd fails: it is no dynamic executable.
+    Ok(paths(&String::from_utf8_lossy(&listed.stdout)))
+}
+
+/// `libc.so.6 => /lib/libc.so.6 (0x..)`, `/lib64/ld-linux-x86-64.so.2 (0x..)`, `linux-vdso.so.1 (0x..)`.
+fn paths(listed: &str) -> Vec<PathBuf> {
+    let path = |line: &str| {
+        let place = line.split_once("=>").map_or(line, |(_, place)| place);
+        place.split_whitespace().next().filter(|word| word.starts_with('/')).map(PathBuf::from)
+    };
+    listed.lines().filter_map(path).collect()
+}
+
+/// Puts programs of another architecture into an archive, with their libraries out of Debian trees.
+fn add_foreign(
+    archive: &mut Initramfs,
+    arch: Arch,
+    programs: &[(&Path, &str)],
+    trees: &[PathBuf],
+) -> Result<()> {
+    for (program, to) in programs {
+        archive.copy(program, to)?;
+    }
+    let first = programs.iter().map(|(program, _)| program.to_path_buf()).collect();
+    for (to, library) in foreign_libraries(arch, first, trees)? {
+        archive.copy(&library, &to)?;
+    }
+    Ok(())
+}
+
+/// The loaders and libraries of programs and of their libraries, each by its path in the guest.
+fn foreign_libraries(
+    arch: Arch,
+    mut files: VecDeque<PathBuf>,
+    trees: &[PathBuf],
+) -> Result<BTreeMap<String, PathBuf>> {
+    let folders = arch.libraries();
+    let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
+    while let Some(file) = files.pop_front() {
+        let needs = Needs::of(&file, arch)?;
+        let named =
+            needs.libraries.iter().map(|name| folders.iter().map(|f| format!("{f}/{name}")).collect());
+        let loader = needs.loader.map(|loader| vec![loader.trim_start_matches('/').to_owned()]);
+        for places in named.chain(loader).collect::<Vec<Vec<String>>>() {
+            if places.iter().any(|place| found.contains_key(place)) {
+                continue;
+            }
+            let pairs =
+                places.iter().flat_map(|place| trees.iter().map(move |tree| (place, tree.join(place))));
+            let (place, library) = pairs.into_iter().find(|(_, path)| path.exists()).with_context(|| {
+                format!("{} needs a library that no package brought: {places:?}", file.display())
+            })?;
+            found.insert(place.clone(), library.clone());
+            files.push_back(library);
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_at_the_paths_that_ldd_says() {
+        let listed =
+            "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x2)\n\t/lib64/ld.so.2 (0x3)\n";
+        assert_eq!(paths(listed), [PathBuf::from("/lib/x/libc.so.6"), PathBuf::from("/lib64/ld.so.2")]);
+        assert!(paths("\tnot a dynamic executable\n").is_empty());
+    }
+
+    /// Both ways to find libraries, on this host's Debian tree: `/`.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    #[test]
+    fn needed_libraries_are_those_that_ldd_finds() {
+        let this = std::env::current_exe().unwrap();
+        let by_ldd: BTreeSet<_> =
+            libraries(&this).unwrap().iter().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
+        let trees = [PathBuf::from("/")];
+        // A host that keeps its libraries elsewhere than Debian has none in these folders.
+        if !Path::new("/usr/lib").join(Arch::HOST.gnu()).is_dir() {
+            return;
+        }
+        let found = foreign_libraries(Arch::HOST, [this].into(), &trees).unwrap();
+        let found: BTreeSet<_> =
+            found.values().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
+        assert_eq!(found, by_ldd);
+    }
+}

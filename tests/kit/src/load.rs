@@ -1,0 +1,286 @@
+//! What the load generator (`pxe-load`) is told: its command line as a type, which the benchmark fills in and the generator reads.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+
+/// The first port that a machine's transfers come from, unless it is told another.
+pub const PORT: u16 = 2070;
+/// The most strangers: the addresses in the upper half of 10.50.0.0/16, without the broadcast address.
+pub const STRANGERS_MOST: u32 = 0x7fff;
+
+/// Plays many machines that boot at once.
+#[derive(Clone, Debug, Parser, PartialEq)]
+#[command(name = "load")]
+pub struct Options {
+    /// Interface towards the server
+    #[arg(long)]
+    pub interface: String,
+    /// The server's address
+    #[arg(long, required_unless_present = "reflector")]
+    pub server: Option<Ipv4Addr>,
+    /// Where frames for the server are sent (default: to everybody, which asks no one)
+    #[arg(long, value_parser = mac)]
+    pub server_mac: Option<[u8; 6]>,
+    /// How many machines
+    #[arg(long, default_value_t = 128)]
+    pub machines: u32,
+    /// The file as the server names it
+    #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp"], requires = "original")]
+    pub file: Option<String>,
+    /// The same file here, to compare every byte
+    #[arg(long)]
+    pub original: Option<PathBuf>,
+    /// Bytes per block
+    #[arg(long, default_value_t = 1468)]
+    pub blksize: u16,
+    /// Blocks per window
+    #[arg(long, default_value_t = 1)]
+    pub windowsize: u16,
+    /// Whole boots instead of one transfer; with --dhcp: whose DISCOVERs
+    #[arg(long)]
+    pub boot: Option<Boot>,
+    /// What a machine loads in a boot: the boot file, then others
+    #[arg(long, value_name = "NAME=PATH", value_delimiter = ',', value_parser = pair)]
+    pub files: Vec<(String, PathBuf)>,
+    /// Look-ups of files that do not exist, before the last file
+    #[arg(long, default_value_t = 0)]
+    pub misses: u16,
+    /// DISCOVERs that each machine sends, one after the other, and nothing else
+    #[arg(long, value_name = "COUNT")]
+    pub dhcp: Option<u32>,
+    /// Frames of so many bytes against a reflector, as many as machines at a time
+    #[arg(long, value_name = "LEN")]
+    pub reflect: Option<usize>,
+    /// How long to do that
+    #[arg(long, default_value_t = 3.0)]
+    pub seconds: f64,
+    /// Be the reflector on that interface, until standard input ends
+    #[arg(long)]
+    pub reflector: bool,
+    /// Where the reflecting program runs
+    #[arg(long, default_value = "native")]
+    pub mode: ReflectorMode,
+    /// Least length of TFTP frames; zeros follow the datagram
+    #[arg(long, value_name = "LEN", default_value_t = 0)]
+    pub pad: usize,
+    /// First port of each machine: servers may know the ports of machines that were there a moment ago
+    #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1024..60_000))]
+    pub port: u16,
+    /// Milliseconds over which the machines are switched on
+    #[arg(long, default_value_t = 0)]
+    pub power_on: u64,
+    /// Frames lost on the way to the machines, per mille
+    #[arg(long, default_value_t = 0)]
+    pub loss: u32,
+    /// Frames that come twice there, per mille
+    #[arg(long, default_value_t = 0)]
+    pub duplicate: u32,
+    /// Frames that others overtake there, per mille
+    #[arg(long, default_value_t = 0)]
+    pub reorder: u32,
+    /// The same happens to what machines send
+    #[arg(long)]
+    pub both_ways: bool,
+    /// To which frames
+    #[arg(long, default_value_t = 0x9e37_79b9)]
+    pub seed: u32,
+    /// How often a machine that gave up is switched on again
+    #[arg(long, default_value_t = 0)]
+    pub again: u8,
+    /// Another version of the file, which is as right as the original
+    #[arg(long, value_name = "PATH")]
+    pub or: Option<PathBuf>,
+    /// Requests for the file in the names of machines that do not exist
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(STRANGERS_MOST)))]
+    pub strangers: u32,
+    /// How many of them a second
+    #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+    pub strangers_rate: u32,
+    /// How long what they would get is counted after the last one, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub listen: u64,
+    /// The longest that the run may take, in seconds
+    #[arg(long, default_value_t = 60)]
+    pub limit: u64,
+    /// Processor to stay on
+    #[arg(long)]
+    pub cpu: Option<usize>,
+}
+
+/// Who boots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Boot {
+    /// iPXE, as option ROM of a BIOS machine
+    Ipxe,
+    /// The PXE driver of EDK2
+    Edk2,
+    /// PXELINUX, which iPXE's ROM asked for
+    Pxelinux,
+    /// GRUB for EFI, which EDK2 asked for
+    Grub,
+    /// All four in turn
+    Mix,
+}
+
+/// Where the reflecting program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReflectorMode {
+    /// In the driver
+    Native,
+    /// In the kernel's generic hook
+    Generic,
+}
+
+impl Options {
+    /// Those for an interface, all others as when they are not given.
+    #[must_use]
+    pub fn new(interface: &str) -> Self {
+        // What else a command line must have depends on what is played.
+        let mut options = Self::parse_from(["load", "--reflector", "--interface", interface]);
+        options.reflector = false;
+        options
+    }
+
+    /// The command line that gives these again.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let mut words = Words::default();
+        words.add("--interface", &self.interface);
+        words.maybe("--server", self.server.as_ref());
+        let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+        words.maybe("--server-mac", self.server_mac.map(mac).as_ref());
+        words.add("--machines", self.machines);
+        words.maybe("--file", self.file.as_ref());
+        words.maybe("--original", self.original.as_ref().map(|path| path.display()).as_ref());
+        words.add("--blksize", self.blksize);
+        words.add("--windowsize", self.windowsize);
+        words.maybe(
+            "--boot",
+            self.boot.and_then(|boot| Some(boot.to_possible_value()?.get_name().to_owned())).as_ref(),
+        );
+        for (name, path) in &self.files {
+            words.add("--files", format!("{name}={}", path.display()));
+        }
+        words.add("--misses", self.misses);
+        words.maybe("--dhcp", self.dhcp.as_ref());
+        words.maybe("--reflect", self.reflect.as_ref());
+        words.add("--seconds", self.seconds);
+        words.flag("--reflector", self.reflector);
+        words.maybe("--mode", self.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).as_ref());
+        words.add("--pad", self.pad);
+        words.add("--port", self.port);
+        words.add("--power-on", self.power_on);
+        words.add("--loss", self.loss);
+        words.add("--duplicate", self.duplicate);
+        words.add("--reorder", self.reorder);
+        words.flag("--both-ways", self.both_ways);
+        words.add("--seed", self.seed);
+        words.add("--again", self.again);
+        words.maybe("--or", self.or.as_ref().map(|path| path.display()).as_ref());
+        words.add("--strangers", self.strangers);
+        words.add("--strangers-rate", self.strangers_rate);
+        words.add("--listen", self.listen);
+        words.add("--limit", self.limit);
+        words.maybe("--cpu", self.cpu.as_ref());
+        words.0
+    }
+}
+
+/// Words of a command line.
+#[derive(Default)]
+struct Words(Vec<String>);
+
+impl Words {
+    fn add(&mut self, name: &str, value: impl ToString) {
+        self.0.extend([name.to_owned(), value.to_string()]);
+    }
+
+    fn maybe(&mut self, name: &str, value: Option<&impl ToString>) {
+        if let Some(value) = value {
+            self.add(name, value.to_string());
+        }
+    }
+
+    fn flag(&mut self, name: &str, is_set: bool) {
+        if is_set {
+            self.0.push(name.to_owned());
+        }
+    }
+}
+
+fn pair(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, path) = text.split_once('=').ok_or("NAME=PATH is wanted")?;
+    Ok((name.to_owned(), path.into()))
+}
+
+/// An Ethernet address: `02:00:00:00:01:ff`.
+///
+/// # Errors
+/// When it is none; with what is wrong.
+pub fn mac(text: &str) -> Result<[u8; 6], String> {
+    let bytes: Result<Vec<u8>, _> = text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
+    let bytes = bytes.map_err(|error| error.to_string())?;
+    bytes.try_into().map_err(|_| "six bytes are wanted".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn again(options: &Options) -> Options {
+        Options::parse_from(["load".to_owned()].into_iter().chain(options.arguments()))
+    }
+
+    #[test]
+    fn a_command_line_gives_the_options_again() {
+        let transfer = Options {
+            server: Some(Ipv4Addr::new(10, 50, 0, 1)),
+            server_mac: Some([2, 0x50, 0, 0, 0, 1]),
+            file: Some("small".into()),
+            original: Some("/root/small".into()),
+            or: Some("/other".into()),
+            ..Options::new("load0")
+        };
+        assert_eq!(again(&transfer), transfer);
+        let boots = Options {
+            machines: 7,
+            blksize: 1024,
+            windowsize: 4,
+            boot: Some(Boot::Mix),
+            files: vec![("a".into(), "/a".into()), ("b".into(), "/b".into())],
+            misses: 11,
+            pad: 1514,
+            port: 2134,
+            power_on: 5,
+            loss: 1,
+            duplicate: 2,
+            reorder: 3,
+            both_ways: true,
+            seed: 4,
+            again: 5,
+            strangers: 6,
+            strangers_rate: 7,
+            listen: 8,
+            limit: 9,
+            cpu: Some(1),
+            server: transfer.server,
+            ..Options::new("load0")
+        };
+        assert_eq!(again(&boots), boots);
+        let asks = Options { dhcp: Some(10), server: transfer.server, ..Options::new("load0") };
+        assert_eq!(again(&asks), asks);
+        let reflected =
+            Options { reflect: Some(1514), seconds: 0.5, server: transfer.server, ..Options::new("load0") };
+        assert_eq!(again(&reflected), reflected);
+        let reflector = Options { reflector: true, mode: ReflectorMode::Generic, ..Options::new("lo") };
+        assert_eq!(again(&reflector), reflector);
+    }
+
+    #[test]
+    fn a_hardware_address_has_six_bytes() {
+        assert_eq!(mac("02:00:00:00:01:ff"), Ok([2, 0, 0, 0, 1, 255]));
+        assert!(mac("02:00").is_err() && mac("02:00:00:00:01:xx").is_err());
+    }
+}

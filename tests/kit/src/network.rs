@@ -1,0 +1,354 @@
+//! The switch and the hosts on it.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::command;
+use crate::dnsmasq;
+use crate::owner;
+use crate::process::Process;
+
+/// What a lab shall be.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    machines: usize,
+    dhcp: bool,
+    router: bool,
+    offload: bool,
+    logs: Option<PathBuf>,
+}
+
+impl Builder {
+    /// Room for that many machines (none).
+    #[must_use]
+    pub fn machines(mut self, count: usize) -> Self {
+        self.machines = count;
+        self
+    }
+
+    /// Whether there is the network's own DHCP server, for addresses only (yes).
+    #[must_use]
+    pub fn dhcp(mut self, yes: bool) -> Self {
+        self.dhcp = yes;
+        self
+    }
+
+    /// Whether an IPv6 router announces itself (yes). Without one iPXE waits 16 s for it before it boots.
+    #[must_use]
+    pub fn router_advertisements(mut self, yes: bool) -> Self {
+        self.router = yes;
+        self
+    }
+
+    /// Whether the veths keep checksum and segmentation offload (no). A real wire carries finished checksums and
+    /// no 64 KiB segments; a veth with offload hands raw sockets and XDP programs both.
+    #[must_use]
+    pub fn offload(mut self, yes: bool) -> Self {
+        self.offload = yes;
+        self
+    }
+
+    /// Where the logs of the lab's programs go, and stay (by default into a folder that goes with the lab).
+    #[must_use]
+    pub fn logs(mut self, folder: &Path) -> Self {
+        self.logs = Some(folder.to_owned());
+        self
+    }
+
+    /// Makes the network and starts its DHCP server.
+    ///
+    /// # Errors
+    /// Without root, or when a tool is missing. Nothing is left behind then.
+    pub fn start(self) -> Result<Lab> {
+        ensure!(command::is_root(), "the lab makes network namespaces: run this as root");
+        owner::clean_on_signals();
+        owner::sweep();
+        let name = owner::unique_name()?;
+        let folder = owner::folder_of(&name);
+        owner::registry()?.add_folder(folder.clone())?;
+        let logs = self.logs.clone().unwrap_or_else(|| folder.clone());
+        // From here on dropping the lab removes what is there.
+        let mut lab = Lab {
+            dhcp_server: None,
+            switch: Namespace { name: format!("{name}-switch") },
+            hosts: Vec::new(),
+            machines: self.machines,
+            folder: Folder(folder),
+            logs,
+        };
+        fs::create_dir_all(&lab.logs)?;
+        lab.switch.create()?;
+        let mut bridge = String::from(
+            "link set lo up\n\
+             link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\nlink set br0 up\n",
+        );
+        for machine in 0..self.machines {
+            bridge += &format!("tuntap add m{machine} mode tap\nlink set m{machine} master br0 up\n");
+        }
+        lab.switch.ip(&bridge)?;
+        for (number, role) in [(1, "dhcp"), (2, "pxe"), (3, "cli")] {
+            let host = Host::new(&name, role, number);
+            host.connect(&lab.switch, &self)?;
+            lab.hosts.push(host);
+        }
+        if self.dhcp {
+            lab.dhcp_server = Some(dnsmasq::addresses(&lab, self.router)?);
+        }
+        Ok(lab)
+    }
+}
+
+/// A running network. Dropping it removes it with everything in it.
+#[derive(Debug)]
+pub struct Lab {
+    // Fields are dropped in this order: programs, then the namespaces they are in, then the files.
+    dhcp_server: Option<Process>,
+    hosts: Vec<Host>,
+    switch: Namespace,
+    machines: usize,
+    folder: Folder,
+    logs: PathBuf,
+}
+
+impl Lab {
+    /// A network with a DHCP server and no machines, to be changed before its start.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder { machines: 0, dhcp: true, router: true, offload: false, logs: None }
+    }
+
+    /// The host with the network's DHCP server, 10.99.0.1 on `dhcp0`.
+    #[must_use]
+    pub fn dhcp(&self) -> &Host {
+        &self.hosts[0]
+    }
+
+    /// The host for the responder, 10.99.0.2 on `pxe0`.
+    #[must_use]
+    pub fn responder(&self) -> &Host {
+        &self.hosts[1]
+    }
+
+    /// The host for clients that are programs, 10.99.0.3 on `cli0`.
+    #[must_use]
+    pub fn client(&self) -> &Host {
+        &self.hosts[2]
+    }
+
+    /// The DHCP server's program, when it was asked for.
+    #[must_use]
+    pub fn dhcp_server(&self) -> Option<&Process> {
+        self.dhcp_server.as_ref()
+    }
+
+    /// The namespace of the switch, with bridge `br0`, ports `to-dhcp`, `to-pxe`, `to-cli` and taps `m0`...
+    #[must_use]
+    pub fn switch(&self) -> &str {
+        &self.switch.name
+    }
+
+    /// A command that runs where the switch is.
+    #[must_use]
+    pub fn switch_command(&self, program: &str) -> Command {
+        self.switch.command(program)
+    }
+
+    /// A folder that goes with the lab.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder.0
+    }
+
+    /// Where the logs of the lab's programs are.
+    #[must_use]
+    pub fn logs(&self) -> &Path {
+        &self.logs
+    }
+
+    /// How many machines have a port.
+    #[must_use]
+    pub fn machines(&self) -> usize {
+        self.machines
+    }
+
+    /// Starts a program, made by [`Host::command`], with its output in `NAME.out` and `NAME.err` of
+    /// [`Lab::logs`]. It is in a process group of its own, and ends when dropped or when this process ends.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
+        Process::start(name, command, &self.logs)
+    }
+
+    /// The same with a standard input: a piped one stays open as long as the program runs.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_from(&self, name: &str, command: Command, stdin: Stdio) -> Result<Process> {
+        Process::start_from(name, command, stdin, &self.logs)
+    }
+}
+
+/// One host of the lab: a namespace with one interface.
+#[derive(Debug)]
+pub struct Host {
+    namespace: Namespace,
+    role: &'static str,
+    number: u8,
+    interface: String,
+}
+
+impl Host {
+    fn new(lab: &str, role: &'static str, number: u8) -> Self {
+        let namespace = Namespace { name: format!("{lab}-{role}") };
+        Self { namespace, role, number, interface: format!("{role}0") }
+    }
+
+    fn connect(&self, switch: &Namespace, plan: &Builder) -> Result<()> {
+        let (name, port, own, number) =
+            (&self.namespace.name, format!("to-{}", self.role), &self.interface, self.number);
+        self.namespace.create()?;
+        switch.ip(&format!(
+            "link add {port} type veth peer name {own} netns {name}\nlink set {port} master br0 up\n"
+        ))?;
+        let mut addresses = format!("addr add {}/24 dev {own}\n", self.address());
+        if plan.router {
+            self.namespace.allow_ipv6(own)?;
+            addresses = format!("addr add fd99::{number}/64 dev {own} nodad\n{addresses}");
+        }
+        self.namespace.ip(&format!(
+            "link set lo up\nlink set {own} address {}\nlink set {own} up\n{addresses}",
+            self.mac()
+        ))?;
+        if !plan.offload {
+            switch.like_a_wire(&port)?;
+            self.namespace.like_a_wire(own)?;
+        }
+        Ok(())
+    }
+
+    /// The name of its namespace, as `ip netns` shows it.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace.name
+    }
+
+    /// The name of its interface.
+    #[must_use]
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// The port of the switch that it is connected to, an interface in [`Lab::switch`].
+    #[must_use]
+    pub fn port(&self) -> String {
+        format!("to-{}", self.role)
+    }
+
+    /// Its IPv4 address.
+    #[must_use]
+    pub fn address(&self) -> String {
+        format!("10.99.0.{}", self.number)
+    }
+
+    /// Its hardware address.
+    #[must_use]
+    pub fn mac(&self) -> String {
+        format!("52:54:00:99:fe:{:02x}", self.number)
+    }
+
+    /// A command that runs on this host.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        self.namespace.command(program)
+    }
+
+    /// Runs a program on this host to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails; with what it said.
+    pub fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
+        command::output(self.command(program).args(arguments))
+    }
+}
+
+#[derive(Debug)]
+struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Without IPv6: no chatter from the lab's own ports.
+    fn create(&self) -> Result<()> {
+        owner::registry()?.add_namespace(&self.name)?;
+        self.shell("for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done")
+    }
+
+    fn allow_ipv6(&self, interface: &str) -> Result<()> {
+        self.shell(&format!(
+            "for f in all default {interface}; do echo 0 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done; \
+             echo 0 > /proc/sys/net/ipv6/conf/{interface}/accept_dad"
+        ))
+    }
+
+    fn shell(&self, script: &str) -> Result<()> {
+        command::output(self.command("sh").args(["-ec", script])).map(drop)
+    }
+
+    /// Dies with us, is ended by us and not by the terminal's Ctrl-C, and is one process from start to end: each
+    /// of these programs becomes the next one.
+    fn command(&self, program: &str) -> Command {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "ip", "netns", "exec", &self.name, program]).process_group(0);
+        command
+    }
+
+    /// Lines for `ip -batch`.
+    fn ip(&self, lines: &str) -> Result<()> {
+        let mut ip = Command::new("ip")
+            .args(["-n", &self.name, "-batch", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("cannot start `ip`: run `cargo xtask setup`")?;
+        let written = ip.stdin.take().context("no pipe")?.write_all(lines.as_bytes());
+        let out = ip.wait_with_output()?;
+        written.context("cannot talk to `ip`")?;
+        ensure!(
+            out.status.success(),
+            "`ip` in {}: {}",
+            self.name,
+            String::from_utf8_lossy(&out.stderr).trim()
+        );
+        Ok(())
+    }
+
+    /// Finished checksums and segments of a wire's size.
+    fn like_a_wire(&self, interface: &str) -> Result<()> {
+        let off = ["tx", "rx", "tso", "gso", "gro"].map(|what| [what, "off"]);
+        command::output(self.command("ethtool").args(["-K", interface]).args(off.as_flattened()))
+            .context("cannot switch offload off")?;
+        Ok(())
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        owner::remove_namespace(&self.name);
+    }
+}
+
+#[derive(Debug)]
+struct Folder(PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        owner::remove_folder(&self.0);
+    }
+}

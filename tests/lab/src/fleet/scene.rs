@@ -1,0 +1,127 @@
+//! Who takes part: the machines, and the configuration that tells them apart.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use pxe_guests::image;
+use pxe_kit::Lab;
+
+use super::disk;
+use crate::{Expect, Firmware, MachineSpec};
+
+/// The board, on the responder's own loopback.
+pub const BOARD: &str = "127.0.0.1:7467";
+/// HTTP for machines.
+pub const HTTP_PORT: u16 = 8080;
+/// How many machines there are.
+pub(super) const MACHINES: usize = 5;
+/// The rules of the first four machines, in their order.
+pub(super) const RULES: [&str; 4] = ["bios machines", "uefi machines", "http boot", "once"];
+
+/// Emulated machines on a host that does other things as well.
+const LIMIT: Duration = Duration::from_secs(420);
+
+/// The machines.
+pub(super) struct Machines {
+    /// Those that boot at once.
+    pub(super) first: Vec<MachineSpec>,
+    /// The fourth of them, the next time.
+    pub(super) once_again: MachineSpec,
+    /// The one whose memory goes bad.
+    pub(super) bad: MachineSpec,
+}
+
+pub(super) fn machines(lab: &Lab, out: &Path) -> Result<Machines> {
+    let machine = |name: &str, firmware, port| MachineSpec {
+        timeout: LIMIT,
+        pictures: Some(out.join(name)),
+        ..MachineSpec::new(name, firmware, port)
+    };
+    let disk = Some(disk::bios(lab.folder())?);
+    let once = MachineSpec { disk, ..machine("once", Firmware::Bios, 3) };
+    let once_again = MachineSpec {
+        name: "once-again".to_owned(),
+        expect: Expect::Screen(disk::WORDS.to_owned()),
+        pictures: Some(out.join("once-again")),
+        ..once.clone()
+    };
+    let bad = MachineSpec {
+        memory: 384,
+        memory_file: Some(lab.folder().join("bad.memory")),
+        expect: Expect::Serial("VERDICT: FAIL".to_owned()),
+        ..machine("bad", Firmware::Bios, 4)
+    };
+    let first = vec![
+        machine("bios", Firmware::Bios, 0),
+        machine("uefi", Firmware::Uefi, 1),
+        machine("http", Firmware::UefiHttp, 2),
+        once,
+    ];
+    Ok(Machines { first, once_again, bad })
+}
+
+/// Where the daemon's socket is.
+pub(super) fn socket(lab: &Lab) -> String {
+    lab.folder().join("pxed.sock").display().to_string()
+}
+
+pub(super) fn config(lab: &Lab, image: &Path) -> String {
+    let mac = |port: usize| MachineSpec::new("", Firmware::Bios, port).mac();
+    let (once, bad) = (mac(3), mac(4));
+    let (bios, uefi, http, named) = (RULES[0], RULES[1], RULES[2], RULES[3]);
+    let interface = lab.responder().interface();
+    // JSON's strings are strings of TOML's, too.
+    let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
+    let (state, root) = (quoted(&lab.folder().join("state")), quoted(image));
+    let socket = quoted(Path::new(&socket(lab)));
+    format!(
+        r#"
+interfaces = ["{interface}"]
+state = {state}
+socket = {socket}
+
+[http]
+port = {HTTP_PORT}
+
+[board]
+listen = "{BOARD}"
+
+[images.memtest]
+
+[images.memory-test]
+root = {root}
+kernel = "{kernel}"
+initrd = ["{initrd}"]
+args = "console=tty0 console=ttyS0,115200 pxed.report={{{{ report_url }}}} pxed.mac={{{{ mac }}}} pxed.seconds=60"
+
+[[rules]]
+name = "{named}"
+match = {{ mac = "{once}" }}
+image = "memtest"
+once = true
+
+[[rules]]
+name = "suspects"
+match = {{ mac = "{bad}" }}
+image = "memory-test"
+
+[[rules]]
+name = "{bios}"
+match = {{ arch = "bios" }}
+image = "memtest"
+
+[[rules]]
+name = "{http}"
+match = {{ arch = "x64-http" }}
+image = "memtest"
+
+[[rules]]
+name = "{uefi}"
+match = {{ arch = ["x64", "ia32"] }}
+image = "memtest"
+"#,
+        kernel = image::KERNEL,
+        initrd = image::INITRD,
+    )
+}

@@ -1,0 +1,228 @@
+//! What a machine is made of, and QEMU's command line for it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pxe_kit::{Lab, firmware};
+
+use super::verdict::Expect;
+
+/// The firmware of a machine, and how it asks the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS; the network card's own ROM (iPXE) boots.
+    Bios,
+    /// OVMF x64, PXE over IPv4.
+    Uefi,
+    /// OVMF IA32, PXE over IPv4.
+    Uefi32,
+    /// OVMF x64, HTTP boot over IPv4.
+    UefiHttp,
+}
+
+impl Firmware {
+    /// Its name for a person.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bios => "BIOS (SeaBIOS, iPXE ROM)",
+            Self::Uefi => "UEFI x64 (OVMF)",
+            Self::Uefi32 => "UEFI IA32 (OVMF)",
+            Self::UefiHttp => "UEFI x64 (OVMF), HTTP",
+        }
+    }
+
+    fn is_bios(self) -> bool {
+        self == Self::Bios
+    }
+}
+
+/// A machine's network card. QEMU gives each one its ROM, with a driver of iPXE's; only for virtio UEFI has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Card {
+    /// virtio-net.
+    Virtio,
+    /// Intel's old 1 Gb/s card (82540EM).
+    E1000,
+    /// Intel's later 1 Gb/s card (82574L).
+    E1000e,
+    /// Realtek's 100 Mb/s card.
+    Rtl8139,
+    /// VMware's paravirtual card.
+    Vmxnet3,
+    /// AMD's 10 Mb/s card (Am79C970A).
+    Pcnet,
+}
+
+impl Card {
+    /// QEMU's name for it.
+    #[must_use]
+    pub fn model(self) -> &'static str {
+        match self {
+            Self::Virtio => "virtio-net-pci",
+            Self::E1000 => "e1000",
+            Self::E1000e => "e1000e",
+            Self::Rtl8139 => "rtl8139",
+            Self::Vmxnet3 => "vmxnet3",
+            Self::Pcnet => "pcnet",
+        }
+    }
+}
+
+/// A machine to be booted.
+#[derive(Clone, Debug)]
+pub struct MachineSpec {
+    /// Its name: in messages, and of its files.
+    pub name: String,
+    /// Its firmware.
+    pub firmware: Firmware,
+    /// Its network card.
+    pub card: Card,
+    /// Its firmware starts only what Microsoft has signed (UEFI x64).
+    pub secure_boot: bool,
+    /// Its processors.
+    pub processors: u32,
+    /// Its memory in MiB.
+    pub memory: u32,
+    /// The file that is its memory, for [`SharedMemory`](super::SharedMemory); made, or used again. Without one it is
+    /// nobody else's.
+    pub memory_file: Option<PathBuf>,
+    /// Its local disk, a raw image, which it boots when the network says so.
+    pub disk: Option<PathBuf>,
+    /// Its port on the lab's switch, from 0. One machine at a time for each.
+    pub port: usize,
+    /// What it shall show.
+    pub expect: Expect,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// How long it goes on after it has shown that, for a last picture that shows it at work.
+    pub linger: Duration,
+    /// Where its pictures go, one for each change of the screen, at most one every three seconds. Without it only
+    /// its last words are kept, in the [`Outcome`](super::Outcome).
+    pub pictures: Option<PathBuf>,
+}
+
+impl MachineSpec {
+    /// A machine with a virtio card that shall boot memtest86+ within three minutes.
+    #[must_use]
+    pub fn new(name: &str, firmware: Firmware, port: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            firmware,
+            card: Card::Virtio,
+            secure_boot: false,
+            processors: 1,
+            memory: if firmware.is_bios() { 128 } else { 256 },
+            memory_file: None,
+            disk: None,
+            port,
+            expect: Expect::Memtest,
+            timeout: Duration::from_secs(180),
+            linger: Duration::ZERO,
+            pictures: None,
+        }
+    }
+
+    /// Its hardware address, which its port decides.
+    #[must_use]
+    pub fn mac(&self) -> String {
+        format!("52:54:00:99:00:{:02x}", self.port + 16)
+    }
+
+    /// Its UUID, which its port decides.
+    #[must_use]
+    pub fn uuid(&self) -> String {
+        format!("c0ffee00-0099-4000-8000-{:012x}", self.port + 16)
+    }
+
+    /// QEMU, stopped before the first instruction, with its monitor on standard input and output.
+    pub(super) fn command(&self, lab: &Lab, serial: &Path) -> Result<Command> {
+        let program = pxe_kit::command::find("qemu-system-x86_64")
+            .context("QEMU is missing: run `cargo xtask setup`")?;
+        let mut qemu = lab.switch_command(program.to_str().context("QEMU's path is not UTF-8")?);
+        qemu.args(["-name", &self.name, "-uuid", &self.uuid(), "-nodefaults", "-no-user-config", "-S"])
+            .args(["-smp", &self.processors.to_string(), "-vga", "std", "-display", "none"])
+            .args(["-m", &self.memory.to_string()])
+            // KVM only when a person says that it works: under nested virtualisation it often looks fine and is not.
+            .args(["-accel", &std::env::var("PXED_LAB_ACCEL").unwrap_or_else(|_| "tcg".to_owned())])
+            .args(["-chardev", "stdio,id=monitor,signal=off", "-mon", "chardev=monitor,mode=control"])
+            .arg("-serial")
+            .arg(format!("file:{}", serial.display()))
+            .args(["-boot", "strict=on,reboot-timeout=-1"])
+            .arg("-netdev")
+            .arg(format!("tap,id=net,ifname=m{},script=no,downscript=no", self.port))
+            .args(["-device", &self.card_device()]);
+        self.add_memory(&mut qemu);
+        if let Some(disk) = &self.disk {
+            qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", disk.display()));
+            qemu.args(["-device", "virtio-blk-pci,drive=disk,bootindex=2"]);
+        }
+        if !self.firmware.is_bios() {
+            self.add_ovmf(&mut qemu, lab)?;
+        }
+        Ok(qemu)
+    }
+
+    fn board(&self) -> &'static str {
+        match self.firmware {
+            Firmware::Bios => "pc",
+            _ if self.has_management_mode() => "q35,smm=on",
+            _ => "q35",
+        }
+    }
+
+    /// Whether its variables are protected by system management mode: without that, Secure Boot protects nothing.
+    fn has_management_mode(&self) -> bool {
+        self.secure_boot || self.firmware == Firmware::Uefi32
+    }
+
+    /// The board, with memory of its own or in a file.
+    fn add_memory(&self, qemu: &mut Command) {
+        let board = self.board();
+        let Some(file) = &self.memory_file else {
+            qemu.args(["-machine", board]);
+            return;
+        };
+        qemu.args(["-machine", &format!("{board},memory-backend=memory")]).arg("-object").arg(format!(
+            "memory-backend-file,id=memory,size={}M,mem-path={},share=on",
+            self.memory,
+            file.display()
+        ));
+    }
+
+    fn card_device(&self) -> String {
+        let model = self.card.model();
+        // OVMF drives virtio itself, without the card's ROM.
+        let rom = if self.card == Card::Virtio && !self.firmware.is_bios() { ",romfile=" } else { "" };
+        format!("{model},netdev=net,mac={},bootindex=1{rom}", self.mac())
+    }
+
+    fn add_ovmf(&self, qemu: &mut Command, lab: &Lab) -> Result<()> {
+        let candidates = match self.firmware {
+            Firmware::Uefi32 => firmware::OVMF_IA32,
+            _ if self.secure_boot => firmware::OVMF_SECURE,
+            _ => firmware::OVMF_X64,
+        };
+        let [code, template] = firmware::first_pair(candidates).with_context(|| {
+            format!("{} is not installed: run `cargo xtask setup`", self.firmware.title())
+        })?;
+        let variables = lab.folder().join(format!("{}.vars", self.name));
+        fs::copy(template, &variables)?;
+        if self.has_management_mode() {
+            qemu.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        let pxe = if self.firmware == Firmware::UefiHttp { "n" } else { "y" };
+        qemu.arg("-drive")
+            .arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()))
+            .arg("-drive")
+            .arg(format!("if=pflash,format=raw,unit=1,file={}", variables.display()))
+            .args(["-device", "virtio-rng-pci"])
+            .arg("-fw_cfg")
+            .arg(format!("name=opt/org.tianocore/IPv4PXESupport,string={pxe}"))
+            .args(["-fw_cfg", "name=opt/org.tianocore/IPv6PXESupport,string=n"]);
+        Ok(())
+    }
+}

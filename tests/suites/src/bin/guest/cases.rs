@@ -1,0 +1,239 @@
+//! The cases, in their order. Each leaves the guest as it was.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use pxe_kit::daemon::Daemon;
+use pxe_nic::programs::{Mode, Programs, takes_several_buffers};
+use pxe_tests::guest::{Case, ip, ip_says, say};
+use pxe_tests::machine;
+use rustix::process::Signal;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::daemon::{self, Serving};
+
+/// All cases by their names.
+pub(crate) const ALL: &[(&str, Case)] = &[
+    ("load", || load(1500)),
+    ("load-frags", || load(9000)),
+    ("load-offload", load_offload),
+    ("veth-generic", || over_veth(|server, machine| boot(server, machine, GENERIC))),
+    ("veth-native", || over_veth(|server, machine| boot(server, machine, NATIVE))),
+    ("veth-socket", || over_veth(|server, machine| boot(server, machine, SOCKET))),
+    ("killed-generic", || over_veth(|server, _| kill(server, GENERIC))),
+    ("killed-native", || over_veth(|server, _| kill(server, NATIVE))),
+    ("virtio-auto", || over_virtio(&[])),
+    ("virtio-socket", || over_virtio(SOCKET)),
+];
+
+const GENERIC: &[&str] = &["--datapath", "xdp", "--xdp-mode", "generic"];
+const NATIVE: &[&str] = &["--datapath", "xdp", "--xdp-mode", "native"];
+const SOCKET: &[&str] = &["--datapath", "socket"];
+
+/// The daemon's address, and the one that a DHCP server would have given to the machine.
+const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+const MACHINE: &str = "10.99.0.100/24";
+/// Where the boot tree is made.
+const TREE: &str = "/tmp/tree";
+/// The network namespace that the machine's interface is in.
+const NAMESPACE: &str = "machine";
+/// A real machine's DISCOVER; provenance in tests/packets/dhcp/README.md.
+const DISCOVER: &[u8] = include_bytes!("../../../../packets/dhcp/ovmf-discover.bin");
+/// What an x64 machine is given: some hundred blocks, the last one not full.
+const BOOT_FILE: &str = "bootx64.efi";
+const BOOT_FILE_LEN: usize = 300_001;
+
+/// The verifier takes the program for interfaces with this MTU.
+fn load(mtu: u32) -> Result<String> {
+    let before_frags = kernel_version()? < (5, 18);
+    match Programs::load(1, 1024, takes_several_buffers(Mode::Native, mtu)) {
+        Ok(_) => Ok("ok".into()),
+        Err(error) if mtu > 3498 && before_frags => {
+            // The flag is unknown there, so it is refused before the verifier looks at it.
+            ensure!(error.to_string().contains("Invalid argument"), "{error}");
+            Ok("ok: refused before Linux 5.18".into())
+        }
+        Err(error) => Err(anyhow::Error::from(error)),
+    }
+}
+
+/// Which layers of the offload this kernel takes.
+fn load_offload() -> Result<String> {
+    let mut programs = match Programs::load_offload(1, 1024, false, 1024) {
+        Ok(programs) => programs,
+        Err(error) => {
+            ensure!(kernel_version()? < (5, 18), "{error}");
+            return Ok("ok: no layer".into());
+        }
+    };
+    match over_veth(|server, _| {
+        let attached = programs.load_tcx().and_then(|()| programs.attach_tcx(server));
+        Ok(attached.map_or_else(|e| e.to_string(), |()| "tcx".into()))
+    }) {
+        Ok(said) if said == "tcx" => Ok("ok: xdp and tcx".into()),
+        Ok(error) => {
+            ensure!(kernel_version()? < (6, 6), "{error}");
+            Ok("ok: xdp".into())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn kernel_version() -> Result<(u32, u32)> {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+    let mut numbers = release.split(['.', '-']).map_while(|word| word.parse().ok());
+    Ok((numbers.next().context("no version")?, numbers.next().context("no version")?))
+}
+
+/// Runs something with the names of a new pair of virtual interfaces.
+fn over_veth(run: impl FnOnce(&str, &str) -> Result<String>) -> Result<String> {
+    let _namespace = Namespace::new()?;
+    ip(&format!("link add server type veth peer name machine netns {NAMESPACE}"))?;
+    let result = bring_up("server", "machine").and_then(|()| run("server", "machine"));
+    ip("link delete server")?;
+    result
+}
+
+/// Boots the machine over two virtio cards, whose addresses the host has given them.
+fn over_virtio(arguments: &[&str]) -> Result<String> {
+    let namespace = Namespace::new()?;
+    let server = interface_of("52:54:00:99:01:01")?;
+    let machine = interface_of("52:54:00:99:01:02")?;
+    ip(&format!("link set {machine} netns {NAMESPACE}"))?;
+    let result = bring_up(&server, &machine).and_then(|()| boot(&server, &machine, arguments));
+    ip(&format!("address flush dev {server}"))?;
+    namespace.ip(&format!("link set {machine} netns 1"))?;
+    result
+}
+
+fn bring_up(server: &str, machine: &str) -> Result<()> {
+    ip(&format!("address add {SERVER}/24 dev {server}"))?;
+    ip(&format!("link set {server} up"))?;
+    ip(&format!("-n {NAMESPACE} link set {machine} up"))
+}
+
+/// One boot from DISCOVER to the last byte; says which datapath it was.
+fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
+    let content = boot_tree(Path::new(TREE))?;
+    let daemon = daemon::start(server, TREE, arguments)?;
+    let booted = daemon::serving(&daemon).and_then(|serving| {
+        check_attached(server, &serving)?;
+        let bytes = in_namespace(|| load_as_machine(machine))?;
+        ensure!(bytes == content, "the file came with other bytes");
+        Ok(serving)
+    });
+    let log = daemon.stop();
+    let serving = booted.inspect_err(|_| say(log.as_deref().unwrap_or("no log")))?;
+    let log = log?;
+    check_detached(server)?;
+    // Which layers have answered ACKs.
+    let layers = [("answer_xdp", "xdp"), ("answer_tcx", "tcx")];
+    let answered = layers.iter().filter(|(label, _)| Daemon::count(&log, label) > 0);
+    let answered: Vec<_> = answered.map(|(_, layer)| *layer).collect();
+    if answered.is_empty() {
+        Ok(format!("ok: {serving}"))
+    } else {
+        Ok(format!("ok: {serving}, answered in {}", answered.join(" and ")))
+    }
+}
+
+/// A daemon that cannot clean up after itself leaves nothing attached either.
+fn kill(server: &str, arguments: &[&str]) -> Result<String> {
+    boot_tree(Path::new(TREE))?;
+    let daemon = daemon::start(server, TREE, arguments)?;
+    let attached = daemon::serving(&daemon).and_then(|serving| check_attached(server, &serving));
+    daemon.signal(Signal::KILL)?;
+    daemon.ended()?;
+    attached?;
+    check_detached(server)?;
+    Ok("ok".into())
+}
+
+/// Whether the kernel shows what the daemon claims.
+fn check_attached(interface: &str, serving: &Serving) -> Result<()> {
+    let link = ip_says(&format!("link show {interface}"))?;
+    let shown = match (link.contains("xdpgeneric"), link.contains("xdp")) {
+        (true, _) => "xdp generic",
+        (false, true) => "xdp native",
+        (false, false) => "socket",
+    };
+    ensure!(serving.to_string().starts_with(shown), "the daemon says {serving}, the kernel {link}");
+    Ok(())
+}
+
+fn check_detached(interface: &str) -> Result<()> {
+    let link = ip_says(&format!("link show {interface}"))?;
+    ensure!(!link.contains("xdp"), "a program is still attached: {link}");
+    Ok(())
+}
+
+fn load_as_machine(interface: &str) -> Result<Vec<u8>> {
+    let offer = machine::discover(interface, DISCOVER)?;
+    ensure!(offer.server == SERVER && offer.file == BOOT_FILE, "{offer:?}");
+    // The network's DHCP server would say this.
+    ip(&format!("address add {MACHINE} dev {interface}"))?;
+    let bytes = machine::load(offer.server, &offer.file)?;
+    // The first time the file is not prepared for the kernel yet.
+    for _ in 0..2 {
+        ensure!(machine::load_in_lock_step(offer.server, &offer.file)? == bytes, "other bytes in lock-step");
+    }
+    Ok(bytes)
+}
+
+/// Makes the boot tree, and returns the boot file's content.
+fn boot_tree(root: &Path) -> Result<Vec<u8>> {
+    // No two blocks are alike, so an exchanged one is seen.
+    let byte = |at: usize| (at.wrapping_mul(0x9e37_79b1) >> 16) as u8;
+    let content: Vec<u8> = (0..BOOT_FILE_LEN).map(byte).collect();
+    fs::create_dir_all(root)?;
+    for name in [BOOT_FILE, "pxelinux.0"] {
+        fs::write(root.join(name), &content)?;
+    }
+    Ok(content)
+}
+
+/// The network namespace of the machine. What is in it goes with it.
+struct Namespace;
+
+impl Namespace {
+    fn new() -> Result<Self> {
+        ip(&format!("netns add {NAMESPACE}"))?;
+        Ok(Self)
+    }
+
+    fn ip(&self, words: &str) -> Result<()> {
+        ip(&format!("-n {NAMESPACE} {words}"))
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if let Err(error) = ip(&format!("netns delete {NAMESPACE}")) {
+            say(&format!("{error:#}"));
+        }
+    }
+}
+
+/// Runs something on a thread of its own in the machine's namespace.
+fn in_namespace<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let enter = || -> Result<T> {
+        let namespace = fs::File::open(Path::new("/run/netns").join(NAMESPACE))?;
+        move_into_link_name_space(std::os::fd::AsFd::as_fd(&namespace), Some(LinkNameSpaceType::Network))?;
+        run()
+    };
+    std::thread::scope(|scope| scope.spawn(enter).join())
+        .map_err(|_| anyhow::anyhow!("the machine panicked"))?
+}
+
+fn interface_of(mac: &str) -> Result<String> {
+    for entry in fs::read_dir("/sys/class/net")? {
+        let entry = entry?;
+        let address = fs::read_to_string(entry.path().join("address")).unwrap_or_default();
+        if address.trim() == mac {
+            return Ok(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    anyhow::bail!("no interface has the address {mac}")
+}

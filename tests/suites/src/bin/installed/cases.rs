@@ -1,0 +1,257 @@
+//! The cases, in their order: each goes on where the one before has ended.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, ensure};
+use pxe_kit::command::output;
+use pxe_kit::{clock, namespace, tree};
+use pxe_tests::guest::{Case, ip, ip_says};
+use pxe_tests::machine;
+use serde_json::Value;
+
+use crate::running;
+use crate::service::{
+    LIMIT, PACKAGE, begin, journal, main_pid, property, status, systemctl, wait_for_another,
+};
+
+/// All cases by their names.
+pub(crate) const ALL: &[(&str, Case)] = &[
+    ("installs", installs),
+    ("unconfigured", unconfigured),
+    ("verifies", verifies),
+    ("starts", starts),
+    ("confined", confined),
+    ("serves", || serve(SERVER)),
+    ("restarts", restarts),
+    ("restarts-running", running::over_a_restart),
+    ("upgrades-running", running::over_an_upgrade),
+    ("killed", killed),
+    ("readdressed", readdressed),
+    ("clock-set", running::while_the_clock_is_set),
+    ("stops", stops),
+    ("purges", purges),
+];
+
+pub(crate) const CONFIG: &str = "/etc/pxed/pxed.toml";
+/// The daemon's address, another one for later, and the one that a DHCP server would have given to the machine.
+pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
+pub(crate) const LATER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
+const MACHINE: &str = "10.99.0.100/24";
+/// The machine's network namespace, and its interface there.
+pub(crate) const NAMESPACE: &str = "machine";
+const INTERFACE: &str = "machine";
+/// A real machine's DISCOVER; provenance in tests/packets/dhcp/README.md.
+const DISCOVER: &[u8] = include_bytes!("../../../../packets/dhcp/ovmf-discover.bin");
+const MAC: &str = "52:54:00:99:00:10";
+const BOOT_FILE: &str = "bootx64.efi";
+const BOOT_FILE_LEN: usize = 300_001;
+/// The capabilities of the unit, as `/proc/PID/status` has them: NET_BIND_SERVICE, NET_ADMIN, NET_RAW, PERFMON, BPF
+/// (linux/capability.h).
+const BOUNDING: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 38 | CAP_BPF;
+const CAP_BPF: u64 = 1 << 39;
+
+/// All paths of the system before the package came.
+static BEFORE: OnceLock<BTreeSet<String>> = OnceLock::new();
+
+/// Nothing listens and nothing starts by itself once it is installed.
+fn installs() -> Result<String> {
+    // Left by mmdebstrap: packages would neither start nor restart a service. A system that somebody uses has none.
+    fs::remove_file("/usr/sbin/policy-rc.d")?;
+    BEFORE.set(paths()?).ok().context("this case runs once")?;
+    output(Command::new("dpkg").args(["--install", PACKAGE]))?;
+    ensure!(property("UnitFileState")? == "disabled" && property("ActiveState")? == "inactive");
+    for table in ["tcp", "tcp6", "udp", "udp6"] {
+        let sockets = fs::read_to_string(format!("/proc/net/{table}"))?;
+        ensure!(sockets.lines().count() == 1, "something listens: {sockets}");
+    }
+    let conffiles = output(Command::new("dpkg-query").args(["--show", "--showformat=${Conffiles}", "pxed"]))?;
+    ensure!(conffiles.trim().starts_with(CONFIG), "{conffiles}");
+    let user = output(Command::new("getent").args(["passwd", "pxed"]))?;
+    ensure!(user.trim().ends_with("/nologin"), "{user}");
+    Ok("ok".into())
+}
+
+/// Started all the same, it says what to write where.
+fn unconfigured() -> Result<String> {
+    let refused = systemctl("start pxed").is_err();
+    let said = journal()?;
+    systemctl("stop pxed")?;
+    ensure!(refused && said.contains("no interface is named"), "{said}");
+    Ok("ok".into())
+}
+
+/// systemd knows every word of the unit. It also wants the programs, so here and not where the package is built.
+fn verifies() -> Result<String> {
+    let verify = Command::new("systemd-analyze").args(["verify", "--man=no", "pxed.service"]).output()?;
+    let said = String::from_utf8_lossy(&verify.stderr);
+    let ours: Vec<_> = said.lines().filter(|line| line.contains("pxed")).collect();
+    ensure!(verify.status.success() && ours.is_empty(), "{said}");
+    Ok("ok".into())
+}
+
+/// Named an interface, it starts, and says what it does.
+fn starts() -> Result<String> {
+    ip(&format!("netns add {NAMESPACE}"))?;
+    ip(&format!("link add server type veth peer name {INTERFACE} address {MAC} netns {NAMESPACE}"))?;
+    ip(&format!("address add {SERVER}/24 dev server"))?;
+    ip("link set server up")?;
+    ip(&format!("-n {NAMESPACE} link set {INTERFACE} up"))?;
+    let files = [(BOOT_FILE, BOOT_FILE_LEN), (running::FILE, running::FILE_LEN)];
+    tree::with_files(Path::new("/srv"), &files.map(|(name, len)| (name, tree::bytes(len))))?;
+    let config = fs::read_to_string(CONFIG)?;
+    let config = config
+        .replace("# interfaces = [\"eth0\"]", "interfaces = [\"server\"]")
+        .replace("# root = \"/srv/tftp\"", "root = \"/srv/root\"");
+    let more = "\n[http]\nport = 80\n[fleet]\nevents = \"/var/log/pxed/events.jsonl\"\n\
+                [inbox]\ndirectory = \"/var/lib/pxed/inbox\"\n";
+    fs::write(CONFIG, config + more)?;
+    let checked = output(Command::new("pxed").args(["check", "--config", CONFIG]))?;
+    begin("start").with_context(|| checked)?;
+    let link = ip_says("link show server")?;
+    ensure!(link.contains("xdpgeneric"), "no program is attached: {link}");
+    Ok("ok".into())
+}
+
+/// What the unit leaves it, and what it leaves itself of that.
+fn confined() -> Result<String> {
+    for (name, wanted) in
+        [("User", "pxed"), ("NoNewPrivileges", "yes"), ("Result", "success"), ("NRestarts", "0")]
+    {
+        let is = property(name)?;
+        ensure!(is == wanted, "{name} is {is}");
+    }
+    let status = status(main_pid()?)?;
+    let set = |name: &str| u64::from_str_radix(&status[name], 16).unwrap_or(u64::MAX);
+    ensure!(set("CapBnd") == BOUNDING, "CapBnd {:x}", set("CapBnd"));
+    for name in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+        ensure!(set(name) & !CAP_BPF == 0, "{name} {:x}", set(name));
+    }
+    ensure!(!status["Uid"].split_whitespace().any(|id| id == "0"), "{status:?}");
+    ensure!(status["NoNewPrivs"] == "1" && status["Seccomp"] == "2", "{status:?}");
+    let said = journal()?;
+    ensure!(said.contains("confined: ") && !said.contains("are not restricted"), "{said}");
+    Ok("ok".into())
+}
+
+/// One boot from DISCOVER to the last byte, curl after it, and what the daemon says of the machine.
+fn serve(server: Ipv4Addr) -> Result<String> {
+    let content = tree::bytes(BOOT_FILE_LEN);
+    let booted = || -> Result<Vec<u8>> {
+        namespace::enter(NAMESPACE)?;
+        let offer = machine::discover(INTERFACE, DISCOVER)?;
+        ensure!(offer.server == server && offer.file == BOOT_FILE, "{offer:?}");
+        // The network's DHCP server would say this.
+        ip(&format!("address replace {MACHINE} dev {INTERFACE}"))?;
+        machine::load(offer.server, &offer.file)
+    };
+    let booted = std::thread::scope(|scope| scope.spawn(booted).join());
+    let bytes = booted.map_err(|_| anyhow::anyhow!("the machine panicked"))?;
+    ensure!(bytes.with_context(|| journal().unwrap_or_default())? == content, "other bytes came");
+    for scheme in ["tftp", "http"] {
+        let url = format!("{scheme}://{server}/{BOOT_FILE}");
+        let curl = ["netns", "exec", NAMESPACE, "curl", "--silent", "--show-error", "--fail", &url];
+        let got = Command::new("/bin/ip").args(curl).output()?;
+        let error = String::from_utf8_lossy(&got.stderr);
+        ensure!(got.stdout == content, "{url}: {} bytes: {error}", got.stdout.len());
+    }
+    check_known()?;
+    Ok("ok".into())
+}
+
+/// `pxed status` finds the daemon, and that knows the machine.
+fn check_known() -> Result<()> {
+    let status = output(Command::new("pxed").args(["status", "--json"]))?;
+    let status: Value = serde_json::from_str(&status)?;
+    let mut machines = status["machines"].as_array().into_iter().flatten();
+    ensure!(machines.any(|machine| machine["mac"] == MAC), "{status}");
+    Ok(())
+}
+
+/// By hand, with what it knows; a changed configuration is read at a reload.
+fn restarts() -> Result<String> {
+    let before = main_pid()?;
+    begin("restart")?;
+    ensure!(main_pid()? != before, "the same process");
+    check_known().context("after a restart")?;
+    systemctl("reload pxed")?;
+    clock::wait_until("the configuration is read again", LIMIT, || {
+        Ok(journal()?.contains("applied the changed configuration"))
+    })?;
+    serve(SERVER)
+}
+
+/// By systemd, when it was killed.
+fn killed() -> Result<String> {
+    let pid = main_pid()?;
+    systemctl("kill --signal KILL pxed")?;
+    wait_for_another(pid)?;
+    ensure!(property("NRestarts")? == "1", "{}", journal()?);
+    serve(SERVER)
+}
+
+/// By systemd, when it has ended itself since its address is another one.
+fn readdressed() -> Result<String> {
+    let pid = main_pid()?;
+    ip("address flush dev server")?;
+    ip(&format!("address add {LATER}/24 dev server"))?;
+    wait_for_another(pid)?;
+    serve(LATER)
+}
+
+/// Nothing stays attached, and what it keeps is its own.
+fn stops() -> Result<String> {
+    systemctl("stop pxed")?;
+    ensure!(property("Result")? == "success", "{}", journal()?);
+    // systemd forgets what it was left for a restart once the stop is through.
+    let is_free = || Ok(!ip_says("link show server")?.contains("xdp"));
+    clock::wait_until("no program is attached", LIMIT, is_free)?;
+    let kept = property("NFileDescriptorStore")?;
+    ensure!(kept == "0", "systemd still keeps {kept} descriptors");
+    ensure!(!Path::new("/run/pxed").exists(), "its socket is still there");
+    let owner = fs::metadata(CONFIG)?.uid();
+    ensure!(owner == 0, "the configuration belongs to {owner}");
+    let pxed: u32 = output(Command::new("id").args(["--user", "pxed"]))?.trim().parse()?;
+    for (path, mode) in [
+        ("/var/lib/pxed", 0o700),
+        ("/var/lib/pxed/inbox", 0o700),
+        ("/var/log/pxed", 0o750),
+        ("/var/log/pxed/events.jsonl", 0o640),
+    ] {
+        let metadata = fs::metadata(path).context(path)?;
+        let is = metadata.permissions().mode() & 0o7777;
+        ensure!(metadata.uid() == pxed && is == mode, "{path}: {} {is:o}", metadata.uid());
+    }
+    Ok("ok".into())
+}
+
+/// Purged, it leaves what Debian's policy keeps, a user without files, and nothing else.
+fn purges() -> Result<String> {
+    fs::remove_dir_all("/srv/root")?;
+    output(Command::new("dpkg").args(["--purge", "pxed"]))?;
+    let before = BEFORE.get().context("what was there before is not known")?;
+    let after = paths()?;
+    let differ: Vec<_> = after.symmetric_difference(before).collect();
+    ensure!(differ.is_empty(), "{differ:?}");
+    output(Command::new("getent").args(["passwd", "pxed"]))?;
+    let unit = property("LoadState")?;
+    ensure!(unit == "not-found", "the unit is still {unit}");
+    Ok("ok".into())
+}
+
+/// What is on the disk, but for what the package manager, its user database and the journal keep of anything that happens.
+fn paths() -> Result<BTreeSet<String>> {
+    const OTHERS: [&str; 5] =
+        ["/var/lib/dpkg/", "/var/log/journal/", "/var/log/dpkg.log", "/var/lib/systemd/", "/tmp/"];
+    let all = output(Command::new("find").args(["/", "-xdev", "-path", "/proc", "-prune", "-o", "-print"]))?;
+    let is_others = |path: &str| {
+        let is_backup = path.starts_with("/etc/") && path.ends_with('-');
+        is_backup || OTHERS.iter().any(|others| path.starts_with(others))
+    };
+    Ok(all.lines().filter(|path| !is_others(path)).map(str::to_owned).collect())
+}

@@ -1,0 +1,79 @@
+//! Real TFTP and DHCP clients against the daemon, over each datapath.
+
+mod files;
+mod hosts;
+
+use std::path::Path;
+
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Host, Lab, tree};
+
+/// The ways that packets can reach the daemon, or the kernel in its place.
+const DATAPATHS: [(&str, &[&str]); 5] = [
+    ("xdp, generic", &["--datapath", "xdp", "--xdp-mode", "generic", "--offload", "off"]),
+    ("xdp, native", &["--datapath", "xdp", "--xdp-mode", "native", "--offload", "off"]),
+    ("offload, generic", &["--datapath", "xdp", "--xdp-mode", "generic"]),
+    ("offload, native", &["--datapath", "xdp", "--xdp-mode", "native"]),
+    ("socket", &["--datapath", "socket"]),
+];
+
+/// Makes a client's host write whole checksums, as every packet that comes over a wire has them: the kernel answers
+/// no others.
+fn whole_checksums(host: &Host) {
+    let arguments = ["-K", host.interface(), "tx", "off"];
+    run_in(host, Path::new("/"), "ethtool", &arguments);
+}
+
+/// The daemon with a tree of its own, over one datapath.
+fn serve(lab: &Lab, files: &[(&str, Vec<u8>)], datapath: &[&str]) -> Daemon {
+    let root = tree::with_files(lab.folder(), files).unwrap();
+    let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], datapath].concat();
+    if offloads(datapath) {
+        whole_checksums(lab.client());
+    }
+    Daemon::start(lab, &arguments).unwrap()
+}
+
+fn offloads(datapath: &[&str]) -> bool {
+    datapath.contains(&"xdp") && !datapath.contains(&"off")
+}
+
+/// Runs a program on a host in `folder`; its exit code must be 0.
+fn run_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let mut command = host.command(program);
+    let output = command.args(arguments).current_dir(folder).output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{program} {arguments:?}: {}\n{text}", output.status);
+    text
+}
+
+/// As above, but it must fail. Returns what it said.
+fn fails_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let output = host.command(program).args(arguments).current_dir(folder).output().unwrap();
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(!output.status.success(), "{program} {arguments:?} should have failed:\n{text}");
+    text
+}
+
+/// Asks for a lease on a host without using it; returns what udhcpc said.
+fn lease(host: &Host, arguments: &[&str]) -> String {
+    let mut command = host.command("busybox");
+    command.args([
+        "udhcpc",
+        "-i",
+        host.interface(),
+        "-f",
+        "-n",
+        "-q",
+        "-t",
+        "10",
+        "-T",
+        "1",
+        "-s",
+        "/bin/true",
+    ]);
+    let output = command.args(arguments).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}

@@ -1,0 +1,32 @@
+//! Others who answer, too: real firmware boots all the same.
+
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, Reference};
+use pxe_lab::Firmware;
+use pxe_tests::neighbours::{all_run, dhcp_server, machine};
+
+/// dnsmasq as proxyDHCP and TFTP server on another host: whoever a machine listens to, it boots.
+#[test]
+fn machines_boot_beside_a_second_responder() {
+    let lab = Lab::builder().machines(2).start().unwrap();
+    let other = Reference::start_on(&lab, lab.client()).unwrap();
+    let daemon = Daemon::start(&lab, &[]).unwrap();
+    all_run(&lab, &daemon, &[machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1)])
+        .unwrap();
+    daemon.wait_events("told", 2).unwrap();
+    let log = other.process().stderr();
+    assert!(log.contains("PXE("), "the other one told somebody, too: {log}");
+    daemon.stop().unwrap();
+}
+
+/// A DHCP server that is started on our own host while we serve gets its requests, and machines their addresses.
+#[test]
+fn machines_boot_when_a_dhcp_server_starts_later_on_our_host() {
+    let lab = Lab::builder().machines(1).dhcp(false).start().unwrap();
+    let daemon = Daemon::start(&lab, &["--datapath", "xdp"]).unwrap();
+    let server = dhcp_server(&lab, lab.responder()).unwrap();
+    daemon.wait_for("DHCP requests to our address are now copied").unwrap();
+    all_run(&lab, &daemon, &[machine("bios", Firmware::Bios, 0)]).unwrap();
+    assert!(server.stderr().contains("DHCPACK(pxe0)"), "{}", server.stderr());
+    daemon.stop().unwrap();
+}

@@ -1,0 +1,139 @@
+//! The layers: each crate names those below it and no other, and the lower ones stay free of what only the upper ones need.
+
+use std::collections::BTreeSet;
+
+use pxe_kit::command;
+use serde_json::Value;
+
+/// Each crate of the product, from the bottom up, and those of ours that it may name.
+const LAYERS: &[(&str, &[&str])] = &[
+    ("pxe-common", &[]),
+    ("pxe-proto", &["pxe-common"]),
+    ("pxe-nic", &["pxe-common"]),
+    ("pxe-content", &["pxe-proto"]),
+    ("pxe-fleet", &["pxe-proto", "pxe-content"]),
+    ("pxe-engine", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet"]),
+    ("pxe-web", &["pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine"]),
+    ("pxed", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine", "pxe-web"]),
+];
+
+/// What tests and tasks are made of, in the same way: by the names of those that each of them may name.
+const TOOLS: &[(&str, &[&str])] = &[
+    ("pxe-kit", &[]),
+    ("pxe-guests", &["pxe-kit"]),
+    ("pxe-lab", &["pxe-kit", "pxe-guests"]),
+    ("pxe-bench", &["pxe-kit"]),
+    ("pxe-packaging", &["pxe-kit"]),
+    ("pxe-search", &["pxe-kit"]),
+    ("pxe-clients", &["pxe-proto"]),
+    ("pxe-load", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-kit", "pxe-clients"]),
+    (
+        "pxe-properties",
+        &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine", "pxed", "pxe-kit"],
+    ),
+    // What its programs in guests need; the tests themselves may name all but xtask.
+    ("pxe-tests", &["pxe-nic", "pxe-kit", "pxe-guests", "pxe-lab"]),
+    (
+        "xtask",
+        &["pxe-ebpf-builder", "pxe-kit", "pxe-guests", "pxe-lab", "pxe-bench", "pxe-packaging", "pxe-search"],
+    ),
+];
+/// Crates beside the layers: one is compiled for the kernel, one builds that, one is for libFuzzer.
+const BESIDE: &[&str] = &["pxe-ebpf", "pxe-ebpf-builder", "pxe-fuzz"];
+/// xtask is a command line: what it calls lies in other crates.
+const XTASK_LINES: usize = 2500;
+
+/// What a crate must not depend on, however many crates lie between.
+const FREE: &[(&str, &[&str])] = &[
+    // Pure: no I/O, no clock, no async, no log.
+    ("pxe-proto", &["aya", "axum", "libc", "rusqlite", "rustix", "tokio", "tracing"]),
+    ("pxe-nic", &["axum", "rusqlite", "tokio"]),
+    ("pxe-content", &["aya", "axum", "rusqlite", "tokio"]),
+    ("pxe-fleet", &["aya", "axum"]),
+    ("pxe-engine", &["axum", "clap", "hyper"]),
+    ("pxe-web", &["clap", "toml"]),
+    ("pxe-clients", &["anyhow", "libc", "rustix", "serde_json"]),
+    ("pxe-kit", &["aya", "rusqlite", "tokio"]),
+    ("pxe-load", &["axum", "rusqlite", "tokio"]),
+    ("pxe-tests", &["axum", "rusqlite"]),
+    // Whoever runs the lab for the first time waits until xtask is built.
+    ("xtask", &["aya", "axum", "pxe-proto", "rusqlite", "tokio"]),
+];
+
+/// All that a crate depends on, without what only its tests need.
+fn dependencies(package: &str, depth: &[&str]) -> BTreeSet<String> {
+    let mut tree = command::cargo();
+    tree.args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package"]);
+    let tree = command::output(tree.arg(package).args(depth)).unwrap();
+    let names = tree.lines().filter_map(|line| line.split(' ').next());
+    names.filter(|name| *name != package && !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// All layers, from the bottom up.
+fn layers() -> impl Iterator<Item = &'static (&'static str, &'static [&'static str])> {
+    LAYERS.iter().chain(TOOLS)
+}
+
+/// The names of all of ours, by cargo.
+fn workspace() -> BTreeSet<String> {
+    let mut cargo = command::cargo();
+    let text = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"])).unwrap();
+    let metadata: Value = serde_json::from_str(&text).unwrap();
+    let packages = metadata["packages"].as_array().unwrap();
+    packages.iter().map(|package| package["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn each_layer_names_only_those_below_it() {
+    let ours = workspace();
+    let order: Vec<&str> = layers().map(|(package, _)| *package).collect();
+    let position = |name: &str| order.iter().position(|other| *other == name);
+    for (package, allowed) in layers() {
+        let named = dependencies(package, &["--depth", "1"]);
+        let of_ours = named.iter().filter(|name| ours.contains(*name));
+        let wrong: Vec<_> = of_ours.filter(|name| !allowed.contains(&name.as_str())).collect();
+        assert!(wrong.is_empty(), "{package} must not name {wrong:?}: it may name {allowed:?}");
+        assert!(allowed.iter().all(|name| position(name) < position(package)), "{package}: a layer above it");
+    }
+}
+
+#[test]
+fn lower_layers_build_without_what_the_upper_ones_need() {
+    for (package, forbidden) in FREE {
+        let all = dependencies(package, &[]);
+        let found: Vec<_> = forbidden.iter().filter(|name| all.contains(**name)).collect();
+        assert!(found.is_empty(), "{package} must build without {found:?}");
+    }
+}
+
+#[test]
+fn every_crate_has_a_layer() {
+    let mut without = workspace();
+    without.retain(|name| !BESIDE.contains(&name.as_str()) && layers().all(|(package, _)| package != name));
+    assert!(without.is_empty(), "{without:?} have no layer: give each of them one");
+}
+
+#[test]
+fn the_tests_name_no_command() {
+    let manifest = std::fs::read_to_string(command::workspace().join("tests/suites/Cargo.toml")).unwrap();
+    assert!(!manifest.lines().any(|line| line.starts_with("xtask")), "the suites depend on xtask");
+}
+
+#[test]
+fn xtask_is_thin() {
+    let mut folders = vec![command::workspace().join("xtask")];
+    let mut lines = 0;
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                lines += std::fs::read_to_string(path).unwrap().lines().count();
+            }
+        }
+    }
+    assert!(
+        (1000..XTASK_LINES).contains(&lines),
+        "xtask has {lines} lines: move what is no command to a crate"
+    );
+}

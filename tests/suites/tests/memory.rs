@@ -1,0 +1,94 @@
+//! The memory test that reports over the network: the image boots, tests, and says what it found. That a bit which
+//! goes bad is named by its address is shown in `fleet.rs`.
+
+use std::thread;
+use std::time::Duration;
+
+use pxe_guests::image::{self, INITRD, KERNEL};
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, clock};
+use pxe_lab::{Expect, Firmware, MachineSpec, Outcome, boot};
+use serde_json::Value;
+
+/// Generous: the machines are emulated, on a host that does other things as well.
+const LIMIT: Duration = Duration::from_secs(420);
+
+/// One rule for both kinds: PXELINUX or iPXE on BIOS, iPXE on UEFI, each with what it needs, and reports to the daemon.
+#[test]
+fn one_rule_boots_bios_and_uefi_machines_into_the_test() {
+    let lab = Lab::builder().machines(2).start().unwrap();
+    let config = lab.folder().join("pxed.toml");
+    let folder = pxe_kit::command::target_dir().join("memory-test");
+    image::build(&folder).unwrap();
+    let folder = folder.display();
+    let text = format!(
+        r#"
+http = {{ port = 8080, ipxe = true }}
+[images.memory-test]
+root = "{folder}"
+kernel = "{KERNEL}"
+initrd = ["{INITRD}"]
+args = "console=tty0 console=ttyS0,115200 pxed.report={{{{ report_url }}}} pxed.mac={{{{ mac }}}} pxed.seconds=15"
+[[rules]]
+image = "memory-test"
+"#
+    );
+    std::fs::write(&config, text).unwrap();
+    let daemon = Daemon::start(&lab, &["--config", config.to_str().unwrap()]).unwrap();
+    let spec = |name: &str, firmware, port, memory| MachineSpec {
+        memory,
+        expect: Expect::Serial("VERDICT: PASS".to_owned()),
+        timeout: LIMIT,
+        ..MachineSpec::new(name, firmware, port)
+    };
+    let bios = MachineSpec { processors: 2, ..spec("bios", Firmware::Bios, 0, 384) };
+    let machines = [bios, spec("uefi", Firmware::Uefi, 1, 512)];
+    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+        let threads = machines.each_ref().map(|spec| scope.spawn(|| boot(&lab, spec, |_| {}).unwrap()));
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    for (machine, outcome) in machines.iter().zip(&outcomes) {
+        let said = format!("{}: {}\n{}", machine.name, outcome.reason, outcome.serial);
+        assert!(outcome.booted, "{said}\n{}\n{}", outcome.screen, daemon.log());
+    }
+    let fetched = |events: &[String], machine: &MachineSpec, file: &str| {
+        events
+            .iter()
+            .any(|line| line.contains(&machine.mac()) && line.contains(&format!("\"file\":\"{file}\"")))
+    };
+    assert!(fetched(&daemon.events("fetched"), &machines[1], "loader/snponly.efi"), "{}", daemon.log());
+    // Who starts its kernel may leave the last bytes unacknowledged: then that is counted half a minute later.
+    let all_have_the_last = || {
+        let events = daemon.events("fetched");
+        Ok(machines.iter().all(|machine| fetched(&events, machine, "memory-test/memtest-initrd")))
+    };
+    clock::wait_until("each machine's last file is counted", Duration::from_secs(90), all_have_the_last)
+        .unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()));
+    let passed = |status: &Value| machines.iter().all(|machine| of(status, machine)["state"] == "passed");
+    let status = daemon.wait_status("both machines have passed", passed).unwrap();
+    for spec in &machines {
+        good(of(&status, spec), spec);
+    }
+    daemon.stop().unwrap();
+}
+
+fn of<'s>(status: &'s Value, spec: &MachineSpec) -> &'s Value {
+    let mut machines = status["machines"].as_array().into_iter().flatten();
+    machines.find(|machine| machine["mac"] == spec.mac()).unwrap_or(&Value::Null)
+}
+
+/// What the test has said of a machine with good memory.
+fn good(machine: &Value, spec: &MachineSpec) {
+    let verdict = &machine["verdict"];
+    assert_eq!((&verdict["outcome"], &verdict["errors"]), (&"pass".into(), &0.into()), "{machine}");
+    assert_eq!(verdict["first_errors"], Value::Array(Vec::new()), "{machine}");
+    // Most of the machine's memory; the rest is the kernel's.
+    let tested = verdict["memory"].as_u64().unwrap_or_default();
+    assert!(tested > (u64::from(spec.memory) * 6 / 10) << 20, "{machine}");
+    assert_eq!(machine["uuid"], spec.uuid(), "{machine}");
+    let size = u64::from(spec.memory) << 20;
+    assert_eq!(
+        (&machine["dimms"][0]["slot"], &machine["dimms"][0]["size"]),
+        (&"DIMM 0".into(), &size.into())
+    );
+}

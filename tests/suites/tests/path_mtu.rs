@@ -1,0 +1,76 @@
+//! A router on the way, behind which less fits into a packet than on the daemon's own network: a tunnel, or PPPoE.
+
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Host, Lab, namespace, tree};
+use pxe_tests::machine;
+
+const DATAPATHS: [&[&str]; 3] =
+    [&["--datapath", "xdp"], &["--datapath", "xdp", "--offload", "off"], &["--datapath", "socket"]];
+const MTU: &str = "1400";
+
+fn run(host: &Host, lines: &[&str]) {
+    for line in lines {
+        let (program, arguments) = line.split_once(' ').unwrap();
+        host.output(program, &arguments.split(' ').collect::<Vec<_>>()).unwrap();
+    }
+}
+
+/// The lab's client routes, and the host that would give addresses is a machine behind it.
+///
+/// ```text
+/// pxe0 10.99.0.2 --- switch --- cli0 10.99.0.3, far0 10.98.0.1 --- MTU 1400 --- near0 10.98.0.2
+/// ```
+fn behind_a_router(lab: &Lab) {
+    let (router, machine) = (lab.client(), lab.dhcp());
+    let cable = format!("ip link add far0 type veth peer name near0 netns {}", machine.namespace());
+    let mtu = |name: &str| format!("ip link set {name} mtu {MTU} up");
+    run(router, &[&cable, "ip addr add 10.98.0.1/24 dev far0", &mtu("far0")]);
+    router.output("sh", &["-ec", "echo 1 > /proc/sys/net/ipv4/ip_forward"]).unwrap();
+    run(
+        machine,
+        &[
+            "ip link set dhcp0 down",
+            "ip addr add 10.98.0.2/24 dev near0",
+            &mtu("near0"),
+            // As a wire carries them: else the kernel answers no ACK.
+            "ethtool -K near0 tx off",
+            "ip route add default via 10.98.0.1",
+        ],
+    );
+    run(lab.responder(), &["ip route add 10.98.0.0/24 via 10.99.0.3"]);
+}
+
+/// EDK2 asks for blocks of 1468 bytes, whatever its path: the router cuts them, and the machine puts them together.
+#[test]
+fn machines_behind_a_router_with_a_smaller_mtu_get_their_files() {
+    for datapath in DATAPATHS {
+        let lab = Lab::builder().dhcp(false).start().unwrap();
+        behind_a_router(&lab);
+        let file = tree::bytes(300_000);
+        let root = tree::with_files(lab.folder(), &[("file", file.clone())]).unwrap();
+        let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=file"], datapath].concat();
+        let daemon = Daemon::start(&lab, &arguments).unwrap();
+        let server = lab.responder().address().parse().unwrap();
+        // Once in windows, and twice in lock-step: for the second the kernel has the file.
+        let loaded = std::thread::scope(|scope| {
+            let load = || {
+                namespace::enter(lab.dhcp().namespace())?;
+                let windows = machine::load(server, "file")?;
+                let lock_step = [(); 2].map(|()| machine::load_in_lock_step(server, "file"));
+                anyhow::Ok([Ok(windows)].into_iter().chain(lock_step).collect::<Vec<_>>())
+            };
+            scope.spawn(load).join().unwrap()
+        });
+        for bytes in loaded.unwrap_or_else(|error| panic!("{datapath:?}: {error:#}\n{}", daemon.log())) {
+            assert!(bytes.unwrap() == file, "{datapath:?}");
+        }
+        // The way is as narrow as it should be: a block of 1468 bytes is two packets.
+        let counted = lab.client().output("nstat", &["-asz", "IpFragOKs"]).unwrap();
+        let counted = counted.lines().find_map(|line| line.strip_prefix("IpFragOKs")).unwrap();
+        let cut: u64 = counted.split_whitespace().next().unwrap().parse().unwrap();
+        assert!(cut >= 3 * (300_000 / 1468), "{datapath:?}: {cut} packets were cut");
+        let log = daemon.stop().unwrap();
+        let by_the_kernel = Daemon::count(&log, "tftp_data_by_kernel");
+        assert_eq!(by_the_kernel > 0, datapath.len() == 2 && datapath[1] == "xdp", "{datapath:?}: {log}");
+    }
+}

@@ -1,0 +1,41 @@
+//! Every property on its seeds, and on every input that once broke it: files in `tests/fuzz/regressions/PROPERTY`, each
+//! named after what was wrong.
+
+use std::fs;
+use std::path::Path;
+
+use pxe_properties::{ALL, Property};
+
+fn holds(property: &Property, name: &str, input: &[u8]) {
+    // A panic says what, but not for which input.
+    println!("{}: {name}", property.name);
+    (property.check)(input);
+}
+
+#[test]
+fn properties_hold_for_their_seeds() {
+    for property in &ALL {
+        let seeds = (property.seeds)();
+        assert!(!seeds.is_empty(), "{}", property.name);
+        seeds.iter().for_each(|(name, input)| holds(property, name, input));
+        // Cut anywhere, they are inputs, too.
+        for (name, input) in &seeds {
+            let step = input.len() / 16 + 1;
+            (0..input.len()).step_by(step).for_each(|end| holds(property, name, &input[..end]));
+        }
+    }
+}
+
+#[test]
+fn what_broke_a_property_once_does_so_no_more() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/regressions");
+    for property in &ALL {
+        // A property that was never broken has no folder.
+        let Ok(files) = fs::read_dir(folder.join(property.name)) else { continue };
+        for file in files {
+            let path = file.expect("a file").path();
+            let input = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            holds(property, &path.display().to_string(), &input);
+        }
+    }
+}
