@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use pxe_kit::arch::Arch;
 use pxe_kit::{Process, clean_on_signals, command};
 
-use super::initramfs::Initramfs;
+use pxe_memtest::Initramfs;
 use super::kernel::Fetched;
 use super::programs::Programs;
 

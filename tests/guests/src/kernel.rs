@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use pxe_kit::apt::{Apt, Archive, Source};
 use pxe_kit::arch::Arch;
 use pxe_kit::cache;
+use pxe_memtest::KernelTree;
 
 use super::modules;
 
@@ -135,26 +136,15 @@ fn fetch_into(kernel: &Kernel, unfinished: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A kernel with all its modules, in a tree as it is installed.
-#[derive(Clone, Debug)]
-pub(crate) struct Tree {
-    /// Its root.
-    pub(crate) tree: PathBuf,
-    /// The compressed image, in the tree.
-    pub(crate) image: PathBuf,
-    /// Its version, as `uname -r` says it.
-    pub(crate) version: String,
-}
-
 /// Fetches a kernel's packages into a folder, and unpacks them there.
-pub(crate) fn unpack(kernel: &Kernel, folder: &Path) -> Result<Tree> {
+pub(crate) fn unpack(kernel: &Kernel, folder: &Path) -> Result<KernelTree> {
     let tree = folder.join("tree");
     fs::create_dir_all(&tree)?;
     let apt = Apt::new(&folder.join("apt"), kernel.arch, kernel.sources)?;
     for package in image_packages(&apt, kernel)? {
         apt.unpack(&package, &tree)?;
     }
-    let unpacked = in_tree(&tree).pop().context("the packages have no kernel image")?;
+    let unpacked = KernelTree::all_in(&tree).pop().context("the packages have no kernel image")?;
     if kernel.version.is_some_and(|wanted| !unpacked.version.starts_with(wanted)) {
         bail!("{} brought Linux {}", kernel.package, unpacked.version);
     }
@@ -181,33 +171,6 @@ fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
     Ok(packages)
 }
 
-/// The kernels of a tree, the newest last: `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
-pub(crate) fn in_tree(tree: &Path) -> Vec<Tree> {
-    let names = |folder: &str| {
-        let entries = fs::read_dir(tree.join(folder)).into_iter().flatten();
-        entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-    };
-    let in_boot = names("boot").filter_map(|name| {
-        let version = name.strip_prefix("vmlinuz-")?.to_owned();
-        Some((version, tree.join("boot").join(name)))
-    });
-    let with_modules = names("usr/lib/modules").map(|name| {
-        let image = tree.join("usr/lib/modules").join(&name).join("vmlinuz");
-        (name, image)
-    });
-    let whole = |(version, image): (String, PathBuf)| {
-        image.is_file().then(|| Tree { tree: tree.to_owned(), image, version })
-    };
-    let mut kernels: Vec<Tree> = in_boot.chain(with_modules).filter_map(whole).collect();
-    kernels.sort_by_key(|kernel| (numbers(&kernel.version), kernel.version.clone()));
-    kernels
-}
-
-/// The numbers in a version, so that 6.12 comes behind 6.9.
-fn numbers(version: &str) -> Vec<u64> {
-    version.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok()).collect()
-}
-
 fn read(arch: Arch, folder: &Path) -> Result<Fetched> {
     let whole = || format!("{} is not whole: remove it, and it is fetched again", folder.display());
     let mut modules = Vec::new();
@@ -222,20 +185,6 @@ fn read(arch: Arch, folder: &Path) -> Result<Fetched> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_newest_kernel_of_a_tree_comes_last() {
-        let tree = std::env::temp_dir().join(format!("pxed-kernels-{}", std::process::id()));
-        for version in ["6.9.1-1-amd64", "6.12.3-1-amd64"] {
-            fs::create_dir_all(tree.join("boot")).unwrap();
-            fs::write(tree.join("boot").join(format!("vmlinuz-{version}")), "").unwrap();
-        }
-        // No image in it.
-        fs::create_dir_all(tree.join("usr/lib/modules/7.0")).unwrap();
-        let versions: Vec<_> = in_tree(&tree).into_iter().map(|kernel| kernel.version).collect();
-        fs::remove_dir_all(&tree).unwrap();
-        assert_eq!(versions, ["6.9.1-1-amd64", "6.12.3-1-amd64"]);
-    }
 
     #[test]
     fn a_kernel_is_known_by_its_name_only() {

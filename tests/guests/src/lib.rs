@@ -4,8 +4,7 @@
 //! kernel     which kernels, from which of Debian's suites; fetched once and kept in the user's cache
 //! modules    the few modules that a guest needs, in the order in which they are loaded
 //! programs   what runs in the guest, with the libraries that it is linked to
-//! initramfs  all of it as the archive that a kernel starts from
-//! guest      QEMU, and what the guest reports
+//! //! guest      QEMU, and what the guest reports
 //! bootstrap  whole Debian systems, made of its packages once
 //! system     a guest that is a whole Debian system, with systemd
 //! loaders    boot loaders that tests boot, fetched without installing them
@@ -29,7 +28,6 @@
 mod bootstrap;
 mod guest;
 pub mod image;
-mod initramfs;
 mod kernel;
 pub mod loaders;
 mod modules;

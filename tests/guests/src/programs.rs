@@ -17,7 +17,7 @@ use pxe_kit::cross::Toolchain;
 use pxe_kit::elf::Needs;
 use pxe_kit::{cache, command, unpacked};
 
-use super::initramfs::Initramfs;
+use pxe_memtest::{Initramfs, libraries};
 
 /// The name in the cache of Debian's programs for guests of another architecture: another one when what is in it changes.
 const TOOLS: &str = "guest-tools-1";
@@ -58,7 +58,7 @@ impl Programs {
         let ours = [(&*self.guest, "init"), (&*self.pxed, "bin/pxed")];
         if self.arch == Arch::HOST {
             let ip = command::find("ip").context("there is no `ip` here: run `cargo xtask setup`")?;
-            return add(archive, &[ours[0], ours[1], (&ip, "bin/ip")]);
+            return Ok(libraries::add(archive, &[ours[0], ours[1], (&ip, "bin/ip")])?);
         }
         let tools = cache::folder(&format!("{TOOLS}/{}", self.arch.debian()), |to| fetch(self.arch, to))?;
         let trees = [Toolchain::ensure(self.arch)?.sysroot(), tools.clone()];
@@ -74,36 +74,6 @@ fn fetch(arch: Arch, folder: &Path) -> Result<()> {
     let lists = folder.join("apt");
     Apt::new(&lists, arch, unpacked::SOURCES)?.unpack_with_libraries(&TOOLS_PACKAGES, folder)?;
     Ok(fs::remove_dir_all(lists)?)
-}
-
-/// Puts programs into an archive, and the libraries that they are linked to.
-pub(crate) fn add(archive: &mut Initramfs, programs: &[(&Path, &str)]) -> Result<()> {
-    let mut libraries = BTreeSet::new();
-    for (program, to) in programs {
-        archive.copy(program, to)?;
-        libraries.extend(self::libraries(program)?);
-    }
-    for library in libraries {
-        let path = library.to_str().context("a library's path is not UTF-8")?;
-        archive.copy(&library, path)?;
-    }
-    Ok(())
-}
-
-/// The libraries of a program and its dynamic loader, at the paths where it looks for them. None for a static one.
-fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    let listed = Command::new("ldd").arg(program).output().context("cannot start `ldd`")?;
-    // For a static program ldd fails: it is no dynamic executable.
-    Ok(paths(&String::from_utf8_lossy(&listed.stdout)))
-}
-
-/// `libc.so.6 => /lib/libc.so.6 (0x..)`, `/lib64/ld-linux-x86-64.so.2 (0x..)`, `linux-vdso.so.1 (0x..)`.
-fn paths(listed: &str) -> Vec<PathBuf> {
-    let path = |line: &str| {
-        let place = line.split_once("=>").map_or(line, |(_, place)| place);
-        place.split_whitespace().next().filter(|word| word.starts_with('/')).map(PathBuf::from)
-    };
-    listed.lines().filter_map(path).collect()
 }
 
 /// Puts programs of another architecture into an archive, with their libraries out of Debian trees.
@@ -156,21 +126,13 @@ fn foreign_libraries(
 mod tests {
     use super::*;
 
-    #[test]
-    fn libraries_are_at_the_paths_that_ldd_says() {
-        let listed =
-            "\tlinux-vdso.so.1 (0x1)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x2)\n\t/lib64/ld.so.2 (0x3)\n";
-        assert_eq!(paths(listed), [PathBuf::from("/lib/x/libc.so.6"), PathBuf::from("/lib64/ld.so.2")]);
-        assert!(paths("\tnot a dynamic executable\n").is_empty());
-    }
-
     /// Both ways to find libraries, on this host's Debian tree: `/`.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     #[test]
     fn needed_libraries_are_those_that_ldd_finds() {
         let this = std::env::current_exe().unwrap();
         let by_ldd: BTreeSet<_> =
-            libraries(&this).unwrap().iter().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
+            libraries::of(&this).unwrap().iter().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
         let trees = [PathBuf::from("/")];
         // A host that keeps its libraries elsewhere than Debian has none in these folders.
         if !Path::new("/usr/lib").join(Arch::HOST.gnu()).is_dir() {

@@ -15,7 +15,7 @@ use pxe_kit::cache;
 
 use super::bootstrap::{self, SUITE};
 use super::guest::{Boot, Report, add_modules};
-use super::initramfs::Initramfs;
+use pxe_memtest::Initramfs;
 use super::kernel::{Fetched, place};
 
 /// Its name in the cache: another one when what is in it changes.

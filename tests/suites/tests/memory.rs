@@ -4,7 +4,8 @@
 use std::thread;
 use std::time::Duration;
 
-use pxe_guests::image::{self, INITRD, KERNEL};
+use pxe_guests::image;
+use pxe_memtest::{INITRD, KERNEL};
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock};
 use pxe_lab::{Expect, Firmware, MachineSpec, Outcome, boot};

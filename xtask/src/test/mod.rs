@@ -127,7 +127,7 @@ fn prepare_guests() {
         }
     }
     for prepared in
-        [image::prepare(), pxe_guests::fetch_system().map(drop), pxe_guests::fetch_base().map(drop)]
+        [image::kernel().map(drop), pxe_guests::fetch_system().map(drop), pxe_guests::fetch_base().map(drop)]
     {
         if let Err(error) = prepared {
             println!("test: {error:#}");

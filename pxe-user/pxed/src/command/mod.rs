@@ -7,6 +7,7 @@ mod catalogue;
 mod check;
 mod daemon;
 mod explain;
+mod image;
 mod images;
 mod import;
 mod ingest;
@@ -55,6 +56,8 @@ enum Command {
     Serve(Box<serve::Serve>),
     /// List the files that would be served: name, size, SHA-256, origin
     Images(images::Images),
+    /// Build the memory test that reports to pxed
+    Image(image::Image),
     /// Check the configuration and this host, and show what `serve` would do; starts nothing
     Check(Box<check::Check>),
     /// Explain what a machine would get, and why: rules, reply and files; or every machine in a capture
@@ -125,6 +128,7 @@ pub fn run(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Serve(serve) => serve.run(),
         Command::Images(images) => images.run(),
+        Command::Image(image) => image.run(),
         Command::Check(check) => check.run(),
         Command::Explain(explain) => explain.run(),
         Command::Init(init) => init.run(),

@@ -56,7 +56,7 @@ pub struct Shown {
 /// When something is missing, or is not as it should be.
 pub fn run() -> Result<()> {
     // As the user that we are: what is fetched goes into this user's cache.
-    image::prepare()?;
+    image::kernel()?;
     let pxed = command::build_pxed(command::Profile::Dev)?;
     if !command::is_root() {
         return command::again_as_root("fleet", Some(&pxed), &[]);

@@ -121,7 +121,7 @@ name = "{uefi}"
 match = {{ arch = ["x64", "ia32"] }}
 image = "memtest"
 "#,
-        kernel = image::KERNEL,
-        initrd = image::INITRD,
+        kernel = pxe_memtest::KERNEL,
+        initrd = pxe_memtest::INITRD,
     )
 }

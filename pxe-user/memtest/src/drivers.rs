@@ -2,11 +2,10 @@
 
 use std::path::Path;
 
-use anyhow::Result;
-
-use crate::initramfs::Initramfs;
-use crate::kernel::Tree;
-use crate::modules::{Module, Modules};
+use super::Error;
+use super::initramfs::Initramfs;
+use super::kernel::KernelTree;
+use super::modules::{Module, Modules};
 
 /// Folders of which all is taken: cards by whatever maker, their transceivers, memory controllers.
 const FOLDERS: &[&str] = &["/drivers/net/ethernet/", "/drivers/net/phy/", "/drivers/edac/"];
@@ -37,7 +36,7 @@ const FIRMWARE: &str = "lib/firmware";
 
 /// The drivers of a kernel, in the order in which they need each other. What it has no module for is built in, or unknown
 /// to it.
-pub(super) fn of(kernel: &Tree) -> Result<Vec<Module>> {
+pub(super) fn of(kernel: &KernelTree) -> Result<Vec<Module>, Error> {
     let mut modules = Modules::of(&kernel.tree, &kernel.version)?;
     let in_folders = FOLDERS.iter().flat_map(|folder| modules.below(folder));
     let mut wanted: Vec<String> = in_folders.filter(|name| !name.ends_with(PCMCIA)).collect();
@@ -49,7 +48,7 @@ pub(super) fn of(kernel: &Tree) -> Result<Vec<Module>> {
 }
 
 /// Puts them into an archive, with the two lists that busybox's modprobe goes by.
-pub(super) fn add(archive: &mut Initramfs, version: &str, drivers: &[Module]) -> Result<()> {
+pub(super) fn add(archive: &mut Initramfs, version: &str, drivers: &[Module]) -> Result<(), Error> {
     let folder = format!("lib/modules/{version}");
     let (mut needs, mut aliases) = (String::new(), String::new());
     for driver in drivers {
@@ -89,7 +88,7 @@ fn all_needed<'a>(driver: &Module, drivers: &'a [Module]) -> Vec<&'a str> {
 }
 
 /// Firmware as it is installed: the kernel reads it compressed, too.
-fn add_firmware(archive: &mut Initramfs, name: &str) -> Result<()> {
+fn add_firmware(archive: &mut Initramfs, name: &str) -> Result<(), Error> {
     let files = ["", ".xz", ".zst"].map(|end| format!("{FIRMWARE}/{name}{end}"));
     match files.iter().find(|file| Path::new("/").join(file).is_file()) {
         Some(file) => archive.copy(&Path::new("/").join(file), file),

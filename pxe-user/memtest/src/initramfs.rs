@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use super::Error;
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 
 /// An archive that grows.
-#[derive(Default)]
-pub(crate) struct Initramfs {
+#[derive(Debug, Default)]
+pub struct Initramfs {
     bytes: Vec<u8>,
     folders: BTreeSet<String>,
     count: u32,
@@ -20,14 +20,14 @@ pub(crate) struct Initramfs {
 
 impl Initramfs {
     /// Puts a file of this machine there, as a program.
-    pub(crate) fn copy(&mut self, from: &Path, to: &str) -> Result<()> {
-        let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+    pub fn copy(&mut self, from: &Path, to: &str) -> Result<(), Error> {
+        let bytes = fs::read(from).map_err(Error::io(format!("read {}", from.display())))?;
         self.file(to, &bytes);
         Ok(())
     }
 
     /// Adds a file, and the folders above it.
-    pub(crate) fn file(&mut self, path: &str, bytes: &[u8]) {
+    pub fn file(&mut self, path: &str, bytes: &[u8]) {
         let path = path.trim_start_matches('/');
         if let Some((folder, _)) = path.rsplit_once('/') {
             self.folder(folder);
@@ -36,7 +36,7 @@ impl Initramfs {
     }
 
     /// Adds a folder, and those above it.
-    pub(crate) fn folder(&mut self, path: &str) {
+    pub fn folder(&mut self, path: &str) {
         if let Some((above, _)) = path.rsplit_once('/') {
             self.folder(above);
         }
@@ -46,13 +46,13 @@ impl Initramfs {
     }
 
     /// The kernel opens this for the first process before anything could be mounted.
-    pub(crate) fn console(&mut self) {
+    pub fn console(&mut self) {
         self.folder("dev");
         self.entry("dev/console", CHARACTER_DEVICE, (5, 1), &[]);
     }
 
     /// The whole archive.
-    pub(crate) fn finish(mut self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
         self.entry("TRAILER!!!", 0, (0, 0), &[]);
         self.bytes
     }
@@ -97,7 +97,7 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
-            .expect("busybox is there: run `cargo xtask setup`");
+            .expect("busybox is there: `cargo xtask setup` installs it");
         cpio.stdin.take().expect("a pipe").write_all(&bytes).expect("it reads");
         let out = cpio.wait_with_output().expect("it ends");
         assert_eq!(String::from_utf8_lossy(&out.stdout), "a\na/b\na/b/odd\na/b/even\n");

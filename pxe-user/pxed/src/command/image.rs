@@ -1,0 +1,62 @@
+//! `pxed image build`: builds the memory test that reports, of this host's packages.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, Subcommand};
+use pxe_memtest::KernelTree;
+
+/// What to do with an image.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Image {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+enum Action {
+    /// Build the memory test that reports to pxed: a Linux kernel and an initramfs, of packages on this host
+    #[command(after_help = "Exit status: 0 if the image is built, 1 if not, 2 for a wrong command line.")]
+    Build(Build),
+}
+
+/// Where the image comes from, and where it goes.
+#[derive(Clone, Debug, Args)]
+struct Build {
+    /// Directory for the two files; it is created if it does not exist
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Root directory of the system whose newest kernel is taken
+    #[arg(long, value_name = "DIR", default_value = "/")]
+    system: PathBuf,
+}
+
+impl Image {
+    pub(crate) fn run(&self) -> Result<()> {
+        let Action::Build(build) = &self.action;
+        build.run()
+    }
+}
+
+impl Build {
+    fn run(&self) -> Result<()> {
+        let image = pxe_memtest::build(KernelTree::newest(&self.system)?, &self.out)?;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "# Linux {}, {} drivers", image.version, image.drivers)?;
+        for file in [&image.kernel, &image.initrd] {
+            let size = size(file)?;
+            writeln!(out, "# {}, {:.1} MB", file.display(), size as f64 / 1e6)?;
+        }
+        writeln!(out, "# For pxed.toml; name the image in a rule, and set [http] port, where reports arrive.")?;
+        let folder = self.out.canonicalize().with_context(|| format!("cannot find {}", self.out.display()))?;
+        let root = toml::Value::from(folder.to_string_lossy().into_owned());
+        write!(out, "{}", pxe_memtest::snippet(&root.to_string()))?;
+        Ok(())
+    }
+}
+
+fn size(file: &Path) -> Result<u64> {
+    Ok(fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len())
+}
