@@ -13,7 +13,9 @@ pub enum Error {
     )]
     NoKernel(PathBuf),
     /// A program is missing.
-    #[error("`{0}` is not installed: install it (Debian: `apt-get install busybox-static stressapptest zstd xz-utils`)")]
+    #[error(
+        "`{0}` is not installed: install it (Debian: `apt-get install busybox-static stressapptest zstd xz-utils`)"
+    )]
     NoProgram(&'static str),
     /// A program failed.
     #[error("{program}: {reason}")]

@@ -31,7 +31,7 @@ impl KernelTree {
     /// The kernels of a tree, the newest last: `boot/vmlinuz-VERSION`, or `usr/lib/modules/VERSION/vmlinuz`.
     #[must_use]
     pub fn all_in(tree: &Path) -> Vec<Self> {
-    let names = |folder: &str| {
+        let names = |folder: &str| {
             let entries = fs::read_dir(tree.join(folder)).into_iter().flatten();
             entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         };

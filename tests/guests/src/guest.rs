@@ -9,9 +9,9 @@ use anyhow::{Context, Result, bail};
 use pxe_kit::arch::Arch;
 use pxe_kit::{Process, clean_on_signals, command};
 
-use pxe_memtest::Initramfs;
 use super::kernel::Fetched;
 use super::programs::Programs;
+use pxe_memtest::Initramfs;
 
 /// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
 const LIMIT: Duration = Duration::from_secs(600);

@@ -28,7 +28,10 @@ pub fn run(out: Option<&Path>) -> Result<()> {
     }
     println!("image: to serve it, put this into pxed.toml and name the image in a rule:\n");
     // JSON's strings are strings of TOML's, too.
-    print!("{}", pxe_memtest::snippet(&serde_json::Value::from(folder.canonicalize()?.to_string_lossy()).to_string()));
+    print!(
+        "{}",
+        pxe_memtest::snippet(&serde_json::Value::from(folder.canonicalize()?.to_string_lossy()).to_string())
+    );
     Ok(())
 }
 

@@ -5,10 +5,9 @@
 //! toolchain's sysroot, and `ip` is Debian's. They are linked dynamically, too: a static program would be another one than
 //! a user gets, and glibc's own loader finds no user names without libraries.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{Context, Result};
 use pxe_kit::apt::Apt;
@@ -124,6 +123,8 @@ fn foreign_libraries(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     /// Both ways to find libraries, on this host's Debian tree: `/`.
@@ -131,8 +132,11 @@ mod tests {
     #[test]
     fn needed_libraries_are_those_that_ldd_finds() {
         let this = std::env::current_exe().unwrap();
-        let by_ldd: BTreeSet<_> =
-            libraries::of(&this).unwrap().iter().filter_map(|path| Some(path.file_name()?.to_owned())).collect();
+        let by_ldd: BTreeSet<_> = libraries::of(&this)
+            .unwrap()
+            .iter()
+            .filter_map(|path| Some(path.file_name()?.to_owned()))
+            .collect();
         let trees = [PathBuf::from("/")];
         // A host that keeps its libraries elsewhere than Debian has none in these folders.
         if !Path::new("/usr/lib").join(Arch::HOST.gnu()).is_dir() {

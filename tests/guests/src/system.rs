@@ -15,8 +15,8 @@ use pxe_kit::cache;
 
 use super::bootstrap::{self, SUITE};
 use super::guest::{Boot, Report, add_modules};
-use pxe_memtest::Initramfs;
 use super::kernel::{Fetched, place};
+use pxe_memtest::Initramfs;
 
 /// Its name in the cache: another one when what is in it changes.
 const NAME: &str = "system-trixie-1";

@@ -367,6 +367,9 @@ fn commands_and_options_within_sentences_exist() {
                 wrong.push(format!("{}: `{code}`: no command `{name}`", page.path.display()));
                 continue;
             };
+            // A command may have commands of its own.
+            let inner = options.first().and_then(|word| command.find_subcommand(word));
+            let command = inner.unwrap_or(command);
             let known: Vec<_> =
                 command.get_arguments().chain(cli.get_arguments()).filter_map(clap::Arg::get_long).collect();
             for option in options.iter().filter_map(|word| word.strip_prefix("--")) {

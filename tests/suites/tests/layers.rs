@@ -14,14 +14,27 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("pxe-fleet", &["pxe-proto", "pxe-content"]),
     ("pxe-engine", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet"]),
     ("pxe-web", &["pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine"]),
-    ("pxed", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine", "pxe-web"]),
+    ("pxe-memtest", &[]),
+    (
+        "pxed",
+        &[
+            "pxe-memtest",
+            "pxe-common",
+            "pxe-proto",
+            "pxe-nic",
+            "pxe-content",
+            "pxe-fleet",
+            "pxe-engine",
+            "pxe-web",
+        ],
+    ),
 ];
 
 /// What tests and tasks are made of, in the same way: by the names of those that each of them may name.
 const TOOLS: &[(&str, &[&str])] = &[
     ("pxe-kit", &[]),
-    ("pxe-guests", &["pxe-kit"]),
-    ("pxe-lab", &["pxe-kit", "pxe-guests"]),
+    ("pxe-guests", &["pxe-kit", "pxe-memtest"]),
+    ("pxe-lab", &["pxe-kit", "pxe-memtest", "pxe-guests"]),
     ("pxe-bench", &["pxe-kit"]),
     ("pxe-packaging", &["pxe-kit"]),
     ("pxe-search", &["pxe-kit"]),

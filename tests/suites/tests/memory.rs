@@ -1,14 +1,16 @@
 //! The memory test that reports over the network: the image boots, tests, and says what it found. That a bit which
 //! goes bad is named by its address is shown in `fleet.rs`.
 
+use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
 use pxe_guests::image;
-use pxe_memtest::{INITRD, KERNEL};
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock};
 use pxe_lab::{Expect, Firmware, MachineSpec, Outcome, boot};
+use pxe_memtest::{INITRD, KERNEL};
 use serde_json::Value;
 
 /// Generous: the machines are emulated, on a host that does other things as well.
@@ -92,4 +94,36 @@ fn good(machine: &Value, spec: &MachineSpec) {
         (&machine["dimms"][0]["slot"], &machine["dimms"][0]["size"]),
         (&"DIMM 0".into(), &size.into())
     );
+}
+
+/// What a user of the package builds is what the lab boots, bit for bit; and without a kernel the message says what to do.
+#[test]
+fn pxed_builds_the_same_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let [ours, users] = ["ours", "users"].map(|name| folder.path().join(name));
+    image::build(&ours).unwrap();
+    let build = |system: &Path| {
+        let mut pxed = Command::new(pxe_kit::daemon::program());
+        pxed.args(["image", "build", "--out"]).arg(&users).arg("--system").arg(system).output().unwrap()
+    };
+    let built = build(&image::kernel().unwrap().tree);
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    for file in [KERNEL, INITRD] {
+        let same = std::fs::read(ours.join(file)).unwrap() == std::fs::read(users.join(file)).unwrap();
+        assert!(same, "{file} differs");
+    }
+    // What it prints can stand in pxed.toml as it is.
+    let printed = String::from_utf8(built.stdout).unwrap();
+    let config = folder.path().join("pxed.toml");
+    let rest = "http = { port = 8080, ipxe = true }\ninterfaces = [\"lab0\"]\n";
+    std::fs::write(&config, format!("{rest}{printed}\n[[rules]]\nimage = \"memory-test\"\n")).unwrap();
+    let checked = Command::new(pxe_kit::daemon::program())
+        .args(["check", "--no-host", "--config"])
+        .arg(&config)
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    let refused = build(folder.path());
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(refused.status.code() == Some(1) && said.contains("no kernel below"), "{said}");
 }

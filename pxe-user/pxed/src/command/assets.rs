@@ -93,7 +93,9 @@ fn write_pages(directory: &Path) -> Result<()> {
     // `help` gets no page: it would repeat the text of each command.
     let mut whole = visible().disable_help_subcommand(true);
     whole.build();
-    for command in whole.get_subcommands().chain([&whole]) {
+    let inner = whole.get_subcommands().flat_map(Command::get_subcommands);
+    let inner = inner.filter(|command| command.get_name() != "help");
+    for command in whole.get_subcommands().chain(inner).chain([&whole]) {
         let (name, page) = page(command, &whole)?;
         let path = directory.join(name);
         fs::write(&path, page).with_context(|| format!("cannot write {}", path.display()))?;
@@ -203,8 +205,12 @@ mod tests {
         whole.build();
         let read = |name: &str| fs::read_to_string(folder.path().join("man").join(name));
         let mut pages = 1;
-        for command in whole.get_subcommands().filter(|command| command.get_name() != "help") {
-            let name = format!("pxed-{}.1", command.get_name());
+        let is_no_help = |command: &&clap::Command| command.get_name() != "help";
+        let outer: Vec<_> = whole.get_subcommands().filter(is_no_help).collect();
+        let inner: Vec<_> = outer.iter().flat_map(|command| command.get_subcommands()).collect();
+        let all = outer.into_iter().chain(inner.into_iter().filter(is_no_help));
+        for command in all {
+            let name = format!("{}.1", command.get_display_name().unwrap_or_default());
             if command.is_hide_set() {
                 assert!(read(&name).is_err(), "{name} is there");
                 continue;

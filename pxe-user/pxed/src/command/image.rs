@@ -49,8 +49,12 @@ impl Build {
             let size = size(file)?;
             writeln!(out, "# {}, {:.1} MB", file.display(), size as f64 / 1e6)?;
         }
-        writeln!(out, "# For pxed.toml; name the image in a rule, and set [http] port, where reports arrive.")?;
-        let folder = self.out.canonicalize().with_context(|| format!("cannot find {}", self.out.display()))?;
+        writeln!(
+            out,
+            "# For pxed.toml; name the image in a rule, and set [http] port, where reports arrive."
+        )?;
+        let folder =
+            self.out.canonicalize().with_context(|| format!("cannot find {}", self.out.display()))?;
         let root = toml::Value::from(folder.to_string_lossy().into_owned());
         write!(out, "{}", pxe_memtest::snippet(&root.to_string()))?;
         Ok(())

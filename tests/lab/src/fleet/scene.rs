@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use pxe_guests::image;
 use pxe_kit::Lab;
 
 use super::disk;
