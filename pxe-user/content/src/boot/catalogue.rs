@@ -98,15 +98,9 @@ pub struct Changes {
     /// Names whose file changed during every attempt to copy it. The old contents stay until the next
     /// attempt.
     pub unsettled: Vec<FileName>,
-}
-
-impl Changes {
-    pub(super) fn extend(&mut self, more: Self) {
-        let Self { updated, removed, unsettled } = more;
-        self.updated.extend(updated);
-        self.removed.extend(removed);
-        self.unsettled.extend(unsettled);
-    }
+    /// Whether entries of watched directories changed: files may have been added or removed. False if programs
+    /// only went on to write to files.
+    pub entries: bool,
 }
 
 /// A line of `pxed images`.

@@ -29,8 +29,8 @@ pub enum CatalogueError {
     },
     /// The root directory of an image cannot be opened.
     #[error(
-        "image `{image}`: cannot serve {}: {reason}. Give its `root` an existing, readable directory (`cargo xtask image` makes \
-         that of a memory test)", root.display()
+        "image `{image}`: cannot serve {}: {reason}. Give its `root` an existing, readable directory \
+         (`pxed image build` makes that of a memory test)", root.display()
     )]
     ImageRoot {
         /// The name of the image.

@@ -14,9 +14,11 @@ pub(super) struct WatchId(i32);
 /// A change in a watched directory.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Event {
-    /// The entry of this name in the directory was created, removed, renamed or written, or its attributes
-    /// changed.
+    /// The entry of this name in the directory was created, removed or renamed, or a program has closed the
+    /// file after it could write to it.
     Entry(WatchId, Vec<u8>),
+    /// The attributes of the entry of this name changed: its owner, its mode, its times or its links.
+    Attributes(WatchId, Vec<u8>),
     /// A program writes to the file of this name in the directory, and has not closed it yet.
     Writing(WatchId, Vec<u8>),
     /// The directory itself was moved or removed. Its watch may have ended.
@@ -36,7 +38,8 @@ impl Watcher {
     /// Watches an open directory. The watch uses the descriptor, so it is on the directory that was opened,
     /// even if its path leads elsewhere now. With `contents`, the watch also reports files in the directory
     /// that are written, were written, or whose attributes changed. A written file is complete when it is
-    /// closed: [`Event::Writing`] comes before that.
+    /// closed: [`Event::Writing`] comes before that. A file that has lost its name in the directory causes no
+    /// more events, even if a program still writes to it.
     pub(super) fn add(&self, dir: &Dir, contents: bool) -> Result<WatchId, Errno> {
         let mut flags = WatchFlags::CREATE
             | WatchFlags::DELETE
@@ -45,6 +48,7 @@ impl Watcher {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR
+            | WatchFlags::EXCL_UNLINK
             | WatchFlags::MASK_ADD;
         if contents {
             flags |= WatchFlags::MODIFY | WatchFlags::CLOSE_WRITE | WatchFlags::ATTRIB;
@@ -70,6 +74,9 @@ impl Watcher {
                 _ if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Event::Lost,
                 Some(name) if event.events().contains(ReadFlags::MODIFY) => {
                     Event::Writing(id, name.to_bytes().to_vec())
+                }
+                Some(name) if event.events().contains(ReadFlags::ATTRIB) => {
+                    Event::Attributes(id, name.to_bytes().to_vec())
                 }
                 Some(name) => Event::Entry(id, name.to_bytes().to_vec()),
                 None => Event::Directory(id),

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use pxe_common::Service;
 use pxe_common::rate_limit::{Rates, Source};
 
@@ -75,7 +75,7 @@ impl DhcpService {
         let mut checks = FrameChecks {
             settings,
             rates: &sources.rates,
-            boot_records: &sources.boot_records,
+            boot_records: sources.boot_records.load(),
             rate_limiter,
             now,
             datagram,
@@ -95,7 +95,7 @@ impl DhcpService {
             host.record(Event::Unanswered { requester, why: Unanswered::Rule });
             return Err(Ignored::Rule);
         }
-        let defaults = sources.style_defaults(settings, decision, mac);
+        let defaults = sources.style_defaults(decision, mac);
         let style = match port {
             ServerPort::Port67 if can_teach_style(settings, &request, origin) => {
                 self.learn(now, mac, defaults, host)
@@ -148,7 +148,7 @@ fn can_teach_style(settings: &Settings, request: &Request<'_>, origin: Origin) -
 struct FrameChecks<'a, 'd, H> {
     settings: &'a Settings,
     rates: &'a ArcSwap<Rates>,
-    boot_records: &'a ArcSwap<BootRecords>,
+    boot_records: Guard<Arc<BootRecords>>,
     rate_limiter: &'a mut RateLimiter,
     now: Timestamp,
     datagram: &'a Datagram<'d>,
@@ -168,7 +168,7 @@ impl<H: Transmit + Events> Checks for FrameChecks<'_, '_, H> {
     }
 
     fn boots(&self, mac: Mac, rule: &str) -> u32 {
-        self.boot_records.load().get(&mac).map_or(0, |record| record.boots_by(rule))
+        self.boot_records.get(&mac).map_or(0, |record| record.boots_by(rule))
     }
 }
 

@@ -4,20 +4,25 @@
 use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::queues::{Loaded, LoaderQueue, LoaderRequest};
+use crate::clock::Clock;
 use pxe_content::boot::{Catalogue, Changes, FileName, Image, Refusal, ServedAt};
 use pxe_fleet::event::Peer;
 use pxe_fleet::handle::{FactsRequest, FleetHandle};
 use pxe_proto::mac::Mac;
 
 /// inotify does not report changes of files on network file systems, so the loader checks all files this
-/// often, in seconds.
-const RECHECK_EVERY: i64 = 5;
+/// often.
+const RECHECK_EVERY: Duration = Duration::from_secs(5);
+/// The loader looks away from inotify so long when programs only went on to write to files. Each write is an
+/// event, and a large file has very many.
+const WRITING_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the loader thread needs.
 pub struct Loader {
@@ -29,6 +34,8 @@ pub struct Loader {
     pub fleet: FleetHandle,
     /// Our HTTP port, for links in generated files. `None` if pxed does not serve HTTP.
     pub http: Option<u16>,
+    /// The daemon's clock.
+    pub clock: Clock,
     /// Called in each turn of the loop: see [`crate::heartbeat`].
     pub alive: Box<dyn Fn() + Send>,
 }
@@ -38,32 +45,42 @@ pub struct Loader {
 /// Calls `refresh` after each check of the files, because files may have been added or removed.
 pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
     let queue = &loader.queue;
+    let mut recheck_at = loader.clock.now() + RECHECK_EVERY;
+    let mut is_pausing = false;
     while !queue.waker().is_stopped() {
         (loader.alive)();
         let catalogue = loader.catalogue.load_full();
         let mut readable = [false; 2];
         {
             let mut fds = vec![PollFd::new(queue.waker().event_fd(), PollFlags::IN)];
-            fds.extend(catalogue.fd().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
-            match poll(&mut fds, Some(&Timespec { tv_sec: RECHECK_EVERY, tv_nsec: 0 })) {
-                Ok(0) => {
-                    report(&catalogue.recheck());
-                    refresh(&catalogue);
+            let inotify = catalogue.fd().filter(|_| !is_pausing);
+            fds.extend(inotify.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            let left = recheck_at.since(loader.clock.now());
+            let timeout = if is_pausing { left.min(WRITING_PAUSE) } else { left };
+            let timeout = Timespec::try_from(timeout).unwrap_or_default();
+            // An error is an interruption: nothing is readable then.
+            if poll(&mut fds, Some(&timeout)).is_ok() {
+                for (readable, fd) in readable.iter_mut().zip(&fds) {
+                    *readable = !fd.revents().is_empty();
                 }
-                Ok(_) => {
-                    for (readable, fd) in readable.iter_mut().zip(&fds) {
-                        *readable = !fd.revents().is_empty();
-                    }
-                }
-                Err(_) => {} // interrupted
             }
         }
+        is_pausing = false;
         if readable[0] {
             queue.waker().clear();
         }
-        if readable[1] {
-            report(&catalogue.changed());
-            refresh(&catalogue);
+        let is_due = loader.clock.now() >= recheck_at;
+        if readable[1] || is_due {
+            let changes = if is_due { catalogue.recheck() } else { catalogue.changed() };
+            report(&changes);
+            let has_news = changes.entries || !changes.updated.is_empty() || !changes.removed.is_empty();
+            if is_due || has_news {
+                refresh(&catalogue);
+            }
+            is_pausing = !changes.entries;
+        }
+        if is_due {
+            recheck_at = loader.clock.now() + RECHECK_EVERY;
         }
         while let Some(request) = queue.pop() {
             match request {

@@ -79,7 +79,7 @@ impl Forwarded {
 #[derive(Debug)]
 pub struct WorkerQueues {
     loaded: ArrayQueue<Loaded>,
-    push_inbox_reply: ArrayQueue<(Id, InboxReply)>,
+    inbox_replies: ArrayQueue<(Id, InboxReply)>,
     forwarded: ArrayQueue<Forwarded>,
     file_requested: ArrayQueue<Mac>,
     waker: Waker,
@@ -93,7 +93,7 @@ impl WorkerQueues {
     pub fn new(transfers: usize) -> std::io::Result<Self> {
         Ok(Self {
             loaded: ArrayQueue::new(transfers.max(1) * 2),
-            push_inbox_reply: ArrayQueue::new(INBOX_REPLIES_MAX),
+            inbox_replies: ArrayQueue::new(INBOX_REPLIES_MAX),
             forwarded: ArrayQueue::new(FORWARDED_MAX),
             file_requested: ArrayQueue::new(FORWARDED_MAX),
             waker: Waker::new()?,
@@ -108,14 +108,14 @@ impl WorkerQueues {
     }
 
     /// Adds a reply of the inbox. If the reply is lost, the upload times out.
-    pub fn push_inbox_reply(&self, id: Id, push_inbox_reply: InboxReply) {
-        let _ = self.push_inbox_reply.push((id, push_inbox_reply));
+    pub fn push_inbox_reply(&self, id: Id, reply: InboxReply) {
+        let _ = self.inbox_replies.push((id, reply));
         self.waker.wake();
     }
 
     /// Takes the next reply of the inbox.
     pub fn next_inbox_reply(&self) -> Option<(Id, InboxReply)> {
-        self.push_inbox_reply.pop()
+        self.inbox_replies.pop()
     }
 
     /// Adds a packet of the worker's transfer. Returns false if the queue is full.

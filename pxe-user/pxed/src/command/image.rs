@@ -55,12 +55,31 @@ impl Build {
         )?;
         let folder =
             self.out.canonicalize().with_context(|| format!("cannot find {}", self.out.display()))?;
-        let root = toml::Value::from(folder.to_string_lossy().into_owned());
-        write!(out, "{}", pxe_memtest::snippet(&root.to_string()))?;
+        write!(out, "{}", snippet(&folder))?;
         Ok(())
     }
 }
 
+fn snippet(folder: &Path) -> String {
+    let root = toml::Value::from(folder.to_string_lossy().into_owned());
+    pxe_memtest::snippet(&root.to_string())
+}
+
 fn size(file: &Path) -> Result<u64> {
     Ok(fs::metadata(file).with_context(|| format!("cannot read {}", file.display()))?.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_snippet_names_any_folder_as_it_is() {
+        for folder in
+            ["/srv/memory-test", "/srv/a \"quoted\" folder", "/srv/back\\slash", "/srv/it's", "/srv/ä"]
+        {
+            let table: toml::Table = snippet(Path::new(folder)).parse().unwrap();
+            assert_eq!(table["images"]["memory-test"]["root"].as_str(), Some(folder));
+        }
+    }
 }

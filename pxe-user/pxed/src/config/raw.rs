@@ -118,7 +118,7 @@ pub(super) struct Http {
     /// The TCP port on every interface's address (read at the start).
     #[cfg_attr(test, schemars(with = "u16", range(min = 1)))]
     pub(super) port: Spanned<u16>,
-    /// Let iPXE load its script, and so everything else, over HTTP.
+    /// Let iPXE load its script, and so everything else, over HTTP (read at the start).
     #[serde(default)]
     pub(super) ipxe: bool,
 }
@@ -147,13 +147,13 @@ pub(super) struct Inbox {
     /// The directory for the files, with a directory below it for each machine (read at the start).
     pub(super) directory: PathBuf,
     /// Most MiB in one file (read at the start).
-    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    #[cfg_attr(test, schemars(with = "Option<u64>", range(min = 1, max = MIB_MAX)))]
     pub(super) file_mib: Option<Spanned<u64>>,
     /// Most MiB of one machine (read at the start).
-    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    #[cfg_attr(test, schemars(with = "Option<u64>", range(min = 1, max = MIB_MAX)))]
     pub(super) machine_mib: Option<Spanned<u64>>,
     /// Most MiB of all machines (read at the start).
-    #[cfg_attr(test, schemars(with = "u64", range(min = 1, max = MIB_MAX)))]
+    #[cfg_attr(test, schemars(with = "Option<u64>", range(min = 1, max = MIB_MAX)))]
     pub(super) total_mib: Option<Spanned<u64>>,
 }
 

@@ -81,6 +81,21 @@ fn our_own_files_are_valid() {
 }
 
 #[test]
+fn a_table_needs_only_the_keys_without_a_default() {
+    for text in [
+        "[http]\nport = 80",
+        "[board]\nlisten = \"127.0.0.1:9469\"",
+        "[inbox]\ndirectory = \"/srv/inbox\"",
+        "[access]\nallow = [\"52:54:00:00:00:01\"]",
+        "[limits]\ndhcp_burst = 9",
+        "[images.a]\nroot = \"/srv/a\"",
+        "[[rules]]\naction = \"local\"",
+    ] {
+        assert_eq!(complaints(text), [] as [String; 0], "{text}");
+    }
+}
+
+#[test]
 fn our_own_files_name_the_schema() {
     let named = |text: &'static str| text.lines().next().and_then(|line| line.strip_prefix("#:schema "));
     assert!(docs().join(named(EXAMPLE).unwrap()).is_file());

@@ -116,6 +116,7 @@ impl Running {
             queue: Arc::clone(&self.loader_queue),
             fleet: self.fleet.clone(),
             http: self.live.settings().http_port,
+            clock: self.clock,
             alive: Box::new(beats(&self.heartbeats, "pxed-loader", Waits::ForDisks, self.clock)),
         };
         self.loader = Some(self.permit.spawn("pxed-loader", move || loader::run(&loader, refreshed))?);

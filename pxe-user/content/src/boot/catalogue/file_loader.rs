@@ -20,18 +20,20 @@ const PAUSES: [Duration; 3] =
 /// The directory entries on the path to a file, each with the watch of its directory.
 type Trail = Vec<(WatchId, Vec<u8>)>;
 
-/// The state of the loader.
+/// The most often that one [`FileLoader::changed`] copies the files that changed meanwhile. Other requests to
+/// the loader wait for it.
+const ROUNDS: usize = 4;
+
+/// The state of the loader. Only names of loaded files are in it.
 #[derive(Debug, Default)]
 pub(super) struct FileLoader {
     /// The watched path of each loaded file.
     trails: HashMap<FileName, Trail>,
-    /// Files that changed during every attempt to copy them. The next check tries them again.
-    unsettled: HashSet<FileName>,
+    /// Files that changed since they were copied, or during every attempt to copy them.
+    stale: HashSet<FileName>,
     /// Files that a program has begun to write and has not closed yet. Half of such a file looks complete
     /// while its writer pauses.
     writing: HashSet<FileName>,
-    /// Events that a copy has read from inotify, for the next [`Self::changed`].
-    events: Vec<Event>,
     /// All watches that exist.
     watched: HashSet<WatchId>,
     /// New versions that the last [`Self::recheck`] saw for the first time.
@@ -41,72 +43,39 @@ pub(super) struct FileLoader {
 impl FileLoader {
     /// See [`Catalogue::load`].
     pub(super) fn load(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Arc<Image>, Refusal> {
-        match catalogue.store.get(name) {
-            Some(image) if catalogue.is_current(&image) => Ok(image),
-            _ => self.reload(catalogue, name),
+        let loaded = catalogue.store.get(name);
+        if let Some(image) = &loaded
+            && (self.writing.contains(name) || catalogue.is_current(image))
+        {
+            return Ok(Arc::clone(image));
+        }
+        let copy = self.copy(catalogue, name);
+        match (self.publish(catalogue, name, copy), loaded) {
+            (Err(Refusal::Changing), Some(image)) => Ok(image),
+            (result, _) => result,
         }
     }
 
     /// See [`Catalogue::changed`].
     pub(super) fn changed(&mut self, catalogue: &Catalogue) -> Changes {
-        self.drain(catalogue);
         let mut changes = Changes::default();
-        // A copy may read further events. inotify would not wake this thread for them again.
-        while !self.events.is_empty() || !self.unsettled.is_empty() {
-            let events = std::mem::take(&mut self.events);
-            let mut stale = std::mem::take(&mut self.unsettled);
-            if events.contains(&Event::Lost) {
-                tracing::debug!("inotify lost events: reading all files again");
-                self.writing.clear();
-                stale.extend(catalogue.store.files().iter().map(|image| *image.name()));
-            }
-            // Many events about one file become one name in the set. The file is copied again even if its
-            // times and size are the same: two changes within one tick of the file system's clock do not
-            // change them.
-            let hit = self.trails.iter().filter(|(_, trail)| is_affected(trail, &events));
-            stale.extend(hit.map(|(name, _)| *name));
+        for _ in 0..ROUNDS {
+            changes.entries |= self.drain(catalogue);
             // A file that is still written gets an event when it is closed.
-            stale.retain(|name| !self.writing.contains(name));
-            let more = self.reload_all(catalogue, stale);
-            changes.extend(more);
-            if self.events.is_empty() {
+            let ready = self.stale.extract_if(|name| !self.writing.contains(name)).collect::<Vec<_>>();
+            if ready.is_empty() {
                 break;
             }
+            self.reload_all(catalogue, ready, &mut changes);
         }
-        changes
-    }
-
-    /// Reads what inotify has, and notes which files are written at the moment.
-    fn drain(&mut self, catalogue: &Catalogue) {
-        let Some(watcher) = &catalogue.watcher else { return };
-        for event in watcher.drain() {
-            let (at, is_written) = match &event {
-                Event::Writing(id, name) => ((id, name), true),
-                Event::Entry(id, name) => ((id, name), false),
-                Event::Directory(_) | Event::Lost => {
-                    self.events.push(event);
-                    continue;
-                }
-            };
-            let files = self.trails.iter();
-            let files = files.filter(|(_, trail)| trail.last().is_some_and(|(id, name)| (id, name) == at));
-            for (file, _) in files {
-                if is_written {
-                    self.writing.insert(*file);
-                } else {
-                    self.writing.remove(file);
-                }
-            }
-            if !is_written {
-                self.events.push(event);
-            }
-        }
+        self.finish(catalogue, changes)
     }
 
     /// See [`Catalogue::recheck`]. A file may be half written, so a new version counts only if two calls in a
     /// row see the same times and size.
     pub(super) fn recheck(&mut self, catalogue: &Catalogue) -> Changes {
-        let mut stale = std::mem::take(&mut self.unsettled);
+        let mut changes = self.changed(catalogue);
+        let mut ready = Vec::new();
         let before = std::mem::take(&mut self.suspects);
         for image in catalogue.store.files() {
             let name = *image.name();
@@ -119,29 +88,108 @@ impl FileLoader {
                 _ => {
                     // A writer that pauses so long counts as ready.
                     self.writing.remove(&name);
-                    stale.insert(name);
+                    ready.push(name);
                 }
             }
         }
-        self.reload_all(catalogue, stale)
+        self.reload_all(catalogue, ready, &mut changes);
+        self.finish(catalogue, changes)
     }
 
-    fn reload_all(&mut self, catalogue: &Catalogue, names: HashSet<FileName>) -> Changes {
-        let mut changes = Changes::default();
+    /// Reads what inotify has, and notes which files changed and which are written at the moment. Returns
+    /// whether entries of watched directories changed. Only the loader thread may call it, because inotify
+    /// does not report an event twice.
+    ///
+    /// A changed file is copied again even if its times and size are the same: two changes within one tick of
+    /// the file system's clock do not change them.
+    fn drain(&mut self, catalogue: &Catalogue) -> bool {
+        let Some(watcher) = &catalogue.watcher else { return false };
+        let mut entries = false;
+        for event in watcher.drain() {
+            entries |= !matches!(event, Event::Writing(..));
+            if event == Event::Lost {
+                tracing::debug!("inotify lost events: reading all files again");
+                self.writing.clear();
+                self.stale.extend(catalogue.store.files().iter().map(|image| *image.name()));
+            }
+            self.trails.retain(|file, trail| {
+                let effect = effect(trail, &event);
+                match effect {
+                    Effect::None => return true,
+                    Effect::Written => {
+                        self.writing.insert(*file);
+                        return true;
+                    }
+                    Effect::Touched => {}
+                    Effect::Replaced | Effect::Moved => drop(self.writing.remove(file)),
+                }
+                self.stale.insert(*file);
+                // Later events on the old path are about another file.
+                !matches!(effect, Effect::Moved)
+            });
+        }
+        entries
+    }
+
+    fn reload_all(&mut self, catalogue: &Catalogue, names: Vec<FileName>, changes: &mut Changes) {
         for name in names {
-            match self.reload(catalogue, &name) {
+            let mut copy = self.copy(catalogue, &name);
+            // A program may have begun to write the file since it was looked up. It may pause now, so that
+            // the file's times and size stayed the same during the copy.
+            changes.entries |= self.drain(catalogue);
+            if self.writing.contains(&name) {
+                copy = copy.and(Err(Refusal::Changing));
+            }
+            match self.publish(catalogue, &name, copy) {
                 Ok(_) => changes.updated.push(name),
-                Err(Refusal::Changing) => changes.unsettled.push(name),
+                Err(Refusal::Changing) if catalogue.store.get(&name).is_some() => {
+                    changes.unsettled.push(name)
+                }
                 Err(refusal) => changes.removed.push((name, refusal)),
             }
         }
+    }
+
+    fn finish(&mut self, catalogue: &Catalogue, changes: Changes) -> Changes {
+        self.stale.extend(&changes.unsettled);
         self.forget_unused_watches(catalogue);
         changes
     }
 
-    /// Copies the file and publishes the copy. If pxed cannot serve the file any more, the old copy is
-    /// removed. If the file changes during every attempt, the last complete copy stays.
-    fn reload(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Arc<Image>, Refusal> {
+    /// Publishes a copy of a file. If pxed cannot serve the file any more, its old copy is removed. If the
+    /// file changed during every attempt to copy it, the last complete copy stays.
+    fn publish(
+        &mut self,
+        catalogue: &Catalogue,
+        name: &FileName,
+        copy: Result<Image, Refusal>,
+    ) -> Result<Arc<Image>, Refusal> {
+        match copy {
+            Ok(image) => {
+                let image = Arc::new(image);
+                catalogue.store.insert(Arc::clone(&image));
+                Ok(image)
+            }
+            Err(refusal) => {
+                if refusal != Refusal::Changing || catalogue.store.get(name).is_none() {
+                    catalogue.store.remove(&[*name]);
+                    self.forget(name);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    fn forget(&mut self, name: &FileName) {
+        let Self { trails, stale, writing, watched: _, suspects } = self;
+        trails.remove(name);
+        stale.remove(name);
+        writing.remove(name);
+        suspects.remove(name);
+    }
+
+    /// Copies a file. Tries again for a moment if it changes during the copy.
+    fn copy(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Image, Refusal> {
         let mut result = self.attempt(catalogue, name);
         for pause in PAUSES {
             if result.as_ref().err() != Some(&Refusal::Changing) {
@@ -150,38 +198,20 @@ impl FileLoader {
             std::thread::sleep(pause);
             result = self.attempt(catalogue, name);
         }
-        match &result {
-            Ok(image) => catalogue.store.insert(Arc::clone(image)),
-            Err(Refusal::Changing) if catalogue.store.get(name).is_some() => {
-                self.unsettled.insert(*name);
-            }
-            Err(_) => {
-                catalogue.store.remove(&[*name]);
-                self.trails.remove(name);
-            }
-        }
         result
     }
 
-    fn attempt(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Arc<Image>, Refusal> {
+    fn attempt(&mut self, catalogue: &Catalogue, name: &FileName) -> Result<Image, Refusal> {
         let found = self.find_watched(catalogue, name)?;
         let (file, stat) = found.open()?;
         let size = u64::try_from(stat.st_size).unwrap_or_default();
         for dropped in catalogue.store.make_room(size, name)? {
             tracing::debug!(name = %dropped, "dropped to make room");
             if dropped != *name {
-                self.trails.remove(&dropped);
+                self.forget(&dropped);
             }
         }
-        let copy =
-            Image::copy(*name, &file, &stat, found.path(), catalogue.role(name), catalogue.store.memory())?;
-        // A program may have begun to write the file since it was looked up. It may pause now, so that the
-        // file's times and size stayed the same during the copy.
-        self.drain(catalogue);
-        if self.writing.contains(name) {
-            return Err(Refusal::Changing);
-        }
-        Ok(Arc::new(copy))
+        Image::copy(*name, &file, &stat, found.path(), catalogue.role(name), catalogue.store.memory())
     }
 
     /// Finds a file, and watches all directory entries on its path from before they were looked up.
@@ -233,13 +263,35 @@ fn same_path(a: &[Step], b: &[Step]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dir.id() == b.dir.id() && a.name == b.name)
 }
 
-fn is_affected(trail: &Trail, events: &[Event]) -> bool {
-    events.iter().any(|event| match event {
-        Event::Entry(id, name) => trail.iter().any(|(watched, entry)| watched == id && entry == name),
-        Event::Directory(id) => trail.iter().any(|(watched, _)| watched == id),
-        Event::Writing(..) => false,
-        Event::Lost => true,
-    })
+/// What an event means for a loaded file.
+enum Effect {
+    None,
+    /// A program writes to the file.
+    Written,
+    /// The attributes of the file changed, and so perhaps the right to read it.
+    Touched,
+    /// The file is complete, or there is another one under its last name.
+    Replaced,
+    /// The path leads elsewhere: a directory or a link on it changed.
+    Moved,
+}
+
+fn effect(trail: &Trail, event: &Event) -> Effect {
+    let is_on_path =
+        |id: &WatchId, name: &Vec<u8>| trail.iter().any(|(watched, entry)| watched == id && entry == name);
+    let is_file = |id: &WatchId, name: &Vec<u8>| {
+        trail.last().is_some_and(|(watched, entry)| watched == id && entry == name)
+    };
+    match event {
+        Event::Writing(id, name) if is_file(id, name) => Effect::Written,
+        Event::Attributes(id, name) if is_on_path(id, name) => Effect::Touched,
+        Event::Entry(id, name) if is_file(id, name) => Effect::Replaced,
+        Event::Entry(id, name) if is_on_path(id, name) => Effect::Moved,
+        Event::Directory(id) if trail.iter().any(|(watched, _)| watched == id) => Effect::Moved,
+        Event::Writing(..) | Event::Attributes(..) | Event::Entry(..) | Event::Directory(_) | Event::Lost => {
+            Effect::None
+        }
+    }
 }
 
 impl Catalogue {

@@ -261,8 +261,8 @@ fn versions_are_never_mixed() {
     });
 }
 
-/// The writer begins again before the loader has looked at what it closed, and pauses. The file's times and size do not
-/// change during the copy, but half a file is no version.
+/// The writer begins again before the loader has looked at what it closed, and pauses. The file's times and
+/// size do not change during the copy, but half a file is no version.
 #[test]
 fn half_a_file_is_not_served_when_its_writer_begins_again_at_once() {
     use std::io::Write as _;
@@ -284,4 +284,100 @@ fn half_a_file_is_not_served_when_its_writer_begins_again_at_once() {
         catalogue.changed();
         assert_eq!(catalogue.ready("kernel").as_deref(), Some("whole now"), "{round}");
     }
+}
+
+/// Nobody watched the file before the first request, so its first copy may be half a file. What the writer adds
+/// must not keep it from being loaded again.
+#[test]
+fn a_file_that_was_being_written_when_it_was_first_asked_for_is_whole_once_it_is_closed() {
+    use std::io::Write as _;
+    let place = Place::new(&[("srv/pxelinux.0", "")]);
+    let catalogue = place.open();
+    let mut writer = fs::File::create(place.path("srv/kernel")).unwrap();
+    writer.write_all(b"whole").unwrap();
+    assert_eq!(catalogue.read("kernel").as_deref(), Ok("whole"));
+    writer.write_all(b" now").unwrap();
+    assert!(!catalogue.changed().entries, "only a write");
+    assert_eq!(catalogue.read("kernel").as_deref(), Ok("whole"), "the last version stays");
+    drop(writer);
+    assert_eq!(catalogue.updated(), [name("kernel")]);
+    assert_eq!(catalogue.ready("kernel").as_deref(), Some("whole now"));
+}
+
+/// The writer is not remembered longer than the file, because nothing would report its end.
+#[test]
+fn a_written_file_that_was_dropped_to_make_room_is_loaded_again_on_request() {
+    use std::io::Write as _;
+    let sixty = "x".repeat(60);
+    let place = Place::new(&[("srv/pxelinux.0", ""), ("srv/a", &sixty), ("srv/b", &sixty)]);
+    let catalogue = Catalogue::open(Config { memory: Some(100), ..place.tree() }).unwrap();
+    catalogue.read("a").unwrap();
+    let mut writer = fs::OpenOptions::new().append(true).open(place.path("srv/a")).unwrap();
+    writer.write_all(b"y").unwrap();
+    catalogue.changed();
+    catalogue.read("b").unwrap();
+    assert_eq!(catalogue.ready("a"), None, "b took its room");
+    drop(writer);
+    catalogue.changed();
+    assert_eq!(catalogue.read("a"), Ok(format!("{sixty}y")));
+    place.write("srv/a", "again");
+    assert_eq!(catalogue.updated(), [name("a")]);
+}
+
+/// A change of the mode or of the times is no end of the writing.
+#[test]
+fn a_written_file_is_not_complete_because_its_attributes_change() {
+    use std::io::Write as _;
+    let place = Place::new(&[("srv/pxelinux.0", ""), ("srv/kernel", "old")]);
+    let catalogue = place.open();
+    catalogue.read("kernel").unwrap();
+    let mut writer = fs::File::create(place.path("srv/kernel")).unwrap();
+    writer.write_all(b"half").unwrap();
+    writer.set_modified(std::time::UNIX_EPOCH).unwrap();
+    catalogue.changed();
+    assert_eq!(catalogue.ready("kernel").as_deref(), Some("old"));
+    drop(writer);
+    assert_eq!(catalogue.updated(), [name("kernel")]);
+    assert_eq!(catalogue.ready("kernel").as_deref(), Some("half"));
+}
+
+/// The old file lives on, because its writer has it open, but the name leads to the new one.
+#[test]
+fn a_file_that_replaces_a_written_one_is_served_at_once() {
+    use std::io::Write as _;
+    let place = Place::new(&[("srv/pxelinux.0", ""), ("srv/kernel", "old")]);
+    let catalogue = place.open();
+    catalogue.read("kernel").unwrap();
+    let mut writer = fs::File::create(place.path("srv/kernel")).unwrap();
+    writer.write_all(b"never ends").unwrap();
+    catalogue.changed();
+    assert_eq!(catalogue.ready("kernel").as_deref(), Some("old"));
+    place.write("srv/next", "new");
+    fs::rename(place.path("srv/next"), place.path("srv/kernel")).unwrap();
+    writer.write_all(b", still").unwrap();
+    assert_eq!(catalogue.updated(), [name("kernel")]);
+    assert_eq!(catalogue.ready("kernel").as_deref(), Some("new"));
+    writer.write_all(b", still").unwrap();
+    catalogue.changed();
+    place.write("srv/kernel", "newer");
+    assert_eq!(catalogue.updated(), [name("kernel")]);
+    assert_eq!(catalogue.ready("kernel").as_deref(), Some("newer"));
+}
+
+/// A directory above the file is replaced while the file is written.
+#[test]
+fn a_file_in_a_replaced_directory_is_served_whoever_writes_the_old_one() {
+    use std::io::Write as _;
+    let place = Place::new(&[("srv/pxelinux.0", ""), ("v1/kernel", "one"), ("v2/kernel", "two")]);
+    symlink(place.path("v1"), place.path("srv/current")).unwrap();
+    let catalogue = place.open();
+    catalogue.read("current/kernel").unwrap();
+    let mut writer = fs::File::create(place.path("v1/kernel")).unwrap();
+    writer.write_all(b"never ends").unwrap();
+    catalogue.changed();
+    symlink(place.path("v2"), place.path("next")).unwrap();
+    fs::rename(place.path("next"), place.path("srv/current")).unwrap();
+    writer.write_all(b", still").unwrap();
+    assert_eq!(catalogue.updated(), [name("current/kernel")]);
+    assert_eq!(catalogue.ready("current/kernel").as_deref(), Some("two"));
 }
