@@ -16,7 +16,7 @@ use pxe_engine::responder::{
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
-use pxe_proto::dhcp::{Service, Style};
+use pxe_proto::dhcp::Service;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::table::{Id, TidPorts};
 use pxe_proto::time::Timestamp;
@@ -75,7 +75,6 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
         limits: OptionLimits::for_mtu(1500, 64),
         transfers,
         ports: TidPorts { first: 50_000, count: 16 },
-        style: Style::Direct,
         sees_ethernet: true,
         foreign_chaddr: false,
         limits_rates: true,

@@ -1,5 +1,5 @@
 //! [`Claim`]: the proof that comes with a report or an upload, and the reasons to reject it.
-//! `machine::belief` checks it.
+//! `machine::trust` checks it.
 
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;

@@ -15,7 +15,7 @@ use pxe_engine::responder::{
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
-use pxe_proto::dhcp::{Service, Style};
+use pxe_proto::dhcp::Service;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::negotiation::OptionLimits;
@@ -84,7 +84,6 @@ impl World {
             limits: OptionLimits::for_mtu(1500, WINDOW as u16),
             transfers: TRANSFERS,
             ports: PORTS,
-            style: Style::Direct,
             sees_ethernet: true,
             foreign_chaddr: false,
             limits_rates: false,

@@ -24,6 +24,7 @@ fn kernel_5_10() {
         &[
             ("load-frags", "ok: refused before Linux 5.18"),
             ("load-offload", "ok: no layer"),
+            ("churn", "ok: without offload"),
             ("virtio-auto", "ok: xdp native copy"),
         ],
     );
@@ -36,6 +37,7 @@ fn kernel_6_1() {
         &[
             ("load-frags", "ok"),
             ("load-offload", "ok: xdp"),
+            ("churn", "ok: answered in the kernel"),
             ("virtio-auto", "ok: xdp native copy, answered in xdp"),
         ],
     );
@@ -48,6 +50,7 @@ fn kernel_6_12() {
         &[
             ("load-frags", "ok"),
             ("load-offload", "ok: xdp and tcx"),
+            ("churn", "ok: answered in the kernel"),
             ("virtio-auto", "ok: xdp native copy, answered in xdp and tcx"),
         ],
     );
@@ -60,6 +63,7 @@ fn kernel_newest() {
         &[
             ("load-frags", "ok"),
             ("load-offload", "ok: xdp and tcx"),
+            ("churn", "ok: answered in the kernel"),
             ("virtio-auto", "ok: xdp native zero-copy, answered in xdp and tcx"),
         ],
     );
@@ -73,6 +77,7 @@ fn kernel_arm64() {
         &[
             ("load-frags", "ok"),
             ("load-offload", "ok: xdp and tcx"),
+            ("churn", "ok: answered in the kernel"),
             ("virtio-auto", "ok: xdp native copy, answered in xdp and tcx"),
         ],
     );

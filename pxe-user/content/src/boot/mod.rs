@@ -32,7 +32,7 @@
 //! | `sealed` | bytes that nobody can change; the only `unsafe` code of this crate |
 //! | `memory` | the count of memory that all snapshots share |
 //! | `store` | the loaded snapshots, published to all threads |
-//! | `file_loader` | copies files and follows changes |
+//! | `catalogue::file_loader` | copies files and follows changes |
 //! | `watch` | inotify |
 //! | `adopted` | snapshots that a predecessor process loaded |
 //! | `entries` | listings for people |

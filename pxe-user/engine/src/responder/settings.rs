@@ -9,7 +9,6 @@ use pxe_common::source_filter::{self, Own};
 
 use super::UploadLimiter;
 use pxe_proto::datagram::Datagram;
-use pxe_proto::dhcp::Style;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::table::TidPorts;
 
@@ -31,8 +30,6 @@ pub struct Settings {
     pub transfers: usize,
     /// The range of our TIDs.
     pub ports: TidPorts,
-    /// The style of offers, unless a rule or the machine's firmware needs another.
-    pub style: Style,
     /// Whether the datapath shows a frame's Ethernet address, so that pxed can learn from a machine's
     /// requests for files which style its firmware understands. Plain sockets hide the address.
     pub sees_ethernet: bool,

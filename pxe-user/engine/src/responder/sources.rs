@@ -12,6 +12,7 @@ use pxe_content::rules::{Access, Decision, Policy};
 use pxe_fleet::firmware_quirks::StyleDefaults;
 use pxe_fleet::handle::BootRecords;
 use pxe_proto::datagram::Link;
+use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
 
@@ -44,14 +45,10 @@ impl Sources {
     }
 
     /// The style for a machine, as far as it is known before this request.
-    pub(super) fn style_defaults(
-        &self,
-        settings: &Settings,
-        decision: &Decision<'_>,
-        mac: Mac,
-    ) -> StyleDefaults {
+    pub(super) fn style_defaults(&self, decision: &Decision<'_>, mac: Mac) -> StyleDefaults {
         StyleDefaults {
-            usual: decision.style.unwrap_or(settings.style),
+            // The rules follow a reload, so nothing but a constant may stand behind them.
+            usual: decision.style.unwrap_or(Style::Direct),
             learnt: self.boot_records.load().get(&mac).and_then(|record| record.style),
         }
     }

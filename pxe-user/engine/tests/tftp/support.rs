@@ -16,7 +16,7 @@ use pxe_engine::responder::{
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
-use pxe_proto::dhcp::{Arch, BootFile, Service, Style};
+use pxe_proto::dhcp::{Arch, BootFile, Service};
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::receive_session::BlockAccepted;
@@ -223,7 +223,6 @@ pub(crate) fn settings() -> Settings {
         limits: OptionLimits::for_mtu(1500, 64),
         transfers: 8,
         ports: PORTS,
-        style: Style::Direct,
         sees_ethernet: true,
         foreign_chaddr: false,
         limits_rates: true,

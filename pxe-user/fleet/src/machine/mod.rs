@@ -3,20 +3,20 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `telling` | DHCP: offers, new boots, resets |
+//! | `offers` | DHCP: offers, new boots, resets |
 //! | `loading` | file transfers |
 //! | `verdict` | reports and console lines of a memory test |
-//! | `belief` | which requests and reports count as the machine's own |
+//! | `trust` | which requests and reports count as the machine's own |
 //! | `identity` | addresses, name, UUID, and other facts |
 //!
 //! ```text
 //!         Unanswered                 a file                payload, or quiet           report, MTLOG
 //! Seen ------------> Failed    .---> Loading -------------------> Running -------------------> Passed
 //!   |   (no image) / Ignored   |        |                          |    ^ |                      Failed
-//!   '--Told--> Offered --------'        | broken off, refused      |    | | no tick
+//!   '-Offered-> Offered --------'        | broken off, refused      |    | | no tick
 //!   |             |                     v                          |    '-v
 //!   |             '--- no request --> Failed          asks again --'   Silent
-//!   '--Told local--> Local                                v
+//!   '-local---> Local                                 v
 //!                                                     Returned, until it runs again
 //! ```
 //!

@@ -34,7 +34,6 @@ use pxe_nic::interface::Interface;
 use pxe_nic::lock::InterfaceLock;
 use pxe_nic::programs::{Mode, Programs, ProgramsError};
 use pxe_nic::xsk::Copying;
-use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::table::TidPorts;
@@ -222,7 +221,6 @@ impl ServedInterface {
             limits: OptionLimits::for_mtu(mtu, given.windowsize),
             transfers: transfers_each(given.transfers, usize::from(workers)),
             ports,
-            style: live.settings().style.unwrap_or(Style::Direct),
             sees_ethernet: self.sees_neighbours,
             foreign_chaddr: given.foreign_chaddr,
             limits_rates: !self.sees_neighbours,

@@ -9,7 +9,7 @@
 //! | `sessions` | browsers that have shown the token |
 //! | `routes` | paths and their handlers |
 //! | `read`, `write`, `events` | the handlers |
-//! | `chunks`, `pace` | the board as JSON, and the rate at which it is sent |
+//! | `chunks`, `board_pacer` | the board as JSON, and the rate at which it is sent |
 //! | [`problem`] | errors as JSON |
 //! | `page` | the dashboard's files |
 //! | [`metrics`] | the same facts for Prometheus |

@@ -1,8 +1,12 @@
 //! The cases, in their order. Each leaves the guest as it was.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use pxe_kit::daemon::Daemon;
@@ -24,6 +28,7 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("veth-socket", || over_veth(|server, machine| boot(server, machine, SOCKET))),
     ("killed-generic", || over_veth(|server, _| kill(server, GENERIC))),
     ("killed-native", || over_veth(|server, _| kill(server, NATIVE))),
+    ("churn", || over_veth(churn)),
     ("virtio-auto", || over_virtio(&[])),
     ("virtio-socket", || over_virtio(SOCKET)),
 ];
@@ -136,6 +141,99 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
         Ok(format!("ok: {serving}"))
     } else {
         Ok(format!("ok: {serving}, answered in {}", answered.join(" and ")))
+    }
+}
+
+/// A file is replaced again and again while the kernel sends it to a machine: the inner maps of the offload come and go under a
+/// program that reads from them. Whole versions arrive, and the kernel says nothing.
+fn churn(server: &str, machine: &str) -> Result<String> {
+    let first = boot_tree(Path::new(TREE))?;
+    let second: Vec<u8> = first.iter().map(|byte| !byte).collect();
+    let versions = [first, second];
+    let mut complaints = KernelLog::open()?;
+    let daemon = daemon::start(server, TREE, GENERIC)?;
+    let is_over = AtomicBool::new(false);
+    let churned = daemon::serving(&daemon).and_then(|_| {
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| replace(&versions, &is_over));
+            let loaded = in_namespace(|| load_while_replaced(machine, &versions));
+            is_over.store(true, Ordering::Relaxed);
+            let replaced = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
+            loaded?;
+            ensure!(replaced > CHURNED_LOADS, "the file was replaced {replaced} times only");
+            Ok(())
+        })
+    });
+    let log = daemon.stop();
+    churned.inspect_err(|_| say(log.as_deref().unwrap_or("no log")))?;
+    let complaints = complaints.new_lines()?;
+    ensure!(complaints.is_empty(), "the kernel says: {}", complaints.join("; "));
+    let log = log?;
+    let answered = ["answer_xdp", "answer_tcx"].iter().map(|label| Daemon::count(&log, label)).sum::<u64>();
+    Ok(if answered > 0 { "ok: answered in the kernel".into() } else { "ok: without offload".into() })
+}
+
+/// How often the file is loaded while it is replaced.
+const CHURNED_LOADS: u32 = 12;
+
+fn load_while_replaced(interface: &str, versions: &[Vec<u8>; 2]) -> Result<()> {
+    let offer = machine::discover(interface, DISCOVER)?;
+    ip(&format!("address add {MACHINE} dev {interface}"))?;
+    let mut seen = [false; 2];
+    for _ in 0..CHURNED_LOADS {
+        let bytes = machine::load_in_lock_step(offer.server, &offer.file)?;
+        let version = versions.iter().position(|version| *version == bytes);
+        seen[version.context("a file with bytes of two versions, or of none")?] = true;
+    }
+    ensure!(seen == [true; 2], "only one version was ever loaded");
+    Ok(())
+}
+
+/// Puts one version after the other in the file's place; returns how often.
+fn replace(versions: &[Vec<u8>; 2], is_over: &AtomicBool) -> Result<u32> {
+    let root = Path::new(TREE);
+    let mut replaced = 0;
+    while !is_over.load(Ordering::Relaxed) {
+        let next = root.join("next");
+        fs::write(&next, &versions[(replaced as usize + 1) % 2])?;
+        fs::rename(&next, root.join(BOOT_FILE))?;
+        replaced += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(replaced)
+}
+
+/// The kernel's log from now on.
+struct KernelLog(fs::File);
+
+impl KernelLog {
+    fn open() -> Result<Self> {
+        let mut log = OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits() as i32)
+            .open("/dev/kmsg")?;
+        log.seek(SeekFrom::End(0))?;
+        Ok(Self(log))
+    }
+
+    /// The complaints since then.
+    fn new_lines(&mut self) -> Result<Vec<String>> {
+        const SIGNS: [&str; 6] =
+            ["BUG", "WARNING", "Oops", "general protection", "refcount", "use-after-free"];
+        let mut complaints = Vec::new();
+        let mut record = [0; 8192];
+        loop {
+            match self.0.read(&mut record) {
+                Ok(len) => {
+                    let line = String::from_utf8_lossy(&record[..len]).trim().to_owned();
+                    complaints.extend(Some(line).filter(|line| SIGNS.iter().any(|sign| line.contains(sign))));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(complaints),
+                // Records that were overwritten meanwhile.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 
