@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -68,7 +69,10 @@ impl Manager {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut said = [0; 4096];
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let len = recvmsg(&self.socket, &mut [IoSliceMut::new(&mut said)], &mut ancillary, flags)?.bytes;
+        // A child that ends interrupts the call.
+        let heard =
+            retry_on_intr(|| recvmsg(&self.socket, &mut [IoSliceMut::new(&mut said)], &mut ancillary, flags));
+        let len = heard?.bytes;
         let rights = ancillary.drain().filter_map(|message| match message {
             RecvAncillaryMessage::ScmRights(rights) => Some(rights),
             _ => None,
