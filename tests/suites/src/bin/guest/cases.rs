@@ -28,9 +28,9 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("veth-socket", || over_veth(|server, machine| boot(server, machine, SOCKET))),
     ("killed-generic", || over_veth(|server, _| kill(server, GENERIC))),
     ("killed-native", || over_veth(|server, _| kill(server, NATIVE))),
-    ("churn", || over_veth(churn)),
-    ("virtio-auto", || over_virtio(&[])),
-    ("virtio-socket", || over_virtio(SOCKET)),
+    ("virtio-auto", || over_virtio(|server, machine| boot(server, machine, &[]))),
+    ("virtio-socket", || over_virtio(|server, machine| boot(server, machine, SOCKET))),
+    ("churn", || over_virtio(churn)),
 ];
 
 const GENERIC: &[&str] = &["--datapath", "xdp", "--xdp-mode", "generic"];
@@ -101,13 +101,13 @@ fn over_veth(run: impl FnOnce(&str, &str) -> Result<String>) -> Result<String> {
     result
 }
 
-/// Boots the machine over two virtio cards, whose addresses the host has given them.
-fn over_virtio(arguments: &[&str]) -> Result<String> {
+/// Runs something with the names of two virtio cards, whose addresses the host has given them.
+fn over_virtio(run: impl FnOnce(&str, &str) -> Result<String>) -> Result<String> {
     let namespace = Namespace::new()?;
     let server = interface_of("52:54:00:99:01:01")?;
     let machine = interface_of("52:54:00:99:01:02")?;
     ip(&format!("link set {machine} netns {NAMESPACE}"))?;
-    let result = bring_up(&server, &machine).and_then(|()| boot(&server, &machine, arguments));
+    let result = bring_up(&server, &machine).and_then(|()| run(&server, &machine));
     ip(&format!("address flush dev {server}"))?;
     namespace.ip(&format!("link set {machine} netns 1"))?;
     result
@@ -145,13 +145,14 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
 }
 
 /// A file is replaced again and again while the kernel sends it to a machine: the inner maps of the offload come and go under a
-/// program that reads from them. Whole versions arrive, and the kernel says nothing.
+/// program that reads from them. Whole versions arrive, and the kernel says nothing. Over virtio cards, because over a veth ACKs
+/// come with half a checksum, and the kernel leaves those to the daemon.
 fn churn(server: &str, machine: &str) -> Result<String> {
     let first = boot_tree(Path::new(TREE))?;
     let second: Vec<u8> = first.iter().map(|byte| !byte).collect();
     let versions = [first, second];
     let mut complaints = KernelLog::open()?;
-    let daemon = daemon::start(server, TREE, GENERIC)?;
+    let daemon = daemon::start(server, TREE, &[])?;
     let is_over = AtomicBool::new(false);
     let churned = daemon::serving(&daemon).and_then(|_| {
         std::thread::scope(|scope| {
