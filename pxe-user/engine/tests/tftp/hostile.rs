@@ -262,15 +262,6 @@ proptest! {
             0..60,
         ),
     ) {
-        let mut lab = lab();
-        for (port, from, payload, pause) in packets {
-            let from = SocketAddrV4::new(*CLIENT.ip(), 2070 + from);
-            let sent = lab.say_as(from, SocketAddrV4::new(SERVER, port), &payload);
-            prop_assert!(sent.len() <= 4);
-            prop_assert!(sent.iter().all(|sent| sent.route.to == from));
-            lab.wait(pause);
-        }
-        lab.wait(200_000);
-        lab.assert_idle();
+        lab().endure(packets, 4);
     }
 }

@@ -354,6 +354,21 @@ impl Lab {
         ends.collect()
     }
 
+    /// Says packets of any kind, each given by its port, the number of its sender, its payload and the
+    /// milliseconds after it. None may cause more than `replies_max` packets, or one to anybody but its sender,
+    /// and nothing may be left at the end.
+    pub(crate) fn endure(&mut self, packets: Vec<(u16, u16, Vec<u8>, u64)>, replies_max: usize) {
+        for (port, sender, payload, pause) in packets {
+            let from = SocketAddrV4::new(*CLIENT.ip(), 2070 + sender);
+            let sent = self.say_as(from, SocketAddrV4::new(SERVER, port), &payload);
+            assert!(sent.len() <= replies_max, "{} packets in reply", sent.len());
+            assert!(sent.iter().all(|sent| sent.route.to == from), "a reply to a stranger");
+            self.wait(pause);
+        }
+        self.wait(200_000);
+        self.assert_idle();
+    }
+
     /// Asserts that no transfer, open port or timer is left.
     pub(crate) fn assert_idle(&self) {
         assert_eq!(self.responder.active(), 0);

@@ -267,15 +267,7 @@ proptest! {
         ),
     ) {
         let mut lab = lab();
-        for (port, from, payload, pause) in packets {
-            let from = SocketAddrV4::new(*CLIENT.ip(), 2070 + from);
-            let sent = lab.say_as(from, SocketAddrV4::new(SERVER, port), &payload);
-            prop_assert!(sent.len() <= 2);
-            prop_assert!(sent.iter().all(|sent| sent.route.to == from));
-            lab.wait(pause);
-        }
-        lab.wait(200_000);
-        lab.assert_idle();
+        lab.endure(packets, 2);
         prop_assert_eq!(lab.notes.inbox.under_way(), 0);
     }
 }
