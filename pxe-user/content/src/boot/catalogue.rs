@@ -103,6 +103,14 @@ pub struct Changes {
     pub entries: bool,
 }
 
+impl Changes {
+    fn forget(&mut self, name: &FileName) {
+        self.updated.retain(|other| other != name);
+        self.removed.retain(|(other, _)| other != name);
+        self.unsettled.retain(|other| other != name);
+    }
+}
+
 /// A line of `pxed images`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

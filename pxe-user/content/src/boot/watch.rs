@@ -69,6 +69,10 @@ impl Watcher {
         let mut events = Vec::new();
         // The loop ends at EAGAIN: there are no more events.
         while let Ok(event) = reader.next() {
+            // A watch has ended, because pxed removed it, or after an event that says why.
+            if event.events().contains(ReadFlags::IGNORED) {
+                continue;
+            }
             let id = WatchId(event.wd());
             events.push(match event.file_name() {
                 _ if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Event::Lost,

@@ -20,8 +20,8 @@ use pxe_proto::mac::Mac;
 /// inotify does not report changes of files on network file systems, so the loader checks all files this
 /// often.
 const RECHECK_EVERY: Duration = Duration::from_secs(5);
-/// The loader looks away from inotify so long when programs only went on to write to files. Each write is an
-/// event, and a large file has very many.
+/// The pause before the loader reads inotify again if all events were writes. A large file causes very many of
+/// them.
 const WRITING_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the loader thread needs.
@@ -43,7 +43,7 @@ pub struct Loader {
 /// Loads the files that workers request, and follows changes of files, until the queue's waker is stopped.
 ///
 /// Calls `refresh` after each check of the files, because files may have been added or removed.
-pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
+pub fn run(loader: &Loader, refresh: impl Fn()) {
     let queue = &loader.queue;
     let mut recheck_at = loader.clock.now() + RECHECK_EVERY;
     let mut is_pausing = false;
@@ -75,14 +75,16 @@ pub fn run(loader: &Loader, refresh: impl Fn(&Catalogue)) {
             report(&changes);
             let has_news = changes.entries || !changes.updated.is_empty() || !changes.removed.is_empty();
             if is_due || has_news {
-                refresh(&catalogue);
+                refresh();
             }
-            is_pausing = !changes.entries;
+            is_pausing = readable[1] && !changes.entries;
         }
         if is_due {
             recheck_at = loader.clock.now() + RECHECK_EVERY;
         }
-        while let Some(request) = queue.pop() {
+        while !queue.waker().is_stopped()
+            && let Some(request) = queue.pop()
+        {
             match request {
                 LoaderRequest::Load { queues, id, name, peer, server } => {
                     let file = loader.load(&name, &peer, server);
@@ -117,9 +119,9 @@ fn report(changes: &Changes) {
         tracing::info!(event = "file_changed", file = %name, "a boot file changed: new transfers get the new version");
     }
     for (name, refusal) in &changes.removed {
-        tracing::warn!(event = "file_gone", file = %name, reason = refusal.as_str(), "{}", refusal.remedy());
+        tracing::warn!(event = "file_gone", file = %name, reason = refusal.as_str(), "pxed no longer serves this boot file: {}", refusal.remedy());
     }
     for name in &changes.unsettled {
-        tracing::debug!(event = "file_unsettled", file = %name, "a boot file is being written: transfers get the old version until then");
+        tracing::debug!(event = "file_unsettled", file = %name, "a boot file is being written: transfers get the old version until the writer closes it");
     }
 }

@@ -21,7 +21,7 @@ impl Waker {
 
     /// Wakes the thread. When the thread has woken up, it sees everything that the caller wrote before this
     /// call.
-    pub(super) fn wake(&self) {
+    pub fn wake(&self) {
         // Release: a caller that finds `woken` set does not write to the eventfd. It relies on the thread to
         // wake up because of another caller's write and then to see what this caller wrote. The thread does
         // so through the exchange in `clear`, which acquires.

@@ -13,6 +13,7 @@ use crate::config::{Effect, Settings};
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_content::rules::{Access, Policy};
+use pxe_engine::worker::queues::LoaderQueue;
 
 /// Reads the settings again: the configuration file, below the same command line.
 pub struct ConfigReader {
@@ -69,6 +70,8 @@ pub(super) struct LiveConfig {
     pub(super) rates: Arc<ArcSwap<Rates>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
+    /// The queue of the loader, which follows the files of the catalogue.
+    loader_queue: Arc<LoaderQueue>,
     /// The versions of the file that were read and seen last.
     stamps: Mutex<Stamps>,
     /// Held while something is replaced: by the loader after a change of files, by the supervisor's look after one of the settings.
@@ -76,7 +79,12 @@ pub(super) struct LiveConfig {
 }
 
 impl LiveConfig {
-    pub(super) fn new(offering: Offering, catalogue: Catalogue, reader: ConfigReader) -> Self {
+    pub(super) fn new(
+        offering: Offering,
+        catalogue: Catalogue,
+        reader: ConfigReader,
+        loader_queue: Arc<LoaderQueue>,
+    ) -> Self {
         let settings = offering.settings();
         Self {
             access: Arc::new(ArcSwap::from_pointee(settings.access.clone())),
@@ -86,6 +94,7 @@ impl LiveConfig {
             policies: Vec::new(),
             stamps: Mutex::new(Stamps { read: reader.stamp(), seen: None }),
             reader,
+            loader_queue,
             replacing: Mutex::default(),
         }
     }
@@ -163,6 +172,8 @@ impl LiveConfig {
                 tracing::warn!("{missing}");
             }
             self.catalogue.store(Arc::new(catalogue));
+            // The loader waits for changes of the old catalogue's files.
+            self.loader_queue.waker().wake();
         }
         self.access.store(Arc::new(settings.access.clone()));
         self.rates.store(Arc::new(settings.rate_limits().rates()));

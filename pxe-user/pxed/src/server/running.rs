@@ -18,7 +18,6 @@ use super::thread_deps::{beats, neighbour};
 use super::watchdog::Watchdog;
 use super::web::Web;
 use crate::config::Settings;
-use pxe_content::boot::Catalogue;
 use pxe_engine::clock::Clock;
 use pxe_engine::heartbeat::{Heartbeats, Waits};
 use pxe_engine::worker::loader;
@@ -56,7 +55,7 @@ impl Running {
         let heartbeats = Heartbeats::default();
         let (fleet, fleet_thread) = start_fleet(permit, &settings, clock, &heartbeats)?;
         let gauges = GaugeCollector { hand_over_refused, ..GaugeCollector::default() };
-        let mut live = LiveConfig::new(offering, catalogue, reader);
+        let mut live = LiveConfig::new(offering, catalogue, reader, Arc::clone(&loader_queue));
         let uploads = listeners.inbox.clone().map(|inbox| {
             let alive = beats(&heartbeats, "pxed-inbox", Waits::ForDisks, clock);
             permit.start_uploads(inbox, settings.transfers, fleet.clone(), alive)
@@ -107,7 +106,7 @@ impl Running {
     fn start_loader(&mut self) -> Result<()> {
         let caches: Vec<_> = self.interfaces.iter().filter_map(|served| served.cache.clone()).collect();
         let live = Arc::clone(&self.live);
-        let refreshed = move |_: &Catalogue| {
+        let refreshed = move || {
             live.refresh();
             caches.iter().for_each(|cache| cache.tidy());
         };

@@ -59,6 +59,12 @@ impl FileLoader {
     /// See [`Catalogue::changed`].
     pub(super) fn changed(&mut self, catalogue: &Catalogue) -> Changes {
         let mut changes = Changes::default();
+        self.follow(catalogue, &mut changes);
+        self.finish(catalogue, changes)
+    }
+
+    /// Copies what inotify reports as changed.
+    fn follow(&mut self, catalogue: &Catalogue, changes: &mut Changes) {
         for _ in 0..ROUNDS {
             changes.entries |= self.drain(catalogue);
             // A file that is still written gets an event when it is closed.
@@ -66,15 +72,15 @@ impl FileLoader {
             if ready.is_empty() {
                 break;
             }
-            self.reload_all(catalogue, ready, &mut changes);
+            self.reload_all(catalogue, ready, changes);
         }
-        self.finish(catalogue, changes)
     }
 
     /// See [`Catalogue::recheck`]. A file may be half written, so a new version counts only if two calls in a
     /// row see the same times and size.
     pub(super) fn recheck(&mut self, catalogue: &Catalogue) -> Changes {
-        let mut changes = self.changed(catalogue);
+        let mut changes = Changes::default();
+        self.follow(catalogue, &mut changes);
         let mut ready = Vec::new();
         let before = std::mem::take(&mut self.suspects);
         for image in catalogue.store.files() {
@@ -140,6 +146,8 @@ impl FileLoader {
             if self.writing.contains(&name) {
                 copy = copy.and(Err(Refusal::Changing));
             }
+            // The last result counts if one call copies a file twice.
+            changes.forget(&name);
             match self.publish(catalogue, &name, copy) {
                 Ok(_) => changes.updated.push(name),
                 Err(Refusal::Changing) if catalogue.store.get(&name).is_some() => {
