@@ -21,6 +21,10 @@ use pxe_proto::tftp::packet::{DATA_HEADER_LEN, data_header};
 /// thousand sizes, and each would be cut into blocks.
 const SIZES_MAX: usize = 8;
 
+/// Takes the place of a block size in the key that says: this image has [`SIZES_MAX`] block sizes already. No
+/// client may negotiate it (RFC 2348: 8 bytes at least).
+const NO_MORE_SIZES: u16 = 0;
+
 /// An image's number ([`Image::id`]) and the block size in bytes.
 type CacheKey = (u64, u16);
 
@@ -102,6 +106,7 @@ impl OffloadCache {
     pub fn find(&self, image: &Image, blksize: u16) -> CacheLookup {
         let cached = self.cached.load();
         match cached.get(&(image.id(), blksize)) {
+            None if cached.contains_key(&(image.id(), NO_MORE_SIZES)) => CacheLookup::NoRoom,
             None => CacheLookup::Absent,
             Some(CachedFile { file: None, .. }) => CacheLookup::NoRoom,
             Some(CachedFile { file: Some(file), used, .. }) => {
@@ -115,21 +120,24 @@ impl OffloadCache {
     /// may call this.
     pub fn put(&self, image: &Arc<Image>, blksize: u16) {
         let mut writer = self.writer();
-        let mut cached = HashMap::clone(&self.cached.load());
-        let key = (image.id(), blksize);
-        let sizes = cached.keys().filter(|(id, _)| *id == image.id()).count();
-        if cached.contains_key(&key) || sizes >= SIZES_MAX {
+        if !matches!(self.find(image, blksize), CacheLookup::Absent) {
             return;
         }
-        let count = image.len() / u64::from(blksize.max(1)) + 1;
-        let bytes = count * size_of::<abi::Block>() as u64;
-        let file = self.make_room(&mut writer, &mut cached, bytes, image);
-        let file = file.and_then(|index| writer.fill(index, image, blksize, count));
+        let mut cached = HashMap::clone(&self.cached.load());
+        let sizes = cached.keys().filter(|(id, _)| *id == image.id()).count();
+        let (blksize, file, bytes) = if sizes < SIZES_MAX {
+            let count = image.len() / u64::from(blksize.max(1)) + 1;
+            let bytes = count * size_of::<abi::Block>() as u64;
+            let file = self.make_room(&mut writer, &mut cached, bytes, image);
+            (blksize, file.and_then(|index| writer.fill(index, image, blksize, count)), bytes)
+        } else {
+            (NO_MORE_SIZES, None, 0)
+        };
         let used = Arc::new(AtomicU64::new(self.ticks.fetch_add(1, Ordering::Relaxed)));
         if file.is_some() {
             writer.used += bytes;
         }
-        cached.insert(key, CachedFile { image: Arc::downgrade(image), file, bytes, used });
+        cached.insert((image.id(), blksize), CachedFile { image: Arc::downgrade(image), file, bytes, used });
         self.cached.store(Arc::new(cached));
     }
 
@@ -211,7 +219,9 @@ impl CacheWriter {
         let Some(file) = gone.file else { return };
         self.used -= gone.bytes;
         if let Err(error) = self.files.clear(file.index) {
-            tracing::warn!("cannot remove a file from the kernel: {error}");
+            tracing::warn!(
+                "cannot remove a boot file from the kernel's map: {error}. Its memory stays in use there"
+            );
             return;
         }
         // The index goes to the end of the queue, so that it is reused late. A transfer that still refers to
