@@ -85,6 +85,7 @@ impl Umem {
     }
 
     /// Marks the chunk as the kernel's: its address is now in a ring.
+    #[inline]
     pub(super) fn mark_lent(&self, chunk: Chunk) {
         if let Some(lent) = self.lent_at(chunk.0) {
             // The positions of the rings order this store. The kernel sees the chunk only when it is
@@ -95,6 +96,7 @@ impl Umem {
 
     /// Takes back the chunk in which `address` lies. Returns `None`, and counts the address, if the kernel
     /// does not have that chunk: a driver that returns a chunk twice must not create two tokens for it.
+    #[inline]
     pub(super) fn reclaim(&self, address: u64) -> Option<Chunk> {
         if self.lent_at(address).is_some_and(|lent| lent.swap(false, Ordering::Relaxed)) {
             return Some(Chunk(address & !(u64::from(self.chunk_len) - 1)));
@@ -108,11 +110,13 @@ impl Umem {
         self.refused.load(Ordering::Relaxed)
     }
 
+    #[inline]
     fn lent_at(&self, address: u64) -> Option<&AtomicBool> {
         self.lent.get(usize::try_from(address / u64::from(self.chunk_len)).ok()?)
     }
 
     /// Returns `len` bytes at `address`; `None` if they do not all lie in `chunk`.
+    #[inline]
     pub(super) fn bytes<'a>(&'a self, chunk: &'a Chunk, address: u64, len: u32) -> Option<&'a [u8]> {
         let end = address.checked_add(u64::from(len))?;
         if address < chunk.0 || end > chunk.0 + u64::from(self.chunk_len) || end > self.len as u64 {
@@ -124,6 +128,7 @@ impl Umem {
     }
 
     /// Returns the whole chunk, to be written.
+    #[inline]
     pub(super) fn chunk_mut<'a>(&'a self, chunk: &'a mut Chunk) -> &'a mut [u8] {
         // SAFETY: `new` creates one token for each chunk, and `reclaim` creates one only for a chunk whose
         // token `mark_lent` has taken. So the chunk lies in the area and has one token. That token is borrowed

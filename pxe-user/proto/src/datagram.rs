@@ -87,6 +87,7 @@ impl<'a> Datagram<'a> {
     ///
     /// # Errors
     /// [`BadFrame`]. The function never reads beyond the end of the frame.
+    #[inline]
     pub fn parse(frame: &'a [u8]) -> Result<Self, BadFrame> {
         let (link, ip) = parse_ethernet(frame)?;
         let header: &[u8; wire::IPV4_LEN] = ip.first_chunk().ok_or(BadFrame::Truncated)?;

@@ -154,6 +154,7 @@ impl Image {
 
     /// The contents.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

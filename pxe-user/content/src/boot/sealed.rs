@@ -83,6 +83,7 @@ fn seal(memory: &File) -> io::Result<()> {
 impl Deref for Sealed {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         &self.map
     }

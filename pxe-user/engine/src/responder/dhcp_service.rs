@@ -191,9 +191,10 @@ impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
         if !request.giaddr().is_unspecified() {
             return Origin::Through(frame);
         }
-        let is_hidden_broadcast = frame.is_none() && self.settings.is_to_many(self.datagram.to);
+        if frame.is_none() && self.settings.is_to_many(self.datagram.to) {
+            return Origin::Link;
+        }
         match frame.or_else(|| self.host.neighbour(*self.datagram.from.ip())) {
-            _ if is_hidden_broadcast => Origin::Link,
             Some(source) if source == mac => Origin::Link,
             other => Origin::Through(other),
         }

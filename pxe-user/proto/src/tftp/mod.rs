@@ -37,6 +37,7 @@ pub struct Block(pub u64);
 
 impl Block {
     /// Returns the 16-bit number in a packet.
+    #[inline]
     pub fn wire(self) -> u16 {
         u16::try_from(self.0 & 0xffff).unwrap_or_default()
     }
@@ -47,6 +48,7 @@ impl Block {
     }
 
     /// Returns the offset of the block in its file, in bytes. 0 for block 0.
+    #[inline]
     pub fn offset(self, blksize: u16) -> u64 {
         self.0.saturating_sub(1) * u64::from(blksize)
     }

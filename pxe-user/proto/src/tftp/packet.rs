@@ -140,6 +140,7 @@ impl<'a> Packet<'a> {
     ///
     /// # Errors
     /// [`Malformed`] with the reason. The function never reads past the end.
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let (opcode, rest) = bytes.split_first_chunk::<2>().ok_or(Malformed::Short)?;
         match u16::from_be_bytes(*opcode) {
@@ -330,6 +331,7 @@ impl Control {
 }
 
 /// Returns the header of a DATA packet: the opcode, and the block number modulo 65536.
+#[inline]
 pub fn data_header(block: super::Block) -> [u8; DATA_HEADER_LEN] {
     let [a, b] = opcode::DATA.to_be_bytes();
     let [c, d] = block.wire().to_be_bytes();

@@ -278,11 +278,13 @@ impl SendSession {
     }
 
     /// The blocks that the caller must send now: the first one, and how many.
+    #[inline]
     pub fn unsent(&self) -> (Block, u64) {
         self.window.unsent()
     }
 
     /// Reports that the caller has sent the first `blocks` blocks of [`Self::unsent`].
+    #[inline]
     pub fn sent(&mut self, blocks: u64) {
         let repeated = u32::try_from(self.window.sent(blocks)).unwrap_or(u32::MAX);
         self.repeated_blocks = self.repeated_blocks.saturating_add(repeated);

@@ -18,6 +18,7 @@ impl SendSession {
     ///
     /// `None` until the client has acknowledged something: the kernel must not send to an address that may be
     /// forged.
+    #[inline]
     pub fn steady(&self) -> Option<SteadyState> {
         let is_steady = self.phase == Phase::Sending
             && self.repeats == Repeats::None
