@@ -62,7 +62,7 @@ pub fn as_root<S: AsRef<OsStr>>(program: S) -> Result<Command> {
     Ok(command)
 }
 
-/// What sudo would drop and tests need: where cargo is and builds, what they shall print.
+/// What sudo would drop and tests need: where cargo is and builds, what they shall print, and pxed's own variables.
 pub fn kept_environment() -> impl Iterator<Item = OsString> {
     let kept = [
         "PATH",
@@ -73,14 +73,16 @@ pub fn kept_environment() -> impl Iterator<Item = OsString> {
         "CARGO_TARGET_DIR",
         "RUSTUP_HOME",
         "RUST_BACKTRACE",
-        "PXED_RELEASE",
         "CI",
     ];
-    kept.into_iter().filter_map(|name| {
-        let mut assignment = OsString::from(format!("{name}="));
-        assignment.push(env::var_os(name)?);
-        Some(assignment)
-    })
+    let is_kept = move |name: &str| kept.contains(&name) || name.starts_with("PXED_");
+    env::vars_os().filter(move |(name, _)| name.to_str().is_some_and(&is_kept)).map(
+        |(mut assignment, value)| {
+            assignment.push("=");
+            assignment.push(value);
+            assignment
+        },
+    )
 }
 
 /// Runs a command to its end with this process's own input and output.

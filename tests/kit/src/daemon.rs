@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -289,12 +289,4 @@ pub fn said(status: ExitStatus, log: &str, words: &[&str]) -> Result<()> {
         ensure!(last.contains(word), "`{word}` is missing in: {log}");
     }
     Ok(())
-}
-
-/// The same of a program that has ended.
-///
-/// # Errors
-/// When it is not so.
-pub fn output_said(output: &Output, words: &[&str]) -> Result<()> {
-    said(output.status, &String::from_utf8_lossy(&output.stderr), words)
 }

@@ -162,6 +162,9 @@ impl Process {
         let deadline = clock::now() + timeout;
         loop {
             let running = self.is_running();
+            if !running {
+                self.read_to_its_end();
+            }
             if says(&self.stderr(), words) || says(&self.stdout(), words) {
                 return Ok(());
             }

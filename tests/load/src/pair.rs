@@ -156,7 +156,7 @@ pub fn run(program: &str, words: &[&str]) -> Result<String> {
 ///
 /// # Errors
 /// The system's.
-pub fn open_to_all(folder: &Path) -> Result<()> {
+fn open_to_all(folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     Ok(std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o755))?)
 }

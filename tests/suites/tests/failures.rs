@@ -5,10 +5,10 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use pxe_kit::daemon::{Daemon, program};
-use pxe_kit::{Lab, clock, namespace, tree};
+use pxe_kit::{Lab, namespace, tree};
+use pxe_load::pair;
 use pxe_tests::manager::Manager;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -50,9 +50,9 @@ fn ip(arguments: &str) -> Output {
     Command::new("ip").args(arguments.split(' ')).output().unwrap()
 }
 
-/// Whether an XDP program is attached to `pxe0`.
+/// Whether a program is attached to `pxe0`.
 fn is_attached() -> bool {
-    String::from_utf8_lossy(&ip("link show pxe0").stdout).contains("xdp")
+    pair::attached("pxe0").unwrap() > 0
 }
 
 /// A daemon in this thread's namespace, which serves.
@@ -182,8 +182,13 @@ fn without_rights_one_sentence_says_which_are_missing() {
     let folder = readable_copy();
     for (datapath, words) in [("xdp", "CAP_BPF"), ("socket", "CAP_NET")] {
         let arguments = ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "--"];
-        let mut command = Command::new("setpriv");
-        command.args(arguments).arg(folder.path().join("pxed")).args(SERVE).args(["--datapath", datapath]);
+        let mut command = Command::new("timeout");
+        command
+            .args(["60", "setpriv"])
+            .args(arguments)
+            .arg(folder.path().join("pxed"))
+            .args(SERVE)
+            .args(["--datapath", datapath]);
         fails(&command.output().unwrap(), &[words, "root"]);
         assert!(!is_attached());
     }
@@ -209,17 +214,13 @@ fn signals_end_it_well_and_even_a_kill_leaves_nothing_attached() {
         running.signal(signal).unwrap();
         let status = running.ended().unwrap();
         assert_eq!(status.success(), well, "{signal:?}: {status}");
-        // The kernel detaches a killed process's link when its last descriptor is gone: soon, not at once.
-        let gone = (0..100).any(|_| {
-            std::thread::sleep(Duration::from_millis(20));
-            !is_attached()
-        });
-        assert!(gone, "{signal:?} leaves a program attached");
+        pair::wait_detached("pxe0").unwrap_or_else(|error| panic!("{signal:?}: {error:#}"));
     }
 }
 
-/// 20,000 datagrams of noise and of damaged requests to each of our ports, from a host of the lab.
-fn noise(namespace: &str, server: &str) {
+/// 20,000 datagrams of noise and of damaged requests to our ports, from a host of the lab. Returns how many were
+/// sent: a full queue and an ICMP error are part of the noise.
+fn noise(namespace: &str, server: &str) -> usize {
     const GOOD: [&[u8]; 4] = [
         b"\0\x01small\0octet\0blksize\x001468\0tsize\x000\0",
         b"\0\x04\0\x01",
@@ -233,18 +234,18 @@ fn noise(namespace: &str, server: &str) {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
         let mut noise = tree::bytes(4_000_000).into_iter();
         let mut next = || usize::from(noise.next().unwrap());
-        for _ in 0..20_000 {
+        let mut send = || {
             let mut packet =
                 if next() < 180 { GOOD[next() % 4].to_vec() } else { vec![next() as u8; next()] };
             for _ in 0..next() % 4 {
                 let (at, byte) = (next() % packet.len().max(1), next() as u8);
                 packet.iter_mut().skip(at).take(1).for_each(|place| *place = byte);
             }
-            // A full queue or an ICMP error is part of the noise.
-            let _ = socket.send_to(&packet, (server.as_str(), PORTS[next() % 7]));
-        }
+            socket.send_to(&packet, (server.as_str(), PORTS[next() % 7])).is_ok()
+        };
+        (0..20_000).filter(|_| send()).count()
     };
-    std::thread::spawn(send).join().unwrap();
+    std::thread::spawn(send).join().unwrap()
 }
 
 /// Frames and packets that no honest client sends: nothing crashes, and the next honest client is served.
@@ -258,7 +259,8 @@ fn hostile_packets_change_nothing_for_the_next_client() {
             ["--root", root.to_str().unwrap(), "--boot-file", "x64=small", "--datapath", datapath];
         let daemon = Daemon::start(&lab, &arguments).unwrap();
         let server = lab.responder().address();
-        noise(lab.client().namespace(), &server);
+        let sent = noise(lab.client().namespace(), &server);
+        assert!(sent > 10_000, "{sent}");
         let url = format!("tftp://{server}/small");
         let got = lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
         assert!(got.stdout == files[0].1, "{datapath}: {}", String::from_utf8_lossy(&got.stderr));
@@ -320,5 +322,5 @@ fn a_service_manager_is_told() {
     manager.wait_for("FDSTORE=1").unwrap();
     manager.wait_for("STOPPING=1").unwrap();
     assert!(running.ended().unwrap().success());
-    clock::wait_until("nothing is attached", Duration::from_secs(10), || Ok(!is_attached())).unwrap();
+    pair::wait_detached("pxe0").unwrap();
 }

@@ -12,6 +12,11 @@ use serde_json::Value;
 const READ: &[(&str, &[&str])] = &[
     ("packaging/", &["pxe-packaging"]),
     ("docs/", &["pxed", "pxe-tests"]),
+    ("monitoring/", &["pxe-web"]),
+    ("tests/packets/", &["pxe-proto", "pxe-engine", "pxe-load", "pxe-properties", "pxe-tests"]),
+    ("tests/ebpf/", &["pxe-load"]),
+    ("ARCHITECTURE.md", &["pxe-tests"]),
+    ("CONTRIBUTING.md", &["pxe-tests"]),
     ("README.md", &["pxe-tests"]),
     ("CHANGELOG.md", &["pxe-tests"]),
 ];
@@ -98,6 +103,7 @@ mod tests {
         assert!(web.iter().all(|name| proto.contains(name)) && proto.contains(&"pxe-engine".to_owned()));
         assert!(!proto.contains(&"pxe-nic".to_owned()), "{proto:?}");
         assert_eq!(of("README.md"), ["pxe-tests"]);
+        assert!(of("tests/packets/dhcp/README.md").contains(&"pxe-proto".to_owned()));
         assert!(of("deny.toml").is_empty());
         assert!(READ.iter().all(|(place, _)| command::workspace().join(place).exists()));
     }

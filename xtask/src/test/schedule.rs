@@ -117,7 +117,12 @@ fn run(tests: Vec<Test>, at_a_time: usize, outcomes: &Mutex<&mut Outcomes>) {
 fn privileged(test: &Test) -> Result<()> {
     // Through `env`, since sudo clears the environment.
     let mut command = command::as_root("env")?;
-    command.args(command::kept_environment()).arg(&test.program.path).args(["--exact", &test.name]);
+    command.args(command::kept_environment());
+    // A test that hangs must not keep the others from their results. `--foreground`: an interrupt reaches the test.
+    command
+        .args(["timeout", "--foreground", "--kill-after=30", "3600"])
+        .arg(&test.program.path)
+        .args(["--exact", &test.name]);
     command.args(["--nocapture", "--include-ignored", "--test-threads=1"]).current_dir(&test.program.folder);
     let (is_ok, said) = captured(&mut command)?;
     ensure!(is_ok, "\n{said}");

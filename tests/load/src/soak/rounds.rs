@@ -270,6 +270,10 @@ impl<'a> Soak<'a> {
     /// Ends the daemon. All that was to happen has happened, and nothing of it is left.
     pub(super) fn end(mut self) -> Result<Counts> {
         let kernel = Kernel::of(self.daemon.pid())?;
+        ensure!(
+            kernel.is_any() || self.wish.datapath != "xdp",
+            "no programs or maps of the daemon were found"
+        );
         let log = self.daemon.stop()?;
         wait_detached(INTERFACE)?;
         clock::wait_until("nothing is left in the kernel", LIMIT, || Ok(kernel.is_gone()))?;

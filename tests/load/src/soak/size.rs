@@ -201,7 +201,13 @@ impl Kernel {
         Ok(())
     }
 
-    /// Whether it was any of this, and nothing of it is in the kernel any more.
+    /// Whether the daemon had programs and maps.
+    #[must_use]
+    pub fn is_any(&self) -> bool {
+        !self.programs.is_empty() && !self.maps.is_empty()
+    }
+
+    /// Whether nothing of it is in the kernel any more.
     #[must_use]
     pub fn is_gone(&self) -> bool {
         let programs: BTreeSet<u32> = loaded_programs().flatten().map(|program| program.id()).collect();
