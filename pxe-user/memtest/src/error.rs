@@ -26,7 +26,7 @@ pub enum Error {
         reason: String,
     },
     /// A driver needs a module that the kernel does not have.
-    #[error("this kernel has no module {0}: its package is not complete")]
+    #[error("the kernel has no module {0}: reinstall its package, or name another system with --system")]
     NoModule(String),
     /// The system refused something.
     #[error("cannot {what}: {source}")]

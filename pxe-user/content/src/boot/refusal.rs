@@ -121,7 +121,7 @@ impl Refusal {
                  `chown -h root` it, or copy the file"
             }
             Self::LinkLeaves => {
-                "a symbolic link leads out of the root: copy the file, or leave out --no-links"
+                "a symbolic link leads out of the root: copy the file into the root, or start without --no-links"
             }
             Self::LinkLoop => "more than 40 symbolic links on the way: they lead in a circle",
             Self::LinkDangles => {
@@ -133,14 +133,14 @@ impl Refusal {
             Self::NotReadable => {
                 "not every user may read the file: `chmod o+r` it if the network may have it"
             }
-            Self::NotAFile => "not a regular file",
+            Self::NotAFile => "not a regular file: pxed serves regular files only",
             Self::Changing => "the file keeps changing: write it under another name first, then rename it",
-            Self::TooLarge => "the file is larger than the memory for boot files: raise the limit",
+            Self::TooLarge => "the file is larger than the memory for boot files: raise --memory",
             Self::OutOfMemory => {
-                "the memory for boot files is full of files that are being sent: raise the limit"
+                "the memory for boot files is full of files that are being sent: raise --memory"
             }
             Self::Template => "the image's template cannot be filled in: `pxed check --config` says why",
-            Self::Io(_) => "the system cannot read the file",
+            Self::Io(_) => "the system cannot read the file: check the disk or the mount",
         }
     }
 

@@ -88,8 +88,8 @@ impl LossTracker {
         self.trust.paused_until.fetch_max((now + PAUSE).as_micros(), Ordering::Relaxed);
         if !self.trust.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(
-                "the kernel's own packets do not arrive on this interface: the daemon sends everything, and \
-                 tries the kernel again each minute"
+                "no block that the kernel offload sent on this interface has arrived: pxed sends all blocks itself, \
+                 and tries the offload again after a minute"
             );
         }
     }

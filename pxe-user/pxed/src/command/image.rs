@@ -51,7 +51,7 @@ impl Build {
         }
         writeln!(
             out,
-            "# For pxed.toml; name the image in a rule, and set [http] port, where reports arrive."
+            "# Add this to pxed.toml. Name the image in a rule, and set port in [http]: reports arrive there."
         )?;
         let folder =
             self.out.canonicalize().with_context(|| format!("cannot find {}", self.out.display()))?;
