@@ -10,7 +10,7 @@ use pxe_content::boot::Refusal;
 use pxe_proto::datagram::BadFrame;
 use pxe_proto::dhcp;
 use pxe_proto::tftp::packet::Malformed;
-use pxe_proto::tftp::send_session::{Ignored, Outcome};
+use pxe_proto::tftp::send_session::{IgnoredEvent, TransferOutcome};
 
 /// An outcome that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,41 +249,41 @@ impl From<Malformed> for Counted {
     }
 }
 
-impl From<Ignored> for Counted {
-    fn from(ignored: Ignored) -> Self {
+impl From<IgnoredEvent> for Counted {
+    fn from(ignored: IgnoredEvent) -> Self {
         Self::Counter(match ignored {
-            Ignored::DuplicateAck => Counter::DuplicateAck,
-            Ignored::StrayAck => Counter::StrayAck,
-            Ignored::Ended => Counter::AfterEnd,
-            Ignored::DuplicateData => Counter::UploadRepeated,
-            Ignored::GapInData => Counter::UploadGap,
-            Ignored::NoRoom => Counter::UploadNoRoom,
+            IgnoredEvent::DuplicateAck => Counter::DuplicateAck,
+            IgnoredEvent::StrayAck => Counter::StrayAck,
+            IgnoredEvent::Ended => Counter::AfterEnd,
+            IgnoredEvent::DuplicateData => Counter::UploadRepeated,
+            IgnoredEvent::GapInData => Counter::UploadGap,
+            IgnoredEvent::NoRoom => Counter::UploadNoRoom,
         })
     }
 }
 
-impl From<Outcome> for Counted {
-    fn from(outcome: Outcome) -> Self {
+impl From<TransferOutcome> for Counted {
+    fn from(outcome: TransferOutcome) -> Self {
         Self::Counter(match outcome {
-            Outcome::Complete => Counter::Complete,
-            Outcome::CompleteUnconfirmed => Counter::CompleteUnconfirmed,
-            Outcome::Probe => Counter::Probes,
-            Outcome::Aborted(_) => Counter::Aborted,
-            Outcome::TimedOut => Counter::TimedOut,
-            Outcome::Superseded => Counter::Superseded,
+            TransferOutcome::Complete => Counter::Complete,
+            TransferOutcome::CompleteUnconfirmed => Counter::CompleteUnconfirmed,
+            TransferOutcome::Probe => Counter::Probes,
+            TransferOutcome::Aborted(_) => Counter::Aborted,
+            TransferOutcome::TimedOut => Counter::TimedOut,
+            TransferOutcome::Superseded => Counter::Superseded,
         })
     }
 }
 
 impl Counter {
-    /// The counter for the end of an upload. `Counted::from` an [`Outcome`] gives the counter of a transfer
+    /// The counter for the end of an upload. `Counted::from` an [`TransferOutcome`] gives the counter of a transfer
     /// to a client instead.
-    pub fn of_upload(outcome: Outcome) -> Self {
+    pub fn of_upload(outcome: TransferOutcome) -> Self {
         match outcome {
-            Outcome::Complete | Outcome::CompleteUnconfirmed => Self::UploadComplete,
-            Outcome::Aborted(_) | Outcome::Probe => Self::UploadAborted,
-            Outcome::TimedOut => Self::UploadTimedOut,
-            Outcome::Superseded => Self::UploadSuperseded,
+            TransferOutcome::Complete | TransferOutcome::CompleteUnconfirmed => Self::UploadComplete,
+            TransferOutcome::Aborted(_) | TransferOutcome::Probe => Self::UploadAborted,
+            TransferOutcome::TimedOut => Self::UploadTimedOut,
+            TransferOutcome::Superseded => Self::UploadSuperseded,
         }
     }
 }

@@ -12,11 +12,11 @@ use pxe_content::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_content::rules::Policy;
 use pxe_engine::counters::Counter;
 use pxe_engine::responder::{
-    Blocks, Events, KernelOffload, Responder, Route, Settings, Sources, Storage, Transmit,
+    Blocks, Events, KernelOffload, Responder, ResponderSettings, Route, Sources, Storage, Transmit,
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
-use pxe_proto::dhcp::Service;
+use pxe_proto::dhcp::BootService;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::table::{Id, TidPorts};
 use pxe_proto::time::Timestamp;
@@ -67,7 +67,7 @@ impl Events for CountingHost {
 }
 
 fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
-    let settings = Settings {
+    let settings = ResponderSettings {
         interface: "lab0".into(),
         address: SERVER,
         mask: Ipv4Addr::new(255, 255, 255, 0),
@@ -80,7 +80,7 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
         limits_rates: true,
         uploads: None,
     };
-    let policy = Policy::for_all(Service::new(SERVER));
+    let policy = Policy::for_all(BootService::new(SERVER));
     Responder::new(settings, Sources::new(policy, Arc::clone(catalogue)))
 }
 

@@ -95,7 +95,7 @@ pub struct Progress {
 /// The result of a memory test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum TestOutcome {
     /// The test runs, and has found no error so far.
     Testing,
     /// The test has ended and found no error.
@@ -146,7 +146,7 @@ pub struct Dimm {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// The result.
-    pub outcome: Outcome,
+    pub outcome: TestOutcome,
     /// The test's name: `memtest86+` for lines of a console, otherwise the report's `source`, by default
     /// `pxed memory test`.
     pub source: String,

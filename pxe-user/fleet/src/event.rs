@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use pxe_content::boot::{FileName, Image, Refusal};
 use pxe_proto::dhcp::{Arch, Style, Uuid};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 
 /// A short text of at most 128 bytes, without heap memory, because workers fill it.
 pub type Brief = ArrayString<128>;
@@ -248,7 +248,7 @@ pub enum Event {
         /// The file.
         image: Arc<Image>,
         /// How the transfer ended.
-        outcome: Outcome,
+        outcome: TransferOutcome,
         /// Bytes that arrived.
         bytes: u64,
         /// Duration of the transfer.

@@ -13,7 +13,7 @@ use crate::log_limiter::{Kind, LogLimiter};
 use pxe_content::boot::{Refusal, is_looked_for, last_resort};
 use pxe_proto::dhcp::Arch;
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 use pxe_proto::time::Timestamp;
 
 /// The same offer to the same machine within this time is logged at level debug only.
@@ -179,17 +179,17 @@ impl Journal {
         let (mac, address, file) = (text(mac), peer.address.ip(), image.name());
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         match outcome {
-            Outcome::Complete | Outcome::CompleteUnconfirmed => {
+            TransferOutcome::Complete | TransferOutcome::CompleteUnconfirmed => {
                 tracing::info!(event = "fetched", mac, arch, client = who, %address, %file, bytes, ms, retransmits, since_seen, "fetched a file");
             }
-            Outcome::Probe => {
+            TransferOutcome::Probe => {
                 tracing::debug!(event = "probed", mac, arch, client = who, %address, %file, "asked for the file's size only");
             }
-            Outcome::Aborted(code) => {
+            TransferOutcome::Aborted(code) => {
                 tracing::info!(event = "aborted", mac, arch, client = who, %address, %file, bytes, ms, retransmits, %code, "aborted a transfer");
             }
-            Outcome::TimedOut | Outcome::Superseded => {
-                let why = if matches!(outcome, Outcome::TimedOut) {
+            TransferOutcome::TimedOut | TransferOutcome::Superseded => {
+                let why = if matches!(outcome, TransferOutcome::TimedOut) {
                     "the client stopped answering"
                 } else {
                     "the client began again"
@@ -208,7 +208,8 @@ fn is_look_up(event: &Event) -> bool {
 fn kind(event: &Event) -> Kind {
     match event {
         Event::Fetched {
-            outcome: Outcome::Complete | Outcome::CompleteUnconfirmed | Outcome::Probe, ..
+            outcome: TransferOutcome::Complete | TransferOutcome::CompleteUnconfirmed | TransferOutcome::Probe,
+            ..
         }
         | Event::Offered { .. }
         | Event::StyleLearnt { .. } => Kind::News,

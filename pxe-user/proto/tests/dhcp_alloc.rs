@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 use pxe_proto::dhcp::{
-    Arch, BootFile, MAX_REPLY, Menu, MenuItem, Request, ServerPort, Service, Style, Text, reply,
+    Arch, BootFile, BootService, MAX_REPLY, Menu, MenuItem, Request, ServerPort, Style, Text, reply,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -23,7 +23,7 @@ fn parsing_and_answering_allocate_nothing() {
             .iter()
             .map(|path| std::fs::read(path).expect("a golden packet"))
             .collect();
-    let mut service = Service::new(Ipv4Addr::new(10, 99, 0, 2));
+    let mut service = BootService::new(Ipv4Addr::new(10, 99, 0, 2));
     service.programs.set(Arch::X64, BootFile::new("x64.efi").expect("valid").into());
     service.programs.set_ipxe(BootFile::new("boot.ipxe").expect("valid").into());
     let item = MenuItem::boot(0x8000, Text::new("Memory test").expect("valid"), None).expect("valid");

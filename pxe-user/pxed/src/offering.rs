@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 
-use crate::config::{Outcome, RuleSpec, Settings};
+use crate::config::{RuleAction, RuleSpec, Settings};
 use pxe_content::boot::{Catalogue, ImageSpec, LoaderKind};
 use pxe_content::rules::{Action, Policy, Rule};
-use pxe_proto::dhcp::{Arch, BootFile, Menu, MenuItem, Program, Programs, Service, Style, Text, Url};
+use pxe_proto::dhcp::{Arch, BootFile, BootService, Menu, MenuItem, Program, Programs, Style, Text, Url};
 
 /// The type of the menu entry that boots from pxed. Any value except 0, which means the local disk (PXE 2.1).
 const MENU_TYPE: u16 = 1;
@@ -50,18 +50,18 @@ impl Offering {
 
     fn rule(&self, spec: &RuleSpec, address: Ipv4Addr, catalogue: &Catalogue) -> Rule {
         let image = match &spec.outcome {
-            Outcome::Image(name) => Some(name.clone()),
-            Outcome::Local | Outcome::Ignore => None,
+            RuleAction::Image(name) => Some(name.clone()),
+            RuleAction::Local | RuleAction::Ignore => None,
         };
         let image_spec =
             |name: &str| catalogue.image_specs().iter().find(|image_spec| *image_spec.name == *name);
         let action = match (&spec.outcome, image.as_deref().and_then(image_spec)) {
-            (Outcome::Image(_), Some(image_spec)) => {
+            (RuleAction::Image(_), Some(image_spec)) => {
                 Action::Boot(Box::new(self.image(spec, image_spec, address, catalogue)))
             }
-            (Outcome::Local, _) => Action::Local,
+            (RuleAction::Local, _) => Action::Local,
             // The check of the file rejects rules without an image.
-            (Outcome::Image(_) | Outcome::Ignore, _) => Action::Ignore,
+            (RuleAction::Image(_) | RuleAction::Ignore, _) => Action::Ignore,
         };
         Rule {
             name: spec.name.clone(),
@@ -80,13 +80,13 @@ impl Offering {
         image_spec: &ImageSpec,
         address: Ipv4Addr,
         catalogue: &Catalogue,
-    ) -> Service {
+    ) -> BootService {
         let mut service = self.service(address, catalogue.programs_of(image_spec));
         service.boot_server = spec.boot_server;
         service
     }
 
-    fn service(&self, address: Ipv4Addr, mut programs: Programs) -> Service {
+    fn service(&self, address: Ipv4Addr, mut programs: Programs) -> BootService {
         let given = &self.settings.http_urls;
         let mut http = given.clone();
         if let Some(port) = self.settings.http_port {
@@ -101,7 +101,7 @@ impl Offering {
                 programs.set_ipxe(script);
             }
         }
-        let mut service = Service::new(address);
+        let mut service = BootService::new(address);
         service.programs = programs;
         service.http = http;
         service.menu.clone_from(&self.menu);
@@ -110,8 +110,8 @@ impl Offering {
     }
 
     /// The service for machines that boot their own disks.
-    fn local(&self, address: Ipv4Addr) -> Service {
-        let mut service = Service::new(address);
+    fn local(&self, address: Ipv4Addr) -> BootService {
+        let mut service = BootService::new(address);
         if let Ok(script) = BootFile::new(&LoaderKind::Ipxe.name()) {
             service.programs.set_ipxe(script.into());
         }

@@ -12,7 +12,7 @@ use pxe_engine::clock::Clock;
 use pxe_fleet::event::{Event, Transport};
 use pxe_fleet::handle::{FleetHandle, Message};
 use pxe_proto::mac::Mac;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 use pxe_web::api::Api;
 use pxe_web::api::serve::{ConnectionLimits, serve_tcp};
 use pxe_web::http::{Gate, Http};
@@ -120,7 +120,7 @@ impl Lab {
     }
 
     /// Waits for the event of the next transfer's end.
-    async fn fetched(&mut self) -> (String, Outcome, u64) {
+    async fn fetched(&mut self) -> (String, TransferOutcome, u64) {
         loop {
             let Some(Message::Event(event)) = self.messages.recv().await else { continue };
             if let Event::Fetched { image, outcome, bytes, peer, .. } = event {
@@ -141,7 +141,7 @@ async fn firmware_asks_for_the_size_and_then_for_all_of_it() {
     assert_eq!((got.status, got.header("content-type")), (200, Some("application/efi")));
     assert!(got.body == content(300_000));
     // A transfer is complete only when its last byte was acknowledged.
-    assert_eq!(lab.fetched().await, ("boot.efi".to_owned(), Outcome::Complete, 300_000));
+    assert_eq!(lab.fetched().await, ("boot.efi".to_owned(), TransferOutcome::Complete, 300_000));
     assert_eq!(lab.sent.load(Ordering::Relaxed), 300_000);
 }
 
@@ -268,7 +268,7 @@ async fn who_breaks_off_has_not_booted() {
     drop(stream);
     let (name, outcome, bytes) = lab.fetched().await;
     assert_eq!(name, "large");
-    assert!(matches!(outcome, Outcome::Aborted(_)) && bytes < 30_000_000, "{outcome:?} {bytes}");
+    assert!(matches!(outcome, TransferOutcome::Aborted(_)) && bytes < 30_000_000, "{outcome:?} {bytes}");
 }
 
 /// The whole body was handed to the connection, but bytes in the kernel's buffers have not arrived.
@@ -285,7 +285,7 @@ async fn who_resets_before_the_last_bytes_were_sent_has_not_booted() {
     }
     // The kernel resets a connection that is closed with unread bytes.
     drop(stream);
-    assert_eq!(lab.fetched().await, ("boot.efi".into(), Outcome::TimedOut, 300_000));
+    assert_eq!(lab.fetched().await, ("boot.efi".into(), TransferOutcome::TimedOut, 300_000));
 }
 
 /// On a connection with several requests, as iPXE's, bytes of the next response are always in flight.
@@ -297,7 +297,7 @@ async fn a_file_is_told_when_it_has_arrived_and_not_when_the_connection_is_silen
     stream.write_all(requests).await.unwrap();
     // The client does not read the second response to its end.
     stream.read_exact(&mut vec![0; 10_000_000]).await.unwrap();
-    assert_eq!(lab.fetched().await, ("boot.efi".into(), Outcome::Complete, 300_000));
+    assert_eq!(lab.fetched().await, ("boot.efi".into(), TransferOutcome::Complete, 300_000));
 }
 
 /// If the fleet does not answer, pxed does not know whether the file exists: 503, not 404.

@@ -39,7 +39,7 @@ mod qmp;
 mod screen;
 mod verdict;
 
-pub use machine::{Outcome, Progress, boot};
+pub use machine::{BootOutcome, Progress, boot};
 pub use memory::SharedMemory;
 pub use qemu::{Card, Firmware, MachineSpec};
 pub use screen::{Glyphs, Screen};

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::qemu::MachineSpec;
 use super::qmp::Qmp;
 use super::screen::{self, Glyphs, Screen};
-use super::verdict::{self, Judge, Stage, Verdict};
+use super::verdict::{self, Judge, Judgement, Stage};
 
 const VGA_TEXT: u32 = 0xb8000;
 const VGA_TEXT_BYTES: u32 = 80 * 25 * 2;
@@ -34,7 +34,7 @@ pub struct Progress {
 
 /// How a machine's boot ended.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct BootOutcome {
     /// Whether it showed what was expected.
     pub booted: bool,
     /// How that was seen, or what went wrong in the firmware's own words.
@@ -53,8 +53,8 @@ pub struct Outcome {
 ///
 /// # Errors
 /// When the lab is at fault: QEMU or a firmware file is missing, and the like. A machine that does not boot is
-/// no error but an [`Outcome`].
-pub fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) -> Result<Outcome> {
+/// no error but an [`BootOutcome`].
+pub fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) -> Result<BootOutcome> {
     let ports = lab.machines();
     ensure!(spec.port < ports, "the lab has {ports} machine ports, not {}", spec.port + 1);
     let mut machine = Machine::switch_on(lab, spec)?;
@@ -74,12 +74,14 @@ pub fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) ->
             shown_since.get_or_insert(elapsed);
         }
         match verdict {
-            Verdict::Success(reason) => {
+            Judgement::Success(reason) => {
                 machine.linger(lab, spec.linger);
                 return Ok(machine.end(true, reason, shown_since.unwrap_or(elapsed)));
             }
-            Verdict::DeadEnd(words) => return Ok(machine.end(false, format!("dead end: {words}"), elapsed)),
-            Verdict::Wait => {}
+            Judgement::DeadEnd(words) => {
+                return Ok(machine.end(false, format!("dead end: {words}"), elapsed));
+            }
+            Judgement::Wait => {}
         }
         let why = machine.failure().or_else(|| {
             (elapsed > spec.timeout).then(|| format!("nothing after {} s", spec.timeout.as_secs()))
@@ -181,12 +183,12 @@ impl Machine {
         }
     }
 
-    fn end(self, booted: bool, reason: String, elapsed: Duration) -> Outcome {
+    fn end(self, booted: bool, reason: String, elapsed: Duration) -> BootOutcome {
         let picture = self.album.as_ref().zip(self.screen.as_ref()).and_then(|(album, screen)| {
             let file = album.folder.join("last.png");
             screen.save(&file).ok().map(|()| file)
         });
-        Outcome { booted, reason, elapsed, screen: self.text, serial: self.serial, picture }
+        BootOutcome { booted, reason, elapsed, screen: self.text, serial: self.serial, picture }
     }
 }
 

@@ -101,7 +101,7 @@ pub struct MachineSpec {
     /// How long it goes on after it has shown that, for a last picture that shows it at work.
     pub linger: Duration,
     /// Where its pictures go, one for each change of the screen, at most one every three seconds. Without it only
-    /// its last words are kept, in the [`Outcome`](super::Outcome).
+    /// its last words are kept, in the [`BootOutcome`](super::BootOutcome).
     pub pictures: Option<PathBuf>,
 }
 

@@ -56,7 +56,7 @@ impl Stage {
 
 /// What the judge says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Judgement {
     /// Not there yet.
     Wait,
     /// What was expected is there.
@@ -125,14 +125,14 @@ impl Judge {
     }
 
     /// Looks at what is on the screen, and at everything that came over the serial line.
-    pub(super) fn look(&mut self, screen: &str, serial: &str) -> Verdict {
+    pub(super) fn look(&mut self, screen: &str, serial: &str) -> Judgement {
         self.stage = self.stage.max(Stage::shown(screen)).max(Stage::shown(serial));
         match &self.expect {
             Expect::Screen(words) if screen.contains(words.as_str()) => {
-                return Verdict::Success(format!("`{words}` is on the screen"));
+                return Judgement::Success(format!("`{words}` is on the screen"));
             }
             Expect::Serial(words) if serial.contains(words.as_str()) => {
-                return Verdict::Success(format!("`{words}` came over the serial line"));
+                return Judgement::Success(format!("`{words}` came over the serial line"));
             }
             Expect::Memtest => {
                 if let Some(verdict) = self.memtest(screen, serial) {
@@ -145,12 +145,12 @@ impl Judge {
         let ends = DEAD_ENDS.iter().chain(without_disk);
         let dead = |text: &str| loading_failed(text) || ends.clone().any(|end| text.contains(end));
         if self.clock.is_none() && (dead(screen) || dead(serial)) {
-            return Verdict::DeadEnd(complaint(screen, serial));
+            return Judgement::DeadEnd(complaint(screen, serial));
         }
-        Verdict::Wait
+        Judgement::Wait
     }
 
-    fn memtest(&mut self, screen: &str, serial: &str) -> Option<Verdict> {
+    fn memtest(&mut self, screen: &str, serial: &str) -> Option<Judgement> {
         let (place, clock) = [("screen", screen), ("serial line", serial)]
             .into_iter()
             .find_map(|(place, text)| Some((place, memtest_clock(text)?)))?;
@@ -159,7 +159,7 @@ impl Judge {
             // Its clock moves: it tests, and is not merely painted.
             Some(first) if first != clock => {
                 self.stage = Stage::Running;
-                Some(Verdict::Success(format!("memtest86+ runs, seen on the {place}")))
+                Some(Judgement::Success(format!("memtest86+ runs, seen on the {place}")))
             }
             Some(_) => None,
             None => {
@@ -243,19 +243,19 @@ mod tests {
     #[test]
     fn memtest_runs_only_when_its_clock_moves() {
         let mut judge = Judge::new(Expect::Memtest, false);
-        assert_eq!(judge.look(&memtest("0:00:01"), ""), Verdict::Wait);
+        assert_eq!(judge.look(&memtest("0:00:01"), ""), Judgement::Wait);
         assert_eq!(judge.stage(), Stage::Memtest);
-        assert_eq!(judge.look(&memtest("0:00:01"), ""), Verdict::Wait, "painted, but it stands still");
-        assert!(matches!(judge.look(&memtest("0:00:02"), ""), Verdict::Success(_)));
+        assert_eq!(judge.look(&memtest("0:00:01"), ""), Judgement::Wait, "painted, but it stands still");
+        assert!(matches!(judge.look(&memtest("0:00:02"), ""), Judgement::Success(_)));
         assert_eq!(judge.stage(), Stage::Running);
     }
 
     #[test]
     fn a_moving_clock_without_the_banner_is_not_memtest() {
         let mut judge = Judge::new(Expect::Memtest, false);
-        assert_eq!(judge.look("Time: 0:00:01", ""), Verdict::Wait);
-        assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:02", ""), Verdict::Wait);
-        assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:03", ""), Verdict::Wait);
+        assert_eq!(judge.look("Time: 0:00:01", ""), Judgement::Wait);
+        assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:02", ""), Judgement::Wait);
+        assert_eq!(judge.look("Loading Memtest86+ now\nTime: 0:00:03", ""), Judgement::Wait);
     }
 
     #[test]
@@ -263,12 +263,15 @@ mod tests {
         let mut judge = Judge::new(Expect::Memtest, false);
         let serial = "\x1b[2J>>Start PXE over IPv4.\x1b[01;01H\r\n  PXE-E16: No valid offer received.\r\n\
                       BdsDxe: failed to load Boot0001 \"UEFI PXEv4\" from PciRoot: Not Found\r\n";
-        assert_eq!(judge.look("", serial), Verdict::DeadEnd("PXE-E16: No valid offer received.".to_owned()));
+        assert_eq!(
+            judge.look("", serial),
+            Judgement::DeadEnd("PXE-E16: No valid offer received.".to_owned())
+        );
         assert_eq!(judge.stage(), Stage::Network);
 
         let screen = "iPXE initialising devices...ok\nNothing to boot: No such file (https://ipxe.org/2d03e13b)\n\
                       No more network devices\nNo bootable device.";
-        let Verdict::DeadEnd(why) = Judge::new(Expect::Memtest, false).look(screen, "") else {
+        let Judgement::DeadEnd(why) = Judge::new(Expect::Memtest, false).look(screen, "") else {
             panic!("no dead end")
         };
         assert_eq!(why, "Nothing to boot: No such file (https://ipxe.org/2d03e13b)");
@@ -287,11 +290,11 @@ mod tests {
     #[test]
     fn words_can_be_expected_on_either_side() {
         let mut judge = Judge::new(Expect::Serial("login:".to_owned()), false);
-        assert_eq!(judge.look("login:", ""), Verdict::Wait);
-        assert!(matches!(judge.look("", "host login: "), Verdict::Success(_)));
+        assert_eq!(judge.look("login:", ""), Judgement::Wait);
+        assert!(matches!(judge.look("", "host login: "), Judgement::Success(_)));
         assert!(matches!(
             Judge::new(Expect::Screen("ok".to_owned()), false).look("ok", ""),
-            Verdict::Success(_)
+            Judgement::Success(_)
         ));
     }
 }

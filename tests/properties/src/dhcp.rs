@@ -6,25 +6,28 @@ use std::sync::LazyLock;
 use dhcproto::v4::{self, DhcpOption, OptionCode};
 use dhcproto::{Decodable as _, Decoder};
 use pxe_proto::dhcp::{
-    Arch, BootFile, MAX_REPLY, Menu, MenuItem, MessageView, Printable, Program, Programs, Reply, Request,
-    ServerPort, Service, Style, Text, Url, reply,
+    Arch, BootFile, BootService, MAX_REPLY, Menu, MenuItem, MessageView, Printable, Program, Programs, Reply,
+    Request, ServerPort, Style, Text, Url, reply,
 };
 
 use crate::frames::{CLIENT, OWN};
 
 /// What is offered: with and without HTTP boot, a menu, and a way to the own disk.
-static SERVICES: LazyLock<[Service; 4]> = LazyLock::new(|| {
-    let plain = Service { programs: programs(), ..Service::new(OWN) };
+static SERVICES: LazyLock<[BootService; 4]> = LazyLock::new(|| {
+    let plain = BootService { programs: programs(), ..BootService::new(OWN) };
     let url = Url::new("http://10.99.0.2/{mac}/memtest86+x64.efi").expect("a valid URL");
-    let http = Service { http: vec![(Arch::X64_HTTP, url)], ipxe_priority: true, ..plain.clone() };
+    let http = BootService { http: vec![(Arch::X64_HTTP, url)], ipxe_priority: true, ..plain.clone() };
     let items = vec![
         MenuItem::boot(0x8000, text("Memory test"), None).expect("a valid item"),
         MenuItem::local(text("Local disk")),
     ];
     let menu = Menu::new(text("Press F8"), 3, items).expect("a valid menu");
-    let with_menu =
-        Service { menu: Some(menu.clone()), boot_server: Some(Ipv4Addr::new(10, 99, 0, 3)), ..plain.clone() };
-    let local = Service { local: Some(menu), ..plain.clone() };
+    let with_menu = BootService {
+        menu: Some(menu.clone()),
+        boot_server: Some(Ipv4Addr::new(10, 99, 0, 3)),
+        ..plain.clone()
+    };
+    let local = BootService { local: Some(menu), ..plain.clone() };
     [plain, http, with_menu, local]
 });
 
@@ -76,7 +79,7 @@ fn read_everything(request: &Request<'_>) {
     let _ = (request.uuid().map(|uuid| uuid.to_string()), request.is_raspberry_pi(), request.secs());
 }
 
-fn check_reply(service: &Service, input: &[u8], request: &Request<'_>, told: &Reply<'_>, bytes: &[u8]) {
+fn check_reply(service: &BootService, input: &[u8], request: &Request<'_>, told: &Reply<'_>, bytes: &[u8]) {
     // RFC 2131, section 2: option 57 is at least 576, of which 28 may be IP's and UDP's.
     let asked = usize::from(request.max_message_size().unwrap_or(576).max(576)) - 28;
     assert!((300..=asked.min(MAX_REPLY)).contains(&bytes.len()), "{} bytes, {asked} allowed", bytes.len());

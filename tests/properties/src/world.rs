@@ -10,12 +10,12 @@ use pxe_common::steady;
 use pxe_content::boot::{Catalogue, Config, FileName, Image, Links, Source};
 use pxe_content::rules::Policy;
 use pxe_engine::responder::{
-    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route,
-    Settings, Sources, Storage, Transmit, UploadLimiter, UploadName, UploadPermit,
+    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder,
+    ResponderSettings, Route, Sources, Storage, Transmit, UploadLimiter, UploadName, UploadPermit,
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
-use pxe_proto::dhcp::Service;
+use pxe_proto::dhcp::BootService;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::negotiation::OptionLimits;
@@ -76,7 +76,7 @@ pub(super) struct World {
 impl World {
     pub(super) fn new() -> Self {
         let places = UploadLimiter::new(2);
-        let settings = Settings {
+        let settings = ResponderSettings {
             interface: "fuzz0".into(),
             address: OWN,
             mask: Ipv4Addr::new(255, 255, 255, 0),
@@ -89,7 +89,7 @@ impl World {
             limits_rates: false,
             uploads: Some(places.clone()),
         };
-        let sources = Sources::new(Policy::for_all(Service::new(OWN)), Arc::clone(&CATALOGUE));
+        let sources = Sources::new(Policy::for_all(BootService::new(OWN)), Arc::clone(&CATALOGUE));
         Self { responder: Responder::new(settings, sources), host: Watcher::new(), places }
     }
 

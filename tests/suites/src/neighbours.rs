@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Host, Lab, Process};
-use pxe_lab::{Firmware, MachineSpec, Outcome};
+use pxe_lab::{BootOutcome, Firmware, MachineSpec};
 
 /// Generous: these machines are emulated, and share two cores with others.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -20,11 +20,11 @@ pub fn machine(name: &str, firmware: Firmware, port: usize) -> MachineSpec {
 ///
 /// # Errors
 /// When the lab is at fault.
-pub fn boot(lab: &Lab, machines: &[MachineSpec]) -> Result<Vec<Outcome>> {
+pub fn boot(lab: &Lab, machines: &[MachineSpec]) -> Result<Vec<BootOutcome>> {
     thread::scope(|scope| {
         let start = |machine| scope.spawn(move || pxe_lab::boot(lab, machine, |_| {}));
         let threads: Vec<_> = machines.iter().map(start).collect();
-        let end = |thread: thread::ScopedJoinHandle<'_, Result<Outcome>>| {
+        let end = |thread: thread::ScopedJoinHandle<'_, Result<BootOutcome>>| {
             thread.join().unwrap_or_else(|_| anyhow::bail!("a machine's thread panicked"))
         };
         threads.into_iter().map(end).collect()
@@ -37,7 +37,7 @@ pub fn boot(lab: &Lab, machines: &[MachineSpec]) -> Result<Vec<Outcome>> {
 /// When one does not; with its screen and the daemon's log.
 pub fn all_run(lab: &Lab, daemon: &Daemon, machines: &[MachineSpec]) -> Result<()> {
     for (machine, outcome) in machines.iter().zip(boot(lab, machines)?) {
-        let Outcome { reason, screen, .. } = &outcome;
+        let BootOutcome { reason, screen, .. } = &outcome;
         ensure!(outcome.booted, "{}: {reason}\n{screen}\n{}", machine.name, daemon.log());
         ensure!(screen.contains("Memtest86+"), "{}: {screen}", machine.name);
     }

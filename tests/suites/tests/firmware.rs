@@ -5,7 +5,7 @@ use std::time::Duration;
 use pxe_guests::loaders::{self, Platform};
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock, firmware, tree};
-use pxe_lab::{Card, Expect, Firmware, MachineSpec, Outcome};
+use pxe_lab::{BootOutcome, Card, Expect, Firmware, MachineSpec};
 use pxe_tests::neighbours::{all_run, boot, dhcp_server, machine};
 
 /// What a machine fetched, in order, by the daemon's log.
@@ -232,7 +232,7 @@ fn secure_boot_machines_start_debians_signed_kernel_over_tftp_and_http() {
     };
     let machines = [secure("tftp", Firmware::Uefi, 0), secure("http", Firmware::UefiHttp, 1)];
     for (machine, outcome) in machines.iter().zip(boot(&lab, &machines).unwrap()) {
-        let Outcome { booted, reason, screen, .. } = outcome;
+        let BootOutcome { booted, reason, screen, .. } = outcome;
         assert!(booted, "{}: {reason}\n{screen}\n{}", machine.name, daemon.log());
         let fetched = fetched(&daemon, machine);
         for file in ["shimx64.efi", "grubx64.efi", "grub/grub.cfg", "vmlinuz"] {

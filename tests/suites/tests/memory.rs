@@ -9,7 +9,7 @@ use std::time::Duration;
 use pxe_guests::image;
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, clock};
-use pxe_lab::{Expect, Firmware, MachineSpec, Outcome, boot};
+use pxe_lab::{BootOutcome, Expect, Firmware, MachineSpec, boot};
 use pxe_memtest::{INITRD, KERNEL};
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ image = "memory-test"
     };
     let bios = MachineSpec { processors: 2, ..spec("bios", Firmware::Bios, 0, 384) };
     let machines = [bios, spec("uefi", Firmware::Uefi, 1, 512)];
-    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+    let outcomes: Vec<BootOutcome> = thread::scope(|scope| {
         let threads = machines.each_ref().map(|spec| scope.spawn(|| boot(&lab, spec, |_| {}).unwrap()));
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });

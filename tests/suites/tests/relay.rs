@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Host, Lab, Process};
-use pxe_lab::{Firmware, MachineSpec, Outcome, boot};
+use pxe_lab::{BootOutcome, Firmware, MachineSpec, boot};
 use serde_json::Value;
 
 /// Generous: the machines are emulated, on a host that does other things as well.
@@ -65,7 +65,7 @@ fn machines_behind_a_relay_boot_and_are_known_by_their_leases() {
     let spec =
         |name: &str, firmware, port| MachineSpec { timeout: LIMIT, ..MachineSpec::new(name, firmware, port) };
     let machines = [spec("bios", Firmware::Bios, 0), spec("uefi", Firmware::Uefi, 1)];
-    let outcomes: Vec<Outcome> = thread::scope(|scope| {
+    let outcomes: Vec<BootOutcome> = thread::scope(|scope| {
         let threads = machines.each_ref().map(|spec| scope.spawn(|| boot(&lab, spec, |_| {}).unwrap()));
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });

@@ -1,4 +1,4 @@
-//! A minute of `cargo xtask soak`.
+//! Half a minute of `cargo xtask soak`.
 
 use std::sync::Arc;
 use std::thread;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pxe_load::soak::{self, Wish};
 
-const TIME: Duration = Duration::from_secs(45);
+const TIME: Duration = Duration::from_secs(30);
 
 fn soak(datapath: &str) -> String {
     let mut table = String::new();

@@ -107,7 +107,7 @@ pub(super) struct Tree {
 /// A directory in which the walk looked up a name. If that directory entry changes, the name may lead to
 /// another file.
 #[derive(Clone, Debug)]
-pub(super) struct Step {
+pub(super) struct LookupStep {
     pub(super) dir: Arc<Dir>,
     pub(super) name: Vec<u8>,
 }
@@ -117,7 +117,7 @@ pub(super) struct Step {
 pub(super) struct ResolvedFile {
     fd: OwnedFd,
     stat: Stat,
-    pub(super) trail: Vec<Step>,
+    pub(super) trail: Vec<LookupStep>,
     readers: Readers,
 }
 
@@ -179,7 +179,7 @@ struct Walk<'t> {
     links: u32,
     /// While the walk follows the target of a link: the length of [`Self::todo`] behind the link.
     behind_link: Option<usize>,
-    trail: Vec<Step>,
+    trail: Vec<LookupStep>,
 }
 
 impl Walk<'_> {
@@ -207,7 +207,7 @@ impl Walk<'_> {
                 opened => opened?,
             };
             let stat = fstat(&fd)?;
-            self.trail.push(Step { dir, name });
+            self.trail.push(LookupStep { dir, name });
             match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Symlink => self.follow(&fd, &stat)?,
                 FileType::Directory => self.stack.push(Dir::new(fd, &stat)),

@@ -54,7 +54,7 @@ impl Policy {
 mod tests {
     use super::*;
     use crate::rules::{Action, Matcher, RuleLimits};
-    use pxe_proto::dhcp::{Arch, Service};
+    use pxe_proto::dhcp::{Arch, BootService};
     use pxe_proto::mac::Mac;
 
     #[test]
@@ -68,7 +68,7 @@ mod tests {
             boots: None,
             limits: RuleLimits::default(),
         };
-        let service = Service::new([10, 0, 0, 1].into());
+        let service = BootService::new([10, 0, 0, 1].into());
         let rules = vec![rule("a", vec![3, 4]), rule("b", vec![7]), rule("c", vec![])];
         let policy = Policy::new(rules, service.clone(), service, None);
         for (vlan, decides) in [(Some(3), 0), (Some(7), 1), (None, 2)] {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::matcher::Matcher;
 use super::request_facts::RequestFacts;
-use pxe_proto::dhcp::{Service, Style};
+use pxe_proto::dhcp::{BootService, Style};
 use pxe_proto::mac::Mac;
 
 /// What pxed does with a machine that matches a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// pxed offers this service.
-    Boot(Box<Service>),
+    Boot(Box<BootService>),
     /// pxed tells the machine to boot its own disk.
     Local,
     /// pxed does not answer the machine.
@@ -55,7 +55,7 @@ pub struct Decision<'p> {
     /// The rule that decided. `None` if there are no rules, or no rule matches.
     pub rule: Option<&'p Rule>,
     /// What pxed offers. `None`: pxed sends no answer.
-    pub service: Option<&'p Service>,
+    pub service: Option<&'p BootService>,
     /// The service only tells the machine to boot its own disk.
     pub is_local: bool,
     /// The reply style of the rule or of the policy. `None`: the interface's default applies.
@@ -70,9 +70,9 @@ pub struct Policy {
     /// answer.
     rules: Vec<Rule>,
     /// What every machine gets if there are no rules.
-    usual: Service,
+    usual: BootService,
     /// What a machine gets that must boot its own disk.
-    local: Service,
+    local: BootService,
     /// The reply style for rules without one, and for a policy without rules.
     style: Option<Style>,
 }
@@ -81,14 +81,14 @@ impl Policy {
     /// A policy of these rules. `usual` is the service for all machines if `rules` is empty, `local` the
     /// service for a machine that must boot its own disk. `style` is the style of rules without one.
     #[must_use]
-    pub fn new(rules: Vec<Rule>, usual: Service, local: Service, style: Option<Style>) -> Self {
+    pub fn new(rules: Vec<Rule>, usual: BootService, local: BootService, style: Option<Style>) -> Self {
         Self { rules, usual, local, style }
     }
 
     /// A policy without rules: every machine gets `usual`.
     #[must_use]
-    pub fn for_all(usual: Service) -> Self {
-        let local = Service::new(usual.server);
+    pub fn for_all(usual: BootService) -> Self {
+        let local = BootService::new(usual.server);
         Self::new(Vec::new(), usual, local, None)
     }
 
@@ -100,7 +100,7 @@ impl Policy {
 
     /// What every machine gets if there are no rules.
     #[must_use]
-    pub fn usual(&self) -> &Service {
+    pub fn usual(&self) -> &BootService {
         &self.usual
     }
 
@@ -173,8 +173,8 @@ mod tests {
         }
     }
 
-    fn service() -> Service {
-        Service::new([10, 0, 0, 1].into())
+    fn service() -> BootService {
+        BootService::new([10, 0, 0, 1].into())
     }
 
     fn boot() -> Action {

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use pxe_common::rate_limit::Source;
 
 use super::rate_limiter::RateLimiter;
-use super::{Settings, Sources};
+use super::{ResponderSettings, Sources};
 use crate::counters::Counters;
 use pxe_proto::datagram::Datagram;
 use pxe_proto::time::Timestamp;
@@ -13,14 +13,14 @@ use pxe_proto::time::Timestamp;
 /// The state that the services of one worker share.
 #[derive(Debug)]
 pub(super) struct Core {
-    pub(super) settings: Settings,
+    pub(super) settings: ResponderSettings,
     pub(super) sources: Sources,
     pub(super) rate_limiter: RateLimiter,
     pub(super) counters: Counters,
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, sources: Sources) -> Self {
+    pub(super) fn new(settings: ResponderSettings, sources: Sources) -> Self {
         let rate_limiter = RateLimiter::new(settings.limits_rates);
         Self { settings, sources, rate_limiter, counters: Counters::default() }
     }

@@ -10,7 +10,7 @@ use pxe_common::rate_limit::{Rates, Source};
 use super::core::Core;
 use super::decide::{Checks, Rulebook};
 use super::rate_limiter::RateLimiter;
-use super::{Events, Route, Settings, Transmit};
+use super::{Events, ResponderSettings, Route, Transmit};
 use crate::counters::Counter;
 use pxe_content::rules::Decision;
 use pxe_fleet::event::{Client, Event, OfferKind, Origin, Requester, Unanswered, brief};
@@ -135,7 +135,7 @@ impl DhcpService {
 /// Whether this request shows if the firmware has understood the last offer. Only a DISCOVER may change the
 /// style, because the request that follows it must find the same style. Behind a relay nothing can be learnt
 /// about a single machine: when the machines ask for their files, all frames have the router's address.
-fn can_teach_style(settings: &Settings, request: &Request<'_>, origin: Origin) -> bool {
+fn can_teach_style(settings: &ResponderSettings, request: &Request<'_>, origin: Origin) -> bool {
     request.message() == Some(Message::Discover)
         && request.class() == Class::Pxe
         && !request.is_ipxe()
@@ -146,7 +146,7 @@ fn can_teach_style(settings: &Settings, request: &Request<'_>, origin: Origin) -
 /// The daemon's implementation of [`Checks`]: the rate limit, and whether the frame comes from the machine
 /// itself.
 struct FrameChecks<'a, 'd, H> {
-    settings: &'a Settings,
+    settings: &'a ResponderSettings,
     rates: &'a ArcSwap<Rates>,
     boot_records: Guard<Arc<BootRecords>>,
     rate_limiter: &'a mut RateLimiter,
@@ -219,7 +219,7 @@ impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
 
 /// Collects what the request shows about the machine, for the fleet.
 fn requester(
-    settings: &Settings,
+    settings: &ResponderSettings,
     request: &Request<'_>,
     (mac, origin): (Mac, Origin),
     datagram: &Datagram<'_>,

@@ -46,7 +46,7 @@ use pxe_proto::mac::Mac;
 use pxe_proto::tftp::table::{Id, TidPorts};
 use pxe_proto::time::Timestamp;
 pub use rate_limits::{RateLimit, RateLimits};
-pub use settings::Settings;
+pub use settings::ResponderSettings;
 pub use sources::Sources;
 use tftp_service::TftpService;
 pub use tftp_service::{InboxReply, TransferSnapshot, UPLOAD_BLKSIZE_MAX, UPLOAD_BLOCKS_MAX, UploadRefusal};
@@ -62,7 +62,7 @@ pub struct Responder {
 
 impl Responder {
     /// A responder without transfers.
-    pub fn new(settings: Settings, sources: Sources) -> Self {
+    pub fn new(settings: ResponderSettings, sources: Sources) -> Self {
         let tftp = TftpService::new(settings.transfers, settings.ports);
         Self { core: Core::new(settings, sources), dhcp: DhcpService::default(), tftp }
     }

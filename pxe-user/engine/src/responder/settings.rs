@@ -15,7 +15,7 @@ use pxe_proto::tftp::table::TidPorts;
 /// The settings of a responder. They do not change while it runs; what changes is in
 /// [`Sources`](super::Sources).
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct ResponderSettings {
     /// The interface's name, for rules and events.
     pub interface: Arc<str>,
     /// Our address on the interface.
@@ -42,7 +42,7 @@ pub struct Settings {
     pub uploads: Option<UploadLimiter>,
 }
 
-impl Settings {
+impl ResponderSettings {
     /// Whether a client of `service` can have sent this datagram. The kernel program applies the same rule.
     pub(super) fn is_client(&self, service: Service, datagram: &Datagram<'_>) -> bool {
         let own = Own { address: self.address.octets(), broadcast: self.broadcast.octets() };

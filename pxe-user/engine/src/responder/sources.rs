@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use pxe_common::rate_limit::Rates;
 
-use super::Settings;
+use super::ResponderSettings;
 use pxe_content::boot::Catalogue;
 use pxe_content::rules::{Access, Decision, Policy};
 use pxe_fleet::firmware_quirks::StyleDefaults;
@@ -55,7 +55,7 @@ impl Sources {
 
     /// The largest block and window that TFTP may grant to a client: the smaller of the rule's and the
     /// interface's limit.
-    pub(super) fn limits(&self, settings: &Settings, client: Ipv4Addr, link: &Link) -> OptionLimits {
+    pub(super) fn limits(&self, settings: &ResponderSettings, client: Ipv4Addr, link: &Link) -> OptionLimits {
         let own = self.policy.load().limits(client, link.peer, link.vlan(), &settings.interface);
         let all = settings.limits;
         OptionLimits {

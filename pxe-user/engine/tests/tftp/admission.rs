@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use pxe_engine::counters::Counter;
-use pxe_proto::dhcp::Service;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::dhcp::BootService;
+use pxe_proto::tftp::send_session::TransferOutcome;
 use pxe_proto::time::Timestamp;
 
 use crate::clients::{self, Client, Manners, State};
@@ -32,7 +32,7 @@ struct Crowd {
 
 impl Crowd {
     fn new(size: usize, weather: Weather, manners: impl IntoIterator<Item = (Timestamp, Manners)>) -> Self {
-        let lab = Lab::with(settings(), Service::new(SERVER), &[("file", &content(size))]);
+        let lab = Lab::with(settings(), BootService::new(SERVER), &[("file", &content(size))]);
         let clients = (0..).zip(manners).map(|(n, (at, manners))| Client::at(at, manners, machine(n)));
         let clients = clients.collect();
         Self { lab, network: Network::new(1, weather), clients, forged: Vec::new(), refused: 0 }
@@ -256,7 +256,7 @@ fn who_was_never_heard_gives_way_to_who_asks_again() {
     assert_eq!(lab.responder.active(), 8, "it may be forged itself");
     lab.wait(250);
     assert_eq!(lab.say(69, &rrq("file", OPTIONS)), [Said::Oack("blksize 8 windowsize 4 ".into())]);
-    assert_eq!((lab.count(Counter::GaveWay), lab.outcomes()), (1, vec![Outcome::TimedOut]));
+    assert_eq!((lab.count(Counter::GaveWay), lab.outcomes()), (1, vec![TransferOutcome::TimedOut]));
     // A transfer that has just begun keeps its slot.
     let mut lab = full();
     for _ in 0..2 {

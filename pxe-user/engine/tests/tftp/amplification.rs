@@ -4,8 +4,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
-use pxe_engine::responder::{Settings, UploadLimiter};
-use pxe_proto::dhcp::Service;
+use pxe_engine::responder::{ResponderSettings, UploadLimiter};
+use pxe_proto::dhcp::BootService;
 
 use crate::support::*;
 
@@ -18,8 +18,8 @@ const FACTOR: usize = 8;
 const FIRST_BLOCK: usize = 4 + 512;
 
 fn lab() -> Lab {
-    let settings = Settings { uploads: Some(UploadLimiter::new(2)), ..settings() };
-    Lab::with(settings, Service::new(SERVER), &[("file", &content(100_000)), ("f", &content(512))])
+    let settings = ResponderSettings { uploads: Some(UploadLimiter::new(2)), ..settings() };
+    Lab::with(settings, BootService::new(SERVER), &[("file", &content(100_000)), ("f", &content(512))])
 }
 
 /// Most bytes that one request may cause in all, as UDP payload.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use pxe_content::boot::Refusal;
 use pxe_engine::counters::Counter;
-use pxe_engine::responder::Settings;
+use pxe_engine::responder::ResponderSettings;
 use pxe_fleet::event::Event;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 
 use crate::support::*;
 
@@ -54,8 +54,8 @@ fn line_21_tsize_is_exact() {
 
 #[test]
 fn line_22_blksize_is_clamped_to_the_path() {
-    let settings = Settings { limits: OptionLimits::for_mtu(1492, 64), ..settings() };
-    let mut lab = Lab::with(settings, pxe_proto::dhcp::Service::new(SERVER), &[("file", &content(3000))]);
+    let settings = ResponderSettings { limits: OptionLimits::for_mtu(1492, 64), ..settings() };
+    let mut lab = Lab::with(settings, pxe_proto::dhcp::BootService::new(SERVER), &[("file", &content(3000))]);
     let (port, oack) = lab.ask("file", &[("blksize", "1468")]);
     assert_eq!(oack, Said::Oack("blksize 1460 ".into()));
     assert_eq!(lab.say(port, &ack(0)), [Said::Data(1, 1460)]);
@@ -67,7 +67,7 @@ fn line_23_error_after_oack_ends_quietly_and_a_new_request_works() {
         let mut lab = lab();
         let (port, _) = lab.ask("file", EDK2);
         assert_eq!(lab.say(port, &error(code)), []);
-        assert_eq!(lab.outcomes(), [Outcome::Probe]);
+        assert_eq!(lab.outcomes(), [TransferOutcome::Probe]);
         assert_eq!((lab.count(Counter::Probes), lab.count(Counter::Aborted)), (1, 0));
         let other = SocketAddrV4::new(*CLIENT.ip(), CLIENT.port() + 1);
         let sent = lab.say_as(other, SocketAddrV4::new(SERVER, 69), &rrq("file", &EDK2[1..]));
@@ -118,7 +118,7 @@ fn line_26_data_is_repeated_for_at_least_30_seconds() {
         let mut times = seconds(&sent, begun);
         times.dedup();
         assert_eq!(times, [1, 2, 4, 8, 16, 24, 32, 40], "{options:?}");
-        assert_eq!(lab.outcomes(), [Outcome::TimedOut]);
+        assert_eq!(lab.outcomes(), [TransferOutcome::TimedOut]);
         lab.assert_idle();
     }
 }
@@ -150,7 +150,7 @@ fn line_28_the_same_rrq_is_the_same_session() {
     let (new, oack) = lab.ask("file", EDK2);
     assert!(matches!(oack, Said::Oack(_)));
     assert_ne!(new, port);
-    assert_eq!(lab.outcomes(), [Outcome::Superseded]);
+    assert_eq!(lab.outcomes(), [TransferOutcome::Superseded]);
     assert_eq!(lab.notes.opened.len(), 1);
 }
 
@@ -165,7 +165,7 @@ fn line_29_65535_wraps_to_0() {
         assert_eq!(said, [Said::Data((block + 1) as u16, len)]);
     }
     assert_eq!(lab.say(port, &ack(65_541u32 as u16)), []);
-    assert_eq!(lab.outcomes(), [Outcome::Complete]);
+    assert_eq!(lab.outcomes(), [TransferOutcome::Complete]);
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn line_34_a_missing_last_ack_counts_as_complete_and_is_cleaned_up() {
     let begun = lab.now();
     let sent = lab.wait(60_000);
     assert_eq!(seconds(&sent, begun), [1, 2, 4, 8, 16, 24, 32]);
-    assert_eq!(lab.outcomes(), [Outcome::CompleteUnconfirmed]);
+    assert_eq!(lab.outcomes(), [TransferOutcome::CompleteUnconfirmed]);
     assert_eq!(lab.count(Counter::CompleteUnconfirmed), 1);
     lab.assert_idle();
 }
@@ -307,7 +307,7 @@ fn nothing_of_an_ended_transfer_is_sent_from_the_backlog() {
     assert_eq!(lab.say(port, &error(3)), []);
     lab.notes.room = 100;
     assert_eq!(lab.wait(0).len(), 0);
-    assert_eq!(lab.outcomes(), [Outcome::Aborted(ErrorCode(3))]);
+    assert_eq!(lab.outcomes(), [TransferOutcome::Aborted(ErrorCode(3))]);
     lab.wait(3000);
     lab.assert_idle();
 }

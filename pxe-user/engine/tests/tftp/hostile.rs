@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use proptest::prelude::*;
 use pxe_content::boot::Refusal;
 use pxe_engine::counters::{Counted, Counter};
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 
 use crate::support::*;
 
@@ -239,7 +239,7 @@ fn line_17_a_client_that_vanishes_after_oack_is_forgotten() {
     let mut lab = lab();
     lab.ask("file", OPTIONS);
     lab.wait(137_000);
-    assert_eq!(lab.outcomes(), [Outcome::TimedOut]);
+    assert_eq!(lab.outcomes(), [TransferOutcome::TimedOut]);
     lab.assert_idle();
 }
 

@@ -3,10 +3,10 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_engine::responder::Settings;
+use pxe_engine::responder::ResponderSettings;
 use pxe_fleet::event::{Event, Origin};
 use pxe_proto::datagram::Link;
-use pxe_proto::dhcp::{Arch, Ignored, Request, Service, Style};
+use pxe_proto::dhcp::{Arch, BootService, Ignored, Request, Style};
 use pxe_proto::mac::Mac;
 
 use crate::support::*;
@@ -51,9 +51,9 @@ fn on_the_link_nobody_asks_in_anothers_name() {
 
 #[test]
 fn behind_a_bridge_that_rewrites_addresses_machines_boot_if_that_is_configured() {
-    let mut service = Service::new(SERVER);
+    let mut service = BootService::new(SERVER);
     service.programs.set(Arch::X64, pxe_proto::dhcp::BootFile::new("file").unwrap().into());
-    let settings = Settings { foreign_chaddr: true, ..settings() };
+    let settings = ResponderSettings { foreign_chaddr: true, ..settings() };
     let mut lab = Lab::with(settings, service, &[("file", b"program")]);
     assert_eq!(
         lab.say_over(Link::untagged(STRANGER), DHCP_CLIENT, DHCP_SERVERS, &packet("ovmf-discover")).len(),

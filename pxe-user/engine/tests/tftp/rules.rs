@@ -5,7 +5,7 @@ use std::sync::Arc;
 use pxe_content::rules::{Action, MacPattern, Matcher, Policy, Rule, RuleLimits};
 use pxe_fleet::event::{Event, OfferKind, Unanswered};
 use pxe_fleet::handle::BootRecord;
-use pxe_proto::dhcp::{Arch, BootFile, Ignored, Service, Style};
+use pxe_proto::dhcp::{Arch, BootFile, BootService, Ignored, Style};
 use pxe_proto::mac::Mac;
 
 use crate::support::*;
@@ -18,8 +18,8 @@ fn discover() -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-fn service() -> Service {
-    let mut service = Service::new(SERVER);
+fn service() -> BootService {
+    let mut service = BootService::new(SERVER);
     service.programs.set(Arch::X64, BootFile::new("file").unwrap().into());
     service
 }
@@ -40,8 +40,8 @@ fn boot() -> Action {
     Action::Boot(Box::new(service()))
 }
 
-fn local() -> Service {
-    Service { local: pxe_proto::dhcp::Menu::local().ok(), ..Service::new(SERVER) }
+fn local() -> BootService {
+    BootService { local: pxe_proto::dhcp::Menu::local().ok(), ..BootService::new(SERVER) }
 }
 
 fn lab(rules: Vec<Rule>) -> Lab {

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use pxe_engine::counters::Counter;
-use pxe_engine::responder::Settings;
-use pxe_proto::dhcp::Service;
+use pxe_engine::responder::ResponderSettings;
+use pxe_proto::dhcp::BootService;
 use pxe_proto::tftp::negotiation::OptionLimits;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 use pxe_proto::time::Timestamp;
 
 use crate::clients::{self, Client, Manners, State};
@@ -29,7 +29,7 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    fn outcome(&self) -> Option<Outcome> {
+    fn outcome(&self) -> Option<TransferOutcome> {
         self.lab.outcomes().last().copied()
     }
 
@@ -58,8 +58,8 @@ impl Scene {
 
     pub(crate) fn play(&self) -> Story {
         let bytes = content(self.size);
-        let settings = Settings { limits: OptionLimits::for_mtu(1500, u16::MAX), ..settings() };
-        let mut lab = Lab::with(settings, Service::new(SERVER), &[("file", &bytes)]);
+        let settings = ResponderSettings { limits: OptionLimits::for_mtu(1500, u16::MAX), ..settings() };
+        let mut lab = Lab::with(settings, BootService::new(SERVER), &[("file", &bytes)]);
         let mut network = Network::new(self.seed, self.weather);
         let mut client = Client::new(ms(0), self.manners);
         lab.notes.room = self.room;
@@ -197,7 +197,7 @@ fn on_a_calm_network_nothing_is_sent_twice() {
                 let case = format!("{}, {size} bytes, kernel {kernel}", manners.name);
                 assert_eq!(story.client.state, State::Done, "{case}");
                 assert_eq!(story.client.got.len(), size, "{case}");
-                assert_eq!(story.outcome(), Some(Outcome::Complete), "{case}");
+                assert_eq!(story.outcome(), Some(TransferOutcome::Complete), "{case}");
                 assert_eq!(story.data, story.blocks(), "{case}");
                 let timeouts = story.lab.count(Counter::Timeouts);
                 // While PXELINUX pauses, the OACK is retransmitted.
@@ -284,7 +284,7 @@ fn on_a_bad_network_all_ends_well_or_clearly() {
                         assert_eq!(story.client.got.len(), size, "{case}");
                         // There may be other outcomes: that of EDK2's probe, if its ERROR was lost.
                         let outcomes = story.lab.outcomes();
-                        let good = [Outcome::Complete, Outcome::CompleteUnconfirmed];
+                        let good = [TransferOutcome::Complete, TransferOutcome::CompleteUnconfirmed];
                         // If its only ACK is lost, the server has received nothing but the request, which
                         // may be forged.
                         let unheard = manners.options.is_empty() && story.blocks() == 1;

@@ -11,16 +11,16 @@ use pxe_content::boot::{Catalogue, Config, FileName, Links, Source};
 use pxe_content::rules::Policy;
 use pxe_engine::counters::Counted;
 use pxe_engine::responder::{
-    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder, Route,
-    Settings, Sources, Storage, Transmit, UploadName, UploadPermit,
+    Blocks, Events, KernelOffload, OffloadAnswer, OffloadProgress, OffloadRequest, Responder,
+    ResponderSettings, Route, Sources, Storage, Transmit, UploadName, UploadPermit,
 };
 use pxe_fleet::event::{Event, Peer};
 use pxe_proto::datagram::{Datagram, Link};
-use pxe_proto::dhcp::{Arch, BootFile, Service};
+use pxe_proto::dhcp::{Arch, BootFile, BootService};
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::tftp::receive_session::BlockAccepted;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 use pxe_proto::tftp::table::{Id, TidPorts};
 use pxe_proto::time::Timestamp;
 use tempfile::TempDir;
@@ -214,8 +214,8 @@ pub(crate) fn packet(name: &str) -> Vec<u8> {
 /// The broadcast address: the subnet of [`SERVER`] is a /24.
 pub(crate) const BROADCAST: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 0, 255);
 
-pub(crate) fn settings() -> Settings {
-    Settings {
+pub(crate) fn settings() -> ResponderSettings {
+    ResponderSettings {
         interface: "lab0".into(),
         address: SERVER,
         mask: Ipv4Addr::new(255, 255, 255, 0),
@@ -232,17 +232,17 @@ pub(crate) fn settings() -> Settings {
 
 impl Lab {
     pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
-        Self::with(settings(), Service::new(SERVER), files)
+        Self::with(settings(), BootService::new(SERVER), files)
     }
 
     /// A lab that offers `file` to machines of this architecture.
     pub(crate) fn telling(arch: Arch) -> Self {
-        let mut service = Service::new(SERVER);
+        let mut service = BootService::new(SERVER);
         service.programs.set(arch, BootFile::new("file").expect("valid").into());
         Self::with(settings(), service, &[("file", b"program")])
     }
 
-    pub(crate) fn with(settings: Settings, service: Service, files: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn with(settings: ResponderSettings, service: BootService, files: &[(&str, &[u8])]) -> Self {
         let dir = TempDir::new().unwrap();
         std::fs::write(dir.path().join("pxelinux.0"), b"boot").unwrap();
         for (name, bytes) in files {
@@ -346,7 +346,7 @@ impl Lab {
     }
 
     /// The outcomes of transfers that were reported.
-    pub(crate) fn outcomes(&self) -> Vec<Outcome> {
+    pub(crate) fn outcomes(&self) -> Vec<TransferOutcome> {
         let ends = self.notes.events.iter().filter_map(|event| match event {
             Event::Fetched { outcome, .. } => Some(*outcome),
             _ => None,

@@ -4,16 +4,16 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use proptest::prelude::*;
 use pxe_engine::counters::Counter;
-use pxe_engine::responder::{Settings, UploadLimiter};
-use pxe_proto::dhcp::Service;
+use pxe_engine::responder::{ResponderSettings, UploadLimiter};
+use pxe_proto::dhcp::BootService;
 
 use crate::support::*;
 
 const TFTP: SocketAddrV4 = SocketAddrV4::new(SERVER, 69);
 
 fn lab() -> Lab {
-    let settings = Settings { uploads: Some(UploadLimiter::new(2)), ..settings() };
-    Lab::with(settings, Service::new(SERVER), &[("file", &content(800))])
+    let settings = ResponderSettings { uploads: Some(UploadLimiter::new(2)), ..settings() };
+    Lab::with(settings, BootService::new(SERVER), &[("file", &content(800))])
 }
 
 /// Sends a WRQ from [`CLIENT`]. Returns our TID and the reply.

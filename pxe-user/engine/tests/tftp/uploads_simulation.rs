@@ -5,8 +5,8 @@ use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use pxe_engine::counters::Counter;
-use pxe_engine::responder::{Settings, UploadLimiter};
-use pxe_proto::dhcp::Service;
+use pxe_engine::responder::{ResponderSettings, UploadLimiter};
+use pxe_proto::dhcp::BootService;
 use pxe_proto::tftp::negotiation::OptionLimits;
 use pxe_proto::time::Timestamp;
 
@@ -180,8 +180,8 @@ struct Story {
 impl Scene {
     fn play(&self) -> Story {
         let limits = OptionLimits::for_mtu(1500, u16::MAX);
-        let settings = Settings { uploads: Some(UploadLimiter::new(2)), limits, ..settings() };
-        let mut lab = Lab::with(settings, Service::new(SERVER), &[]);
+        let settings = ResponderSettings { uploads: Some(UploadLimiter::new(2)), limits, ..settings() };
+        let mut lab = Lab::with(settings, BootService::new(SERVER), &[]);
         // The replies of the inbox come when the simulated disk is ready.
         lab.loader_runs = false;
         lab.notes.inbox.behind = self.behind;

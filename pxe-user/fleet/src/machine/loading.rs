@@ -5,7 +5,7 @@ use crate::board::{Progress, State, UnixMs};
 use crate::changes::{ChangeLog, Draft};
 use crate::event::Transport;
 use pxe_content::boot::{Refusal, Role, is_looked_for, last_resort};
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 
 /// A boot without a payload counts as complete if the machine requests nothing during this time.
 const QUIET_MS: u64 = 15_000;
@@ -46,7 +46,7 @@ pub(crate) struct FinishedTransfer {
     pub(crate) in_images_folder: bool,
     pub(crate) transport: Transport,
     /// How the transfer ended.
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: TransferOutcome,
     /// Bytes that arrived, the duration in milliseconds, and retransmitted DATA packets.
     pub(crate) bytes: u64,
     pub(crate) took_ms: u64,
@@ -119,10 +119,12 @@ impl Machine {
             self.shown.progress = None;
         }
         match transfer.outcome {
-            Outcome::Complete | Outcome::CompleteUnconfirmed => self.arrived(now, transfer, change_log),
+            TransferOutcome::Complete | TransferOutcome::CompleteUnconfirmed => {
+                self.arrived(now, transfer, change_log)
+            }
             // EDK2 first requests the file only to learn its size, and breaks that transfer off.
-            Outcome::Probe => self.go(now, State::Loading, None, change_log),
-            Outcome::Aborted(_) | Outcome::TimedOut | Outcome::Superseded => {
+            TransferOutcome::Probe => self.go(now, State::Loading, None, change_log),
+            TransferOutcome::Aborted(_) | TransferOutcome::TimedOut | TransferOutcome::Superseded => {
                 self.broke_off(now, transfer, change_log);
             }
         }
@@ -152,7 +154,7 @@ impl Machine {
         }
         self.attempt.payload = true;
         self.attempt.sent = None;
-        if *outcome == Outcome::Complete {
+        if *outcome == TransferOutcome::Complete {
             self.credit(change_log);
         }
         self.run(now, change_log);
@@ -202,8 +204,12 @@ impl Machine {
         let FinishedTransfer { file, bytes, .. } = transfer;
         self.attempt.sent = None;
         let how = match transfer.outcome {
-            Outcome::Aborted(code) => format!("aborted {file} after {bytes} bytes (TFTP error {})", code.0),
-            Outcome::Superseded => format!("restarted {file} after {bytes} bytes and did not finish it"),
+            TransferOutcome::Aborted(code) => {
+                format!("aborted {file} after {bytes} bytes (TFTP error {})", code.0)
+            }
+            TransferOutcome::Superseded => {
+                format!("restarted {file} after {bytes} bytes and did not finish it")
+            }
             _ => format!("stopped answering while it loaded {file}, after {bytes} bytes"),
         };
         let draft = Draft::new("broken_off", how.clone()).fact("file", file.as_str()).fact("bytes", *bytes);

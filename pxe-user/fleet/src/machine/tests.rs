@@ -6,14 +6,14 @@ mod verdicts;
 use std::net::Ipv4Addr;
 
 use super::*;
-use crate::board::Outcome as Memory;
+use crate::board::TestOutcome as Memory;
 use crate::event::{OfferKind, Requester, Transport, Unanswered};
 use crate::mtlog::Line;
 use crate::report::{Report, ReportedError, Stage};
 use pxe_content::boot::{Refusal, Role};
 use pxe_proto::dhcp::{Arch, Style};
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 
 const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
 const START: u64 = 1_000_000_000;
@@ -57,7 +57,7 @@ impl Life {
         self.told(Client::Pxe, OfferKind::Boot, file)
     }
 
-    fn ended(&mut self, file: &str, role: Role, outcome: Outcome) -> &mut Self {
+    fn ended(&mut self, file: &str, role: Role, outcome: TransferOutcome) -> &mut Self {
         let transfer = FinishedTransfer {
             file: file.into(),
             role,
@@ -73,7 +73,7 @@ impl Life {
     }
 
     fn fetched(&mut self, file: &str, role: Role) -> &mut Self {
-        self.ended(file, role, Outcome::Complete)
+        self.ended(file, role, TransferOutcome::Complete)
     }
 
     /// `bytes` of the 1000 bytes of a payload have arrived.
@@ -131,7 +131,7 @@ impl Life {
 fn the_whole_life_from_pxe_over_ipxe_to_a_verdict() {
     let mut life = Life::new();
     life.is(State::Seen).pxe("ipxe.efi").is(State::Offered).wait(4).pxe("ipxe.efi").is(State::Offered);
-    life.ended("ipxe.efi", Role::Loader, Outcome::Probe).is(State::Loading);
+    life.ended("ipxe.efi", Role::Loader, TransferOutcome::Probe).is(State::Loading);
     life.fetched("ipxe.efi", Role::Loader).is(State::Loading).wait(5);
     life.told(Client::Ipxe, OfferKind::Boot, "boot.ipxe").is(State::Offered);
     life.fetched("boot.ipxe", Role::Config).is(State::Loading);
@@ -206,7 +206,9 @@ fn a_chain_is_one_boot() {
 #[test]
 fn a_boot_counts_once_and_only_when_its_last_byte_was_acknowledged() {
     let mut life = Life::new();
-    life.pxe("memtest").ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Running);
+    life.pxe("memtest")
+        .ended("memtest", Role::Payload, TransferOutcome::CompleteUnconfirmed)
+        .is(State::Running);
     assert_eq!((life.machine.shown.completed, life.credit()), (1, 0));
     life.report(Stage::Done, |report| report.pass = Some(true)).is(State::Passed);
     assert_eq!(life.credit(), 0, "anybody can post a report: only the payload counts");
@@ -229,7 +231,9 @@ fn without_a_payload_it_runs_when_it_asks_for_nothing_more() {
 
 #[test]
 fn what_breaks_off_is_a_failure_only_if_nothing_mends_it() {
-    for outcome in [Outcome::Aborted(ErrorCode(0)), Outcome::TimedOut, Outcome::Superseded] {
+    for outcome in
+        [TransferOutcome::Aborted(ErrorCode(0)), TransferOutcome::TimedOut, TransferOutcome::Superseded]
+    {
         let mut life = Life::new();
         life.pxe("a").fetched("a", Role::Loader).ended("b", Role::Other, outcome).wait(19).is(State::Loading);
         life.fetched("b", Role::Other).wait(15).is(State::Running);
@@ -238,7 +242,7 @@ fn what_breaks_off_is_a_failure_only_if_nothing_mends_it() {
         life.pxe("a").is(State::Failed).fetched("a", Role::Loader).is(State::Loading);
     }
     let mut life = Life::new();
-    life.pxe("a").ended("a", Role::Loader, Outcome::Probe).wait(30).is(State::Loading);
+    life.pxe("a").ended("a", Role::Loader, TransferOutcome::Probe).wait(30).is(State::Loading);
 }
 
 #[test]
@@ -301,7 +305,9 @@ fn a_late_end_of_a_transfer_does_not_begin_a_new_test() {
     life.pxe("memtest")
         .report(Stage::Start, |_| ())
         .report(Stage::Error, |report| report.error_count = Some(1));
-    life.is(State::Failed).ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Failed);
+    life.is(State::Failed)
+        .ended("memtest", Role::Payload, TransferOutcome::CompleteUnconfirmed)
+        .is(State::Failed);
     life.report(Stage::Progress, |_| ()).is(State::Failed);
     assert_eq!(life.machine.shown.verdict.as_ref().map(|verdict| verdict.errors), Some(1));
 }
@@ -333,7 +339,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
     life.loading("memtest", 900, true).is(State::Loading).wait(1);
     life.loading("memtest", 900, true).is(State::Running).because("has not acknowledged");
     assert_eq!((life.machine.shown.progress.clone(), life.machine.shown.completed), (None, 0));
-    life.wait(30).ended("memtest", Role::Payload, Outcome::CompleteUnconfirmed).is(State::Running);
+    life.wait(30).ended("memtest", Role::Payload, TransferOutcome::CompleteUnconfirmed).is(State::Running);
     assert_eq!(life.machine.shown.completed, 1);
     // pxed ends, and the next process knows nothing of the transfer.
     let mut life = Life::new();
@@ -350,7 +356,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
         .wait(3)
         .loading("memtest", 900, true)
         .is(State::Running);
-    life.ended("memtest", Role::Payload, Outcome::Aborted(ErrorCode(0))).wait(20).is(State::Failed);
+    life.ended("memtest", Role::Payload, TransferOutcome::Aborted(ErrorCode(0))).wait(20).is(State::Failed);
 }
 
 /// For example a person with curl, on a host that sent no DHCP request.
@@ -358,7 +364,7 @@ fn a_payload_whose_end_is_not_acknowledged_is_no_endless_loading() {
 fn who_looks_at_files_by_hand_is_no_machine_under_test() {
     let mut life = Life::new();
     life.fetched("memtest", Role::Payload).is(State::Seen).because("has not asked over DHCP");
-    life.ended("memtest", Role::Payload, Outcome::TimedOut).refused("x", Refusal::NotFound);
+    life.ended("memtest", Role::Payload, TransferOutcome::TimedOut).refused("x", Refusal::NotFound);
     life.wait(100).is(State::Seen);
     assert_eq!((life.machine.shown.boots, life.machine.shown.completed), (0, 0));
     // Now the same host boots from pxed.

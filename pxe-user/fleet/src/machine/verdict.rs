@@ -2,7 +2,7 @@
 //! to the same [`Verdict`].
 
 use super::{Failure, Machine, since};
-use crate::board::{Dimm, MemoryError, Outcome, State, UnixMs, Verdict};
+use crate::board::{Dimm, MemoryError, State, TestOutcome, UnixMs, Verdict};
 use crate::changes::{ChangeLog, Draft};
 use crate::mtlog::{self, Line};
 use crate::report::{Report, Stage};
@@ -191,7 +191,7 @@ impl Machine {
     }
 
     fn has_passed(&self) -> bool {
-        self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Pass)
+        self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == TestOutcome::Pass)
     }
 
     /// A test has reported. Decides whether it is the known test or a new one. If memory was found bad, only
@@ -200,13 +200,13 @@ impl Machine {
         let rebooted = std::mem::take(&mut self.fresh) || self.test_began() < self.attempt.began;
         let known = self.shown.verdict.as_mut().filter(|verdict| {
             let again = begins && since(now, verdict.started) >= SAME_TEST_MS;
-            !rebooted && (verdict.outcome == Outcome::Fail || verdict.source == source && !again)
+            !rebooted && (verdict.outcome == TestOutcome::Fail || verdict.source == source && !again)
         });
         match known {
             Some(verdict) => verdict.heard = now,
             None => {
                 self.shown.verdict = Some(Verdict {
-                    outcome: Outcome::Testing,
+                    outcome: TestOutcome::Testing,
                     source: source.into(),
                     started: now,
                     heard: now,
@@ -229,7 +229,7 @@ impl Machine {
                 }
             }
         }
-        if self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == Outcome::Testing) {
+        if self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == TestOutcome::Testing) {
             self.attempt.trouble = None;
             self.attempt.payload = true;
             let why = self.resets();
@@ -297,7 +297,7 @@ impl Machine {
         if verdict.errors == 0 && uncorrected == 0 {
             return;
         }
-        verdict.outcome = Outcome::Fail;
+        verdict.outcome = TestOutcome::Fail;
         let why = match (verdict.first_errors.first(), verdict.errors) {
             (Some(first), 0..=1) => format!("memory error {}", place(first)),
             (Some(first), errors) => format!("memory error {}, {errors} in all", place(first)),
@@ -311,11 +311,11 @@ impl Machine {
     fn finished(&mut self, now: UnixMs, passed: bool, change_log: &mut ChangeLog) {
         self.ended = true;
         let Some(verdict) = &mut self.shown.verdict else { return };
-        if verdict.outcome == Outcome::Fail {
+        if verdict.outcome == TestOutcome::Fail {
             return self.step(now, change_log, Draft::new("report", "the test has ended: FAIL"));
         }
         if !passed {
-            verdict.outcome = Outcome::Fail;
+            verdict.outcome = TestOutcome::Fail;
             self.step(now, change_log, Draft::new("report", "the test has ended: FAIL"));
             return self.fail(
                 now,
@@ -324,7 +324,7 @@ impl Machine {
                 change_log,
             );
         }
-        verdict.outcome = Outcome::Pass;
+        verdict.outcome = TestOutcome::Pass;
         verdict.percent = Some(100);
         self.step(now, change_log, Draft::new("report", "the test has ended: PASS"));
         self.end_boot("passed", change_log);
@@ -336,7 +336,8 @@ impl Machine {
     pub(crate) fn tick(&mut self, now: UnixMs, silence: u64, change_log: &mut ChangeLog) {
         self.wait(now, change_log);
         let Some(verdict) = &self.shown.verdict else { return };
-        if !matches!(self.shown.state, State::Running | State::Silent) || verdict.outcome != Outcome::Testing
+        if !matches!(self.shown.state, State::Running | State::Silent)
+            || verdict.outcome != TestOutcome::Testing
         {
             return;
         }

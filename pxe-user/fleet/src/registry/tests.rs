@@ -55,7 +55,7 @@ fn load(registry: &mut Registry, mac: Mac) {
         role: Role::Payload,
         in_images_folder: false,
         transport: Transport::Tftp,
-        outcome: pxe_proto::tftp::send_session::Outcome::Complete,
+        outcome: pxe_proto::tftp::send_session::TransferOutcome::Complete,
         bytes: 1,
         took_ms: 1,
         retransmits: 0,
@@ -228,7 +228,7 @@ fn an_event_of_a_file_says_what_the_file_is() {
     let fetched = Event::Fetched {
         peer,
         image: image(),
-        outcome: pxe_proto::tftp::send_session::Outcome::Complete,
+        outcome: pxe_proto::tftp::send_session::TransferOutcome::Complete,
         bytes: 100,
         took: Duration::from_millis(7),
         retransmits: 0,

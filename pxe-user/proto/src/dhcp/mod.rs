@@ -6,7 +6,7 @@
 //!   (67, 4011)     |  Malformed          |
 //!                  +---------------------+--> Err(Ignored): a named reason, one counter each
 //! ```
-//! [`Service`] is what an interface offers. It is checked when it is built, so that a reply cannot fail
+//! [`BootService`] is what an interface offers. It is checked when it is built, so that a reply cannot fail
 //! because of it. [`Style`] is how pxed replies to one machine; the caller chooses it for each request.
 //!
 //! Sources: PXE specification 2.1 (Intel, 1999), RFC 2131, 2132, 3046, 3396, 4578, 5071, and the measured
@@ -35,7 +35,7 @@ pub use names::{BootFile, Invalid, MAC_MARK, Text, Url};
 pub use reply::{Admitted, Answer, Reply, ReplySummary, ServerPort, Style, admit, reply};
 pub use request::{Class, Message, Printable, Request, Uuid};
 pub use request_builder::Firmware;
-pub use service::{Menu, MenuItem, Program, Programs, Service};
+pub use service::{BootService, Menu, MenuItem, Program, Programs};
 pub use vendor::BootItem;
 pub use view::{MessageView, tags};
 

@@ -8,7 +8,7 @@ use super::ignored::Ignored;
 use super::names::{Url, expand};
 use super::options::code;
 use super::request::{Class, Message, Request};
-use super::service::{Menu, Program, Service};
+use super::service::{BootService, Menu, Program};
 use super::vendor::Vendor;
 use super::writer::Writer;
 use super::{MAX_REPLY, PORT_BOOT_SERVER, PORT_CLIENT, PORT_SERVER};
@@ -117,7 +117,7 @@ pub struct Reply<'s> {
 /// # Errors
 /// The reason why there is no reply. The content of `out` is then undefined.
 pub fn reply<'s>(
-    service: &'s Service,
+    service: &'s BootService,
     request: &Request<'_>,
     via: ServerPort,
     from: SocketAddrV4,
@@ -203,7 +203,7 @@ fn is_host(address: Ipv4Addr) -> bool {
 }
 
 fn choose<'s>(
-    service: &'s Service,
+    service: &'s BootService,
     request: &Request<'_>,
     ack: bool,
     style: Style,
@@ -230,7 +230,7 @@ fn choose<'s>(
 /// gets a menu. HTTP boot and a Raspberry Pi have no way to express it: they get no reply, and continue by
 /// themselves.
 fn choose_local<'s>(
-    service: &'s Service,
+    service: &'s BootService,
     menu: &'s Menu,
     request: &Request<'_>,
     ack: bool,
@@ -246,7 +246,7 @@ fn choose_local<'s>(
 
 /// Writes the reply, and returns its length in bytes.
 fn write(
-    service: &Service,
+    service: &BootService,
     request: &Request<'_>,
     summary: &ReplySummary<'_>,
     out: &mut [u8],
@@ -323,7 +323,7 @@ fn write_url(writer: &mut Writer<'_>, url: &Url, mac: Mac) -> Result<(), Ignored
 
 /// Returns option 43; `None` if this reply has none.
 fn vendor(
-    service: &Service,
+    service: &BootService,
     request: &Request<'_>,
     summary: &ReplySummary<'_>,
 ) -> Result<Option<Vendor>, Ignored> {

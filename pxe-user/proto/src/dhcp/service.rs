@@ -203,7 +203,7 @@ impl Menu {
 
 /// What pxed offers on one interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Service {
+pub struct BootService {
     /// pxed's own address on the interface: option 54. It is also siaddr and the menu's boot server, unless
     /// `boot_server` is set.
     pub server: Ipv4Addr,
@@ -223,7 +223,7 @@ pub struct Service {
     pub ipxe_priority: bool,
 }
 
-impl Service {
+impl BootService {
     /// A service that offers nothing yet.
     #[must_use]
     pub fn new(server: Ipv4Addr) -> Self {

@@ -2,7 +2,7 @@
 //! (RFC 1123, section 4.2.3.1).
 //!
 //! This module is pure: each method that depends on time takes `now`, and nothing here may use a socket, a
-//! clock or a metric. The worker's TFTP service calls it and carries out the [`Step`](send_session::Step)s
+//! clock or a metric. The worker's TFTP service calls it and carries out the [`SessionAction`](send_session::SessionAction)s
 //! that it returns.
 //!
 //! | file | contents |

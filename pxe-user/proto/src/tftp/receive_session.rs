@@ -1,5 +1,5 @@
 //! The state machine of an upload: the other direction of [`send_session`](super::send_session). Each method
-//! takes an event and returns the next [`Step`].
+//! takes an event and returns the next [`SessionAction`].
 //!
 //! The caller stores the blocks: [`ReceiveSession::on_data`] passes each new block to a closure,
 //! [`ReceiveSession::on_room`] reports that the disk has caught up, and [`ReceiveSession::on_kept`] that the
@@ -32,7 +32,9 @@ use std::time::Duration;
 use super::Block;
 use super::negotiation::NegotiatedOptions;
 use super::packet::ErrorCode;
-use super::send_session::{Ignored, Outcome, RTO_FIRST, RTO_MAX, SILENCE, Step, seconds};
+use super::send_session::{
+    IgnoredEvent, RTO_FIRST, RTO_MAX, SILENCE, SessionAction, TransferOutcome, seconds,
+};
 use crate::time::Timestamp;
 
 /// pxed drops an upload whose client sends nothing for this long after its request, because the request may
@@ -104,8 +106,12 @@ pub struct ReceiveSession {
 
 impl ReceiveSession {
     /// Starts an upload with these options. `announced` is the size in the request, in bytes. Returns the
-    /// first step: the OACK or ACK 0.
-    pub fn start(now: Timestamp, announced: Option<u64>, negotiated: NegotiatedOptions) -> (Self, Step) {
+    /// first action: the OACK or ACK 0.
+    pub fn start(
+        now: Timestamp,
+        announced: Option<u64>,
+        negotiated: NegotiatedOptions,
+    ) -> (Self, SessionAction) {
         let rto = negotiated.timeout.unwrap_or(RTO_FIRST);
         let reception = Self {
             announced,
@@ -121,13 +127,13 @@ impl ReceiveSession {
             is_gap_reported: false,
             is_ack_delayed: false,
         };
-        let step = reception.offer();
-        (reception, step)
+        let action = reception.offer();
+        (reception, action)
     }
 
     /// ACK 0 answers a WRQ (RFC 1350, section 4); with options an OACK does (RFC 2347).
-    fn offer(&self) -> Step {
-        if self.negotiated.oack { Step::SendOack } else { Step::SendAck }
+    fn offer(&self) -> SessionAction {
+        if self.negotiated.oack { SessionAction::SendOack } else { SessionAction::SendAck }
     }
 
     /// Handles DATA: the block whose number modulo 65536 is `wire`, with `len` bytes. The caller must check
@@ -140,12 +146,12 @@ impl ReceiveSession {
         wire: u16,
         len: usize,
         take: impl FnOnce(bool) -> BlockAccepted,
-    ) -> Step {
+    ) -> SessionAction {
         match self.phase {
-            Phase::Ended => Step::Ignore(Ignored::Ended),
-            Phase::Finishing => Step::Ignore(Ignored::DuplicateData),
+            Phase::Ended => SessionAction::Ignore(IgnoredEvent::Ended),
+            Phase::Finishing => SessionAction::Ignore(IgnoredEvent::DuplicateData),
             Phase::Complete if wire == self.taken.wire() => self.acknowledge_again(now),
-            Phase::Complete => Step::Ignore(Ignored::Ended),
+            Phase::Complete => SessionAction::Ignore(IgnoredEvent::Ended),
             Phase::Offered | Phase::Receiving => {
                 // How many blocks are missing before this one. For an old block the difference wraps, and is
                 // larger than a window.
@@ -154,13 +160,18 @@ impl ReceiveSession {
                     0 => self.on_next(now, len < usize::from(self.negotiated.blksize), take),
                     _ if missing < self.negotiated.windowsize => self.on_gap(now),
                     _ if self.taken.0 > 0 && wire == self.taken.wire() => self.acknowledge_again(now),
-                    _ => Step::Ignore(Ignored::DuplicateData),
+                    _ => SessionAction::Ignore(IgnoredEvent::DuplicateData),
                 }
             }
         }
     }
 
-    fn on_next(&mut self, now: Timestamp, last: bool, take: impl FnOnce(bool) -> BlockAccepted) -> Step {
+    fn on_next(
+        &mut self,
+        now: Timestamp,
+        last: bool,
+        take: impl FnOnce(bool) -> BlockAccepted,
+    ) -> SessionAction {
         self.heard = now;
         self.phase = Phase::Receiving;
         let taken = take(last);
@@ -170,7 +181,7 @@ impl ReceiveSession {
                 // The blocks after it in this window are a known gap and need no ACK.
                 self.is_gap_reported = true;
             }
-            return Step::Ignore(Ignored::NoRoom);
+            return SessionAction::Ignore(IgnoredEvent::NoRoom);
         }
         self.taken = self.taken + 1;
         self.rto = self.first_rto();
@@ -178,20 +189,20 @@ impl ReceiveSession {
         if last {
             self.phase = Phase::Finishing;
             self.deadline = now + FINISHING_MAX;
-            Step::Wait
+            SessionAction::Wait
         } else if self.taken.0 - self.acked.0 >= u64::from(self.negotiated.windowsize) {
             self.is_gap_reported = false;
             self.is_ack_delayed = taken == BlockAccepted::NoRoom;
-            if self.is_ack_delayed { Step::Wait } else { self.say(now) }
+            if self.is_ack_delayed { SessionAction::Wait } else { self.say(now) }
         } else {
             self.deadline = now + TAIL_PAUSE;
-            Step::Wait
+            SessionAction::Wait
         }
     }
 
-    fn on_gap(&mut self, now: Timestamp) -> Step {
+    fn on_gap(&mut self, now: Timestamp) -> SessionAction {
         if self.is_gap_reported || self.is_ack_delayed {
-            return Step::Ignore(Ignored::GapInData);
+            return SessionAction::Ignore(IgnoredEvent::GapInData);
         }
         self.phase = Phase::Receiving;
         self.is_gap_reported = true;
@@ -200,55 +211,59 @@ impl ReceiveSession {
     }
 
     /// Handles a repeat of the last accepted block: the ACK may have been lost.
-    fn acknowledge_again(&mut self, now: Timestamp) -> Step {
+    fn acknowledge_again(&mut self, now: Timestamp) -> SessionAction {
         if self.is_ack_delayed || now.since(self.ack_sent_at.max(self.heard)) < COPY {
-            Step::Ignore(Ignored::DuplicateData)
+            SessionAction::Ignore(IgnoredEvent::DuplicateData)
         } else {
             self.say(now)
         }
     }
 
-    fn say(&mut self, now: Timestamp) -> Step {
+    fn say(&mut self, now: Timestamp) -> SessionAction {
         self.acked = self.taken;
         self.is_ack_delayed = false;
         self.ack_sent_at = now;
-        Step::SendAck
+        SessionAction::SendAck
     }
 
-    /// Handles the report that the disk has caught up. Returns [`Step::SendAck`] if an ACK waits for it.
-    pub fn on_room(&mut self, now: Timestamp) -> Step {
-        if self.is_ack_delayed && self.phase == Phase::Receiving { self.say(now) } else { Step::Wait }
+    /// Handles the report that the disk has caught up. Returns [`SessionAction::SendAck`] if an ACK waits for it.
+    pub fn on_room(&mut self, now: Timestamp) -> SessionAction {
+        if self.is_ack_delayed && self.phase == Phase::Receiving {
+            self.say(now)
+        } else {
+            SessionAction::Wait
+        }
     }
 
-    /// Handles the report that the file is stored. Before the caller carries out the returned [`Step::End`],
+    /// Handles the report that the file is stored. Before the caller carries out the returned [`SessionAction::End`],
     /// it must send the last ACK, that of [`Self::taken`].
-    pub fn on_kept(&mut self, now: Timestamp) -> Step {
+    pub fn on_kept(&mut self, now: Timestamp) -> SessionAction {
         if self.phase != Phase::Finishing {
-            return Step::Ignore(Ignored::Ended);
+            return SessionAction::Ignore(IgnoredEvent::Ended);
         }
         self.say(now);
         self.phase = Phase::Complete;
-        Step::End(Outcome::Complete)
+        SessionAction::End(TransferOutcome::Complete)
     }
 
     /// Handles an ERROR from the client, which ends the upload.
-    pub fn on_error(&mut self, code: ErrorCode) -> Step {
-        self.end(Outcome::Aborted(code))
+    pub fn on_error(&mut self, code: ErrorCode) -> SessionAction {
+        self.end(TransferOutcome::Aborted(code))
     }
 
-    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`Step::Wait`].
-    pub fn on_time(&mut self, now: Timestamp) -> Step {
+    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`SessionAction::Wait`].
+    pub fn on_time(&mut self, now: Timestamp) -> SessionAction {
         if now < self.deadline {
-            return Step::Wait;
+            return SessionAction::Wait;
         }
         let silent = match self.phase {
-            Phase::Complete | Phase::Ended => return Step::Wait,
-            Phase::Finishing => return self.end(Outcome::TimedOut),
+            Phase::Complete | Phase::Ended => return SessionAction::Wait,
+            Phase::Finishing => return self.end(TransferOutcome::TimedOut),
             Phase::Offered => now.since(self.started) >= SILENCE_OFFERED.max(self.patience()),
             Phase::Receiving => now.since(self.heard) >= SILENCE.max(self.patience()),
         };
         if silent {
-            return self.end(Outcome::TimedOut);
+            return self.end(TransferOutcome::TimedOut);
         }
         self.deadline = now + seconds(self.rto);
         self.rto = self.rto.saturating_mul(2).min(RTO_MAX.max(self.first_rto()));
@@ -260,8 +275,8 @@ impl ReceiveSession {
     }
 
     /// Ends the upload because a new request of the same client replaces it.
-    pub fn supersede(&mut self) -> Step {
-        self.end(Outcome::Superseded)
+    pub fn supersede(&mut self) -> SessionAction {
+        self.end(TransferOutcome::Superseded)
     }
 
     /// Whether the client has sent no DATA of its first window since its request. The source address of such
@@ -271,16 +286,16 @@ impl ReceiveSession {
     }
 
     /// Ends the upload because pxed needs its slot for another client, or because the file cannot be stored.
-    pub fn give_way(&mut self) -> Step {
-        self.end(Outcome::TimedOut)
+    pub fn give_way(&mut self) -> SessionAction {
+        self.end(TransferOutcome::TimedOut)
     }
 
-    fn end(&mut self, outcome: Outcome) -> Step {
+    fn end(&mut self, outcome: TransferOutcome) -> SessionAction {
         if self.has_ended() {
-            return Step::Ignore(Ignored::Ended);
+            return SessionAction::Ignore(IgnoredEvent::Ended);
         }
         self.phase = Phase::Ended;
-        Step::End(outcome)
+        SessionAction::End(outcome)
     }
 
     /// Whether the upload has ended: the file is stored, or the upload was broken off.

@@ -1,4 +1,4 @@
-//! The state machine of a transfer to a client: each method takes an event and returns the next [`Step`].
+//! The state machine of a transfer to a client: each method takes an event and returns the next [`SessionAction`].
 //! `receive_session` is the other direction.
 //!
 //! ```text
@@ -59,7 +59,7 @@ const REPEATS_OF_LAST: u8 = 7;
 
 /// How a transfer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
+pub enum TransferOutcome {
     /// The last block was acknowledged.
     Complete,
     /// All blocks were sent, and the last ACK never arrived. Clients that start the file at once do not send
@@ -78,7 +78,7 @@ pub enum Outcome {
 
 /// Why an event of a known transfer changes nothing. The caller counts the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Ignored {
+pub enum IgnoredEvent {
     /// An ACK of the block that was acknowledged last.
     DuplicateAck,
     /// An ACK of an older block or of a block that was not sent yet; also any ACK in an upload, or while the
@@ -96,9 +96,9 @@ pub enum Ignored {
 
 /// What the caller must do after an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum SessionAction {
     /// Nothing but counting the reason.
-    Ignore(Ignored),
+    Ignore(IgnoredEvent),
     /// Nothing. The timer was early, or the event needs no packet.
     Wait,
     /// Send the OACK.
@@ -108,7 +108,7 @@ pub enum Step {
     /// Send an ACK of [`ReceiveSession::taken`](super::receive_session::ReceiveSession::taken).
     SendAck,
     /// The transfer has ended.
-    End(Outcome),
+    End(TransferOutcome),
 }
 
 /// Where a transfer stands.
@@ -166,9 +166,9 @@ pub struct SendSession {
 }
 
 impl SendSession {
-    /// Starts a transfer of `size` bytes with these options. Returns the first step: the OACK, or the first
+    /// Starts a transfer of `size` bytes with these options. Returns the first action: the OACK, or the first
     /// block.
-    pub fn start(now: Timestamp, size: u64, negotiated: NegotiatedOptions) -> (Self, Step) {
+    pub fn start(now: Timestamp, size: u64, negotiated: NegotiatedOptions) -> (Self, SessionAction) {
         let rto = negotiated.timeout.unwrap_or(RTO_FIRST);
         let mut transfer = Self {
             size,
@@ -185,19 +185,19 @@ impl SendSession {
             repeats: Repeats::None,
             early: EarlyRetransmit::Allowed,
         };
-        let step = if negotiated.oack {
-            Step::SendOack
+        let action = if negotiated.oack {
+            SessionAction::SendOack
         } else {
             transfer.phase = Phase::Unverified { is_repeat_due: false };
             transfer.open_window(now)
         };
-        (transfer, step)
+        (transfer, action)
     }
 
     /// Handles an ACK. `wire` is the block number modulo 65536.
-    pub fn on_ack(&mut self, now: Timestamp, wire: u16) -> Step {
+    pub fn on_ack(&mut self, now: Timestamp, wire: u16) -> SessionAction {
         match self.phase {
-            Phase::Ended => Step::Ignore(Ignored::Ended),
+            Phase::Ended => SessionAction::Ignore(IgnoredEvent::Ended),
             Phase::Offered { oacks } if wire == 0 => {
                 if self.negotiated.windowsize == 1 && oacks == 0 {
                     self.measure(now, Block(0));
@@ -205,56 +205,56 @@ impl SendSession {
                 self.progress(now);
                 self.open_window(now)
             }
-            Phase::Offered { .. } => Step::Ignore(Ignored::StrayAck),
+            Phase::Offered { .. } => SessionAction::Ignore(IgnoredEvent::StrayAck),
             Phase::Unverified { .. } | Phase::Sending => self.on_block_ack(now, wire),
         }
     }
 
-    fn on_block_ack(&mut self, now: Timestamp, wire: u16) -> Step {
+    fn on_block_ack(&mut self, now: Timestamp, wire: u16) -> SessionAction {
         let previous = self.window.acknowledged();
         let acked = previous.at_or_after(wire);
         if acked == previous {
             self.on_duplicate_ack(now);
-            return Step::Ignore(Ignored::DuplicateAck);
+            return SessionAction::Ignore(IgnoredEvent::DuplicateAck);
         }
         if acked > self.window.highest() {
-            return Step::Ignore(Ignored::StrayAck);
+            return SessionAction::Ignore(IgnoredEvent::StrayAck);
         }
         self.measure(now, acked);
         let is_echo = self.repeats != Repeats::None && !self.window.ends_at(acked);
         self.progress(now);
         self.window.acknowledge(acked);
         if acked == self.last() {
-            return self.end(Outcome::Complete);
+            return self.end(TransferOutcome::Complete);
         }
         if is_echo { self.slide_window(now) } else { self.open_window(now) }
     }
 
     /// Handles an ERROR from the client.
-    pub fn on_error(&mut self, code: ErrorCode) -> Step {
+    pub fn on_error(&mut self, code: ErrorCode) -> SessionAction {
         match self.phase {
-            Phase::Ended => Step::Ignore(Ignored::Ended),
+            Phase::Ended => SessionAction::Ignore(IgnoredEvent::Ended),
             Phase::Offered { .. } if code == ErrorCode::OPTIONS || code == ErrorCode::UNDEFINED => {
-                self.end(Outcome::Probe)
+                self.end(TransferOutcome::Probe)
             }
-            _ => self.end(Outcome::Aborted(code)),
+            _ => self.end(TransferOutcome::Aborted(code)),
         }
     }
 
-    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`Step::Wait`].
-    pub fn on_time(&mut self, now: Timestamp) -> Step {
+    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`SessionAction::Wait`].
+    pub fn on_time(&mut self, now: Timestamp) -> SessionAction {
         if now < self.deadline {
-            return Step::Wait;
+            return SessionAction::Wait;
         }
         match self.phase {
-            Phase::Ended => Step::Wait,
+            Phase::Ended => SessionAction::Wait,
             Phase::Offered { oacks } => self.repeat_oack(now, oacks),
             Phase::Unverified { is_repeat_due } => self.repeat_first_block(now, is_repeat_due),
             Phase::Sending => self.repeat_window(now),
         }
     }
 
-    fn repeat_window(&mut self, now: Timestamp) -> Step {
+    fn repeat_window(&mut self, now: Timestamp) -> SessionAction {
         let is_silent = now.since(self.heard) >= SILENCE.max(seconds(self.first_rto()) * 3);
         let (times, is_asked_for) = match self.repeats {
             Repeats::ByTimer { times, is_asked_for } => (times, is_asked_for),
@@ -263,18 +263,18 @@ impl SendSession {
         if self.window.highest() == self.last() {
             // A client that has requested the last block since the last repeat lacks it.
             if is_silent && is_asked_for {
-                return self.end(Outcome::TimedOut);
+                return self.end(TransferOutcome::TimedOut);
             }
             if is_silent || times >= REPEATS_OF_LAST {
-                return self.end(Outcome::CompleteUnconfirmed);
+                return self.end(TransferOutcome::CompleteUnconfirmed);
             }
         } else if is_silent {
-            return self.end(Outcome::TimedOut);
+            return self.end(TransferOutcome::TimedOut);
         }
-        let step = self.open_window(now);
+        let action = self.open_window(now);
         self.repeats = Repeats::ByTimer { times: times.saturating_add(1), is_asked_for: false };
         self.back_off(now);
-        step
+        action
     }
 
     /// The blocks that the caller must send now: the first one, and how many.
@@ -291,28 +291,28 @@ impl SendSession {
     }
 
     /// Ends the transfer because a new request of the same client replaces it.
-    pub fn supersede(&mut self) -> Step {
+    pub fn supersede(&mut self) -> SessionAction {
         match self.phase {
-            Phase::Ended => Step::Ignore(Ignored::Ended),
+            Phase::Ended => SessionAction::Ignore(IgnoredEvent::Ended),
             Phase::Unverified { .. } | Phase::Sending if self.window.highest() == self.last() => {
-                self.end(Outcome::CompleteUnconfirmed)
+                self.end(TransferOutcome::CompleteUnconfirmed)
             }
-            _ => self.end(Outcome::Superseded),
+            _ => self.end(TransferOutcome::Superseded),
         }
     }
 
     /// Ends the transfer because pxed needs its slot for another client.
-    pub fn give_way(&mut self) -> Step {
+    pub fn give_way(&mut self) -> SessionAction {
         match self.phase {
-            Phase::Ended => Step::Ignore(Ignored::Ended),
-            _ => self.end(Outcome::TimedOut),
+            Phase::Ended => SessionAction::Ignore(IgnoredEvent::Ended),
+            _ => self.end(TransferOutcome::TimedOut),
         }
     }
 
-    fn end(&mut self, outcome: Outcome) -> Step {
+    fn end(&mut self, outcome: TransferOutcome) -> SessionAction {
         self.phase = Phase::Ended;
         self.window.close();
-        Step::End(outcome)
+        SessionAction::End(outcome)
     }
 
     /// Handles an ACK that acknowledges something new.
@@ -325,24 +325,24 @@ impl SendSession {
     }
 
     /// Starts the window after the acknowledged blocks.
-    fn open_window(&mut self, now: Timestamp) -> Step {
+    fn open_window(&mut self, now: Timestamp) -> SessionAction {
         let is_repeat = self.window.open(self.negotiated.windowsize, self.last());
         if is_repeat && self.repeats == Repeats::None {
             self.repeats = Repeats::AfterLoss;
         }
         self.sent = now;
         self.deadline = now + seconds(self.rto);
-        Step::SendData
+        SessionAction::SendData
     }
 
     /// Like [`Self::open_window`] while the window is a repeat: sends only blocks that were not sent since
     /// the repeat began.
-    fn slide_window(&mut self, now: Timestamp) -> Step {
+    fn slide_window(&mut self, now: Timestamp) -> SessionAction {
         self.window.slide(self.negotiated.windowsize, self.last());
         self.repeats = Repeats::AfterLoss;
         self.sent = now;
         self.deadline = now + seconds(self.rto);
-        Step::SendData
+        SessionAction::SendData
     }
 
     fn back_off(&mut self, now: Timestamp) {
@@ -391,9 +391,9 @@ impl SendSession {
 
     /// The bytes of the file that the client has. The whole file if the transfer is complete, also without
     /// the last ACK; otherwise the acknowledged bytes.
-    pub fn bytes(&self, outcome: Outcome) -> u64 {
+    pub fn bytes(&self, outcome: TransferOutcome) -> u64 {
         match outcome {
-            Outcome::Complete | Outcome::CompleteUnconfirmed => self.size,
+            TransferOutcome::Complete | TransferOutcome::CompleteUnconfirmed => self.size,
             _ => self.window.first().offset(self.negotiated.blksize).min(self.size),
         }
     }

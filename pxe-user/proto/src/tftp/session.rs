@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::packet::{ErrorCode, OackOptions};
 use super::receive_session::ReceiveSession;
-use super::send_session::{SendSession, Step};
+use super::send_session::{SendSession, SessionAction};
 use crate::time::Timestamp;
 
 /// How long an ended transfer keeps its TIDs. During this time pxed ignores late duplicates; without the
@@ -32,23 +32,23 @@ macro_rules! either {
 
 impl Session {
     /// Handles an ERROR from the client. See [`SendSession::on_error`].
-    pub fn on_error(&mut self, code: ErrorCode) -> Step {
+    pub fn on_error(&mut self, code: ErrorCode) -> SessionAction {
         either!(self, session => session.on_error(code))
     }
 
-    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`Step::Wait`].
-    pub fn on_time(&mut self, now: Timestamp) -> Step {
+    /// Handles a time-out: call it at [`Self::deadline`] or later. An early call returns [`SessionAction::Wait`].
+    pub fn on_time(&mut self, now: Timestamp) -> SessionAction {
         either!(self, session => session.on_time(now))
     }
 
     /// Ends the session because a new request of the same client replaces it.
-    pub fn supersede(&mut self) -> Step {
+    pub fn supersede(&mut self) -> SessionAction {
         either!(self, session => session.supersede())
     }
 
     /// Ends the session because pxed needs its slot for another client, or because an upload cannot be
     /// stored.
-    pub fn give_way(&mut self) -> Step {
+    pub fn give_way(&mut self) -> SessionAction {
         either!(self, session => session.give_way())
     }
 

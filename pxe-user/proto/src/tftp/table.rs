@@ -3,7 +3,7 @@
 //!
 //! The TFTP service of the worker calls [`Table::admit`] for each request, [`Table::start`] or
 //! [`Table::receive`] when the file is ready, [`Table::on_ack`], [`Table::on_upload`] and [`Table::on_error`]
-//! for packets, and [`Table::expire`] at [`Table::next_deadline`]. The service carries out each [`Step`] that
+//! for packets, and [`Table::expire`] at [`Table::next_deadline`]. The service carries out each [`SessionAction`] that
 //! they return.
 //!
 //! A request takes a slot, and the end of the transfer frees it after a short time (`dallying`). Slots and
@@ -27,7 +27,7 @@ pub use ids::{Id, TidPorts};
 use super::negotiation::NegotiatedOptions;
 use super::packet::ErrorCode;
 use super::receive_session::ReceiveSession;
-use super::send_session::{Ignored, Outcome, SendSession, Step};
+use super::send_session::{IgnoredEvent, SendSession, SessionAction, TransferOutcome};
 use super::session::Session;
 use super::timers::Timers;
 use crate::time::Timestamp;
@@ -138,7 +138,7 @@ impl<C> Table<C> {
         client: SocketAddrV4,
         request: u64,
         context: C,
-        mut replaced: impl FnMut(&Entry<C>, Option<Outcome>),
+        mut replaced: impl FnMut(&Entry<C>, Option<TransferOutcome>),
     ) -> Admission {
         let mut old = None;
         if let Some(&slot) = self.by_client.get(&client) {
@@ -149,10 +149,13 @@ impl<C> Table<C> {
                 return Admission::Duplicate;
             }
             let dallied = entry.dallies();
-            let end = entry.session.as_mut().map_or(Step::End(Outcome::Superseded), Session::supersede);
+            let end = entry
+                .session
+                .as_mut()
+                .map_or(SessionAction::End(TransferOutcome::Superseded), Session::supersede);
             let ends_now = entry.dallies() && !dallied;
             let ended = match end {
-                Step::End(outcome) => Some(outcome),
+                SessionAction::End(outcome) => Some(outcome),
                 _ => None,
             };
             self.active -= usize::from(ends_now);
@@ -203,37 +206,37 @@ impl<C> Table<C> {
     }
 
     /// Starts the transfer of an admitted request whose file, of `size` bytes, is loaded. Returns the first
-    /// step; `None` if the request has lost its slot.
+    /// action; `None` if the request has lost its slot.
     pub fn start(
         &mut self,
         now: Timestamp,
         id: Id,
         size: u64,
         negotiated: NegotiatedOptions,
-    ) -> Option<Step> {
-        let (transfer, step) = SendSession::start(now, size, negotiated);
-        self.begin(id, Session::Sending(transfer), step)
+    ) -> Option<SessionAction> {
+        let (transfer, action) = SendSession::start(now, size, negotiated);
+        self.begin(id, Session::Sending(transfer), action)
     }
 
     /// Starts the upload of an admitted request for which the inbox has opened a file. `announced` is the
-    /// size in the request, in bytes. Returns the first step; `None` if the request has lost its slot.
+    /// size in the request, in bytes. Returns the first action; `None` if the request has lost its slot.
     pub fn receive(
         &mut self,
         now: Timestamp,
         id: Id,
         announced: Option<u64>,
         negotiated: NegotiatedOptions,
-    ) -> Option<Step> {
-        let (upload_session, step) = ReceiveSession::start(now, announced, negotiated);
-        self.begin(id, Session::Receiving(upload_session), step)
+    ) -> Option<SessionAction> {
+        let (upload_session, action) = ReceiveSession::start(now, announced, negotiated);
+        self.begin(id, Session::Receiving(upload_session), action)
     }
 
-    fn begin(&mut self, id: Id, session: Session, step: Step) -> Option<Step> {
+    fn begin(&mut self, id: Id, session: Session, action: SessionAction) -> Option<SessionAction> {
         let deadline = session.deadline();
         self.get_mut(id)?.session = Some(session);
         self.timers.set(id.slot, deadline);
         self.note_unverified(id);
-        Some(step)
+        Some(action)
     }
 
     /// Frees the slot of a request that is refused. `None` if the request has lost its slot.
@@ -262,24 +265,24 @@ impl<C> Table<C> {
     }
 
     /// Handles an ACK: `block` is the number modulo 65536.
-    pub fn on_ack(&mut self, now: Timestamp, id: Id, block: u16) -> Step {
+    pub fn on_ack(&mut self, now: Timestamp, id: Id, block: u16) -> SessionAction {
         self.react(now, id, |session| match session {
             Session::Sending(transfer) => transfer.on_ack(now, block),
-            Session::Receiving(_) => Step::Ignore(Ignored::StrayAck),
+            Session::Receiving(_) => SessionAction::Ignore(IgnoredEvent::StrayAck),
         })
     }
 
-    /// Handles an event of an upload: DATA, or a report from the inbox. Returns [`Step::Wait`] without
+    /// Handles an event of an upload: DATA, or a report from the inbox. Returns [`SessionAction::Wait`] without
     /// calling `event` if pxed sends in this transfer.
     pub fn on_upload(
         &mut self,
         now: Timestamp,
         id: Id,
-        event: impl FnOnce(&mut ReceiveSession) -> Step,
-    ) -> Step {
+        event: impl FnOnce(&mut ReceiveSession) -> SessionAction,
+    ) -> SessionAction {
         self.react(now, id, |session| match session {
             Session::Receiving(upload_session) => event(upload_session),
-            Session::Sending(_) => Step::Wait,
+            Session::Sending(_) => SessionAction::Wait,
         })
     }
 
@@ -289,27 +292,32 @@ impl<C> Table<C> {
     }
 
     /// Handles an ERROR from the client.
-    pub fn on_error(&mut self, now: Timestamp, id: Id, code: ErrorCode) -> Step {
+    pub fn on_error(&mut self, now: Timestamp, id: Id, code: ErrorCode) -> SessionAction {
         self.react(now, id, |session| session.on_error(code))
     }
 
-    fn react(&mut self, now: Timestamp, id: Id, event: impl FnOnce(&mut Session) -> Step) -> Step {
+    fn react(
+        &mut self,
+        now: Timestamp,
+        id: Id,
+        event: impl FnOnce(&mut Session) -> SessionAction,
+    ) -> SessionAction {
         let slot = id.slot;
-        let Some(entry) = self.get_mut(id) else { return Step::Ignore(Ignored::StrayAck) };
+        let Some(entry) = self.get_mut(id) else { return SessionAction::Ignore(IgnoredEvent::StrayAck) };
         let dallies = entry.dallies();
-        let Some(session) = &mut entry.session else { return Step::Ignore(Ignored::StrayAck) };
-        let step = event(session);
+        let Some(session) = &mut entry.session else { return SessionAction::Ignore(IgnoredEvent::StrayAck) };
+        let action = event(session);
         let deadline = session.deadline();
-        match step {
+        match action {
             // The timer frees the slot. A reply to a late duplicate does not change the timer.
             _ if dallies => {}
-            Step::End(_) => self.retire(now, id),
+            SessionAction::End(_) => self.retire(now, id),
             // The timer may expire before the deadline: `expire` then sets it again. Only an earlier deadline
             // needs a new time here.
             _ if self.timers.get(slot).is_none_or(|at| deadline < at) => self.timers.set(slot, deadline),
             _ => {}
         }
-        step
+        action
     }
 
     /// Returns the next transfer that has timed out at `now`, or `None`. Call it until it returns `None`.
@@ -345,15 +353,15 @@ impl<C> Table<C> {
             let Some(session) = entry.session.as_mut() else {
                 return self.remove(slot).map(Expired::NotLoaded);
             };
-            let step = session.on_time(now);
+            let action = session.on_time(now);
             let deadline = session.deadline();
-            if let Step::End(_) = step {
+            if let SessionAction::End(_) = action {
                 self.retire(now, id);
             } else {
                 self.timers.set(slot, deadline);
             }
-            if step != Step::Wait {
-                return Some(Expired::Step(id, step));
+            if action != SessionAction::Wait {
+                return Some(Expired::Action(id, action));
             }
         }
         None
@@ -409,8 +417,8 @@ impl<C> Table<C> {
 /// What has timed out.
 #[derive(Debug)]
 pub enum Expired<C> {
-    /// A session has timed out: the step to carry out.
-    Step(Id, Step),
+    /// A session has timed out: the action to carry out.
+    Action(Id, SessionAction),
     /// An ended transfer has given up its slot and its TIDs.
     Freed(Entry<C>),
     /// The file of a request was not ready in time. The slot is free.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_proto::dhcp::{Arch, BootFile, Ignored, Programs, ServerPort, Service, Style};
+use pxe_proto::dhcp::{Arch, BootFile, BootService, Ignored, Programs, ServerPort, Style};
 
 use crate::support::*;
 
@@ -170,7 +170,7 @@ fn line_07_the_longest_file_name_still_ends_with_nul() {
     let longest = "x".repeat(127);
     let mut programs = Programs::default();
     programs.set(Arch::X64, program(&longest));
-    let service = Service { programs, ..Service::new(SERVER) };
+    let service = BootService { programs, ..BootService::new(SERVER) };
     let answered = on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), Style::Direct).expect("an offer");
     assert_eq!((file(&answered.bytes), answered.bytes[235]), (&longest[..], 0));
     for bad in ["x".repeat(128), String::new(), "a\0b".to_owned(), "a\nb".to_owned()] {

@@ -3,7 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use pxe_proto::dhcp::{Answer, Arch, Ignored, Programs, ServerPort, Service, Style};
+use pxe_proto::dhcp::{Answer, Arch, BootService, Ignored, Programs, ServerPort, Style};
 
 use crate::support::*;
 
@@ -25,7 +25,7 @@ fn line_15_the_first_discover_is_answered_whatever_secs_says() {
 #[test]
 fn line_16_ipxe_is_told_our_priority_if_configured() {
     let modest = service();
-    let first = Service { ipxe_priority: true, ..service() };
+    let first = BootService { ipxe_priority: true, ..service() };
     for (service, name, expected) in [
         (&first, "ipxe-bios-discover", Some(vec![1, 1, 1])),
         (&first, "ipxe-bios-boot-server", Some(vec![1, 1, 1])),
@@ -68,7 +68,7 @@ fn line_17_without_a_script_ipxe_gets_the_program_of_its_architecture() {
     let mut programs = Programs::default();
     programs.set(Arch::X64, program("x64.efi"));
     programs.set(Arch::EBC, program("ebc.efi"));
-    let service = Service { programs, ..Service::new(SERVER) };
+    let service = BootService { programs, ..BootService::new(SERVER) };
     for (arch, expected) in [(7, "x64.efi"), (9, "ebc.efi")] {
         let request = Ask::pxe(DISCOVER, arch).option(77, b"iPXE");
         assert_eq!(

@@ -2,7 +2,7 @@
 //! and the checks of configured values.
 
 use pxe_proto::dhcp::{
-    Arch, BootFile, Ignored, Invalid, Menu, MenuItem, Program, Programs, Service, Style, Url,
+    Arch, BootFile, BootService, Ignored, Invalid, Menu, MenuItem, Program, Programs, Style, Url,
 };
 
 use crate::support::*;
@@ -44,7 +44,7 @@ fn a_raspberry_pi_gets_the_documented_option_43() {
     assert_eq!(file(&on_67(&service, &uefi.bytes(), Style::Direct).expect("an offer").bytes), "arm64.efi");
     let mut programs = Programs::default();
     programs.set(Arch::BIOS, Program::from(BootFile::new("pxelinux.0").expect("a valid name")));
-    let pc_only = Service { programs, ..Service::new(SERVER) };
+    let pc_only = BootService { programs, ..BootService::new(SERVER) };
     let pi = Ask::pxe(DISCOVER, 0).head(28, &[0xb8, 0x27, 0xeb, 1, 2, 3]);
     assert_eq!(on_67(&pc_only, &pi.bytes(), Style::Direct).err(), Some(Ignored::NoImageForArch(Arch::RPI)));
 }
@@ -52,7 +52,7 @@ fn a_raspberry_pi_gets_the_documented_option_43() {
 /// The words for the log line, for each kind of answer.
 #[test]
 fn every_answer_can_be_told() {
-    let service = Service { menu: menu_service().menu, ..http_service() };
+    let service = BootService { menu: menu_service().menu, ..http_service() };
     for (name, style, expected) in [
         ("ovmf-discover", Style::Direct, "memtest86+x64.efi"),
         ("ipxe-bios-discover", Style::Binl, "boot.ipxe"),
@@ -93,7 +93,7 @@ fn the_longest_menu_and_url_fit() {
     let items = vec![MenuItem::boot(1, text(&"x".repeat(226)), None).expect("valid")];
     let menu = Some(Menu::new(text("Press F8"), 3, items).expect("valid"));
     let url = Url::new(&format!("http://{}", "x".repeat(247))).expect("valid");
-    let service = Service { menu, http: vec![(Arch::X64_HTTP, url)], ..service() };
+    let service = BootService { menu, http: vec![(Arch::X64_HTTP, url)], ..service() };
     let answered = on_67(&service, &golden("ovmf-discover"), Style::Menu).expect("an offer");
     let vendor = option(&answered.bytes, 43).expect("a menu");
     assert_eq!((vendor.len(), vendor.last()), (255, Some(&255)));
@@ -110,10 +110,11 @@ fn a_menu_is_shown_to_machines_that_some_entry_is_for() {
     let some = || MenuItem::boot(1, text("For all"), None).expect("valid");
     let other = || MenuItem::boot(2, text("For BIOS"), Some(bios_only.clone())).expect("valid");
     for items in [vec![some(), other()], vec![other(), some()]] {
-        let service = Service { menu: Some(Menu::new(text("?"), 1, items).expect("valid")), ..service() };
+        let service = BootService { menu: Some(Menu::new(text("?"), 1, items).expect("valid")), ..service() };
         assert!(on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), Style::Menu).is_ok());
     }
-    let service = Service { menu: Some(Menu::new(text("?"), 1, vec![other()]).expect("valid")), ..service() };
+    let service =
+        BootService { menu: Some(Menu::new(text("?"), 1, vec![other()]).expect("valid")), ..service() };
     let refused = on_67(&service, &Ask::pxe(DISCOVER, 7).bytes(), Style::Menu).err();
     assert_eq!(refused, Some(Ignored::NoImageForArch(Arch::X64)));
 }

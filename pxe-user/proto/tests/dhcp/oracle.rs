@@ -3,7 +3,7 @@
 use dhcproto::v4::{self, DhcpOption, MessageType, OptionCode, UnknownOption};
 use dhcproto::{Decodable, Decoder, Encodable};
 use proptest::prelude::*;
-use pxe_proto::dhcp::{Arch, Class, Message, Request, Service, Style};
+use pxe_proto::dhcp::{Arch, BootService, Class, Message, Request, Style};
 
 use crate::support::*;
 
@@ -57,7 +57,7 @@ fn dhcproto_does_not_join_parts_with_others_between() {
 /// dhcproto finds the options that it knows only by number, too.
 #[test]
 fn dhcproto_finds_175_209_and_210() {
-    let service = Service { ipxe_priority: true, ..service() };
+    let service = BootService { ipxe_priority: true, ..service() };
     let unknown = |request: Ask, code: u8| {
         let answered = on_67(&service, &request.bytes(), Style::Direct).expect("an offer");
         match decode(&answered.bytes).opts().get(OptionCode::from(code)) {

@@ -5,15 +5,15 @@ use std::net::SocketAddrV4;
 
 use proptest::prelude::*;
 use proptest::sample::select;
-use pxe_proto::dhcp::{Printable, Request, ServerPort, Service, Style};
+use pxe_proto::dhcp::{BootService, Printable, Request, ServerPort, Style};
 
 use crate::support::*;
 
-fn any_service() -> impl Strategy<Value = Service> {
+fn any_service() -> impl Strategy<Value = BootService> {
     (any::<bool>(), any::<bool>(), any::<bool>()).prop_map(|(menu, http, ipxe_priority)| {
         let service = if menu { menu_service() } else { service() };
         let http = if http { http_service().http } else { Vec::new() };
-        Service { http, ipxe_priority, ..service }
+        BootService { http, ipxe_priority, ..service }
     })
 }
 
@@ -132,7 +132,11 @@ proptest! {
 }
 
 /// Like `ask`, for packets that the tests' own simple reader cannot read: checks only the reply.
-fn whole_or_none(service: &Service, packet: &[u8], (via, from, style): (ServerPort, SocketAddrV4, Style)) {
+fn whole_or_none(
+    service: &BootService,
+    packet: &[u8],
+    (via, from, style): (ServerPort, SocketAddrV4, Style),
+) {
     let mut out = [0xAA; 1472];
     let Ok(request) = Request::parse(packet) else { return };
     let Ok(reply) = pxe_proto::dhcp::reply(service, &request, via, from, style, &mut out) else { return };

@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use pxe_proto::dhcp::{Answer, Arch, BootFile, Ignored, Invalid, Menu, Program, Service, Style, Url};
+use pxe_proto::dhcp::{Answer, Arch, BootFile, BootService, Ignored, Invalid, Menu, Program, Style, Url};
 
 use crate::support::*;
 
 const OTHER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 9);
 
-fn local() -> Service {
-    let mut service = Service::new(SERVER);
+fn local() -> BootService {
+    let mut service = BootService::new(SERVER);
     service.programs.set_ipxe(program("pxed/{mac}/boot.ipxe"));
     service.local = Some(Menu::local().unwrap());
     service

@@ -6,8 +6,8 @@ use std::path::Path;
 use dhcproto::v4::{self, DhcpOption, OptionCode};
 use dhcproto::{Decodable, Decoder};
 use pxe_proto::dhcp::{
-    Arch, BootFile, Ignored, MAX_REPLY, Menu, MenuItem, Program, Programs, Reply, Request, ServerPort,
-    Service, Style, Text, Url, reply,
+    Arch, BootFile, BootService, Ignored, MAX_REPLY, Menu, MenuItem, Program, Programs, Reply, Request,
+    ServerPort, Style, Text, Url, reply,
 };
 
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
@@ -68,17 +68,17 @@ pub(crate) fn programs() -> Programs {
     programs
 }
 
-pub(crate) fn service() -> Service {
-    Service { programs: programs(), ..Service::new(SERVER) }
+pub(crate) fn service() -> BootService {
+    BootService { programs: programs(), ..BootService::new(SERVER) }
 }
 
-pub(crate) fn http_service() -> Service {
+pub(crate) fn http_service() -> BootService {
     let url = Url::new("http://10.99.0.2/memtest86+x64.efi").expect("a valid URL");
-    Service { http: vec![(Arch::X64_HTTP, url)], ..service() }
+    BootService { http: vec![(Arch::X64_HTTP, url)], ..service() }
 }
 
 /// A service whose menu has two boot services and local boot.
-pub(crate) fn menu_service() -> Service {
+pub(crate) fn menu_service() -> BootService {
     let mut rescue = Programs::default();
     rescue.set(Arch::BIOS, program("rescue.0"));
     rescue.set(Arch::X64, program("rescue.efi"));
@@ -87,7 +87,7 @@ pub(crate) fn menu_service() -> Service {
         MenuItem::boot(0x8001, text("Rescue"), Some(rescue)).expect("a valid item"),
         MenuItem::local(text("Local disk")),
     ];
-    Service { menu: Some(Menu::new(text("Press F8"), 3, items).expect("a valid menu")), ..service() }
+    BootService { menu: Some(Menu::new(text("Press F8"), 3, items).expect("a valid menu")), ..service() }
 }
 
 /// A request, byte by byte. A test can change header fields in `head`; options are appended in order.
@@ -148,7 +148,7 @@ pub(crate) struct Answered<'s> {
 
 /// Sends a request to the service, and checks what must hold for each reply.
 pub(crate) fn ask<'s>(
-    service: &'s Service,
+    service: &'s BootService,
     request: &[u8],
     via: ServerPort,
     from: SocketAddrV4,
@@ -162,12 +162,16 @@ pub(crate) fn ask<'s>(
     Ok(Answered { reply, bytes })
 }
 
-pub(crate) fn on_67<'s>(service: &'s Service, request: &[u8], style: Style) -> Result<Answered<'s>, Ignored> {
+pub(crate) fn on_67<'s>(
+    service: &'s BootService,
+    request: &[u8],
+    style: Style,
+) -> Result<Answered<'s>, Ignored> {
     ask(service, request, ServerPort::Port67, SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), style)
 }
 
 pub(crate) fn on_4011<'s>(
-    service: &'s Service,
+    service: &'s BootService,
     request: &[u8],
     style: Style,
 ) -> Result<Answered<'s>, Ignored> {
@@ -175,7 +179,7 @@ pub(crate) fn on_4011<'s>(
 }
 
 /// clients.md lines 3, 4, 5, 7, 8 and 11, which hold for each reply: checked here and with dhcproto.
-fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], service: &Service) {
+fn check(request: &[u8], reply: &Reply<'_>, bytes: &[u8], service: &BootService) {
     let (server, files) = (service.server, service.boot_server.unwrap_or(service.server));
     assert!((300..=1472).contains(&bytes.len()), "length {}", bytes.len());
     assert_eq!(bytes[0], 2, "BOOTREPLY");

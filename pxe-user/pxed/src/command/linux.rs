@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use crate::config::{Outcome, RuleSpec, Settings};
+use crate::config::{RuleAction, RuleSpec, Settings};
 use pxe_content::boot::{FileName, ImageSpec, TemplateError, check_template};
 use pxe_content::rules::{Matcher, RuleLimits};
 
@@ -114,7 +114,7 @@ fn rule() -> RuleSpec {
         name: Arc::from("--kernel"),
         line: 0,
         matcher: Matcher::default(),
-        outcome: Outcome::Image(NAME.into()),
+        outcome: RuleAction::Image(NAME.into()),
         style: None,
         boot_server: None,
         boots: None,
@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(image_spec.kernel.as_deref(), Some("linux/vmlinuz-6"));
         assert_eq!(image_spec.initrd, ["linux/initrd.img", "linux/2-initrd.img"]);
         let [rule] = settings.rules.as_slice() else { panic!("{settings:?}") };
-        assert_eq!((&rule.outcome, &rule.matcher), (&Outcome::Image(NAME.into()), &Matcher::default()));
+        assert_eq!((&rule.outcome, &rule.matcher), (&RuleAction::Image(NAME.into()), &Matcher::default()));
         let catalogue = Catalogue::open(settings.files()).unwrap();
         for (name, content) in
             [("linux/vmlinuz-6", "kernel"), ("linux/initrd.img", "one"), ("linux/2-initrd.img", "two")]

@@ -10,7 +10,7 @@ use toml::Spanned;
 use super::bounds::VLAN_MAX;
 use super::diagnostics::Diagnostics;
 use super::raw;
-use super::settings::{Outcome, RuleSpec};
+use super::settings::{RuleAction, RuleSpec};
 use super::words::{Action, Words as _};
 use pxe_content::boot::ImageSpec;
 use pxe_content::rules::{Glob, Matcher, RuleLimits};
@@ -95,7 +95,7 @@ fn rule(
         let text = "counts boots, but `boot_server` names another machine, and only that one sees whether the files arrived";
         diagnostics.error(span.clone(), format!("rule `{name}` {text}"));
     }
-    if boots.is_some() && !matches!(outcome, Outcome::Image(_)) {
+    if boots.is_some() && !matches!(outcome, RuleAction::Image(_)) {
         diagnostics.error(span.clone(), format!("rule `{name}` boots nothing that could be counted"));
     }
     let limits = RuleLimits {
@@ -131,7 +131,7 @@ fn outcome<'r>(
     image: Option<Spanned<String>>,
     action: Option<Spanned<String>>,
     (image_spec, known): (Option<&ImageSpec>, impl Iterator<Item = &'r str>),
-) -> Option<Outcome> {
+) -> Option<RuleAction> {
     match (image, action) {
         (Some(image), None) => {
             if image_spec.is_none() {
@@ -139,11 +139,11 @@ fn outcome<'r>(
                 let text = format!("there is no image `{}`: add [images.{0}]{near}", image.get_ref());
                 diagnostics.error(image.span(), text);
             }
-            Some(Outcome::Image(image_spec?.name.clone()))
+            Some(RuleAction::Image(image_spec?.name.clone()))
         }
         (None, Some(action)) => match Action::of_word(action.get_ref()) {
-            Some(Action::Local) => Some(Outcome::Local),
-            Some(Action::Ignore) => Some(Outcome::Ignore),
+            Some(Action::Local) => Some(RuleAction::Local),
+            Some(Action::Ignore) => Some(RuleAction::Ignore),
             None => {
                 let other = action.get_ref();
                 diagnostics.error(

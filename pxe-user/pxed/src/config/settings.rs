@@ -270,7 +270,7 @@ impl InboxSettings {
 
 /// What a rule does. Images are given by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RuleAction {
     /// The machine boots the image of this name.
     Image(Arc<str>),
     /// The machine boots its own disk.
@@ -289,7 +289,7 @@ pub struct RuleSpec {
     /// The conditions for the machines that the rule matches.
     pub matcher: Matcher,
     /// What the rule does.
-    pub outcome: Outcome,
+    pub outcome: RuleAction,
     /// How pxed offers the boot file. `None` for the style of the whole file.
     pub style: Option<Style>,
     /// Another machine that has the files. `None` for this host.

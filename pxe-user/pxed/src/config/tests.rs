@@ -36,12 +36,12 @@ fn the_documented_example_means_what_it_says() {
         assert!(text.starts_with(&format!("[images.{}]", image_spec.name)), "{text}");
     }
     let rules: Vec<_> = settings.rules.iter().map(|rule| (&*rule.name, &rule.outcome)).collect();
-    let image = |name: &str| Outcome::Image(name.into());
+    let image = |name: &str| RuleAction::Image(name.into());
     assert_eq!(
         rules,
         [
-            ("not ours", &Outcome::Ignore),
-            ("production", &Outcome::Local),
+            ("not ours", &RuleAction::Ignore),
+            ("production", &RuleAction::Local),
             ("old cards", &image("memtest")),
             ("install once", &image("installer")),
             ("test", &image("memory-test")),

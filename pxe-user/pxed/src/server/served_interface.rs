@@ -20,7 +20,7 @@ use pxe_engine::clock::Clock;
 use pxe_engine::counters::PublishedCounters;
 use pxe_engine::heartbeat::{Heartbeats, Waits};
 use pxe_engine::plan::{DhcpPath, Plan};
-use pxe_engine::responder::{Responder, Settings, Sources, TransferSnapshot};
+use pxe_engine::responder::{Responder, ResponderSettings, Sources, TransferSnapshot};
 use pxe_engine::worker::offload::{Common, Offload, key, windowsize_max};
 use pxe_engine::worker::offload_cache::OffloadCache;
 use pxe_engine::worker::queues::{LoaderQueue, WorkerQueues};
@@ -213,7 +213,7 @@ impl ServedInterface {
         let workers = u16::try_from(self.queues.len()).context("too many queues")?;
         let (given, live) = (shared.settings, shared.live);
         let ports = all_ports.share(u16::try_from(index).context("too many queues")?, workers);
-        let settings = Settings {
+        let settings = ResponderSettings {
             interface: self.plan.interface.name.as_str().into(),
             address: self.plan.subnet.address,
             mask: self.plan.subnet.mask,

@@ -19,7 +19,7 @@ use pxe_fleet::event::{Event, Peer};
 use pxe_fleet::handle::FleetHandle;
 use pxe_nic::tcp::Delivery;
 use pxe_proto::tftp::packet::ErrorCode;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 use pxe_proto::time::Timestamp;
 
 /// Bytes in each frame of the body. Progress is counted in such steps.
@@ -126,7 +126,7 @@ impl<F: FnMut(u64)> Drop for Sending<F> {
             Ok(runtime) if whole => drop(runtime.spawn(story.see_it_arrive(handed, is_all))),
             _ => {
                 let now = story.clock.now();
-                story.end(Outcome::Aborted(ErrorCode::UNDEFINED), handed, now);
+                story.end(TransferOutcome::Aborted(ErrorCode::UNDEFINED), handed, now);
             }
         }
     }
@@ -154,7 +154,7 @@ impl TransferReport {
             last = Some(now);
             if has_arrived(now, handed) {
                 // A range request is no boot: clients that load in parts ask for the size first.
-                let outcome = if is_all { Outcome::Complete } else { Outcome::Probe };
+                let outcome = if is_all { TransferOutcome::Complete } else { TransferOutcome::Probe };
                 return self.end(outcome, handed, arrived);
             }
             if now.is_closed {
@@ -162,12 +162,12 @@ impl TransferReport {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        let outcome = if is_all { unconfirmed(last, handed) } else { Outcome::TimedOut };
+        let outcome = if is_all { unconfirmed(last, handed) } else { TransferOutcome::TimedOut };
         self.end(outcome, handed, arrived);
     }
 
     /// Reports the end of the transfer. `arrived` is when the last new byte was acknowledged.
-    fn end(self, outcome: Outcome, bytes: u64, arrived: Timestamp) {
+    fn end(self, outcome: TransferOutcome, bytes: u64, arrived: Timestamp) {
         let took = arrived.since(self.started);
         let now = self.socket.as_ref().and_then(|socket| socket.delivery().ok()).unwrap_or_default();
         let retransmits = u64::from(now.since(self.before).retransmitted);
@@ -188,10 +188,10 @@ fn has_arrived(since: Delivery, handed: u64) -> bool {
 /// the start of the body. If the kernel has sent all bytes, the client may have them: a machine that starts what it has
 /// loaded sends no more ACKs, as with TFTP's last window, and the program that it starts resets the connection. The
 /// outcome does not count as a boot (`once`).
-fn unconfirmed(last: Option<Delivery>, handed: u64) -> Outcome {
+fn unconfirmed(last: Option<Delivery>, handed: u64) -> TransferOutcome {
     match last {
-        Some(last) if last.sent > handed && last.unsent == 0 => Outcome::CompleteUnconfirmed,
-        _ => Outcome::TimedOut,
+        Some(last) if last.sent > handed && last.unsent == 0 => TransferOutcome::CompleteUnconfirmed,
+        _ => TransferOutcome::TimedOut,
     }
 }
 
@@ -216,9 +216,9 @@ mod tests {
     fn who_was_sent_all_and_says_nothing_may_have_it_and_nobody_else() {
         let end =
             |sent, unsent| unconfirmed(Some(Delivery { sent, unsent, ..Delivery::default() }), 1_000_000);
-        assert_eq!(end(1_000_300, 0), Outcome::CompleteUnconfirmed);
-        assert_eq!(end(1_000_300, 10), Outcome::TimedOut, "the rest was written and not sent");
-        assert_eq!(end(800_000, 0), Outcome::TimedOut, "the rest was not even written");
-        assert_eq!(unconfirmed(None, 1_000_000), Outcome::TimedOut, "nobody could look");
+        assert_eq!(end(1_000_300, 0), TransferOutcome::CompleteUnconfirmed);
+        assert_eq!(end(1_000_300, 10), TransferOutcome::TimedOut, "the rest was written and not sent");
+        assert_eq!(end(800_000, 0), TransferOutcome::TimedOut, "the rest was not even written");
+        assert_eq!(unconfirmed(None, 1_000_000), TransferOutcome::TimedOut, "nobody could look");
     }
 }

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};
 use pxe_fleet::board::EncodedMachine;
 use pxe_fleet::board::{
-    Board, Boot, Dimm, Lost, Machine, MemoryError, Outcome, Progress, State, Step, Story, UnixMs, Update,
+    Board, Boot, Dimm, Lost, Machine, MemoryError, Progress, State, Step, Story, TestOutcome, UnixMs, Update,
     Verdict,
 };
 use pxe_fleet::claim::{Claim, ClaimRefusal};
@@ -322,7 +322,7 @@ pub(crate) fn full(index: usize, state: State) -> Machine {
         completed: 2,
         retransmits: 5,
         verdict: Some(Verdict {
-            outcome: if state == State::Failed { Outcome::Fail } else { Outcome::Testing },
+            outcome: if state == State::Failed { TestOutcome::Fail } else { TestOutcome::Testing },
             source: "memtest86+".into(),
             started: UnixMs(1_700_000_010_000),
             heard: UnixMs(1_700_000_060_000),

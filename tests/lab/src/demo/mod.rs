@@ -16,7 +16,7 @@ use pxe_kit::{Lab, Process, Reference, command};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use crate::{Firmware, MachineSpec, Outcome};
+use crate::{BootOutcome, Firmware, MachineSpec};
 use fetched::{Fetched, Follower};
 use show::Show;
 
@@ -73,7 +73,7 @@ fn claim(folder: &Path) -> Result<fs::File> {
     Ok(claim)
 }
 
-type Done = (Vec<Outcome>, Vec<Fetched>, PathBuf);
+type Done = (Vec<BootOutcome>, Vec<Fetched>, PathBuf);
 
 fn in_lab(specs: &[MachineSpec], out: &Path, pxed: Option<&Path>, arguments: &[OsString]) -> Result<Done> {
     let lab = Lab::builder().machines(specs.len()).logs(out).start()?;
@@ -104,7 +104,7 @@ fn boot_all(
     specs: &[MachineSpec],
     show: &Show,
     fetched: &Mutex<Follower>,
-) -> Result<Vec<Outcome>> {
+) -> Result<Vec<BootOutcome>> {
     let boot = |number: usize, spec: &MachineSpec| {
         let outcome = crate::boot(lab, spec, |progress| {
             let mut follower = fetched.lock().unwrap_or_else(PoisonError::into_inner);

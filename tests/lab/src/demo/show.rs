@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 
 use super::fetched::{self, Fetched};
-use crate::{MachineSpec, Outcome, Progress, Stage};
+use crate::{BootOutcome, MachineSpec, Progress, Stage};
 
 /// The progress of all machines.
 pub(super) struct Show {
@@ -77,7 +77,7 @@ fn bar(all: &MultiProgress, name: &str) -> ProgressBar {
 }
 
 /// Machine, firmware, what it fetched, bytes, seconds to memtest86+.
-pub(super) fn table(specs: &[MachineSpec], outcomes: &[Outcome], all: &[Fetched]) -> Table {
+pub(super) fn table(specs: &[MachineSpec], outcomes: &[BootOutcome], all: &[Fetched]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
     table.set_header(["machine", "firmware", "fetched", "bytes", "memtest86+ after"]);
@@ -117,7 +117,7 @@ mod tests {
     fn the_table_gives_each_machine_its_own_files() {
         let specs =
             [MachineSpec::new("bios", Firmware::Bios, 0), MachineSpec::new("uefi", Firmware::Uefi, 1)];
-        let outcome = |booted| Outcome {
+        let outcome = |booted| BootOutcome {
             booted,
             reason: String::new(),
             elapsed: Duration::from_millis(6_250),

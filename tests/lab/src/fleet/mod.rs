@@ -27,7 +27,7 @@ use pxe_guests::image;
 use pxe_kit::{Lab, Process, clock, command};
 use serde_json::Value;
 
-use crate::{MachineSpec, Outcome};
+use crate::{BootOutcome, MachineSpec};
 pub use facts::{Facts, text};
 use picture::Browser;
 pub use picture::{BROWSERS, DRIVERS};
@@ -133,8 +133,8 @@ fn start(lab: &Lab, pxed: &Path, image: &Path) -> Result<Process> {
 
 /// All machines at the same time; all must show what is expected of them.
 fn boot_all(lab: &Lab, machines: &[MachineSpec], say: &(impl Fn(&str) + Sync)) -> Result<()> {
-    let boot = |spec: &MachineSpec| -> Result<Outcome> { crate::boot(lab, spec, |_| {}) };
-    let outcomes: Vec<Result<Outcome>> = thread::scope(|scope| {
+    let boot = |spec: &MachineSpec| -> Result<BootOutcome> { crate::boot(lab, spec, |_| {}) };
+    let outcomes: Vec<Result<BootOutcome>> = thread::scope(|scope| {
         let threads: Vec<_> = machines.iter().map(|spec| scope.spawn(move || boot(spec))).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| {
             thread.join().unwrap_or_else(|_| bail!("a machine's thread failed"))

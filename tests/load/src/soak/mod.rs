@@ -49,14 +49,14 @@ impl Wish {
 
 /// What came of it.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct SoakReport {
     /// What was done.
     pub counts: Counts,
     /// How large the daemon was at points of rest.
     pub samples: Vec<Size>,
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for SoakReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some((warm, end)) = self.samples.get(self.samples.len() / 3).zip(self.samples.last()) else {
             return write!(f, "{}", self.counts);
@@ -65,7 +65,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-impl Outcome {
+impl SoakReport {
     /// Whether it stayed as it was.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Outcome {
 ///
 /// # Errors
 /// When a machine fails, or the daemon does, or leaves something behind.
-pub fn run(wish: &Wish, mut say: impl FnMut(&str)) -> Result<Outcome> {
+pub fn run(wish: &Wish, mut say: impl FnMut(&str)) -> Result<SoakReport> {
     let mut soak = Soak::start(wish)?;
     let begun = clock::now();
     let mut samples = Vec::new();
@@ -98,5 +98,5 @@ pub fn run(wish: &Wish, mut say: impl FnMut(&str)) -> Result<Outcome> {
         let minutes = begun.elapsed().as_secs_f64() / 60.0;
         say(&format!("{minutes:>7.1} {:>9} {size}", soak.counts.boots));
     }
-    Ok(Outcome { counts: soak.end()?, samples })
+    Ok(SoakReport { counts: soak.end()?, samples })
 }

@@ -10,7 +10,7 @@ use super::{Catalogue, Changes};
 use crate::boot::image::{Image, Stamp};
 use crate::boot::names::FileName;
 use crate::boot::refusal::Refusal;
-use crate::boot::tree::{ResolvedFile, Step};
+use crate::boot::tree::{LookupStep, ResolvedFile};
 use crate::boot::watch::{Event, WatchId};
 
 /// The pauses before further attempts to copy a file that changed during the copy.
@@ -251,7 +251,7 @@ impl FileLoader {
     }
 }
 
-fn watch(catalogue: &Catalogue, steps: &[Step]) -> Trail {
+fn watch(catalogue: &Catalogue, steps: &[LookupStep]) -> Trail {
     let Some(watcher) = &catalogue.watcher else { return Trail::new() };
     let last = steps.len().saturating_sub(1);
     let mut trail = Trail::with_capacity(steps.len());
@@ -267,7 +267,7 @@ fn watch(catalogue: &Catalogue, steps: &[Step]) -> Trail {
     trail
 }
 
-fn same_path(a: &[Step], b: &[Step]) -> bool {
+fn same_path(a: &[LookupStep], b: &[LookupStep]) -> bool {
     a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.dir.id() == b.dir.id() && a.name == b.name)
 }
 

@@ -11,7 +11,7 @@
 //! | [`snapshot`] | transfers that another process resumes |
 //!
 //! [`TftpService`] owns the table of transfers. It applies each event to a transfer's state machine, and
-//! carries out the [`Step`] that the state machine returns.
+//! carries out the [`SessionAction`] that the state machine returns.
 
 mod backlog;
 mod context;
@@ -41,7 +41,7 @@ use pxe_proto::tftp::negotiation::NegotiatedOptions;
 use pxe_proto::tftp::packet::{Control, ErrorCode, Mode, Packet, Request};
 use pxe_proto::tftp::pending::{Dequeued, Enqueued, PendingEntry, PendingQueue};
 use pxe_proto::tftp::receive_session::ReceiveSession;
-use pxe_proto::tftp::send_session::{Outcome, SendSession, Step};
+use pxe_proto::tftp::send_session::{SendSession, SessionAction, TransferOutcome};
 use pxe_proto::tftp::table::{Admission, Entry, Expired, Id, Table, TidPorts};
 use pxe_proto::time::Timestamp;
 use record::end;
@@ -207,7 +207,7 @@ impl TftpService {
         host: &mut impl Host,
     ) {
         let counters = &mut core.counters;
-        let replaced = |entry: &Entry<Context>, outcome: Option<Outcome>| {
+        let replaced = |entry: &Entry<Context>, outcome: Option<TransferOutcome>| {
             if let Some(outcome) = outcome {
                 end(counters, entry, outcome, now, host);
             }
@@ -276,9 +276,9 @@ impl TftpService {
         if !self.pending.has_repeated() {
             return false;
         }
-        let Some((id, step)) = self.table.give_way(now) else { return false };
+        let Some((id, action)) = self.table.give_way(now) else { return false };
         core.counters.count(Counter::GaveWay);
-        self.perform(core, now, id, step, host);
+        self.perform(core, now, id, action, host);
         true
     }
 
@@ -350,9 +350,9 @@ impl TftpService {
         let size = image.bytes().len() as u64;
         entry.context.image = Some(image);
         if self.open(core, id, host)
-            && let Some(step) = self.table.start(now, id, size, negotiated)
+            && let Some(action) = self.table.start(now, id, size, negotiated)
         {
-            self.perform(core, now, id, step, host);
+            self.perform(core, now, id, action, host);
         }
     }
 
@@ -361,9 +361,9 @@ impl TftpService {
         let Some(entry) = self.table.get(id) else { return };
         let (negotiated, size) = uploads::negotiate(core, entry);
         if self.open(core, id, host)
-            && let Some(step) = self.table.receive(now, id, size, negotiated)
+            && let Some(action) = self.table.receive(now, id, size, negotiated)
         {
-            self.perform(core, now, id, step, host);
+            self.perform(core, now, id, action, host);
         }
     }
 
@@ -404,19 +404,19 @@ impl TftpService {
             return refuse_stranger(core, datagram, matches!(packet, Packet::Error(_)), host);
         };
         self.reclaim(core, id, host);
-        let step = match packet {
+        let action = match packet {
             Packet::Ack(block) => self.table.on_ack(now, id, block),
             Packet::Error(code) => self.table.on_error(now, id, code),
             Packet::Data(block, bytes) => {
                 return match uploads::on_data(core, &mut self.table, now, (id, block, bytes), host) {
-                    Ok(Some(step)) => self.perform(core, now, id, step, host),
+                    Ok(Some(action)) => self.perform(core, now, id, action, host),
                     Ok(None) => {}
                     Err(refusal) => self.refuse_upload(core, now, id, refusal, host),
                 };
             }
             _ => return,
         };
-        self.perform(core, now, id, step, host);
+        self.perform(core, now, id, action, host);
         let Some(entry) = self.table.get_mut(id) else { return };
         let (client, port) = (entry.client, entry.port);
         let (Some(session), context) = entry.parts_mut() else { return };
@@ -444,12 +444,12 @@ impl TftpService {
             return self.start_upload(core, now, id, host);
         }
         match reply.apply(&mut self.table, now, id) {
-            Ok(step) => {
-                // The last ACK confirms that the file is stored. `Step::End` sends no packet by itself.
-                if reply == InboxReply::Kept && matches!(step, Step::End(_)) {
+            Ok(action) => {
+                // The last ACK confirms that the file is stored. `SessionAction::End` sends no packet by itself.
+                if reply == InboxReply::Kept && matches!(action, SessionAction::End(_)) {
                     self.acknowledge(id, host);
                 }
-                self.perform(core, now, id, step, host);
+                self.perform(core, now, id, action, host);
             }
             Err(refusal) => self.refuse_upload(core, now, id, refusal, host),
         }
@@ -487,19 +487,26 @@ impl TftpService {
         self.table.abort(now, id);
     }
 
-    /// Carries out a step of a state machine.
-    fn perform(&mut self, core: &mut Core, now: Timestamp, id: Id, step: Step, host: &mut impl Host) {
-        match step {
-            Step::Wait => {}
-            Step::Ignore(ignored) => core.counters.count(ignored),
-            Step::SendData => self.send(core, id, host),
-            Step::SendOack => {
+    /// Carries out a action of a state machine.
+    fn perform(
+        &mut self,
+        core: &mut Core,
+        now: Timestamp,
+        id: Id,
+        action: SessionAction,
+        host: &mut impl Host,
+    ) {
+        match action {
+            SessionAction::Wait => {}
+            SessionAction::Ignore(ignored) => core.counters.count(ignored),
+            SessionAction::SendData => self.send(core, id, host),
+            SessionAction::SendOack => {
                 let Some(entry) = self.table.get(id) else { return };
                 let Some(session) = entry.session() else { return };
                 host.control(&route(entry), Control::oack(&session.granted()).as_bytes());
             }
-            Step::SendAck => self.acknowledge(id, host),
-            Step::End(outcome) => {
+            SessionAction::SendAck => self.acknowledge(id, host),
+            SessionAction::End(outcome) => {
                 if let Some(entry) = self.table.get_mut(id) {
                     end(&mut core.counters, entry, outcome, now, host);
                     entry.context.upload = None;
@@ -550,11 +557,14 @@ impl TftpService {
             })
         } {
             match expired {
-                Expired::Step(id, step) => {
-                    if matches!(step, Step::SendData | Step::SendOack | Step::SendAck) {
+                Expired::Action(id, action) => {
+                    if matches!(
+                        action,
+                        SessionAction::SendData | SessionAction::SendOack | SessionAction::SendAck
+                    ) {
                         core.counters.count(Counter::Timeouts);
                     }
-                    self.perform(core, now, id, step, host);
+                    self.perform(core, now, id, action, host);
                 }
                 Expired::Freed(entry) => host.close(entry.client, entry.port),
                 Expired::NotLoaded(entry) => {
@@ -606,7 +616,7 @@ impl TftpService {
     ) -> bool {
         let TransferSnapshot { client, port, link, server, image, session } = snapshot;
         let is_of_image = session.size == image.len();
-        let Some((transfer, step)) = SendSession::resume(now, &session).filter(|_| is_of_image) else {
+        let Some((transfer, action)) = SendSession::resume(now, &session).filter(|_| is_of_image) else {
             return false;
         };
         let context = Context { image: Some(image), ..Context::new(link, server, Default::default()) };
@@ -615,7 +625,7 @@ impl TftpService {
             return false;
         }
         core.counters.count(Counter::Resumed);
-        self.perform(core, now, id, step, host);
+        self.perform(core, now, id, action, host);
         true
     }
 

@@ -6,7 +6,7 @@ use super::super::Events;
 use super::context::{Context, peer};
 use crate::counters::{Counter, Counters};
 use pxe_fleet::event::Event;
-use pxe_proto::tftp::send_session::Outcome;
+use pxe_proto::tftp::send_session::TransferOutcome;
 use pxe_proto::tftp::table::Entry;
 use pxe_proto::time::Timestamp;
 
@@ -14,7 +14,7 @@ use pxe_proto::time::Timestamp;
 pub(super) fn end(
     counters: &mut Counters,
     entry: &Entry<Context>,
-    outcome: Outcome,
+    outcome: TransferOutcome,
     now: Timestamp,
     host: &mut impl Events,
 ) {

@@ -15,7 +15,7 @@ use crate::counters::Counter;
 use pxe_proto::tftp::negotiation::{NegotiatedOptions, OptionLimits};
 use pxe_proto::tftp::packet::{ErrorCode, RequestedOptions};
 use pxe_proto::tftp::receive_session::BlockAccepted;
-use pxe_proto::tftp::send_session::Step;
+use pxe_proto::tftp::send_session::SessionAction;
 use pxe_proto::tftp::table::{Entry, Id, Table};
 use pxe_proto::time::Timestamp;
 
@@ -78,7 +78,7 @@ impl UploadRefusal {
 }
 
 impl InboxReply {
-    /// Applies the reply to the upload. Returns the state machine's next step.
+    /// Applies the reply to the upload. Returns the state machine's next action.
     ///
     /// # Errors
     /// Why the upload ends.
@@ -87,9 +87,9 @@ impl InboxReply {
         table: &mut Table<Context>,
         now: Timestamp,
         id: Id,
-    ) -> Result<Step, UploadRefusal> {
+    ) -> Result<SessionAction, UploadRefusal> {
         match self {
-            Self::Open => Ok(Step::Wait),
+            Self::Open => Ok(SessionAction::Wait),
             Self::Room => Ok(table.on_upload(now, id, |session| session.on_room(now))),
             Self::Kept => Ok(table.on_upload(now, id, |session| session.on_kept(now))),
             Self::Denied(refusal) => Err(refusal),
@@ -149,7 +149,7 @@ pub(super) fn on_data(
     now: Timestamp,
     (id, block, bytes): (Id, u16, &[u8]),
     host: &mut impl Storage,
-) -> Result<Option<Step>, UploadRefusal> {
+) -> Result<Option<SessionAction>, UploadRefusal> {
     let Some(entry) = table.get(id) else { return Ok(None) };
     let Some(session) = entry.upload_session() else {
         core.counters.count(Counter::TftpUnexpected);
@@ -165,10 +165,10 @@ pub(super) fn on_data(
         is_stored = answer != BlockAccepted::No;
         answer
     };
-    let step = table.on_upload(now, id, |session| session.on_data(now, block, bytes.len(), store));
+    let action = table.on_upload(now, id, |session| session.on_data(now, block, bytes.len(), store));
     if is_stored {
         core.counters.count(Counter::UploadBlocks);
         core.counters.add(Counter::UploadBytes, bytes.len() as u64);
     }
-    Ok(Some(step))
+    Ok(Some(action))
 }

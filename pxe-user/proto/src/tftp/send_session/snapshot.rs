@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Block, NegotiatedOptions, Phase, Repeats, SILENCE, SendSession, Step, Timestamp, Window};
+use super::{
+    Block, NegotiatedOptions, Phase, Repeats, SILENCE, SendSession, SessionAction, Timestamp, Window,
+};
 
 /// The state of a transfer, with all that its client may expect of the process that resumes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,12 +56,12 @@ impl SendSession {
         })
     }
 
-    /// Resumes a transfer. Returns the first step: the window once more, since its blocks or its ACK may have
+    /// Resumes a transfer. Returns the first action: the window once more, since its blocks or its ACK may have
     /// been lost in between. `None` if no transfer can have the state in the snapshot.
     ///
     /// A client that has acknowledged nothing gets no packet: its ACK may come late and finds the transfer,
     /// and its request starts a new one. The start time of the transfer is not kept.
-    pub fn resume(now: Timestamp, snapshot: &SendSnapshot) -> Option<(Self, Step)> {
+    pub fn resume(now: Timestamp, snapshot: &SendSnapshot) -> Option<(Self, SessionAction)> {
         let oack = snapshot.heard == Heard::NothingOfOack;
         let negotiated =
             NegotiatedOptions::resumed(snapshot.blksize, snapshot.windowsize, snapshot.timeout, oack)?;
@@ -69,7 +71,7 @@ impl SendSession {
         {
             return None;
         }
-        let step = match snapshot.heard {
+        let action = match snapshot.heard {
             Heard::Acknowledged => {
                 transfer.window = Window::resumed(Block(snapshot.acknowledged), Block(snapshot.sent));
                 transfer.phase = Phase::Sending;
@@ -77,16 +79,16 @@ impl SendSession {
             }
             Heard::NothingOfOack => {
                 transfer.wait_for_ack_0();
-                Step::Wait
+                SessionAction::Wait
             }
             Heard::Nothing => {
                 transfer.sent(1);
                 transfer.deadline = now + SILENCE;
-                Step::Wait
+                SessionAction::Wait
             }
         };
         transfer.repeats = Repeats::AfterLoss;
-        Some((transfer, step))
+        Some((transfer, action))
     }
 }
 
@@ -97,17 +99,17 @@ mod tests {
     use super::*;
     use crate::tftp::negotiation::OptionLimits;
     use crate::tftp::packet::RequestedOptions;
-    use crate::tftp::send_session::{Ignored, Outcome};
+    use crate::tftp::send_session::{IgnoredEvent, TransferOutcome};
 
     const NOW: Timestamp = Timestamp::from_micros(0);
 
     fn begun(windowsize: u16) -> SendSession {
         let asked = RequestedOptions { windowsize: Some(windowsize), ..RequestedOptions::default() };
         let negotiated = NegotiatedOptions::grant(&asked, &OptionLimits::for_mtu(1500, 64));
-        let (mut transfer, step) = SendSession::start(NOW, 512 * 10 + 7, negotiated);
-        assert_eq!(step, Step::SendOack);
+        let (mut transfer, action) = SendSession::start(NOW, 512 * 10 + 7, negotiated);
+        assert_eq!(action, SessionAction::SendOack);
         assert_eq!(transfer.snapshot().unwrap().heard, Heard::NothingOfOack);
-        assert_eq!(transfer.on_ack(NOW, 0), Step::SendData);
+        assert_eq!(transfer.on_ack(NOW, 0), SessionAction::SendData);
         transfer.sent(u64::from(windowsize));
         transfer
     }
@@ -116,28 +118,28 @@ mod tests {
     fn it_goes_on_with_the_window_that_is_not_acknowledged() {
         for windowsize in [1, 4] {
             let mut before = begun(windowsize);
-            assert_eq!(before.on_ack(NOW, windowsize), Step::SendData);
+            assert_eq!(before.on_ack(NOW, windowsize), SessionAction::SendData);
             before.sent(u64::from(windowsize));
             let snapshot = before.snapshot().unwrap();
-            let (mut after, step) = SendSession::resume(NOW, &snapshot).unwrap();
-            assert_eq!(step, Step::SendData);
+            let (mut after, action) = SendSession::resume(NOW, &snapshot).unwrap();
+            assert_eq!(action, SessionAction::SendData);
             let window = u64::from(windowsize);
             assert_eq!(after.unsent(), (Block(window + 1), window));
             after.sent(window);
             assert_eq!(after.repeated_blocks(), window);
             assert_eq!(after.steady(), None, "its round trip cannot be measured yet");
             // An ACK that was on its way during the hand-over.
-            assert_eq!(after.on_ack(NOW, 2 * windowsize), Step::SendData);
+            assert_eq!(after.on_ack(NOW, 2 * windowsize), SessionAction::SendData);
             let mut block = 2 * windowsize;
             let end = loop {
                 after.sent(u64::from(windowsize));
                 block = (block + windowsize).min(11);
                 match after.on_ack(NOW, block) {
-                    Step::SendData => {}
-                    step => break step,
+                    SessionAction::SendData => {}
+                    action => break action,
                 }
             };
-            assert_eq!(end, Step::End(Outcome::Complete));
+            assert_eq!(end, SessionAction::End(TransferOutcome::Complete));
         }
     }
 
@@ -148,14 +150,14 @@ mod tests {
         for asked in [asked, RequestedOptions::default()] {
             let negotiated = NegotiatedOptions::grant(&asked, &OptionLimits::for_mtu(1500, 64));
             let (mut before, first) = SendSession::start(NOW, 5000, negotiated);
-            before.sent(u64::from(first == Step::SendData));
-            let (mut after, step) = SendSession::resume(NOW, &before.snapshot().unwrap()).unwrap();
-            assert_eq!((step, after.is_unverified(), after.steady()), (Step::Wait, true, None));
+            before.sent(u64::from(first == SessionAction::SendData));
+            let (mut after, action) = SendSession::resume(NOW, &before.snapshot().unwrap()).unwrap();
+            assert_eq!((action, after.is_unverified(), after.steady()), (SessionAction::Wait, true, None));
             assert_eq!(after.unsent().1, 0);
             let soon = NOW + Duration::from_secs(30);
-            assert_eq!(after.on_time(soon), Step::Wait, "it waits for an answer");
-            let (time, block) = if first == Step::SendData { (soon, 1) } else { (late, 0) };
-            assert_eq!(after.on_ack(time, block), Step::SendData);
+            assert_eq!(after.on_time(soon), SessionAction::Wait, "it waits for an answer");
+            let (time, block) = if first == SessionAction::SendData { (soon, 1) } else { (late, 0) };
+            assert_eq!(after.on_ack(time, block), SessionAction::SendData);
             assert!(!after.is_unverified());
         }
     }
@@ -165,8 +167,8 @@ mod tests {
         let snapshot = begun(1).snapshot().unwrap();
         let (mut after, _) = SendSession::resume(NOW, &snapshot).unwrap();
         after.sent(1);
-        assert_eq!(after.on_ack(NOW, 0), Step::Ignore(Ignored::DuplicateAck));
-        assert_eq!(after.on_ack(NOW, 2), Step::Ignore(Ignored::StrayAck));
+        assert_eq!(after.on_ack(NOW, 0), SessionAction::Ignore(IgnoredEvent::DuplicateAck));
+        assert_eq!(after.on_ack(NOW, 2), SessionAction::Ignore(IgnoredEvent::StrayAck));
     }
 
     #[test]

@@ -16,7 +16,7 @@
 
 use std::time::Duration;
 
-use super::{Outcome, Phase, Repeats, SILENCE, SendSession, Step, Timestamp, seconds};
+use super::{Phase, Repeats, SILENCE, SendSession, SessionAction, Timestamp, TransferOutcome, seconds};
 
 /// The timer repeats an OACK at most this often, at 1, 2, 4, 8, 16 and 24 s unless the client repeats its
 /// request. After that, each repeat of the request causes one OACK.
@@ -63,18 +63,18 @@ impl SendSession {
         self.deadline = self.deadline.min(now.max(self.sent + PAUSE));
     }
 
-    pub(super) fn repeat_oack(&mut self, now: Timestamp, oacks: u8) -> Step {
+    pub(super) fn repeat_oack(&mut self, now: Timestamp, oacks: u8) -> SessionAction {
         if now.since(self.started) >= SILENCE_OFFERED {
-            return self.end(Outcome::TimedOut);
+            return self.end(TransferOutcome::TimedOut);
         }
         if oacks == OACKS_MAX {
             self.wait_for_ack_0();
-            return Step::Wait;
+            return SessionAction::Wait;
         }
         self.phase = Phase::Offered { oacks: oacks + 1 };
         self.back_off(now);
         self.sent = now;
-        Step::SendOack
+        SessionAction::SendOack
     }
 
     /// Stops repeating the OACK. The ACK of an earlier one may still arrive.
@@ -83,19 +83,19 @@ impl SendSession {
         self.deadline = self.started + SILENCE_OFFERED;
     }
 
-    pub(super) fn repeat_first_block(&mut self, now: Timestamp, is_repeat_due: bool) -> Step {
+    pub(super) fn repeat_first_block(&mut self, now: Timestamp, is_repeat_due: bool) -> SessionAction {
         let ends = self.heard + SILENCE.max(seconds(self.first_rto()) * 3);
         if is_repeat_due {
-            let step = self.open_window(now);
+            let action = self.open_window(now);
             self.phase = Phase::Unverified { is_repeat_due: false };
             self.repeats = Repeats::AfterLoss;
             self.deadline = ends;
-            return step;
+            return action;
         }
         if now >= ends {
-            return self.end(Outcome::TimedOut);
+            return self.end(TransferOutcome::TimedOut);
         }
         self.deadline = ends;
-        Step::Wait
+        SessionAction::Wait
     }
 }

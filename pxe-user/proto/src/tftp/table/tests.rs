@@ -25,7 +25,7 @@ fn negotiated(windowsize: u16) -> NegotiatedOptions {
     NegotiatedOptions::grant(&asked, &OptionLimits::for_mtu(1500, u16::MAX))
 }
 
-type Replaced = Vec<(SocketAddrV4, Option<Outcome>)>;
+type Replaced = Vec<(SocketAddrV4, Option<TransferOutcome>)>;
 
 /// A table, and the transfers that it has replaced.
 struct Desk(Table<()>, Replaced);
@@ -65,17 +65,17 @@ impl Desk {
     }
 
     /// Feeds an ACK to the TID of the transfer of a client. `None` if the client has no transfer.
-    fn ack(&mut self, at: u64, n: u16, block: u16) -> Option<Step> {
+    fn ack(&mut self, at: u64, n: u16, block: u16) -> Option<SessionAction> {
         let id = self.0.find(client(n), self.port(n))?;
-        let step = self.0.on_ack(ms(at), id, block);
-        if step == Step::SendData
+        let action = self.0.on_ack(ms(at), id, block);
+        if action == SessionAction::SendData
             && let Some(entry) = self.0.get_mut(id)
             && let (Some(transfer), ()) = entry.parts_mut()
         {
             transfer.sent(u64::MAX / 2);
         }
         self.check();
-        Some(step)
+        Some(action)
     }
 
     fn error(&mut self, at: u64, n: u16) {
@@ -158,7 +158,7 @@ fn line_28_a_repeated_request_is_the_same_session_until_it_is_another() {
     desk.admitted(0, 1, b"a");
     assert_eq!(desk.admit(110, 1, b"a"), Admission::Duplicate, "while the file is looked for");
     let id = desk.admitted(120, 1, b"b");
-    assert_eq!(desk.1, [(client(1), Some(Outcome::Superseded))]);
+    assert_eq!(desk.1, [(client(1), Some(TransferOutcome::Superseded))]);
     desk.0.start(ms(130), id, 72, negotiated(4)).unwrap();
     assert_eq!(desk.admit(530, 1, b"b"), Admission::Duplicate, "while the OACK is unanswered");
     desk.ack(600, 1, 0);
@@ -185,9 +185,9 @@ fn ended_transfers_dally_in_silence_and_are_freed() {
     let mut desk = Desk::new(2);
     desk.started(0, 1, 5, 4);
     desk.ack(10, 1, 0);
-    assert_eq!(desk.ack(20, 1, 1), Some(Step::End(Outcome::Complete)));
+    assert_eq!(desk.ack(20, 1, 1), Some(SessionAction::End(TransferOutcome::Complete)));
     assert_eq!(desk.0.active(), 0);
-    assert_eq!(desk.ack(30, 1, 1), Some(Step::Ignore(Ignored::Ended)));
+    assert_eq!(desk.ack(30, 1, 1), Some(SessionAction::Ignore(IgnoredEvent::Ended)));
     assert!(desk.expire(2019).is_empty());
     assert!(matches!(desk.expire(2020)[..], [Expired::Freed(_)]));
     assert_eq!(desk.0.next_deadline(), None);
@@ -221,10 +221,10 @@ fn line_13_strangers_change_nothing() {
     for (from, to) in [(stranger, port), (client(2), port), (client(1), other_port)] {
         assert_eq!(desk.0.find(from, to), None);
     }
-    assert_eq!(desk.ack(2, 1, 0), Some(Step::SendData));
+    assert_eq!(desk.ack(2, 1, 0), Some(SessionAction::SendData));
     // A client whose file is loading is known.
     desk.admitted(0, 3, b"a");
-    assert_eq!(desk.ack(1, 3, 0), Some(Step::Ignore(Ignored::StrayAck)));
+    assert_eq!(desk.ack(1, 3, 0), Some(SessionAction::Ignore(IgnoredEvent::StrayAck)));
 }
 
 /// An update in `before` counts before the timer expires.
@@ -240,7 +240,7 @@ fn a_transfer_that_was_carried_on_meanwhile_does_not_time_out() {
     });
     assert!(carried.is_none(), "{carried:?}");
     assert_eq!(desk.0.next_deadline(), Some(ms(1900)));
-    assert!(matches!(desk.expire(1900)[..], [Expired::Step(_, Step::SendData)]));
+    assert!(matches!(desk.expire(1900)[..], [Expired::Action(_, SessionAction::SendData)]));
 }
 
 #[test]
@@ -293,18 +293,18 @@ fn who_was_never_heard_gives_way_oldest_first() {
     desk.ack(100, 1, 0);
     assert_eq!(desk.0.give_way(ms(3009)), None, "the first one was heard, the second one is young");
     assert_eq!(desk.0.gives_way_at(), Some(ms(3010)));
-    assert_eq!(desk.0.give_way(ms(3010)), Some((second, Step::End(Outcome::TimedOut))));
+    assert_eq!(desk.0.give_way(ms(3010)), Some((second, SessionAction::End(TransferOutcome::TimedOut))));
     assert_eq!(desk.0.active(), 3);
     desk.check();
     assert_eq!(desk.0.give_way(ms(3019)), None);
-    assert_eq!(desk.0.give_way(ms(9000)), Some((third, Step::End(Outcome::TimedOut))));
+    assert_eq!(desk.0.give_way(ms(9000)), Some((third, SessionAction::End(TransferOutcome::TimedOut))));
     assert_eq!(
         (desk.0.give_way(ms(9000)), desk.0.gives_way_at()),
         (None, None),
         "files are being looked for"
     );
     // The transfer that was ended ignores ACKs, and its client may send a request again.
-    assert_eq!(desk.ack(9010, 3, 0), Some(Step::Ignore(Ignored::Ended)));
+    assert_eq!(desk.ack(9010, 3, 0), Some(SessionAction::Ignore(IgnoredEvent::Ended)));
     desk.admitted(9010, 3, b"f20");
 }
 

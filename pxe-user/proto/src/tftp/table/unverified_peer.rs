@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::super::send_session::Step;
+use super::super::send_session::SessionAction;
 use super::super::session::Session;
 use super::{Entry, Id, Table};
 use crate::time::Timestamp;
@@ -41,7 +41,7 @@ impl<C> Table<C> {
 
     /// Ends the oldest such transfer, if it is at least 3 s old. The caller does this for a request that
     /// waits and was repeated. `None` if there is no such transfer.
-    pub fn give_way(&mut self, now: Timestamp) -> Option<(Id, Step)> {
+    pub fn give_way(&mut self, now: Timestamp) -> Option<(Id, SessionAction)> {
         while let Some(&id) = self.unverified.front() {
             if !self.is_unverified(id) {
                 self.unverified.pop_front();

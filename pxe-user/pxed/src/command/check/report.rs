@@ -25,7 +25,7 @@ pub(super) struct Report {
     /// The interfaces that pxed would serve.
     pub(super) interfaces: Vec<InterfacePlan>,
     /// What the daemon would open, and its user. `None` if the options or the configuration have an error.
-    pub(super) settings: Option<Settings>,
+    pub(super) settings: Option<SettingsReport>,
 }
 
 /// A problem.
@@ -67,7 +67,7 @@ pub(super) struct InterfacePlan {
 
 /// What the daemon would open, and its user.
 #[derive(Debug, Serialize)]
-pub(super) struct Settings {
+pub(super) struct SettingsReport {
     /// The TCP port for boot files and reports, on each served address.
     http_port: Option<u16>,
     board: Option<String>,
@@ -135,7 +135,7 @@ impl Report {
 
     pub(super) fn settings(&mut self, settings: &config::Settings) {
         let socket = settings.socket.clone().unwrap_or_else(|| pxe_web::api::listen::SOCKET.into());
-        self.settings = Some(Settings {
+        self.settings = Some(SettingsReport {
             http_port: settings.http_port,
             board: settings.board.as_ref().map(|board| format!("http://{}/", board.listen)),
             board_token: settings.board.as_ref().is_some_and(|board| board.token_file.is_some()),
@@ -150,7 +150,7 @@ impl Report {
     }
 }
 
-impl Settings {
+impl SettingsReport {
     /// Name and value of each setting, for one line each.
     pub(super) fn lines(&self) -> Vec<(&'static str, String)> {
         let path = |path: &Option<PathBuf>, or: &str| {

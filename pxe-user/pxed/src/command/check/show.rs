@@ -19,7 +19,7 @@ pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     for interface in &report.interfaces {
         self::interface(out, interface)?;
     }
-    for (name, value) in report.settings.iter().flat_map(super::report::Settings::lines) {
+    for (name, value) in report.settings.iter().flat_map(super::report::SettingsReport::lines) {
         writeln!(out, "{name}: {value}")?;
     }
     Ok(())

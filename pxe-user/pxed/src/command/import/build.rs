@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::decide::{Block, Decision, Target, common};
-use super::new::{Conditions, Image, New, Noted, Outcome, Rule};
+use super::new::{Action, Conditions, Image, New, Noted, Rule};
 use super::old::Old;
 use super::tags::Special;
 use pxe_content::rules::Matcher;
@@ -73,7 +73,7 @@ impl<'o> Builder<'o> {
         self.prune();
         let blksize = self.old.blksize.map(|(_, blksize)| blksize);
         for rule in &mut self.new.rules {
-            let can = rule.conditions.asks_clients_only() && matches!(rule.outcome, Outcome::Image(_));
+            let can = rule.conditions.asks_clients_only() && matches!(rule.outcome, Action::Image(_));
             rule.blksize = blksize.filter(|_| can);
         }
     }
@@ -91,7 +91,7 @@ impl<'o> Builder<'o> {
             }
         }
         let is_used = |image: &Image| {
-            kept.iter().any(|rule| matches!(&rule.outcome, Outcome::Image(name) if *name == image.name))
+            kept.iter().any(|rule| matches!(&rule.outcome, Action::Image(name) if *name == image.name))
         };
         self.new.images.retain(is_used);
         self.new.rules = kept;
@@ -206,8 +206,8 @@ impl<'o> Builder<'o> {
             let suffix = if is_last || last == 0 { String::new() } else { format!(" ({})", listed(&arch)) };
             let rule_name = self.rule_name(&format!("{name}{suffix}"));
             let (outcome, boot_server) = match group {
-                Group::Ignore => (Outcome::Ignore, None),
-                Group::Local => (Outcome::Local, None),
+                Group::Ignore => (Action::Ignore, None),
+                Group::Local => (Action::Local, None),
                 Group::Files(server) => {
                     let own: Vec<(Arch, Decision)> = decisions
                         .iter()
@@ -216,14 +216,14 @@ impl<'o> Builder<'o> {
                         })
                         .cloned()
                         .collect();
-                    (Outcome::Image(self.image_of_files(name, &own)), server)
+                    (Action::Image(self.image_of_files(name, &own)), server)
                 }
-                Group::Url(url) => (Outcome::Image(self.image_of_url(name, &url, &lines, ipxe)), None),
+                Group::Url(url) => (Action::Image(self.image_of_url(name, &url, &lines, ipxe)), None),
             };
             let what = match &outcome {
-                Outcome::Image(_) => None,
-                Outcome::Local => Some("local"),
-                Outcome::Ignore => Some("ignore"),
+                Action::Image(_) => None,
+                Action::Local => Some("local"),
+                Action::Ignore => Some("ignore"),
             };
             for at in lines.iter().filter(|_| what.is_some()) {
                 self.note(*at, format!("rule \"{rule_name}\": action = \"{}\"", what.unwrap_or_default()));
@@ -261,7 +261,7 @@ impl<'o> Builder<'o> {
         self.new.rules.push(Rule {
             name: name_of_rule,
             conditions,
-            outcome: Outcome::Image(name),
+            outcome: Action::Image(name),
             boot_server: None,
             blksize: None,
             has_menu: true,

@@ -1,14 +1,14 @@
 //! Lines that set a tag according to an option of the request: `dhcp-match`, `dhcp-vendorclass` and `dhcp-userclass`.
 
-use super::finding::Verdict;
+use super::finding::Disposition;
 use super::lines::Line;
 use super::old::Old;
 use super::tags::{Special, Test, set_tag};
 use pxe_proto::dhcp::Arch;
 
-pub(super) fn matches(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
+pub(super) fn matches(old: &mut Old, at: usize, line: &Line) -> Option<Disposition> {
     let (Some(tag), Some(option)) = (line.field(0), line.field(1)) else {
-        return Some(Verdict::incomplete("a tag and an option"));
+        return Some(Disposition::incomplete("a tag and an option"));
     };
     let tag = set_tag(tag).to_owned();
     let value = line.field(2);
@@ -67,12 +67,12 @@ fn arch(text: &str) -> Option<u16> {
     }
 }
 
-pub(super) fn class(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
+pub(super) fn class(old: &mut Old, at: usize, line: &Line) -> Option<Disposition> {
     let (Some(tag), Some(text)) = (line.field(0), line.fields.last().filter(|text| !text.is_empty())) else {
-        return Some(Verdict::incomplete("a tag and a class"));
+        return Some(Disposition::incomplete("a tag and a class"));
     };
     if line.fields.len() < 2 {
-        return Some(Verdict::incomplete("a tag and a class"));
+        return Some(Disposition::incomplete("a tag and a class"));
     }
     let (tag, text) = (set_tag(tag).to_owned(), text.clone());
     if line.key == "dhcp-userclass" {
@@ -83,7 +83,7 @@ pub(super) fn class(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     None
 }
 
-fn user_class(old: &mut Old, at: usize, tag: &str, text: &str) -> Option<Verdict> {
+fn user_class(old: &mut Old, at: usize, tag: &str, text: &str) -> Option<Disposition> {
     let what = if text.eq_ignore_ascii_case("iPXE") || text.eq_ignore_ascii_case("gPXE") {
         old.tags.add(tag, Test::Ipxe);
         "user_class = \"iPXE\"".to_owned()

@@ -5,10 +5,10 @@ use std::path::Path;
 
 use super::build::Builder;
 use super::decide::{self, Block, Decision, Reached};
-use super::finding::{Finding, Verdict, shortened};
+use super::finding::{Disposition, Finding, shortened};
 use super::gather::{gather, interface_of};
 use super::lines::Line;
-use super::new::{New, Noted, Outcome};
+use super::new::{Action, New, Noted};
 use super::old::{HostInterface, Old, What};
 use super::other;
 use super::tags::{Need, Special};
@@ -43,10 +43,10 @@ pub(super) fn convert(
     builder.build(&blocks);
     let Builder { mut new, became, refused, .. } = builder;
     for (at, what) in became {
-        old.verdict(at, Verdict::TakenOver(what.join("; ")));
+        old.disposition(at, Disposition::TakenOver(what.join("; ")));
     }
     for (at, why) in refused {
-        old.verdict(at, Verdict::NotSupported(why));
+        old.disposition(at, Disposition::NotSupported(why));
     }
     new.interfaces = interfaces(&mut old, host);
     roots(&mut old, &mut new, root);
@@ -64,16 +64,18 @@ fn finish(old: Old, new: New) -> Converted {
     let serves_dns = old.lines.iter().all(|line| line.key != "port" || line.field(0) != Some("0"));
     let has_tftp = old.lines.iter().any(|line| line.key == "enable-tftp");
     let unknown = || {
-        Verdict::NotSupported("the import has no place for it; see whether booting depends on it".to_owned())
+        Disposition::NotSupported(
+            "the import has no place for it; see whether booting depends on it".to_owned(),
+        )
     };
     let roots: Vec<String> = new.root.iter().map(|root| root.value.clone()).collect();
     let roots = roots.into_iter().chain(old.roots.iter().map(|(.., path)| path.clone())).collect();
-    let (leases, lines, verdicts) = (old.leases, old.lines, old.verdicts);
-    let findings = lines.into_iter().zip(verdicts);
-    let findings = findings.map(|(line, verdict)| Finding {
+    let (leases, lines, dispositions) = (old.leases, old.lines, old.dispositions);
+    let findings = lines.into_iter().zip(dispositions);
+    let findings = findings.map(|(line, disposition)| Finding {
         place: line.place,
         text: line.text,
-        verdict: verdict.unwrap_or_else(unknown),
+        disposition: disposition.unwrap_or_else(unknown),
     });
     Converted { new, findings: findings.collect(), leases, has_dns: serves_dns, has_tftp, roots }
 }
@@ -90,59 +92,59 @@ fn interfaces(old: &mut Old, host: &[HostInterface]) -> Vec<Noted<String>> {
                 .collect(),
             None => vec![name.clone()],
         };
-        let verdict = if found.is_empty() {
-            Verdict::NotSupported(format!(
+        let disposition = if found.is_empty() {
+            Disposition::NotSupported(format!(
                 "no interface of this host is meant by {name}; write `interfaces` with whole names"
             ))
         } else {
-            Verdict::TakenOver(format!("interfaces: {}", found.join(", ")))
+            Disposition::TakenOver(format!("interfaces: {}", found.join(", ")))
         };
-        old.verdict(at, verdict);
+        old.disposition(at, disposition);
         named.extend(found.into_iter().map(|name| (at, name)));
     }
     for (at, address) in old.listening.clone() {
         let own = host.iter().find(|own| own.address == address).map(|own| own.name.clone());
-        let verdict = match &own {
-            Some(name) => Verdict::TakenOver(format!("interfaces: {name}")),
-            None => Verdict::NotSupported(format!(
+        let disposition = match &own {
+            Some(name) => Disposition::TakenOver(format!("interfaces: {name}")),
+            None => Disposition::NotSupported(format!(
                 "this host does not have {address}; write `interfaces` and `address`"
             )),
         };
-        old.verdict(at, verdict);
+        old.disposition(at, disposition);
         named.extend(own.map(|name| (at, name)));
     }
     let by_name = !named.is_empty();
     for (at, address, gives) in old.ranges.clone() {
         let own = interface_of(address, host).filter(|_| !by_name);
         named.extend(own.iter().map(|name| (at, name.clone())));
-        let verdict = match (gives, own) {
+        let disposition = match (gives, own) {
             (true, own) => {
                 let serves = own.map(|name| format!("; pxed serves {name}, too")).unwrap_or_default();
-                Verdict::Unchanged(format!("stays with dnsmasq, which goes on giving out addresses: pxed never does{serves}"))
+                Disposition::Unchanged(format!("stays with dnsmasq, which goes on giving out addresses: pxed never does{serves}"))
             }
-            (false, Some(name)) => Verdict::TakenOver(format!(
+            (false, Some(name)) => Disposition::TakenOver(format!(
                 "interfaces: {name}, whose network that is; pxed is always a proxyDHCP server"
             )),
             (false, None) if by_name => {
-                Verdict::TakenOver("pxed is always a proxyDHCP server, on its interfaces".to_owned())
+                Disposition::TakenOver("pxed is always a proxyDHCP server, on its interfaces".to_owned())
             }
-            (false, None) => Verdict::TakenOver(
+            (false, None) => Disposition::TakenOver(
                 "pxed is always a proxyDHCP server; no interface of this host is in that network, so name one".to_owned(),
             ),
         };
-        old.verdict(at, verdict);
+        old.disposition(at, disposition);
     }
     for (at, name) in old.excepted.clone() {
         let is_meant =
             |served: &str| name.strip_suffix('*').map_or(served == name, |prefix| served.starts_with(prefix));
         let before = named.len();
         named.retain(|(_, served)| !is_meant(served));
-        let verdict = if named.len() < before {
-            Verdict::TakenOver(format!("interfaces, without {name}"))
+        let disposition = if named.len() < before {
+            Disposition::TakenOver(format!("interfaces, without {name}"))
         } else {
-            Verdict::NotNeeded("pxed serves the interfaces that are named, and no others".to_owned())
+            Disposition::NotNeeded("pxed serves the interfaces that are named, and no others".to_owned())
         };
-        old.verdict(at, verdict);
+        old.disposition(at, disposition);
     }
     let mut interfaces: Vec<Noted<String>> = Vec::new();
     for (at, name) in named {
@@ -156,7 +158,7 @@ fn interfaces(old: &mut Old, host: &[HostInterface]) -> Vec<Noted<String>> {
 
 fn roots(old: &mut Old, new: &mut New, given: Option<&str>) {
     if let Some((at, path)) = old.root.clone() {
-        old.verdict(at, Verdict::TakenOver(format!("root = \"{}\"", shortened(&path))));
+        old.disposition(at, Disposition::TakenOver(format!("root = \"{}\"", shortened(&path))));
     } else if let Some(given) = given {
         new.root =
             Some(Noted { value: given.to_owned(), from: vec!["the directory that was named".to_owned()] });
@@ -176,7 +178,7 @@ fn menu(old: &mut Old, new: &mut New, blocks: &[Block]) {
     if shown.is_empty() {
         if let Some((at, ..)) = old.prompt {
             let why = "machines have one thing to boot, so pxed offers that at once; `style = \"menu\"` shows a menu";
-            old.verdict(at, Verdict::NotNeeded(why.to_owned()));
+            old.disposition(at, Disposition::NotNeeded(why.to_owned()));
         }
         return;
     }
@@ -188,54 +190,58 @@ fn menu(old: &mut Old, new: &mut New, blocks: &[Block]) {
     let at = old.prompt.as_ref().map(|(at, ..)| *at);
     let fits = prompt.as_ref().filter(|prompt| Text::new(prompt).is_ok() && prompt.len() <= 120).cloned();
     if let Some(at) = at {
-        old.verdict(
+        old.disposition(
             at,
             match (&prompt, &fits) {
-                (Some(_), None) => Verdict::NotSupported(
+                (Some(_), None) => Disposition::NotSupported(
                     "the text does not fit the menu; write `menu_prompt` with a shorter one".to_owned(),
                 ),
-                _ => Verdict::TakenOver(format!("style = \"menu\", menu_prompt, menu_timeout = {timeout}")),
+                _ => {
+                    Disposition::TakenOver(format!("style = \"menu\", menu_prompt, menu_timeout = {timeout}"))
+                }
             },
         );
     }
     for local in &locals {
         let is_first = decisions()
             .any(|decision| decision.beside.contains(local) && decision.at.is_some_and(|boot| *local < boot));
-        let verdict = if is_first && timeout < 255 {
+        let disposition = if is_first && timeout < 255 {
             let why = "pxed's menu boots its image when the time is over, and not the local disk; `menu_timeout = 255` makes it \
                        wait for the choice";
-            Verdict::NotSupported(why.to_owned())
+            Disposition::NotSupported(why.to_owned())
         } else {
-            Verdict::TakenOver("style = \"menu\", whose last entry is the local disk".to_owned())
+            Disposition::TakenOver("style = \"menu\", whose last entry is the local disk".to_owned())
         };
-        old.verdict(*local, verdict);
+        old.disposition(*local, disposition);
     }
     let from = old.source(at.into_iter().chain(locals));
     new.menu = Some(Noted { value: (fits, timeout), from });
-    for rule in
-        new.rules.iter_mut().filter(|rule| !rule.has_menu && matches!(rule.outcome, Outcome::Image(_)))
+    for rule in new.rules.iter_mut().filter(|rule| !rule.has_menu && matches!(rule.outcome, Action::Image(_)))
     {
         rule.style = Some("direct");
     }
 }
 
-/// Translates `dhcp-ignore=tag:!known` to `[access]`: only the machines that dnsmasq knows are allowed. Then sets the verdict of
+/// Translates `dhcp-ignore=tag:!known` to `[access]`: only the machines that dnsmasq knows are allowed. Then sets the disposition of
 /// the `dhcp-host` lines that have none yet.
 fn access(old: &mut Old, new: &mut New) {
     let known = old.known.clone();
     if let Some(at) = old.known_only {
         if known.is_empty() {
             let why = "no dhcp-host names a machine by its address, so nobody would be served; write [access] with machines";
-            old.verdict(at, Verdict::NotSupported(why.to_owned()));
+            old.disposition(at, Disposition::NotSupported(why.to_owned()));
         } else {
-            old.verdict(at, Verdict::TakenOver("[access] allow, with the machines of dhcp-host".to_owned()));
+            old.disposition(
+                at,
+                Disposition::TakenOver("[access] allow, with the machines of dhcp-host".to_owned()),
+            );
             let mut allow: Vec<String> = Vec::new();
             for (line, address) in &known {
                 if !allow.contains(address) {
                     allow.push(address.clone());
                 }
-                if old.verdicts.get(*line).is_some_and(Option::is_none) {
-                    old.verdict(*line, Verdict::TakenOver(format!("[access] allow: {address}")));
+                if old.dispositions.get(*line).is_some_and(Option::is_none) {
+                    old.disposition(*line, Disposition::TakenOver(format!("[access] allow: {address}")));
                 }
             }
             let from = old.source(known.iter().map(|(line, _)| *line).chain([at]));
@@ -245,13 +251,13 @@ fn access(old: &mut Old, new: &mut New) {
     let hosts: Vec<usize> = (0..old.lines.len()).filter(|at| old.lines[*at].key == "dhcp-host").collect();
     for at in hosts {
         let sets_tag = old.setters.iter().any(|(line, ..)| line == &at);
-        if old.verdicts[at].is_none() && !sets_tag {
-            old.verdict(at, other::leases(old.leases));
+        if old.dispositions[at].is_none() && !sets_tag {
+            old.disposition(at, other::leases(old.leases));
         }
     }
 }
 
-/// Sets the verdict of lines that choose what machines boot, and that led to no rule or image.
+/// Sets the disposition of lines that choose what machines boot, and that led to no rule or image.
 fn choices(old: &mut Old, reached: &Reached, blocks: &[Block]) {
     let all = old.boots.iter().chain(&old.services).chain(&old.bootfiles);
     let all: Vec<(usize, Vec<Need>, What)> =
@@ -259,43 +265,43 @@ fn choices(old: &mut Old, reached: &Reached, blocks: &[Block]) {
     let ignores: Vec<_> =
         old.ignores.iter().map(|ignore| (ignore.at, ignore.needs.clone(), What::Local)).collect();
     for (at, needs, what) in all.into_iter().chain(ignores) {
-        if old.verdicts.get(at).is_some_and(Option::is_some) {
+        if old.dispositions.get(at).is_some_and(Option::is_some) {
             continue;
         }
         let beside = |block: &Block| block.plain.iter().any(|(_, decision)| decision.beside.contains(&at));
-        let verdict = if let What::Discover(number) = what {
-            Verdict::NotSupported(format!(
+        let disposition = if let What::Discover(number) = what {
+            Disposition::NotSupported(format!(
                 "pxed does not look for boot servers of type {number}; write `boot_server` with the address of that server into a rule"
             ))
         } else if blocks.iter().any(beside) {
             let why = "a machine boots one image, the first; let a boot loader's menu offer both, or write a rule for each machine";
-            Verdict::NotSupported(why.to_owned())
+            Disposition::NotSupported(why.to_owned())
         } else if let Some(why) = unsupported(old, &needs) {
-            Verdict::NotSupported(why)
+            Disposition::NotSupported(why)
         } else if let What::File(name) = &what
             && name.contains("://")
             && reached.contains_key(&at)
         {
             let why = "firmware cannot load a URL by PXE; write a rule with `user_class = \"iPXE\"`, or [http_urls] for UEFI HTTP boot";
-            Verdict::NotSupported(why.to_owned())
+            Disposition::NotSupported(why.to_owned())
         } else if let Some(deciding) = reached.get(&at) {
             decided(old, &what, deciding)
         } else if needs.is_empty() {
-            Verdict::NotNeeded(
+            Disposition::NotNeeded(
                 "other lines decide what machines boot; pxed sends one boot file, by DHCP's own field"
                     .to_owned(),
             )
         } else {
-            Verdict::NotNeeded(
+            Disposition::NotNeeded(
                 "no kind of machine that the configuration tells apart has its tags".to_owned(),
             )
         };
-        old.verdict(at, verdict);
+        old.disposition(at, disposition);
     }
 }
 
-/// The verdict of a line that other lines overrule.
-fn decided(old: &Old, what: &What, deciding: &BTreeSet<usize>) -> Verdict {
+/// The disposition of a line that other lines overrule.
+fn decided(old: &Old, what: &What, deciding: &BTreeSet<usize>) -> Disposition {
     let all = old.boots.iter().chain(&old.services).chain(&old.bootfiles);
     let same: Vec<usize> = all
         .filter(|choice| deciding.contains(&choice.at) && choice.what == *what)
@@ -306,11 +312,11 @@ fn decided(old: &Old, what: &What, deciding: &BTreeSet<usize>) -> Verdict {
         places.join(", ")
     };
     if !same.is_empty() {
-        return Verdict::TakenOver(format!("the same as by {}", places(&mut same.into_iter())));
+        return Disposition::TakenOver(format!("the same as by {}", places(&mut same.into_iter())));
     }
     match deciding.is_empty() {
-        true => Verdict::NotNeeded("no machine that it fits could start it".to_owned()),
-        false => Verdict::NotNeeded(format!(
+        true => Disposition::NotNeeded("no machine that it fits could start it".to_owned()),
+        false => Disposition::NotNeeded(format!(
             "{} decides for the machines that it fits",
             places(&mut deciding.iter().copied())
         )),
@@ -326,7 +332,7 @@ fn unsupported(old: &Old, needs: &[Need]) -> Option<String> {
     })
 }
 
-/// Sets the verdict of lines that set tags. Such a line is taken over if a line that chooses what machines boot asks for its tag.
+/// Sets the disposition of lines that set tags. Such a line is taken over if a line that chooses what machines boot asks for its tag.
 fn setters(old: &mut Old) {
     let choices = old.boots.iter().chain(&old.services).chain(&old.bootfiles);
     let needs: Vec<Need> = choices
@@ -337,15 +343,15 @@ fn setters(old: &mut Old) {
         .collect();
     let asked: HashSet<String> = old.tags.behind(&needs).into_iter().map(str::to_owned).collect();
     for (at, tag, what) in old.setters.clone() {
-        if old.verdicts.get(at).is_some_and(Option::is_some) {
+        if old.dispositions.get(at).is_some_and(Option::is_some) {
             continue;
         }
-        let verdict =
+        let disposition =
             match (asked.contains(&tag), unsupported(old, &[Need { tag: tag.clone(), is_negated: false }])) {
-                (false, _) => Verdict::NotNeeded(format!("nothing that boots asks for tag {tag}")),
-                (true, Some(why)) if what.is_empty() => Verdict::NotSupported(why),
-                (true, _) => Verdict::TakenOver(format!("tag {tag}: {what}")),
+                (false, _) => Disposition::NotNeeded(format!("nothing that boots asks for tag {tag}")),
+                (true, Some(why)) if what.is_empty() => Disposition::NotSupported(why),
+                (true, _) => Disposition::TakenOver(format!("tag {tag}: {what}")),
             };
-        old.verdict(at, verdict);
+        old.disposition(at, disposition);
     }
 }

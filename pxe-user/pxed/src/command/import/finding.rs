@@ -26,7 +26,7 @@ impl fmt::Display for Place {
 
 /// What the import does with a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Disposition {
     /// The new configuration does the same. Holds the keys or rules that do it.
     TakenOver(String),
     /// The new configuration does not need the line: pxed does the same without it, or nothing depends on it. Holds the reason.
@@ -39,39 +39,39 @@ pub(super) enum Verdict {
     Missing(String),
 }
 
-impl Verdict {
-    /// The verdict of a line that lacks something.
+impl Disposition {
+    /// The disposition of a line that lacks something.
     pub(super) fn incomplete(what: &str) -> Self {
         Self::NotSupported(format!("it needs {what}, and dnsmasq refuses it so; correct the line"))
     }
 }
 
-/// A source line and its verdict.
+/// A source line and its disposition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) place: Place,
     /// The line without its comment.
     pub(super) text: String,
-    pub(super) verdict: Verdict,
+    pub(super) disposition: Disposition,
 }
 
 impl Finding {
     /// Whether the new configuration lacks something that the old configuration did.
     pub(super) fn is_loss(&self) -> bool {
-        matches!(self.verdict, Verdict::NotSupported(_) | Verdict::Missing(_))
+        matches!(self.disposition, Disposition::NotSupported(_) | Disposition::Missing(_))
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { place, text, verdict } = self;
+        let Self { place, text, disposition } = self;
         let text = shortened(text);
-        match verdict {
-            Verdict::TakenOver(what) => write!(f, "{place}: taken over: {text} -> {what}"),
-            Verdict::NotNeeded(why) => write!(f, "{place}: not needed: {text}: {why}"),
-            Verdict::Unchanged(why) => write!(f, "{place}: unchanged: {text}: {why}"),
-            Verdict::Missing(what) => write!(f, "{place}: missing: {text}: {what}"),
-            Verdict::NotSupported(why) => write!(f, "{place}: not supported: {text}: {why}"),
+        match disposition {
+            Disposition::TakenOver(what) => write!(f, "{place}: taken over: {text} -> {what}"),
+            Disposition::NotNeeded(why) => write!(f, "{place}: not needed: {text}: {why}"),
+            Disposition::Unchanged(why) => write!(f, "{place}: unchanged: {text}: {why}"),
+            Disposition::Missing(what) => write!(f, "{place}: missing: {text}: {what}"),
+            Disposition::NotSupported(why) => write!(f, "{place}: not supported: {text}: {why}"),
         }
     }
 }

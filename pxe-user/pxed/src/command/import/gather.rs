@@ -1,10 +1,10 @@
-//! Reads the lines into [`Old`]. If a line alone decides what becomes of it, this module sets the verdict; `convert` sets the
+//! Reads the lines into [`Old`]. If a line alone decides what becomes of it, this module sets the disposition; `convert` sets the
 //! others.
 
 use std::net::Ipv4Addr;
 
 use super::conditions;
-use super::finding::Verdict;
+use super::finding::Disposition;
 use super::hosts;
 use super::lines::Line;
 use super::old::{Choice, HostInterface, Ignore, Old, What};
@@ -31,15 +31,15 @@ const HEADERS: u16 = 32;
 
 /// Reads all lines.
 pub(super) fn gather(lines: Vec<Line>, host: &[HostInterface]) -> Old {
-    let mut old = Old { verdicts: vec![None; lines.len()], lines, ..Old::default() };
-    // Decide this first: whether dnsmasq gives out addresses affects the verdict of other lines.
+    let mut old = Old { dispositions: vec![None; lines.len()], lines, ..Old::default() };
+    // Decide this first: whether dnsmasq gives out addresses affects the disposition of other lines.
     let ranges = || old.lines.iter().filter(|line| line.key == "dhcp-range");
     let is_proxy = |line: &Line| line.fields.iter().any(|field| field == "proxy");
     old.leases = ranges().any(|line| !is_proxy(line));
     for at in 0..old.lines.len() {
         let line = old.lines[at].clone();
-        if let Some(verdict) = one(&mut old, at, &line, host) {
-            old.verdict(at, verdict);
+        if let Some(disposition) = one(&mut old, at, &line, host) {
+            old.disposition(at, disposition);
         }
     }
     set_by_dnsmasq(&mut old, host);
@@ -93,20 +93,20 @@ pub(super) fn interface_of(address: Ipv4Addr, host: &[HostInterface]) -> Option<
     host.iter().find(is_in).map(|own| own.name.clone())
 }
 
-/// Reads one line. Returns its verdict, or `None` if the verdict depends on other lines.
-fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
+/// Reads one line. Returns its disposition, or `None` if the disposition depends on other lines.
+fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Disposition> {
     match line.key.as_str() {
         "port" if line.field(0) == Some("0") => {
-            Some(Verdict::NotNeeded("pxed has no DNS server that it could switch off".to_owned()))
+            Some(Disposition::NotNeeded("pxed has no DNS server that it could switch off".to_owned()))
         }
-        "port" => Some(Verdict::Unchanged("stays with dnsmasq (DNS)".to_owned())),
+        "port" => Some(Disposition::Unchanged("stays with dnsmasq (DNS)".to_owned())),
         "interface" => list(&mut old.interfaces, at, line),
         "except-interface" | "no-dhcp-interface" => list(&mut old.excepted, at, line),
         "listen-address" => {
             let addresses: Vec<Ipv4Addr> =
                 line.fields.iter().filter_map(|field| field.parse().ok()).collect();
             if addresses.iter().all(Ipv4Addr::is_loopback) {
-                return Some(Verdict::NotNeeded("pxed serves the machines' network only".to_owned()));
+                return Some(Disposition::NotNeeded("pxed serves the machines' network only".to_owned()));
             }
             old.listening
                 .extend(addresses.into_iter().filter(|a| !a.is_loopback()).map(|address| (at, address)));
@@ -118,12 +118,12 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
         "pxe-prompt" => {
             let (tags, rest) = needs(&line.fields);
             let Some(text) = rest.first().filter(|text| !text.is_empty()) else {
-                return Some(Verdict::incomplete("a text"));
+                return Some(Disposition::incomplete("a text"));
             };
             if !tags.is_empty() {
                 let why =
                     "pxed has one prompt for all machines; write it as `menu_prompt`, or without the tag";
-                return Some(Verdict::NotSupported(why.to_owned()));
+                return Some(Disposition::NotSupported(why.to_owned()));
             }
             let timeout = rest.get(1).and_then(|text| text.parse::<i64>().ok());
             let timeout = timeout.map(|seconds| u8::try_from(seconds.clamp(0, 254)).unwrap_or(254));
@@ -131,19 +131,19 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
             None
         }
         "tftp-root" => {
-            let Some(path) = line.field(0) else { return Some(Verdict::incomplete("a directory")) };
+            let Some(path) = line.field(0) else { return Some(Disposition::incomplete("a directory")) };
             if !path.starts_with('/') {
                 let why = "the path is not absolute; write `root` with the whole path";
-                return Some(Verdict::NotSupported(why.to_owned()));
+                return Some(Disposition::NotSupported(why.to_owned()));
             }
             match line.field(1) {
                 Some(interface) => old.roots.push((at, interface.to_owned(), path.to_owned())),
                 None => {
                     if let Some((earlier, _)) = old.root.replace((at, path.to_owned())) {
-                        let why = Verdict::NotNeeded(
+                        let why = Disposition::NotNeeded(
                             "a later line names another root, and dnsmasq takes that".to_owned(),
                         );
-                        old.verdict(earlier, why);
+                        old.disposition(earlier, why);
                     }
                 }
             }
@@ -157,9 +157,9 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
         "tftp-max" => match line.field(0).and_then(|text| text.parse().ok()).filter(|number| *number > 0) {
             Some(number) => {
                 old.transfers = Some((at, number));
-                Some(Verdict::TakenOver(format!("transfers = {number}")))
+                Some(Disposition::TakenOver(format!("transfers = {number}")))
             }
-            None => Some(Verdict::incomplete("a number")),
+            None => Some(Disposition::incomplete("a number")),
         },
         "dhcp-match" => conditions::matches(old, at, line),
         "dhcp-vendorclass" | "dhcp-userclass" => conditions::class(old, at, line),
@@ -168,7 +168,7 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
         "dhcp-ignore" => {
             let (needs, rest) = needs(&line.fields);
             if needs.is_empty() || !rest.is_empty() {
-                return Some(Verdict::incomplete("tags, as `tag:!known`"));
+                return Some(Disposition::incomplete("tags, as `tag:!known`"));
             }
             match needs.as_slice() {
                 [only] if only.tag == "known" && only.is_negated => old.known_only = Some(at),
@@ -189,39 +189,39 @@ fn one(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<
                 line.fields.iter().map_while(|field| field.strip_prefix("set:")).map(str::to_owned).collect();
             let (needs, rest) = needs(line.fields.get(sets.len()..).unwrap_or_default());
             let Some(first) = sets.first().cloned().filter(|_| rest.is_empty()) else {
-                return Some(Verdict::incomplete("`set:x,tag:y`"));
+                return Some(Disposition::incomplete("`set:x,tag:y`"));
             };
             old.tags.add_if(sets, needs);
             old.setters.push((at, first, "what its tags ask for".to_owned()));
             None
         }
         "dhcp-option" | "dhcp-option-force" | "dhcp-option-pxe" => option(old, at, line, host),
-        key => Some(other::verdict(key, old.leases).unwrap_or_else(|| {
+        key => Some(other::disposition(key, old.leases).unwrap_or_else(|| {
             let why = "the import does not know this option; see whether booting depends on it";
-            Verdict::NotSupported(why.to_owned())
+            Disposition::NotSupported(why.to_owned())
         })),
     }
 }
 
-fn list(names: &mut Vec<(usize, String)>, at: usize, line: &Line) -> Option<Verdict> {
+fn list(names: &mut Vec<(usize, String)>, at: usize, line: &Line) -> Option<Disposition> {
     let given: Vec<&String> = line.fields.iter().filter(|name| !name.is_empty()).collect();
     if given.iter().all(|name| *name == "lo") {
-        return Some(Verdict::NotNeeded("machines do not boot over the loopback interface".to_owned()));
+        return Some(Disposition::NotNeeded("machines do not boot over the loopback interface".to_owned()));
     }
     names.extend(given.into_iter().filter(|name| *name != "lo").map(|name| (at, name.clone())));
     None
 }
 
-fn limit(old: &mut Old, at: usize, blksize: Option<u16>) -> Option<Verdict> {
-    let Some(blksize) = blksize else { return Some(Verdict::incomplete("a number of bytes")) };
+fn limit(old: &mut Old, at: usize, blksize: Option<u16>) -> Option<Disposition> {
+    let Some(blksize) = blksize else { return Some(Disposition::incomplete("a number of bytes")) };
     let smaller = old.blksize.is_none_or(|(_, known)| blksize < known);
     if smaller {
         old.blksize = Some((at, blksize));
     }
-    Some(Verdict::TakenOver(format!("blksize = {blksize} in rules")))
+    Some(Disposition::TakenOver(format!("blksize = {blksize} in rules")))
 }
 
-fn range(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
+fn range(old: &mut Old, at: usize, line: &Line) -> Option<Disposition> {
     if let Some(tag) =
         line.fields.iter().find_map(|field| field.strip_prefix("set:").or(field.strip_prefix("net:")))
     {
@@ -235,11 +235,11 @@ fn range(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     if gives {
         return Some(other::leases(true));
     }
-    Some(Verdict::incomplete("an address of the network"))
+    Some(Disposition::incomplete("an address of the network"))
 }
 
 /// The address of another machine that has the files. `None` if this host has them. `Err` if the line gives a host name.
-fn server(text: Option<&String>, host: &[HostInterface]) -> Result<Option<Ipv4Addr>, Verdict> {
+fn server(text: Option<&String>, host: &[HostInterface]) -> Result<Option<Ipv4Addr>, Disposition> {
     let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     match text.parse::<Ipv4Addr>() {
         Ok(address) if address.is_unspecified() => Ok(None),
@@ -247,37 +247,39 @@ fn server(text: Option<&String>, host: &[HostInterface]) -> Result<Option<Ipv4Ad
         Err(_) => {
             let why =
                 format!("pxed looks up no names: write the address of `{text}` as `boot_server` into a rule");
-            Err(Verdict::NotSupported(why))
+            Err(Disposition::NotSupported(why))
         }
     }
 }
 
-fn boot(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
+fn boot(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Disposition> {
     let (needs, rest) = needs(&line.fields);
     let Some(file) = rest.first().filter(|file| !file.is_empty()) else {
-        return Some(Verdict::incomplete("a file's name"));
+        return Some(Disposition::incomplete("a file's name"));
     };
     let server = match server(rest.get(2), host) {
         Ok(server) => server,
-        Err(verdict) => return Some(verdict),
+        Err(disposition) => return Some(disposition),
     };
     old.boots.push(Choice { at, needs, arch: None, what: What::File(file.clone()), server });
     None
 }
 
-fn service(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
+fn service(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Disposition> {
     let (needs, rest) = needs(&line.fields);
-    let [csa, menu, rest @ ..] = rest else { return Some(Verdict::incomplete("an architecture and a text")) };
+    let [csa, menu, rest @ ..] = rest else {
+        return Some(Disposition::incomplete("an architecture and a text"));
+    };
     let by_name = CSA.iter().position(|name| name.eq_ignore_ascii_case(csa));
     let number = by_name.and_then(|number| u16::try_from(number).ok()).or_else(|| csa.parse().ok());
     let Some(arch) = number else {
-        return Some(Verdict::NotSupported(format!(
+        return Some(Disposition::NotSupported(format!(
             "`{csa}` is no architecture; write x86PC, X86-64_EFI or a number"
         )));
     };
     if menu.starts_with("Raspberry Pi Boot") {
         let why = "pxed knows a Raspberry Pi by its address, and offers bootcode.bin";
-        return Some(Verdict::NotNeeded(why.to_owned()));
+        return Some(Disposition::NotNeeded(why.to_owned()));
     }
     let what = match rest.first().filter(|name| !name.is_empty()) {
         None => What::Local,
@@ -291,17 +293,17 @@ fn service(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Opt
     };
     let server = match server(rest.get(1), host) {
         Ok(server) => server,
-        Err(verdict) => return Some(verdict),
+        Err(disposition) => return Some(disposition),
     };
     old.services.push(Choice { at, needs, arch: Some(arch), what, server });
     None
 }
 
-fn option(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Verdict> {
+fn option(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Option<Disposition> {
     let (needs, rest) = needs(&line.fields);
-    let Some(name) = rest.first() else { return Some(Verdict::incomplete("an option")) };
+    let Some(name) = rest.first() else { return Some(Disposition::incomplete("an option")) };
     let value = rest.get(1).cloned().unwrap_or_default();
-    let not_needed = |why: &str| Some(Verdict::NotNeeded(why.to_owned()));
+    let not_needed = |why: &str| Some(Disposition::NotNeeded(why.to_owned()));
     match name.strip_prefix("option:").unwrap_or(name) {
         "67" | "bootfile-name" if !value.is_empty() => {
             old.bootfiles.push(Choice { at, needs, arch: None, what: What::File(value), server: None });
@@ -312,9 +314,9 @@ fn option(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Opti
                 Ok(None) => not_needed("machines load from this host, whose address pxed offers by itself"),
                 Ok(Some(address)) => {
                     old.server = Some(address);
-                    Some(Verdict::TakenOver(format!("boot_server = \"{address}\" in rules")))
+                    Some(Disposition::TakenOver(format!("boot_server = \"{address}\" in rules")))
                 }
-                Err(verdict) => Some(verdict),
+                Err(disposition) => Some(disposition),
             }
         }
         "43" | "60" | "vendor-class" | "vendor-encap" => not_needed("pxed writes options 43 and 60 itself"),
@@ -324,10 +326,10 @@ fn option(old: &mut Old, at: usize, line: &Line, host: &[HostInterface]) -> Opti
             not_needed("pxed writes options 43 and 175 itself")
         }
         "209" if value == "pxelinux.cfg/default" => not_needed("pxed names PXELINUX's configuration itself"),
-        "209" => Some(Verdict::NotSupported(format!(
+        "209" => Some(Disposition::NotSupported(format!(
             "PXELINUX reads pxelinux.cfg/default beside its boot file; move {value} there"
         ))),
-        "210" => Some(Verdict::NotSupported(
+        "210" => Some(Disposition::NotSupported(
             "PXELINUX looks beside its boot file; move the boot file to where the prefix leads".to_owned(),
         )),
         option if option.starts_with("option6:") => Some(other::leases(old.leases)),

@@ -1,6 +1,6 @@
 //! Lines about single machines: `dhcp-host` and `dhcp-mac`.
 
-use super::finding::Verdict;
+use super::finding::Disposition;
 use super::lines::Line;
 use super::old::{Ignore, Old};
 use super::tags::{Need, Special, set_tag};
@@ -35,9 +35,9 @@ fn pattern(text: &str) -> Option<Result<String, String>> {
     })
 }
 
-pub(super) fn mac(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
+pub(super) fn mac(old: &mut Old, at: usize, line: &Line) -> Option<Disposition> {
     let (Some(tag), Some(address)) = (line.field(0), line.field(1)) else {
-        return Some(Verdict::incomplete("a tag and an address"));
+        return Some(Disposition::incomplete("a tag and an address"));
     };
     let tag = set_tag(tag).to_owned();
     match pattern(address) {
@@ -52,11 +52,11 @@ pub(super) fn mac(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
             old.setters.push((at, tag, String::new()));
             None
         }
-        None => Some(Verdict::incomplete("an Ethernet address")),
+        None => Some(Disposition::incomplete("an Ethernet address")),
     }
 }
 
-pub(super) fn host(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
+pub(super) fn host(old: &mut Old, at: usize, line: &Line) -> Option<Disposition> {
     let mut addresses = Vec::new();
     let mut refused = None;
     let mut tag = None;
@@ -85,7 +85,7 @@ pub(super) fn host(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     let Some(tag) = tag else {
         // Another line decides whether only known machines are served.
         return match refused {
-            Some(why) if addresses.is_empty() && !old.leases => Some(Verdict::NotSupported(why)),
+            Some(why) if addresses.is_empty() && !old.leases => Some(Disposition::NotSupported(why)),
             _ => None,
         };
     };
@@ -104,15 +104,15 @@ pub(super) fn host(old: &mut Old, at: usize, line: &Line) -> Option<Verdict> {
     None
 }
 
-fn ignored(old: &mut Old, at: usize, addresses: Vec<String>, refused: Option<String>) -> Option<Verdict> {
+fn ignored(old: &mut Old, at: usize, addresses: Vec<String>, refused: Option<String>) -> Option<Disposition> {
     if addresses.is_empty() {
         let why = refused.unwrap_or_else(|| "it names the machine without its address; add that".to_owned());
-        return Some(Verdict::NotSupported(why));
+        return Some(Disposition::NotSupported(why));
     }
     old.tags.add_special(IGNORED, Special::Mac { tag: IGNORED.to_owned(), addresses });
     let needs = vec![Need { tag: IGNORED.to_owned(), is_negated: false }];
     if old.ignores.iter().any(|ignore| ignore.needs == needs) {
-        return Some(Verdict::TakenOver(format!("rule \"{IGNORED}\"")));
+        return Some(Disposition::TakenOver(format!("rule \"{IGNORED}\"")));
     }
     old.ignores.push(Ignore { at, needs });
     None

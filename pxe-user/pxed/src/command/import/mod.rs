@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! files --> reader --> lines --> gather --> Old --> decide: what each kind of machine gets --> build --> New --> write --> text
-//!                                            \---------- a verdict for each line ----------/                   \-> Config::parse
+//!                                            \---------- a disposition for each line ----------/                   \-> Config::parse
 //! ```
 //!
 //! The import never overwrites a file. It parses its own result before it writes it, so pxed can always read the new file.

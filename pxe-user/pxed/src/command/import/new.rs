@@ -59,7 +59,7 @@ impl Conditions {
 
 /// What a rule does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum Action {
     Image(String),
     Local,
     Ignore,
@@ -70,7 +70,7 @@ pub(super) enum Outcome {
 pub(super) struct Rule {
     pub(super) name: String,
     pub(super) conditions: Conditions,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: Action,
     pub(super) boot_server: Option<Ipv4Addr>,
     pub(super) blksize: Option<u16>,
     /// Whether dnsmasq shows a menu to these machines.

@@ -1,9 +1,9 @@
-//! What a dnsmasq configuration says about booting, line by line. `gather` fills it, and sets the verdict of lines that stand for
-//! themselves. Lines that choose a boot file get their verdict from `convert`, when their effect is known.
+//! What a dnsmasq configuration says about booting, line by line. `gather` fills it, and sets the disposition of lines that stand for
+//! themselves. Lines that choose a boot file get their disposition from `convert`, when their effect is known.
 
 use std::net::Ipv4Addr;
 
-use super::finding::Verdict;
+use super::finding::Disposition;
 use super::lines::Line;
 use super::tags::{Need, Tags};
 
@@ -42,8 +42,8 @@ pub(super) struct Ignore {
 #[derive(Debug, Default)]
 pub(super) struct Old {
     pub(super) lines: Vec<Line>,
-    /// The verdict of each line, in the same order. `None` while the verdict is not known.
-    pub(super) verdicts: Vec<Option<Verdict>>,
+    /// The disposition of each line, in the same order. `None` while the disposition is not known.
+    pub(super) dispositions: Vec<Option<Disposition>>,
     /// The names that `interface` lists; `*` at the end of a name stands for any text.
     pub(super) interfaces: Vec<(usize, String)>,
     pub(super) excepted: Vec<(usize, String)>,
@@ -78,9 +78,9 @@ pub(super) struct Old {
 }
 
 impl Old {
-    pub(super) fn verdict(&mut self, at: usize, verdict: Verdict) {
-        if let Some(slot) = self.verdicts.get_mut(at) {
-            *slot = Some(verdict);
+    pub(super) fn disposition(&mut self, at: usize, disposition: Disposition) {
+        if let Some(slot) = self.dispositions.get_mut(at) {
+            *slot = Some(disposition);
         }
     }
 

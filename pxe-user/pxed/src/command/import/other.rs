@@ -1,6 +1,6 @@
-//! Options of dnsmasq whose name alone decides the verdict. Most of them have nothing to do with booting.
+//! Options of dnsmasq whose name alone decides the disposition. Most of them have nothing to do with booting.
 
-use super::finding::Verdict;
+use super::finding::Disposition;
 
 /// Options for DNS.
 const DNS: &[&str] = &[
@@ -187,30 +187,30 @@ const NOT_SUPPORTED: &[(&str, &str)] = &[
     ),
 ];
 
-/// The verdict of an option, if its name alone decides it.
-pub(super) fn verdict(key: &str, gives_leases: bool) -> Option<Verdict> {
+/// The disposition of an option, if its name alone decides it.
+pub(super) fn disposition(key: &str, gives_leases: bool) -> Option<Disposition> {
     let named =
         |table: &[(&str, &'static str)]| table.iter().find(|(name, _)| *name == key).map(|(_, why)| *why);
     if DNS.contains(&key) {
-        return Some(Verdict::Unchanged("stays with dnsmasq (DNS)".to_owned()));
+        return Some(Disposition::Unchanged("stays with dnsmasq (DNS)".to_owned()));
     }
     if LEASES.contains(&key) || key.starts_with("dhcp-option6") {
         return Some(leases(gives_leases));
     }
     if PROCESS.contains(&key) {
-        return Some(Verdict::Unchanged("stays with dnsmasq (how it runs)".to_owned()));
+        return Some(Disposition::Unchanged("stays with dnsmasq (how it runs)".to_owned()));
     }
     if let Some(why) = named(NOT_NEEDED) {
-        return Some(Verdict::NotNeeded(why.to_owned()));
+        return Some(Disposition::NotNeeded(why.to_owned()));
     }
-    named(NOT_SUPPORTED).map(|why| Verdict::NotSupported(why.to_owned()))
+    named(NOT_SUPPORTED).map(|why| Disposition::NotSupported(why.to_owned()))
 }
 
-/// The verdict of an option about DHCP addresses.
-pub(super) fn leases(gives_leases: bool) -> Verdict {
+/// The disposition of an option about DHCP addresses.
+pub(super) fn leases(gives_leases: bool) -> Disposition {
     if gives_leases {
-        Verdict::Unchanged("stays with dnsmasq (DHCP addresses)".to_owned())
+        Disposition::Unchanged("stays with dnsmasq (DHCP addresses)".to_owned())
     } else {
-        Verdict::NotNeeded("pxed never gives out addresses".to_owned())
+        Disposition::NotNeeded("pxed never gives out addresses".to_owned())
     }
 }

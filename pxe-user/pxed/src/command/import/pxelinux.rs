@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::files::{Files, Kind};
-use super::finding::{Finding, Place, Verdict};
+use super::finding::{Disposition, Finding, Place};
 use pxe_proto::mac::Mac;
 
 /// PXELINUX's configuration directory, beside its boot file.
@@ -30,7 +30,7 @@ pub(super) fn check(files: &dyn Files, root: &Path, boot_files: &[String]) -> Ve
     let mut check = Check { files, root, findings: Vec::new(), seen: HashSet::new() };
     if files.kind(root) != Some(Kind::Directory) {
         let what = "there is no such directory on this host; run the import where it is, or name the one that is meant";
-        check.whole(root, "the root", Verdict::Missing(what.to_owned()));
+        check.whole(root, "the root", Disposition::Missing(what.to_owned()));
         return check.findings;
     }
     for place in places {
@@ -43,7 +43,7 @@ pub(super) fn check(files: &dyn Files, root: &Path, boot_files: &[String]) -> Ve
             check.folder(&place, &folder);
         } else if let Some(file) = boot_files.iter().find(starts_here) {
             let what = format!("there is no such directory beside {file}. {TRIED}; write the last of these");
-            check.whole(&folder, "the configuration", Verdict::Missing(what));
+            check.whole(&folder, "the configuration", Disposition::Missing(what));
         }
     }
     check.findings
@@ -63,7 +63,7 @@ impl Check<'_> {
             Ok(names) => names,
             Err(error) => {
                 let what = format!("it cannot be listed: {error}; run the import where it can");
-                return self.whole(folder, "all configuration", Verdict::NotSupported(what));
+                return self.whole(folder, "all configuration", Disposition::NotSupported(what));
             }
         };
         let is_file = |name: &&String| self.files.kind(&folder.join(name)) == Some(Kind::File);
@@ -75,14 +75,18 @@ impl Check<'_> {
                 self.whole(
                     &path,
                     &text,
-                    Verdict::Unchanged("PXELINUX finds its own file as before".to_owned()),
+                    Disposition::Unchanged("PXELINUX finds its own file as before".to_owned()),
                 );
             }
             self.file(base, &path);
         }
         if !names.iter().any(|name| *name == "default") {
             let text = "machines without a file of their own".to_owned();
-            self.whole(&folder.join("default"), &text, Verdict::Missing(format!("{TRIED}; write this file")));
+            self.whole(
+                &folder.join("default"),
+                &text,
+                Disposition::Missing(format!("{TRIED}; write this file")),
+            );
         }
     }
 
@@ -94,7 +98,7 @@ impl Check<'_> {
             Ok(bytes) => bytes,
             Err(error) => {
                 let what = format!("it cannot be read: {error}; pxed serves files that everybody may read");
-                return self.whole(path, "the file", Verdict::NotSupported(what));
+                return self.whole(path, "the file", Disposition::NotSupported(what));
             }
         };
         let file: std::sync::Arc<str> = path.display().to_string().into();
@@ -121,8 +125,8 @@ impl Check<'_> {
             Some(_) => {}
             None => {
                 let what = format!("there is no {}; copy it there", path.display());
-                let verdict = Verdict::Missing(what);
-                self.findings.push(Finding { place: place.clone(), text: text.to_owned(), verdict });
+                let disposition = Disposition::Missing(what);
+                self.findings.push(Finding { place: place.clone(), text: text.to_owned(), disposition });
             }
         }
     }
@@ -141,9 +145,9 @@ impl Check<'_> {
         }
     }
 
-    fn whole(&mut self, path: &Path, text: &str, verdict: Verdict) {
+    fn whole(&mut self, path: &Path, text: &str, disposition: Disposition) {
         let place = Place { file: path.display().to_string().into(), line: 0 };
-        self.findings.push(Finding { place, text: text.to_owned(), verdict });
+        self.findings.push(Finding { place, text: text.to_owned(), disposition });
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::files::{Files, Kind};
-use super::finding::{Finding, Place, Verdict};
+use super::finding::{Disposition, Finding, Place};
 use super::lines::{self, Line};
 
 /// How deep files may include each other. dnsmasq's configurations do not nest this deep.
@@ -57,11 +57,12 @@ impl<'f> ConfigReader<'f> {
         let bytes = self.files.read(path)?;
         let file: std::sync::Arc<str> = path.display().to_string().into();
         if bytes.contains(&0) {
-            let verdict = Verdict::NotSupported("it is no text, so no configuration of dnsmasq".to_owned());
+            let disposition =
+                Disposition::NotSupported("it is no text, so no configuration of dnsmasq".to_owned());
             self.findings.push(Finding {
                 place: Place { file, line: 1 },
                 text: "the file".to_owned(),
-                verdict,
+                disposition,
             });
             return Ok(());
         }
@@ -75,16 +76,16 @@ impl<'f> ConfigReader<'f> {
                     let line = Line { place, text, key, fields };
                     if line.text.contains(char::REPLACEMENT_CHARACTER) {
                         let why = "it is not UTF-8, as pxed.toml must be; rename what it names, then write it in UTF-8";
-                        self.find(&line, Verdict::NotSupported(why.to_owned()));
+                        self.find(&line, Disposition::NotSupported(why.to_owned()));
                     } else {
                         self.line(line, depth);
                     }
                 }
                 Err(why) => {
                     let text = text.trim().to_owned();
-                    let verdict =
-                        Verdict::NotSupported(format!("{why}, and dnsmasq refuses it; correct the line"));
-                    self.findings.push(Finding { place, text, verdict });
+                    let disposition =
+                        Disposition::NotSupported(format!("{why}, and dnsmasq refuses it; correct the line"));
+                    self.findings.push(Finding { place, text, disposition });
                 }
             }
         }
@@ -116,7 +117,7 @@ impl<'f> ConfigReader<'f> {
     fn include(&mut self, line: &Line, files: Vec<PathBuf>, depth: usize) {
         if depth == DEPTH_MAX {
             let why = format!("files include each other more than {DEPTH_MAX} deep; remove the circle");
-            return self.find(line, Verdict::NotSupported(why));
+            return self.find(line, Disposition::NotSupported(why));
         }
         let mut names = Vec::new();
         let mut failed = None;
@@ -131,12 +132,12 @@ impl<'f> ConfigReader<'f> {
                 Err(error) => failed = Some(error),
             }
         }
-        let verdict = match failed {
+        let disposition = match failed {
             Some(error) => unreadable(&error),
-            None if names.is_empty() => Verdict::NotNeeded("there is no file to read in it".to_owned()),
-            None => Verdict::TakenOver(format!("read: {}", names.join(", "))),
+            None if names.is_empty() => Disposition::NotNeeded("there is no file to read in it".to_owned()),
+            None => Disposition::TakenOver(format!("read: {}", names.join(", "))),
         };
-        let finding = Finding { place: line.place.clone(), text: line.text.clone(), verdict };
+        let finding = Finding { place: line.place.clone(), text: line.text.clone(), disposition };
         self.findings.insert(at, finding);
     }
 
@@ -157,11 +158,11 @@ impl<'f> ConfigReader<'f> {
                 self.lines.push(Line { place, text: whole, key, fields });
             }
         }
-        self.find(line, Verdict::TakenOver(format!("read: {}", path.display())));
+        self.find(line, Disposition::TakenOver(format!("read: {}", path.display())));
     }
 
-    fn find(&mut self, line: &Line, verdict: Verdict) {
-        self.findings.push(Finding { place: line.place.clone(), text: line.text.clone(), verdict });
+    fn find(&mut self, line: &Line, disposition: Disposition) {
+        self.findings.push(Finding { place: line.place.clone(), text: line.text.clone(), disposition });
     }
 
     /// The files of a directory that dnsmasq reads. With suffixes such as `*.conf` it reads only these files; it ignores files
@@ -189,8 +190,8 @@ fn same(path: &Path) -> PathBuf {
     path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
-fn unreadable(error: &std::io::Error) -> Verdict {
-    Verdict::NotSupported(format!(
+fn unreadable(error: &std::io::Error) -> Disposition {
+    Disposition::NotSupported(format!(
         "it cannot be read: {error}; run the import where it can be read, as root if need be"
     ))
 }

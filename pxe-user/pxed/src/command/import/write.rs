@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::new::{Conditions, Files, Image, New, Noted, Outcome, Rule};
+use super::new::{Action, Conditions, Files, Image, New, Noted, Rule};
 use pxe_proto::dhcp::Arch;
 
 /// The text of the file. A comment before each part names the source lines that it comes from.
@@ -121,9 +121,9 @@ impl Text {
             self.line(&format!("match = {{ {} }}", conditions.join(", ")));
         }
         match &rule.outcome {
-            Outcome::Image(image) => self.line(&format!("image = {}", quoted(image))),
-            Outcome::Local => self.line("action = \"local\""),
-            Outcome::Ignore => self.line("action = \"ignore\""),
+            Action::Image(image) => self.line(&format!("image = {}", quoted(image))),
+            Action::Local => self.line("action = \"local\""),
+            Action::Ignore => self.line("action = \"ignore\""),
         }
         if let Some(style) = rule.style {
             self.line(&format!("style = \"{style}\""));

@@ -1,7 +1,7 @@
 //! One machine in a few words, for the table and for the live view. All texts are escaped.
 
 use super::text::{bytes, cut, escape, span};
-use pxe_fleet::board::{Machine, Outcome, State, UnixMs, Verdict};
+use pxe_fleet::board::{Machine, State, TestOutcome, UnixMs, Verdict};
 
 /// Width at which a name is cut, in columns.
 const NAME_MAX: usize = 32;
@@ -62,10 +62,10 @@ fn tested(verdict: &Verdict) -> (Option<u8>, String) {
         passes => format!("{passes} passes"),
     };
     match (verdict.outcome, verdict.errors) {
-        (Outcome::Pass, _) => (None, format!("PASS, {passes}")),
-        (Outcome::Fail, 1) => (None, format!("FAIL, 1 error, {passes}")),
-        (Outcome::Fail, errors) => (None, format!("FAIL, {errors} errors, {passes}")),
-        (Outcome::Testing, _) => match verdict.percent {
+        (TestOutcome::Pass, _) => (None, format!("PASS, {passes}")),
+        (TestOutcome::Fail, 1) => (None, format!("FAIL, 1 error, {passes}")),
+        (TestOutcome::Fail, errors) => (None, format!("FAIL, {errors} errors, {passes}")),
+        (TestOutcome::Testing, _) => match verdict.percent {
             Some(percent) => (Some(percent.min(100)), format!("{}%, {passes}", percent.min(100))),
             None => (None, passes),
         },

@@ -7,7 +7,7 @@ use super::table::{Look, write};
 use super::text::{bytes, cut, escape, span, width};
 use super::view::{Action, View};
 use pxe_fleet::board::{
-    Board, Lost, Machine, MemoryError, Outcome, Progress, State, Story, UnixMs, Update, Verdict,
+    Board, Lost, Machine, MemoryError, Progress, State, Story, TestOutcome, UnixMs, Update, Verdict,
 };
 
 const NOW: UnixMs = UnixMs(1_700_000_100_000);
@@ -179,7 +179,7 @@ fn a_story_tells_where_the_memory_is_bad() {
         count: 2,
     };
     failed.verdict = Some(Verdict {
-        outcome: Outcome::Fail,
+        outcome: TestOutcome::Fail,
         source: "memtest86+".into(),
         started: NOW,
         heard: NOW,

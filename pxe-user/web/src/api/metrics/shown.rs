@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::api::read::totals;
 use crate::api::throughput::TFTP_BYTES;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};
-use pxe_fleet::board::{Board, Outcome};
+use pxe_fleet::board::{Board, TestOutcome};
 use pxe_fleet::handle::FleetHandle;
 
 /// The collector; its fields are the sources of the numbers.
@@ -55,11 +55,12 @@ fn daemon(out: &mut MetricsText<'_>, gauges: &Gauges, uptime: u64) -> fmt::Resul
 fn board(out: &mut MetricsText<'_>, board: &Board) -> fmt::Result {
     let states = totals(board).into_iter().map(|(state, count)| (vec![("state", state)], count as u64));
     out.gauges("machines", "Machines, by state", states)?;
-    let with = |wanted: Outcome| {
+    let with = |wanted: TestOutcome| {
         let verdicts = board.machines.iter().filter_map(|machine| machine.verdict.as_ref());
         verdicts.filter(|verdict| verdict.outcome == wanted).count() as u64
     };
-    let outcomes = [("testing", Outcome::Testing), ("pass", Outcome::Pass), ("fail", Outcome::Fail)];
+    let outcomes =
+        [("testing", TestOutcome::Testing), ("pass", TestOutcome::Pass), ("fail", TestOutcome::Fail)];
     let outcomes = outcomes.map(|(word, outcome)| (vec![("outcome", word)], with(outcome)));
     out.gauges("machines_tested", "Machines whose memory is or was tested, by outcome", outcomes)?;
     out.gauge("lost", "What is not kept as it should be: the board says more", board.lost.len() as u64)

@@ -10,10 +10,10 @@ fn line_24_duplicate_acks_hasten_a_window_once() {
     windowed.on_ack(ms(30), 4);
     flush(&mut windowed);
     for n in 0..100 {
-        assert_eq!(windowed.on_ack(ms(50 + n / 10), 4), Step::Ignore(Ignored::DuplicateAck));
+        assert_eq!(windowed.on_ack(ms(50 + n / 10), 4), SessionAction::Ignore(IgnoredEvent::DuplicateAck));
     }
     assert_eq!(windowed.deadline(), ms(50 + 40));
-    assert_eq!(windowed.on_time(ms(90)), Step::SendData);
+    assert_eq!(windowed.on_time(ms(90)), SessionAction::SendData);
     assert_eq!(flush(&mut windowed), (5, 4));
     // The echoes of the repeat change nothing.
     let deadline = windowed.deadline();
@@ -27,14 +27,14 @@ fn line_24_duplicate_acks_hasten_a_window_once() {
 fn lock_step(round_trip: Option<u64>) -> SendSession {
     let mut transfer = offered(1);
     if round_trip.is_none() {
-        assert_eq!(transfer.on_time(ms(1000)), Step::SendOack);
+        assert_eq!(transfer.on_time(ms(1000)), SessionAction::SendOack);
     }
     let begun = round_trip.unwrap_or(1001);
-    assert_eq!(transfer.on_ack(ms(begun), 0), Step::SendData);
+    assert_eq!(transfer.on_ack(ms(begun), 0), SessionAction::SendData);
     flush(&mut transfer);
     // The first block is acknowledged, and the second one was sent at 2000 ms. Only the first answer is
     // measured.
-    assert_eq!(transfer.on_ack(ms(2000), 1), Step::SendData);
+    assert_eq!(transfer.on_ack(ms(2000), 1), SessionAction::SendData);
     flush(&mut transfer);
     transfer
 }
@@ -46,27 +46,30 @@ fn line_24_in_lock_step_only_the_clients_own_time_out_hastens_a_block() {
         let mut transfer = lock_step(round_trip);
         let case = format!("round trip {round_trip:?}");
         for at in [0, 1, after / 2, after - 1] {
-            assert_eq!(transfer.on_ack(ms(2000 + at), 1), Step::Ignore(Ignored::DuplicateAck));
+            assert_eq!(transfer.on_ack(ms(2000 + at), 1), SessionAction::Ignore(IgnoredEvent::DuplicateAck));
             assert_eq!(transfer.deadline(), ms(3000), "{case}, {at} ms after the block");
         }
         // The ACK sends nothing; the timer does.
-        assert_eq!(transfer.on_ack(ms(2000 + after), 1), Step::Ignore(Ignored::DuplicateAck));
+        assert_eq!(transfer.on_ack(ms(2000 + after), 1), SessionAction::Ignore(IgnoredEvent::DuplicateAck));
         assert_eq!((transfer.unsent().1, transfer.deadline()), (0, ms(2000 + after)), "{case}");
-        assert_eq!(transfer.on_time(ms(2000 + after)), Step::SendData);
+        assert_eq!(transfer.on_time(ms(2000 + after)), SessionAction::SendData);
         assert_eq!(flush(&mut transfer), (2, 1));
         // Only once: after that, the timer runs as if no duplicate ACK had arrived.
         for at in 0..900 {
-            assert_eq!(transfer.on_ack(ms(2000 + after + at), 1), Step::Ignore(Ignored::DuplicateAck));
+            assert_eq!(
+                transfer.on_ack(ms(2000 + after + at), 1),
+                SessionAction::Ignore(IgnoredEvent::DuplicateAck)
+            );
         }
         assert_eq!(transfer.deadline(), ms(3000 + after), "{case}");
         // The answer to the repeat is a duplicate ACK while the next block is on its way. It has no effect,
         // however late it is.
-        assert_eq!(transfer.on_ack(ms(2900), 2), Step::SendData);
+        assert_eq!(transfer.on_ack(ms(2900), 2), SessionAction::SendData);
         flush(&mut transfer);
         transfer.on_ack(ms(3800), 2);
         assert_eq!(transfer.deadline(), ms(3900), "{case}: an echo of the repeat");
         // Then duplicate ACKs work as before.
-        assert_eq!(transfer.on_ack(ms(3850), 3), Step::SendData);
+        assert_eq!(transfer.on_ack(ms(3850), 3), SessionAction::SendData);
         flush(&mut transfer);
         transfer.on_ack(ms(3850 + after), 3);
         assert_eq!(transfer.deadline(), ms(3850 + after), "{case}");
@@ -77,7 +80,7 @@ fn line_24_in_lock_step_only_the_clients_own_time_out_hastens_a_block() {
 #[test]
 fn a_block_that_the_timer_has_repeated_is_not_hastened() {
     let mut transfer = lock_step(Some(1));
-    assert_eq!(transfer.on_time(ms(3000)), Step::SendData);
+    assert_eq!(transfer.on_time(ms(3000)), SessionAction::SendData);
     flush(&mut transfer);
     transfer.on_ack(ms(3900), 1);
     assert_eq!(transfer.deadline(), ms(4000));
@@ -89,19 +92,19 @@ fn an_echo_of_a_repeated_window_only_moves_it_on() {
     let mut transfer = sending(4);
     // Block 4 was lost, and the timer sends 1 to 4 again. The client has three of them, and sends three ACKs
     // of block 3.
-    assert_eq!(transfer.on_time(transfer.deadline()), Step::SendData);
+    assert_eq!(transfer.on_time(transfer.deadline()), SessionAction::SendData);
     assert_eq!(flush(&mut transfer), (1, 4));
-    assert_eq!(transfer.on_ack(ms(1030), 3), Step::SendData);
+    assert_eq!(transfer.on_ack(ms(1030), 3), SessionAction::SendData);
     assert_eq!(flush(&mut transfer), (5, 3));
-    assert_eq!(transfer.on_ack(ms(1031), 3), Step::Ignore(Ignored::DuplicateAck));
+    assert_eq!(transfer.on_ack(ms(1031), 3), SessionAction::Ignore(IgnoredEvent::DuplicateAck));
     // A repeated window was acknowledged to its end: the next loss is repaired at once.
-    assert_eq!(transfer.on_ack(ms(1040), 7), Step::SendData);
+    assert_eq!(transfer.on_ack(ms(1040), 7), SessionAction::SendData);
     assert_eq!(flush(&mut transfer), (8, 3));
-    assert_eq!(transfer.on_ack(ms(1050), 8), Step::SendData);
+    assert_eq!(transfer.on_ack(ms(1050), 8), SessionAction::SendData);
     assert_eq!(flush(&mut transfer), (9, 2));
     // Another block was lost: the timer repeats it.
-    assert_eq!(transfer.on_ack(ms(1051), 8), Step::Ignore(Ignored::DuplicateAck));
-    assert_eq!(transfer.on_time(transfer.deadline()), Step::SendData);
+    assert_eq!(transfer.on_ack(ms(1051), 8), SessionAction::Ignore(IgnoredEvent::DuplicateAck));
+    assert_eq!(transfer.on_time(transfer.deadline()), SessionAction::SendData);
     assert_eq!(transfer.unsent(), (Block(9), 2));
 }
 
@@ -128,8 +131,8 @@ fn who_asks_for_the_last_block_gets_it_for_as_long_as_for_any_other() {
         let mut repeats = Vec::new();
         for second in 1..=60 {
             match transfer.on_time(ms(second * 1000 + 20)) {
-                Step::SendData => repeats.push(second),
-                Step::End(outcome) => assert_eq!((second, outcome), (45, Outcome::TimedOut)),
+                SessionAction::SendData => repeats.push(second),
+                SessionAction::End(outcome) => assert_eq!((second, outcome), (45, TransferOutcome::TimedOut)),
                 _ => {}
             }
             flush(&mut transfer);
@@ -148,9 +151,9 @@ fn who_asked_for_the_last_block_and_is_silent_after_its_repeat_has_it() {
         transfer.on_ack(ms(20), block);
         flush(&mut transfer);
     }
-    assert_eq!(transfer.on_time(ms(1020)), Step::SendData);
+    assert_eq!(transfer.on_time(ms(1020)), SessionAction::SendData);
     flush(&mut transfer);
     transfer.on_ack(ms(1500), 9);
     let story = silence(&mut transfer, 1500);
-    assert_eq!(story.last().unwrap().1, Step::End(Outcome::CompleteUnconfirmed));
+    assert_eq!(story.last().unwrap().1, SessionAction::End(TransferOutcome::CompleteUnconfirmed));
 }
