@@ -1,7 +1,7 @@
 //! [`ChangeLog`]: collects what changes in the registry between two publications. The publisher takes the
 //! [`Changes`], stores them, and shows them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -29,8 +29,9 @@ pub(crate) struct Changes {
     pub(crate) steps: Vec<Step>,
     /// Number of steps that were dropped because too many waited for the store.
     pub(crate) steps_lost: u64,
-    /// Boots that are new or have changed, by machine and the boot's beginning.
-    pub(crate) boots: HashMap<(Mac, UnixMs), Boot>,
+    /// Boots that are new or have changed, by machine and the boot's beginning. Sorted, so that a machine that is
+    /// forgotten takes its own boots along without a look at all others: a flood makes thousands be forgotten.
+    pub(crate) boots: BTreeMap<(Mac, UnixMs), Boot>,
     /// Memory errors that are new or were reported again, by machine, the test's beginning, and address.
     pub(crate) errors: HashMap<(Mac, UnixMs, String), MemoryError>,
     /// A boot record has changed, which the datapath must see.
@@ -128,7 +129,10 @@ impl ChangeLog {
         self.limits.remove(&mac);
         self.changes.machines.remove(&mac);
         self.changes.forgotten.insert(mac);
-        self.changes.boots.retain(|(owner, _), _| *owner != mac);
+        let boots = &mut self.changes.boots;
+        while let Some((&boot, _)) = boots.range((mac, UnixMs(0))..=(mac, UnixMs(u64::MAX))).next() {
+            boots.remove(&boot);
+        }
     }
 
     /// Adds a step of a machine. Each machine has a rate limit of its own. In addition, all machines that are

@@ -28,7 +28,7 @@ use pxe_proto::mac::Mac;
 pub(crate) const MACHINES_MAX: usize = 65536;
 /// How many machines are forgotten at once. During a flood, the registry then need not search for the oldest
 /// machine at each packet.
-const FORGOTTEN_AT_ONCE: usize = 1024;
+const FORGOTTEN_AT_ONCE: usize = 4096;
 /// Maximum number of routers. A site has a handful.
 const ROUTERS_MAX: usize = 1024;
 
