@@ -83,7 +83,7 @@ async fn lab() -> Lab {
         gate.before(http.router()),
         counts,
         "machines",
-        ConnectionLimits { all: 16, each: 4 },
+        ConnectionLimits { all: 16, each: 4, beyond: 0 },
         std::future::pending(),
     ));
     Lab { address, messages, sent, catalogue, access, dir }

@@ -28,7 +28,7 @@ use pxe_web::http::{Gate, Http};
 
 /// The most connections of machines at a time on each interface, if there are enough descriptors.
 const MACHINES_MAX: usize = 4096;
-/// The most connections of one machine. iPXE uses one, firmware two.
+/// The connections that one address has in any case. iPXE uses one, firmware two.
 const EACH_MAX: usize = 16;
 
 /// All listening sockets, and the inbox. They are opened before a program is attached.
@@ -80,12 +80,21 @@ impl WebListeners {
     /// When the port is taken.
     pub(super) fn add(&mut self, address: Ipv4Addr, port: u16) -> Result<()> {
         let to = SocketAddrV4::new(address, port);
-        let listener = TcpListener::bind(to).with_context(|| {
+        let listener = listen(to).with_context(|| {
             format!("cannot serve HTTP on {to}: give another port, or stop the program that uses it")
         })?;
         self.machines.push((listener, ServedAt { server: address, http: Some(port) }));
         Ok(())
     }
+}
+
+/// Listens with room for all machines of a lab that are switched on together. The standard library asks for 128 places;
+/// further clients would wait a second or more until they repeat their SYN.
+fn listen(to: SocketAddrV4) -> std::io::Result<TcpListener> {
+    let listener = TcpListener::bind(to)?;
+    // A second call changes the backlog (listen(2)). The kernel lowers it to `net.core.somaxconn`.
+    rustix::net::listen(&listener, MACHINES_MAX as i32)?;
+    Ok(listener)
 }
 
 /// The thread of HTTP. Dropping this ends it.
@@ -170,10 +179,12 @@ impl Web {
 }
 
 /// The limits for the connections of machines. A connection has two descriptors, and half of all descriptors are for other uses.
+/// Half of the connections are for addresses that have many: routers with NAT.
 fn most() -> ConnectionLimits {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let all = limit.and_then(|limit| usize::try_from(limit / 4).ok()).unwrap_or(MACHINES_MAX);
-    ConnectionLimits { all: all.clamp(EACH_MAX, MACHINES_MAX), each: EACH_MAX }
+    let all = all.clamp(EACH_MAX, MACHINES_MAX);
+    ConnectionLimits { all, each: EACH_MAX, beyond: all / 2 }
 }
 
 /// Gives signs of life for ever.
@@ -195,5 +206,24 @@ impl Drop for Web {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn many_machines_can_connect_before_the_first_is_accepted() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+        let count = most.trim().parse::<usize>().unwrap().min(500);
+        let listener = listen(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let SocketAddr::V4(to) = listener.local_addr().unwrap() else { panic!("IPv4") };
+        let connect = |_| TcpStream::connect_timeout(&to.into(), Duration::from_secs(10));
+        let streams: std::io::Result<Vec<_>> = (0..count).map(connect).collect();
+        assert_eq!(streams.unwrap().len(), count);
     }
 }

@@ -23,6 +23,7 @@
 pub mod access;
 mod board_pacer;
 mod chunks;
+mod connection_limits;
 pub mod client;
 mod events;
 pub mod listen;

@@ -1,11 +1,10 @@
 //! Accepts connections, and limits their number, their slowness and, at the end, their remaining time.
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,6 +19,8 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
 use super::access::ListenerAccess;
+pub use super::connection_limits::ConnectionLimits;
+use super::connection_limits::{PeerConnection, Peers};
 use super::metrics::{Counts, Refused};
 use super::{Api, Listeners, metrics, throughput};
 use pxe_nic::tcp::{self, Delivery};
@@ -108,63 +109,6 @@ pub async fn serve_tcp(
     Ok(())
 }
 
-/// How many connections a listener has at the same time. Further ones are closed and counted.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
-    /// From all addresses together.
-    pub all: usize,
-    /// From one address.
-    pub each: usize,
-}
-
-impl ConnectionLimits {
-    /// `all` connections, without a limit for one address.
-    #[must_use]
-    pub fn of_all(all: usize) -> Self {
-        Self { all, each: all }
-    }
-}
-
-/// The number of open connections from each address.
-#[derive(Clone, Debug, Default)]
-struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One of a peer's connections. Dropping it makes room for another one.
-struct PeerConnection(Option<(Peers, IpAddr)>);
-
-impl Peers {
-    /// Counts one more connection of a peer; `None` if it already has `each`. Peers without an address (Unix sockets)
-    /// are not counted.
-    fn admit(&self, peer: Option<IpAddr>, each: usize) -> Option<PeerConnection> {
-        let Some(peer) = peer else { return Some(PeerConnection(None)) };
-        let mut all = self.lock();
-        let count = all.entry(peer).or_default();
-        if *count >= each {
-            return None;
-        }
-        *count += 1;
-        Some(PeerConnection(Some((self.clone(), peer))))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // The lock guards numbers only, and no code leaves them half changed, so a poisoned lock is usable.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for PeerConnection {
-    fn drop(&mut self) {
-        let Some((peers, peer)) = self.0.take() else { return };
-        let mut all = peers.lock();
-        if let Some(count) = all.get_mut(&peer) {
-            *count -= 1;
-            if *count == 0 {
-                all.remove(&peer);
-            }
-        }
-    }
-}
-
 /// The TCP connection of a request, for handlers that need its delivery state.
 #[derive(Clone, Debug)]
 pub struct Socket(Arc<OwnedFd>);
@@ -212,7 +156,7 @@ async fn accept(
     mut ended: watch::Receiver<()>,
 ) {
     let places = Arc::new(Semaphore::new(most.all));
-    let peers = Peers::default();
+    let peers = Peers::new(most);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -234,7 +178,7 @@ async fn accept(
             counts.refused(Refused::Connections);
             continue;
         };
-        let Some(turn) = peers.admit(peer.as_ref().map(|(peer, _)| peer.ip()), most.each) else {
+        let Some(turn) = peers.admit(peer.as_ref().map(|(peer, _)| peer.ip())) else {
             counts.refused(Refused::Peer);
             continue;
         };
@@ -292,7 +236,7 @@ mod tests {
         let router = Router::new().route("/", axum::routing::get(async || vec![0; 1 << 20]));
         let places = Arc::new(Semaphore::new(1));
         let place = Arc::clone(&places).try_acquire_owned().unwrap();
-        let held = (place, Counts::default().connection("machines"), PeerConnection(None));
+        let held = (place, Counts::default().connection("machines"), PeerConnection::uncounted());
         theirs.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         let (_end, ended) = watch::channel(());
         let began = Instant::now();

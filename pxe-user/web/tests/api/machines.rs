@@ -54,7 +54,7 @@ impl Side {
             router,
             server.api.counts().clone(),
             "machines",
-            ConnectionLimits { all: 16, each: 8 },
+            ConnectionLimits { all: 16, each: 8, beyond: 0 },
             std::future::pending(),
         ));
         Self { server, address, access }
