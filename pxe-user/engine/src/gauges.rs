@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 
 /// The state of one interface.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InterfaceGauges {
     /// The interface's name.
     pub name: String,
@@ -31,7 +31,7 @@ pub struct InterfaceGauges {
 }
 
 /// The state of the daemon.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
     /// The interfaces that pxed serves.
     pub interfaces: Vec<InterfaceGauges>,

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::counters::{Counter, Counters, PublishedCounters};
-use crate::heartbeat::Heartbeat;
+use crate::heartbeat::{BEAT_EVERY, Heartbeat};
 use crate::responder::{Blocks, Responder, Route, TransferSnapshot};
 use host::WorkerHost;
 use offload::Offload;
@@ -44,7 +44,7 @@ use pxe_proto::time::Timestamp;
 use queues::{Forwarded, LoaderQueue, WorkerQueues};
 use upload_writer::UploadQueue;
 
-/// Longest sleep of a worker. The worker publishes its counters at least this often.
+/// Longest sleep of a worker with transfers, and the time between two publications of its counters.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The sending side of a datapath.
@@ -170,12 +170,14 @@ pub struct Worker<D> {
     deps: WorkerDeps,
     journal_lost: u64,
     publish_next: Timestamp,
+    /// Something has happened that the published counters do not show yet.
+    unpublished: bool,
 }
 
 impl<D: Datapath> Worker<D> {
     /// A worker that is ready to [run](Self::run).
     pub fn new(datapath: D, responder: Responder, deps: WorkerDeps) -> Self {
-        Self { datapath, responder, deps, journal_lost: 0, publish_next: Timestamp::default() }
+        Self { datapath, responder, deps, journal_lost: 0, publish_next: Timestamp::default(), unpublished: true }
     }
 
     /// Resumes transfers of another daemon. Returns those that it cannot resume.
@@ -193,9 +195,11 @@ impl<D: Datapath> Worker<D> {
             let received = self.turn();
             let now = self.deps.clock.now();
             self.deps.heartbeat.beat(now);
+            self.unpublished |= received > 0;
             if now >= self.publish_next {
                 self.publish_next = now + SLEEP_MAX;
                 self.publish();
+                self.unpublished = false;
             }
             if received == 0 {
                 self.sleep(now);
@@ -253,8 +257,10 @@ impl<D: Datapath> Worker<D> {
     }
 
     fn sleep(&mut self, now: Timestamp) {
-        let nap =
-            self.responder.next_deadline().map_or(SLEEP_MAX, |deadline| deadline.since(now).min(SLEEP_MAX));
+        // The kernel may answer for a transfer, so its progress is published although nothing is received.
+        let is_idle = !self.unpublished && self.responder.active() == 0 && self.responder.pending() == 0;
+        let most = if is_idle { BEAT_EVERY } else { SLEEP_MAX };
+        let nap = self.responder.next_deadline().map_or(most, |deadline| deadline.since(now).min(most));
         let queues = Arc::clone(&self.deps.queues[self.deps.index]);
         if self.datapath.wait(queues.waker().event_fd().as_fd(), nap) {
             queues.waker().clear();

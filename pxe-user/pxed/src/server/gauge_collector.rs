@@ -28,9 +28,9 @@ pub(super) struct GaugeCollector {
 }
 
 impl GaugeCollector {
-    /// Publishes the present values.
-    pub(super) fn show(&self, served: &[ServedInterface], live: &LiveConfig) {
-        self.shown.store(Arc::new(Gauges {
+    /// Publishes the present values. Returns whether they differ from those that were published before.
+    pub(super) fn show(&self, served: &[ServedInterface], live: &LiveConfig) -> bool {
+        let gauges = Gauges {
             interfaces: served.iter().map(interface).collect(),
             ready: true,
             hanging: self.hanging.clone(),
@@ -39,7 +39,10 @@ impl GaugeCollector {
             reloads: self.reloads,
             config_problem: self.config_problem.clone(),
             hand_over_refused: self.hand_over_refused,
-        }));
+        };
+        let has_changed = **self.shown.load() != gauges;
+        self.shown.store(Arc::new(gauges));
+        has_changed
     }
 }
 

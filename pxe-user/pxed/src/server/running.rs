@@ -42,6 +42,14 @@ pub(super) struct Running {
     permit: ThreadPermit,
 }
 
+/// What [`Running::show`] has found.
+pub(super) struct Shown {
+    /// Whether to report to the service manager's watchdog.
+    pub(super) is_well: bool,
+    /// Whether any value differs from the last time.
+    pub(super) has_changed: bool,
+}
+
 impl Running {
     /// Starts all threads, and resumes the transfers of a predecessor.
     ///
@@ -142,12 +150,12 @@ impl Running {
         Watchdog::new(self.clock.now(), sd_notify::watchdog_enabled())
     }
 
-    /// Publishes the counters and the threads that hang. Returns whether to report to the service manager's watchdog.
-    pub(super) fn show(&mut self, watchdog: &mut Watchdog) -> bool {
+    /// Publishes the counters and the threads that hang.
+    pub(super) fn show(&mut self, watchdog: &mut Watchdog) -> Shown {
         let (hanging, is_well) = watchdog.look(self.clock.now(), &self.heartbeats);
         self.gauges.hanging = hanging.to_vec();
-        self.gauges.show(&self.interfaces, &self.live);
-        is_well
+        let has_changed = self.gauges.show(&self.interfaces, &self.live);
+        Shown { is_well, has_changed }
     }
 
     /// Logs the outcome of a look at the configuration, and applies the rates to the kernel programs.

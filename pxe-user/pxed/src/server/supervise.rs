@@ -1,29 +1,31 @@
 //! The supervisor: waits on the main thread for signals and successors, and looks at the configuration, the interfaces, the other
 //! threads and the kernel program's log from time to time.
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc as std_mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::handover::{self, Requester};
 use super::refusal_notice::RefusalCounts;
-use super::reload::ReloadOutcome;
+use super::reload::{LiveConfig, ReloadOutcome};
 use super::running::Running;
 use super::served_interface::ServedInterface;
 use super::watchdog::Watchdog;
 use pxe_nic::interface::{Interface, InterfaceError, name_of};
 
-/// Between two looks at the interfaces. A DHCP server that starts on this host gets its requests after this time at most.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Least time between two looks at the interfaces. A DHCP server that starts on this host gets its requests after this time, and
+/// the time until the next publication.
+const LOOK_EVERY: Duration = Duration::from_millis(1500);
 /// The pause after a failed attempt to accept a successor's connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
-/// Between two publications of the counters.
+/// Between two publications of the counters while they change, and while they do not.
 const SHOW_EVERY: Duration = Duration::from_millis(500);
+const SHOW_IDLE_EVERY: Duration = Duration::from_millis(1500);
 /// Between two looks at the configuration file.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// Between two log lines about rejected requests.
@@ -47,8 +49,7 @@ pub(super) fn run(mut running: Running) -> Result<()> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = running.permit().runtime(builder.enable_all()).context("cannot start the supervisor")?;
     let result = runtime.block_on(watch(&mut running));
-    // A look at the configuration may hang. The end does not wait for it.
-    runtime.shutdown_background();
+    drop(runtime);
     if let Ok(End::HandOver(requester)) = &result {
         return running.hand_over(requester);
     }
@@ -70,31 +71,32 @@ async fn watch(running: &mut Running) -> Result<End> {
     tracing::info!(target: "pxed::ready", "ready: serving {}", names.join(", "));
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     let mut watchdog = running.watchdog();
-    show(running, &mut watchdog);
-    let mut show_tick = tokio::time::interval(SHOW_EVERY);
-    let mut config_tick = tokio::time::interval(WATCH_EVERY);
-    let mut host_tick = tokio::time::interval(LOOK_EVERY);
+    let mut show_next = Instant::now() + show(running, &mut watchdog);
+    let mut look_next = Instant::now();
     let (mut tell_tick, mut refused) = (tokio::time::interval(TELL_EVERY), RefusalCounts::default());
     let mut logs_tick = tokio::time::interval(READ_LOGS_EVERY);
     let mut requesters = requesters(running.interfaces())?;
-    // One look at the configuration at a time. A file that hangs delays nothing else, not even the end.
-    let (mut reading, mut wanted): (Option<JoinHandle<ReloadOutcome>>, bool) = (None, false);
+    let (reload, mut reloaded) = watch_config(running)?;
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(End::Stop),
             // The service manager sends this signal, and may start the next daemon at once.
             _ = terminate.recv() => break Ok(leave()),
             Some(requester) = requesters.recv() => break Ok(End::HandOver(requester)),
-            _ = hangup.recv() => wanted = true,
-            _ = config_tick.tick(), if reading.is_none() => {
-                let (live, now) = (Arc::clone(running.live()), std::mem::take(&mut wanted));
-                reading = Some(tokio::task::spawn_blocking(move || live.look(now)));
+            // The thread that watches ends only with this function.
+            _ = hangup.recv() => drop(reload.send(())),
+            Some(outcome) = reloaded.recv() => running.reloaded(outcome),
+            // One timer for both: an idle daemon should rarely wake.
+            () = tokio::time::sleep_until(show_next) => {
+                let now = Instant::now();
+                show_next = now + show(running, &mut watchdog);
+                if now >= look_next {
+                    look_next = now + LOOK_EVERY;
+                    if let Err(error) = look_around(running.interfaces()) {
+                        break Err(error);
+                    }
+                }
             }
-            outcome = finished(&mut reading), if reading.is_some() => {
-                reading = None;
-                running.reloaded(outcome);
-            }
-            _ = show_tick.tick() => show(running, &mut watchdog),
             _ = tell_tick.tick() => {
                 let now = RefusalCounts::of(running.interfaces());
                 now.log_since(&refused);
@@ -104,19 +106,47 @@ async fn watch(running: &mut Running) -> Result<End> {
             _ = logs_tick.tick(), if tracing::enabled!(tracing::Level::DEBUG) => {
                 kernel_logs.iter_mut().for_each(aya_log::EbpfLogger::flush);
             }
-            _ = host_tick.tick() => if let Err(error) = look_around(running.interfaces()) {
-                break Err(error);
-            },
         }
     };
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     result
 }
 
-/// Publishes counters and threads that hang, and reports to the service manager's watchdog if all is well.
-fn show(running: &mut Running, watchdog: &mut Watchdog) {
-    if running.show(watchdog) {
+/// Publishes counters and threads that hang, and reports to the service manager's watchdog if all is well. Returns how long to
+/// wait until the next time.
+fn show(running: &mut Running, watchdog: &mut Watchdog) -> Duration {
+    let shown = running.show(watchdog);
+    if shown.is_well {
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
+    }
+    if shown.has_changed { SHOW_EVERY } else { SHOW_IDLE_EVERY }
+}
+
+/// Starts the thread that watches the configuration file. It looks at once after a message to the sender. A file that hangs
+/// delays nothing else: nobody waits for this thread, not even at the end.
+fn watch_config(running: &Running) -> Result<(std_mpsc::Sender<()>, mpsc::Receiver<ReloadOutcome>)> {
+    let (reload, wanted) = std_mpsc::channel();
+    let (outcomes, reloaded) = mpsc::channel(1);
+    let live = Arc::clone(running.live());
+    running.permit().spawn("pxed-config", move || look_at_config(&live, &wanted, &outcomes))?;
+    Ok((reload, reloaded))
+}
+
+fn look_at_config(live: &LiveConfig, wanted: &std_mpsc::Receiver<()>, outcomes: &mpsc::Sender<ReloadOutcome>) {
+    loop {
+        let now = match wanted.recv_timeout(WATCH_EVERY) {
+            Ok(()) => true,
+            Err(std_mpsc::RecvTimeoutError::Timeout) => false,
+            Err(std_mpsc::RecvTimeoutError::Disconnected) => return,
+        };
+        match live.look(now) {
+            ReloadOutcome::Nothing => {}
+            outcome => {
+                if outcomes.blocking_send(outcome).is_err() {
+                    return;
+                }
+            }
+        }
     }
 }
 
@@ -158,14 +188,6 @@ fn requesters(interfaces: &[ServedInterface]) -> Result<mpsc::Receiver<Requester
         });
     }
     Ok(requesters)
-}
-
-/// The outcome of a look at the configuration that is under way.
-async fn finished(reading: &mut Option<JoinHandle<ReloadOutcome>>) -> ReloadOutcome {
-    match reading {
-        Some(reading) => reading.await.unwrap_or_else(|error| ReloadOutcome::Refused(error.into())),
-        None => std::future::pending().await,
-    }
 }
 
 /// Compares the interfaces with what they were at the start.

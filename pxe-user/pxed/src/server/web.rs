@@ -191,7 +191,7 @@ fn most() -> ConnectionLimits {
 async fn beat_on(alive: impl Fn()) {
     loop {
         alive();
-        tokio::time::sleep(BEAT_EVERY / 5).await;
+        tokio::time::sleep(BEAT_EVERY).await;
     }
 }
 
