@@ -128,7 +128,7 @@ enum Task {
         fetch: bool,
     },
 
-    /// Build the memory test that reports over the network: a small kernel and initramfs of installed packages
+    /// Build the memory test that reports over the network: a kernel and an initramfs, from installed packages
     ///
     /// Machines boot it over BIOS and UEFI alike; docs/memory-test.md says what it tests and reports. Where no installed
     /// kernel can be read, Debian's is fetched once and kept in the user's cache.
