@@ -71,7 +71,8 @@ enum Task {
     /// Check a change in less than a minute: formatting, lints, unit tests of what changed; installs nothing
     Check,
 
-    /// Search for inputs that break what must hold: docs/testing.md says what is searched, CONTRIBUTING.md what to do with a find
+    /// Search for inputs that break what must hold: docs/testing.md says what is searched, CONTRIBUTING.md what to do
+    /// with a find
     ///
     /// Goes on where the last search has ended. Finds go to out/fuzz. The classifier is held against the kernel's where
     /// this is root.
@@ -184,8 +185,8 @@ enum Task {
 
     /// Build and check all that a release is made of: packages for Debian and RPM, an archive, symbols, SBOM, SHA-256 sums
     ///
-    /// Everything goes to out/release. It is built against an old C library by a compiler in the user's cache, for amd64 and
-    /// arm64. Fails if a file is not as it should be. docs/package.md says what each file is for.
+    /// Everything goes to out/release. It is built against an old C library by a compiler in the user's cache, for
+    /// amd64 and arm64. Fails if a file is not as it should be. docs/package.md says what each file is for.
     #[command(alias = "package")]
     Release {
         /// Only for this architecture (amd64, arm64)

@@ -21,8 +21,8 @@
 //! done
 //! ```
 //!
-//! The guest runs the same build as all other tests, with its libraries. A static build would take minutes more, and would be
-//! another program. For another architecture, [`pxe_kit::cross`] builds the programs.
+//! The guest runs the same build as all other tests, with its libraries. A static build would take minutes more, and
+//! would be another program. For another architecture, [`pxe_kit::cross`] builds the programs.
 
 mod bootstrap;
 mod guest;

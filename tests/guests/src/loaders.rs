@@ -29,7 +29,8 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// The folder of GRUB's modules, the image's format, the module for the network card, and the one that starts a program.
+    /// The folder of GRUB's modules, the image's format, the module for the network card, and the one that starts a
+    /// program.
     fn grub_words(self) -> [&'static str; 4] {
         match self {
             Self::Bios => ["i386-pc", "i386-pc-pxe", "pxe", "linux"],

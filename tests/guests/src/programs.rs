@@ -1,8 +1,8 @@
 //! Builds the programs of a guest, and finds their libraries.
 //!
 //! For this host's architecture, they are the ordinary build, with the host's libraries and its `ip`. For another one,
-//! [`pxe_kit::cross`] builds them as for a release, with the libraries of the toolchain's sysroot and Debian's `ip`. Both are
-//! linked dynamically, as users get them. A static glibc could also not look up user names.
+//! [`pxe_kit::cross`] builds them as for a release, with the libraries of the toolchain's sysroot and Debian's `ip`.
+//! Both are linked dynamically, as users get them. A static glibc could also not look up user names.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;

@@ -62,8 +62,8 @@ pub fn as_root<S: AsRef<OsStr>>(program: S) -> Result<Command> {
     Ok(command)
 }
 
-/// The variables that tests need and sudo would drop, as `NAME=VALUE`: the places of cargo and of its builds, the verbosity,
-/// and pxed's own.
+/// The variables that tests need and sudo would drop, as `NAME=VALUE`: the places of cargo and of its builds, the
+/// verbosity, and pxed's own.
 pub fn kept_environment() -> impl Iterator<Item = OsString> {
     let kept = [
         "PATH",

@@ -72,8 +72,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts the daemon as a service of the manager that listens at `notify`, on the responder's interface, without waiting
-    /// until it serves. `kept` is the descriptor that the manager stored for the previous daemon.
+    /// Starts the daemon as a service of the manager that listens at `notify`, on the responder's interface, without
+    /// waiting until it serves. `kept` is the descriptor that the manager stored for the previous daemon.
     ///
     /// # Errors
     /// If it does not start.

@@ -22,7 +22,8 @@
 //!
 //! # A network
 //!
-//! A closed network in namespaces: a switch, an ordinary DHCP server, and hosts for a responder and a client. It needs root.
+//! A closed network in namespaces: a switch, an ordinary DHCP server, and hosts for a responder and a client. It needs
+//! root.
 //! `pxe-lab` connects emulated machines to it.
 //!
 //! ```text

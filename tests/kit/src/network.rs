@@ -299,8 +299,8 @@ impl Namespace {
         command::output(self.command("sh").args(["-ec", script])).map(drop)
     }
 
-    /// A command whose process ends with this one (`--pdeathsig`), does not receive the terminal's Ctrl-C (a process group of
-    /// its own), and keeps its process ID: each of these programs executes the next one.
+    /// A command whose process ends with this one (`--pdeathsig`), does not receive the terminal's Ctrl-C (a process
+    /// group of its own), and keeps its process ID: each of these programs executes the next one.
     fn command(&self, program: &str) -> Command {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new("setpriv");

@@ -37,8 +37,8 @@ enum Said {
 }
 
 impl Process {
-    /// Starts a program with its output in `NAME.out` and `NAME.err` of `folder`, and with a standard input. The `Child` keeps
-    /// our end of a piped input, so that the input stays open until the program is ended.
+    /// Starts a program with its output in `NAME.out` and `NAME.err` of `folder`, and with a standard input. The
+    /// `Child` keeps our end of a piped input, so that the input stays open until the program is ended.
     pub fn start_from(name: &str, mut command: Command, stdin: Stdio, folder: &Path) -> Result<Self> {
         let out = folder.join(format!("{name}.out"));
         command.stdin(stdin).stdout(create(&out)?);
@@ -195,8 +195,8 @@ impl Process {
         }
     }
 
-    /// Waits up to a second for the last output of a program that has ended. The limit is for children of the program, which
-    /// may keep the pipe open.
+    /// Waits up to a second for the last output of a program that has ended. The limit is for children of the program,
+    /// which may keep the pipe open.
     fn read_to_its_end(&self) {
         let Said::Memory(_, reader) = &self.err else { return };
         let deadline = clock::now() + Duration::from_secs(1);

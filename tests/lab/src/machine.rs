@@ -52,8 +52,8 @@ pub struct BootOutcome {
 /// Switches a machine on, and watches it until it shows what is expected, or fails.
 ///
 /// # Errors
-/// If the lab fails, for example because QEMU or a firmware file is missing. A machine that does not boot is no error, but a
-/// [`BootOutcome`].
+/// If the lab fails, for example because QEMU or a firmware file is missing. A machine that does not boot is no error,
+/// but a [`BootOutcome`].
 pub fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) -> Result<BootOutcome> {
     let ports = lab.machines();
     ensure!(spec.port < ports, "the lab has {ports} machine ports, not {}", spec.port + 1);

@@ -10,8 +10,8 @@ const PAGE: usize = 4096;
 /// The number of bytes to read at once.
 const CHUNK: usize = 256 * PAGE;
 
-/// The memory of a machine, in the file that its [`MachineSpec`](super::MachineSpec) names. An offset in the file is a physical
-/// address, if all memory fits below the devices (2 GiB).
+/// The memory of a machine, in the file that its [`MachineSpec`](super::MachineSpec) names. An offset in the file is a
+/// physical address, if all memory fits below the devices (2 GiB).
 #[derive(Debug)]
 pub struct SharedMemory(File);
 

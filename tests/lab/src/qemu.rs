@@ -100,8 +100,8 @@ pub struct MachineSpec {
     pub timeout: Duration,
     /// The time that the machine runs after that, so that the last picture shows it at work.
     pub linger: Duration,
-    /// The folder for pictures: one for each change of the screen, at most one every three seconds. Without it, there is only
-    /// the text in the [`BootOutcome`](super::BootOutcome).
+    /// The folder for pictures: one for each change of the screen, at most one every three seconds. Without it, there
+    /// is only the text in the [`BootOutcome`](super::BootOutcome).
     pub pictures: Option<PathBuf>,
 }
 

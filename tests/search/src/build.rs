@@ -1,10 +1,10 @@
 //! Builds the fuzz targets: this workspace's crates with instrumentation, all dependencies as in the build of the tests.
 //!
-//! Cargo calls a "workspace wrapper" for the workspace's members only, and keeps their output apart. The wrapper here adds the
-//! options for instrumentation. So nearly all dependencies are shared with ordinary builds of the same profile, and the build
-//! takes a minute of processor time instead of a quarter of an hour. (SQLite is built again, because libFuzzer's crate needs
-//! another feature of `cc`.) The members are not optimised: optimised ones take four times as long to build, and try only a
-//! quarter more inputs.
+//! Cargo calls a "workspace wrapper" for the workspace's members only, and keeps their output apart. The wrapper here
+//! adds the options for instrumentation. So nearly all dependencies are shared with ordinary builds of the same
+//! profile, and the build takes a minute of processor time instead of a quarter of an hour. (SQLite is built again,
+//! because libFuzzer's crate needs another feature of `cc`.) The members are not optimised: optimised ones take four
+//! times as long to build, and try only a quarter more inputs.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,8 +21,8 @@ use super::Target;
 const INSTRUMENTS: &str = "--cfg fuzzing -C passes=sancov-module \
     -C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
     -C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares";
-/// The options for AddressSanitizer. The first one is unstable, so the wrapper sets `RUSTC_BOOTSTRAP`. The second one accepts
-/// that the standard library is not instrumented.
+/// The options for AddressSanitizer. The first one is unstable, so the wrapper sets `RUSTC_BOOTSTRAP`. The second one
+/// accepts that the standard library is not instrumented.
 const ADDRESS: &str = "-Z sanitizer=address -C unsafe-allow-abi-mismatch=sanitizer";
 
 /// The sanitizer of the targets.

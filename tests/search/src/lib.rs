@@ -84,8 +84,8 @@ pub fn run(wanted: Option<&str>, time: Duration) -> Result<()> {
     Search::new(time).search(wanted, sanitizer)
 }
 
-/// A short search with each target, as a part of the tests. It starts from the seeds, with the same random numbers each time:
-/// if it finds something new, a change of the code is the likely reason.
+/// A short search with each target, as a part of the tests. It starts from the seeds, with the same random numbers each
+/// time: if it finds something new, a change of the code is the likely reason.
 ///
 /// # Errors
 /// If the search finds something, or does not start.

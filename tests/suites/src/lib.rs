@@ -1,5 +1,5 @@
-//! Helpers of the privileged tests in `tests/`. The tests need root, and the tools that `cargo xtask setup` installs: a test
-//! fails if a tool is missing.
+//! Helpers of the privileged tests in `tests/`. The tests need root, and the tools that `cargo xtask setup` installs: a
+//! test fails if a tool is missing.
 
 pub mod guest;
 pub mod machine;

@@ -1,4 +1,5 @@
-//! A service manager with a store for file descriptors, like systemd for a unit with `FileDescriptorStoreMax=` (sd_notify(3)).
+//! A service manager with a store for file descriptors, like systemd for a unit with `FileDescriptorStoreMax=`
+//! (sd_notify(3)).
 
 use std::fs::{Permissions, set_permissions};
 use std::io::{IoSlice, IoSliceMut, Write as _};
@@ -82,8 +83,8 @@ impl Manager {
     }
 }
 
-/// Makes a descriptor as a manager stores it from a daemon that has ended: a socket with a message of these words and a file
-/// with `letter`.
+/// Makes a descriptor as a manager stores it from a daemon that has ended: a socket with a message of these words and a
+/// file with `letter`.
 ///
 /// # Errors
 /// If a system call fails.

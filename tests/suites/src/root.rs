@@ -9,7 +9,8 @@ use pxe_guests::fetch_root;
 use pxe_kit::command::output;
 
 /// A script that mounts the usual file systems, and starts a program in the system. The mounts disappear with the mount
-/// namespace, that is, with the last process. The root must be a mount, because `ip netns exec` changes the propagation of `/`.
+/// namespace, that is, with the last process. The root must be a mount, because `ip netns exec` changes the propagation
+/// of `/`.
 const ENTER: &str = "set -e; root=$0; mount --bind \"$root\" \"$root\"; cd \"$root\"; \
     mount -t proc proc \"$root/proc\"; mount -t sysfs sysfs \"$root/sys\"; mount --rbind /dev \"$root/dev\"; \
     mount -t bpf bpf \"$root/sys/fs/bpf\"; mount -t tmpfs tmpfs \"$root/run\"; \

@@ -79,8 +79,8 @@ pub fn as_root(pxed: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Boots the machines, and compares the board with what they did. `say` gets a line for each step. Pictures, logs and answers
-/// go to `out`.
+/// Boots the machines, and compares the board with what they did. `say` gets a line for each step. Pictures, logs and
+/// answers go to `out`.
 ///
 /// # Errors
 /// If something is missing, or the board shows anything else than expected.

@@ -1,9 +1,9 @@
-//! A simulated machine with the behaviour of EDK2's PXE (clients.md sections 1 and 2): it sends what an OVMF machine sends, in
-//! the same order and with the same limits. It runs in the caller's network namespace.
+//! A simulated machine with the behaviour of EDK2's PXE (clients.md sections 1 and 2): it sends what an OVMF machine
+//! sends, in the same order and with the same limits. It runs in the caller's network namespace.
 //!
-//! It is an independent check: it has its own code for DHCP and TFTP, over the system's sockets. It must not share code with
-//! pxed or with the simulated clients of `pxe-clients`, because an error in shared code would hide itself. The tests with curl,
-//! tftp-hpa and atftp (`tests/clients`) serve the same purpose.
+//! It is an independent check: it has its own code for DHCP and TFTP, over the system's sockets. It must not share code
+//! with pxed or with the simulated clients of `pxe-clients`, because an error in shared code would hide itself. The
+//! tests with curl, tftp-hpa and atftp (`tests/clients`) serve the same purpose.
 
 mod offer;
 mod tftp;
@@ -28,8 +28,8 @@ const OFFER_MAX: usize = 1472;
 /// The place of `chaddr` in a message (RFC 2131, figure 1).
 const CHADDR: std::ops::Range<usize> = 28..34;
 
-/// Broadcasts a DISCOVER from port 68 of an interface until an OFFER arrives that EDK2 accepts. The interface needs no address.
-/// Its Ethernet address replaces the recorded one.
+/// Broadcasts a DISCOVER from port 68 of an interface until an OFFER arrives that EDK2 accepts. The interface needs no
+/// address. Its Ethernet address replaces the recorded one.
 ///
 /// # Errors
 /// If no such OFFER arrives. The error says what was wrong with the last one.

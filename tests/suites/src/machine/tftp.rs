@@ -1,5 +1,5 @@
-//! Loads a file as EDK2 does: a request for the size that the client ends by an ERROR, then the transfer with an ACK for each
-//! window (clients.md section 2).
+//! Loads a file as EDK2 does: a request for the size that the client ends by an ERROR, then the transfer with an ACK
+//! for each window (clients.md section 2).
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};

@@ -144,9 +144,9 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
     }
 }
 
-/// Replaces a file again and again while the kernel sends it. The offload's inner maps are created and freed while the program
-/// reads from them. Each transfer must deliver one whole version, and the kernel must log no error. The case uses virtio cards,
-/// because ACKs over a veth have partial checksums, and the offload leaves those to the daemon.
+/// Replaces a file again and again while the kernel sends it. The offload's inner maps are created and freed while the
+/// program reads from them. Each transfer must deliver one whole version, and the kernel must log no error. The case
+/// uses virtio cards, because ACKs over a veth have partial checksums, and the offload leaves those to the daemon.
 fn churn(server: &str, machine: &str) -> Result<String> {
     let first = boot_tree(Path::new(TREE))?;
     let second: Vec<u8> = first.iter().map(|byte| !byte).collect();

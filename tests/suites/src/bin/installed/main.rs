@@ -1,5 +1,5 @@
-//! Tests the package in a Debian system with systemd (see `pxe_guests::System`): installation, start in the sandbox, a boot,
-//! restarts also during a transfer, purge. Writes a line about each case to the second serial port.
+//! Tests the package in a Debian system with systemd (see `pxe_guests::System`): installation, start in the sandbox, a
+//! boot, restarts also during a transfer, purge. Writes a line about each case to the second serial port.
 //!
 //! The program installs and removes a package, so it refuses to run anywhere but in its guest.
 

@@ -29,8 +29,8 @@ pub(crate) fn over_a_restart() -> Result<String> {
     over(|_, _| begin("restart"))
 }
 
-/// A transfer continues over an upgrade of the package, here to the same version. As with apt, the package is unpacked first,
-/// and configured later.
+/// A transfer continues over an upgrade of the package, here to the same version. As with apt, the package is unpacked
+/// first, and configured later.
 pub(crate) fn over_an_upgrade() -> Result<String> {
     output(Command::new("dpkg").args(["--unpack", PACKAGE]))?;
     // Run the new program once before. The emulator translates code at its first use, which would lengthen the gap.
@@ -48,7 +48,8 @@ pub(crate) fn over_an_upgrade() -> Result<String> {
     })
 }
 
-/// Starts a transfer, calls `restart` with the machine and the daemon's process ID, and checks that the transfer was resumed.
+/// Starts a transfer, calls `restart` with the machine and the daemon's process ID, and checks that the transfer was
+/// resumed.
 fn over(restart: impl FnOnce(&Machine, u32) -> Result<()>) -> Result<String> {
     let before = main_pid()?;
     let mut machine = Machine::load()?;
