@@ -48,9 +48,9 @@ const REVISION: &str = "1";
 /// How much packages are compressed.
 #[derive(Clone, Copy, Debug)]
 enum Effort {
-    /// For a test.
+    /// No compression, for tests.
     Quick,
-    /// For a release.
+    /// Full compression, for releases.
     Small,
 }
 

@@ -20,7 +20,6 @@ const LIBRARIES: [&str; 3] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1"];
 /// The maximum size. A larger program probably contains an unwanted dependency.
 const SIZE: u64 = 16_000_000;
 
-/// A built program.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) arch: Arch,

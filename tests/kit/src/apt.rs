@@ -16,9 +16,9 @@ pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /// One of Debian's archives. Its address comes from this host's own apt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Archive {
-    /// The releases.
+    /// The archive of releases.
     Main,
-    /// Their security updates.
+    /// The archive of security updates.
     Security,
 }
 

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 use super::uploads::Inbox;
 use crate::frames::OWN;
 
-/// The maximum window.
+/// The maximum window, in blocks.
 pub(super) const WINDOW: u64 = 4;
 /// The number of slots: fewer than clients, so that some requests wait.
 const TRANSFERS: usize = 3;

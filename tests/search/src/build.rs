@@ -96,7 +96,7 @@ pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -
     Ok(targets)
 }
 
-/// Writes the seeds.
+/// Writes the seeds by the program `seeds` of pxe-properties.
 fn prepare(seeds: &Path) -> Result<()> {
     println!(
         "fuzz: cargo build (the program that writes the seeds); without a build of the tests, this takes some minutes"

@@ -105,7 +105,7 @@ fn each_layer_names_only_those_below_it() {
         let named = dependencies(package, &["--depth", "1"]);
         let of_ours = named.iter().filter(|name| ours.contains(*name));
         let wrong: Vec<_> = of_ours.filter(|name| !allowed.contains(&name.as_str())).collect();
-        assert!(wrong.is_empty(), "{package} must not name {wrong:?}: it may name {allowed:?}");
+        assert!(wrong.is_empty(), "{package} must not depend on {wrong:?}, only on {allowed:?}");
         assert!(allowed.iter().all(|name| position(name) < position(package)), "{package}: a layer above it");
     }
 }

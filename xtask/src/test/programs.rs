@@ -10,7 +10,6 @@ use serde_json::Value;
 /// The package whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
 
-/// A test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
     /// The target's name: the library's name for unit tests, the file's name for others.

@@ -68,7 +68,6 @@ fn counted(is_ok: bool, said: &str) -> Result<[usize; 2]> {
     Ok([passed, ignored])
 }
 
-/// A privileged test.
 struct Test {
     program: Program,
     name: String,

@@ -128,7 +128,7 @@ fn several_queues_serve_together() {
     }
 }
 
-/// Gives the way between the client and the responder another MTU.
+/// Sets the MTU of all interfaces between the client and the responder.
 fn set_mtu(lab: &Lab, mtu: &str) {
     for port in [lab.responder().port(), lab.client().port(), "br0".to_owned()] {
         let status = lab.switch_command("ip").args(["link", "set", &port, "mtu", mtu]).status().unwrap();
@@ -139,8 +139,9 @@ fn set_mtu(lab: &Lab, mtu: &str) {
     }
 }
 
-/// In generic mode the kernel copies a frame for a program that takes several buffers, and tcx programs do not
-/// recognise the copy: acknowledgements went on to the host, which said by ICMP that the port is closed.
+/// With a large MTU and small blocks, there is no time-out and no ICMP. In generic mode, the kernel copies frames for a
+/// program that supports fragmented frames, and tcx programs did not recognise the copy: ACKs passed to the host, which
+/// answered by ICMP that the port is closed.
 #[test]
 fn where_frames_may_be_large_small_blocks_come_at_once_and_the_host_says_nothing() {
     let files = [("small", tree::bytes(10)), ("large", tree::bytes(200_000))];
