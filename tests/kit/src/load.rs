@@ -7,7 +7,7 @@ use clap::{Parser, ValueEnum};
 
 /// The default of `--port`.
 pub const PORT: u16 = 2070;
-/// The maximum of `--strangers`: the addresses in the upper half of 10.50.0.0/16, without the broadcast address.
+/// The most strangers: the addresses in the upper half of 10.50.0.0/16, without the broadcast address.
 pub const STRANGERS_MOST: u32 = 0x7fff;
 
 /// Simulates many machines that boot at once.
@@ -62,7 +62,7 @@ pub struct Options {
     /// XDP mode of the reflector
     #[arg(long, default_value = "native")]
     pub mode: ReflectorMode,
-    /// Minimum length of TFTP frames; zeros follow the datagram
+    /// Least length of TFTP frames; zeros follow the datagram
     #[arg(long, value_name = "LEN", default_value_t = 0)]
     pub pad: usize,
     /// First port of each machine: servers may still know the ports of an earlier run

@@ -181,7 +181,7 @@ pub(super) struct Watcher {
     pub(super) orders: VecDeque<Id>,
     pub(super) inbox: Inbox,
     sent: BTreeMap<SocketAddrV4, Sent>,
-    /// The offloaded transfers, and their words by slot.
+    /// What the kernel can send, and its words by slot.
     carried: BTreeMap<(SocketAddrV4, u16), (Transfer, Arc<Image>, u16)>,
     words: BTreeMap<u32, (u64, Timestamp)>,
 }
