@@ -1,16 +1,16 @@
-//! What cargo cannot do, as commands: `main` reads the command line and calls these.
+//! The commands of `cargo xtask`, for what cargo cannot do. `main` parses the command line, and calls these modules.
 //!
 //! ```text
-//! ebpf      the committed kernel objects: built anew, or compared
-//! setup     what must be installed, found by looking for it; installed by the system's package manager
-//! run       the main job: a real interface, or the lab with two machines
-//! soak      machines that boot for hours, and a daemon that must not grow
-//! miri      unsafe code under Miri, where that is installed
-//! test      formatting, lints and every test, the privileged ones included
+//! ebpf      rebuilds or checks the committed kernel objects
+//! setup     finds what is missing, and installs it by the system's package manager
+//! run       boots machines: on a real network, or two machines in the lab
+//! soak      boots machines for hours, while the daemon must not grow
+//! miri      runs tests of unsafe code under Miri
+//! test      formatting, lints and all tests, including the privileged ones
 //! ```
 //!
-//! Each command sets up, builds, and calls a crate below `tests/` or `packaging/`, which does the work. No other crate names this
-//! one.
+//! Each command sets up, builds, and calls a crate below `tests/` or `packaging/`, which does the work. No other crate may
+//! depend on this one.
 
 pub mod ebpf;
 pub mod miri;

@@ -1,4 +1,4 @@
-//! `cargo xtask`: set-up, the main job, the tests.
+//! The command line of `cargo xtask`.
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -16,7 +16,7 @@ use pxe_lab::fleet;
 use xtask::run::{self, Responder};
 use xtask::{ebpf, miri, setup, soak, test};
 
-/// Set-up, the main job and the tests of pxed.
+/// Sets up, runs and tests pxed.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", max_term_width = 100)]
 struct Arguments {
@@ -26,9 +26,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Install what is missing: boot files, the lab's and the tests' tools. Removes nothing, and changes no toolchain
+    /// Install what is missing: boot files, and the tools of lab and tests. Removes nothing, and changes no toolchain
     Setup {
-        /// What it is needed for
+        /// Which commands to set up
         #[arg(long = "for", value_enum, default_value_t, value_name = "PURPOSE")]
         purpose: setup::Purpose,
     },
@@ -42,13 +42,13 @@ enum Task {
     ///
     /// Everything after `--` goes to `pxed serve`.
     ///
-    /// Without one: the same in a lab of network namespaces on this machine, with a DHCP server, the daemon,
-    /// and a BIOS and a UEFI machine in QEMU that boot over it. Screens and logs go to out/run. It leaves
-    /// nothing else behind. The machines are emulated, since KVM is often broken inside a virtual machine;
-    /// PXED_LAB_ACCEL=kvm in the environment uses it all the same.
+    /// Without one: starts a lab of network namespaces on this machine, with a DHCP server, the daemon, and a
+    /// BIOS and a UEFI machine in QEMU that boot from it. Screens and logs go to out/run. Nothing else stays.
+    /// The machines are emulated, because KVM often does not work inside a virtual machine. To use KVM, set
+    /// PXED_LAB_ACCEL=kvm in the environment.
     #[command(verbatim_doc_comment)]
     Run {
-        /// Who answers in the lab: our daemon, or dnsmasq for comparison
+        /// Responder in the lab: pxed, or dnsmasq for comparison
         #[arg(long, value_enum, default_value = "pxed")]
         responder: Responder,
         /// Arguments for `pxed serve`
@@ -56,125 +56,126 @@ enum Task {
         arguments: Vec<OsString>,
     },
 
-    /// Run everything that is checked: formatting, lints, licences, all tests (those that need root through sudo)
+    /// Run all checks: formatting, lints, licences, all tests (those that need root through sudo)
     ///
-    /// With names, only the tests with one of them in their own or their program's name: `cargo xtask test firmware`.
+    /// With names, only the tests with one of the names in their own or their program's name: `cargo xtask test firmware`.
     Test {
         /// Parts of the names of tests or test programs [default: everything]
         #[arg(value_name = "NAME")]
         names: Vec<String>,
-        /// Those tests, too, that are left out since they take many minutes each
+        /// Also run the ignored tests, which take many minutes each
         #[arg(long)]
         long: bool,
     },
 
-    /// Check a change in less than a minute: formatting, lints, unit tests of what changed; installs nothing
+    /// Check a change in less than a minute: formatting, lints, unit tests of the changed packages; installs nothing
     Check,
 
-    /// Search for inputs that break what must hold: docs/testing.md says what is searched, CONTRIBUTING.md what to do with a find
+    /// Search for inputs that violate a property: docs/testing.md lists the properties
     ///
-    /// Goes on where the last search has ended. Finds go to out/fuzz. The classifier is held against the kernel's where
-    /// this is root.
+    /// Continues from the last search. Finds go to out/fuzz; CONTRIBUTING.md says what to do with them. As root, the
+    /// classifier is also compared with the kernel's verdicts.
     Fuzz {
-        /// Which target [default: each in turn]
+        /// Target to search [default: each in turn]
         target: Option<String>,
-        /// Seconds for each of them
+        /// Seconds for each target
         #[arg(long, default_value_t = 600, value_name = "SECONDS")]
         time: u64,
-        /// What the tests do: five seconds for each, from the seeds, with the same dice each time
+        /// As in the tests: five seconds for each target, from the seeds, with the same random numbers each time
         #[arg(long, conflicts_with_all = ["target", "time"])]
         short: bool,
     },
 
     /// Boot machines for hours while files, configuration and cable change: the daemon must not grow
     ///
-    /// Prints now and then how large it is, and at the end a verdict. Fails if a machine does not boot, or if memory,
-    /// descriptors, threads, or programs and maps in the kernel are more in the last third of the time than in the second.
+    /// Prints the daemon's size from time to time, and a verdict at the end. Fails if a machine does not boot, or if
+    /// memory, descriptors, threads, or programs and maps in the kernel grow from the second third of the time to the
+    /// last one.
     Soak {
-        /// For how long [default: 60]
+        /// Minutes to run [default: 60]
         #[arg(long, value_name = "N", allow_negative_numbers = true)]
         minutes: Option<f64>,
-        /// The same in hours
+        /// Hours to run
         #[arg(long, value_name = "N", conflicts_with = "minutes", allow_negative_numbers = true)]
         hours: Option<f64>,
-        /// How packets reach the daemon
+        /// The daemon's datapath
         #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
         datapath: String,
     },
 
-    /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with it
+    /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with Miri
     Miri,
 
-    /// Build the committed kernel objects anew, after a change of pxe-ebpf, pxe-common or the crates that they use
+    /// Rebuild the committed kernel objects, after a change of pxe-ebpf, pxe-common or the crates that they use
     ///
-    /// Fetches the compiler into the user's cache the first time (Debian's packages; nothing is installed), and writes the
-    /// objects and the record of what they were built from. With PXED_EBPF_COMPILER=FOLDER another compiler does it.
+    /// Downloads the compiler into the user's cache the first time (Debian's packages; nothing is installed), and
+    /// writes the objects and the record of their inputs. PXED_EBPF_COMPILER=FOLDER selects another compiler.
     Ebpf {
-        /// Write nothing: fail if the committed objects are not what their sources give
+        /// Write nothing: fail if the committed objects do not match their sources
         #[arg(long)]
         check: bool,
     },
 
     /// Boot Debian's kernels in QEMU: the XDP object loads, and a simulated machine boots over every datapath
     ///
-    /// Kernels are fetched once and kept in the user's cache. Nothing is installed, and no root is needed. What a guest
-    /// wrote to its console goes to out/vm.
+    /// Kernels are downloaded once, and kept in the user's cache. Nothing is installed, and no root is needed. The guests'
+    /// consoles go to out/vm.
     Vm {
-        /// Which kernels (5.10, 6.1, 6.12, newest, arm64) [default: all]
+        /// Kernels to boot (5.10, 6.1, 6.12, newest, arm64) [default: all]
         #[arg(value_name = "KERNEL")]
         kernels: Vec<String>,
-        /// Fetch them again, since Debian may have newer ones by now
+        /// Download the kernels again, because Debian may have newer ones
         #[arg(long)]
         fetch: bool,
     },
 
-    /// Build the memory test that reports over the network: a small kernel and initramfs of installed packages
+    /// Build the memory test that reports over the network: a kernel and an initramfs, from installed packages
     ///
-    /// Machines boot it over BIOS and UEFI alike; docs/memory-test.md says what it tests and reports. Where no installed
-    /// kernel can be read, Debian's is fetched once and kept in the user's cache.
+    /// BIOS and UEFI machines can boot it; docs/memory-test.md describes the test and its reports. If no installed
+    /// kernel is readable, Debian's is downloaded once, and kept in the user's cache.
     Image {
-        /// Where the files go [default: out/image]
+        /// Folder for the files [default: out/image]
         #[arg(long, value_name = "FOLDER")]
         out: Option<PathBuf>,
     },
 
-    /// Boot a small fleet in the built-in lab, one machine for each kind of rule, and show what the board says of it
+    /// Boot five machines in the built-in lab, by five rules, and show them on the board
     ///
-    /// A BIOS and a UEFI machine, one by UEFI HTTP boot, one that boots its own disk the second time, and one whose memory
-    /// goes bad while it is tested. Takes some minutes; pictures and facts go to out/fleet.
+    /// A BIOS and a UEFI machine, one with UEFI HTTP boot, one that boots its own disk the second time, and one whose
+    /// memory fails during the test. Takes some minutes. Pictures and answers go to out/fleet.
     Fleet {
-        /// Everything is built: this calls itself so as root
+        /// Used by this program when it calls itself as root
         #[arg(long, hide = true)]
         pxed: Option<PathBuf>,
         #[arg(last = true, hide = true)]
         arguments: Vec<OsString>,
     },
 
-    /// Measure the daemon over each datapath beside what a user would take instead, in namespaces on this machine
+    /// Measure pxed over each datapath, and other servers, in namespaces on this machine
     ///
-    /// Prints a table for each case and one of the targets; samples, pictures and a page go to out/bench. Takes about a
-    /// quarter of an hour. Peers are fetched once and kept in the user's cache; nothing is installed of them.
+    /// Prints a table for each case and one of the targets. Samples, pictures and a page go to out/bench. Takes about a
+    /// quarter of an hour. The other servers are downloaded once into the user's cache, and not installed.
     Bench {
-        /// One minute, tiny files, one round: whether the benchmark itself works
+        /// One minute, tiny files, one round, to test the benchmark itself
         #[arg(long, conflicts_with = "full")]
         short: bool,
-        /// All of the matrix: hours
+        /// Run the whole matrix, for hours
         #[arg(long)]
         full: bool,
-        /// What becomes of machines when frames are lost, responders are killed, files change, strangers ask and so on;
-        /// three quarters of an hour
+        /// Measure boots under faults: lost frames, killed servers, changed files, forged requests and others; three
+        /// quarters of an hour
         #[arg(long, conflicts_with_all = ["short", "full"])]
         faults: bool,
-        /// Rounds; figures are medians over them [default: 3, or 1 with --short]
+        /// Number of rounds; figures are medians [default: 3, or 1 with --short]
         #[arg(long)]
         rounds: Option<usize>,
-        /// How the two hosts share the processors
+        /// How the two simulated hosts share the processors
         #[arg(long, value_enum, default_value = "two-machines")]
         cable: Setup,
-        /// Write the results to docs/performance too; those of --faults to docs/reliability
+        /// Also write the results to docs/performance, or with --faults to docs/reliability
         #[arg(long)]
         publish: bool,
-        /// Everything is built: this calls itself so as root
+        /// Used by this program when it calls itself as root
         #[arg(long, hide = true)]
         built: bool,
         /// Only the cases with this in their name
@@ -182,18 +183,18 @@ enum Task {
         filter: Option<String>,
     },
 
-    /// Build and check all that a release is made of: packages for Debian and RPM, an archive, symbols, SBOM, SHA-256 sums
+    /// Build and check a release: packages for Debian and RPM, an archive, symbols, SBOM, SHA-256 sums
     ///
-    /// Everything goes to out/release. It is built against an old C library by a compiler in the user's cache, for amd64 and
-    /// arm64. Fails if a file is not as it should be. docs/package.md says what each file is for.
+    /// Everything goes to out/release, for amd64 and arm64. A compiler in the user's cache builds against an old C library.
+    /// Fails if a check of a file fails. docs/package.md describes the files.
     #[command(alias = "package")]
     Release {
-        /// Only for this architecture (amd64, arm64)
+        /// Build only for this architecture (amd64, arm64)
         #[arg(long, value_parser = Arch::named)]
         arch: Option<Arch>,
     },
 
-    /// The lab with a daemon that is built already: `run` calls this as root
+    /// The lab with a built daemon: `run` calls this as root
     #[command(hide = true)]
     Lab {
         #[arg(long)]
@@ -241,7 +242,7 @@ fn main() -> ExitCode {
         Task::Lab { pxed, arguments } => pxe_lab::demo::run(pxed.as_deref(), &arguments),
     };
     let Err(error) = done else { return ExitCode::SUCCESS };
-    // Without a backtrace, whatever RUST_BACKTRACE says: what failed here is the machine's state, not this program.
+    // Without a backtrace, even if RUST_BACKTRACE is set: failures here come from the host, not from this program.
     let mut told = format!("error: {error}\n");
     for cause in error.chain().skip(1) {
         told += &format!("  because: {cause}\n");
@@ -250,7 +251,7 @@ fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Sets up, and boots guests with these kernels; all where none is named.
+/// Sets up, and boots guests with these kernels, or with all if none is named.
 fn guests(names: &[String], anew: bool) -> Result<()> {
     let kernels = pxe_guests::chosen(names)?;
     setup::ensure(setup::VM)?;

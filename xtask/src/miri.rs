@@ -1,26 +1,26 @@
-//! Miri on the unsafe code that it can run: the memory that AF_XDP's frames lie in.
+//! Runs the tests of unsafe code that Miri supports: the memory of AF_XDP frames.
 //!
-//! The rest of our `unsafe` is system calls and memory that is shared with the kernel (rings, BPF maps, sealed files), which
-//! Miri does not know. docs/testing.md says what looks at those.
+//! All other `unsafe` code makes system calls, or uses memory that is shared with the kernel (rings, BPF maps, sealed
+//! files), which Miri does not support. docs/testing.md names the checks of that code.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 use pxe_kit::command;
 
-/// Tests by the beginnings of their names.
+/// Packages, with the starts of the names of their tests.
 const TESTS: &[(&str, &[&str])] =
     &[("pxe-common", &[]), ("pxe-nic", &["umem::"]), ("pxe-proto", &["datagram::tests::both", "checksum::"])];
 
-/// Runs them.
+/// Runs the tests.
 ///
 /// # Errors
-/// Without a nightly toolchain that has Miri, and when a test fails.
+/// If there is no nightly toolchain with Miri, or a test fails.
 pub fn run() -> Result<()> {
     let version = Command::new("cargo").args(["+nightly", "miri", "--version"]).stdin(Stdio::null()).output();
     ensure!(
         version.is_ok_and(|out| out.status.success()),
-        "there is no Miri here. It comes with rustup only, for nightly toolchains:\n    \
+        "Miri is not installed. Only rustup's nightly toolchains have it:\n    \
          rustup toolchain install nightly --component miri --component rust-src"
     );
     for (package, names) in TESTS {
@@ -34,7 +34,7 @@ pub fn run() -> Result<()> {
             package,
             "--",
         ]);
-        // The kernel's program is of no use there; property tests read the clock and keep files.
+        // Without isolation, because property tests read the clock and write files. Few cases, because Miri is slow.
         cargo.args(*names).env("MIRIFLAGS", "-Zmiri-disable-isolation").env("PROPTEST_CASES", "4");
         command::run(&mut cargo)?;
     }

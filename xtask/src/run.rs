@@ -1,4 +1,4 @@
-//! The main job: on a real interface, or in the built-in lab.
+//! `cargo xtask run`: boots machines on a real interface, or in the built-in lab.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
@@ -10,19 +10,19 @@ use pxe_lab::demo;
 
 use crate::setup;
 
-/// Who answers the machines in the lab.
+/// The responder in the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Responder {
-    /// This project's daemon.
+    /// pxed, built from this source tree.
     Pxed,
-    /// The usual recipe, to compare with.
+    /// dnsmasq, set up by the usual recipe, for comparison.
     Dnsmasq,
 }
 
-/// Sets up, builds, and serves on the interface that `arguments` name, or else runs the lab.
+/// Sets up, builds, and serves on the interface in `arguments`. Without an interface, it runs the lab.
 ///
 /// # Errors
-/// When set-up or the build fails, or a machine of the lab does not reach memtest86+.
+/// If set-up or the build fails, or a machine in the lab does not reach memtest86+.
 pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     let names_interface = |a: &OsString| {
         let a = a.to_string_lossy();
@@ -35,7 +35,7 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     if let Some(word) = arguments.first().filter(|word| !word.to_string_lossy().starts_with('-')) {
         let word = word.display();
         bail!(
-            "`{word}` is no option of `pxed serve`: to serve an interface, `cargo xtask run -- --interface {word}`"
+            "`{word}` is no option of `pxed serve`. To serve an interface: `cargo xtask run -- --interface {word}`"
         );
     }
     setup::ensure(setup::LAB)?;
@@ -50,7 +50,7 @@ pub fn run(arguments: &[OsString], responder: Responder) -> Result<()> {
     }
 }
 
-/// Becomes the daemon, so that signals and the exit code are its own.
+/// Replaces this process by the daemon, so that signals reach it, and its exit code is returned.
 fn serve(pxed: &Path, arguments: &[OsString]) -> Result<()> {
     let mut daemon = command::as_root(pxed)?;
     daemon.arg("serve").args(arguments);

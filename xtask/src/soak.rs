@@ -1,5 +1,4 @@
-//! `cargo xtask soak`: machines boot for hours, and the daemon must not grow. The work is done by the program `soak` of
-//! pxe-load, which has the machines.
+//! `cargo xtask soak`: machines boot for hours, and the daemon must not grow. The program `soak` of pxe-load does the work.
 
 use std::os::unix::process::CommandExt as _;
 
@@ -8,12 +7,13 @@ use pxe_kit::command;
 
 use crate::setup;
 
-/// Sets up, builds, and becomes the program that boots machines for so many minutes: signals and the exit code are its own.
+/// Sets up, builds, and replaces this process by the program `soak`, so that signals reach it, and its exit code is
+/// returned.
 ///
 /// # Errors
-/// When something is missing, or does not compile.
+/// If something is missing, or does not compile.
 pub fn run(minutes: f64, datapath: &str) -> Result<()> {
-    ensure!(minutes.is_finite() && minutes > 0.0, "for some time, please: --minutes 10, or --hours 8");
+    ensure!(minutes.is_finite() && minutes > 0.0, "the time must be positive: --minutes 10, or --hours 8");
     setup::ensure(setup::BENCH)?;
     pxe_bench::prepare("soak")?;
     let mut soak = command::as_root("env")?;
@@ -21,5 +21,5 @@ pub fn run(minutes: f64, datapath: &str) -> Result<()> {
     soak.args(["--minutes", &minutes.to_string(), "--datapath", datapath]);
     println!("soak: {}", command::shown(&soak));
     let error = soak.exec();
-    bail!("cannot start it: {error}")
+    bail!("cannot start the soak: {error}")
 }

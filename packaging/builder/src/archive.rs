@@ -1,5 +1,5 @@
-//! The archive for systems without a package: the same files as in the RPM package, below `pxed-VERSION-linux-ARCH/`. And
-//! the archive of symbols. Both hold the same bytes whenever and by whomever they are made.
+//! Makes the archive for systems without a package, with the files of the RPM package below `pxed-VERSION-linux-ARCH/`,
+//! and the archive of symbols. Both are reproducible: the same input gives the same bytes.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -13,16 +13,16 @@ use serde_json::Value;
 
 use super::program::Program;
 
-/// What is said to whoever unpacks it.
+/// The instructions in the archive.
 const INSTALL: &str = "packaging/INSTALL";
 
-/// Where the program lies in the table of assets.
+/// The program's path in the table of assets.
 const PROGRAM: &str = "target/release/pxed";
 
-/// Packs a program that is built already and stripped, into the file `archive`. `target/assets` must be there.
+/// Packs a built and stripped program into the file `archive`. `target/assets` must exist.
 ///
 /// # Errors
-/// When a file is missing, or `tar` fails.
+/// If a file is missing, or `tar` fails.
 pub(super) fn pack(program: &Path, arch: Arch, archive: &Path) -> Result<()> {
     let root = archive.with_extension("tree");
     let packed = fill(program, &root.join(name(arch))).and_then(|()| tar(&root, &name(arch), archive));
@@ -32,7 +32,7 @@ pub(super) fn pack(program: &Path, arch: Arch, archive: &Path) -> Result<()> {
     packed
 }
 
-/// Packs the symbols of a program as they lie below `/`, where debuggers look for them by the program's build ID.
+/// Packs the symbols of a program at the path below `/` where debuggers look for the program's build ID.
 pub(super) fn pack_symbols(program: &Program, archive: &Path) -> Result<()> {
     let root = archive.with_extension("tree");
     let file = root.join("usr/lib/debug/.build-id").join(&program.build_id);
@@ -43,7 +43,7 @@ pub(super) fn pack_symbols(program: &Program, archive: &Path) -> Result<()> {
     packed
 }
 
-/// The archive's name without its ending, and the folder in it.
+/// The archive's name without extension, which is also the name of its folder.
 pub(super) fn name(arch: Arch) -> String {
     format!("pxed-{}-linux-{}", env!("CARGO_PKG_VERSION"), arch.debian())
 }
@@ -67,20 +67,20 @@ fn fill(program: &Path, folder: &Path) -> Result<()> {
     copy(&workspace.join(INSTALL), &folder.join("INSTALL"), 0o644)
 }
 
-/// Where a file of a package goes in the archive: `/usr` and the archive itself are prefixes of the same kind.
+/// The path in the archive for a path in a package. The archive's folder replaces `/usr`.
 fn place(to: &str) -> &str {
     let to = to.trim_start_matches('/');
     to.strip_prefix("usr/").unwrap_or(to)
 }
 
-/// A line of the table.
+/// A line in the table of a package's files.
 struct Asset {
     source: String,
     to: String,
     mode: u32,
 }
 
-/// What the RPM package has: Debian's has other folders for some of it.
+/// The files of the RPM package. Debian's package has other folders for some of them.
 fn assets() -> Result<Vec<Asset>> {
     let mut cargo = command::cargo();
     let metadata = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"]))?;
@@ -100,7 +100,7 @@ fn assets() -> Result<Vec<Asset>> {
     assets.iter().map(asset).collect()
 }
 
-/// The files that a path means, whose last part may have one `*`.
+/// The files of a path whose last part may contain one `*`.
 fn expand(pattern: &Path) -> Result<Vec<PathBuf>> {
     let last = pattern.file_name().and_then(|name| name.to_str()).context("a file's name")?;
     let Some((start, end)) = last.split_once('*') else { return Ok(vec![pattern.to_owned()]) };
@@ -126,12 +126,12 @@ fn copy(from: &Path, to: &Path, mode: u32) -> Result<()> {
     Ok(())
 }
 
-/// Archives `what` in `folder`. Nothing of this machine is in it: no owners, no times, no order of a folder's files.
+/// Archives `what` in `folder`. The archive does not depend on this machine's owners, times or order of files.
 fn tar(folder: &Path, what: &str, archive: &Path) -> Result<()> {
     let unpressed = archive.with_extension("tar");
     let mut tar = Command::new("tar");
     tar.args(["--create", "--sort=name", "--format=gnu", "--owner=root:0", "--group=root:0"]);
-    // Folders are as this process's umask made them; files have their modes.
+    // Fix the modes of folders, which depend on this process's umask.
     tar.args(["--mode=u+rwX,go+rX,go-w", &format!("--mtime=@{}", super::epoch()?)]);
     command::output(tar.arg("--directory").arg(folder).arg("--file").arg(&unpressed).arg(what))?;
     let bytes = Command::new("gzip").args(["--no-name", "-9", "--stdout"]).arg(&unpressed).output();

@@ -1,7 +1,7 @@
-//! Man pages and completions. The program makes them of its own command line, so they are the packaged program's.
+//! Writes man pages and completions. The packaged program generates them from its own command line.
 //!
-//! `pxe-user/pxed/Cargo.toml` names the files for cargo-deb and for cargo-generate-rpm, so they always lie in the workspace's
-//! `target/assets`, wherever cargo builds.
+//! `pxe-user/pxed/Cargo.toml` names the files for cargo-deb and cargo-generate-rpm. So they are always in the workspace's
+//! `target/assets`, even if cargo builds elsewhere.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, lchown};
@@ -12,22 +12,22 @@ use anyhow::{Context, Result, ensure};
 use pxe_kit::command;
 use rustix::fs::{FlockOperation, flock};
 
-/// Each shell and the name of its file: zsh wants the underscore.
+/// The shells, and the names of their files. zsh requires the underscore.
 const SHELLS: [(&str, &str); 3] = [("bash", "pxed.bash"), ("zsh", "_pxed"), ("fish", "pxed.fish")];
 
-/// Keeps other processes from replacing `target/assets` while they are packaged: tests run side by side.
+/// Locks `target/assets` while it is packaged, because tests run in parallel.
 pub(super) fn lock() -> Result<File> {
-    // A file that is always there, and that root and the user can open.
+    // This file always exists, and root and the user can open it.
     let file = File::open(command::workspace().join("pxe-user/pxed/Cargo.toml"))
         .context("cannot open pxe-user/pxed/Cargo.toml")?;
     flock(&file, FlockOperation::LockExclusive).context("cannot lock pxe-user/pxed/Cargo.toml")?;
     Ok(file)
 }
 
-/// Has `program` write its man pages and completions into `target/assets/{man,completions}`, in place of those there.
+/// Makes `program` write its man pages and completions into `target/assets/{man,completions}`, and removes the old ones.
 ///
 /// # Errors
-/// When the program does not run here, or a file cannot be written.
+/// If the program does not run on this host, or a file cannot be written.
 pub fn write(program: &Path) -> Result<()> {
     let folder = command::workspace().join("target/assets");
     write_into(program, &folder)?;
@@ -35,7 +35,7 @@ pub fn write(program: &Path) -> Result<()> {
 }
 
 fn write_into(program: &Path, folder: &Path) -> Result<()> {
-    // A page of a subcommand that is gone would be packaged, too.
+    // Otherwise the page of a removed subcommand would be packaged.
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -50,7 +50,7 @@ fn write_into(program: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The tests run as root: without this, the user could not replace their files.
+/// Gives the files to the owner of the workspace. The tests run as root, and the user must be able to replace the files.
 fn give_to_the_owner(folder: &Path) -> Result<()> {
     if !command::is_root() {
         return Ok(());

@@ -1,5 +1,5 @@
-//! What each file of a release must hold, and nothing else: `packaging/contents.txt` lists it. The list of the packaging
-//! tools' tables is no check of them: a folder that is empty for once is packaged without a word.
+//! Checks that each file of a release contains exactly the files in the list `packaging/contents.txt`. The tables of
+//! the packaging tools do not ensure that: the tools accept an empty folder without an error.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,19 +12,17 @@ use pxe_kit::command;
 
 use super::archive;
 
-/// The list.
+/// The list of contents.
 const LIST: &str = "packaging/contents.txt";
-/// The only program.
+/// The only executable file.
 const PROGRAM: &str = "/usr/bin/pxed";
 
 /// A kind of package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Debian's.
     Deb,
-    /// RPM.
     Rpm,
-    /// The archive.
+    /// The archive for systems without a package.
     Tar,
 }
 
@@ -38,19 +36,19 @@ impl Kind {
     }
 }
 
-/// Fails with what is missing, too much, or has another owner or mode than it should.
+/// Checks the contents of a package.
 ///
 /// # Errors
-/// Also when the file cannot be read.
+/// If files are missing or unexpected, or have a wrong owner or mode, or the package cannot be read.
 pub(super) fn check(kind: Kind, arch: Arch, file: &Path) -> Result<()> {
     let list = command::workspace().join(LIST);
     let list = fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
     let faults = faults(kind, &expected(kind, &list)?, &entries(kind, arch, file)?);
-    ensure!(faults.is_empty(), "{} is not as {LIST} says: {}", file.display(), faults.join("; "));
+    ensure!(faults.is_empty(), "{} does not match {LIST}: {}", file.display(), faults.join("; "));
     Ok(())
 }
 
-/// The paths of the list for a kind: `KINDS PATH`, where a last `*` means files below.
+/// The paths in the list for a kind of package. The lines are `KINDS PATH`, and a last `*` stands for all files below.
 fn expected(kind: Kind, list: &str) -> Result<Vec<String>> {
     let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut paths = Vec::new();
@@ -67,7 +65,7 @@ fn expected(kind: Kind, list: &str) -> Result<Vec<String>> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     path: String,
-    /// As `ls` shows them.
+    /// In the format of `ls`.
     mode: String,
     owner: String,
 }
@@ -77,7 +75,7 @@ fn faults(kind: Kind, expected: &[String], entries: &[Entry]) -> Vec<String> {
     let mut seen = BTreeSet::new();
     for entry in entries {
         let Entry { path, mode, owner } = entry;
-        // cargo-deb writes no names, and dpkg shows numbers then.
+        // cargo-deb writes no names of owners, so dpkg shows numbers.
         if !["root/root", "0/0"].contains(&owner.as_str()) {
             faults.push(format!("{path} belongs to {owner}"));
         }
@@ -106,7 +104,7 @@ fn faults(kind: Kind, expected: &[String], entries: &[Entry]) -> Vec<String> {
     faults
 }
 
-/// What is in a package; an archive's files as they would be installed.
+/// The files of a package. Those of the archive have the paths of an installation.
 fn entries(kind: Kind, arch: Arch, file: &Path) -> Result<Vec<Entry>> {
     let listed = match kind {
         Kind::Deb => command::output(Command::new("dpkg-deb").arg("--contents").arg(file))?,
@@ -133,7 +131,7 @@ fn entries(kind: Kind, arch: Arch, file: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Where a file of the archive would be in a package.
+/// The path in a package for a path in the archive.
 fn installed(path: &str, root: &str) -> Result<String> {
     let below = path.strip_prefix(root).with_context(|| format!("{path} is not in {root}"))?;
     let below = below.trim_start_matches('/');

@@ -1,4 +1,4 @@
-//! The Debian package: cargo-deb, by the table in pxe-user/pxed/Cargo.toml.
+//! Makes the Debian package by cargo-deb, from the table in pxe-user/pxed/Cargo.toml.
 
 use std::fs;
 use std::path::Path;
@@ -9,17 +9,17 @@ use pxe_kit::command;
 
 use super::assets;
 
-/// Packages a program of this host's architecture that is built already, as it is but for its symbols, into the file `deb`.
+/// Packages a built program of this host's architecture, without its symbols, into the file `deb`.
 ///
 /// # Errors
-/// When cargo-deb fails, or the file cannot be written.
+/// If cargo-deb fails, or the file cannot be written.
 pub fn of_program(program: &Path, deb: &Path) -> Result<()> {
     let _lock = assets::lock()?;
     assets::write(program)?;
     pack(program, Arch::HOST, deb, &["--fast", "--strip"])
 }
 
-/// Packages a program, into the file `deb`. `target/assets` must be there.
+/// Packages a program into the file `deb`. `target/assets` must exist.
 pub(super) fn pack(program: &Path, arch: Arch, deb: &Path, options: &[&str]) -> Result<()> {
     target_with(program, arch, deb, |target| {
         let mut cargo = command::cargo();
@@ -30,7 +30,8 @@ pub(super) fn pack(program: &Path, arch: Arch, deb: &Path, options: &[&str]) -> 
     })
 }
 
-/// A target folder beside `package` that holds the program only: the packaging tools take programs from such a folder.
+/// Makes a target folder beside `package` with the program only, because the packaging tools take programs from such a
+/// folder.
 pub(super) fn target_with(
     program: &Path,
     arch: Arch,

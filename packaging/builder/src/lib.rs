@@ -1,18 +1,18 @@
-//! `cargo xtask release`: everything that a release is made of, and the checks of it.
+//! `cargo xtask release`: builds the files of a release, and checks them.
 //!
 //! ```text
-//! program   the program: built by pxe_kit::cross, stripped; what must hold for it anywhere
-//! assets    man pages and completions, which the program writes itself
-//! deb       the Debian package: cargo-deb, by the table in pxe-user/pxed/Cargo.toml and the files in packaging/
-//! rpm       the RPM package: cargo-generate-rpm, by another table there
-//! archive   the same files for systems without a package; the symbols
-//! sbom      what is built into the program and into its kernel side, in CycloneDX's format
-//! contents  what each of these must hold
-//! lint      the distributions' checkers
-//! recipes   what holds for packaging/'s recipes for other systems, as far as a test can see
+//! program   builds the program by pxe_kit::cross, strips it, and checks what it needs
+//! assets    man pages and completions, which the program generates
+//! deb       the Debian package: cargo-deb, with the table in pxe-user/pxed/Cargo.toml and the files in packaging/
+//! rpm       the RPM package: cargo-generate-rpm, with another table there
+//! archive   the archive for systems without a package, and the archive of symbols
+//! sbom      the dependencies of the program and of its kernel side, in CycloneDX's format
+//! contents  checks the contents of packages
+//! lint      runs the distributions' checkers
+//! recipes   tests of the recipes for other systems
 //! ```
 //!
-//! The tests package their own program in the same way: [`Packages::of`]. Nothing here needs root.
+//! The tests package their own program in the same way, by [`Packages::of`]. Nothing here needs root.
 
 mod archive;
 mod assets;
@@ -38,35 +38,35 @@ use contents::Kind;
 pub use deb::of_program;
 use program::Program;
 
-/// The version of this release.
+/// The version of the release.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Where it goes, in the workspace.
+/// The folder of the release, in the workspace.
 const FOLDER: &str = "out/release";
-/// The part of a package's version that is the packages' own: what both tools take.
+/// The revision of the packages, which is the default of both tools.
 const REVISION: &str = "1";
 
-/// How much is done to make packages small.
+/// How much packages are compressed.
 #[derive(Clone, Copy, Debug)]
 enum Effort {
-    /// For a test.
+    /// No compression, for tests.
     Quick,
-    /// For a release.
+    /// Full compression, for releases.
     Small,
 }
 
 /// The packages for one architecture.
 #[derive(Clone, Debug)]
 pub struct Packages {
-    /// Debian's.
+    /// The Debian package.
     pub deb: PathBuf,
-    /// RPM.
+    /// The RPM package.
     pub rpm: PathBuf,
-    /// The archive.
+    /// The archive for systems without a package.
     pub archive: PathBuf,
 }
 
 impl Packages {
-    /// Their names in a folder.
+    /// The paths of the packages in a folder.
     fn named(folder: &Path, arch: Arch) -> Self {
         Self {
             deb: folder.join(format!("pxed_{VERSION}-{REVISION}_{}.deb", arch.debian())),
@@ -75,10 +75,10 @@ impl Packages {
         }
     }
 
-    /// Those that `cargo xtask release` has put into a folder.
+    /// The packages of `cargo xtask release` in a folder.
     ///
     /// # Errors
-    /// When one is not there.
+    /// If one does not exist.
     pub fn in_folder(folder: &Path, arch: Arch) -> Result<Self> {
         let packages = Self::named(folder, arch);
         for file in [&packages.deb, &packages.rpm, &packages.archive] {
@@ -87,10 +87,10 @@ impl Packages {
         Ok(packages)
     }
 
-    /// Those of a program that is built already, stripped here, with the man pages of one that runs on this host.
+    /// Strips and packages a built program. `host` is the program that writes the man pages, and must run on this host.
     ///
     /// # Errors
-    /// When a tool fails, or a package does not hold what it should.
+    /// If a tool fails, or a package has wrong contents.
     pub fn of(program: &Path, host: &Path, arch: Arch, folder: &Path) -> Result<Self> {
         let _lock = assets::lock()?;
         assets::write(host)?;
@@ -101,7 +101,7 @@ impl Packages {
         packages
     }
 
-    /// Packs a stripped program. `target/assets` must be there.
+    /// Packages a stripped program. `target/assets` must exist.
     fn pack(program: &Path, arch: Arch, folder: &Path, effort: Effort) -> Result<Self> {
         let packages = Self::named(folder, arch);
         let (deb, rpm): (&[&str], _) = match effort {
@@ -119,20 +119,20 @@ impl Packages {
         Ok(packages)
     }
 
-    /// The folder in the archive, and the archive's name without its ending.
+    /// The name of the folder in the archive, which is also the archive's name without extension.
     #[must_use]
     pub fn archive_name(arch: Arch) -> String {
         archive::name(arch)
     }
 }
 
-/// Builds everything into `out/release`, checks it, and says what is there. Without an architecture it is for all.
+/// Builds a release in `out/release`, checks it, and lists its files. Without `only`, for all architectures.
 ///
 /// # Errors
-/// When a tool is missing, the program does not compile, or a check fails; with what is wrong.
+/// If a tool is missing, the program does not compile, or a check fails.
 pub fn run(only: Option<Arch>) -> Result<()> {
     let folder = command::workspace().join(FOLDER);
-    // Whole or not at all: what an earlier run has left must not lie beside other sums.
+    // Remove the old release first: its files must not remain beside new checksums.
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
@@ -165,7 +165,7 @@ pub fn run(only: Option<Arch>) -> Result<()> {
     Ok(())
 }
 
-/// Man pages and completions, the same for all architectures, by a program that runs here.
+/// Writes man pages and completions, which are the same for all architectures, by a program that runs on this host.
 fn write_assets_of(program: &Program) -> Result<()> {
     if program.arch == Arch::HOST {
         return assets::write(&program.file);
@@ -174,8 +174,8 @@ fn write_assets_of(program: &Program) -> Result<()> {
     assets::write(&command::target_dir().join("debug/pxed"))
 }
 
-/// The time that files in packages have: that of the last commit, so that a commit gives the same files again. What the
-/// environment says goes before, as everywhere.
+/// The time of all files in packages: `SOURCE_DATE_EPOCH`, or the time of the last commit, so that a commit always
+/// gives the same files.
 fn epoch() -> Result<String> {
     if let Ok(epoch) = std::env::var("SOURCE_DATE_EPOCH") {
         return Ok(epoch);
@@ -188,10 +188,10 @@ fn epoch() -> Result<String> {
 fn warn_of_changes() {
     let mut git = Command::new("git");
     git.args(["status", "--porcelain", "--untracked-files=no"]).current_dir(command::workspace());
-    // Without git there is nothing to compare with.
+    // Without git, nothing can be compared.
     if command::output(&mut git).is_ok_and(|changes| !changes.is_empty()) {
         println!(
-            "release: the work tree has changes that are not committed, so no commit gives these files again"
+            "release: the work tree has uncommitted changes, so these files cannot be reproduced from a commit"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! What the distributions' own checkers say of packages. Errors fail, warnings are shown. What is meant to be as it is has
-//! an override with its reason, in `packaging/debian/lintian-overrides` and `packaging/rpm/rpmlint.toml`.
+//! Runs the distributions' checkers on packages. Errors fail, warnings are printed. Intended exceptions have an
+//! override with a reason, in `packaging/debian/lintian-overrides` and `packaging/rpm/rpmlint.toml`.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,24 +7,24 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use pxe_kit::command;
 
-/// Debian's.
+/// Checks the Debian package by lintian.
 pub(super) fn deb(file: &Path) -> Result<()> {
-    let mut lintian = Command::new(command::find("lintian").context("there is no `lintian` here")?);
-    // As root it warns that it is root.
+    let mut lintian = Command::new(command::find("lintian").context("`lintian` is not installed")?);
+    // Without `--allow-root`, lintian warns if it runs as root.
     lintian.args(["--allow-root", "--fail-on", "error", "--tag-display-limit", "0"]).arg(file);
     told("lintian", &mut lintian)
 }
 
-/// RPM's: its own checks of the file's sums, then rpmlint.
+/// Checks the RPM package: its checksums by rpm, then rpmlint.
 pub(super) fn rpm(file: &Path) -> Result<()> {
     let said = command::output(Command::new("rpm").args(["--checksig", "--nosignature"]).arg(file))?;
     ensure!(said.contains("digests OK"), "{}", said.trim());
-    let mut rpmlint = Command::new(command::find("rpmlint").context("there is no `rpmlint` here")?);
+    let mut rpmlint = Command::new(command::find("rpmlint").context("`rpmlint` is not installed")?);
     rpmlint.arg("--config").arg(command::workspace().join("packaging/rpm/rpmlint.toml")).arg(file);
     told("rpmlint", &mut rpmlint)
 }
 
-/// Runs a checker, and shows what it says.
+/// Runs a checker, and prints its findings.
 fn told(name: &str, checker: &mut Command) -> Result<()> {
     let out = checker.output().with_context(|| format!("cannot start `{name}`"))?;
     let said = String::from_utf8_lossy(&out.stdout);
@@ -36,7 +36,7 @@ fn told(name: &str, checker: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// `W: pxed: TAG`, `pxed.x86_64: W: TAG`.
+/// Whether a line is a finding: `W: pxed: TAG` of lintian, or `pxed.x86_64: W: TAG` of rpmlint.
 fn is_finding(line: &str) -> bool {
     ["E: ", "W: "].iter().any(|kind| line.starts_with(kind) || line.contains(&format!(": {kind}")))
 }

@@ -1,4 +1,5 @@
-//! The program of a release: built by the profile `dist`, stripped, its symbols apart, and what must hold for it anywhere.
+//! Builds the program of a release with the profile `dist`, separates its symbols, and checks that it runs on all
+//! supported systems.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,27 +12,27 @@ use pxe_kit::command;
 use pxe_kit::cross::Toolchain;
 use pxe_kit::elf::Needs;
 
-/// The newest glibc whose symbols the program may ask for: that of RHEL 9 and its like, Ubuntu 22.04 and Debian 12.
+/// The newest glibc that the program may need: that of RHEL 9. Ubuntu 22.04 and Debian 12 have newer ones.
 pub(super) const GLIBC: (u32, u32) = (2, 34);
-/// All libraries that it may need. The packages' dependencies, which `pxe-user/pxed/Cargo.toml` names, are these.
+/// The libraries that the program may need. `pxe-user/pxed/Cargo.toml` names the packages with these libraries as
+/// dependencies.
 const LIBRARIES: [&str; 3] = ["libc.so.6", "libm.so.6", "libgcc_s.so.1"];
-/// Larger, and something is built in that should not be.
+/// The maximum size. A larger program probably contains an unwanted dependency.
 const SIZE: u64 = 16_000_000;
 
-/// A built program.
 #[derive(Clone, Debug)]
 pub(super) struct Program {
     pub(super) arch: Arch,
-    /// Without symbols.
+    /// The program without symbols.
     pub(super) file: PathBuf,
-    /// The symbols, for a debugger.
+    /// The symbols for debuggers.
     pub(super) symbols: PathBuf,
-    /// Where debuggers look for the symbols, below `/usr/lib/debug/.build-id`.
+    /// The path of the symbols below `/usr/lib/debug/.build-id`, where debuggers look for them.
     pub(super) build_id: String,
 }
 
 impl Program {
-    /// Builds it, and strips it into a folder.
+    /// Builds the program, and writes the stripped program and its symbols to a folder.
     pub(super) fn build(arch: Arch, folder: &Path) -> Result<Self> {
         let toolchain = Toolchain::ensure(arch)?;
         println!("release: {}: cargo builds the program with {}", arch.debian(), toolchain.version()?);
@@ -54,7 +55,7 @@ impl Program {
         Ok(Self { arch, file, symbols, build_id: format!("{start}/{rest}.debug") })
     }
 
-    /// Fails with what is wrong with it.
+    /// Fails if the program must not be released, with the reason.
     pub(super) fn check(&self) -> Result<()> {
         self.find_fault()
             .with_context(|| format!("the program for {} must not be released", self.arch.debian()))
@@ -85,19 +86,19 @@ pub(super) fn strip(arch: Arch, program: &Path, to: &Path) -> Result<()> {
     objcopy(arch, "--strip-all", program, to)
 }
 
-/// Runs binutils' program for an architecture.
+/// Runs binutils' `objcopy` for an architecture.
 fn objcopy(arch: Arch, option: &str, from: &Path, to: &Path) -> Result<()> {
     let program = format!("{}-objcopy", arch.gnu());
-    let program = command::find(&program).with_context(|| format!("there is no `{program}` here"))?;
+    let program = command::find(&program).with_context(|| format!("`{program}` is not installed"))?;
     let mut objcopy = Command::new(program);
     objcopy.arg(option).arg(from).arg(to);
-    // A link to symbols is to a file in the present folder.
+    // `--add-gnu-debuglink` reads the file from the current folder.
     objcopy.current_dir(to.parent().unwrap_or(to));
     command::output(&mut objcopy).map(drop)
 }
 
 fn check_needs(needs: &Needs) -> Result<()> {
-    let Some((major, minor)) = needs.glibc() else { bail!("it asks for no version of glibc") };
+    let Some((major, minor)) = needs.glibc() else { bail!("it needs no version of glibc") };
     ensure!(
         (major, minor) <= GLIBC,
         "it needs glibc {major}.{minor}; the newest allowed is {}.{}",
@@ -112,12 +113,13 @@ fn check_needs(needs: &Needs) -> Result<()> {
     Ok(())
 }
 
-/// Where it was built is nobody's business, and would make it differ from machine to machine.
+/// Fails if a file contains a path of this machine: that would reveal the build host, and make builds differ.
 fn names_no_place(bytes: &[u8]) -> Result<()> {
     let mut places = vec![command::workspace().to_owned(), command::target_dir(), command::cache_dir()?];
     places.extend(["HOME", "CARGO_HOME"].into_iter().filter_map(std::env::var_os).map(PathBuf::from));
     for place in places {
-        // With the separator: `/root` alone is a word of the program itself. `/` is the home of some containers' users.
+        // With the separator, because `/root` alone is a string of the program. Skip `/`, the home of some containers'
+        // users.
         let text = format!("{}/", place.display());
         ensure!(
             text.len() < 3 || memchr::memmem::find(bytes, text.as_bytes()).is_none(),

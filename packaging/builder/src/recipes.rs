@@ -1,5 +1,5 @@
-//! What can be seen of packaging/'s recipes here, where most of what reads them is not installed: that scripts parse, that
-//! files are there, that all systems get the same, and that workflows name what they run by its hash.
+//! Tests of the recipes in packaging/, as far as possible without the tools of other systems: scripts parse, files
+//! exist, all systems get the same files, and workflows name actions by their hashes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +14,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The files of a folder of packaging/.
+/// The files in a folder of packaging/.
 fn files(folder: &str) -> Vec<PathBuf> {
     let folder = command::workspace().join("packaging").join(folder);
     let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -22,7 +22,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
     files
 }
 
-/// A table of pxed's manifest, as the tools for packages see it.
+/// A table for a packaging tool in pxed's manifest.
 fn table(name: &str) -> Value {
     let mut cargo = command::cargo();
     let metadata = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"])).unwrap();
@@ -31,7 +31,7 @@ fn table(name: &str) -> Value {
     packages.iter().find(|package| package["name"] == "pxed").unwrap()["metadata"][name].clone()
 }
 
-/// Source and destination of each asset; without the slash before it.
+/// Source and destination of each asset, without a leading slash.
 fn assets(table: &Value) -> Vec<(String, String)> {
     let text = |value: &Value| value.as_str().unwrap().trim_start_matches('/').to_owned();
     let pair = |asset: &Value| match asset.as_array() {
@@ -49,12 +49,12 @@ fn shells_accept_the_scripts() {
     }
 }
 
-/// Both tools want each file that they are told of, and would say so only at a release.
+/// The files in the tables exist. The packaging tools would find a missing one only at a release.
 #[test]
 fn what_packages_are_made_of_is_there() {
     for name in ["deb", "generate-rpm"] {
         for (source, _) in assets(&table(name)) {
-            // Made by `write_assets`, or by cargo.
+            // `write_assets` or cargo makes these.
             if source.contains("target/") {
                 continue;
             }
@@ -68,7 +68,7 @@ fn what_packages_are_made_of_is_there() {
     }
 }
 
-/// But for zsh's folder and what each system says of licences and services.
+/// Except zsh's folder, and the files for licences and services, which differ between systems.
 #[test]
 fn both_packages_have_the_same_files() {
     let own = [
@@ -89,7 +89,7 @@ fn both_packages_have_the_same_files() {
     assert_eq!(installed("deb"), installed("generate-rpm"));
 }
 
-/// The recipes install by hand what the tables list.
+/// The recipes install the files in the tables by hand.
 #[test]
 fn recipes_install_what_packages_have() {
     let version = env!("CARGO_PKG_VERSION");
@@ -115,13 +115,13 @@ fn recipes_install_what_packages_have() {
         let words = text.split(|c: char| c.is_whitespace() || "\"'".contains(c));
         for word in words.filter(|word| word.starts_with("packaging/") || word.starts_with("docs/")) {
             let is_there = command::workspace().join(word).exists();
-            // The tarball of the recipe's head comment is made by hand.
+            // The tarball in the recipe's head comment is made by hand.
             assert!(is_there || word.ends_with(".gz") || word.contains('='), "{path}: no {word}");
         }
     }
 }
 
-/// A tag can be moved to another program, a hash cannot.
+/// Workflows name actions by hash, because a tag can be moved, and have few permissions.
 #[test]
 fn workflows_are_pinned_and_may_do_little() {
     for path in files("forge") {
@@ -136,7 +136,7 @@ fn workflows_are_pinned_and_may_do_little() {
             assert!(hash.len() == 40 && hash.chars().all(|c| c.is_ascii_hexdigit()), "{shown}: {line}");
             assert!(version.starts_with(|c: char| c.is_ascii_digit()), "{shown}: {line}");
         }
-        // A job that may write runs nothing of the repository.
+        // A job with write permission must not run code of the repository.
         let writes = text.split("\n\n").find(|part| part.contains(": write"));
         assert!(writes.is_none_or(|job| !job.contains("checkout") && !job.contains("cargo")), "{shown}");
     }

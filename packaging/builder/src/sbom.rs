@@ -1,4 +1,4 @@
-//! The lists of what is built in: CycloneDX, by OWASP's own tool.
+//! Writes SBOMs, the lists of dependencies, in the format CycloneDX by OWASP's tool.
 
 use std::fs;
 use std::path::Path;
@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use pxe_kit::command;
 use serde_json::Value;
 
-/// Our crates that end up in the package, and what their lists are called. The kernel side is built into the program, but is
-/// no dependency that cargo knows.
+/// The crates with a list, and the names of the lists. The program contains the kernel side, but cargo does not know it
+/// as a dependency.
 const LISTS: [(&str, &str); 2] = [("pxe-user/pxed", "pxed"), ("pxe-ebpf", "pxed-kernel-side")];
-/// What the tool shall call each list for the moment.
+/// The temporary file name of each list.
 const LIST: &str = "out-package-sbom";
 
 /// Writes a list for the program and one for its kernel side.
@@ -26,7 +26,7 @@ pub(super) fn write(folder: &Path) -> Result<()> {
         if list.exists() {
             fs::remove_file(list)?;
         }
-        // Else cargo takes it for changed, and builds pxed anew.
+        // Otherwise cargo considers the crate changed, and rebuilds pxed.
         fs::File::open(member)?.set_modified(time)?;
     }
     moved
@@ -48,7 +48,7 @@ fn members() -> Result<Vec<std::path::PathBuf>> {
     manifests.map(|package| folder(package).context("a member without a manifest")).collect()
 }
 
-/// Puts a member's list under its name, without the path of this machine.
+/// Moves a member's list to the release's folder, without the path of this machine.
 fn take(member: &str, name: &str, folder: &Path) -> Result<()> {
     let workspace = command::workspace();
     let list = workspace.join(member).join(format!("{LIST}.json"));
@@ -61,7 +61,7 @@ fn take(member: &str, name: &str, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// How many components a list has.
+/// The number of components in a list.
 fn components(text: &str) -> Result<usize> {
     let list: Value = serde_json::from_str(text)?;
     ensure!(list["bomFormat"] == "CycloneDX", "not a list in CycloneDX's format");

@@ -1,4 +1,4 @@
-//! The memory test that machines boot over the network: a kernel and an archive, made of installed packages.
+//! The memory test that machines boot over the network: a kernel and an archive, built from installed packages.
 //!
 //! ```text
 //! kernel    kernels as they are installed: the newest one is taken

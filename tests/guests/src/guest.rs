@@ -1,4 +1,4 @@
-//! A guest: QEMU with a kernel and an archive, and what comes out of its serial ports.
+//! Boots a guest: QEMU with a kernel and an initramfs. Reads its report from the second serial port.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ use super::kernel::Fetched;
 use super::programs::Programs;
 use pxe_memtest::Initramfs;
 
-/// How long a guest may take. Generous: it is emulated, on a machine that does other things as well.
+/// The limit for a guest. Generous, because the guest is emulated on a host that may be busy.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Memory of a guest that has its programs and nothing else, in MiB.
+/// Memory of a guest with only the programs of [`Programs`], in MiB.
 const MEMORY: u32 = 1024;
-/// Lines of the console that are told when something went wrong.
+/// The number of the console's last lines in an error.
 const LAST_LINES: usize = 60;
 
-/// Two virtio cards on one wire: the daemon's, with what zero-copy needs, and the machine's.
+/// Two connected virtio cards: the daemon's, with the features that zero-copy needs, and the machine's.
 const CARDS: &[&str] = &[
     "-netdev",
     "hubport,id=server,hubid=0",
@@ -29,23 +29,23 @@ const CARDS: &[&str] = &[
     "-device",
     "virtio-net-pci,netdev=server,mac=52:54:00:99:01:01,romfile=,iommu_platform=on,disable-legacy=on",
     "-device",
-    // Writes whole checksums, as every machine on a wire does: the kernel answers no others by itself.
+    // With complete checksums, as from any machine on a cable: the offload does not answer frames with partial ones.
     "virtio-net-pci,netdev=machine,mac=52:54:00:99:01:02,romfile=,csum=off",
 ];
 
-/// What QEMU is for an architecture.
+/// QEMU's program and options for an architecture.
 struct Machine {
     program: &'static str,
     machine: &'static [&'static str],
-    /// The console's device; the first serial port.
+    /// The device of the console, the first serial port.
     console: &'static str,
-    /// The device that results go to; the second serial port. The kernel hands the name on to the first process.
+    /// The device for results, the second serial port. The kernel passes its name to the first process.
     results: &'static str,
-    /// What connects QEMU's `results` to that device.
+    /// The options that connect QEMU's `results` to that device.
     port: &'static [&'static str],
 }
 
-/// The host's libraries may be built for newer processors than QEMU's default one.
+/// `-cpu max`, because the host's libraries may need a newer processor than QEMU's default.
 const X86: Machine = Machine {
     program: "qemu-system-x86_64",
     machine: &["-machine", "q35", "-cpu", "max"],
@@ -53,7 +53,7 @@ const X86: Machine = Machine {
     results: "ttyS1",
     port: &["-serial", "chardev:results"],
 };
-/// QEMU's virtual machine has one serial port of its own; the second is a card. `max` would do as well, but its pointer
+/// The machine `virt` has only one serial port, so the second one is a card. Not `-cpu max`, because its pointer
 /// authentication is slow to emulate.
 const ARM: Machine = Machine {
     program: "qemu-system-aarch64",
@@ -71,36 +71,36 @@ impl Machine {
         }
     }
 
-    /// This host's processor can run its guests.
+    /// Whether this host's processor can run the guest without emulation.
     fn is_native(&self) -> bool {
         self.program.ends_with(std::env::consts::ARCH)
     }
 }
 
-/// A guest that can be booted.
+/// The parts of a guest.
 #[derive(Debug)]
 pub struct Guest<'a> {
-    /// Its kernel.
+    /// The kernel to boot.
     pub kernel: &'a Fetched,
-    /// What runs in it.
+    /// The programs that run in the guest.
     pub programs: &'a Programs,
-    /// Where its archive and the texts of its serial ports go.
+    /// The folder for the initramfs and the output of the serial ports.
     pub folder: &'a Path,
 }
 
-/// What a guest reported.
+/// The report of a guest.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// The cases in the order in which they ran, each with `ok` or what went wrong.
+    /// The cases in the order in which they ran, each with `ok` or an error.
     pub cases: Vec<(String, String)>,
-    /// Whether the guest came to its end by itself.
+    /// Whether the guest completed all cases.
     pub done: bool,
-    /// The last lines of its console, for a person.
+    /// The last lines of the console, for error messages.
     pub console: String,
 }
 
 impl Report {
-    /// Whether a case ran and went well: it says `ok`, or `ok: ` and what it saw.
+    /// Whether a case ran and passed: its line is `ok`, or `ok: ` with a remark.
     #[must_use]
     pub fn is_ok(&self, case: &str) -> bool {
         self.cases.iter().any(|(name, said)| name == case && (said == "ok" || said.starts_with("ok: ")))
@@ -118,10 +118,10 @@ impl Report {
 }
 
 impl Guest<'_> {
-    /// Boots the guest, and waits until it has powered itself off.
+    /// Boots the guest, and waits until it powers itself off.
     ///
     /// # Errors
-    /// When it cannot be started or does not come to its end in time; with the last lines of its console.
+    /// If QEMU does not start, or the guest does not end in time. The error contains the end of the console.
     pub fn run(&self) -> Result<Report> {
         fs::create_dir_all(self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
         let archive = self.folder.join("initramfs.cpio");
@@ -147,7 +147,7 @@ impl Guest<'_> {
         for folder in ["proc", "sys", "tmp", "run"] {
             archive.folder(folder);
         }
-        // The daemon becomes somebody else than root.
+        // The daemon changes to the user nobody.
         archive.file("etc/passwd", b"root:x:0:0::/:/\nnobody:x:65534:65534::/:/\n");
         self.programs.add_to(&mut archive)?;
         add_modules(&mut archive, self.kernel)?;
@@ -155,7 +155,7 @@ impl Guest<'_> {
     }
 }
 
-/// Puts the kernel's modules into `/modules`, with names in the order in which they are to be loaded.
+/// Puts the kernel's modules into `/modules`, with names that sort in the order of loading.
 pub(super) fn add_modules(archive: &mut Initramfs, kernel: &Fetched) -> Result<()> {
     for module in &kernel.modules {
         let name = module.file_name().and_then(|name| name.to_str()).context("a module's name")?;
@@ -164,23 +164,23 @@ pub(super) fn add_modules(archive: &mut Initramfs, kernel: &Fetched) -> Result<(
     Ok(())
 }
 
-/// What QEMU starts.
+/// A system that QEMU boots.
 pub(super) struct Boot<'a> {
     pub(super) kernel: &'a Fetched,
-    /// What the kernel starts from.
+    /// The initramfs.
     pub(super) archive: &'a Path,
-    /// More words for the kernel.
+    /// More kernel arguments.
     pub(super) options: &'a str,
-    /// In MiB.
+    /// The guest's memory in MiB.
     pub(super) memory: u32,
     pub(super) cards: &'a [&'a str],
     pub(super) limit: Duration,
-    /// Where the texts of the serial ports go: the console's, and the results'.
+    /// The folder for `console.log` and `results.log`.
     pub(super) folder: &'a Path,
 }
 
 impl Boot<'_> {
-    /// Waits until the guest has powered itself off.
+    /// Boots the system, and waits until it powers itself off.
     pub(super) fn run(&self) -> Result<Report> {
         clean_on_signals();
         let [console, results] = ["console.log", "results.log"].map(|name| self.folder.join(name));
@@ -199,8 +199,8 @@ impl Boot<'_> {
     fn command(&self, console: &Path, results: &Path) -> Result<Command> {
         let machine = Machine::of(self.kernel.arch);
         let qemu = command::find(machine.program)
-            .with_context(|| format!("there is no `{}` here: run `cargo xtask setup`", machine.program))?;
-        // As in the lab: KVM only when a person says that it works.
+            .with_context(|| format!("`{}` is not installed: run `cargo xtask setup`", machine.program))?;
+        // As in the lab, use KVM only on request: it may be present and not work.
         let accelerator = std::env::var("PXED_LAB_ACCEL").ok().filter(|_| machine.is_native());
         let (console_device, results_device) = (machine.console, machine.results);
         let options = format!(

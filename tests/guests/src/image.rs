@@ -1,4 +1,4 @@
-//! The memory test's image for tests and the lab: of an installed kernel, else of Debian's, which is fetched once.
+//! Builds the memory test's image for tests and the lab, from an installed kernel, or from Debian's kernel in the cache.
 
 use std::fs;
 use std::path::Path;
@@ -10,15 +10,15 @@ use pxe_memtest::{Image, KernelTree};
 use crate::Kernel;
 use crate::kernel::{place, unpack};
 
-/// Debian's kernel with long support and drivers for the newest cards.
+/// The Debian kernel to download: it has long-term support and drivers for the newest cards.
 const FETCHED: &str = "6.12";
-/// Its folder in the cache. The number changes with what is kept of it.
+/// The kernel's folder in the cache. Change the number if other files of it are kept.
 const CACHED: &str = "memory-test-1";
 
-/// Builds the image, and says what is in it and how to serve it.
+/// Builds the image, and prints its contents and how to serve it.
 ///
 /// # Errors
-/// When a package is missing, no kernel can be had, or the folder cannot be written.
+/// As for [`build`].
 pub fn run(out: Option<&Path>) -> Result<()> {
     let folder = out.map_or_else(|| command::workspace().join("out/image"), Path::to_path_buf);
     let image = build(&folder)?;
@@ -26,8 +26,8 @@ pub fn run(out: Option<&Path>) -> Result<()> {
     for file in [&image.kernel, &image.initrd] {
         println!("image: {}, {:.1} MB", file.display(), fs::metadata(file)?.len() as f64 / 1e6);
     }
-    println!("image: to serve it, put this into pxed.toml and name the image in a rule:\n");
-    // JSON's strings are strings of TOML's, too.
+    println!("image: to serve it, add this to pxed.toml, and name the image in a rule:\n");
+    // A string in JSON is also a string in TOML.
     print!(
         "{}",
         pxe_memtest::snippet(&serde_json::Value::from(folder.canonicalize()?.to_string_lossy()).to_string())
@@ -35,29 +35,29 @@ pub fn run(out: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-/// Builds the image into a folder: see [`pxe_memtest::build`].
+/// Builds the image into a folder with [`pxe_memtest::build`].
 ///
 /// # Errors
-/// When something that it is made of is missing, or the folder cannot be written.
+/// If there is no kernel, a package is missing, or the folder is not writable.
 pub fn build(folder: &Path) -> Result<Image> {
     Ok(pxe_memtest::build(kernel()?, folder)?)
 }
 
-/// The kernel that the image is made of: installed, or in this user's cache, where it is fetched to if it is not there.
+/// The kernel for the image: the installed one, or else Debian's in the cache, which the first call downloads.
 ///
 /// # Errors
-/// When none is installed, and Debian's cannot be fetched.
+/// If no installed kernel is readable, and the download fails.
 pub fn kernel() -> Result<KernelTree> {
     if let Ok(installed) = KernelTree::newest(Path::new("/")) {
         return Ok(installed);
     }
     let folder = cache::folder(&place(CACHED), keep)
-        .context("no installed kernel can be read, and Debian's was not fetched")?;
-    let whole = || format!("{} is not whole: remove it, and it is fetched again", folder.display());
+        .context("no installed kernel is readable, and the download of Debian's kernel failed")?;
+    let whole = || format!("{} is incomplete: remove it, and try again", folder.display());
     KernelTree::all_in(&folder).pop().with_context(whole)
 }
 
-/// Fetches the kernel into a folder, and keeps of it what the image needs, where it is installed, too.
+/// Downloads the kernel, and keeps the files that the image needs, at the paths where a package installs them.
 fn keep(folder: &Path) -> Result<()> {
     let packages = folder.join("packages");
     let unpacked = unpack(Kernel::named(FETCHED)?, &packages)?;

@@ -1,4 +1,4 @@
-//! Which kernels, and the cache of those that were fetched.
+//! The list of Debian's kernels that guests boot, and their cache.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,28 +11,28 @@ use pxe_memtest::KernelTree;
 
 use super::modules;
 
-/// What the cache holds changes with this number: the format, and the list of modules.
+/// Change this number if the format of the cache or the list of modules changes.
 const CACHE_FORMAT: &str = "1";
 
-/// Modules that the guests need, besides those which these need.
+/// The modules that guests need. Their dependencies are added automatically.
 const MODULES: &[&str] = &["veth", "virtio_pci", "virtio_net"];
 
 /// One of Debian's kernels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// Its name on the command line, and of its folder in the cache.
+    /// The name on the command line, and of the folder in the cache.
     pub name: &'static str,
-    /// What it runs on.
+    /// The architecture of the kernel.
     pub arch: Arch,
-    /// Its version as `uname -r` begins; none for the newest, whatever that is.
+    /// The start of the version in `uname -r`. None for the newest kernel.
     pub version: Option<&'static str>,
-    /// The package that always depends on the suite's present kernel.
+    /// The package that depends on the suite's current kernel.
     package: &'static str,
     sources: &'static [Source],
 }
 
-/// Oldest first: the oldest that the kernel side is made for, two that are in wide use, and Debian's newest. Then one for
-/// another architecture, which has every layer.
+/// All kernels, oldest first: the oldest that pxed supports, two that are widely used, and Debian's newest. Then one for
+/// arm64 that has all features.
 pub const KERNELS: &[Kernel] = &[
     Kernel {
         name: "5.10",
@@ -78,50 +78,50 @@ pub const KERNELS: &[Kernel] = &[
 ];
 
 impl Kernel {
-    /// The kernel of that name.
+    /// The kernel with this name.
     ///
     /// # Errors
-    /// When there is none; with the names that there are.
+    /// For an unknown name; the error lists the known ones.
     pub fn named(name: &str) -> Result<&'static Self> {
         let names = || KERNELS.iter().map(|kernel| kernel.name).collect::<Vec<_>>().join(", ");
         let found = KERNELS.iter().find(|kernel| kernel.name == name);
-        found.with_context(|| format!("no kernel `{name}` here; these are: {}", names()))
+        found.with_context(|| format!("unknown kernel `{name}`; these are: {}", names()))
     }
 }
 
 /// A kernel in the cache.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// What it runs on.
+    /// The kernel's architecture.
     pub arch: Arch,
-    /// Its compressed image.
+    /// The compressed kernel image.
     pub image: PathBuf,
-    /// Its modules, in the order in which they are loaded.
+    /// The modules, in the order of loading.
     pub modules: Vec<PathBuf>,
-    /// Its version, as `uname -r` says it.
+    /// The version in `uname -r`.
     pub version: String,
 }
 
-/// Takes a kernel from the cache; fetches it from Debian before that if it is not there. Several may call this at a
-/// time. What is there stays as it is until it is [forgotten](forget).
+/// Takes a kernel from the cache. The first call downloads it from Debian; later ones do not look for updates, until
+/// [`forget`] removes it. Several processes may call this at once.
 ///
 /// # Errors
-/// When Debian's archive cannot be reached, or the tools to unpack its packages are missing.
+/// If Debian's archive is not reachable, or the tools to unpack packages are missing.
 pub fn fetch(kernel: &Kernel) -> Result<Fetched> {
     let folder = cache::folder(&place(kernel.name), |unfinished| fetch_into(kernel, unfinished))
         .with_context(|| format!("cannot fetch Debian's {} kernel", kernel.name))?;
     read(kernel.arch, &folder)
 }
 
-/// Removes a kernel from the cache, so that it is fetched again: Debian's present one of that name.
+/// Removes a kernel from the cache, so that [`fetch`] downloads Debian's current one.
 ///
 /// # Errors
-/// When it cannot be removed.
+/// If the folder cannot be removed.
 pub fn forget(kernel: &Kernel) -> Result<()> {
     cache::forget(&place(kernel.name))
 }
 
-/// Where a kernel, or a system that boots it, lies in the cache.
+/// The name in the cache of a kernel, or of a system that boots it.
 pub(crate) fn place(name: &str) -> String {
     format!("kernels/{CACHE_FORMAT}/{name}")
 }
@@ -136,7 +136,7 @@ fn fetch_into(kernel: &Kernel, unfinished: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fetches a kernel's packages into a folder, and unpacks them there.
+/// Downloads a kernel's packages into a folder, and unpacks them there.
 pub(crate) fn unpack(kernel: &Kernel, folder: &Path) -> Result<KernelTree> {
     let tree = folder.join("tree");
     fs::create_dir_all(&tree)?;
@@ -146,12 +146,13 @@ pub(crate) fn unpack(kernel: &Kernel, folder: &Path) -> Result<KernelTree> {
     }
     let unpacked = KernelTree::all_in(&tree).pop().context("the packages have no kernel image")?;
     if kernel.version.is_some_and(|wanted| !unpacked.version.starts_with(wanted)) {
-        bail!("{} brought Linux {}", kernel.package, unpacked.version);
+        bail!("{} contains Linux {}", kernel.package, unpacked.version);
     }
     Ok(unpacked)
 }
 
-/// The packages behind the one that always means the present kernel. In newer ones image and modules come apart.
+/// The packages of the current kernel, on which [`Kernel::package`] depends. Newer kernels have image and modules in
+/// separate packages.
 fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
     let is_kernel = |name: &String| {
         ["linux-image-", "linux-binary-", "linux-modules-", "linux-base-"]
@@ -172,7 +173,7 @@ fn image_packages(apt: &Apt, kernel: &Kernel) -> Result<Vec<String>> {
 }
 
 fn read(arch: Arch, folder: &Path) -> Result<Fetched> {
-    let whole = || format!("{} is not whole: remove it, and it is fetched again", folder.display());
+    let whole = || format!("{} is incomplete: remove it, and try again", folder.display());
     let mut modules = Vec::new();
     for entry in fs::read_dir(folder.join("modules")).with_context(whole)? {
         modules.push(entry?.path());

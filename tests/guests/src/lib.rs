@@ -1,19 +1,19 @@
-//! Other kernels: Debian's, each booted in QEMU with a guest program of ours as its first process.
+//! Boots other kernels in QEMU: Debian's, with a program of the tests as the first process.
 //!
 //! ```text
-//! kernel     which kernels, from which of Debian's suites; fetched once and kept in the user's cache
-//! modules    the few modules that a guest needs, in the order in which they are loaded
-//! programs   what runs in the guest, with the libraries that it is linked to
-//! //! guest      QEMU, and what the guest reports
-//! bootstrap  whole Debian systems, made of its packages once
+//! kernel     the list of kernels, with their suites; downloads are kept in the user's cache
+//! modules    the modules that a guest needs, in the order of loading
+//! programs   the programs of a guest, with their libraries
+//! guest      QEMU, and the guest's report
+//! bootstrap  makes whole Debian systems from packages
 //! system     a guest that is a whole Debian system, with systemd
-//! loaders    boot loaders that tests boot, fetched without installing them
-//! image      the memory test that machines boot and that reports over the network
-//! show       `cargo xtask vm`: every case on every kernel, for a person
+//! loaders    boot loaders for tests, unpacked and not installed
+//! image      the memory test that reports over the network
+//! show       `cargo xtask vm`: runs every case on every kernel, and prints the results
 //! ```
 //!
-//! The guest is emulated, needs no root and has no disk. Its first process is the program `guest` of the tests: it runs
-//! its cases, and writes one line about each to the second serial port:
+//! The guest is emulated, needs no root, and has no disk. Its first process, the program `guest` of the tests, runs the
+//! cases, and writes a line about each to the second serial port:
 //!
 //! ```text
 //! veth-native: ok
@@ -21,9 +21,8 @@
 //! done
 //! ```
 //!
-//! What is run in the guest is the ordinary build, the one that all other tests run, with its libraries beside it: a
-//! static build would take minutes of its own, and be another program. A guest of another architecture runs what
-//! [`pxe_kit::cross`] builds for it.
+//! The guest runs the same build as all other tests, with its libraries. A static build would take minutes more, and
+//! would be another program. For another architecture, [`pxe_kit::cross`] builds the programs.
 
 mod bootstrap;
 mod guest;

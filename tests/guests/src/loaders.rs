@@ -1,4 +1,4 @@
-//! Boot loaders that this host need not have, for tests: Debian's, unpacked into the cache and not installed.
+//! Debian's boot loaders for tests, unpacked into the cache and not installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,28 @@ use pxe_kit::apt::{Apt, Archive, Source};
 use pxe_kit::arch::Arch;
 use pxe_kit::{cache, command, unpacked};
 
-/// The folders in the cache: others when what is in them changes.
+/// The folders in the cache. Change the number if the contents change.
 const GRUB: &str = "grub-1";
 const IPXE: &str = "ipxe-1";
 const SIGNED: &str = "signed-1";
-/// What GRUB is made of.
+/// The packages with GRUB's modules and its tool.
 const GRUB_PACKAGES: [&str; 3] = ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin"];
 const GRUB_TOOL: &str = "grub-mkimage";
 /// Debian 13: its iPXE fetches `autoexec.ipxe` before it has an address. Older ones do not.
 const TRIXIE: &[Source] = &[Source { archive: Archive::Main, suite: "trixie" }];
 
-/// What firmware starts a loader.
+/// The firmware that starts a loader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Platform {
     /// The PXE ROM of a BIOS machine.
     Bios,
-    /// UEFI, x64.
+    /// UEFI for x64.
     X64,
 }
 
 impl Platform {
-    /// The folder of GRUB's modules, the image's format, and the modules for the network card and for what is started.
+    /// The folder of GRUB's modules, the image's format, the module for the network card, and the one that starts a
+    /// program.
     fn grub_words(self) -> [&'static str; 4] {
         match self {
             Self::Bios => ["i386-pc", "i386-pc-pxe", "pxe", "linux"],
@@ -38,11 +39,11 @@ impl Platform {
     }
 }
 
-/// Writes GRUB with its own network stack, its module `http`, and `linux` (BIOS) or `chain` (UEFI) to `to`. It does what
-/// `config` says, and loads no module.
+/// Writes a GRUB image with its own network stack, the module `http`, and `linux` (BIOS) or `chain` (UEFI) to `to`. The
+/// image executes `config` and loads no further module.
 ///
 /// # Errors
-/// When Debian's archive cannot be reached, or the image cannot be made.
+/// If Debian's archive is not reachable, or GRUB's tool fails.
 pub fn grub(platform: Platform, config: &str, to: &Path) -> Result<()> {
     let folder = cache::folder(GRUB, |folder| unpacked::make(folder, &GRUB_PACKAGES, &[GRUB_TOOL]))?;
     let [modules, format, card, start] = platform.grub_words();
@@ -59,16 +60,16 @@ pub fn grub(platform: Platform, config: &str, to: &Path) -> Result<()> {
 /// Debian 13's shim, signed by Microsoft, and its network GRUB, signed by Debian.
 #[derive(Clone, Debug)]
 pub struct Signed {
-    /// The first, which firmware loads.
+    /// The program that firmware loads.
     pub shim: PathBuf,
-    /// The second, which shim loads as `grubx64.efi` from beside itself.
+    /// The program that shim loads from its own directory, as `grubx64.efi`.
     pub grub: PathBuf,
 }
 
-/// What machines with Secure Boot start Debian with.
+/// The boot loaders with which machines with Secure Boot start Debian.
 ///
 /// # Errors
-/// When Debian's archive cannot be reached.
+/// If Debian's archive is not reachable.
 pub fn signed() -> Result<Signed> {
     let folder = cache::folder(SIGNED, |folder| {
         let lists = folder.join("apt");
@@ -85,10 +86,10 @@ pub fn signed() -> Result<Signed> {
     })
 }
 
-/// Debian 13's iPXE for UEFI machines, x64, which uses the firmware's network.
+/// Debian 13's iPXE for UEFI on x64, which uses the firmware's network driver.
 ///
 /// # Errors
-/// When Debian's archive cannot be reached.
+/// If Debian's archive is not reachable.
 pub fn ipxe_of_2025() -> Result<PathBuf> {
     let folder = cache::folder(IPXE, |folder| {
         let lists = folder.join("apt");

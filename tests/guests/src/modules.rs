@@ -1,4 +1,4 @@
-//! The modules that guests need, out of a kernel's package.
+//! Collects the modules that guests need from a kernel's package.
 
 use std::fs;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 use pxe_memtest::Modules;
 
-/// Copies `wanted` modules and those which they need out of an unpacked kernel package, decompressed; their names begin
-/// with a number, in the order in which they have to be loaded. What is built into the kernel is left out.
+/// Copies the modules `wanted` and their dependencies from an unpacked kernel package, decompressed. Their names start with
+/// a number, in the order of loading. Modules that are built into the kernel are left out.
 pub(super) fn collect(tree: &Path, wanted: &[&str], to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     let mut found = Modules::of(tree, "")?;

@@ -1,9 +1,8 @@
-//! What runs in a guest, and the libraries that it is linked to.
+//! Builds the programs of a guest, and finds their libraries.
 //!
-//! Programs of this host's architecture are the ordinary build, with the host's libraries and its `ip`. Those of another
-//! one are built by [`pxe_kit::cross`], the same program in the same way as for a release; their libraries are those of the
-//! toolchain's sysroot, and `ip` is Debian's. They are linked dynamically, too: a static program would be another one than
-//! a user gets, and glibc's own loader finds no user names without libraries.
+//! For this host's architecture, they are the ordinary build, with the host's libraries and its `ip`. For another one,
+//! [`pxe_kit::cross`] builds them as for a release, with the libraries of the toolchain's sysroot and Debian's `ip`.
+//! Both are linked dynamically, as users get them. A static glibc could also not look up user names.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
@@ -18,27 +17,27 @@ use pxe_kit::{cache, command, unpacked};
 
 use pxe_memtest::{Initramfs, libraries};
 
-/// The name in the cache of Debian's programs for guests of another architecture: another one when what is in it changes.
+/// The name in the cache of Debian's programs for another architecture. Change the number if the contents change.
 const TOOLS: &str = "guest-tools-1";
-/// What they come from: `ip`, and a library that is not called one.
+/// The packages: `ip`, and a library without `lib` in its package's name.
 const TOOLS_PACKAGES: [&str; 2] = ["iproute2", "zlib1g"];
 
-/// The programs of ours in a guest.
+/// The programs of a guest that this workspace builds.
 #[derive(Clone, Debug)]
 pub struct Programs {
-    /// What they run on.
+    /// The programs' architecture.
     pub arch: Arch,
     /// The guest's first process: the tests' program `guest`.
     pub guest: PathBuf,
-    /// The daemon.
+    /// The daemon `pxed`.
     pub pxed: PathBuf,
 }
 
 impl Programs {
-    /// Builds both.
+    /// Builds both programs.
     ///
     /// # Errors
-    /// When they do not compile, or the toolchain for another architecture cannot be had.
+    /// If they do not compile, or the toolchain for another architecture cannot be made.
     pub fn build(arch: Arch) -> Result<Self> {
         const PACKAGES: [&str; 5] = ["--package", "pxed", "--package", "pxe-tests", "--bins"];
         let target = command::target_dir();
@@ -52,22 +51,22 @@ impl Programs {
         Ok(Self { arch, guest: folder.join("guest"), pxed: folder.join("pxed") })
     }
 
-    /// Puts them into an archive: `/init`, `/bin/pxed`, and `/bin/ip`.
+    /// Puts the programs into an archive: `/init`, `/bin/pxed`, and `/bin/ip`.
     pub(super) fn add_to(&self, archive: &mut Initramfs) -> Result<()> {
         let ours = [(&*self.guest, "init"), (&*self.pxed, "bin/pxed")];
         if self.arch == Arch::HOST {
-            let ip = command::find("ip").context("there is no `ip` here: run `cargo xtask setup`")?;
+            let ip = command::find("ip").context("`ip` is not installed: run `cargo xtask setup`")?;
             return Ok(libraries::add(archive, &[ours[0], ours[1], (&ip, "bin/ip")])?);
         }
         let tools = cache::folder(&format!("{TOOLS}/{}", self.arch.debian()), |to| fetch(self.arch, to))?;
         let trees = [Toolchain::ensure(self.arch)?.sysroot(), tools.clone()];
         let ip = ["bin/ip", "usr/bin/ip"].map(|ip| tools.join(ip)).into_iter().find(|ip| ip.exists());
-        let ip = ip.context("Debian's package brought no `ip`")?;
+        let ip = ip.context("Debian's package contains no `ip`")?;
         add_foreign(archive, self.arch, &[ours[0], ours[1], (&ip, "bin/ip")], &trees)
     }
 }
 
-/// Debian's `ip` of another architecture, as a tree.
+/// Unpacks Debian's `ip` of another architecture into a folder.
 fn fetch(arch: Arch, folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let lists = folder.join("apt");
@@ -75,7 +74,7 @@ fn fetch(arch: Arch, folder: &Path) -> Result<()> {
     Ok(fs::remove_dir_all(lists)?)
 }
 
-/// Puts programs of another architecture into an archive, with their libraries out of Debian trees.
+/// Puts programs of another architecture into an archive, with their libraries from unpacked Debian packages.
 fn add_foreign(
     archive: &mut Initramfs,
     arch: Arch,
@@ -92,7 +91,7 @@ fn add_foreign(
     Ok(())
 }
 
-/// The loaders and libraries of programs and of their libraries, each by its path in the guest.
+/// The dynamic loaders and libraries of programs and of their libraries, by their paths in the guest.
 fn foreign_libraries(
     arch: Arch,
     mut files: VecDeque<PathBuf>,
@@ -112,7 +111,7 @@ fn foreign_libraries(
             let pairs =
                 places.iter().flat_map(|place| trees.iter().map(move |tree| (place, tree.join(place))));
             let (place, library) = pairs.into_iter().find(|(_, path)| path.exists()).with_context(|| {
-                format!("{} needs a library that no package brought: {places:?}", file.display())
+                format!("{} needs a library that no package contains: {places:?}", file.display())
             })?;
             found.insert(place.clone(), library.clone());
             files.push_back(library);
@@ -127,7 +126,7 @@ mod tests {
 
     use super::*;
 
-    /// Both ways to find libraries, on this host's Debian tree: `/`.
+    /// Compares both ways to find libraries, on this host.
     #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
     #[test]
     fn needed_libraries_are_those_that_ldd_finds() {
@@ -138,7 +137,7 @@ mod tests {
             .filter_map(|path| Some(path.file_name()?.to_owned()))
             .collect();
         let trees = [PathBuf::from("/")];
-        // A host that keeps its libraries elsewhere than Debian has none in these folders.
+        // Hosts other than Debian keep libraries in other folders.
         if !Path::new("/usr/lib").join(Arch::HOST.gnu()).is_dir() {
             return;
         }

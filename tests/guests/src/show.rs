@@ -1,4 +1,4 @@
-//! `cargo xtask vm`: every case on every kernel, for a person.
+//! `cargo xtask vm`: runs every case on every kernel, and prints the results.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -8,10 +8,10 @@ use pxe_kit::{clock, command};
 
 use super::{Guest, KERNELS, Kernel, Programs, fetch, forget};
 
-/// The kernels with these names, or all of them.
+/// The kernels with these names, or all kernels if there are no names.
 ///
 /// # Errors
-/// When there is none with a name.
+/// For an unknown name.
 pub fn chosen(names: &[String]) -> Result<Vec<Kernel>> {
     if names.is_empty() {
         return Ok(KERNELS.to_vec());
@@ -19,10 +19,10 @@ pub fn chosen(names: &[String]) -> Result<Vec<Kernel>> {
     names.iter().map(|name| Kernel::named(name).copied()).collect()
 }
 
-/// Boots kernels, and says how each case went. With `anew` they are fetched again before.
+/// Boots kernels, and prints the result of each case. With `anew`, kernels are downloaded again first.
 ///
 /// # Errors
-/// When a kernel cannot be had or booted, or a case fails; but every kernel is tried before that is told.
+/// If a kernel cannot be downloaded or booted, or a case fails. All kernels are tried before.
 pub fn run(kernels: &[Kernel], anew: bool) -> Result<()> {
     let mut built = BTreeMap::new();
     let mut failed = Vec::new();
@@ -40,21 +40,21 @@ pub fn run(kernels: &[Kernel], anew: bool) -> Result<()> {
             Err(error) => failed.push(format!("{} ({error:#})", kernel.name)),
         }
     }
-    ensure!(failed.is_empty(), "not well on: {}", failed.join(", "));
+    ensure!(failed.is_empty(), "failed on: {}", failed.join(", "));
     Ok(())
 }
 
-/// Boots one kernel, and says how each case went; false if one did not go well.
+/// Boots one kernel, and prints the result of each case. Returns false if one failed.
 fn boot(kernel: &Kernel, programs: &Programs) -> Result<bool> {
     let start = clock::now();
     let fetched = fetch(kernel)?;
-    println!("vm: {}: Linux {} (had after {:.1?})", kernel.name, fetched.version, start.elapsed());
+    println!("vm: {}: Linux {} (available after {:.1?})", kernel.name, fetched.version, start.elapsed());
     let folder = command::workspace().join("out/vm").join(kernel.name);
     let start = clock::now();
     let report = Guest { kernel: &fetched, programs, folder: &folder }.run()?;
     for (case, said) in &report.cases {
         println!("vm: {}: {case}: {said}", kernel.name);
     }
-    println!("vm: {}: took {:.1?}; its console: {}", kernel.name, start.elapsed(), folder.display());
+    println!("vm: {}: took {:.1?}; console: {}", kernel.name, start.elapsed(), folder.display());
     Ok(report.done && report.cases.iter().all(|(case, _)| report.is_ok(case)))
 }

@@ -1,9 +1,7 @@
-//! A guest that is a whole Debian system, with systemd as its first process: for what is installed there, and for its
-//! service.
+//! A guest that is a whole Debian system with systemd, for tests of the package and its service.
 //!
-//! The system is made once by mmdebstrap and kept in the user's cache, as an archive that the kernel starts from. A second
-//! archive behind it holds the kernel's modules, the program `/cases/run`, which systemd starts, and what that program is
-//! about.
+//! mmdebstrap makes the system once, as an initramfs in the user's cache. A second archive, appended to it, contains the
+//! kernel's modules, the program `/cases/run`, which systemd starts, and the files that this program needs.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -18,35 +16,36 @@ use super::guest::{Boot, Report, add_modules};
 use super::kernel::{Fetched, place};
 use pxe_memtest::Initramfs;
 
-/// Its name in the cache: another one when what is in it changes.
+/// The system's name in the cache. Change the number if its contents change.
 const NAME: &str = "system-trixie-1";
-/// What it has beside what is essential.
+/// The system's packages beside the essential ones.
 const PACKAGES: &str = "systemd-sysv,kmod,iproute2,curl";
-/// Emulated, with services to start and a package to install.
+/// The limit for the guest. It is emulated, starts services, and installs a package.
 const LIMIT: Duration = Duration::from_secs(1200);
-/// The system lies in memory, and its archive too until it is unpacked. In MiB.
+/// The guest's memory in MiB. It holds the system, and until that is unpacked also the archive.
 const MEMORY: u32 = 1024;
-/// No service but ours and what it needs. Nothing was updated since the system was made, so nothing is to be rebuilt.
+/// Kernel arguments that start only the service of the cases and its dependencies. `condition-needs-update=0` skips the
+/// services that rebuild caches after an update.
 const OPTIONS: &str = "systemd.unit=cases.service systemd.condition-needs-update=0 systemd.show_status=auto";
 
-/// A system that can be booted.
+/// The parts of the guest.
 #[derive(Debug)]
 pub struct System<'a> {
-    /// Its kernel.
+    /// The kernel to boot.
     pub kernel: &'a Fetched,
-    /// The program that systemd starts: it writes a line about each case, as the guests of other kernels do.
+    /// The program that systemd starts. It writes a line about each case, as the other guests do.
     pub cases: &'a Path,
-    /// Files for it, and where they go.
+    /// Files for the program, with their paths in the guest.
     pub files: &'a [(&'a Path, &'a str)],
-    /// Where its archive and the texts of its serial ports go.
+    /// The folder for the initramfs and the output of the serial ports.
     pub folder: &'a Path,
 }
 
 impl System<'_> {
-    /// Boots the system, and waits until it has powered itself off.
+    /// Boots the system, and waits until it powers itself off.
     ///
     /// # Errors
-    /// When the system cannot be had or started, or does not come to its end in time; with the last lines of its console.
+    /// If the system cannot be made or started, or does not end in time. The error contains the end of the console.
     pub fn run(&self) -> Result<Report> {
         let base = fetch_system()?;
         fs::create_dir_all(self.folder).with_context(|| format!("cannot make {}", self.folder.display()))?;
@@ -66,7 +65,7 @@ impl System<'_> {
         report
     }
 
-    /// The kernel unpacks archives one behind the other.
+    /// Writes both archives into one file. The kernel unpacks all archives of a file.
     fn write(&self, base: &Path, to: &Path) -> Result<()> {
         let failed = || format!("cannot write {}", to.display());
         let mut out = File::create(to).with_context(failed)?;
@@ -88,10 +87,10 @@ impl System<'_> {
     }
 }
 
-/// Takes the system from the cache; makes it before that if it is not there, which takes a minute or two and root.
+/// Takes the system from the cache. The first call makes it, which needs a minute or two and root.
 ///
 /// # Errors
-/// When Debian's archive cannot be reached, or mmdebstrap is missing.
+/// If Debian's archive is not reachable, or mmdebstrap is missing.
 pub fn fetch_system() -> Result<PathBuf> {
     let folder = cache::folder(&place(NAME), make)
         .with_context(|| format!("cannot make a system of Debian {SUITE}"))?;
@@ -101,7 +100,7 @@ pub fn fetch_system() -> Result<PathBuf> {
 fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let archive = folder.join("system.cpio");
-    // As one file, since a tree with its owners and modes is nothing that a cache may hold.
+    // As one file, because the user's cache cannot hold a tree with files of other owners.
     let pack =
         format!("cd \"$1\" && find . -xdev | cpio --quiet --create --format=newc >{}", archive.display());
     let options = [

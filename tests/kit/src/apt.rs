@@ -1,5 +1,5 @@
-//! Debian's packages, fetched and unpacked by apt and dpkg with a configuration of their own: the system's package lists
-//! and sources are neither used nor changed, and nothing is installed.
+//! Fetches and unpacks Debian's packages by apt and dpkg with a separate configuration. The system's package lists and
+//! sources stay unused and unchanged, and nothing is installed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,20 +10,20 @@ use anyhow::{Context, Result, ensure};
 use crate::arch::Arch;
 use crate::command;
 
-/// The keys of all of Debian's releases.
+/// The keys that sign all Debian releases.
 pub const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// One of Debian's archives. Where it is, this host's own apt knows.
+/// One of Debian's archives. Its address comes from this host's own apt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Archive {
-    /// The releases.
+    /// The archive of releases.
     Main,
-    /// Their security updates.
+    /// The archive of security updates.
     Security,
 }
 
 impl Archive {
-    /// Its address: from the environment, else from the system's own package sources.
+    /// The archive's address: from the environment, else from the system's package sources.
     pub fn address(self) -> Result<String> {
         let (variable, label) = match self {
             Self::Main => ("PXED_DEBIAN_MIRROR", "Debian"),
@@ -36,9 +36,7 @@ impl Archive {
         let targets = ["indextargets", "--format", format, "Created-By: Packages"];
         let known = command::output(Command::new("apt-get").args(targets))?;
         labelled(&known, label).with_context(|| {
-            format!(
-                "this host's apt has no source labelled {label}: name a mirror in the variable {variable}"
-            )
+            format!("this host's apt has no source labelled {label}. Set the variable {variable} to a mirror")
         })
     }
 }
@@ -52,23 +50,23 @@ fn labelled(known: &str, label: &str) -> Option<String> {
 /// One suite of an archive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// Which archive.
+    /// The archive that the suite belongs to.
     pub archive: Archive,
-    /// Its name: `bookworm`.
+    /// The suite's name, for example `bookworm`.
     pub suite: &'static str,
 }
 
-/// apt with the lists of some sources, for one architecture.
+/// An apt with package lists of its own, for one architecture.
 pub struct Apt {
     folder: PathBuf,
     arch: Arch,
 }
 
 impl Apt {
-    /// Reads the sources' lists into `folder`.
+    /// Downloads the package lists of `sources` into `folder`.
     pub fn new(folder: &Path, arch: Arch, sources: &[Source]) -> Result<Self> {
         for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
-            ensure!(command::find(tool).is_some(), "there is no `{tool}` here: install apt and dpkg");
+            ensure!(command::find(tool).is_some(), "`{tool}` is not installed: install apt and dpkg");
         }
         ensure!(
             Path::new(KEYRING).is_file(),
@@ -90,7 +88,7 @@ impl Apt {
         Ok(apt)
     }
 
-    /// The packages that one depends on, without alternatives and versions.
+    /// The names of the packages that `package` depends on. Of alternatives, only the first.
     pub fn dependencies(&self, package: &str) -> Result<Vec<String>> {
         let shown = command::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))?;
         Ok(dependencies(&shown))
@@ -108,8 +106,8 @@ impl Apt {
         Ok(())
     }
 
-    /// Unpacks packages below `tree`, and all libraries that they need but the host's own C library. Packages of another
-    /// kind that they depend on are the caller's to name.
+    /// Unpacks packages below `tree`, with all libraries that they need except the C library, which stays the host's.
+    /// The caller must name other packages that they depend on.
     pub fn unpack_with_libraries(&self, packages: &[&str], tree: &Path) -> Result<()> {
         let mut wanted: Vec<String> = packages.iter().map(|&package| package.to_owned()).collect();
         let mut at = 0;
@@ -127,7 +125,7 @@ impl Apt {
 
     fn command(&self, tool: &str) -> Command {
         let mut apt = Command::new(tool);
-        // On the command line, since what is said there wins over all files; proxies stay as the system has them.
+        // Options of the command line override all files. Proxies stay as the system has them.
         let ours = |name: &str, below: &str| format!("{name}={}", self.folder.join(below).display());
         for option in [
             ours("Dir::Etc::sourcelist", "sources.list"),
@@ -135,14 +133,14 @@ impl Apt {
             ours("Dir::State::lists", "lists"),
             ours("Dir::State::status", "status"),
             ours("Dir::Cache", "cache"),
-            // Images of containers switch these off, and then each call reads all lists anew, which takes seconds.
+            // Container images disable these caches. Then each call parses all lists again, which takes seconds.
             ours("Dir::Cache::pkgcache", "cache/pkgcache.bin"),
             ours("Dir::Cache::srcpkgcache", "cache/srcpkgcache.bin"),
             "Dir::Etc::sourceparts=/dev/null".into(),
             format!("APT::Architecture={}", self.arch.debian()),
-            // No other beside it, whatever dpkg knows here.
+            // Ignore the foreign architectures of this host's dpkg.
             format!("APT::Architectures={}", self.arch.debian()),
-            // As root apt would become a user that may not write here.
+            // As root, apt would switch to a user without write access to this folder.
             "APT::Sandbox::User=".into(),
             "Acquire::Languages=none".into(),
             "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
@@ -160,9 +158,9 @@ fn dependencies(shown: &str) -> Vec<String> {
     lines.flat_map(|line| line.split(',')).filter_map(name).collect()
 }
 
-/// Whether a dependency is a library that may be of another release than this host.
+/// Whether a dependency is a library that can come from another release than this host.
 fn is_library(package: &str) -> bool {
-    // The C library belongs to the host's loader.
+    // The C library must match the host's dynamic loader.
     package.starts_with("lib") && !["libc6", "libc-dev", "libgcc-s1", "libcrypt1"].contains(&package)
 }
 

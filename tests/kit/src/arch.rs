@@ -1,9 +1,9 @@
-//! The processor architectures that pxed is built for. What Debian, Rust, GCC and RPM call each of them is data here, so
-//! that the modules which build, package and boot need no code per architecture.
+//! The processor architectures that pxed is built for, with the names that Debian, Rust, GCC and RPM use. The modules that
+//! build, package and boot take the names from here and need no code for each architecture.
 
 use anyhow::{Context, Result};
 
-/// An architecture.
+/// A processor architecture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Arch {
     /// 64-bit x86.
@@ -13,22 +13,22 @@ pub enum Arch {
 }
 
 impl Arch {
-    /// All of them.
+    /// All architectures that pxed supports.
     pub const ALL: [Self; 2] = [Self::Amd64, Self::Arm64];
-    /// The one of the hosts that all this runs on, and of their programs.
+    /// The architecture of the hosts that build and test.
     pub const HOST: Self = Self::Amd64;
 
-    /// The one with Debian's name.
+    /// The architecture with this Debian name.
     ///
     /// # Errors
-    /// When there is none; with the names that there are.
+    /// For an unknown name; the error lists the known ones.
     pub fn named(name: &str) -> Result<Self> {
         let names = Self::ALL.map(Self::debian).join(", ");
         let found = Self::ALL.into_iter().find(|arch| arch.debian() == name);
-        found.with_context(|| format!("no architecture `{name}` here; these are: {names}"))
+        found.with_context(|| format!("unknown architecture `{name}`; these are: {names}"))
     }
 
-    /// Debian's name.
+    /// The name that Debian uses.
     #[must_use]
     pub fn debian(self) -> &'static str {
         match self {
@@ -37,7 +37,7 @@ impl Arch {
         }
     }
 
-    /// The kernel's name, which RPM and most archives use too.
+    /// The kernel's name, which RPM and most archives also use.
     #[must_use]
     pub fn machine(self) -> &'static str {
         match self {
@@ -46,7 +46,7 @@ impl Arch {
         }
     }
 
-    /// Rust's target.
+    /// The target triple of Rust.
     #[must_use]
     pub fn target(self) -> &'static str {
         match self {
@@ -55,7 +55,7 @@ impl Arch {
         }
     }
 
-    /// GCC's name, and that of Debian's folders of libraries.
+    /// GCC's name, which is also the name of Debian's library folders.
     #[must_use]
     pub fn gnu(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! The user's cache: folders that are filled once, by downloads or by long builds.
+//! The user's cache: folders with downloads and results of long builds.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use rustix::fs::{FlockOperation, flock};
 
 use crate::command;
 
-/// A folder of the cache, by its path below it. It is filled first where it is not there. Several processes may call this at
-/// a time: the others wait.
+/// Returns the folder `name` of the cache. If it does not exist, `fill` makes it. A lock makes other processes wait
+/// meanwhile.
 ///
 /// # Errors
-/// When the cache cannot be written, and what `fill` says.
+/// If the cache is not writable, or `fill` fails.
 pub fn folder(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let (folder, _lock) = place(name)?;
     if !folder.is_dir() {
-        // Filled beside the wanted one: what is under the right name is whole.
+        // Fill under another name and rename at the end, so that an interrupted download is never used.
         let unfinished = beside(&folder, "unfinished");
         if unfinished.exists() {
             fs::remove_dir_all(&unfinished)?;
@@ -25,15 +25,12 @@ pub fn folder(name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<Path
         if filled.is_err() && unfinished.exists() {
             fs::remove_dir_all(&unfinished)?;
         }
-        filled.with_context(|| format!("it is kept in {} once it is there", folder.display()))?;
+        filled.with_context(|| format!("cannot fill {}", folder.display()))?;
     }
     Ok(folder)
 }
 
-/// Removes a folder from the cache, so that it is filled again.
-///
-/// # Errors
-/// When it cannot be removed.
+/// Removes a folder from the cache, so that the next caller fills it again.
 pub fn forget(name: &str) -> Result<()> {
     let (folder, _lock) = place(name)?;
     if folder.exists() {
@@ -42,7 +39,7 @@ pub fn forget(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// `FOLDER.SUFFIX`. The folder's own name may have a dot in it.
+/// `FOLDER.SUFFIX`. `Path::with_extension` would replace the end of a name with a dot, such as `6.1`.
 fn beside(folder: &Path, suffix: &str) -> PathBuf {
     let mut name = folder.as_os_str().to_owned();
     name.push(".");
@@ -50,7 +47,7 @@ fn beside(folder: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Where a folder of the cache is, and the lock on it.
+/// The path of a folder of the cache, and a lock on it.
 fn place(name: &str) -> Result<(PathBuf, File)> {
     let folder = command::cache_dir()?.join(name);
     let parent = folder.parent().unwrap_or(&folder);

@@ -1,11 +1,11 @@
-//! The one place here that reads the clock.
+//! The clock of tests and tools. No other file of these crates reads the time.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-/// The present moment.
+/// The current time.
 #[expect(
     clippy::disallowed_methods,
     reason = "tests and tasks drive real programs; this is their only clock"
@@ -15,11 +15,11 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Waits until something is so, looking ten times a second. The limit is for what will never be so: generous, and no
-/// assertion of a time.
+/// Checks a condition ten times a second until it holds. `limit` only ends a wait that would never end. Keep it generous:
+/// it must not become an assertion of a time.
 ///
 /// # Errors
-/// When looking fails, or `limit` passes.
+/// If the check fails, or `limit` passes.
 pub fn wait_until(what: &str, limit: Duration, mut is_so: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = now();
     while !is_so()? {

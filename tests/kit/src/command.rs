@@ -1,4 +1,4 @@
-//! Finding and running other programs, as root where that is needed.
+//! Finds and runs other programs, as root where necessary.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -10,11 +10,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
-/// Below the cache: programs that set-up has unpacked, since they could not be installed.
+/// The folder of the cache with programs that set-up has unpacked, because it could not install them.
 pub const UNPACKED: &str = "unpacked";
 
-/// Where a program is, looking through `PATH`, then the folders for the administrator's programs, which an ordinary user's
-/// `PATH` often leaves out, then where set-up puts programs: cargo's folder, and the cache.
+/// Finds a program in `PATH`, then in the folders for the administrator's programs, which an ordinary user's `PATH` often
+/// leaves out, then where set-up installs programs: cargo's folder, and the cache.
 #[must_use]
 pub fn find(program: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -26,7 +26,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
-/// Where cargo installs programs. A distribution's cargo leaves that out of `PATH`.
+/// The folder in which cargo installs programs. A distribution's cargo does not add it to `PATH`.
 fn cargo_bin() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cargo"));
     Some(env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home)?.join("bin"))
@@ -41,28 +41,29 @@ fn is_executable(file: &Path) -> bool {
     file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// Whether this process may do everything.
+/// Whether this process runs as root.
 #[must_use]
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
-/// A command line that runs as root: through `sudo` when this process is not root.
+/// A command that runs as root: through `sudo` if this process is not root.
 ///
 /// # Errors
-/// When it is not root and there is no `sudo`.
+/// If this process is not root and there is no `sudo`.
 pub fn as_root<S: AsRef<OsStr>>(program: S) -> Result<Command> {
     if is_root() {
         return Ok(Command::new(program));
     }
-    let sudo = find("sudo").context("this needs root and there is no `sudo` here: run it as root")?;
+    let sudo = find("sudo").context("this needs root, and `sudo` is not installed: run it as root")?;
     let mut command = Command::new(sudo);
-    // What sudo would drop and the daemon listens to.
+    // The daemon reads this variable, and sudo would drop it.
     command.args(["--preserve-env=RUST_LOG", "--"]).arg(program);
     Ok(command)
 }
 
-/// What sudo would drop and tests need: where cargo is and builds, what they shall print, and pxed's own variables.
+/// The variables that tests need and sudo would drop, as `NAME=VALUE`: the places of cargo and of its builds, the
+/// verbosity, and pxed's own.
 pub fn kept_environment() -> impl Iterator<Item = OsString> {
     let kept = [
         "PATH",
@@ -85,10 +86,10 @@ pub fn kept_environment() -> impl Iterator<Item = OsString> {
     )
 }
 
-/// Runs a command to its end with this process's own input and output.
+/// Runs a command with the input and output of this process, and waits until it ends.
 ///
 /// # Errors
-/// When it cannot be started or ends with anything but success.
+/// If it does not start, or fails.
 pub fn run(command: &mut Command) -> Result<()> {
     let line = shown(command);
     let status = command.status().with_context(|| format!("cannot start `{line}`"))?;
@@ -96,10 +97,10 @@ pub fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-/// What a command prints.
+/// Runs a command, and returns its standard output.
 ///
 /// # Errors
-/// When it cannot be started or fails; the error carries what it said.
+/// If it does not start, or fails. The error contains its standard error.
 pub fn output(command: &mut Command) -> Result<String> {
     let line = shown(command);
     let out = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
@@ -110,7 +111,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&out.stdout).into_owned())
 }
 
-/// A command as a person would type it.
+/// A command as a line for a shell.
 #[must_use]
 pub fn shown(command: &Command) -> String {
     let variables =
@@ -129,7 +130,7 @@ fn quoted(word: &OsStr) -> String {
     }
 }
 
-/// The folder that holds the workspace.
+/// The root of the workspace.
 ///
 /// # Panics
 /// Never: the crate lies two folders below it.
@@ -141,7 +142,7 @@ pub fn workspace() -> &'static Path {
         .expect("the crate lies two folders below the workspace")
 }
 
-/// The `cargo` that runs us, or the one in `PATH`.
+/// The `cargo` that started this process, or the one in `PATH`.
 #[must_use]
 pub fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -149,10 +150,10 @@ pub fn cargo() -> Command {
     cargo
 }
 
-/// Runs a cargo that builds; what it tells of in JSON.
+/// Runs a cargo command that builds, and returns its JSON messages.
 ///
 /// # Errors
-/// When it cannot be started, or something does not compile.
+/// If it does not start, or something does not compile.
 pub fn messages(cargo: &mut Command) -> Result<Vec<Value>> {
     let line = shown(cargo);
     cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
@@ -162,7 +163,7 @@ pub fn messages(cargo: &mut Command) -> Result<Vec<Value>> {
     Ok(lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
 
-/// The program that one of these messages tells of.
+/// The program that one of these messages names, if any.
 #[must_use]
 pub fn artifact(message: &Value) -> Option<PathBuf> {
     (message["reason"] == "compiler-artifact")
@@ -170,51 +171,51 @@ pub fn artifact(message: &Value) -> Option<PathBuf> {
         .flatten()
 }
 
-/// Where cargo builds.
+/// The folder in which cargo builds.
 #[must_use]
 pub fn target_dir() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), |d| workspace().join(d))
 }
 
-/// The folder for what is fetched once: `$XDG_CACHE_HOME/pxed`.
+/// The folder of the cache: `$XDG_CACHE_HOME/pxed`.
 ///
 /// # Errors
-/// When the environment names no place.
+/// If the environment has neither `XDG_CACHE_HOME` nor `HOME`.
 pub fn cache_dir() -> Result<PathBuf> {
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".cache"));
     let base = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|p| p.is_absolute()).or_else(home);
-    let base =
-        base.context("neither XDG_CACHE_HOME nor HOME says where to keep what is fetched: set one of them")?;
+    let base = base.context("there is no place for downloads: set XDG_CACHE_HOME or HOME")?;
     Ok(base.join("pxed"))
 }
 
-/// How the daemon is built.
+/// The cargo profile of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Profile {
-    /// Not optimised: built in a minute of what this program is built of, and fast enough for a handful of machines in a lab.
+    /// Not optimised: builds in a minute, because it shares dependencies with xtask, and is fast enough for some machines
+    /// in a lab.
     Dev,
-    /// For a real network: takes some minutes the first time.
+    /// For a real network. The first build takes some minutes.
     Release,
 }
 
-/// Builds the daemon, and tells where it is.
+/// Builds the daemon, and returns its path.
 ///
 /// # Errors
-/// When it does not compile.
+/// If it does not compile.
 pub fn build_pxed(profile: Profile) -> Result<PathBuf> {
     let (name, more): (_, &[&str]) = match profile {
         Profile::Dev => ("debug", &[]),
         Profile::Release => ("release", &["--release"]),
     };
-    println!("run: cargo builds pxed ({name}); the first time that takes some minutes");
+    println!("run: cargo builds pxed ({name}); the first build takes some minutes");
     run(cargo().args(["build", "--bin", "pxed"]).args(more))?;
     Ok(target_dir().join(name).join("pxed"))
 }
 
-/// Becomes this program as root, for the part that needs it.
+/// Replaces this process by the same program as root, for the part that needs root.
 ///
 /// # Errors
-/// When there is no `sudo`, or it cannot be started; else it does not come back.
+/// If there is no `sudo`, or it does not start. Otherwise this function does not return.
 pub fn again_as_root(task: &str, pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
     let mut again = as_root("env")?;
     again.args(kept_environment()).arg(env::current_exe()?).arg(task);
@@ -227,7 +228,7 @@ pub fn again_as_root(task: &str, pxed: Option<&Path>, arguments: &[OsString]) ->
     bail!("cannot start sudo: {error}")
 }
 
-/// What root made in `out` belongs to the user who called sudo.
+/// Gives the files that root made in `out` to the user who called sudo.
 pub fn give_back(out: &Path) {
     let id = |name| env::var(name).ok().and_then(|id| id.parse().ok());
     let (Some(user), Some(group)) = (id("SUDO_UID"), id("SUDO_GID")) else { return };

@@ -7,11 +7,11 @@
 //! bin/cc-ARCH   the C compiler and linker: this host's, made to use that sysroot
 //! ```
 //!
-//! Whatever glibc the host has, the program needs no newer one than Debian 12's headers and libraries know, and so runs on
-//! older distributions than the host. `pxe-packaging` checks which version it came to. The toolchain of rustup on the
-//! host is neither used for these builds nor changed: it may not have the standard library of the other architecture.
+//! The program needs no newer glibc than Debian 12's headers and libraries know, whatever the host has, and so runs on
+//! older distributions than the host. `pxe-packaging` checks the version that the program needs. These builds neither use
+//! nor change the host's rustup toolchain, which may lack the standard library of the other architecture.
 //!
-//! Callers take [`Toolchain::cargo`], which is `cargo` with all variables set. Nothing may set `RUSTFLAGS` on it.
+//! Callers use [`Toolchain::cargo`], which is `cargo` with all variables set. They must not set `RUSTFLAGS` on it.
 
 use std::ffi::OsString;
 use std::fs;
@@ -25,17 +25,17 @@ use crate::apt::{Apt, Archive, Source};
 use crate::arch::Arch;
 use crate::{cache, command, unpacked};
 
-/// The name in the cache: another one when what is in it changes.
+/// The name in the cache. Change the number if the contents change.
 const NAME: &str = "cross-1";
-/// The standard library. The compiler itself is the host's.
+/// The package of the standard library, unpacked for each architecture. The compiler is unpacked for the host only.
 const STD: &str = "libstd-rust-web-dev";
-/// The C library with its headers. libgcc_s belongs to it: Rust links it, and it has versioned symbols as well. What else
-/// of GCC a program takes (its start files, libgcc.a) is the C compiler's own and asks for no version of glibc.
+/// The C library with its headers. libgcc_s is included: Rust links it, and it also has versioned symbols. The other parts
+/// of GCC in a program (start files, libgcc.a) come from the C compiler and need no particular glibc.
 const C_LIBRARY: [&str; 4] = ["libc6", "libc6-dev", "linux-libc-dev", "libgcc-s1"];
-/// What `bin/cc-ARCH` starts.
+/// The variable that names the C compiler for `bin/cc-ARCH`.
 const CC: &str = "PXED_CROSS_CC";
 
-/// The toolchain for one architecture.
+/// The toolchain that builds for one architecture.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
     folder: PathBuf,
@@ -44,10 +44,10 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Takes it from the cache; makes it before that if it is not there, which takes a minute or two once.
+    /// Takes the toolchain from the cache. The first call makes it, in a minute or two.
     ///
     /// # Errors
-    /// When Debian's archive cannot be reached, or there is no C compiler.
+    /// If Debian's archive is not reachable, or there is no C compiler.
     pub fn ensure(arch: Arch) -> Result<Self> {
         let cc = c_compiler(arch).with_context(|| {
             format!("there is no C compiler for {}: run `cargo xtask setup`", arch.debian())
@@ -56,24 +56,24 @@ impl Toolchain {
         Ok(Self { folder, arch, cc })
     }
 
-    /// Debian 12's C library, as a tree.
+    /// The tree with Debian 12's C library.
     #[must_use]
     pub fn sysroot(&self) -> PathBuf {
         self.folder.join("sysroot").join(self.arch.debian())
     }
 
-    /// What the compiler says of itself: `rustc 1.96.0 (...)`.
+    /// The version that the compiler prints: `rustc 1.96.0 (...)`.
     ///
     /// # Errors
-    /// When it does not run.
+    /// If it does not run.
     pub fn version(&self) -> Result<String> {
         Ok(command::output(Command::new(self.rustc()).arg("--version"))?.trim().to_owned())
     }
 
-    /// `cargo build --target ...` with this toolchain. No path of this machine gets into what is built.
+    /// `cargo build --target ...` with this toolchain. The output contains no path of this machine.
     ///
     /// # Errors
-    /// When the environment does not say where cargo keeps the sources of crates.
+    /// If the environment has neither `CARGO_HOME` nor `HOME`.
     pub fn cargo(&self) -> Result<Command> {
         let mut cargo = command::cargo();
         cargo.args(["build", "--target", self.arch.target()]);
@@ -83,7 +83,7 @@ impl Toolchain {
         cargo.env(format!("CARGO_TARGET_{}_LINKER", lower.to_uppercase()), &cc);
         cargo.env(format!("CC_{lower}"), &cc).env(CC, &self.cc);
         let places = self.places()?;
-        // Later ones win, so the widest comes first.
+        // Later options override earlier ones, so the outermost folder comes first.
         let rust = places.iter().map(|(from, to)| joined("--remap-path-prefix=", from, to));
         let c = places.iter().map(|(from, to)| joined("-ffile-prefix-map=", from, to));
         cargo.env("CARGO_ENCODED_RUSTFLAGS", rust.collect::<Vec<_>>().join("\x1f".as_ref()));
@@ -91,7 +91,7 @@ impl Toolchain {
         Ok(cargo)
     }
 
-    /// Folders of this machine, and what they are called in what is built.
+    /// Folders of this machine, with their names in the output.
     fn places(&self) -> Result<Vec<(PathBuf, &'static str)>> {
         let home = std::env::var_os("HOME").map(PathBuf::from);
         let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -119,7 +119,7 @@ fn joined(option: &str, from: &Path, to: &str) -> OsString {
     word
 }
 
-/// The C compiler for an architecture. The host's own is one for amd64 only.
+/// The C compiler for an architecture. The host's own compiler builds for amd64 only.
 fn c_compiler(arch: Arch) -> Option<PathBuf> {
     let names: &[&str] = match arch {
         Arch::Amd64 => &["x86_64-linux-gnu-gcc", "gcc", "cc"],
@@ -150,13 +150,13 @@ fn make(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The same as those of the compiler, which is a coincidence: these decide which distributions are served.
+/// The C library's sources. That they equal the compiler's is a coincidence: these decide on which distributions pxed runs.
 const C_SOURCES: &[Source] = &[
     Source { archive: Archive::Main, suite: "bookworm" },
     Source { archive: Archive::Security, suite: "bookworm-security" },
 ];
 
-/// Some links for the linker name `/lib/...`, which would be the host's library.
+/// Makes absolute links relative: some links for the linker name `/lib/...`, which would be the host's library.
 fn make_relative(sysroot: &Path, arch: Arch) -> Result<()> {
     let folder = sysroot.join("usr/lib").join(arch.gnu());
     for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
@@ -169,9 +169,9 @@ fn make_relative(sysroot: &Path, arch: Arch) -> Result<()> {
     Ok(())
 }
 
-/// GCC with the sysroot. Its own list of folders comes behind ours: a cross compiler finds the host's C library for the
-/// architecture through the folder that it lies in, sysroot or not. By their build ID debuggers find the symbols of programs
-/// that have none; not every distribution's GCC asks the linker for one.
+/// Writes a script that calls GCC with the sysroot. Our folders come before GCC's own list, because a cross compiler finds
+/// the host's C library of the architecture even with `--sysroot`. The build ID lets debuggers find the separate symbols;
+/// not every distribution's GCC requests one.
 fn write_cc(bin: &Path, arch: Arch) -> Result<()> {
     let file = bin.join(format!("cc-{}", arch.debian()));
     let (debian, gnu) = (arch.debian(), arch.gnu());

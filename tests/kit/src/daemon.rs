@@ -1,4 +1,4 @@
-//! The daemon under test.
+//! Starts the daemon under test, reads its log, its counters and its API, and ends it.
 
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt as _;
@@ -13,37 +13,38 @@ use serde_json::Value;
 
 use crate::{Host, Lab, Process, clock};
 
-/// How long the daemon may take to serve. Generous: a timing is never an assertion.
+/// The limit for all waits here. Generous, because no test asserts a time.
 const START: Duration = Duration::from_secs(60);
 
-/// How a service manager starts the program: what it has kept, here the standard input, is descriptor 3 (sd_listen_fds(3)).
+/// Starts the program as a service manager does: the stored descriptor, here the standard input, becomes descriptor 3
+/// (sd_listen_fds(3)).
 const WITH_KEPT: &str =
     "exec env LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=pxed-hand-over \"$@\" 3<&0 </dev/null";
 const WITHOUT: &str = "exec \"$@\"";
-/// Where it listens unless it is told another place.
+/// The daemon's default for `--socket`.
 const DEFAULT_SOCKET: &str = "/run/pxed/pxed.sock";
 
-/// The program, built by `cargo xtask test` beside this one.
+/// The path of `pxed`, which `cargo xtask test` builds beside this program.
 pub fn program() -> PathBuf {
     let this = std::env::current_exe().unwrap_or_default();
-    // Tests lie one folder deeper than programs.
+    // Cargo puts tests one folder deeper than programs.
     let places: Vec<_> = this.ancestors().skip(1).take(2).map(|folder| folder.join("pxed")).collect();
     let found = places.iter().find(|file| file.exists());
     let remedy = "run `cargo build`, or the tests by `cargo xtask test`";
-    found.unwrap_or_else(|| panic!("there is none of {places:?}: {remedy}")).clone()
+    found.unwrap_or_else(|| panic!("none of {places:?} exists: {remedy}")).clone()
 }
 
-/// What the API of the daemon that listens on this Unix socket says to a GET of `path`.
+/// The answer of the daemon's API on a Unix socket to a GET of `path`.
 ///
 /// # Errors
-/// When it does not answer well.
+/// If the daemon does not answer, or answers with an error.
 pub fn ask(socket: &Path, path: &str) -> Result<String> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--fail", "--unix-socket"]).arg(socket);
     crate::command::output(curl.arg(format!("http://localhost{path}")))
 }
 
-/// A running daemon: on a host of a lab, or in this thread's network namespace.
+/// A running daemon, on a host of a lab or in this thread's network namespace.
 #[derive(Debug)]
 pub struct Daemon {
     process: Process,
@@ -54,15 +55,15 @@ impl Daemon {
     /// Starts `pxed serve` on the responder's interface with more arguments, and waits until it serves.
     ///
     /// # Errors
-    /// When it ends, or says nothing; with its last words.
+    /// If it ends or does not become ready. The error contains the end of its log.
     pub fn start(lab: &Lab, arguments: &[&str]) -> Result<Self> {
         Self::start_on(lab, lab.responder(), lab.responder().interface(), arguments)
     }
 
-    /// The same on any host and interface.
+    /// Like [`start`](Self::start), on any host and interface.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`start`](Self::start).
     pub fn start_on(lab: &Lab, host: &Host, interface: &str, arguments: &[&str]) -> Result<Self> {
         let program = program();
         let command = host.command(program.to_str().context("the path is not UTF-8")?);
@@ -71,11 +72,11 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts it as a service of the manager that listens at `notify`, on the responder's interface, with what that has kept of
-    /// the one before, and does not wait for it.
+    /// Starts the daemon as a service of the manager that listens at `notify`, on the responder's interface, without
+    /// waiting until it serves. `kept` is the descriptor that the manager stored for the previous daemon.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it does not start.
     pub fn launch_service(
         lab: &Lab,
         arguments: &[&str],
@@ -89,20 +90,20 @@ impl Daemon {
         Self::launch(lab, lab.responder().interface(), command, arguments, stdin)
     }
 
-    /// Starts a daemon by its whole command line in this thread's network namespace, and waits until it serves.
+    /// Starts a whole command line in this thread's network namespace, and waits until the daemon serves.
     ///
     /// # Errors
-    /// When it does not; with its log.
+    /// As for [`start`](Self::start).
     pub fn start_here(words: &[String]) -> Result<Self> {
         let daemon = Self::launch_here(words)?;
         daemon.wait_ready()?;
         Ok(daemon)
     }
 
-    /// The same, and does not wait.
+    /// Like [`start_here`](Self::start_here), without waiting until the daemon serves.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it does not start.
     pub fn launch_here(words: &[String]) -> Result<Self> {
         let [program, arguments @ ..] = words else { bail!("no program") };
         let mut command = Command::new(program);
@@ -110,10 +111,10 @@ impl Daemon {
         Self::run_here(command)
     }
 
-    /// The same by a command, with its variables.
+    /// Like [`launch_here`](Self::launch_here), from a command that may set variables.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it does not start.
     pub fn run_here(command: Command) -> Result<Self> {
         let mut words = command.get_args().skip_while(|word| *word != "--socket");
         let socket = words.nth(1).map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
@@ -128,52 +129,52 @@ impl Daemon {
         stdin: Stdio,
     ) -> Result<Self> {
         command.args(["--log-format", "json", "serve", "--interface", interface]).args(arguments);
-        // Labs run side by side, and a socket's path knows no network namespace.
+        // Labs run in parallel, and network namespaces do not separate the paths of sockets.
         let socket = lab.folder().join(format!("{interface}.sock"));
         command.arg("--socket").arg(&socket);
         command.env("RUST_LOG", "debug");
-        // Each has files of its own for what it says.
+        // Each daemon needs its own log files.
         static STARTED: AtomicUsize = AtomicUsize::new(0);
         let name = format!("pxed-{}", STARTED.fetch_add(1, Ordering::Relaxed));
         Ok(Self { process: lab.spawn_from(&name, command, stdin)?, socket })
     }
 
-    /// Everything it has logged.
+    /// The daemon's log so far.
     pub fn log(&self) -> String {
         self.process.stderr()
     }
 
-    /// Its process id.
+    /// The daemon's process ID.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// Log lines of one kind of event.
+    /// The log lines of one kind of event.
     pub fn events(&self, event: &str) -> Vec<String> {
         let wanted = format!("\"event\":\"{event}\"");
         self.log().lines().filter(|line| line.contains(&wanted)).map(str::to_owned).collect()
     }
 
-    /// Waits until it serves.
+    /// Waits until the daemon serves.
     ///
     /// # Errors
-    /// When it ends, or does not come so far.
+    /// If it ends first, or never becomes ready.
     pub fn wait_ready(&self) -> Result<()> {
         self.process.wait_for("ready: serving", START)
     }
 
-    /// Waits until it has logged these words.
+    /// Waits until the log contains these words.
     ///
     /// # Errors
-    /// When they do not come.
+    /// If it never does. The error contains the log.
     pub fn wait_for(&self, words: &str) -> Result<()> {
         self.wait_until(words, || self.log().contains(words))
     }
 
-    /// Waits until `count` events of a kind have been logged, and returns them.
+    /// Waits until the log contains `count` events of a kind, and returns their lines.
     ///
     /// # Errors
-    /// When they do not come.
+    /// If it never does. The error contains the log.
     pub fn wait_events(&self, event: &str, count: usize) -> Result<Vec<String>> {
         self.wait_until(&format!("{count} `{event}` events"), || self.events(event).len() >= count)?;
         Ok(self.events(event))
@@ -183,10 +184,10 @@ impl Daemon {
         clock::wait_until(what, START, || Ok(is_there())).with_context(|| self.log())
     }
 
-    /// What `pxed status --json` says.
+    /// The output of `pxed status --json`.
     ///
     /// # Errors
-    /// When it fails, or says what is no JSON.
+    /// If the command fails, or prints no JSON.
     pub fn status(&self) -> Result<Value> {
         let output =
             Command::new(program()).args(["status", "--json", "--socket"]).arg(&self.socket).output()?;
@@ -194,81 +195,81 @@ impl Daemon {
         Ok(serde_json::from_slice(&output.stdout)?)
     }
 
-    /// What the API says of the daemon as a whole.
+    /// The API's summary of the daemon.
     ///
     /// # Errors
-    /// When it does not answer, or says what is no JSON.
+    /// If the daemon does not answer, or answers no JSON.
     pub fn summary(&self) -> Result<Value> {
         Ok(serde_json::from_str(&self.get("/api/v1/summary")?)?)
     }
 
-    /// What it shows of itself under a path of its own socket.
+    /// The API's answer to a GET of `path`.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If the daemon does not answer, or answers with an error.
     pub fn get(&self, path: &str) -> Result<String> {
         ask(&self.socket, path)
     }
 
-    /// Waits until `pxed status --json` is so, and returns it.
+    /// Waits until the output of `pxed status --json` meets a condition, and returns it.
     ///
     /// # Errors
-    /// When it never is.
+    /// If it never does. The error contains the log.
     pub fn wait_status(&self, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
         clock::wait_until(what, START, || Ok(is_so(&self.status()?))).with_context(|| self.log())?;
         self.status()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the daemon ends.
     ///
     /// # Errors
-    /// When `timeout` passes.
+    /// If `timeout` passes first.
     pub fn wait(&self, timeout: Duration) -> Result<ExitStatus> {
         self.process.wait(timeout)
     }
 
-    /// Whether it still runs.
+    /// Whether the daemon still runs.
     pub fn is_running(&self) -> bool {
         self.process.is_running()
     }
 
-    /// Sends it a signal, and does not wait.
+    /// Sends the daemon a signal, without waiting for the effect.
     ///
     /// # Errors
-    /// When it has ended.
+    /// If the daemon has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         self.process.signal(signal)
     }
 
-    /// Ends it by SIGTERM; it must end well. Returns its whole log.
+    /// Ends the daemon by SIGTERM, and returns its log.
     ///
     /// # Errors
-    /// When it does not end, or with another code than 0.
+    /// If it does not end, or its exit code is not 0.
     pub fn stop(self) -> Result<String> {
-        // One that has ended already says by its status how.
+        // If it has ended before, the signal fails, and its status shows how it ended.
         drop(self.signal(Signal::TERM));
         let status = self.ended()?;
         ensure!(status.success(), "pxed ended with {status}:\n{}", self.log());
         Ok(self.log())
     }
 
-    /// Waits until it has ended by itself, or by a signal.
+    /// Waits until the daemon has ended, by itself or by an earlier signal.
     ///
     /// # Errors
-    /// When it does not end.
+    /// If it does not end.
     pub fn ended(&self) -> Result<ExitStatus> {
         self.wait(START)
     }
 
-    /// It must end by itself with exit code 1, and say these words in its last line.
+    /// Checks that the daemon ends by itself with exit code 1 and these words in the last line of its log.
     ///
     /// # Errors
-    /// When it does not.
+    /// If it does not.
     pub fn ends_saying(self, words: &[&str]) -> Result<()> {
         said(self.ended()?, &self.log(), words)
     }
 
-    /// How often something was counted, by the summary that it logs at its end.
+    /// The value of a counter in the summary that the daemon logs at its end.
     pub fn count(log: &str, label: &str) -> u64 {
         let Some(summary) = log.lines().rev().find(|line| line.contains("counted: ")) else { return 0 };
         let start = format!("{label}=");
@@ -277,10 +278,10 @@ impl Daemon {
     }
 }
 
-/// A daemon that could not start, or ended, says why: exit code 1, and a last line with these words.
+/// Checks that a daemon failed with a reason: exit code 1, no panic, and these words in the last line of the log.
 ///
 /// # Errors
-/// When it is not so.
+/// If it did not.
 pub fn said(status: ExitStatus, log: &str, words: &[&str]) -> Result<()> {
     ensure!(status.signal().is_none() && status.code() == Some(1), "{status}: {log}");
     ensure!(!log.contains("panicked"), "{log}");

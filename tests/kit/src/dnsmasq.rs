@@ -1,4 +1,4 @@
-//! dnsmasq, in two parts: the network's ordinary DHCP server, and the reference responder that ours replaces.
+//! dnsmasq in two roles: the network's ordinary DHCP server, and the responder that pxed replaces and is compared with.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,11 +13,11 @@ use crate::process::Process;
 const STARTED: &str = "started, version";
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The network's DHCP server: addresses, no boot options.
+/// Starts the network's DHCP server, which sends addresses and no boot options.
 pub(crate) fn addresses(lab: &Lab, router: bool) -> Result<Process> {
     let mut options = vec![
         "--dhcp-authoritative".to_owned(),
-        // It would wait 3 s for an answer from each address before it offers it.
+        // Without this, dnsmasq pings each address for 3 s before it offers it.
         "--no-ping".to_owned(),
         "--dhcp-range=10.99.0.100,10.99.0.199,255.255.255.0,1h".to_owned(),
         format!("--dhcp-leasefile={}", lab.folder().join("leases").display()),
@@ -31,8 +31,8 @@ pub(crate) fn addresses(lab: &Lab, router: bool) -> Result<Process> {
 fn start(lab: &Lab, host: &Host, name: &str, options: &[String]) -> Result<Process> {
     let mut command = host.command("dnsmasq");
     command
-        // In the foreground and as the user that it is: the kernel forgets to end a child with us when the child
-        // changes its user or capabilities.
+        // In the foreground and without a change of user: the kernel clears the parent-death signal of a process
+        // that changes its user or capabilities.
         .args(["--no-daemon", "--conf-file=/dev/null", "--port=0", "--no-resolv"])
         .args(["--no-hosts", "--bind-interfaces", "--except-interface=lo", "--log-dhcp", "--log-facility=-"])
         .arg(format!("--interface={}", host.interface()))
@@ -42,7 +42,7 @@ fn start(lab: &Lab, host: &Host, name: &str, options: &[String]) -> Result<Proce
     Ok(server)
 }
 
-/// dnsmasq as proxyDHCP and TFTP server, as the usual recipe has it: the peer that ours is compared with.
+/// dnsmasq as proxyDHCP and TFTP server, set up by the usual recipe. Tests compare pxed with it.
 #[derive(Debug)]
 pub struct Reference {
     process: Process,
@@ -53,15 +53,15 @@ impl Reference {
     /// Serves memtest86+ to BIOS and x64 UEFI machines from the lab's responder host.
     ///
     /// # Errors
-    /// When dnsmasq or a boot file is missing.
+    /// If dnsmasq or a boot file is missing.
     pub fn start(lab: &Lab) -> Result<Self> {
         Self::start_on(lab, lab.responder())
     }
 
-    /// The same from another host.
+    /// Like [`start`](Self::start), on another host.
     ///
     /// # Errors
-    /// As above.
+    /// As for [`start`](Self::start).
     pub fn start_on(lab: &Lab, host: &Host) -> Result<Self> {
         let root = lab.folder().join("tftp");
         make_root(&root)?;
@@ -79,26 +79,26 @@ impl Reference {
         Ok(Self { process, root })
     }
 
-    /// Its program.
+    /// The running dnsmasq.
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
     }
 
-    /// The tree that it serves.
+    /// The boot tree that dnsmasq serves.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.root
     }
 }
 
-/// The recipe's tree: copies of what the distribution installed, and PXELINUX's configuration.
+/// Makes the recipe's boot tree: copies of the distribution's files, and a configuration for PXELINUX.
 fn make_root(root: &Path) -> Result<()> {
     fs::create_dir_all(root.join("pxelinux.cfg"))?;
     let files = [
         ("PXELINUX", firmware::PXELINUX, "pxelinux.0"),
         ("PXELINUX's library", firmware::LDLINUX, "ldlinux.c32"),
-        // Without `.bin`: PXELINUX takes such a file for a boot sector.
+        // Without `.bin`, because PXELINUX starts a file with that ending as a boot sector.
         ("memtest86+ for BIOS", firmware::MEMTEST_BIOS, "memtest"),
         ("memtest86+ for UEFI", firmware::MEMTEST_X64, "memtest.efi"),
     ];

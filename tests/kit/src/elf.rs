@@ -1,4 +1,4 @@
-//! What a program asks of the system that it runs on, read from its file: of another architecture `ldd` cannot say it.
+//! Reads from a program's file what it needs from the system. `ldd` cannot do that for another architecture.
 
 use std::fs;
 use std::path::Path;
@@ -10,25 +10,25 @@ use object::{Architecture, Endianness, Object as _};
 
 use crate::arch::Arch;
 
-/// What a program or a library needs.
+/// What a program or a library needs from the system.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
-    /// The dynamic loader, by its path. None for libraries and static programs.
+    /// The path of the dynamic loader. None for libraries and static programs.
     pub loader: Option<String>,
-    /// Libraries, by the names that the loader looks for.
+    /// The names of the libraries that the loader looks for.
     pub libraries: Vec<String>,
-    /// Versions of their symbols: `GLIBC_2.34`.
+    /// The versions of the symbols that the file uses, for example `GLIBC_2.34`.
     pub versions: Vec<String>,
 }
 
 impl Needs {
-    /// Reads a file, which must be of that architecture.
+    /// Reads a file. It must be of the architecture `arch`.
     pub fn of(file: &Path, arch: Arch) -> Result<Self> {
         let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
         Self::parse(&bytes, arch).with_context(|| format!("cannot use {}", file.display()))
     }
 
-    /// The same of a file's content.
+    /// Like [`of`](Self::of), from the file's bytes.
     pub fn parse(bytes: &[u8], arch: Arch) -> Result<Self> {
         let elf = ElfFile64::<Endianness>::parse(bytes)?;
         let wanted = match arch {
@@ -60,7 +60,7 @@ impl Needs {
         Ok(needs)
     }
 
-    /// The newest version of glibc that a symbol asks for: `(2, 34)`.
+    /// The oldest glibc that has all symbols, for example `(2, 34)`.
     pub fn glibc(&self) -> Option<(u32, u32)> {
         self.versions.iter().filter_map(|version| glibc(version)).max()
     }

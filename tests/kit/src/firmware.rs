@@ -1,7 +1,7 @@
-//! Where distributions install firmware, boot loaders and memtest86+.
+//! The paths at which distributions install firmware, boot loaders and memtest86+.
 //!
-//! The Debian paths are tried; those of Fedora, Arch and openSUSE are taken from their packages' file lists
-//! and untried.
+//! Debian's paths are tested. Those of Fedora, Arch and openSUSE come from the file lists of their packages, and are not
+//! tried.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ pub const MEMTEST_X64: &[&str] = &[
 /// memtest86+ as an IA32 EFI program.
 pub const MEMTEST_IA32: &[&str] = &["/boot/memtest86+ia32.efi", "/boot/mt86+ia32"];
 
-/// OVMF for x64: the code, and the template of its variables, side by side.
+/// OVMF for x64: the code, and the template of its variables.
 pub const OVMF_X64: &[[&str; 2]] = &[
     ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"],
     ["/usr/share/edk2/ovmf/OVMF_CODE.fd", "/usr/share/edk2/ovmf/OVMF_VARS.fd"],
@@ -55,7 +55,7 @@ pub const OVMF_X64: &[[&str; 2]] = &[
     ["/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"],
 ];
 
-/// OVMF for x64 with Microsoft's keys, so that it starts what Microsoft has signed and nothing else.
+/// OVMF for x64 with Microsoft's keys: it starts only programs that Microsoft has signed.
 pub const OVMF_SECURE: &[[&str; 2]] = &[
     ["/usr/share/OVMF/OVMF_CODE_4M.ms.fd", "/usr/share/OVMF/OVMF_VARS_4M.ms.fd"],
     ["/usr/share/edk2/ovmf/OVMF_CODE.secboot.fd", "/usr/share/edk2/ovmf/OVMF_VARS.secboot.fd"],
@@ -68,7 +68,7 @@ pub const OVMF_IA32: &[[&str; 2]] = &[
     ["/usr/share/edk2/ia32/OVMF_CODE.secboot.4m.fd", "/usr/share/edk2/ia32/OVMF_VARS.4m.fd"],
 ];
 
-/// iPXE as the option ROM of QEMU's virtio card; QEMU finds it by itself, set-up only looks whether it is there.
+/// iPXE as the option ROM of QEMU's virtio card. QEMU finds the file by itself; set-up checks only that it exists.
 pub const IPXE_ROM: &[&str] = &[
     "/usr/lib/ipxe/qemu/pxe-virtio.rom",
     "/usr/share/qemu/pxe-virtio.rom",
@@ -76,31 +76,31 @@ pub const IPXE_ROM: &[&str] = &[
     "/usr/share/ipxe/1af41000.rom",
 ];
 
-/// SeaBIOS; QEMU finds it by itself, set-up only looks whether it is there.
+/// SeaBIOS. QEMU finds the file by itself; set-up checks only that it exists.
 pub const SEABIOS: &[&str] =
     &["/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin", "/usr/share/seabios/bios.bin"];
 
-/// The first of `candidates` that is a file.
+/// The first of `candidates` that exists as a file.
 #[must_use]
 pub fn first(candidates: &[&str]) -> Option<PathBuf> {
     candidates.iter().map(Path::new).find(|f| f.is_file()).map(Path::to_owned)
 }
 
-/// The first pair of code and variables of which both are files.
+/// The first pair of code and variables that exists.
 #[must_use]
 pub fn first_pair(candidates: &[[&str; 2]]) -> Option<[PathBuf; 2]> {
     candidates.iter().map(|pair| pair.map(PathBuf::from)).find(|pair| pair.iter().all(|f| f.is_file()))
 }
 
-/// As [`first`], with an error that names the remedy.
+/// Like [`first`], with an error that names the remedy.
 ///
 /// # Errors
-/// When none of them is installed.
+/// If none of the files exists.
 pub fn require(what: &str, candidates: &[&str]) -> Result<PathBuf> {
     first(candidates).with_context(|| format!("{what} is not installed: run `cargo xtask setup`"))
 }
 
-/// iPXE that firmware loads over the network, for UEFI.
+/// iPXE for UEFI, as a program that firmware loads over the network.
 pub const IPXE_LOADERS: &[&str] = &[
     "/usr/lib/ipxe/snponly.efi",
     "/usr/share/ipxe/ipxe-snponly-x86_64.efi",

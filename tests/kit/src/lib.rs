@@ -1,10 +1,10 @@
-//! What tests and tasks share: running programs and ending them, networks of namespaces, and Debian's packages.
+//! The code that tests and tools share: running programs and ending them, networks of namespaces, Debian's packages.
 //!
 //! ```text
-//! command    finding and running programs, cargo's too, and becoming root
-//! clock      the only place here that reads the clock
-//! process    programs that end with this one; their output goes to files
-//! owner      who owns namespaces, folders and programs, and how they go away
+//! command    finding and running programs, cargo included, and becoming root
+//! clock      the only file here that reads the clock
+//! process    programs that end with this process; their output goes to files
+//! owner      records namespaces, folders and programs, and removes them
 //! network    a switch and hosts, each in a network namespace
 //! namespace  a network namespace for one thread
 //! daemon     the daemon under test
@@ -12,18 +12,19 @@
 //! tree       files to serve
 //! dnsmasq    the network's DHCP server, and the responder that pxed is compared with
 //! firmware   where distributions install firmware, boot loaders and memtest86+
-//! cache      what is fetched or built once
+//! cache      downloads and long builds, made once
 //! apt        Debian's packages, fetched and unpacked without installing anything
 //! unpacked   programs of those packages that run from the cache
-//! arch       what Debian, Rust and GCC call an architecture
-//! cross      a toolchain that builds for each of them, against an old C library
-//! elf        what a program needs of its system
+//! arch       the names of an architecture in Debian, Rust and GCC
+//! cross      a toolchain for each architecture, with an old C library
+//! elf        what a program needs from its system
 //! ```
 //!
 //! # A network
 //!
-//! Nothing leaves it: a switch, an ordinary DHCP server, and room for a responder and a client. Root only; everything lives
-//! in network namespaces. `pxe-lab` connects emulated machines to it.
+//! A closed network in namespaces: a switch, an ordinary DHCP server, and hosts for a responder and a client. It needs
+//! root.
+//! `pxe-lab` connects emulated machines to it.
 //!
 //! ```text
 //!   dhcp 10.99.0.1         responder 10.99.0.2      client 10.99.0.3     machines
@@ -33,12 +34,16 @@
 //!   to-dhcp ------------- to-pxe ---------------- to-cli -------------- m0 m1 ...      br0, in the switch
 //! ```
 //!
-//! Names carry the process that made them, so networks run side by side. Guards remove everything when they are
-//! dropped; so does a signal handler ([`Lab::builder`] installs it), children die with us (`PR_SET_PDEATHSIG`),
-//! and every start sweeps up what a killed predecessor left: its namespaces, the programs in them (the kernel
-//! forgets the death signal of a program that changes its user or capabilities) and its files.
+//! Names contain the ID of the process that made them, so several networks can exist at once. Four things remove them:
 //!
-//! This crate must stay small: `cargo xtask` builds it first. It names no crate of the product.
+//! - guards, when they are dropped
+//! - a signal handler, which the start of a lab installs
+//! - the parent-death signal of child processes (`PR_SET_PDEATHSIG`)
+//! - the next start of a lab, for a process that was killed: its namespaces, the programs in them, and its files. The
+//!   programs may have survived, because the kernel clears the parent-death signal when a program changes its user or
+//!   capabilities.
+//!
+//! Keep this crate small and free of the product's crates, because each first `cargo xtask` builds it.
 
 pub mod apt;
 pub mod arch;

@@ -1,16 +1,16 @@
-//! What the load generator (`pxe-load`) is told: its command line as a type, which the benchmark fills in and the generator reads.
+//! The command line of the load generator (`pxe-load`) as a type. The benchmark fills it in, and the generator parses it.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-/// The first port that a machine's transfers come from, unless it is told another.
+/// The default of `--port`.
 pub const PORT: u16 = 2070;
 /// The most strangers: the addresses in the upper half of 10.50.0.0/16, without the broadcast address.
 pub const STRANGERS_MOST: u32 = 0x7fff;
 
-/// Plays many machines that boot at once.
+/// Simulates many machines that boot at once.
 #[derive(Clone, Debug, Parser, PartialEq)]
 #[command(name = "load")]
 pub struct Options {
@@ -20,16 +20,16 @@ pub struct Options {
     /// The server's address
     #[arg(long, required_unless_present = "reflector")]
     pub server: Option<Ipv4Addr>,
-    /// Where frames for the server are sent (default: to everybody, which asks no one)
+    /// Ethernet address of the server (default: broadcast)
     #[arg(long, value_parser = mac)]
     pub server_mac: Option<[u8; 6]>,
-    /// How many machines
+    /// Number of machines
     #[arg(long, default_value_t = 128)]
     pub machines: u32,
-    /// The file as the server names it
+    /// Name of the file on the server
     #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp"], requires = "original")]
     pub file: Option<String>,
-    /// The same file here, to compare every byte
+    /// The same file on this host, to compare every byte
     #[arg(long)]
     pub original: Option<PathBuf>,
     /// Bytes per block
@@ -38,93 +38,93 @@ pub struct Options {
     /// Blocks per window
     #[arg(long, default_value_t = 1)]
     pub windowsize: u16,
-    /// Whole boots instead of one transfer; with --dhcp: whose DISCOVERs
+    /// Firmware that boots, instead of one transfer; with --dhcp: the sender of the DISCOVERs
     #[arg(long)]
     pub boot: Option<Boot>,
-    /// What a machine loads in a boot: the boot file, then others
+    /// Files that a machine loads in a boot: the boot file, then others
     #[arg(long, value_name = "NAME=PATH", value_delimiter = ',', value_parser = pair)]
     pub files: Vec<(String, PathBuf)>,
-    /// Look-ups of files that do not exist, before the last file
+    /// Requests for files that do not exist, before the last file
     #[arg(long, default_value_t = 0)]
     pub misses: u16,
-    /// DISCOVERs that each machine sends, one after the other, and nothing else
+    /// Send only DISCOVERs: so many from each machine, one after the other
     #[arg(long, value_name = "COUNT")]
     pub dhcp: Option<u32>,
-    /// Frames of so many bytes against a reflector, as many as machines at a time
+    /// Send frames of so many bytes to a reflector, one for each machine at a time
     #[arg(long, value_name = "LEN")]
     pub reflect: Option<usize>,
-    /// How long to do that
+    /// Seconds of --reflect
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
-    /// Be the reflector on that interface, until standard input ends
+    /// Run the reflector on the interface, until standard input ends
     #[arg(long)]
     pub reflector: bool,
-    /// Where the reflecting program runs
+    /// XDP mode of the reflector
     #[arg(long, default_value = "native")]
     pub mode: ReflectorMode,
     /// Least length of TFTP frames; zeros follow the datagram
     #[arg(long, value_name = "LEN", default_value_t = 0)]
     pub pad: usize,
-    /// First port of each machine: servers may know the ports of machines that were there a moment ago
+    /// First port of each machine: servers may still know the ports of an earlier run
     #[arg(long, default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1024..60_000))]
     pub port: u16,
-    /// Milliseconds over which the machines are switched on
+    /// Milliseconds within which the machines are switched on
     #[arg(long, default_value_t = 0)]
     pub power_on: u64,
-    /// Frames lost on the way to the machines, per mille
+    /// Lost frames on the way to the machines, per mille
     #[arg(long, default_value_t = 0)]
     pub loss: u32,
-    /// Frames that come twice there, per mille
+    /// Duplicated frames on that way, per mille
     #[arg(long, default_value_t = 0)]
     pub duplicate: u32,
-    /// Frames that others overtake there, per mille
+    /// Reordered frames on that way, per mille
     #[arg(long, default_value_t = 0)]
     pub reorder: u32,
-    /// The same happens to what machines send
+    /// Lose, duplicate and reorder also the frames that machines send
     #[arg(long)]
     pub both_ways: bool,
-    /// To which frames
+    /// Seed of the choice of these frames
     #[arg(long, default_value_t = 0x9e37_79b9)]
     pub seed: u32,
-    /// How often a machine that gave up is switched on again
+    /// Number of times that a machine that gave up is switched on again
     #[arg(long, default_value_t = 0)]
     pub again: u8,
-    /// Another version of the file, which is as right as the original
+    /// Another version of the file that is accepted, too
     #[arg(long, value_name = "PATH")]
     pub or: Option<PathBuf>,
-    /// Requests for the file in the names of machines that do not exist
+    /// Number of requests for the file under forged addresses
     #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=i64::from(STRANGERS_MOST)))]
     pub strangers: u32,
-    /// How many of them a second
+    /// Forged requests in a second
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     pub strangers_rate: u32,
-    /// How long what they would get is counted after the last one, in seconds
+    /// Seconds after the last forged request for which the replies are counted
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub listen: u64,
-    /// The longest that the run may take, in seconds
+    /// Limit of the run, in seconds
     #[arg(long, default_value_t = 60)]
     pub limit: u64,
-    /// Processor to stay on
+    /// Processor to run on
     #[arg(long)]
     pub cpu: Option<usize>,
 }
 
-/// Who boots.
+/// The firmware or boot loader that boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Boot {
     /// iPXE, as option ROM of a BIOS machine
     Ipxe,
     /// The PXE driver of EDK2
     Edk2,
-    /// PXELINUX, which iPXE's ROM asked for
+    /// PXELINUX, started by iPXE's ROM
     Pxelinux,
-    /// GRUB for EFI, which EDK2 asked for
+    /// GRUB for EFI, started by EDK2
     Grub,
     /// All four in turn
     Mix,
 }
 
-/// Where the reflecting program runs.
+/// The XDP mode of the reflector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReflectorMode {
     /// In the driver
@@ -134,16 +134,16 @@ pub enum ReflectorMode {
 }
 
 impl Options {
-    /// Those for an interface, all others as when they are not given.
+    /// The options for an interface, with all defaults.
     #[must_use]
     pub fn new(interface: &str) -> Self {
-        // What else a command line must have depends on what is played.
+        // `--reflector` is the mode that requires no other options.
         let mut options = Self::parse_from(["load", "--reflector", "--interface", interface]);
         options.reflector = false;
         options
     }
 
-    /// The command line that gives these again.
+    /// The command line that parses to these options.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let mut words = Words::default();
@@ -188,7 +188,6 @@ impl Options {
     }
 }
 
-/// Words of a command line.
 #[derive(Default)]
 struct Words(Vec<String>);
 
@@ -218,7 +217,7 @@ fn pair(text: &str) -> Result<(String, PathBuf), String> {
 /// An Ethernet address: `02:00:00:00:01:ff`.
 ///
 /// # Errors
-/// When it is none; with what is wrong.
+/// If the text is no such address.
 pub fn mac(text: &str) -> Result<[u8; 6], String> {
     let bytes: Result<Vec<u8>, _> = text.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect();
     let bytes = bytes.map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! A network namespace of its own for one test's thread.
+//! Network namespaces for single threads of tests.
 
 use std::os::fd::AsFd as _;
 
@@ -6,16 +6,16 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
 
-/// Moves the calling thread into a new network namespace whose loopback interface is up, with a /sys of its own, as
+/// Moves the calling thread into a new network namespace with a running loopback interface, and mounts its /sys, as
 /// `ip netns exec` does.
 ///
-/// The namespaces go with the thread; processes that the thread starts are in them, too.
+/// The namespace disappears with the thread. Processes that the thread starts are in the same namespace.
 ///
 /// # Errors
-/// Without root.
+/// If this process is not root.
 #[expect(unsafe_code, reason = "rustix marks unshare so, since some of its flags pull memory or files apart")]
 pub fn enter_new() -> Result<()> {
-    // SAFETY: files and memory stay shared; the working directory and the mounts of this thread become its own.
+    // SAFETY: files and memory stay shared. Only the network, the mounts and the working directory are separate.
     unsafe { unshare_unsafe(UnshareFlags::NEWNET | UnshareFlags::NEWNS | UnshareFlags::FS) }
         .context("a new network namespace needs root")?;
     let private = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
@@ -26,10 +26,10 @@ pub fn enter_new() -> Result<()> {
     Ok(())
 }
 
-/// Moves the calling thread into a network namespace by its name, as `ip netns` has it.
+/// Moves the calling thread into the network namespace that `ip netns` lists as `name`.
 ///
 /// # Errors
-/// Without root, or when there is none of that name.
+/// If this process is not root, or there is no such namespace.
 pub fn enter(name: &str) -> Result<()> {
     let path = std::path::Path::new("/run/netns").join(name);
     let namespace = std::fs::File::open(&path).with_context(|| format!("no namespace {}", path.display()))?;

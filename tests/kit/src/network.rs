@@ -1,4 +1,4 @@
-//! The switch and the hosts on it.
+//! Makes the network of a lab: the switch and its hosts. The head of the crate draws it.
 
 use std::fs;
 use std::io::Write;
@@ -12,7 +12,7 @@ use crate::dnsmasq;
 use crate::owner;
 use crate::process::Process;
 
-/// What a lab shall be.
+/// The options of a lab.
 #[derive(Clone, Debug)]
 pub struct Builder {
     machines: usize,
@@ -23,36 +23,36 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// Room for that many machines (none).
+    /// The number of ports for emulated machines. Default: none.
     #[must_use]
     pub fn machines(mut self, count: usize) -> Self {
         self.machines = count;
         self
     }
 
-    /// Whether there is the network's own DHCP server, for addresses only (yes).
+    /// Whether the network has a DHCP server, for addresses only. Default: yes.
     #[must_use]
     pub fn dhcp(mut self, yes: bool) -> Self {
         self.dhcp = yes;
         self
     }
 
-    /// Whether an IPv6 router announces itself (yes). Without one iPXE waits 16 s for it before it boots.
+    /// Whether an IPv6 router sends advertisements. Default: yes. Without them, iPXE waits 16 s before it boots.
     #[must_use]
     pub fn router_advertisements(mut self, yes: bool) -> Self {
         self.router = yes;
         self
     }
 
-    /// Whether the veths keep checksum and segmentation offload (no). A real wire carries finished checksums and
-    /// no 64 KiB segments; a veth with offload hands raw sockets and XDP programs both.
+    /// Whether the veths have checksum and segmentation offload. Default: no. On a real cable, checksums are complete and
+    /// segments small. With offload, raw sockets and XDP programs on a veth see partial checksums and segments of 64 KiB.
     #[must_use]
     pub fn offload(mut self, yes: bool) -> Self {
         self.offload = yes;
         self
     }
 
-    /// Where the logs of the lab's programs go, and stay (by default into a folder that goes with the lab).
+    /// The folder for the logs of the lab's programs, which stays. Default: a folder that is removed with the lab.
     #[must_use]
     pub fn logs(mut self, folder: &Path) -> Self {
         self.logs = Some(folder.to_owned());
@@ -62,7 +62,7 @@ impl Builder {
     /// Makes the network and starts its DHCP server.
     ///
     /// # Errors
-    /// Without root, or when a tool is missing. Nothing is left behind then.
+    /// If this process is not root, or a tool is missing. Then everything is removed again.
     pub fn start(self) -> Result<Lab> {
         ensure!(command::is_root(), "the lab makes network namespaces: run this as root");
         owner::clean_on_signals();
@@ -71,7 +71,7 @@ impl Builder {
         let folder = owner::folder_of(&name);
         owner::registry()?.add_folder(folder.clone())?;
         let logs = self.logs.clone().unwrap_or_else(|| folder.clone());
-        // From here on dropping the lab removes what is there.
+        // From here on, dropping the lab removes what exists.
         let mut lab = Lab {
             dhcp_server: None,
             switch: Namespace { name: format!("{name}-switch") },
@@ -102,10 +102,10 @@ impl Builder {
     }
 }
 
-/// A running network. Dropping it removes it with everything in it.
+/// A running network. Dropping it removes it, with everything in it.
 #[derive(Debug)]
 pub struct Lab {
-    // Fields are dropped in this order: programs, then the namespaces they are in, then the files.
+    // Rust drops fields in this order: programs, then the namespaces that they are in, then the files.
     dhcp_server: Option<Process>,
     hosts: Vec<Host>,
     switch: Namespace,
@@ -115,7 +115,7 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// A network with a DHCP server and no machines, to be changed before its start.
+    /// The default options: a DHCP server, and no ports for machines.
     #[must_use]
     pub fn builder() -> Builder {
         Builder { machines: 0, dhcp: true, router: true, offload: false, logs: None }
@@ -133,61 +133,61 @@ impl Lab {
         &self.hosts[1]
     }
 
-    /// The host for clients that are programs, 10.99.0.3 on `cli0`.
+    /// The host for client programs, 10.99.0.3 on `cli0`.
     #[must_use]
     pub fn client(&self) -> &Host {
         &self.hosts[2]
     }
 
-    /// The DHCP server's program, when it was asked for.
+    /// The running DHCP server, if there is one.
     #[must_use]
     pub fn dhcp_server(&self) -> Option<&Process> {
         self.dhcp_server.as_ref()
     }
 
-    /// The namespace of the switch, with bridge `br0`, ports `to-dhcp`, `to-pxe`, `to-cli` and taps `m0`...
+    /// The namespace of the switch, with the bridge `br0`, the ports `to-dhcp`, `to-pxe` and `to-cli`, and the taps `m0`...
     #[must_use]
     pub fn switch(&self) -> &str {
         &self.switch.name
     }
 
-    /// A command that runs where the switch is.
+    /// A command that runs in the namespace of the switch.
     #[must_use]
     pub fn switch_command(&self, program: &str) -> Command {
         self.switch.command(program)
     }
 
-    /// A folder that goes with the lab.
+    /// A folder that is removed with the lab.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder.0
     }
 
-    /// Where the logs of the lab's programs are.
+    /// The folder with the logs of the lab's programs.
     #[must_use]
     pub fn logs(&self) -> &Path {
         &self.logs
     }
 
-    /// How many machines have a port.
+    /// The number of ports for machines.
     #[must_use]
     pub fn machines(&self) -> usize {
         self.machines
     }
 
-    /// Starts a program, made by [`Host::command`], with its output in `NAME.out` and `NAME.err` of
-    /// [`Lab::logs`]. It is in a process group of its own, and ends when dropped or when this process ends.
+    /// Starts a command of [`Host::command`], with its output in `NAME.out` and `NAME.err` of [`Lab::logs`]. The program is
+    /// in its own process group, and ends when [`Process`] is dropped or this process ends.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it does not start.
     pub fn spawn(&self, name: &str, command: Command) -> Result<Process> {
         Process::start(name, command, &self.logs)
     }
 
-    /// The same with a standard input: a piped one stays open as long as the program runs.
+    /// Like [`spawn`](Self::spawn), with a standard input. A pipe stays open as long as the program runs.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it does not start.
     pub fn spawn_from(&self, name: &str, command: Command, stdin: Stdio) -> Result<Process> {
         Process::start_from(name, command, stdin, &self.logs)
     }
@@ -231,31 +231,31 @@ impl Host {
         Ok(())
     }
 
-    /// The name of its namespace, as `ip netns` shows it.
+    /// The namespace's name in `ip netns`.
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace.name
     }
 
-    /// The name of its interface.
+    /// The name of the host's interface.
     #[must_use]
     pub fn interface(&self) -> &str {
         &self.interface
     }
 
-    /// The port of the switch that it is connected to, an interface in [`Lab::switch`].
+    /// The host's port of the switch, an interface in the namespace [`Lab::switch`].
     #[must_use]
     pub fn port(&self) -> String {
         format!("to-{}", self.role)
     }
 
-    /// Its IPv4 address.
+    /// The host's IPv4 address.
     #[must_use]
     pub fn address(&self) -> String {
         format!("10.99.0.{}", self.number)
     }
 
-    /// Its hardware address.
+    /// The host's Ethernet address.
     #[must_use]
     pub fn mac(&self) -> String {
         format!("52:54:00:99:fe:{:02x}", self.number)
@@ -267,10 +267,10 @@ impl Host {
         self.namespace.command(program)
     }
 
-    /// Runs a program on this host to its end and gives what it printed.
+    /// Runs a program on this host until it ends, and returns its standard output.
     ///
     /// # Errors
-    /// When it fails; with what it said.
+    /// If it fails. The error contains its standard error.
     pub fn output(&self, program: &str, arguments: &[&str]) -> Result<String> {
         command::output(self.command(program).args(arguments))
     }
@@ -282,7 +282,7 @@ struct Namespace {
 }
 
 impl Namespace {
-    /// Without IPv6: no chatter from the lab's own ports.
+    /// Makes the namespace without IPv6, so that the lab's own ports send no packets by themselves.
     fn create(&self) -> Result<()> {
         owner::registry()?.add_namespace(&self.name)?;
         self.shell("for f in all default; do echo 1 > /proc/sys/net/ipv6/conf/$f/disable_ipv6; done")
@@ -299,8 +299,8 @@ impl Namespace {
         command::output(self.command("sh").args(["-ec", script])).map(drop)
     }
 
-    /// Dies with us, is ended by us and not by the terminal's Ctrl-C, and is one process from start to end: each
-    /// of these programs becomes the next one.
+    /// A command whose process ends with this one (`--pdeathsig`), does not receive the terminal's Ctrl-C (a process
+    /// group of its own), and keeps its process ID: each of these programs executes the next one.
     fn command(&self, program: &str) -> Command {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new("setpriv");
@@ -308,7 +308,7 @@ impl Namespace {
         command
     }
 
-    /// Lines for `ip -batch`.
+    /// Runs lines of `ip -batch` in the namespace.
     fn ip(&self, lines: &str) -> Result<()> {
         let mut ip = Command::new("ip")
             .args(["-n", &self.name, "-batch", "-"])
@@ -319,7 +319,7 @@ impl Namespace {
             .context("cannot start `ip`: run `cargo xtask setup`")?;
         let written = ip.stdin.take().context("no pipe")?.write_all(lines.as_bytes());
         let out = ip.wait_with_output()?;
-        written.context("cannot talk to `ip`")?;
+        written.context("cannot write to `ip`")?;
         ensure!(
             out.status.success(),
             "`ip` in {}: {}",
@@ -329,7 +329,7 @@ impl Namespace {
         Ok(())
     }
 
-    /// Finished checksums and segments of a wire's size.
+    /// Turns off offload, so that checksums are complete and no segment exceeds the MTU, as on a cable.
     fn like_a_wire(&self, interface: &str) -> Result<()> {
         let off = ["tx", "rx", "tso", "gso", "gro"].map(|what| [what, "off"]);
         command::output(self.command("ethtool").args(["-K", interface]).args(off.as_flattened()))

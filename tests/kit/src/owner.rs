@@ -1,4 +1,5 @@
-//! Who owns what in the lab, and how it goes away: by guards, by a signal, or swept up by the next run.
+//! Records what a lab has made (namespaces, folders, programs), and removes it: when guards are dropped, on a signal, or in
+//! the next run after a kill.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -19,15 +20,15 @@ use signal_hook::iterator::Signals;
 use crate::clock;
 use crate::command;
 
-/// A child that several may look at; whoever holds the lock may end or reap it.
+/// A child process that its [`Process`](crate::Process) and the clean-up share. The holder of the lock may kill or reap it.
 pub(crate) type SharedChild = Arc<Mutex<Child>>;
 
 const PREFIX: &str = "pxed";
 const NAMESPACES: &str = "/run/netns";
-/// How long a child has to end by itself before it is killed.
+/// The time between SIGTERM and SIGKILL.
 pub(crate) const GRACE: Duration = Duration::from_secs(3);
 
-/// What must not outlive this process.
+/// Everything that must not outlive this process.
 #[derive(Default)]
 pub(crate) struct Registry {
     namespaces: BTreeSet<String>,
@@ -47,7 +48,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The registry, to make something under its lock: so nothing is made behind the back of a clean-up.
+/// Locks the registry. Callers make things under this lock, so that a clean-up misses nothing.
 pub(crate) fn registry() -> Result<MutexGuard<'static, Registry>> {
     let registry = lock(&REGISTRY);
     if registry.closed {
@@ -75,24 +76,24 @@ impl Registry {
     }
 }
 
-/// Forgets a child that was reaped.
+/// Removes a reaped child from the registry.
 pub(crate) fn forget_child(child: &SharedChild) {
     lock(&REGISTRY).children.retain(|c| !Arc::ptr_eq(c, child));
 }
 
-/// Removes a namespace with everything in it.
+/// Kills the programs in a namespace, and removes the namespace.
 pub(crate) fn remove_namespace(name: &str) {
     delete_namespace(name);
     lock(&REGISTRY).namespaces.remove(name);
 }
 
-/// Removes a folder of the lab.
+/// Removes a folder of a lab.
 pub(crate) fn remove_folder(folder: &PathBuf) {
     drop(fs::remove_dir_all(folder));
     lock(&REGISTRY).folders.remove(folder);
 }
 
-/// Ends a child: politely, and after [`GRACE`] for certain.
+/// Ends a child by SIGTERM, and after [`GRACE`] by SIGKILL.
 pub(crate) fn end_child(child: &SharedChild) {
     end_children(std::slice::from_ref(child));
 }
@@ -107,13 +108,13 @@ fn end_children(children: &[SharedChild]) {
             thread::sleep(Duration::from_millis(5));
         }
         let mut child = lock(child);
-        // Reaped already, or killed and reaped now.
+        // Both calls fail if the child is already reaped.
         drop(child.kill());
         drop(child.wait());
     }
 }
 
-/// Sends a signal, unless the child is reaped and its pid may be another's.
+/// Sends a signal, unless the child is reaped: then another process may have its ID.
 fn signal_child(child: &mut Child, signal: Signal) {
     if let (Ok(None), Some(pid)) = (child.try_wait(), Pid::from_raw(child.id().cast_signed())) {
         let _ = kill_process(pid, signal);
@@ -125,11 +126,11 @@ fn delete_namespace(name: &str) {
     for pid in pids.split_whitespace().filter_map(|p| Pid::from_raw(p.parse().ok()?)) {
         let _ = kill_process(pid, Signal::KILL);
     }
-    // Another run's sweep may have been faster.
+    // This fails if the sweep of another run was faster.
     drop(command::output(Command::new("ip").args(["netns", "delete", name])));
 }
 
-/// The process that a name belongs to: its pid, and when it started, since pids are used again.
+/// The process that a name belongs to: its ID, and its start time, because the kernel reuses IDs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Owner {
     pid: u32,
@@ -159,26 +160,26 @@ impl Owner {
     }
 }
 
-/// When a process started, in clock ticks since the machine did.
+/// The start time of a process, in clock ticks since the host's boot.
 fn start_of(pid: u32) -> Option<u64> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The program's name may hold anything, but ends at the last parenthesis; the 22nd field is the time.
+    // The program's name can contain any character, but ends at the last parenthesis. The 22nd field is the start time.
     stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
 }
 
-/// A name that no other lab has.
+/// A name that no other lab of this host has.
 pub(crate) fn unique_name() -> Result<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let owner = Owner::me()?;
     Ok(format!("{PREFIX}-{}-{}-{}", owner.pid, owner.start, NEXT.fetch_add(1, Ordering::Relaxed)))
 }
 
-/// Where a lab keeps its files.
+/// The folder for the files of a lab.
 pub(crate) fn folder_of(name: &str) -> PathBuf {
     env::temp_dir().join(name)
 }
 
-/// Removes what runs left behind that were killed: namespaces and folders whose owner is dead.
+/// Removes the namespaces and folders of killed processes.
 pub fn sweep() {
     for name in orphans(NAMESPACES.into()) {
         delete_namespace(&name);
@@ -194,7 +195,7 @@ fn orphans(place: PathBuf) -> Vec<String> {
     names.filter(|name| Owner::parse(name).is_some_and(|owner| !owner.lives())).collect()
 }
 
-/// From now on SIGINT, SIGTERM and SIGHUP remove every lab of this process before it ends.
+/// Installs a handler that removes all labs of this process on SIGINT, SIGTERM and SIGHUP, and exits.
 pub fn clean_on_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -233,7 +234,7 @@ mod tests {
         let owner = Owner::parse(&format!("{name}-switch")).expect("a namespace's name");
         assert_eq!(owner, Owner::me().unwrap());
         assert!(owner.lives());
-        assert!(!Owner { start: owner.start + 1, ..owner }.lives(), "the pid is another's now");
+        assert!(!Owner { start: owner.start + 1, ..owner }.lives(), "another process has this ID");
         assert_ne!(name, unique_name().unwrap());
     }
 

@@ -1,4 +1,4 @@
-//! Programs that the lab starts: their output goes to files, and they end with us.
+//! Programs that end with this process, and whose output goes to files or into memory.
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read, Seek, SeekFrom};
@@ -16,7 +16,7 @@ use crate::clock;
 use crate::owner::{self, SharedChild};
 
 const LOOK: Duration = Duration::from_millis(20);
-/// Most that is kept in memory of what a program says, in bytes: one that runs for hours says more than anybody reads.
+/// The maximum of a program's output in memory, in bytes. A program that runs for hours would otherwise fill the memory.
 const KEPT: usize = 8 << 20;
 
 /// A running program. Dropping it ends it.
@@ -28,33 +28,32 @@ pub struct Process {
     err: Said,
 }
 
-/// Where a program's standard error goes.
+/// The destination of a program's standard error.
 #[derive(Debug)]
 enum Said {
-    /// Into a file.
     File(PathBuf),
-    /// Into memory, the last [`KEPT`] bytes of it.
+    /// The last [`KEPT`] bytes, in memory.
     Memory(Arc<Mutex<String>>, JoinHandle<()>),
 }
 
 impl Process {
-    /// Starts a program whose output goes to `NAME.out` and `NAME.err` in `folder`, with a standard input. Of one that is
-    /// piped and so has no end the child keeps our end, and is ended before it is dropped.
+    /// Starts a program with its output in `NAME.out` and `NAME.err` of `folder`, and with a standard input. The
+    /// `Child` keeps our end of a piped input, so that the input stays open until the program is ended.
     pub fn start_from(name: &str, mut command: Command, stdin: Stdio, folder: &Path) -> Result<Self> {
         let out = folder.join(format!("{name}.out"));
         command.stdin(stdin).stdout(create(&out)?);
         Self::launch(name, command, out, folder)
     }
 
-    /// The same without any input.
+    /// Like [`start_from`](Self::start_from), without input.
     pub fn start(name: &str, command: Command, folder: &Path) -> Result<Self> {
         Self::start_from(name, command, Stdio::null(), folder)
     }
 
-    /// Starts a program that is talked to through its standard input and output.
+    /// Starts a program, and returns pipes to its standard input and output.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it does not start.
     pub fn start_piped(
         name: &str,
         mut command: Command,
@@ -80,11 +79,11 @@ impl Process {
         Ok(Self { name: name.to_owned(), child, out, err: Said::File(err) })
     }
 
-    /// Starts a program from this thread, and so in its network namespace, without input. What it writes to its standard error
+    /// Starts a program without input from this thread, and therefore in the thread's network namespace. Its standard error
     /// is kept in memory.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// If it does not start.
     pub fn start_here(name: &str, mut command: Command) -> Result<Self> {
         let program = command.get_program().to_owned();
         let mut registry = owner::registry()?;
@@ -95,7 +94,7 @@ impl Process {
         registry.add_child(Arc::clone(&child));
         let said = Arc::new(Mutex::new(String::new()));
         let kept = Arc::clone(&said);
-        // Somebody must read on, or the program waits for room in the pipe.
+        // Without a reader, the program would block when the pipe is full.
         let reader = thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 keep(&mut kept.lock().unwrap_or_else(PoisonError::into_inner), &line);
@@ -108,25 +107,25 @@ impl Process {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Its process id.
+    /// The program's process ID.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.lock().id()
     }
 
-    /// Whether it still runs.
+    /// Whether the program still runs.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self.lock().try_wait(), Ok(None))
     }
 
-    /// What it wrote to its standard output so far.
+    /// The program's standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         read(&self.out)
     }
 
-    /// What it wrote to its standard error so far.
+    /// The program's standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         match &self.err {
@@ -135,7 +134,7 @@ impl Process {
         }
     }
 
-    /// The file that its standard error goes to; empty for a program that was started here.
+    /// The file with the program's standard error. Empty after [`start_here`](Self::start_here).
     #[must_use]
     pub fn stderr_file(&self) -> &Path {
         match &self.err {
@@ -144,20 +143,20 @@ impl Process {
         }
     }
 
-    /// Sends it a signal, and does not wait.
+    /// Sends the program a signal, without waiting for the effect.
     ///
     /// # Errors
-    /// When it has ended.
+    /// If the program has ended.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         let mut child = self.lock();
         ensure!(matches!(child.try_wait(), Ok(None)), "{} has ended", self.name);
         Ok(kill_process(Pid::from_child(&child), signal)?)
     }
 
-    /// Waits until it wrote `words`, on either output, and not as a part of longer words: `ready`, not `already`.
+    /// Waits until either output contains `words` as whole words: `already` does not count as `ready`.
     ///
     /// # Errors
-    /// When it ends first, or `timeout` passes; with what it said last.
+    /// If the program ends first, or `timeout` passes. The error contains its last lines.
     pub fn wait_for(&self, words: &str, timeout: Duration) -> Result<()> {
         let deadline = clock::now() + timeout;
         loop {
@@ -169,19 +168,19 @@ impl Process {
                 return Ok(());
             }
             if !running {
-                bail!("{} ended before it said `{words}`: {}", self.name, self.last_words());
+                bail!("{} ended before it printed `{words}`: {}", self.name, self.last_words());
             }
             if clock::now() >= deadline {
-                bail!("{} did not say `{words}` in {timeout:?}: {}", self.name, self.last_words());
+                bail!("{} did not print `{words}` in {timeout:?}: {}", self.name, self.last_words());
             }
             thread::sleep(LOOK);
         }
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the program ends by itself.
     ///
     /// # Errors
-    /// When `timeout` passes; it goes on running then.
+    /// If `timeout` passes. The program keeps running.
     pub fn wait(&self, timeout: Duration) -> Result<ExitStatus> {
         let deadline = clock::now() + timeout;
         loop {
@@ -196,7 +195,8 @@ impl Process {
         }
     }
 
-    /// Waits a moment for the last words of a program that has ended. One that it has started may still have the pipe.
+    /// Waits up to a second for the last output of a program that has ended. The limit is for children of the program,
+    /// which may keep the pipe open.
     fn read_to_its_end(&self) {
         let Said::Memory(_, reader) = &self.err else { return };
         let deadline = clock::now() + Duration::from_secs(1);
@@ -205,16 +205,16 @@ impl Process {
         }
     }
 
-    /// Asks it to end (SIGTERM), kills it when it does not within three seconds, and says how it ended.
+    /// Ends the program by SIGTERM, and after three seconds by SIGKILL. Returns its exit status.
     ///
     /// # Errors
-    /// When the system cannot tell.
+    /// If the system does not return the status.
     pub fn stop(&self) -> Result<ExitStatus> {
         owner::end_child(&self.child);
         Ok(self.lock().wait()?)
     }
 
-    /// The last lines that it wrote.
+    /// The last four lines of the program's output.
     #[must_use]
     pub fn last_words(&self) -> String {
         let text = self.stderr() + &self.stdout();
@@ -230,7 +230,7 @@ impl Drop for Process {
     }
 }
 
-/// Adds a line. Of what is too long, the older half goes: whole lines, since what is searched for is in one.
+/// Adds a line. If the text is too long, its older half is removed first, in whole lines, because tests search in lines.
 fn keep(said: &mut String, line: &str) {
     if said.len() > KEPT {
         let end = said.as_bytes().iter().skip(KEPT / 2).position(|byte| *byte == b'\n');
@@ -240,7 +240,7 @@ fn keep(said: &mut String, line: &str) {
     said.push('\n');
 }
 
-/// Whether a text holds `words` with no letter or digit next to them.
+/// Whether a text contains `words` without a letter or digit beside them.
 fn says(text: &str, words: &str) -> bool {
     text.match_indices(words).any(|(at, _)| {
         let around = [text[..at].chars().next_back(), text[at + words.len()..].chars().next()];
@@ -256,8 +256,8 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
-/// Starts a program from a thread that lives as long as this process. The kernel sends the signal of
-/// `PR_SET_PDEATHSIG` when the *thread* that started a child ends, and a test's thread ends before its process.
+/// Starts a program from a thread that lives as long as this process. The kernel sends the parent-death signal when the
+/// *thread* that started a child ends, and the thread of a test ends before its process.
 fn spawn(command: Command) -> io::Result<Child> {
     type Order = (Command, Sender<io::Result<Child>>);
     static SPAWNER: OnceLock<Sender<Order>> = OnceLock::new();
@@ -271,12 +271,12 @@ fn spawn(command: Command) -> io::Result<Child> {
         orders
     });
     let (answer, child) = channel();
-    let gone = |_| io::Error::other("the thread that starts programs is gone");
+    let gone = |_| io::Error::other("the thread that starts programs has ended");
     spawner.send((command, answer)).map_err(|_| gone(()))?;
     child.recv().map_err(|_| gone(()))?
 }
 
-/// Follows a file that grows, line by line.
+/// Reads a growing file line by line.
 #[derive(Debug)]
 pub struct LogTail {
     path: PathBuf,
@@ -285,13 +285,13 @@ pub struct LogTail {
 }
 
 impl LogTail {
-    /// From the file's beginning.
+    /// Starts at the beginning of the file.
     #[must_use]
     pub fn new(path: &Path) -> Self {
         Self { path: path.to_owned(), at: 0, rest: Vec::new() }
     }
 
-    /// The whole lines that were added since the last call.
+    /// The complete lines that were added since the last call.
     pub fn lines(&mut self) -> Vec<String> {
         let mut grown = Vec::new();
         let more = File::open(&self.path).and_then(|mut file| {
@@ -338,7 +338,7 @@ mod tests {
         process.wait_for("hears", Duration::from_secs(10)).unwrap();
         process.signal(Signal::KILL).unwrap();
         assert!(!process.wait(Duration::from_secs(10)).unwrap().success());
-        assert!(process.signal(Signal::TERM).is_err(), "another process may have its number");
+        assert!(process.signal(Signal::TERM).is_err(), "another process may have this ID");
     }
 
     #[test]

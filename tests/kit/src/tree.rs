@@ -1,4 +1,4 @@
-//! Trees of files to serve.
+//! Makes boot trees for tests.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-/// Bytes that differ from block to block, so that a block in the wrong place is seen.
+/// Bytes that differ from block to block, so that a misplaced block shows.
 pub fn bytes(len: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ len as u64;
     let next = move || {
@@ -18,10 +18,10 @@ pub fn bytes(len: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(len).collect()
 }
 
-/// A folder that everybody may read, with these files.
+/// Makes a folder with these files below `folder`, readable for everybody.
 ///
 /// # Errors
-/// The system's.
+/// If a file cannot be written.
 pub fn with_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<PathBuf> {
     let root = folder.join("root");
     fs::create_dir_all(&root)?;
@@ -33,11 +33,11 @@ pub fn with_files(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// The tree that a lab makes today, by the steps of the usual recipe: memtest86+ copied without its ending, boot loaders
-/// linked from the distribution's folders, one configuration file.
+/// Makes a boot tree by the steps of the usual recipe: a copy of memtest86+ without its file name extension, links to the
+/// distribution's boot loaders, and one configuration file.
 ///
 /// # Errors
-/// When a package is missing: `cargo xtask setup` installs them.
+/// If a package is missing: `cargo xtask setup` installs them.
 pub fn recipe(folder: &Path) -> Result<PathBuf> {
     let root = folder.join("tftpboot");
     fs::create_dir_all(root.join("memtest"))?;

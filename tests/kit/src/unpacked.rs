@@ -1,10 +1,10 @@
-//! Programs of Debian's packages that are unpacked into the user's cache and not installed: for those whose installation
-//! would remove or replace what the user has.
+//! Unpacks programs of Debian's packages into the user's cache, for packages whose installation would remove or replace
+//! others.
 //!
 //! ```text
 //! tree/   the packages
-//! lib/    links to those of their libraries that this host has not
-//! bin/    the programs by their names; they look for libraries in lib/
+//! lib/    links to the libraries that this host lacks
+//! bin/    scripts that start the programs with the libraries of lib/
 //! ```
 
 use std::collections::BTreeSet;
@@ -19,21 +19,21 @@ use crate::apt::{Apt, Archive, Source};
 use crate::arch::Arch;
 use crate::command;
 
-/// Debian 12 and its security updates. Its programs run with the C library of every distribution since (2.36 or later).
+/// Debian 12 and its security updates. Its programs run with the C library of newer distributions (2.36 or later).
 pub const SOURCES: &[Source] = &[
     Source { archive: Archive::Main, suite: "bookworm" },
     Source { archive: Archive::Security, suite: "bookworm-security" },
 ];
 
-/// Where Debian puts libraries.
+/// The folders of Debian's libraries.
 pub const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
-/// Where Debian puts programs.
+/// The folders of Debian's programs.
 const PROGRAMS: [&str; 4] = ["usr/bin", "usr/sbin", "bin", "sbin"];
 
-/// Fetches and unpacks packages and their libraries into a folder, and makes `programs` of them usable.
+/// Unpacks packages and their libraries into a folder, and makes `programs` usable.
 ///
 /// # Errors
-/// When Debian's archive cannot be reached, or a program or a library is not in the packages.
+/// If Debian's archive is not reachable, or a program or a library is not in the packages.
 pub fn make(folder: &Path, packages: &[&str], programs: &[&str]) -> Result<()> {
     let [tree, lists, bin] = ["tree", "apt", "bin"].map(|name| folder.join(name));
     for new in [&tree, &lists, &bin] {
@@ -43,13 +43,13 @@ pub fn make(folder: &Path, packages: &[&str], programs: &[&str]) -> Result<()> {
     fs::remove_dir_all(&lists)?;
     for name in programs {
         let program = PROGRAMS.iter().map(|below| tree.join(below).join(name)).find(|file| file.exists());
-        let program = program.with_context(|| format!("no package brought the program {name}"))?;
+        let program = program.with_context(|| format!("no package contains the program {name}"))?;
         wrap(&program, folder)?;
     }
     Ok(())
 }
 
-/// Puts a program of this folder into its `bin/`.
+/// Makes the script in `bin/` that starts a program of this folder.
 pub fn wrap(program: &Path, folder: &Path) -> Result<()> {
     link_missing_libraries(program, folder)?;
     let name = program.file_name().context("a program's name")?;
@@ -68,8 +68,8 @@ pub fn wrap(program: &Path, folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Links from `lib/` to what the program needs and this host has not, until nothing is missing. All libraries of the
-/// tree would be too many: what the program starts is often this host's, and needs this host's libraries.
+/// Adds links to `lib/` for the libraries that the program needs and this host lacks, until none is missing. Links to all
+/// libraries of the tree would break the host's programs that the program starts, because those need the host's libraries.
 fn link_missing_libraries(program: &Path, folder: &Path) -> Result<()> {
     let lib = folder.join("lib");
     fs::create_dir_all(&lib)?;
@@ -83,7 +83,7 @@ fn link_missing_libraries(program: &Path, folder: &Path) -> Result<()> {
         }
         for name in missing {
             let unpacked = places.iter().map(|place| place.join(name)).find(|file| file.exists());
-            let unpacked = unpacked.with_context(|| format!("no package brought the library {name}"))?;
+            let unpacked = unpacked.with_context(|| format!("no package contains the library {name}"))?;
             let link = lib.join(name);
             symlink(relative(&unpacked, folder), &link)
                 .with_context(|| format!("cannot make {}", link.display()))?;
@@ -91,12 +91,12 @@ fn link_missing_libraries(program: &Path, folder: &Path) -> Result<()> {
     }
 }
 
-/// `libLLVM.so.22.1 => not found`.
+/// The libraries in lines such as `libLLVM.so.22.1 => not found`.
 fn missing(listed: &str) -> impl Iterator<Item = &str> {
     listed.lines().filter_map(|line| line.trim().strip_suffix(" => not found"))
 }
 
-/// As seen from a folder in `folder`: that one is given another name when it is whole.
+/// A path relative to a subfolder of `folder`. `folder` itself gets another name when it is complete.
 fn relative(path: &Path, folder: &Path) -> PathBuf {
     Path::new("..").join(path.strip_prefix(folder).unwrap_or(path))
 }

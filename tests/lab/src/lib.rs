@@ -1,14 +1,14 @@
-//! Emulated machines with real firmware, connected to the network that `pxe_kit` makes.
+//! Emulated machines with real firmware in the network of `pxe_kit`.
 //!
 //! ```text
-//! qemu      a machine's parts, as QEMU's command line
-//! qmp       what QEMU is told while it runs
+//! qemu      a machine's parts, and QEMU's command line
+//! qmp       the client of QEMU's monitor
 //! machine   boots one machine and watches it
-//! screen    what is on its screen, as text
-//! verdict   whether it shows what is expected of it, or never will
+//! screen    reads the text on a screen
+//! verdict   decides whether a machine shows what is expected, or has failed
 //! memory    the memory of a running machine
-//! demo      two machines boot, for `cargo xtask run`
-//! fleet     five machines, five rules, and what the board says of them
+//! demo      `cargo xtask run`: two machines boot
+//! fleet     `cargo xtask fleet`: five machines, five rules, and the board
 //! ```
 //!
 //! ```no_run
@@ -28,7 +28,8 @@
 //! # }
 //! ```
 //!
-//! The machines are emulated. `PXED_LAB_ACCEL=kvm` uses KVM instead, where a person knows that it works.
+//! The machines are emulated. `PXED_LAB_ACCEL=kvm` uses KVM instead. It is not the default, because KVM may be present and
+//! not work, for example under nested virtualisation.
 
 pub mod demo;
 pub mod fleet;

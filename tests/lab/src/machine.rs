@@ -1,4 +1,4 @@
-//! Boots one machine and watches it.
+//! Boots one machine, and watches its screen, its serial port and QEMU's events.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,42 +18,42 @@ const VGA_TEXT: u32 = 0xb8000;
 const VGA_TEXT_BYTES: u32 = 80 * 25 * 2;
 const LOOK: Duration = Duration::from_millis(250);
 const PICTURES: Duration = Duration::from_secs(3);
-/// A machine that starts again and again will not boot.
+/// After this number of resets, the boot has failed.
 const RESETS: usize = 6;
 
-/// A machine on its way.
+/// The progress of a boot.
 #[derive(Clone, Debug)]
 pub struct Progress {
-    /// Since it was switched on.
+    /// The time since power on.
     pub elapsed: Duration,
-    /// How far it is.
+    /// The stage that the machine has reached.
     pub stage: Stage,
-    /// What it says.
+    /// The last line that the machine shows.
     pub line: String,
 }
 
-/// How a machine's boot ended.
+/// The outcome of a boot.
 #[derive(Clone, Debug)]
 pub struct BootOutcome {
-    /// Whether it showed what was expected.
+    /// Whether the machine showed what was expected.
     pub booted: bool,
-    /// How that was seen, or what went wrong in the firmware's own words.
+    /// Where that was seen, or the firmware's error.
     pub reason: String,
-    /// From power on until it first showed it, or until it was given up.
+    /// The time from power on until the machine first showed memtest86+ or the expected words, or until the boot failed.
     pub elapsed: Duration,
-    /// The text on its screen at the end.
+    /// The text on the screen at the end.
     pub screen: String,
-    /// All that it said on its serial line.
+    /// The output of the serial port.
     pub serial: String,
-    /// The last picture, if pictures were asked for.
+    /// The last picture, if the spec has a folder for pictures.
     pub picture: Option<PathBuf>,
 }
 
-/// Switches a machine on and watches it until it shows what is expected of it, or will not any more.
+/// Switches a machine on, and watches it until it shows what is expected, or fails.
 ///
 /// # Errors
-/// When the lab is at fault: QEMU or a firmware file is missing, and the like. A machine that does not boot is
-/// no error but an [`BootOutcome`].
+/// If the lab fails, for example because QEMU or a firmware file is missing. A machine that does not boot is no error,
+/// but a [`BootOutcome`].
 pub fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) -> Result<BootOutcome> {
     let ports = lab.machines();
     ensure!(spec.port < ports, "the lab has {ports} machine ports, not {}", spec.port + 1);
@@ -90,12 +90,12 @@ pub fn boot(lab: &Lab, spec: &MachineSpec, mut report: impl FnMut(&Progress)) ->
             let words = verdict::complaint(&machine.text, &machine.serial);
             return Ok(machine.end(false, format!("{why}: {words}"), elapsed));
         }
-        // Looking must not slow the machines: at most a fifth of the time.
+        // Look for at most a fifth of the time, so that the machines are not slowed down.
         thread::sleep(LOOK.max(before.elapsed() * 4));
     }
 }
 
-/// A machine that is on. Dropping it switches it off.
+/// A running machine. Dropping it switches it off.
 struct Machine {
     name: String,
     process: Process,
@@ -140,7 +140,7 @@ impl Machine {
         })
     }
 
-    /// Takes a picture and reads what is in it.
+    /// Takes a picture of the screen and reads its text, the serial port and QEMU's events.
     fn look(&mut self, lab: &Lab) -> Result<()> {
         let file = lab.folder().join(format!("{}.ppm", self.name));
         self.qmp.execute("screendump", json!({ "filename": file }))?;
@@ -162,13 +162,13 @@ impl Machine {
         Ok(())
     }
 
-    /// Why the machine itself is lost, if it is.
+    /// The reason why the machine cannot boot any more, if there is one.
     fn failure(&self) -> Option<String> {
         let count = |name: &str| self.events.iter().filter(|e| *e == name).count();
         if let Some(event) = ["SHUTDOWN", "GUEST_PANICKED", "STOP"].into_iter().find(|e| count(e) > 0) {
             return Some(format!("the machine stopped ({event})"));
         }
-        (count("RESET") > RESETS).then(|| "it resets again and again".to_owned())
+        (count("RESET") > RESETS).then(|| format!("the machine reset more than {RESETS} times"))
     }
 
     fn line(&self) -> String {
@@ -178,7 +178,7 @@ impl Machine {
     fn linger(&mut self, lab: &Lab, time: Duration) {
         if !time.is_zero() {
             thread::sleep(time);
-            // What was expected is seen; a last look that fails changes nothing.
+            // The boot has succeeded, so an error here does not matter.
             drop(self.look(lab));
         }
     }
@@ -192,7 +192,7 @@ impl Machine {
     }
 }
 
-/// The pictures of one machine.
+/// The pictures of one machine, saved to a folder.
 struct Album {
     folder: PathBuf,
     last: Option<(Duration, Screen)>,

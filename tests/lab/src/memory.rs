@@ -1,4 +1,4 @@
-//! A machine's memory as others see it: a file that QEMU has mapped, in which a bit can go bad while the machine runs.
+//! Access to the memory of a running machine, through the file that QEMU has mapped.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -7,29 +7,29 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 const PAGE: usize = 4096;
-/// Pages that are read at once.
+/// The number of bytes to read at once.
 const CHUNK: usize = 256 * PAGE;
 
-/// The memory of a machine whose [`MachineSpec`](super::MachineSpec) names this file. A place in it is a physical address,
-/// as far as the machine has not more memory than fits below its devices (2 GiB).
+/// The memory of a machine, in the file that its [`MachineSpec`](super::MachineSpec) names. An offset in the file is a
+/// physical address, if all memory fits below the devices (2 GiB).
 #[derive(Debug)]
 pub struct SharedMemory(File);
 
 impl SharedMemory {
-    /// Opens the file, which QEMU has made.
+    /// Opens the file, which QEMU makes.
     ///
     /// # Errors
-    /// When it is not there.
+    /// If the file does not exist yet.
     pub fn open(path: &Path) -> Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path);
-        Ok(Self(file.with_context(|| format!("no memory of a machine in {}", path.display()))?))
+        Ok(Self(file.with_context(|| format!("cannot open the memory file {}", path.display()))?))
     }
 
-    /// The physical addresses of pages that stressapptest has filled with walking bits: words in which one bit is unlike
-    /// all others. Nothing else in a machine looks like that. Which pages these are changes all the time.
+    /// The physical addresses of pages with stressapptest's pattern of walking bits: in each word, one bit differs from all
+    /// others. No other pages contain that. The list changes all the time.
     ///
     /// # Errors
-    /// When the file cannot be read.
+    /// If the file cannot be read.
     pub fn pages_under_test(&self) -> Result<Vec<u64>> {
         let mut chunk = vec![0; CHUNK];
         let mut pages = Vec::new();
@@ -44,17 +44,17 @@ impl SharedMemory {
     /// The byte at a physical address.
     ///
     /// # Errors
-    /// When there is no such memory.
+    /// If the machine has no memory there.
     pub fn byte(&self, address: u64) -> Result<u8> {
         let mut byte = [0];
         self.0.read_exact_at(&mut byte, address).with_context(|| format!("no memory at {address:#x}"))?;
         Ok(byte[0])
     }
 
-    /// Flips one bit of the byte at a physical address, and tells what the byte is now.
+    /// Flips one bit of the byte at a physical address, and returns the new byte.
     ///
     /// # Errors
-    /// When there is no such memory.
+    /// If the machine has no memory there.
     pub fn flip(&self, address: u64, bit: u8) -> Result<u8> {
         let bad = self.byte(address)? ^ (1 << bit);
         self.0.write_all_at(&[bad], address)?;
@@ -62,7 +62,7 @@ impl SharedMemory {
     }
 }
 
-/// Whether a page holds walking bits: words with one bit unlike all others, and now and then one with none.
+/// Whether a page contains walking bits: words in which one bit differs from all others, and sometimes none.
 fn walks(page: &[u8]) -> bool {
     let ones = |word: &[u8]| word.iter().map(|byte| byte.count_ones()).sum::<u32>();
     let words = || page.chunks(4).map(ones);
@@ -82,6 +82,6 @@ mod tests {
         assert!(walks(&words(|n| 1 << (n % 32))));
         assert!(walks(&words(|n| if n % 2 == 0 { 1 << (n % 32) } else { !(1 << (n % 32)) })));
         assert!(!walks(&words(|_| 0)));
-        assert!(!walks(&words(|n| if n == 1000 { 3 } else { 1 << (n % 32) })), "a bit has gone bad already");
+        assert!(!walks(&words(|n| if n == 1000 { 3 } else { 1 << (n % 32) })), "one bit is already flipped");
     }
 }

@@ -1,4 +1,4 @@
-//! What a machine is made of, and QEMU's command line for it.
+//! The parts of a machine, and QEMU's command line for them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use pxe_kit::{Lab, firmware};
 
 use super::verdict::Expect;
 
-/// The firmware of a machine, and how it asks the network.
+/// The firmware of a machine, with its way to boot from the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
-    /// SeaBIOS; the network card's own ROM (iPXE) boots.
+    /// SeaBIOS. The ROM of the network card (iPXE) boots.
     Bios,
-    /// OVMF x64, PXE over IPv4.
+    /// OVMF for x64, with PXE over IPv4.
     Uefi,
-    /// OVMF IA32, PXE over IPv4.
+    /// OVMF for IA32, with PXE over IPv4.
     Uefi32,
-    /// OVMF x64, HTTP boot over IPv4.
+    /// OVMF for x64, with HTTP boot over IPv4.
     UefiHttp,
 }
 
 impl Firmware {
-    /// Its name for a person.
+    /// The name in output.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -40,10 +40,10 @@ impl Firmware {
     }
 }
 
-/// A machine's network card. QEMU gives each one its ROM, with a driver of iPXE's; only for virtio UEFI has its own.
+/// A machine's network card. QEMU loads a ROM with iPXE's driver for each card. UEFI has its own driver for virtio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Card {
-    /// virtio-net.
+    /// The paravirtual card of QEMU.
     Virtio,
     /// Intel's old 1 Gb/s card (82540EM).
     E1000,
@@ -58,7 +58,7 @@ pub enum Card {
 }
 
 impl Card {
-    /// QEMU's name for it.
+    /// The name of the device in QEMU.
     #[must_use]
     pub fn model(self) -> &'static str {
         match self {
@@ -72,41 +72,41 @@ impl Card {
     }
 }
 
-/// A machine to be booted.
+/// The description of a machine to boot.
 #[derive(Clone, Debug)]
 pub struct MachineSpec {
-    /// Its name: in messages, and of its files.
+    /// The name in messages and in the names of files.
     pub name: String,
-    /// Its firmware.
+    /// The machine's firmware.
     pub firmware: Firmware,
-    /// Its network card.
+    /// The machine's network card.
     pub card: Card,
-    /// Its firmware starts only what Microsoft has signed (UEFI x64).
+    /// Whether the firmware starts only programs that Microsoft has signed (UEFI x64).
     pub secure_boot: bool,
-    /// Its processors.
+    /// The number of processors.
     pub processors: u32,
-    /// Its memory in MiB.
+    /// The memory in MiB.
     pub memory: u32,
-    /// The file that is its memory, for [`SharedMemory`](super::SharedMemory); made, or used again. Without one it is
-    /// nobody else's.
+    /// The file for the memory, so that [`SharedMemory`](super::SharedMemory) can access it. QEMU makes it, or uses an
+    /// existing file. Without it, the memory is private.
     pub memory_file: Option<PathBuf>,
-    /// Its local disk, a raw image, which it boots when the network says so.
+    /// The local disk, a raw image. The machine boots it if the network boot selects the local disk.
     pub disk: Option<PathBuf>,
-    /// Its port on the lab's switch, from 0. One machine at a time for each.
+    /// The port of the lab's switch, from 0. Each port takes one machine at a time.
     pub port: usize,
-    /// What it shall show.
+    /// What the machine must show.
     pub expect: Expect,
-    /// How long it may take.
+    /// The limit for the boot.
     pub timeout: Duration,
-    /// How long it goes on after it has shown that, for a last picture that shows it at work.
+    /// The time that the machine runs after that, so that the last picture shows it at work.
     pub linger: Duration,
-    /// Where its pictures go, one for each change of the screen, at most one every three seconds. Without it only
-    /// its last words are kept, in the [`BootOutcome`](super::BootOutcome).
+    /// The folder for pictures: one for each change of the screen, at most one every three seconds. Without it, there
+    /// is only the text in the [`BootOutcome`](super::BootOutcome).
     pub pictures: Option<PathBuf>,
 }
 
 impl MachineSpec {
-    /// A machine with a virtio card that shall boot memtest86+ within three minutes.
+    /// A machine with a virtio card that must boot memtest86+ within three minutes.
     #[must_use]
     pub fn new(name: &str, firmware: Firmware, port: usize) -> Self {
         Self {
@@ -126,27 +126,28 @@ impl MachineSpec {
         }
     }
 
-    /// Its hardware address, which its port decides.
+    /// The Ethernet address, which depends on the port only.
     #[must_use]
     pub fn mac(&self) -> String {
         format!("52:54:00:99:00:{:02x}", self.port + 16)
     }
 
-    /// Its UUID, which its port decides.
+    /// The UUID, which depends on the port only.
     #[must_use]
     pub fn uuid(&self) -> String {
         format!("c0ffee00-0099-4000-8000-{:012x}", self.port + 16)
     }
 
-    /// QEMU, stopped before the first instruction, with its monitor on standard input and output.
+    /// QEMU's command line. The machine is stopped before the first instruction, and the monitor is on standard input and
+    /// output.
     pub(super) fn command(&self, lab: &Lab, serial: &Path) -> Result<Command> {
         let program = pxe_kit::command::find("qemu-system-x86_64")
-            .context("QEMU is missing: run `cargo xtask setup`")?;
+            .context("QEMU is not installed: run `cargo xtask setup`")?;
         let mut qemu = lab.switch_command(program.to_str().context("QEMU's path is not UTF-8")?);
         qemu.args(["-name", &self.name, "-uuid", &self.uuid(), "-nodefaults", "-no-user-config", "-S"])
             .args(["-smp", &self.processors.to_string(), "-vga", "std", "-display", "none"])
             .args(["-m", &self.memory.to_string()])
-            // KVM only when a person says that it works: under nested virtualisation it often looks fine and is not.
+            // KVM only on request: under nested virtualisation, it is often present and does not work.
             .args(["-accel", &std::env::var("PXED_LAB_ACCEL").unwrap_or_else(|_| "tcg".to_owned())])
             .args(["-chardev", "stdio,id=monitor,signal=off", "-mon", "chardev=monitor,mode=control"])
             .arg("-serial")
@@ -174,12 +175,12 @@ impl MachineSpec {
         }
     }
 
-    /// Whether its variables are protected by system management mode: without that, Secure Boot protects nothing.
+    /// Whether system management mode protects the firmware's variables. Secure Boot is not effective without that.
     fn has_management_mode(&self) -> bool {
         self.secure_boot || self.firmware == Firmware::Uefi32
     }
 
-    /// The board, with memory of its own or in a file.
+    /// Adds the board, with private memory or memory in a file.
     fn add_memory(&self, qemu: &mut Command) {
         let board = self.board();
         let Some(file) = &self.memory_file else {
@@ -195,7 +196,7 @@ impl MachineSpec {
 
     fn card_device(&self) -> String {
         let model = self.card.model();
-        // OVMF drives virtio itself, without the card's ROM.
+        // OVMF has its own driver for virtio, so no ROM is loaded.
         let rom = if self.card == Card::Virtio && !self.firmware.is_bios() { ",romfile=" } else { "" };
         format!("{model},netdev=net,mac={},bootindex=1{rom}", self.mac())
     }

@@ -1,4 +1,4 @@
-//! QEMU's monitor, over its standard input and output.
+//! A client of QEMU's monitor (QMP), over QEMU's standard input and output.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{ChildStdin, ChildStdout};
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A conversation with one QEMU.
+/// A connection to the monitor of one QEMU.
 #[derive(Debug)]
 pub(super) struct Qmp {
     input: ChildStdin,
@@ -20,10 +20,10 @@ pub(super) struct Qmp {
 }
 
 impl Qmp {
-    /// Waits for the greeting and agrees on terms.
+    /// Waits for QEMU's greeting, and negotiates capabilities.
     pub(super) fn open(input: ChildStdin, output: ChildStdout) -> Result<Self> {
         let (messages, inbox) = channel();
-        // It ends when QEMU closes its end, which it does at the latest when it ends.
+        // The thread ends when QEMU closes its output, at the latest when QEMU ends.
         thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 let Ok(message) = serde_json::from_str(&line) else { continue };
@@ -46,7 +46,7 @@ impl Qmp {
         }
     }
 
-    /// Carries out one command.
+    /// Executes a command, and returns its result.
     pub(super) fn execute(&mut self, command: &str, arguments: Value) -> Result<Value> {
         let line = json!({ "execute": command, "arguments": arguments });
         if writeln!(self.input, "{line}").is_err() {

@@ -1,4 +1,4 @@
-//! What a machine shows: its picture, and the text in it.
+//! Reads the text on a machine's screen: from the memory of the card in text mode, else from the picture.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use pxe_kit::firmware;
 const COLUMNS: usize = 80;
 const ROWS: usize = 25;
 const CELL: (usize, usize) = (8, 16);
-/// The letter A in the font of PC text screens, by which the font is found in a program.
+/// The letter A in the font of PC text screens. It marks the place of the font in memtest86+'s program.
 const LETTER_A: [u8; 16] = [0, 0, 0x10, 0x38, 0x6c, 0xc6, 0xc6, 0xfe, 0xc6, 0xc6, 0xc6, 0xc6, 0, 0, 0, 0];
 
 /// A picture of a machine's screen.
@@ -29,10 +29,10 @@ impl std::fmt::Debug for Screen {
 }
 
 impl Screen {
-    /// Reads the binary PPM that QEMU writes.
+    /// Parses the binary PPM that QEMU writes.
     ///
     /// # Errors
-    /// When it is none.
+    /// If the data has another format.
     pub fn from_ppm(data: &[u8]) -> Result<Self> {
         let mut at = 0;
         let mut word = || {
@@ -54,16 +54,16 @@ impl Screen {
         Ok(Self { width, height, rgb })
     }
 
-    /// Whether the card is in its text mode: the text is in its memory then, and better read there.
+    /// Whether the card is in text mode. Then its memory contains the text.
     #[must_use]
     pub fn is_text_mode(&self) -> bool {
         self.height == ROWS * CELL.1 && [640, 720].contains(&self.width)
     }
 
-    /// Saves it as PNG.
+    /// Saves the picture as PNG.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn save(&self, path: &Path) -> Result<()> {
         let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
         let (width, height) = (u32::try_from(self.width)?, u32::try_from(self.height)?);
@@ -81,7 +81,7 @@ impl Screen {
         &self.rgb[at..at + 3]
     }
 
-    /// One character's cell: a bit is set where the pixel is not as the one in the corner.
+    /// The cell of one character. A bit is set where the pixel differs from the one in the corner.
     fn cell(&self, x: usize, y: usize) -> [u8; 16] {
         let corner = self.pixel(x, y);
         std::array::from_fn(|row| {
@@ -91,7 +91,7 @@ impl Screen {
     }
 }
 
-/// The text of a card in text mode: pairs of character and colour, 80 to the line.
+/// The text in the memory of a card in text mode: pairs of character and colour, 80 in a line.
 pub(super) fn vga_text(memory: &[u8]) -> String {
     let printable = |c: u8| if (32..127).contains(&c) { char::from(c) } else { ' ' };
     let line =
@@ -99,23 +99,23 @@ pub(super) fn vga_text(memory: &[u8]) -> String {
     memory.chunks(COLUMNS * 2).map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// Reads memtest86+'s text out of its picture, exactly, with the font in memtest86+'s own file.
+/// Reads memtest86+'s text from its picture, with the font in memtest86+'s program. The match is exact.
 #[derive(Debug, Default)]
 pub struct Glyphs(HashMap<[u8; 16], char>);
 
 impl Glyphs {
-    /// With the font of the memtest86+ that is installed.
+    /// Takes the font from the installed memtest86+.
     ///
     /// # Errors
-    /// When it is not installed, or its font is not the known one.
+    /// If memtest86+ is not installed, or its font is unknown.
     pub fn installed() -> Result<Self> {
         let path = firmware::require("memtest86+ for UEFI", firmware::MEMTEST_X64)?;
         let program = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::from_program(&program)
-            .with_context(|| format!("{} holds no font that its screen can be read with", path.display()))
+            .with_context(|| format!("{} does not contain the known font", path.display()))
     }
 
-    /// The font lies in the program as 256 cells of 16 bytes, in the order of the characters.
+    /// Finds the font in the program: 256 cells of 16 bytes, in the order of the characters.
     fn from_program(program: &[u8]) -> Option<Self> {
         let letter = program.windows(16).position(|w| w == LETTER_A)?;
         let font = letter.checked_sub(usize::from(b'A') * 16)?;
@@ -127,7 +127,7 @@ impl Glyphs {
         Some(Self(glyphs))
     }
 
-    /// The 80 by 25 characters in the middle of the picture; cells that are no character read as `?`.
+    /// The 80 by 25 characters in the middle of the picture. Unknown characters are read as `?`.
     #[must_use]
     pub fn read(&self, screen: &Screen) -> String {
         let (width, height) = (COLUMNS * CELL.0, ROWS * CELL.1);
@@ -152,7 +152,7 @@ impl Glyphs {
 mod tests {
     use super::*;
 
-    /// A font in which each character is its own code and the letter A the real one, behind some program text.
+    /// A program that contains a font: the real letter A, and the code of each character as its other cells.
     fn program() -> Vec<u8> {
         let mut program = vec![0xee; 100];
         for code in 0..=255u8 {

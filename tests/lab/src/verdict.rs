@@ -1,9 +1,10 @@
-//! Judges from a machine's screen and serial line how far it is. Pure: it is shown text and remembers little.
+//! Decides from the text of a machine's screen and serial port which stage it has reached, and whether it has succeeded or
+//! failed. Pure: no I/O and no clock.
 
-/// What a machine shall show.
+/// What a machine must show.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// memtest86+ at work: its banner is there and its clock moves.
+    /// memtest86+ at work: its banner, and a clock that moves.
     Memtest,
     /// These words on the screen.
     Screen(String),
@@ -11,12 +12,12 @@ pub enum Expect {
     Serial(String),
 }
 
-/// How far a machine is.
+/// The stage that a machine has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Just switched on.
     PowerOn,
-    /// Its firmware asks the network.
+    /// The firmware boots from the network.
     Network,
     /// A boot loader runs.
     Loader,
@@ -27,10 +28,10 @@ pub enum Stage {
 }
 
 impl Stage {
-    /// All of them, in order.
+    /// All stages, in order.
     pub const ALL: [Self; 5] = [Self::PowerOn, Self::Network, Self::Loader, Self::Memtest, Self::Running];
 
-    /// A few words for a person.
+    /// The name in output.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -54,18 +55,18 @@ impl Stage {
     }
 }
 
-/// What the judge says.
+/// The decision after a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Not there yet.
+    /// No decision yet.
     Wait,
-    /// What was expected is there.
+    /// The machine shows what is expected. The text says where.
     Success(String),
-    /// Nothing more will come: the firmware's own words.
+    /// The boot has failed, with the firmware's error.
     DeadEnd(String),
 }
 
-/// Screens after which a machine asks the network no more.
+/// Texts after which firmware does not try the network again.
 const DEAD_ENDS: &[&str] = &[
     "No bootable device",
     "No bootable option or device was found",
@@ -73,11 +74,11 @@ const DEAD_ENDS: &[&str] = &[
     "Press any key to enter the Boot Manager Menu",
 ];
 
-/// The same for machines without a disk: they have one way to boot, and what follows are ways that they were not asked for.
+/// More such texts for machines without a disk. Their first boot option is the only one that the lab has set up.
 const DEAD_ENDS_WITHOUT_DISK: &[&str] =
     &["BdsDxe: failed to load Boot0001", "BdsDxe: failed to start Boot0001"];
 
-/// Words of a line that says what went wrong.
+/// Words in lines that report an error.
 const COMPLAINTS: &[&str] = &[
     "PXE-E",
     "PXE-M",
@@ -97,7 +98,7 @@ const COMPLAINTS: &[&str] = &[
     "nvalid",
 ];
 
-/// Said at every end, whatever the cause.
+/// Words in lines that appear after every failure, whatever the cause.
 const VAGUE: &[&str] = &[
     "No bootable",
     "No more network devices",
@@ -106,7 +107,7 @@ const VAGUE: &[&str] = &[
     "failed to start Boot",
 ];
 
-/// Judges one machine.
+/// Decides about one machine.
 #[derive(Debug)]
 pub(super) struct Judge {
     expect: Expect,
@@ -124,7 +125,7 @@ impl Judge {
         self.stage
     }
 
-    /// Looks at what is on the screen, and at everything that came over the serial line.
+    /// Takes the text of the screen, and all output of the serial port.
     pub(super) fn look(&mut self, screen: &str, serial: &str) -> Judgement {
         self.stage = self.stage.max(Stage::shown(screen)).max(Stage::shown(serial));
         match &self.expect {
@@ -156,7 +157,7 @@ impl Judge {
             .find_map(|(place, text)| Some((place, memtest_clock(text)?)))?;
         self.stage = self.stage.max(Stage::Memtest);
         match &self.clock {
-            // Its clock moves: it tests, and is not merely painted.
+            // The clock moves, so memtest86+ runs and the screen is not frozen.
             Some(first) if first != clock => {
                 self.stage = Stage::Running;
                 Some(Judgement::Success(format!("memtest86+ runs, seen on the {place}")))
@@ -170,27 +171,27 @@ impl Judge {
     }
 }
 
-/// The clock of memtest86+, if its banner is there too.
+/// The clock of memtest86+, if the text also contains its banner.
 fn memtest_clock(text: &str) -> Option<&str> {
     let version = text[text.find("Memtest86+")? + "Memtest86+".len()..].trim_start();
     version.strip_prefix('v').unwrap_or(version).starts_with(|c: char| c.is_ascii_digit()).then_some(())?;
-    // The serial line carries it many times: the last one counts.
+    // The output of the serial port contains many clocks. The last one is the newest.
     text.match_indices("Time:").filter_map(|(at, label)| time(text[at + label.len()..].trim_start())).last()
 }
 
-/// `h:mm:ss` at the beginning of a text.
+/// The time `h:mm:ss` at the beginning of a text.
 fn time(text: &str) -> Option<&str> {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != ':').unwrap_or(text.len());
     let time = &text[..end];
     (time.split(':').count() == 3 && time.split(':').all(|part| !part.is_empty())).then_some(time)
 }
 
-/// PXELINUX's `Loading NAME... failed`.
+/// Whether the text contains PXELINUX's error `Loading NAME... failed`.
 fn loading_failed(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().starts_with("Loading ") && line.contains("... failed"))
 }
 
-/// The lines that best say what went wrong.
+/// The two last lines that best describe an error.
 pub(super) fn complaint(screen: &str, serial: &str) -> String {
     let text = format!("{screen}\n{}", without_escapes(serial));
     let lines: Vec<_> = text.split(['\r', '\n']).map(str::trim).filter(|l| !l.is_empty()).collect();
@@ -205,7 +206,7 @@ pub(super) fn complaint(screen: &str, serial: &str) -> String {
     best[best.len().saturating_sub(2)..].join("; ")
 }
 
-/// The last line with something to read; of memtest86+, how it stands.
+/// The last readable line, or memtest86+'s status.
 pub(super) fn last_line(screen: &str, serial: &str) -> String {
     if memtest_clock(screen).is_some() {
         let status = screen.lines().find_map(|l| Some(l[l.find("Time:")?..].trim().to_owned()));
@@ -220,7 +221,7 @@ pub(super) fn last_line(screen: &str, serial: &str) -> String {
     last(screen).or_else(|| last(&serial)).unwrap_or_default()
 }
 
-/// Without a terminal's control sequences; each is a line break, since most move the cursor.
+/// Replaces the terminal's control sequences by line breaks, because most of them move the cursor.
 fn without_escapes(text: &str) -> String {
     let mut parts = text.split("\x1b[");
     let mut plain = parts.next().unwrap_or_default().to_owned();
@@ -245,7 +246,7 @@ mod tests {
         let mut judge = Judge::new(Expect::Memtest, false);
         assert_eq!(judge.look(&memtest("0:00:01"), ""), Judgement::Wait);
         assert_eq!(judge.stage(), Stage::Memtest);
-        assert_eq!(judge.look(&memtest("0:00:01"), ""), Judgement::Wait, "painted, but it stands still");
+        assert_eq!(judge.look(&memtest("0:00:01"), ""), Judgement::Wait, "the clock stands still");
         assert!(matches!(judge.look(&memtest("0:00:02"), ""), Judgement::Success(_)));
         assert_eq!(judge.stage(), Stage::Running);
     }

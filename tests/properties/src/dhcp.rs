@@ -1,4 +1,4 @@
-//! DHCP: whatever is asked, a reply is whole, fits, is addressed to somebody, and gives no address away.
+//! DHCP: whatever the request, a reply is complete, not too long, goes to a valid address, and assigns no address.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::LazyLock;
@@ -12,7 +12,7 @@ use pxe_proto::dhcp::{
 
 use crate::frames::{CLIENT, OWN};
 
-/// What is offered: with and without HTTP boot, a menu, and a way to the own disk.
+/// The services: plain, with HTTP boot, with a menu, and with local boot.
 static SERVICES: LazyLock<[BootService; 4]> = LazyLock::new(|| {
     let plain = BootService { programs: programs(), ..BootService::new(OWN) };
     let url = Url::new("http://10.99.0.2/{mac}/memtest86+x64.efi").expect("a valid URL");
@@ -46,7 +46,7 @@ fn programs() -> Programs {
     programs
 }
 
-/// The last byte of the input chooses the service, the port, the style and the sender.
+/// Takes any bytes as a DHCP message. The last byte selects the service, the port, the style and the sender.
 pub fn check(input: &[u8]) {
     let choice = input.last().copied().unwrap_or_default();
     let service = &SERVICES[usize::from(choice & 3)];
@@ -66,13 +66,13 @@ pub fn check(input: &[u8]) {
     let Ok(told) = reply(service, &request, via, from, style, &mut out) else { return };
     let bytes = &out[..told.len];
     check_reply(service, input, &request, &told, bytes);
-    // Stateless, and nothing of what the buffer held before is in it.
+    // A reply has no state, and contains nothing of the buffer's earlier contents.
     let mut again = [0x55; MAX_REPLY];
     assert_eq!(reply(service, &request, via, from, style, &mut again), Ok(told));
-    assert_eq!(&again[..told.len], bytes, "a reply depends on nothing but the request");
+    assert_eq!(&again[..told.len], bytes, "two replies to one request differ");
 }
 
-/// No accessor may panic, not even one that replies do not need.
+/// Calls the accessors that replies do not need: they must not panic either.
 fn read_everything(request: &Request<'_>) {
     let shown = Printable(request.client_id().unwrap_or_default()).to_string();
     assert!(shown.is_ascii() && !shown.contains(|c: char| c.is_control()), "{shown:?}");
@@ -80,12 +80,12 @@ fn read_everything(request: &Request<'_>) {
 }
 
 fn check_reply(service: &BootService, input: &[u8], request: &Request<'_>, told: &Reply<'_>, bytes: &[u8]) {
-    // RFC 2131, section 2: option 57 is at least 576, of which 28 may be IP's and UDP's.
+    // RFC 2131, section 2: option 57 is at least 576, of which IP and UDP take 28.
     let asked = usize::from(request.max_message_size().unwrap_or(576).max(576)) - 28;
     assert!((300..=asked.min(MAX_REPLY)).contains(&bytes.len()), "{} bytes, {asked} allowed", bytes.len());
     assert_eq!(bytes[0], 2, "BOOTREPLY");
     assert_eq!(bytes[4..8], input[4..8], "xid");
-    assert_eq!(bytes[16..20], [0; 4], "yiaddr: we give no addresses");
+    assert_eq!(bytes[16..20], [0; 4], "yiaddr: pxed assigns no addresses");
     assert_eq!(bytes[20..24], service.boot_server.unwrap_or(service.server).octets(), "siaddr");
     assert_eq!(bytes[24..44], input[24..44], "giaddr and chaddr");
     assert_eq!(bytes[235], 0, "file ends with NUL");
@@ -100,13 +100,13 @@ fn check_reply(service: &BootService, input: &[u8], request: &Request<'_>, told:
         message.opts().get(OptionCode::ServerIdentifier),
         Some(&DhcpOption::ServerIdentifier(service.server))
     );
-    // dhcproto ends in silence at what it cannot read: it must have seen each option that we see.
+    // dhcproto stops silently at an invalid option. So check that it has found each option that pxed's parser finds.
     let view = MessageView::parse(bytes).expect("we read our own reply");
     for (code, _) in view.options() {
         assert!(message.opts().get(OptionCode::from(code)).is_some(), "dhcproto does not find option {code}");
     }
     assert!(view.option(60).is_some_and(|class| class == b"PXEClient" || class == b"HTTPClient"));
-    // RFC 3046, section 2.2: option 82 comes back as it was, here read back by the reader of requests.
+    // RFC 3046, section 2.2: the reply repeats option 82 unchanged.
     let ours = Request::parse(bytes).expect("we read our own reply");
     assert_eq!(ours.relay_agent_info(), request.relay_agent_info());
     assert_eq!(ours.uuid(), request.uuid());

@@ -1,23 +1,23 @@
-//! What must hold for any input: one property for each reader of strangers' bytes, and for each machine that they drive.
+//! Properties that must hold for any input: one for each parser of untrusted bytes, and for each state machine behind them.
 //!
 //! | property | the input is | what holds |
 //! |---|---|---|
-//! | [`classifier`] | a frame | the kernel's verdict is ours; what is taken from the host is a datagram for us |
-//! | [`dhcp`] | a DHCP message, its last byte chooses the service | a reply is whole, not too long, and gives no address |
-//! | [`tftp`] | a TFTP packet | what is read can be written and is read alike; nothing is granted that was not asked |
-//! | [`transfers`] | a script of clients, time and a bad network | sends are bounded, the bytes right, nothing stays |
-//! | [`uploads`] | the same, with files that are put, and a slow inbox | what was acknowledged was stored, once, in order |
-//! | [`config`] | a `pxed.toml` | each mistake is told with a line of the file |
-//! | [`mtlog`] | a line of a console | values are parts of the line, on one line |
-//! | [`smbios`] | an SMBIOS table | bounded, and fit for people's eyes |
-//! | [`report`] | a memory test's report | bounded, and read back as it is written |
+//! | [`classifier`] | a frame | kernel and user space give the same verdict; a frame taken from the host can be parsed |
+//! | [`dhcp`] | a DHCP message, whose last byte selects the service | a reply is complete, not too long, and assigns no address |
+//! | [`tftp`] | a TFTP packet | writing and parsing again gives the same packet; only requested options are granted |
+//! | [`transfers`] | a script of clients, time and a bad network | sending is bounded, the bytes are right, all state is freed |
+//! | [`uploads`] | the same with uploads and a slow inbox | each acknowledged block was stored once, in order |
+//! | [`config`] | a `pxed.toml` | each mistake has a message with a line of the file |
+//! | [`mtlog`] | a line of a console | values are parts of the line, without control characters |
+//! | [`smbios`] | an SMBIOS table | lists are bounded, and texts have no control characters |
+//! | [`report`] | a memory test's report | lists are bounded; writing and parsing again gives the same report |
 //!
-//! [`frames`] and [`verdicts`] are what the classifier is shown, here and in the suites.
+//! [`frames`] and [`verdicts`] build the frames for the classifier, here and in the suites.
 //!
-//! One more, on what a kernel does with AF_XDP's rings, lies beside them: `pxe-user/nic/src/xsk/simulated.rs`.
+//! One more property, about AF_XDP's rings, is in `pxe-user/nic/src/xsk/simulated.rs`.
 //!
-//! libFuzzer looks for inputs that break them (`tests/fuzz`, run by `cargo xtask fuzz`). `tests/suites/tests/properties.rs` holds
-//! them against their seeds, and against every input that ever broke one, in each run of the tests.
+//! libFuzzer searches for inputs that violate them (`tests/fuzz`, run by `cargo xtask fuzz`). In each run of the tests,
+//! `tests/suites/tests/properties.rs` checks them with their seeds, and with every input that once violated one.
 
 pub mod classifier;
 pub mod config;
@@ -34,18 +34,18 @@ pub mod uploads;
 pub mod verdicts;
 mod world;
 
-/// A property and where its search begins.
+/// A property, with the seeds of its search.
 #[derive(Clone, Copy)]
 pub struct Property {
-    /// Its name: that of its module, of its target, and of its folders below `tests/fuzz`.
+    /// The name of its module, of its target, and of its folders below `tests/fuzz`.
     pub name: &'static str,
     /// Panics if it does not hold for the input.
     pub check: fn(&[u8]),
-    /// Inputs with much of what the readers know in them, by name.
+    /// Inputs by name that contain most of what the parsers know.
     pub seeds: fn() -> Vec<(String, Vec<u8>)>,
 }
 
-/// All of them.
+/// All properties, in alphabetical order.
 pub const ALL: [Property; 9] = [
     Property { name: "classifier", check: classifier::check, seeds: seeds::frames },
     Property { name: "config", check: config::check, seeds: seeds::configurations },

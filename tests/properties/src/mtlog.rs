@@ -1,12 +1,12 @@
-//! MTLOG: a line of a console, as a console server or a hostile machine sends it.
+//! MTLOG: a line of a console, from a console server or a hostile machine.
 
 use pxe_fleet::mtlog::{Line, is_corrected};
 
-/// What memtest86+ says, and one that nobody says.
+/// The keys of memtest86+, and the empty key.
 const KEYS: [&str; 12] =
     ["pass", "errors", "test", "addr", "status", "sys_serial", "board", "ts", "ev", "type", "passes", ""];
 
-/// Any bytes as a line.
+/// Takes any bytes as a line.
 pub fn check(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let Some(line) = Line::parse(&text) else { return };

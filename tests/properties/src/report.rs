@@ -1,9 +1,9 @@
-//! Reports of memory tests: bounded whatever was posted, and read back as they are written down.
+//! Reports of memory tests: bounded for any input, and writing and parsing again gives the same report.
 
 use pxe_fleet::board::TEXT_MAX;
 use pxe_fleet::report::{ERRORS_MAX, Report};
 
-/// Any bytes as the body of a report.
+/// Takes any bytes as the body of a report.
 pub fn check(input: &[u8]) {
     let Ok(report) = serde_json::from_slice::<Report>(input) else { return };
     assert!(report.errors.len() <= ERRORS_MAX);

@@ -1,11 +1,11 @@
-//! Where the search begins: packets of real firmware, and inputs that each property's readers understand.
+//! The seeds of the search: packets of real firmware, and inputs that the parsers of each property accept.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::verdicts;
 
-/// Inputs by name.
+/// Inputs with their names.
 type Seeds = Vec<(String, Vec<u8>)>;
 
 fn root() -> PathBuf {
@@ -23,12 +23,12 @@ fn named(seeds: impl IntoIterator<Item = (&'static str, Vec<u8>)>) -> Seeds {
         .collect()
 }
 
-/// Frames of every kind that the classifier tells apart, those of real firmware among them.
+/// Frames of every kind that the classifier distinguishes, including those of real firmware.
 pub(super) fn frames() -> Seeds {
     named(verdicts::named_frames().into_iter().map(|(name, frame, _)| (name, frame)))
 }
 
-/// The DHCP messages of real firmware, to each port and service.
+/// Recorded DHCP messages, for each port and service.
 pub(super) fn dhcp() -> Seeds {
     let folder = root().join("tests/packets/dhcp");
     let files = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
@@ -38,7 +38,7 @@ pub(super) fn dhcp() -> Seeds {
     let seeds = packets.flat_map(|path| {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let packet = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        // The last byte chooses: see `dhcp::check`.
+        // The last byte selects port and service, see `dhcp::check`.
         [0, 1, 2, 3, 4, 6, 18]
             .map(move |choice| (format!("{name}-{choice}"), [&packet[..], &[choice]].concat()))
     });
@@ -64,7 +64,7 @@ pub(super) fn tftp() -> Seeds {
     ])
 }
 
-/// The example with every key, and short ones.
+/// The example with every key, and short configurations.
 pub(super) fn configurations() -> Seeds {
     named([
         ("every-key", read("docs/pxed.toml")),
@@ -73,7 +73,7 @@ pub(super) fn configurations() -> Seeds {
     ])
 }
 
-/// memtest86+'s lines (memtest86plus pull request 640).
+/// Lines of memtest86+ (memtest86plus pull request 640).
 pub(super) fn console_lines() -> Seeds {
     named([
         ("start", b"MTLOG ts=0.0 ev=start version=9.00 arch=x64\r".to_vec()),
@@ -94,7 +94,7 @@ pub(super) fn console_lines() -> Seeds {
     ])
 }
 
-/// A report with everything in it.
+/// Reports with all fields.
 pub(super) fn reports() -> Seeds {
     named([
         (
@@ -111,7 +111,7 @@ pub(super) fn reports() -> Seeds {
     ])
 }
 
-/// A table with two modules and their addresses.
+/// A table with two memory modules and their address ranges.
 pub(super) fn smbios() -> Seeds {
     let structure = |kind: u8, handle: u8, body: &[u8], strings: &[u8]| {
         [&[kind, body.len() as u8 + 4, handle, 0], body, strings, &[0, 0]].concat()
@@ -136,7 +136,7 @@ pub(super) fn smbios() -> Seeds {
     named([("two-modules", modules.concat()), ("nothing", end)])
 }
 
-/// Clients that fetch a file as they should, and some that do not: see `transfers::check` for the steps.
+/// Scripts of correct and of faulty clients. `transfers::check` defines the steps.
 pub(super) fn transfers() -> Seeds {
     let (plain, blocks, windows) = (0, 4, 28);
     let ask = |client: u8, how: u8| vec![0, client, how];
@@ -178,7 +178,7 @@ pub(super) fn transfers() -> Seeds {
     ])
 }
 
-/// Clients that put a file: see `upload_writer::check` for the steps.
+/// Scripts of clients that upload. `uploads::check` defines the steps.
 pub(super) fn uploads() -> Seeds {
     let ask = |client: u8, how: u8, window: u8| vec![0, client, how, window];
     let blocks = |client: u8, count: usize| [2, client, 0, 0].repeat(count);

@@ -1,12 +1,12 @@
-//! SMBIOS: a table that a stranger sent becomes bounded lists, whose texts are fit for people's eyes.
+//! SMBIOS: an untrusted table becomes bounded lists, whose texts are bounded and have no control characters.
 
 use pxe_fleet::board::TEXT_MAX;
 use pxe_fleet::smbios::{dimm_at, read};
 
-/// Any bytes as a structure table.
+/// Takes any bytes as a structure table.
 pub fn check(input: &[u8]) {
     let inventory = read(input);
-    // A structure has four bytes and two zeros at least, a memory device much more.
+    // A structure has at least four bytes and two zeros.
     assert!(inventory.dimms.len() <= input.len() / 6 && inventory.mapped.len() <= 512);
     for dimm in &inventory.dimms {
         let texts = [Some(&dimm.slot), dimm.kind.as_ref(), dimm.manufacturer.as_ref(), dimm.part.as_ref()];
@@ -18,7 +18,7 @@ pub fn check(input: &[u8]) {
         assert!(range.first <= range.last);
         let slots: Vec<_> = inventory.dimms.iter().map(|dimm| &dimm.slot).collect();
         assert!(range.slot.as_ref().is_none_or(|slot| slots.contains(&slot)));
-        // An address has the module of its range, unless another range has it, too.
+        // An address belongs to the module of its range, if no other range contains it.
         let others =
             inventory.mapped.iter().filter(|other| (other.first..=other.last).contains(&range.first));
         let found = dimm_at(&inventory.mapped, &format!("{:#x}", range.first));

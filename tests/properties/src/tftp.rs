@@ -1,4 +1,4 @@
-//! TFTP's packets: what is read can be written and is read alike, and no more is granted than was asked.
+//! TFTP packets: writing and parsing again gives the same packet, and only requested options are granted.
 
 use pxe_content::boot::FileName;
 use pxe_proto::tftp::Block;
@@ -7,7 +7,7 @@ use pxe_proto::tftp::packet::{
     BLKSIZE_RANGE, CONTROL_MAX, Control, ErrorCode, Mode, Packet, Request, data_header,
 };
 
-/// Any bytes as a packet.
+/// Takes any bytes as a packet.
 pub fn check(input: &[u8]) {
     match Packet::parse(input) {
         Ok(Packet::Read(request)) => check_request(1, &request),
@@ -44,14 +44,14 @@ fn check_request(opcode: u8, request: &Request<'_>) {
     }
     check_terms(request);
     if let Ok(name) = FileName::normalise(request.filename) {
-        // What leads out of a tree does not become a name, and a name is its own normal form.
+        // A path out of the tree does not become a name, and normalising a name does not change it.
         let mut parts = name.as_bytes().split(|byte| *byte == b'/');
         assert!(parts.all(|part| !matches!(part, b"" | b"." | b"..")), "{name}");
         assert_eq!(FileName::normalise(name.as_bytes()), Ok(name));
     }
 }
 
-/// A request's packet, with its options in an order of our own.
+/// Writes a request's packet, with its options in another order.
 fn written(opcode: u8, request: &Request<'_>) -> Vec<u8> {
     let mode = match request.mode {
         Mode::Octet => "octet",
@@ -65,13 +65,14 @@ fn written(opcode: u8, request: &Request<'_>) -> Vec<u8> {
     asked.timeout.into_iter().for_each(|value| option("TIMEOUT", value.to_string()));
     asked.blksize.into_iter().for_each(|value| option("blksize", value.to_string()));
     if asked.tsize {
-        // A value that is no number is none when it is read again.
+        // A value that is no number is parsed as no size.
         option("tsize", request.size.map_or_else(|| "?".to_owned(), |size| size.to_string()));
     }
     packet
 }
 
-/// RFC 2347: an OACK has only what was asked, and at most as much. It is read back as the options of a request are.
+/// RFC 2347: an OACK contains only requested options, with at most the requested values. The parser of requests reads
+/// them back.
 fn check_terms(request: &Request<'_>) {
     const SIZE: u64 = 145_408;
     let limits = OptionLimits::for_mtu(1500, 64);
@@ -81,7 +82,7 @@ fn check_terms(request: &Request<'_>) {
     let options = oack.as_bytes().strip_prefix(&[0, 6]).expect("an OACK");
     assert_eq!(Packet::parse(oack.as_bytes()), Ok(Packet::FromServer));
     let as_request = [b"\0\x01f\0octet\0", options].concat();
-    let Ok(Packet::Read(read)) = Packet::parse(&as_request) else { panic!("an OACK that nobody can read") };
+    let Ok(Packet::Read(read)) = Packet::parse(&as_request) else { panic!("the OACK is invalid") };
     assert_eq!(read.size, asked.tsize.then_some(SIZE));
     let read = read.options;
     assert_eq!((read.blksize, read.windowsize), (granted.blksize, granted.windowsize));

@@ -1,4 +1,4 @@
-//! Files that clients fetch over a network that does what a script says: loses, repeats, delays, forges.
+//! Clients fetch files over a network that loses, repeats, delays and forges packets, as a script says.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::script::Script;
 use super::world::{IMAGES, PORTS, World, client};
 use crate::frames::OWN;
 
-/// Plays a script: a byte for each step, then its arguments.
+/// Takes any bytes as a script: a byte for each step, then its arguments.
 pub fn check(input: &[u8]) {
     let mut script = Script(input);
     let mut world = World::new();
@@ -37,7 +37,7 @@ pub fn check(input: &[u8]) {
     world.settle();
 }
 
-/// A client asks for a file. What it asks with is one of a few: some requests come again, byte for byte.
+/// A client sends a request for a file. There are few different requests, so some are repeated exactly.
 fn ask(world: &mut World, script: &mut Script<'_>) {
     let (from, what) = (client(script.byte()), script.byte());
     let mut packet = [b"\0\x01file-", [b'a' + what % 2].as_slice(), b"\0octet\0"].concat();
@@ -62,7 +62,7 @@ fn ask(world: &mut World, script: &mut Script<'_>) {
     world.say(from, 69, &packet);
 }
 
-/// A client acknowledges a block: one of those that were sent last, or one that was not.
+/// A client acknowledges a block: one of the last that were sent, or one that was not sent.
 fn acknowledge(world: &mut World, script: &mut Script<'_>) {
     let (from, behind) = (client(script.byte()), script.pick([0, 0, 0, 1, 2, 3, 5, u64::MAX]));
     let port = world.host.tid_of(from).unwrap_or(PORTS.first);
@@ -71,7 +71,7 @@ fn acknowledge(world: &mut World, script: &mut Script<'_>) {
     world.say(from, port, &[0, 4, high, low]);
 }
 
-/// The loader has found a file, or not.
+/// The loader answers with a file or with a refusal.
 fn load(world: &mut World, script: &mut Script<'_>) {
     let which = usize::from(script.byte());
     let Some(id) = world.host.orders.pop_front() else { return };
@@ -86,7 +86,7 @@ fn error(world: &mut World, script: &mut Script<'_>) {
     world.say(from, port, &[0, 5, 0, code, 0]);
 }
 
-/// Any bytes from anybody to any of our ports.
+/// Any bytes arrive from any address at any port.
 pub(super) fn anything(world: &mut World, script: &mut Script<'_>) {
     let mut from = client(script.byte());
     match script.byte() {

@@ -1,5 +1,5 @@
-//! Files that clients put: what was acknowledged has been stored, once and in order, and the last ACK means that the file
-//! is kept, however slow, full or broken the inbox is.
+//! Clients upload files: each acknowledged block was stored once and in order, and the last ACK means that the file is
+//! complete, however slow, full or broken the inbox is.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,10 +12,10 @@ use super::script::Script;
 use super::transfers::anything;
 use super::world::{PORTS, World, client};
 
-/// Bytes in a block of every upload here.
+/// The block size of all uploads here.
 const BLKSIZE: usize = 16;
 
-/// Plays a script: a byte for each step, then its arguments.
+/// Takes any bytes as a script: a byte for each step, then its arguments.
 pub fn check(input: &[u8]) {
     let mut script = Script(input);
     let mut world = World::new();
@@ -37,10 +37,13 @@ pub fn check(input: &[u8]) {
         answer(&mut world);
     }
     world.settle();
-    assert!(world.host.inbox.uploads.iter().all(|upload| upload.ticket.is_abandoned()), "a ticket is held");
+    assert!(
+        world.host.inbox.uploads.iter().all(|upload| upload.ticket.is_abandoned()),
+        "a permit is still in use"
+    );
     world.host.inbox.uploads.clear();
     let places: Vec<_> = (0..2).map(|_| world.places.take(None)).collect();
-    assert!(places.iter().all(Option::is_some), "a place is not given back");
+    assert!(places.iter().all(Option::is_some), "a permit was not returned");
 }
 
 fn ask(world: &mut World, script: &mut Script<'_>) {
@@ -54,7 +57,7 @@ fn ask(world: &mut World, script: &mut Script<'_>) {
     world.say(from, 69, &packet);
 }
 
-/// A client sends a block: the next one, one near to it, a short one, one that is too large.
+/// A client sends a block: the next one, another one, a short one, or one that is too long.
 fn send(world: &mut World, script: &mut Script<'_>) {
     let from = client(script.byte());
     let offset = script.pick([0_u64, 0, 0, 1, 2, 3, 5, u64::MAX]);
@@ -68,7 +71,7 @@ fn send(world: &mut World, script: &mut Script<'_>) {
     world.say(from, port, &packet);
 }
 
-/// The inbox's next answer.
+/// The inbox sends its next answer.
 fn answer(world: &mut World) {
     let Some((id, filed)) = world.host.inbox.answers.pop_front() else { return };
     if filed == InboxReply::Kept
@@ -79,36 +82,37 @@ fn answer(world: &mut World) {
     world.event(|responder, host| responder.on_inbox_reply(host.now, id, filed, host));
 }
 
-/// How the inbox is.
+/// The behaviour of the inbox.
 #[derive(Clone, Copy, Debug)]
 enum Mood {
-    /// It takes what comes.
+    /// Stores blocks at once.
     Good,
-    /// It writes each block before the next ACK.
+    /// Makes the client wait until each block is written.
     Behind,
-    /// It refuses new files.
+    /// Refuses new files.
     Denies,
-    /// The disk fails under what is on its way.
+    /// Fails while it writes a file.
     Breaks,
 }
 
-/// A file on its way.
+/// An upload in progress.
 #[derive(Debug)]
 struct Upload {
     ticket: UploadPermit,
     id: Id,
     stored: u64,
-    /// The last block was stored; and the responder was told that the file is kept.
+    /// Whether the last block was stored.
     complete: bool,
+    /// Whether the responder knows that the file is complete.
     told_kept: bool,
 }
 
-/// An inbox that gives its answers when the script says so.
+/// An inbox that answers when the script says so.
 #[derive(Debug)]
 pub(super) struct Inbox {
     uploads: Vec<Upload>,
     answers: VecDeque<(Id, InboxReply)>,
-    /// Room for blocks.
+    /// The number of blocks that it can still take.
     room: u64,
     mood: Mood,
 }
@@ -124,7 +128,7 @@ impl Inbox {
         if let Mood::Denies = self.mood {
             self.answers.push_back((id, InboxReply::Denied(UploadRefusal::Exists)));
         } else {
-            // Who had this slot before is through.
+            // The previous upload in this slot has ended.
             self.uploads.retain(|upload| upload.id.slot() != id.slot());
             let ticket = ticket.clone();
             self.uploads.push(Upload { ticket, id, stored: 0, complete: false, told_kept: false });
@@ -140,7 +144,7 @@ impl Inbox {
             return BlockAccepted::No;
         }
         self.room -= 1;
-        assert!(!upload.complete, "a block behind the last one");
+        assert!(!upload.complete, "a block after the last one");
         upload.stored += 1;
         let number = (upload.stored as u16).to_be_bytes();
         assert!(bytes.len() <= BLKSIZE && last == (bytes.len() < BLKSIZE));
@@ -156,13 +160,13 @@ impl Inbox {
         if answer == Some(InboxReply::Room) { BlockAccepted::NoRoom } else { BlockAccepted::Yes }
     }
 
-    /// An ACK says what was stored; that of the last block, that the file is kept.
+    /// Checks an ACK: it must name the last stored block. The ACK of the last block must come after the file is complete.
     pub(super) fn acknowledged(&self, slot: u32, block: u16) {
         let upload = self.uploads.iter().find(|upload| upload.id.slot() == slot).expect("an upload");
-        assert_eq!(u64::from(block), upload.stored, "an ACK of something else than what was stored");
+        assert_eq!(u64::from(block), upload.stored, "an ACK of another block than the last stored one");
         assert!(
             !upload.complete || upload.told_kept,
-            "the last block was acknowledged before the file was kept"
+            "the last block was acknowledged before the file was complete"
         );
     }
 

@@ -1,4 +1,5 @@
-//! The classifier twice: the real XDP object in the kernel, by BPF test-run, and the same code over plain slices.
+//! Runs the classifier twice: as the real XDP object in the kernel, by BPF test run, and as the same code over slices.
+//! Contains the frames with their verdicts.
 
 use std::net::Ipv4Addr;
 
@@ -11,16 +12,16 @@ use pxe_nic::xsk::{Sizes, Xsk};
 
 use crate::frames::{CLIENT, OWN, TID, bootp, broadcast_67, golden, tagged, udp, with};
 
-/// The kernel's word for a frame that goes no further.
+/// The kernel's number for a dropped frame.
 const XDP_DROP: u32 = 1;
-/// For one that is the host's.
+/// The kernel's number for a frame that passes to the host.
 pub const XDP_PASS: u32 = 2;
-/// For one that goes to our socket.
+/// The kernel's number for a frame that goes to the AF_XDP socket.
 pub const XDP_REDIRECT: u32 = 4;
-/// The client's port of the transfer that is known.
+/// The client's port of the known transfer.
 pub const CLIENT_PORT: u16 = 2070;
 
-/// The transfer that is known.
+/// The key of the known transfer.
 pub fn known() -> TransferKey {
     TransferKey {
         client_addr: CLIENT.octets(),
@@ -29,20 +30,20 @@ pub fn known() -> TransferKey {
     }
 }
 
-/// The program in the kernel, with one transfer and a socket for its queue.
+/// The program in the kernel, with one known transfer and a socket for its queue.
 pub struct Kernel {
-    /// The program.
+    /// The loaded XDP program.
     pub programs: Programs,
-    /// What the program has copied.
+    /// The ring of copied frames.
     pub copies: Copies,
     _socket: Option<Xsk>,
 }
 
 impl Kernel {
-    /// Moves the calling thread into a namespace of its own, since a queue takes one socket, and loads the program there.
+    /// Moves the calling thread into a new namespace, because a queue takes only one socket, and loads the program there.
     ///
     /// # Panics
-    /// Without root, or if the kernel refuses something.
+    /// Without root, or if a system call fails.
     #[must_use]
     pub fn new(config: &Config, with_socket: bool) -> Self {
         namespace::enter_new().unwrap();
@@ -59,10 +60,10 @@ impl Kernel {
         Self { programs, copies, _socket: socket }
     }
 
-    /// Runs the program: its verdict, told by the counter that moved, and its action.
+    /// Runs the program, and returns its verdict, which is the counter that changed, and its action.
     ///
     /// # Panics
-    /// If the kernel does not run it on this frame: it wants an Ethernet header at least.
+    /// If the kernel rejects the frame: it requires at least an Ethernet header.
     pub fn run(&mut self, frame: &[u8]) -> (Verdict, u32) {
         let before = self.programs.counters().unwrap();
         let action = self.programs.test_run(frame).unwrap().0;
@@ -73,13 +74,13 @@ impl Kernel {
     }
 }
 
-/// What the same classifier says of a frame here.
+/// The verdict of the same classifier in user space.
 #[must_use]
 pub fn in_user_space(config: &Config, frame: &[u8]) -> Verdict {
     classify(&SliceFrame(frame), config, |packet| packet.key == known(), |_, _| true)
 }
 
-/// What a verdict means to the kernel.
+/// The action of the XDP program for a verdict.
 #[must_use]
 pub fn action(verdict: Verdict) -> u32 {
     match verdict {
@@ -171,7 +172,7 @@ pub fn named_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
         ),
         ("many options before 60", broadcast_67(&discover_behind(40)), dhcp),
         ("too many options before 60", broadcast_67(&discover_behind(60)), pass(Pass::OptionsBound)),
-        // These three user space reads, over plain sockets (docs/decisions/0011); no client is known that sends such.
+        // User space accepts these three over plain sockets (docs/decisions/0011). No known client sends them.
         ("option 60 behind 100 pads", broadcast_67(&discover_behind_pads()), pass(Pass::OptionsBound)),
         ("option 60 in the file field", broadcast_67(&overloaded()), pass(Pass::NotNetworkBoot)),
         (
@@ -261,12 +262,12 @@ pub fn named_frames() -> Vec<(&'static str, Vec<u8>, Verdict)> {
     ]
 }
 
-/// A DISCOVER whose option 60 stands behind pads, one byte each.
+/// A DISCOVER with option 60 behind pad options of one byte each.
 fn discover_behind_pads() -> Vec<u8> {
     bootp(&[&[53, 1, 1][..], &[0; 100], b"\x3c\x09PXEClient\xff"].concat())
 }
 
-/// A DISCOVER whose option 60 stands in `file` (RFC 2132, section 9.3).
+/// A DISCOVER with option 60 in the field `file` (RFC 2132, section 9.3).
 fn overloaded() -> Vec<u8> {
     const FILE: usize = 108;
     let mut discover = bootp(&[53, 1, 1, 52, 1, 1, 255]);
@@ -274,7 +275,7 @@ fn overloaded() -> Vec<u8> {
     discover
 }
 
-/// A DISCOVER whose option 60 stands behind `others` other options.
+/// A DISCOVER with option 60 behind `others` other options.
 fn discover_behind(others: usize) -> Vec<u8> {
     let mut options = vec![53, 1, 1];
     options.extend([12, 1, b'x'].repeat(others));

@@ -1,4 +1,4 @@
-//! A responder in virtual time, before a host that lets nothing pass that must not happen.
+//! A responder in virtual time, with a host that checks everything that the responder does.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -28,16 +28,16 @@ use tempfile::TempDir;
 use super::uploads::Inbox;
 use crate::frames::OWN;
 
-/// Blocks in a window at most.
+/// The maximum window, in blocks.
 pub(super) const WINDOW: u64 = 4;
-/// Transfers at a time: fewer than there are clients, so that some wait.
+/// The number of slots: fewer than clients, so that some requests wait.
 const TRANSFERS: usize = 3;
-/// Our TIDs.
+/// The range of the responder's TIDs.
 pub(super) const PORTS: TidPorts = TidPorts { first: 50_000, count: 16 };
-/// What a client is sent at most for one datagram beside its window: an OACK or ERROR for what was, one for what comes.
+/// The maximum of control packets to a client for one event: one for the old transfer, and one for the new one.
 const CONTROLS_MAX: u64 = 2;
 
-/// What is served, by size: nothing, less than a block of any size, whole blocks of most sizes, and many blocks.
+/// The served files: an empty one, one shorter than any block, one of whole blocks of most sizes, and one of many blocks.
 pub(super) static IMAGES: LazyLock<[Arc<Image>; 4]> = LazyLock::new(|| {
     [0, 7, 4096, 20_001].map(|size| {
         let (_folder, catalogue) = catalogue(&content(size));
@@ -45,10 +45,10 @@ pub(super) static IMAGES: LazyLock<[Arc<Image>; 4]> = LazyLock::new(|| {
     })
 });
 
-/// Nothing of it is loaded, so each file is asked for.
+/// A catalogue without loaded files, so that the responder must ask the loader for each file.
 static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(|| Arc::new(catalogue(b"").1));
 
-/// A catalogue with one boot program, and the folder where that lies.
+/// A catalogue with one boot program, and its folder.
 fn catalogue(bytes: &[u8]) -> (TempDir, Catalogue) {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::write(folder.path().join("pxelinux.0"), bytes).expect("a boot program");
@@ -61,12 +61,12 @@ fn content(size: usize) -> Vec<u8> {
     (0..size as u64).map(|n| (n.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }
 
-/// A client's address: there are a few, with some ports each.
+/// The address of a client. There are few addresses, each with two ports.
 pub(super) fn client(number: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(10, 99, 0, 100 + number % 5), 2070 + u16::from(number / 5 % 2))
 }
 
-/// The responder, its host, and the time.
+/// The responder and its host. The host has the clock.
 pub(super) struct World {
     pub(super) responder: Responder,
     pub(super) host: Watcher,
@@ -93,7 +93,7 @@ impl World {
         Self { responder: Responder::new(settings, sources), host: Watcher::new(), places }
     }
 
-    /// A datagram arrives: at the kernel's program, then, if that does not answer it, here.
+    /// A datagram arrives at the simulated kernel program. If that does not answer it, the responder handles it.
     pub(super) fn say(&mut self, from: SocketAddrV4, port: u16, payload: &[u8]) {
         let to = SocketAddrV4::new(OWN, port);
         self.host.hear(from, port, payload);
@@ -105,20 +105,20 @@ impl World {
         });
     }
 
-    /// Whatever happens, what it makes us send is bounded, and so is what we hold.
+    /// Runs an event, and checks that the responder sends and holds only a bounded amount.
     pub(super) fn event(&mut self, happens: impl FnOnce(&mut Responder, &mut Watcher)) {
         self.host.sent.clear();
         happens(&mut self.responder, &mut self.host);
         for (to, sent) in &self.host.sent {
             assert!(sent.controls <= CONTROLS_MAX, "{} small packets to {to} at once", sent.controls);
-            // The rest of a window for which there is room again, and that window again as its time is over.
+            // The rest of a window for which there is room again, and the same window again after a time-out.
             assert!(sent.blocks <= 2 * WINDOW, "{} blocks to {to} at once", sent.blocks);
         }
         assert!(self.responder.active() <= TRANSFERS);
-        assert!(self.host.open.len() <= 2 * TRANSFERS, "ended transfers stay");
+        assert!(self.host.open.len() <= 2 * TRANSFERS, "ended transfers were not closed");
     }
 
-    /// Time passes; timers ring when they want to, and at no other time.
+    /// Lets time pass, and polls the responder exactly at its deadlines.
     pub(super) fn wait(&mut self, time: Duration) {
         let end = self.host.now + time;
         let mut rings = 0;
@@ -126,58 +126,58 @@ impl World {
             self.host.now = self.host.now.max(at);
             self.event(|responder, host| responder.poll(host.now, host));
             rings += 1;
-            assert!(rings < 100_000, "timers never stop ringing");
+            assert!(rings < 100_000, "a timer expires without end");
         }
         self.host.now = end;
     }
 
-    /// Nobody says anything more, and everything has an answer: then nothing may be left.
+    /// Lets time pass without packets. Then all transfers must have ended, and all state must be freed.
     pub(super) fn settle(&mut self) {
-        // The longest that anything may stay: three time-outs of the 255 s that a client may ask for (RFC 2349), before
-        // and after its end, for two that wait for the same slot.
+        // The longest life of any state: three time-outs of the 255 s that a client may request (RFC 2349), before and
+        // after its end, for two requests that wait for the same slot.
         const LONGEST: Duration = Duration::from_secs(4000);
         self.host.room = u64::MAX;
         self.wait(LONGEST);
-        assert_eq!(self.responder.next_deadline(), None, "a timer still rings");
-        assert_eq!((self.responder.active(), self.responder.pending()), (0, 0), "a slot is not given back");
+        assert_eq!(self.responder.next_deadline(), None, "a timer is still set");
+        assert_eq!((self.responder.active(), self.responder.pending()), (0, 0), "a slot was not freed");
         assert!(self.host.open.is_empty(), "the kernel still knows {:?}", self.host.open.keys());
     }
 }
 
-/// What was sent to an address in one event.
+/// The packets to one address in one event.
 #[derive(Default)]
 struct Sent {
     controls: u64,
     blocks: u64,
 }
 
-/// What is known of a pair of TIDs that is open.
+/// An open pair of TIDs.
 #[derive(Default)]
 pub(super) struct Session {
     slot: u32,
-    /// The highest block that was sent, and the highest one of them that the client has acknowledged.
+    /// The highest block that was sent.
     pub(super) highest: u64,
     acknowledged: u64,
 }
 
 impl Session {
-    /// The slot of its transfer.
+    /// The slot of the transfer.
     pub(super) fn slot(&self) -> u32 {
         self.slot
     }
 }
 
-/// The host: it knows what the clients have said, and looks at everything that is sent.
+/// The host. It records the clients' ACKs, and checks everything that the responder sends.
 pub(super) struct Watcher {
     pub(super) now: Timestamp,
-    /// Room for DATA packets.
+    /// The number of DATA packets that can still be sent.
     pub(super) room: u64,
-    /// Whether a further transfer can be opened, a further file asked for, a transfer be given to the kernel.
+    /// Whether opening a transfer, asking the loader, and offloading a transfer succeed.
     pub(super) opens: bool,
     pub(super) loads: bool,
     pub(super) carries: bool,
     pub(super) open: BTreeMap<(SocketAddrV4, u16), Session>,
-    /// Files that were asked for.
+    /// The requests to the loader.
     pub(super) orders: VecDeque<Id>,
     pub(super) inbox: Inbox,
     sent: BTreeMap<SocketAddrV4, Sent>,
@@ -203,12 +203,12 @@ impl Watcher {
         }
     }
 
-    /// The TIDs of the transfer that a client has, the newest.
+    /// The responder's highest TID for a client.
     pub(super) fn tid_of(&self, client: SocketAddrV4) -> Option<u16> {
         self.open.keys().rfind(|(known, _)| *known == client).map(|(_, port)| *port)
     }
 
-    /// A client has said something: its ACKs of what was sent are remembered.
+    /// Records an ACK of a client for a block that was sent.
     fn hear(&mut self, from: SocketAddrV4, port: u16, payload: &[u8]) {
         if let (Ok(Packet::Ack(block)), Some(session)) =
             (Packet::parse(payload), self.open.get_mut(&(from, port)))
@@ -218,7 +218,7 @@ impl Watcher {
         }
     }
 
-    /// The kernel's program, as in `pxe-ebpf/src/offload`, without frames.
+    /// Simulates the kernel's offload, as in `pxe-ebpf/src/offload`, without frames.
     fn kernel_answers(&mut self, from: SocketAddrV4, port: u16, payload: &[u8]) -> bool {
         let ([0, 4, high, low], Some((transfer, image, blksize))) =
             (payload, self.carried.get(&(from, port)))
@@ -239,7 +239,7 @@ impl Watcher {
         true
     }
 
-    /// Blocks are those of the file that was asked for, one after the other, and not further than a window ahead.
+    /// Checks that blocks are those of a served file, in order, and at most a window ahead of the last ACK.
     fn look_at_blocks(&mut self, to: SocketAddrV4, port: u16, blocks: &Blocks<'_>) {
         let Blocks { image, blksize, first, count } = *blocks;
         assert!(IMAGES.iter().any(|served| Arc::ptr_eq(served, image)));
@@ -253,7 +253,7 @@ impl Watcher {
             let start = (number - 1) * size;
             assert_eq!(range, start as usize..(start + size).min(image.len()) as usize);
         }
-        let session = self.open.get_mut(&(to, port)).expect("DATA only to a client whose answers come here");
+        let session = self.open.get_mut(&(to, port)).expect("DATA goes only to open transfers");
         let highest = first.0 + count - 1;
         assert!(
             highest <= session.acknowledged + WINDOW,
@@ -265,7 +265,7 @@ impl Watcher {
     }
 }
 
-/// Nothing may go to many hosts, to ourselves, or to a port at which a server answers answers.
+/// Whether an address may be a client's: no group, not the responder itself, and no port of a server, which would answer.
 fn is_client(address: SocketAddrV4) -> bool {
     let first = address.ip().octets()[0];
     let host = !matches!(first, 0 | 127 | 224..) && *address.ip() != OWN && address.ip().octets()[3] != 255;
@@ -309,7 +309,7 @@ impl Transmit for Watcher {
     }
 
     fn close(&mut self, client: SocketAddrV4, port: u16) {
-        // What found no room, or no file, was never opened.
+        // The transfer may not be open, if there was no slot or no file.
         self.open.remove(&(client, port));
         self.carried.remove(&(client, port));
     }

@@ -1,10 +1,10 @@
-//! Builds the targets: our own crates with instruments, everything else as the tests have built it.
+//! Builds the fuzz targets: this workspace's crates with instrumentation, all dependencies as in the build of the tests.
 //!
-//! Cargo hands a "workspace wrapper" the compilations of the workspace's members, and keeps what comes out apart. So a
-//! wrapper that adds the instruments' options shares nearly all dependencies with ordinary builds of the same profile, and the
-//! search costs a minute of processor time instead of a quarter of an hour. (SQLite is built once more: libFuzzer's crate asks
-//! for another feature of `cc`.) The members stay unoptimised: optimised ones take four times as long to build and try a
-//! quarter more inputs.
+//! Cargo calls a "workspace wrapper" for the workspace's members only, and keeps their output apart. The wrapper here
+//! adds the options for instrumentation. So nearly all dependencies are shared with ordinary builds of the same
+//! profile, and the build takes a minute of processor time instead of a quarter of an hour. (SQLite is built again,
+//! because libFuzzer's crate needs another feature of `cc`.) The members are not optimised: optimised ones take four
+//! times as long to build, and try only a quarter more inputs.
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,24 +17,25 @@ use pxe_kit::command;
 
 use super::Target;
 
-/// What libFuzzer is told by: which edges were taken, and what was compared with what.
+/// The options for libFuzzer's feedback: the edges that were taken, and the operands of comparisons.
 const INSTRUMENTS: &str = "--cfg fuzzing -C passes=sancov-module \
     -C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters \
     -C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares";
-/// It counts as unstable, which the wrapper allows for; that the standard library goes without is said to be meant.
+/// The options for AddressSanitizer. The first one is unstable, so the wrapper sets `RUSTC_BOOTSTRAP`. The second one
+/// accepts that the standard library is not instrumented.
 const ADDRESS: &str = "-Z sanitizer=address -C unsafe-allow-abi-mismatch=sanitizer";
 
-/// What the targets are built with.
+/// The sanitizer of the targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sanitizer {
-    /// Panics are found.
+    /// The search finds panics only.
     None,
-    /// Wrong accesses to memory, too; takes longer to build.
+    /// AddressSanitizer: the search also finds invalid memory accesses. The build takes longer.
     Address,
 }
 
 impl Sanitizer {
-    /// The better one that this toolchain has.
+    /// AddressSanitizer if this toolchain has it.
     pub(super) fn best() -> Result<Self> {
         let mut rustc = Command::new("rustc");
         let folder =
@@ -52,13 +53,13 @@ impl Sanitizer {
         }
     }
 
-    /// A program that cargo calls in place of rustc.
+    /// The text of a program that cargo calls instead of rustc.
     fn wrapper(self) -> String {
         let (environment, more) = match self {
             Self::None => ("", ""),
             Self::Address => ("RUSTC_BOOTSTRAP=1 ", ADDRESS),
         };
-        // Build scripts and what they use have no libFuzzer beside them, and xtask is no part of what is tried.
+        // Build scripts and their crates are not linked with libFuzzer, and the tools are not under test.
         format!(
             "#!/bin/sh\nrustc=$1\nshift\ncase \" $* \" in\n\
              *' --crate-name build_script_'* | *' --crate-name pxe_ebpf_builder '* | *' --crate-name pxe_bench '* | *' --crate-name pxe_guests '* | *' --crate-name pxe_kit '* | *' --crate-name pxe_lab '* | *' --crate-name pxe_packaging '* | *' --crate-name pxe_search '* | *' --crate-name xtask '*) exec \"$rustc\" \"$@\" ;;\nesac\n\
@@ -67,7 +68,7 @@ impl Sanitizer {
     }
 }
 
-/// Builds the targets, and writes to `seeds` what they begin with.
+/// Builds the targets, and writes their first inputs to the folder `seeds`.
 pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -> Result<Vec<Target>> {
     prepare(&folder.join("seeds"))?;
     println!("fuzz: cargo build ({}, our own crates only)", sanitizer.name());
@@ -84,34 +85,35 @@ pub(super) fn build(wanted: Option<&str>, sanitizer: Sanitizer, folder: &Path) -
     let mut targets = Vec::new();
     for built in command::messages(&mut cargo)?.iter().filter_map(command::artifact) {
         let name = built.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // Under names of their own: the next build with other instruments takes the place of cargo's.
+        // Link the program to another name, because cargo's next build with other instrumentation replaces it.
         let program = programs.join(&name);
         drop(fs::remove_file(&program));
         fs::hard_link(&built, &program).with_context(|| format!("cannot make {}", program.display()))?;
         targets.push((name, program));
     }
     targets.sort();
-    ensure!(!targets.is_empty(), "cargo tells of no target that it has built");
+    ensure!(!targets.is_empty(), "cargo reports no target that it has built");
     Ok(targets)
 }
 
-/// Writes the seeds.
+/// Writes the seeds by the program `seeds` of pxe-properties.
 fn prepare(seeds: &Path) -> Result<()> {
     println!(
-        "fuzz: cargo build (what writes the seeds); where the tests were never built, that takes some minutes"
+        "fuzz: cargo build (the program that writes the seeds); without a build of the tests, this takes some minutes"
     );
     let mut cargo = command::cargo();
     cargo.args(["build", "--locked", "--quiet", "--package", "pxe-properties", "--bin", "seeds"]);
     let messages = command::messages(&mut cargo)?;
-    let program = messages.iter().find_map(command::artifact).context("cargo tells of no program `seeds`")?;
-    // Another version's would be searched from for ever.
+    let program = messages.iter().find_map(command::artifact).context("cargo reports no program `seeds`")?;
+    // Remove the seeds of older versions, which nothing else deletes.
     if seeds.is_dir() {
         fs::remove_dir_all(seeds).with_context(|| format!("cannot remove {}", seeds.display()))?;
     }
     command::run(Command::new(program).arg(seeds))
 }
 
-/// Cargo knows a wrapper by its path, so what it does is a part of its name: else old builds would pass for new ones.
+/// Writes the wrapper under a name with a hash of its text. Cargo identifies a wrapper by its path: without the hash, cargo
+/// would not rebuild after a change of the wrapper.
 fn write_wrapper(sanitizer: Sanitizer, folder: &Path) -> Result<PathBuf> {
     let text = sanitizer.wrapper();
     let mut hasher = DefaultHasher::new();
@@ -135,7 +137,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("pxed-wrapper-{}", std::process::id()));
         let wrapper = write_wrapper(Sanitizer::None, &folder).expect("a wrapper");
         let options = |name: &str| {
-            // By a shell: a program that was just written cannot be run while another thread's child still has it open.
+            // Through a shell: executing a file fails while a child of another thread still has it open for writing.
             let mut shell = Command::new("sh");
             let shell = shell.arg(&wrapper).args(["echo", "--crate-name", name, "--edition=2024"]);
             command::output(shell).expect("a shell")

@@ -1,8 +1,9 @@
-//! The search for inputs that break what must hold: libFuzzer on the targets in `tests/fuzz`.
+//! Searches for inputs that violate a property, with libFuzzer and the targets in `tests/fuzz`. `cargo xtask fuzz` calls
+//! [`run`], and `cargo xtask test` calls [`check`].
 //!
-//! libFuzzer's instruments are options of rustc that any toolchain takes, a stable one, too. AddressSanitizer is not: its
-//! option counts as unstable, which `RUSTC_BOOTSTRAP=1` allows (nothing that is built so is ever shipped), and its run-time
-//! library comes with the toolchains of rustup. Where that is missing, the search goes without, and says so.
+//! libFuzzer's instrumentation needs only options that stable toolchains accept. AddressSanitizer needs an unstable option,
+//! which `RUSTC_BOOTSTRAP=1` allows (such builds are never shipped), and a run-time library that only rustup's toolchains
+//! contain. Without the library, the search runs without AddressSanitizer, and prints that.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -18,33 +19,33 @@ mod build;
 
 use build::Sanitizer;
 
-/// Lines of a target's output that are shown when it has found something.
+/// The number of a target's last lines in an error.
 const SHOWN: usize = 60;
-/// The target that asks the kernel, which only root may.
+/// The target that also runs the XDP program in the kernel, which needs root.
 const KERNEL: &str = "classifier";
-/// The target whose property is no part of the properties that all inputs are held against.
+/// The target whose property is not in the list of `pxe-properties`.
 const RINGS: &str = "rings";
 
-/// A target's name and program.
+/// The name and the program of a target.
 type Target = (String, PathBuf);
 
-/// How it is searched.
+/// The settings of a search.
 struct Search {
-    /// The targets' sources, and the inputs that once broke something.
+    /// The folder with the targets' sources and the regressions.
     crate_: PathBuf,
-    /// Everything that is built and remembered.
+    /// The folder for builds, seeds and the corpus.
     target: PathBuf,
-    /// What is found, and what the targets say.
+    /// The folder for finds and for the targets' output.
     out: PathBuf,
-    /// Where inputs that reach something new are kept.
+    /// The folder for inputs that reach new code.
     corpus: PathBuf,
-    /// For each target.
+    /// The time for each target.
     time: Duration,
-    /// An input that takes so long, in seconds, is a find.
+    /// An input that takes longer than this, in seconds, is a find.
     timeout: u32,
-    /// More of libFuzzer's options.
+    /// More options for libFuzzer.
     options: &'static [&'static str],
-    /// Whether the kernel is asked, through sudo where we are not root.
+    /// Whether [`KERNEL`] runs as root, if necessary through sudo.
     ask_kernel: bool,
 }
 
@@ -67,37 +68,37 @@ impl Search {
 /// Searches for `time` with each target, or with one of them.
 ///
 /// # Errors
-/// When something was found, or the search could not begin.
+/// If the search finds something, or does not start.
 pub fn run(wanted: Option<&str>, time: Duration) -> Result<()> {
     if !command::is_root() {
         println!(
-            "fuzz: without root the kernel is not asked for its verdicts: sudo -E cargo xtask fuzz {KERNEL} does"
+            "fuzz: without root, the kernel's verdicts are not compared. To compare them: sudo -E cargo xtask fuzz {KERNEL}"
         );
     }
     let sanitizer = Sanitizer::best()?;
     if sanitizer == Sanitizer::None {
         println!(
-            "fuzz: this toolchain has no AddressSanitizer: only panics are found, not wrong accesses to memory"
+            "fuzz: this toolchain has no AddressSanitizer: the search finds panics, but no invalid memory accesses"
         );
     }
     Search::new(time).search(wanted, sanitizer)
 }
 
-/// A short search with each target, a part of the tests: from the seeds and with the same dice each time, so that what it
-/// finds today was most likely not there yesterday.
+/// A short search with each target, as a part of the tests. It starts from the seeds, with the same random numbers each
+/// time: if it finds something new, a change of the code is the likely reason.
 ///
 /// # Errors
-/// When something was found, or the search could not begin.
+/// If the search finds something, or does not start.
 pub fn check() -> Result<()> {
     println!("test: a short search for inputs that break something");
     let mut search = Search::new(Duration::from_secs(5));
     search.corpus = search.target.join("checked");
-    // What an earlier one came upon would make this one another.
+    // The corpus of an earlier run would make this run different.
     if search.corpus.is_dir() {
         fs::remove_dir_all(&search.corpus)
             .with_context(|| format!("cannot remove {}", search.corpus.display()))?;
     }
-    // A busy machine is no find.
+    // A busy machine must not count as a find.
     search.timeout = 120;
     search.options = &["-seed=1", "-runs=200000"];
     search.ask_kernel = true;
@@ -120,12 +121,12 @@ impl Search {
         let next = Mutex::new(targets.into_iter());
         let work = || {
             loop {
-                // In a statement of its own, which gives the lock back before the search.
+                // A separate statement, so that the lock is released before the search.
                 let Some((name, program)) = lock(&next).next() else { return };
                 match self.search_one(&name, &program) {
                     Ok(done) => println!("fuzz: {done}"),
                     Err(error) => {
-                        // At once: what comes later may be cut off, and is long.
+                        // Print each error at once. Errors are long, and the end of the output may be cut off.
                         println!("fuzz: {name}: {error:#}");
                         lock(&found).push(name);
                     }
@@ -138,11 +139,11 @@ impl Search {
             }
         });
         let found = found.into_inner().unwrap_or_default();
-        ensure!(found.is_empty(), "failed, as told above: {}", found.join(", "));
+        ensure!(found.is_empty(), "failed (see above): {}", found.join(", "));
         Ok(())
     }
 
-    /// The names of the targets.
+    /// The names of all targets.
     fn known(&self) -> Result<Vec<String>> {
         let folder = self.crate_.join("fuzz_targets");
         let files = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -153,7 +154,7 @@ impl Search {
         Ok(names)
     }
 
-    /// Lets one target search; a line on what it did.
+    /// Runs the search of one target, and returns a line about it.
     fn search_one(&self, name: &str, program: &Path) -> Result<String> {
         let finds = self.out.join(name);
         let mut search = self.command(name, program, &finds)?;
@@ -167,21 +168,21 @@ impl Search {
         let last = last_lines(&said, SHOWN);
         if !status.success() {
             let Some(input) = found_input(&said) else {
-                bail!("`{line}` ended with {status} and said\n{last}")
+                bail!("`{line}` ended with {status} and printed\n{last}")
             };
             let again = command::shown(self.start(name, program)?.arg(input));
             bail!("{status}\n{last}\nAll of it is in {}. {}", log.display(), advice(name, input, &again));
         }
         let inputs = statistic(&said, "number_of_executed_units")
             .filter(|inputs| *inputs > 0)
-            .with_context(|| format!("no input was tried; `{line}` said\n{last}"))?;
-        // Without instruments it would try inputs blindly, and nobody would notice.
-        ensure!(said.contains(" NEW ") || said.contains(" cov: "), "no coverage is told: {line}");
+            .with_context(|| format!("no input was tried; `{line}` printed\n{last}"))?;
+        // Without instrumentation, the search would run blindly and pass.
+        ensure!(said.contains(" NEW ") || said.contains(" cov: "), "no coverage is reported: {line}");
         let each = statistic(&said, "average_exec_per_sec").unwrap_or_default();
         Ok(format!("{name:<10} {inputs:>9} inputs, {each:>6} a second: nothing found"))
     }
 
-    /// A target's program, as root if it is to ask the kernel.
+    /// A target's program, as root if it also runs the kernel's code.
     fn start(&self, name: &str, program: &Path) -> Result<Command> {
         if self.ask_kernel && name == KERNEL { command::as_root(program) } else { Ok(Command::new(program)) }
     }
@@ -193,7 +194,8 @@ impl Search {
             fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         }
         let mut search = self.start(name, program)?;
-        // What is new goes to the first folder; the others are read. A property that was never broken has no regressions.
+        // libFuzzer writes new inputs to the first folder, and only reads the others. The folder with regressions may not
+        // exist.
         search.arg(&corpus);
         let others = [self.target.join("seeds").join(name), self.crate_.join("regressions").join(name)];
         search.args(others.into_iter().filter(|folder| folder.is_dir()));
@@ -201,32 +203,32 @@ impl Search {
         search
             .args([format!("-max_total_time={}", self.time.as_secs()), format!("-timeout={}", self.timeout)]);
         search.arg("-print_final_stats=1").args(self.options);
-        // Several of the crates' C libraries have the same names for different things, which is no fault of theirs.
+        // C libraries of several crates use the same names for different objects, which is no error here.
         search.env("ASAN_OPTIONS", "detect_odr_violation=0");
         Ok(search)
     }
 }
 
-/// What to do with an input that was found. The input itself is told, too: a folder may not outlive a run in CI.
+/// Advice for an input that was found, with the input itself in base64, because the files of a CI run may be lost.
 fn advice(name: &str, input: &str, again: &str) -> String {
     let encoded = command::output(Command::new("base64").args(["--wrap=0", input])).unwrap_or_default();
     let keep = match name {
-        RINGS => "Make a script of it in the tests of pxe-user/nic/src/xsk/simulated.rs".to_owned(),
-        _ => format!("Keep it as tests/fuzz/regressions/{name}/WHAT-WAS-WRONG: then the tests try it, too"),
+        RINGS => "Turn it into a script in the tests of pxe-user/nic/src/xsk/simulated.rs".to_owned(),
+        _ => format!("Keep it as tests/fuzz/regressions/{name}/WHAT-WAS-WRONG: the tests then try it"),
     };
     format!(
-        "What was found lies in {input}, which is, for `base64 --decode`:\n    {encoded}\nTry it again:\n    {again}\n\
+        "The input is {input}, in base64:\n    {encoded}\nTo try it again:\n    {again}\n\
          {keep} (CONTRIBUTING.md)."
     )
 }
 
-/// Where libFuzzer says that it has put the input.
+/// The path of the input in libFuzzer's output.
 fn found_input(said: &str) -> Option<&str> {
     let (_, rest) = said.rsplit_once("Test unit written to ")?;
     rest.lines().next()
 }
 
-/// A number from libFuzzer's closing lines (`stat::name: number`).
+/// A number from libFuzzer's last lines (`stat::name: number`).
 fn statistic(said: &str, name: &str) -> Option<u64> {
     let (_, rest) = said.rsplit_once(&format!("stat::{name}:"))?;
     rest.split_whitespace().next()?.parse().ok()

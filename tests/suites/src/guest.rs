@@ -1,5 +1,5 @@
-//! What a program does that runs in a guest (see `pxe_guests`) as its first process or as a service: it runs cases, and
-//! writes one line about each to the second serial port.
+//! Runs cases in a guest (see `pxe_guests`), and writes a line about each to the second serial port. Used by the programs
+//! `guest` (the first process) and `installed` (a service).
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -9,17 +9,16 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use pxe_kit::command::output;
 
-/// The word of the kernel's command line that names the port that the host reads our lines from. It depends on the
-/// architecture.
+/// The kernel argument with the name of the second serial port, which depends on the architecture.
 const RESULTS: &str = "pxed.results=";
 
-/// A case says `ok` and what it saw, or fails.
+/// A case. It returns `ok`, perhaps with a remark, or an error.
 pub type Case = fn() -> Result<String>;
 
-/// Runs cases in their order, whatever becomes of those before.
+/// Runs all cases in their order, also after a failure.
 ///
 /// # Errors
-/// When the results cannot be written.
+/// If the results cannot be written.
 pub fn run(cases: &[(&str, Case)]) -> Result<()> {
     let line = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
     let port = results_port(&line).with_context(|| format!("no {RESULTS} in {line}"))?;
@@ -36,7 +35,7 @@ pub fn run(cases: &[(&str, Case)]) -> Result<()> {
         results.write_all(line.as_bytes())?;
     }
     results.write_all(b"done\n")?;
-    // The port is slow, and what it has not sent is lost when the power goes.
+    // Wait for the slow port: what it has not sent at power off is lost.
     rustix::termios::tcdrain(&results)?;
     Ok(())
 }
@@ -46,7 +45,7 @@ fn results_port(line: &str) -> Option<PathBuf> {
     Some(Path::new("/dev").join(name))
 }
 
-/// Both ends of what the verifier says: its log may have megabytes, which the console has whole.
+/// The start and the end of a text. The verifier's log can have megabytes; the console has all of it.
 fn shortened(text: &str) -> String {
     const KEPT: usize = 400;
     let (start, end) =
@@ -57,21 +56,21 @@ fn shortened(text: &str) -> String {
 /// Runs `ip` with these words.
 ///
 /// # Errors
-/// When it fails; with what it said.
+/// If it fails. The error contains its standard error.
 pub fn ip(words: &str) -> Result<()> {
     ip_says(words).map(drop)
 }
 
-/// What `ip` with these words prints.
+/// Runs `ip` with these words, and returns its output.
 ///
 /// # Errors
-/// When it fails; with what it said.
+/// If it fails. The error contains its standard error.
 pub fn ip_says(words: &str) -> Result<String> {
     output(Command::new("/bin/ip").args(words.split(' ')))
 }
 
 /// Writes a line to the console.
 pub fn say(line: &str) {
-    // Nobody is left to tell when this fails.
+    // An error cannot be reported anywhere.
     drop(writeln!(io::stdout(), "{}", line.trim_end()));
 }

@@ -1,5 +1,5 @@
-//! Helpers of the privileged tests. They need root, and the tools that `cargo xtask setup` installs; a test whose tool is
-//! missing fails.
+//! Helpers of the privileged tests in `tests/`. The tests need root, and the tools that `cargo xtask setup` installs: a
+//! test fails if a tool is missing.
 
 pub mod guest;
 pub mod machine;

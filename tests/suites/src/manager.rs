@@ -1,4 +1,5 @@
-//! A service manager with a store for descriptors, as systemd is to a unit with `FileDescriptorStoreMax=` (sd_notify(3)).
+//! A service manager with a store for file descriptors, like systemd for a unit with `FileDescriptorStoreMax=`
+//! (sd_notify(3)).
 
 use std::fs::{Permissions, set_permissions};
 use std::io::{IoSlice, IoSliceMut, Write as _};
@@ -18,12 +19,12 @@ use rustix::net::{
 };
 use tempfile::TempDir;
 
-/// How long a word may take. Generous: a timing is never an assertion.
+/// The limit for a message. Generous, because no test asserts a time.
 const LONG: Duration = Duration::from_secs(60);
-/// More than any message has.
+/// The maximum of descriptors in a message, more than pxed sends.
 const DESCRIPTORS_MAX: usize = 8;
 
-/// Hears what daemons say; what it does with their descriptors is up to the test.
+/// Receives the messages of daemons. The test decides what happens to their descriptors.
 #[derive(Debug)]
 pub struct Manager {
     socket: UnixDatagram,
@@ -31,10 +32,10 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// Listens in a folder of its own, which everybody may pass: daemons give up to be root.
+    /// Listens on a socket in a new folder. Both are open to everybody, because daemons give up root.
     ///
     /// # Errors
-    /// When the folder or the socket cannot be made.
+    /// If the folder or the socket cannot be made.
     pub fn new() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let everybody = || Permissions::from_mode(0o777);
@@ -46,15 +47,15 @@ impl Manager {
         Ok(Self { socket, folder })
     }
 
-    /// Where daemons reach it (`NOTIFY_SOCKET`).
+    /// The path of the socket, for `NOTIFY_SOCKET`.
     pub fn path(&self) -> PathBuf {
         self.folder.path().join("notify")
     }
 
-    /// Hears until these words come, and returns the last descriptor that came with them. All others are closed.
+    /// Receives messages until one contains these words, and returns its last descriptor. All others are closed.
     ///
     /// # Errors
-    /// When they do not come.
+    /// If no such message arrives.
     pub fn wait_for(&self, words: &str) -> Result<Option<OwnedFd>> {
         loop {
             let (said, descriptor) = self.hear().with_context(|| format!("no `{words}` came"))?;
@@ -69,7 +70,7 @@ impl Manager {
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let mut said = [0; 4096];
         let flags = RecvFlags::CMSG_CLOEXEC;
-        // A child that ends interrupts the call.
+        // The end of a child process interrupts the call.
         let heard =
             retry_on_intr(|| recvmsg(&self.socket, &mut [IoSliceMut::new(&mut said)], &mut ancillary, flags));
         let len = heard?.bytes;
@@ -82,10 +83,11 @@ impl Manager {
     }
 }
 
-/// What a manager keeps of a daemon that has left these words and this letter, and has ended.
+/// Makes a descriptor as a manager stores it from a daemon that has ended: a socket with a message of these words and a
+/// file with `letter`.
 ///
 /// # Errors
-/// When the kernel refuses.
+/// If a system call fails.
 pub fn left(words: &[u8], letter: &str) -> Result<OwnedFd> {
     let (theirs, kept) = UnixStream::pair()?;
     let mut file = std::fs::File::from(memfd_create("letter", MemfdFlags::CLOEXEC)?);

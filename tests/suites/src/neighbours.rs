@@ -1,4 +1,4 @@
-//! Others on the network, and machines with real firmware that have to get along with them and us.
+//! Other DHCP servers beside pxed, and machines with real firmware that boot in such networks.
 
 use std::thread;
 use std::time::Duration;
@@ -8,18 +8,18 @@ use pxe_kit::daemon::Daemon;
 use pxe_kit::{Host, Lab, Process};
 use pxe_lab::{BootOutcome, Firmware, MachineSpec};
 
-/// Generous: these machines are emulated, and share two cores with others.
+/// The limit for a boot. Generous, because the machines are emulated and share two cores.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// A machine at a port of the switch.
+/// The description of a machine at a port of the switch.
 pub fn machine(name: &str, firmware: Firmware, port: usize) -> MachineSpec {
     MachineSpec { timeout: LIMIT, ..MachineSpec::new(name, firmware, port) }
 }
 
-/// Switches all machines on at once and waits until each runs memtest86+ or will not any more.
+/// Switches all machines on at once, and waits until each runs memtest86+ or has failed.
 ///
 /// # Errors
-/// When the lab is at fault.
+/// If the lab fails.
 pub fn boot(lab: &Lab, machines: &[MachineSpec]) -> Result<Vec<BootOutcome>> {
     thread::scope(|scope| {
         let start = |machine| scope.spawn(move || pxe_lab::boot(lab, machine, |_| {}));
@@ -31,10 +31,10 @@ pub fn boot(lab: &Lab, machines: &[MachineSpec]) -> Result<Vec<BootOutcome>> {
     })
 }
 
-/// All must run memtest86+.
+/// Boots the machines, and checks that all run memtest86+.
 ///
 /// # Errors
-/// When one does not; with its screen and the daemon's log.
+/// If one does not. The error contains its screen and the daemon's log.
 pub fn all_run(lab: &Lab, daemon: &Daemon, machines: &[MachineSpec]) -> Result<()> {
     for (machine, outcome) in machines.iter().zip(boot(lab, machines)?) {
         let BootOutcome { reason, screen, .. } = &outcome;
@@ -44,10 +44,10 @@ pub fn all_run(lab: &Lab, daemon: &Daemon, machines: &[MachineSpec]) -> Result<(
     Ok(())
 }
 
-/// A DHCP server on a host of the lab that gives addresses to all, and has nothing to boot.
+/// Starts a DHCP server on a host of the lab, which sends addresses and no boot options.
 ///
 /// # Errors
-/// When it does not start.
+/// If it does not start.
 pub fn dhcp_server(lab: &Lab, host: &Host) -> Result<Process> {
     let mut command = host.command("dnsmasq");
     command.args(["--conf-file=/dev/null", "--no-daemon", "--port=0", "--no-ping", "--no-resolv"]);

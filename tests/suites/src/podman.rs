@@ -1,4 +1,4 @@
-//! Containers with everything that belongs to them in one folder: nothing of the host's is seen or changed.
+//! Runs Podman with all its files in one folder, so that it neither uses nor changes the host's images and containers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,31 +6,31 @@ use std::process::Command;
 use anyhow::Result;
 use pxe_kit::command::{output, workspace};
 
-/// What the recipe starts from, and what it makes.
+/// The base image of the recipe.
 const BASE: &str = "localhost/base";
-/// The image.
+/// The image that the recipe builds.
 pub const IMAGE: &str = "localhost/pxed";
-/// The container.
+/// The name of the container.
 pub const CONTAINER: &str = "pxed";
 
-/// Podman with a store of its own. Dropping it ends the container; the store lies in the folder.
+/// Podman with its own store. Dropping it ends the container. The store stays in the folder.
 #[derive(Debug)]
 pub struct Podman {
     folder: PathBuf,
 }
 
 impl Podman {
-    /// With its store in `folder`.
+    /// Uses `folder` for the store.
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
-    /// A command line of podman's.
+    /// A podman command with the options for the store.
     #[must_use]
     pub fn command(&self) -> Command {
         let mut podman = Command::new("podman");
-        // Copies in place of overlays, since the folder may lie on one.
+        // vfs copies layers. Overlays would fail if the folder is itself on an overlay.
         podman.args(["--storage-driver", "vfs", "--runtime", "runc", "--cgroup-manager", "cgroupfs"]);
         podman.args(["--log-level", "error", "--events-backend", "none"]);
         for (option, name) in [("--root", "store"), ("--runroot", "run"), ("--tmpdir", "tmp")] {
@@ -39,23 +39,23 @@ impl Podman {
         podman
     }
 
-    /// Builds [`IMAGE`] by `packaging/Containerfile` from a system in a tar file and the packages in `context`.
+    /// Builds [`IMAGE`] by `packaging/Containerfile`, from a system in a tar file and the packages in `context`.
     ///
     /// # Errors
-    /// When podman fails, or Debian's archive cannot be reached.
+    /// If podman fails, or Debian's archive is not reachable.
     pub fn build(&self, base: &Path, context: &Path) -> Result<()> {
         output(self.command().arg("import").arg(base).arg(BASE))?;
         let mut build = self.command();
-        // Without intermediate images, each of which would be a copy of everything.
+        // Without intermediate images, because with vfs each of them is a full copy.
         build.args(["build", "--isolation", "chroot", "--network", "host", "--layers=false", "--tag", IMAGE]);
         build.args(["--build-arg", &format!("BASE={BASE}"), "--file"]);
         output(build.arg(workspace().join("packaging/Containerfile")).arg(context)).map(drop)
     }
 
-    /// What a program prints in the running container.
+    /// Runs a program in the container, and returns its output.
     ///
     /// # Errors
-    /// When it fails; with what it said.
+    /// If it fails. The error contains its standard error.
     pub fn exec(&self, words: &[&str]) -> Result<Vec<u8>> {
         let out = self.command().args(["exec", CONTAINER]).args(words).output()?;
         anyhow::ensure!(out.status.success(), "{words:?}: {}", String::from_utf8_lossy(&out.stderr));
@@ -65,7 +65,7 @@ impl Podman {
 
 impl Drop for Podman {
     fn drop(&mut self) {
-        // Usually it is gone already; without a container there is nothing to say.
+        // Usually the container has already ended, so errors do not matter.
         drop(self.command().args(["rm", "--force", "--ignore", "--time", "1", CONTAINER]).output());
     }
 }

@@ -1,4 +1,4 @@
-//! Clean Debian systems in folders: what is tried there meets a stranger's machine and not this one.
+//! Clean Debian systems in folders, for tests of what happens on a new machine.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,14 +8,15 @@ use anyhow::{Context as _, Result};
 use pxe_guests::fetch_root;
 use pxe_kit::command::output;
 
-/// Mounts what every system has, and starts a program in it. The mounts go with the name space, so with the last process. The
-/// root itself is a mount, too: `ip netns exec` changes how its mounts are shared, which only a mount can tell.
+/// A script that mounts the usual file systems, and starts a program in the system. The mounts disappear with the mount
+/// namespace, that is, with the last process. The root must be a mount, because `ip netns exec` changes the propagation
+/// of `/`.
 const ENTER: &str = "set -e; root=$0; mount --bind \"$root\" \"$root\"; cd \"$root\"; \
     mount -t proc proc \"$root/proc\"; mount -t sysfs sysfs \"$root/sys\"; mount --rbind /dev \"$root/dev\"; \
     mount -t bpf bpf \"$root/sys/fs/bpf\"; mount -t tmpfs tmpfs \"$root/run\"; \
     exec chroot \"$root\" \"$@\"";
 
-/// A system, as long as its folder is there.
+/// A Debian system in a folder.
 pub struct Root {
     folder: PathBuf,
 }
@@ -24,25 +25,25 @@ impl Root {
     /// Unpacks a system of this suite into a new folder in `folder`.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// If the system cannot be made or unpacked.
     pub fn unpack(suite: &'static str, folder: &Path) -> Result<Self> {
         let root = folder.join(suite);
         fs::create_dir(&root).with_context(|| format!("cannot make {}", root.display()))?;
         let mut tar = Command::new("tar");
         tar.arg("--extract").arg("--file").arg(fetch_root(suite)?).arg("--directory").arg(&root);
         output(&mut tar)?;
-        // Names are looked up as here.
+        // Use this host's name servers.
         fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf")).context("cannot copy resolv.conf")?;
         Ok(Self { folder: root })
     }
 
-    /// A path in the system, seen from outside.
+    /// The path of a file of the system, as seen from outside.
     #[must_use]
     pub fn path(&self, inside: &str) -> PathBuf {
         self.folder.join(inside.trim_start_matches('/'))
     }
 
-    /// A program in the system, as root. It ends with us.
+    /// A command that runs as root in the system, and ends with this process.
     #[must_use]
     pub fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new("unshare");
@@ -56,10 +57,10 @@ impl Root {
         command
     }
 
-    /// What a program in the system prints.
+    /// Runs a program in the system, and returns its output.
     ///
     /// # Errors
-    /// When it fails; with what it said.
+    /// If it fails. The error contains its standard error.
     pub fn run(&self, words: &[&str]) -> Result<String> {
         output(&mut self.command(words))
     }

@@ -1,5 +1,5 @@
-//! No circles: files of one crate may use one another in one direction only, so that each can be read, and moved, with what it
-//! uses. A module and those inside it belong together: what they use of one another does not count.
+//! The modules of a crate must not depend on each other in a circle, so that each can be read and moved with its
+//! dependencies. Imports between a module and its submodules do not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use pxe_kit::command;
 
-/// A module, by its path from the crate's root.
+/// The path of a module from the crate's root.
 type Module = Vec<String>;
 
-/// The source of all modules of a crate, without comments and unit tests.
+/// The source code of all modules of a crate, without comments and unit tests.
 fn modules(source: &Path) -> BTreeMap<Module, String> {
     let mut found = BTreeMap::new();
     let mut open = vec![source.to_owned()];
@@ -34,7 +34,7 @@ fn modules(source: &Path) -> BTreeMap<Module, String> {
     found
 }
 
-/// The modules inside `module` that are compiled for tests only.
+/// The submodules that are compiled for tests only.
 fn for_tests(module: &Module, code: &str) -> Vec<Module> {
     let declared = code.split("#[cfg(test)]\nmod ").skip(1).filter_map(|rest| rest.split(';').next());
     declared.map(|name| [module.as_slice(), &[name.to_owned()]].concat()).collect()
@@ -46,7 +46,7 @@ fn code(text: &str) -> String {
     text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default().to_owned()
 }
 
-/// `a::{b, c::d as e}` gives `a::b` and `a::c::d as e`.
+/// Expands `a::{b, c::d as e}` to `a::b` and `a::c::d as e`.
 fn expand(tree: &str, before: &str, paths: &mut Vec<String>) {
     let Some((start, rest)) = tree.split_once('{') else {
         return paths.push(format!("{before}{}", tree.trim()));
@@ -70,7 +70,7 @@ fn expand(tree: &str, before: &str, paths: &mut Vec<String>) {
     }
 }
 
-/// The paths that a module imports, and those that it exports again.
+/// The paths that a module imports, and those that it re-exports.
 fn imports(code: &str) -> (Vec<String>, Vec<String>) {
     let (mut imported, mut exported) = (Vec::new(), Vec::new());
     for (at, _) in code.match_indices("use ") {
@@ -84,7 +84,7 @@ fn imports(code: &str) -> (Vec<String>, Vec<String>) {
     (imported, exported)
 }
 
-/// The module that a path of `from` lies in, and the item's name there.
+/// The module that contains the item of a path in `from`, and the item's name.
 fn resolve(all: &BTreeMap<Module, String>, from: &Module, path: &str) -> Option<(Module, String)> {
     let mut parts = path.split(" as ").next()?.trim().split("::").map(str::trim).peekable();
     let mut module = match *parts.peek()? {
@@ -110,7 +110,7 @@ fn resolve(all: &BTreeMap<Module, String>, from: &Module, path: &str) -> Option<
     Some((module, name))
 }
 
-/// What each module uses of modules that are neither around it nor inside it.
+/// For each module, the modules that it uses, without its parents and submodules.
 fn uses(all: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
     let mut exports = BTreeMap::new();
     for (module, code) in all {
@@ -138,7 +138,7 @@ fn uses(all: &BTreeMap<Module, String>) -> BTreeMap<Module, BTreeSet<Module>> {
     uses
 }
 
-/// Takes away what uses nothing, or is used by nothing, until only circles and the ways between them are left.
+/// Removes modules that use nothing or are not used, until only circles and the paths between them remain.
 fn circles(mut uses: BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     loop {
         let used: BTreeSet<Module> = uses.values().flatten().cloned().collect();

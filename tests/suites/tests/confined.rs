@@ -1,4 +1,4 @@
-//! The running daemon has the least rights: every thread of it, over each datapath, however it was started.
+//! The running daemon has the fewest possible privileges: in every thread, over each datapath, started as root or without.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,12 +6,12 @@ use std::fs;
 use pxe_kit::daemon::{Daemon, program};
 use pxe_kit::{Lab, Process, tree};
 
-/// How long the daemon may take to serve.
+/// The limit for the daemon's start.
 const START: std::time::Duration = std::time::Duration::from_secs(60);
-/// linux/capability.h.
+/// The bit of CAP_BPF (linux/capability.h).
 const CAP_BPF: u64 = 1 << 39;
 
-/// `/proc/PID/task/TID/status` of each thread, by key.
+/// The lines of `/proc/PID/task/TID/status` of each thread, by key.
 fn threads(pid: u32) -> Vec<BTreeMap<String, String>> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let status = |task: std::io::Result<fs::DirEntry>| {
@@ -61,30 +61,30 @@ fn every_thread_has_given_its_rights_up_over_each_datapath() {
     }
 }
 
-/// Starts the daemon as nobody with these capabilities, as a service manager would: no CAP_SYS_ADMIN among them.
+/// Starts the daemon as the user nobody with these capabilities, as a service manager would.
 fn as_nobody(lab: &Lab, rights: &str, datapath: &str) -> Process {
     let mut start = lab.responder().command("prlimit");
     start.args(["--memlock=1048576", "setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]);
     start.arg(format!("--bounding-set=-all,{rights}"));
     start.args([format!("--inh-caps=-all,{rights}"), format!("--ambient-caps=-all,{rights}")]);
     start.arg(program()).args(["--log-format", "json", "serve", "--interface", lab.responder().interface()]);
-    // Nobody cannot make a socket in the usual place, and says so.
+    // The user nobody cannot make the socket at the default path. The daemon logs that and serves.
     start.args(["--datapath", datapath, "--confinement", "require"]);
     lab.spawn(&format!("pxed-{datapath}"), start).unwrap()
 }
 
-/// All that a start needs, where memory may be locked (`LimitMEMLOCK=infinity` in a unit).
+/// All capabilities that a start needs, if memory may be locked (`LimitMEMLOCK=infinity` in a unit).
 const RIGHTS: &str = "+net_admin,+net_raw,+net_bind_service,+bpf,+perfmon";
 
 #[test]
 fn it_starts_without_root_with_the_documented_capabilities() {
     let lab = Lab::builder().start().unwrap();
-    // In place of the limit, which not even root may raise everywhere.
+    // CAP_IPC_LOCK replaces the limit for locked memory, which some hosts do not let root raise.
     let rights = format!("{RIGHTS},+ipc_lock");
     for datapath in ["xdp", "socket"] {
         let daemon = as_nobody(&lab, &rights, datapath);
         daemon.wait_for("ready", START).unwrap();
-        // The bounding set needs CAP_SETPCAP to shrink; no_new_privs makes that no loss.
+        // The bounding set stays, because shrinking it needs CAP_SETPCAP. no_new_privs makes it harmless.
         let threads = threads(daemon.pid());
         let effective =
             |thread: &BTreeMap<String, String>| u64::from_str_radix(&thread["CapEff"], 16).unwrap();
@@ -104,7 +104,8 @@ fn too_little_memory_to_lock_is_said_with_the_remedy_and_sockets_serve_instead()
     assert!(daemon.stop().unwrap().success());
 }
 
-/// As in root's home: what root names is served, though the daemon's user could not get there by its path; also after a reload.
+/// A boot tree below a closed directory, such as root's home, is served, also after a reload: the daemon opens the tree
+/// before it changes its user.
 #[test]
 fn what_lies_in_a_directory_that_is_closed_to_the_daemons_user_is_served() {
     use std::os::unix::fs::PermissionsExt as _;
@@ -135,7 +136,7 @@ fn what_lies_in_a_directory_that_is_closed_to_the_daemons_user_is_served() {
     daemon.wait_for("applied the changed configuration").unwrap();
     let got = get("after/other");
     assert!(got.stdout == tree::bytes(50), "{}\n{}", String::from_utf8_lossy(&got.stderr), daemon.log());
-    assert!(!get("before/small").status.success(), "the old name is gone");
+    assert!(!get("before/small").status.success(), "the old name is not served");
     let log = daemon.stop().unwrap();
     assert!(!log.contains("cannot list this directory") && !log.contains("cannot read the"), "{log}");
 }

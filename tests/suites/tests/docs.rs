@@ -1,6 +1,6 @@
-//! The documentation is true where a program can check that: tests, links, the table of contents, commands, configurations.
+//! Checks the documentation: the tests that it names, links, the table of contents, commands, configurations.
 //!
-//! The pages are read both in the repository and as an mdBook (`docs/book.toml`), so a link in `docs/` stays below it.
+//! The pages are read in the repository and as an mdBook (`docs/book.toml`), so links in `docs/` must stay below it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,7 +11,7 @@ use clap::{CommandFactory as _, Parser as _};
 use pxed::command::Cli;
 use pxed::config::Config;
 
-/// Names with so many words are a test's: nothing else has a sentence for a name.
+/// A name in code with at least this number of words is the name of a test.
 const WORDS: usize = 6;
 
 fn files(below: &Path, end: &str) -> Vec<PathBuf> {
@@ -41,7 +41,7 @@ fn every_test_that_the_documentation_names_is_there() {
     for document in documents {
         let text = fs::read_to_string(&document).unwrap();
         for name in text.split('`').skip(1).step_by(2) {
-            // `begins_like_this_...` stands for a longer name, `..._ends_so` for its end.
+            // `start_of_a_name_...` stands for a longer name, `..._end_of_a_name` for one with this end.
             let (start, rest) = (name.trim_end_matches("..."), name.trim_start_matches("..."));
             let is_name = |name: &str| {
                 name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
@@ -63,7 +63,7 @@ fn every_test_that_the_documentation_names_is_there() {
     assert!(named > 20, "{named} names");
 }
 
-/// Two minutes of a stranger's time.
+/// The maximum length of the README.
 const README_LINES: usize = 150;
 
 /// A Markdown file, with its path below the workspace.
@@ -72,7 +72,7 @@ struct Page {
     text: String,
 }
 
-/// A block of code: the word behind the fence, and its lines.
+/// A block of code: the language behind the fence, and the lines.
 struct Block<'p> {
     language: &'p str,
     lines: Vec<&'p str>,
@@ -102,13 +102,13 @@ impl Page {
         (prose, blocks)
     }
 
-    /// The prose with code in it left out.
+    /// The prose, with `code` in place of inline code.
     fn words(&self) -> String {
         let prose = self.parts().0.join("\n");
         prose.split('`').step_by(2).collect::<Vec<_>>().join("code")
     }
 
-    /// The code within prose, a line break in it read as a space.
+    /// The inline code, with spaces in place of line breaks.
     fn code(&self) -> Vec<String> {
         let prose = self.parts().0.join("\n");
         let code = prose.split('`').skip(1).step_by(2);
@@ -122,7 +122,7 @@ impl Page {
         targets.map(|(target, _)| target.to_owned()).collect()
     }
 
-    /// The anchors of its headings.
+    /// The anchors of the headings.
     fn anchors(&self) -> BTreeSet<String> {
         let mut known: BTreeMap<String, usize> = BTreeMap::new();
         let headings = self.parts().0.into_iter().filter(|line| line.starts_with('#'));
@@ -137,7 +137,7 @@ impl Page {
     }
 }
 
-/// The anchor that GitHub, and mdBook alike, makes of a heading.
+/// The anchor that GitHub and mdBook make from a heading.
 fn slug(heading: &str) -> String {
     let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
     heading
@@ -148,10 +148,10 @@ fn slug(heading: &str) -> String {
         .collect()
 }
 
-/// Pages beside `docs/`: for users, then for developers.
+/// The pages outside `docs/`.
 const AT_THE_TOP: [&str; 4] = ["README.md", "CHANGELOG.md", "ARCHITECTURE.md", "CONTRIBUTING.md"];
 
-/// Every page.
+/// All pages of the documentation.
 fn pages() -> Vec<Page> {
     let top = pxe_kit::command::workspace();
     let below = files(&top.join("docs"), ".md");
@@ -162,7 +162,7 @@ fn pages() -> Vec<Page> {
     paths.iter().map(|path| Page::read(path)).collect()
 }
 
-/// Where a link of a page leads to, below the workspace; none if it leads out of it.
+/// The target of a page's link, relative to the workspace. None if it is outside.
 fn resolve(page: &Path, target: &str) -> Option<PathBuf> {
     let mut path = page.parent()?.to_path_buf();
     for part in Path::new(target).components() {
@@ -209,7 +209,7 @@ fn every_link_in_the_documentation_leads_somewhere() {
                 wrong.push(format!("{}: nothing is at {link}", page.path.display()));
                 continue;
             };
-            // The book holds nothing else, and no lists of folders.
+            // The book contains only `docs/`, and no index pages of folders.
             let in_book = page.path.starts_with("docs");
             if in_book && !(path.starts_with("docs") && top.join(&path).is_file()) {
                 wrong.push(format!("{}: {link} is no file of the book", page.path.display()));
@@ -242,7 +242,7 @@ fn the_readme_can_be_read_in_two_minutes() {
     assert!(lines <= README_LINES, "README.md has {lines} lines of {README_LINES}: move something to docs/");
 }
 
-/// The words of a line as a shell reads them, one list for each command in it; without comments and redirections.
+/// The words of a line as a shell splits them, one list for each command, without comments and redirections.
 fn commands(line: &str) -> Vec<Vec<String>> {
     let (mut commands, mut words, mut word): (Vec<Vec<String>>, Vec<String>, Option<String>) =
         (Vec::new(), Vec::new(), None);
@@ -286,7 +286,7 @@ fn commands(line: &str) -> Vec<Vec<String>> {
     commands
 }
 
-/// The command lines of a block, as they would be typed: behind a prompt, if there are prompts, and joined where they go on.
+/// The command lines of a block, without prompts, and with continued lines joined.
 fn typed(block: &Block<'_>) -> Vec<String> {
     let has_prompts = block.language == "console";
     let (mut typed, mut goes_on): (Vec<String>, bool) = (Vec::new(), false);
@@ -312,7 +312,7 @@ fn typed(block: &Block<'_>) -> Vec<String> {
     typed
 }
 
-/// The arguments of `pxed`, if the command is that.
+/// The words from `pxed` on, if the command runs pxed.
 fn of_pxed(words: &[String]) -> Option<&[String]> {
     let is_before = |word: &&String| *word == "sudo" || word.contains('=');
     let words = &words[words.iter().take_while(is_before).count()..];
@@ -322,7 +322,7 @@ fn of_pxed(words: &[String]) -> Option<&[String]> {
     (words.first()? == "pxed").then_some(words)
 }
 
-/// Whether the command line is right; a wish for help is.
+/// Checks that pxed accepts a command line. `--help` and `--version` count as accepted.
 fn parses(words: &[String]) -> Result<(), String> {
     match Cli::try_parse_from(words) {
         Ok(_) => Ok(()),
@@ -350,7 +350,7 @@ fn pxed_accepts_every_command_line_in_the_documentation() {
     assert!(seen > 40, "{seen} command lines");
 }
 
-/// Code within sentences leaves values out, so only names are checked: of the command, and of its long options.
+/// Checks inline code. It often omits values, so only the names of commands and long options are checked.
 #[test]
 fn commands_and_options_within_sentences_exist() {
     let cli = Cli::command();
@@ -367,7 +367,7 @@ fn commands_and_options_within_sentences_exist() {
                 wrong.push(format!("{}: `{code}`: no command `{name}`", page.path.display()));
                 continue;
             };
-            // A command may have commands of its own.
+            // A command may have subcommands, such as `image build`.
             let inner = options.first().and_then(|word| command.find_subcommand(word));
             let command = inner.unwrap_or(command);
             let known: Vec<_> =
@@ -383,7 +383,7 @@ fn commands_and_options_within_sentences_exist() {
     assert!(seen > 30, "{seen} commands");
 }
 
-/// The commands of `cargo xtask`. Its command line belongs to the program and not to the library, so its source is read.
+/// The commands of `cargo xtask`, from the source code: the command line is not a part of the library.
 fn tasks() -> BTreeSet<String> {
     let source = Page::read("xtask/src/main.rs").text;
     let (_, rest) = source.split_once("enum Task {\n").unwrap();

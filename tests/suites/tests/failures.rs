@@ -1,4 +1,4 @@
-//! What can be wrong on a host: one clear sentence with the remedy, an exit code that is not 0, nothing left attached.
+//! Failures on a host: pxed logs one sentence with the remedy, exits with an error, and leaves nothing attached.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::linux::net::SocketAddrExt as _;
@@ -12,18 +12,18 @@ use pxe_load::pair;
 use pxe_tests::manager::Manager;
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Runs `pxed` in this thread's namespace to its end. One that serves when it should fail is ended, with exit code 124.
+/// Runs `pxed` in this thread's namespace until it ends. If it serves instead of failing, `timeout` ends it with code 124.
 fn pxed(arguments: &[&str]) -> Output {
     let mut command = Command::new("timeout");
     command.arg("60").arg(program()).args(arguments).stdin(Stdio::null()).output().unwrap()
 }
 
-/// It must fail, and its last line must have all these words.
+/// Checks that pxed failed with exit code 1 and all these words in its last line.
 fn fails(output: &Output, words: &[&str]) {
     fails_with(1, output, words);
 }
 
-/// The same with another exit code.
+/// Like [`fails`], with another exit code.
 fn fails_with(code: i32, output: &Output, words: &[&str]) {
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(code), "{said}");
@@ -33,7 +33,7 @@ fn fails_with(code: i32, output: &Output, words: &[&str]) {
     }
 }
 
-/// A namespace with a veth pair: `pxe0` with an address, and its peer.
+/// Enters a namespace with a veth pair: `pxe0` with an address, and its peer.
 fn veth() {
     namespace::enter_new().unwrap();
     for command in [
@@ -50,12 +50,12 @@ fn ip(arguments: &str) -> Output {
     Command::new("ip").args(arguments.split(' ')).output().unwrap()
 }
 
-/// Whether a program is attached to `pxe0`.
+/// Whether an XDP program is attached to `pxe0`.
 fn is_attached() -> bool {
     pair::attached("pxe0").unwrap() > 0
 }
 
-/// A daemon in this thread's namespace, which serves.
+/// Starts a daemon in this thread's namespace, and waits until it serves.
 fn serving(arguments: &[&str]) -> Daemon {
     let words = arguments.iter().map(|word| (*word).to_owned());
     Daemon::start_here(&std::iter::once(program().display().to_string()).chain(words).collect::<Vec<_>>())
@@ -74,7 +74,8 @@ fn a_wrong_interface_is_named_with_those_there_are() {
     fails(&pxed(&SERVE), &["pxe0 is down", "ip link set pxe0 up"]);
 }
 
-/// A service manager must not try again and again what only a person can mend: the unit's `RestartPreventExitStatus=`.
+/// Mistakes in the configuration have an exit code of their own, so that a service manager does not retry
+/// (`RestartPreventExitStatus=` in the unit).
 #[test]
 fn mistakes_in_the_configuration_have_an_exit_code_of_their_own() {
     veth();
@@ -142,11 +143,12 @@ fn a_second_responder_says_so_and_ends() {
     }
 }
 
-/// Any user of this host can bind the lock's name first: pxed names the user, serves, and is still the only one.
+/// Any user of the host can bind the name of the lock first. pxed names that user and serves, and a second pxed still
+/// fails.
 #[test]
 fn a_local_user_cannot_keep_pxed_from_starting() {
     veth();
-    // Users are a thread's for the kernel, which notes who listens.
+    // The kernel's user ID belongs to a thread, so another thread can act as another user.
     let stranger = std::thread::spawn(|| {
         rustix::thread::set_thread_uid(rustix::process::Uid::from_raw(4711)).unwrap();
         let name = SocketAddr::from_abstract_name("pxed/pxe0").unwrap();
@@ -161,7 +163,7 @@ fn a_local_user_cannot_keep_pxed_from_starting() {
     drop(first);
 }
 
-/// Somebody else's XDP program stays where it is; `auto` serves over sockets and says why.
+/// pxed does not replace a foreign XDP program. `auto` serves over sockets and logs the reason.
 #[test]
 fn a_foreign_xdp_program_is_left_alone() {
     veth();
@@ -173,7 +175,7 @@ fn a_foreign_xdp_program_is_left_alone() {
         &["another XDP program", "--datapath socket"],
     );
     let _serving = serving(&SERVE);
-    assert!(is_attached(), "the other program is still there");
+    assert!(is_attached(), "the other program is still attached");
 }
 
 #[test]
@@ -194,7 +196,7 @@ fn without_rights_one_sentence_says_which_are_missing() {
     }
 }
 
-/// The program where everybody may run it: a build folder may lie below a home that others cannot enter.
+/// A copy of the program that every user can run. The build folder may be in a home directory that is closed to others.
 fn readable_copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("pxed");
@@ -218,8 +220,8 @@ fn signals_end_it_well_and_even_a_kill_leaves_nothing_attached() {
     }
 }
 
-/// 20,000 datagrams of noise and of damaged requests to our ports, from a host of the lab. Returns how many were
-/// sent: a full queue and an ICMP error are part of the noise.
+/// Sends 20,000 datagrams of noise and of damaged requests to pxed's ports from a host of the lab. Returns the number of
+/// datagrams that were sent, because some fail with a full queue or an ICMP error.
 fn noise(namespace: &str, server: &str) -> usize {
     const GOOD: [&[u8]; 4] = [
         b"\0\x01small\0octet\0blksize\x001468\0tsize\x000\0",
@@ -248,7 +250,7 @@ fn noise(namespace: &str, server: &str) -> usize {
     std::thread::spawn(send).join().unwrap()
 }
 
-/// Frames and packets that no honest client sends: nothing crashes, and the next honest client is served.
+/// Invalid packets do not crash the daemon, and the next client is served.
 #[test]
 fn hostile_packets_change_nothing_for_the_next_client() {
     let files = [("small", tree::bytes(1000))];
@@ -273,7 +275,7 @@ fn hostile_packets_change_nothing_for_the_next_client() {
     }
 }
 
-/// Each interface has sockets, workers and a lock of its own.
+/// Each interface has its own sockets, workers and lock.
 #[test]
 fn two_interfaces_are_served_by_one_daemon_over_each_datapath() {
     veth();
@@ -291,7 +293,7 @@ fn two_interfaces_are_served_by_one_daemon_over_each_datapath() {
     }
 }
 
-/// Nobody reads what it says any more: it serves on.
+/// The daemon continues to serve when its standard error is closed.
 #[test]
 fn it_survives_a_closed_terminal() {
     veth();
@@ -301,14 +303,15 @@ fn it_survives_a_closed_terminal() {
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok);
     let is_ready = lines.any(|line| line.contains("ready: serving"));
     drop(lines);
-    // What was counted is said at the end: a write that fails.
+    // At its end, the daemon logs its counters: a write that fails.
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let status = child.wait().unwrap();
-    assert!(is_ready && status.success(), "it serves, and ends as it should: {status}");
+    assert!(is_ready && status.success(), "the daemon failed: {status}");
 }
 
-/// A service manager is told when machines are served, and when that ends. This one keeps no descriptors, as systemd does not
-/// without `FileDescriptorStoreMax=`: a stop is a stop, and no failure.
+/// pxed notifies a service manager when it is ready and when it stops. This manager stores no descriptors, like systemd
+/// without
+/// `FileDescriptorStoreMax=`: pxed must still end successfully.
 #[test]
 fn a_service_manager_is_told() {
     veth();

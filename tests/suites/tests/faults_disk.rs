@@ -1,5 +1,5 @@
-//! A full disk below the state and the inbox: machines boot, what is not written down is said, and all is
-//! well when there is room again.
+//! A full disk under the state and the inbox: machines boot, pxed reports what it could not write, and recovers when
+//! there is space again.
 
 use std::fs;
 use std::io::Write as _;
@@ -11,8 +11,8 @@ use pxe_properties::frames;
 use pxe_tests::machine;
 use serde_json::Value;
 
-/// A small file system of its own, on a disk: in memory, fsync(2) would cost nothing and prove nothing. It writes back by itself
-/// after five minutes only. Dropping it unmounts it.
+/// A small file system in an image file. Not in memory, where fsync(2) has no effect to test. The kernel writes back by
+/// itself only after five minutes. Dropping it unmounts it.
 struct Small {
     disk: PathBuf,
     folder: PathBuf,
@@ -42,7 +42,7 @@ impl Small {
         run("mount", &["-o", "loop,commit=300", disk, folder]);
     }
 
-    /// What would be there after a power failure at this moment: the disk as it is, without what is only in memory.
+    /// The file system after a power failure at this moment: a copy of the disk, without data that is only in memory.
     fn after_a_power_failure(&self, other: &Path) -> Self {
         let small = Self { disk: other.with_extension("disk"), folder: other.to_owned() };
         fs::copy(&self.disk, &small.disk).unwrap();
@@ -50,10 +50,10 @@ impl Small {
         small
     }
 
-    /// Fills it to the last block.
+    /// Fills the file system completely.
     fn fill(&self) {
         let mut file = fs::File::create(self.folder.join("filler")).unwrap();
-        // What is reserved for blocks that are not placed yet is free again once they are.
+        // ext4 reserves space for blocks that it has not placed yet. After a sync, the rest of the reservation is free.
         while file.write_all(&[1; 1024]).is_ok() {
             while file.write_all(&[1; 1024]).is_ok() {}
             let _full = file.sync_all();
@@ -71,7 +71,7 @@ impl Drop for Small {
     }
 }
 
-/// What a machine is told, and whether it gets that, from the client's namespace. The `n`-th machine.
+/// Boots the `n`-th machine in the client's namespace. Returns whether it received the right file.
 fn boots(lab: &Lab, n: u8) -> bool {
     let (host, packet) = (lab.client().namespace().to_owned(), frames::golden("ovmf-discover"));
     let interface = lab.client().interface().to_owned();
@@ -107,13 +107,13 @@ fn a_full_disk_costs_no_boot_and_is_said_and_mends() {
         assert!(boots(&lab, n), "machine {n}: {}", daemon.log());
     }
     let is_said = |status: &Value| count(status, "lost") > 0 && count(status, "machines") >= 11;
-    daemon.wait_status("it says what is lost, and shows all the same", is_said).unwrap();
+    daemon.wait_status("the lost writes are reported, and all machines shown", is_said).unwrap();
     small.make_room();
-    daemon.wait_status("it is written down again", |status| count(status, "lost") == 0).unwrap();
+    daemon.wait_status("everything is written", |status| count(status, "lost") == 0).unwrap();
     assert!(boots(&lab, 12), "{}", daemon.log());
     daemon.wait_status("all are known", |status| count(status, "machines") >= 12).unwrap();
     daemon.stop().unwrap();
-    // Another process reads it.
+    // A new process reads the database.
     let daemon = Daemon::start(&lab, &arguments).unwrap();
     daemon.wait_status("all are known again", |status| count(status, "machines") >= 12).unwrap();
     daemon.stop().unwrap();
@@ -146,10 +146,13 @@ fn a_full_inbox_refuses_and_takes_again() {
     assert_eq!(put("first"), Some(0), "{}", daemon.log());
     let after = small.after_a_power_failure(&lab.folder().join("after"));
     let kept = fs::read(after.folder.join(lab.client().mac()).join("first"));
-    assert!(kept.is_ok_and(|kept| kept == tree::bytes(200_000)), "what was acknowledged is on the disk");
+    assert!(
+        kept.is_ok_and(|kept| kept == tree::bytes(200_000)),
+        "the acknowledged upload is not on the disk"
+    );
     drop(after);
     small.fill();
-    // curl's code for a remote disk that is full.
+    // curl's exit code for a full remote disk.
     assert_eq!(put("second"), Some(70), "{}", daemon.log());
     assert!(boots(&lab, 1), "{}", daemon.log());
     small.make_room();
@@ -158,6 +161,6 @@ fn a_full_inbox_refuses_and_takes_again() {
     for name in ["first", "second"] {
         assert!(fs::read(kept.join(name)).unwrap() == tree::bytes(200_000), "{name}");
     }
-    assert_eq!(fs::read_dir(&kept).unwrap().count(), 2, "nothing is left of the one that found no room");
+    assert_eq!(fs::read_dir(&kept).unwrap().count(), 2, "the rejected upload has left a file");
     daemon.stop().unwrap();
 }

@@ -1,6 +1,5 @@
-//! Boot files that change while machines load them: whoever has begun gets what was there, whole; who
-//! comes later gets what is there, or the protocol's own error. Replacing and rewriting again and again is in
-//! `faults_load`.
+//! Boot files that change while machines load them. Running transfers end with the old bytes. Later ones get the new
+//! file, or the protocol's error. `faults_load` replaces and rewrites files again and again.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,14 +13,14 @@ use pxe_load::pair::{self, Pair};
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 const OLD: usize = 4_000_000;
-/// Over HTTP, where a slow reader's socket alone holds as much as that.
+/// The length of the file over HTTP. It is larger, because the sockets of a slow reader can hold as much as `OLD`.
 const DOWNLOAD: usize = 10 * OLD;
-/// Downloads at a time from one address: more are cut off.
+/// The limit of downloads from one address at once.
 const MOST: usize = 8;
-/// How long anything may take: a guard against hanging, no assertion.
+/// The limit for all waits. It only ends a test that hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// What happens to the file.
+/// A change of the file.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Truncated,
@@ -40,7 +39,7 @@ impl Change {
         }
     }
 
-    /// What the daemon says when it has seen it.
+    /// The event that the daemon logs for the change.
     fn event(self) -> &'static str {
         if matches!(self, Self::Truncated) { "file_changed" } else { "file_gone" }
     }
@@ -80,7 +79,7 @@ fn transfers_end_on_the_bytes_that_they_began_with() {
     }
 }
 
-/// Readers are slow, so the kernel has a part of the file only when it changes.
+/// The readers are slow, so that a part of the file is still to be sent when it changes.
 #[test]
 fn downloads_over_http_end_on_the_bytes_that_they_began_with() {
     for change in Change::ALL {
@@ -98,13 +97,13 @@ fn downloads_over_http_end_on_the_bytes_that_they_began_with() {
         };
         let mut slow: Vec<_> = (0..MOST).map(|number| download(number, "8M")).collect();
         let has_begun = |number| fs::metadata(got(number)).is_ok_and(|file| file.len() > 0);
-        clock::wait_until("all have begun", LIMIT, || Ok((0..MOST).all(has_begun))).unwrap();
+        clock::wait_until("all downloads have started", LIMIT, || Ok((0..MOST).all(has_begun))).unwrap();
         change.make(&root.join("file"));
         let all_load = slow.iter_mut().all(|curl| curl.try_wait().unwrap().is_none());
-        assert!(all_load, "one had all before it changed");
+        assert!(all_load, "a download ended before the file changed");
         for (number, curl) in slow.iter_mut().enumerate() {
             assert!(curl.wait().unwrap().success(), "{change:?}, {number}: {}", daemon.log());
-            assert!(fs::read(got(number)).unwrap() == old, "{change:?}, {number}: other bytes");
+            assert!(fs::read(got(number)).unwrap() == old, "{change:?}, {number}: the bytes differ");
         }
         daemon.wait_for(change.event()).unwrap();
         let late = download(99, "1G").wait().unwrap();

@@ -1,16 +1,16 @@
-//! What becomes of an interface while it is served. After its start the daemon has no right left to open
-//! or attach anything again: it serves on where it can, and else ends with one sentence, leaves nothing attached, and
-//! serves again when a service manager has started it.
+//! Changes of an interface while pxed serves it. After its start, the daemon has no privileges to open or attach
+//! anything again. So it continues where it can. Otherwise it logs one sentence, exits, and leaves nothing attached,
+//! and the next start serves.
 
 use pxe_kit::daemon::{Daemon, said};
 use pxe_kit::tree;
 use pxe_load::pair::{self, INTERFACE, Pair, ip};
 
-/// The ways that packets can reach it. On a veth XDP is generic, and tcx answers.
+/// The datapaths. On a veth, pxed selects generic XDP, and tcx for the offload.
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 const NATIVE: &[&str] = &["--datapath", "xdp", "--xdp-mode", "native", "--offload", "off"];
 
-/// A pair whose file has been loaded once.
+/// A pair of interfaces and a file.
 struct Stage {
     pair: Pair,
     file: Vec<u8>,
@@ -31,14 +31,14 @@ impl Stage {
         daemon
     }
 
-    /// Machines get their file; from other ports each time, since the old ones are remembered for a while.
+    /// Machines load the file, from other ports each time, because pxed remembers the old ports for a while.
     fn loads(&mut self, daemon: &Daemon) {
         self.port += 64;
         let loaded = self.pair.load(("file", &self.file), self.port);
         loaded.unwrap_or_else(|error| panic!("{error:#}\n{}", daemon.log()));
     }
 
-    /// It ends with these words and leaves nothing; its successor serves.
+    /// Checks that the daemon ends with these words and leaves nothing attached, and that the next one serves.
     fn ends_and_serves_again(&mut self, daemon: Daemon, datapath: &[&str], words: &[&str]) {
         daemon.ends_saying(words).unwrap();
         pair::wait_detached(INTERFACE).unwrap();
@@ -52,12 +52,12 @@ fn an_interface_that_goes_down_and_up_is_served_on() {
         let mut stage = Stage::new(1);
         let daemon = stage.serve(datapath);
         ip("link set pxe0 down").unwrap();
-        // Longer than it takes until it looks.
+        // Longer than the daemon's interval of 2 s between two looks at the interface.
         std::thread::sleep(std::time::Duration::from_secs(3));
         assert!(daemon.is_running(), "{}", daemon.log());
         ip("link set pxe0 up").unwrap();
         stage.loads(&daemon);
-        // And the machines' end, as when a switch is restarted.
+        // The other end of the cable, as after the restart of a switch.
         ip("link set peer0 down").unwrap();
         ip("link set peer0 up").unwrap();
         stage.loads(&daemon);
@@ -73,7 +73,7 @@ fn an_interface_that_gets_another_name_is_served_on() {
         ip("link set pxe0 name lan0").unwrap();
         daemon.wait_for("pxe0 was renamed to lan0").unwrap();
         stage.loads(&daemon);
-        // It still sees what becomes of it.
+        // The daemon still notices changes of the renamed interface.
         ip("link set lan0 mtu 1400").unwrap();
         let status = daemon.ended().unwrap();
         said(status, &daemon.log(), &["lan0", "MTU"]).unwrap();
@@ -95,7 +95,7 @@ fn another_mtu_ends_it() {
 fn another_ethernet_address_ends_it() {
     for datapath in DATAPATHS {
         let mut stage = Stage::new(1);
-        // Not the one that the machines know.
+        // Start with another address than the machines know.
         ip("link set pxe0 address 02:50:00:00:00:99").unwrap();
         let daemon = stage.pair.serve(datapath).unwrap();
         ip("link set pxe0 address 02:50:00:00:00:01").unwrap();
@@ -103,14 +103,14 @@ fn another_ethernet_address_ends_it() {
     }
 }
 
-/// The kernel takes no queue away that has a socket; it may give more.
+/// The kernel does not remove a queue that has a socket, but it can add queues.
 #[test]
 fn another_number_of_receive_queues_ends_it_where_each_has_a_socket() {
     for datapath in DATAPATHS {
         let mut stage = Stage::new(4);
         let queues = |count| pair::run("ethtool", &["-L", INTERFACE, "rx", count]);
         if datapath.contains(&"socket") {
-            // The machines listen on one queue: what the kernel sends to them must not choose another.
+            // The simulated machines receive on one queue, so the kernel must send on one queue only.
             pair::run("ethtool", &["-L", INTERFACE, "tx", "1"]).unwrap();
         }
         queues("2").unwrap();

@@ -1,5 +1,5 @@
-//! The daemon is killed while machines load, and started again: machines that come again end well, and
-//! nothing is left behind that should not be there, or lost that should.
+//! The daemon is killed while machines load, and started again. Machines that retry load their files, nothing stays
+//! attached or pinned, and the history is complete.
 
 use std::collections::HashMap;
 use std::process::Command;
@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 const MACHINES: u32 = 200;
-/// How long anything may take: a guard against hanging, no assertion.
+/// The limit for all waits. It only ends a test that hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
 
@@ -40,15 +40,15 @@ fn machines_that_come_again_end_well_after_kill_9_in_the_middle_of_200_transfers
             std::thread::spawn(move || fleet::run_and_amid(&plan, || amid.send(()).unwrap()).unwrap());
         all_load.recv().unwrap();
         let mut before = HashMap::new();
-        // What is shown is written down.
-        clock::wait_until("some are known", LIMIT, || {
+        // The daemon shows machines only after it has written them to the database.
+        clock::wait_until("some machines are known", LIMIT, || {
             before = first_seen(&status(&pair)?);
             Ok(!before.is_empty())
         })
         .unwrap();
         daemon.signal(Signal::KILL).unwrap();
         pair::wait_detached(INTERFACE).unwrap();
-        assert!(!machines.is_finished(), "all were through before it was killed");
+        assert!(!machines.is_finished(), "all transfers ended before the kill");
         assert_eq!(pinned(), pinned_before);
         drop(daemon);
 
@@ -56,17 +56,17 @@ fn machines_that_come_again_end_well_after_kill_9_in_the_middle_of_200_transfers
         let report = machines.join().unwrap();
         pair::all_done(&report).unwrap_or_else(|error| panic!("{datapath:?}: {error}\n{}", daemon.log()));
         assert_eq!(report.done, u64::from(MACHINES));
-        assert!(report.counters.begun_again > 0, "{datapath:?}: nobody lost anything: {}", report.to_json());
-        // What was known before is there, and what came since, too; nothing in the database is damaged.
+        assert!(report.counters.begun_again > 0, "{datapath:?}: no machine retried: {}", report.to_json());
+        // The database is undamaged, and knows the machines from before and after the kill.
         let known = |status: &Value| {
             let lost = status["lost"].as_array().is_some_and(Vec::is_empty);
             lost && status["machines"].as_array().is_some_and(|all| all.len() == MACHINES as usize)
         };
-        clock::wait_until("all are known", LIMIT, || Ok(known(&status(&pair)?))).unwrap();
-        // All came again, so an empty database would know them, too: but not since when.
+        clock::wait_until("all machines are known", LIMIT, || Ok(known(&status(&pair)?))).unwrap();
+        // An empty database would also know all machines, because all retried. So compare when they were first seen.
         let after = first_seen(&status(&pair).unwrap());
         for (mac, at) in before {
-            assert_eq!(after.get(&mac), Some(&at), "{datapath:?}: {mac} is known since the kill only");
+            assert_eq!(after.get(&mac), Some(&at), "{datapath:?}: {mac} was not in the database");
         }
         let log = daemon.stop().unwrap();
         assert!(!log.contains("damaged"), "{log}");
@@ -81,7 +81,7 @@ fn status(pair: &Pair) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// When each machine was seen first.
+/// The time at which each machine was first seen.
 fn first_seen(status: &Value) -> HashMap<String, u64> {
     let machines = status["machines"].as_array().into_iter().flatten();
     machines
@@ -89,7 +89,7 @@ fn first_seen(status: &Value) -> HashMap<String, u64> {
         .collect()
 }
 
-/// What is pinned on this host; the kernel has names of its own there.
+/// The names in the BPF file system, which contains entries of the kernel's own.
 fn pinned() -> Vec<std::ffi::OsString> {
     let mut names: Vec<_> =
         std::fs::read_dir("/sys/fs/bpf").unwrap().map(|entry| entry.unwrap().file_name()).collect();

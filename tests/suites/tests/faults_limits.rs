@@ -1,4 +1,4 @@
-//! Too few descriptors, too little memory: it serves, or one sentence says what is missing.
+//! Too few descriptors, too little memory: the daemon serves, or logs one sentence that names what is missing.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use pxe_load::fleet;
 use pxe_load::pair::{self, INTERFACE, Pair, run};
 
 const DATAPATHS: [&[&str]; 2] = [&["--datapath", "xdp"], &["--datapath", "socket"]];
-/// What it says that it needs for one interface with one queue.
+/// The number of descriptors that the daemon needs for one interface with one queue, according to its message.
 const DESCRIPTORS: u32 = 104;
-/// A control group's memory, and a file that is more than half of it.
+/// The memory limit of a control group, and a file that is larger than half of it.
 const GROUP: u64 = 256 << 20;
 const LARGE: u64 = 160 << 20;
 
-/// The daemon's command line behind another program's.
+/// A command line that starts the daemon through another program.
 fn under(before: &[&str], words: Vec<String>) -> Vec<String> {
     before.iter().map(|word| (*word).to_owned()).chain(words).collect()
 }
@@ -46,7 +46,7 @@ fn without_locked_memory_sockets_serve_and_a_sentence_says_why() {
     let pair = Pair::new(1).unwrap();
     let file = tree::bytes(50_000);
     pair.put("file", &file).unwrap();
-    // Root may lock what it likes with CAP_IPC_LOCK.
+    // Without CAP_IPC_LOCK, with which root can exceed the limit.
     let before = [
         "prlimit",
         "--memlock=65536:65536",
@@ -65,11 +65,12 @@ fn without_locked_memory_sockets_serve_and_a_sentence_says_why() {
     daemon.stop().unwrap();
 }
 
-/// A control group with a limit. Dropping it removes it; nobody may be left in it.
+/// A control group with a memory limit. Dropping it removes it, which fails while a process is in it.
 struct Group(PathBuf);
 
 impl Group {
-    /// In this thread's own mounts, where /sys is new: control groups of version 1 or 2, whichever has the memory here.
+    /// Makes the group in this thread's mount namespace, where /sys is new. Uses version 1 or 2 of control groups,
+    /// whichever manages memory on this host.
     fn new(limit: u64) -> Self {
         let root = Path::new("/sys/fs/cgroup");
         run("mount", &["-t", "tmpfs", "none", "/sys/fs/cgroup"]).unwrap();
@@ -81,19 +82,19 @@ impl Group {
             } else {
                 run("umount", &["/sys/fs/cgroup"]).unwrap();
                 run("mount", &["-t", "cgroup2", "none", "/sys/fs/cgroup"]).unwrap();
-                // It may be there already.
+                // This fails if the controller is already enabled.
                 let _ = fs::write(root.join("cgroup.subtree_control"), "+memory");
                 root.join(name)
             };
         fs::create_dir(&folder).unwrap();
         let group = Self(folder);
         let file = ["memory.max", "memory.limit_in_bytes"].map(|file| group.0.join(file));
-        let file = file.into_iter().find(|file| file.exists()).expect("the kernel counts a group's memory");
+        let file = file.into_iter().find(|file| file.exists()).expect("a memory controller");
         fs::write(file, limit.to_string()).unwrap();
         group
     }
 
-    /// Runs a command line in it.
+    /// A command line that runs another one in the group.
     fn within(&self, words: Vec<String>) -> Vec<String> {
         let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.0.display());
         under(&["sh", "-c", &enter, "sh"], words)
@@ -107,7 +108,7 @@ impl Drop for Group {
     }
 }
 
-/// Files may have half of what the group may: else the kernel would kill it for one file.
+/// Boot files may use half of the group's memory. Otherwise one large file would make the kernel kill the daemon.
 #[test]
 fn a_file_that_is_too_large_for_the_control_group_is_refused_and_others_are_served() {
     let pair = Pair::new(1).unwrap();

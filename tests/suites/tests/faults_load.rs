@@ -1,6 +1,6 @@
-//! What goes wrong while many machines load: all of them end, with the right bytes, over each
-//! datapath. `cargo xtask bench --faults` runs the same with more machines, beside what a user would take instead, and
-//! writes docs/reliability. No figure of time is judged here.
+//! Faults while many machines load: all machines end with the right bytes, over each datapath. `cargo xtask bench
+//! --faults` runs the same cases with more machines and with other servers, and writes docs/reliability. These tests
+//! assert no times.
 
 use pxe_bench::{Form, Sample, Setup, Wish};
 use pxe_kit::daemon::{self, Daemon};
@@ -8,19 +8,19 @@ use pxe_kit::tree;
 use pxe_load::fleet;
 use pxe_load::pair::{Pair, all_done};
 
-/// Runs the case with these words in its name over each datapath; nobody may fail, or get wrong bytes.
+/// Runs the case with these words in its name over each datapath. No machine may fail or get wrong bytes.
 fn suffer(words: &str) -> Vec<Sample> {
     suffer_but(words, 0.0)
 }
 
-/// The same, but so many machines may give up.
+/// Like [`suffer`], but `give_up` machines may fail.
 fn suffer_but(words: &str, give_up: f64) -> Vec<Sample> {
     let programs = daemon::program().parent().unwrap().to_owned();
     let wish = Wish {
         form: Form::FaultsShort,
         filter: Some(words.into()),
         rounds: 1,
-        // Both cores for whoever needs them: a debug build does.
+        // Without pinning to cores, because a debug build needs both.
         setup: Setup::Plain,
         programs,
     };
@@ -36,7 +36,8 @@ fn suffer_but(words: &str, give_up: f64) -> Vec<Sample> {
     results.samples.0
 }
 
-/// What all samples must have seen at least once: else nothing went wrong, and nothing was shown.
+/// Checks that each sample has counted something at least once. Otherwise the fault did not happen, and the test proves
+/// nothing.
 fn have(samples: &[Sample], name: &str) {
     for sample in samples {
         let value = sample.get(name).unwrap_or_default();
@@ -44,7 +45,7 @@ fn have(samples: &[Sample], name: &str) {
     }
 }
 
-/// Eleven answers in a row are lost for one machine in 40,000 or so, and it gives up: docs/reliability.md.
+/// One machine may fail: by chance, about one in 40,000 loses eleven replies in a row and gives up (docs/reliability.md).
 #[test]
 fn machines_end_well_when_a_third_of_what_they_are_sent_is_lost() {
     let samples = suffer_but("30 % lost", 1.0);
@@ -71,13 +72,13 @@ fn machines_end_well_when_frames_are_lost_late_and_doubled_on_both_ways() {
     have(&samples, "repeats_rrq");
 }
 
-/// More requests than any ring holds, and nobody there to read them.
+/// The daemon is stopped while more requests arrive than its rings hold.
 #[test]
 fn machines_end_well_when_the_daemon_does_nothing_for_seconds() {
     have(&suffer("stopped"), "repeats_rrq");
 }
 
-/// Each machine gets one version, whole.
+/// Each machine gets one whole version.
 #[test]
 fn machines_get_the_old_file_or_the_new_one_when_it_is_replaced() {
     have(&suffer("replaced"), "later_versions");
@@ -87,7 +88,7 @@ fn machines_get_the_old_file_or_the_new_one_when_it_is_replaced() {
 fn machines_get_the_old_file_or_the_new_one_when_it_is_written_in_place() {
     let samples = suffer("rewritten");
     have(&samples, "changes");
-    // And what changed was seen.
+    // Some machines got a later version, so the daemon has noticed the changes.
     have(&samples, "later_versions");
 }
 
@@ -96,12 +97,12 @@ fn machines_end_well_when_others_want_the_processor() {
     have(&suffer("starved"), "rivals_seconds");
 }
 
-/// Requests in the names of machines that do not exist, more than there are transfers and faster than machines ask: machines
-/// that exist get theirs, and who was named gets one block at the most, and nothing at ports of services.
+/// Forged requests arrive, more than there are slots, and faster than machines send theirs. Machines load their files.
+/// A forged address receives at most one block, and nothing at ports of services.
 #[test]
 fn machines_end_well_while_strangers_ask_and_strangers_get_little() {
     let samples = suffer("strangers");
-    // All places were taken.
+    // Machines had to retransmit, so all slots were in use.
     have(&samples, "repeats_rrq");
     for sample in &samples {
         let told = format!("{:?}: {}", sample.who, sample.report);
@@ -112,7 +113,7 @@ fn machines_end_well_while_strangers_ask_and_strangers_get_little() {
             sample.get("strangers_answered").is_some_and(|count| (4000.0..=4500.0).contains(&count)),
             "{told}"
         );
-        // RFC 1350: four bytes, and 512 of the file.
+        // A DATA packet of RFC 1350: a header of four bytes, and 512 bytes of the file.
         assert_eq!(
             (sample.get("stranger_packets"), sample.get("stranger_bytes")),
             (Some(1.0), Some(516.0)),
@@ -124,18 +125,18 @@ fn machines_end_well_while_strangers_ask_and_strangers_get_little() {
     }
 }
 
-/// DISCOVER, port 4011 for a part, the probe and the transfer, with and without 5 % loss. A machine asks four times for an offer, and
-/// all four are lost for one in 160,000: that one stops, as it would with any server.
+/// Whole boots (DISCOVER, port 4011 for some, the request for the size, the transfer), with and without 5 % loss. A
+/// machine sends four DISCOVERs. One in 160,000 loses all four and gives up, as it would with any server.
 #[test]
 fn two_thousand_machines_within_a_second_all_boot() {
     let (lossy, clean): (Vec<_>, Vec<_>) =
         suffer_but("whole boots", 1.0).into_iter().partition(|sample| sample.case.contains("% lost"));
     assert!(!lossy.is_empty() && !clean.is_empty());
-    assert!(clean.iter().all(|sample| sample.get("failed") == Some(0.0)), "nothing was lost");
+    assert!(clean.iter().all(|sample| sample.get("failed") == Some(0.0)), "a machine failed without loss");
     have(&lossy, "frames_lost");
 }
 
-/// Far more machines than transfers at a time: each waits for its turn, and none is refused.
+/// With far more machines than slots, each machine waits for a slot, and none is refused.
 #[test]
 fn machines_beyond_the_limit_of_transfers_wait_for_their_turn() {
     for datapath in ["xdp", "socket"] {
@@ -146,6 +147,6 @@ fn machines_beyond_the_limit_of_transfers_wait_for_their_turn() {
         let report = fleet::run(&pair.plan(400, ("file", &file), 2070)).unwrap();
         all_done(&report).unwrap_or_else(|error| panic!("{datapath}: {error}\n{}", daemon.log()));
         let log = daemon.stop().unwrap();
-        assert!(Daemon::count(&log, "tftp_waited_admitted") > 0, "{datapath}: nobody waited\n{log}");
+        assert!(Daemon::count(&log, "tftp_waited_admitted") > 0, "{datapath}: no request waited\n{log}");
     }
 }

@@ -1,11 +1,11 @@
-//! Others who answer, too: real firmware boots all the same.
+//! Other responders in the same network: machines with real firmware still boot.
 
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Lab, Reference};
 use pxe_lab::Firmware;
 use pxe_tests::neighbours::{all_run, dhcp_server, machine};
 
-/// dnsmasq as proxyDHCP and TFTP server on another host: whoever a machine listens to, it boots.
+/// With dnsmasq as proxyDHCP and TFTP server on another host, machines boot from either one.
 #[test]
 fn machines_boot_beside_a_second_responder() {
     let lab = Lab::builder().machines(2).start().unwrap();
@@ -15,11 +15,11 @@ fn machines_boot_beside_a_second_responder() {
         .unwrap();
     daemon.wait_events("told", 2).unwrap();
     let log = other.process().stderr();
-    assert!(log.contains("PXE("), "the other one told somebody, too: {log}");
+    assert!(log.contains("PXE("), "dnsmasq has also sent offers: {log}");
     daemon.stop().unwrap();
 }
 
-/// A DHCP server that is started on our own host while we serve gets its requests, and machines their addresses.
+/// A DHCP server that starts on pxed's host later receives its requests, and machines get addresses.
 #[test]
 fn machines_boot_when_a_dhcp_server_starts_later_on_our_host() {
     let lab = Lab::builder().machines(1).dhcp(false).start().unwrap();

@@ -1,4 +1,4 @@
-//! Real firmware, in QEMU, on a network with an ordinary DHCP server: what counts is what the machine itself shows.
+//! Real firmware in QEMU, in a network with an ordinary DHCP server. The tests check what the machine itself shows.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use pxe_kit::{Lab, clock, firmware, tree};
 use pxe_lab::{BootOutcome, Card, Expect, Firmware, MachineSpec};
 use pxe_tests::neighbours::{all_run, boot, dhcp_server, machine};
 
-/// What a machine fetched, in order, by the daemon's log.
+/// The files that a machine has fetched, in order, from the daemon's log.
 fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {
     let mac = format!("\"mac\":\"{}\"", machine.mac());
     let events = daemon.events("fetched");
@@ -16,8 +16,8 @@ fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {
     events.iter().filter(|line| line.contains(&mac)).filter_map(file).collect()
 }
 
-/// It has fetched these, and nothing else. The last file may be known a while after it runs: iPXE starts a kernel before it sends the
-/// last ACK, which the daemon waits for.
+/// Checks that a machine has fetched exactly these files. The event of the last file may come after the machine runs
+/// it: iPXE starts a kernel before it sends the last ACK, for which the daemon waits.
 #[track_caller]
 fn has_fetched(daemon: &Daemon, machine: &MachineSpec, expected: &[&str]) {
     let is_all = || Ok(fetched(daemon, machine).len() >= expected.len());
@@ -25,7 +25,7 @@ fn has_fetched(daemon: &Daemon, machine: &MachineSpec, expected: &[&str]) {
     assert_eq!(fetched(daemon, machine), expected, "{}", machine.name);
 }
 
-/// The main job: nothing configured, a BIOS and two UEFI machines at once.
+/// The main use: no configuration, a BIOS and two UEFI machines at once.
 #[test]
 fn with_nothing_configured_bios_and_uefi_machines_run_memtest() {
     let lab = Lab::builder().machines(3).start().unwrap();
@@ -33,15 +33,16 @@ fn with_nothing_configured_bios_and_uefi_machines_run_memtest() {
     let rom = MachineSpec { card: Card::E1000, ..machine("uefi-rom", Firmware::Uefi, 2) };
     let machines = [machine("bios", Firmware::Bios, 0), machine("uefi", Firmware::Uefi, 1), rom];
     all_run(&lab, &daemon, &machines).unwrap();
-    // The BIOS machine's ROM is iPXE and gets the script; OVMF boots memtest86+ itself; its card's ROM is iPXE again.
+    // The BIOS machine's ROM is iPXE, and gets a script. OVMF boots memtest86+ directly. The third machine's ROM is
+    // iPXE, too.
     has_fetched(&daemon, &machines[0], &["boot.ipxe", "memtest86+x64"]);
     has_fetched(&daemon, &machines[1], &["memtest86+x64.efi"]);
     has_fetched(&daemon, &machines[2], &["boot.ipxe", "memtest86+x64.efi"]);
     by_the_kernel(&daemon.stop().unwrap());
 }
 
-/// The kernel sends a part of what machines load by itself. How much depends on how soon a file that nobody has asked for
-/// before is prepared; the slow loader of OVMF always leaves time for that.
+/// Checks that the offload has answered some ACKs. The number depends on how soon a new file is in the kernel. OVMF's
+/// loader is slow enough for that.
 fn by_the_kernel(log: &str) {
     let (answered, sent) = (
         Daemon::count(log, "answer_xdp") + Daemon::count(log, "answer_tcx"),
@@ -72,8 +73,8 @@ fn with_native_xdp_the_same_machines_run_memtest() {
     by_the_kernel(&daemon.stop().unwrap());
 }
 
-/// A server on a network with jumbo frames, and firmware that asks for blocks of 1468 bytes: the program for frames of several
-/// buffers, and the kernel's help.
+/// pxed in a network with jumbo frames, and firmware that requests blocks of 1468 bytes: this uses the program for
+/// fragmented frames, and the offload.
 #[test]
 fn a_uefi_machine_runs_memtest_where_frames_may_be_large() {
     let lab = Lab::builder().machines(1).start().unwrap();
@@ -98,7 +99,7 @@ fn without_the_kernels_help_the_same_machines_run_memtest() {
     assert_eq!(Daemon::count(&log, "tftp_data_by_kernel"), 0, "{log}");
 }
 
-/// The tree that the usual recipe makes boots unchanged: PXELINUX, links out of the tree, no `.bin`.
+/// The boot tree of the usual recipe works unchanged: PXELINUX, links out of the tree, a kernel without `.bin`.
 #[test]
 fn the_tree_of_the_usual_recipe_boots_unchanged() {
     let lab = Lab::builder().machines(1).start().unwrap();
@@ -113,7 +114,7 @@ fn the_tree_of_the_usual_recipe_boots_unchanged() {
     daemon.stop().unwrap();
 }
 
-/// The iPXE ROMs of all network cards that QEMU emulates well, each with a driver and habits of its own.
+/// The iPXE ROMs of all network cards that QEMU emulates well. Each has its own driver.
 #[test]
 #[ignore = "a minute: one machine after the other. cargo xtask test --long each_emulated_card"]
 fn with_each_emulated_card_a_bios_machine_runs_memtest() {
@@ -130,7 +131,7 @@ fn with_each_emulated_card_a_bios_machine_runs_memtest() {
     by_the_kernel(&daemon.stop().unwrap());
 }
 
-/// PXELINUX with a network stack of its own instead of the ROM's.
+/// The PXELINUX variant with its own network stack instead of the ROM's.
 #[test]
 #[ignore = "ten seconds. cargo xtask test --long lpxelinux"]
 fn lpxelinux_boots_the_tree_of_the_usual_recipe_over_tftp_and_http() {
@@ -140,7 +141,7 @@ fn lpxelinux_boots_the_tree_of_the_usual_recipe_over_tftp_and_http() {
     let loader = firmware::require("lpxelinux.0", firmware::LPXELINUX).unwrap();
     std::fs::copy(loader, root.join("lpxelinux.0")).unwrap();
     let machines = [machine("tftp", Firmware::Bios, 0), machine("http", Firmware::Bios, 1)];
-    // The second machine's own configuration: its hardware address behind its type.
+    // The configuration of the second machine: its hardware type and its Ethernet address.
     let url = format!("http://{}:8080/memtest/memtest86+-5.01", lab.responder().address());
     let config = format!("default memtest\nlabel memtest\n  kernel {url}\n");
     let own = format!("pxelinux.cfg/01-{}", machines[1].mac().replace(':', "-"));
@@ -154,14 +155,15 @@ fn lpxelinux_boots_the_tree_of_the_usual_recipe_over_tftp_and_http() {
     daemon.stop().unwrap();
 }
 
-/// GRUB's own http module compares the names of headers with case: of `content-length` it sees nothing, and waits half a minute.
+/// GRUB's http module compares header names case-sensitively. With `content-length` in lower case, it would wait half a
+/// minute.
 #[test]
 fn grub_loads_a_kernel_by_its_own_http_module() {
     let lab = Lab::builder().machines(2).start().unwrap();
     let memtest = |places| std::fs::read(firmware::require("memtest86+", places).unwrap()).unwrap();
     let files = [("bios.bin", memtest(firmware::MEMTEST_BIOS)), ("x64.efi", memtest(firmware::MEMTEST_X64))];
     let root = tree::with_files(lab.folder(), &files).unwrap();
-    // This GRUB knows no other port than 80.
+    // This GRUB supports port 80 only.
     let here = lab.responder().address();
     for (platform, to, start, file) in [
         (Platform::Bios, "core.0", "linux", "bios.bin"),
@@ -180,8 +182,8 @@ fn grub_loads_a_kernel_by_its_own_http_module() {
     daemon.stop().unwrap();
 }
 
-/// Debian 13's iPXE fetches `autoexec.ipxe` before it has an address: with a script of ours under that name it would stop at the
-/// script's first file. Refused, it asks by DHCP and boots what its rule says.
+/// Debian 13's iPXE requests `autoexec.ipxe` before it has an address. If pxed served its script under that name, iPXE
+/// would stop at the script's first file. After a refusal, iPXE uses DHCP and boots what its rule names.
 #[test]
 fn an_ipxe_that_looks_for_a_script_before_it_has_an_address_boots_its_rules_kernel() {
     let lab = Lab::builder().machines(1).start().unwrap();
@@ -200,13 +202,13 @@ fn an_ipxe_that_looks_for_a_script_before_it_has_an_address_boots_its_rules_kern
     all_run(&lab, &daemon, &machines).unwrap();
     let script = format!("pxed/{}/boot.ipxe", machines[0].mac().replace(':', "-"));
     has_fetched(&daemon, &machines[0], &["test/snponly.efi", &script, "test/kernel.efi"]);
-    // It is the kind that looks: else nothing was shown.
+    // This iPXE has requested the script. Otherwise the test would prove nothing.
     assert!(daemon.events("refused").iter().any(|line| line.contains("autoexec.ipxe")), "{}", daemon.log());
     daemon.stop().unwrap();
 }
 
-/// Debian's own chain on machines that start nothing unsigned: shim, GRUB and a kernel, over TFTP and over the firmware's HTTP.
-/// This GRUB reads through the firmware there, and compares the names of HTTP headers with case.
+/// Debian's signed chain (shim, GRUB, kernel) on machines with Secure Boot, over TFTP and over UEFI HTTP boot. Over
+/// HTTP, this GRUB reads through the firmware, and compares header names case-sensitively.
 #[test]
 fn secure_boot_machines_start_debians_signed_kernel_over_tftp_and_http() {
     let lab = Lab::builder().machines(2).start().unwrap();
@@ -225,7 +227,7 @@ fn secure_boot_machines_start_debians_signed_kernel_over_tftp_and_http() {
     let secure = |name, firmware, port| MachineSpec {
         secure_boot: true,
         memory: 512,
-        // The kernel says so of itself: what firmware checks is not for the chain to claim.
+        // The kernel prints this only if the firmware has checked signatures.
         expect: Expect::Serial("Kernel is locked down from EFI Secure Boot".to_owned()),
         timeout: Duration::from_secs(420),
         ..machine(name, firmware, port)
@@ -246,7 +248,7 @@ fn secure_boot_machines_start_debians_signed_kernel_over_tftp_and_http() {
     daemon.stop().unwrap();
 }
 
-/// clients.md, section 6, line 10: without option 43 OVMF asks again on 4011.
+/// clients.md, section 6, line 10: without option 43, OVMF asks again on port 4011.
 #[test]
 fn in_binl_style_machines_boot_over_port_4011() {
     let lab = Lab::builder().machines(2).start().unwrap();
@@ -258,7 +260,7 @@ fn in_binl_style_machines_boot_over_port_4011() {
     daemon.stop().unwrap();
 }
 
-/// A boot menu: its first entry is taken after its time, and the choice is answered on 4011.
+/// With a boot menu, firmware selects the first entry after the time-out, and pxed answers the choice on port 4011.
 #[test]
 fn with_a_menu_machines_boot_its_first_entry() {
     let lab = Lab::builder().machines(2).start().unwrap();
@@ -278,7 +280,7 @@ fn a_32_bit_uefi_machine_runs_memtest() {
     daemon.stop().unwrap();
 }
 
-/// The responder's own host gives the addresses: requests are copied, and both servers answer.
+/// With the DHCP server on pxed's own host, requests are copied, and both servers answer.
 #[test]
 fn machines_boot_when_the_dhcp_server_is_on_our_own_host() {
     let lab = Lab::builder().machines(1).dhcp(false).start().unwrap();

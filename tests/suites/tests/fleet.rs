@@ -1,6 +1,5 @@
-//! A fleet in the lab: machines booted by rule, over PXE and HTTP, one that boots its own disk the
-//! second time, one with bad memory; the board in a browser; the same facts by status, API and metrics. `cargo xtask fleet`
-//! is the same for people.
+//! Five machines with five rules, and the board with their states. `pxe_lab::fleet` describes them; `cargo xtask fleet`
+//! runs the same and prints the results.
 
 use pxe_kit::daemon;
 use pxe_lab::fleet;
@@ -14,6 +13,6 @@ fn five_machines_by_five_rules_and_what_the_board_says_of_them() {
     let expected =
         [("failed", 1), ("local", 1), ("running", 3)].map(|(state, count)| (state.to_owned(), count));
     assert_eq!(states.into_iter().collect::<Vec<_>>(), expected);
-    // A page that has not drawn anything compresses to a few kilobytes.
+    // The picture of an empty page would have a few kilobytes only.
     assert!(std::fs::metadata(&shown.picture).unwrap().len() > 20_000);
 }

@@ -1,5 +1,5 @@
-//! Hostile traffic against the running daemon: floods of requests in invented names over each datapath, limits
-//! and lists that change while it runs.
+//! Hostile traffic against the running daemon: floods of forged requests over each datapath, and rate limits that
+//! change while the daemon runs.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -15,13 +15,13 @@ use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
 use pxe_tests::machine;
 
-/// Requests a second of a flood, and how many there are of them.
+/// The requests of a flood in a second, and in total.
 const RATE: u64 = 1500;
 const REQUESTS: u64 = 18_000;
-/// Most transfers at a time, by default.
+/// The default number of slots.
 const TRANSFERS: u64 = 4096;
 
-/// What a flood needs to know of the lab.
+/// The addresses in the lab that a flood needs.
 struct Target {
     namespace: String,
     interface: u32,
@@ -54,7 +54,7 @@ impl Target {
         }
     }
 
-    /// A request for a file, in the name of a machine of the network that does not exist.
+    /// A request for a file from the address of a machine that does not exist.
     fn request(&self, n: u64) -> Vec<u8> {
         let mixed = n.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let from =
@@ -72,21 +72,21 @@ impl Target {
     }
 }
 
-/// Resident memory in KiB.
+/// The resident memory of a process, in KiB.
 fn resident(pid: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// Loads a file as EDK2 does, and compares it.
+/// Loads the file as EDK2 does, and compares it.
 fn honest(namespace: &str, server: Ipv4Addr, file: &[u8]) {
     namespace::enter(namespace).unwrap();
     let got = machine::load(server, "small").unwrap_or_else(|error| panic!("{error:#}"));
     assert!(got == file, "{} bytes of {}", got.len(), file.len());
 }
 
-/// Transfers under way, and requests that wait.
+/// The numbers of running transfers and of waiting requests.
 fn load(daemon: &Daemon) -> [u64; 2] {
     let summary = daemon.summary().unwrap();
     let number =
@@ -94,8 +94,8 @@ fn load(daemon: &Daemon) -> [u64; 2] {
     ["transfers", "waiting"].map(number)
 }
 
-/// A flood of requests in the names of machines that do not exist holds no more than there are slots and places to wait,
-/// takes no memory for good, and keeps nobody out who comes meanwhile. Both datapaths at a time, each in a lab of its own.
+/// A flood of forged requests cannot use more than the slots and the waiting room, does not make the daemon's memory
+/// grow, and does not keep machines from booting. Both datapaths run at once, each in its own lab.
 #[test]
 fn a_flood_of_forged_requests_holds_nothing_and_keeps_nobody_out() {
     let file = tree::bytes(100_000);
@@ -105,7 +105,7 @@ fn a_flood_of_forged_requests_holds_nothing_and_keeps_nobody_out() {
             scope.spawn(move || flooded_twice(datapath, file))
         });
         for thread in threads {
-            thread.join().expect("what is wrong is told above");
+            thread.join().expect("the error is printed above");
         }
     });
 }
@@ -124,7 +124,7 @@ fn flooded_twice(datapath: &str, file: &[u8]) {
                 target.flood(REQUESTS, Target::request);
                 over.store(true, Ordering::Relaxed);
             });
-            // Machines that are switched on while it lasts.
+            // Machines boot during the flood.
             let mut machines = Vec::new();
             while !over.load(Ordering::Relaxed) {
                 let load = load(&daemon);
@@ -132,17 +132,17 @@ fn flooded_twice(datapath: &str, file: &[u8]) {
                 machines.push(scope.spawn(|| honest(&target.namespace, target.server.0, file)));
                 thread::sleep(Duration::from_millis(700));
             }
-            assert!(machines.len() >= 8, "{datapath}: the flood lasted for {}", machines.len());
+            assert!(machines.len() >= 8, "{datapath}: only {} machines booted in the flood", machines.len());
             for machine in machines {
                 machine
                     .join()
-                    .unwrap_or_else(|_| panic!("{datapath}: a machine was kept out\n{}", last(&daemon)));
+                    .unwrap_or_else(|_| panic!("{datapath}: a machine did not boot\n{}", last(&daemon)));
             }
         });
         memory.push(resident(daemon.pid()));
     }
     println!("{datapath}: resident after each flood: {memory:?} KiB");
-    // The second flood finds all that the first one took.
+    // The second flood reuses the memory that the first one allocated.
     assert!(memory[1] <= memory[0] + 4096, "{datapath}: {memory:?} KiB");
     let log = daemon.stop().unwrap();
     assert!(Daemon::count(&log, "tftp_complete") >= 16, "{datapath}: {}", last_line(&log));
@@ -158,7 +158,8 @@ fn last(daemon: &Daemon) -> String {
     log.lines().rev().take(20).collect::<Vec<_>>().join("\n")
 }
 
-/// One machine that asks without end is silenced, whichever datapath there is, and counted; the next one is served.
+/// A machine that exceeds its rate gets no answers, over each datapath, and its requests are counted. Other machines
+/// are served.
 #[test]
 fn who_asks_too_often_gets_silence_over_each_datapath() {
     let file = tree::bytes(3000);
@@ -188,11 +189,11 @@ fn who_asks_too_often_gets_silence_over_each_datapath() {
             });
         };
         ask(500);
-        // Another machine is not concerned.
+        // Another machine is not affected.
         thread::scope(|scope| {
             scope.spawn(|| honest(&target.namespace, target.server.0, &file)).join().unwrap();
         });
-        // Limits can be lifted while it runs.
+        // The limits can be removed while the daemon runs.
         let new = config.with_extension("new");
         fs::write(&new, text("dhcp_rate = 0\ntftp_rate = 0")).unwrap();
         fs::rename(&new, &config).unwrap();
@@ -202,7 +203,7 @@ fn who_asks_too_often_gets_silence_over_each_datapath() {
         let count = |label| Daemon::count(&log, label);
         for (label, served) in [(dhcp, count("dhcp_offers")), (tftp, count("not_found"))] {
             let refused = count(label);
-            // A token or two may have come meanwhile; some frames may have been lost on the way.
+            // The bucket may have got a token or two meanwhile, and some frames may be lost.
             assert!((480..=495).contains(&refused), "{datapath}: {label} {refused}\n{}", last_line(&log));
             assert!(
                 (300..=320).contains(&served),

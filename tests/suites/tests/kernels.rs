@@ -1,12 +1,12 @@
-//! Other kernels: in QEMU guests with Debian's kernels the object loads, and one machine boots over
-//! AF_XDP and over sockets, on virtual interfaces and on cards. `cargo xtask vm` runs the same for a person.
+//! Debian's kernels in QEMU guests: the object loads, and a machine boots over AF_XDP and over sockets, on veth
+//! interfaces and on virtio cards. `cargo xtask vm` runs the same cases and prints the results.
 
 use std::path::PathBuf;
 
 use pxe_guests::{Guest, Kernel, Programs, Report, fetch};
 use pxe_kit::arch::Arch;
 
-/// What every kernel does.
+/// The results that are the same for every kernel.
 const EVERYWHERE: &[(&str, &str)] = &[
     ("load", "ok"),
     ("veth-generic", "ok: xdp generic copy"),
@@ -69,7 +69,7 @@ fn kernel_newest() {
     );
 }
 
-/// Another architecture: the same kernel object, beside a daemon that was built on this host for that one.
+/// Another architecture: the same kernel object, and a daemon that this host has cross-compiled.
 #[test]
 fn kernel_arm64() {
     check(
@@ -85,10 +85,10 @@ fn kernel_arm64() {
 
 fn check(name: &str, here: &[(&str, &str)]) {
     let report = boot(name).unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(report.done, "the guest did not come to its end:\n{}", report.console);
+    assert!(report.done, "the guest did not complete its cases:\n{}", report.console);
     for (case, expected) in EVERYWHERE.iter().chain(here) {
         let said = report.cases.iter().find(|(other, _)| other == case).map(|(_, said)| said.as_str());
-        // Over a veth ACKs come with half a checksum, which is a whole one by chance, once in 65536: then the kernel answers.
+        // ACKs over a veth have partial checksums. One in 65536 is correct by chance, and then the offload answers.
         let said = said.map(|said| {
             if case.starts_with("veth") { said.split(", answered").next().unwrap_or(said) } else { said }
         });
@@ -103,7 +103,7 @@ fn boot(name: &str) -> anyhow::Result<Report> {
         let guest = PathBuf::from(env!("CARGO_BIN_EXE_guest"));
         Programs { arch: Arch::HOST, guest, pxed: pxe_kit::daemon::program() }
     } else {
-        // `cargo xtask test` has built them: this only finds them.
+        // `cargo xtask test` has built them before, so cargo has nothing to do here.
         Programs::build(kernel.arch)?
     };
     let folder = tempfile::tempdir()?;

@@ -1,11 +1,11 @@
-//! The layers: each crate names those below it and no other, and the lower ones stay free of what only the upper ones need.
+//! The layers: each crate depends only on those below it, and lower crates stay free of the dependencies of upper ones.
 
 use std::collections::BTreeSet;
 
 use pxe_kit::command;
 use serde_json::Value;
 
-/// Each crate of the product, from the bottom up, and those of ours that it may name.
+/// The crates of the product, from the bottom up, each with the workspace's crates that it may depend on.
 const LAYERS: &[(&str, &[&str])] = &[
     ("pxe-common", &[]),
     ("pxe-proto", &["pxe-common"]),
@@ -30,7 +30,7 @@ const LAYERS: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// What tests and tasks are made of, in the same way: by the names of those that each of them may name.
+/// The crates of tests and tools, in the same way.
 const TOOLS: &[(&str, &[&str])] = &[
     ("pxe-kit", &[]),
     ("pxe-guests", &["pxe-kit", "pxe-memtest"]),
@@ -44,19 +44,19 @@ const TOOLS: &[(&str, &[&str])] = &[
         "pxe-properties",
         &["pxe-common", "pxe-proto", "pxe-nic", "pxe-content", "pxe-fleet", "pxe-engine", "pxed", "pxe-kit"],
     ),
-    // What its programs in guests need; the tests themselves may name all but xtask.
+    // The dependencies of the helpers and of the programs in guests. The tests themselves may use all crates but xtask.
     ("pxe-tests", &["pxe-nic", "pxe-kit", "pxe-guests", "pxe-lab"]),
     (
         "xtask",
         &["pxe-ebpf-builder", "pxe-kit", "pxe-guests", "pxe-lab", "pxe-bench", "pxe-packaging", "pxe-search"],
     ),
 ];
-/// Crates beside the layers: one is compiled for the kernel, one builds that, one is for libFuzzer.
+/// Crates without a layer: for the kernel, for building the kernel objects, and for libFuzzer.
 const BESIDE: &[&str] = &["pxe-ebpf", "pxe-ebpf-builder", "pxe-fuzz"];
-/// xtask is a command line: what it calls lies in other crates.
+/// The maximum of xtask's lines. xtask is a command line; its work belongs to other crates.
 const XTASK_LINES: usize = 2500;
 
-/// What a crate must not depend on, however many crates lie between.
+/// Crates that a crate must not depend on, directly or indirectly.
 const FREE: &[(&str, &[&str])] = &[
     // Pure: no I/O, no clock, no async, no log.
     ("pxe-proto", &["aya", "axum", "libc", "rusqlite", "rustix", "tokio", "tracing"]),
@@ -69,11 +69,11 @@ const FREE: &[(&str, &[&str])] = &[
     ("pxe-kit", &["aya", "rusqlite", "tokio"]),
     ("pxe-load", &["axum", "rusqlite", "tokio"]),
     ("pxe-tests", &["axum", "rusqlite"]),
-    // Whoever runs the lab for the first time waits until xtask is built.
+    // The first `cargo xtask run` waits for the build of xtask.
     ("xtask", &["aya", "axum", "pxe-proto", "rusqlite", "tokio"]),
 ];
 
-/// All that a crate depends on, without what only its tests need.
+/// All dependencies of a crate, without those of its tests.
 fn dependencies(package: &str, depth: &[&str]) -> BTreeSet<String> {
     let mut tree = command::cargo();
     tree.args(["tree", "--locked", "--edges", "normal", "--prefix", "none", "--format", "{p}", "--package"]);
@@ -87,7 +87,7 @@ fn layers() -> impl Iterator<Item = &'static (&'static str, &'static [&'static s
     LAYERS.iter().chain(TOOLS)
 }
 
-/// The names of all of ours, by cargo.
+/// The names of all crates of the workspace.
 fn workspace() -> BTreeSet<String> {
     let mut cargo = command::cargo();
     let text = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"])).unwrap();
@@ -105,7 +105,7 @@ fn each_layer_names_only_those_below_it() {
         let named = dependencies(package, &["--depth", "1"]);
         let of_ours = named.iter().filter(|name| ours.contains(*name));
         let wrong: Vec<_> = of_ours.filter(|name| !allowed.contains(&name.as_str())).collect();
-        assert!(wrong.is_empty(), "{package} must not name {wrong:?}: it may name {allowed:?}");
+        assert!(wrong.is_empty(), "{package} must not depend on {wrong:?}, only on {allowed:?}");
         assert!(allowed.iter().all(|name| position(name) < position(package)), "{package}: a layer above it");
     }
 }
@@ -145,8 +145,5 @@ fn xtask_is_thin() {
             }
         }
     }
-    assert!(
-        (1000..XTASK_LINES).contains(&lines),
-        "xtask has {lines} lines: move what is no command to a crate"
-    );
+    assert!((1000..XTASK_LINES).contains(&lines), "xtask has {lines} lines: move code to a crate");
 }

@@ -1,4 +1,4 @@
-//! How often sources may ask, by the real XDP program in the kernel and by the same code over slices.
+//! Rate limits, in the XDP program in the kernel and in the same code over slices.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use pxe_common::{Drop, Pass, Service, SliceFrame, Verdict, classify};
 use pxe_properties::frames::{CLIENT, OWN, TID, broadcast_67, config, golden, udp, with};
 use pxe_properties::verdicts::{CLIENT_PORT, Kernel, action, known};
 
-/// Buckets that a test fills by hand: no time passes.
+/// Token buckets for the code over slices. No time passes.
 #[derive(Default)]
 struct Buckets(HashMap<Source, u64>);
 
@@ -27,10 +27,11 @@ impl Buckets {
     }
 }
 
-/// What comes too often: broadcasts, and what may be for a DHCP server here, go on to the host; the rest is dropped.
+/// Above the rate, broadcasts and requests that may be for a DHCP server on this host pass to the host. All others are
+/// dropped.
 #[test]
 fn what_comes_too_often_gets_its_verdict_in_the_kernel_and_in_user_space() {
-    // So slow that no token comes while the test runs.
+    // So slow that no bucket gets a token during the test.
     let rate = |burst: u64| Rate { interval: 3_600_000_000_000, tolerance: 3_600_000_000_000 * (burst - 1) };
     let limited = Config { rates: Rates { dhcp: rate(3), tftp: rate(5) }, ..config() };
     let discover = broadcast_67(&golden("ovmf-discover"));
@@ -78,20 +79,20 @@ fn what_comes_too_often_gets_its_verdict_in_the_kernel_and_in_user_space() {
             assert_eq!(slices.verdict(&config, frame), expected, "{name}, frame {n}, over a slice");
             assert_eq!(kernel.run(frame), (expected, action(expected)), "{name}, frame {n}, in the kernel");
         }
-        // Another machine, by its frame, by what its relay says of it, or by its address.
+        // Another machine has its own bucket, keyed by its frame or its address.
         let other = match name {
             "broadcast" => with(frame, 11, frame[11] ^ 1),
             "a file" => udp((Ipv4Addr::new(10, 99, 0, 101), CLIENT_PORT), (OWN, 69), b"\0\x01x\0octet\0"),
             _ => continue,
         };
         assert_eq!(kernel.run(&other), (within, action(within)), "{name}: another machine");
-        // Limits that are lifted while it runs.
+        // Remove the limits while the program runs.
         kernel.programs.configure(&Config { rates: Rates::default(), ..config }).unwrap();
         assert_eq!(kernel.run(frame), (within, action(within)), "{name}: without limits");
     }
 }
 
-/// A relay stands for many machines; a machine that speaks for itself cannot be many.
+/// Behind a relay, each machine has its own bucket. On the link, the frame's source address counts, whatever `chaddr` says.
 #[test]
 fn behind_a_relay_each_machine_has_its_bucket_in_the_kernel() {
     let slow = Rate { interval: 3_600_000_000_000, tolerance: 0 };
@@ -114,7 +115,7 @@ fn behind_a_relay_each_machine_has_its_bucket_in_the_kernel() {
     }
 }
 
-/// A flood of invented addresses fills the map and no more; who is honest is served all the while.
+/// A flood of forged addresses cannot do more than fill the map, and a new source is still served.
 #[test]
 fn invented_sources_are_forgotten_and_honest_ones_are_served() {
     let config = Config { rates: Rates { dhcp: Rate::OFF, tftp: Rate::new(100, 2000) }, ..config() };
@@ -132,7 +133,7 @@ fn invented_sources_are_forgotten_and_honest_ones_are_served() {
     assert_eq!(kernel.run(&rrq(1 << 22)).0, Verdict::Redirect(Service::TftpRequest));
 }
 
-/// What a packet costs with limits and without, in turn: `docs/decisions/0020-rate-limits.md` says it.
+/// Measures the time for a packet with and without limits, in turn, for `docs/decisions/0020-rate-limits.md`.
 #[test]
 #[ignore = "a measurement: cargo test -p pxe-tests --test limits --release -- --ignored --nocapture"]
 fn what_a_limit_costs() {

@@ -1,5 +1,5 @@
-//! The memory test that reports over the network: the image boots, tests, and says what it found. That a bit which
-//! goes bad is named by its address is shown in `fleet.rs`.
+//! The memory test that reports over the network: the image boots, tests the memory, and reports. `fleet.rs` tests that
+//! a report names the address of a bad bit.
 
 use std::path::Path;
 use std::process::Command;
@@ -13,10 +13,10 @@ use pxe_lab::{BootOutcome, Expect, Firmware, MachineSpec, boot};
 use pxe_memtest::{INITRD, KERNEL};
 use serde_json::Value;
 
-/// Generous: the machines are emulated, on a host that does other things as well.
+/// The limit for a machine. Generous, because machines are emulated on a host that may be busy.
 const LIMIT: Duration = Duration::from_secs(420);
 
-/// One rule for both kinds: PXELINUX or iPXE on BIOS, iPXE on UEFI, each with what it needs, and reports to the daemon.
+/// One rule boots BIOS machines by PXELINUX or iPXE, and UEFI machines by iPXE. Both report to the daemon.
 #[test]
 fn one_rule_boots_bios_and_uefi_machines_into_the_test() {
     let lab = Lab::builder().machines(2).start().unwrap();
@@ -60,7 +60,7 @@ image = "memory-test"
             .any(|line| line.contains(&machine.mac()) && line.contains(&format!("\"file\":\"{file}\"")))
     };
     assert!(fetched(&daemon.events("fetched"), &machines[1], "loader/snponly.efi"), "{}", daemon.log());
-    // Who starts its kernel may leave the last bytes unacknowledged: then that is counted half a minute later.
+    // A machine may start its kernel without the last ACK. The daemon then counts the file half a minute later.
     let all_have_the_last = || {
         let events = daemon.events("fetched");
         Ok(machines.iter().all(|machine| fetched(&events, machine, "memory-test/memtest-initrd")))
@@ -80,12 +80,12 @@ fn of<'s>(status: &'s Value, spec: &MachineSpec) -> &'s Value {
     machines.find(|machine| machine["mac"] == spec.mac()).unwrap_or(&Value::Null)
 }
 
-/// What the test has said of a machine with good memory.
+/// Checks the report of a machine with good memory.
 fn good(machine: &Value, spec: &MachineSpec) {
     let verdict = &machine["verdict"];
     assert_eq!((&verdict["outcome"], &verdict["errors"]), (&"pass".into(), &0.into()), "{machine}");
     assert_eq!(verdict["first_errors"], Value::Array(Vec::new()), "{machine}");
-    // Most of the machine's memory; the rest is the kernel's.
+    // The test must cover most of the memory. The kernel uses the rest.
     let tested = verdict["memory"].as_u64().unwrap_or_default();
     assert!(tested > (u64::from(spec.memory) * 6 / 10) << 20, "{machine}");
     assert_eq!(machine["uuid"], spec.uuid(), "{machine}");
@@ -96,7 +96,7 @@ fn good(machine: &Value, spec: &MachineSpec) {
     );
 }
 
-/// What a user of the package builds is what the lab boots, bit for bit; and without a kernel the message says what to do.
+/// `pxed image build` builds the same image as the lab, bit for bit. Without a kernel, its message names the remedy.
 #[test]
 fn pxed_builds_the_same_image() {
     let folder = tempfile::tempdir().unwrap();
@@ -112,7 +112,7 @@ fn pxed_builds_the_same_image() {
         let same = std::fs::read(ours.join(file)).unwrap() == std::fs::read(users.join(file)).unwrap();
         assert!(same, "{file} differs");
     }
-    // What it prints can stand in pxed.toml as it is.
+    // The printed table is valid in pxed.toml as it is.
     let printed = String::from_utf8(built.stdout).unwrap();
     let config = folder.path().join("pxed.toml");
     let rest = "http = { port = 8080, ipxe = true }\ninterfaces = [\"lab0\"]\n";

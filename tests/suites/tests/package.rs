@@ -1,6 +1,6 @@
-//! The Debian package: in a Debian system with systemd it installs, serves a machine out of its sandbox, comes back
-//! when it has ended, and is removed without a trace. Its unit leaves as little open as the README says. In a container it
-//! serves with the rights that the recipe names.
+//! The Debian package, its unit and the container's recipe. In a Debian system with systemd, the package installs,
+//! serves a machine from its sandbox, restarts after it has ended, and is removed completely. The unit's exposure level
+//! is the README's. The container serves with the privileges that its recipe names.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use pxe_kit::command::{output, workspace};
 use pxe_kit::{Lab, daemon};
 use pxe_tests::podman::{CONTAINER, IMAGE, Podman};
 
-/// The cases of the program `installed`, in their order.
+/// The cases of the program `installed`, in order.
 const CASES: [&str; 14] = [
     "installs",
     "unconfigured",
@@ -31,7 +31,7 @@ const CASES: [&str; 14] = [
     "purges",
 ];
 
-/// What each version of systemd makes of the unit differs by some tenths; the README's figure is of Debian 12's and 13's.
+/// The exposure level differs by some tenths between versions of systemd. The README's figure is that of Debian 12 and 13.
 #[test]
 fn the_unit_leaves_no_more_open_than_the_readme_says() {
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
@@ -41,12 +41,12 @@ fn the_unit_leaves_no_more_open_than_the_readme_says() {
     let unit = workspace().join("packaging/pxed.service");
     let mut analyze = Command::new("systemd-analyze");
     let said = output(analyze.args(["security", "--offline=true", "--no-pager", &threshold]).arg(unit));
-    // Above the threshold it fails.
+    // `systemd-analyze` fails above the threshold.
     let said = said.unwrap();
     assert!(said.contains(&format!("exposure level for pxed.service: {stated:.1} ")), "{said}");
 }
 
-/// A crash that repeats slows down, and a process that hangs is started again; neither ends the service for good.
+/// systemd restarts the service after each crash, at growing intervals, and after a hang, without a limit.
 #[test]
 fn the_unit_never_gives_up() {
     let unit = fs::read_to_string(workspace().join("packaging/pxed.service")).unwrap();
@@ -54,14 +54,14 @@ fn the_unit_never_gives_up() {
         let lines = unit.lines().filter_map(|line| line.split_once('='));
         lines.filter(|(name, _)| *name == key).map(|(_, value)| value).collect::<Vec<_>>()
     };
-    assert_eq!(value("StartLimitIntervalSec"), ["0"], "no number of starts is too many");
+    assert_eq!(value("StartLimitIntervalSec"), ["0"], "the number of starts must not be limited");
     assert_eq!(value("StartLimitBurst"), [""; 0]);
     assert_eq!((value("Restart"), value("RestartSec")), (vec!["on-failure"], vec!["5s"]));
     assert_eq!((value("RestartSteps"), value("RestartMaxDelaySec")), (vec!["10"], vec!["1min"]));
     assert_eq!((value("Type"), value("WatchdogSec")), (vec!["notify"], vec!["1min"]));
 }
 
-/// All that docs/service.md says; the guest below leaves documentation out.
+/// The package contains all files that docs/service.md names. The guest of the next test excludes documentation.
 #[test]
 fn the_package_has_all_of_the_documentation() {
     let folder = tempfile::tempdir().unwrap();
@@ -77,7 +77,7 @@ fn the_package_has_all_of_the_documentation() {
         let is_there = |line: &str| line.ends_with(&path) || line.ends_with(&format!("{path}.gz"));
         assert!(contents.lines().any(is_there), "no {path} in\n{contents}");
     }
-    // What the program writes itself, and the schema where a host without documentation has it, too.
+    // Files that the program generates, and the schema, which must exist on hosts without documentation.
     for path in [
         "/usr/share/man/man1/pxed.1.gz",
         "/usr/share/man/man1/pxed-serve.1.gz",
@@ -107,7 +107,7 @@ fn the_package_serves_under_systemd_and_is_purged_without_a_trace() {
     assert!(failed.is_empty(), "{failed:#?}\nthe guest's console:\n{}", report.console);
 }
 
-/// The words behind `podman run` in a text, its lines joined, as a shell would read them.
+/// The words after `podman run` in a text, with continued lines joined.
 fn run_line(text: &str) -> Vec<String> {
     let lines = text.lines().map(|line| line.trim_start_matches(['#', '$', ' ']).trim_start_matches("sudo "));
     let mut words = Vec::new();
@@ -122,7 +122,7 @@ fn run_line(text: &str) -> Vec<String> {
     words
 }
 
-/// How long the daemon may take to serve. Generous: a timing is never an assertion.
+/// The limit for the daemon's start. Generous, because no test asserts a time.
 const START: Duration = Duration::from_secs(60);
 
 #[test]
@@ -130,7 +130,7 @@ fn the_container_serves_over_xdp_with_the_rights_of_its_recipe() {
     let recipe = fs::read_to_string(workspace().join("packaging/Containerfile")).unwrap();
     let readme = fs::read_to_string(workspace().join("README.md")).unwrap();
     let words = run_line(&recipe);
-    assert_eq!(words, run_line(&readme), "README and recipe say the same");
+    assert_eq!(words, run_line(&readme), "README and recipe differ");
     assert!(
         !words.iter().any(|word| word.contains("privileged") && word != "no-new-privileges"),
         "{words:?}"
@@ -149,9 +149,9 @@ fn the_container_serves_over_xdp_with_the_rights_of_its_recipe() {
 
     let mut run = podman.command();
     run.args(["run", "--rm", "--network", &format!("ns:/run/netns/{}", host.namespace())]);
-    // Not even root may raise limits everywhere: in place of that for memory there is a capability, and others stay low.
+    // Some hosts do not let root raise limits. So CAP_IPC_LOCK replaces the one for memory, and the others are set low.
     run.args(["--cap-add", "IPC_LOCK", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000"]);
-    // As docs/service.md says for the podman of Debian 12, which knows no CAP_BPF.
+    // For the podman of Debian 12, which does not know CAP_BPF (docs/service.md).
     run.args(["--security-opt", "seccomp=unconfined"]);
     let mut words = words.into_iter();
     while let Some(word) = words.next() {

@@ -1,4 +1,4 @@
-//! A router on the way, behind which less fits into a packet than on the daemon's own network: a tunnel, or PPPoE.
+//! Machines behind a router with a smaller MTU than the daemon's network, as with a tunnel or PPPoE.
 
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Host, Lab, namespace, tree};
@@ -15,7 +15,7 @@ fn run(host: &Host, lines: &[&str]) {
     }
 }
 
-/// The lab's client routes, and the host that would give addresses is a machine behind it.
+/// Turns the lab's client into a router, and the host of the DHCP server into a machine behind it.
 ///
 /// ```text
 /// pxe0 10.99.0.2 --- switch --- cli0 10.99.0.3, far0 10.98.0.1 --- MTU 1400 --- near0 10.98.0.2
@@ -32,7 +32,7 @@ fn behind_a_router(lab: &Lab) {
             "ip link set dhcp0 down",
             "ip addr add 10.98.0.2/24 dev near0",
             &mtu("near0"),
-            // As a wire carries them: else the kernel answers no ACK.
+            // Complete checksums, as over a cable: otherwise the offload answers no ACK.
             "ethtool -K near0 tx off",
             "ip route add default via 10.98.0.1",
         ],
@@ -40,7 +40,7 @@ fn behind_a_router(lab: &Lab) {
     run(lab.responder(), &["ip route add 10.98.0.0/24 via 10.99.0.3"]);
 }
 
-/// EDK2 asks for blocks of 1468 bytes, whatever its path: the router cuts them, and the machine puts them together.
+/// EDK2 always requests blocks of 1468 bytes. The router fragments them, and the machine reassembles them.
 #[test]
 fn machines_behind_a_router_with_a_smaller_mtu_get_their_files() {
     for datapath in DATAPATHS {
@@ -51,7 +51,7 @@ fn machines_behind_a_router_with_a_smaller_mtu_get_their_files() {
         let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=file"], datapath].concat();
         let daemon = Daemon::start(&lab, &arguments).unwrap();
         let server = lab.responder().address().parse().unwrap();
-        // Once in windows, and twice in lock-step: for the second the kernel has the file.
+        // Once in windows, and twice in lock-step, because the offload has the file at the second time only.
         let loaded = std::thread::scope(|scope| {
             let load = || {
                 namespace::enter(lab.dhcp().namespace())?;
@@ -64,11 +64,11 @@ fn machines_behind_a_router_with_a_smaller_mtu_get_their_files() {
         for bytes in loaded.unwrap_or_else(|error| panic!("{datapath:?}: {error:#}\n{}", daemon.log())) {
             assert!(bytes.unwrap() == file, "{datapath:?}");
         }
-        // The way is as narrow as it should be: a block of 1468 bytes is two packets.
+        // The router has fragmented each block of 1468 bytes. Otherwise the test would prove nothing.
         let counted = lab.client().output("nstat", &["-asz", "IpFragOKs"]).unwrap();
         let counted = counted.lines().find_map(|line| line.strip_prefix("IpFragOKs")).unwrap();
         let cut: u64 = counted.split_whitespace().next().unwrap().parse().unwrap();
-        assert!(cut >= 3 * (300_000 / 1468), "{datapath:?}: {cut} packets were cut");
+        assert!(cut >= 3 * (300_000 / 1468), "{datapath:?}: only {cut} packets were fragmented");
         let log = daemon.stop().unwrap();
         let by_the_kernel = Daemon::count(&log, "tftp_data_by_kernel");
         assert_eq!(by_the_kernel > 0, datapath.len() == 2 && datapath[1] == "xdp", "{datapath:?}: {log}");

@@ -1,5 +1,5 @@
-//! `pxed check` promises what `pxed serve` does: whatever ends one ends the other, with the same words, and what one lets pass
-//! the other serves.
+//! `pxed check` predicts `pxed serve`: what stops one stops the other with the same message, and a configuration without errors
+//! is served.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{TcpListener, UdpSocket};
@@ -12,21 +12,21 @@ use std::time::Duration;
 use pxe_kit::daemon::program;
 use pxe_kit::namespace;
 
-/// How long a daemon may take to start or to give up.
+/// The limit until a daemon is ready or has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Something that is in the way for as long as it is held.
+/// An obstacle on the host that exists until it is dropped.
 type Obstacle = Box<dyn std::any::Any>;
 
-/// A configuration that cannot be served here.
+/// A configuration that cannot be served.
 struct Bad {
-    /// The file; `DIR` is the test's directory.
+    /// The configuration file. `DIR` stands for the test's directory.
     config: &'static str,
     /// Options for both commands.
     options: &'static [&'static str],
-    /// What is in the way on the host.
+    /// Makes the obstacle on the host.
     host: fn(&Path) -> Obstacle,
-    /// Words of the message.
+    /// Words that both messages must contain.
     words: &'static [&'static str],
 }
 
@@ -173,7 +173,7 @@ const BAD: &[Bad] = &[
     },
 ];
 
-/// A directory with something to boot, in a namespace with an interface.
+/// Enters a namespace with an interface, and makes a directory with a boot file.
 fn place() -> tempfile::TempDir {
     namespace::enter_new().unwrap();
     for command in [
@@ -195,7 +195,7 @@ fn directory() -> tempfile::TempDir {
     directory
 }
 
-/// The file with a root, unless the case has its own, and with all of `DIR` in place.
+/// The text of the configuration file, with a root unless the case has its own, and with `DIR` replaced.
 fn config(case: &str, directory: &Path) -> String {
     let root =
         if case.contains("root =") && !case.contains("[images") { "" } else { "root = \"DIR/root\"\n" };
@@ -209,13 +209,13 @@ fn command(name: &str, directory: &Path, options: &[&str]) -> Command {
     command
 }
 
-/// What a check says, and its exit code.
+/// The messages and the exit code of `pxed check`.
 fn check(directory: &Path, options: &[&str]) -> (String, Option<i32>) {
     let output = command("check", directory, options).output().unwrap();
     (String::from_utf8_lossy(&output.stderr).into_owned(), output.status.code())
 }
 
-/// What a daemon says until it is ready or ends, and its exit code if it has ended.
+/// The messages of a daemon until it is ready or ends, and its exit code if it has ended.
 fn serve(directory: &Path, options: &[&str]) -> (String, Option<i32>) {
     let mut child = command("serve", directory, options).spawn().unwrap();
     let (sender, lines) = mpsc::channel();
@@ -240,7 +240,7 @@ fn serve(directory: &Path, options: &[&str]) -> (String, Option<i32>) {
             Err(mpsc::RecvTimeoutError::Disconnected) => break,
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 end(child);
-                panic!("neither ready nor ended: {said}");
+                panic!("the daemon is neither ready nor has it ended: {said}");
             }
         }
     }
@@ -275,7 +275,7 @@ fn whatever_stops_serve_is_found_by_check() {
     }
 }
 
-/// Without any of the obstacles above.
+/// Configurations that can be served.
 const GOOD: &[&str] = &[
     "",
     "datapath = \"socket\"\n[http]\nport = 8080\n[board]\nlisten = \"127.0.0.1:7467\"\n",
@@ -292,13 +292,13 @@ fn what_check_lets_pass_is_served() {
         std::fs::write(directory.path().join("pxed.toml"), config(good, directory.path())).unwrap();
         let (checked, code) = check(directory.path(), &[]);
         assert_eq!(code, Some(0), "{good}\n{checked}");
-        assert!(!directory.path().join("state").exists(), "a check makes nothing");
+        assert!(!directory.path().join("state").exists(), "check has made a directory");
         let (served, code) = serve(directory.path(), &[]);
         assert_eq!(code, None, "{good}\n{served}");
     }
 }
 
-/// Its own ports and sockets are no reason for an error while it serves.
+/// `pxed check` accepts the configuration of a running daemon, although that uses the ports and sockets.
 #[test]
 fn a_running_daemons_configuration_can_be_checked() {
     let directory = place();

@@ -1,5 +1,5 @@
-//! Every property on its seeds, and on every input that once broke it: files in `tests/fuzz/regressions/PROPERTY`, each
-//! named after what was wrong.
+//! Checks every property with its seeds, and with all inputs that once violated it: the files in
+//! `tests/fuzz/regressions/PROPERTY`, each named after the error.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use pxe_properties::{ALL, Property};
 
 fn holds(property: &Property, name: &str, input: &[u8]) {
-    // A panic says what, but not for which input.
+    // Print the input's name, because a panic does not contain it.
     println!("{}: {name}", property.name);
     (property.check)(input);
 }
@@ -18,7 +18,7 @@ fn properties_hold_for_their_seeds() {
         let seeds = (property.seeds)();
         assert!(!seeds.is_empty(), "{}", property.name);
         seeds.iter().for_each(|(name, input)| holds(property, name, input));
-        // Cut anywhere, they are inputs, too.
+        // Also check truncated seeds.
         for (name, input) in &seeds {
             let step = input.len() / 16 + 1;
             (0..input.len()).step_by(step).for_each(|end| holds(property, name, &input[..end]));

@@ -1,4 +1,5 @@
-//! Machines behind a router with a relay agent (dnsmasq's): they boot, and what they fetch is theirs and not the router's.
+//! Machines behind a router with a relay agent (dnsmasq): they boot, and pxed credits their files to them, not to the
+//! router.
 
 use std::thread;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use pxe_kit::{Host, Lab, Process};
 use pxe_lab::{BootOutcome, Firmware, MachineSpec, boot};
 use serde_json::Value;
 
-/// Generous: the machines are emulated, on a host that does other things as well.
+/// The limit for a boot. Generous, because machines are emulated on a host that may be busy.
 const LIMIT: Duration = Duration::from_secs(300);
-/// The responder's own network, behind the router.
+/// The responder's interface in its own network, behind the router.
 const UPLINK: &str = "srv0";
 const SERVER: &str = "10.98.0.2";
 
@@ -18,7 +19,7 @@ fn ip(host: &Host, words: &str) {
     host.output("ip", &words.split(' ').collect::<Vec<_>>()).unwrap();
 }
 
-/// The responder is taken off the machines' link, and gets one of its own to the host that becomes their router.
+/// Disconnects the responder from the machines' network, and connects it to the host that becomes their router.
 fn route(lab: &Lab) {
     let (router, responder) = (lab.client(), lab.responder());
     ip(responder, &format!("link set {} down", responder.interface()));
@@ -26,7 +27,7 @@ fn route(lab: &Lab) {
     for (host, end, address) in [(router, "up0", "10.98.0.1"), (responder, UPLINK, SERVER)] {
         ip(host, &format!("addr add {address}/24 dev {end}"));
         ip(host, &format!("link set {end} up"));
-        // As a wire carries frames: with whole checksums.
+        // Complete checksums, as over a cable.
         host.output("ethtool", &["-K", end, "tx", "off"]).unwrap();
     }
     ip(responder, "route add 10.99.0.0/24 via 10.98.0.1");
@@ -83,9 +84,9 @@ fn machines_behind_a_relay_boot_and_are_known_by_their_leases() {
         })
     };
     let status = daemon.wait_status("both run their tests, each at its own address", is_theirs).unwrap();
-    assert_eq!(status["machines"].as_array().map(Vec::len), Some(2), "the router is none: {status}");
+    assert_eq!(status["machines"].as_array().map(Vec::len), Some(2), "not just the two machines: {status}");
     for line in daemon.events("fetched") {
-        assert!(machines.iter().any(|spec| line.contains(&spec.mac())), "whose is it? {line}");
+        assert!(machines.iter().any(|spec| line.contains(&spec.mac())), "credited to no machine: {line}");
     }
     daemon.stop().unwrap();
 }

@@ -1,8 +1,8 @@
-//! What `cargo xtask release` makes is installed and serves a machine: the Debian package in clean Debian 12 and 13, the RPM
-//! package and the archive in Debian 12, whose C library is as old as RHEL 9's to the program; those for arm64 in a guest.
+//! Installs the files of a release, and serves a machine with them: the Debian package in clean Debian 12 and 13, the
+//! RPM package and the archive in Debian 12, and those for arm64 in a guest.
 //!
-//! A release takes minutes to build, so these are packages of the tests' own program, made in the same way. With the
-//! variable `PXED_RELEASE` naming a folder that `cargo xtask release` has filled, they are those.
+//! A release takes minutes to build, so these are packages of the tests' own program, made in the same way. The variable
+//! `PXED_RELEASE` selects a folder with a real release instead.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,14 +18,14 @@ use pxe_packaging::{Packages, VERSION};
 use pxe_properties::frames;
 use pxe_tests::machine;
 
-/// What machines load, in the root that the program is installed in.
+/// The folder of boot files in the root in which pxed is installed.
 const SERVED: &str = "srv/boot";
 const FILE: &str = "bootx64.efi";
 const FILE_LEN: usize = 30_000;
-/// How long the daemon may take to serve. Generous: a timing is never an assertion.
+/// The limit for the daemon's start. Generous, because no test asserts a time.
 const START: Duration = Duration::from_secs(60);
 
-/// The packages for an architecture; those that are made here go with the folder.
+/// The packages for an architecture: those of `PXED_RELEASE`, or new ones in `folder`.
 fn packages(arch: Arch, program: &Path, folder: &Path) -> Packages {
     let packages = match std::env::var_os("PXED_RELEASE") {
         Some(release) => Packages::in_folder(Path::new(&release), arch),
@@ -34,7 +34,7 @@ fn packages(arch: Arch, program: &Path, folder: &Path) -> Packages {
     packages.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// A Debian system in a folder.
+/// Unpacks a Debian system with a boot file into a folder.
 fn unpack_root(suite: &'static str, folder: &Path) -> Result<PathBuf> {
     let root = folder.join(suite);
     fs::create_dir(&root)?;
@@ -52,7 +52,7 @@ fn unpack_root(suite: &'static str, folder: &Path) -> Result<PathBuf> {
     Ok(root)
 }
 
-/// Unpacks an RPM package as rpm would.
+/// Unpacks an RPM package into a root, without its scripts.
 fn unpack_rpm(rpm: &Path, root: &Path) -> Result<()> {
     let mut payload = Command::new("rpm2cpio").arg(rpm).stdout(Stdio::piped()).spawn().context("rpm2cpio")?;
     let payload = Stdio::from(payload.stdout.take().context("a pipe")?);
@@ -63,7 +63,7 @@ fn unpack_rpm(rpm: &Path, root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What a program in a root prints, without a network: nothing may have to be fetched.
+/// Runs a program in a root, and returns its output. It has no network, because packages must not need downloads.
 fn run(root: &Path, words: &[&str]) -> Result<String> {
     output(
         Command::new("unshare")
@@ -75,7 +75,7 @@ fn run(root: &Path, words: &[&str]) -> Result<String> {
     )
 }
 
-/// The program in a root is the released one, sees what is there, and serves a machine over sockets.
+/// Checks that the program in a root has the release's version, lists the boot files, and serves a machine over sockets.
 fn works(lab: &Lab, root: &Path, program: &str) -> Result<()> {
     let version = run(root, &[program, "--version"])?;
     ensure!(version.trim().ends_with(VERSION), "`{version}` is not {VERSION}");
@@ -92,13 +92,13 @@ fn works(lab: &Lab, root: &Path, program: &str) -> Result<()> {
     };
     let bytes = std::thread::spawn(boot).join().map_err(|_| anyhow::anyhow!("the machine panicked"))?;
     let bytes = bytes.with_context(|| daemon.stderr())?;
-    ensure!(bytes == tree::bytes(FILE_LEN), "other bytes came");
+    ensure!(bytes == tree::bytes(FILE_LEN), "the received file differs");
     let status = daemon.stop()?;
     ensure!(status.success(), "pxed ended with {status}: {}", daemon.stderr());
     Ok(())
 }
 
-/// The daemon in a root, with the file systems that every system has. They are mounted in its own name space of mounts.
+/// Starts the daemon in a root, with the usual file systems mounted in its own mount namespace.
 fn serve(lab: &Lab, root: &Path, program: &str) -> Result<Process> {
     const MOUNT: &str = "mount -t proc proc \"$0/proc\" && mount -t sysfs sysfs \"$0/sys\" && \
                          mount --bind /dev \"$0/dev\" && exec chroot \"$0\" \"$@\"";
@@ -123,7 +123,7 @@ fn the_debian_package_serves_in_clean_debian_12_and_13() {
         works(&lab, &root, "/usr/bin/pxed").unwrap_or_else(|error| panic!("{suite}: {error:#}"));
         run(&root, &["dpkg", "--purge", "pxed"]).unwrap_or_else(|error| panic!("{suite}: {error:#}"));
         for left in ["usr/bin/pxed", "etc/pxed", "usr/share/doc/pxed", "var/lib/pxed"] {
-            assert!(!root.join(left).exists(), "{suite}: {left} is left");
+            assert!(!root.join(left).exists(), "{suite}: {left} still exists after the purge");
         }
     }
 }
@@ -142,14 +142,14 @@ fn the_rpm_package_and_the_archive_serve_with_an_old_c_library() {
         .unwrap_or_else(|error| panic!("archive: {error:#}"));
 }
 
-/// Where the program is.
+/// Unpacks an archive, and returns the path of its program.
 fn unpack_archive(archive: &Path, folder: &Path, arch: Arch) -> Result<PathBuf> {
     fs::create_dir_all(folder)?;
     output(Command::new("tar").arg("--extract").arg("--file").arg(archive).arg("--directory").arg(folder))?;
     Ok(folder.join(Packages::archive_name(arch)).join("bin/pxed"))
 }
 
-/// All three hold one program, which serves in a guest as it does on other kernels.
+/// All three packages contain the same program, which passes the cases of `kernels.rs` in a guest.
 #[test]
 fn the_packages_for_arm64_serve_in_a_guest() {
     let folder = tempfile::tempdir().unwrap();
@@ -175,7 +175,7 @@ fn the_packages_for_arm64_serve_in_a_guest() {
     assert!(report.cases.len() >= 10, "{:?}", report.cases);
 }
 
-/// The sums are of what is there, and all that is there has one.
+/// The checksums are correct, and every file has one.
 #[test]
 #[ignore = "asks for a release: PXED_RELEASE=FOLDER cargo xtask test --long release"]
 fn sums_are_of_every_file() {

@@ -1,4 +1,5 @@
-//! The configuration in a running daemon: rules over the wire, a file that changes, and what is remembered.
+//! The configuration of a running daemon: rules decide what machines get, changes of the file are applied, and the
+//! history of machines survives a restart.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -10,7 +11,7 @@ use pxe_properties::frames;
 use pxe_tests::machine;
 use serde_json::Value;
 
-/// How long the daemon may take to see a change.
+/// The limit until the daemon applies a change.
 const LIMIT: Duration = Duration::from_secs(60);
 
 struct Place {
@@ -30,7 +31,7 @@ impl Place {
         Self { lab, config }
     }
 
-    /// The rule's image is `image`; more may follow.
+    /// Writes the configuration: one rule with the line `image`, and the text `more`.
     fn write(&self, image: &str, more: &str) {
         let folder = |name: &str| self.lab.folder().join(name).display().to_string();
         let text = format!(
@@ -39,7 +40,7 @@ impl Place {
             folder("one"),
             folder("two")
         );
-        // As editors and configuration tools do it.
+        // By rename, as editors and configuration tools do.
         let new = self.config.with_extension("new");
         std::fs::write(&new, text).unwrap();
         std::fs::rename(&new, &self.config).unwrap();
@@ -49,7 +50,7 @@ impl Place {
         Daemon::start(&self.lab, &["--config", self.config.to_str().unwrap()]).unwrap()
     }
 
-    /// What a machine is told, from the client's namespace.
+    /// The boot file that a machine in the client's namespace is offered.
     fn told(&self) -> Option<String> {
         let (host, packet) = (self.lab.client().namespace().to_owned(), frames::golden("ovmf-discover"));
         let interface = self.lab.client().interface().to_owned();
@@ -60,7 +61,7 @@ impl Place {
         std::thread::spawn(ask).join().unwrap()
     }
 
-    /// Waits until a machine is told this.
+    /// Waits until a machine is offered this boot file.
     fn wait_told(&self, file: &str, daemon: &Daemon) {
         let told = || Ok(self.told().as_deref() == Some(file));
         clock::wait_until(file, LIMIT, told).unwrap_or_else(|error| panic!("{error}\n{}", daemon.log()));
@@ -75,7 +76,7 @@ fn pxed(arguments: &[&str]) -> Output {
 fn a_changed_file_is_obeyed_and_a_bad_one_is_refused_with_its_line() {
     let place = Place::new();
     place.write("image = \"one\"", "[[rules]]\nname = \"x\"\nimage = \"two\"\nmatch = { vlan = 3 }");
-    // The first rule means everybody, so the second can never match.
+    // The first rule matches all machines, so the second can never match.
     let output = pxed(&["serve", "--config", place.config.to_str().unwrap(), "--interface", "pxe0"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -91,12 +92,12 @@ fn a_changed_file_is_obeyed_and_a_bad_one_is_refused_with_its_line() {
 
     place.write("image = \"three\"", "");
     daemon.wait_for("no image `three`").unwrap();
-    assert_eq!(place.told().as_deref(), Some("two/bootx64.efi"), "the old file stays in force");
+    assert_eq!(place.told().as_deref(), Some("two/bootx64.efi"), "the old configuration must stay in force");
     let log = daemon.log();
     let refused = log.lines().find(|line| line.contains("refused_config")).unwrap();
     assert!(refused.contains("pxed.toml") && refused.contains("line 8"), "{refused}");
 
-    // Mended, and read again by hand.
+    // Correct the file, and request a reload by SIGHUP.
     place.write("image = \"one\"", "");
     let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
@@ -121,7 +122,7 @@ fn what_is_known_of_machines_outlives_the_daemon() {
     };
     let known_one = |status: &Value| status["machines"].as_array().is_some_and(|all| !all.is_empty());
     let shown = daemon.wait_status("the machine is shown", known_one).unwrap();
-    // As if its power had failed: what was shown is there again.
+    // After SIGKILL, a new daemon must know everything that was shown before.
     let pid = rustix::process::Pid::from_raw(i32::try_from(daemon.pid()).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     drop(daemon);
@@ -131,7 +132,7 @@ fn what_is_known_of_machines_outlives_the_daemon() {
     daemon.stop().unwrap();
 }
 
-/// What listens on TCP, by `ss` in the responder's namespace.
+/// Without `[http]` and `[board]`, no TCP port is open. The test reads open ports by `ss` in the responder's namespace.
 #[test]
 fn nothing_listens_on_tcp_unless_it_is_asked_for() {
     let place = Place::new();

@@ -1,8 +1,8 @@
-//! Set-up on machines that are not this one: clean Debian systems, with package lists of an old day, and with a package that
-//! does not go together with ours. It installs what is missing, takes nothing away, and does nothing the second time.
+//! `cargo xtask setup` in clean Debian systems: with old package lists, and with a package that conflicts with a needed one. It
+//! installs what is missing, removes nothing, and does nothing the second time.
 //!
-//! The tests that are left out do both of the README's commands there, from a clean clone, up to machines that boot:
-//! `cargo xtask test --long setup`.
+//! The ignored tests run the README's commands there, from a clean clone until machines boot: `cargo xtask test --long
+//! setup`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,17 +13,17 @@ use anyhow::{Context as _, Result, ensure};
 use pxe_kit::command::{find, output, workspace};
 use pxe_tests::root::Root;
 
-/// The packages of a system with their versions.
+/// The installed packages of a system, with their versions.
 type Packages = BTreeMap<String, String>;
 
-/// `cargo xtask`, as it was built here.
+/// The path of the program `xtask` of this build.
 fn xtask() -> PathBuf {
     let this = std::env::current_exe().unwrap();
     let found = this.ancestors().map(|folder| folder.join("xtask")).find(|file| file.is_file());
-    found.expect("the program xtask lies beside the tests: run them by `cargo xtask test`")
+    found.expect("there is no xtask beside the tests: run them by `cargo xtask test`")
 }
 
-/// A system with `cargo xtask` and this host's package sources, whose lists are read.
+/// Unpacks a system, adds `xtask` and the security updates of this host's mirror, and downloads the package lists.
 fn system(suite: &'static str, folder: &Path) -> Root {
     let root = Root::unpack(suite, folder).unwrap_or_else(|error| panic!("{error:#}"));
     fs::copy(xtask(), root.path("xtask")).unwrap();
@@ -32,7 +32,7 @@ fn system(suite: &'static str, folder: &Path) -> Root {
     root
 }
 
-/// As every Debian has them.
+/// Adds the security updates, which every Debian installation has.
 fn add_security_updates(root: &Root, suite: &str) -> Result<()> {
     let known = output(Command::new("apt-get").args([
         "indextargets",
@@ -55,19 +55,19 @@ fn packages(root: &Root) -> Packages {
     installed.map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
 }
 
-/// Runs set-up, checks that nothing is gone or another, and returns what it said.
+/// Runs set-up, checks that all packages and their versions stay, and returns the output.
 fn set_up(root: &Root, purpose: &str) -> String {
     let before = packages(root);
     let said = root.run(&["/xtask", "setup", "--for", purpose]).unwrap_or_else(|error| panic!("{error:#}"));
     let after = packages(root);
     for (name, version) in before {
-        assert_eq!(after.get(&name), Some(&version), "{name} was there before:\n{said}");
+        assert_eq!(after.get(&name), Some(&version), "{name} was changed or removed:\n{said}");
     }
     assert!(!root.path("root/.rustup").exists(), "a toolchain was installed");
     said
 }
 
-/// Once more, and that changes nothing.
+/// Runs set-up again, and checks that it does nothing.
 fn is_done(root: &Root, purpose: &str) {
     let before = packages(root);
     let said = set_up(root, purpose);
@@ -75,7 +75,8 @@ fn is_done(root: &Root, purpose: &str) {
     assert!(said.lines().all(|line| line.ends_with(": nothing to do")), "{said}");
 }
 
-/// Where the lists' sums are, and of which day they are: apt fetches lists anew only if these are others than the archive's.
+/// Changes the checksums and the date in a file with the checksums of lists. apt downloads lists only if their
+/// checksums differ from the archive's.
 fn age_release(path: &Path) {
     let text = fs::read_to_string(path).unwrap();
     let is_list = |line: &str| line.starts_with(' ') && line.contains("/Packages");
@@ -85,7 +86,8 @@ fn age_release(path: &Path) {
     output(Command::new("touch").args(["--date", "2020-01-01"]).arg(path)).unwrap();
 }
 
-/// The lists of a day when some packages did not exist, and others were of versions that the archive has no longer.
+/// Makes the package lists old: they lack the packages `unknown`, and have versions of `gone` that the archive no
+/// longer has.
 fn age_lists(root: &Root, unknown: &[&str], gone: &[&str]) {
     let mut aged = 0;
     for entry in fs::read_dir(root.path("var/lib/apt/lists")).unwrap() {
@@ -112,7 +114,7 @@ fn age_lists(root: &Root, unknown: &[&str], gone: &[&str]) {
         fs::write(&path, text).unwrap();
     }
     assert!(aged >= gone.len(), "the lists are not as expected: {aged} aged");
-    // What apt made of the lists before.
+    // Remove apt's caches of the original lists.
     for cache in ["pkgcache.bin", "srcpkgcache.bin"] {
         drop(fs::remove_file(root.path("var/cache/apt").join(cache)));
     }
@@ -127,9 +129,9 @@ fn debian_12_with_lists_that_name_what_is_gone() {
     assert!(said.contains("once more, with new package lists"), "{said}");
     assert!(said.contains("; nothing is removed"), "{said}");
     is_done(&root, "serve");
-    // Who serves on a real network needs no emulator.
+    // `--for serve` must not install an emulator.
     assert!(!root.path("usr/bin/qemu-system-x86_64").exists(), "{said}");
-    // Lists that do not know a package at all.
+    // Now with lists that lack a package.
     age_lists(&root, &["ethtool"], &["ovmf"]);
     let said = set_up(&root, "lab");
     assert!(said.contains("apt-get reads the package lists"), "{said}");
@@ -165,24 +167,24 @@ fn debian_testing() {
     is_done(&root, "serve");
 }
 
-/// A clean clone in the system, and a compiler as the README names it.
+/// Clones the repository into the system.
 fn clone(root: &Root) -> Result<()> {
     output(Command::new("git").arg("clone").arg("--quiet").arg(workspace()).arg(root.path("root/pxed")))?;
-    // Crates come from where they come from here, by the certificates that count here.
+    // cargo in the system uses this host's registry and certificates.
     let certificates = root.path("etc/ssl/certs");
     fs::create_dir_all(&certificates)?;
     fs::copy("/etc/ssl/certs/ca-certificates.crt", certificates.join("ca-certificates.crt"))?;
     Ok(())
 }
 
-/// A command in the clone.
+/// Runs a shell command in the clone, and returns its output.
 fn in_clone(root: &Root, compiler: &str, line: &str) -> Result<String> {
     let script = format!("cd /root/pxed && export PATH={compiler}:$PATH && {line}");
     let mut command = root.command(&["sh", "-c", &script]);
     output(command.env("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
 }
 
-/// This host's compiler, without rustup: for a Debian that has none that will do.
+/// Copies this host's compiler into a system whose own one is too old.
 fn lend_compiler(root: &Root) -> Result<&'static str> {
     let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
     let to = root.path("opt/rust");
@@ -219,7 +221,7 @@ fn the_readmes_first_command_boots_machines_on_debian_13() {
     let folder = tempfile::tempdir_in("/var/tmp").unwrap();
     let root = system("trixie", folder.path());
     clone(&root).unwrap();
-    // As the README says for it.
+    // The packages that the documentation names for Debian 13.
     root.run(&["apt-get", "install", "--yes", "--no-install-recommends", "rustc-web", "cargo-web", "git"])
         .unwrap();
     boots_the_lab(&root, "/usr/bin");

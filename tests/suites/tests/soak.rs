@@ -1,4 +1,4 @@
-//! Half a minute of `cargo xtask soak`.
+//! Runs the soak of `cargo xtask soak` for half a minute.
 
 use std::sync::Arc;
 use std::thread;
@@ -17,12 +17,12 @@ fn soak(datapath: &str) -> String {
     format!("{datapath}: {outcome}\n{table}")
 }
 
-/// Both at a time, each in a namespace of its own: on a bad cable most of the time is waiting.
+/// Both datapaths run at once, each in its own namespace, because a soak mostly waits for time-outs.
 #[test]
 fn after_many_boots_the_daemon_is_as_large_as_before_over_each_datapath() {
     thread::scope(|scope| {
         for thread in ["xdp", "socket"].map(|datapath| scope.spawn(move || soak(datapath))) {
-            println!("{}", thread.join().expect("what is wrong is told above"));
+            println!("{}", thread.join().expect("the error is printed above"));
         }
     });
 }

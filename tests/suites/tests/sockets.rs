@@ -1,4 +1,4 @@
-//! The socket datapath by itself, without a daemon.
+//! The socket datapath alone, without a daemon.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -13,10 +13,11 @@ use pxe_proto::tftp::table::TidPorts;
 
 const TIDS: TidPorts = TidPorts { first: 20_000, count: 16 };
 const CLIENT: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 1);
-/// Datagrams of transfers that are always on their way: more than a turn takes.
+/// Datagrams of transfers that always wait in the socket: more than the datapath takes in a turn.
 const UNDER_WAY: usize = 200;
 
-/// 2000 machines load at a time, and others are switched on: they must not wait until all transfers are silent for a moment.
+/// New requests are received while datagrams of transfers arrive all the time. Before, they waited for a pause in all
+/// transfers.
 #[test]
 fn who_asks_is_heard_while_transfers_are_never_silent() {
     let _pair = Pair::new(1).unwrap();
@@ -33,10 +34,10 @@ fn who_asks_is_heard_while_transfers_are_never_silent() {
     let tid = path.tids().first;
     (0..UNDER_WAY).for_each(|_| send(2070, tid));
     let mut heard = Vec::new();
-    // Some turns later, not only when there are no more.
+    // New requests must arrive within some turns.
     for turn in 0..20 {
         if turn == 10 {
-            // A DISCOVER to all, a request for a file, and one to the boot server, as far as these sockets are concerned.
+            // The contents do not matter for the sockets: one datagram each for DHCP, TFTP and the boot server.
             send(68, 67);
             send(2071, 69);
             send(4011, 4011);
@@ -47,7 +48,7 @@ fn who_asks_is_heard_while_transfers_are_never_silent() {
             Received::Datagram(datagram) => heard.push(datagram.to.port()),
             Received::Bad(bad) => panic!("{bad:?}"),
         });
-        assert!(received > 0, "turn {turn}: the transfers are silent, so nothing is shown");
+        assert!(received > 0, "turn {turn}: no datagrams of transfers arrived, so the test proves nothing");
         (0..answered).for_each(|_| send(2070, tid));
     }
     heard.sort_unstable();

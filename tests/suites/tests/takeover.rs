@@ -1,5 +1,5 @@
-//! An upgrade without a gap: a new daemon goes on with the work of the one that runs, in the middle of 200 transfers. Also over
-//! a restart by a service manager, which this plays (tests/package.rs has a real one).
+//! The hand-over: a new daemon continues 200 running transfers of the old one, with `--take-over` and over a restart by
+//! a service manager. These tests simulate the manager; tests/package.rs uses systemd.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -18,30 +18,30 @@ use rustix::thread::set_thread_res_uid;
 
 const MACHINES: usize = 200;
 const BLKSIZE: usize = 1468;
-/// Half of the machines ask for windows.
+/// The window of half of the machines. The others use lock-step.
 const WINDOWSIZE: usize = 4;
 const BLOCKS: usize = 800;
-/// For each block, before its acknowledgement: all transfers are under way when the second daemon starts, however busy the machine
-/// is, and still when it is ready.
+/// The pause before the ACK of each block. It keeps all transfers running until the second daemon is ready, even on a
+/// busy host.
 const PACE: Duration = Duration::from_millis(20);
-/// As iPXE's first: who hears nothing repeats its acknowledgement, and never its request.
+/// The time-out after which a machine repeats its ACK, as in iPXE. It never repeats its request.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRIES_MAX: usize = 40;
-/// What EDK2 bears without a repeat, in ms (docs/clients.md section 2): a test host with three busy workers took half of it at most.
+/// The time-out of EDK2, in ms (docs/clients.md section 2). A test host with three busy workers needed at most half of it.
 const GAP_MAX: u64 = 4000;
 const LONG: Duration = Duration::from_secs(60);
 
-/// How far a machine is.
+/// The progress of a machine's transfer.
 #[derive(Default)]
 struct Progress {
     blocks: AtomicUsize,
-    /// The longest that it had to wait for a block, in ms.
+    /// The longest wait for a block, in ms.
     gap: AtomicU64,
-    /// It need not take its time any more.
+    /// Whether the machine stops pausing before its ACKs.
     hurries: AtomicBool,
 }
 
-/// A machine that loads `file` slowly. Ends with the bytes, or with why it gave up.
+/// Loads the file slowly. Returns its bytes, or the reason of the failure.
 fn load(server: Ipv4Addr, windowsize: usize, progress: &Progress) -> Result<Vec<u8>, String> {
     let said = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let socket = UdpSocket::bind("0.0.0.0:0").map_err(said("bind"))?;
@@ -56,7 +56,7 @@ fn load(server: Ipv4Addr, windowsize: usize, progress: &Progress) -> Result<Vec<
     if buffer[1] != 6 {
         return Err("no OACK".into());
     }
-    // Connected: it hears when the server's host says that the port is closed.
+    // A connected socket reports ICMP errors for a closed port.
     socket.connect(peer).map_err(said("connect"))?;
     let (mut bytes, mut last, mut in_window, mut retries) = (Vec::new(), 0u16, 0, 0);
     let acknowledge = |block: u16| socket.send(&[&[0, 4][..], &block.to_be_bytes()].concat());
@@ -74,7 +74,7 @@ fn load(server: Ipv4Addr, windowsize: usize, progress: &Progress) -> Result<Vec<
         let (head, data) = buffer[..len].split_at(4);
         match (head[1], u16::from_be_bytes([head[2], head[3]])) {
             (3, block) if block == last + 1 => (last, in_window) = (block, in_window + 1),
-            // What was repeated, or comes behind a gap.
+            // A repeated block, or one behind a gap.
             (3, _) => continue,
             _ => return Err(format!("block {last}: {}", String::from_utf8_lossy(data))),
         }
@@ -99,7 +99,7 @@ fn load(server: Ipv4Addr, windowsize: usize, progress: &Progress) -> Result<Vec<
 
 type Machine = (Arc<Progress>, JoinHandle<Result<Vec<u8>, String>>);
 
-/// A lab with a file, and how a daemon is told to serve it.
+/// A lab with a file, and the daemon's arguments.
 struct Scene {
     lab: Lab,
     file: Vec<u8>,
@@ -126,8 +126,8 @@ impl Scene {
         self.arguments.iter().map(String::as_str).collect()
     }
 
-    /// Waits until all machines are under way, and brings a new version's file, as an upgrade does: who has begun with the old
-    /// one ends with the old one.
+    /// Starts all machines, waits until their transfers run, and then replaces the file, as an upgrade does. Running
+    /// transfers must end with the old file.
     fn power_on(&self) -> Vec<Machine> {
         let server: Ipv4Addr = self.lab.responder().address().parse().unwrap();
         let machine = |index: usize| {
@@ -151,8 +151,8 @@ impl Scene {
         machines
     }
 
-    /// All machines end with the old file, from the second daemon, without a new request, and none waited as long as EDK2 waits
-    /// before it repeats an acknowledgement; the longest that one waited, in ms.
+    /// Checks that all machines end with the old file, from the second daemon, without a new request, and that no
+    /// machine waited as long as EDK2's time-out. Returns the longest wait, in ms.
     fn end_well(&self, machines: Vec<Machine>, first: &Daemon, second: Daemon) -> u64 {
         assert_eq!(first.events("handed_over").len(), 1, "{}", first.log());
         println!("{}", second.wait_events("took_over", 1).unwrap()[0]);
@@ -161,7 +161,7 @@ impl Scene {
         let loaded = machines.into_iter().map(|(_, machine)| machine.join().unwrap());
         let failed: Vec<_> = loaded
             .filter_map(|loaded| match loaded {
-                Ok(bytes) => (bytes != self.file).then(|| "the bytes are mixed".to_owned()),
+                Ok(bytes) => (bytes != self.file).then(|| "the bytes differ".to_owned()),
                 Err(why) => Some(why),
             })
             .collect();
@@ -169,13 +169,13 @@ impl Scene {
         assert!(failed.is_empty(), "{failed:?}\n{}\n{log}", first.log());
         assert_eq!(Daemon::count(&log, "tftp_resumed"), MACHINES as u64, "{log}");
         assert_eq!(Daemon::count(&log, "tftp_complete"), MACHINES as u64, "{log}");
-        assert_eq!(Daemon::count(&log, "tftp_requests"), 0, "nobody had to begin again: {log}");
+        assert_eq!(Daemon::count(&log, "tftp_requests"), 0, "a machine started again: {log}");
         let gap = gaps.iter().map(|progress| progress.gap.load(Ordering::Relaxed)).max().unwrap_or(0);
         assert!((1..GAP_MAX).contains(&gap), "a machine waited for {gap} ms\n{}\n{log}", first.log());
         gap
     }
 
-    /// Whether a program is attached to the daemon's interface.
+    /// Whether an XDP program is attached to the daemon's interface.
     fn is_attached(&self) -> bool {
         let host = self.lab.responder();
         host.output("ip", &["link", "show", host.interface()]).unwrap().contains("xdp")
@@ -197,11 +197,11 @@ fn a_new_daemon_goes_on_with_200_transfers_over_each_datapath() {
     }
 }
 
-/// Ends a daemon as a service manager does; what that is to keep.
+/// Ends a daemon as a service manager does, and returns the descriptor that the daemon stores.
 fn end(daemon: &Daemon, manager: &Manager) -> OwnedFd {
     daemon.signal(Signal::TERM).unwrap();
     let kept = manager.wait_for("FDSTORE=1\nFDNAME=pxed-hand-over\nFDPOLL=0").unwrap();
-    // Only now does it stop to serve.
+    // The daemon stops serving only after the barrier.
     manager.wait_for("BARRIER=1").unwrap();
     assert!(daemon.wait(LONG).unwrap().success(), "{}", daemon.log());
     kept.unwrap()
@@ -227,7 +227,7 @@ fn over_a_restart_by_the_service_manager_200_transfers_go_on_over_each_datapath(
     }
 }
 
-/// Another interface by the responder's name and with its address, as a restart of the host's network makes one.
+/// Replaces the responder's interface by a new one with the same name and address, as a restart of the host's network does.
 fn replace_interface(lab: &Lab) {
     let host = lab.responder();
     let (own, port, namespace) = (host.interface(), host.port(), host.namespace());
@@ -270,14 +270,14 @@ fn what_is_left_with_the_service_manager_and_not_gone_on_with_is_taken_down() {
         let daemon = Daemon::launch_service(&scene.lab, &scene.arguments(), &manager.path(), None).unwrap();
         manager.wait_for("READY=1").unwrap();
         let kept = end(&daemon, &manager);
-        assert!(scene.is_attached(), "the program holds the place");
+        assert!(scene.is_attached(), "the program is not attached between two daemons");
         kept
     };
     let is_free = || Ok(!scene.is_attached());
-    // A stop: the manager closes it.
+    // A stop: the manager closes the descriptor.
     drop(serve_and_end());
     clock::wait_until("nothing is attached after a stop", LONG, is_free).unwrap();
-    // A start that fails: an upgrade with a mistake in the configuration.
+    // A failed start, as after an upgrade with a mistake in the configuration.
     let kept = serve_and_end();
     let mut arguments = scene.arguments();
     arguments.extend(["--config", "/nonexistent/pxed.toml"]);
@@ -325,7 +325,7 @@ fn without_a_predecessor_it_is_an_ordinary_start_and_strangers_get_nothing() {
     let arguments = ["--root", root.to_str().unwrap(), "--boot-file", "x64=small", "--take-over"];
     let daemon = Daemon::start(&lab, &arguments).unwrap();
     assert!(daemon.events("took_over").is_empty());
-    // Another user's process asks; so does one of root's that wants something else, and one that says nothing.
+    // Three connections to the lock: of another user, of root with an unknown request, and of root without a request.
     let (namespace, interface) =
         (lab.responder().namespace().to_owned(), lab.responder().interface().to_owned());
     let ask = move || {
@@ -339,7 +339,7 @@ fn without_a_predecessor_it_is_an_ordinary_start_and_strangers_get_nothing() {
         asker.write_all(b"pxed: hand over 1\n").unwrap();
         [silent, other, asker].map(|mut stream| {
             let mut told = Vec::new();
-            // Closed with our words unread, it is reset.
+            // The read may fail: if the daemon closes with unread data, the connection is reset.
             let _ = stream.read_to_end(&mut told);
             told
         })
@@ -350,6 +350,6 @@ fn without_a_predecessor_it_is_an_ordinary_start_and_strangers_get_nothing() {
     let server = SocketAddrV4::new(lab.responder().address().parse().unwrap(), 69);
     let got =
         lab.client().command("curl").arg("--silent").arg(format!("tftp://{server}/small")).output().unwrap();
-    assert!(got.stdout == tree::bytes(3000), "it serves on");
+    assert!(got.stdout == tree::bytes(3000), "the daemon does not serve any more");
     daemon.stop().unwrap();
 }

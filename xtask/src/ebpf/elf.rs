@@ -1,4 +1,4 @@
-//! Kernel objects as files: without debug information, and what in them the kernel runs.
+//! Strips kernel objects, and compares the parts of objects that the kernel runs.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use object::elf::{SHF_EXECINSTR, SHT_STRTAB};
 use object::read::elf::{ElfFile64, SectionHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, ObjectSymbol as _, RelocationTarget};
 
-/// An object without DWARF, and with the same names wherever and however it was built. BTF stays: the kernel and aya read it.
-/// Its own relocations go, which only linkers read.
+/// Removes DWARF, and the parts of names that depend on the build host. BTF stays, because the kernel and aya read it. Its
+/// relocations are removed, because only linkers read them.
 pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     let mut object = Builder::read(bytes)?;
     for section in &mut object.sections {
@@ -22,7 +22,7 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     for symbol in &mut object.symbols {
         symbol.name = without_disambiguators(&symbol.name).into();
     }
-    // The linker has one table for the names of symbols and sections; the writer wants two.
+    // The linker writes one table for the names of symbols and sections. The writer needs two.
     if !object.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
         let names = object.sections.add();
         names.name = b".shstrtab"[..].into();
@@ -35,8 +35,8 @@ pub(super) fn strip(bytes: &[u8]) -> Result<Vec<u8>> {
     Ok(stripped)
 }
 
-/// A mangled name without the numbers that tell crates of one name apart (`Cs1a2B_8pxe_ebpf` is `C8pxe_ebpf` then): cargo
-/// makes them of the profile, the version of the compiler and more. Back references point to what is before the first.
+/// A mangled name without the numbers that distinguish crates of the same name (`Cs1a2B_8pxe_ebpf` becomes `C8pxe_ebpf`).
+/// Cargo derives them from the profile, the compiler's version and more. Back references point before the first of them.
 fn without_disambiguators(name: &[u8]) -> Vec<u8> {
     if !name.starts_with(b"_R") {
         return name.to_vec();
@@ -57,8 +57,8 @@ fn without_disambiguators(name: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What the kernel runs and reads of an object: instructions, constants and maps, each by its section, with what they refer
-/// to. Two compilers may name symbols otherwise.
+/// The parts of an object that the kernel runs and reads, by section: instructions, constants and maps, with their
+/// references. Symbols are compared by place, because two compilers may name them differently.
 #[derive(Debug)]
 pub(super) struct Code {
     sections: BTreeMap<String, Section>,
@@ -67,7 +67,7 @@ pub(super) struct Code {
 #[derive(Debug)]
 struct Section {
     content: Vec<u8>,
-    /// Where something else is referred to, and what that is.
+    /// The offsets of references, and their targets.
     references: Vec<(u64, String)>,
 }
 
@@ -99,7 +99,7 @@ impl Code {
         Ok(Self { sections })
     }
 
-    /// The first section that is not the same in both.
+    /// The first section that differs between two objects.
     pub(super) fn difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
         let names = self.sections.keys().chain(other.sections.keys());
         let is_equal = |name: &String| match (self.sections.get(name), other.sections.get(name)) {
@@ -119,7 +119,7 @@ mod tests {
         let plain = |name: &str| String::from_utf8(without_disambiguators(name.as_bytes())).unwrap();
         assert_eq!(plain("_RNCNvCsbcLpRmyUEuF_8pxe_ebpf3log0B3_"), "_RNCNvC8pxe_ebpf3log0B3_");
         assert_eq!(plain("_RNvNtC8pxe_ebpf4maps5admit"), "_RNvNtC8pxe_ebpf4maps5admit");
-        // Not mangled, so ours to the letter.
+        // Names that are not mangled stay unchanged.
         assert_eq!(plain("Cs1_2"), "Cs1_2");
         assert_eq!(plain("pxed_offload"), "pxed_offload");
     }

@@ -1,11 +1,11 @@
-//! `cargo xtask ebpf`: the committed kernel objects, built anew or compared with what their sources give.
+//! `cargo xtask ebpf`: rebuilds the committed kernel objects, or compares them with a new build.
 //!
 //! ```text
 //! toolchain  the compiler: Debian's packages, unpacked into the user's cache and not installed, and a bpf-linker built there
-//! elf        an object without its debug information, and what of an object the kernel runs
+//! elf        strips objects, and compares what the kernel runs
 //! ```
 //!
-//! What decides an object's content and how it is compiled, `pxe-ebpf-builder` knows: the build script of pxe-nic uses that, too.
+//! `pxe-ebpf-builder` knows the inputs of an object and how to compile it. The build script of pxe-nic also uses that crate.
 
 mod elf;
 mod toolchain;
@@ -24,10 +24,10 @@ use pxe_kit::command;
 
 use crate::setup;
 
-/// Builds the objects and writes them and their record into the source tree.
+/// Builds the objects, and writes them and their record into the source tree.
 ///
 /// # Errors
-/// When there is no compiler and none can be fetched, or the programs do not compile.
+/// If there is no compiler and the download fails, or the programs do not compile.
 pub fn build() -> Result<()> {
     let workspace = command::workspace();
     let (built, tools) = objects(workspace)?;
@@ -46,11 +46,11 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
-/// Builds the objects, and compares them with the committed ones: bit for bit if the compiler is the recorded one, else
-/// the programs and maps only.
+/// Builds the objects, and compares them with the committed ones: all bits if the compiler is the recorded one,
+/// otherwise the programs and maps only.
 ///
 /// # Errors
-/// When they differ, or cannot be built.
+/// If the objects differ, or the build fails.
 pub fn check() -> Result<()> {
     let workspace = command::workspace();
     let record = Record::read(workspace)?;
@@ -60,8 +60,8 @@ pub fn check() -> Result<()> {
         let path = workspace.join(object.file);
         let committed = fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         let how = compare(&committed, &bytes, tools == record.tools)
-            .with_context(|| format!("{} is not what its sources give", object.file))?;
-        println!("ebpf: {} is what its sources give ({how})", object.file);
+            .with_context(|| format!("{} does not match its sources", object.file))?;
+        println!("ebpf: {} matches its sources ({how})", object.file);
     }
     Ok(())
 }
@@ -72,22 +72,22 @@ fn compare(committed: &[u8], built: &[u8], same_tools: bool) -> Result<&'static 
     }
     ensure!(
         !same_tools,
-        "the same compiler made another object: run `cargo xtask ebpf` and look at the difference"
+        "the same compiler made another object: run `cargo xtask ebpf`, and inspect the difference"
     );
     let (committed, built) = (elf::Code::read(committed)?, elf::Code::read(built)?);
     if let Some(part) = committed.difference(&built) {
-        bail!("`{part}` differs, built by another compiler than the recorded one: run `cargo xtask ebpf`");
+        bail!("`{part}` differs (not built with the recorded compiler): run `cargo xtask ebpf`");
     }
     Ok("instruction for instruction, by another compiler")
 }
 
-/// Objects, built and stripped, and the versions of the tools that made them.
+/// Built and stripped objects, and the versions of the tools that made them.
 type Built = (Vec<(Object, Vec<u8>)>, BTreeMap<String, String>);
 
 fn objects(workspace: &Path) -> Result<Built> {
     let compiler = compiler()?;
     let tools = compiler.versions()?.into_iter().map(|(name, version)| (name.to_owned(), version)).collect();
-    println!("ebpf: cargo builds the kernel objects; the first time that takes a minute");
+    println!("ebpf: cargo builds the kernel objects; the first build takes a minute");
     let files = compile(&compiler, workspace, &command::target_dir().join("ebpf"))?;
     let built = OBJECTS.into_iter().zip(files).map(|(object, file)| {
         let bytes = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
@@ -98,8 +98,8 @@ fn objects(workspace: &Path) -> Result<Built> {
     Ok((built.collect::<Result<_>>()?, tools))
 }
 
-/// The compiler that is asked for; else the fetched one, which is fetched first where it is not there; else rustup's
-/// nightly.
+/// The compiler that `PXED_EBPF_COMPILER` names, or the one in the cache, which the first call makes, or, without apt
+/// and dpkg, rustup's nightly.
 fn compiler() -> Result<Compiler> {
     if std::env::var_os(OVERRIDE).is_some() {
         return Compiler::find();
@@ -112,15 +112,15 @@ fn compiler() -> Result<Compiler> {
     toolchain::ensure()
 }
 
-/// An object is the same wherever it is built, so it names no place of this machine.
+/// Fails if an object contains a path of this machine: objects must not depend on the build host.
 fn names_no_path(object: &[u8], workspace: &Path) -> Result<()> {
     let homes = ["HOME", "CARGO_HOME", "CARGO_TARGET_DIR"].into_iter().filter_map(std::env::var_os);
     for place in homes.map(Into::into).chain([workspace.to_owned()]) {
         let text = place.as_os_str().as_encoded_bytes();
-        // `/` alone, the home of some containers' users, is in every path.
+        // Skip `/`, which is the home of some containers' users and occurs in every path.
         ensure!(
             text.len() < 2 || memchr::memmem::find(object, text).is_none(),
-            "the path {} is left",
+            "the object contains the path {}",
             place.display()
         );
     }
@@ -156,7 +156,7 @@ mod tests {
         assert!(compare(&daemon, &load, false).is_err());
     }
 
-    /// One instruction of one program is another: no compiler's doing.
+    /// One different instruction in one program is found.
     #[test]
     fn a_changed_instruction_is_found() {
         let [daemon, _] = OBJECTS.map(committed);

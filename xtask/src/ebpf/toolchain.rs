@@ -1,8 +1,8 @@
-//! A compiler for the kernel side in the user's cache, where it meets no other: Debian's `rustc-web`, whose `core` for the
-//! kernel's virtual machine is ready made, and bpf-linker.
+//! The compiler for the kernel programs, in the user's cache: Debian's `rustc-web`, whose packages contain a built
+//! `core` for BPF, and bpf-linker.
 //!
-//! Installed, `rustc-web` would take the place of a user's own compiler (it conflicts with `rustc` and `rustup`). So its
-//! packages are unpacked only, and nothing outside of the cache changes.
+//! An installed `rustc-web` would replace the user's compiler, because it conflicts with `rustc` and `rustup`. So its
+//! packages are only unpacked, and nothing outside the cache changes.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -13,19 +13,19 @@ use anyhow::{Context, Result, ensure};
 use pxe_ebpf_builder::compiler::{Compiler, LINKER, cached};
 use pxe_kit::{cache, command, unpacked};
 
-/// The compiler, and what it must have beside libraries.
+/// The packages of the compiler and of its standard libraries.
 const PACKAGES: [&str; 3] = ["rustc-web", "libstd-rust-web-dev", "libstd-rust-web-dev-bpf"];
 
-/// Takes the compiler from the cache; makes it before that if it is not there, which takes some minutes once.
+/// Takes the compiler from the cache. The first call makes it, in some minutes.
 ///
 /// # Errors
-/// When Debian's archive cannot be reached, or bpf-linker does not compile.
+/// If Debian's archive is not reachable, or bpf-linker does not compile.
 pub(super) fn ensure() -> Result<Compiler> {
     let made =
         cache::folder("ebpf-compiler", make).context("cannot make the compiler for the kernel side")?;
-    ensure!(cached().as_deref() == Some(&*made), "the cache is {}, where no build looks", made.display());
+    ensure!(cached().as_deref() == Some(&*made), "{} is not where builds look", made.display());
     Compiler::unpacked(&made)
-        .with_context(|| format!("{} is not whole: remove it and try again", made.display()))
+        .with_context(|| format!("{} is incomplete: remove it, and try again", made.display()))
 }
 
 fn make(folder: &Path) -> Result<()> {
@@ -36,14 +36,14 @@ fn make(folder: &Path) -> Result<()> {
     build_linker(llvm.context("the compiler does not name its LLVM")?, folder)
 }
 
-/// Builds the linker against the compiler's LLVM. Without optimisation, in half the time: the objects are the same.
+/// Builds the linker against the compiler's LLVM. Not optimised: that takes half the time, and gives the same objects.
 fn build_linker(llvm: &str, folder: &Path) -> Result<()> {
     let [lib, prefix, root, target] = ["lib", "llvm", "linker", "target"].map(|name| folder.join(name));
     let is_llvm = |file: &fs::DirEntry| file.file_name().to_string_lossy().starts_with("libLLVM.so.");
     let libraries =
         unpacked::LIBRARIES.iter().filter_map(|below| fs::read_dir(folder.join("tree").join(below)).ok());
     let library = libraries.flatten().flatten().find(is_llvm);
-    let library = library.context("the compiler's packages brought no libLLVM")?.path();
+    let library = library.context("the compiler's packages contain no libLLVM")?.path();
     fs::create_dir_all(prefix.join("lib"))?;
     symlink(&library, prefix.join("lib/libLLVM.so"))?;
     println!("ebpf: cargo builds bpf-linker {LINKER} against LLVM {llvm}");
@@ -51,7 +51,7 @@ fn build_linker(llvm: &str, folder: &Path) -> Result<()> {
     cargo.args(["install", "--quiet", "--debug", "--locked", "bpf-linker", "--version", LINKER]);
     cargo.args(["--no-default-features", "--features", &format!("llvm-{llvm}"), "--root"]).arg(&root);
     cargo.env("LLVM_PREFIX", &prefix).env("CARGO_TARGET_DIR", &target).env_remove("RUSTFLAGS");
-    // The linker of this build reads libLLVM, and needs what that needs.
+    // The linker of this build reads libLLVM, and needs its libraries.
     cargo.env("LD_LIBRARY_PATH", &lib);
     command::run(&mut cargo)?;
     for used in [prefix, target] {

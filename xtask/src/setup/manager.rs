@@ -1,27 +1,27 @@
-//! The package managers of distributions. None of them may remove or downgrade anything for us.
+//! The package managers of distributions, with options that keep them from removing or downgrading packages.
 
 use pxe_kit::command;
 
 /// A distribution's package manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
-    /// Debian, Ubuntu and their like: the one that is tried.
+    /// Debian, Ubuntu and derivatives. The only one that is tested.
     Apt,
-    /// Fedora and its like: untried.
+    /// Fedora and derivatives. Not tried.
     Dnf,
-    /// Arch and its like: untried.
+    /// Arch and derivatives. Not tried.
     Pacman,
-    /// openSUSE: untried.
+    /// openSUSE. Not tried.
     Zypper,
-    /// Alpine: untried.
+    /// Alpine. Not tried.
     Apk,
 }
 
 impl Manager {
-    /// All, in the order of a need's packages.
+    /// All package managers, in the order of a need's packages.
     pub const ALL: [Self; 5] = [Self::Apt, Self::Dnf, Self::Pacman, Self::Zypper, Self::Apk];
 
-    /// The first that is on this machine.
+    /// The first one that this machine has.
     #[must_use]
     pub fn find() -> Option<Self> {
         Self::ALL.into_iter().find(|manager| command::find(manager.program()).is_some())
@@ -39,10 +39,14 @@ impl Manager {
         }
     }
 
-    /// The words that install packages without a question. Where one of them would have to take another's place, the manager
-    /// fails: apt by `--no-remove` (and it downgrades only if told to), dnf unless `--allowerasing` is given, pacman since
-    /// `--noconfirm` answers its question about conflicts with no, zypper since it takes no solution of a conflict by
-    /// itself, apk since it never replaces a package that is in its world.
+    /// The words that install packages without questions. If a package would have to replace another one, the manager
+    /// fails:
+    ///
+    /// - apt because of `--no-remove`; it downgrades only on request
+    /// - dnf without `--allowerasing`
+    /// - pacman because `--noconfirm` answers "no" to the question about conflicts
+    /// - zypper because it does not resolve conflicts by itself
+    /// - apk because it never replaces a package in its world file
     #[must_use]
     pub fn install_words(self) -> &'static [&'static str] {
         match self {
@@ -54,8 +58,8 @@ impl Manager {
         }
     }
 
-    /// The words that read the package lists anew. dnf and zypper do that by themselves; on Arch a list that is newer than
-    /// what is installed must not be used without an upgrade of everything, which is the user's to decide.
+    /// The words that update the package lists. dnf and zypper do that by themselves. On Arch, a newer list must not be
+    /// used without an upgrade of all packages, which is the user's decision.
     #[must_use]
     pub fn refresh_words(self) -> Option<&'static [&'static str]> {
         match self {

@@ -1,14 +1,14 @@
-//! Set-up: looks for what is missing, installs that, and says so. Running it again changes nothing.
+//! Set-up: finds what is missing, prints what it does, and installs it. A second run changes nothing.
 //!
 //! ```text
-//! packages  what must be there, and what each distribution calls it
+//! packages  the needs, with the names of their packages in each distribution
 //! manager   the distributions' package managers
-//! plan      what apt would do, asked before it does it
+//! plan      asks apt what it would do
 //! tools     programs that cargo builds
 //! ```
 //!
-//! It takes nothing away: no package is removed or downgraded, and no toolchain is installed or changed. What cannot be
-//! installed without that is unpacked into the user's cache, where only we find it.
+//! Set-up must not remove or downgrade a package, nor install or change a toolchain. If a package cannot be installed
+//! otherwise, it is unpacked into the user's cache, where only pxed's commands find it.
 
 mod manager;
 mod packages;
@@ -22,7 +22,7 @@ pub use manager::Manager;
 pub use packages::{Group, NEEDS, Need};
 use plan::Plan;
 
-/// Everything that the lab and the tests need too.
+/// The groups for all commands of `cargo xtask`.
 pub const ALL: &[Group] = &[
     Group::Build,
     Group::Ebpf,
@@ -36,40 +36,40 @@ pub const ALL: &[Group] = &[
     Group::Package,
     Group::Cross,
 ];
-/// What the benchmark needs; its peers are fetched as kernels are.
+/// The groups for the benchmark. Its other servers are downloaded with the tools of `Kernels`.
 pub const BENCH: &[Group] = &[Group::Build, Group::Lab, Group::Kernels, Group::Bench];
-/// What builds for other architectures.
+/// The groups for builds for other architectures.
 pub const CROSS: &[Group] = &[Group::Build, Group::Cross];
-/// What guests with other kernels need.
+/// The groups for guests with other kernels.
 pub const VM: &[Group] = &[Group::Build, Group::Lab, Group::Kernels];
-/// What the search for inputs that break something needs: libFuzzer is written in C++.
+/// The groups for the fuzz targets. `Ebpf` has the C++ compiler, which libFuzzer needs.
 pub const FUZZ: &[Group] = &[Group::Build, Group::Ebpf];
-/// What the memory test is made of; its kernel may have to be fetched.
+/// The groups for the memory test. `Kernels` has the tools to download a kernel.
 pub const IMAGE: &[Group] = &[Group::Image, Group::Kernels];
-/// What the picture of a fleet needs.
+/// The groups for the fleet in the lab.
 pub const FLEET: &[Group] =
     &[Group::Build, Group::BootFiles, Group::Lab, Group::Image, Group::Kernels, Group::Fleet];
-/// What the main job on a real network needs.
+/// The groups for serving on a real network.
 pub const SERVE: &[Group] = &[Group::Build, Group::BootFiles];
-/// What a release is built and checked with. Its toolchain is fetched as kernels are.
+/// The groups for a release. Its toolchain is downloaded with the tools of `Kernels`.
 pub const PACKAGE: &[Group] = &[Group::Build, Group::Kernels, Group::Package, Group::Cross];
-/// What the main job in the lab needs.
+/// The groups for the lab.
 pub const LAB: &[Group] = &[Group::Build, Group::BootFiles, Group::Lab];
 
-/// What set-up is run for.
+/// The purpose of set-up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Purpose {
     /// Every command of `cargo xtask`.
     #[default]
     All,
-    /// The main job in the lab.
+    /// The built-in lab.
     Lab,
-    /// The main job on a real network.
+    /// Serving on a real network.
     Serve,
 }
 
 impl Purpose {
-    /// What it needs.
+    /// The groups for the purpose.
     #[must_use]
     pub fn groups(self) -> &'static [Group] {
         match self {
@@ -83,7 +83,7 @@ impl Purpose {
 /// Installs what is missing of `groups`, and prints what it does.
 ///
 /// # Errors
-/// When something stays missing. The error holds the commands for a person to run.
+/// If something is still missing afterwards. The error contains the commands to run by hand.
 pub fn ensure(groups: &[Group]) -> Result<()> {
     for &group in groups {
         let missing = missing(group);
@@ -113,8 +113,8 @@ fn install_needs(missing: &[&'static Need]) -> Result<()> {
     let Some(manager) = Manager::find() else {
         let known = Manager::ALL.map(Manager::program).join(", ");
         bail!(
-            "{} missing, and this system has no package manager that set-up knows ({known}). Install by hand what \
-             Debian calls: {}",
+            "{} missing, and set-up does not know this system's package manager (known: {known}). Install the \
+             equivalents of these Debian packages by hand: {}",
             names(missing),
             packages(missing, Manager::Apt).join(" ")
         );
@@ -126,7 +126,7 @@ fn install_needs(missing: &[&'static Need]) -> Result<()> {
     let still: Vec<_> = missing.iter().copied().filter(|need| !need.is_there()).collect();
     if !still.is_empty() {
         bail!(
-            "{} still missing after {} installed what it knows. Install it by hand, then try again.",
+            "{} still missing after {} has installed the packages. Install it by hand, then try again.",
             names(&still),
             manager.program()
         );
@@ -134,7 +134,7 @@ fn install_needs(missing: &[&'static Need]) -> Result<()> {
     Ok(())
 }
 
-/// The packages for what is missing, each once.
+/// The packages of the missing needs, each once.
 fn packages(missing: &[&Need], manager: Manager) -> Vec<&'static str> {
     let mut wanted: Vec<_> = missing.iter().flat_map(|need| need.packages(manager)).collect();
     wanted.sort_unstable();
@@ -142,7 +142,7 @@ fn packages(missing: &[&Need], manager: Manager) -> Vec<&'static str> {
     wanted
 }
 
-/// With what apt would have to remove something for, unpacked instead of installed.
+/// Installs packages by apt. Those for which apt would have to remove others are unpacked into the cache.
 fn install_by_apt(missing: &[&'static Need]) -> Result<()> {
     let wanted = packages(missing, Manager::Apt);
     let mut plan = Plan::of(&wanted);
@@ -171,9 +171,9 @@ fn install_by_apt(missing: &[&'static Need]) -> Result<()> {
     Ok(())
 }
 
-/// Puts a need's programs into the cache, where [`command::find`] looks last.
+/// Unpacks a need's programs into the cache, where [`command::find`] looks last.
 fn unpack(need: &Need, why: &str) -> Result<()> {
-    let (packages, programs) = need.unpacked().context("it cannot be used without being installed")?;
+    let (packages, programs) = need.unpacked().context("it works only if it is installed")?;
     println!("setup: apt-get does not install {}: {why}", packages.join(" "));
     println!("setup: so Debian's {} is unpacked into the cache, and not installed", packages.join(" "));
     cache::folder(&format!("{}/{}", command::UNPACKED, packages[0]), |folder| {
@@ -182,7 +182,7 @@ fn unpack(need: &Need, why: &str) -> Result<()> {
     Ok(())
 }
 
-/// Installs packages. Where they cannot be fetched, the lists are old: they are read anew, once.
+/// Installs packages. If that fails, the lists may be old, so it updates them and tries once more.
 fn install(manager: Manager, wanted: &[&str]) -> Result<()> {
     if wanted.is_empty() {
         return Ok(());
@@ -206,7 +206,7 @@ fn install(manager: Manager, wanted: &[&str]) -> Result<()> {
     refresh(manager).and_then(|()| attempt(manager, wanted)).with_context(by_hand)
 }
 
-/// One line before: what, how much, from where.
+/// Prints a line before an installation: the packages, their size, and the hosts.
 fn announce(manager: Manager, wanted: &[&str]) {
     let amount = match manager {
         Manager::Apt => match Plan::of(wanted) {
@@ -219,7 +219,7 @@ fn announce(manager: Manager, wanted: &[&str]) {
 }
 
 fn attempt(manager: Manager, wanted: &[&str]) -> Result<()> {
-    // Through `env`, since sudo clears the environment; nothing may ask a question.
+    // Through `env`, because sudo clears the environment. The variable prevents questions.
     let mut install = command::as_root("env")?;
     install.arg("DEBIAN_FRONTEND=noninteractive").arg(manager.program());
     command::run(install.args(manager.install_words()).args(wanted))

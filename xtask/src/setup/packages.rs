@@ -1,4 +1,4 @@
-//! What must be there, how to see that it is, and what each distribution calls it.
+//! The needs of the commands: how to check each, and the names of its packages in each distribution.
 
 use std::fs;
 
@@ -6,35 +6,35 @@ use pxe_kit::{command, firmware};
 
 use super::manager::Manager;
 
-/// What something is needed for.
+/// A group of needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Group {
-    /// To build the daemon.
+    /// For building the daemon.
     Build,
-    /// To build the kernel objects anew.
+    /// For rebuilding the kernel objects.
     Ebpf,
-    /// To have something to boot.
+    /// Boot files to serve.
     BootFiles,
-    /// The built-in lab: machines, switch, DHCP server.
+    /// For the built-in lab: emulated machines, the switch, the DHCP server.
     Lab,
-    /// The clients and tools of the tests.
+    /// Clients and tools of the tests.
     Tests,
-    /// To fetch Debian's kernels and to boot them.
+    /// For downloading Debian's kernels and other packages, and booting the kernels.
     Kernels,
-    /// What the memory test that machines boot is made of.
+    /// Parts of the memory test that machines boot.
     Image,
-    /// What looks at a fleet's board.
+    /// The browser for the fleet's board.
     Fleet,
-    /// What the benchmark measures with.
+    /// Tools of the benchmark.
     Bench,
-    /// What a package is built with.
+    /// Tools that build and check packages.
     Package,
-    /// To build for another architecture, and to boot what was built.
+    /// For building for another architecture, and booting the result.
     Cross,
 }
 
 impl Group {
-    /// A few words for messages.
+    /// The name in messages.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -53,33 +53,33 @@ impl Group {
     }
 }
 
-/// How to see that something is there.
+/// A check whether a need is met.
 #[derive(Clone, Copy, Debug)]
 enum Probe {
-    /// One of these programs.
+    /// One of these programs exists.
     Program(&'static [&'static str]),
-    /// One of these files.
+    /// One of these files exists.
     File(&'static [&'static str]),
-    /// One of these pairs of files.
+    /// Both files of one of these pairs exist.
     Pair(&'static [[&'static str; 2]]),
-    /// A busybox that runs in a guest which has no libraries.
+    /// busybox is static, so that it runs in a guest without libraries.
     StaticBusybox,
 }
 
-/// One thing that must be there.
+/// Something that a command needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
-    /// Its name in messages.
+    /// The name in messages.
     pub what: &'static str,
-    /// What it is needed for.
+    /// The group that the need belongs to.
     pub group: Group,
     probe: Probe,
-    /// Packages by [`Manager`], in its order; empty where there is none or its name is not known.
+    /// The packages for each [`Manager`], in its order. Empty if there is none, or its name is unknown.
     packages: [&'static str; 5],
 }
 
 impl Need {
-    /// Whether it is installed.
+    /// Whether the need is met.
     #[must_use]
     pub fn is_there(&self) -> bool {
         match self.probe {
@@ -90,8 +90,8 @@ impl Need {
         }
     }
 
-    /// The packages and programs to unpack where nothing may be installed: for programs only, since files are looked for
-    /// where their package puts them.
+    /// The packages and programs to unpack if they cannot be installed. For programs only, because files are needed at the
+    /// paths of their packages.
     pub(super) fn unpacked(&self) -> Option<(&'static [&'static str], &'static [&'static str])> {
         UNPACKED
             .iter()
@@ -99,13 +99,13 @@ impl Need {
             .map(|(_, packages, programs)| (*packages, *programs))
     }
 
-    /// The packages that bring it.
+    /// The packages of the need for a package manager.
     pub fn packages(&self, manager: Manager) -> impl Iterator<Item = &'static str> + use<> {
         self.packages[manager as usize].split_whitespace()
     }
 }
 
-/// A program that asks for no dynamic loader: no `ld-linux` or `ld-musl` is named in it.
+/// Whether a program is static: it does not name a dynamic loader (`ld-linux` or `ld-musl`).
 fn is_static(file: &std::path::Path) -> bool {
     fs::read(file).is_ok_and(|bytes| {
         let head = &bytes[..bytes.len().min(4096)];
@@ -113,7 +113,7 @@ fn is_static(file: &std::path::Path) -> bool {
     })
 }
 
-/// Everything, in the order in which it is told.
+/// All needs, in the order of messages.
 pub const NEEDS: &[Need] = &[
     need(
         "C++ compiler",
@@ -253,7 +253,7 @@ pub const NEEDS: &[Need] = &[
     need("cpio", Group::Kernels, Probe::Program(&["cpio"]), ["cpio"; 5]),
     need("mkfs.ext4", Group::Tests, Probe::Program(&["mkfs.ext4"]), ["e2fsprogs"; 5]),
     need("podman", Group::Tests, Probe::Program(&["podman"]), ["podman"; 5]),
-    // Podman's usual one, crun, refuses hosts with both versions of cgroups.
+    // Podman's default runtime, crun, rejects hosts with both versions of cgroups.
     need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 5]),
     need(
         "systemd-analyze",
@@ -325,12 +325,12 @@ pub const NEEDS: &[Need] = &[
     ),
 ];
 
-/// What can be used without being installed, by its name in [`NEEDS`]: packages beside libraries, and programs.
+/// Needs that can be unpacked instead of installed, by the name in [`NEEDS`]: packages besides libraries, and programs.
 type Unpacked = (&'static str, &'static [&'static str], &'static [&'static str]);
 const UNPACKED: &[Unpacked] = &[
     (
         "QEMU",
-        // QEMU looks for firmware beside itself.
+        // With the firmware, because QEMU looks for it beside itself.
         &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios", "ipxe-qemu"],
         &["qemu-system-x86_64"],
     ),

@@ -1,35 +1,35 @@
-//! What apt would do for some packages, found by asking it, before anything is done.
+//! Asks apt what it would do to install packages, without changing anything.
 
 use std::collections::BTreeSet;
 use std::process::Command;
 
 use super::manager::Manager;
 
-/// What apt would do.
+/// The answer of apt.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Plan {
-    /// Download and install this.
+    /// apt would download and install packages.
     Install(Downloads),
-    /// It does not know a package, or a version of it that can be installed.
+    /// apt does not know a package, or an installable version of it.
     Unknown,
-    /// It cannot without removing something of the user's, or not at all; with its own words.
+    /// apt would have to remove a package, or cannot install at all. The text is apt's error.
     Refused(String),
 }
 
-/// What is to be downloaded.
+/// The downloads of an installation.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Downloads {
     pub(super) packages: usize,
     pub(super) bytes: u64,
-    /// Hosts, or folders and discs.
+    /// The hosts, or `file:` and the like.
     pub(super) places: BTreeSet<String>,
 }
 
 impl Plan {
-    /// Asks apt. Nothing is changed, and no root is needed.
+    /// Asks apt. This needs no root.
     pub(super) fn of(wanted: &[&str]) -> Self {
         let mut apt = Command::new(Manager::Apt.program());
-        // Its words are read, so they must be English.
+        // In English, because the output is parsed.
         apt.args(Manager::Apt.install_words()).arg("--print-uris").args(wanted).env("LC_ALL", "C");
         match apt.output() {
             Ok(out) if out.status.success() => {
@@ -51,7 +51,7 @@ impl Plan {
 }
 
 impl Downloads {
-    /// Lines of `'http://HOST/PATH' FILE SIZE HASH`, among others.
+    /// Parses the lines `'http://HOST/PATH' FILE SIZE HASH`, and ignores others.
     fn parse(said: &str) -> Self {
         let mut downloads = Self::default();
         for line in said.lines() {
@@ -65,7 +65,7 @@ impl Downloads {
         downloads
     }
 
-    /// `28 packages, 61 MB, from HOST`.
+    /// For example `28 packages, 61 MB, from HOST`.
     pub(super) fn shown(&self) -> String {
         let places = self.places.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         let megabytes = self.bytes.div_ceil(1_000_000);
@@ -77,7 +77,7 @@ impl Downloads {
     }
 }
 
-/// The host of an address, without a user's name and password; the scheme alone of one without a host.
+/// The host of an address, without user name and password, or the scheme if there is no host.
 fn place(address: &str) -> String {
     let (scheme, rest) = address.split_once(':').unwrap_or((address, ""));
     let host = rest.trim_start_matches('/').split('/').next().unwrap_or_default();
@@ -100,7 +100,7 @@ mod tests {
         assert_eq!(Downloads::parse("Reading package lists...\n").shown(), "nothing to download");
     }
 
-    /// As apt 2.6 says it.
+    /// The errors of apt 2.6.
     #[test]
     fn refusals_are_told_apart() {
         assert_eq!(

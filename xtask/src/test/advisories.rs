@@ -1,4 +1,4 @@
-//! Known faults of what we depend on: RustSec's advisories, whose database is a repository on the network.
+//! Checks the dependencies for RustSec's advisories. Their database is a repository on the network.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,31 +7,31 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use pxe_kit::command;
 
-/// What became of the check. Faults that are known are an error instead.
+/// The result of the check. Known advisories are an error instead.
 #[must_use]
 pub(super) enum Advisories {
-    /// Nothing is known against the crates in `Cargo.lock`.
+    /// There is no advisory about the crates in `Cargo.lock`.
     Clean,
-    /// Nobody has looked: why.
+    /// The check was not possible, for this reason.
     NotChecked(String),
 }
 
 impl Advisories {
-    /// Says so if nobody has looked: that must not pass for a check that went well.
+    /// Prints a warning if the check was not possible, so that it does not look like a passed check.
     pub(super) fn warn(&self) {
         if let Self::NotChecked(why) = self {
             println!(
-                "test: NOT CHECKED: advisories about what we depend on. There is no database of them here: {why}\n\
-                 test: NOT CHECKED: run `cargo deny check advisories` where the network is open, before a release"
+                "test: NOT CHECKED: advisories about dependencies. There is no database: {why}\n\
+                 test: NOT CHECKED: before a release, run `cargo deny check advisories` with network access"
             );
         }
     }
 }
 
-/// Fetches the database and checks; with the one that is here already where the network is closed.
+/// Downloads the database, and checks. Without network, it uses the database of an earlier download.
 ///
 /// # Errors
-/// When there is an advisory against a crate of ours; cargo-deny says which.
+/// If there is an advisory about a dependency. cargo-deny prints it.
 pub(super) fn check() -> Result<Advisories> {
     if let Err(error) = command::output(command::cargo().args(["deny", "fetch", "db"])) {
         let Some(database) = database()? else {
@@ -44,17 +44,17 @@ pub(super) fn check() -> Result<Advisories> {
         let mut git = Command::new("git");
         git.arg("-C").arg(database).args(["show", "--no-patch", "--format=%cs", "HEAD"]);
         println!(
-            "test: no newer advisories are to be had; those here are of {}",
+            "test: cannot update the advisories; the existing ones are from {}",
             command::output(&mut git)?.trim()
         );
     }
-    // Nothing must change between the fetch and the check, and cargo-deny wants the crates of all platforms.
+    // Offline, so that nothing changes after the download. cargo-deny needs the crates of all platforms.
     super::step(&["fetch", "--quiet", "--locked"])?;
     super::step(&["deny", "--log-level", "error", "--offline", "check", "advisories"])?;
     Ok(Advisories::Clean)
 }
 
-/// The database that an earlier fetch has left: cargo-deny keeps them in `$CARGO_HOME/advisory-dbs`.
+/// The database of an earlier download. cargo-deny keeps databases in `$CARGO_HOME/advisory-dbs`.
 fn database() -> Result<Option<PathBuf>> {
     let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cargo"));
     let cargo = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(home);

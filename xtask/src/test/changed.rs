@@ -1,4 +1,4 @@
-//! Which packages changed, and which others that concerns.
+//! Finds the packages that a change concerns: the changed ones, and those that use them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use pxe_kit::command;
 use serde_json::Value;
 
-/// Files outside of packages, and those whose tests read them.
+/// Files outside packages, and the packages whose tests read them.
 const READ: &[(&str, &[&str])] = &[
     ("packaging/", &["pxe-packaging"]),
     ("docs/", &["pxed", "pxe-tests"]),
@@ -20,10 +20,10 @@ const READ: &[(&str, &[&str])] = &[
     ("README.md", &["pxe-tests"]),
     ("CHANGELOG.md", &["pxe-tests"]),
 ];
-/// No unit tests: one is compiled for the kernel, the other for xtask's search only.
+/// Packages without unit tests: one is compiled for the kernel, the other for the fuzz search only.
 const WITHOUT: &[&str] = &["pxe-ebpf", "pxe-fuzz"];
 
-/// The packages concerned by what is not committed, or else by the last commit.
+/// The packages that uncommitted changes concern, or the last commit if there are none.
 pub(super) fn packages() -> Result<BTreeSet<String>> {
     let git = |arguments: &[&str]| -> Result<Vec<String>> {
         let mut git = Command::new("git");
@@ -38,12 +38,12 @@ pub(super) fn packages() -> Result<BTreeSet<String>> {
     Ok(concerned(&workspace()?, &files))
 }
 
-/// One of our packages.
+/// A package of the workspace.
 struct Package {
     name: String,
-    /// From the workspace's.
+    /// The folder, relative to the workspace.
     folder: String,
-    /// Ours among those that it uses, also for its tests.
+    /// The packages of the workspace that it uses, also in tests.
     uses: Vec<String>,
 }
 
@@ -52,7 +52,7 @@ fn workspace() -> Result<Vec<Package>> {
     let text = command::output(cargo.args(["metadata", "--no-deps", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&text)?;
     let packages = metadata["packages"].as_array().context("cargo knows no packages")?;
-    packages.iter().map(package).collect::<Option<_>>().context("cargo says what is not understood here")
+    packages.iter().map(package).collect::<Option<_>>().context("cannot parse cargo's metadata")
 }
 
 fn package(metadata: &Value) -> Option<Package> {

@@ -1,5 +1,5 @@
-//! The tests of unsafe code once more, under valgrind's memcheck: nothing is read that was never written, and nothing used
-//! that was freed or is mapped no more. The programs are those that the tests have built already.
+//! Runs the tests of unsafe code under valgrind's memcheck, which finds reads of uninitialised memory, and uses of freed or
+//! unmapped memory. The programs are those of the ordinary test build.
 
 use std::process::Command;
 
@@ -8,7 +8,7 @@ use pxe_kit::command;
 
 use super::programs::Programs;
 
-/// Where there is unsafe code that these tests reach without root: the library, and how its tests' names begin.
+/// The libraries whose unsafe code can be tested without root, with the starts of the names of their tests.
 const TESTS: &[(&str, &str)] =
     &[("pxe_content", "boot::sealed::"), ("pxe_nic", ""), ("pxe_engine", "worker::")];
 
@@ -27,15 +27,15 @@ fn one(programs: &Programs, library: &str, begin: &str) -> Result<()> {
     let line = command::shown(&valgrind);
     let out = valgrind.current_dir(&program.folder).output();
     let out = out.with_context(|| format!("cannot start `{line}`"))?;
-    // The tests tell there which of them has failed.
+    // The standard output names the test that has failed.
     let said = String::from_utf8_lossy(&out.stdout);
     let wrong = String::from_utf8_lossy(&out.stderr);
     ensure!(out.status.success(), "`{line}` ended with {}:\n{said}\n{wrong}", out.status);
     let result =
-        said.lines().rfind(|line| line.starts_with("test result: ok. ")).context("it ran no tests")?;
+        said.lines().rfind(|line| line.starts_with("test result: ok. ")).context("no tests were run")?;
     let is_there =
         said.lines().any(|line| line.starts_with(&format!("test {begin}")) && line.ends_with(" ok"));
-    ensure!(is_there, "no test of {library} is called {begin}... any more");
+    ensure!(is_there, "{library} has no test that starts with `{begin}`");
     println!("{result}");
     Ok(())
 }

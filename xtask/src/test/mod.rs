@@ -1,10 +1,11 @@
-//! Every test with one command: formatting, lints, licences, the kernel objects, then the tests, the privileged ones last.
+//! `cargo xtask test`: formatting, lints, licences, the kernel objects, then all tests, the privileged ones last. And `cargo
+//! xtask check`, for a single change.
 //!
 //! ```text
-//! programs   builds all tests at once, and says which programs they are
-//! schedule   runs them: unprivileged programs one by one, privileged tests two at a time where that disturbs none
-//! outcome    what became of each, how long it took, and the closing lines
-//! changed    which packages' unit tests `cargo xtask check` runs
+//! programs   builds all tests at once, and lists their programs
+//! schedule   runs them: unprivileged programs one by one, privileged tests two at a time if they do not disturb each other
+//! outcome    counts results and times, and prints the last lines
+//! changed    the packages whose unit tests `cargo xtask check` runs
 //! advisories, memcheck   checks that are no test programs
 //! ```
 
@@ -24,11 +25,11 @@ use crate::{ebpf, setup};
 use outcome::Outcomes;
 use programs::Programs;
 
-/// Sets up, checks, and runs the tests. With names, only the tests in whose names or programs' names one of them occurs, and
-/// no other checks; `long` adds those that are ignored.
+/// Sets up, checks, and runs the tests. With names, it runs only the tests with one of the names in their own or their
+/// program's name, and no other checks. `long` adds the ignored tests.
 ///
 /// # Errors
-/// At the first check that fails; but all tests are run before the failure of one is an error.
+/// At the first check that fails. Tests are different: all of them run before the failure of one is an error.
 pub fn run(names: &[String], long: bool) -> Result<()> {
     setup::ensure(setup::ALL)?;
     let mut outcomes = Outcomes::default();
@@ -44,7 +45,7 @@ pub fn run(names: &[String], long: bool) -> Result<()> {
     let programs = outcomes.time("building the tests", Programs::build)?;
     let wanted = programs.wanted(names)?;
     if wanted.need_guests() {
-        outcomes.time("fetching and building what guests are made of", || {
+        outcomes.time("downloading and building the parts of guests", || {
             prepare_guests();
             Ok(())
         })?;
@@ -64,11 +65,11 @@ pub fn run(names: &[String], long: bool) -> Result<()> {
     outcomes.finish()
 }
 
-/// What a change needs before it is shown to anybody: format, lints, and the unit tests of the packages that changed and of
-/// those that use them. Installs nothing.
+/// Checks a change: formatting, lints, and the unit tests of the changed packages and of those that use them. Installs
+/// nothing.
 ///
 /// # Errors
-/// At the first that fails.
+/// At the first failure.
 pub fn check() -> Result<()> {
     let start = clock::now();
     step(&["fmt", "--all", "--check"])?;
@@ -84,7 +85,7 @@ pub fn check() -> Result<()> {
     Ok(())
 }
 
-/// The packages whose tests need no root, for cargo.
+/// cargo's options for the packages whose tests need no root.
 const UNPRIVILEGED: &[&str] =
     &["--workspace", "--exclude", "pxe-tests", "--exclude", "pxe-ebpf", "--exclude", "pxe-fuzz"];
 
@@ -107,9 +108,9 @@ fn step(arguments: &[&str]) -> Result<()> {
     command::run(command::cargo().args(arguments))
 }
 
-/// What guests and clean systems are made of, fetched and built before the tests: no compiler runs beside them then, and as
-/// root they would fill this user's cache with files of root's. Where something cannot be had it is the tests that fail,
-/// and only those which need it.
+/// Downloads and builds the parts of guests and clean systems before the tests, so that no compiler runs beside the
+/// tests, and the user's cache gets no files of root. Errors are only printed here: the tests that need a missing part
+/// fail later.
 fn prepare_guests() {
     for kernel in pxe_guests::KERNELS {
         if let Err(error) = pxe_guests::fetch(kernel) {

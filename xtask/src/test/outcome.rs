@@ -1,4 +1,4 @@
-//! What became of tests and checks, and how long each took.
+//! Counts the results of tests and checks, and their times.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use pxe_kit::clock;
 
-/// How many of the slowest are named.
+/// The number of slowest parts to print.
 const SLOWEST: usize = 10;
 
 /// The counts, the failures and the times of a run.
@@ -19,7 +19,7 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    /// Does something that all else needs, and remembers how long it took.
+    /// Runs a step that later ones need, and records its time.
     pub(super) fn time<T>(&mut self, what: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let start = clock::now();
         let done = work();
@@ -27,7 +27,7 @@ impl Outcomes {
         done
     }
 
-    /// The same of a check whose failure is told at the end.
+    /// Runs a check, and records its result and its time. A failure is reported at the end.
     pub(super) fn check(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
         match self.time(what, work) {
             Ok(()) => self.passed += 1,
@@ -35,7 +35,7 @@ impl Outcomes {
         }
     }
 
-    /// Counts tests that passed, and those that were left out.
+    /// Counts tests that passed, and tests that were skipped.
     pub(super) fn count(&mut self, passed: usize, skipped: usize) {
         self.passed += passed;
         self.skipped += skipped;
@@ -50,7 +50,7 @@ impl Outcomes {
         self.failed.push(what.to_owned());
     }
 
-    /// Prints the slowest, the failures, and last the line that whoever runs us reads: `N passed, N failed, N skipped`.
+    /// Prints the slowest parts, the failures, and as the last line, which CI reads, `N passed, N failed, N skipped`.
     pub(super) fn finish(mut self) -> Result<()> {
         println!("\nthe slowest:");
         self.times.sort_unstable_by(|one, two| two.cmp(one));
@@ -71,7 +71,7 @@ impl Outcomes {
     }
 }
 
-/// The numbers in libtest's last line: passed, failed, ignored.
+/// The numbers of passed, failed and ignored tests in libtest's last line.
 pub(super) fn libtest(output: &str) -> Option<[usize; 3]> {
     let line = output.lines().rfind(|line| line.starts_with("test result: "))?;
     let number = |word: &str| {

@@ -1,4 +1,4 @@
-//! The test programs: all built by one cargo, so that nothing is compiled twice, and run by us.
+//! Builds all test programs with one cargo command, so that nothing is compiled twice, and lists their tests.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,40 +10,39 @@ use serde_json::Value;
 /// The package whose tests need root.
 const PRIVILEGED: &str = "pxe-tests";
 
-/// One test program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Program {
-    /// Its target's name: the library's name for its unit tests, the file's name for others.
+    /// The target's name: the library's name for unit tests, the file's name for others.
     pub(super) name: String,
     pub(super) path: PathBuf,
-    /// The package's folder, where cargo would start it.
+    /// The package's folder, in which cargo would start the program.
     pub(super) folder: PathBuf,
     pub(super) needs_root: bool,
-    /// Its tests that are wanted, none for all.
+    /// The selected tests. None selects all.
     pub(super) tests: Option<Vec<String>>,
 }
 
-/// All of them.
+/// The test programs of the workspace, or a selection.
 pub(super) struct Programs(pub(super) Vec<Program>);
 
 impl Programs {
-    /// Builds every test, and what the tests start.
+    /// Builds all tests, and the programs that they start.
     pub(super) fn build() -> Result<Self> {
         println!("test: cargo builds all tests");
-        // No package is named: the workspace's default members, as for all that `xtask` builds. Naming others would
-        // change the features of what they share, and build that again.
+        // Without `--package`, cargo builds the default members, as for all builds of xtask. Other packages would
+        // change the features of shared dependencies, and rebuild those.
         let mut cargo = command::cargo();
         let messages = command::messages(cargo.args(["test", "--no-run", "--quiet"]))?;
         Ok(Self(messages.iter().filter_map(program).collect()))
     }
 
-    /// The unit tests of one of our libraries.
+    /// The unit tests of a library of the workspace.
     pub(super) fn unit_tests(&self, library: &str) -> Result<&Program> {
         let program = self.0.iter().find(|program| program.name == library);
         program.with_context(|| format!("cargo built no unit tests of {library}"))
     }
 
-    /// Those with a wanted test: everything where no names are given.
+    /// The programs with tests that match one of `names`, or all programs if there are no names.
     pub(super) fn wanted(&self, names: &[String]) -> Result<Self> {
         if names.is_empty() {
             return Ok(Self(self.0.clone()));
@@ -65,7 +64,7 @@ impl Programs {
         Ok(Self(wanted))
     }
 
-    /// Whether tests with guests are among them.
+    /// Whether one of the programs boots guests.
     pub(super) fn need_guests(&self) -> bool {
         self.0.iter().any(|program| {
             ["kernels", "memory", "package", "fleet", "release", "setup"].contains(&&*program.name)
@@ -74,7 +73,7 @@ impl Programs {
 }
 
 impl Program {
-    /// Its tests, or those of them that are left out unless asked for.
+    /// The names of all tests, or of the ignored ones.
     pub(super) fn list(&self, ignored: bool) -> Result<Vec<String>> {
         let mut list = Command::new(&self.path);
         list.args(["--list", "--format", "terse"]).current_dir(&self.folder);
@@ -85,12 +84,12 @@ impl Program {
     }
 }
 
-/// `NAME: test`.
+/// The names in the lines `NAME: test`.
 fn names(listed: &str) -> Vec<String> {
     listed.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect()
 }
 
-/// The test program that one of cargo's messages is about.
+/// The test program in one of cargo's messages, if any.
 fn program(message: &Value) -> Option<Program> {
     let path = command::artifact(message).filter(|_| message["profile"]["test"] == true)?;
     let folder = Path::new(message["manifest_path"].as_str()?).parent()?.to_owned();
@@ -99,7 +98,7 @@ fn program(message: &Value) -> Option<Program> {
     Some(Program { name, path, folder, needs_root, tests: None })
 }
 
-/// The package's name in an identifier of cargo's: `path+file:///FOLDER#NAME@VERSION`, or `path+file:///NAME#VERSION` where the
+/// The package's name in cargo's identifier: `path+file:///FOLDER#NAME@VERSION`, or `path+file:///NAME#VERSION` if the
 /// folder has the package's name.
 fn package(id: &str) -> &str {
     let (place, named) = id.rsplit_once('#').unwrap_or((id, ""));

@@ -1,4 +1,4 @@
-//! Runs the test programs, and says which tests share the machine.
+//! Runs the test programs, and decides which tests run at the same time.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
@@ -13,14 +13,14 @@ use pxe_kit::{clock, command};
 use super::outcome::{Outcomes, libtest};
 use super::programs::{Program, Programs};
 
-/// How the titles of tests begin (`PROGRAM: TEST`) that share the machine: guests and emulated machines with one processor
-/// each, and set-up, which mostly waits for the network. In the order in which they run: long tests first, so that all lanes
-/// end at about the same time.
+/// The starts of the titles (`PROGRAM: TEST`) of tests that run beside each other: guests and emulated machines with
+/// one processor each, and set-up, which mostly waits for the network. They run in this order: long tests first, so
+/// that all lanes end at about the same time.
 const SHARED: &[&str] =
     &["package:", "release:", "fleet:", "kernels:", "setup:", "memory:", "firmware:", "relay:"];
-/// Tests that share it with each other, but not with those: they mostly wait, for a daemon to start or for a client's
-/// time-out. All further tests have the machine for themselves: some load it so that others would be late, and some act in the
-/// middle of a transfer, which begins late on a busy machine.
+/// Tests that run beside each other, but not beside those above: they mostly wait for the start of a daemon or for a
+/// client's time-out. All other tests run alone: some load the host so that others would be late, and some act in the
+/// middle of a transfer, which would begin late on a busy host.
 const WAITING: &[&str] = &[
     "clients:",
     "confined:",
@@ -34,7 +34,7 @@ const WAITING: &[&str] = &[
     "preconditions:",
     "rules:",
 ];
-/// How many of either run at a time.
+/// The number of these tests that run at once.
 const SIDE_BY_SIDE: usize = 2;
 
 /// Runs the programs that need no root, one after the other: each uses all processors.
@@ -62,12 +62,12 @@ pub(super) fn run_unprivileged(programs: &Programs, outcomes: &mut Outcomes) {
 }
 
 fn counted(is_ok: bool, said: &str) -> Result<[usize; 2]> {
-    ensure!(is_ok, "it failed:\n{said}");
-    let [passed, _, ignored] = libtest(said).with_context(|| format!("it has no result:\n{said}"))?;
+    ensure!(is_ok, "the program failed:\n{said}");
+    let [passed, _, ignored] =
+        libtest(said).with_context(|| format!("the program printed no result:\n{said}"))?;
     Ok([passed, ignored])
 }
 
-/// A privileged test.
 struct Test {
     program: Program,
     name: String,
@@ -78,14 +78,14 @@ impl Test {
         format!("{}: {}", self.program.name, self.name)
     }
 
-    /// Which of these the title begins with.
+    /// The index of the entry with which the title starts.
     fn place_in(&self, begins: &[&str]) -> Option<usize> {
         let title = self.title();
         begins.iter().position(|begin| title.starts_with(begin))
     }
 }
 
-/// Runs each test that needs root as a process of its own: first those that share the machine, then the others.
+/// Runs each test that needs root in its own process: first those that run beside others, then those that run alone.
 pub(super) fn run_privileged(programs: &Programs, long: bool, outcomes: &mut Outcomes) -> Result<()> {
     let mut tests = Vec::new();
     for program in programs.0.iter().filter(|program| program.needs_root) {
@@ -107,7 +107,7 @@ pub(super) fn run_privileged(programs: &Programs, long: bool, outcomes: &mut Out
     Ok(())
 }
 
-/// So many at a time, in their order.
+/// Runs tests in order, `at_a_time` of them at once.
 fn run(tests: Vec<Test>, at_a_time: usize, outcomes: &Mutex<&mut Outcomes>) {
     let next = Mutex::new(tests.into_iter());
     let take = || next.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -125,10 +125,10 @@ fn run(tests: Vec<Test>, at_a_time: usize, outcomes: &Mutex<&mut Outcomes>) {
 }
 
 fn privileged(test: &Test) -> Result<()> {
-    // Through `env`, since sudo clears the environment.
+    // Through `env`, because sudo clears the environment.
     let mut command = command::as_root("env")?;
     command.args(command::kept_environment());
-    // A test that hangs must not keep the others from their results. `--foreground`: an interrupt reaches the test.
+    // A limit, so that a test that hangs does not block the others. With `--foreground`, an interrupt reaches the test.
     command
         .args(["timeout", "--foreground", "--kill-after=30", "3600"])
         .arg(&test.program.path)
@@ -136,10 +136,10 @@ fn privileged(test: &Test) -> Result<()> {
     command.args(["--nocapture", "--include-ignored", "--test-threads=1"]).current_dir(&test.program.folder);
     let (is_ok, said) = captured(&mut command)?;
     ensure!(is_ok, "\n{said}");
-    // A name that fits nothing passes, too.
+    // libtest succeeds also if no test has the name.
     match libtest(&said) {
         Some([1, 0, 0]) => Ok(()),
-        _ => bail!("it did not run:\n{said}"),
+        _ => bail!("the test did not run:\n{said}"),
     }
 }
 
@@ -156,8 +156,8 @@ fn note(test: &Test, time: Duration, ran: Result<()>, outcomes: &Mutex<&mut Outc
     }
 }
 
-/// Runs a command; whether it went well, and what it printed. Its output goes through a file: a process that it left behind
-/// cannot hold us.
+/// Runs a command, and returns whether it succeeded, and its output. The output goes to a file and not to a pipe, which a
+/// process that outlives the command would keep open.
 fn captured(command: &mut Command) -> Result<(bool, String)> {
     let line = command::shown(command);
     let mut file = tempfile()?;
@@ -169,7 +169,7 @@ fn captured(command: &mut Command) -> Result<(bool, String)> {
     Ok((status.success(), String::from_utf8_lossy(&said).into_owned()))
 }
 
-/// A file without a name.
+/// Makes a file in memory, without a name.
 fn tempfile() -> Result<File> {
     use rustix::fs::{MemfdFlags, memfd_create};
     let memory = memfd_create("test-output", MemfdFlags::CLOEXEC).context("cannot make a file in memory")?;

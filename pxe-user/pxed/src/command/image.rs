@@ -1,4 +1,4 @@
-//! `pxed image build`: builds the memory test that reports, of this host's packages.
+//! `pxed image build`: builds the memory test that reports, from this host's packages.
 
 use std::fs;
 use std::io::Write as _;
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
 use pxe_memtest::KernelTree;
 
-/// What to do with an image.
+/// Commands for images.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Image {
     #[command(subcommand)]
@@ -17,18 +17,18 @@ pub(crate) struct Image {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Action {
-    /// Build the memory test that reports to pxed: a Linux kernel and an initramfs, of packages on this host
+    /// Build the memory test that reports to pxed: a Linux kernel and an initramfs, from packages on this host
     #[command(after_help = "Exit status: 0 if the image is built, 1 if not, 2 for a wrong command line.")]
     Build(Build),
 }
 
-/// Where the image comes from, and where it goes.
+/// The image's source and destination.
 #[derive(Clone, Debug, Args)]
 struct Build {
     /// Directory for the two files; it is created if it does not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Root directory of the system whose newest kernel is taken
+    /// Root directory of the system with the kernel; the newest kernel that you can read is used
     #[arg(long, value_name = "DIR", default_value = "/")]
     system: PathBuf,
 }

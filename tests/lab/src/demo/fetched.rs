@@ -1,4 +1,4 @@
-//! What each machine fetched, from the responder's log.
+//! Reads from the responder's log which files each machine has fetched.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Serving;
 
-/// One file that one machine fetched whole.
+/// A file that a machine has fetched completely.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fetched {
     pub(super) mac: String,
@@ -17,18 +17,18 @@ pub(super) struct Fetched {
     pub(super) bytes: u64,
 }
 
-/// Follows the log while it grows.
+/// Reads the log while the responder writes it.
 pub(super) struct Follower {
     log: LogTail,
     format: Format,
     all: Vec<Fetched>,
 }
 
-/// How a responder writes what was fetched.
+/// The format of a responder's log.
 enum Format {
-    /// pxed: JSON lines.
+    /// JSON lines.
     Pxed,
-    /// dnsmasq: `sent FILE to ADDRESS`; the DHCP server's leases tell whose address it is.
+    /// `sent FILE to ADDRESS`. The leases of the DHCP server name the machine with the address.
     Dnsmasq { leases: PathBuf },
 }
 
@@ -41,7 +41,7 @@ impl Follower {
         Self { log: LogTail::new(serving.process().stderr_file()), format, all: Vec::new() }
     }
 
-    /// Reads what was added.
+    /// Reads the lines that were added since the last call.
     pub(super) fn catch_up(&mut self) {
         let lines = self.log.lines();
         match &self.format {
@@ -54,7 +54,7 @@ impl Follower {
         }
     }
 
-    /// How much a machine has fetched.
+    /// The number of bytes that a machine has fetched.
     pub(super) fn bytes(&self, mac: &str) -> u64 {
         of(&self.all, mac).map(|f| f.bytes).sum()
     }
@@ -64,12 +64,12 @@ impl Follower {
     }
 }
 
-/// What one machine fetched.
+/// The files that one machine has fetched.
 pub(super) fn of<'a>(all: &'a [Fetched], mac: &'a str) -> impl Iterator<Item = &'a Fetched> {
     all.iter().filter(move |f| f.mac.eq_ignore_ascii_case(mac))
 }
 
-/// `{"fields":{"event":"fetched","mac":...,"file":...,"bytes":...}}`.
+/// Parses `{"fields":{"event":"fetched","mac":...,"file":...,"bytes":...}}`.
 fn from_pxed(line: &str) -> Option<Fetched> {
     let record: Value = serde_json::from_str(line).ok()?;
     let fields = &record["fields"];
@@ -91,7 +91,7 @@ fn from_dnsmasq(line: &str, leases: &HashMap<String, String>, size: impl Fn(&str
     Some(Fetched { mac: leases.get(address.trim())?.clone(), file, bytes: size(path) })
 }
 
-/// dnsmasq's `EXPIRY MAC ADDRESS NAME ID` by address.
+/// The Ethernet addresses in dnsmasq's lines `EXPIRY MAC ADDRESS NAME ID`, by IPv4 address.
 fn read_leases(text: &str) -> HashMap<String, String> {
     let lease = |line: &str| {
         let mut words = line.split(' ').skip(1);

@@ -1,4 +1,5 @@
-//! The main job in the built-in lab: one BIOS and one UEFI machine boot at the same time, beside an ordinary DHCP server.
+//! `cargo xtask run` without an interface: a BIOS and a UEFI machine boot at the same time in a lab with an ordinary DHCP
+//! server.
 
 mod fetched;
 mod show;
@@ -20,13 +21,13 @@ use crate::{BootOutcome, Firmware, MachineSpec};
 use fetched::{Fetched, Follower};
 use show::Show;
 
-/// How long the daemon may take until it serves.
+/// The limit for the daemon's start.
 const READY: Duration = Duration::from_secs(15);
 
-/// The lab: one BIOS and one UEFI machine boot at the same time, beside an ordinary DHCP server.
+/// Boots both machines from `pxed`, or from dnsmasq if there is no `pxed`, and prints a table of what they fetched.
 ///
 /// # Errors
-/// When the lab cannot be made, the daemon does not serve, or a machine does not reach memtest86+.
+/// If the lab cannot be made, the responder does not serve, or a machine does not reach memtest86+.
 pub fn run(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
     let out = command::workspace().join("out/run");
     let mut specs =
@@ -57,10 +58,10 @@ pub fn run(pxed: Option<&Path>, arguments: &[OsString]) -> Result<()> {
     }
     let lost: Vec<_> =
         specs.iter().zip(&outcomes).filter(|(_, o)| !o.booted).map(|(s, _)| &*s.name).collect();
-    bail!("not in memtest86+: {}. What the responder said: {}", lost.join(", "), log.display())
+    bail!("these machines do not run memtest86+: {}. The responder's log: {}", lost.join(", "), log.display())
 }
 
-/// Makes a folder, and holds it: another lab's pictures and logs would get mixed with these.
+/// Makes a folder and locks it, so that two runs do not mix their pictures and logs.
 fn claim(folder: &Path) -> Result<fs::File> {
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let claim = fs::File::open(folder)?;
@@ -98,7 +99,7 @@ fn in_lab(specs: &[MachineSpec], out: &Path, pxed: Option<&Path>, arguments: &[O
     Ok((outcomes?, fetched, log))
 }
 
-/// All machines at the same time.
+/// Boots all machines at the same time.
 fn boot_all(
     lab: &Lab,
     specs: &[MachineSpec],
@@ -141,7 +142,7 @@ fn start_pxed(lab: &Lab, pxed: &Path, arguments: &[OsString]) -> Result<Process>
     let host = lab.responder();
     let mut daemon: Command = host.command(&pxed.to_string_lossy());
     daemon.args(["serve", "--interface", host.interface(), "--log-format", "json"]).args(arguments);
-    // A socket's path knows no network namespace: the usual one may be another daemon's.
+    // Network namespaces do not separate the paths of sockets, so another daemon may use the default path.
     if !arguments.iter().any(|argument| argument.to_string_lossy().starts_with("--socket")) {
         daemon.arg("--socket").arg(lab.folder().join("pxed.sock"));
     }

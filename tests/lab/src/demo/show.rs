@@ -1,4 +1,4 @@
-//! What a person sees of a run: bars, or plain lines when nobody watches, and the closing table.
+//! The output of a run: progress bars, or lines if the output is no terminal, and the table at the end.
 
 use std::io::IsTerminal;
 use std::sync::Mutex;
@@ -9,11 +9,11 @@ use indicatif::{HumanBytes, MultiProgress, ProgressBar, ProgressStyle};
 use super::fetched::{self, Fetched};
 use crate::{BootOutcome, MachineSpec, Progress, Stage};
 
-/// The progress of all machines.
+/// Shows the progress of all machines.
 pub(super) struct Show {
     bars: Option<(MultiProgress, Vec<ProgressBar>)>,
     names: Vec<String>,
-    /// The last stage that was told of each machine, when lines are printed instead of bars.
+    /// The last stage that was printed of each machine, if there are lines instead of bars.
     told: Mutex<Vec<Option<Stage>>>,
 }
 
@@ -67,7 +67,7 @@ impl Show {
 }
 
 fn bar(all: &MultiProgress, name: &str) -> ProgressBar {
-    // Into the group before anything is drawn: a bar that has drawn itself leaves its first line behind.
+    // Add the bar to the group before it draws itself: otherwise its first line stays on the screen.
     let bar = all.add(ProgressBar::new(Stage::ALL.len() as u64 - 1));
     let style = ProgressStyle::with_template("{prefix:6} [{bar:20}] {elapsed:>4} {wide_msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
@@ -76,7 +76,7 @@ fn bar(all: &MultiProgress, name: &str) -> ProgressBar {
     bar
 }
 
-/// Machine, firmware, what it fetched, bytes, seconds to memtest86+.
+/// The table with each machine's firmware, files, bytes, and seconds until memtest86+ runs.
 pub(super) fn table(specs: &[MachineSpec], outcomes: &[BootOutcome], all: &[Fetched]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);

@@ -1,14 +1,14 @@
-//! A local disk that says so when it is booted.
+//! Makes a local disk that prints a line when a machine boots it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-/// What it says.
+/// The line that the disk prints.
 pub(super) const WORDS: &str = "Booted from the local disk";
 
-/// Puts the words on the screen by the BIOS' teletype function (int 10h, AH = 0Eh), and stops.
+/// A boot sector that prints the line by the BIOS' teletype function (int 10h, AH = 0Eh), and stops.
 const CODE: [u8; 24] = [
     0x31, 0xc0, // xor ax, ax
     0x8e, 0xd8, // mov ds, ax
@@ -24,10 +24,7 @@ const CODE: [u8; 24] = [
     0xeb, 0xfd, // jmp stop
 ];
 
-/// Writes a disk of 1 MiB for a BIOS.
-///
-/// # Errors
-/// When the file cannot be written.
+/// Writes a disk image of 1 MiB for BIOS machines, and returns its path.
 pub(super) fn bios(folder: &Path) -> Result<PathBuf> {
     let mut disk = vec![0; 1 << 20];
     disk[..CODE.len()].copy_from_slice(&CODE);

@@ -1,4 +1,4 @@
-//! What the daemon says of its machines, by each of its ways.
+//! Reads the state of machines from the daemon: by `pxed status`, by the API and by the metrics.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,43 +14,43 @@ use super::scene::{BOARD, socket};
 pub struct Facts(pub Value);
 
 impl Facts {
-    /// By `pxed status --json`.
+    /// Reads the board by `pxed status --json`.
     ///
     /// # Errors
-    /// When the daemon does not answer.
+    /// If the daemon does not answer.
     pub fn by_status(lab: &Lab, pxed: &Path) -> Result<Self> {
         let json = text(lab, pxed, &["status", "--json", "--socket", &socket(lab)])?;
         Ok(Self(serde_json::from_str(&json).context("`pxed status --json` is no JSON")?))
     }
 
-    /// By the API, over TCP.
+    /// Reads the board by the API over TCP.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// If the daemon does not answer.
     pub fn by_api(lab: &Lab) -> Result<Self> {
         let json = fetched(lab, "/api/v1/machines")?;
         Ok(Self(serde_json::from_str(&json).context("the API's answer is no JSON")?))
     }
 
-    /// All machines.
+    /// The machines of the board.
     #[must_use]
     pub fn machines(&self) -> &[Value] {
         self.0["machines"].as_array().map_or(&[], Vec::as_slice)
     }
 
-    /// One machine.
+    /// The machine with an Ethernet address, if the board has it.
     #[must_use]
     pub fn machine(&self, mac: &str) -> Option<&Value> {
         self.machines().iter().find(|machine| machine["mac"] == mac)
     }
 
-    /// How one machine is doing.
+    /// The state of a machine, for example `running`.
     #[must_use]
     pub fn state(&self, mac: &str) -> Option<&str> {
         self.machine(mac)?["state"].as_str()
     }
 
-    /// How many machines are in each state.
+    /// The number of machines in each state.
     #[must_use]
     pub fn totals(&self) -> BTreeMap<String, usize> {
         let mut totals = BTreeMap::new();
@@ -61,7 +61,7 @@ impl Facts {
     }
 }
 
-/// The metrics.
+/// The text of `/metrics`.
 pub(super) fn metrics(lab: &Lab) -> Result<String> {
     fetched(lab, "/metrics")
 }
@@ -73,10 +73,10 @@ fn fetched(lab: &Lab, path: &str) -> Result<String> {
     output(curl)
 }
 
-/// What `pxed` writes.
+/// Runs `pxed` with arguments on the responder's host, and returns its standard output.
 ///
 /// # Errors
-/// When it fails.
+/// If the command fails. The error contains its standard error.
 pub fn text(lab: &Lab, pxed: &Path, arguments: &[&str]) -> Result<String> {
     let mut command = lab.responder().command(&pxed.to_string_lossy());
     command.args(arguments);

@@ -1,15 +1,15 @@
-//! The whole of it in the built-in lab: five machines, each booted by a rule of its own, and what the board says of them.
+//! `cargo xtask fleet`: five machines in a lab, each booted by its own rule, and the board with their states.
 //!
-//! | machine | rule | what is shown |
+//! | machine | matched by | boots |
 //! |---|---|---|
-//! | bios | its firmware | memtest86+ over PXE |
-//! | uefi | its firmware | memtest86+ over PXE |
-//! | http | its firmware | memtest86+ over UEFI HTTP boot |
-//! | once | its address, `once` | memtest86+, and its own disk the next time |
-//! | bad | its address | the memory test that reports; a bit goes bad while it runs: FAIL with its address |
+//! | bios | firmware | memtest86+ over PXE |
+//! | uefi | firmware | memtest86+ over PXE |
+//! | http | firmware | memtest86+ over UEFI HTTP boot |
+//! | once | Ethernet address, `once` | memtest86+, and its own disk the next time |
+//! | bad | Ethernet address | the memory test that reports; bits of its memory are flipped meanwhile, and the verdict is FAIL |
 //!
-//! Then a picture of the board is taken in a browser, and the same facts are read three times: from `pxed status --json`, from
-//! the API and from the metrics.
+//! At the end, a browser takes pictures of the board, and the states are compared between `pxed status --json`, the API and
+//! the metrics. The test `fleet` calls [`show`], too.
 
 mod disk;
 mod facts;
@@ -34,28 +34,28 @@ pub use picture::{BROWSERS, DRIVERS};
 pub use scene::{BOARD, HTTP_PORT};
 pub use spoil::Flip;
 
-/// How long the daemon may take until it serves, and until it shows what has happened.
+/// The limit for the daemon's start, and for the delay until it shows an event.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What was shown.
+/// The results of a run.
 #[derive(Debug)]
 pub struct Shown {
     /// `pxed status --json` at the end.
     pub facts: Facts,
     /// The bits that were flipped in the bad machine's memory.
     pub flips: Vec<Flip>,
-    /// The board's picture.
+    /// The picture of the board.
     pub picture: PathBuf,
     /// The table of `pxed status`.
     pub table: String,
 }
 
-/// Builds, and shows it all.
+/// Builds pxed, and runs [`as_root`] as root.
 ///
 /// # Errors
-/// When something is missing, or is not as it should be.
+/// As for [`show`].
 pub fn run() -> Result<()> {
-    // As the user that we are: what is fetched goes into this user's cache.
+    // Before the change to root, so that the download goes into this user's cache.
     image::kernel()?;
     let pxed = command::build_pxed(command::Profile::Dev)?;
     if !command::is_root() {
@@ -64,10 +64,10 @@ pub fn run() -> Result<()> {
     as_root(&pxed)
 }
 
-/// The same with a daemon that is built, as root.
+/// Calls [`show`] with a built daemon, and prints the results. Needs root.
 ///
 /// # Errors
-/// When something is not as it should be.
+/// As for [`show`].
 pub fn as_root(pxed: &Path) -> Result<()> {
     let out = command::workspace().join("out/fleet");
     let shown = show(pxed, &out, |line| println!("fleet: {line}"));
@@ -75,42 +75,43 @@ pub fn as_root(pxed: &Path) -> Result<()> {
     let shown = shown?;
     println!("\n{}", shown.table);
     println!("the board: {}", shown.picture.display());
-    println!("the same facts by status --json, the API and the metrics: {}", out.display());
+    println!("the answers of status --json, the API and the metrics: {}", out.display());
     Ok(())
 }
 
-/// Boots the machines and looks at what is said of them; `say` is told of each step. Everything goes to `out`.
+/// Boots the machines, and compares the board with what they did. `say` gets a line for each step. Pictures, logs and
+/// answers go to `out`.
 ///
 /// # Errors
-/// The first thing that is not as it should be.
+/// If something is missing, or the board shows anything else than expected.
 pub fn show(pxed: &Path, out: &Path, say: impl Fn(&str) + Sync) -> Result<Shown> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    say("the memory test is made");
+    say("building the memory test");
     let image = out.join("image");
     image::build(&image)?;
     let lab = Lab::builder().machines(scene::MACHINES).logs(out).start()?;
     let daemon = start(&lab, pxed, &image)?;
     let machines = scene::machines(&lab, out)?;
 
-    say("four machines boot by four rules");
+    say("four machines boot, by four rules");
     boot_all(&lab, &machines.first, &say)?;
     wait_for(&lab, pxed, "four machines run", |facts| {
         machines.first.iter().all(|spec| facts.state(&spec.mac()) == Some("running"))
     })?;
 
-    say("one of them is switched on again, and shall boot its own disk now");
+    say("one of them is switched on again: it must now boot its own disk");
     boot_all(&lab, std::slice::from_ref(&machines.once_again), &say)?;
     let once = machines.once_again.mac();
     wait_for(&lab, pxed, "the machine boots its disk", |facts| facts.state(&once) == Some("local"))?;
 
-    say("a machine is tested whose memory goes bad");
+    say("the fifth machine tests its memory, while bits are flipped in it");
     let bad = machines.bad.mac();
     let flips = spoil::boot_and_spoil(&lab, &machines.bad, || {
         Facts::by_status(&lab, pxed).is_ok_and(|facts| facts.state(&bad) == Some("failed"))
     })?;
     wait_for(&lab, pxed, "the bad memory is shown", |facts| facts.state(&bad) == Some("failed"))?;
 
-    say("the board is looked at");
+    say("a browser opens the board");
     let picture = look(&lab, out, &Facts::by_status(&lab, pxed)?, &bad)?;
     let facts = the_same_three_times(&lab, pxed, out)?;
     let table = text(&lab, pxed, &["status", "--socket", &scene::socket(&lab)])?;
@@ -131,7 +132,7 @@ fn start(lab: &Lab, pxed: &Path, image: &Path) -> Result<Process> {
     Ok(daemon)
 }
 
-/// All machines at the same time; all must show what is expected of them.
+/// Boots all machines at the same time. Fails if one does not show what its `MachineSpec` expects.
 fn boot_all(lab: &Lab, machines: &[MachineSpec], say: &(impl Fn(&str) + Sync)) -> Result<()> {
     let boot = |spec: &MachineSpec| -> Result<BootOutcome> { crate::boot(lab, spec, |_| {}) };
     let outcomes: Vec<Result<BootOutcome>> = thread::scope(|scope| {
@@ -149,16 +150,17 @@ fn boot_all(lab: &Lab, machines: &[MachineSpec], say: &(impl Fn(&str) + Sync)) -
     Ok(())
 }
 
-/// Waits until the daemon says so: what a machine's screen shows may be a moment earlier.
+/// Waits until the daemon's status meets a condition. It may be a moment behind a machine's screen.
 fn wait_for(lab: &Lab, pxed: &Path, what: &str, is_so: impl Fn(&Facts) -> bool) -> Result<()> {
     let looked = clock::wait_until(what, PATIENCE, || Ok(is_so(&Facts::by_status(lab, pxed)?)));
     looked.with_context(|| match Facts::by_status(lab, pxed) {
-        Ok(facts) => format!("`pxed status` says:\n{:#}", facts.0),
+        Ok(facts) => format!("`pxed status` prints:\n{:#}", facts.0),
         Err(error) => format!("{error:#}"),
     })
 }
 
-/// Looks at the page in a browser: every machine is there, and the bad one with its address; no script has failed.
+/// Opens the page in a browser, and takes pictures. The page must show every machine, and the first address of the bad one,
+/// and no script may fail.
 fn look(lab: &Lab, out: &Path, facts: &Facts, bad: &str) -> Result<PathBuf> {
     let browser = Browser::start(lab)?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
@@ -170,13 +172,16 @@ fn look(lab: &Lab, out: &Path, facts: &Facts, bad: &str) -> Result<PathBuf> {
     browser.open(&format!("#/m/{bad}"), &words[words.len() - 1..])?;
     browser.picture(&out.join("machine.png"))?;
     let title = browser.run("return document.title")?;
-    ensure!(title.as_str().is_some_and(|title| title.contains('1')), "one machine needs somebody: {title}");
+    ensure!(
+        title.as_str().is_some_and(|title| title.contains('1')),
+        "the title does not count the bad one: {title}"
+    );
     let complaints = browser.complaints()?;
-    ensure!(complaints.is_empty(), "the page complains: {complaints:#?}");
+    ensure!(complaints.is_empty(), "errors in the browser's console: {complaints:#?}");
     Ok(picture)
 }
 
-/// Reads the facts by status, API and metrics, and holds them against each other.
+/// Reads the states by `pxed status`, the API and the metrics, and compares them.
 fn the_same_three_times(lab: &Lab, pxed: &Path, out: &Path) -> Result<Facts> {
     let (status, api) = (Facts::by_status(lab, pxed)?, Facts::by_api(lab)?);
     let metrics = facts::metrics(lab)?;
@@ -195,21 +200,22 @@ fn the_same_three_times(lab: &Lab, pxed: &Path, out: &Path) -> Result<Facts> {
     };
     ensure!(stories(&status) == stories(&api), "`pxed status` and the API differ:\n{}\n{}", status.0, api.0);
     for (state, count) in status.totals() {
-        // OpenMetrics writes gauges with a fraction.
+        // In OpenMetrics, gauges have a fraction.
         let line = format!("pxed_machines{{state=\"{state}\"}} {count}.0");
-        ensure!(metrics.lines().any(|l| l == line), "the metrics do not say `{line}`:\n{metrics}");
+        ensure!(metrics.lines().any(|l| l == line), "`{line}` is missing in the metrics:\n{metrics}");
     }
     Ok(status)
 }
 
-/// Everything that the issue wants to see.
+/// Checks that each machine got its rule, and that the verdict on the bad machine names exactly the bits that were flipped.
 fn check(facts: &Facts, machines: &scene::Machines, flips: &[Flip]) -> Result<()> {
     for (spec, rule) in machines.first.iter().zip(scene::RULES) {
-        let machine = facts.machine(&spec.mac()).with_context(|| format!("{} is not known", spec.name))?;
+        let machine =
+            facts.machine(&spec.mac()).with_context(|| format!("{} is not on the board", spec.name))?;
         ensure!(machine["rule"] == rule, "{}: {machine}", spec.name);
         ensure!(machine["completed"].as_u64() == Some(1), "{}: {machine}", spec.name);
     }
-    let bad = facts.machine(&machines.bad.mac()).context("the bad machine is not known")?;
+    let bad = facts.machine(&machines.bad.mac()).context("the bad machine is not on the board")?;
     ensure!(bad["verdict"]["outcome"] == "fail", "{bad}");
     let errors = bad["verdict"]["first_errors"].as_array().cloned().unwrap_or_default();
     ensure!(!errors.is_empty(), "{bad}");
@@ -219,11 +225,11 @@ fn check(facts: &Facts, machines: &scene::Machines, flips: &[Flip]) -> Result<()
             u64::from_str_radix(text.trim_start_matches("0x"), 16)
         };
         let (address, bits) = (number("address")?, number("expected")? ^ number("actual")?);
-        // The eight bytes differ in the bit that was flipped, and in no other.
+        // The eight bytes differ only in the bit that was flipped.
         let is_ours = |flip: &Flip| {
             flip.address == address && bits == 1 << (8 * (flip.address % 8) + u64::from(flip.bit))
         };
-        ensure!(flips.iter().any(is_ours), "{error} is no bit that was flipped: {flips:x?}");
+        ensure!(flips.iter().any(is_ours), "{error} is none of the flipped bits: {flips:x?}");
     }
     let why = bad["why"].as_str().unwrap_or_default();
     let named =

@@ -1,4 +1,4 @@
-//! The board in a real browser, driven by WebDriver (W3C recommendation, 2018): what the page shows, and pictures of it.
+//! Opens the board in a real browser by WebDriver (W3C recommendation, 2018), reads the page, and takes pictures of it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 use super::facts::output;
 use super::scene::BOARD;
 
-/// Browsers that take pictures without a screen.
+/// The names of browsers that can take pictures without a screen.
 pub const BROWSERS: &[&str] = &["chromium", "chromium-browser", "google-chrome"];
-/// What drives them.
+/// The names of the program that controls the browser.
 pub const DRIVERS: &[&str] = &["chromedriver"];
 
-/// In the responder's namespace, where nothing else listens.
+/// chromedriver's port. It is free, because chromedriver runs in the responder's namespace.
 const PORT: u16 = 9515;
-/// How long the page may take to show what the daemon knows.
+/// The limit until the page shows what the daemon knows.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A page in a browser. Dropping it ends both.
+/// A browser with a page. Dropping it ends the browser and chromedriver.
 pub(super) struct Browser<'l> {
     lab: &'l Lab,
     session: String,
@@ -66,7 +66,7 @@ impl<'l> Browser<'l> {
         Ok(Self { lab, session, _driver: driver })
     }
 
-    /// Opens a place of the page and waits until its text has all these words.
+    /// Opens a path of the board, and waits until the text of the page contains all these words.
     pub(super) fn open(&self, place: &str, words: &[String]) -> Result<()> {
         self.say("POST", "/url", Some(&json!({ "url": format!("http://{BOARD}/{place}") })))?;
         clock::wait_until(&format!("{place} in the browser"), PATIENCE, || {
@@ -76,25 +76,25 @@ impl<'l> Browser<'l> {
         })
         .with_context(|| {
             format!(
-                "it does not show {words:?}: {}",
+                "the page does not show {words:?}: {}",
                 self.run("return document.body.innerText").unwrap_or_default()
             )
         })
     }
 
-    /// The value of a script.
+    /// Runs a script in the page, and returns its value.
     pub(super) fn run(&self, script: &str) -> Result<Value> {
         self.say("POST", "/execute/sync", Some(&json!({ "script": script, "args": [] })))
     }
 
-    /// What the page has complained of.
+    /// The errors in the browser's console.
     pub(super) fn complaints(&self) -> Result<Vec<String>> {
         let log = self.say("POST", "/se/log", Some(&json!({ "type": "browser" })))?;
         let severe = log.as_array().into_iter().flatten().filter(|entry| entry["level"] == "SEVERE");
         Ok(severe.filter_map(|entry| Some(entry["message"].as_str()?.to_owned())).collect())
     }
 
-    /// Takes a picture.
+    /// Saves a picture of the page.
     pub(super) fn picture(&self, file: &Path) -> Result<PathBuf> {
         let picture = self.say("GET", "/screenshot", None)?;
         let bytes = STANDARD.decode(picture.as_str().unwrap_or_default()).context("no picture came")?;
@@ -109,7 +109,7 @@ impl<'l> Browser<'l> {
 
 impl Drop for Browser<'_> {
     fn drop(&mut self) {
-        // The browser is the driver's child, and goes with the lab at the latest.
+        // If this fails, the browser ends with the lab: it is a child of chromedriver.
         drop(call(self.lab, "DELETE", &format!("/session/{}", self.session), None));
     }
 }
@@ -121,7 +121,7 @@ fn call(lab: &Lab, method: &str, path: &str, body: Option<&Value>) -> Result<Val
         curl.args(["--header", "content-type: application/json", "--data-binary", &body.to_string()]);
     }
     curl.arg(format!("http://127.0.0.1:{PORT}{path}"));
-    let answer: Value = serde_json::from_str(&output(curl)?).context("chromedriver says what is no JSON")?;
+    let answer: Value = serde_json::from_str(&output(curl)?).context("chromedriver's answer is no JSON")?;
     let value = answer["value"].clone();
     if let Some(error) = value["error"].as_str() {
         bail!("{method} {path}: {error}: {}", value["message"].as_str().unwrap_or_default());

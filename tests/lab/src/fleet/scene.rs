@@ -1,4 +1,4 @@
-//! Who takes part: the machines, and the configuration that tells them apart.
+//! The machines, and the configuration with a rule for each.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,25 +9,25 @@ use pxe_kit::Lab;
 use super::disk;
 use crate::{Expect, Firmware, MachineSpec};
 
-/// The board, on the responder's own loopback.
+/// The address of the board, on the loopback interface of the responder's host.
 pub const BOARD: &str = "127.0.0.1:7467";
-/// HTTP for machines.
+/// The HTTP port for machines.
 pub const HTTP_PORT: u16 = 8080;
-/// How many machines there are.
+/// The number of machines.
 pub(super) const MACHINES: usize = 5;
 /// The rules of the first four machines, in their order.
 pub(super) const RULES: [&str; 4] = ["bios machines", "uefi machines", "http boot", "once"];
 
-/// Emulated machines on a host that does other things as well.
+/// The limit for a machine. Generous, because the machines are emulated on a host that may be busy.
 const LIMIT: Duration = Duration::from_secs(420);
 
-/// The machines.
+/// The machines, in the order of their boots.
 pub(super) struct Machines {
-    /// Those that boot at once.
+    /// The machines that boot at the same time.
     pub(super) first: Vec<MachineSpec>,
-    /// The fourth of them, the next time.
+    /// The fourth machine, at its second boot.
     pub(super) once_again: MachineSpec,
-    /// The one whose memory goes bad.
+    /// The machine in whose memory bits are flipped.
     pub(super) bad: MachineSpec,
 }
 
@@ -60,7 +60,7 @@ pub(super) fn machines(lab: &Lab, out: &Path) -> Result<Machines> {
     Ok(Machines { first, once_again, bad })
 }
 
-/// Where the daemon's socket is.
+/// The path of the daemon's Unix socket.
 pub(super) fn socket(lab: &Lab) -> String {
     lab.folder().join("pxed.sock").display().to_string()
 }
@@ -70,7 +70,7 @@ pub(super) fn config(lab: &Lab, image: &Path) -> String {
     let (once, bad) = (mac(3), mac(4));
     let (bios, uefi, http, named) = (RULES[0], RULES[1], RULES[2], RULES[3]);
     let interface = lab.responder().interface();
-    // JSON's strings are strings of TOML's, too.
+    // A string in JSON is also a string in TOML.
     let quoted = |path: &Path| serde_json::Value::from(path.to_string_lossy()).to_string();
     let (state, root) = (quoted(&lab.folder().join("state")), quoted(image));
     let socket = quoted(Path::new(&socket(lab)));

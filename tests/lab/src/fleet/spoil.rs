@@ -1,4 +1,4 @@
-//! Memory that goes bad while it is tested.
+//! Flips bits in the memory of a machine while the memory test runs.
 
 use std::path::Path;
 use std::thread;
@@ -9,24 +9,25 @@ use pxe_kit::{Lab, clock};
 
 use crate::{MachineSpec, SharedMemory, boot};
 
-/// Bits that are flipped at most. stressapptest overwrites two pages in five without having looked at them again.
+/// The maximum of flipped bits. More than one is needed, because stressapptest overwrites two fifths of the pages without
+/// comparing them.
 const FLIPS_MAX: usize = 40;
-/// How long a flipped bit may stay unseen until the next one is flipped.
+/// The time until the next bit is flipped, if the test does not find the last one.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A bit that was flipped.
 #[derive(Clone, Copy, Debug)]
 pub struct Flip {
-    /// Its byte's physical address.
+    /// The physical address of the byte.
     pub address: u64,
-    /// The bit, from 0.
+    /// The number of the bit, from 0.
     pub bit: u8,
 }
 
 /// Boots a machine whose memory is a file, and flips one bit after the other in pages under test until `is_reported`.
 ///
 /// # Errors
-/// When the machine does not show what is expected of it.
+/// If the machine does not show what its `MachineSpec` expects.
 pub(super) fn boot_and_spoil(
     lab: &Lab,
     spec: &MachineSpec,
@@ -48,19 +49,19 @@ fn flip(file: &Path, has_ended: impl Fn() -> bool, is_reported: impl Fn() -> boo
     let mut flips: Vec<Flip> = Vec::new();
     while !has_ended() && flips.len() < FLIPS_MAX && !is_reported() {
         thread::sleep(Duration::from_millis(500));
-        // QEMU makes the file; until the test runs no page looks like its patterns.
+        // QEMU makes the file. Before the test runs, no page contains its patterns.
         let Ok(memory) = SharedMemory::open(file) else { continue };
         let pages = memory.pages_under_test()?;
         let Some(page) = pages.get(pages.len() / 2) else { continue };
         let flip = Flip { address: page + 0x5a3, bit: (flips.len() % 8) as u8 };
         let bad = memory.flip(flip.address, flip.bit)?;
         flips.push(flip);
-        // The byte changes when the test has seen it and put it right, or has overwritten it.
+        // The byte changes when the test has found and corrected it, or has overwritten it.
         let flipped = clock::now();
         while !has_ended() && flipped.elapsed() < PATIENCE && memory.byte(flip.address)? == bad {
             thread::sleep(Duration::from_millis(200));
         }
-        // The report of it is on its way, if there is one.
+        // Give a report time to arrive, before the next bit is flipped.
         thread::sleep(Duration::from_secs(2));
     }
     Ok(flips)

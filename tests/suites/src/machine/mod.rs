@@ -1,9 +1,9 @@
-//! One simulated machine with the manners of EDK2's PXE (clients.md sections 1 and 2): what an OVMF machine sends, in its
-//! order, with its limits. It lives in the caller's network namespace.
+//! A simulated machine with the behaviour of EDK2's PXE (clients.md sections 1 and 2): it sends what an OVMF machine
+//! sends, in the same order and with the same limits. It runs in the caller's network namespace.
 //!
-//! It is an oracle: the only client of ours that reads and writes DHCP and TFTP by its own code, over the system's own sockets. So
-//! it shares nothing with pxed, and nothing with the simulated clients of `pxe-clients`, and must not: what they all had wrong would
-//! be right for each other. The tests with curl, tftp-hpa and atftp (`tests/clients`) are of the same use, where those exist.
+//! It is an independent check: it has its own code for DHCP and TFTP, over the system's sockets. It must not share code
+//! with pxed or with the simulated clients of `pxe-clients`, because an error in shared code would hide itself. The
+//! tests with curl, tftp-hpa and atftp (`tests/clients`) serve the same purpose.
 
 mod offer;
 mod tftp;
@@ -20,19 +20,19 @@ use socket2::{Domain, Protocol, Socket, Type};
 pub use offer::Offer;
 pub use tftp::{load, load_in_lock_step};
 
-/// How long it waits for an OFFER each time it asks, in seconds. The real one listens all through the first four seconds.
+/// The waits for an OFFER after each DISCOVER, in seconds.
 const DISCOVER_WAITS: [u64; 4] = [4, 8, 16, 32];
-/// The largest OFFER that it takes: its buffer.
+/// The size of EDK2's buffer for an OFFER.
 const OFFER_MAX: usize = 1472;
 
-/// Where a machine's Ethernet address is in a message (RFC 2131, figure 1: chaddr).
+/// The place of `chaddr` in a message (RFC 2131, figure 1).
 const CHADDR: std::ops::Range<usize> = 28..34;
 
-/// Broadcasts a DISCOVER from port 68 of an interface, which needs no address, until an OFFER comes that EDK2 would take. The
-/// machine is the interface: its Ethernet address takes the place of the recorded one.
+/// Broadcasts a DISCOVER from port 68 of an interface until an OFFER arrives that EDK2 accepts. The interface needs no
+/// address. Its Ethernet address replaces the recorded one.
 ///
 /// # Errors
-/// When none comes; with what was wrong with the last one.
+/// If no such OFFER arrives. The error says what was wrong with the last one.
 pub fn discover(interface: &str, discover: &[u8]) -> Result<Offer> {
     let mut discover = discover.to_vec();
     discover[CHADDR].copy_from_slice(&address_of(interface)?);
@@ -44,7 +44,7 @@ pub fn discover(interface: &str, discover: &[u8]) -> Result<Offer> {
         socket.send_to(discover, to).context("the machine cannot send its DISCOVER")?;
         socket.set_read_timeout(Some(Duration::from_secs(seconds)))?;
         let mut buffer = [0; OFFER_MAX + 1];
-        // One answer for each question: nobody else is on this wire.
+        // At most one OFFER for each DISCOVER, because the network has only one responder.
         let (len, _) = match socket.recv_from(&mut buffer) {
             Ok(received) => received,
             Err(error) if is_timeout(&error) => continue,
@@ -61,7 +61,7 @@ pub fn discover(interface: &str, discover: &[u8]) -> Result<Offer> {
     }
 }
 
-/// An interface's Ethernet address; `/sys` may show another network namespace's.
+/// An interface's Ethernet address. By `ip`, because `/sys` may belong to another network namespace.
 fn address_of(interface: &str) -> Result<[u8; 6]> {
     let shown = command::output(Command::new("ip").args(["link", "show", "dev", interface]))?;
     let mac = shown.split_whitespace().skip_while(|word| *word != "link/ether").nth(1).unwrap_or_default();

@@ -1,15 +1,15 @@
-//! What EDK2 wants from an OFFER before it loads a file directly (clients.md section 1).
+//! Checks an OFFER by the rules of EDK2, and reads the file to load (clients.md section 1).
 
 use std::net::Ipv4Addr;
 
 use anyhow::{Context as _, Result, ensure};
 
-/// The fixed header and the magic cookie (RFC 2131).
+/// The length of the fixed header and the magic cookie (RFC 2131).
 const OPTIONS_AT: usize = 240;
-/// `file` in the header.
+/// The place of `file` in the header.
 const FILE: std::ops::Range<usize> = 108..236;
 
-/// Where a machine loads from, and what.
+/// The server and the file of an OFFER.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offer {
     /// The TFTP server: `siaddr`.
@@ -19,10 +19,10 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Reads the answer to a DISCOVER.
+    /// Parses the answer to a DISCOVER.
     ///
     /// # Errors
-    /// The first thing that EDK2 would not take.
+    /// If EDK2 would reject the answer, with the first reason.
     pub fn parse(message: &[u8], discover: &[u8]) -> Result<Self> {
         ensure!(message.len() <= 1472, "{} bytes do not fit into EDK2's buffer", message.len());
         let (header, options) = message.split_at_checked(OPTIONS_AT).context("shorter than its header")?;
@@ -34,7 +34,7 @@ impl Offer {
         ensure!(options.find(53) == Some(&[2][..]), "not an OFFER");
         ensure!(options.find(54).is_some_and(|id| id.len() == 4 && id != [0; 4]), "54 is zero or absent");
         ensure!(options.find(60).is_some_and(|class| class.starts_with(b"PXEClient")), "60 is not PXEClient");
-        // Option 43 begins with the sub-option 6; bit 3 means: take the file without asking a boot server.
+        // Option 43 begins with the sub-option 6. Bit 3 means: load the file without asking a boot server.
         let control = options.find(43).and_then(|vendor| vendor.strip_prefix(&[6, 1]));
         ensure!(
             control.is_some_and(|rest| rest.first().is_some_and(|bits| bits & 8 != 0)),

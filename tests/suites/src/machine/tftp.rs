@@ -1,5 +1,5 @@
-//! EDK2's way to load a file: a question for the size that ends in an ERROR, then the transfer with an acknowledgement for
-//! each window (clients.md section 2).
+//! Loads a file as EDK2 does: a request for the size that the client ends by an ERROR, then the transfer with an ACK
+//! for each window (clients.md section 2).
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
@@ -11,22 +11,22 @@ use super::is_timeout;
 
 const BLKSIZE: usize = 1468;
 const WINDOWSIZE: u16 = 4;
-/// Six tries, four seconds each.
+/// The number of attempts, and the time-out of each.
 const TRIES: u32 = 6;
 const WAIT: Duration = Duration::from_secs(4);
 
-/// Loads a whole file.
+/// Loads a file.
 ///
 /// # Errors
-/// What the server said or did that EDK2 would not take.
+/// If EDK2 would reject the server's packets.
 pub fn load(server: Ipv4Addr, file: &str) -> Result<Vec<u8>> {
     let size = size(server, file).context("asking for the size")?;
     let bytes = transfer(server, file, WINDOWSIZE).context("loading")?;
-    ensure!(bytes.len() == size, "the size was told as {size}, and {} bytes came", bytes.len());
+    ensure!(bytes.len() == size, "the announced size is {size}, but {} bytes arrived", bytes.len());
     Ok(bytes)
 }
 
-/// Loads a whole file block by block, as firmware without windows does.
+/// Loads a file block by block, as firmware without windows does.
 ///
 /// # Errors
 /// As [`load`].
@@ -34,7 +34,7 @@ pub fn load_in_lock_step(server: Ipv4Addr, file: &str) -> Result<Vec<u8>> {
     transfer(server, file, 1).context("loading in lock-step")
 }
 
-/// The size by an OACK that is answered with ERROR 8, so that no transfer begins.
+/// Requests the file's size, and answers the OACK by ERROR 8, so that no transfer begins.
 fn size(server: Ipv4Addr, file: &str) -> Result<usize> {
     let mut peer = Peer::open(server)?;
     let answer = peer.exchange(&request(file, true, WINDOWSIZE))?;
@@ -47,13 +47,13 @@ fn size(server: Ipv4Addr, file: &str) -> Result<usize> {
     Ok(size)
 }
 
-/// A window of 1 is not asked for.
+/// Loads a file. A window of 1 is not requested.
 fn transfer(server: Ipv4Addr, file: &str, windowsize: u16) -> Result<Vec<u8>> {
     let mut peer = Peer::open(server)?;
     let answer = peer.exchange(&request(file, false, windowsize))?;
     let mut accepted = options(&answer)?;
     accepted.sort_unstable();
-    // An option that it did not ask for, or another value, ends the real one's transfer.
+    // EDK2 aborts if the OACK has an option that it did not request, or another value.
     let asked = [("blksize", BLKSIZE), ("windowsize", usize::from(windowsize))];
     let asked = asked.into_iter().filter(|(_, value)| *value > 1);
     ensure!(accepted.iter().map(|(name, value)| (name.as_str(), *value)).eq(asked), "OACK: {accepted:?}");
@@ -65,7 +65,7 @@ fn transfer(server: Ipv4Addr, file: &str, windowsize: u16) -> Result<Vec<u8>> {
         let [0, 3, high, low, data @ ..] = &packet[..] else { bail!("not DATA: {}", shown(&packet)) };
         let block = u16::from_be_bytes([*high, *low]);
         if block != last.wrapping_add(1) {
-            // Every unexpected block is answered, and the window begins anew.
+            // EDK2 acknowledges the last good block after each unexpected one, and starts a new window.
             in_window = 0;
             packet = peer.exchange(&ack(last))?;
             continue;
@@ -81,7 +81,7 @@ fn transfer(server: Ipv4Addr, file: &str, windowsize: u16) -> Result<Vec<u8>> {
             in_window = 0;
             peer.exchange(&ack(last))?
         } else {
-            // The rest of the window is on its way; when it is lost, the last good block is acknowledged again.
+            // Wait for the rest of the window. If it is lost, acknowledge the last good block again.
             match peer.receive()? {
                 Some(packet) => packet,
                 None => peer.exchange(&ack(last))?,
@@ -90,7 +90,7 @@ fn transfer(server: Ipv4Addr, file: &str, windowsize: u16) -> Result<Vec<u8>> {
     }
 }
 
-/// One transfer's socket. The server answers from another port than the one that it was asked at (RFC 1350, section 4).
+/// The socket of one transfer. The server answers from a new port (RFC 1350, section 4).
 struct Peer {
     socket: UdpSocket,
     server: Ipv4Addr,
@@ -110,7 +110,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends a packet until something comes back.
+    /// Sends a packet, again after each time-out, until an answer arrives.
     fn exchange(&mut self, packet: &[u8]) -> Result<Vec<u8>> {
         for _ in 0..TRIES {
             self.send(packet)?;
@@ -121,7 +121,7 @@ impl Peer {
         bail!("no answer to {} from {}", shown(packet), self.to)
     }
 
-    /// The next packet of this transfer; none when the time is over.
+    /// Receives the next packet of this transfer. None after the time-out.
     fn receive(&mut self) -> Result<Option<Vec<u8>>> {
         let mut buffer = [0; 2048];
         loop {
@@ -169,7 +169,7 @@ fn options(packet: &[u8]) -> Result<Vec<(String, usize)>> {
     words.chunks(2).map(pair).collect()
 }
 
-/// The beginning of a packet, for messages.
+/// The start of a packet, for error messages.
 fn shown(packet: &[u8]) -> String {
     packet[..packet.len().min(60)].escape_ascii().to_string()
 }

@@ -1,4 +1,4 @@
-//! Files: every byte of them, what is refused, what is put, and what changes meanwhile.
+//! Files over TFTP: every byte arrives, refusals, uploads, and changes during the run.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -25,7 +25,7 @@ fn every_client_gets_every_byte_over_every_datapath() {
                     let got = fs::read(here.join("got")).unwrap();
                     assert!(
                         got == *bytes,
-                        "{what}: {file}: {} bytes of {}, or other ones",
+                        "{what}: {file}: {} of {} bytes arrived, or the bytes differ",
                         got.len(),
                         bytes.len()
                     );
@@ -38,7 +38,7 @@ fn every_client_gets_every_byte_over_every_datapath() {
             get("busybox", "busybox", &["tftp", "-b", "1468", "-l", "got", "-r", file, "-g", &server]);
             get("busybox without options", "busybox", &["tftp", "-l", "got", "-r", file, "-g", &server]);
             let url = format!("tftp://{server}/{file}");
-            // curl 7.88 fails at the end of an empty file, whoever serves it.
+            // curl 7.88 fails at the end of an empty file, with any server.
             if file != "empty" {
                 get(
                     "curl",
@@ -61,7 +61,7 @@ fn every_client_gets_every_byte_over_every_datapath() {
         assert_eq!(
             Daemon::count(&log, "tftp_timeouts"),
             0,
-            "{name}: nothing is lost here, so nothing is repeated"
+            "{name}: nothing is lost here, so nothing may be retransmitted"
         );
         assert_eq!(Daemon::count(&log, "tftp_complete"), 23, "{name}");
         let (xdp, tcx) = (Daemon::count(&log, "answer_xdp"), Daemon::count(&log, "answer_tcx"));
@@ -115,7 +115,7 @@ fn what_is_not_served_is_refused_at_once_with_the_protocols_own_error() {
         fs::write(here.join("upload"), b"x").unwrap();
         let said = fails_in(host, here, "busybox", &["tftp", "-l", "upload", "-r", "new", "-p", &server]);
         assert!(said.contains("read only"), "{said}");
-        // tftp-hpa's client asks in netascii unless told otherwise.
+        // tftp-hpa's client requests netascii by default.
         let said = host
             .command("tftp")
             .args([&server, "-c", "get", "small", "got"])
@@ -132,7 +132,8 @@ fn what_is_not_served_is_refused_at_once_with_the_protocols_own_error() {
     }
 }
 
-/// With an inbox, files may be put: they are there as they were, for nobody else to read, and are never overwritten.
+/// With an inbox, clients can upload files. Files arrive complete, only pxed's user can read them, and they are never
+/// overwritten.
 #[test]
 fn real_clients_put_files_into_the_inbox() {
     let sizes = [0, 1, 511, 512, 1468, 300_000];
@@ -180,7 +181,7 @@ fn real_clients_put_files_into_the_inbox() {
         assert!(said.contains("a name has"), "{said}");
         let uploads = 4 * sizes.len();
         assert_eq!(fs::read_dir(&kept).unwrap().count(), uploads, "{name}");
-        assert_eq!(fs::read_dir(&inbox).unwrap().count(), 1, "{name}: nothing is left of the others");
+        assert_eq!(fs::read_dir(&inbox).unwrap().count(), 1, "{name}: rejected uploads leave no files");
         assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o7777, 0o700, "{name}");
         daemon.wait_events("uploaded", uploads).unwrap();
         let log = daemon.stop().unwrap();
@@ -191,11 +192,11 @@ fn real_clients_put_files_into_the_inbox() {
         assert_eq!(Daemon::count(&log, "tftp_upload_complete"), uploads as u64, "{name}\n{log}");
         let given =
             ["answer_xdp", "answer_tcx", "tftp_given_to_kernel"].map(|label| Daemon::count(&log, label));
-        assert_eq!(given, [0; 3], "{name}: the kernel has no part in it");
+        assert_eq!(given, [0; 3], "{name}: the offload must not take part in uploads");
     }
 }
 
-/// A boot file that is replaced while we serve: new transfers get the new bytes, without a restart.
+/// If a boot file is replaced, new transfers get the new bytes without a restart.
 #[test]
 fn a_replaced_file_is_served_as_it_is_now() {
     let lab = Lab::builder().start().unwrap();
@@ -203,7 +204,7 @@ fn a_replaced_file_is_served_as_it_is_now() {
     let url = format!("tftp://{}/image", lab.responder().address());
     let get = || lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
     assert!(get().stdout == tree::bytes(5000));
-    // The kernel program's own words come into the same log.
+    // The log also contains the messages of the kernel program.
     daemon.wait_for("TFTP request on queue 0").unwrap();
     let root = lab.folder().join("root");
     fs::write(root.join("image.new"), tree::bytes(7000)).unwrap();
@@ -216,13 +217,13 @@ fn a_replaced_file_is_served_as_it_is_now() {
     daemon.stop().unwrap();
 }
 
-/// A boot program that comes while we serve is told to the next machine.
+/// A boot program that is added while pxed serves is offered to the next machine.
 #[test]
 fn a_boot_program_that_comes_later_is_told() {
     let lab = Lab::builder().start().unwrap();
     let root = tree::with_files(lab.folder(), &[("pxelinux.0", tree::bytes(10))]).unwrap();
     let daemon = Daemon::start(&lab, &["--root", root.to_str().unwrap()]).unwrap();
-    // udhcpc takes any offer, ours without an address too; that it was told is what counts here.
+    // udhcpc accepts any offer, also pxed's without an address. Only the daemon's event matters here.
     let ask =
         || lease(lab.client(), &["-V", "PXEClient:Arch:00007:UNDI:003000", "-x", "0x5d:0007", "-t", "2"]);
     ask();
@@ -235,7 +236,7 @@ fn a_boot_program_that_comes_later_is_told() {
     daemon.stop().unwrap();
 }
 
-/// One Linux without a configuration file: its files come from wherever they are, and nothing else of their folders does.
+/// `--kernel` and `--initrd` serve these files from their folders, and nothing else in the folders.
 #[test]
 fn a_kernel_that_the_command_line_names_is_served_from_where_it_is() {
     let files = [
@@ -254,7 +255,7 @@ fn a_kernel_that_the_command_line_names_is_served_from_where_it_is() {
         let given = ["--kernel", &kernel, "--initrd", &initrd, "--args", "quiet mac={{ mac }}"];
         let daemon = Daemon::start(&lab, &[&given[..], datapath].concat()).unwrap();
         let (host, server) = (lab.client(), lab.responder().address());
-        // iPXE is told a script of its own, whatever boot loaders are installed here.
+        // iPXE is offered a script for the machine, whatever boot loaders are installed on this host.
         lease(
             host,
             &["-V", "PXEClient:Arch:00007:UNDI:003010", "-x", "0x5d:0007", "-x", "0x4d:69505845", "-t", "2"],

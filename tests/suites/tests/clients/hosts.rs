@@ -1,4 +1,4 @@
-//! The responder's host beside all that: its own DHCP server and traffic, its queues and its MTU.
+//! The responder's host: its own DHCP server, its other traffic, its queues and its MTU.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use pxe_tests::neighbours::dhcp_server;
 
 use super::*;
 
-/// A DHCP server on the responder's own host is not starved, whether it was there before or comes later.
+/// A DHCP server on the responder's host receives its requests, whether it starts before or after pxed.
 #[test]
 fn a_dhcp_server_on_the_same_host_still_leases() {
     for (name, datapath) in DATAPATHS {
@@ -24,17 +24,17 @@ fn a_dhcp_server_on_the_same_host_still_leases() {
             }
             let plain = lease(lab.client(), &[]);
             assert!(plain.contains("obtained from 10.99.0.2"), "{name}: {plain}");
-            // udhcpc takes any offer, ours without an address too; that the server heard it is what counts here.
+            // udhcpc accepts any offer, also pxed's without an address. Only the request at the server matters here.
             lease(lab.client(), &["-V", "PXEClient:Arch:00007:UNDI:003000", "-x", "0x5d:0007", "-t", "2"]);
             daemon.wait_events("told", 1).unwrap();
             let heard = server.stderr().matches("DHCPDISCOVER(pxe0)").count();
-            assert!(heard >= 2, "{name}: the server heard {heard} DISCOVERs:\n{}", server.stderr());
+            assert!(heard >= 2, "{name}: the server received {heard} DISCOVERs:\n{}", server.stderr());
             daemon.stop().unwrap();
         }
     }
 }
 
-/// The host's other traffic goes its way, and so does a transfer that is none of ours.
+/// The host's other traffic passes: ICMP and TCP.
 #[test]
 fn unrelated_traffic_passes() {
     for (name, datapath) in DATAPATHS {
@@ -58,13 +58,13 @@ fn unrelated_traffic_passes() {
     }
 }
 
-/// With several receive queues a request and its ACKs may reach different workers: each packet finds its transfer.
+/// With several receive queues, a request and its ACKs may reach different workers. Each packet finds its transfer.
 #[test]
 fn several_queues_serve_together() {
     let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
     for (name, datapath) in DATAPATHS.iter().filter(|(_, datapath)| datapath.contains(&"xdp")) {
         let lab = Lab::builder().start().unwrap();
-        // A cable between client and responder without a switch: the client's transmit queues choose ours.
+        // A veth between client and responder without a switch: the client's transmit queue selects our receive queue.
         let queues = ["numrxqueues", "4", "numtxqueues", "4"];
         let (host, client) = (lab.responder(), lab.client());
         let link =
@@ -103,7 +103,7 @@ fn several_queues_serve_together() {
                 "{name}: {number}"
             );
         }
-        // And back, though a block may come to another worker than its upload's.
+        // Uploads of the same files. A block may reach another worker than the one of its upload.
         for first in (0..24).step_by(UPLOADS_OF_ONE_MAX) {
             let uploads = (first..first + UPLOADS_OF_ONE_MAX).map(|number| {
                 let mut command = lab.client().command("curl");
@@ -122,13 +122,13 @@ fn several_queues_serve_together() {
         let log = daemon.stop().unwrap();
         assert!(
             Daemon::count(&log, "datagram_forwarded") > 0,
-            "{name}: no packet took the way between workers\n{log}"
+            "{name}: no packet was forwarded between workers\n{log}"
         );
         assert_eq!(Daemon::count(&log, "datagram_forward_lost"), 0, "{name}");
     }
 }
 
-/// Gives the way between the client and the responder another MTU.
+/// Sets the MTU of all interfaces between the client and the responder.
 fn set_mtu(lab: &Lab, mtu: &str) {
     for port in [lab.responder().port(), lab.client().port(), "br0".to_owned()] {
         let status = lab.switch_command("ip").args(["link", "set", &port, "mtu", mtu]).status().unwrap();
@@ -139,8 +139,9 @@ fn set_mtu(lab: &Lab, mtu: &str) {
     }
 }
 
-/// In generic mode the kernel copies a frame for a program that takes several buffers, and tcx programs do not recognise the
-/// copy: acknowledgements went on to the host, which said by ICMP that the port is closed.
+/// With a large MTU and small blocks, there is no time-out and no ICMP. In generic mode, the kernel copies frames for a
+/// program that supports fragmented frames, and tcx programs did not recognise the copy: ACKs passed to the host, which
+/// answered by ICMP that the port is closed.
 #[test]
 fn where_frames_may_be_large_small_blocks_come_at_once_and_the_host_says_nothing() {
     let files = [("small", tree::bytes(10)), ("large", tree::bytes(200_000))];
@@ -152,7 +153,7 @@ fn where_frames_may_be_large_small_blocks_come_at_once_and_the_host_says_nothing
         let folder = tempfile::tempdir_in(lab.folder()).unwrap();
         for blksize in ["512", "1468"] {
             let arguments = ["--silent", "--show-error", "--tftp-blksize", blksize, "--output", "got", &url];
-            // Twice: at the second time the kernel has the file.
+            // Twice, because the offload has the file at the second time only.
             for _ in 0..2 {
                 run_in(lab.client(), folder.path(), "curl", &arguments);
                 assert!(fs::read(folder.path().join("got")).unwrap() == files[1].1, "{name}, {blksize}");
@@ -168,7 +169,7 @@ fn where_frames_may_be_large_small_blocks_come_at_once_and_the_host_says_nothing
     }
 }
 
-/// Machines that reach the interface by its second address only would get nothing.
+/// `pxed check` names an address of the interface that is not served: machines that use it would get no reply.
 #[test]
 fn check_says_which_addresses_are_not_served() {
     let lab = Lab::builder().dhcp(false).start().unwrap();
@@ -186,7 +187,7 @@ fn check_says_which_addresses_are_not_served() {
     assert!(second.contains("10.98.0.2 only is served") && second.contains("to 10.99.0.2"), "{second}");
 }
 
-/// Large frames: chunks of 4096 bytes, and with native XDP above an MTU of 3498 the program for frames of several buffers.
+/// Large frames: chunks of 4096 bytes, and above an MTU of 3498 with native XDP the program for fragmented frames.
 #[test]
 fn large_mtus_carry_large_blocks() {
     let files = [("small", tree::bytes(10)), ("large", tree::bytes(1_000_000))];
@@ -201,7 +202,7 @@ fn large_mtus_carry_large_blocks() {
             run_in(lab.client(), folder.path(), "curl", &arguments);
             assert!(fs::read(folder.path().join("got")).unwrap() == files[1].1, "{name}, MTU {mtu}");
             let log = daemon.stop().unwrap();
-            // Blocks as large as the path, or the AF_XDP chunk, takes in one piece: fewer packets than at MTU 1500.
+            // Blocks are as large as the MTU or the AF_XDP chunk allows, so there are fewer packets than at MTU 1500.
             let packets = Daemon::count(&log, "tftp_data_packets");
             assert!(packets > 0 && packets < 500, "{name}, MTU {mtu}: {packets} packets\n{log}");
         }

@@ -8,7 +8,7 @@ use std::path::Path;
 use pxe_kit::daemon::Daemon;
 use pxe_kit::{Host, Lab, tree};
 
-/// The ways that packets can reach the daemon, or the kernel in its place.
+/// All datapaths, without and with the offload.
 const DATAPATHS: [(&str, &[&str]); 5] = [
     ("xdp, generic", &["--datapath", "xdp", "--xdp-mode", "generic", "--offload", "off"]),
     ("xdp, native", &["--datapath", "xdp", "--xdp-mode", "native", "--offload", "off"]),
@@ -17,14 +17,13 @@ const DATAPATHS: [(&str, &[&str]); 5] = [
     ("socket", &["--datapath", "socket"]),
 ];
 
-/// Makes a client's host write whole checksums, as every packet that comes over a wire has them: the kernel answers
-/// no others.
+/// Makes a client's host send complete checksums, as over a cable: the offload does not answer packets with partial ones.
 fn whole_checksums(host: &Host) {
     let arguments = ["-K", host.interface(), "tx", "off"];
     run_in(host, Path::new("/"), "ethtool", &arguments);
 }
 
-/// The daemon with a tree of its own, over one datapath.
+/// Starts the daemon with these files, over one datapath.
 fn serve(lab: &Lab, files: &[(&str, Vec<u8>)], datapath: &[&str]) -> Daemon {
     let root = tree::with_files(lab.folder(), files).unwrap();
     let arguments = [&["--root", root.to_str().unwrap(), "--boot-file", "x64=small"], datapath].concat();
@@ -38,7 +37,7 @@ fn offloads(datapath: &[&str]) -> bool {
     datapath.contains(&"xdp") && !datapath.contains(&"off")
 }
 
-/// Runs a program on a host in `folder`; its exit code must be 0.
+/// Runs a program on a host in `folder`, checks that it succeeds, and returns its output.
 fn run_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> String {
     let mut command = host.command(program);
     let output = command.args(arguments).current_dir(folder).output().unwrap();
@@ -48,7 +47,7 @@ fn run_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> Stri
     text
 }
 
-/// As above, but it must fail. Returns what it said.
+/// Like [`run_in`], for a program that must fail.
 fn fails_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> String {
     let output = host.command(program).args(arguments).current_dir(folder).output().unwrap();
     let text =
@@ -57,7 +56,7 @@ fn fails_in(host: &Host, folder: &Path, program: &str, arguments: &[&str]) -> St
     text
 }
 
-/// Asks for a lease on a host without using it; returns what udhcpc said.
+/// Requests a lease on a host without using it, and returns udhcpc's output.
 fn lease(host: &Host, arguments: &[&str]) -> String {
     let mut command = host.command("busybox");
     command.args([

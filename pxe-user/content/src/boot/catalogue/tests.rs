@@ -1,5 +1,6 @@
-//! Tests of whole catalogues on temporary directories. Links must belong to an administrator, so run these
-//! tests as root.
+//! Tests of whole catalogues on temporary directories. They need no root: a tree follows links that belong to
+//! root or to the owner of its root directory, and here one user owns both. The tests of `boot::tree` change
+//! owners.
 
 mod changes;
 mod images;

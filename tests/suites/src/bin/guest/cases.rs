@@ -1,4 +1,4 @@
-//! The cases, in their order. Each leaves the guest as it was.
+//! The cases of the guest, in their order. Each one cleans up after itself, so that the next is independent.
 
 use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
@@ -18,7 +18,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::daemon::{self, Serving};
 
-/// All cases by their names.
+/// All cases by name.
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("load", || load(1500)),
     ("load-frags", || load(9000)),
@@ -37,26 +37,26 @@ const GENERIC: &[&str] = &["--datapath", "xdp", "--xdp-mode", "generic"];
 const NATIVE: &[&str] = &["--datapath", "xdp", "--xdp-mode", "native"];
 const SOCKET: &[&str] = &["--datapath", "socket"];
 
-/// The daemon's address, and the one that a DHCP server would have given to the machine.
+/// The daemon's address, and the machine's, which replaces a lease of a DHCP server.
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 const MACHINE: &str = "10.99.0.100/24";
-/// Where the boot tree is made.
+/// The folder of the boot tree.
 const TREE: &str = "/tmp/tree";
-/// The network namespace that the machine's interface is in.
+/// The network namespace with the machine's interface.
 const NAMESPACE: &str = "machine";
-/// A real machine's DISCOVER; provenance in tests/packets/dhcp/README.md.
+/// The DISCOVER of a real machine. tests/packets/dhcp/README.md names its source.
 const DISCOVER: &[u8] = include_bytes!("../../../../packets/dhcp/ovmf-discover.bin");
-/// What an x64 machine is given: some hundred blocks, the last one not full.
+/// The boot file of an x64 machine: some hundred blocks, the last one shorter.
 const BOOT_FILE: &str = "bootx64.efi";
 const BOOT_FILE_LEN: usize = 300_001;
 
-/// The verifier takes the program for interfaces with this MTU.
+/// The kernel's verifier accepts the program for interfaces with this MTU.
 fn load(mtu: u32) -> Result<String> {
     let before_frags = kernel_version()? < (5, 18);
     match Programs::load(1, 1024, takes_several_buffers(Mode::Native, mtu)) {
         Ok(_) => Ok("ok".into()),
         Err(error) if mtu > 3498 && before_frags => {
-            // The flag is unknown there, so it is refused before the verifier looks at it.
+            // Older kernels do not know the flag for fragments, and reject the program before the verifier runs.
             ensure!(error.to_string().contains("Invalid argument"), "{error}");
             Ok("ok: refused before Linux 5.18".into())
         }
@@ -64,7 +64,7 @@ fn load(mtu: u32) -> Result<String> {
     }
 }
 
-/// Which layers of the offload this kernel takes.
+/// Reports which layers of the offload this kernel accepts.
 fn load_offload() -> Result<String> {
     let mut programs = match Programs::load_offload(1, 1024, false, 1024) {
         Ok(programs) => programs,
@@ -92,7 +92,7 @@ fn kernel_version() -> Result<(u32, u32)> {
     Ok((numbers.next().context("no version")?, numbers.next().context("no version")?))
 }
 
-/// Runs something with the names of a new pair of virtual interfaces.
+/// Runs a case with the names of a new pair of veth interfaces.
 fn over_veth(run: impl FnOnce(&str, &str) -> Result<String>) -> Result<String> {
     let _namespace = Namespace::new()?;
     ip(&format!("link add server type veth peer name machine netns {NAMESPACE}"))?;
@@ -101,7 +101,7 @@ fn over_veth(run: impl FnOnce(&str, &str) -> Result<String>) -> Result<String> {
     result
 }
 
-/// Runs something with the names of two virtio cards, whose addresses the host has given them.
+/// Runs a case with the names of the two virtio cards, which their Ethernet addresses identify.
 fn over_virtio(run: impl FnOnce(&str, &str) -> Result<String>) -> Result<String> {
     let namespace = Namespace::new()?;
     let server = interface_of("52:54:00:99:01:01")?;
@@ -119,21 +119,21 @@ fn bring_up(server: &str, machine: &str) -> Result<()> {
     ip(&format!("-n {NAMESPACE} link set {machine} up"))
 }
 
-/// One boot from DISCOVER to the last byte; says which datapath it was.
+/// Boots once, from DISCOVER to the last byte, and reports the datapath.
 fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
     let content = boot_tree(Path::new(TREE))?;
     let daemon = daemon::start(server, TREE, arguments)?;
     let booted = daemon::serving(&daemon).and_then(|serving| {
         check_attached(server, &serving)?;
         let bytes = in_namespace(|| load_as_machine(machine))?;
-        ensure!(bytes == content, "the file came with other bytes");
+        ensure!(bytes == content, "the received file differs");
         Ok(serving)
     });
     let log = daemon.stop();
     let serving = booted.inspect_err(|_| say(log.as_deref().unwrap_or("no log")))?;
     let log = log?;
     check_detached(server)?;
-    // Which layers have answered ACKs.
+    // The layers that have answered ACKs.
     let layers = [("answer_xdp", "xdp"), ("answer_tcx", "tcx")];
     let answered = layers.iter().filter(|(label, _)| Daemon::count(&log, label) > 0);
     let answered: Vec<_> = answered.map(|(_, layer)| *layer).collect();
@@ -144,9 +144,9 @@ fn boot(server: &str, machine: &str, arguments: &[&str]) -> Result<String> {
     }
 }
 
-/// A file is replaced again and again while the kernel sends it to a machine: the inner maps of the offload come and go under a
-/// program that reads from them. Whole versions arrive, and the kernel says nothing. Over virtio cards, because over a veth ACKs
-/// come with half a checksum, and the kernel leaves those to the daemon.
+/// Replaces a file again and again while the kernel sends it. The offload's inner maps are created and freed while the
+/// program reads from them. Each transfer must deliver one whole version, and the kernel must log no error. The case
+/// uses virtio cards, because ACKs over a veth have partial checksums, and the offload leaves those to the daemon.
 fn churn(server: &str, machine: &str) -> Result<String> {
     let first = boot_tree(Path::new(TREE))?;
     let second: Vec<u8> = first.iter().map(|byte| !byte).collect();
@@ -168,13 +168,13 @@ fn churn(server: &str, machine: &str) -> Result<String> {
     let log = daemon.stop();
     churned.inspect_err(|_| say(log.as_deref().unwrap_or("no log")))?;
     let complaints = complaints.new_lines()?;
-    ensure!(complaints.is_empty(), "the kernel says: {}", complaints.join("; "));
+    ensure!(complaints.is_empty(), "the kernel logged: {}", complaints.join("; "));
     let log = log?;
     let answered = ["answer_xdp", "answer_tcx"].iter().map(|label| Daemon::count(&log, label)).sum::<u64>();
     Ok(if answered > 0 { "ok: answered in the kernel".into() } else { "ok: without offload".into() })
 }
 
-/// How often the file is loaded while it is replaced.
+/// The number of transfers while the file is replaced.
 const CHURNED_LOADS: u32 = 12;
 
 fn load_while_replaced(interface: &str, versions: &[Vec<u8>; 2]) -> Result<()> {
@@ -184,13 +184,13 @@ fn load_while_replaced(interface: &str, versions: &[Vec<u8>; 2]) -> Result<()> {
     for _ in 0..CHURNED_LOADS {
         let bytes = machine::load_in_lock_step(offer.server, &offer.file)?;
         let version = versions.iter().position(|version| *version == bytes);
-        seen[version.context("a file with bytes of two versions, or of none")?] = true;
+        seen[version.context("the received file is neither version")?] = true;
     }
-    ensure!(seen == [true; 2], "only one version was ever loaded");
+    ensure!(seen == [true; 2], "only one of the versions was received");
     Ok(())
 }
 
-/// Puts one version after the other in the file's place; returns how often.
+/// Replaces the file by one version after the other, and returns the number of times.
 fn replace(versions: &[Vec<u8>; 2], is_over: &AtomicBool) -> Result<u32> {
     let root = Path::new(TREE);
     let mut replaced = 0;
@@ -204,7 +204,7 @@ fn replace(versions: &[Vec<u8>; 2], is_over: &AtomicBool) -> Result<u32> {
     Ok(replaced)
 }
 
-/// The kernel's log from now on.
+/// The kernel's log, from the moment of opening.
 struct KernelLog(fs::File);
 
 impl KernelLog {
@@ -217,7 +217,7 @@ impl KernelLog {
         Ok(Self(log))
     }
 
-    /// The complaints since then.
+    /// The errors and warnings since the opening.
     fn new_lines(&mut self) -> Result<Vec<String>> {
         const SIGNS: [&str; 6] =
             ["BUG", "WARNING", "Oops", "general protection", "refcount", "use-after-free"];
@@ -230,7 +230,7 @@ impl KernelLog {
                     complaints.extend(Some(line).filter(|line| SIGNS.iter().any(|sign| line.contains(sign))));
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(complaints),
-                // Records that were overwritten meanwhile.
+                // The kernel has overwritten records before they were read.
                 Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
                 Err(error) => return Err(error.into()),
             }
@@ -238,7 +238,7 @@ impl KernelLog {
     }
 }
 
-/// A daemon that cannot clean up after itself leaves nothing attached either.
+/// Kills the daemon by SIGKILL. Nothing may stay attached, although the daemon cannot clean up.
 fn kill(server: &str, arguments: &[&str]) -> Result<String> {
     boot_tree(Path::new(TREE))?;
     let daemon = daemon::start(server, TREE, arguments)?;
@@ -250,7 +250,7 @@ fn kill(server: &str, arguments: &[&str]) -> Result<String> {
     Ok("ok".into())
 }
 
-/// Whether the kernel shows what the daemon claims.
+/// Checks that the datapath in the daemon's log is the one that the kernel shows.
 fn check_attached(interface: &str, serving: &Serving) -> Result<()> {
     let link = ip_says(&format!("link show {interface}"))?;
     let shown = match (link.contains("xdpgeneric"), link.contains("xdp")) {
@@ -258,7 +258,7 @@ fn check_attached(interface: &str, serving: &Serving) -> Result<()> {
         (false, true) => "xdp native",
         (false, false) => "socket",
     };
-    ensure!(serving.to_string().starts_with(shown), "the daemon says {serving}, the kernel {link}");
+    ensure!(serving.to_string().starts_with(shown), "the daemon logged {serving}, the kernel shows {link}");
     Ok(())
 }
 
@@ -271,19 +271,22 @@ fn check_detached(interface: &str) -> Result<()> {
 fn load_as_machine(interface: &str) -> Result<Vec<u8>> {
     let offer = machine::discover(interface, DISCOVER)?;
     ensure!(offer.server == SERVER && offer.file == BOOT_FILE, "{offer:?}");
-    // The network's DHCP server would say this.
+    // In place of a lease from a DHCP server.
     ip(&format!("address add {MACHINE} dev {interface}"))?;
     let bytes = machine::load(offer.server, &offer.file)?;
-    // The first time the file is not prepared for the kernel yet.
+    // Twice, because the file is not in the kernel yet at the first transfer.
     for _ in 0..2 {
-        ensure!(machine::load_in_lock_step(offer.server, &offer.file)? == bytes, "other bytes in lock-step");
+        ensure!(
+            machine::load_in_lock_step(offer.server, &offer.file)? == bytes,
+            "the file received in lock-step differs"
+        );
     }
     Ok(bytes)
 }
 
 /// Makes the boot tree, and returns the boot file's content.
 fn boot_tree(root: &Path) -> Result<Vec<u8>> {
-    // No two blocks are alike, so an exchanged one is seen.
+    // All blocks differ, so that a misplaced block shows.
     let byte = |at: usize| (at.wrapping_mul(0x9e37_79b1) >> 16) as u8;
     let content: Vec<u8> = (0..BOOT_FILE_LEN).map(byte).collect();
     fs::create_dir_all(root)?;
@@ -293,7 +296,7 @@ fn boot_tree(root: &Path) -> Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The network namespace of the machine. What is in it goes with it.
+/// The network namespace of the machine. Dropping it removes it, with the interfaces in it.
 struct Namespace;
 
 impl Namespace {
@@ -315,7 +318,7 @@ impl Drop for Namespace {
     }
 }
 
-/// Runs something on a thread of its own in the machine's namespace.
+/// Runs a function on a new thread in the machine's namespace.
 fn in_namespace<T: Send>(run: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     let enter = || -> Result<T> {
         let namespace = fs::File::open(Path::new("/run/netns").join(NAMESPACE))?;

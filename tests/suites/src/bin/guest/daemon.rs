@@ -1,4 +1,4 @@
-//! The daemon in the guest.
+//! Starts the daemon in the guest, and reads from its log how it serves.
 
 use std::fmt;
 use std::process::Command;
@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use pxe_kit::daemon::Daemon;
 use serde_json::Value;
 
-/// How it serves, as its log says.
+/// The datapath, the XDP mode and the copy mode in the daemon's log.
 pub(crate) struct Serving {
     words: Vec<String>,
 }
@@ -18,7 +18,7 @@ impl fmt::Display for Serving {
     }
 }
 
-/// Starts it.
+/// Starts the daemon, without waiting until it serves.
 pub(crate) fn start(interface: &str, root: &str, arguments: &[&str]) -> Result<Daemon> {
     let mut command = Command::new("/bin/pxed");
     command.args(["--log-format", "json", "serve", "--interface", interface, "--root", root]);
@@ -26,11 +26,11 @@ pub(crate) fn start(interface: &str, root: &str, arguments: &[&str]) -> Result<D
     Daemon::run_here(command)
 }
 
-/// Waits until it serves.
+/// Waits until the daemon serves, and returns how.
 pub(crate) fn serving(daemon: &Daemon) -> Result<Serving> {
     daemon.wait_ready()?;
     let log = daemon.log();
-    Serving::find(&log).with_context(|| format!("it does not say how it serves: {log}"))
+    Serving::find(&log).with_context(|| format!("the log does not name the datapath: {log}"))
 }
 
 impl Serving {

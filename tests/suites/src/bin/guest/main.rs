@@ -1,7 +1,7 @@
-//! The first process of a guest with another kernel (see `pxe_guests`): loads the modules, runs the cases, writes one line
+//! The first process of a guest with another kernel (see `pxe_guests`). It loads the modules, runs the cases, writes a line
 //! about each to the second serial port, and switches the guest off.
 //!
-//! It runs in a guest only: as an ordinary process it does nothing.
+//! As an ordinary process, it refuses to run.
 
 mod cases;
 mod daemon;
@@ -11,12 +11,15 @@ use anyhow::{Context as _, Result, ensure};
 use pxe_tests::guest;
 
 fn main() -> Result<()> {
-    ensure!(std::process::id() == 1, "this is the first process of a guest: `cargo xtask vm` boots one");
+    ensure!(
+        std::process::id() == 1,
+        "this program must be the first process of a guest: run `cargo xtask vm`"
+    );
     let done = run();
     if let Err(error) = &done {
         guest::say(&format!("guest: {error:#}"));
     }
-    // Whatever happened: a guest that is still there is waited for.
+    // Also after an error: the host waits until the guest ends.
     system::power_off()
 }
 

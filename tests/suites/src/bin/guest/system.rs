@@ -1,4 +1,4 @@
-//! What a first process has to do itself: file systems, modules, interfaces, the power switch.
+//! The duties of a first process: mounting, loading modules, the loopback interface, power off.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use pxe_tests::guest::{ip, say};
 use rustix::mount::{MountFlags, mount};
 use rustix::system::{RebootCommand, init_module, reboot};
 
-/// Mounts, loads modules, and starts the loopback interface.
+/// Mounts file systems, loads modules, and starts the loopback interface.
 pub(crate) fn set_up() -> Result<()> {
     for (what, place) in
         [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp")]
@@ -19,7 +19,7 @@ pub(crate) fn set_up() -> Result<()> {
     ip("link set lo up")
 }
 
-/// All modules in the order of their names, which begin with numbers.
+/// Loads all modules in the order of their names, which start with numbers.
 fn load_modules() -> Result<()> {
     let entries = fs::read_dir("/modules").context("no modules in the archive")?;
     let mut modules = entries.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
@@ -36,6 +36,6 @@ pub(crate) fn power_off() -> ! {
     if let Err(error) = reboot(RebootCommand::PowerOff) {
         say(&format!("guest: cannot power off: {error}"));
     }
-    // A first process that ends makes the kernel panic; with `panic=-1` and `-no-reboot` that ends QEMU, too.
+    // The end of the first process makes the kernel panic. With `panic=-1` and `-no-reboot`, QEMU then ends.
     std::process::exit(1)
 }

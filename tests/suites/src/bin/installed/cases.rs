@@ -1,4 +1,4 @@
-//! The cases, in their order: each goes on where the one before has ended.
+//! The cases of the installed package, in their order. Each one continues where the previous one ended.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,7 +20,7 @@ use crate::service::{
     LIMIT, PACKAGE, begin, journal, main_pid, property, status, systemctl, wait_for_another,
 };
 
-/// All cases by their names.
+/// All cases by name.
 pub(crate) const ALL: &[(&str, Case)] = &[
     ("installs", installs),
     ("unconfigured", unconfigured),
@@ -39,14 +39,14 @@ pub(crate) const ALL: &[(&str, Case)] = &[
 ];
 
 pub(crate) const CONFIG: &str = "/etc/pxed/pxed.toml";
-/// The daemon's address, another one for later, and the one that a DHCP server would have given to the machine.
+/// The daemon's address, its second address for `readdressed`, and the machine's, which replaces a lease of a DHCP server.
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 pub(crate) const LATER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
 const MACHINE: &str = "10.99.0.100/24";
 /// The machine's network namespace, and its interface there.
 pub(crate) const NAMESPACE: &str = "machine";
 const INTERFACE: &str = "machine";
-/// A real machine's DISCOVER; provenance in tests/packets/dhcp/README.md.
+/// The DISCOVER of a real machine. tests/packets/dhcp/README.md names its source.
 const DISCOVER: &[u8] = include_bytes!("../../../../packets/dhcp/ovmf-discover.bin");
 const MAC: &str = "52:54:00:99:00:10";
 const BOOT_FILE: &str = "bootx64.efi";
@@ -56,12 +56,12 @@ const BOOT_FILE_LEN: usize = 300_001;
 const BOUNDING: u64 = 1 << 10 | 1 << 12 | 1 << 13 | 1 << 38 | CAP_BPF;
 const CAP_BPF: u64 = 1 << 39;
 
-/// All paths of the system before the package came.
+/// All paths of the system before the installation.
 static BEFORE: OnceLock<BTreeSet<String>> = OnceLock::new();
 
-/// Nothing listens and nothing starts by itself once it is installed.
+/// The installation starts nothing and opens no port.
 fn installs() -> Result<String> {
-    // Left by mmdebstrap: packages would neither start nor restart a service. A system that somebody uses has none.
+    // mmdebstrap leaves this file, which keeps packages from starting services. A real system does not have it.
     fs::remove_file("/usr/sbin/policy-rc.d")?;
     BEFORE.set(paths()?).ok().context("this case runs once")?;
     output(Command::new("dpkg").args(["--install", PACKAGE]))?;
@@ -77,7 +77,7 @@ fn installs() -> Result<String> {
     Ok("ok".into())
 }
 
-/// Started all the same, it says what to write where.
+/// A start without an interface fails, and the log names the key to set.
 fn unconfigured() -> Result<String> {
     let refused = systemctl("start pxed").is_err();
     let said = journal()?;
@@ -86,7 +86,7 @@ fn unconfigured() -> Result<String> {
     Ok("ok".into())
 }
 
-/// systemd knows every word of the unit. It also wants the programs, so here and not where the package is built.
+/// systemd accepts every line of the unit. It also checks that the programs exist, so this runs after the installation.
 fn verifies() -> Result<String> {
     let verify = Command::new("systemd-analyze").args(["verify", "--man=no", "pxed.service"]).output()?;
     let said = String::from_utf8_lossy(&verify.stderr);
@@ -95,7 +95,7 @@ fn verifies() -> Result<String> {
     Ok("ok".into())
 }
 
-/// Named an interface, it starts, and says what it does.
+/// With an interface in the configuration, the service starts and attaches its program.
 fn starts() -> Result<String> {
     ip(&format!("netns add {NAMESPACE}"))?;
     ip(&format!("link add server type veth peer name {INTERFACE} address {MAC} netns {NAMESPACE}"))?;
@@ -118,7 +118,7 @@ fn starts() -> Result<String> {
     Ok("ok".into())
 }
 
-/// What the unit leaves it, and what it leaves itself of that.
+/// The unit grants five capabilities, and the daemon keeps only CAP_BPF.
 fn confined() -> Result<String> {
     for (name, wanted) in
         [("User", "pxed"), ("NoNewPrivileges", "yes"), ("Result", "success"), ("NRestarts", "0")]
@@ -139,20 +139,20 @@ fn confined() -> Result<String> {
     Ok("ok".into())
 }
 
-/// One boot from DISCOVER to the last byte, curl after it, and what the daemon says of the machine.
+/// A machine boots, from DISCOVER to the last byte, curl loads the same file, and the daemon knows the machine.
 fn serve(server: Ipv4Addr) -> Result<String> {
     let content = tree::bytes(BOOT_FILE_LEN);
     let booted = || -> Result<Vec<u8>> {
         namespace::enter(NAMESPACE)?;
         let offer = machine::discover(INTERFACE, DISCOVER)?;
         ensure!(offer.server == server && offer.file == BOOT_FILE, "{offer:?}");
-        // The network's DHCP server would say this.
+        // In place of a lease from a DHCP server.
         ip(&format!("address replace {MACHINE} dev {INTERFACE}"))?;
         machine::load(offer.server, &offer.file)
     };
     let booted = std::thread::scope(|scope| scope.spawn(booted).join());
     let bytes = booted.map_err(|_| anyhow::anyhow!("the machine panicked"))?;
-    ensure!(bytes.with_context(|| journal().unwrap_or_default())? == content, "other bytes came");
+    ensure!(bytes.with_context(|| journal().unwrap_or_default())? == content, "the received file differs");
     for scheme in ["tftp", "http"] {
         let url = format!("{scheme}://{server}/{BOOT_FILE}");
         let curl = ["netns", "exec", NAMESPACE, "curl", "--silent", "--show-error", "--fail", &url];
@@ -164,7 +164,7 @@ fn serve(server: Ipv4Addr) -> Result<String> {
     Ok("ok".into())
 }
 
-/// `pxed status` finds the daemon, and that knows the machine.
+/// `pxed status` reaches the daemon, and lists the machine.
 fn check_known() -> Result<()> {
     let status = output(Command::new("pxed").args(["status", "--json"]))?;
     let status: Value = serde_json::from_str(&status)?;
@@ -173,7 +173,7 @@ fn check_known() -> Result<()> {
     Ok(())
 }
 
-/// By hand, with what it knows; a changed configuration is read at a reload.
+/// After `systemctl restart`, the daemon still knows the machine. After `systemctl reload`, it has read the configuration.
 fn restarts() -> Result<String> {
     let before = main_pid()?;
     begin("restart")?;
@@ -186,7 +186,7 @@ fn restarts() -> Result<String> {
     serve(SERVER)
 }
 
-/// By systemd, when it was killed.
+/// systemd restarts the service after SIGKILL.
 fn killed() -> Result<String> {
     let pid = main_pid()?;
     systemctl("kill --signal KILL pxed")?;
@@ -195,7 +195,7 @@ fn killed() -> Result<String> {
     serve(SERVER)
 }
 
-/// By systemd, when it has ended itself since its address is another one.
+/// The daemon ends when its interface gets another address, and systemd restarts it.
 fn readdressed() -> Result<String> {
     let pid = main_pid()?;
     ip("address flush dev server")?;
@@ -204,16 +204,16 @@ fn readdressed() -> Result<String> {
     serve(LATER)
 }
 
-/// Nothing stays attached, and what it keeps is its own.
+/// After a stop, nothing is attached, and the state files belong to pxed with the right modes.
 fn stops() -> Result<String> {
     systemctl("stop pxed")?;
     ensure!(property("Result")? == "success", "{}", journal()?);
-    // systemd forgets what it was left for a restart once the stop is through.
+    // systemd releases the descriptors in its store only after the stop.
     let is_free = || Ok(!ip_says("link show server")?.contains("xdp"));
     clock::wait_until("no program is attached", LIMIT, is_free)?;
     let kept = property("NFileDescriptorStore")?;
     ensure!(kept == "0", "systemd still keeps {kept} descriptors");
-    ensure!(!Path::new("/run/pxed").exists(), "its socket is still there");
+    ensure!(!Path::new("/run/pxed").exists(), "the socket's folder still exists");
     let owner = fs::metadata(CONFIG)?.uid();
     ensure!(owner == 0, "the configuration belongs to {owner}");
     let pxed: u32 = output(Command::new("id").args(["--user", "pxed"]))?.trim().parse()?;
@@ -230,11 +230,11 @@ fn stops() -> Result<String> {
     Ok("ok".into())
 }
 
-/// Purged, it leaves what Debian's policy keeps, a user without files, and nothing else.
+/// A purge removes everything but the user, whom Debian's policy keeps.
 fn purges() -> Result<String> {
     fs::remove_dir_all("/srv/root")?;
     output(Command::new("dpkg").args(["--purge", "pxed"]))?;
-    let before = BEFORE.get().context("what was there before is not known")?;
+    let before = BEFORE.get().context("the case `installs` did not record the paths")?;
     let after = paths()?;
     let differ: Vec<_> = after.symmetric_difference(before).collect();
     ensure!(differ.is_empty(), "{differ:?}");
@@ -244,7 +244,8 @@ fn purges() -> Result<String> {
     Ok("ok".into())
 }
 
-/// What is on the disk, but for what the package manager, its user database and the journal keep of anything that happens.
+/// All paths of the system, except those that the package manager, the user database, the journal and systemd change by
+/// themselves.
 fn paths() -> Result<BTreeSet<String>> {
     const OTHERS: [&str; 5] =
         ["/var/lib/dpkg/", "/var/log/journal/", "/var/log/dpkg.log", "/var/lib/systemd/", "/tmp/"];

@@ -1,7 +1,7 @@
-//! The package in a Debian system with systemd (see `pxe_guests::System`): installed, started with its sandbox on, a machine
-//! served, started again also in the middle of a transfer, purged. Writes one line about each case to the second serial port.
+//! Tests the package in a Debian system with systemd (see `pxe_guests::System`): installation, start in the sandbox, a
+//! boot, restarts also during a transfer, purge. Writes a line about each case to the second serial port.
 //!
-//! It is a service of a guest only: anywhere else it does nothing, since it installs and removes a package.
+//! The program installs and removes a package, so it refuses to run anywhere but in its guest.
 
 mod cases;
 mod running;
@@ -13,6 +13,6 @@ use anyhow::{Result, ensure};
 
 fn main() -> Result<()> {
     let is_guest = Path::new(service::PACKAGE).is_file() && Path::new("/init").is_file();
-    ensure!(is_guest, "this runs in a guest: `cargo xtask test package` boots one");
+    ensure!(is_guest, "this program must run in a guest: run `cargo xtask test package`");
     pxe_tests::guest::run(cases::ALL)
 }

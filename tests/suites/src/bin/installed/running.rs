@@ -1,4 +1,4 @@
-//! Transfers that are running while the service is restarted, or the time of day is set.
+//! Transfers that run while the service restarts, or while the time of day is set.
 
 use std::fs;
 use std::path::Path;
@@ -17,25 +17,26 @@ use rustix::time::{ClockId, clock_gettime, clock_settime};
 use crate::cases::{CONFIG, LATER, NAMESPACE, SERVER};
 use crate::service::{LIMIT, PACKAGE, begin, journal, main_pid, property};
 
-/// What the machine loads, in curl's blocks of 512 bytes: half a minute in an emulated machine.
+/// The file of the transfers. In curl's blocks of 512 bytes, it takes half a minute in an emulated machine.
 pub(crate) const FILE: &str = "large.efi";
 pub(crate) const FILE_LEN: usize = 4 << 20;
-/// Has come before the restart.
+/// The restart begins after this number of bytes.
 const BEGUN: u64 = 256 << 10;
 const LOADED: &str = "/tmp/loaded";
 
-/// `systemctl restart` in the middle of a transfer: it goes on.
+/// A transfer continues over `systemctl restart`.
 pub(crate) fn over_a_restart() -> Result<String> {
     over(|_, _| begin("restart"))
 }
 
-/// The same for the package's upgrade, here to the same version. As apt does it: unpacked first, and configured later.
+/// A transfer continues over an upgrade of the package, here to the same version. As with apt, the package is unpacked
+/// first, and configured later.
 pub(crate) fn over_an_upgrade() -> Result<String> {
     output(Command::new("dpkg").args(["--unpack", PACKAGE]))?;
-    // An emulator is slow at what it has never run: this is no part of the gap on a real machine.
+    // Run the new program once before. The emulator translates code at its first use, which would lengthen the gap.
     output(Command::new("pxed").args(["check", "--config", CONFIG]))?;
     over(|machine, before| {
-        // It would be through before the scripts of the package are, which take long here. So it waits until the service ends.
+        // Stop curl until the service ends: the package's scripts are slow here, and the transfer would end before.
         machine.signal(Signal::STOP)?;
         let mut dpkg = Command::new("dpkg").args(["--configure", "pxed"]).spawn()?;
         let process = format!("/proc/{before}");
@@ -47,7 +48,8 @@ pub(crate) fn over_an_upgrade() -> Result<String> {
     })
 }
 
-/// `restart` gets the machine, and the process that is to end.
+/// Starts a transfer, calls `restart` with the machine and the daemon's process ID, and checks that the transfer was
+/// resumed.
 fn over(restart: impl FnOnce(&Machine, u32) -> Result<()>) -> Result<String> {
     let before = main_pid()?;
     let mut machine = Machine::load()?;
@@ -59,40 +61,42 @@ fn over(restart: impl FnOnce(&Machine, u32) -> Result<()>) -> Result<String> {
     ensure!(main_pid()? != before, "the same process");
     ensure!(
         machine.0.try_wait()?.is_none() && loaded < FILE_LEN as u64,
-        "it had ended before: a larger file is needed"
+        "the transfer ended before the restart: use a larger file"
     );
     let ended = machine.0.wait_with_output()?;
     let error = String::from_utf8_lossy(&ended.stderr);
     ensure!(ended.status.success(), "curl: {error}; {}", journal()?);
-    ensure!(fs::read(LOADED)? == tree::bytes(FILE_LEN), "other bytes came");
+    ensure!(fs::read(LOADED)? == tree::bytes(FILE_LEN), "the received file differs");
     fs::remove_file(LOADED)?;
-    // Shown twice a second.
+    // The daemon publishes its counters twice a second.
     let is_so = || Ok(count("tftp_complete")? == 1);
     clock::wait_until("the transfer is counted", LIMIT, is_so)
         .with_context(|| journal().unwrap_or_default())?;
-    ensure!(count("tftp_resumed")? == 1 && count("tftp_requests")? == 0, "it began again: {}", journal()?);
+    ensure!(count("tftp_resumed")? == 1 && count("tftp_requests")? == 0, "not resumed: {}", journal()?);
     let kept = property("NFileDescriptorStore")?;
     ensure!(kept == "0", "systemd still keeps {kept} descriptors");
     Ok(format!("ok: {took} ms; {}", took_over()?))
 }
 
-/// The time of day is set in the middle of a transfer, by a day back, a year ahead, and to what it was: the transfer goes on, nobody
-/// is given up, nothing that was written down is forgotten, and the daemon answers.
+/// The time of day is set during transfers: back by a day, ahead by a year, and back to the start. Transfers continue, the
+/// daemon answers, and the history keeps its entries.
 pub(crate) fn while_the_clock_is_set() -> Result<String> {
     const DAY: i64 = 24 * 3600;
     let before = main_pid()?;
     let transfers = || anyhow::Ok((count("tftp_requests")?, count("tftp_complete")?));
     let (requests, complete) = transfers()?;
     let known = steps()?;
-    ensure!(!known.is_empty(), "nothing is written down: {}", journal()?);
-    // One after the other until the clock has been set, however fast this machine is. Not curl: that measures its own patience by the
-    // time of day.
+    ensure!(!known.is_empty(), "the history is empty: {}", journal()?);
+    // Transfers one after the other, until the clock has been set. Not with curl, whose own time-outs use the time of day.
     let is_over = AtomicBool::new(false);
     let load = || -> Result<u64> {
         namespace::enter(NAMESPACE)?;
         let mut count = 0;
         while !is_over.load(Ordering::Relaxed) {
-            ensure!(machine::load_in_lock_step(LATER, FILE)? == tree::bytes(FILE_LEN), "other bytes came");
+            ensure!(
+                machine::load_in_lock_step(LATER, FILE)? == tree::bytes(FILE_LEN),
+                "the received file differs"
+            );
             count += 1;
         }
         Ok(count)
@@ -101,7 +105,7 @@ pub(crate) fn while_the_clock_is_set() -> Result<String> {
         clock::wait_until("a transfer is under way", LIMIT, || Ok(transfers()?.0 > requests))?;
         for days in [-1, 367, -366] {
             set_clock(days * DAY)?;
-            // Timers of a second or two come due meanwhile.
+            // Long enough for timers of a second or two to expire.
             std::thread::sleep(Duration::from_secs(2));
         }
         Ok(())
@@ -120,24 +124,24 @@ pub(crate) fn while_the_clock_is_set() -> Result<String> {
     ensure!(main_pid()? == before, "another process: {}", journal()?);
     output(Command::new("pxed").args(["status", "--json"]))?;
     let now = steps()?;
-    ensure!(known.iter().all(|step| now.contains(step)), "forgotten: {known:?}, {now:?}");
+    ensure!(known.iter().all(|step| now.contains(step)), "steps are missing: {known:?}, {now:?}");
     Ok("ok".into())
 }
 
-/// The ledger's steps, each a line.
+/// The steps in the ledger, one JSON line each.
 fn steps() -> Result<Vec<String>> {
     let shown = ask(Path::new("/run/pxed/pxed.sock"), "/api/v1/steps?limit=10000")?;
     Ok(shown.lines().filter(|line| line.starts_with('{')).map(str::to_owned).collect())
 }
 
-/// Sets the time of day by so many seconds.
+/// Moves the time of day by a number of seconds.
 fn set_clock(by: i64) -> Result<()> {
     let mut now = clock_gettime(ClockId::Realtime);
     now.tv_sec += by;
     Ok(clock_settime(ClockId::Realtime, now)?)
 }
 
-/// What the daemon has counted since its start.
+/// The value of one of the daemon's counters.
 fn count(label: &str) -> Result<u64> {
     let shown = ask(Path::new("/run/pxed/pxed.sock"), "/metrics")?;
     let label = format!("event=\"{label}\"");
@@ -146,14 +150,14 @@ fn count(label: &str) -> Result<u64> {
     Ok(value.parse()?)
 }
 
-/// The daemon's own line about how long nobody has served.
+/// The log line with the length of the gap.
 fn took_over() -> Result<String> {
     let said = journal()?;
     let line = said.lines().rev().find(|line| line.contains("took_over"));
-    Ok(line.with_context(|| format!("nothing was taken over: {said}"))?.to_owned())
+    Ok(line.with_context(|| format!("no `took_over` in the journal: {said}"))?.to_owned())
 }
 
-/// A curl that loads the file, in the machine's namespace.
+/// A running curl that loads the file, in the machine's namespace.
 struct Machine(Child);
 
 impl Machine {
