@@ -17,6 +17,7 @@
           version = "0.1.0";
           src = ../..;
           cargoLock.lockFile = ../../Cargo.lock;
+          buildType = "dist";
           cargoBuildFlags = [ "--package" "pxed" ];
           # The tests need namespaces, root and firmware: `cargo xtask test` runs them.
           doCheck = false;
