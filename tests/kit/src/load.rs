@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 
 /// The first port that a machine's transfers come from, unless it is told another.
 pub const PORT: u16 = 2070;
+/// Of one of so many blocks every byte is compared in the kernel, unless it is told another number.
+pub const COMPARE: u32 = 16;
 /// The most strangers: the addresses in the upper half of 10.50.0.0/16, without the broadcast address.
 pub const STRANGERS_MOST: u32 = 0x7fff;
 
@@ -62,6 +64,18 @@ pub struct Options {
     /// Where the reflecting program runs
     #[arg(long, default_value = "native")]
     pub mode: ReflectorMode,
+    /// The kernel acknowledges the blocks of transfers in their steady state; only with --file
+    #[arg(long, conflicts_with_all = ["boot", "dhcp", "or"])]
+    pub in_kernel: bool,
+    /// Of one of so many blocks the kernel compares every byte, of the others number and length; a power of two
+    #[arg(long, value_name = "BLOCKS", default_value_t = COMPARE)]
+    pub compare: u32,
+    /// How often each machine loads its files, one time after the other
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub loads: u16,
+    /// Stop then, in seconds, and count what has arrived so far
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_after: Option<f64>,
     /// Least length of TFTP frames; zeros follow the datagram
     #[arg(long, value_name = "LEN", default_value_t = 0)]
     pub pad: usize,
@@ -131,6 +145,12 @@ pub enum ReflectorMode {
     Native,
     /// In the kernel's generic hook
     Generic,
+    /// Instead: turn an ACK into the next block of --original, in the driver, by `XDP_TX`
+    CopyTx,
+    /// The same, by a redirect to the interface
+    CopyRedirect,
+    /// The same, at tcx ingress
+    CopyTcx,
 }
 
 impl Options {
@@ -169,6 +189,10 @@ impl Options {
         words.add("--seconds", self.seconds);
         words.flag("--reflector", self.reflector);
         words.maybe("--mode", self.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).as_ref());
+        words.flag("--in-kernel", self.in_kernel);
+        words.add("--compare", self.compare);
+        words.add("--loads", self.loads);
+        words.maybe("--stop-after", self.stop_after.as_ref());
         words.add("--pad", self.pad);
         words.add("--port", self.port);
         words.add("--power-on", self.power_on);
@@ -276,6 +300,9 @@ mod tests {
         assert_eq!(again(&reflected), reflected);
         let reflector = Options { reflector: true, mode: ReflectorMode::Generic, ..Options::new("lo") };
         assert_eq!(again(&reflector), reflector);
+        let in_kernel =
+            Options { in_kernel: true, compare: 1, loads: 20, stop_after: Some(2.5), ..transfer.clone() };
+        assert_eq!(again(&in_kernel), in_kernel);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! | [`machine`] | one machine from power-on to its last file |
 //! | [`strangers`] | requests in the names of machines that do not exist |
 //! | [`wire`] | frames out, frames in |
+//! | [`kernel`] | the machines' steady state in the kernel |
 //! | [`programs`] | the kernel programs that send frames here |
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
@@ -18,6 +19,7 @@
 mod clock;
 pub mod dhcp;
 pub mod fleet;
+pub mod kernel;
 pub mod machine;
 pub mod pair;
 pub mod programs;

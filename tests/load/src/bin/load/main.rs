@@ -20,7 +20,9 @@ fn main() -> Result<()> {
     let mut report = match task {
         Task::Fleet(plan) => fleet::run(&plan)?,
         Task::Reflect(plan) => reflect::run(&plan)?,
-        Task::Reflector(interface, mode) => return reflect::reflector(interface, mode),
+        Task::Reflector(interface, program, mode) => {
+            return reflect::reflector(interface, program, mode, options.original.as_deref());
+        }
     };
     report.kind = kind;
     println!("{}", report.to_json());
