@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::programs::Runs;
 use super::rights::Rights;
 
 const PREFIX: &str = "pxed-bench-";
@@ -53,6 +54,18 @@ impl Account {
     /// Whether processes that it starts are counted.
     pub(super) fn is_complete(&self) -> bool {
         self.group.is_some()
+    }
+
+    /// What the kernel programs of the first one have run so far.
+    pub(super) fn programs(&self) -> Runs {
+        Runs::of(self.pid)
+    }
+
+    /// How often threads of the first one have slept, and so were woken up.
+    pub(super) fn wakes(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let sleeps = |text: &str| field(text, "voluntary_ctxt_switches:").unwrap_or(0.0);
+        tasks.map(|task| sleeps(&read(&task.path().join("status")))).sum()
     }
 
     /// What all of them used so far.

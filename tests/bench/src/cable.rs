@@ -60,7 +60,7 @@ pub struct Cable {
 }
 
 /// So many frames find a place in a veth's ring of 256, whatever else is in it.
-const RING_SAFE: u32 = 200;
+pub(super) const RING_SAFE: u32 = 200;
 
 impl Cable {
     /// Lays the cables.
@@ -166,8 +166,18 @@ impl Cable {
     /// Seconds that the responder's side spent in receiving, in its thread; none in a plain veth.
     #[must_use]
     pub fn softirq(&self) -> Option<f64> {
+        self.receiving(SERVER)
+    }
+
+    /// The same on the generator's side, where the kernel may play the machines.
+    #[must_use]
+    pub(super) fn generator_softirq(&self) -> Option<f64> {
+        self.receiving(CLIENT)
+    }
+
+    fn receiving(&self, end: &str) -> Option<f64> {
         self.processors()?;
-        Some(receivers().get(SERVER)?.iter().map(|&thread| run_time(thread)).sum())
+        Some(receivers().get(end)?.iter().map(|&thread| run_time(thread)).sum())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use pxe_kit::load::Options;
+use pxe_kit::load::{Options, ReflectorMode};
 
 use super::cases::File;
 use super::peers::{Peer, Peers};
@@ -34,6 +34,12 @@ pub enum Who {
     NativeOffload,
     /// An XDP program that sends each frame back unread, 1514 bytes both ways: a yardstick.
     Reflect,
+    /// A tcx program that does nothing but turn an ACK into a block: the limit of [`Who::GenericOffload`].
+    CopyTcx,
+    /// The same in XDP by a redirect to the interface: the limit of [`Who::NativeOffload`], which does that on a veth.
+    CopyRedirect,
+    /// The same by `XDP_TX`.
+    CopyTx,
     /// Nobody: what others have without us.
     Nobody,
 }
@@ -71,8 +77,8 @@ pub enum Kind {
         /// `--offload`: where the kernel answers ACKs by itself
         offload: &'static str,
     },
-    /// The generator's counterpart.
-    Reflector,
+    /// A program of the generator that answers by itself.
+    Reflector(ReflectorMode),
     /// None.
     None,
 }
@@ -95,8 +101,8 @@ impl Who {
         Self::GenericOffload,
         Self::NativeOffload,
     ];
-    /// All, and the yardstick.
-    pub const ALL_AND_LIMIT: &[Self] = &[
+    /// All, and the limits.
+    pub const ALL_AND_LIMITS: &[Self] = &[
         Self::Dnsmasq,
         Self::TftpdHpa,
         Self::Atftpd,
@@ -106,8 +112,13 @@ impl Who {
         Self::Native,
         Self::GenericOffload,
         Self::NativeOffload,
+        Self::CopyTcx,
+        Self::CopyRedirect,
+        Self::CopyTx,
         Self::Reflect,
     ];
+    /// What no server on this machine can outdo.
+    pub const LIMITS: &[Self] = &[Self::CopyTcx, Self::CopyRedirect, Self::CopyTx, Self::Reflect];
     /// Where DHCP takes part. The other peers are named, so that nobody looks for them.
     pub const BOOTS: &[Self] = Self::ALL;
     /// Where something goes wrong: those whom a user would take instead, and the ways that pxed takes by itself.
@@ -132,15 +143,27 @@ impl Who {
         Self::GenericOffload,
         Self::NativeOffload,
     ];
-    /// For the short form, with the yardstick.
-    pub const SHORT_AND_LIMIT: &[Self] = &[
+    /// For the short form, with the limits.
+    pub const SHORT_AND_LIMITS: &[Self] = &[
         Self::Dnsmasq,
         Self::Socket,
         Self::Generic,
         Self::Native,
         Self::GenericOffload,
         Self::NativeOffload,
+        Self::CopyTcx,
+        Self::CopyRedirect,
+        Self::CopyTx,
         Self::Reflect,
+    ];
+    /// Those with programs in the kernel that are more than a detour to a socket.
+    pub const PROGRAMS: &[Self] = &[
+        Self::Generic,
+        Self::GenericOffload,
+        Self::NativeOffload,
+        Self::CopyTcx,
+        Self::CopyRedirect,
+        Self::CopyTx,
     ];
     /// What everybody else's packets pass.
     pub const BESIDE: &[Self] =
@@ -153,6 +176,16 @@ impl Who {
     #[must_use]
     pub fn responder(self) -> &'static Responder {
         RESPONDERS.iter().find(|responder| responder.who == self).expect("the table has all")
+    }
+
+    /// The row that shows what a program at the same hook can do at most.
+    #[must_use]
+    pub fn limit(self) -> Option<Self> {
+        match self {
+            Self::GenericOffload => Some(Self::CopyTcx),
+            Self::NativeOffload => Some(Self::CopyRedirect),
+            _ => None,
+        }
     }
 
     /// For people.
@@ -173,12 +206,19 @@ pub const RESPONDERS: &[Responder] = &[
     pxed(Who::Native, "pxed native", "xdp", "native", "off", false),
     pxed(Who::GenericOffload, "pxed generic+tcx", "xdp", "generic", "tcx", false),
     pxed(Who::NativeOffload, "pxed native+XDP", "xdp", "native", "xdp", true),
-    peer(Who::Reflect, "reflect 1514", Kind::Reflector, false, false),
+    reflector(Who::CopyTcx, "copy tcx", ReflectorMode::CopyTcx, false),
+    reflector(Who::CopyRedirect, "copy redirect", ReflectorMode::CopyRedirect, true),
+    reflector(Who::CopyTx, "copy XDP_TX", ReflectorMode::CopyTx, true),
+    reflector(Who::Reflect, "reflect 1514", ReflectorMode::Native, false),
     peer(Who::Nobody, "without pxed", Kind::None, false, false),
 ];
 
 const fn peer(who: Who, title: &'static str, kind: Kind, windows: bool, dhcp: bool) -> Responder {
     Responder { who, title, kind, windows, dhcp, roomy: false }
+}
+
+const fn reflector(who: Who, title: &'static str, mode: ReflectorMode, roomy: bool) -> Responder {
+    Responder { who, title, kind: Kind::Reflector(mode), windows: false, dhcp: false, roomy }
 }
 
 const fn pxed(
@@ -212,7 +252,7 @@ impl Responder {
     #[must_use]
     pub fn ready(&self) -> Ready {
         match self.kind {
-            Kind::Pxed { .. } | Kind::Reflector => Ready::Says("ready"),
+            Kind::Pxed { .. } | Kind::Reflector(_) => Ready::Says("ready"),
             _ => Ready::HasTftpPort,
         }
     }
@@ -236,9 +276,13 @@ impl Responder {
                 pxed.args(["--datapath", datapath, "--xdp-mode", mode, "--offload", offload]);
                 pxed
             }
-            Kind::Reflector => {
+            Kind::Reflector(mode) => {
                 let mut load = Command::new(place.programs.join("load"));
-                load.args(Options { reflector: true, ..Options::new(place.interface) }.arguments());
+                let mut options = Options { reflector: true, mode, ..Options::new(place.interface) };
+                if self.who != Who::Reflect {
+                    options.original = Some(root.join(place.boot.name()));
+                }
+                load.args(options.arguments());
                 load
             }
         })
@@ -297,7 +341,8 @@ mod tests {
     #[test]
     fn the_lists_agree() {
         assert_eq!([Who::PEERS, Who::OURS].concat(), Who::ALL);
-        assert_eq!([Who::ALL, &[Who::Reflect]].concat(), Who::ALL_AND_LIMIT);
+        assert_eq!([Who::ALL, Who::LIMITS].concat(), Who::ALL_AND_LIMITS);
+        assert_eq!([Who::SHORT, Who::LIMITS].concat(), Who::SHORT_AND_LIMITS);
         assert_eq!([&[Who::Dnsmasq], Who::OURS].concat(), Who::SHORT);
         for responder in RESPONDERS {
             assert_eq!(responder.who.title(), responder.title, "each is in the table once");

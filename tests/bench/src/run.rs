@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::load::Options;
 use pxe_kit::{Host, Process, clock};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -14,9 +15,10 @@ use serde_json::{Value, json};
 use super::account::{Account, Children};
 use super::cable::{self, Cable, Setup};
 use super::cases::{Case, File, Play};
-use super::faults::{Fault, Noise};
+use super::faults::Fault;
 use super::generator;
 use super::peers::{Peer, Peers};
+use super::programs::Counting;
 use super::responders::{Kind, Place, Ready, Responder, Who};
 use super::stream;
 
@@ -53,20 +55,23 @@ impl Ground {
             return Ok(report);
         }
         self.cable.carry(case.under_way())?;
+        let began = clock::now();
         let mut process = self.start(case, responder, cable::SERVER)?.context("nobody answers")?;
+        let start = began.elapsed().as_secs_f64();
         if let Some([processor, _]) = self.cable.processors() {
             // What pins itself is pinned again: a program cannot know which processor is whose.
             cable::pin_process(process.pid(), processor)?;
             self.cable.pin()?;
         }
         let account = Account::open(process.pid());
-        let report = match case.fault {
+        let mut report = match case.fault {
             Fault::None | Fault::Flooded(_) => self.load(case, responder, &account)?,
             _ => self.suffer(case, responder, &mut process, &account)?,
         };
         if !process.is_running() {
             bail!("{} ended under load: {}", responder.title, process.last_words());
         }
+        report["start"] = json!(start);
         stop(&process)?;
         drop(account);
         Ok(report)
@@ -76,8 +81,14 @@ impl Ground {
         if let Play::Waiting { machines } = case.play {
             return self.waiting(case, machines, who, account);
         }
+        match case.play {
+            Play::Programs { seconds } => return self.programs(case, seconds, who, account),
+            Play::Idle { seconds } => return Ok(idle(seconds, account)),
+            _ => {}
+        }
         let children = Children::default();
         let (before, softirq, lost) = (account.time(), self.cable.softirq(), self.cable.lost());
+        let receiving = self.cable.generator_softirq();
         let mut reports = Vec::new();
         for run in 0..case.repeats {
             let said = account.watch(&children, || self.generate(case, who, run))?;
@@ -89,6 +100,10 @@ impl Ground {
         report["server_system"] = json!(after.system - before.system);
         if let (Some(before), Some(after)) = (softirq, self.cable.softirq()) {
             report["server_softirq"] = json!(after - before);
+        }
+        let receiving = self.cable.generator_softirq().zip(receiving).map(|(after, before)| after - before);
+        if let Some(share) = generator::share(&report, receiving) {
+            report["generator_share"] = json!(share);
         }
         let [to_server, to_machines] = self.cable.lost();
         report["lost_to_server"] = json!(to_server - lost[0]);
@@ -113,10 +128,31 @@ impl Ground {
         Ok(json!({ "bytes_per_transfer": each, "server_own_memory": after }))
     }
 
+    /// What the kernel's programs take for a packet: of machines in lock-step, and of others.
+    fn programs(&self, case: &Case, seconds: u32, who: &Responder, account: &Account) -> Result<Value> {
+        let counting = Counting::start()?;
+        let before = account.programs();
+        let said = self.generate(&case.of_programs(seconds), who, 0)?;
+        let answer = account.programs().since(before).context("no program of it ran")?;
+        drop(counting);
+        let loaded = generator::report(&said)?;
+        let mut report = json!({ "answer_ns": answer, "failed": loaded["failed"], "wrong": loaded["wrong"] });
+        if let Kind::Pxed { offload, .. } = who.kind {
+            let mut load = Command::new(self.programs.join("load"));
+            load.args(Options { foreign: true, ..Options::new("lo") }.arguments());
+            let times = generator::report(&pxe_kit::command::output(&mut load)?)?;
+            for (name, time) in times[offload].as_object().into_iter().flatten() {
+                report[name] = time.clone();
+            }
+        }
+        Ok(report)
+    }
+
     pub(super) fn generate(&self, case: &Case, responder: &Responder, run: u32) -> Result<String> {
         let mut load = Command::new(self.programs.join("load"));
-        load.args(generator::options(case, responder, &self.root, run).arguments());
         let processor = self.cable.processors().map(|[_, client]| client);
+        let options = generator::options(case, responder, &self.root, run, processor.is_some());
+        load.args(options.arguments());
         let mut load = on_host(self.cable.lab.client(), load, FILES, processor)?;
         pxe_kit::command::output(&mut load)
     }
@@ -139,7 +175,7 @@ impl Ground {
         let processor = processor.filter(|_| interface == cable::SERVER);
         let command = on_host(self.cable.lab.responder(), program, responder.files(), processor)?;
         let process = match responder.kind {
-            Kind::Reflector => self.cable.lab.spawn_from("responder", command, Stdio::piped())?,
+            Kind::Reflector(_) => self.cable.lab.spawn_from("responder", command, Stdio::piped())?,
             _ => self.cable.lab.spawn("responder", command)?,
         };
         match responder.ready() {
@@ -156,7 +192,7 @@ impl Ground {
     /// When pxed or the generator does not start.
     pub(super) fn check(&mut self) -> Result<()> {
         let play = Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 0 };
-        let case = Case { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, who: &[] };
+        let case = Case::of(play);
         for who in [Who::Socket, Who::Generic, Who::Native] {
             if self.cable.setup == Setup::Plain {
                 break;
@@ -195,6 +231,16 @@ pub(super) fn on_host(
     }
     command.arg(program.get_program()).args(program.get_args());
     Ok(command)
+}
+
+/// Processor time and wake-ups of a responder that has nothing to do.
+fn idle(seconds: u32, account: &Account) -> Value {
+    let (time, wakes) = (account.time(), account.wakes());
+    thread::sleep(Duration::from_secs(seconds.into()));
+    let (time_after, wakes_after) = (account.time(), account.wakes());
+    let busy = time_after.user + time_after.system - time.user - time.system;
+    let per_second = |count: f64| count / f64::from(seconds);
+    json!({ "idle_share": per_second(busy), "idle_wakes": per_second(wakes_after - wakes) })
 }
 
 fn stop(process: &Process) -> Result<()> {
@@ -240,7 +286,7 @@ impl Responder {
     #[must_use]
     pub fn cannot(&self, case: &Case) -> Option<&'static str> {
         let asks = matches!(case.play, Play::Boots { .. } | Play::Offers { .. });
-        (asks && !self.dhcp && self.kind != Kind::Reflector).then_some("knows no DHCP")
+        (asks && !self.dhcp).then_some("knows no DHCP")
     }
 
     /// What a reader of its figures should know.

@@ -20,7 +20,7 @@ pub struct Options {
     #[arg(long)]
     pub interface: String,
     /// The server's address
-    #[arg(long, required_unless_present = "reflector")]
+    #[arg(long, required_unless_present_any = ["reflector", "foreign"])]
     pub server: Option<Ipv4Addr>,
     /// Where frames for the server are sent (default: to everybody, which asks no one)
     #[arg(long, value_parser = mac)]
@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value_t = 128)]
     pub machines: u32,
     /// The file as the server names it
-    #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp"], requires = "original")]
+    #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp", "foreign"], requires = "original")]
     pub file: Option<String>,
     /// The same file here, to compare every byte
     #[arg(long)]
@@ -61,6 +61,9 @@ pub struct Options {
     /// Be the reflector on that interface, until standard input ends
     #[arg(long)]
     pub reflector: bool,
+    /// Print what a run of the daemon's programs takes over frames that are none of the daemon's, and end
+    #[arg(long)]
+    pub foreign: bool,
     /// Where the reflecting program runs
     #[arg(long, default_value = "native")]
     pub mode: ReflectorMode,
@@ -188,6 +191,7 @@ impl Options {
         words.maybe("--reflect", self.reflect.as_ref());
         words.add("--seconds", self.seconds);
         words.flag("--reflector", self.reflector);
+        words.flag("--foreign", self.foreign);
         words.maybe("--mode", self.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).as_ref());
         words.flag("--in-kernel", self.in_kernel);
         words.add("--compare", self.compare);
@@ -300,8 +304,16 @@ mod tests {
         assert_eq!(again(&reflected), reflected);
         let reflector = Options { reflector: true, mode: ReflectorMode::Generic, ..Options::new("lo") };
         assert_eq!(again(&reflector), reflector);
-        let in_kernel =
-            Options { in_kernel: true, compare: 1, loads: 20, stop_after: Some(2.5), ..transfer.clone() };
+        let foreign = Options { foreign: true, ..Options::new("lo") };
+        assert_eq!(again(&foreign), foreign);
+        let in_kernel = Options {
+            in_kernel: true,
+            compare: 1,
+            loads: 20,
+            stop_after: Some(2.5),
+            or: None,
+            ..transfer.clone()
+        };
         assert_eq!(again(&in_kernel), in_kernel);
     }
 

@@ -12,6 +12,7 @@
 //! | [`programs`] | the kernel programs that send frames here |
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
+//! | [`foreign`] | what the daemon's programs cost everybody else |
 //! | [`report`] | what came out |
 //! | [`pair`] | a daemon at one end of a cable, the machines at the other |
 //! | [`soak`] | machines that boot again and again, and a daemon that must not grow |
@@ -19,6 +20,7 @@
 mod clock;
 pub mod dhcp;
 pub mod fleet;
+pub mod foreign;
 pub mod kernel;
 pub mod machine;
 pub mod pair;

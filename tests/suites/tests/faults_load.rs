@@ -21,6 +21,7 @@ fn suffer_but(words: &str, give_up: f64) -> Vec<Sample> {
         filter: Some(words.into()),
         rounds: 1,
         // Both cores for whoever needs them: a debug build does.
+        judge_limited: false,
         setup: Setup::Plain,
         programs,
     };

@@ -6,11 +6,15 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use options::Task;
 use pxe_kit::load::Options;
-use pxe_load::{fleet, reflect};
+use pxe_load::{fleet, foreign, reflect};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 fn main() -> Result<()> {
     let options = Options::parse();
+    if options.foreign {
+        println!("{}", foreign::times()?);
+        return Ok(());
+    }
     if let Some(cpu) = options.cpu {
         let mut cpus = CpuSet::new();
         cpus.set(cpu);
