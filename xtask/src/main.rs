@@ -152,8 +152,8 @@ enum Task {
 
     /// Measure the daemon over each datapath beside what a user would take instead, in namespaces on this machine
     ///
-    /// Prints a table for each case and one of the targets; samples, pictures and a page go to out/bench. Takes about a
-    /// quarter of an hour. Peers are fetched once and kept in the user's cache; nothing is installed of them.
+    /// Prints a table for each case and one of the targets; samples, pictures and a page go to out/bench. Takes less than
+    /// 20 minutes. Peers are fetched once and kept in the user's cache; nothing is installed of them.
     Bench {
         /// Two minutes, one round: pxed's datapaths beside dnsmasq and what this machine can do at most
         #[arg(long, conflicts_with = "full")]
