@@ -44,10 +44,17 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Moves a process into a group of its own.
+    /// Moves a process and its children into a group of their own.
     pub(super) fn open(pid: u32) -> Self {
-        let group =
-            make_group().filter(|group| fs::write(group.join("cgroup.procs"), pid.to_string()).is_ok());
+        let enter =
+            |group: &PathBuf, pid: u32| fs::write(group.join("cgroup.procs"), pid.to_string()).is_ok();
+        let group = make_group().filter(|group| enter(group, pid));
+        if let Some(group) = &group {
+            // Those that it has started already; one that has just ended enters nothing.
+            for child in children(pid) {
+                enter(group, child);
+            }
+        }
         Self { pid, group }
     }
 
@@ -168,6 +175,12 @@ impl Children {
             self.kilobytes.fetch_max(own as u32, Ordering::Relaxed);
         }
     }
+}
+
+/// The processes that the first thread of a process has started.
+fn children(pid: u32) -> Vec<u32> {
+    let listed = read(&PathBuf::from(format!("/proc/{pid}/task/{pid}/children")));
+    listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
 /// The number behind a word at a line's beginning.

@@ -144,6 +144,17 @@ pub enum Play {
         /// Seconds.
         seconds: u32,
     },
+    /// Connections load a file over HTTP, again and again, over the cable of others.
+    Http {
+        /// How many at a time.
+        connections: u32,
+        /// What.
+        file: File,
+        /// All from one address, as machines behind a router that translates addresses; else each from its own.
+        from_one: bool,
+        /// Seconds.
+        seconds: u32,
+    },
     /// No machine at all: iperf3 sends into the host, while a responder waits.
     Stream {
         /// UDP datagrams, else one TCP connection.
@@ -204,6 +215,11 @@ impl Case {
             }
             Play::Offers { machines, .. } => format!("{}, DHCP only", count(machines)),
             Play::Waiting { machines } => format!("{machines} transfers wait"),
+            Play::Http { connections, file, from_one, .. } => {
+                let plural = if connections == 1 { "" } else { "s" };
+                let from = if from_one { " from one address" } else { "" };
+                format!("HTTP: {connections} connection{plural}{from}, {}", file.title())
+            }
             Play::Programs { .. } => "kernel programs".into(),
             Play::Idle { .. } => "idle".into(),
             Play::Stream { udp: false, .. } => "others: TCP into the host".into(),
@@ -232,7 +248,7 @@ impl Case {
                 machines
             }
             Play::Programs { .. } => MACHINES,
-            Play::Idle { .. } | Play::Stream { .. } => 0,
+            Play::Idle { .. } | Play::Http { .. } | Play::Stream { .. } => 0,
         }
     }
 
@@ -302,11 +318,16 @@ const CHECK: &[Case] = &[
     case(Play::Waiting { machines: 100 }, &[Who::Socket, Who::Generic]),
     case(Play::Programs { seconds: 1 }, &[Who::GenericOffload, Who::CopyRedirect]),
     case(Play::Idle { seconds: 1 }, &[Who::Socket, Who::Generic]),
+    case(Play::Http { connections: 20, file: File::Small, from_one: false, seconds: 1 }, Who::HTTP),
     case(Play::Stream { udp: false, seconds: 1 }, Who::BESIDE),
 ];
 
 /// Everybody within a second: the issue's own case.
 const STORM: Play = boots(2000);
+
+const fn http(connections: u32, file: File) -> Case {
+    case(Play::Http { connections, file, from_one: false, seconds: 2 }, Who::HTTP)
+}
 
 const fn boots(machines: u32) -> Play {
     Play::Boots { machines, file: File::Small, power_on: 1000 }
@@ -315,25 +336,30 @@ const fn boots(machines: u32) -> Play {
 /// The rows of the targets.
 const TARGETS: &[Case] = &[
     // 100 exchanges of some microseconds would be over before a clock has run: one machine loads the large file.
-    a_part_within(2, load(1, File::Large, 1, Who::ALL)),
-    for_seconds(2, load(4, File::Small, 1, Who::SHORT)),
-    for_seconds(2, load(16, File::Small, 1, Who::SHORT)),
-    for_seconds(2, load(64, File::Small, 1, Who::SHORT)),
+    a_part_within(2, load(1, File::Large, 1, Who::SHORT)),
+    for_seconds(1, load(4, File::Small, 1, Who::CURVES)),
+    for_seconds(1, load(16, File::Small, 1, Who::CURVES)),
     for_seconds(3, load(128, File::Small, 1, Who::ALL_AND_LIMITS)),
-    a_part_within(3, load(128, File::Large, 1, Who::ALL_AND_LIMITS)),
+    a_part_within(3, load(128, File::Large, 1, Who::SHORT_AND_LIMITS)),
     a_part_within(2, load(10, File::Large, 16, Who::ALL)),
-    case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::ALL),
-    lossy(10, load(128, File::Small, 1, Who::ALL)),
-    case(boots(100), Who::SHORT),
-    case(boots(500), Who::SHORT),
+    case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::SHORT),
+    lossy(10, load(128, File::Small, 1, Who::SHORT)),
+    case(boots(100), Who::CURVES),
+    case(boots(500), Who::CURVES),
     case(STORM, Who::BOOTS),
     case(Play::Offers { machines: 128, each: 2000 }, Who::BOOTS),
     case(Play::Offers { machines: 1000, each: 250 }, Who::BOOTS),
     case(Play::Waiting { machines: 2000 }, Who::OURS),
     case(Play::Programs { seconds: 1 }, Who::PROGRAMS),
     case(Play::Idle { seconds: 3 }, Who::SHORT),
+    http(1, File::Small),
+    http(16, File::Small),
+    http(250, File::Small),
+    http(2000, File::Small),
+    case(Play::Http { connections: 500, file: File::Small, from_one: true, seconds: 2 }, Who::HTTP),
+    http(16, File::Large),
+    http(250, File::Large),
     case(Play::Stream { udp: false, seconds: 2 }, Who::BESIDE),
-    case(Play::Stream { udp: true, seconds: 2 }, Who::BESIDE),
 ];
 
 /// Everything at a time, on both ways.
@@ -376,9 +402,9 @@ const FAULTS_SHORT: &[Case] = &[
     lossy(50, case(STORM, Who::USUAL)),
 ];
 
-/// The matrix, besides the rows of the targets.
+/// The matrix, besides the rows of the targets, and what takes too long for these.
 fn matrix() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = vec![case(Play::Stream { udp: true, seconds: 2 }, Who::BESIDE), http(2000, File::Large)];
     for machines in [1, 16, 128, 1000, 2000] {
         for window in [1, 4, 16, 64] {
             for loss in [0, 10, 50] {

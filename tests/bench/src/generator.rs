@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use pxe_kit::load::{Boot, Options, PORT, mac};
 use serde_json::{Map, Value, json};
 
-use super::cable::{ADDRESS, CLIENT, MAC, RING_SAFE};
+use super::cable::{ADDRESS, BESIDE_ADDRESS, BESIDE_CLIENT, CLIENT, HTTP_CLIENTS, MAC, RING_SAFE};
 use super::cases::{BLOCK, Case, Play};
 use super::faults::{Noise, Versions};
 use super::responders::{FRAME, Responder, Who};
@@ -83,6 +83,16 @@ pub(super) fn options(
             options.loss = 1000;
             options.limit = WAITING_LIMIT;
         }
+        Play::Http { connections, file, from_one, seconds } => {
+            options.interface = BESIDE_CLIENT.into();
+            options.server = BESIDE_ADDRESS.parse().ok();
+            options.machines = connections;
+            options.http = Some(format!("/{}", file.name()));
+            options.original = Some(root.join(file.name()));
+            options.from = HTTP_CLIENTS.parse().ok();
+            options.from_one = from_one;
+            options.seconds = seconds.into();
+        }
         Play::Programs { .. } | Play::Idle { .. } | Play::Stream { .. } => {}
     }
     let Noise { loss, duplicate, reorder, both_ways } = case.noise;
@@ -98,7 +108,7 @@ pub(super) fn options(
 /// ran in the others.
 pub(super) fn share(report: &Value, receiving: Option<f64>) -> Option<f64> {
     let elapsed = report["elapsed"].as_f64().filter(|elapsed| *elapsed > 0.0)?;
-    let sleeps = report.get("kernel_blocks").is_some();
+    let sleeps = report.get("kernel_blocks").is_some() || report["kind"] == "http";
     let own = report[if sleeps { "own_share" } else { "busy_share" }].as_f64()?;
     Some((own + receiving.unwrap_or(0.0) / elapsed).min(1.0))
 }

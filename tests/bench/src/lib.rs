@@ -264,6 +264,7 @@ fn files(folder: &Path) -> Result<PathBuf> {
     for file in cases::File::ALL {
         file.write(&root)?;
     }
+    Peers::configure(&root)?;
     faults::Versions::of(&root).write(&root, cases::File::Medium)?;
     Ok(root)
 }

@@ -98,7 +98,9 @@ fn ranged(samples: &Samples, case: &str, who: Who, figure: Figure, unit: &str) -
 /// The colours of Okabe and Ito; the peers are all grey.
 fn colour(who: Who) -> RGBColor {
     match who {
-        Who::Dnsmasq | Who::TftpdHpa | Who::Atftpd | Who::TftpdRs | Who::Nobody => RGBColor(120, 120, 120),
+        Who::Nginx | Who::Dnsmasq | Who::TftpdHpa | Who::Atftpd | Who::TftpdRs | Who::Nobody => {
+            RGBColor(120, 120, 120)
+        }
         Who::Socket => RGBColor(86, 180, 233),
         Who::Generic => RGBColor(0, 114, 178),
         Who::Native => RGBColor(0, 158, 115),
@@ -228,13 +230,13 @@ mod tests {
             "server_system": 0.2, "server_softirq": 0.3, "offers_per_second": 1000.0 });
         let of = |who| cases.iter().map(move |case| (case, who));
         let samples = of(Who::Dnsmasq)
-            .chain(of(Who::Native))
+            .chain(of(Who::Generic))
             .map(|(case, who)| Sample::new(case, who, 0, report.clone()));
         let pictures = all(&cases, &Samples(samples.collect())).unwrap();
         assert_eq!(pictures.len(), PLOTS.len() + 4, "four of them against the number of machines");
         for picture in pictures {
             assert!(picture.svg.starts_with("<svg") && picture.svg.trim_end().ends_with("</svg>"));
-            for words in [picture.title, "dnsmasq", "pxed native"] {
+            for words in [picture.title, "dnsmasq", "pxed generic"] {
                 assert!(picture.svg.contains(words), "{} has no `{words}`", picture.file);
             }
             assert!(!picture.svg.contains("tftpd-hpa"), "it was not measured");

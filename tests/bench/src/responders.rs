@@ -22,6 +22,8 @@ pub enum Who {
     Atftpd,
     /// The crate tftpd.
     TftpdRs,
+    /// Debian's nginx, for HTTP.
+    Nginx,
     /// pxed over plain sockets.
     Socket,
     /// pxed over generic XDP, which is what it takes on a veth by itself; AF_XDP answers.
@@ -165,6 +167,12 @@ impl Who {
         Self::CopyRedirect,
         Self::CopyTx,
     ];
+    /// Where a file is loaded over HTTP: pxed as it is on a veth by itself. The datapath is for TFTP; its programs see all
+    /// packets.
+    pub const HTTP: &[Self] = &[Self::Nginx, Self::GenericOffload];
+    /// For curves over the number of machines.
+    pub const CURVES: &[Self] =
+        &[Self::Dnsmasq, Self::Socket, Self::Generic, Self::GenericOffload, Self::NativeOffload];
     /// What everybody else's packets pass.
     pub const BESIDE: &[Self] =
         &[Self::Nobody, Self::Generic, Self::Native, Self::GenericOffload, Self::NativeOffload];
@@ -201,6 +209,7 @@ pub const RESPONDERS: &[Responder] = &[
     peer(Who::TftpdHpa, "tftpd-hpa", Kind::Peer(Peer::TftpdHpa), false, false),
     peer(Who::Atftpd, "atftpd", Kind::Peer(Peer::Atftpd), true, false),
     peer(Who::TftpdRs, "tftpd (crate)", Kind::Peer(Peer::TftpdRs), true, false),
+    peer(Who::Nginx, "nginx", Kind::Peer(Peer::Nginx), false, false),
     pxed(Who::Socket, "pxed sockets", "socket", "auto", "off", false),
     pxed(Who::Generic, "pxed generic", "xdp", "generic", "off", false),
     pxed(Who::Native, "pxed native", "xdp", "native", "off", false),
@@ -252,6 +261,7 @@ impl Responder {
     #[must_use]
     pub fn ready(&self) -> Ready {
         match self.kind {
+            Kind::Peer(Peer::Nginx) => Ready::HasHttpPort,
             Kind::Pxed { .. } | Kind::Reflector(_) => Ready::Says("ready"),
             _ => Ready::HasTftpPort,
         }
@@ -273,6 +283,9 @@ impl Responder {
                 // A line per transfer goes to a file, as in service; the others log each transfer, too.
                 // Here machines ask thousands of times, to see how many answers there can be.
                 pxed.args(["--dhcp-rate", "0"]);
+                if place.http {
+                    pxed.args(["--http-port", "80"]);
+                }
                 pxed.args(["--datapath", datapath, "--xdp-mode", mode, "--offload", offload]);
                 pxed
             }
@@ -296,6 +309,8 @@ pub enum Ready {
     Says(&'static str),
     /// It listens on UDP port 69: some say nothing.
     HasTftpPort,
+    /// It listens on TCP port 80.
+    HasHttpPort,
 }
 
 /// Where a responder is started.
@@ -311,6 +326,8 @@ pub(super) struct Place<'a> {
     pub(super) interface: &'a str,
     /// What machines are told to boot.
     pub(super) boot: File,
+    /// Files are served over HTTP, too.
+    pub(super) http: bool,
 }
 
 /// dnsmasq as TFTP server and, with the same options in all cases, as proxyDHCP server.

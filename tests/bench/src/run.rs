@@ -1,7 +1,7 @@
 //! One sample: starts a responder, loads it, looks at what it cost, stops it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -53,6 +53,9 @@ impl Ground {
             let report = stream::run(&self.cable, udp, seconds)?;
             process.map_or(Ok(()), |process| stop(&process))?;
             return Ok(report);
+        }
+        if matches!(case.play, Play::Http { .. }) {
+            return self.http(case, responder);
         }
         self.cable.carry(case.under_way())?;
         let began = clock::now();
@@ -117,6 +120,32 @@ impl Ground {
         Ok(report)
     }
 
+    /// Over the cable of others, with a processor for either side where there are two.
+    fn http(&self, case: &Case, who: &Responder) -> Result<Value> {
+        let process = self.start(case, who, cable::BESIDE)?.context("nobody answers")?;
+        let account = Account::open(process.pid());
+        let children = Children::default();
+        if let Some([processor, _]) = self.cable.processors() {
+            cable::pin_process(process.pid(), processor)?;
+        }
+        let before = account.time();
+        let said = account.watch(&children, || self.generate(case, who, 0))?;
+        let after = account.time();
+        let mut report = generator::report(&said)?;
+        report["server_user"] = json!(after.user - before.user);
+        report["server_system"] = json!(after.system - before.system);
+        report["server_memory"] = json!(account.memory(&children).peak);
+        if let Some(share) = generator::share(&report, None) {
+            report["generator_share"] = json!(share);
+        }
+        if !process.is_running() {
+            bail!("{} ended under load: {}", who.title, process.last_words());
+        }
+        stop(&process)?;
+        drop(account);
+        Ok(report)
+    }
+
     /// Memory with transfers that wait, and with next to none: the first has touched what all of them share.
     fn waiting(&self, case: &Case, machines: u32, who: &Responder, account: &Account) -> Result<Value> {
         let none = Children::default();
@@ -165,14 +194,16 @@ impl Ground {
         interface: &str,
     ) -> Result<Option<Process>> {
         let boot = match case.play {
-            Play::Load { file, .. } | Play::Boots { file, .. } => file,
+            Play::Load { file, .. } | Play::Boots { file, .. } | Play::Http { file, .. } => file,
             _ => File::Small,
         };
-        let place = Place { programs: &self.programs, peers: &self.peers, root: &self.root, interface, boot };
+        let http = matches!(case.play, Play::Http { .. });
+        let (programs, peers, root) = (&self.programs, &self.peers, &self.root);
+        let place = Place { programs, peers, root, interface, boot, http };
         let Some(program) = responder.program(&place) else { return Ok(None) };
         // Others share the machine as they like; only the load has processors of its own.
         let processor = self.cable.processors().map(|[server, _]| server);
-        let processor = processor.filter(|_| interface == cable::SERVER);
+        let processor = processor.filter(|_| interface == cable::SERVER || http);
         let command = on_host(self.cable.lab.responder(), program, responder.files(), processor)?;
         let process = match responder.kind {
             Kind::Reflector(_) => self.cable.lab.spawn_from("responder", command, Stdio::piped())?,
@@ -180,7 +211,8 @@ impl Ground {
         };
         match responder.ready() {
             Ready::Says(word) => process.wait_for(word, START)?,
-            Ready::HasTftpPort => wait_for_tftp(&process, responder.title)?,
+            Ready::HasTftpPort => wait_for_port(&process, responder.title, "net/udp", TFTP_PORT)?,
+            Ready::HasHttpPort => wait_for_port(&process, responder.title, "net/tcp", HTTP_PORT)?,
         }
         Ok(Some(process))
     }
@@ -247,14 +279,19 @@ fn stop(process: &Process) -> Result<()> {
     process.stop().map(drop)
 }
 
-/// Waits until something listens on UDP port 69 where the process is: some servers say nothing.
-fn wait_for_tftp(process: &Process, title: &str) -> Result<()> {
+/// Port 69 and port 80 as the kernel's tables have them.
+const TFTP_PORT: &str = ":0045";
+const HTTP_PORT: &str = ":0050";
+
+/// Waits until something listens on a port where the process is: some servers say nothing.
+fn wait_for_port(process: &Process, title: &str, table: &str, port: &str) -> Result<()> {
     let deadline = clock::now() + START;
     let proc = PathBuf::from(format!("/proc/{}", process.pid()));
     // Its first moments are in this host's own namespace, where another server may listen.
     let ours = fs::read_link("/proc/self/ns/net").ok();
     let is_inside = || fs::read_link(proc.join("ns/net")).ok() != ours;
-    while !(is_inside() && has_tftp_port(&proc.join("net/udp"))) {
+    let listens = || fs::read_to_string(proc.join(table)).is_ok_and(|text| listens(&text, port));
+    while !(is_inside() && listens()) {
         if !process.is_running() || clock::now() > deadline {
             bail!("{title} does not serve: {}", process.last_words());
         }
@@ -263,13 +300,9 @@ fn wait_for_tftp(process: &Process, title: &str) -> Result<()> {
     Ok(())
 }
 
-fn has_tftp_port(table: &Path) -> bool {
-    fs::read_to_string(table).is_ok_and(|text| listens(&text))
-}
-
-/// Whether a line of /proc/net/udp has port 69 as its own: `  12: 0100320A:0045 00000000:0000 07 ...`.
-fn listens(table: &str) -> bool {
-    table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|own| own.ends_with(":0045")))
+/// Whether a line of /proc/net/udp or tcp has the port as its own: `  12: 0100320A:0045 00000000:0000 07 ...`.
+fn listens(table: &str, port: &str) -> bool {
+    table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|own| own.ends_with(port)))
 }
 
 impl Responder {
@@ -315,9 +348,15 @@ mod tests {
     #[test]
     fn a_listener_is_seen_by_its_own_port() {
         let head = "   sl  local_address rem_address   st tx_queue rx_queue\n";
-        assert!(listens(&format!("{head}   12: 0100320A:0045 00000000:0000 07 00000000:00000000\n")));
-        assert!(!listens(&format!("{head}   12: 0100320A:1F45 00000000:0045 07 00000000:00000000\n")));
-        assert!(!listens(head));
+        assert!(listens(
+            &format!("{head}   12: 0100320A:0045 00000000:0000 07 00000000:00000000\n"),
+            TFTP_PORT
+        ));
+        assert!(!listens(
+            &format!("{head}   12: 0100320A:1F45 00000000:0045 07 00000000:00000000\n"),
+            TFTP_PORT
+        ));
+        assert!(!listens(head, TFTP_PORT));
     }
 
     #[test]

@@ -120,6 +120,17 @@ const PROGRAMS: &[Column] = &[
     ("ARP, ns", |s, case, who| median(s, case, who, Figure::ForeignArp)),
 ];
 
+const HTTP: &[Column] = &[
+    ("MB/s", |s, case, who| median(s, case, who, Figure::Rate)),
+    ("over nginx", |s, case, who| ratio(s, case, who, Who::Nginx, Figure::Rate)),
+    ("p50 p99 max, s", |s, case, who| several(s, case, who, &[Figure::P50, Figure::P99, Figure::Max], " ")),
+    ("failed", |s, case, who| median(s, case, who, Figure::Failed)),
+    ("CPU s/GB", |s, case, who| median(s, case, who, Figure::Cpu)),
+    ("over nginx's", |s, case, who| ratio(s, case, who, Who::Nginx, Figure::Cpu)),
+    ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
+    ("gen", |s, case, who| median(s, case, who, Figure::Own)),
+];
+
 const IDLE: &[Column] = &[
     ("CPU %", |s, case, who| median(s, case, who, Figure::Idle)),
     ("wake-ups/s", |s, case, who| median(s, case, who, Figure::Wakes)),
@@ -151,6 +162,7 @@ fn columns(case: &Case) -> Vec<Column> {
         Play::Offers { .. } => OFFERS.to_vec(),
         Play::Waiting { .. } => WAITING.to_vec(),
         Play::Programs { .. } => PROGRAMS.to_vec(),
+        Play::Http { .. } => HTTP.to_vec(),
         Play::Idle { .. } => IDLE.to_vec(),
         Play::Stream { .. } => STREAMS.to_vec(),
     }

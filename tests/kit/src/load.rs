@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value_t = 128)]
     pub machines: u32,
     /// The file as the server names it
-    #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp", "foreign"], requires = "original")]
+    #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp", "foreign", "http"], requires = "original")]
     pub file: Option<String>,
     /// The same file here, to compare every byte
     #[arg(long)]
@@ -58,6 +58,15 @@ pub struct Options {
     /// How long to do that
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
+    /// Load this path over HTTP, port 80, by as many connections as machines, for --seconds
+    #[arg(long, value_name = "PATH", requires = "from")]
+    pub http: Option<String>,
+    /// The address of the first HTTP client, which this host must have, as those of the others
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<Ipv4Addr>,
+    /// All HTTP clients have that address
+    #[arg(long)]
+    pub from_one: bool,
     /// Be the reflector on that interface, until standard input ends
     #[arg(long)]
     pub reflector: bool,
@@ -191,6 +200,9 @@ impl Options {
         words.maybe("--reflect", self.reflect.as_ref());
         words.add("--seconds", self.seconds);
         words.flag("--reflector", self.reflector);
+        words.maybe("--http", self.http.as_ref());
+        words.maybe("--from", self.from.as_ref());
+        words.flag("--from-one", self.from_one);
         words.flag("--foreign", self.foreign);
         words.maybe("--mode", self.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).as_ref());
         words.flag("--in-kernel", self.in_kernel);
@@ -304,6 +316,9 @@ mod tests {
         assert_eq!(again(&reflected), reflected);
         let reflector = Options { reflector: true, mode: ReflectorMode::Generic, ..Options::new("lo") };
         assert_eq!(again(&reflector), reflector);
+        let from = Some(Ipv4Addr::new(10, 51, 16, 0));
+        let http = Options { http: Some("/a".into()), from, from_one: true, or: None, ..transfer.clone() };
+        assert_eq!(again(&http), http);
         let foreign = Options { foreign: true, ..Options::new("lo") };
         assert_eq!(again(&foreign), foreign);
         let in_kernel = Options {

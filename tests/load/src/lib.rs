@@ -12,6 +12,7 @@
 //! | [`programs`] | the kernel programs that send frames here |
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
+//! | [`http`] | HTTP clients, and what they load |
 //! | [`foreign`] | what the daemon's programs cost everybody else |
 //! | [`report`] | what came out |
 //! | [`pair`] | a daemon at one end of a cable, the machines at the other |
@@ -21,6 +22,7 @@ mod clock;
 pub mod dhcp;
 pub mod fleet;
 pub mod foreign;
+pub mod http;
 pub mod kernel;
 pub mod machine;
 pub mod pair;

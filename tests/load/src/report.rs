@@ -72,7 +72,6 @@ impl Report {
         .iter()
         .map(Duration::as_secs_f64)
         .collect();
-        times.sort_by(f64::total_cmp);
         let first = machines.iter().map(|machine| machine.started).min().unwrap_or_default();
         let rate = matches!(script.dhcp, Dhcp::Rate(_));
         // Offers count also at machines that did not get all of theirs; bytes do not.
@@ -93,7 +92,7 @@ impl Report {
             silent: failed(Failure::Silence),
             bytes: done.len() as u64 * script.bytes(),
             seconds,
-            percentiles: [0.5, 0.99, 1.0].map(|share| at(&times, share).unwrap_or_default()),
+            percentiles: percentiles(&mut times),
             counters: machines
                 .iter()
                 .map(|machine| machine.counters)
@@ -206,6 +205,12 @@ impl Counters {
             later_versions: self.later_versions + other.later_versions,
         }
     }
+}
+
+/// The median, the 99th percentile and the largest; 0 of none. The values get sorted.
+pub fn percentiles(values: &mut [f64]) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.99, 1.0].map(|share| at(values, share).unwrap_or_default())
 }
 
 /// The value below which this share of the sorted values lies.

@@ -55,6 +55,10 @@ fn assert_content(case: &Case, sample: &Sample) {
                 assert!(get("foreign_arp_ns") > 0.0, "{told}");
             }
         }
+        Play::Http { .. } => {
+            assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
+            assert!(get("done") > 0.0 && get("bytes") > 0.0, "{told}");
+        }
         Play::Idle { .. } => assert!(get("idle_share") >= 0.0 && get("idle_wakes") >= 0.0, "{told}"),
         Play::Waiting { .. } => assert!(get("server_own_memory") > 0.0, "{told}"),
         Play::Stream { .. } => assert!(get("mbit") > 0.0, "{told}"),

@@ -8,6 +8,8 @@ const DNSMASQ: Option<Pick> = Some(Pick::Best(&[Who::Dnsmasq]));
 const AF_XDP: Pick = Pick::Best(&[Who::Generic, Who::Native]);
 const TCX: Pick = Pick::Best(&[Who::GenericOffload]);
 const IN_XDP: Pick = Pick::Best(&[Who::NativeOffload]);
+/// The mode that `auto` selects on a veth.
+const BY_AUTO: Pick = Pick::Best(&[Who::GenericOffload]);
 const OFFLOAD: Pick = Pick::Best(&[Who::GenericOffload, Who::NativeOffload]);
 const SOCKET: Pick = Pick::Best(&[Who::Socket]);
 const WITH_OFFLOAD: &[Who] = &[Who::GenericOffload, Who::NativeOffload];
@@ -26,6 +28,9 @@ const ASKING_1000: &[&str] = &["1000 machines, DHCP only"];
 const WAITING: &[&str] = &["2000 transfers wait"];
 const TCP: &[&str] = &["others: TCP into the host"];
 const PROGRAMS: &[&str] = &["kernel programs"];
+const HTTP_250: &[&str] = &["HTTP: 250 connections, 150 KB"];
+const HTTP_2000: &[&str] = &["HTTP: 2000 connections, 150 KB"];
+const HTTP_500: &[&str] = &["HTTP: 500 connections from one address, 150 KB"];
 const IDLE: &[&str] = &["idle"];
 const LOST: &[&str] =
     &["200 machines, 20 KB, lock-step, 30 % lost", "100 machines, 20 KB, lock-step, 30 % lost"];
@@ -137,6 +142,11 @@ pub const TARGETS: &[Target] = &[
     own("programs, ns a foreign TCP segment", PROGRAMS, Figure::ForeignTcp, WITH_OFFLOAD, 20.0),
     own("programs, ns a foreign UDP datagram", PROGRAMS, Figure::ForeignUdp, WITH_OFFLOAD, 20.0),
     own("programs, ns an ARP packet", PROGRAMS, Figure::ForeignArp, WITH_OFFLOAD, 20.0),
+    over("HTTP over nginx", HTTP_250, Figure::Rate, BY_AUTO, Who::Nginx, Bound::AtLeast(1.5)),
+    over("HTTP over nginx", HTTP_2000, Figure::Rate, BY_AUTO, Who::Nginx, Bound::AtLeast(1.5)),
+    over("HTTP, CPU s/GB over nginx's", HTTP_250, Figure::Cpu, BY_AUTO, Who::Nginx, Bound::AtMost(0.7)),
+    over("HTTP, CPU s/GB over nginx's", HTTP_2000, Figure::Cpu, BY_AUTO, Who::Nginx, Bound::AtMost(0.7)),
+    own("HTTP: connections that failed", HTTP_500, Figure::Failed, &[Who::GenericOffload], 0.0),
     own("seconds from start until ready", IDLE, Figure::Start, WITH_OFFLOAD, 0.2),
     own("idle: per cent of a core", IDLE, Figure::Idle, Who::OURS, 0.1),
     own("idle: wake-ups a second", IDLE, Figure::Wakes, Who::OURS, 5.0),
@@ -198,6 +208,7 @@ const fn only(who: Who) -> &'static [Who] {
         Who::Atftpd => &[Who::Atftpd],
         Who::CopyTcx => &[Who::CopyTcx],
         Who::CopyRedirect => &[Who::CopyRedirect],
+        Who::Nginx => &[Who::Nginx],
         Who::Nobody => &[Who::Nobody],
         _ => &[Who::Dnsmasq],
     }

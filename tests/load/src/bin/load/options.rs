@@ -1,6 +1,6 @@
 //! What the options ask for.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,14 +12,19 @@ use pxe_load::noise::Noise;
 use pxe_load::programs::Program;
 use pxe_load::script::{Crew, Dhcp, Script};
 use pxe_load::strangers::Crowd;
-use pxe_load::{fleet, reflect};
+use pxe_load::{fleet, http, reflect};
 use pxe_nic::programs::Mode;
 use pxe_proto::mac::Mac;
+
+/// The port of HTTP.
+const HTTP: u16 = 80;
 
 /// What to do.
 pub(crate) enum Task {
     /// Machines load or ask.
     Fleet(Box<fleet::Plan>),
+    /// Connections load a file over HTTP.
+    Http(http::Plan),
     /// Frames are sent to a reflector.
     Reflect(reflect::Plan),
     /// Frames are sent back.
@@ -40,6 +45,18 @@ pub(crate) fn task(options: &Options) -> Result<(String, Task)> {
         return Ok(("reflector".into(), Task::Reflector(interface, program, mode)));
     }
     let server = options.server.context("--server is missing")?;
+    if let Some(path) = &options.http {
+        let plan = http::Plan {
+            server: SocketAddrV4::new(server, HTTP),
+            path: path.clone(),
+            file: read(options.original.as_ref().context("--original is missing")?)?,
+            connections: options.machines,
+            from: options.from.context("--from is missing")?,
+            from_one: options.from_one,
+            time: Duration::from_secs_f64(options.seconds),
+        };
+        return Ok(("http".into(), Task::Http(plan)));
+    }
     let peer = Mac(options.server_mac.unwrap_or([0xff; 6]));
     if let Some(len) = options.reflect {
         let time = Duration::from_secs_f64(options.seconds);
