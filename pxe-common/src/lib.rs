@@ -5,6 +5,7 @@
 //! - [`source_filter`]: which senders can be clients
 //! - [`rate_limit`]: how often a source may send requests
 //! - [`abi`]: the plain-old-data in the BPF maps
+//! - [`load`]: the maps of the load generator in the tests
 //! - [`steady`] and [`reply`]: which ACKs the kernel answers by itself, and with which headers
 //!
 //! The crate is compiled twice: for the eBPF target, where the verifier checks each read of [`classify()`],
@@ -17,6 +18,7 @@ extern crate std;
 pub mod abi;
 mod classify;
 mod frame;
+pub mod load;
 pub mod rate_limit;
 pub mod reply;
 pub mod source_filter;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::programs::Runs;
 use super::rights::Rights;
 
 const PREFIX: &str = "pxed-bench-";
@@ -43,16 +44,35 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Moves a process into a group of its own.
+    /// Moves a process and its children into a group of their own.
     pub(super) fn open(pid: u32) -> Self {
-        let group =
-            make_group().filter(|group| fs::write(group.join("cgroup.procs"), pid.to_string()).is_ok());
+        let enter =
+            |group: &PathBuf, pid: u32| fs::write(group.join("cgroup.procs"), pid.to_string()).is_ok();
+        let group = make_group().filter(|group| enter(group, pid));
+        if let Some(group) = &group {
+            // Those that it has started already; one that has just ended enters nothing.
+            for child in children(pid) {
+                enter(group, child);
+            }
+        }
         Self { pid, group }
     }
 
     /// Whether processes that it starts are counted.
     pub(super) fn is_complete(&self) -> bool {
         self.group.is_some()
+    }
+
+    /// What the kernel programs of the first one have run so far.
+    pub(super) fn programs(&self) -> Runs {
+        Runs::of(self.pid)
+    }
+
+    /// How often threads of the first one have slept, and so were woken up.
+    pub(super) fn wakes(&self) -> f64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).into_iter().flatten().flatten();
+        let sleeps = |text: &str| field(text, "voluntary_ctxt_switches:").unwrap_or(0.0);
+        tasks.map(|task| sleeps(&read(&task.path().join("status")))).sum()
     }
 
     /// What all of them used so far.
@@ -155,6 +175,12 @@ impl Children {
             self.kilobytes.fetch_max(own as u32, Ordering::Relaxed);
         }
     }
+}
+
+/// The processes that the first thread of a process has started.
+fn children(pid: u32) -> Vec<u32> {
+    let listed = read(&PathBuf::from(format!("/proc/{pid}/task/{pid}/children")));
+    listed.split_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
 /// The number behind a word at a line's beginning.

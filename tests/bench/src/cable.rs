@@ -26,6 +26,10 @@ pub(super) const CLIENT: &str = "load0";
 pub(super) const BESIDE: &str = "srv1";
 /// Its address.
 pub(super) const BESIDE_ADDRESS: &str = "10.51.0.1";
+/// The others' interface.
+pub(super) const BESIDE_CLIENT: &str = "load1";
+/// The first of the addresses of HTTP clients, which are all of the others' host.
+pub(super) const HTTP_CLIENTS: &str = "10.51.16.0";
 
 /// How the two hosts share the processors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -60,7 +64,7 @@ pub struct Cable {
 }
 
 /// So many frames find a place in a veth's ring of 256, whatever else is in it.
-const RING_SAFE: u32 = 200;
+pub(super) const RING_SAFE: u32 = 200;
 
 impl Cable {
     /// Lays the cables.
@@ -70,7 +74,7 @@ impl Cable {
     pub fn new(wanted: Setup) -> Result<Self> {
         let lab = Lab::builder().dhcp(false).start()?;
         let (server, client) = (lab.responder(), lab.client());
-        for (end, other) in [(SERVER, CLIENT), (BESIDE, "load1")] {
+        for (end, other) in [(SERVER, CLIENT), (BESIDE, BESIDE_CLIENT)] {
             let link = ["link", "add", end, "type", "veth", "peer", "name", other, "netns"];
             server.output("ip", &[&link[..], &[client.namespace()]].concat())?;
         }
@@ -79,10 +83,14 @@ impl Cable {
         server.output("ip", &["link", "set", SERVER, "address", MAC, "arp", "off", "up"])?;
         client.output("ip", &["link", "set", CLIENT, "up"])?;
         // Others are an ordinary host with all that a veth offloads.
-        for (host, end, address) in [(server, BESIDE, BESIDE_ADDRESS), (client, "load1", "10.51.0.2")] {
-            host.output("ip", &["addr", "add", &format!("{address}/24"), "dev", end])?;
+        for (host, end, address) in [(server, BESIDE, BESIDE_ADDRESS), (client, BESIDE_CLIENT, "10.51.0.2")] {
+            host.output("ip", &["addr", "add", &format!("{address}/16"), "dev", end])?;
             host.output("ip", &["link", "set", end, "up"])?;
         }
+        // The responder's host asks for one address only: its table of neighbours has room for a thousand.
+        let clients = format!("{HTTP_CLIENTS}/20");
+        client.output("ip", &["route", "add", "local", &clients, "dev", "lo"])?;
+        server.output("ip", &["route", "add", &clients, "via", "10.51.0.2", "dev", BESIDE])?;
         let mut cable = Self { lab, setup: wanted, note: None, processors: [0, 0] };
         if wanted == Setup::TwoMachines
             && let Err(error) = cable.divide()
@@ -166,8 +174,18 @@ impl Cable {
     /// Seconds that the responder's side spent in receiving, in its thread; none in a plain veth.
     #[must_use]
     pub fn softirq(&self) -> Option<f64> {
+        self.receiving(SERVER)
+    }
+
+    /// The same on the generator's side, where the kernel may play the machines.
+    #[must_use]
+    pub(super) fn generator_softirq(&self) -> Option<f64> {
+        self.receiving(CLIENT)
+    }
+
+    fn receiving(&self, end: &str) -> Option<f64> {
         self.processors()?;
-        Some(receivers().get(SERVER)?.iter().map(|&thread| run_time(thread)).sum())
+        Some(receivers().get(end)?.iter().map(|&thread| run_time(thread)).sum())
     }
 }
 

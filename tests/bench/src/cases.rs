@@ -10,7 +10,9 @@ use super::responders::Who;
 /// How much is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Form {
-    /// One minute, tiny files: does the benchmark itself work?
+    /// Tiny files: does the benchmark itself work?
+    Check,
+    /// The main table, in two minutes.
     Short,
     /// The rows of the targets' table.
     #[default]
@@ -29,7 +31,7 @@ impl Form {
     pub(super) fn docs(self) -> &'static str {
         match self {
             Self::Faults | Self::FaultsShort => "docs/reliability",
-            Self::Short | Self::Targets | Self::Full => "docs/performance",
+            Self::Check | Self::Short | Self::Targets | Self::Full => "docs/performance",
         }
     }
 }
@@ -132,6 +134,27 @@ pub enum Play {
         /// How many.
         machines: u32,
     },
+    /// What kernel programs take for an answer, in lock-step, and for frames of others.
+    Programs {
+        /// Seconds that machines load meanwhile.
+        seconds: u32,
+    },
+    /// A responder without any machine: what it costs while it waits.
+    Idle {
+        /// Seconds.
+        seconds: u32,
+    },
+    /// Connections load a file over HTTP, again and again, over the cable of others.
+    Http {
+        /// How many at a time.
+        connections: u32,
+        /// What.
+        file: File,
+        /// All from one address, as machines behind a router that translates addresses; else each from its own.
+        from_one: bool,
+        /// Seconds.
+        seconds: u32,
+    },
     /// No machine at all: iperf3 sends into the host, while a responder waits.
     Stream {
         /// UDP datagrams, else one TCP connection.
@@ -152,11 +175,26 @@ pub struct Case {
     pub fault: Fault,
     /// How often on end against the same responder: what takes milliseconds is played several times, and summed.
     pub repeats: u32,
+    /// How often each machine loads the file, one time after the other: where one load is over before a server has warmed
+    /// up.
+    pub loads: u16,
+    /// The run is over then, in seconds, and what has arrived counts; 0: when all machines are done.
+    pub seconds: u32,
     /// Who takes part, in this order.
     pub who: &'static [Who],
 }
 
 impl Case {
+    /// What machines load while the kernel counts what its programs take.
+    pub(super) fn of_programs(&self, seconds: u32) -> Self {
+        for_seconds(seconds, Self { who: self.who, ..load(MACHINES, File::Small, 1, &[]) })
+    }
+
+    /// Once, until all machines are done, and nothing goes wrong.
+    pub(super) const fn of(play: Play) -> Self {
+        Self { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, loads: 1, seconds: 0, who: &[] }
+    }
+
     /// Its name, for people and for the filter. No two cases of a form have the same.
     #[must_use]
     pub fn name(&self) -> String {
@@ -177,6 +215,13 @@ impl Case {
             }
             Play::Offers { machines, .. } => format!("{}, DHCP only", count(machines)),
             Play::Waiting { machines } => format!("{machines} transfers wait"),
+            Play::Http { connections, file, from_one, .. } => {
+                let plural = if connections == 1 { "" } else { "s" };
+                let from = if from_one { " from one address" } else { "" };
+                format!("HTTP: {connections} connection{plural}{from}, {}", file.title())
+            }
+            Play::Programs { .. } => "kernel programs".into(),
+            Play::Idle { .. } => "idle".into(),
             Play::Stream { udp: false, .. } => "others: TCP into the host".into(),
             Play::Stream { udp: true, .. } => "others: UDP into the host".into(),
         };
@@ -202,7 +247,8 @@ impl Case {
             Play::Boots { machines, .. } | Play::Offers { machines, .. } | Play::Waiting { machines } => {
                 machines
             }
-            Play::Stream { .. } => 0,
+            Play::Programs { .. } => MACHINES,
+            Play::Idle { .. } | Play::Http { .. } | Play::Stream { .. } => 0,
         }
     }
 
@@ -222,13 +268,18 @@ const fn load(machines: u32, file: File, window: u16, who: &'static [Who]) -> Ca
     case(Play::Load { machines, file, window, power_on: 0 }, who)
 }
 
-/// Once, and nothing goes wrong.
 const fn case(play: Play, who: &'static [Who]) -> Case {
-    Case { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, who }
+    Case { who, ..Case::of(play) }
 }
 
-const fn repeated(repeats: u32, case: Case) -> Case {
-    Case { repeats, ..case }
+/// Machines load as often as they can within some seconds. A row takes as long with every server.
+const fn for_seconds(seconds: u32, case: Case) -> Case {
+    Case { loads: LOADS_MAX, seconds, ..case }
+}
+
+/// The same with one large file, which no machine has whole by then.
+const fn a_part_within(seconds: u32, case: Case) -> Case {
+    Case { seconds, ..case }
 }
 
 const fn lossy(per_mille: u32, case: Case) -> Case {
@@ -243,35 +294,72 @@ const fn faulty(fault: Fault, case: Case) -> Case {
     Case { fault, ..case }
 }
 
-/// The short form.
+/// More often than any server sends a small file to a machine within some seconds.
+const LOADS_MAX: u16 = 5000;
+
+/// As many machines as find a place in a veth's ring.
+const MACHINES: u32 = 128;
+
+/// The main table.
 const SHORT: &[Case] = &[
-    load(16, File::Tiny, 1, Who::SHORT_AND_LIMIT),
+    for_seconds(3, load(MACHINES, File::Small, 1, Who::SHORT_AND_LIMITS)),
+    a_part_within(3, load(MACHINES, File::Large, 1, Who::SHORT_AND_LIMITS)),
+    case(Play::Programs { seconds: 1 }, Who::PROGRAMS),
+];
+
+/// Whether the benchmark works.
+const CHECK: &[Case] = &[
+    load(16, File::Tiny, 1, Who::SHORT_AND_LIMITS),
+    for_seconds(1, load(16, File::Medium, 1, &[Who::Socket, Who::GenericOffload])),
     load(16, File::Tiny, 4, Who::SHORT),
     lossy(10, case(Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 31 }, Who::SHORT)),
     case(Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, Who::OURS),
     case(Play::Offers { machines: 16, each: 20 }, Who::SHORT),
     case(Play::Waiting { machines: 100 }, &[Who::Socket, Who::Generic]),
+    case(Play::Programs { seconds: 1 }, &[Who::GenericOffload, Who::CopyRedirect]),
+    case(Play::Idle { seconds: 1 }, &[Who::Socket, Who::Generic]),
+    case(Play::Http { connections: 20, file: File::Small, from_one: false, seconds: 1 }, Who::HTTP),
     case(Play::Stream { udp: false, seconds: 1 }, Who::BESIDE),
 ];
 
 /// Everybody within a second: the issue's own case.
-const STORM: Play = Play::Boots { machines: 2000, file: File::Small, power_on: 1000 };
+const STORM: Play = boots(2000);
+
+const fn http(connections: u32, file: File) -> Case {
+    case(Play::Http { connections, file, from_one: false, seconds: 2 }, Who::HTTP)
+}
+
+const fn boots(machines: u32) -> Play {
+    Play::Boots { machines, file: File::Small, power_on: 1000 }
+}
 
 /// The rows of the targets.
 const TARGETS: &[Case] = &[
     // 100 exchanges of some microseconds would be over before a clock has run: one machine loads the large file.
-    load(1, File::Large, 1, Who::ALL),
-    repeated(5, load(128, File::Small, 1, Who::ALL_AND_LIMIT)),
-    load(16, File::Large, 1, Who::ALL),
-    load(16, File::Large, 16, Who::ALL),
-    case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::ALL),
-    lossy(10, load(128, File::Small, 1, Who::ALL)),
+    a_part_within(2, load(1, File::Large, 1, Who::SHORT)),
+    for_seconds(1, load(4, File::Small, 1, Who::CURVES)),
+    for_seconds(1, load(16, File::Small, 1, Who::CURVES)),
+    for_seconds(3, load(128, File::Small, 1, Who::ALL_AND_LIMITS)),
+    a_part_within(3, load(128, File::Large, 1, Who::SHORT_AND_LIMITS)),
+    a_part_within(2, load(10, File::Large, 16, Who::ALL)),
+    case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::SHORT),
+    lossy(10, load(128, File::Small, 1, Who::SHORT)),
+    case(boots(100), Who::CURVES),
+    case(boots(500), Who::CURVES),
     case(STORM, Who::BOOTS),
     case(Play::Offers { machines: 128, each: 2000 }, Who::BOOTS),
     case(Play::Offers { machines: 1000, each: 250 }, Who::BOOTS),
     case(Play::Waiting { machines: 2000 }, Who::OURS),
-    case(Play::Stream { udp: false, seconds: 3 }, Who::BESIDE),
-    case(Play::Stream { udp: true, seconds: 3 }, Who::BESIDE),
+    case(Play::Programs { seconds: 1 }, Who::PROGRAMS),
+    case(Play::Idle { seconds: 3 }, Who::SHORT),
+    http(1, File::Small),
+    http(16, File::Small),
+    http(250, File::Small),
+    http(2000, File::Small),
+    case(Play::Http { connections: 500, file: File::Small, from_one: true, seconds: 2 }, Who::HTTP),
+    http(16, File::Large),
+    http(250, File::Large),
+    case(Play::Stream { udp: false, seconds: 2 }, Who::BESIDE),
 ];
 
 /// Everything at a time, on both ways.
@@ -314,9 +402,9 @@ const FAULTS_SHORT: &[Case] = &[
     lossy(50, case(STORM, Who::USUAL)),
 ];
 
-/// The matrix, besides the rows of the targets.
+/// The matrix, besides the rows of the targets, and what takes too long for these.
 fn matrix() -> Vec<Case> {
-    let mut cases = Vec::new();
+    let mut cases = vec![case(Play::Stream { udp: true, seconds: 2 }, Who::BESIDE), http(2000, File::Large)];
     for machines in [1, 16, 128, 1000, 2000] {
         for window in [1, 4, 16, 64] {
             for loss in [0, 10, 50] {
@@ -335,6 +423,7 @@ fn matrix() -> Vec<Case> {
 #[must_use]
 pub(super) fn cases(form: Form, filter: Option<&str>) -> Vec<Case> {
     let mut cases = match form {
+        Form::Check => CHECK.to_vec(),
         Form::Short => SHORT.to_vec(),
         Form::Targets | Form::Full => TARGETS.to_vec(),
         Form::Faults => FAULTS.to_vec(),
@@ -359,7 +448,7 @@ mod tests {
 
     #[test]
     fn names_tell_cases_apart() {
-        for form in [Form::Short, Form::Targets, Form::Full, Form::Faults, Form::FaultsShort] {
+        for form in [Form::Check, Form::Short, Form::Targets, Form::Full, Form::Faults, Form::FaultsShort] {
             let cases = cases(form, None);
             assert!(!cases.is_empty());
             let names: BTreeSet<String> = cases.iter().map(Case::name).collect();

@@ -64,7 +64,7 @@ pub enum Figure {
     Max,
     /// How much longer the 99th of 100 machines took than the median one.
     Tail,
-    /// Microseconds of one exchange: an ACK, and the DATA for it.
+    /// Microseconds for each DATA packet; with one machine in lock-step: of an exchange, an ACK and the DATA for it.
     Exchange,
     /// Machines that gave up or got wrong bytes.
     Failed,
@@ -96,6 +96,8 @@ pub enum Figure {
     System,
     /// In the receiving thread, where that has one.
     Softirq,
+    /// The server's processor time for a machine that is done, in milliseconds.
+    PerBoot,
     /// The responder's memory at its peak, in MB (10^6), with the files that it has mapped.
     Memory,
     /// What each waiting transfer added, in bytes.
@@ -116,6 +118,20 @@ pub enum Figure {
     Capabilities,
     /// Whether one makes system calls without a filter.
     Unfiltered,
+    /// Nanoseconds that the kernel programs take for a packet of a transfer.
+    Answer,
+    /// For a TCP segment of others.
+    ForeignTcp,
+    /// For a UDP datagram of others.
+    ForeignUdp,
+    /// For an ARP packet.
+    ForeignArp,
+    /// Seconds from the start of the program until it serves.
+    Start,
+    /// The share of a core that it needs while nobody asks, in per cent.
+    Idle,
+    /// How often its threads wake up in a second while nobody asks.
+    Wakes,
     /// What others get through the interface, in Mbit/s.
     Others,
     /// Frames that the cable lost on their way to the server.
@@ -128,17 +144,30 @@ pub enum Figure {
     Own,
 }
 
+/// Above this share of its core the generator is the limit, and not what is measured.
+pub(super) const LIMIT: f64 = 0.85;
+
 impl Figure {
+    /// Whether a generator that is slow makes it worse.
+    #[must_use]
+    pub(super) fn is_about_speed(self) -> bool {
+        use Figure::{Exchange, Max, Offers, P50, P99, Packets, Rate, Seconds, Tail};
+        matches!(self, Exchange | Max | Offers | P50 | P99 | Packets | Rate | Seconds | Tail)
+    }
+
     /// Its value in a sample that has it.
     #[must_use]
     pub fn of(self, sample: &Sample) -> Option<f64> {
         // A reflector's machines load nothing.
         let loads_none = sample.get("reflected_per_second").is_some();
-        if loads_none && !matches!(self, Self::Rate | Self::Packets | Self::Memory | Self::Own) {
+        if loads_none && !matches!(self, Self::Rate | Self::Packets | Self::Memory | Self::Own | Self::Start)
+        {
             return None;
         }
         let get = |name| sample.get(name);
         let per_gb = |name| Some(get(name)? / (get("bytes").filter(|bytes| *bytes > 0.0)? / 1e9));
+        // Nobody was done when time was up.
+        let finished = |name| get(name).filter(|time| *time > 0.0);
         let seconds = || get("seconds").filter(|seconds| *seconds > 0.0);
         match self {
             Self::Rate => match get("reflected_per_second") {
@@ -152,13 +181,11 @@ impl Figure {
             }
             Self::Offers => get("offers_per_second").map(|offers| offers / 1e3),
             Self::Seconds => seconds(),
-            Self::P50 => get("p50"),
-            Self::P99 => get("p99"),
-            Self::Max => get("max"),
+            Self::P50 => finished("p50"),
+            Self::P99 => finished("p99"),
+            Self::Max => finished("max"),
             Self::Tail => Some(get("p99")? / get("p50").filter(|p50| *p50 > 0.0)?),
-            Self::Exchange => {
-                Some(seconds()? * 1e6 / (get("done").filter(|done| *done > 0.0)? * sample.blocks? as f64))
-            }
+            Self::Exchange => Some(seconds()? * 1e6 / get("data_frames").filter(|frames| *frames > 0.0)?),
             Self::Failed => get("failed"),
             Self::Wrong => get("wrong"),
             Self::BegunAgain => get("begun_again"),
@@ -176,6 +203,10 @@ impl Figure {
             Self::User => per_gb("server_user"),
             Self::System => per_gb("server_system"),
             Self::Softirq => per_gb("server_softirq"),
+            Self::PerBoot => {
+                let time = get("server_user")? + get("server_system")? + get("server_softirq").unwrap_or(0.0);
+                Some(1e3 * time / get("done").filter(|done| *done > 0.0)?)
+            }
             Self::Memory => get("server_memory").map(|bytes| bytes / 1e6),
             Self::PerTransfer => get("bytes_per_transfer"),
             Self::Daemon => get("server_own_memory").map(|bytes| bytes / 1e6),
@@ -190,10 +221,17 @@ impl Figure {
             Self::Root => get("server_root"),
             Self::Capabilities => get("server_capabilities"),
             Self::Unfiltered => get("server_unfiltered"),
+            Self::Answer => get("answer_ns"),
+            Self::ForeignTcp => get("foreign_tcp_ns"),
+            Self::ForeignUdp => get("foreign_udp_ns"),
+            Self::ForeignArp => get("foreign_arp_ns"),
+            Self::Start => get("start"),
+            Self::Idle => get("idle_share").map(|share| 100.0 * share),
+            Self::Wakes => get("idle_wakes"),
             Self::Others => get("mbit"),
             Self::LostToServer => get("lost_to_server"),
             Self::LostToMachines => get("lost_to_machines"),
-            Self::Own => get("own_share"),
+            Self::Own => get("generator_share"),
         }
     }
 }
@@ -247,6 +285,12 @@ impl Samples {
         Spread::of(self.of(case, who).filter_map(|sample| figure.of(sample)).collect())
     }
 
+    /// Whether the generator was the limit in a case, at the median of the rounds.
+    #[must_use]
+    pub fn is_limited(&self, case: &str, who: Who) -> bool {
+        self.spread(case, who, Figure::Own).is_some_and(|share| share.median > LIMIT)
+    }
+
     /// Each round's figure over that of another in the same round: what disturbs a machine disturbs both.
     #[must_use]
     pub fn ratio(&self, case: &str, mine: (Who, Figure), other: (Who, Figure)) -> Option<Spread> {
@@ -279,7 +323,7 @@ mod tests {
             Who::Native,
             0,
             json!({ "done": 10, "failed": 3, "wrong": 2, "bytes": 2_000_000_000_u64, "seconds": 4.0, "p50": 1.0, "p99": 3.0,
-                    "repeats": 7, "repeats_rrq": 2, "server_user": 1.0, "server_system": 2.0, "server_softirq": 5.0 }),
+                    "repeats": 7, "repeats_rrq": 2, "data_frames": 1000, "server_user": 1.0, "server_system": 2.0, "server_softirq": 5.0 }),
         );
         let expected = [
             (Figure::Rate, 500.0),

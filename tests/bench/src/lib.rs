@@ -8,6 +8,7 @@
 //! cable       the two hosts, and which processor does whose work
 //! generator   the load generator's command line and reports
 //! stream      what others get through the interface
+//! programs    what its kernel programs cost for each packet
 //! account     processor time and memory of a responder
 //! rights      what it may do while it serves
 //! run         one sample: start, load, look, stop
@@ -22,7 +23,8 @@
 //! `Form::Faults` measures what becomes of machines when something goes wrong: docs/reliability.md.
 //!
 //! Each round runs every responder once (A B C A B C), so that a noisy moment hits all alike; figures are medians over
-//! the rounds, ratios are medians of each round's own ratio to the reference. Every byte is compared by the generator.
+//! the rounds, ratios are medians of each round's own ratio to the reference. The generator compares every byte; where the
+//! kernel plays its machines (`generator::options`), number and length of each block, and every byte of one of 16.
 
 mod account;
 mod cable;
@@ -33,6 +35,7 @@ mod generator;
 mod machine;
 mod peers;
 mod plot;
+mod programs;
 mod publish;
 mod responders;
 mod rights;
@@ -75,6 +78,8 @@ pub struct Wish {
     pub rounds: usize,
     /// How the hosts share the processors.
     pub setup: Setup,
+    /// Judge also what the generator limits.
+    pub judge_limited: bool,
     /// The folder with the programs pxed and load.
     pub programs: PathBuf,
 }
@@ -82,7 +87,7 @@ pub struct Wish {
 impl Wish {
     /// What a user would take instead, as far as it is measured; nothing is fetched for the short forms.
     fn peers(&self) -> Result<Peers> {
-        if matches!(self.form, Form::Short | Form::FaultsShort) {
+        if matches!(self.form, Form::Check | Form::Short | Form::FaultsShort) {
             return Ok(Peers::none());
         }
         let cases = cases::cases(self.form, self.filter.as_deref());
@@ -106,6 +111,8 @@ pub struct Results {
     pub absent: Vec<Absent>,
     /// How the hosts shared the processors.
     pub setup: Setup,
+    /// Judge also what the generator limits.
+    pub judge_limited: bool,
     /// On what.
     pub machine: Machine,
 }
@@ -114,7 +121,7 @@ impl Results {
     /// The targets of the cases that were run, judged.
     #[must_use]
     pub fn verdicts(&self) -> Vec<Verdict> {
-        let mut verdicts = targets::judge(&self.samples);
+        let mut verdicts = targets::judge(&self.samples, self.judge_limited);
         verdicts.retain(|verdict| self.cases.iter().any(|case| case.name() == verdict.case));
         verdicts
     }
@@ -199,7 +206,9 @@ pub fn measure(wish: &Wish) -> Result<Results> {
         .collect();
     let machine = Machine::here(&ground.cable, &ground.peers, wish.rounds);
     let samples = Samples::default();
-    let mut results = Results { form: wish.form, cases, samples, absent, setup: ground.cable.setup, machine };
+    let setup = ground.cable.setup;
+    let judge_limited = wish.judge_limited;
+    let mut results = Results { form: wish.form, cases, samples, absent, setup, judge_limited, machine };
     rounds(wish.rounds, &mut results, &ground)?;
     Ok(results)
 }
@@ -255,6 +264,7 @@ fn files(folder: &Path) -> Result<PathBuf> {
     for file in cases::File::ALL {
         file.write(&root)?;
     }
+    Peers::configure(&root)?;
     faults::Versions::of(&root).write(&root, cases::File::Medium)?;
     Ok(root)
 }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::cable::BESIDE_ADDRESS;
 use anyhow::{Context, Result, ensure};
 use pxe_kit::apt::{Apt, Archive, Source};
 use pxe_kit::arch::Arch;
@@ -17,6 +18,27 @@ const SUITE: Source = Source { archive: Archive::Main, suite: "bookworm" };
 /// The crate's version that is measured.
 const TFTPD: &str = "1.0.0";
 
+/// nginx for many connections that load files: <https://nginx.org/en/docs/>.
+const NGINX: &str = "daemon off;
+user nobody nogroup;
+worker_processes 1;
+pid nginx.pid;
+events { worker_connections 16384; }
+http {
+    access_log access.log combined buffer=64k;
+    sendfile on;
+    tcp_nopush on;
+    open_file_cache max=1000 inactive=60s;
+    keepalive_requests 1000000;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server { listen ADDRESS:80 backlog=4096; root ROOT; }
+}
+";
+
 /// A program that is fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -26,10 +48,12 @@ pub enum Peer {
     Atftpd,
     /// The crate tftpd: one thread per transfer.
     TftpdRs,
+    /// Debian's nginx, for HTTP.
+    Nginx,
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 3] = [Self::TftpdHpa, Self::Atftpd, Self::TftpdRs];
+    pub(super) const ALL: [Self; 4] = [Self::TftpdHpa, Self::Atftpd, Self::TftpdRs, Self::Nginx];
 
     /// Debian's package, if it is one. Each has a tree of its own: both have a `/usr/sbin/in.tftpd`.
     fn package(self) -> Option<&'static str> {
@@ -37,6 +61,7 @@ impl Peer {
             Self::TftpdHpa => Some("tftpd-hpa"),
             Self::Atftpd => Some("atftpd"),
             Self::TftpdRs => None,
+            Self::Nginx => Some("nginx"),
         }
     }
 
@@ -45,6 +70,7 @@ impl Peer {
             Self::TftpdHpa => "tftpd-hpa/usr/sbin/in.tftpd",
             Self::Atftpd => "atftpd/usr/sbin/atftpd",
             Self::TftpdRs => "bin/tftpd",
+            Self::Nginx => "nginx/usr/sbin/nginx",
         }
     }
 }
@@ -119,8 +145,25 @@ impl Peers {
             Peer::TftpdRs => {
                 command.args(["--ip-address", "10.50.0.1", "--read-only", "--directory"]).arg(root);
             }
+            // One worker, since it has one processor. Its manual: sendfile and open_file_cache for static files; the
+            // log is written in blocks, as pxed's.
+            Peer::Nginx => {
+                let folder = root.with_file_name("nginx");
+                command.arg("-p").arg(&folder).args(["-c", "nginx.conf", "-e", "error.log"]);
+            }
         }
         command
+    }
+
+    /// Writes what a peer reads beside its command line, for one that serves `root`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn configure(root: &Path) -> Result<()> {
+        let folder = root.with_file_name("nginx");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let text = NGINX.replace("ROOT", &root.display().to_string()).replace("ADDRESS", BESIDE_ADDRESS);
+        Ok(fs::write(folder.join("nginx.conf"), text)?)
     }
 
     /// The program alone, with the libraries of its own release, but for the C library.
@@ -137,7 +180,18 @@ impl Peers {
     /// What they say of their versions.
     pub(super) fn versions(&self) -> Vec<String> {
         let there = Peer::ALL.into_iter().filter(|peer| self.missing(*peer).is_none());
-        there.filter_map(|peer| first_line(self.bare(peer).arg("-V"))).collect()
+        there.filter_map(|peer| self.version(peer)).collect()
+    }
+}
+
+impl Peers {
+    fn version(&self, peer: Peer) -> Option<String> {
+        if peer != Peer::Nginx {
+            return first_line(self.bare(peer).arg("-V"));
+        }
+        // It says that on standard error.
+        let said = self.bare(peer).arg("-v").output().ok()?.stderr;
+        String::from_utf8(said).ok()?.trim().rsplit_once(' ').map(|(_, version)| version.to_owned())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Pictures: horizontal bars, each with its name and its figures beside it, so that no colour has to be told from
-//! another. The colours are those of Okabe and Ito all the same.
+//! another; and curves over the number of machines. The colours are those of Okabe and Ito all the same.
+
+mod curves;
 
 use anyhow::{Result, anyhow};
 use plotters::coord::Shift;
@@ -96,13 +98,15 @@ fn ranged(samples: &Samples, case: &str, who: Who, figure: Figure, unit: &str) -
 /// The colours of Okabe and Ito; the peers are all grey.
 fn colour(who: Who) -> RGBColor {
     match who {
-        Who::Dnsmasq | Who::TftpdHpa | Who::Atftpd | Who::TftpdRs | Who::Nobody => RGBColor(120, 120, 120),
+        Who::Nginx | Who::Dnsmasq | Who::TftpdHpa | Who::Atftpd | Who::TftpdRs | Who::Nobody => {
+            RGBColor(120, 120, 120)
+        }
         Who::Socket => RGBColor(86, 180, 233),
         Who::Generic => RGBColor(0, 114, 178),
         Who::Native => RGBColor(0, 158, 115),
         Who::GenericOffload => RGBColor(230, 159, 0),
         Who::NativeOffload => RGBColor(213, 94, 0),
-        Who::Reflect => RGBColor(204, 121, 167),
+        Who::CopyTcx | Who::CopyRedirect | Who::CopyTx | Who::Reflect => RGBColor(204, 121, 167),
     }
 }
 
@@ -143,6 +147,7 @@ pub(super) fn all(cases: &[Case], samples: &Samples) -> Result<Vec<Picture>> {
             pictures.push(Picture { file: plot.file, title: plot.title, svg });
         }
     }
+    pictures.extend(curves::all(cases, samples)?);
     Ok(pictures)
 }
 
@@ -221,17 +226,17 @@ mod tests {
     #[test]
     fn pictures_are_drawn_of_what_was_measured_and_name_it() {
         let cases = cases(Form::Targets, None);
-        let report = json!({ "done": 1, "failed": 0, "bytes": 1e9, "seconds": 2.0, "p50": 0.5, "p99": 1.0, "server_user": 0.1,
+        let report = json!({ "done": 1, "failed": 0, "bytes": 1e9, "seconds": 2.0, "p50": 0.5, "p99": 1.0, "max": 1.0, "server_user": 0.1,
             "server_system": 0.2, "server_softirq": 0.3, "offers_per_second": 1000.0 });
         let of = |who| cases.iter().map(move |case| (case, who));
         let samples = of(Who::Dnsmasq)
-            .chain(of(Who::Native))
+            .chain(of(Who::Generic))
             .map(|(case, who)| Sample::new(case, who, 0, report.clone()));
         let pictures = all(&cases, &Samples(samples.collect())).unwrap();
-        assert_eq!(pictures.len(), PLOTS.len());
+        assert_eq!(pictures.len(), PLOTS.len() + 4, "four of them against the number of machines");
         for picture in pictures {
             assert!(picture.svg.starts_with("<svg") && picture.svg.trim_end().ends_with("</svg>"));
-            for words in [picture.title, "dnsmasq", "pxed native"] {
+            for words in [picture.title, "dnsmasq", "pxed generic"] {
                 assert!(picture.svg.contains(words), "{} has no `{words}`", picture.file);
             }
             assert!(!picture.svg.contains("tftpd-hpa"), "it was not measured");

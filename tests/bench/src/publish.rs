@@ -30,8 +30,8 @@ fn footnote(setup: Setup) -> &'static str {
 
 const LEGEND: &str = "Medians over the rounds; ratios are medians of each round's own ratio, with their range. MB are 10^6 bytes. \
     `fail/RRQ/other`: machines that failed, requests for a file that machines repeated, other packets that they repeated. \
-    `MB` is the responder's memory at its peak with the files that it has mapped. `gen` is the generator's share of a \
-    core: near 1 it is the generator that is measured. `answered`: strangers who got something; `bytes per \
+    `MB` is the responder's memory at its peak with the files that it has mapped. `of limit`: over the program at the same \
+    hook that only copies. `gen` is the generator's share of a core: above 0.85 it is the generator that is measured. `answered`: strangers who got something; `bytes per \
     byte`: what the one who got the most of them got for each byte of his request; `to services`: packets to ports of services; `tasks`: threads and processes; `rights`: the \
     most that one of its threads may while it serves.";
 
@@ -62,14 +62,16 @@ pub(super) fn page(results: &Results, folder: &Path) -> Result<()> {
     let pictures = match results.form {
         // Few figures, and most of them zero.
         Form::Faults | Form::FaultsShort => Vec::new(),
-        Form::Short | Form::Targets | Form::Full => plot::all(&results.cases, &results.samples)?,
+        Form::Check | Form::Short | Form::Targets | Form::Full => {
+            plot::all(&results.cases, &results.samples)?
+        }
     };
     for picture in &pictures {
         write(&folder.join(picture.file), &picture.svg)?;
     }
     let (command, explained) = match results.form {
         Form::Faults | Form::FaultsShort => ("--faults --publish", "../reliability.md"),
-        Form::Short | Form::Targets | Form::Full => ("--publish", "README.md"),
+        Form::Check | Form::Short | Form::Targets | Form::Full => ("--publish", "README.md"),
     };
     let mut page = format!(
         "# Results\n\nWritten by `cargo xtask bench {command}`; [how to read them]({explained}).\n\n| | |\n|---|---|\n"

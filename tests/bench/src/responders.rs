@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use pxe_kit::load::Options;
+use pxe_kit::load::{Options, ReflectorMode};
 
 use super::cases::File;
 use super::peers::{Peer, Peers};
@@ -22,6 +22,8 @@ pub enum Who {
     Atftpd,
     /// The crate tftpd.
     TftpdRs,
+    /// Debian's nginx, for HTTP.
+    Nginx,
     /// pxed over plain sockets.
     Socket,
     /// pxed over generic XDP, which is what it takes on a veth by itself; AF_XDP answers.
@@ -34,6 +36,12 @@ pub enum Who {
     NativeOffload,
     /// An XDP program that sends each frame back unread, 1514 bytes both ways: a yardstick.
     Reflect,
+    /// A tcx program that does nothing but turn an ACK into a block: the limit of [`Who::GenericOffload`].
+    CopyTcx,
+    /// The same in XDP by a redirect to the interface: the limit of [`Who::NativeOffload`], which does that on a veth.
+    CopyRedirect,
+    /// The same by `XDP_TX`.
+    CopyTx,
     /// Nobody: what others have without us.
     Nobody,
 }
@@ -71,8 +79,8 @@ pub enum Kind {
         /// `--offload`: where the kernel answers ACKs by itself
         offload: &'static str,
     },
-    /// The generator's counterpart.
-    Reflector,
+    /// A program of the generator that answers by itself.
+    Reflector(ReflectorMode),
     /// None.
     None,
 }
@@ -95,8 +103,8 @@ impl Who {
         Self::GenericOffload,
         Self::NativeOffload,
     ];
-    /// All, and the yardstick.
-    pub const ALL_AND_LIMIT: &[Self] = &[
+    /// All, and the limits.
+    pub const ALL_AND_LIMITS: &[Self] = &[
         Self::Dnsmasq,
         Self::TftpdHpa,
         Self::Atftpd,
@@ -106,8 +114,13 @@ impl Who {
         Self::Native,
         Self::GenericOffload,
         Self::NativeOffload,
+        Self::CopyTcx,
+        Self::CopyRedirect,
+        Self::CopyTx,
         Self::Reflect,
     ];
+    /// What no server on this machine can outdo.
+    pub const LIMITS: &[Self] = &[Self::CopyTcx, Self::CopyRedirect, Self::CopyTx, Self::Reflect];
     /// Where DHCP takes part. The other peers are named, so that nobody looks for them.
     pub const BOOTS: &[Self] = Self::ALL;
     /// Where something goes wrong: those whom a user would take instead, and the ways that pxed takes by itself.
@@ -132,16 +145,34 @@ impl Who {
         Self::GenericOffload,
         Self::NativeOffload,
     ];
-    /// For the short form, with the yardstick.
-    pub const SHORT_AND_LIMIT: &[Self] = &[
+    /// For the short form, with the limits.
+    pub const SHORT_AND_LIMITS: &[Self] = &[
         Self::Dnsmasq,
         Self::Socket,
         Self::Generic,
         Self::Native,
         Self::GenericOffload,
         Self::NativeOffload,
+        Self::CopyTcx,
+        Self::CopyRedirect,
+        Self::CopyTx,
         Self::Reflect,
     ];
+    /// Those with programs in the kernel that are more than a detour to a socket.
+    pub const PROGRAMS: &[Self] = &[
+        Self::Generic,
+        Self::GenericOffload,
+        Self::NativeOffload,
+        Self::CopyTcx,
+        Self::CopyRedirect,
+        Self::CopyTx,
+    ];
+    /// Where a file is loaded over HTTP: pxed as it is on a veth by itself. The datapath is for TFTP; its programs see all
+    /// packets.
+    pub const HTTP: &[Self] = &[Self::Nginx, Self::GenericOffload];
+    /// For curves over the number of machines.
+    pub const CURVES: &[Self] =
+        &[Self::Dnsmasq, Self::Socket, Self::Generic, Self::GenericOffload, Self::NativeOffload];
     /// What everybody else's packets pass.
     pub const BESIDE: &[Self] =
         &[Self::Nobody, Self::Generic, Self::Native, Self::GenericOffload, Self::NativeOffload];
@@ -153,6 +184,16 @@ impl Who {
     #[must_use]
     pub fn responder(self) -> &'static Responder {
         RESPONDERS.iter().find(|responder| responder.who == self).expect("the table has all")
+    }
+
+    /// The row that shows what a program at the same hook can do at most.
+    #[must_use]
+    pub fn limit(self) -> Option<Self> {
+        match self {
+            Self::GenericOffload => Some(Self::CopyTcx),
+            Self::NativeOffload => Some(Self::CopyRedirect),
+            _ => None,
+        }
     }
 
     /// For people.
@@ -168,17 +209,25 @@ pub const RESPONDERS: &[Responder] = &[
     peer(Who::TftpdHpa, "tftpd-hpa", Kind::Peer(Peer::TftpdHpa), false, false),
     peer(Who::Atftpd, "atftpd", Kind::Peer(Peer::Atftpd), true, false),
     peer(Who::TftpdRs, "tftpd (crate)", Kind::Peer(Peer::TftpdRs), true, false),
+    peer(Who::Nginx, "nginx", Kind::Peer(Peer::Nginx), false, false),
     pxed(Who::Socket, "pxed sockets", "socket", "auto", "off", false),
     pxed(Who::Generic, "pxed generic", "xdp", "generic", "off", false),
     pxed(Who::Native, "pxed native", "xdp", "native", "off", false),
     pxed(Who::GenericOffload, "pxed generic+tcx", "xdp", "generic", "tcx", false),
     pxed(Who::NativeOffload, "pxed native+XDP", "xdp", "native", "xdp", true),
-    peer(Who::Reflect, "reflect 1514", Kind::Reflector, false, false),
+    reflector(Who::CopyTcx, "copy tcx", ReflectorMode::CopyTcx, false),
+    reflector(Who::CopyRedirect, "copy redirect", ReflectorMode::CopyRedirect, true),
+    reflector(Who::CopyTx, "copy XDP_TX", ReflectorMode::CopyTx, true),
+    reflector(Who::Reflect, "reflect 1514", ReflectorMode::Native, false),
     peer(Who::Nobody, "without pxed", Kind::None, false, false),
 ];
 
 const fn peer(who: Who, title: &'static str, kind: Kind, windows: bool, dhcp: bool) -> Responder {
     Responder { who, title, kind, windows, dhcp, roomy: false }
+}
+
+const fn reflector(who: Who, title: &'static str, mode: ReflectorMode, roomy: bool) -> Responder {
+    Responder { who, title, kind: Kind::Reflector(mode), windows: false, dhcp: false, roomy }
 }
 
 const fn pxed(
@@ -212,7 +261,8 @@ impl Responder {
     #[must_use]
     pub fn ready(&self) -> Ready {
         match self.kind {
-            Kind::Pxed { .. } | Kind::Reflector => Ready::Says("ready"),
+            Kind::Peer(Peer::Nginx) => Ready::HasHttpPort,
+            Kind::Pxed { .. } | Kind::Reflector(_) => Ready::Says("ready"),
             _ => Ready::HasTftpPort,
         }
     }
@@ -233,12 +283,19 @@ impl Responder {
                 // A line per transfer goes to a file, as in service; the others log each transfer, too.
                 // Here machines ask thousands of times, to see how many answers there can be.
                 pxed.args(["--dhcp-rate", "0"]);
+                if place.http {
+                    pxed.args(["--http-port", "80"]);
+                }
                 pxed.args(["--datapath", datapath, "--xdp-mode", mode, "--offload", offload]);
                 pxed
             }
-            Kind::Reflector => {
+            Kind::Reflector(mode) => {
                 let mut load = Command::new(place.programs.join("load"));
-                load.args(Options { reflector: true, ..Options::new(place.interface) }.arguments());
+                let mut options = Options { reflector: true, mode, ..Options::new(place.interface) };
+                if self.who != Who::Reflect {
+                    options.original = Some(root.join(place.boot.name()));
+                }
+                load.args(options.arguments());
                 load
             }
         })
@@ -252,6 +309,8 @@ pub enum Ready {
     Says(&'static str),
     /// It listens on UDP port 69: some say nothing.
     HasTftpPort,
+    /// It listens on TCP port 80.
+    HasHttpPort,
 }
 
 /// Where a responder is started.
@@ -267,6 +326,8 @@ pub(super) struct Place<'a> {
     pub(super) interface: &'a str,
     /// What machines are told to boot.
     pub(super) boot: File,
+    /// Files are served over HTTP, too.
+    pub(super) http: bool,
 }
 
 /// dnsmasq as TFTP server and, with the same options in all cases, as proxyDHCP server.
@@ -297,7 +358,8 @@ mod tests {
     #[test]
     fn the_lists_agree() {
         assert_eq!([Who::PEERS, Who::OURS].concat(), Who::ALL);
-        assert_eq!([Who::ALL, &[Who::Reflect]].concat(), Who::ALL_AND_LIMIT);
+        assert_eq!([Who::ALL, Who::LIMITS].concat(), Who::ALL_AND_LIMITS);
+        assert_eq!([Who::SHORT, Who::LIMITS].concat(), Who::SHORT_AND_LIMITS);
         assert_eq!([&[Who::Dnsmasq], Who::OURS].concat(), Who::SHORT);
         for responder in RESPONDERS {
             assert_eq!(responder.who.title(), responder.title, "each is in the table once");

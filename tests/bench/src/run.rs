@@ -1,12 +1,13 @@
 //! One sample: starts a responder, loads it, looks at what it cost, stops it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use pxe_kit::load::Options;
 use pxe_kit::{Host, Process, clock};
 use rustix::process::{Resource, getrlimit};
 use serde_json::{Value, json};
@@ -14,9 +15,10 @@ use serde_json::{Value, json};
 use super::account::{Account, Children};
 use super::cable::{self, Cable, Setup};
 use super::cases::{Case, File, Play};
-use super::faults::{Fault, Noise};
+use super::faults::Fault;
 use super::generator;
 use super::peers::{Peer, Peers};
+use super::programs::Counting;
 use super::responders::{Kind, Place, Ready, Responder, Who};
 use super::stream;
 
@@ -52,21 +54,27 @@ impl Ground {
             process.map_or(Ok(()), |process| stop(&process))?;
             return Ok(report);
         }
+        if matches!(case.play, Play::Http { .. }) {
+            return self.http(case, responder);
+        }
         self.cable.carry(case.under_way())?;
+        let began = clock::now();
         let mut process = self.start(case, responder, cable::SERVER)?.context("nobody answers")?;
+        let start = began.elapsed().as_secs_f64();
         if let Some([processor, _]) = self.cable.processors() {
             // What pins itself is pinned again: a program cannot know which processor is whose.
             cable::pin_process(process.pid(), processor)?;
             self.cable.pin()?;
         }
         let account = Account::open(process.pid());
-        let report = match case.fault {
+        let mut report = match case.fault {
             Fault::None | Fault::Flooded(_) => self.load(case, responder, &account)?,
             _ => self.suffer(case, responder, &mut process, &account)?,
         };
         if !process.is_running() {
             bail!("{} ended under load: {}", responder.title, process.last_words());
         }
+        report["start"] = json!(start);
         stop(&process)?;
         drop(account);
         Ok(report)
@@ -76,8 +84,14 @@ impl Ground {
         if let Play::Waiting { machines } = case.play {
             return self.waiting(case, machines, who, account);
         }
+        match case.play {
+            Play::Programs { seconds } => return self.programs(case, seconds, who, account),
+            Play::Idle { seconds } => return Ok(idle(seconds, account)),
+            _ => {}
+        }
         let children = Children::default();
         let (before, softirq, lost) = (account.time(), self.cable.softirq(), self.cable.lost());
+        let receiving = self.cable.generator_softirq();
         let mut reports = Vec::new();
         for run in 0..case.repeats {
             let said = account.watch(&children, || self.generate(case, who, run))?;
@@ -90,6 +104,10 @@ impl Ground {
         if let (Some(before), Some(after)) = (softirq, self.cable.softirq()) {
             report["server_softirq"] = json!(after - before);
         }
+        let receiving = self.cable.generator_softirq().zip(receiving).map(|(after, before)| after - before);
+        if let Some(share) = generator::share(&report, receiving) {
+            report["generator_share"] = json!(share);
+        }
         let [to_server, to_machines] = self.cable.lost();
         report["lost_to_server"] = json!(to_server - lost[0]);
         report["lost_to_machines"] = json!(to_machines - lost[1]);
@@ -99,6 +117,32 @@ impl Ground {
             report[name] = json!(value);
         }
         report["server_account_complete"] = json!(account.is_complete());
+        Ok(report)
+    }
+
+    /// Over the cable of others, with a processor for either side where there are two.
+    fn http(&self, case: &Case, who: &Responder) -> Result<Value> {
+        let process = self.start(case, who, cable::BESIDE)?.context("nobody answers")?;
+        let account = Account::open(process.pid());
+        let children = Children::default();
+        if let Some([processor, _]) = self.cable.processors() {
+            cable::pin_process(process.pid(), processor)?;
+        }
+        let before = account.time();
+        let said = account.watch(&children, || self.generate(case, who, 0))?;
+        let after = account.time();
+        let mut report = generator::report(&said)?;
+        report["server_user"] = json!(after.user - before.user);
+        report["server_system"] = json!(after.system - before.system);
+        report["server_memory"] = json!(account.memory(&children).peak);
+        if let Some(share) = generator::share(&report, None) {
+            report["generator_share"] = json!(share);
+        }
+        if !process.is_running() {
+            bail!("{} ended under load: {}", who.title, process.last_words());
+        }
+        stop(&process)?;
+        drop(account);
         Ok(report)
     }
 
@@ -113,10 +157,31 @@ impl Ground {
         Ok(json!({ "bytes_per_transfer": each, "server_own_memory": after }))
     }
 
+    /// What the kernel's programs take for a packet: of machines in lock-step, and of others.
+    fn programs(&self, case: &Case, seconds: u32, who: &Responder, account: &Account) -> Result<Value> {
+        let counting = Counting::start()?;
+        let before = account.programs();
+        let said = self.generate(&case.of_programs(seconds), who, 0)?;
+        let answer = account.programs().since(before).context("no program of it ran")?;
+        drop(counting);
+        let loaded = generator::report(&said)?;
+        let mut report = json!({ "answer_ns": answer, "failed": loaded["failed"], "wrong": loaded["wrong"] });
+        if let Kind::Pxed { offload, .. } = who.kind {
+            let mut load = Command::new(self.programs.join("load"));
+            load.args(Options { foreign: true, ..Options::new("lo") }.arguments());
+            let times = generator::report(&pxe_kit::command::output(&mut load)?)?;
+            for (name, time) in times[offload].as_object().into_iter().flatten() {
+                report[name] = time.clone();
+            }
+        }
+        Ok(report)
+    }
+
     pub(super) fn generate(&self, case: &Case, responder: &Responder, run: u32) -> Result<String> {
         let mut load = Command::new(self.programs.join("load"));
-        load.args(generator::options(case, responder, &self.root, run).arguments());
         let processor = self.cable.processors().map(|[_, client]| client);
+        let options = generator::options(case, responder, &self.root, run, processor.is_some());
+        load.args(options.arguments());
         let mut load = on_host(self.cable.lab.client(), load, FILES, processor)?;
         pxe_kit::command::output(&mut load)
     }
@@ -129,22 +194,25 @@ impl Ground {
         interface: &str,
     ) -> Result<Option<Process>> {
         let boot = match case.play {
-            Play::Load { file, .. } | Play::Boots { file, .. } => file,
+            Play::Load { file, .. } | Play::Boots { file, .. } | Play::Http { file, .. } => file,
             _ => File::Small,
         };
-        let place = Place { programs: &self.programs, peers: &self.peers, root: &self.root, interface, boot };
+        let http = matches!(case.play, Play::Http { .. });
+        let (programs, peers, root) = (&self.programs, &self.peers, &self.root);
+        let place = Place { programs, peers, root, interface, boot, http };
         let Some(program) = responder.program(&place) else { return Ok(None) };
         // Others share the machine as they like; only the load has processors of its own.
         let processor = self.cable.processors().map(|[server, _]| server);
-        let processor = processor.filter(|_| interface == cable::SERVER);
+        let processor = processor.filter(|_| interface == cable::SERVER || http);
         let command = on_host(self.cable.lab.responder(), program, responder.files(), processor)?;
         let process = match responder.kind {
-            Kind::Reflector => self.cable.lab.spawn_from("responder", command, Stdio::piped())?,
+            Kind::Reflector(_) => self.cable.lab.spawn_from("responder", command, Stdio::piped())?,
             _ => self.cable.lab.spawn("responder", command)?,
         };
         match responder.ready() {
             Ready::Says(word) => process.wait_for(word, START)?,
-            Ready::HasTftpPort => wait_for_tftp(&process, responder.title)?,
+            Ready::HasTftpPort => wait_for_port(&process, responder.title, "net/udp", TFTP_PORT)?,
+            Ready::HasHttpPort => wait_for_port(&process, responder.title, "net/tcp", HTTP_PORT)?,
         }
         Ok(Some(process))
     }
@@ -156,7 +224,7 @@ impl Ground {
     /// When pxed or the generator does not start.
     pub(super) fn check(&mut self) -> Result<()> {
         let play = Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 0 };
-        let case = Case { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, who: &[] };
+        let case = Case::of(play);
         for who in [Who::Socket, Who::Generic, Who::Native] {
             if self.cable.setup == Setup::Plain {
                 break;
@@ -197,18 +265,33 @@ pub(super) fn on_host(
     Ok(command)
 }
 
+/// Processor time and wake-ups of a responder that has nothing to do.
+fn idle(seconds: u32, account: &Account) -> Value {
+    let (time, wakes) = (account.time(), account.wakes());
+    thread::sleep(Duration::from_secs(seconds.into()));
+    let (time_after, wakes_after) = (account.time(), account.wakes());
+    let busy = time_after.user + time_after.system - time.user - time.system;
+    let per_second = |count: f64| count / f64::from(seconds);
+    json!({ "idle_share": per_second(busy), "idle_wakes": per_second(wakes_after - wakes) })
+}
+
 fn stop(process: &Process) -> Result<()> {
     process.stop().map(drop)
 }
 
-/// Waits until something listens on UDP port 69 where the process is: some servers say nothing.
-fn wait_for_tftp(process: &Process, title: &str) -> Result<()> {
+/// Port 69 and port 80 as the kernel's tables have them.
+const TFTP_PORT: &str = ":0045";
+const HTTP_PORT: &str = ":0050";
+
+/// Waits until something listens on a port where the process is: some servers say nothing.
+fn wait_for_port(process: &Process, title: &str, table: &str, port: &str) -> Result<()> {
     let deadline = clock::now() + START;
     let proc = PathBuf::from(format!("/proc/{}", process.pid()));
     // Its first moments are in this host's own namespace, where another server may listen.
     let ours = fs::read_link("/proc/self/ns/net").ok();
     let is_inside = || fs::read_link(proc.join("ns/net")).ok() != ours;
-    while !(is_inside() && has_tftp_port(&proc.join("net/udp"))) {
+    let listens = || fs::read_to_string(proc.join(table)).is_ok_and(|text| listens(&text, port));
+    while !(is_inside() && listens()) {
         if !process.is_running() || clock::now() > deadline {
             bail!("{title} does not serve: {}", process.last_words());
         }
@@ -217,13 +300,9 @@ fn wait_for_tftp(process: &Process, title: &str) -> Result<()> {
     Ok(())
 }
 
-fn has_tftp_port(table: &Path) -> bool {
-    fs::read_to_string(table).is_ok_and(|text| listens(&text))
-}
-
-/// Whether a line of /proc/net/udp has port 69 as its own: `  12: 0100320A:0045 00000000:0000 07 ...`.
-fn listens(table: &str) -> bool {
-    table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|own| own.ends_with(":0045")))
+/// Whether a line of /proc/net/udp or tcp has the port as its own: `  12: 0100320A:0045 00000000:0000 07 ...`.
+fn listens(table: &str, port: &str) -> bool {
+    table.lines().any(|line| line.split_whitespace().nth(1).is_some_and(|own| own.ends_with(port)))
 }
 
 impl Responder {
@@ -240,7 +319,7 @@ impl Responder {
     #[must_use]
     pub fn cannot(&self, case: &Case) -> Option<&'static str> {
         let asks = matches!(case.play, Play::Boots { .. } | Play::Offers { .. });
-        (asks && !self.dhcp && self.kind != Kind::Reflector).then_some("knows no DHCP")
+        (asks && !self.dhcp).then_some("knows no DHCP")
     }
 
     /// What a reader of its figures should know.
@@ -269,9 +348,15 @@ mod tests {
     #[test]
     fn a_listener_is_seen_by_its_own_port() {
         let head = "   sl  local_address rem_address   st tx_queue rx_queue\n";
-        assert!(listens(&format!("{head}   12: 0100320A:0045 00000000:0000 07 00000000:00000000\n")));
-        assert!(!listens(&format!("{head}   12: 0100320A:1F45 00000000:0045 07 00000000:00000000\n")));
-        assert!(!listens(head));
+        assert!(listens(
+            &format!("{head}   12: 0100320A:0045 00000000:0000 07 00000000:00000000\n"),
+            TFTP_PORT
+        ));
+        assert!(!listens(
+            &format!("{head}   12: 0100320A:1F45 00000000:0045 07 00000000:00000000\n"),
+            TFTP_PORT
+        ));
+        assert!(!listens(head, TFTP_PORT));
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct Verdict {
     pub who: Option<(Who, Option<Who>)>,
     /// The figure; none if it was not measured.
     pub seen: Option<Spread>,
+    /// The generator was the limit, so that the figure says nothing of the server.
+    pub is_limited: bool,
 }
 
 impl Bound {
@@ -78,6 +80,9 @@ impl Verdict {
     #[must_use]
     pub fn words(&self) -> String {
         let Some(seen) = self.seen else { return "not measured".into() };
+        if self.is_limited {
+            return "not judged: the generator is the limit".into();
+        }
         if self.target.bound.is_met(seen.median) {
             return "met".into();
         }
@@ -91,10 +96,12 @@ impl Verdict {
     }
 }
 
-/// Judges all.
+/// Judges all; with `limited` also those of which the generator was the limit.
 #[must_use]
-pub(super) fn judge(samples: &Samples) -> Vec<Verdict> {
-    TARGETS.iter().map(|target| target.judge(samples)).collect()
+pub(super) fn judge(samples: &Samples, limited: bool) -> Vec<Verdict> {
+    let mut verdicts: Vec<_> = TARGETS.iter().map(|target| target.judge(samples)).collect();
+    verdicts.iter_mut().for_each(|verdict| verdict.is_limited &= !limited);
+    verdicts
 }
 
 impl Target {
@@ -111,7 +118,10 @@ impl Target {
             }
             _ => (None, None),
         };
-        Verdict { target: self, case, who, seen }
+        let limited = |who| samples.is_limited(case, who);
+        let is_limited = self.figure.is_about_speed()
+            && who.is_some_and(|(mine, other)| limited(mine) || other.is_some_and(limited));
+        Verdict { target: self, case, who, seen, is_limited }
     }
 
     fn pick(&self, samples: &Samples, case: &str, pick: Pick) -> Option<Who> {
@@ -163,11 +173,11 @@ mod tests {
         let samples = Samples(vec![
             rate(Who::Dnsmasq, 100.0),
             rate(Who::Generic, 300.0),
-            rate(Who::Native, 500.0),
+            rate(Who::Native, 800.0),
             failed(Who::Generic, 0),
             failed(Who::Native, 3),
         ]);
-        let verdicts = judge(&samples);
+        let verdicts = judge(&samples, false);
         let ratio = &verdicts[0];
         assert_eq!(ratio.who, Some((Who::Native, Some(Who::Dnsmasq))));
         assert_eq!(ratio.words(), "met");
@@ -183,7 +193,24 @@ mod tests {
     #[test]
     fn a_miss_says_by_how_much() {
         let rate = |who, bytes: f64| sample(SMALL[0], who, json!({ "bytes": bytes, "seconds": 1.0 }));
-        let verdicts = judge(&Samples(vec![rate(Who::Dnsmasq, 100.0), rate(Who::Native, 300.0)]));
+        let verdicts = judge(&Samples(vec![rate(Who::Dnsmasq, 100.0), rate(Who::Native, 525.0)]), false);
         assert_eq!(verdicts[0].words(), "missed by 25 %");
+    }
+
+    #[test]
+    fn what_the_generator_limits_is_not_judged_unless_told_to() {
+        let rate = |who, bytes: f64, share: f64| {
+            sample(SMALL[0], who, json!({ "bytes": bytes, "seconds": 1.0, "generator_share": share }))
+        };
+        let words = |shares: [f64; 2], limited| {
+            let [dnsmasq, native] = shares;
+            let samples = vec![rate(Who::Dnsmasq, 100.0, dnsmasq), rate(Who::Native, 900.0, native)];
+            judge(&Samples(samples), limited)[0].words()
+        };
+        assert_eq!(words([0.2, 0.84], false), "met");
+        for shares in [[0.2, 0.86], [0.86, 0.2]] {
+            assert_eq!(words(shares, false), "not judged: the generator is the limit");
+            assert_eq!(words(shares, true), "met");
+        }
     }
 }

@@ -40,6 +40,19 @@ pub enum Failure {
     Refused,
 }
 
+/// A transfer in its steady state, for another player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Steady {
+    /// The server's port.
+    pub server_port: u16,
+    /// The last block that is there.
+    pub have: Block,
+    /// As granted.
+    pub blksize: u16,
+    /// As granted.
+    pub windowsize: u16,
+}
+
 /// One transfer.
 #[derive(Clone, Copy, Debug)]
 pub struct Transfer {
@@ -86,6 +99,30 @@ impl Transfer {
     /// Whether what came is of a later version than the file's first.
     pub fn is_later_version(&self) -> bool {
         self.versions & 1 == 0
+    }
+
+    /// Where the transfer is, if it is in its steady state: the next packet is the first block of a window.
+    pub fn steady(&self) -> Option<Steady> {
+        let server_port = self.server_port.filter(|_| !self.probing && self.in_window == 0)?;
+        Some(Steady { server_port, have: self.have, blksize: self.blksize, windowsize: self.windowsize })
+    }
+
+    /// The last block that is there.
+    pub fn have(&self) -> Block {
+        self.have
+    }
+
+    /// Bytes of the blocks that are there, of which the last is not the file's.
+    pub fn bytes(&self) -> u64 {
+        self.have.0 * u64::from(self.blksize)
+    }
+
+    /// Another player has acknowledged everything up to `have`, and has seen `in_window` blocks since the last ACK.
+    pub fn resume(&mut self, now: Timestamp, manners: &Manners, have: Block, in_window: u16) {
+        if (have, in_window) != (self.have, self.in_window) {
+            self.heard(now, manners);
+        }
+        (self.have, self.in_window) = (have, in_window);
     }
 
     /// A packet from the server's port `port`. `versions` are the file's, none if it must be missing.

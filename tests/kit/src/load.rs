@@ -7,6 +7,8 @@ use clap::{Parser, ValueEnum};
 
 /// The default of `--port`.
 pub const PORT: u16 = 2070;
+/// Of one of so many blocks every byte is compared in the kernel, unless it is told another number.
+pub const COMPARE: u32 = 16;
 /// The most strangers: the addresses in the upper half of 10.50.0.0/16, without the broadcast address.
 pub const STRANGERS_MOST: u32 = 0x7fff;
 
@@ -18,7 +20,7 @@ pub struct Options {
     #[arg(long)]
     pub interface: String,
     /// The server's address
-    #[arg(long, required_unless_present = "reflector")]
+    #[arg(long, required_unless_present_any = ["reflector", "foreign"])]
     pub server: Option<Ipv4Addr>,
     /// Ethernet address of the server (default: broadcast)
     #[arg(long, value_parser = mac)]
@@ -27,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value_t = 128)]
     pub machines: u32,
     /// Name of the file on the server
-    #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp"], requires = "original")]
+    #[arg(long, required_unless_present_any = ["reflector", "reflect", "boot", "dhcp", "foreign", "http"], requires = "original")]
     pub file: Option<String>,
     /// The same file on this host, to compare every byte
     #[arg(long)]
@@ -56,12 +58,36 @@ pub struct Options {
     /// Seconds of --reflect
     #[arg(long, default_value_t = 3.0)]
     pub seconds: f64,
+    /// Load this path over HTTP from port 80, by as many connections as machines, for --seconds
+    #[arg(long, value_name = "PATH", requires = "from")]
+    pub http: Option<String>,
+    /// Address of the first HTTP client; the others have the following ones. This host must have them
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<Ipv4Addr>,
+    /// All HTTP clients have the address of the first
+    #[arg(long)]
+    pub from_one: bool,
     /// Run the reflector on the interface, until standard input ends
     #[arg(long)]
     pub reflector: bool,
+    /// Print how long the daemon's programs run for frames that are not for the daemon, and end
+    #[arg(long)]
+    pub foreign: bool,
     /// XDP mode of the reflector
     #[arg(long, default_value = "native")]
     pub mode: ReflectorMode,
+    /// The kernel acknowledges the blocks of transfers in their steady state; only with --file
+    #[arg(long, conflicts_with_all = ["boot", "dhcp", "or"])]
+    pub in_kernel: bool,
+    /// Of one of so many blocks the kernel compares every byte, of the others number and length; a power of two
+    #[arg(long, value_name = "BLOCKS", default_value_t = COMPARE)]
+    pub compare: u32,
+    /// How often each machine loads its files, one time after the other
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub loads: u16,
+    /// Stop then, in seconds, and count what has arrived so far
+    #[arg(long, value_name = "SECONDS")]
+    pub stop_after: Option<f64>,
     /// Least length of TFTP frames; zeros follow the datagram
     #[arg(long, value_name = "LEN", default_value_t = 0)]
     pub pad: usize,
@@ -131,6 +157,12 @@ pub enum ReflectorMode {
     Native,
     /// In the kernel's generic hook
     Generic,
+    /// Instead: turn an ACK into the next block of --original, in the driver, by `XDP_TX`
+    CopyTx,
+    /// The same, by a redirect to the interface
+    CopyRedirect,
+    /// The same, at tcx ingress
+    CopyTcx,
 }
 
 impl Options {
@@ -168,7 +200,15 @@ impl Options {
         words.maybe("--reflect", self.reflect.as_ref());
         words.add("--seconds", self.seconds);
         words.flag("--reflector", self.reflector);
+        words.maybe("--http", self.http.as_ref());
+        words.maybe("--from", self.from.as_ref());
+        words.flag("--from-one", self.from_one);
+        words.flag("--foreign", self.foreign);
         words.maybe("--mode", self.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).as_ref());
+        words.flag("--in-kernel", self.in_kernel);
+        words.add("--compare", self.compare);
+        words.add("--loads", self.loads);
+        words.maybe("--stop-after", self.stop_after.as_ref());
         words.add("--pad", self.pad);
         words.add("--port", self.port);
         words.add("--power-on", self.power_on);
@@ -275,6 +315,20 @@ mod tests {
         assert_eq!(again(&reflected), reflected);
         let reflector = Options { reflector: true, mode: ReflectorMode::Generic, ..Options::new("lo") };
         assert_eq!(again(&reflector), reflector);
+        let from = Some(Ipv4Addr::new(10, 51, 16, 0));
+        let http = Options { http: Some("/a".into()), from, from_one: true, or: None, ..transfer.clone() };
+        assert_eq!(again(&http), http);
+        let foreign = Options { foreign: true, ..Options::new("lo") };
+        assert_eq!(again(&foreign), foreign);
+        let in_kernel = Options {
+            in_kernel: true,
+            compare: 1,
+            loads: 20,
+            stop_after: Some(2.5),
+            or: None,
+            ..transfer.clone()
+        };
+        assert_eq!(again(&in_kernel), in_kernel);
     }
 
     #[test]

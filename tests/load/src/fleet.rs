@@ -3,15 +3,19 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use pxe_nic::xsk::Rx;
 use pxe_proto::datagram::Datagram;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::dhcp::addressee;
+use super::kernel::{self, Kernel};
 use super::machine::Machine;
+use super::manners::Kind;
 use super::noise::{Noise, Way};
+use super::programs::Program;
 use super::report::{Effort, Report};
 use super::script::{Dhcp, FIRST, Script};
 use super::strangers::{Crowd, Strangers};
@@ -23,6 +27,8 @@ use crate::clock::Clock;
 const BATCH: usize = 32;
 /// How often patience is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Longest sleep where the kernel plays the machines: it says nothing of what it acknowledges.
+const SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 1_000_000 };
 
 /// What a run consists of.
 #[derive(Clone, Debug)]
@@ -49,6 +55,10 @@ pub struct Plan {
     pub script: Script,
     /// Who else asks meanwhile.
     pub crowd: Crowd,
+    /// The kernel plays the steady state of transfers, and compares every byte of one of so many blocks.
+    pub kernel: Option<u32>,
+    /// The run is over then, and what has arrived counts, also at machines that are not done.
+    pub stop_after: Option<Duration>,
 }
 
 /// The machines and everything that a frame for them touches.
@@ -62,6 +72,9 @@ struct Fleet<'a> {
     /// Machines that are switched on.
     on: u32,
     strangers: Strangers,
+    kernel: Option<Kernel>,
+    /// The first error of the kernel's maps.
+    failed: Result<()>,
 }
 
 /// Runs the plan.
@@ -92,7 +105,15 @@ pub fn run_and_amid(plan: &Plan, act: impl FnOnce()) -> Result<Report> {
 
 /// Runs the plan, and shows the machines from time to time.
 fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Report> {
-    let mut wire = Wire::open(plan.interface)?;
+    let mut wire = match plan.kernel {
+        None => Wire::open(plan.interface)?,
+        Some(_) => {
+            let blksize = plan.script.manners(Kind::Plain).blksize;
+            let programs = kernel::load(&plan.script, plan.machines, blksize)?;
+            Wire::open_with(plan.interface, Program::Machines, programs)?
+        }
+    };
+    let kernel = plan.kernel.map(|compare| Kernel::new(&mut wire.attached, plan.machines, compare, plan.pad));
     // Not the same fates on both ways: a request and its answer would be lost together.
     let back = Way::new(!plan.seed, plan.noise_back);
     let voice = Voice::new(wire.tx, &plan.script, plan.peer, plan.pad, back);
@@ -100,8 +121,9 @@ fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Repo
     let way = Way::new(plan.seed, plan.noise);
     let each = if let Dhcp::Rate(count) = plan.script.dhcp { count } else { 1 };
     let offers = Vec::with_capacity(plan.machines as usize * each as usize);
-    let mut fleet =
-        Fleet { plan, machines, voice, way, offers, on: 0, strangers: Strangers::new(plan.crowd) };
+    let strangers = Strangers::new(plan.crowd);
+    let kernel = kernel.transpose()?;
+    let mut fleet = Fleet { plan, machines, voice, way, offers, on: 0, strangers, kernel, failed: Ok(()) };
     let clock = Clock::start();
     let mut effort = Effort::start(clock.now());
     let mut look = Timestamp::default();
@@ -111,7 +133,11 @@ fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Repo
         fleet.ask_as_strangers(now);
         let received = fleet.receive(now, &mut wire.rx);
         effort.turn(now, received);
-        if received == 0 {
+        if received == 0 && fleet.kernel.is_some() {
+            // The thread that acknowledges for these machines needs the processor.
+            let mut socket = [PollFd::new(&wire.rx, PollFlags::IN)];
+            poll(&mut socket, Some(&SLEEP)).context("waiting for a frame")?;
+        } else if received == 0 {
             // Else it would hold the processor that its own interface's receiving thread needs to bring something.
             std::thread::yield_now();
         }
@@ -120,9 +146,16 @@ fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Repo
             fleet.catch_up(now);
             watch(&fleet.machines);
             let over = fleet.look_at_the_time(now) && fleet.strangers.is_over(now);
-            if over || now.since(Timestamp::default()) > plan.limit {
+            let stop = plan.stop_after.unwrap_or(plan.limit).min(plan.limit);
+            if over || now.since(Timestamp::default()) > stop {
+                fleet.take_all_back(now);
+                fleet.failed.context("the maps of the machines in the kernel")?;
                 fleet.voice.flush();
                 let mut report = Report::of_machines(now, &fleet.machines, &plan.script, &mut fleet.offers);
+                if plan.stop_after.is_some() {
+                    report.count_unfinished(now, &fleet.machines, &plan.script);
+                }
+                report.in_kernel = fleet.kernel.as_ref().map(Kernel::counts);
                 report.strangers = fleet.strangers.heard();
                 report.suffered = [fleet.way.suffered(), fleet.voice.suffered()];
                 return Ok(effort.finish(clock.now(), wire.rx.statistics(), report));
@@ -182,7 +215,24 @@ impl Fleet<'_> {
             let took = machine.answer(now, script, from, to, datagram.payload, &mut say);
             self.offers.extend(took.map(|took| took.as_micros() as u32));
         } else {
+            if let Some(kernel) = &mut self.kernel {
+                let taken = kernel.take_back(now, index, machine, script);
+                machine.receive(now, script, from, to, datagram.payload, &mut say);
+                // Before the ACK is sent, so that the kernel knows the transfer when the next block comes.
+                let handed = kernel.hand_over(index, machine, script);
+                self.failed = std::mem::replace(&mut self.failed, Ok(())).and(taken).and(handed);
+                return;
+            }
             machine.receive(now, script, from, to, datagram.payload, &mut say);
+        }
+    }
+
+    /// What the kernel has acknowledged so far becomes the machines'.
+    fn take_all_back(&mut self, now: Timestamp) {
+        let Some(kernel) = &mut self.kernel else { return };
+        for (index, machine) in (0..).zip(&mut self.machines) {
+            let taken = kernel.take_back(now, index, machine, &self.plan.script);
+            self.failed = std::mem::replace(&mut self.failed, Ok(())).and(taken);
         }
     }
 
@@ -191,6 +241,14 @@ impl Fleet<'_> {
         let (script, voice) = (&self.plan.script, &mut self.voice);
         let mut over = true;
         for (index, machine) in (0..).zip(&mut self.machines) {
+            if let Some(kernel) = self.kernel.as_mut().filter(|_| machine.is_due(now)) {
+                // It is not due any more if the kernel has heard of it meanwhile.
+                let mut asked = kernel.look(now, index, machine, script);
+                if machine.is_due(now) {
+                    asked = asked.and(kernel.take_back(now, index, machine, script));
+                }
+                self.failed = std::mem::replace(&mut self.failed, Ok(())).and(asked);
+            }
             machine.on_time(now, script, &mut |word| voice.say(index, word));
             over &= machine.is_over();
         }

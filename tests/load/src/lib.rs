@@ -8,9 +8,12 @@
 //! | [`machine`] | one machine from power-on to its last file |
 //! | [`strangers`] | requests in the names of machines that do not exist |
 //! | [`wire`] | frames out, frames in |
+//! | [`kernel`] | the machines' steady state in the kernel |
 //! | [`programs`] | the kernel programs that send frames here |
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
+//! | [`http`] | HTTP clients, and what they load |
+//! | [`foreign`] | what the daemon's programs cost everybody else |
 //! | [`report`] | what came out |
 //! | [`pair`] | a daemon at one end of a cable, the machines at the other |
 //! | [`soak`] | machines that boot again and again, and a daemon that must not grow |
@@ -18,6 +21,9 @@
 mod clock;
 pub mod dhcp;
 pub mod fleet;
+pub mod foreign;
+pub mod http;
+pub mod kernel;
 pub mod machine;
 pub mod pair;
 pub mod programs;

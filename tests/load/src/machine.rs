@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use pxe_proto::tftp::Block;
 use pxe_proto::time::Timestamp;
 
 use super::dhcp::{Answer, Next};
 use super::manners::{Firmware, Kind};
 use super::script::{Dhcp, Item, Script, TFTP};
-use super::transfer::{Failure, Step, Transfer};
+use super::transfer::{Failure, Steady, Step, Transfer};
 
 /// Ports in use before the first comes again. From the default first one on, all are below 4011.
 const PORTS: u32 = 1900;
@@ -102,6 +103,10 @@ pub struct Machine {
     pub finished: Timestamp,
     /// Its counts.
     pub counters: Counters,
+    /// How long it took, for each time that it has loaded everything.
+    pub times: Vec<Duration>,
+    /// When it began to load what it loads now.
+    began: Timestamp,
     index: u32,
     kind: Kind,
     /// The item that it is at.
@@ -125,6 +130,8 @@ impl Machine {
             started: zero,
             finished: zero,
             counters: Counters::default(),
+            times: Vec::new(),
+            began: zero,
             index,
             kind: script.kind(index),
             item: 0,
@@ -144,7 +151,7 @@ impl Machine {
 
     /// Switched on.
     pub fn start(&mut self, now: Timestamp, script: &Script, say: &mut impl FnMut(Word)) {
-        self.started = now;
+        (self.started, self.began) = (now, now);
         self.boot(now, script, say);
     }
 
@@ -255,6 +262,32 @@ impl Machine {
         self.take(now, script, step, say);
     }
 
+    /// The machine's port, the file's length and the transfer, if that is in its steady state and the file has one version.
+    pub fn steady(&self, script: &Script) -> Option<(u16, usize, Steady)> {
+        let Some(Item::File { versions, .. }) = script.items.get(usize::from(self.item)) else { return None };
+        let [only] = versions.as_slice() else { return None };
+        let steady = self.transfer.steady().filter(|_| self.state == State::Loading)?;
+        Some((self.port(script), only.len(), steady))
+    }
+
+    /// The kernel has acknowledged everything up to `have`, and has seen `in_window` blocks since its last ACK.
+    pub fn resume(&mut self, now: Timestamp, script: &Script, have: Block, in_window: u16) {
+        self.counters.data_frames += have.0.saturating_sub(self.transfer.have().0);
+        self.transfer.resume(now, script.manners(self.kind), have, in_window);
+    }
+
+    /// Whether its present transfer has waited for too long.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.state == State::Loading && now >= self.transfer.deadline
+    }
+
+    /// Bytes of files that have arrived so far, in whole blocks.
+    pub fn bytes(&self, script: &Script) -> u64 {
+        let all = |items: &[Item]| items.iter().map(Item::bytes).sum::<u64>();
+        let before = self.times.len() as u64 * all(&script.items) + all(&script.items[..self.item.into()]);
+        before + if self.state == State::Loading { self.transfer.bytes() } else { 0 }
+    }
+
     fn take(&mut self, now: Timestamp, script: &Script, step: Step, say: &mut impl FnMut(Word)) {
         let to = self.transfer.server_port.unwrap_or(TFTP);
         let word = |what| Word { what, from: self.port(script), to };
@@ -286,7 +319,11 @@ impl Machine {
     /// Asks for the item that it is at, or is done.
     fn load(&mut self, now: Timestamp, script: &Script, say: &mut impl FnMut(Word)) {
         if usize::from(self.item) >= script.items.len() {
-            return self.finish(now);
+            self.times.push(now.since(self.began));
+            if script.items.is_empty() || self.times.len() >= script.loads.into() {
+                return self.finish(now);
+            }
+            (self.item, self.began) = (0, now);
         }
         let probe = script.manners(self.kind).probe.is_some();
         self.request(now, script, probe, say);

@@ -115,6 +115,8 @@ impl Pair {
             pad: 0,
             script,
             crowd: Crowd::default(),
+            kernel: None,
+            stop_after: None,
         }
     }
 

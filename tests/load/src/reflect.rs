@@ -2,9 +2,11 @@
 
 use std::io::Read as _;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use pxe_common::load::BLKSIZE_MAX;
 use pxe_nic::programs::Mode;
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
@@ -97,13 +99,22 @@ fn copy(into: &mut [u8], frame: &[u8]) -> usize {
     frame.len()
 }
 
-/// The other end: attaches the reflecting program, says `ready`, and stays until standard input ends. A signal ends the
-/// process as well, and with it the program's link.
+/// The other end: attaches a program that answers by itself, says `ready`, and stays until standard input ends. A signal
+/// ends the process as well, and with it the program's link. `file` is what the copying programs send.
 ///
 /// # Errors
 /// When the program cannot be attached.
-pub fn reflector(interface: u32, mode: Mode) -> Result<()> {
-    let _attached = Attached::new(Program::Reflect, interface, mode)?;
+pub fn reflector(interface: u32, program: Program, mode: Mode, file: Option<&Path>) -> Result<()> {
+    let mut attached = match file {
+        None => Attached::load(1)?,
+        Some(path) => {
+            let bytes = std::fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+            // They know a block by the 16 bits of its number.
+            ensure!(bytes.len() / BLKSIZE_MAX < usize::from(u16::MAX), "{} is too large", path.display());
+            Attached::load_with(1, &bytes, BLKSIZE_MAX as u16)?
+        }
+    };
+    attached.attach(program, interface, mode)?;
     println!("ready");
     let mut ignored = [0; 64];
     while std::io::stdin().read(&mut ignored)? > 0 {}

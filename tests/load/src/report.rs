@@ -25,11 +25,13 @@ pub struct Report {
     pub wrong: u64,
     /// Those of them that heard nothing for too long; the rest was refused, or not done in time.
     pub silent: u64,
+    /// Machines that were still loading when a run of limited time was over.
+    pub unfinished: u64,
     /// Bytes of files that arrived and were right, at machines that are done; bytes that were reflected.
     pub bytes: u64,
     /// Seconds from the first request to the last machine's end.
     pub seconds: f64,
-    /// Seconds that a machine took: median, 99th percentile, longest.
+    /// Seconds that a machine took, each time if it loads several times: median, 99th percentile, longest.
     pub percentiles: [f64; 3],
     /// The machines' counts in sum.
     pub counters: Counters,
@@ -37,6 +39,8 @@ pub struct Report {
     pub offer_percentiles: Option<[f64; 3]>,
     /// OFFERs a second, if that was the question.
     pub offers_per_second: Option<f64>,
+    /// Blocks that the kernel acknowledged for the machines, and those of them whose bytes were all compared.
+    pub in_kernel: Option<[u64; 2]>,
     /// Frames a second that came back from the reflector, and their bytes a second as DATA would carry them.
     pub reflected: Option<[f64; 2]>,
     /// What was sent in the names of strangers, and to them, if there were any.
@@ -47,8 +51,10 @@ pub struct Report {
     pub frames: u64,
     /// Frames that the generator's socket had no room for: the generator was too slow.
     pub overrun: u64,
-    /// Processor time of the generator over the run's: it never sleeps, so that less than 1 means that somebody else had
-    /// its core.
+    /// Seconds over which the shares below are taken.
+    pub elapsed: f64,
+    /// Processor time of the generator over the run's. It sleeps only where the kernel plays the machines; elsewhere less
+    /// than 1 means that somebody else had its core.
     pub own_share: f64,
     /// The part of the time in which it had something to do; near 1 it is the bottleneck.
     pub busy_share: f64,
@@ -58,9 +64,14 @@ impl Report {
     /// Sums the machines up, now that the run is over. `offers` are in microseconds, and get sorted.
     pub fn of_machines(now: Timestamp, machines: &[Machine], script: &Script, offers: &mut [u32]) -> Self {
         let done: Vec<&Machine> = machines.iter().filter(|machine| machine.state == State::Done).collect();
-        let mut times: Vec<f64> =
-            done.iter().map(|machine| machine.finished.since(machine.started).as_secs_f64()).collect();
-        times.sort_by(f64::total_cmp);
+        let mut times: Vec<f64> = match script.loads {
+            // From the start on: a machine may have begun again.
+            0 | 1 => done.iter().map(|machine| machine.finished.since(machine.started)).collect(),
+            _ => machines.iter().flat_map(|machine| machine.times.iter().copied()).collect::<Vec<_>>(),
+        }
+        .iter()
+        .map(Duration::as_secs_f64)
+        .collect();
         let first = machines.iter().map(|machine| machine.started).min().unwrap_or_default();
         let rate = matches!(script.dhcp, Dhcp::Rate(_));
         // Offers count also at machines that did not get all of theirs; bytes do not.
@@ -81,7 +92,7 @@ impl Report {
             silent: failed(Failure::Silence),
             bytes: done.len() as u64 * script.bytes(),
             seconds,
-            percentiles: [0.5, 0.99, 1.0].map(|share| at(&times, share).unwrap_or_default()),
+            percentiles: percentiles(&mut times),
             counters: machines
                 .iter()
                 .map(|machine| machine.counters)
@@ -89,6 +100,18 @@ impl Report {
             offer_percentiles: (script.dhcp != Dhcp::Skip).then(|| [0.5, 0.99, 0.999].map(micros)),
             offers_per_second: rate.then(|| offers.len() as f64 / seconds),
             ..Self::default()
+        }
+    }
+
+    /// Counts what has arrived at machines that are still loading, which have not failed: time is up.
+    pub fn count_unfinished(&mut self, now: Timestamp, machines: &[Machine], script: &Script) {
+        let loading = || machines.iter().filter(|machine| machine.state == State::Loading);
+        self.unfinished = loading().count() as u64;
+        self.failed -= self.unfinished;
+        self.bytes += loading().map(|machine| machine.bytes(script)).sum::<u64>();
+        if self.unfinished > 0 {
+            let first = machines.iter().map(|machine| machine.started).min().unwrap_or_default();
+            self.seconds = now.since(first).max(Duration::from_micros(1)).as_secs_f64();
         }
     }
 
@@ -104,6 +127,7 @@ impl Report {
             ("failed", self.failed),
             ("wrong", self.wrong),
             ("silent", self.silent),
+            ("unfinished", self.unfinished),
             ("bytes", self.bytes),
             ("repeats", repeats_rrq + repeats_ack + repeats_discover),
             ("repeats_rrq", repeats_rrq),
@@ -117,6 +141,10 @@ impl Report {
             ("later_versions", self.counters.later_versions),
         ] {
             put(name, count.into());
+        }
+        if let Some([acknowledged, compared]) = self.in_kernel {
+            put("kernel_blocks", acknowledged.into());
+            put("kernel_compared", compared.into());
         }
         let [to_machines, back] = self.suffered;
         for (name, count) in [
@@ -146,6 +174,7 @@ impl Report {
             ("p50", Some(p50)),
             ("p99", Some(p99)),
             ("max", Some(max)),
+            ("elapsed", Some(self.elapsed)),
             ("own_share", Some(self.own_share)),
             ("busy_share", Some(self.busy_share)),
             ("p50_offer", self.offer_percentiles.map(|[p50, ..]| p50)),
@@ -176,6 +205,12 @@ impl Counters {
             later_versions: self.later_versions + other.later_versions,
         }
     }
+}
+
+/// The median, the 99th percentile and the largest; 0 of none. The values get sorted.
+pub fn percentiles(values: &mut [f64]) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [0.5, 0.99, 1.0].map(|share| at(values, share).unwrap_or_default())
 }
 
 /// The value below which this share of the sorted values lies.
@@ -218,6 +253,7 @@ impl Effort {
         let all = now.since(self.began).as_secs_f64().max(1e-6);
         report.frames = self.frames;
         report.overrun = socket.rx_dropped + socket.rx_ring_full;
+        report.elapsed = all;
         report.own_share = (own_seconds() - self.before) / all;
         report.busy_share = self.busy.as_secs_f64() / all;
         report

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use super::manners::{Kind, Manners};
 
 /// The first machine's address; the others follow.
-pub const FIRST: Ipv4Addr = Ipv4Addr::new(10, 50, 1, 0);
+pub const FIRST: Ipv4Addr = Ipv4Addr::from_octets(pxe_common::load::FIRST);
 
 /// TFTP's port.
 pub const TFTP: u16 = 69;
@@ -30,6 +30,16 @@ pub enum Item {
     },
     /// The n-th look-up of a configuration that does not exist.
     Miss(u16),
+}
+
+impl Item {
+    /// Bytes of its first version.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::File { versions, .. } => versions.first().map_or(0, |bytes| bytes.len() as u64),
+            Self::Miss(_) => 0,
+        }
+    }
 }
 
 /// How a machine begins.
@@ -65,6 +75,8 @@ pub struct Script {
     pub items: Vec<Item>,
     /// How often a machine that gave up is switched on again.
     pub again: u8,
+    /// How often everything is loaded, one time after the other.
+    pub loads: u16,
     crew: Crew,
     /// By kind.
     manners: [Manners; 5],
@@ -75,7 +87,7 @@ impl Script {
     pub fn new(server: Ipv4Addr, dhcp: Dhcp, crew: Crew, blksize: u16, windowsize: u16) -> Self {
         let manners = |kind| Manners::of(kind, blksize, windowsize);
         let manners = [Kind::Plain, Kind::Ipxe, Kind::Edk2, Kind::Pxelinux, Kind::Grub].map(manners);
-        Self { server, port: PORT, dhcp, items: Vec::new(), again: 0, crew, manners }
+        Self { server, port: PORT, dhcp, items: Vec::new(), again: 0, loads: 1, crew, manners }
     }
 
     /// Puts the files and the look-ups in order: these miss behind the boot file, before the last file.
@@ -118,11 +130,7 @@ impl Script {
 
     /// Bytes that one machine loads, of the files' first versions.
     pub fn bytes(&self) -> u64 {
-        let len = |item: &Item| match item {
-            Item::File { versions, .. } => versions.first().map_or(0, |bytes| bytes.len() as u64),
-            Item::Miss(_) => 0,
-        };
-        self.items.iter().map(len).sum()
+        u64::from(self.loads) * self.items.iter().map(Item::bytes).sum::<u64>()
     }
 }
 

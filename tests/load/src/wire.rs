@@ -33,7 +33,8 @@ pub struct Wire {
     pub rx: Rx,
     /// Frames to it.
     pub tx: Tx,
-    _attached: Attached,
+    /// Its programs.
+    pub attached: Attached,
 }
 
 impl Wire {
@@ -42,7 +43,15 @@ impl Wire {
     /// # Errors
     /// When the interface cannot be had.
     pub fn open(interface: u32) -> Result<Self> {
-        let mut attached = Attached::new(Program::TakeAll, interface, Mode::Native)?;
+        Self::open_with(interface, Program::TakeAll, Attached::load(1)?)
+    }
+
+    /// Takes the frames of an interface that a program leaves to the socket.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(interface: u32, program: Program, mut attached: Attached) -> Result<Self> {
+        attached.attach(program, interface, Mode::Native)?;
         let sizes = Sizes { rx: 4096, tx: 4096, chunk: 2048 };
         let mut opened = None;
         clock::wait_until("the interface's queue is free", QUEUE_FREE, || {
@@ -55,7 +64,7 @@ impl Wire {
         })?;
         let Xsk { rx, tx, .. } = opened.context("a socket")?;
         attached.connect(Queue(0), &rx).context("connecting the generator's socket")?;
-        Ok(Self { rx, tx, _attached: attached })
+        Ok(Self { rx, tx, attached })
     }
 }
 

@@ -1,4 +1,4 @@
-//! The benchmark's short form: that it works, and that every byte arrives. No figure of time is judged here.
+//! The benchmark's shortest form: that it works, and that every byte arrives. No figure of time is judged here.
 
 use std::fs;
 
@@ -9,7 +9,8 @@ use pxe_kit::daemon;
 fn the_short_form_has_all_its_rows_and_every_byte_arrives() {
     let programs = daemon::program().parent().unwrap().to_owned();
     assert!(programs.join("load").is_file(), "pxed and load are built together: run `cargo xtask test`");
-    let wish = Wish { form: Form::Short, filter: None, rounds: 1, setup: Setup::TwoMachines, programs };
+    let setup = Setup::TwoMachines;
+    let wish = Wish { form: Form::Check, filter: None, rounds: 1, setup, judge_limited: false, programs };
     let results = pxe_bench::measure(&wish).unwrap();
     for case in &results.cases {
         for &who in case.who.iter().filter(|who| results.absent.iter().all(|(absent, _)| absent != *who)) {
@@ -17,6 +18,7 @@ fn the_short_form_has_all_its_rows_and_every_byte_arrives() {
             let samples: Vec<_> = results.samples.of(&name, who).collect();
             assert_eq!(samples.len(), 1, "{name}: {who:?}");
             assert_content(case, samples[0]);
+            assert_compared(samples[0]);
         }
     }
     // Whoever is missing is an offload that is not built, or was not fetched for so short a run.
@@ -32,6 +34,10 @@ fn assert_content(case: &Case, sample: &Sample) {
     let get = |name| sample.get(name).unwrap_or_else(|| panic!("no `{name}` in {told}"));
     match case.play {
         _ if sample.who == Who::Reflect => assert!(get("reflected_per_second") > 0.0, "{told}"),
+        Play::Load { .. } if case.seconds > 0 => {
+            assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
+            assert!(get("bytes") > 0.0 && get("seconds") > 0.0, "{told}");
+        }
         Play::Load { machines, file, .. } | Play::Boots { machines, file, .. } => {
             assert_eq!(get("done"), f64::from(machines), "{told}");
             assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
@@ -41,8 +47,29 @@ fn assert_content(case: &Case, sample: &Sample) {
             assert_eq!((get("done"), get("failed")), (f64::from(machines), 0.0), "{told}");
             assert!(get("offers") >= f64::from(machines * each), "{told}");
         }
+        Play::Programs { .. } => {
+            assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
+            assert!(get("answer_ns") > 0.0, "{told}");
+            if Who::OURS.contains(&sample.who) {
+                assert!(get("foreign_tcp_ns") > 0.0 && get("foreign_udp_ns") > 0.0, "{told}");
+                assert!(get("foreign_arp_ns") > 0.0, "{told}");
+            }
+        }
+        Play::Http { .. } => {
+            assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
+            assert!(get("done") > 0.0 && get("bytes") > 0.0, "{told}");
+        }
+        Play::Idle { .. } => assert!(get("idle_share") >= 0.0 && get("idle_wakes") >= 0.0, "{told}"),
         Play::Waiting { .. } => assert!(get("server_own_memory") > 0.0, "{told}"),
         Play::Stream { .. } => assert!(get("mbit") > 0.0, "{told}"),
+    }
+}
+
+/// Where the kernel played the machines, it has compared some blocks with all their bytes.
+fn assert_compared(sample: &Sample) {
+    if let Some(blocks) = sample.get("kernel_blocks") {
+        assert!(blocks > 0.0 && sample.get("kernel_compared") > Some(0.0), "{}", sample.report);
+        assert!(sample.get("generator_share").is_some_and(|share| share > 0.0), "{}", sample.report);
     }
 }
 

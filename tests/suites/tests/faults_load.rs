@@ -20,6 +20,7 @@ fn suffer_but(words: &str, give_up: f64) -> Vec<Sample> {
         form: Form::FaultsShort,
         filter: Some(words.into()),
         rounds: 1,
+        judge_limited: false,
         // Without pinning to cores, because a debug build needs both.
         setup: Setup::Plain,
         programs,

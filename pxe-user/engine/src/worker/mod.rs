@@ -177,7 +177,14 @@ pub struct Worker<D> {
 impl<D: Datapath> Worker<D> {
     /// A worker that is ready to [run](Self::run).
     pub fn new(datapath: D, responder: Responder, deps: WorkerDeps) -> Self {
-        Self { datapath, responder, deps, journal_lost: 0, publish_next: Timestamp::default(), unpublished: true }
+        Self {
+            datapath,
+            responder,
+            deps,
+            journal_lost: 0,
+            publish_next: Timestamp::default(),
+            unpublished: true,
+        }
     }
 
     /// Resumes transfers of another daemon. Returns those that it cannot resume.

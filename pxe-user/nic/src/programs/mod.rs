@@ -280,8 +280,7 @@ impl Programs {
     /// # Errors
     /// [`ProgramsError::Program`].
     pub fn test_run_time(&mut self, frame: &[u8], runs: u32) -> Result<Duration, ProgramsError> {
-        let options = TestRunOptions { data_in: Some(frame), repeat: runs, ..TestRunOptions::default() };
-        Ok(program::<Xdp>(&mut self.ebpf, self.program)?.test_run(options)?.duration)
+        test_run_time(program::<Xdp>(&mut self.ebpf, self.program)?, frame, runs)
     }
 
     /// Runs the tcx program, which must be loaded, once over `frame`: see [`Self::test_run`].
@@ -291,6 +290,22 @@ impl Programs {
     pub fn test_run_tcx(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), ProgramsError> {
         test_run(program::<SchedClassifier>(&mut self.ebpf, abi::PROGRAM_TCX)?, frame)
     }
+
+    /// The same as [`Self::test_run_time`] for the tcx program, which must be loaded.
+    ///
+    /// # Errors
+    /// [`ProgramsError::Program`].
+    pub fn test_run_tcx_time(&mut self, frame: &[u8], runs: u32) -> Result<Duration, ProgramsError> {
+        test_run_time(program::<SchedClassifier>(&mut self.ebpf, abi::PROGRAM_TCX)?, frame, runs)
+    }
+}
+
+fn test_run_time<P>(program: &P, frame: &[u8], runs: u32) -> Result<Duration, ProgramsError>
+where
+    P: for<'a> TestRun<Opts<'a> = TestRunOptions<'a>, Result = TestRunResult>,
+{
+    let options = TestRunOptions { data_in: Some(frame), repeat: runs, ..TestRunOptions::default() };
+    Ok(program.test_run(options)?.duration)
 }
 
 fn test_run<P>(program: &P, frame: &[u8]) -> Result<(u32, Vec<u8>), ProgramsError>

@@ -276,6 +276,12 @@ impl AsRawFd for Rx {
     }
 }
 
+impl AsFd for Rx {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.fd.as_fd()
+    }
+}
+
 /// Counters of an AF_XDP socket since it was opened (`struct xdp_statistics`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {

@@ -132,7 +132,11 @@ fn watch_config(running: &Running) -> Result<(std_mpsc::Sender<()>, mpsc::Receiv
     Ok((reload, reloaded))
 }
 
-fn look_at_config(live: &LiveConfig, wanted: &std_mpsc::Receiver<()>, outcomes: &mpsc::Sender<ReloadOutcome>) {
+fn look_at_config(
+    live: &LiveConfig,
+    wanted: &std_mpsc::Receiver<()>,
+    outcomes: &mpsc::Sender<ReloadOutcome>,
+) {
     loop {
         let now = match wanted.recv_timeout(WATCH_EVERY) {
             Ok(()) => true,

@@ -23,8 +23,8 @@
 pub mod access;
 mod board_pacer;
 mod chunks;
-mod connection_limits;
 pub mod client;
+mod connection_limits;
 mod events;
 pub mod listen;
 pub mod machines;

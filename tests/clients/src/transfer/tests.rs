@@ -177,3 +177,20 @@ fn strangers_are_not_heard() {
     let (mut transfer, _) = begin(&manners, b"blksize\x001024\0");
     assert_eq!(transfer.receive(NOW, &manners, Some(&[file()]), TID + 1, &block(1)), Step::Nothing);
 }
+
+#[test]
+fn another_player_may_acknowledge_in_between() {
+    let manners = Manners::of(Kind::Plain, 1024, 1);
+    let (mut transfer, _) = begin(&manners, b"blksize\x001024\0tsize\x003000\0");
+    let steady = Steady { server_port: TID, have: Block(0), blksize: 1024, windowsize: 1 };
+    assert_eq!(transfer.steady(), Some(steady));
+    let later = Timestamp::from_micros(900_000);
+    transfer.resume(later, &manners, Block(2), 0);
+    assert!(transfer.deadline > later, "what the other player received counts as heard");
+    assert_eq!(take(&mut transfer, &manners, 3), Step::Complete(3));
+    let manners = Manners::of(Kind::Plain, 1024, 2);
+    let (mut transfer, _) = begin(&manners, b"blksize\x001024\0windowsize\x002\0");
+    transfer.resume(later, &manners, Block(1), 1);
+    assert_eq!(transfer.steady(), None, "a window is not at its beginning");
+    assert_eq!(take(&mut transfer, &manners, 2), Step::Ack(2));
+}

@@ -1,6 +1,6 @@
 //! What the options ask for.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,33 +9,54 @@ use clap::ValueEnum as _;
 use pxe_kit::load::{Boot, Options, ReflectorMode};
 use pxe_load::manners::Kind;
 use pxe_load::noise::Noise;
+use pxe_load::programs::Program;
 use pxe_load::script::{Crew, Dhcp, Script};
 use pxe_load::strangers::Crowd;
-use pxe_load::{fleet, reflect};
+use pxe_load::{fleet, http, reflect};
 use pxe_nic::programs::Mode;
 use pxe_proto::mac::Mac;
+
+/// The port of HTTP.
+const HTTP: u16 = 80;
 
 /// What to do.
 pub(crate) enum Task {
     /// Machines load or ask.
     Fleet(Box<fleet::Plan>),
+    /// Connections load a file over HTTP.
+    Http(http::Plan),
     /// Frames are sent to a reflector.
     Reflect(reflect::Plan),
     /// Frames are sent back.
-    Reflector(u32, Mode),
+    Reflector(u32, Program, Mode),
 }
 
 /// What the options ask for, and a word for it.
 pub(crate) fn task(options: &Options) -> Result<(String, Task)> {
     let interface = index(&options.interface)?;
     if options.reflector {
-        let mode = match options.mode {
-            ReflectorMode::Native => Mode::Native,
-            ReflectorMode::Generic => Mode::Generic,
+        let (program, mode) = match options.mode {
+            ReflectorMode::Native => (Program::Reflect, Mode::Native),
+            ReflectorMode::Generic => (Program::Reflect, Mode::Generic),
+            ReflectorMode::CopyTx => (Program::CopyTx, Mode::Native),
+            ReflectorMode::CopyRedirect => (Program::CopyRedirect, Mode::Native),
+            ReflectorMode::CopyTcx => (Program::CopyTcx, Mode::Native),
         };
-        return Ok(("reflector".into(), Task::Reflector(interface, mode)));
+        return Ok(("reflector".into(), Task::Reflector(interface, program, mode)));
     }
     let server = options.server.context("--server is missing")?;
+    if let Some(path) = &options.http {
+        let plan = http::Plan {
+            server: SocketAddrV4::new(server, HTTP),
+            path: path.clone(),
+            file: read(options.original.as_ref().context("--original is missing")?)?,
+            connections: options.machines,
+            from: options.from.context("--from is missing")?,
+            from_one: options.from_one,
+            time: Duration::from_secs_f64(options.seconds),
+        };
+        return Ok(("http".into(), Task::Http(plan)));
+    }
     let peer = Mac(options.server_mac.unwrap_or([0xff; 6]));
     if let Some(len) = options.reflect {
         let time = Duration::from_secs_f64(options.seconds);
@@ -59,6 +80,8 @@ pub(crate) fn task(options: &Options) -> Result<(String, Task)> {
             rate: options.strangers_rate,
             listen: Duration::from_secs(options.listen),
         },
+        kernel: options.in_kernel.then_some(options.compare),
+        stop_after: options.stop_after.map(Duration::from_secs_f64),
     };
     Ok((kind, Task::Fleet(Box::new(plan))))
 }
@@ -91,6 +114,7 @@ fn script(options: &Options, server: Ipv4Addr) -> Result<(String, Script)> {
     let files = files.into_iter().map(read).collect::<Result<_>>()?;
     let mut script =
         Script::new(server, dhcp, crew, options.blksize, options.windowsize).loading(files, misses);
+    script.loads = options.loads;
     script.port = options.port;
     script.again = options.again;
     if let Some(other) = &options.or {

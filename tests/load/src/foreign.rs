@@ -1,0 +1,78 @@
+//! What the daemon's programs cost everybody else: the time of a run over frames that are none of pxed's.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use anyhow::{Context as _, Result};
+use pxe_common::abi::{Config, dhcp_mode, offload};
+use pxe_nic::programs::Programs;
+use pxe_proto::datagram::{Link, write_frame};
+use pxe_proto::mac::Mac;
+use serde_json::{Value, json};
+
+/// Runs that a figure is the mean of.
+const RUNS: u32 = 1_000_000;
+/// The first and the last of pxed's ports in the configuration.
+const TIDS: [u16; 2] = [49_152, 65_535];
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 1);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 50, 0, 2);
+/// HTTP over TLS, as the port of both frames: nothing of pxed's listens there.
+const PORT: u16 = 443;
+
+/// Frames of others, by the names of their figures.
+fn frames() -> [(&'static str, Vec<u8>); 3] {
+    let udp = udp();
+    let mut tcp = udp.clone();
+    // The protocol in the IPv4 header; no program reads further.
+    tcp[23] = 6;
+    let mut arp = vec![0; 60];
+    arp[..6].fill(0xff);
+    arp[12..14].copy_from_slice(&[0x08, 0x06]);
+    [("foreign_tcp_ns", tcp), ("foreign_udp_ns", udp), ("foreign_arp_ns", arp)]
+}
+
+/// A full datagram for a service of this host.
+fn udp() -> Vec<u8> {
+    let mut frame = vec![0; 2048];
+    let link = Link::untagged(Mac([2, 0x50, 0, 0, 0, 1]));
+    let (from, to) = (SocketAddrV4::new(OTHER, PORT), SocketAddrV4::new(OWN, PORT));
+    let len = write_frame(&mut frame, Mac([2, 0x50, 0, 0, 0, 2]), &link, from, to, &[], &[0; 1400]);
+    frame.truncate(len);
+    frame
+}
+
+/// Nanoseconds of a run, for the programs without the offload (`off`), with it in XDP (`xdp`) and at tcx (`tcx`: both
+/// programs).
+///
+/// # Errors
+/// When the kernel refuses a program or a run.
+pub fn times() -> Result<Value> {
+    let config = Config {
+        address: OWN.octets(),
+        broadcast: [10, 50, 255, 255],
+        dhcp_mode: dhcp_mode::COPY,
+        tftp: 1,
+        tid_first: TIDS[0],
+        tid_last: TIDS[1],
+        ifindex: 1,
+        ..Config::default()
+    };
+    let mut times = json!({});
+    for (name, bits) in [("off", 0), ("xdp", offload::XDP), ("tcx", offload::TCX)] {
+        let mut programs = match bits {
+            0 => Programs::load(1, 16, false),
+            _ => Programs::load_offload(1, 16, false, 16),
+        }?;
+        programs.configure(&Config { offload: bits, ..config })?;
+        if bits == offload::TCX {
+            programs.load_tcx()?;
+        }
+        for (frame, bytes) in frames() {
+            let mut time = programs.test_run_time(&bytes, RUNS).context("a run of the XDP program")?;
+            if bits == offload::TCX {
+                time += programs.test_run_tcx_time(&bytes, RUNS).context("a run of the tcx program")?;
+            }
+            times[name][frame] = json!(time.as_nanos() as u64);
+        }
+    }
+    Ok(times)
+}
