@@ -291,6 +291,15 @@ impl Programs {
     pub fn test_run_tcx(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), ProgramsError> {
         test_run(program::<SchedClassifier>(&mut self.ebpf, abi::PROGRAM_TCX)?, frame)
     }
+
+    /// Returns how long one run of the tcx program over `frame` takes: see [`Self::test_run_time`].
+    ///
+    /// # Errors
+    /// [`ProgramsError::Program`].
+    pub fn test_run_tcx_time(&mut self, frame: &[u8], runs: u32) -> Result<Duration, ProgramsError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat: runs, ..TestRunOptions::default() };
+        Ok(program::<SchedClassifier>(&mut self.ebpf, abi::PROGRAM_TCX)?.test_run(options)?.duration)
+    }
 }
 
 fn test_run<P>(program: &P, frame: &[u8]) -> Result<(u32, Vec<u8>), ProgramsError>
