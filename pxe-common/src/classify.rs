@@ -45,8 +45,10 @@ pub fn classify<F: Frame>(
 /// A packet to one of the ports that pxed's transfers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferPacket {
-    /// Key of the transfer to which the packet would belong.
-    pub key: TransferKey,
+    /// The client's address, in memory byte order.
+    source: u32,
+    /// The client's port and pxed's, in memory byte order.
+    ports: u32,
     /// Offset of the IPv4 header in the frame, in bytes.
     pub ip: usize,
 }
@@ -66,9 +68,30 @@ pub fn transfer_packet<F: Frame>(frame: &F, config: &Config) -> Option<TransferP
 impl TransferPacket {
     #[inline(always)]
     fn new(udp: &Udp) -> Self {
-        let [a, b, c, d] = udp.ports.to_ne_bytes();
-        let key = TransferKey { client_addr: udp.source(), client_port: [a, b], server_port: [c, d] };
-        Self { key, ip: udp.payload - wire::UDP_LEN - wire::IPV4_LEN }
+        let ip = udp.payload - wire::UDP_LEN - wire::IPV4_LEN;
+        Self { source: udp.source, ports: udp.ports, ip }
+    }
+
+    /// Returns the key of the transfer to which the packet would belong.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key(&self) -> TransferKey {
+        let [a, b, c, d] = self.ports.to_ne_bytes();
+        TransferKey { client_addr: self.source.to_ne_bytes(), client_port: [a, b], server_port: [c, d] }
+    }
+
+    /// Returns [`Self::key`] as one number: see [`TransferKey::to_word`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self) -> u64 {
+        // Byte arrays in between would become eight stores of a byte each. A load of all eight at once has to
+        // wait for them.
+        let (low, high) = if cfg!(target_endian = "little") {
+            (self.source, self.ports)
+        } else {
+            (self.ports, self.source)
+        };
+        (high as u64) << 32 | low as u64
     }
 }
 

@@ -51,6 +51,8 @@ unsafe fn load(at: usize) -> u32 {
             options(pure, readonly, nostack, preserves_flags),
         );
     }
+    // SAFETY: a load of 32 bits clears the upper half of the register.
+    unsafe { core::hint::assert_unchecked(word <= u64::from(u32::MAX)) };
     word as u32
 }
 

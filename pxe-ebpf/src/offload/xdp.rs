@@ -3,12 +3,12 @@
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
 use aya_ebpf::programs::XdpContext;
-use pxe_common::abi::{Config, Transfer, offload};
+use pxe_common::abi::{Config, offload};
 use pxe_common::reply::{Ack, HEADER_WORDS, HEADERS_LEN};
 use pxe_common::wire::{self, ETH_LEN};
 use pxe_common::{Drop, Frame as _, Layer, Pass, TransferPacket, Verdict};
 
-use super::{Step, in_bounds, payload_len};
+use super::{Offloaded, Step, in_bounds, payload_len};
 use crate::maps;
 use crate::packet::{Packet, store};
 
@@ -20,7 +20,7 @@ const IP_OFFSET_MAX: usize = ETH_LEN + wire::MAX_VLAN_TAGS * wire::VLAN_LEN;
 pub fn answer(
     ctx: &XdpContext,
     config: &Config,
-    transfer: &Transfer,
+    offloaded: &Offloaded,
     found: &TransferPacket,
 ) -> Option<(Verdict, u32)> {
     let ip = found.ip;
@@ -29,8 +29,8 @@ pub fn answer(
     }
     let packet = Packet::new(ctx);
     let ack = Ack(packet.words(ip)?);
-    let step = Step::of(&found.key, transfer, &ack)?;
-    let block = maps::block(transfer.file, step.window.first)?;
+    let step = Step::of(offloaded, &ack)?;
+    let block = maps::block(step.file, step.window.first)?;
     let len = payload_len(block, step.tag)?;
     let by_tcx = config.offload & offload::TCX != 0 && ip == ETH_LEN;
     let grow = (ip + HEADERS_LEN + len as usize) as i32 - packet.len() as i32;

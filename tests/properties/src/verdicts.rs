@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use pxe_common::abi::{Config, Transfer, TransferKey};
+use pxe_common::abi::{Config, TransferKey};
 use pxe_common::{Drop, Pass, Service, SliceFrame, Verdict, classify};
 use pxe_kit::namespace;
 use pxe_nic::Queue;
@@ -48,7 +48,7 @@ impl Kernel {
         namespace::enter_new().unwrap();
         let mut programs = Programs::load(1, 16, false).unwrap();
         programs.configure(config).unwrap();
-        programs.transfers().unwrap().insert(known(), Transfer::default()).unwrap();
+        programs.transfers().unwrap().insert(known(), 0).unwrap();
         let socket = with_socket.then(|| {
             let socket =
                 Xsk::open(1, Queue(0), Mode::Generic, Sizes { rx: 64, tx: 64, chunk: 2048 }).unwrap();
@@ -76,7 +76,7 @@ impl Kernel {
 /// What the same classifier says of a frame here.
 #[must_use]
 pub fn in_user_space(config: &Config, frame: &[u8]) -> Verdict {
-    classify(&SliceFrame(frame), config, |packet| packet.key == known(), |_, _| true)
+    classify(&SliceFrame(frame), config, |packet| packet.key() == known(), |_, _| true)
 }
 
 /// What a verdict means to the kernel.

@@ -90,14 +90,14 @@ impl Kernel {
     fn give(&mut self, place: KernelFile, image: &Image, blksize: u16, windowsize: u32, sent: u32) {
         let last = u32::try_from(image.len() / u64::from(blksize) + 1).unwrap();
         let KernelFile { index: file, tag } = place;
-        let transfer = Transfer { slot: SLOT, generation: GENERATION, file, last, windowsize };
+        let transfer = Transfer { generation: GENERATION, file, last, windowsize };
         let key = TransferKey {
             client_addr: CLIENT.octets(),
             client_port: CLIENT_PORT.to_be_bytes(),
             server_port: TID.to_be_bytes(),
         };
-        self.transfers.insert(key, transfer).unwrap();
-        self.progress.name(SLOT, &key, tag);
+        self.transfers.insert(key, SLOT).unwrap();
+        self.progress.name(SLOT, &key, &transfer, tag);
         self.progress.offload(SLOT, GENERATION, sent);
     }
 
@@ -272,7 +272,8 @@ fn what_is_not_quite_an_ack_of_the_steady_state_is_user_spaces() {
     kernel.give(place, &image, 1400, 1, 1);
     let other =
         TransferKey { client_addr: [10, 99, 0, 77], client_port: [8, 22], server_port: TID.to_be_bytes() };
-    kernel.progress.name(SLOT, &other, place.tag);
+    let transfer = Transfer { generation: GENERATION, file: place.index, last: 4, windowsize: 1 };
+    kernel.progress.name(SLOT, &other, &transfer, place.tag);
     kernel.progress.offload(SLOT, GENERATION, 1);
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
     // Another transfer has the slot by now.

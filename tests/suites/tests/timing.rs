@@ -91,15 +91,15 @@ impl Kernel {
         let last = u32::try_from(self.image.len() / u64::from(BLKSIZE) + 1)?;
         for slot in 0..MACHINES {
             let KernelFile { index: file, tag } = self.file;
-            let transfer = Transfer { slot, generation: GENERATION, file, last, windowsize: 1 };
+            let transfer = Transfer { generation: GENERATION, file, last, windowsize: 1 };
             let (address, tid) = machine(slot);
             let key = TransferKey {
                 client_addr: address.octets(),
                 client_port: CLIENT_PORT.to_be_bytes(),
                 server_port: tid.to_be_bytes(),
             };
-            self.transfers.insert(key, transfer)?;
-            self.progress.name(slot, &key, tag);
+            self.transfers.insert(key, slot)?;
+            self.progress.name(slot, &key, &transfer, tag);
             self.progress.offload(slot, GENERATION, 1);
         }
         Ok(())
