@@ -11,7 +11,6 @@ pub mod xdp;
 use core::arch::asm;
 use core::hint::black_box;
 
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use pxe_common::abi::{Block, PAYLOAD_MAX, Progress, Transfer};
 use pxe_common::reply::Ack;
 use pxe_common::steady::{self, Window};
@@ -116,7 +115,7 @@ impl Step {
         }
         // SAFETY: as in `of`. User space reads the field atomically, and a value that is slightly old does no
         // harm.
-        unsafe { (&raw mut (*self.progress).heard).write_volatile(bpf_ktime_get_coarse_ns()) };
+        unsafe { (&raw mut (*self.progress).heard).write_volatile(maps::now()) };
         true
     }
 }
