@@ -230,7 +230,9 @@ fn to_tftp<F: Frame>(
     }
     match sender(frame, config, udp, Service::TftpRequest) {
         Err(reason) => Verdict::Drop(reason),
-        Ok(()) if !admits(&config.rates.tftp, &Source::of_tftp(udp.source())) => Verdict::Drop(Drop::TftpRate),
+        Ok(()) if !admits(&config.rates.tftp, &Source::of_tftp(udp.source())) => {
+            Verdict::Drop(Drop::TftpRate)
+        }
         Ok(()) => Verdict::Redirect(Service::TftpRequest),
     }
 }

@@ -1,12 +1,12 @@
 //! The BPF maps, with the names from `pxe_common::abi`. User space checks the names when it takes the maps.
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, XskMap};
 use aya_ebpf::programs::XdpContext;
-use aya_ebpf::Global;
 use pxe_common::abi::{self, COPIED_MAX, Config, Copied, Progress, TransferKey};
 use pxe_common::rate_limit::{Rate, Source};
 use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
@@ -47,13 +47,15 @@ static HINTS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[unsafe(no_mangle)]
 static HINTS_MASK: Global<u32> = Global::new(0);
 
-/// The time of this CPU's last look at the clock.
+/// What this CPU remembers until the next timer interrupt.
 #[repr(C)]
 struct Tick {
-    /// The kernel's count of timer interrupts.
+    /// The kernel's count of timer interrupts at the last look at the clock.
     jiffies: u64,
-    /// `CLOCK_MONOTONIC_COARSE` in ns.
+    /// The time then, by `CLOCK_MONOTONIC_COARSE` in ns.
     time: u64,
+    /// The count of timer interrupts when a frame last had no room for an answer.
+    full: u64,
 }
 
 #[map]
@@ -147,6 +149,23 @@ pub fn now() -> u64 {
             (*tick).jiffies = jiffies;
         }
         (*tick).time
+    }
+}
+
+/// Whether a frame on this CPU had no room for an answer since the last timer interrupt. Then the next frame
+/// hardly has, and the attempt is not worth its time.
+#[inline(always)]
+pub fn is_full() -> bool {
+    // SAFETY: as in `now`.
+    TICK.get_ptr(0).is_some_and(|tick| unsafe { (*tick).full == bpf_jiffies64() })
+}
+
+/// Records that a frame had no room for an answer.
+#[inline(always)]
+pub fn set_full() {
+    if let Some(tick) = TICK.get_ptr_mut(0) {
+        // SAFETY: as in `now`.
+        unsafe { (*tick).full = bpf_jiffies64() };
     }
 }
 

@@ -37,7 +37,11 @@ pub fn answer(
     let may = config.offload & offload::XDP != 0 && step.window.count == 1;
     // SAFETY: the helper gets this program's own context. All pointers into the frame are computed again
     // below.
+    let may = may && !(by_tcx && maps::is_full());
     if !may || unsafe { bpf_xdp_adjust_tail(ctx.ctx, grow) } != 0 {
+        if may {
+            maps::set_full();
+        }
         return if by_tcx { Some((Verdict::Pass(Pass::ToTcx), xdp_action::XDP_PASS)) } else { None };
     }
     // A frame that has grown is the same ACK with more padding, so user space can still handle it.

@@ -185,6 +185,12 @@ fn tc<'a>(ebpf: &'a mut Ebpf, name: &str) -> Result<&'a mut SchedClassifier> {
     Ok(ebpf.program_mut(name).with_context(|| format!("no program {name}"))?.try_into()?)
 }
 
+/// The program with this number.
+fn by_id(id: u32) -> Result<ProgramInfo> {
+    let mut programs = loaded_programs().filter_map(Result::ok);
+    programs.find(|program| program.id() == id).with_context(|| format!("no program {id} in the kernel"))
+}
+
 /// The program of this name that was loaded last: this test's, unless another test starts at this moment.
 fn latest(name: &str) -> Result<ProgramInfo> {
     let programs = loaded_programs().filter_map(Result::ok);
@@ -266,18 +272,17 @@ struct Cable {
     kernel: Kernel,
     tx: Tx,
     near: u32,
-    programs: [&'static str; 2],
+    /// The numbers of the XDP program and of the tcx program.
+    programs: [u32; 2],
     _rx: pxe_nic::xsk::Rx,
 }
 
 impl Cable {
     fn new() -> Result<Self> {
         namespace::enter_new()?;
-        for line in [
-            "link add timing0 type veth peer name timing1",
-            "link set timing0 up",
-            "link set timing1 up",
-        ] {
+        for line in
+            ["link add timing0 type veth peer name timing1", "link set timing0 up", "link set timing1 up"]
+        {
             let status = Command::new("ip").args(line.split(' ')).status()?;
             ensure!(status.success(), "ip {line} failed");
         }
@@ -286,19 +291,19 @@ impl Cable {
         };
         let (near, far) = (index("timing0")?, index("timing1")?);
         let mut kernel = Kernel::new()?;
+        let programs = [latest("pxed_offload")?.id(), latest("pxed_tcx")?.id()];
         kernel.programs.attach(near, Mode::Generic)?;
         kernel.programs.attach_tcx("timing0")?;
-        let socket =
-            Xsk::open(far, Queue(0), Mode::Generic, Sizes { rx: 64, tx: 64, chunk: 2048 })?;
-        Ok(Self { kernel, tx: socket.tx, near, programs: ["pxed_offload", "pxed_tcx"], _rx: socket.rx })
+        let socket = Xsk::open(far, Queue(0), Mode::Generic, Sizes { rx: 64, tx: 64, chunk: 2048 })?;
+        Ok(Self { kernel, tx: socket.tx, near, programs, _rx: socket.rx })
     }
 
     /// Sends frames until the programs have seen [`FRAMES`] of them. Returns each program's time for a frame.
     fn run(&mut self, offload: u32, mut frame: impl FnMut(u32) -> Vec<u8>) -> Result<[f64; 2]> {
         self.kernel.configure(offload, self.near)?;
         self.kernel.give()?;
-        let seen = |name| -> Result<(f64, f64)> {
-            let info = latest(name)?;
+        let seen = |id| -> Result<(f64, f64)> {
+            let info = by_id(id)?;
             Ok((info.run_time().as_nanos() as f64, info.run_count() as f64))
         };
         let before = self.programs.map(seen);

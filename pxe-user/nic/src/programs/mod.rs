@@ -231,7 +231,8 @@ impl Programs {
             Some(Map::Array(data)) => Ok(data.fd()),
             _ => Err(ProgramsError::Absent(name)),
         };
-        let (progress, hints) = ((fd(abi::MAP_PROGRESS)?, self.slots), (fd(abi::MAP_HINTS)?, hints(self.slots)));
+        let (progress, hints) =
+            ((fd(abi::MAP_PROGRESS)?, self.slots), (fd(abi::MAP_HINTS)?, hints(self.slots)));
         Progress::map(progress, hints).map_err(ProgramsError::Mapping)
     }
 

@@ -144,8 +144,13 @@ impl ServedInterface {
             let base =
                 u32::try_from(index * slots_each(shared.settings.transfers, count)).unwrap_or(u32::MAX);
             let offload = common.clone().map(|common| Offload::new(common, base));
-            let path =
-                XdpPath::new(socket, Mac(self.plan.interface.mac), programs.transfers()?, copies.take(), offload)?;
+            let path = XdpPath::new(
+                socket,
+                Mac(self.plan.interface.mac),
+                programs.transfers()?,
+                copies.take(),
+                offload,
+            )?;
             self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
         }
         // Last of all: from here on the program redirects frames, and the workers are there to take them.
