@@ -11,14 +11,22 @@ pub const MAP_CONFIG: &str = "CONFIG";
 /// `BPF_MAP_TYPE_PERCPU_ARRAY` of `u64`, indexed by [`Verdict::index`](crate::Verdict::index): how often each
 /// verdict occurred.
 pub const MAP_COUNTERS: &str = "COUNTERS";
-/// `BPF_MAP_TYPE_HASH` from [`TransferKey`] to [`Transfer`]: the transfers whose packets the XDP program
-/// redirects to the daemon.
+/// `BPF_MAP_TYPE_HASH` from [`TransferKey`] to `u32`, the index of the transfer's [`Progress`]: the transfers
+/// whose packets the XDP program redirects to the daemon.
 pub const MAP_TRANSFERS: &str = "TRANSFERS";
 /// `BPF_MAP_TYPE_XSKMAP` from the number of a receive queue to its AF_XDP socket.
 pub const MAP_XSKS: &str = "XSKS";
 /// `BPF_MAP_TYPE_ARRAY` of [`Progress`], which user space maps into its memory: how far the kernel has come
 /// with each transfer.
 pub const MAP_PROGRESS: &str = "PROGRESS";
+/// `BPF_MAP_TYPE_ARRAY` of `u32`, which user space maps into its memory: an index of a [`Progress`] for each
+/// [`TransferKey::hash`]. It saves the kernel most lookups in [`MAP_TRANSFERS`], each of which costs four calls.
+///
+/// Each entry is a hint that may be wrong: the last transfer with this hash has it, and [`Progress::key`] says
+/// whether it is the one that the kernel looks for. If not, the kernel asks [`MAP_TRANSFERS`].
+pub const MAP_HINTS: &str = "HINTS";
+/// The number of entries in [`MAP_HINTS`] less one, which is a mask: a constant of the programs.
+pub const HINTS_MASK: &str = "HINTS_MASK";
 /// `BPF_MAP_TYPE_ARRAY_OF_MAPS`. Each inner map is an array of [`Block`] and holds one file, cut into blocks
 /// of one size.
 pub const MAP_FILES: &str = "FILES";
@@ -113,14 +121,31 @@ pub struct TransferKey {
     pub server_port: [u8; 2],
 }
 
-/// What the kernel knows about a transfer beside its key. It does not change while the transfer is offloaded.
+impl TransferKey {
+    /// Returns the key as one number, in memory byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn to_word(self) -> u64 {
+        let ([a, b, c, d], [e, f], [g, h]) = (self.client_addr, self.client_port, self.server_port);
+        u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// Returns the hash of a key, as [`Self::to_word`] returns it: a multiplication by 2^64 over the golden
+    /// ratio. A client that chooses its key can only take another transfer's hint.
+    #[inline(always)]
+    #[must_use]
+    pub const fn hash(word: u64) -> u32 {
+        (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+    }
+}
+
+/// What the kernel needs to know about a transfer that it has. It does not change while the transfer is
+/// offloaded.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Transfer {
-    /// Index of the transfer's [`Progress`] in [`MAP_PROGRESS`].
-    pub slot: u32,
     /// Number of the transfer among all transfers that have used this slot. The kernel acts only while
-    /// [`Progress::word`] has the same generation. 0 means that user space keeps the transfer for itself.
+    /// [`Progress::word`] has the same generation.
     pub generation: u32,
     /// Index of the transfer's file in [`MAP_FILES`].
     pub file: u32,
@@ -136,8 +161,10 @@ pub struct Transfer {
 /// would overrun their sockets. User space sends larger windows at the same speed.
 pub const WINDOWSIZE_MAX: u32 = 16;
 
-/// How far the kernel has come with a transfer. User space reads and writes it through a mapping, with atomic
-/// operations.
+/// A transfer in the kernel, and how far the kernel has come with it. User space reads and writes it through a
+/// mapping, with atomic operations.
+///
+/// Everything that an answer needs is in this one cache line.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
@@ -146,14 +173,16 @@ pub struct Progress {
     pub word: u64,
     /// Time of the kernel's last answer, by `CLOCK_MONOTONIC_COARSE` in ns.
     pub heard: u64,
-    /// Key of the transfer in this slot. The kernel compares it with the packet's key: a removed entry of
-    /// [`MAP_TRANSFERS`] is reused at once, so the entry may change to another transfer while a program reads
-    /// it.
+    /// Key of the transfer in this slot. The kernel compares it with the packet's key: the index by which it
+    /// found this slot may belong to another transfer.
     pub key: TransferKey,
-    /// The [`Block::tag`] of the transfer's file. The kernel compares it for the same reason.
+    /// The transfer.
+    pub transfer: Transfer,
+    /// The [`Block::tag`] of the transfer's file. The kernel compares it, because the same index of
+    /// [`MAP_FILES`] holds another file later.
     pub tag: u32,
     /// Always 0.
-    pub reserved: u32,
+    pub reserved: [u32; 5],
 }
 
 /// Number of files that [`MAP_FILES`] can hold.
@@ -201,8 +230,8 @@ pub struct Copied {
 const _: () = assert!(size_of::<Config>() == 64);
 const _: () = assert!(size_of::<Source>() == 12);
 const _: () = assert!(size_of::<TransferKey>() == 8);
-const _: () = assert!(size_of::<Transfer>() == 20);
-const _: () = assert!(size_of::<Progress>() == 32);
+const _: () = assert!(size_of::<Transfer>() == 16);
+const _: () = assert!(size_of::<Progress>() == 64);
 // Array maps round the size of an element up to a multiple of 8 bytes. This size is such a multiple, so a
 // mapping of the map is a slice of blocks.
 const _: () = assert!(size_of::<Block>() == 8 + PAYLOAD_MAX && size_of::<Block>().is_multiple_of(8));
@@ -211,15 +240,13 @@ const _: () = assert!(size_of::<Copied>() == 8 + COPIED_MAX);
 #[cfg(feature = "user")]
 #[expect(unsafe_code, reason = "aya asks for this promise about types that cross into the kernel")]
 mod pod {
-    use super::{Block, Config, Progress, Transfer, TransferKey};
+    use super::{Block, Config, Progress, TransferKey};
 
     // SAFETY: the type is `repr(C)` and consists of integers and arrays of integers only; it has no padding
     // (the sizes are asserted above), is `Copy`, and is 'static.
     unsafe impl aya::Pod for Config {}
     // SAFETY: as above.
     unsafe impl aya::Pod for TransferKey {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Transfer {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Progress {}
     // SAFETY: as above.

@@ -45,8 +45,10 @@ pub fn classify<F: Frame>(
 /// A packet to one of the ports that pxed's transfers use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransferPacket {
-    /// Key of the transfer to which the packet would belong.
-    pub key: TransferKey,
+    /// The client's address, in memory byte order.
+    source: u32,
+    /// The client's port and pxed's, in memory byte order.
+    ports: u32,
     /// Offset of the IPv4 header in the frame, in bytes.
     pub ip: usize,
 }
@@ -56,7 +58,7 @@ pub struct TransferPacket {
 #[inline(always)]
 pub fn transfer_packet<F: Frame>(frame: &F, config: &Config) -> Option<TransferPacket> {
     let udp = udp(frame).ok()?;
-    let port = udp.destination_port;
+    let port = udp.destination_port();
     if !is_ours(config, &udp) || port < config.tid_first || port > config.tid_last {
         return None;
     }
@@ -66,46 +68,91 @@ pub fn transfer_packet<F: Frame>(frame: &F, config: &Config) -> Option<TransferP
 impl TransferPacket {
     #[inline(always)]
     fn new(udp: &Udp) -> Self {
-        let key = TransferKey {
-            client_addr: udp.source,
-            client_port: udp.source_port.to_be_bytes(),
-            server_port: udp.destination_port.to_be_bytes(),
+        let ip = udp.payload - wire::UDP_LEN - wire::IPV4_LEN;
+        Self { source: udp.source, ports: udp.ports, ip }
+    }
+
+    /// Returns the key of the transfer to which the packet would belong.
+    #[inline(always)]
+    #[must_use]
+    pub const fn key(&self) -> TransferKey {
+        let [a, b, c, d] = self.ports.to_ne_bytes();
+        TransferKey { client_addr: self.source.to_ne_bytes(), client_port: [a, b], server_port: [c, d] }
+    }
+
+    /// Returns [`Self::key`] as one number: see [`TransferKey::to_word`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn word(&self) -> u64 {
+        // Byte arrays in between would become eight stores of a byte each. A load of all eight at once has to
+        // wait for them.
+        let (low, high) = if cfg!(target_endian = "little") {
+            (self.source, self.ports)
+        } else {
+            (self.ports, self.source)
         };
-        Self { key, ip: udp.payload - wire::UDP_LEN - wire::IPV4_LEN }
+        (high as u64) << 32 | low as u64
     }
 }
 
 /// The header fields of a UDP datagram that is not fragmented.
 struct Udp {
-    source: [u8; 4],
-    destination: [u8; 4],
-    source_port: u16,
-    destination_port: u16,
+    /// Source address, in memory byte order.
+    source: u32,
+    /// Destination address, in memory byte order.
+    destination: u32,
+    /// Both ports, in memory byte order.
+    ports: u32,
     /// Offset of the payload in the frame, in bytes.
     payload: usize,
     /// Length of the payload in bytes, by the UDP header.
     payload_len: usize,
 }
 
+impl Udp {
+    #[inline(always)]
+    fn source(&self) -> [u8; 4] {
+        self.source.to_ne_bytes()
+    }
+
+    #[inline(always)]
+    fn source_port(&self) -> u16 {
+        halves(self.ports).0
+    }
+
+    #[inline(always)]
+    fn destination_port(&self) -> u16 {
+        halves(self.ports).1
+    }
+}
+
+/// Returns the two numbers in network byte order that make up a word in memory byte order.
+#[inline(always)]
+fn halves(word: u32) -> (u16, u16) {
+    let [a, b, c, d] = word.to_ne_bytes();
+    (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]))
+}
+
 #[inline(always)]
 fn udp<F: Frame>(frame: &F) -> Result<Udp, Pass> {
     let ip = ipv4_offset(frame)?;
-    let header: [u8; wire::IPV4_LEN] = frame.read(ip).ok_or(Pass::Truncated)?;
-    if header[0] != wire::IPV4_VERSION_IHL {
+    // RFC 791, section 3.1: version and lengths, identification and fragment, protocol, addresses.
+    let [first, second, third, source, destination] =
+        frame.words::<{ wire::IPV4_LEN / 4 }>(ip).ok_or(Pass::Truncated)?;
+    if first.to_ne_bytes()[0] != wire::IPV4_VERSION_IHL {
         // The EtherType is IPv4. So the header has options, or it is invalid, which the host may judge.
         return Err(Pass::IpOptions);
     }
-    if header[wire::IPV4_PROTOCOL] != wire::PROTOCOL_UDP {
+    if third.to_ne_bytes()[1] != wire::PROTOCOL_UDP {
         return Err(Pass::NotUdp);
     }
-    let be16 = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    if be16(wire::IPV4_FRAGMENT) & wire::IPV4_FRAGMENT_MASK != 0 {
+    if halves(second).1 & wire::IPV4_FRAGMENT_MASK != 0 {
         return Err(Pass::Fragment);
     }
-    let total_length = be16(wire::IPV4_TOTAL_LENGTH) as usize;
+    let total_length = halves(first).1 as usize;
     let udp = ip + wire::IPV4_LEN;
-    let header_udp: [u8; wire::UDP_LEN] = frame.read(udp).ok_or(Pass::Truncated)?;
-    let udp_length = u16::from_be_bytes([header_udp[4], header_udp[5]]) as usize;
+    let [ports, last] = frame.words::<{ wire::UDP_LEN / 4 }>(udp).ok_or(Pass::Truncated)?;
+    let udp_length = halves(last).0 as usize;
     // RFC 768: Length includes the UDP header. RFC 791: Total Length includes the IP header.
     if udp_length < wire::UDP_LEN
         || udp_length + wire::IPV4_LEN > total_length
@@ -113,12 +160,10 @@ fn udp<F: Frame>(frame: &F) -> Result<Udp, Pass> {
     {
         return Err(Pass::Truncated);
     }
-    let address = |at: usize| [header[at], header[at + 1], header[at + 2], header[at + 3]];
     Ok(Udp {
-        source: address(wire::IPV4_SOURCE),
-        destination: address(wire::IPV4_DESTINATION),
-        source_port: u16::from_be_bytes([header_udp[0], header_udp[1]]),
-        destination_port: u16::from_be_bytes([header_udp[2], header_udp[3]]),
+        source,
+        destination,
+        ports,
         payload: udp + wire::UDP_LEN,
         payload_len: udp_length - wire::UDP_LEN,
     })
@@ -147,7 +192,7 @@ fn by_port<F: Frame>(
     known: impl FnOnce(&TransferPacket) -> bool,
     admits: impl FnOnce(&Rate, &Source) -> bool,
 ) -> Verdict {
-    let port = udp.destination_port;
+    let port = udp.destination_port();
     match port {
         // A client may send a boot-server request to a server or to the broadcast address (PXE specification
         // 2.1, section 2.2.3).
@@ -164,12 +209,12 @@ fn by_port<F: Frame>(
 
 #[inline(always)]
 fn is_ours(config: &Config, udp: &Udp) -> bool {
-    u32::from_ne_bytes(udp.destination) == u32::from_ne_bytes(config.address)
+    udp.destination == u32::from_ne_bytes(config.address)
 }
 
 #[inline(always)]
 fn is_broadcast(config: &Config, udp: &Udp) -> bool {
-    let destination = u32::from_ne_bytes(udp.destination);
+    let destination = udp.destination;
     destination == u32::MAX || destination == u32::from_ne_bytes(config.broadcast)
 }
 
@@ -185,7 +230,9 @@ fn to_tftp<F: Frame>(
     }
     match sender(frame, config, udp, Service::TftpRequest) {
         Err(reason) => Verdict::Drop(reason),
-        Ok(()) if !admits(&config.rates.tftp, &Source::of_tftp(udp.source)) => Verdict::Drop(Drop::TftpRate),
+        Ok(()) if !admits(&config.rates.tftp, &Source::of_tftp(udp.source())) => {
+            Verdict::Drop(Drop::TftpRate)
+        }
         Ok(()) => Verdict::Redirect(Service::TftpRequest),
     }
 }
@@ -193,7 +240,7 @@ fn to_tftp<F: Frame>(
 #[inline(always)]
 fn sender<F: Frame>(frame: &F, config: &Config, udp: &Udp, service: Service) -> Result<(), Drop> {
     let own = Own { address: config.address, broadcast: config.broadcast };
-    source_filter::is_client(own, service, mac(frame), (udp.source, udp.source_port))
+    source_filter::is_client(own, service, mac(frame), (udp.source(), udp.source_port()))
 }
 
 /// Returns the frame's source address; zeros if the frame is too short.
@@ -216,7 +263,7 @@ fn to_dhcp<F: Frame>(
         Err(reason) => return Verdict::Pass(reason),
         Ok(message_type) => message_type,
     };
-    if udp.destination_port == wire::PORT_PXE {
+    if udp.destination_port() == wire::PORT_PXE {
         return deliver(frame, config, udp, Service::BootServer, admits);
     }
     match message_type {
@@ -245,7 +292,7 @@ fn deliver<F: Frame>(
     admits: impl FnOnce(&Rate, &Source) -> bool,
 ) -> Verdict {
     let is_copied = config.dhcp_mode == dhcp_mode::COPY || !is_ours(config, udp);
-    let may_be_the_hosts = is_copied || udp.destination_port != wire::PORT_PXE;
+    let may_be_the_hosts = is_copied || udp.destination_port() != wire::PORT_PXE;
     if let Err(reason) = sender(frame, config, udp, service) {
         return if may_be_the_hosts { Verdict::Pass(Pass::NoClient) } else { Verdict::Drop(reason) };
     }
@@ -262,8 +309,8 @@ fn deliver<F: Frame>(
 fn dhcp_source<F: Frame>(frame: &F, udp: &Udp) -> Source {
     let giaddr = frame.read(udp.payload + wire::BOOTP_GIADDR).unwrap_or([0; 4]);
     let chaddr = frame.read(udp.payload + wire::BOOTP_CHADDR).unwrap_or([0; 6]);
-    if udp.destination_port == wire::PORT_PXE {
-        Source::of_boot_server(mac(frame), (giaddr, chaddr), udp.source)
+    if udp.destination_port() == wire::PORT_PXE {
+        Source::of_boot_server(mac(frame), (giaddr, chaddr), udp.source())
     } else {
         Source::of_dhcp(mac(frame), (giaddr, chaddr))
     }

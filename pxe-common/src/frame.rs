@@ -7,6 +7,13 @@ pub trait Frame {
     /// Returns the `N` bytes at offset `at`; `None` if the frame ends before their end.
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]>;
 
+    /// Returns the `4 * N` bytes at offset `at` as words in memory byte order; `None` if the frame ends before
+    /// their end.
+    ///
+    /// The classifier reads headers by words. From an array of bytes, the compiler would make one load, one
+    /// shift and often one spill for each byte.
+    fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]>;
+
     /// Returns the frame's length in bytes. Short frames arrive padded, so this is only an upper bound of the
     /// packet's length.
     fn len(&self) -> usize;
@@ -47,6 +54,15 @@ pub struct SliceFrame<'a>(pub &'a [u8]);
 impl Frame for SliceFrame<'_> {
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
         self.0.get(at..)?.first_chunk::<N>().copied()
+    }
+
+    fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
+        let bytes = self.0.get(at..)?.get(..4 * N)?;
+        let mut words = [0; N];
+        for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
+            *word = u32::from_ne_bytes(*bytes);
+        }
+        Some(words)
     }
 
     fn len(&self) -> usize {

@@ -10,9 +10,15 @@ pub const ACK_LEN: usize = 4;
 /// Opcode of an ACK (RFC 1350, section 5).
 const OPCODE_ACK: u16 = 4;
 
-/// A TFTP ACK with its IPv4 and UDP headers, without the Ethernet header and the VLAN tags.
+/// Number of 32-bit words in [`HEADERS_LEN`].
+pub const HEADER_WORDS: usize = HEADERS_LEN / 4;
+/// Number of 32-bit words in an ACK with its IPv4 and UDP headers.
+pub const ACK_WORDS: usize = (HEADERS_LEN + ACK_LEN) / 4;
+
+/// A TFTP ACK with its IPv4 and UDP headers, without the Ethernet header and the VLAN tags: words in memory
+/// byte order.
 #[derive(Clone, Copy)]
-pub struct Ack(pub [u8; HEADERS_LEN + ACK_LEN]);
+pub struct Ack(pub [u32; ACK_WORDS]);
 
 impl Ack {
     /// Returns the block number if this is an ACK with a valid and complete checksum, or with no checksum.
@@ -23,106 +29,85 @@ impl Ack {
     /// packets, and packets with a wrong checksum.
     #[inline(always)]
     pub fn block(&self) -> Option<u16> {
-        let udp_len = u16::from_be_bytes([self.0[24], self.0[25]]) as usize;
-        let opcode = u16::from_be_bytes([self.0[28], self.0[29]]);
-        if udp_len != wire::UDP_LEN + ACK_LEN || opcode != OPCODE_ACK || !self.has_whole_checksum() {
+        let [.., last, tftp] = self.0;
+        let ([a, b, ..], [c, d, e, f]) = (last.to_ne_bytes(), tftp.to_ne_bytes());
+        let (udp_len, opcode) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        if udp_len as usize != wire::UDP_LEN + ACK_LEN || opcode != OPCODE_ACK || !self.has_whole_checksum() {
             return None;
         }
-        Some(u16::from_be_bytes([self.0[30], self.0[31]]))
+        Some(u16::from_be_bytes([e, f]))
     }
 
     #[inline(always)]
     fn has_whole_checksum(&self) -> bool {
+        let [_, _, _, source, destination, ports, last, tftp] = self.0;
+        let [_, _, c, d] = last.to_ne_bytes();
         // RFC 768: the sender computed no checksum.
-        if self.0[26] == 0 && self.0[27] == 0 {
+        if c == 0 && d == 0 {
             return true;
         }
-        let mut sum = pseudo_header((wire::UDP_LEN + ACK_LEN) as u16);
-        let mut at = wire::IPV4_SOURCE;
-        while at < HEADERS_LEN + ACK_LEN {
-            sum += word(&self.0, at);
-            at += 2;
-        }
-        fold(sum) == u16::MAX
+        let sum = pseudo_header((wire::UDP_LEN + ACK_LEN) as u16);
+        fold(sum + sum_of(&[source, destination, ports, last, tftp])) == u16::MAX
     }
 
     /// Returns the headers of a DATA packet with this block number and `len` bytes of UDP payload, whose
-    /// 16-bit words have the one's complement sum `sum`.
+    /// 16-bit words have the one's complement sum `sum`. They are words in memory byte order.
     ///
     /// User space writes the same bytes. `pxe-user/proto/src/datagram.rs` says why routers may fragment the
     /// packet.
     #[inline(always)]
-    pub fn answer(&self, number: u16, len: u16, sum: u16) -> [u8; HEADERS_LEN] {
-        let ack = &self.0;
+    pub fn answer(&self, number: u16, len: u16, sum: u16) -> [u32; HEADER_WORDS] {
+        let [_, _, _, source, destination, ports, _, _] = self.0;
         let [id_high, id_low] = number.to_be_bytes();
         let [ip_high, ip_low] = (len + HEADERS_LEN as u16).to_be_bytes();
         let udp_len = len + wire::UDP_LEN as u16;
         let [udp_high, udp_low] = udp_len.to_be_bytes();
-        let mut out = [
-            wire::IPV4_VERSION_IHL,
-            0,
-            ip_high,
-            ip_low,
-            id_high,
-            id_low,
-            0,
-            0,
-            64,
-            wire::PROTOCOL_UDP,
-            0,
-            0,
-            ack[16],
-            ack[17],
-            ack[18],
-            ack[19],
-            ack[12],
-            ack[13],
-            ack[14],
-            ack[15],
-            ack[22],
-            ack[23],
-            ack[20],
-            ack[21],
-            udp_high,
-            udp_low,
-            0,
-            0,
-        ];
-        let (mut ip, mut udp) = (0, pseudo_header(udp_len) + sum as u32);
-        let mut at = 0;
-        while at < wire::IPV4_LEN {
-            ip += word(&out, at);
-            at += 2;
-        }
-        at = wire::IPV4_SOURCE;
-        while at < HEADERS_LEN {
-            udp += word(&out, at);
-            at += 2;
-        }
-        [out[10], out[11]] = (!fold(ip)).to_ne_bytes();
+        let word = u32::from_ne_bytes;
+        let first = word([wire::IPV4_VERSION_IHL, 0, ip_high, ip_low]);
+        let second = word([id_high, id_low, 0, 0]);
+        let third = [64, wire::PROTOCOL_UDP, 0, 0];
+        let addresses = sum_of(&[source, destination]);
+        let ip = !fold(addresses + sum_of(&[first, second, word(third)]));
+        // The lengths are in the pseudo header, too.
+        let lengths = word([udp_high, udp_low, 0, 0]);
+        let udp = addresses + pseudo_header(udp_len) + sum_of(&[ports, lengths]) + sum as u64;
         // RFC 768: 0 means that there is no checksum, so a computed 0 is sent as all ones.
-        let udp = !fold(udp);
-        [out[26], out[27]] = (if udp == 0 { u16::MAX } else { udp }).to_ne_bytes();
-        out
+        let udp = match !fold(udp) {
+            0 => u16::MAX,
+            udp => udp,
+        };
+        let ([a, b], [c, d]) = (ip.to_ne_bytes(), udp.to_ne_bytes());
+        [
+            first,
+            second,
+            word([third[0], third[1], a, b]),
+            destination,
+            source,
+            ports.rotate_left(16),
+            word([udp_high, udp_low, c, d]),
+        ]
     }
 }
 
 /// Returns the sum of the pseudo header (RFC 768) without its addresses: the protocol and the length.
 #[inline(always)]
-fn pseudo_header(udp_len: u16) -> u32 {
-    u16::from_ne_bytes([0, wire::PROTOCOL_UDP]) as u32 + udp_len.to_be() as u32
+fn pseudo_header(udp_len: u16) -> u64 {
+    u16::from_ne_bytes([0, wire::PROTOCOL_UDP]) as u64 + udp_len.to_be() as u64
 }
 
-/// Returns a 16-bit word in memory byte order. The byte order does not change a one's complement sum (RFC
-/// 1071, section 2, B).
+/// Returns the sum of words in memory byte order. Neither their order nor their width changes a one's
+/// complement sum (RFC 1071, section 2, B and C).
 #[inline(always)]
-fn word(bytes: &[u8], at: usize) -> u32 {
-    u16::from_ne_bytes([bytes[at], bytes[at + 1]]) as u32
+fn sum_of(words: &[u32]) -> u64 {
+    words.iter().fold(0, |sum, word| sum + *word as u64)
 }
 
-/// Adds the end-around carry, for sums of fewer than 65536 words.
+/// Adds the end-around carries, for sums of fewer than 65536 words of 32 bits.
 #[inline(always)]
-fn fold(sum: u32) -> u16 {
+fn fold(sum: u64) -> u16 {
+    // Below 2^48, then below 2^33, 2^18 and 2^17.
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
     let sum = (sum >> 16) + (sum & 0xffff);
     ((sum >> 16) + sum) as u16
 }

@@ -19,6 +19,7 @@ use aya_log_ebpf::debug;
 use pxe_common::abi::Config;
 use pxe_common::{Drop, Pass, Service, TransferPacket, Verdict, classify};
 
+use crate::offload::Offloaded;
 use crate::packet::Packet;
 
 /// The XDP program for frames in one buffer: for each driver with XDP, and each kernel since 5.8.
@@ -56,7 +57,7 @@ pub fn pxed_tcx(ctx: TcContext) -> i32 {
 fn run(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
-    let verdict = classify(&packet, config, |packet| maps::transfer(&packet.key).is_some(), maps::admits);
+    let verdict = classify(&packet, config, |packet| maps::slot(packet.word()).is_some(), maps::admits);
     let (verdict, action) = carry_out(ctx, config, verdict);
     maps::count(verdict);
     action
@@ -66,14 +67,15 @@ fn run(ctx: &XdpContext) -> u32 {
 fn run_with_offload(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
-    let mut of = None;
+    let mut found = None;
     let known = |packet: &TransferPacket| {
-        of = maps::transfer(&packet.key).map(|transfer| (transfer, *packet));
-        of.is_some()
+        let (known, offloaded) = Offloaded::find(packet.word());
+        found = offloaded.map(|offloaded| (offloaded, *packet));
+        known
     };
     let verdict = classify(&packet, config, known, maps::admits);
-    let answered = match of {
-        Some((transfer, packet)) => offload::xdp::answer(ctx, config, transfer, &packet),
+    let answered = match found {
+        Some((offloaded, packet)) => offload::xdp::answer(ctx, config, &offloaded, &packet),
         None => None,
     };
     let (verdict, action) = match answered {

@@ -1,12 +1,13 @@
 //! The BPF maps, with the names from `pxe_common::abi`. User space checks the names when it takes the maps.
 
+use aya_ebpf::Global;
 use aya_ebpf::bindings::{BPF_F_INNER_MAP, BPF_F_MMAPABLE};
 use aya_ebpf::btf_maps::{Array as BtfArray, ArrayOfMaps};
-use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 use aya_ebpf::macros::{btf_map, map};
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, XskMap};
 use aya_ebpf::programs::XdpContext;
-use pxe_common::abi::{self, COPIED_MAX, Config, Copied, Progress, Transfer, TransferKey};
+use pxe_common::abi::{self, COPIED_MAX, Config, Copied, Progress, TransferKey};
 use pxe_common::rate_limit::{Rate, Source};
 use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
 
@@ -18,9 +19,9 @@ pub static CONFIG: Array<Config> = Array::with_max_entries(1, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(VERDICTS.len() as u32, 0);
 
-/// User space sets the size to its limit of transfers.
+/// User space sets the size to its limit of transfers. The key is [`TransferKey::to_word`].
 #[map]
-static TRANSFERS: HashMap<TransferKey, Transfer> = HashMap::with_max_entries(8192, 0);
+static TRANSFERS: HashMap<u64, u32> = HashMap::with_max_entries(8192, 0);
 
 /// User space sets the size to the number of receive queues.
 #[map]
@@ -38,6 +39,28 @@ static COPIES: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub static PROGRESS: Array<Progress> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// User space sets the size to [`HINTS_MASK`] and one.
+#[map]
+static HINTS: Array<u32> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// [`abi::HINTS_MASK`]. User space sets it before it loads the programs.
+#[unsafe(no_mangle)]
+static HINTS_MASK: Global<u32> = Global::new(0);
+
+/// What this CPU remembers until the next timer interrupt.
+#[repr(C)]
+struct Tick {
+    /// The kernel's count of timer interrupts at the last look at the clock.
+    jiffies: u64,
+    /// The time then, by `CLOCK_MONOTONIC_COARSE` in ns.
+    time: u64,
+    /// The count of timer interrupts when a frame last had no room for an answer.
+    full: u64,
+}
+
+#[map]
+static TICK: PerCpuArray<Tick> = PerCpuArray::with_max_entries(1, 0);
+
 /// A file, cut into blocks of one size. User space creates these maps, with one entry for each block.
 ///
 /// The value is an [`abi::Block`] in the form of plain integers. If the value were a structure, Linux 6.1
@@ -48,14 +71,22 @@ type File = BtfArray<[u64; size_of::<abi::Block>() / 8], 1, { (BPF_F_MMAPABLE | 
 #[btf_map]
 static FILES: ArrayOfMaps<File, { abi::FILES_MAX as usize }> = ArrayOfMaps::new();
 
-/// Returns the transfer with this key, if it is one of pxed's.
+/// Returns the slot of the transfer with this key, if it is one of pxed's. If user space removes the transfer
+/// at the same time, the slot may be that of another transfer.
 #[inline(always)]
-pub fn transfer(key: &TransferKey) -> Option<&'static Transfer> {
-    // SAFETY: the memory belongs to the map for as long as the program runs, and any bits are valid. If user
-    // space replaces or removes the entry while we read it, it may become the entry of another transfer.
-    // Therefore its content counts only if the slot that it names has the same key and the same file
-    // (`offload::Step::of`).
-    TRANSFERS.get_ptr(key).map(|entry| unsafe { &*entry })
+pub fn slot(key: u64) -> Option<u32> {
+    // SAFETY: the memory belongs to the map for as long as the program runs, and any bits are valid.
+    TRANSFERS.get_ptr(&key).map(|slot| unsafe { slot.read_volatile() })
+}
+
+/// Returns the slot that the transfer with this key probably has. Any answer is possible: see
+/// [`abi::MAP_HINTS`].
+#[inline(always)]
+pub fn hint(key: u64) -> Option<u32> {
+    let hint = HINTS.get_ptr(TransferKey::hash(key) & HINTS_MASK.load())?;
+    // SAFETY: the pointer is to a whole element of the map, and any bits are valid. User space writes it
+    // atomically.
+    Some(unsafe { hint.read_volatile() })
 }
 
 /// Returns a block of a file by its number; the first block is 1.
@@ -96,6 +127,45 @@ pub fn admits(rate: &Rate, source: &Source) -> bool {
             }
             None => false,
         }
+    }
+}
+
+/// Returns the time by `CLOCK_MONOTONIC_COARSE` in ns, at most one timer interrupt late.
+///
+/// That clock advances with each timer interrupt, so the program asks for it once in each. To ask for it for
+/// each packet took a tenth of the time of an answer. The kernel replaces the call of `bpf_jiffies64` by one
+/// load.
+#[inline(always)]
+pub fn now() -> u64 {
+    // SAFETY: the helper takes no arguments.
+    let coarse = || unsafe { bpf_ktime_get_coarse_ns() };
+    let Some(tick) = TICK.get_ptr_mut(0) else { return coarse() };
+    // SAFETY: the helper takes no arguments. The slot belongs to this CPU alone, and the XDP program and the
+    // tcx program do not interrupt each other.
+    unsafe {
+        let jiffies = bpf_jiffies64();
+        if (*tick).jiffies != jiffies {
+            (*tick).time = coarse();
+            (*tick).jiffies = jiffies;
+        }
+        (*tick).time
+    }
+}
+
+/// Whether a frame on this CPU had no room for an answer since the last timer interrupt. Then the next frame
+/// hardly has, and the attempt is not worth its time.
+#[inline(always)]
+pub fn is_full() -> bool {
+    // SAFETY: as in `now`.
+    TICK.get_ptr(0).is_some_and(|tick| unsafe { (*tick).full == bpf_jiffies64() })
+}
+
+/// Records that a frame had no room for an answer.
+#[inline(always)]
+pub fn set_full() {
+    if let Some(tick) = TICK.get_ptr_mut(0) {
+        // SAFETY: as in `now`.
+        unsafe { (*tick).full = bpf_jiffies64() };
     }
 }
 

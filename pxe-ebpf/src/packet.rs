@@ -1,5 +1,7 @@
 //! Access to a frame in the kernel: the memory between `data` and `data_end` of a context.
 
+use core::arch::asm;
+
 use aya_ebpf::programs::XdpContext;
 use pxe_common::Frame;
 
@@ -29,6 +31,48 @@ impl Packet {
     }
 }
 
+/// Reads the word at `at`, which may have any alignment.
+///
+/// It is written in assembly. The compiler assumes that this target has no unaligned access, and would read
+/// byte by byte. The kernel allows unaligned access to frames where the processor does (x86-64, arm64); on
+/// others it rejects the program.
+///
+/// # Safety
+/// The four bytes are readable memory.
+#[inline(always)]
+unsafe fn load(at: usize) -> u32 {
+    let word: u64;
+    // SAFETY: this is one read of memory that the caller guarantees to be readable.
+    unsafe {
+        asm!(
+            "{word} = *(u32 *)({at} + 0)",
+            at = in(reg) at,
+            word = out(reg) word,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }
+    // SAFETY: a load of 32 bits clears the upper half of the register.
+    unsafe { core::hint::assert_unchecked(word <= u64::from(u32::MAX)) };
+    word as u32
+}
+
+/// Writes `word` at `at`, which may have any alignment: see [`load`].
+///
+/// # Safety
+/// The four bytes are writable memory, to which no reference exists.
+#[inline(always)]
+pub unsafe fn store(at: usize, word: u32) {
+    // SAFETY: this is one write to memory that the caller guarantees to be writable.
+    unsafe {
+        asm!(
+            "*(u32 *)({at} + 0) = {word}",
+            at = in(reg) at,
+            word = in(reg) u64::from(word),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 impl Frame for Packet {
     #[inline(always)]
     fn read<const N: usize>(&self, at: usize) -> Option<[u8; N]> {
@@ -44,6 +88,24 @@ impl Frame for Packet {
         // SAFETY: `start..start + N` lies between `data` and `data_end` (checked above). The kernel keeps
         // that memory valid while the program runs. The read is unaligned, so the address needs no alignment.
         Some(unsafe { core::ptr::read_unaligned(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn words<const N: usize>(&self, at: usize) -> Option<[u32; N]> {
+        if at > OFFSET_LIMIT {
+            return None;
+        }
+        let start = self.data + at;
+        if start + 4 * N > self.data_end {
+            return None;
+        }
+        let mut words = [0; N];
+        for (index, word) in words.iter_mut().enumerate() {
+            // SAFETY: the word lies between `data` and `data_end` (checked above), and the kernel keeps that
+            // memory valid while the program runs.
+            *word = unsafe { load(start + 4 * index) };
+        }
+        Some(words)
     }
 
     #[inline(always)]

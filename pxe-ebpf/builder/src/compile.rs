@@ -15,7 +15,7 @@ pub const PROFILE: &str = "ebpf";
 const TARGET: &str = "bpfel-unknown-none";
 /// The compiler flags. The linker makes BTF from debug information. The processor in the flag determines only
 /// the layout of `pt_regs`, which pxed's programs do not read, so one object serves all little-endian
-/// processors.
+/// processors with unaligned access.
 pub const FLAGS: [&str; 3] = ["--cfg=bpf_target_arch=\"x86_64\"", "-Cdebuginfo=2", "-Clink-arg=--btf"];
 
 /// Compiles all objects. `target` is a folder for this purpose only.

@@ -7,6 +7,7 @@
 //! pxe-user/nic/ebpf/pxed.bpf.o        the daemon's programs, embedded by pxe-nic
 //! pxe-user/nic/ebpf/built-from.toml   the record: hashes of objects and inputs, versions of compiler and linker
 //! tests/ebpf/load.bpf.o               the load generator's programs
+//! tests/ebpf/timing.bpf.o             programs that measure the daemon's programs
 //! ```
 //!
 //! [`inputs`] hashes everything that determines the content of an object, [`record`] reads and writes the
@@ -36,8 +37,10 @@ pub struct Object {
 pub const DAEMON: Object = Object { target: "pxe-ebpf", file: "pxe-user/nic/ebpf/pxed.bpf.o" };
 /// The object with the load generator's programs.
 pub const LOAD: Object = Object { target: "load", file: "tests/ebpf/load.bpf.o" };
+/// The object with the programs that measure the daemon's programs.
+pub const TIMING: Object = Object { target: "timing", file: "tests/ebpf/timing.bpf.o" };
 /// All objects, in the order in which [`compile::compile`] returns their files.
-pub const OBJECTS: [Object; 2] = [DAEMON, LOAD];
+pub const OBJECTS: [Object; 3] = [DAEMON, LOAD, TIMING];
 
 /// Returns the SHA-256 of `bytes` in hexadecimal.
 #[must_use]

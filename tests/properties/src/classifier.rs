@@ -44,7 +44,7 @@ fn check_taken(frame: &[u8], verdict: Verdict) {
         Service::TftpRequest => assert_eq!((to, port), (OWN, 69)),
         Service::TftpTransfer => {
             let packet = transfer_packet(&SliceFrame(frame), &config()).expect("a transfer's packet");
-            assert_eq!((to, packet.key), (OWN, known()));
+            assert_eq!((to, packet.key()), (OWN, known()));
         }
     }
     if matches!(service, Service::Dhcp | Service::BootServer) {

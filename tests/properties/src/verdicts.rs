@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use pxe_common::abi::{Config, Transfer, TransferKey};
+use pxe_common::abi::{Config, TransferKey};
 use pxe_common::{Drop, Pass, Service, SliceFrame, Verdict, classify};
 use pxe_kit::namespace;
 use pxe_nic::Queue;
@@ -49,7 +49,7 @@ impl Kernel {
         namespace::enter_new().unwrap();
         let mut programs = Programs::load(1, 16, false).unwrap();
         programs.configure(config).unwrap();
-        programs.transfers().unwrap().insert(known(), Transfer::default()).unwrap();
+        programs.transfers().unwrap().insert(known(), 0).unwrap();
         let socket = with_socket.then(|| {
             let socket =
                 Xsk::open(1, Queue(0), Mode::Generic, Sizes { rx: 64, tx: 64, chunk: 2048 }).unwrap();
@@ -77,7 +77,7 @@ impl Kernel {
 /// The verdict of the same classifier in user space.
 #[must_use]
 pub fn in_user_space(config: &Config, frame: &[u8]) -> Verdict {
-    classify(&SliceFrame(frame), config, |packet| packet.key == known(), |_, _| true)
+    classify(&SliceFrame(frame), config, |packet| packet.key() == known(), |_, _| true)
 }
 
 /// The action of the XDP program for a verdict.

@@ -144,6 +144,14 @@ impl World {
     }
 }
 
+/// A transfer that the kernel has.
+struct Carried {
+    slot: u32,
+    transfer: Transfer,
+    image: Arc<Image>,
+    blksize: u16,
+}
+
 /// The packets to one address in one event.
 #[derive(Default)]
 struct Sent {
@@ -182,7 +190,7 @@ pub(super) struct Watcher {
     pub(super) inbox: Inbox,
     sent: BTreeMap<SocketAddrV4, Sent>,
     /// What the kernel can send, and its words by slot.
-    carried: BTreeMap<(SocketAddrV4, u16), (Transfer, Arc<Image>, u16)>,
+    carried: BTreeMap<(SocketAddrV4, u16), Carried>,
     words: BTreeMap<u32, (u64, Timestamp)>,
 }
 
@@ -220,12 +228,12 @@ impl Watcher {
 
     /// Simulates the kernel's offload, as in `pxe-ebpf/src/offload`, without frames.
     fn kernel_answers(&mut self, from: SocketAddrV4, port: u16, payload: &[u8]) -> bool {
-        let ([0, 4, high, low], Some((transfer, image, blksize))) =
+        let ([0, 4, high, low], Some(Carried { slot, transfer, image, blksize })) =
             (payload, self.carried.get(&(from, port)))
         else {
             return false;
         };
-        let Some((word, heard)) = self.words.get_mut(&transfer.slot) else { return false };
+        let Some((word, heard)) = self.words.get_mut(slot) else { return false };
         let Some(window) = steady::next(*word, transfer, u16::from_be_bytes([*high, *low])) else {
             return false;
         };
@@ -340,8 +348,8 @@ impl KernelOffload for Watcher {
         let (slot, generation) = (offer.id.slot(), offer.id.generation());
         let number = |block: Block| u32::try_from(block.0).expect("files are small here");
         let (last, windowsize) = (number(offer.steady.last), u32::from(offer.steady.windowsize));
-        let transfer = Transfer { slot, generation, file: 0, last, windowsize };
-        let file = (transfer, Arc::clone(offer.image), offer.blksize);
+        let transfer = Transfer { generation, file: 0, last, windowsize };
+        let file = Carried { slot, transfer, image: Arc::clone(offer.image), blksize: offer.blksize };
         self.carried.insert((offer.client, offer.port), file);
         self.words.insert(slot, (steady::word(generation, number(offer.steady.sent)), Timestamp::default()));
         OffloadAnswer::Accepted

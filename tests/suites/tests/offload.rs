@@ -90,14 +90,14 @@ impl Kernel {
     fn give(&mut self, place: KernelFile, image: &Image, blksize: u16, windowsize: u32, sent: u32) {
         let last = u32::try_from(image.len() / u64::from(blksize) + 1).unwrap();
         let KernelFile { index: file, tag } = place;
-        let transfer = Transfer { slot: SLOT, generation: GENERATION, file, last, windowsize };
+        let transfer = Transfer { generation: GENERATION, file, last, windowsize };
         let key = TransferKey {
             client_addr: CLIENT.octets(),
             client_port: CLIENT_PORT.to_be_bytes(),
             server_port: TID.to_be_bytes(),
         };
-        self.transfers.insert(key, transfer).unwrap();
-        self.progress.name(SLOT, &key, tag);
+        self.transfers.insert(key, SLOT).unwrap();
+        self.progress.name(SLOT, &key, &transfer, tag);
         self.progress.offload(SLOT, GENERATION, sent);
     }
 
@@ -199,6 +199,42 @@ fn a_tagged_frame_is_answered_with_its_tags() {
     assert!(frame == tag(&data(&image, 1400, 2)));
 }
 
+/// Two transfers with one hash share a hint, which leads to the later one. The kernel finds the other by the
+/// map of transfers, and each gets its own blocks only.
+#[test]
+fn transfers_with_the_same_hash_are_both_answered() {
+    let mut kernel = Kernel::new();
+    kernel.configure(offload::XDP | offload::TCX);
+    let (image, place) = kernel.file(5000, 1400);
+    let key = |port: u16| TransferKey {
+        client_addr: CLIENT.octets(),
+        client_port: port.to_be_bytes(),
+        server_port: TID.to_be_bytes(),
+    };
+    // Eight slots have 32 hints.
+    let hint = |port| TransferKey::hash(key(port).to_word()) & 31;
+    let other = (CLIENT_PORT + 1..).find(|port| hint(*port) == hint(CLIENT_PORT)).unwrap();
+    for layer in [Layer::Xdp, Layer::Tcx] {
+        kernel.give(place, &image, 1400, 1, 1);
+        let transfer = Transfer { generation: GENERATION, file: place.index, last: 4, windowsize: 1 };
+        kernel.transfers.insert(key(other), SLOT + 1).unwrap();
+        kernel.progress.name(SLOT + 1, &key(other), &transfer, place.tag);
+        kernel.progress.offload(SLOT + 1, GENERATION, 2);
+        let (verdict, _, frame) = kernel.run(&ack(1), layer);
+        assert_eq!((verdict, kernel.sent()), (Verdict::Answer(layer), Some(2)));
+        assert!(frame == data(&image, 1400, 2));
+        let ack_of_other = udp((CLIENT, other), (OWN, TID), &[0, 4, 0, 2]);
+        assert_eq!(kernel.run(&ack_of_other, layer).0, Verdict::Answer(layer));
+        // An ACK of one transfer does not move the other.
+        assert_eq!(kernel.sent(), Some(2));
+        // A hint that outlives its transfer makes nothing known.
+        kernel.transfers.remove(&key(other));
+        kernel.progress.reclaim(SLOT + 1, GENERATION).unwrap();
+        let (verdict, action, _) = kernel.run(&ack_of_other, Layer::Xdp);
+        assert_eq!((verdict, action), (Verdict::Pass(Pass::UnknownTransfer), XDP_PASS));
+    }
+}
+
 /// What the XDP program must leave to the tcx program, and what to user space.
 #[test]
 fn a_window_goes_on_to_tcx_if_there_is_one() {
@@ -272,7 +308,8 @@ fn what_is_not_quite_an_ack_of_the_steady_state_is_user_spaces() {
     kernel.give(place, &image, 1400, 1, 1);
     let other =
         TransferKey { client_addr: [10, 99, 0, 77], client_port: [8, 22], server_port: TID.to_be_bytes() };
-    kernel.progress.name(SLOT, &other, place.tag);
+    let transfer = Transfer { generation: GENERATION, file: place.index, last: 4, windowsize: 1 };
+    kernel.progress.name(SLOT, &other, &transfer, place.tag);
     kernel.progress.offload(SLOT, GENERATION, 1);
     assert_eq!(kernel.run(&ack(1), Layer::Xdp).0, redirected);
     // Another transfer has the slot by now.

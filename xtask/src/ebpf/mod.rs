@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_object_is_equal_to_itself_only() {
-        let [daemon, load] = OBJECTS.map(committed);
+        let [daemon, load, _] = OBJECTS.map(committed);
         assert_eq!(compare(&daemon, &daemon, true).unwrap(), "bit for bit");
         assert!(compare(&daemon, &load, true).is_err());
         assert!(compare(&daemon, &load, false).is_err());
@@ -159,7 +159,7 @@ mod tests {
     /// One different instruction in one program is found.
     #[test]
     fn a_changed_instruction_is_found() {
-        let [daemon, _] = OBJECTS.map(committed);
+        let [daemon, ..] = OBJECTS.map(committed);
         let mut other = daemon.clone();
         let file = object::File::parse(&*daemon).unwrap();
         let (at, _) = file.section_by_name("xdp").and_then(|section| section.file_range()).expect("programs");

@@ -12,7 +12,6 @@ use super::queues::{LoaderQueue, LoaderRequest};
 use crate::clock::Clock;
 use crate::responder::{OffloadAnswer, OffloadProgress, OffloadRequest};
 use pxe_nic::offload::progress::{Progress, Reached};
-use pxe_nic::programs::Transfers;
 use pxe_proto::tftp::Block;
 use pxe_proto::tftp::packet::DATA_HEADER_LEN;
 use pxe_proto::tftp::table::Id;
@@ -106,7 +105,6 @@ impl LossTracker {
 /// The kernel offload of one worker.
 pub struct Offload {
     common: Common,
-    transfers: Transfers,
     /// Index of this worker's first slot in the kernel's maps.
     base: u32,
     /// Files and block sizes that this worker has requested from the loader lately.
@@ -116,9 +114,9 @@ pub struct Offload {
 
 impl Offload {
     /// The offload of a worker whose slots in the kernel's maps begin at `base`.
-    pub fn new(common: Common, transfers: Transfers, base: u32) -> Self {
+    pub fn new(common: Common, base: u32) -> Self {
         let losses = LossTracker::new(Arc::clone(&common.trust));
-        Self { common, transfers, base, asked: ArrayVec::new(), losses }
+        Self { common, base, asked: ArrayVec::new(), losses }
     }
 
     /// See [`KernelOffload::offload`](crate::responder::KernelOffload::offload).
@@ -134,7 +132,7 @@ impl Offload {
         {
             return OffloadAnswer::Never;
         }
-        let slot = self.base + offer.id.slot();
+        let slot = self.slot(offer.id.slot());
         if !offer.again {
             let file = match self.common.cache.find(offer.image, offer.blksize) {
                 CacheLookup::Absent => return self.ask(offer),
@@ -148,15 +146,16 @@ impl Offload {
             let KernelFile { index: file, tag } = file;
             let windowsize = u32::from(steady.windowsize);
             let generation = offer.id.generation();
-            let transfer = Transfer { slot, generation, file, last, windowsize };
-            let key = key(offer.client, offer.port);
-            if self.transfers.insert(key, transfer).is_err() {
-                return OffloadAnswer::Never;
-            }
-            self.common.progress.name(slot, &key, tag);
+            let transfer = Transfer { generation, file, last, windowsize };
+            self.common.progress.name(slot, &key(offer.client, offer.port), &transfer, tag);
         }
         self.common.progress.offload(slot, offer.id.generation(), sent);
         OffloadAnswer::Accepted
+    }
+
+    /// The index, in the kernel's maps, of a slot in this worker's table.
+    pub fn slot(&self, slot: u32) -> u32 {
+        self.base + slot
     }
 
     /// Requests a file from the loader, unless this worker has requested it already.
@@ -177,13 +176,13 @@ impl Offload {
 
     /// See [`KernelOffload::offload_progress`](crate::responder::KernelOffload::offload_progress).
     pub fn offload_progress(&self, id: Id) -> Option<OffloadProgress> {
-        let reached = self.common.progress.offload_progress(self.base + id.slot(), id.generation())?;
+        let reached = self.common.progress.offload_progress(self.slot(id.slot()), id.generation())?;
         Some(self.carried(reached))
     }
 
     /// See [`KernelOffload::reclaim`](crate::responder::KernelOffload::reclaim).
     pub fn reclaim(&mut self, id: Id) -> Option<OffloadProgress> {
-        let reached = self.common.progress.reclaim(self.base + id.slot(), id.generation())?;
+        let reached = self.common.progress.reclaim(self.slot(id.slot()), id.generation())?;
         Some(self.carried(reached))
     }
 

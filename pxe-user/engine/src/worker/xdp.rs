@@ -4,7 +4,6 @@ use std::net::SocketAddrV4;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-use pxe_common::abi::Transfer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::offload::{Offload, key};
@@ -84,7 +83,9 @@ impl Net for XdpNet {
     }
 
     fn open(&mut self, client: SocketAddrV4, port: u16, slot: u32) -> bool {
-        self.transfers.insert(key(client, port), Transfer { slot, ..Transfer::default() }).is_ok()
+        // Without the offload, the program does not read the slot.
+        let slot = self.offload.as_ref().map_or(slot, |offload| offload.slot(slot));
+        self.transfers.insert(key(client, port), slot).is_ok()
     }
 
     fn close(&mut self, client: SocketAddrV4, port: u16) {

@@ -22,6 +22,7 @@ use crate::support::{MAC, Sent};
 
 /// A transfer and its file, as the kernel knows them.
 struct File {
+    slot: u32,
     transfer: Transfer,
     image: Arc<Image>,
     blksize: u16,
@@ -60,8 +61,8 @@ impl Kernel {
             return OffloadAnswer::NotYet;
         }
         let last = u32::try_from(offer.steady.last.0).unwrap();
-        let transfer = Transfer { slot, generation, file: 0, last, windowsize };
-        let file = File { transfer, image: Arc::clone(offer.image), blksize: offer.blksize };
+        let transfer = Transfer { generation, file: 0, last, windowsize };
+        let file = File { slot, transfer, image: Arc::clone(offer.image), blksize: offer.blksize };
         let known = self.files.insert((offer.client, offer.port), file);
         let known = known.is_some_and(|known| known.transfer.generation == generation);
         assert_eq!(known, offer.again, "an offer that is not told right");
@@ -92,7 +93,7 @@ impl Kernel {
     ) -> Option<Vec<Sent>> {
         let [0, 4, high, low] = payload else { return None };
         let file = self.files.get(&(from, to.port()))?;
-        let (word, heard) = self.progress.get_mut(&file.transfer.slot)?;
+        let (word, heard) = self.progress.get_mut(&file.slot)?;
         let window = steady::next(*word, &file.transfer, u16::from_be_bytes([*high, *low]))?;
         (*word, *heard) = (window.word, now);
         let route = Route { link: Link::untagged(MAC), from: to, to: from };

@@ -1,7 +1,7 @@
 //! The words of one transfer, which the kernel and the daemon change at the same time.
 //! `pxe-user/engine/tests/models` tries all orders of their operations.
 
-use pxe_common::abi::TransferKey;
+use pxe_common::abi::{Transfer, TransferKey};
 use pxe_common::steady;
 
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -13,8 +13,13 @@ pub(super) struct Slot {
     pub(super) word: AtomicU64,
     pub(super) heard: AtomicU64,
     pub(super) key: AtomicU64,
-    /// The tag, together with the reserved field.
+    /// The transfer's generation and file.
+    pub(super) file: AtomicU64,
+    /// The transfer's last block and window size.
+    pub(super) last: AtomicU64,
+    /// The tag, together with a reserved field.
     pub(super) tag: AtomicU64,
+    pub(super) reserved: [u64; 2],
 }
 
 /// How far the kernel has come with a transfer.
@@ -28,18 +33,18 @@ pub struct Reached {
 
 impl Slot {
     /// See [`Progress::name`](super::progress::Progress::name).
-    pub(super) fn name(&self, key: &TransferKey, tag: u32) {
-        let [a, b, c, d] = key.client_addr;
-        let ([e, f], [g, h]) = (key.client_port, key.server_port);
+    pub(super) fn name(&self, key: &TransferKey, transfer: &Transfer, tag: u32) {
+        let Transfer { generation, file, last, windowsize } = *transfer;
         self.word.store(0, Ordering::Relaxed);
-        self.key.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::Relaxed);
-        let [a, b, c, d] = tag.to_ne_bytes();
-        self.tag.store(u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]), Ordering::Relaxed);
+        self.key.store(key.to_word(), Ordering::Relaxed);
+        self.file.store(pair(generation, file), Ordering::Relaxed);
+        self.last.store(pair(last, windowsize), Ordering::Relaxed);
+        self.tag.store(pair(tag, 0), Ordering::Relaxed);
     }
 
     /// See [`Progress::offload`](super::progress::Progress::offload).
     pub(super) fn offload(&self, generation: u32, sent: u32) {
-        // Release: the entry in the map of transfers is written before the kernel can see this word.
+        // Release: the transfer is written before the kernel can see this word.
         self.word.store(steady::word(generation, sent), Ordering::Release);
     }
 
@@ -57,4 +62,10 @@ impl Slot {
         let sent = steady::sent(word, generation)?;
         Some(Reached { sent, heard: self.heard.load(Ordering::Relaxed) })
     }
+}
+
+/// Returns two numbers as they follow each other in memory.
+fn pair(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }

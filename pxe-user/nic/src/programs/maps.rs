@@ -3,24 +3,24 @@
 use std::os::fd::AsFd;
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use pxe_common::abi::{self, Transfer, TransferKey};
+use pxe_common::abi::{self, TransferKey};
 
 use super::ProgramsError;
 use super::error::map_error;
 
 /// The map of transfers: the transfers whose packets the kernel programs recognise.
 pub struct Transfers {
-    pub(super) map: HashMap<MapData, TransferKey, Transfer>,
+    pub(super) map: HashMap<MapData, TransferKey, u32>,
 }
 
 impl Transfers {
-    /// Adds a transfer. From now on the program redirects its packets to the daemon, or answers them once the
-    /// transfer is offloaded.
+    /// Adds a transfer with its slot. From now on the program redirects its packets to the daemon, or answers
+    /// them once the transfer is offloaded.
     ///
     /// # Errors
     /// [`ProgramsError::Map`] when the map is full.
-    pub fn insert(&mut self, key: TransferKey, transfer: Transfer) -> Result<(), ProgramsError> {
-        self.map.insert(key, transfer, 0).map_err(map_error(abi::MAP_TRANSFERS))
+    pub fn insert(&mut self, key: TransferKey, slot: u32) -> Result<(), ProgramsError> {
+        self.map.insert(key, slot, 0).map_err(map_error(abi::MAP_TRANSFERS))
     }
 
     /// Removes a transfer. From now on its packets go to the host. It is not an error if the key does not

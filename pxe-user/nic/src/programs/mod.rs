@@ -111,10 +111,14 @@ impl Programs {
         slots: u32,
     ) -> Result<Self, ProgramsError> {
         let level = log_level();
+        let hints = hints(slots);
+        let mask = hints - 1;
         let mut ebpf = EbpfLoader::new()
             .map_max_entries(abi::MAP_XSKS, queues.max(1))
             .map_max_entries(abi::MAP_TRANSFERS, transfers.max(1))
             .map_max_entries(abi::MAP_PROGRESS, slots.max(1))
+            .map_max_entries(abi::MAP_HINTS, hints)
+            .override_global(abi::HINTS_MASK, &mask, true)
             .override_global(aya_log::LEVEL, &level, true)
             .load(OBJECT)
             .map_err(|error| ProgramsError::Load(Box::new(error)))?;
@@ -223,10 +227,13 @@ impl Programs {
     /// # Errors
     /// [`ProgramsError::Mapping`], [`ProgramsError::Absent`].
     pub fn progress(&self) -> Result<Progress, ProgramsError> {
-        let Some(Map::Array(data)) = self.ebpf.map(abi::MAP_PROGRESS) else {
-            return Err(ProgramsError::Absent(abi::MAP_PROGRESS));
+        let fd = |name| match self.ebpf.map(name) {
+            Some(Map::Array(data)) => Ok(data.fd()),
+            _ => Err(ProgramsError::Absent(name)),
         };
-        Progress::map(data.fd(), self.slots).map_err(ProgramsError::Mapping)
+        let (progress, hints) =
+            ((fd(abi::MAP_PROGRESS)?, self.slots), (fd(abi::MAP_HINTS)?, hints(self.slots)));
+        Progress::map(progress, hints).map_err(ProgramsError::Mapping)
     }
 
     /// Returns the map of the files that the kernel can send. It has one owner.
@@ -291,7 +298,7 @@ impl Programs {
         test_run(program::<SchedClassifier>(&mut self.ebpf, abi::PROGRAM_TCX)?, frame)
     }
 
-    /// The same as [`Self::test_run_time`] for the tcx program, which must be loaded.
+    /// Returns how long one run of the tcx program over `frame` takes: see [`Self::test_run_time`].
     ///
     /// # Errors
     /// [`ProgramsError::Program`].
@@ -306,6 +313,12 @@ where
 {
     let options = TestRunOptions { data_in: Some(frame), repeat: runs, ..TestRunOptions::default() };
     Ok(program.test_run(options)?.duration)
+}
+
+/// The number of hints for this many slots: a power of two, and at least four times as many, so that few
+/// transfers share a hint.
+fn hints(slots: u32) -> u32 {
+    slots.max(1).saturating_mul(4).checked_next_power_of_two().unwrap_or(1 << 31)
 }
 
 fn test_run<P>(program: &P, frame: &[u8]) -> Result<(u32, Vec<u8>), ProgramsError>

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use pxe_common::abi::{self, Config, Transfer};
+use pxe_common::abi::{self, Config};
 
 use super::handover::InterfaceState;
 use super::kernel_config::{config, slots_each};
@@ -233,7 +233,8 @@ fn hold(
     let mut transfers = programs.transfers()?;
     for snapshot in snapshots {
         // A full map is reported when a worker resumes the transfer.
-        let _ = transfers.insert(key(snapshot.client, snapshot.port), Transfer::default());
+        // The slot follows then. The kernel answers nothing by slot 0, which has another key or none.
+        let _ = transfers.insert(key(snapshot.client, snapshot.port), 0);
     }
     programs.configure(config)
 }

@@ -32,7 +32,7 @@ use pxe_fleet::handle::FleetHandle;
 use pxe_nic::Queue;
 use pxe_nic::interface::Interface;
 use pxe_nic::lock::InterfaceLock;
-use pxe_nic::programs::{Mode, Programs, ProgramsError};
+use pxe_nic::programs::{Mode, Programs};
 use pxe_nic::xsk::Copying;
 use pxe_proto::mac::Mac;
 use pxe_proto::tftp::negotiation::OptionLimits;
@@ -143,11 +143,14 @@ impl ServedInterface {
             programs.connect(queue, &socket)?;
             let base =
                 u32::try_from(index * slots_each(shared.settings.transfers, count)).unwrap_or(u32::MAX);
-            let transfers = || programs.transfers();
-            let offload = common.clone().map(|common| Ok(Offload::new(common, transfers()?, base)));
-            let offload = offload.transpose().map_err(|error: ProgramsError| error)?;
-            let path =
-                XdpPath::new(socket, Mac(self.plan.interface.mac), transfers()?, copies.take(), offload)?;
+            let offload = common.clone().map(|common| Offload::new(common, base));
+            let path = XdpPath::new(
+                socket,
+                Mac(self.plan.interface.mac),
+                programs.transfers()?,
+                copies.take(),
+                offload,
+            )?;
             self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
         }
         // Last of all: from here on the program redirects frames, and the workers are there to take them.

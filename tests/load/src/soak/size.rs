@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use aya::maps::{ArrayOfMaps, HashMap, Map, MapData, MapInfo};
 use aya::programs::loaded_programs;
-use pxe_common::abi::{FILES_MAX, MAP_FILES, MAP_TRANSFERS, Transfer, TransferKey};
+use pxe_common::abi::{FILES_MAX, MAP_FILES, MAP_TRANSFERS, TransferKey};
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,7 +184,7 @@ impl Kernel {
         match name.as_deref() {
             Some(MAP_TRANSFERS) => {
                 let map = Map::HashMap(MapData::from_id(id)?);
-                let map = HashMap::<_, TransferKey, Transfer>::try_from(map)?;
+                let map = HashMap::<_, TransferKey, u32>::try_from(map)?;
                 self.transfers += map.keys().count() as u64;
             }
             // The one without a file has the same name.
