@@ -326,7 +326,7 @@ const CHECK: &[Case] = &[
 const STORM: Play = boots(2000);
 
 const fn http(connections: u32, file: File) -> Case {
-    case(Play::Http { connections, file, from_one: false, seconds: 2 }, Who::HTTP)
+    case(Play::Http { connections, file, from_one: false, seconds: 1 }, Who::HTTP)
 }
 
 const fn boots(machines: u32) -> Play {
@@ -339,16 +339,16 @@ const TARGETS: &[Case] = &[
     a_part_within(2, load(1, File::Large, 1, Who::SHORT)),
     for_seconds(1, load(4, File::Small, 1, Who::CURVES)),
     for_seconds(1, load(16, File::Small, 1, Who::CURVES)),
-    for_seconds(3, load(128, File::Small, 1, Who::ALL_AND_LIMITS)),
-    a_part_within(3, load(128, File::Large, 1, Who::SHORT_AND_LIMITS)),
+    for_seconds(2, load(MACHINES, File::Small, 1, Who::ALL_AND_LIMITS)),
+    a_part_within(2, load(MACHINES, File::Large, 1, Who::SHORT_AND_LIMITS)),
     a_part_within(2, load(10, File::Large, 16, Who::ALL)),
     case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::SHORT),
     lossy(10, load(128, File::Small, 1, Who::SHORT)),
     case(boots(100), Who::CURVES),
     case(boots(500), Who::CURVES),
     case(STORM, Who::BOOTS),
-    case(Play::Offers { machines: 128, each: 2000 }, Who::BOOTS),
-    case(Play::Offers { machines: 1000, each: 250 }, Who::BOOTS),
+    case(Play::Offers { machines: 128, each: 1000 }, Who::BOOTS),
+    case(Play::Offers { machines: 1000, each: 125 }, Who::BOOTS),
     case(Play::Waiting { machines: 2000 }, Who::OURS),
     case(Play::Programs { seconds: 1 }, Who::PROGRAMS),
     case(Play::Idle { seconds: 3 }, Who::SHORT),
@@ -356,9 +356,8 @@ const TARGETS: &[Case] = &[
     http(16, File::Small),
     http(250, File::Small),
     http(2000, File::Small),
-    case(Play::Http { connections: 500, file: File::Small, from_one: true, seconds: 2 }, Who::HTTP),
+    case(Play::Http { connections: 500, file: File::Small, from_one: true, seconds: 1 }, Who::HTTP),
     http(16, File::Large),
-    http(250, File::Large),
     case(Play::Stream { udp: false, seconds: 2 }, Who::BESIDE),
 ];
 
@@ -404,7 +403,11 @@ const FAULTS_SHORT: &[Case] = &[
 
 /// The matrix, besides the rows of the targets, and what takes too long for these.
 fn matrix() -> Vec<Case> {
-    let mut cases = vec![case(Play::Stream { udp: true, seconds: 2 }, Who::BESIDE), http(2000, File::Large)];
+    let mut cases = vec![
+        case(Play::Stream { udp: true, seconds: 2 }, Who::BESIDE),
+        http(250, File::Large),
+        http(2000, File::Large),
+    ];
     for machines in [1, 16, 128, 1000, 2000] {
         for window in [1, 4, 16, 64] {
             for loss in [0, 10, 50] {
