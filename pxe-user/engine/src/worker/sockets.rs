@@ -108,7 +108,7 @@ impl SocketPath {
         let dhcp = descriptors.next().map(PacketSocket::adopt).ok_or(std::io::ErrorKind::UnexpectedEof)?;
         let sockets =
             descriptors.map(|fd| UdpSocket::adopt(fd, address)).collect::<std::io::Result<Vec<_>>>()?;
-        let ports: Vec<u16> = sockets.iter().map(UdpSocket::port).collect();
+        let ports: Vec<u16> = sockets.iter().map(|socket| socket.local().port()).collect();
         let first = ports.get(FIXED.len()).copied().unwrap_or_default();
         let tids = TidPorts { first, count: TIDS };
         if !ports.iter().copied().eq(FIXED.into_iter().chain(first..first.saturating_add(TIDS))) {
@@ -165,14 +165,14 @@ impl Net for SocketNet {
             return;
         }
         let index = self.index(route.from.port());
-        self.sender.push(&mut self.sockets, index, *route.from.ip(), route.to, payload);
+        self.sender.push(&mut self.sockets, index, route.to, payload);
     }
 
     fn data(&mut self, route: &Route, blocks: &Blocks<'_>) -> u64 {
         let index = self.index(route.from.port());
         let held = Held(std::sync::Arc::clone(blocks.image));
-        let (from, to, count) = (*route.from.ip(), route.to, blocks.count);
-        self.sender.push_blocks(&mut self.sockets, index, from, to, &held, count, |index| blocks.get(index));
+        let (to, count) = (route.to, blocks.count);
+        self.sender.push_blocks(&mut self.sockets, index, to, &held, count, |index| blocks.get(index));
         blocks.count
     }
 
@@ -236,14 +236,13 @@ impl Datapath for SocketPath {
                 continue;
             }
             let Self { receiver, net, ready, .. } = self;
-            let port = net.sockets[index].port();
+            let to = net.sockets[index].local();
             // `receive` borrows only the receiver, so replies can go out through `net` meanwhile.
             let received = receiver
                 .receive(&net.sockets[index])
                 .map(|batch| {
                     batch
-                        .map(|(from, to, payload)| {
-                            let to = SocketAddrV4::new(to, port);
+                        .map(|(from, payload)| {
                             take(
                                 Received::Datagram(Datagram { link: Link::default(), from, to, payload }),
                                 net,

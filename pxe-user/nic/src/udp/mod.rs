@@ -52,10 +52,12 @@ pub enum UdpError {
     },
 }
 
-/// A UDP socket of one interface and one port.
+/// A UDP socket of one interface, one address and one port. The address is that of all its datagrams, in both
+/// directions, so none of them carries it beside its content (`IP_PKTINFO`).
 #[derive(Debug)]
 pub struct UdpSocket {
     fd: OwnedFd,
+    address: Ipv4Addr,
     port: u16,
     /// Whether the kernel cuts messages into segments for this socket. It becomes false when the kernel
     /// refuses this for the first time.
@@ -63,8 +65,7 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Opens a socket on `interface` for datagrams to `address` and `port`. With the address 0.0.0.0 it also
-    /// receives broadcasts.
+    /// Opens a socket on `interface` for datagrams to `address` and `port`. It receives no broadcasts.
     ///
     /// # Errors
     /// [`UdpError`].
@@ -83,7 +84,7 @@ impl UdpSocket {
     pub fn adopt(fd: OwnedFd, address: Ipv4Addr) -> io::Result<Self> {
         match rustix::net::getsockname(&fd)?.try_into() {
             Ok(std::net::SocketAddr::V4(bound)) if *bound.ip() == address => {
-                Ok(Self { fd, port: bound.port(), segments: true })
+                Ok(Self { fd, address, port: bound.port(), segments: true })
             }
             _ => Err(io::ErrorKind::AddrNotAvailable.into()),
         }
@@ -100,7 +101,6 @@ impl UdpSocket {
         };
         let on: libc::c_int = 1;
         set_option(fd.as_fd(), libc::SOL_SOCKET, libc::SO_BROADCAST, &on)?;
-        set_option(fd.as_fd(), libc::SOL_IP, libc::IP_PKTINFO, &on)?;
         // This host never fragments (`pxe_proto::tftp::negotiation::OptionLimits`), and ignores messages that
         // claim a smaller path MTU. Routers may fragment (`pxe_proto::datagram::write_frame` says why).
         set_option(fd.as_fd(), libc::SOL_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_INTERFACE)?;
@@ -116,13 +116,13 @@ impl UdpSocket {
         }
         bind_to_device(fd.as_fd(), interface)?;
         bind(fd.as_fd(), address, port)?;
-        Ok(Self { fd, port, segments: true })
+        Ok(Self { fd, address, port, segments: true })
     }
 
-    /// The socket's local port: the port that was given to [`Self::open`], or that an adopted socket is bound
+    /// The socket's local address and port: the port that was given to [`Self::open`], or that an adopted socket is bound
     /// to.
-    pub fn port(&self) -> u16 {
-        self.port
+    pub fn local(&self) -> SocketAddrV4 {
+        SocketAddrV4::new(self.address, self.port)
     }
 }
 
@@ -187,7 +187,7 @@ fn from_raw(raw: &libc::sockaddr_in) -> SocketAddrV4 {
 /// Buffer for control messages, aligned as their headers require.
 #[repr(C, align(8))]
 #[derive(Clone, Copy)]
-struct Ancillary([u8; 64]);
+struct Ancillary([u8; 24]);
 
 #[cfg(test)]
 mod tests {
@@ -211,7 +211,7 @@ mod tests {
         let bytes: Arc<[u8]> = (0..=255).cycle().take(1468 * 70 + 77).collect();
         let mut sender = Sender::default();
         let blksize = 1468;
-        sender.push_blocks(&mut sockets, 0, Ipv4Addr::LOCALHOST, to, &bytes, 71, |index| {
+        sender.push_blocks(&mut sockets, 0, to, &bytes, 71, |index| {
             let start = index as usize * blksize;
             ([0, 3, 0, index as u8], start..(start + blksize).min(bytes.len()))
         });
@@ -230,7 +230,7 @@ mod tests {
     fn a_batch_is_received_with_its_addresses() {
         let (mut sockets, theirs, to) = pair();
         let mut sender: Sender<Vec<u8>> = Sender::default();
-        sender.push(&mut sockets, 0, Ipv4Addr::LOCALHOST, to, b"port?");
+        sender.push(&mut sockets, 0, to, b"port?");
         sender.flush(&mut sockets);
         let mut buffer = [0; 16];
         let (len, ours) = theirs.recv_from(&mut buffer).unwrap();
@@ -239,10 +239,8 @@ mod tests {
         theirs.send_to(b"two", ours).unwrap();
         let mut seen = Vec::new();
         let mut receiver = Receiver::default();
-        seen.extend(
-            receiver.receive(&sockets[0]).unwrap().map(|(from, at, bytes)| (from, at, bytes.to_vec())),
-        );
-        let expected = |bytes: &[u8]| (to, Ipv4Addr::LOCALHOST, bytes.to_vec());
+        seen.extend(receiver.receive(&sockets[0]).unwrap().map(|(from, bytes)| (from, bytes.to_vec())));
+        let expected = |bytes: &[u8]| (to, bytes.to_vec());
         assert_eq!(seen, [expected(b"one"), expected(b"two")]);
     }
 

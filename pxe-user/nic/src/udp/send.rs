@@ -22,7 +22,6 @@ const PAYLOAD_MAX: usize = 65507;
 /// front of each.
 struct Slot<O> {
     socket: usize,
-    from: Ipv4Addr,
     to: SocketAddrV4,
     small: [u8; SMALL_MAX],
     small_len: usize,
@@ -44,7 +43,6 @@ impl<O: AsRef<[u8]>> Default for Sender<O> {
     fn default() -> Self {
         let slot = || Slot {
             socket: 0,
-            from: Ipv4Addr::UNSPECIFIED,
             to: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
             small: [0; SMALL_MAX],
             small_len: 0,
@@ -60,31 +58,22 @@ impl<O: AsRef<[u8]>> Default for Sender<O> {
 impl<O: AsRef<[u8]>> Sender<O> {
     /// Queues one datagram for the socket with this index. A datagram that is too long for the buffer is not
     /// sent, and counts as lost.
-    pub fn push(
-        &mut self,
-        sockets: &mut [UdpSocket],
-        socket: usize,
-        from: Ipv4Addr,
-        to: SocketAddrV4,
-        bytes: &[u8],
-    ) {
+    pub fn push(&mut self, sockets: &mut [UdpSocket], socket: usize, to: SocketAddrV4, bytes: &[u8]) {
         if bytes.len() > SMALL_MAX {
             self.lost += 1;
             return;
         }
-        let slot = self.slot(sockets, socket, from, to);
+        let slot = self.slot(sockets, socket, to);
         slot.small[..bytes.len()].copy_from_slice(bytes);
         slot.small_len = bytes.len();
     }
 
     /// Queues `count` datagrams: the header and the range of `owner`'s bytes that `block(i)` returns, for
     /// each i below `count`. All blocks but the last have the same length.
-    #[expect(clippy::too_many_arguments, reason = "one call a window; a struct would only name them twice")]
     pub fn push_blocks(
         &mut self,
         sockets: &mut [UdpSocket],
         socket: usize,
-        from: Ipv4Addr,
         to: SocketAddrV4,
         owner: &O,
         count: u64,
@@ -95,7 +84,7 @@ impl<O: AsRef<[u8]>> Sender<O> {
         let mut index = 0;
         while index < count {
             let segments = sockets.get(socket).is_some_and(|socket| socket.segments);
-            let slot = self.slot(sockets, socket, from, to);
+            let slot = self.slot(sockets, socket, to);
             let mut bytes = 0;
             while index < count && slot.block_count < if segments { SEGMENTS_MAX } else { 1 } {
                 let (head, range) = block(index);
@@ -112,19 +101,13 @@ impl<O: AsRef<[u8]>> Sender<O> {
         }
     }
 
-    fn slot(
-        &mut self,
-        sockets: &mut [UdpSocket],
-        socket: usize,
-        from: Ipv4Addr,
-        to: SocketAddrV4,
-    ) -> &mut Slot<O> {
+    fn slot(&mut self, sockets: &mut [UdpSocket], socket: usize, to: SocketAddrV4) -> &mut Slot<O> {
         if self.used == self.slots.len() {
             self.flush(sockets);
         }
         let slot = &mut self.slots[self.used];
         self.used += 1;
-        (slot.socket, slot.from, slot.to) = (socket, from, to);
+        (slot.socket, slot.to) = (socket, to);
         (slot.small_len, slot.block_count) = (0, 0);
         slot
     }
@@ -192,8 +175,8 @@ fn send_singly<O: AsRef<[u8]>>(socket: &UdpSocket, slot: &Slot<O>) -> u64 {
     for (head, &(start, len)) in blocks {
         let block = bytes.get(start..start + len).unwrap_or_default();
         let mut vectors = [vector(head), vector(block)];
-        let mut ancillary = Ancillary([0; 64]);
-        let header = header(&to, &mut vectors, &mut ancillary, slot.from, None);
+        let mut ancillary = Ancillary([0; 24]);
+        let header = header(&to, &mut vectors, &mut ancillary, None);
         // SAFETY: the header points to local variables, and to bytes of the slot and its owner. All of them
         // live until the call returns.
         let sent = unsafe { libc::sendmsg(socket.fd.as_raw_fd(), &header, libc::MSG_DONTWAIT) };
@@ -204,25 +187,28 @@ fn send_singly<O: AsRef<[u8]>>(socket: &UdpSocket, slot: &Slot<O>) -> u64 {
 
 /// Calls `sendmmsg` once. Returns how many messages the kernel has taken, at least one.
 fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Result<usize> {
-    let count = slots.len().min(BATCH);
-    // SAFETY: all zeros is a valid value of these structures of integers and pointers.
-    let mut messages: [libc::mmsghdr; BATCH] = unsafe { zeroed() };
-    // SAFETY: as above.
-    let mut addresses: [libc::sockaddr_in; BATCH] = unsafe { zeroed() };
-    let mut ancillary = [Ancillary([0; 64]); BATCH];
+    let slots = &slots[..slots.len().min(BATCH)];
+    let addresses: ArrayVec<libc::sockaddr_in, BATCH> = slots.iter().map(|slot| to_raw(slot.to)).collect();
+    let mut ancillary: ArrayVec<Ancillary, BATCH> = slots.iter().map(|_| Ancillary([0; 24])).collect();
     // These are 128 KiB, of which most batches use little, so they are not cleared.
     let mut vectors = [const { Vectors::new_const() }; BATCH];
-    for (index, slot) in slots[..count].iter().enumerate() {
-        addresses[index] = to_raw(slot.to);
-        let segment = gather(slot, &mut vectors[index]);
-        let vectors = &mut vectors[index];
-        messages[index].msg_hdr =
-            header(&addresses[index], vectors, &mut ancillary[index], slot.from, segment);
-    }
+    let parts = slots.iter().zip(&addresses).zip(&mut ancillary).zip(&mut vectors);
+    let mut messages: ArrayVec<libc::mmsghdr, BATCH> = parts
+        .map(|(((slot, address), ancillary), vectors)| {
+            let segment = gather(slot, vectors);
+            let msg_hdr = header(address, vectors, ancillary, segment);
+            libc::mmsghdr { msg_hdr, msg_len: 0 }
+        })
+        .collect();
     // SAFETY: the headers point to local variables, and to bytes of the slots and their owners. All of them
     // live until the call returns.
     let sent = unsafe {
-        libc::sendmmsg(socket.fd.as_raw_fd(), messages.as_mut_ptr(), count as u32, libc::MSG_DONTWAIT)
+        libc::sendmmsg(
+            socket.fd.as_raw_fd(),
+            messages.as_mut_ptr(),
+            messages.len() as u32,
+            libc::MSG_DONTWAIT,
+        )
     };
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
@@ -255,7 +241,6 @@ fn header(
     to: &libc::sockaddr_in,
     vectors: &mut [libc::iovec],
     ancillary: &mut Ancillary,
-    from: Ipv4Addr,
     segment: Option<u16>,
 ) -> libc::msghdr {
     // SAFETY: all zeros is a valid value of a structure of integers and pointers.
@@ -264,24 +249,13 @@ fn header(
     header.msg_namelen = size_of::<libc::sockaddr_in>() as u32;
     header.msg_iov = vectors.as_mut_ptr();
     header.msg_iovlen = vectors.len();
+    let Some(segment) = segment else { return header };
     header.msg_control = ancillary.0.as_mut_ptr().cast();
     header.msg_controllen = size_of::<Ancillary>();
-    let info = libc::in_pktinfo {
-        ipi_ifindex: 0,
-        ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
-        ipi_addr: libc::in_addr { s_addr: 0 },
-    };
-    // SAFETY: `ancillary` is aligned, and its 64 bytes hold both messages (CMSG_SPACE of 12 and of 2 bytes:
-    // 32 + 24).
+    // SAFETY: `ancillary` is aligned, and holds the message (CMSG_SPACE of 2 bytes: 24).
     unsafe {
-        let first = libc::CMSG_FIRSTHDR(&header);
-        fill(first, libc::SOL_IP, libc::IP_PKTINFO, &info);
-        header.msg_controllen = libc::CMSG_SPACE(size_of::<libc::in_pktinfo>() as u32) as usize;
-        if let Some(segment) = segment {
-            let second = first.cast::<u8>().add(header.msg_controllen).cast();
-            fill(second, libc::SOL_UDP, libc::UDP_SEGMENT, &segment);
-            header.msg_controllen += libc::CMSG_SPACE(size_of::<u16>() as u32) as usize;
-        }
+        fill(libc::CMSG_FIRSTHDR(&header), libc::SOL_UDP, libc::UDP_SEGMENT, &segment);
+        header.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as usize;
     }
     header
 }
