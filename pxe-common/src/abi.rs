@@ -131,11 +131,13 @@ impl TransferKey {
     }
 
     /// Returns the hash of a key, as [`Self::to_word`] returns it: a multiplication by 2^64 over the golden
-    /// ratio. A client that chooses its key can only take another transfer's hint.
+    /// ratio, of whose result the upper half counts, and its upper half once more: pxed's port, and a part of the
+    /// client's, change nothing below. A client that chooses its key can only take another transfer's hint.
     #[inline(always)]
     #[must_use]
     pub const fn hash(word: u64) -> u32 {
-        (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32
+        let product = word.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        (product >> 32 ^ product >> 48) as u32
     }
 }
 
@@ -236,6 +238,35 @@ const _: () = assert!(size_of::<Progress>() == 64);
 // mapping of the map is a slice of blocks.
 const _: () = assert!(size_of::<Block>() == 8 + PAYLOAD_MAX && size_of::<Block>().is_multiple_of(8));
 const _: () = assert!(size_of::<Copied>() == 8 + COPIED_MAX);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// Machines of one subnet with the same port, and machines behind one address with ports in a row: with the
+    /// fewest hints that user space makes for them, few share one.
+    #[test]
+    fn keys_that_differ_little_have_hints_of_their_own() {
+        let key = |host: u16, port: u16| TransferKey {
+            client_addr: [10, 0, host.to_be_bytes()[0], host.to_be_bytes()[1]],
+            client_port: port.to_be_bytes(),
+            server_port: [0xee, 0x48],
+        };
+        for count in [256, 1024, 4096] {
+            let mask = u32::from(count) * 4 - 1;
+            let distinct = |keys: &mut dyn Iterator<Item = TransferKey>| {
+                keys.map(|key| TransferKey::hash(key.to_word()) & mask).collect::<HashSet<_>>().len()
+            };
+            let hosts = distinct(&mut (0..count).map(|host| key(host, 2070)));
+            let ports = distinct(&mut (0..count).map(|port| key(1, 1024 + port)));
+            for own in [hosts, ports] {
+                assert!(own * 10 > usize::from(count) * 8, "{own} of {count}");
+            }
+        }
+    }
+}
 
 #[cfg(feature = "user")]
 #[expect(unsafe_code, reason = "aya asks for this promise about types that cross into the kernel")]

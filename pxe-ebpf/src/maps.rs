@@ -55,7 +55,9 @@ struct Tick {
     /// The time then, by `CLOCK_MONOTONIC_COARSE` in ns.
     time: u64,
     /// The count of timer interrupts when a frame last had no room for an answer.
-    full: u64,
+    no_room_at: u64,
+    /// The number of bytes by which that frame could not grow. A smaller block may fit all the same.
+    no_room_for: i64,
 }
 
 #[map]
@@ -130,7 +132,8 @@ pub fn admits(rate: &Rate, source: &Source) -> bool {
     }
 }
 
-/// Returns the time by `CLOCK_MONOTONIC_COARSE` in ns, at most one timer interrupt late.
+/// Returns the time by `CLOCK_MONOTONIC_COARSE` in ns, at most two timer interrupts late: the count of
+/// interrupts may advance before the clock does, on another CPU.
 ///
 /// That clock advances with each timer interrupt, so the program asks for it once in each. To ask for it for
 /// each packet took a tenth of the time of an answer. The kernel replaces the call of `bpf_jiffies64` by one
@@ -140,8 +143,8 @@ pub fn now() -> u64 {
     // SAFETY: the helper takes no arguments.
     let coarse = || unsafe { bpf_ktime_get_coarse_ns() };
     let Some(tick) = TICK.get_ptr_mut(0) else { return coarse() };
-    // SAFETY: the helper takes no arguments. The slot belongs to this CPU alone, and the XDP program and the
-    // tcx program do not interrupt each other.
+    // SAFETY: the helper takes no arguments. The slot belongs to this CPU alone. Where XDP and tcx can
+    // interrupt each other, the time may be that of the interrupt before, and nothing else.
     unsafe {
         let jiffies = bpf_jiffies64();
         if (*tick).jiffies != jiffies {
@@ -152,20 +155,25 @@ pub fn now() -> u64 {
     }
 }
 
-/// Whether a frame on this CPU had no room for an answer since the last timer interrupt. Then the next frame
-/// hardly has, and the attempt is not worth its time.
+/// Whether a frame on this CPU could not grow by `grow` bytes, or by fewer, since the last timer interrupt. Then
+/// the next frame hardly can, and the attempt is not worth its time.
 #[inline(always)]
-pub fn is_full() -> bool {
+pub fn had_no_room(grow: i32) -> bool {
     // SAFETY: as in `now`.
-    TICK.get_ptr(0).is_some_and(|tick| unsafe { (*tick).full == bpf_jiffies64() })
+    TICK.get_ptr(0).is_some_and(|tick| unsafe {
+        (*tick).no_room_at == bpf_jiffies64() && i64::from(grow) >= (*tick).no_room_for
+    })
 }
 
-/// Records that a frame had no room for an answer.
+/// Records that a frame could not grow by `grow` bytes.
 #[inline(always)]
-pub fn set_full() {
+pub fn set_no_room(grow: i32) {
     if let Some(tick) = TICK.get_ptr_mut(0) {
         // SAFETY: as in `now`.
-        unsafe { (*tick).full = bpf_jiffies64() };
+        unsafe {
+            (*tick).no_room_at = bpf_jiffies64();
+            (*tick).no_room_for = i64::from(grow);
+        }
     }
 }
 

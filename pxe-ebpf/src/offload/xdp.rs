@@ -37,10 +37,11 @@ pub fn answer(
     let may = config.offload & offload::XDP != 0 && step.window.count == 1;
     // SAFETY: the helper gets this program's own context. All pointers into the frame are computed again
     // below.
-    let may = may && !(by_tcx && maps::is_full());
+    let may = may && !(by_tcx && maps::had_no_room(grow));
     if !may || unsafe { bpf_xdp_adjust_tail(ctx.ctx, grow) } != 0 {
-        if may {
-            maps::set_full();
+        // Only for frames that tcx can answer: the mark concerns no others.
+        if may && by_tcx {
+            maps::set_no_room(grow);
         }
         return if by_tcx { Some((Verdict::Pass(Pass::ToTcx), xdp_action::XDP_PASS)) } else { None };
     }

@@ -1,6 +1,6 @@
 //! Every outcome has a name, and each name is the label of a counter.
 //!
-//! A worker counts in plain numbers of its own, and publishes them twice a second. So counting needs no
+//! A worker counts in plain numbers of its own, and publishes them twice a second while anything happens. So counting needs no
 //! atomic operation per packet.
 
 use std::sync::Arc;

@@ -191,25 +191,15 @@ impl Cable {
 
 impl Cable {
     /// Frames that the cable itself lost so far, towards the server and towards the machines: a veth counts what finds no
-    /// place in the other end's ring as dropped by its sender.
+    /// place in the other end's ring as dropped by its sender, also frames that a program redirected.
     pub(super) fn lost(&self) -> [f64; 2] {
         let dropped = |host: &Host, end: &str| {
             let file = format!("/sys/class/net/{end}/statistics/tx_dropped");
             let said = host.output("cat", &[&file]).unwrap_or_default();
-            let of_xdp = host.output("ethtool", &["-S", end]).unwrap_or_default();
-            said.trim().parse().unwrap_or(0.0) + xdp_errors(&of_xdp)
+            said.trim().parse().unwrap_or(0.0)
         };
         [dropped(self.lab.client(), CLIENT), dropped(self.lab.responder(), SERVER)]
     }
-}
-
-/// Frames that XDP programs redirected and that found no place, of what `ethtool -S` says: `tx_queue_0_xdp_xmit_errors: 7`.
-fn xdp_errors(said: &str) -> f64 {
-    let counts = said.lines().filter_map(|line| line.trim().split_once("_xdp_xmit_errors:"));
-    counts
-        .filter(|(queue, _)| queue.starts_with("tx_"))
-        .filter_map(|(_, count)| count.trim().parse::<f64>().ok())
-        .sum()
 }
 
 /// Pins all threads of a process to one processor.
@@ -279,13 +269,6 @@ mod tests {
         assert_eq!(receives_for("napi/eth-0-8193"), Some("eth-0"));
         assert_eq!(receives_for("ksoftirqd/0"), None);
         assert_eq!(receives_for("napi/"), None);
-    }
-
-    #[test]
-    fn frames_that_xdp_could_not_send_are_counted_by_their_sender() {
-        let said = "NIC statistics:\n     peer_ifindex: 3\n     rx_queue_0_xdp_tx_errors: 5\n     tx_queue_0_xdp_xmit: 9\n     tx_queue_0_xdp_xmit_errors: 7\n";
-        assert_eq!(xdp_errors(said), 7.0);
-        assert_eq!(xdp_errors(""), 0.0);
     }
 
     #[test]

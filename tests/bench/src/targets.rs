@@ -54,6 +54,8 @@ pub struct Verdict {
     pub seen: Option<Spread>,
     /// The generator was the limit, so that the figure says nothing of the server.
     pub is_limited: bool,
+    /// If the generator was the limit, it was so for ours alone, and more is better: the true figure is no smaller.
+    pub is_lower_bound: bool,
 }
 
 impl Bound {
@@ -80,10 +82,16 @@ impl Verdict {
     #[must_use]
     pub fn words(&self) -> String {
         let Some(seen) = self.seen else { return "not measured".into() };
+        let is_met = self.target.bound.is_met(seen.median);
         if self.is_limited {
-            return "not judged: the generator is the limit".into();
+            let words = if is_met && self.is_lower_bound {
+                "met, at least"
+            } else {
+                "not judged: the generator is the limit"
+            };
+            return words.into();
         }
-        if self.target.bound.is_met(seen.median) {
+        if is_met {
             return "met".into();
         }
         match self.target.bound {
@@ -119,9 +127,11 @@ impl Target {
             _ => (None, None),
         };
         let limited = |who| samples.is_limited(case, who);
-        let is_limited = self.figure.is_about_speed()
-            && who.is_some_and(|(mine, other)| limited(mine) || other.is_some_and(limited));
-        Verdict { target: self, case, who, seen, is_limited }
+        let is_other_limited = who.is_some_and(|(_, other)| other.is_some_and(limited));
+        let is_limited =
+            self.figure.is_about_speed() && (is_other_limited || who.is_some_and(|(mine, _)| limited(mine)));
+        let is_lower_bound = matches!(self.bound, Bound::AtLeast(_)) && !is_other_limited;
+        Verdict { target: self, case, who, seen, is_limited, is_lower_bound }
     }
 
     fn pick(&self, samples: &Samples, case: &str, pick: Pick) -> Option<Who> {
@@ -202,15 +212,18 @@ mod tests {
         let rate = |who, bytes: f64, share: f64| {
             sample(SMALL[0], who, json!({ "bytes": bytes, "seconds": 1.0, "generator_share": share }))
         };
-        let words = |shares: [f64; 2], limited| {
-            let [dnsmasq, native] = shares;
-            let samples = vec![rate(Who::Dnsmasq, 100.0, dnsmasq), rate(Who::Native, 900.0, native)];
+        let words = |[dnsmasq, native]: [f64; 2], bytes, limited| {
+            let samples = vec![rate(Who::Dnsmasq, 100.0, dnsmasq), rate(Who::Native, bytes, native)];
             judge(&Samples(samples), limited)[0].words()
         };
-        assert_eq!(words([0.2, 0.84], false), "met");
+        let not_judged = "not judged: the generator is the limit";
+        assert_eq!(words([0.2, 0.84], 900.0, false), "met");
+        // A slow generator hides how fast pxed is. So what it shows is met, and what it does not show is unknown.
+        assert_eq!(words([0.2, 0.86], 900.0, false), "met, at least");
+        assert_eq!(words([0.2, 0.86], 300.0, false), not_judged);
+        assert_eq!(words([0.86, 0.2], 900.0, false), not_judged);
         for shares in [[0.2, 0.86], [0.86, 0.2]] {
-            assert_eq!(words(shares, false), "not judged: the generator is the limit");
-            assert_eq!(words(shares, true), "met");
+            assert_eq!(words(shares, 900.0, true), "met");
         }
     }
 }

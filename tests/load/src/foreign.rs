@@ -1,13 +1,20 @@
-//! What the daemon's programs cost everybody else: the time of a run over frames that are none of pxed's.
+//! What the daemon's programs cost everybody else: how much longer than an empty program they run over frames that are not
+//! for pxed.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use aya::Ebpf;
+use aya::programs::{Program, SchedClassifier, TestRun as _, TestRunOptions, Xdp};
 use pxe_common::abi::{Config, dhcp_mode, offload};
 use pxe_nic::programs::Programs;
 use pxe_proto::datagram::{Link, write_frame};
 use pxe_proto::mac::Mac;
 use serde_json::{Value, json};
+
+/// Built from `pxe-ebpf/src/bin/timing.rs` by `cargo xtask ebpf`. It has programs that do nothing.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../ebpf/timing.bpf.o");
 
 /// Runs that a figure is the mean of.
 const RUNS: u32 = 1_000_000;
@@ -40,7 +47,23 @@ fn udp() -> Vec<u8> {
     frame
 }
 
-/// Nanoseconds of a run, for the programs without the offload (`off`), with it in XDP (`xdp`) and at tcx (`tcx`: both
+/// How long an empty program runs over a frame, in XDP and at tcx: the price of a run, whatever the program does.
+fn empty(frame: &[u8]) -> Result<[Duration; 2]> {
+    let mut object = Ebpf::load(OBJECT).context("the object with the empty programs")?;
+    let options = || TestRunOptions { data_in: Some(frame), repeat: RUNS, ..TestRunOptions::default() };
+    let xdp: &mut Xdp = named(&mut object, "nothing")?.try_into()?;
+    xdp.load()?;
+    let xdp = xdp.test_run(options())?.duration;
+    let tcx: &mut SchedClassifier = named(&mut object, "nothing_tc")?.try_into()?;
+    tcx.load()?;
+    Ok([xdp, tcx.test_run(options())?.duration])
+}
+
+fn named<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Program> {
+    object.program_mut(name).with_context(|| format!("the object has no program {name}"))
+}
+
+/// Nanoseconds of a run, less those of an empty program, for the programs without the offload (`off`), with it in XDP (`xdp`) and at tcx (`tcx`: both
 /// programs).
 ///
 /// # Errors
@@ -71,7 +94,9 @@ pub fn times() -> Result<Value> {
             if bits == offload::TCX {
                 time += programs.test_run_tcx_time(&bytes, RUNS).context("a run of the tcx program")?;
             }
-            times[name][frame] = json!(time.as_nanos() as u64);
+            let [xdp, tcx] = empty(&bytes)?;
+            let price = if bits == offload::TCX { xdp + tcx } else { xdp };
+            times[name][frame] = json!(time.saturating_sub(price).as_nanos() as u64);
         }
     }
     Ok(times)

@@ -6,8 +6,8 @@
 //! measured. All that takes a decision stays in `pxe-clients`: the request, its options, the last block of a file with all
 //! its bytes, a loss, an error.
 //!
-//! The generator and the thread that receives for its interface share a processor. So the program does not run between two
-//! lines of this file. Elsewhere it may, and a transfer may then come to a stop until a time-out.
+//! The program may run between any two lines of this file. So a hand-over writes the progress before the transfer, and taking
+//! back zeroes the transfer before it reads the progress. An ACK that falls in between costs a time-out at most.
 
 use anyhow::{Result, ensure};
 use aya::maps::{Array, MapData};

@@ -241,6 +241,8 @@ impl<D: Datapath> Worker<D> {
         let messages = read_queues(now, responder, &mut host);
         if responder.next_deadline().is_some_and(|deadline| deadline <= now) {
             responder.poll(now, &mut host);
+            // A time-out may have ended the last transfer.
+            self.unpublished = true;
         }
         datapath.flush();
         received + messages
@@ -297,6 +299,7 @@ fn read_queues<N: Net>(now: Timestamp, responder: &mut Responder, host: &mut Wor
         responder.on_inbox_reply(now, id, reply, host);
     }
     while let Some(mac) = queues.next_file_request() {
+        count += 1;
         responder.file_requested(mac);
     }
     while let Some(forwarded) = queues.next_forwarded() {

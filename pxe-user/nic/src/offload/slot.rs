@@ -1,10 +1,11 @@
 //! The words of one transfer, which the kernel and the daemon change at the same time.
-//! `pxe-user/engine/tests/models` tries all orders of their operations.
+//! `pxe-user/engine/tests/models` tries the orders of their operations that loom can produce. It cannot make a store
+//! appear before an earlier one, so the fence in [`Slot::name`] stands for an argument and not for a test.
 
 use pxe_common::abi::{Transfer, TransferKey};
 use pxe_common::steady;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
 
 /// `pxe_common::abi::Progress` as shared memory.
 #[derive(Debug)]
@@ -36,6 +37,9 @@ impl Slot {
     pub(super) fn name(&self, key: &TransferKey, transfer: &Transfer, tag: u32) {
         let Transfer { generation, file, last, windowsize } = *transfer;
         self.word.store(0, Ordering::Relaxed);
+        // No CPU may see the new transfer under the old word: a program that has read that word would answer with
+        // another file's block. The program's compare-and-exchange of the word is fully ordered.
+        fence(Ordering::Release);
         self.key.store(key.to_word(), Ordering::Relaxed);
         self.file.store(pair(generation, file), Ordering::Relaxed);
         self.last.store(pair(last, windowsize), Ordering::Relaxed);

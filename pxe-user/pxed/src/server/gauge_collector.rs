@@ -1,4 +1,4 @@
-//! Collects what `/metrics` and the board show of the daemon itself: twice a second, from the counters of workers and kernel.
+//! Collects what `/metrics` and the board show of the daemon itself: twice a second while values change, from the counters of workers and kernel.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -18,8 +18,8 @@ use super::served_interface::ServedInterface;
 use super::watchdog::Watchdog;
 use pxe_nic::interface::{Interface, InterfaceError, name_of};
 
-/// Least time between two looks at the interfaces. A DHCP server that starts on this host gets its requests after this time, and
-/// the time until the next publication.
+/// Least time between two looks at the interfaces. A DHCP server that starts on this host gets its requests after this time at
+/// most twice.
 const LOOK_EVERY: Duration = Duration::from_millis(1500);
 /// The pause after a failed attempt to accept a successor's connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -83,7 +83,7 @@ async fn watch(running: &mut Running) -> Result<End> {
             // The service manager sends this signal, and may start the next daemon at once.
             _ = terminate.recv() => break Ok(leave()),
             Some(requester) = requesters.recv() => break Ok(End::HandOver(requester)),
-            // The thread that watches ends only with this function.
+            // Sending fails only if that thread has ended, which no error makes it do.
             _ = hangup.recv() => drop(reload.send(())),
             Some(outcome) = reloaded.recv() => running.reloaded(outcome),
             // One timer for both: an idle daemon should rarely wake.
