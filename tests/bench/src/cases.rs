@@ -311,15 +311,21 @@ const SHORT: &[Case] = &[
 const CHECK: &[Case] = &[
     load(16, File::Tiny, 1, Who::SHORT_AND_LIMITS),
     for_seconds(1, load(16, File::Medium, 1, &[Who::Socket, Who::GenericOffload])),
-    load(16, File::Tiny, 4, Who::SHORT),
-    lossy(10, case(Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 31 }, Who::SHORT)),
-    case(Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, Who::OURS),
-    case(Play::Offers { machines: 16, each: 20 }, Who::SHORT),
+    load(16, File::Tiny, 4, &[Who::Socket, Who::GenericOffload, Who::NativeOffload]),
+    lossy(
+        10,
+        case(
+            Play::Load { machines: 16, file: File::Tiny, window: 1, power_on: 31 },
+            &[Who::Socket, Who::GenericOffload],
+        ),
+    ),
+    case(Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, &[Who::Socket, Who::NativeOffload]),
+    case(Play::Offers { machines: 16, each: 20 }, &[Who::Dnsmasq, Who::Socket, Who::Generic]),
     case(Play::Waiting { machines: 100 }, &[Who::Socket, Who::Generic]),
     case(Play::Programs { seconds: 1 }, &[Who::GenericOffload, Who::CopyRedirect]),
     case(Play::Idle { seconds: 1 }, &[Who::Socket, Who::Generic]),
     case(Play::Http { connections: 20, file: File::Small, from_one: false, seconds: 1 }, Who::HTTP),
-    case(Play::Stream { udp: false, seconds: 1 }, Who::BESIDE),
+    case(Play::Stream { udp: false, seconds: 1 }, &[Who::Nobody, Who::GenericOffload]),
 ];
 
 /// Everybody within a second: the issue's own case.

@@ -61,7 +61,7 @@ pub use figures::{Figure, Sample, Samples, Spread};
 pub use machine::Machine;
 pub use responders::{RESPONDERS, Responder, Who};
 pub use show::{Absent, Block, Look};
-pub use targets::{TARGETS, Verdict};
+pub use targets::{TARGETS, TargetResult};
 
 use cable::Cable;
 use peers::{Peer, Peers};
@@ -120,10 +120,10 @@ pub struct Results {
 impl Results {
     /// The targets of the cases that were run, judged.
     #[must_use]
-    pub fn verdicts(&self) -> Vec<Verdict> {
-        let mut verdicts = targets::judge(&self.samples, self.judge_limited);
-        verdicts.retain(|verdict| self.cases.iter().any(|case| case.name() == verdict.case));
-        verdicts
+    pub fn judged(&self) -> Vec<TargetResult> {
+        let mut judged = targets::judge(&self.samples, self.judge_limited);
+        judged.retain(|result| self.cases.iter().any(|case| case.name() == result.case));
+        judged
     }
 
     /// The cases' tables.

@@ -44,7 +44,7 @@ pub(super) fn print(results: &Results) {
         }
     }
     println!("\n{LEGEND}\n{}", footnote(results.setup));
-    println!("\nTargets\n{}", show::targets(Look::Terminal, &results.verdicts()));
+    println!("\nTargets\n{}", show::targets(Look::Terminal, &results.judged()));
     for (name, fact) in &results.machine.0 {
         println!("{name}: {fact}");
     }
@@ -79,7 +79,7 @@ pub(super) fn page(results: &Results, folder: &Path) -> Result<()> {
     for (name, fact) in &results.machine.0 {
         writeln!(page, "| {name} | {} |", fact.replace('|', "/"))?;
     }
-    writeln!(page, "\n## Targets\n\n{}\n", show::targets(Look::Markdown, &results.verdicts()))?;
+    writeln!(page, "\n## Targets\n\n{}\n", show::targets(Look::Markdown, &results.judged()))?;
     for picture in &pictures {
         writeln!(page, "![{}]({})\n", picture.title, picture.file)?;
     }

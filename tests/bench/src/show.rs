@@ -6,7 +6,7 @@ use super::cases::{Case, Play};
 use super::faults::Fault;
 use super::figures::{Figure, Samples, Spread};
 use super::responders::Who;
-use super::targets::{Bound, Verdict};
+use super::targets::{Bound, TargetResult};
 
 /// A table with its title and what its readers should know.
 #[derive(Debug)]
@@ -220,23 +220,23 @@ fn lost(samples: &Samples, case: &str, who: Who) -> Option<String> {
 
 /// The targets, each with what came of it.
 #[must_use]
-pub(super) fn targets(look: Look, verdicts: &[Verdict]) -> Table {
+pub(super) fn targets(look: Look, judged: &[TargetResult]) -> Table {
     let mut table = look.table(&["work", "target", "measured (range)", "verdict", "who", "case"]);
     for column in table.column_iter_mut() {
         column.set_cell_alignment(CellAlignment::Left);
     }
-    for verdict in verdicts {
-        let bound = match verdict.target.bound {
+    for result in judged {
+        let bound = match result.target.bound {
             Bound::AtLeast(least) => format!(">= {}", short(least)),
             Bound::AtMost(most) => format!("<= {}", short(most)),
         };
-        let who = match verdict.who {
+        let who = match result.who {
             Some((mine, Some(other))) => format!("{} over {}", mine.title(), other.title()),
             Some((mine, None)) => format!("worst: {}", mine.title()),
             None => "-".into(),
         };
-        let seen = verdict.seen.map_or_else(|| "-".into(), range);
-        table.add_row([verdict.target.work, &bound, &seen, &verdict.words(), &who, verdict.case]);
+        let seen = result.seen.map_or_else(|| "-".into(), range);
+        table.add_row([result.target.work, &bound, &seen, &result.words(), &who, result.case]);
     }
     if look == Look::Terminal {
         table.set_width(120).set_content_arrangement(comfy_table::ContentArrangement::Dynamic);

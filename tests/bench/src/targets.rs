@@ -43,7 +43,7 @@ pub enum Bound {
 
 /// What came of a target.
 #[derive(Clone, Debug)]
-pub struct Verdict {
+pub struct TargetResult {
     /// Which.
     pub target: &'static Target,
     /// In which case.
@@ -77,7 +77,7 @@ impl Bound {
     }
 }
 
-impl Verdict {
+impl TargetResult {
     /// `met`, or by how much not.
     #[must_use]
     pub fn words(&self) -> String {
@@ -106,14 +106,14 @@ impl Verdict {
 
 /// Judges all; with `limited` also those of which the generator was the limit.
 #[must_use]
-pub(super) fn judge(samples: &Samples, limited: bool) -> Vec<Verdict> {
-    let mut verdicts: Vec<_> = TARGETS.iter().map(|target| target.judge(samples)).collect();
-    verdicts.iter_mut().for_each(|verdict| verdict.is_limited &= !limited);
-    verdicts
+pub(super) fn judge(samples: &Samples, limited: bool) -> Vec<TargetResult> {
+    let mut judged: Vec<_> = TARGETS.iter().map(|target| target.judge(samples)).collect();
+    judged.iter_mut().for_each(|result| result.is_limited &= !limited);
+    judged
 }
 
 impl Target {
-    fn judge(&'static self, samples: &Samples) -> Verdict {
+    fn judge(&'static self, samples: &Samples) -> TargetResult {
         let measured = |case: &&str| samples.0.iter().any(|sample| sample.case == **case);
         let case = *self.cases.iter().find(|case| measured(case)).unwrap_or(&self.cases[0]);
         let mine = self.pick(samples, case, self.mine);
@@ -131,7 +131,7 @@ impl Target {
         let is_limited =
             self.figure.is_about_speed() && (is_other_limited || who.is_some_and(|(mine, _)| limited(mine)));
         let is_lower_bound = matches!(self.bound, Bound::AtLeast(_)) && !is_other_limited;
-        Verdict { target: self, case, who, seen, is_limited, is_lower_bound }
+        TargetResult { target: self, case, who, seen, is_limited, is_lower_bound }
     }
 
     fn pick(&self, samples: &Samples, case: &str, pick: Pick) -> Option<Who> {
@@ -187,24 +187,24 @@ mod tests {
             failed(Who::Generic, 0),
             failed(Who::Native, 3),
         ]);
-        let verdicts = judge(&samples, false);
-        let ratio = &verdicts[0];
+        let judged = judge(&samples, false);
+        let ratio = &judged[0];
         assert_eq!(ratio.who, Some((Who::Native, Some(Who::Dnsmasq))));
         assert_eq!(ratio.words(), "met");
-        let failures = verdicts
+        let failures = judged
             .iter()
-            .find(|verdict| verdict.case == STORM[0] && verdict.target.figure == Figure::Failed)
+            .find(|result| result.case == STORM[0] && result.target.figure == Figure::Failed)
             .unwrap();
         assert_eq!(failures.who, Some((Who::Native, None)));
         assert_eq!(failures.words(), "missed");
-        assert_eq!(verdicts[1].words(), "not measured");
+        assert_eq!(judged[1].words(), "not measured");
     }
 
     #[test]
     fn a_miss_says_by_how_much() {
         let rate = |who, bytes: f64| sample(SMALL[0], who, json!({ "bytes": bytes, "seconds": 1.0 }));
-        let verdicts = judge(&Samples(vec![rate(Who::Dnsmasq, 100.0), rate(Who::Native, 525.0)]), false);
-        assert_eq!(verdicts[0].words(), "missed by 25 %");
+        let judged = judge(&Samples(vec![rate(Who::Dnsmasq, 100.0), rate(Who::Native, 525.0)]), false);
+        assert_eq!(judged[0].words(), "missed by 25 %");
     }
 
     #[test]

@@ -12,7 +12,7 @@ const NOT_FOUND: u8 = 1;
 
 /// What a machine does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ClientAction {
     /// Nothing.
     Nothing,
     /// Says its request, to port 69.
@@ -133,25 +133,31 @@ impl Transfer {
         versions: Option<&[Vec<u8>]>,
         port: u16,
         packet: &[u8],
-    ) -> Step {
+    ) -> ClientAction {
         if *self.server_port.get_or_insert(port) != port {
-            return Step::Nothing;
+            return ClientAction::Nothing;
         }
         match (packet, versions) {
-            ([0, 5, 0, NOT_FOUND, ..], None) => Step::Missing,
-            ([0, 5, ..], _) | ([0, 3 | 6, ..], None) => Step::Failed(Failure::Refused),
+            ([0, 5, 0, NOT_FOUND, ..], None) => ClientAction::Missing,
+            ([0, 5, ..], _) | ([0, 3 | 6, ..], None) => ClientAction::Failed(Failure::Refused),
             ([0, 6, granted @ ..], Some(versions)) => self.oack(now, manners, versions, granted),
             ([0, 3, high, low, data @ ..], Some(versions)) => {
                 self.data(now, manners, versions, u16::from_be_bytes([*high, *low]), data)
             }
-            _ => Step::Nothing,
+            _ => ClientAction::Nothing,
         }
     }
 
-    fn oack(&mut self, now: Timestamp, manners: &Manners, versions: &[Vec<u8>], options: &[u8]) -> Step {
+    fn oack(
+        &mut self,
+        now: Timestamp,
+        manners: &Manners,
+        versions: &[Vec<u8>],
+        options: &[u8],
+    ) -> ClientAction {
         if self.have != Block(0) {
             if !manners.oack_restarts {
-                return Step::Nothing;
+                return ClientAction::Nothing;
             }
             self.have = Block(0);
         }
@@ -161,18 +167,18 @@ impl Transfer {
         if !(8..=manners.blksize.into()).contains(&blksize)
             || !(1..=manners.windowsize.into()).contains(&windowsize)
         {
-            return Step::Failed(Failure::Refused);
+            return ClientAction::Failed(Failure::Refused);
         }
         if !self.keep(versions, |bytes| told.is_none_or(|told| told == bytes.len() as u64)) {
-            return Step::Failed(Failure::Wrong);
+            return ClientAction::Failed(Failure::Wrong);
         }
         if self.probing {
-            return Step::Sized;
+            return ClientAction::Sized;
         }
         // Both are at most what is asked for, which has 16 bits.
         (self.blksize, self.windowsize) = (blksize as u16, windowsize as u16);
         self.heard(now, manners);
-        Step::Ack(0)
+        ClientAction::Ack(0)
     }
 
     fn data(
@@ -182,16 +188,16 @@ impl Transfer {
         versions: &[Vec<u8>],
         wire: u16,
         data: &[u8],
-    ) -> Step {
+    ) -> ClientAction {
         let next = self.have + 1;
         if self.probing {
             // PXE-E99: EDK2 takes no file from a server that does not tell the size.
-            return Step::Failed(Failure::Refused);
+            return ClientAction::Failed(Failure::Refused);
         }
         if wire != next.wire() {
             self.in_window = 0;
             let say = manners.reack == Reack::Always || wire == self.have.wire();
-            return if say { Step::Ack(self.have.wire()) } else { Step::Nothing };
+            return if say { ClientAction::Ack(self.have.wire()) } else { ClientAction::Nothing };
         }
         let (offset, blksize) = (next.offset(self.blksize) as usize, usize::from(self.blksize));
         let is_right = |bytes: &[u8]| {
@@ -199,19 +205,19 @@ impl Transfer {
             data == &bytes[start..(start + blksize).min(bytes.len())]
         };
         if !self.keep(versions, is_right) {
-            return Step::Failed(Failure::Wrong);
+            return ClientAction::Failed(Failure::Wrong);
         }
         self.heard(now, manners);
         self.have = next;
         self.in_window += 1;
         if data.len() < usize::from(self.blksize) {
-            return Step::Complete(next.wire());
+            return ClientAction::Complete(next.wire());
         }
         if self.in_window >= self.windowsize {
             self.in_window = 0;
-            return Step::Ack(next.wire());
+            return ClientAction::Ack(next.wire());
         }
-        Step::Nothing
+        ClientAction::Nothing
     }
 
     /// Strikes the versions that it cannot be; whether any is left.
@@ -227,18 +233,18 @@ impl Transfer {
     }
 
     /// The deadline is over: repeats what went unanswered, or gives up.
-    pub fn on_time(&mut self, now: Timestamp, manners: &Manners) -> Step {
+    pub fn on_time(&mut self, now: Timestamp, manners: &Manners) -> ClientAction {
         if now < self.deadline {
-            return Step::Nothing;
+            return ClientAction::Nothing;
         }
         self.repeats = self.repeats.saturating_add(1);
         let answered = self.server_port.is_some();
         let Some(wait) = manners.waits.wait(self.repeats, answered) else {
-            return Step::Failed(Failure::Silence);
+            return ClientAction::Failed(Failure::Silence);
         };
         self.deadline = now + wait;
         self.in_window = 0;
-        if answered { Step::Ack(self.have.wire()) } else { Step::Request }
+        if answered { ClientAction::Ack(self.have.wire()) } else { ClientAction::Request }
     }
 }
 

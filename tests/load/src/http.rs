@@ -52,7 +52,7 @@ pub struct Plan {
 
 /// What came of a step of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum ReadOutcome {
     /// Nothing more to read now.
     Waits,
     /// More may be there.
@@ -107,18 +107,18 @@ pub fn run(plan: &Plan) -> Result<Report> {
                 let before = connection.at.unwrap_or(0);
                 let mut step = connection.step(plan, request.as_bytes(), &mut buffer, &waiting)?;
                 report.bytes += connection.at.unwrap_or(0).saturating_sub(before) as u64;
-                if step == Step::Done {
+                if step == ReadOutcome::Done {
                     report.done += 1;
                     times.push(clock.now().since(connection.began).as_secs_f64());
                     connection.again(clock.now());
                     step = connection.ask(request.as_bytes());
                 }
                 match step {
-                    Step::Reads => continue,
-                    Step::Waits | Step::Done => {}
-                    Step::Failed | Step::Wrong => {
+                    ReadOutcome::Reads => continue,
+                    ReadOutcome::Waits | ReadOutcome::Done => {}
+                    ReadOutcome::Failed | ReadOutcome::Wrong => {
                         report.failed += 1;
-                        report.wrong += u64::from(step == Step::Wrong);
+                        report.wrong += u64::from(step == ReadOutcome::Wrong);
                         // What has arrived of a file that is not whole does not count.
                         report.bytes -= connection.at.unwrap_or(0) as u64;
                         *connection = Connection::open(plan, index, clock.now(), &waiting)?;
@@ -160,17 +160,23 @@ impl Connection {
         self.head.clear();
     }
 
-    fn ask(&mut self, request: &[u8]) -> Step {
+    fn ask(&mut self, request: &[u8]) -> ReadOutcome {
         // It is shorter than any socket's buffer.
         if self.stream.write(request).is_ok_and(|len| len == request.len()) {
-            Step::Reads
+            ReadOutcome::Reads
         } else {
-            Step::Failed
+            ReadOutcome::Failed
         }
     }
 
     /// The socket is ready: it is connected, or there is something to read.
-    fn step(&mut self, plan: &Plan, request: &[u8], buffer: &mut [u8], waiting: &impl AsFd) -> Result<Step> {
+    fn step(
+        &mut self,
+        plan: &Plan,
+        request: &[u8],
+        buffer: &mut [u8],
+        waiting: &impl AsFd,
+    ) -> Result<ReadOutcome> {
         if !self.asked {
             self.asked = true;
             let data = epoll::EventData::new_u64(self.index.into());
@@ -178,36 +184,36 @@ impl Connection {
             return Ok(self.ask(request));
         }
         Ok(match self.stream.read(buffer) {
-            Ok(0) => Step::Failed,
+            Ok(0) => ReadOutcome::Failed,
             Ok(len) => self.take(plan, &buffer[..len]),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Step::Waits,
-            Err(_) => Step::Failed,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => ReadOutcome::Waits,
+            Err(_) => ReadOutcome::Failed,
         })
     }
 
     /// Takes bytes of the answer.
-    fn take(&mut self, plan: &Plan, bytes: &[u8]) -> Step {
+    fn take(&mut self, plan: &Plan, bytes: &[u8]) -> ReadOutcome {
         let (at, body) = match self.at {
             Some(at) => (at, bytes),
             None => {
                 let before = self.head.len();
                 self.head.extend_from_slice(&bytes[..bytes.len().min(HEAD_MAX)]);
                 let Some(end) = self.head.windows(4).position(|end| end == b"\r\n\r\n") else {
-                    return if self.head.len() < HEAD_MAX { Step::Reads } else { Step::Failed };
+                    return if self.head.len() < HEAD_MAX { ReadOutcome::Reads } else { ReadOutcome::Failed };
                 };
                 match content_len(&self.head[..end]) {
-                    None => return Step::Failed,
-                    Some(len) if len != plan.file.len() => return Step::Wrong,
+                    None => return ReadOutcome::Failed,
+                    Some(len) if len != plan.file.len() => return ReadOutcome::Wrong,
                     Some(_) => (0, &bytes[end + 4 - before..]),
                 }
             }
         };
-        let Some(expected) = plan.file.get(at..at + body.len()) else { return Step::Wrong };
+        let Some(expected) = plan.file.get(at..at + body.len()) else { return ReadOutcome::Wrong };
         if self.index.is_multiple_of(SAMPLE) && body != expected {
-            return Step::Wrong;
+            return ReadOutcome::Wrong;
         }
         self.at = Some(at + body.len());
-        if at + body.len() == plan.file.len() { Step::Done } else { Step::Reads }
+        if at + body.len() == plan.file.len() { ReadOutcome::Done } else { ReadOutcome::Reads }
     }
 }
 

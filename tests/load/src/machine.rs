@@ -8,7 +8,7 @@ use pxe_proto::time::Timestamp;
 use super::dhcp::{Answer, Next};
 use super::manners::{Firmware, Kind};
 use super::script::{Dhcp, Item, Script, TFTP};
-use super::transfer::{Failure, Steady, Step, Transfer};
+use super::transfer::{ClientAction, Failure, Steady, Transfer};
 
 /// Ports in use before the first comes again. From the default first one on, all are below 4011.
 const PORTS: u32 = 1900;
@@ -288,31 +288,31 @@ impl Machine {
         before + if self.state == State::Loading { self.transfer.bytes() } else { 0 }
     }
 
-    fn take(&mut self, now: Timestamp, script: &Script, step: Step, say: &mut impl FnMut(Word)) {
+    fn take(&mut self, now: Timestamp, script: &Script, step: ClientAction, say: &mut impl FnMut(Word)) {
         let to = self.transfer.server_port.unwrap_or(TFTP);
         let word = |what| Word { what, from: self.port(script), to };
         match step {
-            Step::Nothing => {}
-            Step::Request => {
+            ClientAction::Nothing => {}
+            ClientAction::Request => {
                 let probe = self.transfer.probing;
                 say(Word { to: TFTP, ..word(What::Request { item: self.item, probe }) });
             }
-            Step::Ack(block) => say(word(What::Ack(block))),
-            Step::Complete(block) => {
+            ClientAction::Ack(block) => say(word(What::Ack(block))),
+            ClientAction::Complete(block) => {
                 say(word(What::Ack(block)));
                 self.counters.later_versions += u64::from(self.transfer.is_later_version());
                 self.item += 1;
                 self.load(now, script, say);
             }
-            Step::Sized => {
+            ClientAction::Sized => {
                 say(word(What::Abort));
                 self.request(now, script, false, say);
             }
-            Step::Missing => {
+            ClientAction::Missing => {
                 self.item += 1;
                 self.load(now, script, say);
             }
-            Step::Failed(failure) => self.give_up(now, script, failure),
+            ClientAction::Failed(failure) => self.give_up(now, script, failure),
         }
     }
 
@@ -333,7 +333,7 @@ impl Machine {
         self.state = State::Loading;
         self.transfers += 1;
         self.transfer = Transfer::start(now, script.manners(self.kind), probe);
-        self.take(now, script, Step::Request, say);
+        self.take(now, script, ClientAction::Request, say);
     }
 
     /// Wrong bytes are for good: a machine that booted them would not come back.
@@ -360,8 +360,8 @@ impl Machine {
         match self.state {
             State::Loading if now >= self.transfer.deadline => {
                 let step = self.transfer.on_time(now, script.manners(self.kind));
-                self.counters.repeats_rrq += u64::from(step == Step::Request);
-                self.counters.repeats_ack += u64::from(matches!(step, Step::Ack(_)));
+                self.counters.repeats_rrq += u64::from(step == ClientAction::Request);
+                self.counters.repeats_ack += u64::from(matches!(step, ClientAction::Ack(_)));
                 self.take(now, script, step, say);
             }
             State::Resting if now >= self.deadline => self.boot(now, script, say),

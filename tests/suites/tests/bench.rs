@@ -51,8 +51,10 @@ fn assert_content(case: &Case, sample: &Sample) {
             assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
             assert!(get("answer_ns") > 0.0, "{told}");
             if Who::OURS.contains(&sample.who) {
-                assert!(get("foreign_tcp_ns") > 0.0 && get("foreign_udp_ns") > 0.0, "{told}");
-                assert!(get("foreign_arp_ns") > 0.0, "{told}");
+                // By how much they are longer than an empty program: nothing at all may be right.
+                for frame in ["foreign_tcp_ns", "foreign_udp_ns", "foreign_arp_ns"] {
+                    assert!(get(frame) >= 0.0, "{told}");
+                }
             }
         }
         Play::Http { .. } => {
