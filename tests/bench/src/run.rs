@@ -145,9 +145,12 @@ impl Ground {
         Ok(report)
     }
 
-    /// Memory with transfers that wait, and with next to none: the first has touched what all of them share.
+    /// Memory with transfers that wait, and with next to none. What all of them share has been touched before: the buffers
+    /// of received frames, which are used in turn, by DISCOVERs, and the rest by the first transfer.
     fn waiting(&self, case: &Case, machines: u32, who: &Responder, account: &Account) -> Result<Value> {
         let none = Children::default();
+        let offers = Play::Offers { machines: 100, each: 200 };
+        self.generate(&Case { play: offers, ..case.clone() }, who, 0)?;
         self.generate(&Case { play: Play::Waiting { machines: 1 }, ..case.clone() }, who, 0)?;
         let before = account.memory(&none).own;
         self.generate(case, who, 1)?;
