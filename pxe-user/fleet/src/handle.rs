@@ -13,7 +13,7 @@ use rpds::HashTrieMapSync;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::board::{Board, Step, Story, Update};
+use super::board::{Board, Boot, Step, Story, Update};
 use super::claim::{Claim, ClaimRefusal};
 use super::event::{Event, Peer};
 use super::report::Report;
@@ -96,6 +96,9 @@ pub enum Message {
     Facts(FactsRequest, oneshot::Sender<Option<MachineFacts>>),
     /// Asks for a machine with its boots and steps. The answer is `None` for an unknown machine.
     Story(Mac, oneshot::Sender<Option<Story>>),
+    /// Asks for a machine's latest boots, newest first, as far as they are in memory. The answer is empty for an unknown
+    /// machine, and does not wait for the board.
+    Boots(Mac, oneshot::Sender<Vec<Boot>>),
     /// Asks for the steps whose number is greater than the first value, oldest first, at most as many as the
     /// second value.
     Steps(u64, usize, oneshot::Sender<Vec<Step>>),

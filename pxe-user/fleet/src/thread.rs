@@ -252,6 +252,11 @@ impl Fleet {
                 drop(answer.send(self.registry.facts(now, &inquiry, neighbour, Nonce::random)));
             }
             Message::Find(who, answer) => drop(answer.send(self.registry.find(&who))),
+            Message::Boots(mac, answer) => {
+                let machine = self.registry.machine(mac);
+                let boots = machine.map(|machine| machine.boots.iter().cloned().collect());
+                drop(answer.send(boots.unwrap_or_default()));
+            }
             Message::Story(mac, answer) => self.questions.push(PendingAnswer::Story(mac, answer)),
             Message::Steps(after, most, answer) => {
                 self.questions.push(PendingAnswer::Steps(after, most, answer))

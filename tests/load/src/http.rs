@@ -49,13 +49,10 @@ pub struct Client {
 }
 
 impl Client {
-    /// The file's URL, as an offer names it.
+    /// The file's URL, as pxed's offer names it, with the port.
     #[must_use]
     pub fn url(&self) -> String {
-        match self.server.port() {
-            80 => format!("http://{}{}", self.server.ip(), self.path),
-            port => format!("http://{}:{port}{}", self.server.ip(), self.path),
-        }
+        format!("http://{}{}", self.server, self.path)
     }
 
     fn request(&self, method: &str) -> String {

@@ -159,6 +159,10 @@ async fn answer(fleet: FleetHandle, mut messages: mpsc::Receiver<Message>, asked
             Message::Story(mac, answer) => {
                 let _ = answer.send(find(mac).map(story));
             }
+            Message::Boots(mac, answer) => {
+                let boots = find(mac).map(story).map(|story| story.boots);
+                let _ = answer.send(boots.unwrap_or_default());
+            }
             Message::Steps(after, limit, answer) => {
                 let steps = (after.saturating_add(1)..=10).map(step).take(limit);
                 let _ = answer.send(steps.collect());

@@ -154,9 +154,9 @@ pub(in crate::api) async fn follow(fleet: FleetHandle, metrics: Arc<Metrics>) {
             let before = known.entry(machine.mac.clone()).or_insert_with(|| Known::before(machine));
             if course.count(before, machine)
                 && let Ok(mac) = machine.mac.parse()
-                && let Ok(Some(story)) = ask(&fleet, FLEET_WAIT, |answer| Message::Story(mac, answer)).await
+                && let Ok(boots) = ask(&fleet, FLEET_WAIT, |answer| Message::Boots(mac, answer)).await
             {
-                course.observe(&story.boots);
+                course.observe(&boots);
             }
         }
     }
