@@ -158,7 +158,7 @@ impl Running {
         Shown { is_well, has_changed }
     }
 
-    /// Logs the outcome of a look at the configuration, and applies the rates to the kernel programs.
+    /// Logs the outcome of a look at the configuration, and applies rates and segment to the kernel programs.
     pub(super) fn reloaded(&mut self, outcome: ReloadOutcome) {
         let gauges = &mut self.gauges;
         match outcome {
@@ -168,12 +168,12 @@ impl Running {
                 gauges.config_problem = None;
                 let rules = settings.rules.len();
                 tracing::info!(event = "reloaded", rules, "applied the changed configuration");
-                let rates = settings.rate_limits().rates();
+                let (rates, ranks) = (settings.rate_limits().rates(), self.live.ranks.load_full());
                 for served in &mut self.interfaces {
-                    if let Err(error) = served.set_rates(rates) {
+                    if let Err(error) = served.set_limits(rates, ranks.clone()) {
                         tracing::error!(
                             event = "refused_config",
-                            "rejected the new limits; the running limits stay: {error:#}"
+                            "the kernel rejected the new limits or segment; those before stay: {error:#}"
                         );
                         gauges.config_problem = Some(format!("{error:#}"));
                     }

@@ -5,9 +5,11 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use pxe_common::segment::BUCKETS;
 use serde::Serialize;
 
 use crate::config::{self, Problem, Severity};
+use pxe_engine::segment::Member;
 
 /// All results. `pxed check --json` prints this as JSON.
 #[derive(Debug, Serialize)]
@@ -82,6 +84,56 @@ pub(super) struct SettingsReport {
     confinement: String,
     /// The machines that pxed serves. `None` for all machines.
     access: Option<String>,
+    /// The responders that share the segment. `None` if this one is alone.
+    segment: Option<SegmentReport>,
+}
+
+/// Which responder of the segment owns how many of the 256 buckets of machines.
+#[derive(Debug, Serialize)]
+struct SegmentReport {
+    name: String,
+    /// This responder's name.
+    responder: String,
+    responders: Vec<ResponderReport>,
+    /// The same on every responder, if they have the same list.
+    table: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ResponderReport {
+    name: String,
+    weight: u32,
+    buckets: usize,
+}
+
+impl SegmentReport {
+    fn new(settings: &config::SegmentSettings) -> Self {
+        let table = settings.table();
+        let responder = |member: &Member| ResponderReport {
+            name: member.name.to_string(),
+            weight: member.weight,
+            buckets: table.owned(&member.name),
+        };
+        Self {
+            name: settings.name.to_string(),
+            responder: settings.own().to_string(),
+            responders: settings.segment.members().iter().map(responder).collect(),
+            table: format!("{:08x}", table.digest()),
+        }
+    }
+
+    fn line(&self) -> String {
+        let owned = |one: &ResponderReport| format!("{} {}", one.name, one.buckets);
+        let of = |one: &&ResponderReport| one.name == self.responder;
+        let own = self.responders.iter().find(of).map_or(0, |one| one.buckets);
+        format!(
+            "{}; this responder ({}) owns {own} of {BUCKETS} buckets of machines ({}; table {}, the same on each of them)",
+            self.name,
+            self.responder,
+            self.responders.iter().map(owned).collect::<Vec<_>>().join(", "),
+            self.table,
+        )
+    }
 }
 
 impl Report {
@@ -146,6 +198,7 @@ impl Report {
             user: settings.user.clone(),
             confinement: settings.confinement.to_string(),
             access: (!settings.access.is_open()).then(|| settings.access.to_string()),
+            segment: settings.segment.as_ref().map(SegmentReport::new),
         });
     }
 }
@@ -170,6 +223,7 @@ impl SettingsReport {
             ("board", board),
             ("control socket", self.socket.display().to_string()),
             ("machines", self.access.clone().unwrap_or_else(|| "all".to_owned())),
+            ("segment", self.segment.as_ref().map_or_else(|| "not shared".to_owned(), SegmentReport::line)),
             ("history", path(&self.state, "kept in memory: give `state` or --state to keep it")),
             ("uploads", path(&self.inbox, "off")),
             ("events", path(&self.events, "off")),
