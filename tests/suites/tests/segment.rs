@@ -283,6 +283,7 @@ fn share(weights: &[u32], datapath: &'static str) {
     assert!(boots.iter().all(is_single), "{:?}", boots.iter().find(|boot| !is_single(boot)));
 
     for daemon in all.daemons.into_iter().flatten() {
+        assert_eq!(daemon.events("segment").len(), 2, "at the start, and after the change of the list");
         let log = daemon.stop().unwrap();
         let label = if datapath == "xdp" { "pass_other_responder" } else { "other_responder" };
         let others = Daemon::count(&log, label);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pxe_common::segment::Ranks;
+use pxe_common::segment::{BUCKETS, Ranks};
 use toml::Spanned;
 
 use super::diagnostics::Diagnostics;
@@ -52,6 +52,19 @@ impl SegmentSettings {
     #[must_use]
     pub fn ranks(&self) -> Ranks {
         self.table().ranks(&self.own())
+    }
+
+    /// This responder's share, for logs and people.
+    #[must_use]
+    pub fn share(&self) -> String {
+        let (table, own) = (self.table(), self.own());
+        let owned = |member: &Member| format!("{} {}", member.name, table.owned(&member.name));
+        format!(
+            "this responder ({own}) owns {} of {BUCKETS} buckets of machines ({}; table {:08x}, the same on each of them)",
+            table.owned(&own),
+            self.segment.members().iter().map(owned).collect::<Vec<_>>().join(", "),
+            table.digest(),
+        )
     }
 
     /// Checks that this responder is one of the segment's.

@@ -247,6 +247,11 @@ fn who_shares_the_segment() {
     assert_eq!(problems, []);
     let segment = config.unwrap().settings.segment.unwrap();
     assert_eq!((segment.table().owned("a"), segment.ranks().owned()), (171, 85));
+    let share = segment.share();
+    assert!(
+        share.contains("this responder (b) owns 85 of 256 buckets") && share.contains("(a 171, b 85; table "),
+        "{share}"
+    );
     // The host's name counts where pxed runs, so a file without `responder` may be for another host.
     let (config, problems) = Config::parse(&with(""));
     assert_eq!(problems, []);

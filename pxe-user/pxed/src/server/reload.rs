@@ -40,6 +40,14 @@ fn ranks(settings: &Settings) -> Option<Arc<Ranks>> {
     settings.segment.as_ref().map(|segment| Arc::new(segment.ranks()))
 }
 
+/// Logs who shares the segment.
+pub(super) fn log_segment(settings: &Settings) {
+    match &settings.segment {
+        Some(segment) => tracing::info!(event = "segment", segment = %segment.name, "{}", segment.share()),
+        None => tracing::info!(event = "segment", "the segment is not shared: pxed answers every machine"),
+    }
+}
+
 #[derive(Debug)]
 struct Stamps {
     read: Option<Stamp>,
@@ -190,6 +198,9 @@ impl LiveConfig {
         self.access.store(Arc::new(settings.access.clone()));
         self.rates.store(Arc::new(settings.rate_limits().rates()));
         self.ranks.store(ranks(&settings));
+        if running.segment != settings.segment {
+            log_segment(&settings);
+        }
         self.offering.store(Arc::new(offering));
         self.publish();
         Ok(settings)

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::confined::ThreadPermit;
 use super::gauge_collector::GaugeCollector;
 use super::handover::{self, HandoverState, InterfaceState, Requester};
-use super::reload::{LiveConfig, ReloadOutcome};
+use super::reload::{LiveConfig, ReloadOutcome, log_segment};
 use super::served_interface::{self, ServedInterface};
 use super::start::{Confined, StartContext};
 use super::thread_deps::{beats, neighbour};
@@ -69,6 +69,9 @@ impl Running {
             permit.start_uploads(inbox, settings.transfers, fleet.clone(), alive)
         });
         let uploads = uploads.transpose()?;
+        if settings.segment.is_some() {
+            log_segment(&settings);
+        }
         let mut interfaces = Vec::new();
         for (one, snapshots) in opened {
             let shared = served_interface::Shared {

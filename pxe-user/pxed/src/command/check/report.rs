@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
-use pxe_common::segment::BUCKETS;
 use serde::Serialize;
 
 use crate::config::{self, Problem, Severity};
@@ -97,6 +96,9 @@ struct SegmentReport {
     responders: Vec<ResponderReport>,
     /// The same on every responder, if they have the same list.
     table: String,
+    /// All of this as one sentence.
+    #[serde(skip)]
+    share: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -119,20 +121,8 @@ impl SegmentReport {
             responder: settings.own().to_string(),
             responders: settings.segment.members().iter().map(responder).collect(),
             table: format!("{:08x}", table.digest()),
+            share: settings.share(),
         }
-    }
-
-    fn line(&self) -> String {
-        let owned = |one: &ResponderReport| format!("{} {}", one.name, one.buckets);
-        let of = |one: &&ResponderReport| one.name == self.responder;
-        let own = self.responders.iter().find(of).map_or(0, |one| one.buckets);
-        format!(
-            "{}; this responder ({}) owns {own} of {BUCKETS} buckets of machines ({}; table {}, the same on each of them)",
-            self.name,
-            self.responder,
-            self.responders.iter().map(owned).collect::<Vec<_>>().join(", "),
-            self.table,
-        )
     }
 }
 
@@ -218,12 +208,14 @@ impl SettingsReport {
             || "off".to_owned(),
             |port| format!("port {port} of each served address: boot files and reports"),
         );
+        let shared = |segment: &SegmentReport| format!("{}; {}", segment.name, segment.share);
+        let segment = self.segment.as_ref().map_or_else(|| "not shared".to_owned(), shared);
         vec![
             ("HTTP", http),
             ("board", board),
             ("control socket", self.socket.display().to_string()),
             ("machines", self.access.clone().unwrap_or_else(|| "all".to_owned())),
-            ("segment", self.segment.as_ref().map_or_else(|| "not shared".to_owned(), SegmentReport::line)),
+            ("segment", segment),
             ("history", path(&self.state, "kept in memory: give `state` or --state to keep it")),
             ("uploads", path(&self.inbox, "off")),
             ("events", path(&self.events, "off")),
