@@ -38,6 +38,17 @@ pub const MAP_FILES: &str = "FILES";
 pub const MAP_SOURCES: &str = "SOURCES";
 /// Largest number of entries in [`MAP_SOURCES`].
 pub const SOURCES_MAX: u32 = 16384;
+/// `BPF_MAP_TYPE_ARRAY` with one [`Ranks`](crate::segment::Ranks): which broadcasts this responder answers. The daemon
+/// writes it.
+pub const MAP_RANKS: &str = "RANKS";
+/// `BPF_MAP_TYPE_LRU_HASH` from [`asked_key`] to `u64`, an [`Asked`](crate::segment::Asked) by `CLOCK_MONOTONIC`: how
+/// often machines of other responders have asked.
+///
+/// A flood of forged addresses evicts other entries. A machine whose entry is evicted counts as one that has not
+/// asked before, unless its `secs` says otherwise.
+pub const MAP_ASKED: &str = "ASKED";
+/// Largest number of entries in [`MAP_ASKED`].
+pub const ASKED_MAX: u32 = 16384;
 /// `BPF_MAP_TYPE_RINGBUF` of [`Copied`]: copies of DHCP requests that the XDP program also passes on to the
 /// host.
 pub const MAP_COPIES: &str = "COPIES";
@@ -107,6 +118,19 @@ pub struct Config {
     pub hold: u32,
     /// Rate limits for one source.
     pub rates: Rates,
+    /// 1 if this responder shares its segment with others, else 0. While it is 0, the programs do not look at
+    /// [`MAP_RANKS`].
+    pub shared: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// Returns the key of a machine in [`MAP_ASKED`]: its Ethernet address, padded to whole words.
+#[inline(always)]
+#[must_use]
+pub const fn asked_key(mac: [u8; 6]) -> u64 {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_ne_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 /// The key of a TFTP transfer: its 4-tuple without pxed's address, which is [`Config::address`].
@@ -229,7 +253,7 @@ pub struct Copied {
     pub bytes: [u8; COPIED_MAX],
 }
 
-const _: () = assert!(size_of::<Config>() == 64);
+const _: () = assert!(size_of::<Config>() == 72);
 const _: () = assert!(size_of::<Source>() == 12);
 const _: () = assert!(size_of::<TransferKey>() == 8);
 const _: () = assert!(size_of::<Transfer>() == 16);
@@ -272,6 +296,7 @@ mod tests {
 #[expect(unsafe_code, reason = "aya asks for this promise about types that cross into the kernel")]
 mod pod {
     use super::{Block, Config, Progress, TransferKey};
+    use crate::segment::Ranks;
 
     // SAFETY: the type is `repr(C)` and consists of integers and arrays of integers only; it has no padding
     // (the sizes are asserted above), is `Copy`, and is 'static.
@@ -282,4 +307,6 @@ mod pod {
     unsafe impl aya::Pod for Progress {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Block {}
+    // SAFETY: as above; it is an array of bytes.
+    unsafe impl aya::Pod for Ranks {}
 }

@@ -10,6 +10,7 @@
 
 use crate::abi::{Config, TransferKey, dhcp_mode};
 use crate::rate_limit::{Rate, Source};
+use crate::segment::{Broadcast, Message};
 use crate::source_filter::{self, Own};
 use crate::wire::{self, option};
 use crate::{Drop, Frame, Pass, Service, Verdict};
@@ -28,16 +29,18 @@ const OFFSET_MASK: usize = 0x7ff;
 /// Returns the verdict for `frame`, which arrived on the interface that `config` describes.
 ///
 /// `known` returns whether the packet belongs to one of pxed's TFTP transfers. `admits` returns whether the
-/// source is within its rate limit, and counts this request against the limit.
+/// source is within its rate limit, and counts this request against the limit. `is_mine` returns whether this
+/// responder answers a broadcast; it is asked only on a segment that is shared.
 #[inline(always)]
 pub fn classify<F: Frame>(
     frame: &F,
     config: &Config,
     known: impl FnOnce(&TransferPacket) -> bool,
     admits: impl FnOnce(&Rate, &Source) -> bool,
+    is_mine: impl FnOnce(&Broadcast) -> bool,
 ) -> Verdict {
     match udp(frame) {
-        Ok(udp) => by_port(frame, config, &udp, known, admits),
+        Ok(udp) => by_port(frame, config, &udp, known, admits, is_mine),
         Err(reason) => Verdict::Pass(reason),
     }
 }
@@ -191,13 +194,14 @@ fn by_port<F: Frame>(
     udp: &Udp,
     known: impl FnOnce(&TransferPacket) -> bool,
     admits: impl FnOnce(&Rate, &Source) -> bool,
+    is_mine: impl FnOnce(&Broadcast) -> bool,
 ) -> Verdict {
     let port = udp.destination_port();
     match port {
         // A client may send a boot-server request to a server or to the broadcast address (PXE specification
         // 2.1, section 2.2.3).
         wire::PORT_DHCP_SERVER | wire::PORT_PXE if is_ours(config, udp) || is_broadcast(config, udp) => {
-            to_dhcp(frame, config, udp, admits)
+            to_dhcp(frame, config, udp, admits, is_mine)
         }
         _ if !is_ours(config, udp) => Verdict::Pass(Pass::OtherPort),
         wire::PORT_TFTP => to_tftp(frame, config, udp, admits),
@@ -255,6 +259,7 @@ fn to_dhcp<F: Frame>(
     config: &Config,
     udp: &Udp,
     admits: impl FnOnce(&Rate, &Source) -> bool,
+    is_mine: impl FnOnce(&Broadcast) -> bool,
 ) -> Verdict {
     if config.dhcp_mode == dhcp_mode::OFF {
         return Verdict::Pass(Pass::Off);
@@ -264,7 +269,7 @@ fn to_dhcp<F: Frame>(
         Ok(message_type) => message_type,
     };
     if udp.destination_port() == wire::PORT_PXE {
-        return deliver(frame, config, udp, Service::BootServer, admits);
+        return deliver(frame, config, udp, Service::BootServer, message_type, admits, is_mine);
     }
     match message_type {
         // A REQUEST is meant for the DHCP server, or it names a boot server in option 43. pxed does not
@@ -272,7 +277,18 @@ fn to_dhcp<F: Frame>(
         wire::DHCP_DISCOVER | wire::DHCP_REQUEST => {}
         _ => return Verdict::Pass(Pass::OtherMessage),
     }
-    deliver(frame, config, udp, Service::Dhcp, admits)
+    deliver(frame, config, udp, Service::Dhcp, message_type, admits, is_mine)
+}
+
+/// Returns what decides who answers a broadcast.
+#[inline(always)]
+fn broadcast<F: Frame>(frame: &F, udp: &Udp, message_type: u8) -> Broadcast {
+    let mac = frame.read(udp.payload + wire::BOOTP_CHADDR).unwrap_or([0; 6]);
+    let message = match message_type {
+        wire::DHCP_REQUEST => Message::Request,
+        _ => Message::Discover { secs: frame.read_u16(udp.payload + wire::BOOTP_SECS).unwrap_or(0) },
+    };
+    Broadcast { mac, message }
 }
 
 /// Decides between copy, redirect, pass and drop for a request that pxed answers.
@@ -289,12 +305,19 @@ fn deliver<F: Frame>(
     config: &Config,
     udp: &Udp,
     service: Service,
+    message_type: u8,
     admits: impl FnOnce(&Rate, &Source) -> bool,
+    is_mine: impl FnOnce(&Broadcast) -> bool,
 ) -> Verdict {
     let is_copied = config.dhcp_mode == dhcp_mode::COPY || !is_ours(config, udp);
     let may_be_the_hosts = is_copied || udp.destination_port() != wire::PORT_PXE;
     if let Err(reason) = sender(frame, config, udp, service) {
         return if may_be_the_hosts { Verdict::Pass(Pass::NoClient) } else { Verdict::Drop(reason) };
+    }
+    // A request to pxed's own address is pxed's, whoever owns the machine: a relay may know no other responder.
+    let is_shared = service == Service::Dhcp && config.shared != 0 && !is_ours(config, udp);
+    if is_shared && !is_mine(&broadcast(frame, udp, message_type)) {
+        return Verdict::Pass(Pass::OtherResponder);
     }
     if !admits(&config.rates.dhcp, &dhcp_source(frame, udp)) {
         return match may_be_the_hosts {

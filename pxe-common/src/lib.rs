@@ -4,6 +4,7 @@
 //! - [`classify()`]: the classifier, and its [`Verdict`]s
 //! - [`source_filter`]: which senders can be clients
 //! - [`rate_limit`]: how often a source may send requests
+//! - [`segment`]: which of several responders answers a machine
 //! - [`abi`]: the plain-old-data in the BPF maps
 //! - [`load`]: the maps of the load generator in the tests
 //! - [`steady`] and [`reply`]: which ACKs the kernel answers by itself, and with which headers
@@ -21,6 +22,7 @@ mod frame;
 pub mod load;
 pub mod rate_limit;
 pub mod reply;
+pub mod segment;
 pub mod source_filter;
 pub mod steady;
 mod verdict;

@@ -52,6 +52,8 @@ pub enum Pass {
     /// grow, the window has several blocks, or [`Config::offload`](crate::abi::Config::offload) lacks the bit
     /// for XDP.
     ToTcx,
+    /// A broadcast of a machine that another responder of the segment answers: see [`segment`](crate::segment).
+    OtherResponder,
 }
 
 /// The kernel program that answered an ACK.
@@ -123,7 +125,7 @@ impl Verdict {
 }
 
 const SERVICES: u32 = Service::TftpTransfer as u32 + 1;
-const PASSES: u32 = Pass::ToTcx as u32 + 1;
+const PASSES: u32 = Pass::OtherResponder as u32 + 1;
 const DROPS: u32 = Drop::NotAnswered as u32 + 1;
 
 // The crate does not compile unless the table and the arithmetic agree.
@@ -136,7 +138,7 @@ const _: () = {
 };
 
 /// Every verdict and the label of its counter. The row of a verdict is [`Verdict::index`].
-pub const COUNTERS: [(Verdict, &str); 32] = [
+pub const COUNTERS: [(Verdict, &str); 33] = [
     (Verdict::Redirect(Service::Dhcp), "redirect_dhcp"),
     (Verdict::Redirect(Service::BootServer), "redirect_boot_server"),
     (Verdict::Redirect(Service::TftpRequest), "redirect_tftp_request"),
@@ -161,6 +163,7 @@ pub const COUNTERS: [(Verdict, &str); 32] = [
     (Verdict::Pass(Pass::DhcpRate), "pass_dhcp_rate"),
     (Verdict::Pass(Pass::NoSocket), "pass_no_socket"),
     (Verdict::Pass(Pass::ToTcx), "pass_to_tcx"),
+    (Verdict::Pass(Pass::OtherResponder), "pass_other_responder"),
     (Verdict::Drop(Drop::SourceAddress), "drop_source_address"),
     (Verdict::Drop(Drop::SourcePort), "drop_source_port"),
     (Verdict::Drop(Drop::BootServerRate), "drop_boot_server_rate"),

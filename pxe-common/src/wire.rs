@@ -54,6 +54,8 @@ pub const PORT_PXE: u16 = 4011;
 /// Length of the fixed part of a BOOTP message, up to the magic cookie, in bytes (RFC 951; RFC 2131, section
 /// 2).
 pub const BOOTP_LEN: usize = 236;
+/// Offset of secs, the seconds since the client began, in a BOOTP message (RFC 951, section 3).
+pub const BOOTP_SECS: usize = 8;
 /// Offset of giaddr, the relay's address, in a BOOTP message (RFC 951, section 3).
 pub const BOOTP_GIADDR: usize = 24;
 /// Offset of chaddr, the client's hardware address, in a BOOTP message (RFC 951, section 3).

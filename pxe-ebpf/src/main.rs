@@ -57,7 +57,8 @@ pub fn pxed_tcx(ctx: TcContext) -> i32 {
 fn run(ctx: &XdpContext) -> u32 {
     let Some(config) = maps::CONFIG.get(0) else { return xdp_action::XDP_PASS };
     let packet = Packet::new(ctx);
-    let verdict = classify(&packet, config, |packet| maps::slot(packet.word()).is_some(), maps::admits);
+    let verdict =
+        classify(&packet, config, |packet| maps::slot(packet.word()).is_some(), maps::admits, maps::is_mine);
     let (verdict, action) = carry_out(ctx, config, verdict);
     maps::count(verdict);
     action
@@ -73,7 +74,7 @@ fn run_with_offload(ctx: &XdpContext) -> u32 {
         found = offloaded.map(|offloaded| (offloaded, *packet));
         known
     };
-    let verdict = classify(&packet, config, known, maps::admits);
+    let verdict = classify(&packet, config, known, maps::admits, maps::is_mine);
     let answered = match found {
         Some((offloaded, packet)) => offload::xdp::answer(ctx, config, &offloaded, &packet),
         None => None,

@@ -9,6 +9,7 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, XskMap};
 use aya_ebpf::programs::XdpContext;
 use pxe_common::abi::{self, COPIED_MAX, Config, Copied, Progress, TransferKey};
 use pxe_common::rate_limit::{Rate, Source};
+use pxe_common::segment::{Asked, Broadcast, Ranks};
 use pxe_common::{COUNTERS as VERDICTS, Frame, Verdict};
 
 use crate::packet::Packet;
@@ -29,6 +30,13 @@ pub static XSKS: XskMap = XskMap::with_max_entries(64, 0);
 
 #[map]
 static SOURCES: LruHashMap<Source, u64> = LruHashMap::with_max_entries(abi::SOURCES_MAX, 0);
+
+#[map]
+static RANKS: Array<Ranks> = Array::with_max_entries(1, 0);
+
+/// The value is an [`Asked`].
+#[map]
+static ASKED: LruHashMap<u64, u64> = LruHashMap::with_max_entries(abi::ASKED_MAX, 0);
 
 /// 4 MiB have room for about 2700 DHCP requests: those of a whole lab that is switched on at once, until the
 /// daemon wakes up.
@@ -130,6 +138,34 @@ pub fn admits(rate: &Rate, source: &Source) -> bool {
             None => false,
         }
     }
+}
+
+/// Whether this responder answers a broadcast. It remembers the machines of others, and needs one lookup for its own.
+#[inline(always)]
+pub fn is_mine(broadcast: &Broadcast) -> bool {
+    let Some(ranks) = RANKS.get(0) else { return true };
+    let rank = ranks.of(broadcast.mac);
+    if rank == 0 {
+        return true;
+    }
+    // SAFETY: the helper takes no arguments.
+    let now = unsafe { bpf_ktime_get_ns() };
+    let key = abi::asked_key(broadcast.mac);
+    let entry = ASKED.get_ptr_mut(&key);
+    // SAFETY: the memory belongs to the map for as long as the program runs, and any bits are valid. There is no
+    // lock. Two processors at once, or an entry that becomes another machine's meanwhile, may count one too few.
+    let before = entry.map_or(Asked::default(), |asked| Asked(unsafe { asked.read_volatile() }));
+    let (after, is_taken) = before.take(rank, broadcast.message, now);
+    match entry {
+        // SAFETY: as above.
+        Some(entry) => unsafe { entry.write_volatile(after.0) },
+        // If the map has no room for this machine, it counts as one that has not asked.
+        None if after.count() > 0 => {
+            let _ = ASKED.insert(key, after.0, 0);
+        }
+        None => {}
+    }
+    is_taken
 }
 
 /// Returns the time by `CLOCK_MONOTONIC_COARSE` in ns, at most two timer interrupts late: the count of

@@ -77,7 +77,7 @@ fn responder(transfers: usize, catalogue: &Arc<Catalogue>) -> Responder {
         ports: TidPorts { first: 50_000, count: 16 },
         sees_ethernet: true,
         foreign_chaddr: false,
-        limits_rates: true,
+        filters_requests: true,
         uploads: None,
     };
     let policy = Policy::for_all(BootService::new(SERVER));

@@ -18,6 +18,7 @@ pub struct Builder {
     machines: usize,
     dhcp: bool,
     router: bool,
+    responders: usize,
     offload: bool,
     logs: Option<PathBuf>,
 }
@@ -41,6 +42,13 @@ impl Builder {
     #[must_use]
     pub fn router_advertisements(mut self, yes: bool) -> Self {
         self.router = yes;
+        self
+    }
+
+    /// The number of hosts for responders, 1 to 3. Default: one.
+    #[must_use]
+    pub fn responders(mut self, count: usize) -> Self {
+        self.responders = count;
         self
     }
 
@@ -90,7 +98,8 @@ impl Builder {
             bridge += &format!("tuntap add m{machine} mode tap\nlink set m{machine} master br0 up\n");
         }
         lab.switch.ip(&bridge)?;
-        for (number, role) in [(1, "dhcp"), (2, "pxe"), (3, "cli")] {
+        let more = [(4, "pxb"), (5, "pxc")].into_iter().take(self.responders.saturating_sub(1));
+        for (number, role) in [(1, "dhcp"), (2, "pxe"), (3, "cli")].into_iter().chain(more) {
             let host = Host::new(&name, role, number);
             host.connect(&lab.switch, &self)?;
             lab.hosts.push(host);
@@ -118,7 +127,7 @@ impl Lab {
     /// The default options: a DHCP server, and no ports for machines.
     #[must_use]
     pub fn builder() -> Builder {
-        Builder { machines: 0, dhcp: true, router: true, offload: false, logs: None }
+        Builder { machines: 0, dhcp: true, router: true, responders: 1, offload: false, logs: None }
     }
 
     /// The host with the network's DHCP server, 10.99.0.1 on `dhcp0`.
@@ -131,6 +140,12 @@ impl Lab {
     #[must_use]
     pub fn responder(&self) -> &Host {
         &self.hosts[1]
+    }
+
+    /// All hosts for responders: [`Self::responder`], then 10.99.0.4 on `pxb0` and 10.99.0.5 on `pxc0`, if the lab has
+    /// them.
+    pub fn responders(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().skip(1).take(1).chain(self.hosts.iter().skip(3))
     }
 
     /// The host for client programs, 10.99.0.3 on `cli0`.

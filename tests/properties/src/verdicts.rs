@@ -77,7 +77,7 @@ impl Kernel {
 /// The verdict of the same classifier in user space.
 #[must_use]
 pub fn in_user_space(config: &Config, frame: &[u8]) -> Verdict {
-    classify(&SliceFrame(frame), config, |packet| packet.key() == known(), |_, _| true)
+    classify(&SliceFrame(frame), config, |packet| packet.key() == known(), |_, _| true, |_| true)
 }
 
 /// The action of the XDP program for a verdict.

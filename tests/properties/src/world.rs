@@ -86,7 +86,7 @@ impl World {
             ports: PORTS,
             sees_ethernet: true,
             foreign_chaddr: false,
-            limits_rates: false,
+            filters_requests: false,
             uploads: Some(places.clone()),
         };
         let sources = Sources::new(Policy::for_all(BootService::new(OWN)), Arc::clone(&CATALOGUE));

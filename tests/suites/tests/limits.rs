@@ -23,7 +23,7 @@ impl Buckets {
             }
             true
         };
-        classify(&SliceFrame(frame), config, |packet| packet.key() == known(), admits)
+        classify(&SliceFrame(frame), config, |packet| packet.key() == known(), admits, |_| true)
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use pxe_common::rate_limit::Source;
 
+use super::others_machines::OthersMachines;
 use super::rate_limiter::RateLimiter;
 use super::{ResponderSettings, Sources};
 use crate::counters::Counters;
@@ -16,13 +17,15 @@ pub(super) struct Core {
     pub(super) settings: ResponderSettings,
     pub(super) sources: Sources,
     pub(super) rate_limiter: RateLimiter,
+    pub(super) others: OthersMachines,
     pub(super) counters: Counters,
 }
 
 impl Core {
     pub(super) fn new(settings: ResponderSettings, sources: Sources) -> Self {
-        let rate_limiter = RateLimiter::new(settings.limits_rates);
-        Self { settings, sources, rate_limiter, counters: Counters::default() }
+        let rate_limiter = RateLimiter::new(settings.filters_requests);
+        let others = OthersMachines::new(settings.filters_requests);
+        Self { settings, sources, rate_limiter, others, counters: Counters::default() }
     }
 
     /// Our address as the client used it, which replies come from. If the datapath does not know it, the

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Guard};
 use pxe_common::Service;
 use pxe_common::rate_limit::{Rates, Source};
+use pxe_common::segment;
 
 use super::core::Core;
 use super::decide::{Checks, Rulebook};
@@ -55,7 +56,7 @@ impl DhcpService {
         port: ServerPort,
         host: &mut (impl Transmit + Events),
     ) -> Result<(), Ignored> {
-        let Core { settings, sources, rate_limiter, counters } = core;
+        let Core { settings, sources, rate_limiter, others, counters } = core;
         if !settings.is_for_us(datagram.to) {
             counters.count(Counter::OtherAddress);
             return Ok(());
@@ -68,6 +69,12 @@ impl DhcpService {
             return Err(Ignored::BadSource);
         }
         let request = Request::parse(datagram.payload)?;
+        if let (Some(ranks), Some(broadcast)) =
+            (sources.ranks.load().as_deref(), broadcast(settings, &request, datagram.to, port))
+            && !others.is_mine(now, ranks, &broadcast)
+        {
+            return Err(Ignored::OtherResponder);
+        }
         let (access, policy) = (sources.access.load(), sources.policy.load());
         let interface = Arc::clone(&settings.interface);
         let rulebook =
@@ -215,6 +222,27 @@ impl<H: Transmit + Events> FrameChecks<'_, '_, H> {
             self.host.record(Event::Leased { mac, origin: self.origin, address });
         }
     }
+}
+
+/// What decides which responder of a segment answers a request, if it is a broadcast that all of them receive. The
+/// kernel program applies the same rule (`pxe_common::classify`).
+fn broadcast(
+    settings: &ResponderSettings,
+    request: &Request<'_>,
+    to: SocketAddrV4,
+    port: ServerPort,
+) -> Option<segment::Broadcast> {
+    let is_ours = *to.ip() == settings.address;
+    let is_boot_client = request.is_boot_request() && matches!(request.class(), Class::Pxe | Class::Http);
+    if is_ours || port != ServerPort::Port67 || !is_boot_client {
+        return None;
+    }
+    let message = match request.message()? {
+        Message::Discover => segment::Message::Discover { secs: request.secs() },
+        Message::Request => segment::Message::Request,
+        Message::Other(_) => return None,
+    };
+    Some(segment::Broadcast { mac: request.mac()?.0, message })
 }
 
 /// Collects what the request shows about the machine, for the fleet.

@@ -17,10 +17,12 @@
 //! socket, clock or thread: what it needs from its worker are the traits of [`Host`], and `now` is an
 //! argument. It allocates nothing per packet.
 
+mod bounded_table;
 mod core;
 pub mod decide;
 mod dhcp_service;
 mod host;
+mod others_machines;
 mod rate_limiter;
 mod rate_limits;
 mod settings;

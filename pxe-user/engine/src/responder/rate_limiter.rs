@@ -5,57 +5,29 @@
 //! replaces the bucket that is full, or will be full first. So a flood of forged sources can only remove
 //! limits; it cannot block a real machine.
 
-use std::hash::{BuildHasher as _, RandomState};
-
 use pxe_common::rate_limit::{Rate, Source};
 
+use super::bounded_table::BoundedTable;
 use pxe_proto::time::Timestamp;
 
-/// Number of sets. All sets together hold as many buckets as the kernel's map (`abi::SOURCES_MAX`).
-const SETS: usize = 2048;
-/// Buckets in a set.
-const WAYS: usize = pxe_common::abi::SOURCES_MAX as usize / SETS;
-
-/// The bucket of one source.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    source: Source,
-    /// When the bucket is full, in nanoseconds; 0 if no source uses it.
-    full: u64,
-}
-
-/// The buckets of one worker.
+/// The buckets of one worker: when each is full, in nanoseconds.
 #[derive(Debug)]
-pub(super) struct RateLimiter {
-    sets: Box<[[Bucket; WAYS]]>,
-    /// Keyed, because attackers choose the sources that are hashed.
-    hasher: RandomState,
-}
+pub(super) struct RateLimiter(BoundedTable<Source>);
 
 impl RateLimiter {
     /// Full buckets for all sources. If `used` is false, no memory is allocated, and every request is
     /// admitted.
     pub(super) fn new(used: bool) -> Self {
-        let sets = if used { SETS } else { 0 };
-        Self { sets: vec![[Bucket::default(); WAYS]; sets].into(), hasher: RandomState::new() }
+        Self(BoundedTable::new(used))
     }
 
     /// Whether a source is within its rate limit. If it is, takes a token.
     pub(super) fn admits(&mut self, now: Timestamp, rate: &Rate, source: &Source) -> bool {
-        if rate.is_off() || self.sets.is_empty() {
+        if rate.is_off() || self.0.is_unused() {
             return true;
         }
         let now = now.as_micros().saturating_mul(1000);
-        // SETS is a power of two, so the remainder is distributed as evenly as the hash.
-        let place = self.hasher.hash_one(source) % SETS as u64;
-        let set = &mut self.sets[place as usize];
-        let own = set.iter().position(|bucket| bucket.source == *source && bucket.full > 0);
-        let forgotten = || (0..WAYS).min_by_key(|way| set[*way].full).unwrap_or(0);
-        let way = own.unwrap_or_else(forgotten);
-        let full = if own.is_some() { set[way].full } else { 0 };
-        let Some(full) = rate.take(full, now) else { return false };
-        set[way] = Bucket { source: *source, full };
-        true
+        self.0.update(source, |full| rate.take(full, now)).is_some()
     }
 }
 
@@ -112,6 +84,6 @@ mod tests {
     fn without_a_rate_nothing_is_kept() {
         let mut rate_limiter = RateLimiter::new(true);
         assert!((0..100_000).all(|_| rate_limiter.admits(at(0), &Rate::OFF, &source(1))));
-        assert!(rate_limiter.sets.iter().flatten().all(|bucket| bucket.full == 0));
+        assert!(rate_limiter.0.values().next().is_none());
     }
 }

@@ -35,9 +35,9 @@ pub struct ResponderSettings {
     pub sees_ethernet: bool,
     /// Whether pxed answers a machine on our link whose frames have another source than `chaddr`.
     pub foreign_chaddr: bool,
-    /// Whether the responder itself limits the rate of requests. False with XDP, where the kernel program
-    /// does.
-    pub limits_rates: bool,
+    /// Whether the responder itself limits the rate of requests, and leaves out machines of other responders of
+    /// the segment. False with XDP, where the kernel program does.
+    pub filters_requests: bool,
     /// The limit on uploads. `None` if uploads are not configured: write requests are refused.
     pub uploads: Option<UploadLimiter>,
 }

@@ -3,8 +3,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pxe_common::rate_limit::Rates;
+use pxe_common::segment::Ranks;
 
 use super::ResponderSettings;
 use pxe_content::boot::Catalogue;
@@ -29,6 +30,9 @@ pub struct Sources {
     pub access: Arc<ArcSwap<Access>>,
     /// The rate limits. A reload of the configuration replaces them.
     pub rates: Arc<ArcSwap<Rates>>,
+    /// Which machines of the segment are ours. `None` if this responder shares the segment with nobody. A reload of
+    /// the configuration replaces it.
+    pub ranks: Arc<ArcSwapOption<Ranks>>,
 }
 
 impl Sources {
@@ -41,6 +45,7 @@ impl Sources {
             boot_records: Arc::default(),
             access: Arc::default(),
             rates: Arc::default(),
+            ranks: Arc::default(),
         }
     }
 

@@ -15,6 +15,7 @@ mod network;
 mod offload;
 mod rates;
 mod rules;
+mod segment;
 mod simulation;
 mod support;
 mod uploads;

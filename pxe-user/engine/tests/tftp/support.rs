@@ -225,7 +225,7 @@ pub(crate) fn settings() -> ResponderSettings {
         ports: PORTS,
         sees_ethernet: true,
         foreign_chaddr: false,
-        limits_rates: true,
+        filters_requests: true,
         uploads: None,
     }
 }

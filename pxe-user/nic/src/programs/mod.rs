@@ -20,6 +20,7 @@ use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use pxe_common::COUNTERS;
 use pxe_common::abi::{self, Config};
+use pxe_common::segment::Ranks;
 
 use super::Queue;
 use super::offload::files::Files;
@@ -67,6 +68,7 @@ impl Mode {
 pub struct Programs {
     ebpf: Ebpf,
     config: Array<MapData, Config>,
+    ranks: Array<MapData, Ranks>,
     counters: PerCpuArray<MapData, u64>,
     xsks: XskMap<MapData>,
     /// The link that keeps the XDP program on its interface; `None` while it is not attached.
@@ -125,6 +127,7 @@ impl Programs {
         self::program::<Xdp>(&mut ebpf, program)?.load().map_err(load_error)?;
         Ok(Self {
             config: take(&mut ebpf, abi::MAP_CONFIG)?,
+            ranks: take(&mut ebpf, abi::MAP_RANKS)?,
             counters: take(&mut ebpf, abi::MAP_COUNTERS)?,
             xsks: take(&mut ebpf, abi::MAP_XSKS)?,
             ebpf,
@@ -195,6 +198,17 @@ impl Programs {
     /// [`ProgramsError::Map`].
     pub fn configure(&mut self, config: &Config) -> Result<(), ProgramsError> {
         self.config.set(0, config, 0).map_err(map_error(abi::MAP_CONFIG))
+    }
+
+    /// Writes which machines of the segment are ours. The programs look at it only if [`Config::shared`] is 1.
+    ///
+    /// A program that runs meanwhile may see some buckets as before and some as after, which is as if the packets
+    /// had come in another order.
+    ///
+    /// # Errors
+    /// [`ProgramsError::Map`].
+    pub fn set_ranks(&mut self, ranks: &Ranks) -> Result<(), ProgramsError> {
+        self.ranks.set(0, ranks, 0).map_err(map_error(abi::MAP_RANKS))
     }
 
     /// Connects a receive queue to its AF_XDP socket: the program redirects the queue's frames to it.

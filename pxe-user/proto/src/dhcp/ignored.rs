@@ -80,6 +80,8 @@ pub enum Ignored {
     Rate,
     /// The reply is larger than the client accepts (option 57), or than the output buffer.
     DoesNotFit,
+    /// Another responder of the segment answers this machine, on a datapath where no kernel program decides that.
+    OtherResponder,
 }
 
 impl Ignored {
@@ -87,7 +89,7 @@ impl Ignored {
     pub const COUNT: usize = Self::ALL.len();
 
     /// Each reason once, in the order of [`Self::index`]. The values in the variants are placeholders.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::Malformed(Malformed::Short),
         Self::Malformed(Malformed::Cookie),
         Self::Malformed(Malformed::OptionPastEnd),
@@ -115,6 +117,7 @@ impl Ignored {
         Self::Rate,
         Self::DoesNotFit,
         Self::ForeignChaddr,
+        Self::OtherResponder,
     ];
 
     /// A stable name in snake case, for a metric's label.
@@ -158,6 +161,7 @@ impl Ignored {
             Self::Rate => (24, "over_rate"),
             Self::DoesNotFit => (25, "does_not_fit"),
             Self::ForeignChaddr => (26, "foreign_chaddr"),
+            Self::OtherResponder => (27, "other_responder"),
         }
     }
 }

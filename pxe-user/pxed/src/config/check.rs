@@ -11,7 +11,7 @@ use super::diagnostics::Diagnostics;
 use super::problem::{Problem, Severity};
 use super::raw::{self, Raw};
 use super::settings::{Board, InboxSettings, RuleSpec, SettingsLayer};
-use super::{limits, rule};
+use super::{limits, rule, segment};
 use pxe_content::boot::{ImageSpec, Links};
 use pxe_proto::dhcp::Url;
 
@@ -74,6 +74,7 @@ fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> SettingsLayer {
         board: raw.board.map(|board| board_of(diagnostics, board)),
         inbox: raw.inbox.map(|inbox| inbox_of(diagnostics, inbox)),
         access: raw.access.map(|access| limits::access(diagnostics, access)),
+        segment: raw.segment.and_then(|segment| segment::segment(diagnostics, segment)),
         ..SettingsLayer::default()
     };
     let limits = limits::rate_limits(diagnostics, raw.limits);

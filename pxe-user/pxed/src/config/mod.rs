@@ -20,6 +20,7 @@ mod rule;
 mod schema;
 #[cfg(test)]
 mod schema_types;
+mod segment;
 mod settings;
 pub(crate) mod words;
 
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use pxe_content::boot::ImageSpec;
 
 pub use problem::{Problem, Severity};
+pub use segment::{NotInSegment, SegmentSettings};
 pub use settings::{Board, Difference, Effect, InboxSettings, RuleAction, RuleSpec, Settings, SettingsLayer};
 
 /// The JSON schema of `pxed.toml`, for editors.

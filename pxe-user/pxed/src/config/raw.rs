@@ -21,6 +21,8 @@ use crate::confine::Confinement;
 #[cfg(test)]
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 #[cfg(test)]
+use pxe_engine::segment::{RESPONDERS_MAX, WEIGHT_MAX};
+#[cfg(test)]
 use pxe_proto::dhcp::Style;
 #[cfg(test)]
 use pxe_proto::tftp::packet::BLKSIZE_RANGE;
@@ -101,6 +103,9 @@ pub(super) struct Raw {
     pub(super) access: Option<Spanned<Access>>,
     /// How often one source may ask; more frequent requests get no answer.
     pub(super) limits: RateLimitKeys,
+    /// The responders that share this network; without this table, this one answers every machine.
+    #[cfg_attr(test, schemars(with = "Segment"))]
+    pub(super) segment: Option<Spanned<Segment>>,
     /// What pxed remembers of machines.
     pub(super) fleet: Fleet,
     /// What machines boot, by name; the files of an image with a root are served below its name.
@@ -187,6 +192,37 @@ pub(super) struct RateLimitKeys {
     /// Requests for files from one IPv4 address that pxed answers at once.
     #[cfg_attr(test, schemars(with = "u32", range(min = 1)))]
     pub(super) tftp_burst: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table, such as `[segment]` with `name = \"lab-1\"`, and `[[segment.responders]]` below it"
+)]
+pub(super) struct Segment {
+    /// The segment's name, for logs.
+    pub(super) name: String,
+    /// This responder's name in the list; the host's name if not given.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) responder: Option<Spanned<String>>,
+    /// All responders of the segment, this one included: the same list on each of them.
+    #[cfg_attr(test, schemars(with = "Vec<SegmentResponder>", length(min = 1, max = RESPONDERS_MAX)))]
+    pub(super) responders: Vec<Spanned<SegmentResponder>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table, such as `[[segment.responders]]` with `name = \"a\"` below it"
+)]
+pub(super) struct SegmentResponder {
+    /// The responder's name, as in its own `responder`.
+    pub(super) name: String,
+    /// Its share of the machines, in proportion to the others' weights; 1 if not given.
+    #[cfg_attr(test, schemars(with = "Option<u32>", range(min = 1, max = WEIGHT_MAX)))]
+    pub(super) weight: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::segment::SegmentSettings;
 use crate::confine::Confinement;
 use pxe_content::boot::{self, FileName, ImageSpec, Links, Source};
 use pxe_content::rules::{Access, Matcher, RuleLimits};
@@ -176,6 +177,8 @@ settings! {
     tftp_rate: u32 = RateLimits::default().tftp.rate, "limits" => Reload;
     /// Requests for files from one IPv4 address at once.
     tftp_burst: u32 = RateLimits::default().tftp.burst, "limits" => Reload;
+    /// The responders that share the segment. `None` if this one is alone.
+    segment: SegmentSettings, "segment" => Reload;
     /// The rules in the order of the file. The first rule that matches wins. Without any, all machines get the same.
     rules: Vec<RuleSpec> = Vec::new(), "rules" => Reload;
 }

@@ -64,7 +64,9 @@ pub(super) fn with_every_key(text: &str) -> String {
     let is_key = |line: &str| {
         line.strip_prefix("# ").is_some_and(|rest| {
             let word = rest.split([' ', '=']).next().unwrap_or_default();
-            ["[inbox]", "[access]"].iter().any(|table| rest.starts_with(table))
+            ["[inbox]", "[access]", "[segment]", "[[segment.responders]]"]
+                .iter()
+                .any(|table| rest.starts_with(table))
                 || rest.contains(" = ") && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
         })
     };
@@ -82,6 +84,8 @@ fn what_the_example_leaves_out_can_be_said() {
     assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
     assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
     assert!(config.rules[2].boot_server.is_some() && !config.access.is_open());
+    let segment = config.segment.unwrap();
+    assert_eq!((&*segment.name, &*segment.own(), segment.segment.members().len()), ("lab-1", "a", 3));
 }
 
 #[test]
@@ -233,6 +237,41 @@ fn who_is_served_and_how_often() {
     assert_problem("[access]\n", &["line 1", "allow"]);
     assert_problem("[limits]\ndhcp_burst = 0\n", &["line 2", "at least 1"]);
     assert_problem("[limits]\ndhcp = 3\n", &["line 2", "dhcp"]);
+}
+
+#[test]
+fn who_shares_the_segment() {
+    let list = "[[segment.responders]]\nname = \"a\"\nweight = 2\n[[segment.responders]]\nname = \"b\"\n";
+    let with = |head: &str| format!("[segment]\nname = \"lab\"\n{head}{list}");
+    let (config, problems) = Config::parse(&with("responder = \"b\"\n"));
+    assert_eq!(problems, []);
+    let segment = config.unwrap().settings.segment.unwrap();
+    assert_eq!((segment.table().owned("a"), segment.ranks().owned()), (171, 85));
+    let share = segment.share();
+    assert!(
+        share.contains("this responder (b) owns 85 of 256 buckets") && share.contains("(a 171, b 85; table "),
+        "{share}"
+    );
+    // The host's name counts where pxed runs, so a file without `responder` may be for another host.
+    let (config, problems) = Config::parse(&with(""));
+    assert_eq!(problems, []);
+    let error = config.unwrap().settings.segment.unwrap().require_own().unwrap_err().to_string();
+    assert!(
+        error.contains("this host's name") && error.contains("a, b") && error.contains("`responder`"),
+        "{error}"
+    );
+    assert_problem(&with("responder = \"c\"\n"), &["line 3", "`c` is none of the responders", "lab"]);
+    let near =
+        "[segment]\nname = \"lab\"\nresponder = \"rack-11\"\n[[segment.responders]]\nname = \"rack-12\"\n";
+    assert_problem(near, &["line 3", "did you mean `rack-12`?"]);
+    let more = |entry: &str| format!("{}[[segment.responders]]\n{entry}\n", with("responder = \"a\"\n"));
+    assert_problem(&more("name = \"a\""), &["line 9", "two responders are named `a`"]);
+    assert_problem(&more("name = \"c\"\nweight = 0"), &["line 9", "`c` has weight 0", "from 1 to 100"]);
+    assert_problem(&more("weight = 1"), &["line 9", "`name`"]);
+    let many: String = (0..65).map(|n| format!("[[segment.responders]]\nname = \"r{n}\"\n")).collect();
+    assert_problem(&format!("[segment]\nname = \"lab\"\n{many}"), &["line 1", "65 responders"]);
+    assert_problem("[segment]\nname = \"lab\"\nresponders = []\n", &["line 1", "list all of them"]);
+    assert_problem("[segment]\nname = \"lab\"\n", &["line 1", "`responders`"]);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use rustix::fs::{Access, access};
 use super::own_files::{belongs, directory_of, is_of_events, own_directories};
 use super::planning::{check_descriptors, plan};
 use super::retry::patiently;
-use crate::config::Settings;
+use crate::config::{SegmentSettings, Settings};
 use crate::confine::{Account, ConfineError, Confinement};
 use pxe_content::boot::needs_http;
 use pxe_engine::plan::Plan;
@@ -130,12 +130,15 @@ pub fn is_served(settings: &Settings, interface: &str) -> bool {
     InterfaceLock::is_served(interface, |uid| lock::is_ours(uid, account))
 }
 
-/// Checks what the configuration names on this host: user, directories, files, templates.
+/// Checks what the configuration names on this host: user, directories, files, templates, this responder itself.
 #[must_use]
 pub fn of_configuration(settings: &Settings) -> Vec<UnmetCondition> {
     let mut unmet = Vec::new();
     if let Err(error) = check_descriptors(settings) {
         unmet.push(UnmetCondition::passing(None, error));
+    }
+    if let Some(Err(error)) = settings.segment.as_ref().map(SegmentSettings::require_own) {
+        unmet.push(UnmetCondition::new("segment", error));
     }
     let account = match Account::find(settings.user.as_deref()) {
         Ok(account) => account,

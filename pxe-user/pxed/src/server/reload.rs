@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Result, bail};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use pxe_common::rate_limit::Rates;
+use pxe_common::segment::Ranks;
 
 use crate::config::{Effect, Settings};
 use crate::offering::Offering;
@@ -33,6 +34,19 @@ pub(super) enum ReloadOutcome {
 
 /// What distinguishes the versions of a file: inode, time of the last change of its metadata (s, ns), length.
 type Stamp = (u64, i64, i64, u64);
+
+/// Our ranks among the responders of the segment. `None` if there are no others.
+fn ranks(settings: &Settings) -> Option<Arc<Ranks>> {
+    settings.segment.as_ref().map(|segment| Arc::new(segment.ranks()))
+}
+
+/// Logs who shares the segment.
+pub(super) fn log_segment(settings: &Settings) {
+    match &settings.segment {
+        Some(segment) => tracing::info!(event = "segment", segment = %segment.name, "{}", segment.share()),
+        None => tracing::info!(event = "segment", "the segment is not shared: pxed answers every machine"),
+    }
+}
 
 #[derive(Debug)]
 struct Stamps {
@@ -68,6 +82,8 @@ pub(super) struct LiveConfig {
     pub(super) access: Arc<ArcSwap<Access>>,
     /// The rate limits for requests of one source.
     pub(super) rates: Arc<ArcSwap<Rates>>,
+    /// Which machines of the segment are ours. `None` if we share the segment with nobody.
+    pub(super) ranks: Arc<ArcSwapOption<Ranks>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
     /// The queue of the loader, which follows the files of the catalogue.
@@ -89,6 +105,7 @@ impl LiveConfig {
         Self {
             access: Arc::new(ArcSwap::from_pointee(settings.access.clone())),
             rates: Arc::new(ArcSwap::from_pointee(settings.rate_limits().rates())),
+            ranks: Arc::new(ArcSwapOption::from(ranks(settings))),
             offering: ArcSwap::from_pointee(offering),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
             policies: Vec::new(),
@@ -162,6 +179,9 @@ impl LiveConfig {
         }
         let settings = Arc::new(running.applied(Settings::clone(new)));
         let offering = Offering::new(Arc::clone(&settings))?;
+        if let Some(segment) = &settings.segment {
+            segment.require_own()?;
+        }
         let catalogue = match difference.has(Effect::Files) {
             true => Some(self.catalogue.load().reopen(settings.files())?),
             false => None,
@@ -177,6 +197,10 @@ impl LiveConfig {
         }
         self.access.store(Arc::new(settings.access.clone()));
         self.rates.store(Arc::new(settings.rate_limits().rates()));
+        self.ranks.store(ranks(&settings));
+        if running.segment != settings.segment {
+            log_segment(&settings);
+        }
         self.offering.store(Arc::new(offering));
         self.publish();
         Ok(settings)

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::confined::ThreadPermit;
 use super::gauge_collector::GaugeCollector;
 use super::handover::{self, HandoverState, InterfaceState, Requester};
-use super::reload::{LiveConfig, ReloadOutcome};
+use super::reload::{LiveConfig, ReloadOutcome, log_segment};
 use super::served_interface::{self, ServedInterface};
 use super::start::{Confined, StartContext};
 use super::thread_deps::{beats, neighbour};
@@ -69,6 +69,9 @@ impl Running {
             permit.start_uploads(inbox, settings.transfers, fleet.clone(), alive)
         });
         let uploads = uploads.transpose()?;
+        if settings.segment.is_some() {
+            log_segment(&settings);
+        }
         let mut interfaces = Vec::new();
         for (one, snapshots) in opened {
             let shared = served_interface::Shared {
@@ -158,7 +161,7 @@ impl Running {
         Shown { is_well, has_changed }
     }
 
-    /// Logs the outcome of a look at the configuration, and applies the rates to the kernel programs.
+    /// Logs the outcome of a look at the configuration, and applies rates and segment to the kernel programs.
     pub(super) fn reloaded(&mut self, outcome: ReloadOutcome) {
         let gauges = &mut self.gauges;
         match outcome {
@@ -168,12 +171,12 @@ impl Running {
                 gauges.config_problem = None;
                 let rules = settings.rules.len();
                 tracing::info!(event = "reloaded", rules, "applied the changed configuration");
-                let rates = settings.rate_limits().rates();
+                let (rates, ranks) = (settings.rate_limits().rates(), self.live.ranks.load_full());
                 for served in &mut self.interfaces {
-                    if let Err(error) = served.set_rates(rates) {
+                    if let Err(error) = served.set_limits(rates, ranks.clone()) {
                         tracing::error!(
                             event = "refused_config",
-                            "rejected the new limits; the running limits stay: {error:#}"
+                            "the kernel rejected the new limits or segment; those before stay: {error:#}"
                         );
                         gauges.config_problem = Some(format!("{error:#}"));
                     }

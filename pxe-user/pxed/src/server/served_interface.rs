@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use arc_swap::ArcSwap;
 use pxe_common::abi::{self, Config, dhcp_mode};
 use pxe_common::rate_limit::Rates;
+use pxe_common::segment::Ranks;
 
 use super::confined::ThreadPermit;
 use super::handover::InterfaceState;
@@ -65,6 +66,8 @@ pub(super) struct ServedInterface {
     pub(super) cache: Option<Arc<OffloadCache>>,
     /// The rate limits in the kernel program.
     rates: Rates,
+    /// Our ranks in the kernel program. `None` if we share the segment with nobody.
+    ranks: Option<Arc<Ranks>>,
     /// The rules. All workers read them.
     pub(super) policy: Arc<ArcSwap<Policy>>,
     /// Whether the workers see Ethernet addresses: frames have them, datagrams from sockets do not.
@@ -97,6 +100,7 @@ impl ServedInterface {
             dhcp,
             published: Vec::new(),
             rates: **live.rates.load(),
+            ranks: live.ranks.load_full(),
             policy: Arc::new(ArcSwap::from_pointee(policy)),
             sees_neighbours: false,
             queues: Arc::default(),
@@ -152,6 +156,9 @@ impl ServedInterface {
                 offload,
             )?;
             self.spawn(index, path, self.plan.tids, self.plan.path_mtu(true), shared)?;
+        }
+        if let Some(ranks) = &self.ranks {
+            programs.set_ranks(ranks)?;
         }
         // Last of all: from here on the program redirects frames, and the workers are there to take them.
         programs.configure(&self.config())?;
@@ -226,7 +233,7 @@ impl ServedInterface {
             ports,
             sees_ethernet: self.sees_neighbours,
             foreign_chaddr: given.foreign_chaddr,
-            limits_rates: !self.sees_neighbours,
+            filters_requests: !self.sees_neighbours,
             uploads: shared.uploads.map(|uploads| uploads.limiter().clone()),
         };
         let sources = Sources {
@@ -235,6 +242,7 @@ impl ServedInterface {
             boot_records: Arc::clone(shared.fleet.boot_records()),
             access: Arc::clone(&live.access),
             rates: Arc::clone(&live.rates),
+            ranks: Arc::clone(&live.ranks),
         };
         let responder = Responder::new(settings, sources);
         let published = PublishedCounters::default();
@@ -265,7 +273,8 @@ impl ServedInterface {
     }
 
     fn config(&self) -> Config {
-        Config { offload: self.offload, rates: self.rates, ..config(&self.plan, self.dhcp) }
+        let shared = u32::from(self.ranks.is_some());
+        Config { offload: self.offload, rates: self.rates, shared, ..config(&self.plan, self.dhcp) }
     }
 
     /// Follows a new name of the interface. Programs and sockets are bound to its index. Rules keep the old name.
@@ -308,17 +317,22 @@ impl ServedInterface {
         Ok(())
     }
 
-    /// Applies new rate limits to the kernel program.
+    /// Applies new rate limits, and our ranks among the segment's responders, to the kernel program.
     ///
     /// # Errors
     /// When the kernel refuses the new configuration.
-    pub(super) fn set_rates(&mut self, rates: Rates) -> Result<()> {
-        if rates == self.rates {
+    pub(super) fn set_limits(&mut self, rates: Rates, ranks: Option<Arc<Ranks>>) -> Result<()> {
+        if rates == self.rates && ranks == self.ranks {
             return Ok(());
         }
-        self.rates = rates;
+        (self.rates, self.ranks) = (rates, ranks);
         let config = self.config();
-        Ok(self.programs.as_mut().map_or(Ok(()), |programs| programs.configure(&config))?)
+        let Some(programs) = &mut self.programs else { return Ok(()) };
+        // Before the configuration, which makes the program look at them.
+        if let Some(ranks) = &self.ranks {
+            programs.set_ranks(ranks)?;
+        }
+        Ok(programs.configure(&config)?)
     }
 
     /// The sums of all workers' counters, by label.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::{self, Problem, Severity};
+use pxe_engine::segment::Member;
 
 /// All results. `pxed check --json` prints this as JSON.
 #[derive(Debug, Serialize)]
@@ -82,6 +83,47 @@ pub(super) struct SettingsReport {
     confinement: String,
     /// The machines that pxed serves. `None` for all machines.
     access: Option<String>,
+    /// The responders that share the segment. `None` if this one is alone.
+    segment: Option<SegmentReport>,
+}
+
+/// Which responder of the segment owns how many of the 256 buckets of machines.
+#[derive(Debug, Serialize)]
+struct SegmentReport {
+    name: String,
+    /// This responder's name.
+    responder: String,
+    responders: Vec<ResponderReport>,
+    /// The same on every responder, if they have the same list.
+    table: String,
+    /// All of this as one sentence.
+    #[serde(skip)]
+    share: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ResponderReport {
+    name: String,
+    weight: u32,
+    buckets: usize,
+}
+
+impl SegmentReport {
+    fn new(settings: &config::SegmentSettings) -> Self {
+        let table = settings.table();
+        let responder = |member: &Member| ResponderReport {
+            name: member.name.to_string(),
+            weight: member.weight,
+            buckets: table.owned(&member.name),
+        };
+        Self {
+            name: settings.name.to_string(),
+            responder: settings.own().to_string(),
+            responders: settings.segment.members().iter().map(responder).collect(),
+            table: format!("{:08x}", table.digest()),
+            share: settings.share(),
+        }
+    }
 }
 
 impl Report {
@@ -146,6 +188,7 @@ impl Report {
             user: settings.user.clone(),
             confinement: settings.confinement.to_string(),
             access: (!settings.access.is_open()).then(|| settings.access.to_string()),
+            segment: settings.segment.as_ref().map(SegmentReport::new),
         });
     }
 }
@@ -165,11 +208,14 @@ impl SettingsReport {
             || "off".to_owned(),
             |port| format!("port {port} of each served address: boot files and reports"),
         );
+        let shared = |segment: &SegmentReport| format!("{}; {}", segment.name, segment.share);
+        let segment = self.segment.as_ref().map_or_else(|| "not shared".to_owned(), shared);
         vec![
             ("HTTP", http),
             ("board", board),
             ("control socket", self.socket.display().to_string()),
             ("machines", self.access.clone().unwrap_or_else(|| "all".to_owned())),
+            ("segment", segment),
             ("history", path(&self.state, "kept in memory: give `state` or --state to keep it")),
             ("uploads", path(&self.inbox, "off")),
             ("events", path(&self.events, "off")),

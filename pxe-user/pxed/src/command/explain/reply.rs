@@ -65,6 +65,7 @@ pub(super) fn silence(ignored: Ignored) -> String {
              request, or a bridge rewrites addresses (see `foreign_chaddr`)"
                 .into()
         }
+        Ignored::OtherResponder => "another responder of the segment answers it (see `[segment]`)".into(),
         Ignored::NotAllowed => "[access] does not allow it".into(),
         Ignored::Rule => "the rules ignore it".into(),
         Ignored::DoesNotFit => "the answer is larger than the machine accepts (option 57)".into(),

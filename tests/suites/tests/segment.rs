@@ -1,0 +1,312 @@
+//! Real daemons that share one segment, beside a DHCP server: each machine is answered at once by exactly one of them, by
+//! weight; a daemon that is killed costs its machines one retry; a changed list moves the machines.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use pxe_common::segment::bucket;
+use pxe_engine::segment::{Member, Segment, Table};
+use pxe_kit::daemon::Daemon;
+use pxe_kit::{Lab, clock, namespace};
+use pxe_load::dhcp::{Answer, LEN_MAX, Next, Template, addressee, mac};
+use pxe_load::manners::Firmware;
+use pxe_nic::packet::PacketSocket;
+use pxe_properties::frames::golden;
+use pxe_proto::datagram::{Datagram, Link, write_frame};
+use pxe_proto::mac::Mac;
+use pxe_tests::machine;
+use rustix::process::Signal;
+
+const MACHINES: u32 = 300;
+/// Time between two machines that are switched on.
+const PACE: Duration = Duration::from_millis(3);
+/// Time after the last answer, in which nobody may answer a machine once more.
+const GRACE: Duration = Duration::from_millis(500);
+/// The file of BIOS machines, and that of UEFI machines.
+const FILES: [(Firmware, &str); 2] = [(Firmware::Ipxe, "boot.0"), (Firmware::Edk2, "boot.efi")];
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+/// Daemons on the hosts of a lab, each with a file of its own.
+struct Responders {
+    lab: Lab,
+    weights: Vec<u32>,
+    daemons: Vec<Option<Daemon>>,
+}
+
+impl Responders {
+    fn start(weights: &[u32], datapath: &'static str) -> Self {
+        let lab = Lab::builder().responders(weights.len()).router_advertisements(false).start().unwrap();
+        let root = lab.folder().join("root");
+        std::fs::create_dir(&root).unwrap();
+        for (_, file) in FILES {
+            std::fs::write(root.join(file), bytes(file)).unwrap();
+        }
+        let mut all = Self { lab, weights: weights.to_vec(), daemons: Vec::new() };
+        let members: Vec<usize> = (0..weights.len()).collect();
+        for own in 0..weights.len() {
+            all.write(own, &members);
+            let host = all.lab.responders().nth(own).unwrap();
+            let config = all.config(own);
+            let arguments = ["--config", config.to_str().unwrap(), "--datapath", datapath];
+            all.daemons.push(Some(Daemon::start_on(&all.lab, host, host.interface(), &arguments).unwrap()));
+        }
+        all
+    }
+
+    fn config(&self, own: usize) -> PathBuf {
+        self.lab.folder().join(format!("{}.toml", NAMES[own]))
+    }
+
+    /// Writes the configuration of a responder with these responders in its list.
+    fn write(&self, own: usize, members: &[usize]) {
+        let mut text = format!(
+            "root = {:?}\nboot_files = {{ bios = \"boot.0\", x64 = \"boot.efi\" }}\n[segment]\nname = \"lab\"\nresponder = \"{}\"\n",
+            self.lab.folder().join("root"),
+            NAMES[own]
+        );
+        for member in members {
+            let (name, weight) = (NAMES[*member], self.weights[*member]);
+            text += &format!("[[segment.responders]]\nname = \"{name}\"\nweight = {weight}\n");
+        }
+        let new = self.config(own).with_extension("new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, self.config(own)).unwrap();
+    }
+
+    /// The table that the responders compute from this list.
+    fn table(&self, members: &[usize]) -> Table {
+        let member = |index: &usize| Member { name: NAMES[*index].into(), weight: self.weights[*index] };
+        Segment::new(members.iter().map(member).collect()).unwrap().table(|_| true)
+    }
+
+    fn kill(&mut self, index: usize) {
+        let daemon = self.daemons[index].take().unwrap();
+        daemon.signal(Signal::KILL).unwrap();
+        daemon.ended().unwrap();
+    }
+
+    fn running(&self) -> impl Iterator<Item = (usize, &Daemon)> {
+        self.daemons.iter().enumerate().filter_map(|(index, daemon)| Some((index, daemon.as_ref()?)))
+    }
+
+    /// Switches all machines on, in a thread of the clients' namespace.
+    fn boot(&self) -> Vec<Boot> {
+        let host = self.lab.client();
+        let index = host.output("cat", &[&format!("/sys/class/net/{}/ifindex", host.interface())]).unwrap();
+        let (namespace, index) = (host.namespace().to_owned(), index.trim().parse().unwrap());
+        let run = move || {
+            namespace::enter(&namespace).unwrap();
+            boot_all(index)
+        };
+        thread::spawn(run).join().unwrap()
+    }
+
+    /// The name of the responder at an address.
+    fn name(&self, address: Ipv4Addr) -> &'static str {
+        let of = self.lab.responders().position(|host| host.address() == address.to_string());
+        NAMES[of.unwrap()]
+    }
+}
+
+fn bytes(file: &str) -> Vec<u8> {
+    (0..20_000u32).map(|at| (at % 251) as u8 ^ file.len() as u8).collect()
+}
+
+/// One machine's boot.
+#[derive(Debug)]
+struct Boot {
+    firmware: Firmware,
+    xid: u32,
+    discovers: u8,
+    deadline: Instant,
+    /// The responders that have answered, each time that they have.
+    answers: Vec<Ipv4Addr>,
+    /// Whether the DHCP server offered an address.
+    has_lease: bool,
+    /// What came over TFTP from the first of [`Self::answers`].
+    file: Vec<u8>,
+}
+
+/// The clients' side of the network: all machines behind one port of the switch.
+struct Network {
+    socket: PacketSocket,
+}
+
+impl Network {
+    fn broadcast(&self, machine: u32, message: &[u8]) {
+        let mut frame = [0; 2048];
+        let (from, to) =
+            (SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68), SocketAddrV4::new(Ipv4Addr::BROADCAST, 67));
+        let link = Link::untagged(Mac([0xff; 6]));
+        let len = write_frame(&mut frame, Mac(mac(machine)), &link, from, to, &[], message);
+        assert!(self.socket.send(&frame[..len]));
+    }
+
+    fn discover(&self, machine: u32, boot: &mut Boot) {
+        boot.deadline = clock::now() + boot.firmware.discover_wait(boot.discovers).expect("nobody answers");
+        boot.discovers += 1;
+        let mut message = [0; LEN_MAX];
+        let template = Template::discover(boot.firmware);
+        let len = template.write(machine, Ipv4Addr::UNSPECIFIED, boot.xid, &mut message);
+        self.broadcast(machine, &message[..len]);
+    }
+
+    /// The machine takes its address from the DHCP server. All responders see that.
+    fn request(&self, machine: u32, boot: &Boot) {
+        let mut message = golden(match boot.firmware {
+            Firmware::Ipxe => "ipxe-bios-request-67",
+            Firmware::Edk2 => "ovmf-request-67",
+        });
+        message[4..8].copy_from_slice(&boot.xid.to_be_bytes());
+        message[28..34].copy_from_slice(&mac(machine));
+        self.broadcast(machine, &message);
+    }
+
+    /// Takes all answers that have arrived.
+    fn receive(&mut self, boots: &mut [Boot]) {
+        let mut taken = Vec::new();
+        while let Some(frame) = self.socket.receive() {
+            let Ok(datagram) = Datagram::parse(frame) else { continue };
+            let Some(machine) = addressee(datagram.payload).filter(|machine| *machine < MACHINES) else {
+                continue;
+            };
+            let (boot, from) = (&mut boots[machine as usize], *datagram.from.ip());
+            let Some(answer) = Answer::parse(datagram.payload).filter(|answer| answer.xid == boot.xid) else {
+                continue;
+            };
+            if !answer.is_offer() {
+                boot.has_lease |= from == Ipv4Addr::new(10, 99, 0, 1);
+                continue;
+            }
+            let (_, file) = FILES.into_iter().find(|(firmware, _)| *firmware == boot.firmware).unwrap();
+            // The offer leads to the responder that sent it, and to no other.
+            assert_eq!(answer.follow(boot.firmware, file, from), Ok(Next::Load), "machine {machine}");
+            boot.answers.push(from);
+            if boot.answers.len() == 1 {
+                taken.push(machine);
+            }
+        }
+        for machine in taken {
+            self.request(machine, &boots[machine as usize]);
+        }
+    }
+}
+
+/// Boots all machines: half of them BIOS machines with iPXE, half UEFI.
+fn boot_all(interface: u32) -> Vec<Boot> {
+    let mut network = Network { socket: PacketSocket::open(interface, 68).unwrap() };
+    let start = clock::now();
+    let epoch = u32::try_from(start.elapsed().as_nanos()).unwrap_or(0);
+    let boot = |machine: u32| Boot {
+        firmware: if machine.is_multiple_of(2) { Firmware::Ipxe } else { Firmware::Edk2 },
+        xid: machine << 12 | epoch & 0xfff,
+        discovers: 0,
+        deadline: start + PACE * machine,
+        answers: Vec::new(),
+        has_lease: false,
+        file: Vec::new(),
+    };
+    let mut boots: Vec<Boot> = (0..MACHINES).map(boot).collect();
+    let mut last = clock::now();
+    while boots.iter().any(|boot| boot.answers.is_empty()) || last.elapsed() < GRACE {
+        network.receive(&mut boots);
+        let now = clock::now();
+        for (machine, boot) in (0..).zip(&mut boots).filter(|(_, boot)| boot.answers.is_empty()) {
+            last = now;
+            if now >= boot.deadline {
+                network.discover(machine, boot);
+            }
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    for boot in &mut boots {
+        let (_, file) = FILES.into_iter().find(|(firmware, _)| *firmware == boot.firmware).unwrap();
+        boot.file = machine::load(boot.answers[0], file).unwrap();
+        assert!(boot.file == bytes(file), "{file} from {}", boot.answers[0]);
+    }
+    boots
+}
+
+/// Checks that each machine was answered at once, by its owner alone, and that the shares are those of the weights.
+#[track_caller]
+fn assert_shared(all: &Responders, members: &[usize], boots: &[Boot]) {
+    let table = all.table(members);
+    let mut shares: BTreeMap<&str, u32> = BTreeMap::new();
+    for (machine, boot) in (0..).zip(boots) {
+        let owner = &*table.order(bucket(mac(machine)))[0];
+        let answers: Vec<_> = boot.answers.iter().map(|address| all.name(*address)).collect();
+        assert_eq!((boot.discovers, answers.as_slice()), (1, &[owner][..]), "machine {machine} of {owner}");
+        *shares.entry(all.name(boot.answers[0])).or_default() += 1;
+    }
+    let total: u32 = members.iter().map(|index| all.weights[*index]).sum();
+    for index in members {
+        let fair = f64::from(MACHINES * all.weights[*index]) / f64::from(total);
+        let share = f64::from(shares.get(NAMES[*index]).copied().unwrap_or(0));
+        assert!((share / fair - 1.0).abs() < 0.1, "{}: {share} machines, fair {fair}", NAMES[*index]);
+    }
+    assert!(boots.iter().any(|boot| boot.has_lease), "the DHCP server is there, too");
+}
+
+/// The whole life of a segment: shared, one responder killed, the list corrected.
+fn share(weights: &[u32], datapath: &'static str) {
+    let mut all = Responders::start(weights, datapath);
+    let members: Vec<usize> = (0..weights.len()).collect();
+    let boots = all.boot();
+    assert_shared(&all, &members, &boots);
+
+    let dead = 1;
+    all.kill(dead);
+    let table = all.table(&members);
+    for (machine, boot) in (0..).zip(all.boot()) {
+        let order = table.order(bucket(mac(machine)));
+        let by = all.name(boot.answers[0]);
+        let expected = if *order[0] == *NAMES[dead] { (2, &*order[1]) } else { (1, &*order[0]) };
+        assert_eq!(
+            (boot.discovers, by, boot.answers.len()),
+            (expected.0, expected.1, 1),
+            "machine {machine}"
+        );
+    }
+
+    let left: Vec<usize> = members.into_iter().filter(|index| *index != dead).collect();
+    left.iter().for_each(|own| all.write(*own, &left));
+    for (_, daemon) in all.running() {
+        daemon.wait_events("reloaded", 1).unwrap();
+    }
+    // For a minute, a machine of the dead responder may be answered by two: its new owner, and one that remembers that it
+    // had to ask twice.
+    let boots = all.boot();
+    let is_single = |boot: &Boot| boot.discovers == 1;
+    assert!(boots.iter().all(is_single), "{:?}", boots.iter().find(|boot| !is_single(boot)));
+
+    for daemon in all.daemons.into_iter().flatten() {
+        assert_eq!(daemon.events("segment").len(), 2, "at the start, and after the change of the list");
+        let log = daemon.stop().unwrap();
+        let label = if datapath == "xdp" { "pass_other_responder" } else { "other_responder" };
+        let others = Daemon::count(&log, label);
+        assert!(others > 0 || weights.len() == 1, "{label} is counted: {log}");
+    }
+}
+
+#[test]
+fn two_responders_share_a_segment_over_xdp_and_one_may_be_killed() {
+    share(&[1, 1], "xdp");
+}
+
+#[test]
+fn three_responders_share_a_segment_by_weight_over_xdp_and_one_may_be_killed() {
+    share(&[2, 1, 1], "xdp");
+}
+
+#[test]
+fn two_responders_share_a_segment_over_sockets_and_one_may_be_killed() {
+    share(&[1, 1], "socket");
+}
+
+#[test]
+fn three_responders_share_a_segment_by_weight_over_sockets_and_one_may_be_killed() {
+    share(&[2, 1, 1], "socket");
+}
