@@ -4,19 +4,13 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `database` | SQLite: opening, tables, batches |
-//! | `retention` | age and deletion of old rows |
-//! | `batch` | the rows of one transaction |
+//! | `batch` | what one transaction writes, and its rows |
 //! | `events` | the file with one line of JSON for each step |
 //!
-//! Each batch is one transaction, and is answered after the commit. With WAL and `synchronous = NORMAL`,
-//! committed data survives any end of this process. A power failure may lose the last moments before it, but
-//! does not damage the database (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+//! Each batch is one transaction of the ledger (`pxe_ledger::sqlite`), and is answered after the commit.
 
 mod batch;
-mod database;
 mod events;
-mod retention;
 
 use std::io;
 use std::path::PathBuf;
@@ -31,8 +25,9 @@ use super::board::{Step, Story, UnixMs};
 use super::config::{FleetConfig, wall_clock};
 use super::machine::Machine;
 pub(crate) use batch::Batch;
-use database::{Database, DatabaseError};
 use events::Events;
+use pxe_ledger::rows::History;
+use pxe_ledger::sqlite::{Database, DatabaseError};
 use pxe_proto::mac::Mac;
 
 /// Capacity of the request queue: one batch, and questions.
@@ -194,26 +189,37 @@ impl Store {
                     let _ = self.answers.send(answer);
                 }
                 StoreRequest::Story(mac, mut story, answer) => {
-                    if let Some(database) = &self.database {
-                        database.complete(mac, &mut story);
-                    }
+                    self.complete(mac, &mut story);
                     let _ = answer.send(Some(*story));
                 }
                 StoreRequest::Steps(after, most, answer) => {
                     let steps = self.database.as_ref().map(|database| database.steps(after, most));
-                    let _ = answer.send(steps.unwrap_or_default());
+                    let _ = answer.send(batch::read_all(&steps.and_then(Result::ok).unwrap_or_default()));
                 }
                 StoreRequest::Stop => break,
             }
         }
     }
 
+    /// Replaces the boots and steps of a history with those in the database. If they cannot be read, leaves
+    /// the history as it is, and logs a warning.
+    fn complete(&self, mac: Mac, story: &mut Story) {
+        match self.database.as_ref().map(|database| database.history(&mac.to_string())) {
+            Some(Ok(History { boots, steps })) => {
+                story.boots = batch::read_all(&boots);
+                story.steps = batch::read_all(&steps);
+            }
+            Some(Err(error)) => tracing::warn!(event = "story_unread", %mac, "{error}"),
+            None => {}
+        }
+    }
+
     fn open(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::open(directory, now, self.retention) {
-            Ok((database, opened)) => {
+        match Database::open(directory, now.0, self.retention) {
+            Ok((database, loaded)) => {
                 self.database = Some(database);
-                Answer::Opened(Box::new(opened))
+                Answer::Opened(Box::new(batch::opened(loaded)))
             }
             Err(error) => Answer::Failed { why: error.to_string(), events },
         }
@@ -225,7 +231,7 @@ impl Store {
             return Answer::Written { events };
         }
         let Some(database) = &mut self.database else { return self.open(batch.now, events) };
-        match database.write(&batch, self.retention) {
+        match database.write(&batch.rows(), self.retention) {
             Ok(()) => Answer::Written { events },
             Err(error) => {
                 // The next attempt opens the database again. If it finds damage then, it replaces the
@@ -243,10 +249,10 @@ impl Store {
 
     fn set_aside(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::replace(directory, now, self.retention) {
-            Ok((database, opened)) => {
+        match Database::replace(directory, now.0, self.retention) {
+            Ok((database, loaded)) => {
                 self.database = Some(database);
-                Answer::Opened(Box::new(opened))
+                Answer::Opened(Box::new(batch::opened(loaded)))
             }
             Err(error) => Answer::Failed { why: error.to_string(), events },
         }

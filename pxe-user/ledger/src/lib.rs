@@ -1,0 +1,10 @@
+//! The ledger: what the fleet keeps of its machines over a restart. It stores rows of texts and numbers, and knows
+//! neither machines nor JSON: the fleet makes the rows, and reads them.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`rows`] | the rows of one transaction, and what a start loads |
+//! | [`sqlite`] | the ledger in a directory of this host |
+
+pub mod rows;
+pub mod sqlite;
