@@ -4,7 +4,9 @@
 //! | module | contents |
 //! |---|---|
 //! | [`rows`] | the rows of one transaction, and what a start loads |
-//! | [`sqlite`] | the ledger in a directory of this host |
+//! | [`sqlite`] | the ledger in a directory of this host, and the spool of what the database has not taken yet |
+//! | [`postgres`] | the ledger in a database that several responders share |
 
+pub mod postgres;
 pub mod rows;
 pub mod sqlite;

@@ -1,9 +1,10 @@
 //! [`Rows`]: what one transaction writes. [`Loaded`]: what a start reads. Times are milliseconds since 1970 (UTC).
 
 use pxe_proto::time::Timestamp;
+use serde::{Deserialize, Serialize};
 
 /// A machine: its Ethernet address, and its JSON.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineRow {
     /// The Ethernet address as text.
     pub mac: String,
@@ -12,7 +13,7 @@ pub struct MachineRow {
 }
 
 /// A boot of a machine. Its key is the machine and the beginning.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootRow {
     /// The machine's Ethernet address.
     pub mac: String,
@@ -23,7 +24,7 @@ pub struct BootRow {
 }
 
 /// A step in a machine's history. Its key is its number.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepRow {
     /// The number, which grows over all machines.
     pub id: u64,
@@ -36,7 +37,7 @@ pub struct StepRow {
 }
 
 /// A memory error. Its key is the machine, the test and the address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ErrorRow {
     /// The machine's Ethernet address.
     pub mac: String,
@@ -50,12 +51,38 @@ pub struct ErrorRow {
     pub json: String,
 }
 
+/// A boot that counts for a rule (`once`). Its key is the machine, the rule and the boot, so it counts once, whoever
+/// reports it and however often. Rows of an epoch before the machine's own do not count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountedRow {
+    /// The machine's Ethernet address.
+    pub mac: String,
+    /// The rule's name.
+    pub rule: String,
+    /// What distinguishes the boot from all others of the machine.
+    pub boot: String,
+    /// The machine's epoch, as far as the responder knew it.
+    pub epoch: u64,
+    /// How many boots the row stands for: one, or those of an import.
+    pub count: u32,
+}
+
+/// The epoch of a machine's counts. Raising it (`pxed again`) resets them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRow {
+    /// The machine's Ethernet address.
+    pub mac: String,
+    /// The epoch. The greatest one that any responder wrote is in force.
+    pub epoch: u64,
+}
+
 /// Rows of all tables. A row replaces one with the same key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rows {
     /// The wall-clock time.
     pub now: u64,
     /// The same moment on the monotonic clock.
+    #[serde(skip)]
     pub monotonic: Timestamp,
     /// Machines that are new or have changed.
     pub machines: Vec<MachineRow>,
@@ -67,6 +94,22 @@ pub struct Rows {
     pub steps: Vec<StepRow>,
     /// Memory errors that are new or were reported again.
     pub errors: Vec<ErrorRow>,
+    /// Epochs that were raised. They are written before `counted`. SQLite keeps the counts in the machine's JSON, and
+    /// ignores both.
+    pub epochs: Vec<EpochRow>,
+    /// Boots that count for a rule.
+    pub counted: Vec<CountedRow>,
+}
+
+/// A batch of rows with its identity: the responder's spool, and a number in it. Writing it twice changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NumberedRows {
+    /// The number. It grows with each batch of a responder.
+    pub sequence: u64,
+    /// The version of the batch's machines: greater than all versions that the responder has seen. The greatest one wins.
+    pub version: u64,
+    /// The rows.
+    pub rows: Rows,
 }
 
 /// A machine with its latest boots, newest first, as JSON.

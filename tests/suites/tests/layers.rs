@@ -63,7 +63,7 @@ const FREE: &[(&str, &[&str])] = &[
     ("pxe-proto", &["aya", "axum", "libc", "rusqlite", "rustix", "tokio", "tracing"]),
     ("pxe-nic", &["axum", "rusqlite", "tokio"]),
     ("pxe-content", &["aya", "axum", "rusqlite", "tokio"]),
-    ("pxe-ledger", &["aya", "axum", "serde_json"]),
+    ("pxe-ledger", &["aya", "axum"]),
     ("pxe-fleet", &["aya", "axum"]),
     ("pxe-engine", &["axum", "clap", "hyper"]),
     ("pxe-web", &["clap", "toml"]),
