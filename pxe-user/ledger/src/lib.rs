@@ -10,3 +10,16 @@
 pub mod postgres;
 pub mod rows;
 pub mod sqlite;
+
+/// A random name for a spool or a process: 32 hexadecimal digits.
+///
+/// # Errors
+/// If the system has no randomness.
+pub fn random_name() -> std::io::Result<String> {
+    let mut bytes = [0; 16];
+    let read = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    if read != bytes.len() {
+        return Err(std::io::Error::other("the system returned too little randomness"));
+    }
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

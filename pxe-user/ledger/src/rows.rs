@@ -101,6 +101,21 @@ pub struct Rows {
     pub counted: Vec<CountedRow>,
 }
 
+impl Rows {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { now: _, monotonic: _, machines, forgotten, boots, steps, errors, epochs, counted } = self;
+        machines.is_empty()
+            && forgotten.is_empty()
+            && boots.is_empty()
+            && steps.is_empty()
+            && errors.is_empty()
+            && epochs.is_empty()
+            && counted.is_empty()
+    }
+}
+
 /// A batch of rows with its identity: the responder's spool, and a number in it. Writing it twice changes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NumberedRows {
@@ -152,4 +167,15 @@ pub struct Absence {
     pub written: u64,
     /// How many milliseconds count as the time since then.
     pub believed: u64,
+}
+
+/// What the ledger has of a responder when it connects.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The spool that wrote last under this name. Empty if there was none.
+    pub spool: String,
+    /// The number of the last batch.
+    pub sequence: u64,
+    /// The greatest version of any machine.
+    pub clock: u64,
 }

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 use super::Opened;
 use crate::absence::Absence;
 use crate::board::{Boot, MemoryError, Step, UnixMs};
-use crate::changes::Changes;
+use crate::changes::{BootKey, Changes, Counted};
 use crate::handle::BootRecord;
 use crate::machine::{Machine, style_word};
 use crate::registry::Registry;
-use pxe_ledger::rows::{BootRow, ErrorRow, Loaded, MachineRow, Rows, StepRow};
+use pxe_ledger::rows::{BootRow, CountedRow, EpochRow, ErrorRow, Loaded, MachineRow, Rows, StepRow};
 use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
@@ -27,6 +27,8 @@ pub(crate) struct Batch {
     pub(super) forgotten: Vec<String>,
     pub(super) boots: Vec<(String, Boot)>,
     pub(super) steps: Vec<Step>,
+    counted: Vec<Counted>,
+    epochs: Vec<(String, u64)>,
     /// Machine, beginning of the test, address, error.
     pub(super) errors: Vec<(String, UnixMs, String, MemoryError)>,
 }
@@ -59,12 +61,24 @@ impl Batch {
             forgotten: changes.forgotten.iter().map(Mac::to_string).collect(),
             boots,
             steps: changes.steps.clone(),
+            counted: changes.counted.clone(),
+            epochs: changes.epochs.iter().map(|(mac, epoch)| (mac.to_string(), *epoch)).collect(),
             errors: errors.collect(),
         }
     }
 
-    /// The rows of this batch. Encoding takes time, so the store's thread does it.
-    pub(super) fn rows(&self) -> Rows {
+    /// The rows of this batch, written by `responder`. Encoding takes time, so the store's thread does it.
+    pub(super) fn rows(&self, responder: &str) -> Rows {
+        let counted = |counted: &Counted| CountedRow {
+            mac: counted.mac.to_string(),
+            rule: counted.rule.clone(),
+            boot: match &counted.boot {
+                BootKey::Nonce(nonce) => nonce.to_string(),
+                BootKey::Began(began) => format!("{} of {responder}", began.0),
+            },
+            epoch: counted.epoch,
+            count: 1,
+        };
         let boots = self.boots.iter();
         let errors = self.errors.iter();
         Rows {
@@ -88,6 +102,12 @@ impl Batch {
                     Some(ErrorRow { mac, test: test.0, address, at: error.at.0, json: json(error)? })
                 })
                 .collect(),
+            epochs: self
+                .epochs
+                .iter()
+                .map(|(mac, epoch)| EpochRow { mac: mac.clone(), epoch: *epoch })
+                .collect(),
+            counted: self.counted.iter().map(counted).collect(),
         }
     }
 }

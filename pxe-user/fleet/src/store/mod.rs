@@ -4,6 +4,7 @@
 //!
 //! | file | contents |
 //! |---|---|
+//! | `forward` | sends batches to a database that several responders share; a thread of its own |
 //! | `batch` | what one transaction writes, and its rows |
 //! | `events` | the file with one line of JSON for each step |
 //!
@@ -11,6 +12,7 @@
 
 mod batch;
 mod events;
+mod forward;
 
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ use super::config::{FleetConfig, wall_clock};
 use super::machine::Machine;
 pub(crate) use batch::Batch;
 use events::Events;
+pub(crate) use forward::LedgerState;
+use forward::{Forwarding, Report};
 use pxe_ledger::rows::History;
 use pxe_ledger::sqlite::{Database, DatabaseError};
 use pxe_proto::mac::Mac;
@@ -43,6 +47,8 @@ pub(crate) enum StoreRequest {
     Story(Mac, Box<Story>, oneshot::Sender<Option<Story>>),
     /// Return the steps after a number, at most as many as the second value.
     Steps(u64, usize, oneshot::Sender<Vec<Step>>),
+    /// What happens to the batches for the shared ledger.
+    Forwarded(Report),
     /// End the thread.
     Stop,
 }
@@ -54,6 +60,8 @@ pub(crate) enum Answer {
     Written { events: Option<String> },
     /// The database is open now. If a batch was the reason to open it, that batch is not written.
     Opened(Box<Opened>),
+    /// News of the shared ledger. No batch is the reason.
+    Ledger(LedgerState),
     /// Nothing is written to the database.
     Failed { why: String, events: Option<String> },
 }
@@ -146,10 +154,18 @@ pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Re
     }
     let (requests, received) = sync_channel(REQUESTS_MAX);
     let (answering, answers) = mpsc::unbounded_channel();
+    let reports = requests.clone();
+    let forwarding = config.ledger.clone().map(|ledger| {
+        Forwarding::start(ledger, config.retention, move |report| {
+            reports.send(StoreRequest::Forwarded(report)).is_ok()
+        })
+    });
     let store = Store {
         directory: config.state.clone(),
         retention: config.retention,
         database: None,
+        forwarding: forwarding.transpose()?,
+        shown: LedgerState::default(),
         events: config.events.clone().map(Events::new),
         answers: answering,
     };
@@ -163,6 +179,9 @@ struct Store {
     directory: Option<PathBuf>,
     retention: Duration,
     database: Option<Database>,
+    forwarding: Option<Forwarding>,
+    /// What the fleet's thread knows of the shared ledger.
+    shown: LedgerState,
     events: Option<Events>,
     answers: mpsc::UnboundedSender<Answer>,
 }
@@ -180,13 +199,17 @@ impl Store {
             alive();
             let order = match requests.recv_timeout(TURN_MAX) {
                 Ok(order) => order,
-                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.forward();
+                    continue;
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             match order {
                 StoreRequest::Write(batch) => {
                     let answer = self.write(*batch);
                     let _ = self.answers.send(answer);
+                    self.forward();
                 }
                 StoreRequest::Story(mac, mut story, answer) => {
                     self.complete(mac, &mut story);
@@ -196,8 +219,30 @@ impl Store {
                     let steps = self.database.as_ref().map(|database| database.steps(after, most));
                     let _ = answer.send(batch::read_all(&steps.and_then(Result::ok).unwrap_or_default()));
                 }
+                StoreRequest::Forwarded(report) => {
+                    let done = self
+                        .forwarding
+                        .as_mut()
+                        .map(|ledger| ledger.reported(report, self.database.as_mut()));
+                    warn(done);
+                    self.forward();
+                }
                 StoreRequest::Stop => break,
             }
+        }
+        if let Some(forwarding) = self.forwarding {
+            forwarding.close();
+        }
+    }
+
+    /// Sends what waits for the shared ledger, and tells the fleet's thread what has changed.
+    fn forward(&mut self) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        warn(self.database.as_mut().map(|database| forwarding.send_next(database)));
+        let state = forwarding.state(self.database.as_ref());
+        if is_news(&self.shown, &state) {
+            self.shown = state.clone();
+            let _ = self.answers.send(Answer::Ledger(state));
         }
     }
 
@@ -216,7 +261,8 @@ impl Store {
 
     fn open(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::open(directory, now.0, self.retention) {
+        let opened = Database::open(directory, now.0, self.retention);
+        match opened.and_then(|(database, loaded)| Ok((self.spooled(database)?, loaded))) {
             Ok((database, loaded)) => {
                 self.database = Some(database);
                 Answer::Opened(Box::new(batch::opened(loaded)))
@@ -231,8 +277,14 @@ impl Store {
             return Answer::Written { events };
         }
         let Some(database) = &mut self.database else { return self.open(batch.now, events) };
-        match database.write(&batch.rows(), self.retention) {
-            Ok(()) => Answer::Written { events },
+        let responder = self.forwarding.as_ref().map_or("", Forwarding::responder);
+        match database.write(&batch.rows(responder), self.retention) {
+            Ok(()) => {
+                if let Some(forwarding) = &mut self.forwarding {
+                    forwarding.tidy(batch.monotonic);
+                }
+                Answer::Written { events }
+            }
             Err(error) => {
                 // The next attempt opens the database again. If it finds damage then, it replaces the
                 // database.
@@ -247,14 +299,36 @@ impl Store {
         }
     }
 
+    /// Gives a database that was opened a spool, if there is a shared ledger.
+    fn spooled(&mut self, mut database: Database) -> Result<Database, DatabaseError> {
+        self.forwarding.as_mut().map_or(Ok(()), |forwarding| forwarding.opened(&mut database))?;
+        Ok(database)
+    }
+
     fn set_aside(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::replace(directory, now.0, self.retention) {
+        let replaced = Database::replace(directory, now.0, self.retention);
+        match replaced.and_then(|(database, loaded)| Ok((self.spooled(database)?, loaded))) {
             Ok((database, loaded)) => {
                 self.database = Some(database);
                 Answer::Opened(Box::new(batch::opened(loaded)))
             }
             Err(error) => Answer::Failed { why: error.to_string(), events },
         }
+    }
+}
+
+/// Whether the board should change. While the database is away, what waits grows with each batch: a tenth more is news.
+fn is_news(shown: &LedgerState, state: &LedgerState) -> bool {
+    let (before, now) = (shown.waiting, state.waiting);
+    let is_other = (&shown.away, shown.is_behind) != (&state.away, state.is_behind);
+    let grown = before.batches.abs_diff(now.batches) * 10 > before.batches;
+    is_other || before.dropped != now.dropped || state.is_behind && grown
+}
+
+/// Logs an error of the spool. The batches stay where they are, and are sent again.
+fn warn(done: Option<Result<(), DatabaseError>>) {
+    if let Some(Err(error)) = done {
+        tracing::warn!(event = "spool_fails", "cannot read what waits for the shared ledger: {error}");
     }
 }

@@ -33,7 +33,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Row};
 
-use crate::rows::NumberedRows;
+use crate::rows::{Known, NumberedRows};
 pub use error::PostgresError;
 pub use read::{Probe, probe};
 pub use target::{Target, TargetError};
@@ -59,17 +59,6 @@ pub struct Writer {
     pub instance: String,
     /// The host's name, for messages.
     pub host: String,
-}
-
-/// What the ledger has of a responder when it connects.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
-    /// The spool that wrote last under this name. Empty if there was none.
-    pub spool: String,
-    /// The number of the last batch.
-    pub sequence: u64,
-    /// The greatest version of any machine.
-    pub clock: u64,
 }
 
 /// A connection of a responder that holds the lease of its name.

@@ -5,6 +5,7 @@
 //! (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
 
 mod retention;
+mod spool;
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -18,6 +19,8 @@ use rustix::fs::{FlockOperation, flock};
 use crate::rows::{BootRow, ErrorRow, History, Loaded, LoadedMachine, MachineRow, Rows, StepRow};
 use pxe_proto::time::Timestamp;
 use retention::{LedgerClock, integer};
+use spool::Spool;
+pub use spool::Waiting;
 
 const FILE: &str = "pxed.db";
 const LOCK: &str = "pxed.lock";
@@ -129,6 +132,8 @@ pub struct Database {
     connection: Connection,
     path: PathBuf,
     clock: LedgerClock,
+    /// Batches for a shared database. `None` if there is none.
+    spool: Option<Spool>,
     /// When old rows were last deleted, on the monotonic clock.
     tidied: Option<Timestamp>,
     _lock: File,
@@ -198,7 +203,7 @@ impl Database {
         migrate(&mut connection, missing, version).map_err(sqlite)?;
         let (clock, absence) = retention::resume(&connection, now, retention).map_err(sqlite)?;
         let opened = Loaded { absence, ..load(&connection).map_err(sqlite)? };
-        Ok((Self { connection, path, clock, tidied: None, _lock: lock }, opened))
+        Ok((Self { connection, path, clock, spool: None, tidied: None, _lock: lock }, opened))
     }
 
     /// Writes a batch: all of it, or nothing.
@@ -216,7 +221,10 @@ impl Database {
         if tidy {
             retention::tidy(&transaction, age, retention).map_err(sqlite)?;
         }
+        let spool = self.spool.as_ref().map(|spool| spool.append(&transaction, batch));
+        let spool = spool.transpose().map_err(sqlite)?;
         transaction.commit().map_err(sqlite)?;
+        self.spool = spool;
         if tidy {
             self.tidied = Some(batch.monotonic);
         }

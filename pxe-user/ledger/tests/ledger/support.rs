@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use pxe_kit::postgres::Postgres as Server;
-use pxe_ledger::postgres::{Known, Postgres, PostgresError, Target, Url, Writer};
+use pxe_ledger::postgres::{Postgres, PostgresError, Target, Url, Writer};
 use pxe_ledger::rows::{
-    BootRow, CountedRow, EpochRow, ErrorRow, History, Loaded, MachineRow, NumberedRows, Rows, StepRow,
+    BootRow, CountedRow, EpochRow, ErrorRow, History, Known, Loaded, MachineRow, NumberedRows, Rows, StepRow,
 };
 use pxe_ledger::sqlite::Database;
 use pxe_proto::time::Timestamp;
