@@ -24,6 +24,7 @@ const LAYERS: &[(&str, &[&str])] = &[
             "pxe-proto",
             "pxe-nic",
             "pxe-content",
+            "pxe-ledger",
             "pxe-fleet",
             "pxe-engine",
             "pxe-web",

@@ -4,6 +4,7 @@
 //! A power failure may lose the last moments before it, but does not damage the database
 //! (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
 
+mod export;
 mod retention;
 mod spool;
 

@@ -150,6 +150,44 @@ fn a_full_spool_is_said_and_all_machines_arrive_all_the_same() {
 }
 
 #[test]
+fn a_move_copies_everything_and_a_repeat_nothing() {
+    let (place, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());
+    let fleet = Running::at(place.path());
+    storm(&fleet, 0, 100);
+    fleet.until(|board| board.machines.len() == 100 && board.lost.is_empty());
+    let target = Target::open(&url(&server), None, None).unwrap();
+    let moved = || crate::move_ledger::move_ledger(place.path(), &target, "rack-1", "host");
+    let error = moved().unwrap_err().to_string();
+    assert!(error.contains("another pxed uses"), "{error}");
+    fleet.stop();
+    // One machine has booted twice by a rule since its counts were reset.
+    let file = rusqlite::Connection::open(place.path().join("pxed.db")).unwrap();
+    let sql = "UPDATE machines SET json = json_set(json, '$.boots', json('[[\"lab\",2]]'), '$.machine.epoch', 7) WHERE mac = ?1";
+    file.execute(sql, [mac(1).to_string()]).unwrap();
+    drop(file);
+    let rows = "SELECT (SELECT count(*) FROM pxed.machines), (SELECT count(*) FROM pxed.steps), \
+                (SELECT count(*) FROM pxed.boots), (SELECT string_agg(rule || count || epoch, ' ') FROM pxed.counted)";
+    let first = moved().unwrap();
+    assert_eq!((first.machines, first.boots, first.counts), (100, 100, Some(1)));
+    assert!(first.steps >= 100);
+    let copied = server.sql("postgres", rows).unwrap();
+    assert_eq!(copied, format!("100|{}|100|lab27", first.steps));
+    assert_eq!(moved().unwrap(), first);
+    assert_eq!(server.sql("postgres", rows).unwrap(), copied);
+    // A daemon that starts now goes on, and has sent its boots itself from then on.
+    let fleet = Running::start(shared(&server, place.path()));
+    fleet.until(|board| board.machines.len() == 100);
+    storm(&fleet, 100, 110);
+    fleet.until(|board| board.machines.len() == 110);
+    compare(&fleet, &server);
+    fleet.stop();
+    assert_eq!(moved().unwrap().counts, None);
+    let error =
+        crate::move_ledger::move_ledger(&place.path().join("none"), &target, "rack-1", "host").unwrap_err();
+    assert!(error.to_string().contains("no pxed.db"), "{error}");
+}
+
+#[test]
 fn each_reason_is_on_the_board_and_serving_goes_on() {
     let (place, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());
     let tcp = format!("postgres://{USER}@127.0.0.1:{}/postgres?sslmode=disable", server.port());
