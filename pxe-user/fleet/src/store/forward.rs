@@ -214,7 +214,8 @@ struct Worker<R> {
 enum End {
     /// The store's thread has ended.
     Closed,
-    Failed(PostgresError),
+    /// The connection failed, or there can be none: why, with the remedy.
+    Failed(String),
 }
 
 impl<R: Fn(Report) -> bool> Worker<R> {
@@ -222,7 +223,7 @@ impl<R: Fn(Report) -> bool> Worker<R> {
         loop {
             let why = match self.serve() {
                 End::Closed => return,
-                End::Failed(error) => error.to_string(),
+                End::Failed(why) => why,
             };
             if !(self.report)(Report::Away { why }) || self.is_closed_after(RETRY_EVERY) {
                 return;
@@ -235,13 +236,13 @@ impl<R: Fn(Report) -> bool> Worker<R> {
         let target = match &self.config.target {
             Ok(target) => target,
             // Only a restart can help.
-            Err(error) => return End::Failed(PostgresError::Other(error.to_string())),
+            Err(error) => return End::Failed(error.to_string()),
         };
         let SharedLedger { responder, host, .. } = self.config.clone();
         let writer = Writer { responder, instance: self.instance.clone(), host };
         let (mut ledger, known) = match Postgres::connect(target, writer) {
             Ok(connected) => connected,
-            Err(error) => return End::Failed(error),
+            Err(error) => return End::Failed(error.to_string()),
         };
         self.session += 1;
         if !(self.report)(Report::Connected { session: self.session, known }) {
@@ -263,7 +264,7 @@ impl<R: Fn(Report) -> bool> Worker<R> {
                 }
             };
             if let Err(error) = done {
-                return End::Failed(error);
+                return End::Failed(error.to_string());
             }
         }
     }

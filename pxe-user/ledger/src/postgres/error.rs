@@ -60,7 +60,8 @@ pub enum PostgresError {
     Full(String),
     /// Another process writes under this responder's name.
     #[error(
-        "the responder name `{name}` is in use by another pxed, on {host}: give this one another name (`responder` in [ledger])"
+        "the responder name `{name}` is in use by another pxed, on {host}: give this one another name (`responder` in [ledger]). \
+         If that pxed was killed just now, its name is free within 9 s"
     )]
     NameTaken {
         /// The responder's name.

@@ -64,7 +64,10 @@ pub(super) async fn migrate(client: &mut Client, at: &str) -> Result<(), Postgre
 pub(super) async fn version(
     client: &impl tokio_postgres::GenericClient,
 ) -> Result<i32, tokio_postgres::Error> {
-    let there = client.query_one("SELECT to_regclass('pxed.version') IS NOT NULL", &[]).await?;
+    // Not by `to_regclass`: after the wait for the advisory lock, its cache may not know yet what the last holder has made.
+    let sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace \
+               WHERE nspname = 'pxed' AND relname = 'version')";
+    let there = client.query_one(sql, &[]).await?;
     if !there.get::<_, bool>(0) {
         return Ok(0);
     }

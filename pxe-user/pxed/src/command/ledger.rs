@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, Subcommand};
 
 use pxe_fleet::move_ledger::move_ledger;
@@ -30,8 +30,8 @@ struct Move {
     #[arg(long, value_name = "DIR")]
     from: PathBuf,
     /// The database, as `url` in `[ledger]`
-    #[arg(long, value_name = "URL", value_parser = url)]
-    to: Url,
+    #[arg(long, value_name = "URL")]
+    to: String,
     /// The file with the database's password
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
@@ -43,14 +43,12 @@ struct Move {
     responder: Option<String>,
 }
 
-fn url(text: &str) -> Result<Url, String> {
-    Url::parse(text).map_err(|error| error.to_string())
-}
-
 impl Ledger {
     pub(super) fn run(&self) -> Result<()> {
         let Command::Move(Move { from, to, password_file, ca_file, responder }) = &self.command;
-        let target = Target::open(to, password_file.as_deref(), ca_file.as_deref())?;
+        // Not parsed by clap, which would repeat a URL with a password in its error.
+        let to = Url::parse(to).map_err(|error| anyhow!("the URL after --to {error}"))?;
+        let target = Target::open(&to, password_file.as_deref(), ca_file.as_deref())?;
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let responder = responder.as_ref().unwrap_or(&host);
         let moved = move_ledger(from, &target, responder, &host)
