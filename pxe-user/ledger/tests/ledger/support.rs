@@ -10,7 +10,7 @@ use pxe_ledger::postgres::{Postgres, PostgresError, Target, Url, Writer};
 use pxe_ledger::rows::{
     BootRow, CountedRow, EpochRow, ErrorRow, History, Known, Loaded, MachineRow, NumberedRows, Rows, StepRow,
 };
-use pxe_ledger::sqlite::Database;
+use pxe_ledger::sqlite::{Database, DatabaseError};
 use pxe_proto::time::Timestamp;
 use tempfile::TempDir;
 
@@ -43,7 +43,7 @@ pub(crate) struct Sqlite {
 impl Engine for Sqlite {
     fn empty() -> Self {
         let place = tempfile::tempdir().unwrap();
-        let (database, loaded) = Database::open(place.path(), WALL, RETENTION).unwrap();
+        let (database, loaded) = open(place.path()).unwrap();
         assert_eq!(loaded, Loaded::default());
         Self { place, database: Some(database), monotonic: Timestamp::default() }
     }
@@ -55,7 +55,7 @@ impl Engine for Sqlite {
 
     fn reopen(&mut self) -> Loaded {
         self.database = None;
-        let (database, loaded) = Database::open(self.place.path(), WALL, RETENTION).unwrap();
+        let (database, loaded) = open(self.place.path()).unwrap();
         self.database = Some(database);
         loaded
     }
@@ -77,9 +77,20 @@ impl Engine for Sqlite {
         self.database = None;
         let file = rusqlite::Connection::open(self.place.path().join("pxed.db")).unwrap();
         file.pragma_update(None, "user_version", 99).unwrap();
-        let Err(error) = Database::open(self.place.path(), WALL, RETENTION) else { panic!("it opens") };
+        let Err(error) = open(self.place.path()) else { panic!("it opens") };
         error.to_string()
     }
+}
+
+/// Opens a directory. Another test may just start a program, which holds a copy of the directory's lock until it runs.
+fn open(place: &Path) -> Result<(Database, Loaded), DatabaseError> {
+    for _ in 0..500 {
+        match Database::open(place, WALL, RETENTION) {
+            Err(DatabaseError::Taken(_)) => std::thread::sleep(Duration::from_millis(10)),
+            other => return other,
+        }
+    }
+    Database::open(place, WALL, RETENTION)
 }
 
 /// The server of all tests that do not stop it. Its watcher ends it with this process.

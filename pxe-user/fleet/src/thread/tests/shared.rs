@@ -120,7 +120,8 @@ fn a_restart_while_the_database_is_away_loses_nothing_and_does_not_wait() {
     let fleet = Running::start(shared(&server, place.path()));
     // From this host's own copy.
     fleet.until(|board| board.machines.len() == 20);
-    assert!(clock.now().since(Timestamp::default()) < Duration::from_secs(3), "{:?}", clock.now());
+    // Far less than the limit for a connection, with the store's pause if the lock is held for a moment.
+    assert!(clock.now().since(Timestamp::default()) < Duration::from_secs(8), "{:?}", clock.now());
     storm(&fleet, 20, 30);
     server.thaw().unwrap();
     fleet.until(|board| board.machines.len() == 30);
@@ -156,10 +157,22 @@ fn a_move_copies_everything_and_a_repeat_nothing() {
     storm(&fleet, 0, 100);
     fleet.until(|board| board.machines.len() == 100 && board.lost.is_empty());
     let target = Target::open(&url(&server), None, None).unwrap();
-    let moved = || crate::move_ledger::move_ledger(place.path(), &target, "rack-1", "host");
-    let error = moved().unwrap_err().to_string();
+    let once = || crate::move_ledger::move_ledger(place.path(), &target, "rack-1", "host");
+    let error = once().unwrap_err().to_string();
     assert!(error.contains("another pxed uses"), "{error}");
     fleet.stop();
+    // Another test may just start a program, which holds a copy of the directory's lock until it runs.
+    let moved = || {
+        for _ in 0..500 {
+            match once() {
+                Err(error) if error.to_string().contains("another pxed uses") => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                other => return other,
+            }
+        }
+        once()
+    };
     // One machine has booted twice by a rule since its counts were reset.
     let file = rusqlite::Connection::open(place.path().join("pxed.db")).unwrap();
     let sql = "UPDATE machines SET json = json_set(json, '$.boots', json('[[\"lab\",2]]'), '$.machine.epoch', 7) WHERE mac = ?1";
