@@ -6,10 +6,12 @@
 //! own output.
 
 mod encoded_machine;
+mod machines;
 
 use serde::{Deserialize, Serialize};
 
 pub use encoded_machine::EncodedMachine;
+pub use machines::Machines;
 
 /// The longest text from the network that pxed keeps, in bytes. Longer ones are cut.
 pub const TEXT_MAX: usize = 256;
@@ -239,7 +241,7 @@ pub struct Board {
     /// at the wall-clock time in milliseconds, so it grows over restarts, too.
     pub revision: u64,
     /// The machines, in the order of [`State`], then the ones that were seen last.
-    pub machines: Vec<EncodedMachine>,
+    pub machines: Machines,
     /// What is not stored at present.
     pub lost: Vec<Lost>,
 }

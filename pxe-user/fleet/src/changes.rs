@@ -43,6 +43,8 @@ pub(crate) enum BootKey {
 pub(crate) struct Changes {
     /// Machines that are new or have changed.
     pub(crate) machines: HashSet<Mac>,
+    /// Machines that came from the database as they are there: they are to be shown, and need not be written.
+    pub(crate) resumed: HashSet<Mac>,
     /// Machines that the registry has forgotten.
     pub(crate) forgotten: HashSet<Mac>,
     /// New steps.
@@ -65,7 +67,10 @@ pub(crate) struct Changes {
 impl Changes {
     /// Whether there is nothing to publish.
     pub(crate) fn is_empty(&self) -> bool {
-        self.machines.is_empty() && self.forgotten.is_empty() && self.steps.is_empty()
+        self.machines.is_empty()
+            && self.resumed.is_empty()
+            && self.forgotten.is_empty()
+            && self.steps.is_empty()
     }
 
     /// Adds `earlier` changes that were not stored. Where both have the same key, the later value wins.
@@ -73,7 +78,9 @@ impl Changes {
         earlier.machines.retain(|mac| !self.forgotten.contains(mac));
         earlier.boots.retain(|(mac, _), _| !self.forgotten.contains(mac));
         earlier.forgotten.retain(|mac| !self.machines.contains(mac));
+        earlier.resumed.retain(|mac| !self.forgotten.contains(mac));
         self.machines.extend(earlier.machines);
+        self.resumed.extend(earlier.resumed);
         self.forgotten.extend(earlier.forgotten);
         for (key, boot) in earlier.boots {
             self.boots.entry(key).or_insert(boot);
@@ -156,10 +163,16 @@ impl ChangeLog {
         self.changes.machines.insert(mac);
     }
 
+    /// Marks a machine as one that came from the database.
+    pub(crate) fn resumed(&mut self, mac: Mac) {
+        self.changes.resumed.insert(mac);
+    }
+
     /// Marks a machine as forgotten, and drops its boots, which need not be stored.
     pub(crate) fn forget(&mut self, mac: Mac) {
         self.limits.remove(&mac);
         self.changes.machines.remove(&mac);
+        self.changes.resumed.remove(&mac);
         self.changes.forgotten.insert(mac);
         let boots = &mut self.changes.boots;
         while let Some((&boot, _)) = boots.range((mac, UnixMs(0))..=(mac, UnixMs(u64::MAX))).next() {

@@ -4,12 +4,12 @@
 //! Workers call only [`FleetHandle::record`] and read [`FleetHandle::boot_records`]: neither blocks nor
 //! waits. Methods that end in `_blocking` are for threads without a tokio runtime.
 
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use rpds::HashTrieMapSync;
 use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -69,8 +69,9 @@ impl BootRecord {
     }
 }
 
-/// The boot records of all machines whose record is not empty.
-pub type BootRecords = HashMap<Mac, BootRecord>;
+/// The boot records of all machines whose record is not empty. Copies share all records, so that a change costs one of
+/// them, even if there are 65,536.
+pub type BootRecords = HashTrieMapSync<Mac, BootRecord>;
 
 /// A message to the fleet's thread. The thread handles messages in the order in which they were sent, over
 /// all senders. So when a machine's request leads to a question, the fleet already knows the events that

@@ -56,7 +56,7 @@ impl Registry {
         Self {
             machines: HashMap::new(),
             by_address: HashMap::new(),
-            boot_records: BootRecords::new(),
+            boot_records: BootRecords::default(),
             boot_records_changed: false,
             images: HashSet::new(),
             relayed: false,
@@ -107,11 +107,15 @@ impl Registry {
                 continue;
             }
             match self.machines.get_mut(&mac) {
-                Some(machine) => machine.merge(before),
+                Some(machine) => {
+                    machine.merge(before);
+                    self.change_log.touch(mac);
+                }
                 None => {
                     self.last_seen.add(mac, before.shown.last_seen, absence);
                     before.resume(now, mac);
                     self.machines.insert(mac, before);
+                    self.change_log.resumed(mac);
                 }
             }
             let Some(machine) = self.machines.get(&mac) else { continue };
@@ -120,7 +124,6 @@ impl Registry {
             if let Some(address) = machine.address() {
                 self.by_address.entry(address).or_insert(mac);
             }
-            self.change_log.touch(mac);
             self.stand(mac);
         }
     }
@@ -328,11 +331,14 @@ impl Registry {
         macs.len()
     }
 
-    /// Checks the timers of all machines, about once a second.
-    pub(crate) fn tick(&mut self, now: UnixMs) {
+    /// Checks the timers of all machines. Returns whether one of them still runs: then it wants to be called again
+    /// in about a second, and else after the next event only.
+    pub(crate) fn tick(&mut self, now: UnixMs) -> bool {
+        let mut runs = false;
         for machine in self.machines.values_mut() {
-            machine.tick(now, self.silence, &mut self.change_log);
+            runs |= machine.tick(now, self.silence, &mut self.change_log);
         }
+        runs
     }
 
     /// The wall clock was set by `by` milliseconds. All times are shifted by the same amount, so durations
@@ -483,9 +489,9 @@ impl Registry {
     fn stand(&mut self, mac: Mac) {
         let Some(machine) = self.machines.get(&mac) else { return };
         if machine.boot_record == super::handle::BootRecord::default() {
-            self.boot_records.remove(&mac);
+            self.boot_records.remove_mut(&mac);
         } else {
-            self.boot_records.insert(mac, machine.boot_record.clone());
+            self.boot_records.insert_mut(mac, machine.boot_record.clone());
         }
         self.boot_records_changed = true;
     }
@@ -517,7 +523,7 @@ impl Registry {
         {
             self.by_address.remove(&address);
         }
-        if self.boot_records.remove(&mac).is_some() {
+        if self.boot_records.remove_mut(&mac) {
             self.boot_records_changed = true;
         }
         self.change_log.forget(mac);

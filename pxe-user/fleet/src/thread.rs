@@ -45,6 +45,8 @@ use questions::PendingAnswer;
 const AT_ONCE: usize = 1024;
 /// How often the registry checks its timers.
 const TICK_EVERY: Duration = Duration::from_secs(1);
+/// The same while none runs: an idle daemon should rarely wake. The heartbeat needs a turn so often.
+const IDLE_TICK_EVERY: Duration = Duration::from_secs(5);
 /// How often the registry forgets strangers that were not seen for the retention.
 const EXPIRE_EVERY: Duration = Duration::from_secs(600);
 /// How long the thread waits at its start for the stored machines. If the disk is slower, the thread starts
@@ -131,13 +133,14 @@ impl Fleet {
         self.open().await;
         let mut ticked = (self.deps.monotonic)();
         let mut expired = ticked;
+        let mut tick_every = TICK_EVERY;
         loop {
             (self.deps.alive)();
             let now = (self.deps.monotonic)();
             let pause = self
                 .publisher
                 .pause(now, &mut self.registry, !self.questions.is_empty())
-                .min(TICK_EVERY.saturating_sub(now.since(ticked)));
+                .min(tick_every.saturating_sub(now.since(ticked)));
             let woken = tokio::select! {
                 biased;
                 answer = StoreHandle::answer(self.publisher.store()) => Woken::Store(answer),
@@ -147,18 +150,24 @@ impl Fleet {
             match woken {
                 Woken::Message(None | Some(Message::Stop)) => break,
                 Woken::Message(Some(message)) => {
+                    // It may start a timer.
+                    tick_every = TICK_EVERY;
                     if !self.take(message, &mut receiver) {
                         break;
                     }
                 }
-                Woken::Store(answer) => self.stored(answer),
+                Woken::Store(answer) => {
+                    // It may bring machines whose timers run.
+                    tick_every = TICK_EVERY;
+                    self.stored(answer);
+                }
                 Woken::Time => {}
             }
             let now = (self.deps.monotonic)();
-            if now.since(ticked) >= TICK_EVERY {
+            if now.since(ticked) >= tick_every {
                 ticked = now;
                 let wall = self.wall();
-                self.registry.tick(wall);
+                tick_every = if self.registry.tick(wall) { TICK_EVERY } else { IDLE_TICK_EVERY };
                 if now.since(expired) >= EXPIRE_EVERY {
                     expired = now;
                     self.registry.expire(wall, self.retention);

@@ -28,6 +28,8 @@ pub(super) const BESIDE: &str = "srv1";
 pub(super) const BESIDE_ADDRESS: &str = "10.51.0.1";
 /// The others' interface.
 pub(super) const BESIDE_CLIENT: &str = "load1";
+/// Its address, which is also that of their relay.
+pub(super) const BESIDE_CLIENT_ADDRESS: &str = "10.51.0.2";
 /// The first of the addresses of HTTP clients, which are all of the others' host.
 pub(super) const HTTP_CLIENTS: &str = "10.51.16.0";
 
@@ -83,14 +85,16 @@ impl Cable {
         server.output("ip", &["link", "set", SERVER, "address", MAC, "arp", "off", "up"])?;
         client.output("ip", &["link", "set", CLIENT, "up"])?;
         // Others are an ordinary host with all that a veth offloads.
-        for (host, end, address) in [(server, BESIDE, BESIDE_ADDRESS), (client, BESIDE_CLIENT, "10.51.0.2")] {
+        for (host, end, address) in
+            [(server, BESIDE, BESIDE_ADDRESS), (client, BESIDE_CLIENT, BESIDE_CLIENT_ADDRESS)]
+        {
             host.output("ip", &["addr", "add", &format!("{address}/16"), "dev", end])?;
             host.output("ip", &["link", "set", end, "up"])?;
         }
         // The responder's host asks for one address only: its table of neighbours has room for a thousand.
         let clients = format!("{HTTP_CLIENTS}/20");
         client.output("ip", &["route", "add", "local", &clients, "dev", "lo"])?;
-        server.output("ip", &["route", "add", &clients, "via", "10.51.0.2", "dev", BESIDE])?;
+        server.output("ip", &["route", "add", &clients, "via", BESIDE_CLIENT_ADDRESS, "dev", BESIDE])?;
         let mut cable = Self { lab, setup: wanted, note: None, processors: [0, 0] };
         if wanted == Setup::TwoMachines
             && let Err(error) = cable.divide()

@@ -47,11 +47,13 @@ pub enum File {
     Medium,
     /// An installer's or a rescue system's image.
     Large,
+    /// An image that machines keep in memory: no one loads it over TFTP.
+    Huge,
 }
 
 impl File {
     /// All that the responders have in their root.
-    pub const ALL: [Self; 4] = [Self::Tiny, Self::Small, Self::Medium, Self::Large];
+    pub const ALL: [Self; 5] = [Self::Tiny, Self::Small, Self::Medium, Self::Large, Self::Huge];
 
     /// Its name in the root. With a dot: dnsmasq adds `.0` to a boot program's name that has none.
     #[must_use]
@@ -61,6 +63,7 @@ impl File {
             Self::Small => "small.img",
             Self::Medium => "medium.img",
             Self::Large => "large.img",
+            Self::Huge => "huge.img",
         }
     }
 
@@ -72,6 +75,7 @@ impl File {
             Self::Small => 145_408,
             Self::Medium => 4_000_000,
             Self::Large => 64_000_000,
+            Self::Huge => 1_000_000_000,
         }
     }
 
@@ -81,6 +85,7 @@ impl File {
             Self::Small => "150 KB",
             Self::Medium => "4 MB",
             Self::Large => "64 MB",
+            Self::Huge => "1 GB",
         }
     }
 
@@ -121,6 +126,9 @@ pub enum Play {
         file: File,
         /// Milliseconds over which they are switched on.
         power_on: u64,
+        /// So many machines, these among them, have booted before, and are in the ledger that the responder starts with.
+        /// 0: it has none.
+        known: u32,
     },
     /// DISCOVER and offer, nothing else.
     Offers {
@@ -155,6 +163,15 @@ pub enum Play {
         /// Seconds.
         seconds: u32,
     },
+    /// Whole boots of UEFI's HTTP client behind a relay: DISCOVER, an offer with a URL, HEAD and GET.
+    HttpBoots {
+        /// How many.
+        machines: u32,
+        /// What.
+        file: File,
+        /// Milliseconds over which they are switched on.
+        power_on: u64,
+    },
     /// No machine at all: iperf3 sends into the host, while a responder waits.
     Stream {
         /// UDP datagrams, else one TCP connection.
@@ -173,8 +190,8 @@ pub struct Case {
     pub noise: Noise,
     /// What happens to the responder meanwhile.
     pub fault: Fault,
-    /// How often on end against the same responder: what takes milliseconds is played several times, and summed.
-    pub repeats: u32,
+    /// The veth's ring has no queue before it, and loses what it has no room for.
+    pub ring_loses: bool,
     /// How often each machine loads the file, one time after the other: where one load is over before a server has warmed
     /// up.
     pub loads: u16,
@@ -192,7 +209,15 @@ impl Case {
 
     /// Once, until all machines are done, and nothing goes wrong.
     pub(super) const fn of(play: Play) -> Self {
-        Self { play, noise: Noise::NONE, fault: Fault::None, repeats: 1, loads: 1, seconds: 0, who: &[] }
+        Self {
+            play,
+            noise: Noise::NONE,
+            fault: Fault::None,
+            ring_loses: false,
+            loads: 1,
+            seconds: 0,
+            who: &[],
+        }
     }
 
     /// Its name, for people and for the filter. No two cases of a form have the same.
@@ -210,8 +235,12 @@ impl Case {
                 }
                 name
             }
-            Play::Boots { machines, power_on, .. } => {
-                format!("{}, whole boots, on within {power_on} ms", count(machines))
+            Play::Boots { machines, power_on, known, .. } => {
+                let mut name = format!("{}, whole boots, on within {power_on} ms", count(machines));
+                if known > 0 {
+                    name += &format!(", of {known} known");
+                }
+                name
             }
             Play::Offers { machines, .. } => format!("{}, DHCP only", count(machines)),
             Play::Waiting { machines } => format!("{machines} transfers wait"),
@@ -220,12 +249,16 @@ impl Case {
                 let from = if from_one { " from one address" } else { "" };
                 format!("HTTP: {connections} connection{plural}{from}, {}", file.title())
             }
+            Play::HttpBoots { machines, file, power_on } => {
+                format!("HTTP: {}, whole boots, {}, on within {power_on} ms", count(machines), file.title())
+            }
             Play::Programs { .. } => "kernel programs".into(),
             Play::Idle { .. } => "idle".into(),
             Play::Stream { udp: false, .. } => "others: TCP into the host".into(),
             Play::Stream { udp: true, .. } => "others: UDP into the host".into(),
         };
-        for words in [&self.noise.words(), self.fault.words()] {
+        let ring = if self.ring_loses { "a ring that loses" } else { "" };
+        for words in [&self.noise.words(), self.fault.words(), ring] {
             if !words.is_empty() {
                 name = format!("{name}, {words}");
             }
@@ -248,7 +281,23 @@ impl Case {
                 machines
             }
             Play::Programs { .. } => MACHINES,
-            Play::Idle { .. } | Play::Http { .. } | Play::Stream { .. } => 0,
+            Play::Idle { .. } | Play::Http { .. } | Play::HttpBoots { .. } | Play::Stream { .. } => 0,
+        }
+    }
+
+    /// The file that machines load.
+    #[must_use]
+    pub fn file(&self) -> File {
+        match self.play {
+            Play::Load { file, .. }
+            | Play::Boots { file, .. }
+            | Play::Http { file, .. }
+            | Play::HttpBoots { file, .. } => file,
+            Play::Offers { .. }
+            | Play::Waiting { .. }
+            | Play::Programs { .. }
+            | Play::Idle { .. }
+            | Play::Stream { .. } => File::Small,
         }
     }
 
@@ -297,6 +346,9 @@ const fn faulty(fault: Fault, case: Case) -> Case {
 /// More often than any server sends a small file to a machine within some seconds.
 const LOADS_MAX: u16 = 5000;
 
+/// As many machines as the network of the cable has addresses for, which is nearly what the registry has room for.
+const KNOWN: u32 = 65_000;
+
 /// As many machines as find a place in a veth's ring.
 const MACHINES: u32 = 128;
 
@@ -319,12 +371,16 @@ const CHECK: &[Case] = &[
             &[Who::Socket, Who::GenericOffload],
         ),
     ),
-    case(Play::Boots { machines: 16, file: File::Tiny, power_on: 100 }, &[Who::Socket, Who::NativeOffload]),
+    case(
+        Play::Boots { machines: 16, file: File::Tiny, power_on: 100, known: 0 },
+        &[Who::Socket, Who::NativeOffload],
+    ),
     case(Play::Offers { machines: 16, each: 20 }, &[Who::Dnsmasq, Who::Socket, Who::Generic]),
     case(Play::Waiting { machines: 100 }, &[Who::Socket, Who::Generic]),
     case(Play::Programs { seconds: 1 }, &[Who::GenericOffload, Who::CopyRedirect]),
     case(Play::Idle { seconds: 1 }, &[Who::Socket, Who::Generic]),
     case(Play::Http { connections: 20, file: File::Small, from_one: false, seconds: 1 }, Who::HTTP),
+    http_boots(20, File::Small),
     case(Play::Stream { udp: false, seconds: 1 }, &[Who::Nobody, Who::GenericOffload]),
 ];
 
@@ -332,12 +388,37 @@ const CHECK: &[Case] = &[
 const STORM: Play = boots(2000);
 
 const fn http(connections: u32, file: File) -> Case {
-    case(Play::Http { connections, file, from_one: false, seconds: 1 }, Who::HTTP)
+    case(
+        Play::Http {
+            connections,
+            file,
+            from_one: false,
+            seconds: if matches!(file, File::Huge) { 3 } else { 1 },
+        },
+        Who::HTTP,
+    )
+}
+
+const fn http_boots(machines: u32, file: File) -> Case {
+    case(Play::HttpBoots { machines, file, power_on: 1000 }, &[Who::GenericOffload])
 }
 
 const fn boots(machines: u32) -> Play {
-    Play::Boots { machines, file: File::Small, power_on: 1000 }
+    Play::Boots { machines, file: File::Small, power_on: 1000, known: 0 }
 }
+
+/// Boots of machines that are in the ledger among so many.
+const fn boots_of(known: u32) -> Case {
+    let play = Play::Boots { machines: 100, file: File::Small, power_on: 1000, known };
+    case(play, &[Who::GenericOffload])
+}
+
+/// A hall of machines after a power cut.
+const HALL: Play = Play::Boots { machines: 10_000, file: File::Small, power_on: 10_000, known: 0 };
+
+/// As many as find a place in the ring, five times over, at once.
+const CROWD: Case =
+    case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::SHORT);
 
 /// The rows of the targets.
 const TARGETS: &[Case] = &[
@@ -348,11 +429,15 @@ const TARGETS: &[Case] = &[
     for_seconds(2, load(MACHINES, File::Small, 1, Who::ALL_AND_LIMITS)),
     a_part_within(2, load(MACHINES, File::Large, 1, Who::SHORT_AND_LIMITS)),
     a_part_within(2, load(10, File::Large, 16, Who::ALL)),
-    case(Play::Load { machines: 1000, file: File::Small, window: 1, power_on: 31 }, Who::SHORT),
+    CROWD,
+    Case { ring_loses: true, who: &[Who::Dnsmasq, Who::Socket, Who::Generic, Who::GenericOffload], ..CROWD },
     lossy(10, load(128, File::Small, 1, Who::SHORT)),
     case(boots(100), Who::CURVES),
     case(boots(500), Who::CURVES),
     case(STORM, Who::BOOTS),
+    case(HALL, &[Who::Dnsmasq, Who::Socket, Who::GenericOffload]),
+    boots_of(100),
+    boots_of(KNOWN),
     case(Play::Offers { machines: 128, each: 1000 }, Who::BOOTS),
     case(Play::Offers { machines: 1000, each: 125 }, Who::BOOTS),
     case(Play::Waiting { machines: 2000 }, Who::OURS),
@@ -364,6 +449,8 @@ const TARGETS: &[Case] = &[
     http(2000, File::Small),
     case(Play::Http { connections: 500, file: File::Small, from_one: true, seconds: 1 }, Who::HTTP),
     http(16, File::Large),
+    http(4, File::Huge),
+    http_boots(2000, File::Small),
     case(Play::Stream { udp: false, seconds: 2 }, Who::BESIDE),
 ];
 
@@ -467,10 +554,10 @@ mod tests {
 
     #[test]
     fn a_filter_leaves_what_it_names() {
-        let found = cases(Form::Targets, Some("within 31 ms"));
+        let found = cases(Form::Targets, Some("1 % lost"));
         assert_eq!(
             found.iter().map(Case::name).collect::<Vec<_>>(),
-            ["1000 machines, 150 KB, lock-step, on within 31 ms"]
+            ["128 machines, 150 KB, lock-step, 1 % lost"]
         );
         assert!(cases(Form::Full, Some("no such case")).is_empty());
     }

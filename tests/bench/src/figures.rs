@@ -300,6 +300,16 @@ impl Samples {
         });
         Spread::of(ratios.collect())
     }
+
+    /// Each round's figure in a case over the same responder's in another case of the same round.
+    #[must_use]
+    pub fn ratio_of_cases(&self, who: Who, figure: Figure, case: &str, other: &str) -> Option<Spread> {
+        let ratios = self.of(case, who).filter_map(|sample| {
+            let same_round = self.of(other, who).find(|reference| reference.round == sample.round)?;
+            Some(figure.of(sample)? / figure.of(same_round).filter(|value| *value > 0.0)?)
+        });
+        Spread::of(ratios.collect())
+    }
 }
 
 #[cfg(test)]

@@ -4,12 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use pxe_kit::load::{Boot, Options, PORT, mac};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use super::cable::{ADDRESS, BESIDE_ADDRESS, BESIDE_CLIENT, CLIENT, HTTP_CLIENTS, MAC, RING_SAFE};
+use super::cable::{
+    ADDRESS, BESIDE_ADDRESS, BESIDE_CLIENT, BESIDE_CLIENT_ADDRESS, CLIENT, HTTP_CLIENTS, MAC, RING_SAFE,
+};
 use super::cases::{BLOCK, Case, Play};
 use super::faults::{Noise, Versions};
-use super::responders::{FRAME, Responder, Who};
+use super::responders::{FRAME, IMAGE, Responder, Who};
 
 /// A run that takes longer counts as it is then, in seconds.
 const LIMIT: u64 = 60;
@@ -64,10 +66,12 @@ pub(super) fn options(
             // What XDP sends finds no queue in front of the other end's ring, and noise is made in user space.
             options.in_kernel = has_receiver && !case.goes_wrong() && case.under_way() <= RING_SAFE;
         }
-        Play::Boots { machines, file, power_on } => {
+        Play::Boots { machines, file, power_on, known } => {
             options.machines = machines;
             options.boot = Some(Boot::Mix);
-            options.files = vec![(file.name().into(), root.join(file.name()))];
+            // With a ledger the file is an image's.
+            let name = if known > 0 { format!("{IMAGE}/{}", file.name()) } else { file.name().into() };
+            options.files = vec![(name, root.join(file.name()))];
             options.power_on = power_on;
         }
         Play::Offers { machines, each } => {
@@ -92,6 +96,16 @@ pub(super) fn options(
             options.from = HTTP_CLIENTS.parse().ok();
             options.from_one = from_one;
             options.seconds = seconds.into();
+        }
+        Play::HttpBoots { machines, file, power_on } => {
+            options.interface = BESIDE_CLIENT.into();
+            options.server = BESIDE_ADDRESS.parse().ok();
+            options.machines = machines;
+            options.http = Some(format!("/{}", file.name()));
+            options.original = Some(root.join(file.name()));
+            options.from = HTTP_CLIENTS.parse().ok();
+            options.relay = BESIDE_CLIENT_ADDRESS.parse().ok();
+            options.power_on = power_on;
         }
         Play::Programs { .. } | Play::Idle { .. } | Play::Stream { .. } => {}
     }
@@ -125,36 +139,12 @@ pub(super) fn report(said: &str) -> Result<Value> {
     Ok(report)
 }
 
-/// Several runs on end as one: counts and times add up, percentiles are the median run's, the longest is the longest.
-pub(super) fn sum(reports: &[Value]) -> Value {
-    let mut summed = Map::new();
-    let names = reports.first().and_then(Value::as_object).into_iter().flat_map(Map::keys);
-    for name in names {
-        let values: Vec<f64> = reports.iter().filter_map(|report| report[name].as_f64()).collect();
-        let value = match name.as_str() {
-            "p50" | "p99" => super::figures::median(values),
-            "max" => values.iter().copied().fold(0.0, f64::max),
-            "own_share" | "busy_share" | "offers_per_second" | "reflected_per_second" => {
-                values.iter().sum::<f64>() / values.len().max(1) as f64
-            }
-            _ => values.iter().sum(),
-        };
-        summed.insert(name.clone(), json!(value));
-    }
-    Value::Object(summed)
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::cases::{Form, cases};
     use super::*;
-
-    #[test]
-    fn runs_on_end_are_one() {
-        let one = |seconds: f64, p50: f64, max: f64| json!({ "seconds": seconds, "p50": p50, "max": max, "own_share": max });
-        let summed = sum(&[one(1.0, 0.1, 0.25), one(2.0, 0.3, 0.5), one(4.0, 0.2, 0.75)]);
-        assert_eq!(summed, json!({ "seconds": 7.0, "p50": 0.2, "max": 0.75, "own_share": 0.5 }));
-    }
 
     #[test]
     fn the_receiving_thread_counts_as_a_part_of_the_generator() {

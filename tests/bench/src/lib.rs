@@ -194,7 +194,7 @@ pub fn measure(wish: &Wish) -> Result<Results> {
     let _lock = alone()?;
     let peers = wish.peers()?;
     let cable = Cable::new(wish.setup)?;
-    let root = files(cable.lab.folder())?;
+    let root = files(cable.lab.folder(), &cases)?;
     let mut ground = Ground { cable, root, programs: wish.programs.clone(), peers };
     ground.check()?;
     if let Some(note) = &ground.cable.note {
@@ -258,11 +258,14 @@ fn alone() -> Result<LockFile> {
     Ok(lock)
 }
 
-fn files(folder: &Path) -> Result<PathBuf> {
+/// Writes what the cases load; the largest file takes seconds.
+fn files(folder: &Path, cases: &[Case]) -> Result<PathBuf> {
     let root = folder.join("bench-root");
     std::fs::create_dir_all(&root)?;
     for file in cases::File::ALL {
-        file.write(&root)?;
+        if file != cases::File::Huge || cases.iter().any(|case| case.file() == file) {
+            file.write(&root)?;
+        }
     }
     Peers::configure(&root)?;
     faults::Versions::of(&root).write(&root, cases::File::Medium)?;

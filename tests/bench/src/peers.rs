@@ -50,10 +50,12 @@ pub enum Peer {
     TftpdRs,
     /// Debian's nginx, for HTTP.
     Nginx,
+    /// Debian's Caddy, for HTTP.
+    Caddy,
 }
 
 impl Peer {
-    pub(super) const ALL: [Self; 4] = [Self::TftpdHpa, Self::Atftpd, Self::TftpdRs, Self::Nginx];
+    pub(super) const ALL: [Self; 5] = [Self::TftpdHpa, Self::Atftpd, Self::TftpdRs, Self::Nginx, Self::Caddy];
 
     /// Debian's package, if it is one. Each has a tree of its own: both have a `/usr/sbin/in.tftpd`.
     fn package(self) -> Option<&'static str> {
@@ -62,6 +64,7 @@ impl Peer {
             Self::Atftpd => Some("atftpd"),
             Self::TftpdRs => None,
             Self::Nginx => Some("nginx"),
+            Self::Caddy => Some("caddy"),
         }
     }
 
@@ -71,6 +74,7 @@ impl Peer {
             Self::Atftpd => "atftpd/usr/sbin/atftpd",
             Self::TftpdRs => "bin/tftpd",
             Self::Nginx => "nginx/usr/sbin/nginx",
+            Self::Caddy => "caddy/usr/bin/caddy",
         }
     }
 }
@@ -151,6 +155,15 @@ impl Peers {
                 let folder = root.with_file_name("nginx");
                 command.arg("-p").arg(&folder).args(["-c", "nginx.conf", "-e", "error.log"]);
             }
+            // Its manual (file-server): a static file server without a Caddyfile, which uses sendfile. Its runtime takes as
+            // many threads as there are processors. Without --access-log it logs no request; pxed and nginx do.
+            Peer::Caddy => {
+                let home = root.with_file_name("caddy");
+                command.env("XDG_CONFIG_HOME", &home).env("XDG_DATA_HOME", &home);
+                command
+                    .args(["file-server", "--listen", &format!("{BESIDE_ADDRESS}:80"), "--root"])
+                    .arg(root);
+            }
         }
         command
     }
@@ -186,8 +199,10 @@ impl Peers {
 
 impl Peers {
     fn version(&self, peer: Peer) -> Option<String> {
-        if peer != Peer::Nginx {
-            return first_line(self.bare(peer).arg("-V"));
+        match peer {
+            Peer::Nginx => {}
+            Peer::Caddy => return Some(format!("Caddy {}", first_line(self.bare(peer).arg("version"))?)),
+            _ => return first_line(self.bare(peer).arg("-V")),
         }
         // It says that on standard error.
         let said = self.bare(peer).arg("-v").output().ok()?.stderr;

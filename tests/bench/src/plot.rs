@@ -98,7 +98,7 @@ fn ranged(samples: &Samples, case: &str, who: Who, figure: Figure, unit: &str) -
 /// The colours of Okabe and Ito; the peers are all grey.
 fn colour(who: Who) -> RGBColor {
     match who {
-        Who::Nginx | Who::Dnsmasq | Who::TftpdHpa | Who::Atftpd | Who::TftpdRs | Who::Nobody => {
+        Who::Nginx | Who::Caddy | Who::Dnsmasq | Who::TftpdHpa | Who::Atftpd | Who::TftpdRs | Who::Nobody => {
             RGBColor(120, 120, 120)
         }
         Who::Socket => RGBColor(86, 180, 233),

@@ -5,11 +5,16 @@ use std::process::Command;
 
 use pxe_kit::load::{Options, ReflectorMode};
 
+use anyhow::Result;
+
 use super::cases::File;
 use super::peers::{Peer, Peers};
 
 /// The longest that an Ethernet frame can be: requests are padded to it where replies shall fit into their frames.
 pub(super) const FRAME: u16 = 1514;
+
+/// The image whose file machines boot that are in a ledger.
+pub(super) const IMAGE: &str = "bench";
 
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,6 +29,8 @@ pub enum Who {
     TftpdRs,
     /// Debian's nginx, for HTTP.
     Nginx,
+    /// Debian's Caddy, for HTTP.
+    Caddy,
     /// pxed over plain sockets.
     Socket,
     /// pxed over generic XDP, which is what it takes on a veth by itself; AF_XDP answers.
@@ -169,7 +176,7 @@ impl Who {
     ];
     /// Where a file is loaded over HTTP: pxed as it is on a veth by itself. The datapath is for TFTP; its programs see all
     /// packets.
-    pub const HTTP: &[Self] = &[Self::Nginx, Self::GenericOffload];
+    pub const HTTP: &[Self] = &[Self::Nginx, Self::Caddy, Self::GenericOffload];
     /// For curves over the number of machines.
     pub const CURVES: &[Self] =
         &[Self::Dnsmasq, Self::Socket, Self::Generic, Self::GenericOffload, Self::NativeOffload];
@@ -210,6 +217,7 @@ pub const RESPONDERS: &[Responder] = &[
     peer(Who::Atftpd, "atftpd", Kind::Peer(Peer::Atftpd), true, false),
     peer(Who::TftpdRs, "tftpd (crate)", Kind::Peer(Peer::TftpdRs), true, false),
     peer(Who::Nginx, "nginx", Kind::Peer(Peer::Nginx), false, false),
+    peer(Who::Caddy, "Caddy", Kind::Peer(Peer::Caddy), false, false),
     pxed(Who::Socket, "pxed sockets", "socket", "auto", "off", false),
     pxed(Who::Generic, "pxed generic", "xdp", "generic", "off", false),
     pxed(Who::Native, "pxed native", "xdp", "native", "off", false),
@@ -261,7 +269,7 @@ impl Responder {
     #[must_use]
     pub fn ready(&self) -> Ready {
         match self.kind {
-            Kind::Peer(Peer::Nginx) => Ready::HasHttpPort,
+            Kind::Peer(Peer::Nginx | Peer::Caddy) => Ready::HasHttpPort,
             Kind::Pxed { .. } | Kind::Reflector(_) => Ready::Says("ready"),
             _ => Ready::HasTftpPort,
         }
@@ -276,9 +284,17 @@ impl Responder {
             Kind::Peer(peer) => place.peers.command(peer, root),
             Kind::Pxed { datapath, mode, offload } => {
                 let mut pxed = Command::new(place.programs.join("pxed"));
-                pxed.args(["serve", "--interface", place.interface, "--root"]).arg(root);
-                for arch in ["bios", "ia32", "x64", "arm64"] {
-                    pxed.arg("--boot-file").arg(format!("{arch}={}", place.boot.name()));
+                pxed.args(["serve", "--interface", place.interface]);
+                match place.ledger {
+                    Some(folder) => {
+                        pxed.arg("--config").arg(folder.with_extension("toml"));
+                    }
+                    None => {
+                        pxed.arg("--root").arg(root);
+                        for arch in ["bios", "ia32", "x64", "arm64"] {
+                            pxed.arg("--boot-file").arg(format!("{arch}={}", place.boot.name()));
+                        }
+                    }
                 }
                 // A line per transfer goes to a file, as in service; the others log each transfer, too.
                 // Here machines ask thousands of times, to see how many answers there can be.
@@ -328,6 +344,22 @@ pub(super) struct Place<'a> {
     pub(super) boot: File,
     /// Files are served over HTTP, too.
     pub(super) http: bool,
+    /// The directory of pxed's ledger. Beside it is its configuration.
+    pub(super) ledger: Option<&'a Path>,
+}
+
+impl Place<'_> {
+    /// Writes pxed's configuration, if there is a ledger: a rule counts each machine's boots, as in service.
+    pub(super) fn configure(&self) -> Result<()> {
+        let Some(folder) = self.ledger else { return Ok(()) };
+        let (state, root, boot) = (folder.display(), self.root.display(), self.boot.name());
+        let text = format!(
+            "state = \"{state}\"\n\n[images.{IMAGE}]\nroot = \"{root}\"\n\
+             boot_files = {{ bios = \"{boot}\", ia32 = \"{boot}\", x64 = \"{boot}\", arm64 = \"{boot}\" }}\npayload = \"{boot}\"\n\n\
+             [[rules]]\nname = \"counted\"\nimage = \"{IMAGE}\"\nboots = 1000\n"
+        );
+        Ok(std::fs::write(folder.with_extension("toml"), text)?)
+    }
 }
 
 /// dnsmasq as TFTP server and, with the same options in all cases, as proxyDHCP server.

@@ -1,12 +1,12 @@
 //! One sample: starts a responder, loads it, looks at what it cost, stops it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use pxe_kit::load::Options;
 use pxe_kit::{Host, Process, clock};
 use rustix::process::{Resource, getrlimit};
@@ -54,10 +54,10 @@ impl Ground {
             process.map_or(Ok(()), |process| stop(&process))?;
             return Ok(report);
         }
-        if matches!(case.play, Play::Http { .. }) {
+        if matches!(case.play, Play::Http { .. } | Play::HttpBoots { .. }) {
             return self.http(case, responder);
         }
-        self.cable.carry(case.under_way())?;
+        self.cable.carry(if case.ring_loses { 0 } else { case.under_way() })?;
         let began = clock::now();
         let mut process = self.start(case, responder, cable::SERVER)?.context("nobody answers")?;
         let start = began.elapsed().as_secs_f64();
@@ -67,6 +67,9 @@ impl Ground {
             self.cable.pin()?;
         }
         let account = Account::open(process.pid());
+        if let Play::Boots { known: 1.., .. } = case.play {
+            settle(&account);
+        }
         let mut report = match case.fault {
             Fault::None | Fault::Flooded(_) => self.load(case, responder, &account)?,
             _ => self.suffer(case, responder, &mut process, &account)?,
@@ -92,13 +95,9 @@ impl Ground {
         let children = Children::default();
         let (before, softirq, lost) = (account.time(), self.cable.softirq(), self.cable.lost());
         let receiving = self.cable.generator_softirq();
-        let mut reports = Vec::new();
-        for run in 0..case.repeats {
-            let said = account.watch(&children, || self.generate(case, who, run))?;
-            reports.push(generator::report(&said)?);
-        }
+        let said = account.watch(&children, || self.generate(case, who, 0))?;
         let after = account.time();
-        let mut report = generator::sum(&reports);
+        let mut report = generator::report(&said)?;
         report["server_user"] = json!(after.user - before.user);
         report["server_system"] = json!(after.system - before.system);
         if let (Some(before), Some(after)) = (softirq, self.cable.softirq()) {
@@ -146,9 +145,12 @@ impl Ground {
         Ok(report)
     }
 
-    /// Memory with transfers that wait, and with next to none: the first has touched what all of them share.
+    /// Memory with transfers that wait, and with next to none. What all of them share has been touched before: the buffers
+    /// of received frames, which are used in turn, by DISCOVERs, and the rest by the first transfer.
     fn waiting(&self, case: &Case, machines: u32, who: &Responder, account: &Account) -> Result<Value> {
         let none = Children::default();
+        let offers = Play::Offers { machines: 100, each: 200 };
+        self.generate(&Case { play: offers, ..case.clone() }, who, 0)?;
         self.generate(&Case { play: Play::Waiting { machines: 1 }, ..case.clone() }, who, 0)?;
         let before = account.memory(&none).own;
         self.generate(case, who, 1)?;
@@ -193,13 +195,16 @@ impl Ground {
         responder: &Responder,
         interface: &str,
     ) -> Result<Option<Process>> {
-        let boot = match case.play {
-            Play::Load { file, .. } | Play::Boots { file, .. } | Play::Http { file, .. } => file,
-            _ => File::Small,
+        let boot = case.file();
+        let ledger = match case.play {
+            Play::Boots { known: known @ 1.., .. } => Some(self.ledger(known, responder)?),
+            _ => None,
         };
-        let http = matches!(case.play, Play::Http { .. });
+        let ledger = ledger.as_deref();
+        let http = matches!(case.play, Play::Http { .. } | Play::HttpBoots { .. });
         let (programs, peers, root) = (&self.programs, &self.peers, &self.root);
-        let place = Place { programs, peers, root, interface, boot, http };
+        let place = Place { programs, peers, root, interface, boot, http, ledger };
+        place.configure()?;
         let Some(program) = responder.program(&place) else { return Ok(None) };
         // Others share the machine as they like; only the load has processors of its own.
         let processor = self.cable.processors().map(|[server, _]| server);
@@ -215,6 +220,41 @@ impl Ground {
             Ready::HasHttpPort => wait_for_port(&process, responder.title, "net/tcp", HTTP_PORT)?,
         }
         Ok(Some(process))
+    }
+
+    /// A ledger in which so many machines have booted. It is made once, by their boots.
+    fn ledger(&self, known: u32, responder: &Responder) -> Result<PathBuf> {
+        let folder = self.root.with_file_name("ledger");
+        let made = self.root.with_file_name(format!("ledger-of-{known}"));
+        if !made.exists() {
+            // Two in a millisecond: the limit of a run is a minute.
+            let power_on = u64::from(known / 2).max(1000);
+            let play = Play::Boots { machines: known, file: File::Tiny, power_on, known: 0 };
+            let case = Case::of(play);
+            self.cable.carry(case.under_way())?;
+            replace(&folder, None)?;
+            let place = Place {
+                programs: &self.programs,
+                peers: &self.peers,
+                root: &self.root,
+                interface: cable::SERVER,
+                boot: File::Tiny,
+                http: false,
+                ledger: Some(&folder),
+            };
+            place.configure()?;
+            let program = responder.program(&place).context("nobody answers")?;
+            let command = on_host(self.cable.lab.responder(), program, FILES, None)?;
+            let process = self.cable.lab.spawn("ledger", command)?;
+            process.wait_for("ready", START)?;
+            let play = Play::Boots { machines: known, file: File::Tiny, power_on, known };
+            let report = generator::report(&self.generate(&Case::of(play), responder, 0)?)?;
+            ensure!(report["done"] == known, "not all of {known} machines booted: {report}");
+            stop(&process)?;
+            fs::rename(&folder, &made)?;
+        }
+        replace(&folder, Some(&made))?;
+        Ok(folder)
     }
 
     /// Whether the server's side receives in its thread over sockets and in both XDP modes; where it does not, the cable
@@ -273,6 +313,30 @@ fn idle(seconds: u32, account: &Account) -> Value {
     let busy = time_after.user + time_after.system - time.user - time.system;
     let per_second = |count: f64| count / f64::from(seconds);
     json!({ "idle_share": per_second(busy), "idle_wakes": per_second(wakes_after - wakes) })
+}
+
+/// Replaces a folder by a copy of another, or by nothing.
+fn replace(folder: &Path, by: Option<&Path>) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)?;
+    }
+    let Some(by) = by else { return Ok(()) };
+    pxe_kit::command::run(Command::new("cp").arg("-a").args([by, folder]))
+}
+
+/// Waits until a responder has read its ledger: it serves before that.
+fn settle(account: &Account) {
+    let deadline = clock::now() + START;
+    let busy = || account.time().user + account.time().system;
+    let mut before = busy();
+    while clock::now() < deadline {
+        thread::sleep(Duration::from_millis(500));
+        let now = busy();
+        if now - before < 0.02 {
+            break;
+        }
+        before = now;
+    }
 }
 
 fn stop(process: &Process) -> Result<()> {

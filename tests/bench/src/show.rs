@@ -97,6 +97,8 @@ const OFFER: Column = ("offer p50 p99 p99.9, s", |s, case, who| {
     several(s, case, who, &[Figure::OfferP50, Figure::OfferP99, Figure::OfferP999], " ")
 });
 
+const PER_BOOT: Column = ("CPU ms/boot", |s, case, who| median(s, case, who, Figure::PerBoot));
+
 const EXCHANGE: Column = ("us/block", |s, case, who| median(s, case, who, Figure::Exchange));
 
 const OFFERS: &[Column] = &[
@@ -131,6 +133,16 @@ const HTTP: &[Column] = &[
     ("gen", |s, case, who| median(s, case, who, Figure::Own)),
 ];
 
+const HTTP_BOOTS: &[Column] = &[
+    OFFER,
+    ("p50 p99 max, s", |s, case, who| several(s, case, who, &[Figure::P50, Figure::P99, Figure::Max], " ")),
+    ("failed", |s, case, who| median(s, case, who, Figure::Failed)),
+    ("asked again", |s, case, who| median(s, case, who, Figure::DiscoversAgain)),
+    PER_BOOT,
+    ("MB", |s, case, who| median(s, case, who, Figure::Memory)),
+    ("gen", |s, case, who| median(s, case, who, Figure::Own)),
+];
+
 const IDLE: &[Column] = &[
     ("CPU %", |s, case, who| median(s, case, who, Figure::Idle)),
     ("wake-ups/s", |s, case, who| median(s, case, who, Figure::Wakes)),
@@ -149,7 +161,8 @@ fn columns(case: &Case) -> Vec<Column> {
         Play::Boots { .. } => {
             let mut columns = TRANSFERS.to_vec();
             columns[2] = OFFER;
-            columns.retain(|(title, _)| *title != "over dnsmasq");
+            columns.retain(|(title, _)| !matches!(*title, "over dnsmasq" | "of limit" | "CPU s/GB"));
+            columns.insert(4, PER_BOOT);
             columns
         }
         // Among many machines the time of one exchange is the queue's.
@@ -163,6 +176,7 @@ fn columns(case: &Case) -> Vec<Column> {
         Play::Waiting { .. } => WAITING.to_vec(),
         Play::Programs { .. } => PROGRAMS.to_vec(),
         Play::Http { .. } => HTTP.to_vec(),
+        Play::HttpBoots { .. } => HTTP_BOOTS.to_vec(),
         Play::Idle { .. } => IDLE.to_vec(),
         Play::Stream { .. } => STREAMS.to_vec(),
     }

@@ -17,8 +17,8 @@ pub struct Target {
     pub figure: Figure,
     /// Whose figure.
     pub mine: Pick,
-    /// Over whose, in the same round; none: the figure itself.
-    pub over: Option<Pick>,
+    /// Over what, in the same round.
+    pub over: Over,
     /// The threshold.
     pub bound: Bound,
 }
@@ -30,6 +30,17 @@ pub enum Pick {
     Best(&'static [Who]),
     /// Whoever is worst: all have to meet it.
     Worst(&'static [Who]),
+}
+
+/// Over what a figure is judged.
+#[derive(Clone, Copy, Debug)]
+pub enum Over {
+    /// Nothing: the figure itself.
+    Nothing,
+    /// Somebody's figure in the same case.
+    Who(Pick),
+    /// The same responder's figure in another case.
+    Case(&'static str),
 }
 
 /// What a figure has to keep to.
@@ -117,14 +128,19 @@ impl Target {
         let measured = |case: &&str| samples.0.iter().any(|sample| sample.case == **case);
         let case = *self.cases.iter().find(|case| measured(case)).unwrap_or(&self.cases[0]);
         let mine = self.pick(samples, case, self.mine);
-        let other = self.over.map(|over| self.pick(samples, case, over));
-        let (who, seen) = match (mine, other) {
-            (Some(mine), None) => (Some((mine, None)), samples.spread(case, mine, self.figure)),
-            (Some(mine), Some(Some(other))) => {
-                let ratio = samples.ratio(case, (mine, self.figure), (other, self.figure));
-                (Some((mine, Some(other))), ratio)
+        let (who, seen) = match (mine, self.over) {
+            (Some(mine), Over::Nothing) => (Some((mine, None)), samples.spread(case, mine, self.figure)),
+            (Some(mine), Over::Case(other)) => {
+                (Some((mine, None)), samples.ratio_of_cases(mine, self.figure, case, other))
             }
-            _ => (None, None),
+            (Some(mine), Over::Who(over)) => match self.pick(samples, case, over) {
+                Some(other) => {
+                    let ratio = samples.ratio(case, (mine, self.figure), (other, self.figure));
+                    (Some((mine, Some(other))), ratio)
+                }
+                None => (None, None),
+            },
+            (None, _) => (None, None),
         };
         let limited = |who| samples.is_limited(case, who);
         let is_other_limited = who.is_some_and(|(_, other)| other.is_some_and(limited));
@@ -165,9 +181,17 @@ mod tests {
         for target in TARGETS {
             let found: Option<&Case> = all.iter().find(|case| target.cases.contains(&case.name().as_str()));
             let case = found.unwrap_or_else(|| panic!("no case for {}", target.work));
-            for pick in [Some(target.mine), target.over].into_iter().flatten() {
-                let (Pick::Best(who) | Pick::Worst(who)) = pick;
-                assert!(who.iter().all(|who| case.who.contains(who)), "{}: {who:?}", target.work);
+            let (Pick::Best(mine) | Pick::Worst(mine)) = target.mine;
+            assert!(mine.iter().all(|who| case.who.contains(who)), "{}: {mine:?}", target.work);
+            match target.over {
+                Over::Nothing => {}
+                Over::Who(Pick::Best(who) | Pick::Worst(who)) => {
+                    assert!(who.iter().all(|who| case.who.contains(who)), "{}: {who:?}", target.work);
+                }
+                Over::Case(name) => {
+                    let other = all.iter().find(|case| case.name() == name).expect(name);
+                    assert!(mine.iter().all(|who| other.who.contains(who)), "{}: {mine:?}", target.work);
+                }
             }
         }
     }

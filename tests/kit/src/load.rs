@@ -67,6 +67,9 @@ pub struct Options {
     /// All HTTP clients have the address of the first
     #[arg(long)]
     pub from_one: bool,
+    /// HTTP clients ask for an offer first, through a relay at this address, and load once; --seconds does not count
+    #[arg(long, value_name = "ADDRESS", requires = "http")]
+    pub relay: Option<Ipv4Addr>,
     /// Run the reflector on the interface, until standard input ends
     #[arg(long)]
     pub reflector: bool,
@@ -203,6 +206,7 @@ impl Options {
         words.maybe("--http", self.http.as_ref());
         words.maybe("--from", self.from.as_ref());
         words.flag("--from-one", self.from_one);
+        words.maybe("--relay", self.relay.as_ref());
         words.flag("--foreign", self.foreign);
         words.maybe("--mode", self.mode.to_possible_value().map(|mode| mode.get_name().to_owned()).as_ref());
         words.flag("--in-kernel", self.in_kernel);

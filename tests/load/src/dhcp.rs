@@ -8,6 +8,8 @@ use super::transfer::Failure;
 
 /// The fixed header and the magic cookie (RFC 2131).
 const OPTIONS_AT: usize = 240;
+const HOPS: usize = 3;
+const GIADDR: std::ops::Range<usize> = 24..28;
 const XID: std::ops::Range<usize> = 4..8;
 const CIADDR: std::ops::Range<usize> = 12..16;
 const SIADDR: std::ops::Range<usize> = 20..24;
@@ -55,6 +57,14 @@ impl Template {
             Firmware::Edk2 => include_bytes!("../../packets/dhcp/ovmf-discover.bin"),
         };
         Self::new(bytes.to_vec(), false)
+    }
+
+    /// What UEFI's HTTP client asks, as a relay forwards it (RFC 1542, section 4.1.1).
+    pub fn http_discover(relay: Ipv4Addr) -> Self {
+        let mut bytes = include_bytes!("../../packets/dhcp/ovmf-http-discover.bin").to_vec();
+        bytes[HOPS] = 1;
+        bytes[GIADDR].copy_from_slice(&relay.octets());
+        Self::new(bytes, false)
     }
 
     /// The question on port 4011. For iPXE its BIOS ROM's DISCOVER turned into what its EFI ROM sent there: a REQUEST
@@ -136,6 +146,7 @@ pub struct Answer<'a> {
     siaddr: [u8; 4],
     identity: [u8; 4],
     for_pxe: bool,
+    for_http: bool,
     file: &'a [u8],
     /// 43.6, if it is there.
     control: Option<u8>,
@@ -171,7 +182,10 @@ impl<'a> Answer<'a> {
             match (code, value) {
                 (53, [kind]) => answer.message_type = *kind,
                 (54, _) => answer.identity = value.try_into().unwrap_or_default(),
-                (60, _) => answer.for_pxe = value.starts_with(b"PXEClient"),
+                (60, _) => {
+                    answer.for_pxe = value.starts_with(b"PXEClient");
+                    answer.for_http = value.starts_with(b"HTTPClient");
+                }
                 (67, _) if answer.file.is_empty() => answer.file = text(value),
                 (43, _) => answer.vendor(value),
                 _ => {}
@@ -193,6 +207,16 @@ impl<'a> Answer<'a> {
     /// Whether firmware takes it for an OFFER from a boot server.
     pub fn is_offer(&self) -> bool {
         self.message_type == OFFER && self.for_pxe && self.identity != [0; 4]
+    }
+
+    /// Whether UEFI's HTTP client takes it for an OFFER.
+    pub fn is_http_offer(&self) -> bool {
+        self.message_type == OFFER && self.for_http && self.identity != [0; 4]
+    }
+
+    /// The URL of an OFFER for an HTTP client; empty if it is no text.
+    pub fn url(&self) -> &str {
+        std::str::from_utf8(self.file).unwrap_or_default()
     }
 
     /// What firmware does with an OFFER. `file` and `server` are what it must name.
@@ -281,6 +305,29 @@ mod tests {
             let uuid = options(&message[OPTIONS_AT..]).find(|option| option.0 == 97).unwrap().1;
             assert_eq!((uuid.len(), &uuid[13..]), (17, &[0, 0, 1, 2][..]));
         }
+    }
+
+    #[test]
+    fn an_http_client_asks_through_a_relay_and_takes_an_offer_with_a_url() {
+        let relay = Ipv4Addr::new(10, 51, 0, 2);
+        let mut message = [0; LEN_MAX];
+        let len = Template::http_discover(relay).write(258, Ipv4Addr::UNSPECIFIED, 7, &mut message);
+        assert_eq!((message[HOPS], &message[GIADDR]), (1, &relay.octets()[..]));
+        let class = options(&message[OPTIONS_AT..len]).find(|option| option.0 == 60).unwrap().1;
+        assert!(class.starts_with(b"HTTPClient:Arch:00016"));
+        let offer = |class: &[u8]| {
+            answer(
+                "",
+                &[b"\x35\x01\x02\x36\x04\x0a\x32\x00\x01\x3c\x0a", class, b"\x43\x09http://a/\xff"].concat(),
+            )
+        };
+        let parsed = |class| {
+            let message = offer(class);
+            let answer = Answer::parse(&message).unwrap();
+            (answer.is_http_offer(), answer.url().to_owned())
+        };
+        assert_eq!(parsed(b"HTTPClient"), (true, "http://a/".into()));
+        assert!(!parsed(b"PXEClientX").0);
     }
 
     #[test]

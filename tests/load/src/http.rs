@@ -22,7 +22,7 @@ use crate::clock::Clock;
 /// Of one of so many connections every byte is compared.
 const SAMPLE: u32 = 16;
 /// What one call reads at most.
-const BUFFER: usize = 256 * 1024;
+pub(super) const BUFFER: usize = 256 * 1024;
 /// Reads of one connection before others have their turn; the rest is read in the next turn.
 const TURNS: usize = 4;
 /// An answer's head is shorter.
@@ -31,9 +31,9 @@ const HEAD_MAX: usize = 4096;
 const FAILURES_MAX: u64 = 100_000;
 const SLEEP: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
-/// A run.
+/// Who loads what from where.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Client {
     /// Where the server listens.
     pub server: SocketAddrV4,
     /// The file's path there.
@@ -46,13 +46,35 @@ pub struct Plan {
     pub from: Ipv4Addr,
     /// All connections come from the first address.
     pub from_one: bool,
+}
+
+impl Client {
+    /// The file's URL, as an offer names it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match self.server.port() {
+            80 => format!("http://{}{}", self.server.ip(), self.path),
+            port => format!("http://{}:{port}{}", self.server.ip(), self.path),
+        }
+    }
+
+    fn request(&self, method: &str) -> String {
+        format!("{method} {} HTTP/1.1\r\nHost: {}\r\n\r\n", self.path, self.server.ip())
+    }
+}
+
+/// A run of connections that load the file again and again.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who loads what from where.
+    pub client: Client,
     /// How long.
     pub time: Duration,
 }
 
 /// What came of a step of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ReadOutcome {
+pub(super) enum ReadOutcome {
     /// Nothing more to read now.
     Waits,
     /// More may be there.
@@ -66,10 +88,12 @@ enum ReadOutcome {
 }
 
 /// One connection, with the answer that it reads.
-struct Connection {
+pub(super) struct Connection {
     stream: TcpStream,
     index: u32,
     asked: bool,
+    /// The next answer is that to a HEAD, which has no body.
+    heads: bool,
     began: Timestamp,
     head: Vec<u8>,
     /// Bytes of the file that are there; none while the head is not whole.
@@ -81,14 +105,14 @@ struct Connection {
 /// # Errors
 /// When sockets cannot be had.
 pub fn run(plan: &Plan) -> Result<Report> {
-    ensure!(!plan.file.is_empty(), "an empty file says nothing");
-    let request = format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", plan.path, plan.server.ip());
+    let client = &plan.client;
+    ensure!(!client.file.is_empty(), "an empty file says nothing");
     let waiting = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let clock = Clock::start();
     let mut effort = Effort::start(clock.now());
     let mut connections = BTreeMap::new();
-    for index in 0..plan.connections {
-        connections.insert(index, Connection::open(plan, index, clock.now(), &waiting)?);
+    for index in 0..client.connections {
+        connections.insert(index, Connection::open(client, index, clock.now(), &waiting)?);
     }
     let (mut report, mut times) = (Report { kind: "http".into(), ..Report::default() }, Vec::new());
     let mut buffer = vec![0; BUFFER];
@@ -103,28 +127,21 @@ pub fn run(plan: &Plan) -> Result<Report> {
         for event in &events {
             let index = event.data.u64() as u32;
             let Some(connection) = connections.get_mut(&index) else { continue };
-            for _ in 0..TURNS {
-                let before = connection.at.unwrap_or(0);
-                let mut step = connection.step(plan, request.as_bytes(), &mut buffer, &waiting)?;
-                report.bytes += connection.at.unwrap_or(0).saturating_sub(before) as u64;
-                if step == ReadOutcome::Done {
-                    report.done += 1;
-                    times.push(clock.now().since(connection.began).as_secs_f64());
-                    connection.again(clock.now());
-                    step = connection.ask(request.as_bytes());
-                }
-                match step {
-                    ReadOutcome::Reads => continue,
-                    ReadOutcome::Waits | ReadOutcome::Done => {}
-                    ReadOutcome::Failed | ReadOutcome::Wrong => {
-                        report.failed += 1;
-                        report.wrong += u64::from(step == ReadOutcome::Wrong);
-                        // What has arrived of a file that is not whole does not count.
-                        report.bytes -= connection.at.unwrap_or(0) as u64;
-                        *connection = Connection::open(plan, index, clock.now(), &waiting)?;
-                    }
-                }
-                break;
+            let before = connection.at.unwrap_or(0);
+            let mut outcome = connection.turn(client, &mut buffer, &waiting)?;
+            report.bytes += connection.at.unwrap_or(0).saturating_sub(before) as u64;
+            if outcome == ReadOutcome::Done {
+                report.done += 1;
+                times.push(clock.now().since(connection.began).as_secs_f64());
+                connection.again(clock.now());
+                outcome = connection.ask(&client.request("GET"));
+            }
+            if let ReadOutcome::Failed | ReadOutcome::Wrong = outcome {
+                report.failed += 1;
+                report.wrong += u64::from(outcome == ReadOutcome::Wrong);
+                // What has arrived of a file that is not whole does not count.
+                report.bytes -= connection.at.unwrap_or(0) as u64;
+                *connection = Connection::open(client, index, clock.now(), &waiting)?;
             }
         }
     }
@@ -137,7 +154,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
 
 impl Connection {
     /// Connects from the address of a client.
-    fn open(plan: &Plan, index: u32, now: Timestamp, waiting: &impl AsFd) -> Result<Self> {
+    pub(super) fn open(plan: &Client, index: u32, now: Timestamp, waiting: &impl AsFd) -> Result<Self> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let socket = socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?;
         let from = plan.from.to_bits() + if plan.from_one { 0 } else { index };
@@ -151,7 +168,12 @@ impl Connection {
         let data = epoll::EventData::new_u64(index.into());
         epoll::add(waiting, &socket, data, epoll::EventFlags::OUT)?;
         let stream = TcpStream::from(socket);
-        Ok(Self { stream, index, asked: false, began: now, head: Vec::new(), at: None })
+        Ok(Self { stream, index, asked: false, heads: false, began: now, head: Vec::new(), at: None })
+    }
+
+    /// Asks for the file's length first, as EDK2 does.
+    pub(super) fn with_head_first(self) -> Self {
+        Self { heads: true, ..self }
     }
 
     /// The next request, over the same connection.
@@ -160,28 +182,38 @@ impl Connection {
         self.head.clear();
     }
 
-    fn ask(&mut self, request: &[u8]) -> ReadOutcome {
+    fn ask(&mut self, request: &str) -> ReadOutcome {
         // It is shorter than any socket's buffer.
-        if self.stream.write(request).is_ok_and(|len| len == request.len()) {
+        if self.stream.write(request.as_bytes()).is_ok_and(|len| len == request.len()) {
             ReadOutcome::Reads
         } else {
             ReadOutcome::Failed
         }
     }
 
-    /// The socket is ready: it is connected, or there is something to read.
-    fn step(
+    /// The socket is ready: takes what is there, for some steps.
+    pub(super) fn turn(
         &mut self,
-        plan: &Plan,
-        request: &[u8],
+        plan: &Client,
         buffer: &mut [u8],
         waiting: &impl AsFd,
     ) -> Result<ReadOutcome> {
+        for _ in 0..TURNS {
+            match self.step(plan, buffer, waiting)? {
+                ReadOutcome::Reads => {}
+                outcome => return Ok(outcome),
+            }
+        }
+        Ok(ReadOutcome::Reads)
+    }
+
+    /// It is connected, or there is something to read.
+    fn step(&mut self, plan: &Client, buffer: &mut [u8], waiting: &impl AsFd) -> Result<ReadOutcome> {
         if !self.asked {
             self.asked = true;
             let data = epoll::EventData::new_u64(self.index.into());
             epoll::modify(waiting, &self.stream, data, epoll::EventFlags::IN)?;
-            return Ok(self.ask(request));
+            return Ok(self.ask(&plan.request(if self.heads { "HEAD" } else { "GET" })));
         }
         Ok(match self.stream.read(buffer) {
             Ok(0) => ReadOutcome::Failed,
@@ -192,7 +224,7 @@ impl Connection {
     }
 
     /// Takes bytes of the answer.
-    fn take(&mut self, plan: &Plan, bytes: &[u8]) -> ReadOutcome {
+    fn take(&mut self, plan: &Client, bytes: &[u8]) -> ReadOutcome {
         let (at, body) = match self.at {
             Some(at) => (at, bytes),
             None => {
@@ -204,6 +236,11 @@ impl Connection {
                 match content_len(&self.head[..end]) {
                     None => return ReadOutcome::Failed,
                     Some(len) if len != plan.file.len() => return ReadOutcome::Wrong,
+                    Some(_) if self.heads => {
+                        self.heads = false;
+                        self.head.clear();
+                        return self.ask(&plan.request("GET"));
+                    }
                     Some(_) => (0, &bytes[end + 4 - before..]),
                 }
             }
@@ -252,15 +289,15 @@ mod tests {
                 }
             }
         });
-        let plan = Plan {
+        let client = Client {
             server: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
             path: "/file".into(),
             file: b"content".to_vec(),
             connections: 1,
             from: Ipv4Addr::LOCALHOST,
             from_one: true,
-            time: Duration::from_millis(300),
         };
+        let plan = Plan { client, time: Duration::from_millis(300) };
         let report = run(&plan).unwrap();
         drop(serving);
         report

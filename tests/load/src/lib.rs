@@ -13,6 +13,7 @@
 //! | [`fleet`] | all machines over one socket |
 //! | [`reflect`] | the yardstick: frames that come back as they are |
 //! | [`http`] | HTTP clients, and what they load |
+//! | [`http_boot`] | machines that boot over HTTP, from their DISCOVER on |
 //! | [`foreign`] | what the daemon's programs cost everybody else |
 //! | [`report`] | what came out |
 //! | [`pair`] | a daemon at one end of a cable, the machines at the other |
@@ -23,6 +24,7 @@ pub mod dhcp;
 pub mod fleet;
 pub mod foreign;
 pub mod http;
+pub mod http_boot;
 pub mod kernel;
 pub mod machine;
 pub mod pair;

@@ -38,7 +38,9 @@ fn assert_content(case: &Case, sample: &Sample) {
             assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
             assert!(get("bytes") > 0.0 && get("seconds") > 0.0, "{told}");
         }
-        Play::Load { machines, file, .. } | Play::Boots { machines, file, .. } => {
+        Play::Load { machines, file, .. }
+        | Play::Boots { machines, file, .. }
+        | Play::HttpBoots { machines, file, .. } => {
             assert_eq!(get("done"), f64::from(machines), "{told}");
             assert_eq!((get("failed"), get("wrong")), (0.0, 0.0), "{told}");
             assert_eq!(get("bytes"), f64::from(machines) * file.bytes() as f64, "{told}");

@@ -19,6 +19,7 @@ pub mod offload;
 pub mod offload_cache;
 pub mod pool;
 pub mod queues;
+mod readiness;
 pub mod sockets;
 pub mod upload_writer;
 pub mod waker;

@@ -5,11 +5,9 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
 use pxe_common::wire;
-use rustix::event::{PollFd, PollFlags};
 
-use super::xdp::sleep;
+use super::readiness::Readiness;
 use super::{Datapath, DatapathDrops, Net, Received};
 use crate::responder::{Blocks, Route};
 use pxe_content::boot::Image;
@@ -26,8 +24,6 @@ use pxe_proto::tftp::table::TidPorts;
 const TIDS: u16 = 16;
 /// Ports of the first sockets, before those of the TIDs: boot server and TFTP.
 const FIXED: [u16; 2] = [wire::PORT_PXE, wire::PORT_TFTP];
-/// Most file descriptors in a poll: all sockets, and the worker's eventfd.
-const FDS_MAX: usize = TIDS as usize + FIXED.len() + 2;
 /// DHCP requests per turn.
 const DHCP_BATCH: usize = 64;
 /// The worker polls all sockets after this many turns without a sleep. While many transfers run in lock-step,
@@ -50,9 +46,8 @@ impl AsRef<[u8]> for Held {
 /// All sockets of one interface.
 pub struct SocketPath {
     receiver: Receiver,
-    /// Which UDP sockets may have a packet, in the order of [`SocketNet::sockets`].
-    ready: Vec<bool>,
-    dhcp_ready: bool,
+    /// Which sockets may have a packet: the UDP sockets in the order of [`SocketNet::sockets`], then DHCP.
+    ready: Readiness,
     /// Turns since the last poll.
     turns: u32,
     dhcp_frame: Box<[u8; FRAME_MAX]>,
@@ -91,7 +86,7 @@ impl SocketPath {
         ];
         let (tids, more) = open_tids(&interface.name, address, range)?;
         sockets.extend(more);
-        Ok(Self::new(interface, dhcp, sockets, tids))
+        Self::new(interface, dhcp, sockets, tids).map_err(|source| UdpError::Io { port, address, source })
     }
 
     /// Continues with the sockets of another pxed process, in the order of [`Datapath::descriptors`]. Packets
@@ -114,15 +109,20 @@ impl SocketPath {
         if !ports.iter().copied().eq(FIXED.into_iter().chain(first..first.saturating_add(TIDS))) {
             return Err(std::io::Error::other("other ports than ours"));
         }
-        Ok(Self::new(interface, dhcp, sockets, tids))
+        Self::new(interface, dhcp, sockets, tids)
     }
 
-    fn new(interface: &Interface, dhcp: PacketSocket, sockets: Vec<UdpSocket>, tids: TidPorts) -> Self {
-        let ready = vec![true; sockets.len()];
+    fn new(
+        interface: &Interface,
+        dhcp: PacketSocket,
+        sockets: Vec<UdpSocket>,
+        tids: TidPorts,
+    ) -> std::io::Result<Self> {
+        let ready = Readiness::of(sockets.iter().map(AsFd::as_fd).chain([dhcp.as_fd()]))?;
         let net =
             SocketNet { dhcp, own: Mac(interface.mac), sockets, sender: Sender::default(), tids, unsent: 0 };
         let dhcp_frame = Box::new([0; FRAME_MAX]);
-        Self { receiver: Receiver::default(), ready, dhcp_ready: true, turns: 0, dhcp_frame, net }
+        Ok(Self { receiver: Receiver::default(), ready, turns: 0, dhcp_frame, net })
     }
 
     /// The range of our TIDs.
@@ -184,29 +184,11 @@ impl Net for SocketNet {
 }
 
 impl SocketPath {
-    /// Sleeps until a socket has a packet, the eventfd is readable, or `most` has passed. Records which
-    /// sockets have a packet, and returns whether the eventfd is readable.
-    fn look(&mut self, event_fd: Option<BorrowedFd<'_>>, most: Duration) -> bool {
-        self.turns = 0;
-        let has_something = |fd: &PollFd<'_>| !fd.revents().is_empty();
-        let udp = self.net.sockets.iter().map(AsFd::as_fd);
-        let all = udp.chain([self.net.dhcp.as_fd()]).chain(event_fd);
-        let mut fds: ArrayVec<PollFd<'_>, FDS_MAX> =
-            all.take(FDS_MAX).map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect();
-        sleep(&mut fds, most);
-        let (udp, others) = fds.split_at(self.net.sockets.len());
-        for (ready, fd) in self.ready.iter_mut().zip(udp) {
-            *ready = has_something(fd);
-        }
-        self.dhcp_ready = others.first().is_some_and(has_something);
-        others.get(1).is_some_and(has_something)
-    }
-
     fn receive_dhcp(&mut self, take: &mut dyn FnMut(Received<'_>, &mut SocketNet)) -> usize {
-        let mut count = 0;
-        while self.dhcp_ready && count < DHCP_BATCH {
+        let (mut count, index) = (0, self.net.sockets.len());
+        while self.ready.is_ready(index) && count < DHCP_BATCH {
             let Some(frame) = self.net.dhcp.receive() else {
-                self.dhcp_ready = false;
+                self.ready.is_drained(index);
                 break;
             };
             // The frame is copied out of the socket's buffer, because the reply borrows the same socket
@@ -228,11 +210,12 @@ impl Datapath for SocketPath {
     fn receive(&mut self, take: &mut dyn FnMut(Received<'_>, &mut Self::Net)) -> usize {
         self.turns += 1;
         if self.turns > TURNS_MAX {
-            self.look(None, Duration::ZERO);
+            self.turns = 0;
+            self.ready.look(None, Duration::ZERO);
         }
         let mut count = self.receive_dhcp(take);
-        for index in 0..self.ready.len() {
-            if !self.ready[index] {
+        for index in 0..self.net.sockets.len() {
+            if !self.ready.is_ready(index) {
                 continue;
             }
             let Self { receiver, net, ready, .. } = self;
@@ -251,7 +234,9 @@ impl Datapath for SocketPath {
                         .count()
                 })
                 .unwrap_or(0);
-            ready[index] = received > 0;
+            if !receiver.was_full() {
+                ready.is_drained(index);
+            }
             count += received;
         }
         count
@@ -277,6 +262,7 @@ impl Datapath for SocketPath {
     }
 
     fn wait(&mut self, other: BorrowedFd<'_>, most: Duration) -> bool {
-        self.look(Some(other), most)
+        self.turns = 0;
+        self.ready.look(Some(other), most)
     }
 }

@@ -93,7 +93,7 @@ fn who_has_booted_often_enough_boots_its_disk() {
     let mut lab = lab(vec![Rule { boots: Some(1), ..rule("once", boot()) }]);
     let mut telling = |boots: u32| {
         let record = BootRecord { boots: vec![("once".into(), boots), ("other".into(), 9)], style: None };
-        lab.sources.boot_records.store(Arc::new([(OVMF, record)].into()));
+        lab.sources.boot_records.store(Arc::new([(OVMF, record)].into_iter().collect()));
         lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
         match lab.notes.events.last() {
             Some(Event::Offered { what, .. }) => *what,
@@ -116,7 +116,7 @@ fn a_machine_that_wants_binl_is_remembered() {
 
     let mut again = self::lab(vec![rule("all", boot())]);
     let record = BootRecord { style: Some(Style::Binl), ..BootRecord::default() };
-    again.sources.boot_records.store(Arc::new([(OVMF, record)].into()));
+    again.sources.boot_records.store(Arc::new([(OVMF, record)].into_iter().collect()));
     again.say_as(DHCP_CLIENT, DHCP_SERVERS, &discover());
     let Some(Event::Offered { style, .. }) = again.notes.events.last() else { panic!("nothing was told") };
     assert_eq!(*style, Style::Binl);

@@ -313,18 +313,25 @@ impl Machine {
         }
     }
 
+    /// Whether a timer of a boot runs.
+    pub(super) fn is_waiting(&self) -> bool {
+        let attempt = &self.attempt;
+        let loading = matches!(self.shown.state, State::Offered | State::Loading | State::Returned);
+        attempt.trouble.is_some()
+            || loading && !attempt.payload && (attempt.expected || attempt.asked.is_some())
+    }
+
     /// Checks the timers of a boot.
     pub(super) fn wait(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
+        if !self.is_waiting() {
+            return;
+        }
         let attempt = &self.attempt;
         if let Some((at, why)) = &attempt.trouble {
             if since(now, *at) >= MENDED_MS {
                 let why = why.clone();
                 self.fail(now, Failure::Boot, why, change_log);
             }
-            return;
-        }
-        let loading = matches!(self.shown.state, State::Offered | State::Loading | State::Returned);
-        if !loading || attempt.payload {
             return;
         }
         let quiet = since(now, attempt.active);
@@ -338,8 +345,6 @@ impl Machine {
                 "was offered {told} and requested nothing: its firmware does not understand the offer, or its \
                  request does not reach this server"
             )
-        } else if attempt.asked.is_none() {
-            return;
         } else if attempt.sent.is_some() || attempt.files > 0 && attempt.missing.is_none() {
             if quiet >= QUIET_MS {
                 self.run(now, change_log);

@@ -36,12 +36,17 @@ impl Life {
         UnixMs((START + self.now * 1000).saturating_add_signed(self.set))
     }
 
-    /// Lets `seconds` pass, with one tick in each.
+    /// Lets `seconds` pass, with one tick in each. After a tick that says that no timer runs, nothing changes.
     fn wait(&mut self, seconds: u64) -> &mut Self {
+        let mut runs = true;
         for _ in 0..seconds {
             self.now += 1;
             let at = self.at();
-            self.machine.tick(at, 60_000, &mut self.change_log);
+            let before = (self.machine.shown.state, self.machine.shown.why.clone());
+            let still_runs = self.machine.tick(at, 60_000, &mut self.change_log);
+            let after = (self.machine.shown.state, self.machine.shown.why.clone());
+            assert!(runs || before == after && !still_runs, "no timer ran: {before:?}, {after:?}");
+            runs = still_runs;
         }
         self
     }

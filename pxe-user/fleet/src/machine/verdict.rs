@@ -333,14 +333,21 @@ impl Machine {
     }
 
     /// Checks the timers, about once a second. `silence` is in milliseconds.
-    pub(crate) fn tick(&mut self, now: UnixMs, silence: u64, change_log: &mut ChangeLog) {
+    ///
+    /// Returns whether one of them still runs.
+    pub(crate) fn tick(&mut self, now: UnixMs, silence: u64, change_log: &mut ChangeLog) -> bool {
         self.wait(now, change_log);
-        let Some(verdict) = &self.shown.verdict else { return };
-        if !matches!(self.shown.state, State::Running | State::Silent)
-            || verdict.outcome != TestOutcome::Testing
-        {
-            return;
-        }
+        self.look_for_silence(now, silence, change_log);
+        self.is_waiting() || self.is_testing()
+    }
+
+    fn is_testing(&self) -> bool {
+        matches!(self.shown.state, State::Running | State::Silent)
+            && self.shown.verdict.as_ref().is_some_and(|verdict| verdict.outcome == TestOutcome::Testing)
+    }
+
+    fn look_for_silence(&mut self, now: UnixMs, silence: u64, change_log: &mut ChangeLog) {
+        let Some(verdict) = self.shown.verdict.as_ref().filter(|_| self.is_testing()) else { return };
         let quiet = since(now, verdict.heard.max(self.listening));
         if quiet >= silence {
             // In whole minutes, so that a silent test does not change the board every second.

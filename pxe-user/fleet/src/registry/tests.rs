@@ -243,7 +243,7 @@ fn an_event_of_a_file_says_what_the_file_is() {
     assert_eq!((one.mac, one.rule.as_str(), one.boot, one.epoch), (mac(1), "lab", BootKey::Began(NOW), 0));
     assert_eq!(registry.take_boot_records(), None);
     assert_eq!(registry.again(NOW, Some(mac(1))), 1);
-    assert_eq!(registry.take_boot_records().unwrap().len(), 0);
+    assert_eq!(registry.take_boot_records().unwrap().size(), 0);
     assert_eq!(registry.take_changes().epochs[&mac(1)], NOW.0, "later boots count anew");
     assert_eq!(registry.find(&MachineSelector::Address(address(9))), Some(mac(1)));
     registry.apply(NOW, &Event::StyleLearnt { mac: mac(1), style: Some(Style::Binl) }, |_| None);

@@ -357,7 +357,8 @@ impl Publisher {
             self.revision += 1;
             updates.push(Arc::new(Update::Forgotten { revision: self.revision, mac: mac.to_string() }));
         }
-        for machine in changes.machines.iter().filter_map(|mac| registry.machine(*mac)) {
+        let machines = changes.machines.union(&changes.resumed);
+        for machine in machines.filter_map(|mac| registry.machine(*mac)) {
             self.revision += 1;
             let machine = self.rows.put(machine.mac, &machine.shown);
             updates.push(Arc::new(Update::Machine { revision: self.revision, machine }));

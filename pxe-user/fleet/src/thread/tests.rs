@@ -128,7 +128,7 @@ fn what_was_known_is_known_again_and_private() {
     assert_eq!(named, Ok(Ok(())));
     let board = fleet.handle.board();
     assert_eq!(
-        (board.machines[0].name.as_deref(), board.lost.len()),
+        (board.machines.iter().next().unwrap().name.as_deref(), board.lost.len()),
         (Some("one"), 0),
         "an answer comes after the board"
     );

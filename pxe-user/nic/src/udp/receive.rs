@@ -22,6 +22,8 @@ pub struct Receiver {
     /// The number of datagrams for which the next call has room. The headers are made for each call, and take
     /// longer than the call if most of them are not used.
     room: usize,
+    /// The last call filled its room.
+    was_full: bool,
 }
 
 impl Default for Receiver {
@@ -32,11 +34,18 @@ impl Default for Receiver {
             buffers: Box::new([[0; RECEIVED_MAX]; BATCH]),
             addresses: Box::new([address; BATCH]),
             room: ROOM_MIN,
+            was_full: false,
         }
     }
 }
 
 impl Receiver {
+    /// Whether the last call filled its room, so that more datagrams may wait at its socket.
+    #[must_use]
+    pub fn was_full(&self) -> bool {
+        self.was_full
+    }
+
     /// Receives the datagrams that wait at `socket`, at most one batch. Returns for each datagram its sender and
     /// the payload.
     ///
@@ -46,7 +55,7 @@ impl Receiver {
         &'a mut self,
         socket: &UdpSocket,
     ) -> io::Result<impl Iterator<Item = (SocketAddrV4, &'a [u8])> + use<'a>> {
-        let Self { buffers, addresses, room } = self;
+        let Self { buffers, addresses, room, was_full } = self;
         let buffers = buffers.iter_mut().take(*room);
         let mut vectors: ArrayVec<libc::iovec, BATCH> = buffers
             .map(|buffer| libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: RECEIVED_MAX })
@@ -78,13 +87,16 @@ impl Receiver {
         let count = if count < 0 {
             let error = io::Error::last_os_error();
             if error.kind() != io::ErrorKind::WouldBlock {
+                // One error, such as an ICMP message, may stand in front of datagrams.
+                *was_full = true;
                 return Err(error);
             }
             0
         } else {
             count as usize
         };
-        *room = if count == *room { (2 * count).min(BATCH) } else { count.next_power_of_two().max(ROOM_MIN) };
+        *was_full = count == *room;
+        *room = if *was_full { (2 * count).min(BATCH) } else { count.next_power_of_two().max(ROOM_MIN) };
         // The headers are read now, because they point to variables of this function.
         let found = messages.iter().take(count).map(|message| (message.msg_len as usize).min(RECEIVED_MAX));
         let found: ArrayVec<usize, BATCH> = found.collect();

@@ -190,14 +190,24 @@ fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Resul
     let slots = &slots[..slots.len().min(BATCH)];
     let addresses: ArrayVec<libc::sockaddr_in, BATCH> = slots.iter().map(|slot| to_raw(slot.to)).collect();
     let mut ancillary: ArrayVec<Ancillary, BATCH> = slots.iter().map(|_| Ancillary([0; 24])).collect();
-    // These are 128 KiB, of which most batches use little, so they are not cleared.
-    let mut vectors = [const { Vectors::new_const() }; BATCH];
-    let parts = slots.iter().zip(&addresses).zip(&mut ancillary).zip(&mut vectors);
+    // These are 128 KiB, of which most batches use little. They are in one list, because a list for each slot would be
+    // cleared by the compiler at each call: that took a fifth of the worker's time with few clients.
+    let mut vectors = Vectors::new();
+    let gathered: ArrayVec<(usize, Option<u16>), BATCH> = slots
+        .iter()
+        .map(|slot| {
+            let before = vectors.len();
+            let segment = gather(slot, &mut vectors);
+            (vectors.len() - before, segment)
+        })
+        .collect();
+    let mut rest = &mut vectors[..];
+    let parts = gathered.into_iter().zip(&addresses).zip(&mut ancillary);
     let mut messages: ArrayVec<libc::mmsghdr, BATCH> = parts
-        .map(|(((slot, address), ancillary), vectors)| {
-            let segment = gather(slot, vectors);
-            let msg_hdr = header(address, vectors, ancillary, segment);
-            libc::mmsghdr { msg_hdr, msg_len: 0 }
+        .map(|(((count, segment), address), ancillary)| {
+            let (own, others) = std::mem::take(&mut rest).split_at_mut(count);
+            rest = others;
+            libc::mmsghdr { msg_hdr: header(address, own, ancillary, segment), msg_len: 0 }
         })
         .collect();
     // SAFETY: the headers point to local variables, and to bytes of the slots and their owners. All of them
@@ -213,10 +223,10 @@ fn send_some<O: AsRef<[u8]>>(socket: &UdpSocket, slots: &[Slot<O>]) -> io::Resul
     if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
 }
 
-/// The vectors for the header and the data of each segment.
-type Vectors = ArrayVec<libc::iovec, { 2 * SEGMENTS_MAX }>;
+/// The vectors for the header and the data of each segment, of all slots.
+type Vectors = ArrayVec<libc::iovec, { 2 * SEGMENTS_MAX * BATCH }>;
 
-/// Points the vectors at a slot's bytes. Returns the length of a segment if there are several.
+/// Adds vectors that point at a slot's bytes. Returns the length of a segment if there are several.
 fn gather<O: AsRef<[u8]>>(slot: &Slot<O>, vectors: &mut Vectors) -> Option<u16> {
     let mut push = |bytes: &[u8]| vectors.push(vector(bytes));
     if slot.block_count == 0 {

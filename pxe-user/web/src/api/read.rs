@@ -147,7 +147,7 @@ struct Interface {
 /// The number of machines in each state. States without machines are included, with 0.
 pub(super) fn totals(board: &Board) -> BTreeMap<&'static str, usize> {
     let mut totals: BTreeMap<_, _> = MachineState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
-    for machine in &board.machines {
+    for machine in board.machines.iter() {
         *totals.entry(machine.state.as_str()).or_default() += 1;
     }
     totals

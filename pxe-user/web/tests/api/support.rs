@@ -11,7 +11,6 @@ use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};
-use pxe_fleet::board::EncodedMachine;
 use pxe_fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Progress, State, Step, Story, TestOutcome, UnixMs, Update,
     Verdict,
@@ -341,9 +340,7 @@ pub(crate) fn full(index: usize, state: State) -> Machine {
 
 /// A board of this many machines, in all states.
 pub(crate) fn board(machines: usize) -> Board {
-    let mut machines: Vec<EncodedMachine> =
-        (0..machines).map(|index| full(index, State::ALL[index % 10]).into()).collect();
-    machines.sort_by_key(|machine| machine.state);
+    let machines = (0..machines).map(|index| full(index, State::ALL[index % 10]).into()).collect();
     Board { at: UnixMs(1_700_000_100_000), revision: 7, machines, lost: vec![] }
 }
 
@@ -356,8 +353,9 @@ pub(crate) fn change(fleet: &FleetHandle, machine: Machine) {
     let mut board = (*fleet.board()).clone();
     board.revision += 1;
     let revision = board.revision;
-    board.machines.retain(|known| known.mac != machine.mac);
-    board.machines.push(machine.clone().into());
+    let before = board.machines.iter().find(|known| known.mac == machine.mac).cloned();
+    before.iter().for_each(|before| board.machines.remove(before));
+    board.machines.insert(machine.clone().into());
     fleet.show(Arc::new(board), [Update::Machine { revision, machine: machine.into() }]);
 }
 

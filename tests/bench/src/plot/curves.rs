@@ -66,7 +66,7 @@ fn loading(case: &Case) -> Option<u32> {
 /// Whole boots: how many.
 fn booting(case: &Case) -> Option<u32> {
     match case.play {
-        Play::Boots { machines, .. } if case.noise == Noise::NONE => Some(machines),
+        Play::Boots { machines, power_on: 1000, known: 0, .. } if case.noise == Noise::NONE => Some(machines),
         _ => None,
     }
 }

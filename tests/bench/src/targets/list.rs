@@ -2,9 +2,9 @@
 
 use super::super::figures::Figure;
 use super::super::responders::Who;
-use super::{Bound, Pick, Target};
+use super::{Bound, Over, Pick, Target};
 
-const DNSMASQ: Option<Pick> = Some(Pick::Best(&[Who::Dnsmasq]));
+const DNSMASQ: Over = Over::Who(Pick::Best(&[Who::Dnsmasq]));
 const AF_XDP: Pick = Pick::Best(&[Who::Generic, Who::Native]);
 const TCX: Pick = Pick::Best(&[Who::GenericOffload]);
 const IN_XDP: Pick = Pick::Best(&[Who::NativeOffload]);
@@ -23,6 +23,10 @@ const WINDOWS: &[&str] = &["10 machines, 64 MB, window 16"];
 const ONE: &[&str] = &["1 machine, 64 MB, lock-step"];
 pub(super) const STORM: &[&str] = &["1000 machines, 150 KB, lock-step, on within 31 ms"];
 const BOOTS: &[&str] = &["2000 machines, whole boots, on within 1000 ms"];
+const RING_LOSES: &[&str] = &["1000 machines, 150 KB, lock-step, on within 31 ms, a ring that loses"];
+const HALL: &[&str] = &["10000 machines, whole boots, on within 10000 ms"];
+const IN_A_HALL: &[Who] = &[Who::Socket, Who::GenericOffload];
+const KNOWN_65000: &[&str] = &["100 machines, whole boots, on within 1000 ms, of 65000 known"];
 const ASKING_128: &[&str] = &["128 machines, DHCP only"];
 const ASKING_1000: &[&str] = &["1000 machines, DHCP only"];
 const WAITING: &[&str] = &["2000 transfers wait"];
@@ -31,6 +35,7 @@ const PROGRAMS: &[&str] = &["kernel programs"];
 const HTTP_250: &[&str] = &["HTTP: 250 connections, 150 KB"];
 const HTTP_2000: &[&str] = &["HTTP: 2000 connections, 150 KB"];
 const HTTP_500: &[&str] = &["HTTP: 500 connections from one address, 150 KB"];
+const HTTP_BOOTS: &[&str] = &["HTTP: 2000 machines, whole boots, 150 KB, on within 1000 ms"];
 const IDLE: &[&str] = &["idle"];
 const LOST: &[&str] =
     &["200 machines, 20 KB, lock-step, 30 % lost", "100 machines, 20 KB, lock-step, 30 % lost"];
@@ -78,7 +83,7 @@ pub const TARGETS: &[Target] = &[
         cases: WINDOWS,
         figure: Figure::Rate,
         mine: Pick::Best(Who::OURS),
-        over: Some(Pick::Best(Who::PEERS)),
+        over: Over::Who(Pick::Best(Who::PEERS)),
         bound: Bound::AtLeast(4.0),
     },
     over("CPU s/GB: AF_XDP over dnsmasq", LARGE, Figure::Cpu, AF_XDP, Who::Dnsmasq, Bound::AtMost(1.0 / 4.0)),
@@ -106,11 +111,30 @@ pub const TARGETS: &[Target] = &[
         over: DNSMASQ,
         bound: Bound::AtMost(1.0 / 8.0),
     },
+    Target {
+        work: "time until all have it, where the ring loses frames, over where it does not",
+        cases: RING_LOSES,
+        figure: Figure::Seconds,
+        mine: Pick::Worst(&[Who::Socket, Who::Generic, Who::GenericOffload]),
+        over: Over::Case(STORM[0]),
+        bound: Bound::AtMost(1.5),
+    },
     own("machines that failed", STORM, Figure::Failed, OVER_XDP, 0.0),
     own("requests repeated", STORM, Figure::RequestsAgain, OVER_XDP, 0.0),
     own("machines that failed", BOOTS, Figure::Failed, OVER_XDP, 0.0),
     own("seconds until an offer, p99.9", BOOTS, Figure::OfferP999, OURS_IN_FAULTS, OFFER_MAX),
     own("p99 over p50", BOOTS, Figure::Tail, OVER_XDP, 2.0),
+    own("machines that failed", HALL, Figure::Failed, IN_A_HALL, 0.0),
+    own("seconds until an offer, p99.9", HALL, Figure::OfferP999, IN_A_HALL, OFFER_MAX),
+    own("seconds until all have booted, who come within 10", HALL, Figure::Seconds, IN_A_HALL, 10.0 * 1.1),
+    Target {
+        work: "CPU of a boot with 65,000 known machines over that with 100",
+        cases: KNOWN_65000,
+        figure: Figure::PerBoot,
+        mine: BY_AUTO,
+        over: Over::Case("100 machines, whole boots, on within 1000 ms, of 100 known"),
+        bound: Bound::AtMost(1.1),
+    },
     over(
         "DHCP replies over dnsmasq's",
         ASKING_128,
@@ -147,6 +171,8 @@ pub const TARGETS: &[Target] = &[
     over("HTTP, CPU s/GB over nginx's", HTTP_250, Figure::Cpu, BY_AUTO, Who::Nginx, Bound::AtMost(0.7)),
     over("HTTP, CPU s/GB over nginx's", HTTP_2000, Figure::Cpu, BY_AUTO, Who::Nginx, Bound::AtMost(0.7)),
     own("HTTP: connections that failed", HTTP_500, Figure::Failed, &[Who::GenericOffload], 0.0),
+    own("machines that failed", HTTP_BOOTS, Figure::Failed, &[Who::GenericOffload], 0.0),
+    own("seconds until an offer, p99.9", HTTP_BOOTS, Figure::OfferP999, &[Who::GenericOffload], OFFER_MAX),
     own("seconds from start until ready", IDLE, Figure::Start, WITH_OFFLOAD, 0.2),
     own("idle: per cent of a core", IDLE, Figure::Idle, Who::OURS, 0.1),
     own("idle: wake-ups a second", IDLE, Figure::Wakes, Who::OURS, 5.0),
@@ -188,7 +214,7 @@ const fn over(
     other: Who,
     bound: Bound,
 ) -> Target {
-    Target { work, cases, figure, mine, over: Some(Pick::Best(only(other))), bound }
+    Target { work, cases, figure, mine, over: Over::Who(Pick::Best(only(other))), bound }
 }
 
 /// A figure of its own, which all have to keep to.
@@ -199,7 +225,7 @@ const fn own(
     who: &'static [Who],
     most: f64,
 ) -> Target {
-    Target { work, cases, figure, mine: Pick::Worst(who), over: None, bound: Bound::AtMost(most) }
+    Target { work, cases, figure, mine: Pick::Worst(who), over: Over::Nothing, bound: Bound::AtMost(most) }
 }
 
 const fn only(who: Who) -> &'static [Who] {

@@ -22,7 +22,7 @@ fn a_machine_that_stops_is_told_although_the_clock_was_set_back_a_day() {
     fleet.until(|board| has(board, 1));
     set.store(-DAY_MS, Ordering::Relaxed);
     let board = fleet.until(|board| board.machines.iter().any(|machine| machine.state == State::Failed));
-    let why = board.machines[0].why.as_deref().unwrap_or_default();
+    let why = board.machines.iter().next().unwrap().why.as_deref().unwrap_or_default();
     assert!(why.contains("requested nothing"), "{why}");
     assert!(board.at.0 < begun, "what is shown is the time of day as it is now");
     fleet.stop();

@@ -56,7 +56,7 @@ fn words_of_strangers_do_nothing() {
     hostile.name = Some("\x1b]0;owned\x07node".into());
     hostile.why = Some("x\x1b[31m\u{202e}y\n\u{9b}2J".into());
     let board = Board {
-        machines: vec![hostile.clone().into()],
+        machines: [hostile.clone().into()].into_iter().collect(),
         lost: vec![Lost { what: "\x1b[2J".into(), since: NOW }],
         ..Board::default()
     };
@@ -109,7 +109,7 @@ fn a_table_tells_what_matters() {
     let mut loading = machine(2, State::Loading);
     loading.progress = Some(Progress { file: "memtest".into(), bytes: 50, size: 200, bytes_per_s: 2048 });
     let mut out = Vec::new();
-    let board = Board { machines: vec![failed.into(), loading.into()], ..Board::default() };
+    let board = Board { machines: [failed.into(), loading.into()].into_iter().collect(), ..Board::default() };
     write(&mut out, &board, NOW, &Look::default()).unwrap();
     assert_eq!(
         String::from_utf8(out).unwrap(),
@@ -191,7 +191,8 @@ fn a_story_tells_where_the_memory_is_bad() {
         corrected: None,
         uncorrected: None,
     });
-    let mut view = view(Board { machines: vec![failed.clone().into()], ..Board::default() });
+    let mut view =
+        view(Board { machines: [failed.clone().into()].into_iter().collect(), ..Board::default() });
     press(&mut view, KeyCode::Enter);
     view.show(Story { machine: failed.clone(), boots: vec![], steps: vec![] });
     let text = screen(&mut view, 80, 24).join("\n");

@@ -48,7 +48,7 @@ pub(super) struct View {
 impl View {
     /// Replaces the whole fleet, at the start or after a gap.
     pub(super) fn board(&mut self, board: Board) {
-        self.machines = board.machines.into_iter().map(|machine| (machine.mac.clone(), machine)).collect();
+        self.machines = board.machines.iter().map(|machine| (machine.mac.clone(), machine.clone())).collect();
         self.lost = board.lost;
         self.away = None;
         self.stale = true;

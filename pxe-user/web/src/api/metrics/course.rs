@@ -146,7 +146,7 @@ pub(in crate::api) async fn follow(fleet: FleetHandle, metrics: Arc<Metrics>) {
             Ok(Update::Step { .. } | Update::Lost { .. }) => continue,
             Err(RecvError::Lagged(_)) => {
                 updates = updates.resubscribe();
-                fleet.board().machines.clone()
+                fleet.board().machines.iter().cloned().collect()
             }
             Err(RecvError::Closed) => return,
         };

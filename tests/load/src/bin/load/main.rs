@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser as _;
 use options::Task;
 use pxe_kit::load::Options;
-use pxe_load::{fleet, foreign, http, reflect};
+use pxe_load::{fleet, foreign, http, http_boot, reflect};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 fn main() -> Result<()> {
@@ -24,6 +24,7 @@ fn main() -> Result<()> {
     let mut report = match task {
         Task::Fleet(plan) => fleet::run(&plan)?,
         Task::Http(plan) => http::run(&plan)?,
+        Task::HttpBoots(plan) => http_boot::run(&plan)?,
         Task::Reflect(plan) => reflect::run(&plan)?,
         Task::Reflector(interface, program, mode) => {
             return reflect::reflector(interface, program, mode, options.original.as_deref());

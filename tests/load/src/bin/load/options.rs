@@ -12,7 +12,7 @@ use pxe_load::noise::Noise;
 use pxe_load::programs::Program;
 use pxe_load::script::{Crew, Dhcp, Script};
 use pxe_load::strangers::Crowd;
-use pxe_load::{fleet, http, reflect};
+use pxe_load::{fleet, http, http_boot, reflect};
 use pxe_nic::programs::Mode;
 use pxe_proto::mac::Mac;
 
@@ -25,6 +25,8 @@ pub(crate) enum Task {
     Fleet(Box<fleet::Plan>),
     /// Connections load a file over HTTP.
     Http(http::Plan),
+    /// Machines boot over HTTP.
+    HttpBoots(http_boot::Plan),
     /// Frames are sent to a reflector.
     Reflect(reflect::Plan),
     /// Frames are sent back.
@@ -46,15 +48,21 @@ pub(crate) fn task(options: &Options) -> Result<(String, Task)> {
     }
     let server = options.server.context("--server is missing")?;
     if let Some(path) = &options.http {
-        let plan = http::Plan {
+        let client = http::Client {
             server: SocketAddrV4::new(server, HTTP),
             path: path.clone(),
             file: read(options.original.as_ref().context("--original is missing")?)?,
             connections: options.machines,
             from: options.from.context("--from is missing")?,
             from_one: options.from_one,
-            time: Duration::from_secs_f64(options.seconds),
         };
+        if let Some(relay) = options.relay {
+            let (power_on, limit) =
+                (Duration::from_millis(options.power_on), Duration::from_secs(options.limit));
+            let plan = http_boot::Plan { client, relay, power_on, limit };
+            return Ok(("http".into(), Task::HttpBoots(plan)));
+        }
+        let plan = http::Plan { client, time: Duration::from_secs_f64(options.seconds) };
         return Ok(("http".into(), Task::Http(plan)));
     }
     let peer = Mac(options.server_mac.unwrap_or([0xff; 6]));
