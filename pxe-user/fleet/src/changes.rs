@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::board::{Boot, MemoryError, Step, UnixMs};
 use super::log_limiter::{Kind, LogLimiter};
+use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
@@ -17,6 +18,25 @@ const STEPS_MAX: usize = 65536;
 /// Rate limit for the steps of one machine: size of the burst, and steps per second after it.
 const MACHINE_BURST: f64 = 200.0;
 const MACHINE_RATE: f64 = 1.0;
+
+/// A boot that counts for a rule (`once`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counted {
+    pub(crate) mac: Mac,
+    pub(crate) rule: String,
+    pub(crate) boot: BootKey,
+    /// The machine's epoch: a boot counts only while no later epoch is known.
+    pub(crate) epoch: u64,
+}
+
+/// What distinguishes a boot from all others of a machine, for every responder that sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BootKey {
+    /// The nonce that the machine got.
+    Nonce(Nonce),
+    /// The machine got none, so only this responder knows the boot: by its beginning.
+    Began(UnixMs),
+}
 
 /// Everything that has changed since the last publication.
 #[derive(Debug, Default)]
@@ -36,6 +56,10 @@ pub(crate) struct Changes {
     pub(crate) boots: BTreeMap<(Mac, UnixMs), Boot>,
     /// Memory errors that are new or were reported again, by machine, the test's beginning, and address.
     pub(crate) errors: HashMap<(Mac, UnixMs, String), MemoryError>,
+    /// Boots that count for a rule since the last publication.
+    pub(crate) counted: Vec<Counted>,
+    /// The epochs of machines whose counts were reset.
+    pub(crate) epochs: HashMap<Mac, u64>,
     /// A boot record has changed, which the datapath must see.
     pub(crate) boot_records: bool,
 }
@@ -64,6 +88,12 @@ impl Changes {
         for (key, error) in earlier.errors {
             self.errors.entry(key).or_insert(error);
         }
+        earlier.counted.append(&mut self.counted);
+        self.counted = earlier.counted;
+        for (mac, epoch) in earlier.epochs {
+            let known = self.epochs.entry(mac).or_insert(epoch);
+            *known = epoch.max(*known);
+        }
         earlier.steps.append(&mut self.steps);
         self.steps = earlier.steps;
         self.steps_lost += earlier.steps_lost;
@@ -75,12 +105,14 @@ impl Changes {
     /// Returns true if it dropped any. Then the next batch must write all machines and boots from the
     /// registry.
     pub(crate) fn shrink(&mut self) -> bool {
-        let much = [self.boots.len(), self.errors.len(), self.forgotten.len()]
+        let much = [self.boots.len(), self.errors.len(), self.forgotten.len(), self.counted.len()]
             .iter()
             .any(|count| *count > STEPS_MAX);
         if much {
             self.boots.clear();
             self.errors.clear();
+            // Only a shared ledger reads these. A machine then boots once more than it should.
+            self.counted.clear();
             // The rows of forgotten machines then stay in the database. A later start loads them, and the
             // registry forgets the strangers among them again.
             self.forgotten.clear();

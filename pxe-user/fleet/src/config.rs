@@ -4,17 +4,36 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use crate::board::UnixMs;
+use pxe_ledger::postgres::{Target, TargetError};
 
 /// Default of [`FleetConfig::retention`]: 30 days.
 const RETENTION: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Default of [`FleetConfig::silence`]. memtest86+ writes a tick every 10 s.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// Default of [`SharedLedger::spool_max`]: 64 MiB.
+pub const SPOOL_MAX: u64 = 64 << 20;
+
+/// A database that several responders share, beside the directory of this host.
+#[derive(Clone, Debug)]
+pub struct SharedLedger {
+    /// The database, or why this host cannot connect to it.
+    pub target: Result<Target, TargetError>,
+    /// The name of this responder, unique in the database.
+    pub responder: String,
+    /// The host's name, for messages of others.
+    pub host: String,
+    /// Maximum size of what waits for the database, in bytes.
+    pub spool_max: u64,
+}
+
 /// Configuration of the fleet.
 #[derive(Clone, Debug)]
 pub struct FleetConfig {
     /// The directory of the database. With `None`, the fleet forgets everything when the daemon ends.
     pub state: Option<PathBuf>,
+    /// The shared database. It needs `state`, where batches wait for it.
+    pub ledger: Option<SharedLedger>,
     /// A file to which the store appends each step as a line of JSON. If another program moves the file away,
     /// the store creates a new one.
     pub events: Option<PathBuf>,
@@ -26,7 +45,7 @@ pub struct FleetConfig {
 
 impl Default for FleetConfig {
     fn default() -> Self {
-        Self { state: None, events: None, retention: RETENTION, silence: SILENCE }
+        Self { state: None, ledger: None, events: None, retention: RETENTION, silence: SILENCE }
     }
 }
 

@@ -13,7 +13,8 @@
 //! | [`thread`] | the fleet's thread: owns all machines, and reads the wall clock |
 //! | `registry`, `machine` | all machines, and the state machine of one machine; pure |
 //! | `changes` | what has changed since the board was last published |
-//! | `store` | SQLite, and the file of events; a thread of its own |
+//! | `store` | the ledger, and the file of events; threads of their own |
+//! | [`move_ledger`] | copies a directory's ledger to a database that several responders share |
 //! | [`board`] | the JSON types of the API |
 //! | [`journal`] | log lines: one for each step of a boot |
 //! | [`log_limiter`] | the rate limit for log lines and steps that strangers can cause |
@@ -35,6 +36,7 @@ pub mod handle;
 pub mod journal;
 pub mod log_limiter;
 mod machine;
+pub mod move_ledger;
 pub mod mtlog;
 mod registry;
 pub mod report;

@@ -11,6 +11,7 @@
 //! 2 s, the thread publishes the changes all the same, and [`Board::lost`] says that they are not stored.
 
 mod clock_watch;
+mod ledger;
 mod publish;
 mod questions;
 mod recent;
@@ -28,7 +29,7 @@ use tokio::sync::mpsc::Receiver;
 #[cfg(doc)]
 use super::board::Board;
 use super::board::UnixMs;
-pub use super::config::{FleetConfig, wall_clock};
+pub use super::config::{FleetConfig, SPOOL_MAX, SharedLedger, wall_clock};
 use super::handle::{BootRecords, FleetHandle, Message};
 use super::journal::Journal;
 use super::registry::Registry;

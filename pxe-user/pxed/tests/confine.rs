@@ -13,12 +13,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, io, thread};
 
-use pxed::confine::{self, Account, ConfineRequest, Confinement, Paths, RetainedCapability};
+use pxe_kit::postgres::{PASSWORD, Postgres as Server, USER};
+use pxe_ledger::postgres::{Postgres, Target, Url, Writer};
+use pxed::confine::{self, Account, ConfineRequest, Confinement, Outbound, Paths, RetainedCapability};
 
 /// The environment variable that gives the child its directories.
 const FOLDER: &str = "PXED_TEST_CONFINED";
 /// The environment variable of a child that starts without the capability that it should keep.
 const LACKS: &str = "PXED_TEST_LACKS";
+
+/// The environment variable of a child that has a shared ledger.
+const LEDGER: &str = "PXED_TEST_LEDGER";
 
 fn request(folder: &Path) -> ConfineRequest {
     ConfineRequest {
@@ -31,6 +36,7 @@ fn request(folder: &Path) -> ConfineRequest {
             remove: vec![folder.join("run")],
             moves: true,
         },
+        outbound: Outbound::default(),
     }
 }
 
@@ -43,7 +49,11 @@ fn the_child_is_confined() {
     // allocator usable after fork.
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
-            let part = if env::var_os(LACKS).is_some() { without_the_capability } else { confined };
+            let part = match (env::var_os(LACKS), env::var_os(LEDGER)) {
+                (Some(_), _) => without_the_capability,
+                (_, Some(_)) => with_a_ledger,
+                _ => confined,
+            };
             let done = std::panic::catch_unwind(|| part(&folder));
             std::process::exit(i32::from(done.is_err()));
         }
@@ -67,6 +77,29 @@ fn confined(folder: &Path) {
     others();
     let status = fs::read_to_string("/proc/self/status");
     assert!(denied(status), "what is not among the host's few files is closed");
+}
+
+/// A daemon with a shared ledger: it connects to the ledger's port, over TCP only.
+fn with_a_ledger(folder: &Path) {
+    let url = Url::parse(&env::var(LEDGER).unwrap()).unwrap();
+    let target = Target::open(&url, Some(&folder.join("other/password")), None).unwrap();
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let outbound = Outbound { ports: target.ports().to_vec(), is_unix: false };
+    confine::enter(&ConfineRequest { outbound, ..request(folder) }).unwrap();
+    let writer = Writer { responder: "r".into(), instance: "i".into(), host: "h".into() };
+    let (mut ledger, _) = Postgres::connect(&target, writer).unwrap();
+    ledger.renew().unwrap();
+    assert!(denied(TcpStream::connect(other.local_addr().unwrap())) || !knows_ports(), "no other port");
+    assert!(denied(UdpSocket::bind("127.0.0.1:0")) && denied(std::os::unix::net::UnixStream::connect("/x")));
+    files(folder);
+    others();
+}
+
+/// Whether this kernel has Landlock's rules for ports.
+fn knows_ports() -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(7))
 }
 
 /// A start with fewer capabilities than the datapath would keep, such as that of a user with those of the manual only.
@@ -130,12 +163,19 @@ fn only_what_is_needed_is_left() {
 }
 
 #[test]
+fn a_shared_ledger_opens_its_port_and_nothing_else() {
+    let server = Server::start().unwrap();
+    let url = format!("postgres://{USER}@127.0.0.1:{}/postgres?sslmode=disable", server.port());
+    run_child(&[(LEDGER, &url)]);
+}
+
+#[test]
 fn only_capabilities_that_are_left_are_reported() {
-    run_child(&[LACKS]);
+    run_child(&[(LACKS, "1")]);
 }
 
 /// Runs the child's part in a process of its own, with directories, and with these environment variables.
-fn run_child(variables: &[&str]) {
+fn run_child(variables: &[(&str, &str)]) {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -144,6 +184,7 @@ fn run_child(variables: &[&str]) {
         fs::create_dir(path(name)).unwrap();
         mode(&path(name), 0o777);
     }
+    fs::write(path("other/password"), PASSWORD).unwrap();
     for name in ["served/boot", "other/file", "run/socket"] {
         fs::write(path(name), "boot").unwrap();
         mode(&path(name), 0o666);
@@ -151,7 +192,7 @@ fn run_child(variables: &[&str]) {
     let this = env::current_exe().unwrap();
     let mut child = Command::new(this);
     child.args(["--exact", "the_child_is_confined", "--test-threads=1", "--nocapture"]);
-    child.envs(variables.iter().map(|name| (name, "1"))).env(FOLDER, folder.path());
+    child.envs(variables.iter().copied()).env(FOLDER, folder.path());
     let output = child.output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");

@@ -10,6 +10,7 @@
 //! daemon     the daemon under test
 //! load       the load generator's options
 //! tree       files to serve
+//! postgres   a PostgreSQL server for one test
 //! dnsmasq    the network's DHCP server, and the responder that pxed is compared with
 //! firmware   where distributions install firmware, boot loaders and memtest86+
 //! cache      downloads and long builds, made once
@@ -59,6 +60,7 @@ pub mod load;
 pub mod namespace;
 pub mod network;
 pub mod owner;
+pub mod postgres;
 pub mod process;
 pub mod tree;
 pub mod unpacked;

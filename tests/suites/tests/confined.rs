@@ -61,6 +61,45 @@ fn every_thread_has_given_its_rights_up_over_each_datapath() {
     }
 }
 
+/// The daemon sends its history to a shared ledger while it has given its rights up. The database is reached by its Unix socket,
+/// which has no network namespace.
+#[test]
+fn a_confined_daemon_writes_to_a_shared_ledger_and_serves_while_it_is_away() {
+    let lab = Lab::builder().start().unwrap();
+    let root = tree::with_files(lab.folder(), &[("small", tree::bytes(3000))]).unwrap();
+    let server = pxe_kit::postgres::Postgres::start().unwrap();
+    let config = lab.folder().join("pxed.toml");
+    let text = format!(
+        "state = \"{}\"\n[ledger]\nurl = \"{}\"\nresponder = \"rack-1\"\n",
+        lab.folder().join("state").display(),
+        server.url("postgres")
+    );
+    fs::write(&config, text).unwrap();
+    let mut arguments = vec!["--config", config.to_str().unwrap(), "--confinement", "require"];
+    arguments.extend(["--root", root.to_str().unwrap(), "--boot-file", "x64=small"]);
+    let daemon = Daemon::start(&lab, &arguments).unwrap();
+    assert_confined(daemon.pid(), CAP_BPF);
+    let leased =
+        "SELECT count(*) FROM pxed.responders WHERE name = 'rack-1' AND leased > now() - interval '9 s'";
+    let is_leased = || Ok(server.sql("postgres", leased).is_ok_and(|count| count == "1"));
+    pxe_kit::clock::wait_until("the ledger is connected", START, is_leased).unwrap();
+    server.freeze().unwrap();
+    let url = format!("tftp://{}/small", lab.responder().address());
+    let got = lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
+    assert!(got.stdout == tree::bytes(3000), "{}", String::from_utf8_lossy(&got.stderr));
+    let said = |status: &serde_json::Value| status["lost"].to_string().contains("the shared ledger is away");
+    daemon.wait_status("the board says that the ledger is away", said).unwrap();
+    server.thaw().unwrap();
+    let is_back = |status: &serde_json::Value| status["lost"].as_array().is_some_and(Vec::is_empty);
+    daemon.wait_status("the board says no more", is_back).unwrap();
+    pxe_kit::clock::wait_until("the machine is in the ledger", START, || {
+        Ok(server.sql("postgres", "SELECT count(*) FROM pxed.machines")? == "1")
+    })
+    .unwrap();
+    let log = daemon.stop().unwrap();
+    assert!(!log.contains("cannot"), "{log}");
+}
+
 /// Starts the daemon as the user nobody with these capabilities, as a service manager would.
 fn as_nobody(lab: &Lab, rights: &str, datapath: &str) -> Process {
     let mut start = lab.responder().command("prlimit");

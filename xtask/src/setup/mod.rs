@@ -182,6 +182,11 @@ fn unpack(need: &Need, why: &str) -> Result<()> {
     Ok(())
 }
 
+/// Debian's package makes a database and starts its server. The tests start servers of their own, so set-up keeps it from that,
+/// unless the administrator has decided before.
+const NO_CLUSTER: &str = "d=/etc/postgresql-common; [ -e $d/createcluster.conf ] || [ -e $d/createcluster.d/pxed.conf ] || \
+    { mkdir -p $d/createcluster.d && echo 'create_main_cluster = false' >$d/createcluster.d/pxed.conf; }";
+
 /// Installs packages. If that fails, the lists may be old, so it updates them and tries once more.
 fn install(manager: Manager, wanted: &[&str]) -> Result<()> {
     if wanted.is_empty() {
@@ -219,6 +224,9 @@ fn announce(manager: Manager, wanted: &[&str]) {
 }
 
 fn attempt(manager: Manager, wanted: &[&str]) -> Result<()> {
+    if manager == Manager::Apt && wanted.contains(&"postgresql") {
+        command::run(command::as_root("sh")?.args(["-c", NO_CLUSTER]))?;
+    }
     // Through `env`, because sudo clears the environment. The variable prevents questions.
     let mut install = command::as_root("env")?;
     install.arg("DEBIAN_FRONTEND=noninteractive").arg(manager.program());

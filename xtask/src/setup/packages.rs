@@ -64,6 +64,8 @@ enum Probe {
     Pair(&'static [[&'static str; 2]]),
     /// busybox is static, so that it runs in a guest without libraries.
     StaticBusybox,
+    /// A PostgreSQL server, whose programs Debian keeps out of the path.
+    Postgres,
 }
 
 /// Something that a command needs.
@@ -86,6 +88,7 @@ impl Need {
             Probe::Program(any) => any.iter().any(|p| command::find(p).is_some()),
             Probe::File(any) => firmware::first(any).is_some(),
             Probe::Pair(any) => firmware::first_pair(any).is_some(),
+            Probe::Postgres => pxe_kit::postgres::programs().is_ok(),
             Probe::StaticBusybox => command::find("busybox").is_some_and(|file| is_static(&file)),
         }
     }
@@ -252,6 +255,12 @@ pub const NEEDS: &[Need] = &[
     ),
     need("cpio", Group::Kernels, Probe::Program(&["cpio"]), ["cpio"; 5]),
     need("mkfs.ext4", Group::Tests, Probe::Program(&["mkfs.ext4"]), ["e2fsprogs"; 5]),
+    need(
+        "PostgreSQL",
+        Group::Tests,
+        Probe::Postgres,
+        ["postgresql", "postgresql-server", "postgresql", "postgresql-server", "postgresql"],
+    ),
     need("podman", Group::Tests, Probe::Program(&["podman"]), ["podman"; 5]),
     // Podman's default runtime, crun, rejects hosts with both versions of cgroups.
     need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 5]),

@@ -2,7 +2,7 @@
 
 use super::{Attempt, Failure, Machine, since};
 use crate::board::{Progress, State, UnixMs};
-use crate::changes::{ChangeLog, Draft};
+use crate::changes::{BootKey, ChangeLog, Counted, Draft};
 use crate::event::Transport;
 use pxe_content::boot::{Refusal, Role, is_looked_for, last_resort};
 use pxe_proto::tftp::send_session::TransferOutcome;
@@ -198,6 +198,9 @@ impl Machine {
             None => self.boot_record.boots.push((rule.into(), 1)),
         }
         change_log.changes.boot_records = true;
+        let boot = self.attempt.nonce.map_or(BootKey::Began(self.attempt.began), BootKey::Nonce);
+        let (mac, rule, epoch) = (self.mac, rule.to_owned(), self.epoch);
+        change_log.changes.counted.push(Counted { mac, rule, boot, epoch });
     }
 
     fn broke_off(&mut self, now: UnixMs, transfer: &FinishedTransfer, change_log: &mut ChangeLog) {

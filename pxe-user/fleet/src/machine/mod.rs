@@ -137,6 +137,9 @@ pub(crate) struct Machine {
     /// It has booted since the last word of a test, so the next report or line begins a new test.
     #[serde(default)]
     fresh: bool,
+    /// The epoch of its boot counts. It grows when they are reset.
+    #[serde(default)]
+    epoch: u64,
     /// Which DIMM has which addresses.
     #[serde(default)]
     places: Vec<Mapped>,
@@ -187,6 +190,7 @@ impl Machine {
             returns: 0,
             ended: false,
             fresh: false,
+            epoch: 0,
             places: Vec::new(),
             listening: now,
         }
@@ -233,6 +237,7 @@ impl Machine {
             self.places = before.places;
         }
         self.on_link |= before.on_link;
+        self.epoch = self.epoch.max(before.epoch);
         self.console = self.console.take().or(before.console);
         self.boot_record.style = self.boot_record.style.or(before.boot_record.style);
         for (rule, boots) in before.boot_record.boots {

@@ -156,6 +156,9 @@ impl Machine {
     /// Makes it boot by its rules from the beginning again.
     pub(crate) fn again(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
         self.boot_record.boots.clear();
+        // Greater than the epochs that other responders give, also while this one does not see them.
+        self.epoch = now.0.max(self.epoch + 1);
+        change_log.changes.epochs.insert(self.mac, self.epoch);
         self.returns = 0;
         // The machine may have moved to another network, so requests through a relay are accepted again.
         self.on_link = false;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::board::State;
+use crate::changes::BootKey;
 use crate::event::{OfferKind, Requester, Transport, brief};
 use crate::report::Stage;
 use pxe_content::boot::{Refusal, Role};
@@ -237,9 +238,13 @@ fn an_event_of_a_file_says_what_the_file_is() {
     assert_eq!(state(&registry, mac(1)), Some(State::Running));
     let boot_records = registry.take_boot_records().unwrap();
     assert_eq!(boot_records[&mac(1)].boots_by("lab"), 1);
+    // The same boot, for a ledger that other responders read: by its nonce, or by its beginning if it has none.
+    let [one] = registry.take_changes().counted.try_into().unwrap();
+    assert_eq!((one.mac, one.rule.as_str(), one.boot, one.epoch), (mac(1), "lab", BootKey::Began(NOW), 0));
     assert_eq!(registry.take_boot_records(), None);
     assert_eq!(registry.again(NOW, Some(mac(1))), 1);
     assert_eq!(registry.take_boot_records().unwrap().size(), 0);
+    assert_eq!(registry.take_changes().epochs[&mac(1)], NOW.0, "later boots count anew");
     assert_eq!(registry.find(&MachineSelector::Address(address(9))), Some(mac(1)));
     registry.apply(NOW, &Event::StyleLearnt { mac: mac(1), style: Some(Style::Binl) }, |_| None);
     assert_eq!(registry.take_boot_records().unwrap()[&mac(1)].style, Some(Style::Binl));

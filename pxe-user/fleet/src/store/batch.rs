@@ -1,12 +1,16 @@
-//! [`Batch`]: what one transaction writes, as rows that are ready for SQL.
+//! [`Batch`]: what one transaction writes. [`Batch::rows`] makes the ledger's rows of it, and [`opened`] reads rows.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Opened;
+use crate::absence::Absence;
 use crate::board::{Boot, MemoryError, Step, UnixMs};
-use crate::changes::Changes;
+use crate::changes::{BootKey, Changes, Counted};
 use crate::handle::BootRecord;
 use crate::machine::{Machine, style_word};
 use crate::registry::Registry;
+use pxe_ledger::rows::{BootRow, CountedRow, EpochRow, ErrorRow, Loaded, MachineRow, Rows, StepRow};
 use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
@@ -23,6 +27,8 @@ pub(crate) struct Batch {
     pub(super) forgotten: Vec<String>,
     pub(super) boots: Vec<(String, Boot)>,
     pub(super) steps: Vec<Step>,
+    counted: Vec<Counted>,
+    epochs: Vec<(String, u64)>,
     /// Machine, beginning of the test, address, error.
     pub(super) errors: Vec<(String, UnixMs, String, MemoryError)>,
 }
@@ -55,17 +61,98 @@ impl Batch {
             forgotten: changes.forgotten.iter().map(Mac::to_string).collect(),
             boots,
             steps: changes.steps.clone(),
+            counted: changes.counted.clone(),
+            epochs: changes.epochs.iter().map(|(mac, epoch)| (mac.to_string(), *epoch)).collect(),
             errors: errors.collect(),
         }
     }
+
+    /// The rows of this batch, written by `responder`. Encoding takes time, so the store's thread does it.
+    pub(super) fn rows(&self, responder: &str) -> Rows {
+        let counted = |counted: &Counted| CountedRow {
+            mac: counted.mac.to_string(),
+            rule: counted.rule.clone(),
+            boot: match &counted.boot {
+                BootKey::Nonce(nonce) => nonce.to_string(),
+                BootKey::Began(began) => format!("{} of {responder}", began.0),
+            },
+            epoch: counted.epoch,
+            count: 1,
+        };
+        let boots = self.boots.iter();
+        let errors = self.errors.iter();
+        Rows {
+            now: self.now.0,
+            monotonic: self.monotonic,
+            machines: self
+                .machines
+                .iter()
+                .map(|(mac, json)| MachineRow { mac: mac.clone(), json: json.clone() })
+                .collect(),
+            forgotten: self.forgotten.clone(),
+            boots: boots
+                .filter_map(|(mac, boot)| {
+                    Some(BootRow { mac: mac.clone(), at: boot.at.0, json: json(boot)? })
+                })
+                .collect(),
+            steps: self.steps.iter().filter_map(step_row).collect(),
+            errors: errors
+                .filter_map(|(mac, test, address, error)| {
+                    let (mac, address) = (mac.clone(), address.clone());
+                    Some(ErrorRow { mac, test: test.0, address, at: error.at.0, json: json(error)? })
+                })
+                .collect(),
+            epochs: self
+                .epochs
+                .iter()
+                .map(|(mac, epoch)| EpochRow { mac: mac.clone(), epoch: *epoch })
+                .collect(),
+            counted: self.counted.iter().map(counted).collect(),
+        }
+    }
+}
+
+fn step_row(step: &Step) -> Option<StepRow> {
+    Some(StepRow { id: step.id, at: step.at.0, mac: step.mac.clone(), json: json(step)? })
+}
+
+/// The values have only texts, numbers, lists and maps with text keys, so encoding cannot fail.
+fn json(value: &impl Serialize) -> Option<String> {
+    serde_json::to_string(value).ok()
+}
+
+/// What the ledger had, as the fleet knows it. Leaves out what cannot be read.
+pub(super) fn opened(loaded: Loaded) -> Opened {
+    let Loaded { machines, steps, last_step, absence, set_aside } = loaded;
+    let machines = machines.into_iter().filter_map(|loaded| {
+        let MachineRow { mac, json } = loaded.row;
+        let Some(mut machine) = read(&mac, &json) else {
+            tracing::warn!(event = "machine_unread", mac, "skipped a machine's record that cannot be read");
+            return None;
+        };
+        machine.boots = read_all(&loaded.boots);
+        Some(machine)
+    });
+    Opened {
+        machines: machines.collect(),
+        steps: read_all(&steps),
+        last_step,
+        absence: absence
+            .map(|absence| Absence { written: UnixMs(absence.written), believed: absence.believed }),
+        set_aside,
+    }
+}
+
+/// Reads values from JSON. Leaves out those that cannot be read.
+pub(super) fn read_all<T: DeserializeOwned, C: FromIterator<T>>(texts: &[String]) -> C {
+    texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect()
 }
 
 fn row(machine: &Machine) -> Option<(String, String)> {
     let BootRecord { boots, style } = &machine.boot_record;
     let boots = boots.iter().map(|(rule, boots)| (rule.to_string(), *boots)).collect();
     let saved = SavedRef { machine, boots, style: style.map(style_word) };
-    // The value has only texts, numbers, lists and maps with text keys, so encoding cannot fail.
-    Some((machine.shown.mac.clone(), serde_json::to_string(&saved).ok()?))
+    Some((machine.shown.mac.clone(), json(&saved)?))
 }
 
 #[derive(Serialize)]
@@ -86,7 +173,7 @@ struct Saved {
 }
 
 /// Reads what [`row`] wrote. Returns `None` if it cannot be read.
-pub(super) fn read(mac: &str, json: &str) -> Option<Machine> {
+fn read(mac: &str, json: &str) -> Option<Machine> {
     let Saved { mut machine, boots, style } = serde_json::from_str(json).ok()?;
     machine.mac = mac.parse().ok()?;
     let styles = [Style::Direct, Style::Binl, Style::Menu];

@@ -4,19 +4,15 @@
 //!
 //! | file | contents |
 //! |---|---|
-//! | `database` | SQLite: opening, tables, batches |
-//! | `retention` | age and deletion of old rows |
-//! | `batch` | the rows of one transaction |
+//! | `forward` | sends batches to a database that several responders share; a thread of its own |
+//! | `batch` | what one transaction writes, and its rows |
 //! | `events` | the file with one line of JSON for each step |
 //!
-//! Each batch is one transaction, and is answered after the commit. With WAL and `synchronous = NORMAL`,
-//! committed data survives any end of this process. A power failure may lose the last moments before it, but
-//! does not damage the database (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+//! Each batch is one transaction of the ledger (`pxe_ledger::sqlite`), and is answered after the commit.
 
 mod batch;
-mod database;
 mod events;
-mod retention;
+mod forward;
 
 use std::io;
 use std::path::PathBuf;
@@ -31,8 +27,11 @@ use super::board::{Step, Story, UnixMs};
 use super::config::{FleetConfig, wall_clock};
 use super::machine::Machine;
 pub(crate) use batch::Batch;
-use database::{Database, DatabaseError};
 use events::Events;
+pub(crate) use forward::LedgerState;
+use forward::{Forwarding, Report};
+use pxe_ledger::rows::History;
+use pxe_ledger::sqlite::{Database, DatabaseError};
 use pxe_proto::mac::Mac;
 
 /// Capacity of the request queue: one batch, and questions.
@@ -48,6 +47,8 @@ pub(crate) enum StoreRequest {
     Story(Mac, Box<Story>, oneshot::Sender<Option<Story>>),
     /// Return the steps after a number, at most as many as the second value.
     Steps(u64, usize, oneshot::Sender<Vec<Step>>),
+    /// What happens to the batches for the shared ledger.
+    Forwarded(Report),
     /// End the thread.
     Stop,
 }
@@ -59,6 +60,8 @@ pub(crate) enum Answer {
     Written { events: Option<String> },
     /// The database is open now. If a batch was the reason to open it, that batch is not written.
     Opened(Box<Opened>),
+    /// News of the shared ledger. No batch is the reason.
+    Ledger(LedgerState),
     /// Nothing is written to the database.
     Failed { why: String, events: Option<String> },
 }
@@ -151,10 +154,18 @@ pub(crate) fn start(config: &FleetConfig, alive: Box<dyn Fn() + Send>) -> io::Re
     }
     let (requests, received) = sync_channel(REQUESTS_MAX);
     let (answering, answers) = mpsc::unbounded_channel();
+    let reports = requests.clone();
+    let forwarding = config.ledger.clone().map(|ledger| {
+        Forwarding::start(ledger, config.retention, move |report| {
+            reports.send(StoreRequest::Forwarded(report)).is_ok()
+        })
+    });
     let store = Store {
         directory: config.state.clone(),
         retention: config.retention,
         database: None,
+        forwarding: forwarding.transpose()?,
+        shown: LedgerState::default(),
         events: config.events.clone().map(Events::new),
         answers: answering,
     };
@@ -168,6 +179,9 @@ struct Store {
     directory: Option<PathBuf>,
     retention: Duration,
     database: Option<Database>,
+    forwarding: Option<Forwarding>,
+    /// What the fleet's thread knows of the shared ledger.
+    shown: LedgerState,
     events: Option<Events>,
     answers: mpsc::UnboundedSender<Answer>,
 }
@@ -185,35 +199,73 @@ impl Store {
             alive();
             let order = match requests.recv_timeout(TURN_MAX) {
                 Ok(order) => order,
-                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.forward();
+                    continue;
+                }
                 Err(RecvTimeoutError::Disconnected) => break,
             };
             match order {
                 StoreRequest::Write(batch) => {
                     let answer = self.write(*batch);
                     let _ = self.answers.send(answer);
+                    self.forward();
                 }
                 StoreRequest::Story(mac, mut story, answer) => {
-                    if let Some(database) = &self.database {
-                        database.complete(mac, &mut story);
-                    }
+                    self.complete(mac, &mut story);
                     let _ = answer.send(Some(*story));
                 }
                 StoreRequest::Steps(after, most, answer) => {
                     let steps = self.database.as_ref().map(|database| database.steps(after, most));
-                    let _ = answer.send(steps.unwrap_or_default());
+                    let _ = answer.send(batch::read_all(&steps.and_then(Result::ok).unwrap_or_default()));
+                }
+                StoreRequest::Forwarded(report) => {
+                    let done = self
+                        .forwarding
+                        .as_mut()
+                        .map(|ledger| ledger.reported(report, self.database.as_mut()));
+                    warn(done);
+                    self.forward();
                 }
                 StoreRequest::Stop => break,
             }
+        }
+        if let Some(forwarding) = self.forwarding {
+            forwarding.close();
+        }
+    }
+
+    /// Sends what waits for the shared ledger, and tells the fleet's thread what has changed.
+    fn forward(&mut self) {
+        let Some(forwarding) = &mut self.forwarding else { return };
+        warn(self.database.as_mut().map(|database| forwarding.send_next(database)));
+        let state = forwarding.state(self.database.as_ref());
+        if is_news(&self.shown, &state) {
+            self.shown = state.clone();
+            let _ = self.answers.send(Answer::Ledger(state));
+        }
+    }
+
+    /// Replaces the boots and steps of a history with those in the database. If they cannot be read, leaves
+    /// the history as it is, and logs a warning.
+    fn complete(&self, mac: Mac, story: &mut Story) {
+        match self.database.as_ref().map(|database| database.history(&mac.to_string())) {
+            Some(Ok(History { boots, steps })) => {
+                story.boots = batch::read_all(&boots);
+                story.steps = batch::read_all(&steps);
+            }
+            Some(Err(error)) => tracing::warn!(event = "story_unread", %mac, "{error}"),
+            None => {}
         }
     }
 
     fn open(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::open(directory, now, self.retention) {
-            Ok((database, opened)) => {
+        let opened = Database::open(directory, now.0, self.retention);
+        match opened.and_then(|(database, loaded)| Ok((self.spooled(database)?, loaded))) {
+            Ok((database, loaded)) => {
                 self.database = Some(database);
-                Answer::Opened(Box::new(opened))
+                Answer::Opened(Box::new(batch::opened(loaded)))
             }
             Err(error) => Answer::Failed { why: error.to_string(), events },
         }
@@ -225,8 +277,14 @@ impl Store {
             return Answer::Written { events };
         }
         let Some(database) = &mut self.database else { return self.open(batch.now, events) };
-        match database.write(&batch, self.retention) {
-            Ok(()) => Answer::Written { events },
+        let responder = self.forwarding.as_ref().map_or("", Forwarding::responder);
+        match database.write(&batch.rows(responder), self.retention) {
+            Ok(()) => {
+                if let Some(forwarding) = &mut self.forwarding {
+                    forwarding.tidy(batch.monotonic);
+                }
+                Answer::Written { events }
+            }
             Err(error) => {
                 // The next attempt opens the database again. If it finds damage then, it replaces the
                 // database.
@@ -241,14 +299,36 @@ impl Store {
         }
     }
 
+    /// Gives a database that was opened a spool, if there is a shared ledger.
+    fn spooled(&mut self, mut database: Database) -> Result<Database, DatabaseError> {
+        self.forwarding.as_mut().map_or(Ok(()), |forwarding| forwarding.opened(&mut database))?;
+        Ok(database)
+    }
+
     fn set_aside(&mut self, now: UnixMs, events: Option<String>) -> Answer {
         let Some(directory) = &self.directory else { return Answer::Written { events } };
-        match Database::replace(directory, now, self.retention) {
-            Ok((database, opened)) => {
+        let replaced = Database::replace(directory, now.0, self.retention);
+        match replaced.and_then(|(database, loaded)| Ok((self.spooled(database)?, loaded))) {
+            Ok((database, loaded)) => {
                 self.database = Some(database);
-                Answer::Opened(Box::new(opened))
+                Answer::Opened(Box::new(batch::opened(loaded)))
             }
             Err(error) => Answer::Failed { why: error.to_string(), events },
         }
+    }
+}
+
+/// Whether the board should change. While the database is away, what waits grows with each batch: a tenth more is news.
+fn is_news(shown: &LedgerState, state: &LedgerState) -> bool {
+    let (before, now) = (shown.waiting, state.waiting);
+    let is_other = (&shown.away, shown.is_behind) != (&state.away, state.is_behind);
+    let grown = before.batches.abs_diff(now.batches) * 10 > before.batches;
+    is_other || before.dropped != now.dropped || state.is_behind && grown
+}
+
+/// Logs an error of the spool. The batches stay where they are, and are sent again.
+fn warn(done: Option<Result<(), DatabaseError>>) {
+    if let Some(Err(error)) = done {
+        tracing::warn!(event = "spool_fails", "cannot read what waits for the shared ledger: {error}");
     }
 }

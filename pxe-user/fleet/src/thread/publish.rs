@@ -10,6 +10,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::{broadcast, oneshot};
 
+use super::ledger::SharedLedgerLost;
 use super::recent::Recent;
 use super::rows::Rows;
 use crate::board::{Board, Lost, Step, Story, UnixMs, Update};
@@ -67,6 +68,8 @@ pub(super) struct Publisher {
     rewrite: bool,
     /// This process has opened a database before, so memory has all that the database has, and more.
     resumed: bool,
+    /// The shared ledger: since when it is away, and what it lacks.
+    ledger: SharedLedgerLost,
     /// Entries of [`Board::lost`]: a damaged database was replaced, steps were dropped, the file of events
     /// cannot be written.
     damaged: Option<Lost>,
@@ -105,6 +108,7 @@ impl Publisher {
             unwritten: Changes::default(),
             rewrite: false,
             resumed: false,
+            ledger: SharedLedgerLost::default(),
             damaged: None,
             dropped: None,
             events: None,
@@ -233,8 +237,14 @@ impl Publisher {
 
     /// Handles the store's answer.
     pub(super) fn stored(&mut self, now: Timestamp, wall: UnixMs, answer: Answer, registry: &mut Registry) {
+        if let Answer::Ledger(state) = answer {
+            self.rewrite |= self.ledger.changed(wall, &state);
+            self.stale = true;
+            return;
+        }
         let batch = self.in_flight.take();
         match answer {
+            Answer::Ledger(_) => {}
             Answer::Written { events } => {
                 self.events_fail(wall, events);
                 self.mend();
@@ -362,6 +372,7 @@ impl Publisher {
         let Shown { mut board, updates } = shown;
         let lost: Vec<_> = [self.failing.as_ref().map(|failing| &failing.lost)]
             .into_iter()
+            .chain(self.ledger.entries())
             .chain([self.damaged.as_ref(), self.dropped.as_ref(), self.events.as_ref()])
             .flatten()
             .cloned()

@@ -2,6 +2,7 @@
 //! stored.
 
 mod clock;
+mod shared;
 mod trouble;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -76,6 +76,11 @@ pub(super) enum SettingsError {
     /// The workers have no ports and slots for so many.
     #[error("transfers = {0}: at most {TRANSFERS_MAX}")]
     TooManyTransfers(usize),
+    /// Batches wait in the directory while the database is away.
+    #[error(
+        "[ledger] needs a directory on this host, where history waits while the database is away: give `state` or --state"
+    )]
+    LedgerWithoutState,
 }
 
 impl Daemon {
@@ -118,6 +123,9 @@ pub(super) fn validate(settings: &Settings) -> Result<(), SettingsError> {
     }
     if settings.transfers > TRANSFERS_MAX as usize {
         return Err(SettingsError::TooManyTransfers(settings.transfers));
+    }
+    if settings.ledger.is_some() && settings.state.is_none() {
+        return Err(SettingsError::LedgerWithoutState);
     }
     Ok(())
 }

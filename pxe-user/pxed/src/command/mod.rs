@@ -12,6 +12,7 @@ mod images;
 mod import;
 mod ingest;
 mod init;
+mod ledger;
 mod linux;
 mod loaders;
 mod log;
@@ -75,6 +76,8 @@ enum Command {
     Again(again::Again),
     /// Name machines, also before they are seen; commands accept a name wherever they accept an Ethernet address
     Name(name::Name),
+    /// Copy the history to a database that several responders share
+    Ledger(Box<ledger::Ledger>),
     /// Print shell completions
     Completions(assets::Completions),
     /// Write the man pages into a directory; for packagers
@@ -137,6 +140,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Ingest(ingest) => ingest.run(),
         Command::Again(again) => again.run(),
         Command::Name(name) => name.run(),
+        Command::Ledger(ledger) => ledger.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(pages) => pages.run(),
         Command::Schema => assets::schema(),

@@ -10,9 +10,11 @@ use super::bounds::RESERVED;
 use super::diagnostics::Diagnostics;
 use super::problem::{Problem, Severity};
 use super::raw::{self, Raw};
-use super::settings::{Board, InboxSettings, RuleSpec, SettingsLayer};
+use super::settings::{Board, InboxSettings, LedgerSettings, RuleSpec, SettingsLayer};
 use super::{limits, rule, segment};
 use pxe_content::boot::{ImageSpec, Links};
+use pxe_fleet::thread::SPOOL_MAX;
+use pxe_ledger::postgres;
 use pxe_proto::dhcp::Url;
 
 /// The settings as far as they can be understood, the line of each image, and all problems. `is_whole` means that nothing was
@@ -73,6 +75,7 @@ fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> SettingsLayer {
         http_port: diagnostics.at_least_one("port", raw.http.map(|http| http.port)),
         board: raw.board.map(|board| board_of(diagnostics, board)),
         inbox: raw.inbox.map(|inbox| inbox_of(diagnostics, inbox)),
+        ledger: raw.ledger.and_then(|ledger| ledger_of(diagnostics, ledger)),
         access: raw.access.map(|access| limits::access(diagnostics, access)),
         segment: raw.segment.and_then(|segment| segment::segment(diagnostics, segment)),
         ..SettingsLayer::default()
@@ -117,6 +120,24 @@ fn inbox_of(diagnostics: &mut Diagnostics<'_>, inbox: Spanned<raw::Inbox>) -> In
         diagnostics.error(span, "file_mib must not be above machine_mib, nor that above total_mib");
     }
     settings
+}
+
+fn ledger_of(diagnostics: &mut Diagnostics<'_>, ledger: Spanned<raw::Ledger>) -> Option<LedgerSettings> {
+    let raw::Ledger { url, password_file, ca_file, responder, spool_mib } = ledger.into_inner();
+    let parsed =
+        postgres::Url::parse(url.get_ref()).map_err(|error| format!("the URL of the ledger {error}"));
+    let parsed = diagnostics.accept(url.span(), parsed);
+    let spool = diagnostics.mib("spool_mib", spool_mib).unwrap_or(SPOOL_MAX);
+    let is_name = |name: &str| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !name.is_empty() && name.len() <= 64 && name.chars().all(is_plain)
+    };
+    if let Some(name) = responder.as_ref().filter(|name| !is_name(name.get_ref())) {
+        let text = "is no name for a responder: write 1 to 64 letters, digits, `.`, `_` or `-`";
+        diagnostics.error(name.span(), format!("`{}` {text}", name.get_ref()));
+    }
+    let responder = responder.map(Spanned::into_inner);
+    Some(LedgerSettings { url: parsed?, password_file, ca_file, responder, spool })
 }
 
 fn fleet(diagnostics: &mut Diagnostics<'_>, raw: raw::Fleet) -> SettingsLayer {

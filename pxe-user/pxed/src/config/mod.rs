@@ -30,7 +30,9 @@ use pxe_content::boot::ImageSpec;
 
 pub use problem::{Problem, Severity};
 pub use segment::{NotInSegment, SegmentSettings};
-pub use settings::{Board, Difference, Effect, InboxSettings, RuleAction, RuleSpec, Settings, SettingsLayer};
+pub use settings::{
+    Board, Difference, Effect, InboxSettings, LedgerSettings, RuleAction, RuleSpec, Settings, SettingsLayer,
+};
 
 /// The JSON schema of `pxed.toml`, for editors.
 pub const SCHEMA: &str = include_str!("../../../../docs/pxed.schema.json");

@@ -108,6 +108,9 @@ pub(super) struct Raw {
     pub(super) segment: Option<Spanned<Segment>>,
     /// What pxed remembers of machines.
     pub(super) fleet: Fleet,
+    /// A PostgreSQL database that several responders share; it needs `state`.
+    #[cfg_attr(test, schemars(with = "Ledger"))]
+    pub(super) ledger: Option<Spanned<Ledger>>,
     /// What machines boot, by name; the files of an image with a root are served below its name.
     #[cfg_attr(test, schemars(schema_with = "schema_types::images::<Image>"))]
     pub(super) images: BTreeMap<String, Spanned<Image>>,
@@ -241,6 +244,28 @@ pub(super) struct Fleet {
     pub(super) silence_s: Option<Spanned<u32>>,
     /// A file to which pxed appends every step as a line of JSON (read at the start).
     pub(super) events: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table, such as `[ledger]` with `url = \"postgres://pxed@db.example/pxed\"` below it"
+)]
+pub(super) struct Ledger {
+    /// The database, without a password: `postgres://USER@HOST/DATABASE` (read at the start).
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = r"^postgres(ql)?://")))]
+    pub(super) url: Spanned<String>,
+    /// A file with the password on one line (read at the start).
+    pub(super) password_file: Option<PathBuf>,
+    /// A file with the authorities of the database's certificate, in PEM; the system's if not given (read at the start).
+    pub(super) ca_file: Option<PathBuf>,
+    /// The name of this responder, unique in the database; the host's name if not given (read at the start).
+    #[cfg_attr(test, schemars(with = "Option<String>", length(min = 1, max = 64)))]
+    pub(super) responder: Option<Spanned<String>>,
+    /// Most MiB that wait on this host while the database is away (read at the start).
+    #[cfg_attr(test, schemars(with = "Option<u64>", range(min = 1, max = MIB_MAX)))]
+    pub(super) spool_mib: Option<Spanned<u64>>,
 }
 
 /// What machines boot; an empty table is what machines get without rules.

@@ -20,6 +20,7 @@ use pxe_content::boot::{self, FileName, ImageSpec, Links, Source};
 use pxe_content::rules::{Access, Matcher, RuleLimits};
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_engine::responder::{RateLimit, RateLimits};
+use pxe_ledger::postgres;
 use pxe_proto::dhcp::{Arch, Style, Url};
 
 /// What it takes to apply a change of a setting.
@@ -146,6 +147,8 @@ settings! {
     silence: Duration = Duration::from_secs(60), "fleet" => Restart;
     /// The file to which pxed appends every step as a line of JSON. `None` for no such file.
     events: PathBuf, "fleet" => Restart;
+    /// The database that several responders share. `None` for this host's alone.
+    ledger: LedgerSettings, "ledger" => Restart;
     /// The boot tree for every machine without an image of its own, and what pxed does with links that lead out of it. `None` for
     /// what is installed on this host.
     root: (PathBuf, Links), "root" => Files;
@@ -269,6 +272,21 @@ impl InboxSettings {
     pub fn new(directory: PathBuf) -> Self {
         Self { directory, file: 16 << 20, machine: 64 << 20, total: 1024 << 20 }
     }
+}
+
+/// The database that several responders share (`[ledger]`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerSettings {
+    /// The database. It contains no password.
+    pub url: postgres::Url,
+    /// The file with the password. `None` for systemd's credential, if there is one.
+    pub password_file: Option<PathBuf>,
+    /// The file with the authorities of the database's certificate. `None` for those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The responder's name. `None` for the host's name.
+    pub responder: Option<String>,
+    /// The largest size of what waits for the database, in bytes.
+    pub spool: u64,
 }
 
 /// What a rule does. Images are given by name.

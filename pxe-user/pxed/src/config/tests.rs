@@ -64,7 +64,7 @@ pub(super) fn with_every_key(text: &str) -> String {
     let is_key = |line: &str| {
         line.strip_prefix("# ").is_some_and(|rest| {
             let word = rest.split([' ', '=']).next().unwrap_or_default();
-            ["[inbox]", "[access]", "[segment]", "[[segment.responders]]"]
+            ["[inbox]", "[access]", "[ledger]", "[segment]", "[[segment.responders]]"]
                 .iter()
                 .any(|table| rest.starts_with(table))
                 || rest.contains(" = ") && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
@@ -81,6 +81,8 @@ fn what_the_example_leaves_out_can_be_said() {
     assert_eq!(problems, []);
     let config = Settings::new(config.unwrap().settings);
     assert!(config.root.is_some() && config.inbox.is_some() && config.events.is_some());
+    let ledger = config.ledger.unwrap();
+    assert!(ledger.password_file.is_some() && ledger.ca_file.is_some() && ledger.responder.is_some());
     assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
     assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
     assert!(config.rules[2].boot_server.is_some() && !config.access.is_open());
@@ -129,6 +131,14 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[images.a]\nipxe = \"kernel x\"\n", &["line 2", "#!ipxe"]),
         ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
         ("[board]\nlisten = \"0.0.0.0:80\"\n", &["token"]),
+        ("[ledger]\n", &["line 1", "`ledger` needs the key `url`"]),
+        ("[ledger]\nurl = \"mysql://h/d\"\n", &["line 2", "postgres://"]),
+        ("[ledger]\nurl = \"postgres://u:p@h/d\"\n", &["line 2", "`password_file`"]),
+        ("[ledger]\nurl = \"postgres://u@h/d\"\nspool_mib = 0\n", &["line 3", "spool_mib = 0"]),
+        (
+            "[ledger]\nurl = \"postgres://u@h/d\"\nresponder = \"a b\"\n",
+            &["line 3", "no name for a responder"],
+        ),
         ("[inbox]\ndirectory = \"/x\"\nfile_mib = 10\nmachine_mib = 5\n", &["machine_mib"]),
         ("[inbox]\ndirectory = \"/x\"\nfile_mib = 0\n", &["line 3", "file_mib = 0: write a number of MiB"]),
         ("[inbox]\ndirectory = \"/x\"\nmachine_mib = 0\n", &["line 3", "machine_mib = 0"]),

@@ -6,7 +6,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
 };
 
-use super::ConfineError;
+use super::{ConfineError, Outbound};
 
 /// Calls that are allowed with any arguments.
 mod free {
@@ -60,7 +60,7 @@ const BPF_COMMANDS: [u64; 6] = [
 ];
 
 /// Forbids all other calls. Returns a sentence if this processor's architecture has no filter.
-pub(super) fn restrict() -> Result<Option<String>, ConfineError> {
+pub(super) fn restrict(outbound: &Outbound) -> Result<Option<String>, ConfineError> {
     let refused = ConfineError::refused("system calls (seccomp)");
     let Ok(arch) = std::env::consts::ARCH.try_into() else {
         return Ok(Some("system calls are not restricted: not on this processor".into()));
@@ -68,7 +68,7 @@ pub(super) fn restrict() -> Result<Option<String>, ConfineError> {
     // The C library starts threads by clone3, whose flags a filter cannot read. If clone3 fails with ENOSYS, the C
     // library uses clone.
     let no_clone3 = filter(BTreeMap::from([(libc::SYS_clone3, Vec::new())]), errno(libc::ENOSYS), true, arch);
-    let allowed = rules().and_then(|rules| filter(rules, errno(libc::EPERM), false, arch));
+    let allowed = rules(outbound).and_then(|rules| filter(rules, errno(libc::EPERM), false, arch));
     for program in [no_clone3, allowed] {
         let program = program.map_err(|error| refused(&error))?;
         seccompiler::apply_filter(&program).map_err(|error| refused(&error))?;
@@ -93,7 +93,7 @@ fn filter(
     SeccompFilter::new(rules, others, matched, arch)?.try_into()
 }
 
-fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
+fn rules(outbound: &Outbound) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError> {
     let free = free::EVERYWHERE.iter().chain(free::HERE).chain([&libc::SYS_clone3]);
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = free.map(|call| (*call, Vec::new())).collect();
     let equal =
@@ -103,17 +103,25 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
     };
     let number = |value: i32| u64::from(value.unsigned_abs());
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
-    // Netlink is for the list of addresses, and Unix datagrams are for messages to the service manager. No new stream
-    // socket can be created, so pxed cannot connect to a stream socket of another program.
-    let datagrams = SeccompCondition::new(
-        1,
-        SeccompCmpArgLen::Dword,
-        SeccompCmpOp::MaskedEq(0xf),
-        number(libc::SOCK_DGRAM),
-    )?;
-    let unix = SeccompRule::new(vec![equal(0, number(libc::AF_UNIX))?, datagrams])?;
-    let netlink = SeccompRule::new(vec![equal(0, number(libc::AF_NETLINK))?])?;
-    rules.insert(libc::SYS_socket, vec![netlink, unix]);
+    // Netlink is for the list of addresses, and Unix datagrams are for messages to the service manager. Stream sockets are
+    // for the shared ledger. Without one, no stream socket can be created, so pxed cannot connect to another program's.
+    let socket = |family, kind| {
+        let is_kind =
+            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(0xf), number(kind))?;
+        SeccompRule::new(vec![equal(0, number(family))?, is_kind])
+    };
+    let mut sockets = vec![
+        SeccompRule::new(vec![equal(0, number(libc::AF_NETLINK))?])?,
+        socket(libc::AF_UNIX, libc::SOCK_DGRAM)?,
+    ];
+    if !outbound.ports.is_empty() {
+        sockets.push(socket(libc::AF_INET, libc::SOCK_STREAM)?);
+        sockets.push(socket(libc::AF_INET6, libc::SOCK_STREAM)?);
+    }
+    if outbound.is_unix {
+        sockets.push(socket(libc::AF_UNIX, libc::SOCK_STREAM)?);
+    }
+    rules.insert(libc::SYS_socket, sockets);
     // All ioctl requests are allowed, except those that insert input into a terminal: its next reader would take the
     // input for typed.
     let not = |request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request);

@@ -7,7 +7,7 @@
 //! | step | what is left | kernel |
 //! |---|---|---|
 //! | [`rights`] | another user, if root started pxed; only the capabilities of [`RetainedCapability`]; none can be gained | any |
-//! | [`paths`] | the directories that the daemon serves from and writes to (Landlock); no new TCP port (since 6.7) | 5.13 |
+//! | [`paths`] | the directories that the daemon serves from and writes to (Landlock); no new TCP port, and connections to the ports of [`Outbound`] (since 6.7) | 5.13 |
 //! | [`calls`] | the system calls that the daemon makes; no program can be started (seccomp) | any |
 //!
 //! What a kernel cannot restrict is reported in one line. With [`Confinement::Require`] it is an error.
@@ -106,6 +106,17 @@ pub struct ConfineRequest {
     pub kept: Vec<RetainedCapability>,
     /// The paths that stay reachable.
     pub paths: Paths,
+    /// The connections that stay possible.
+    pub outbound: Outbound,
+}
+
+/// The connections that the running daemon makes. The default is none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outbound {
+    /// TCP ports of other hosts. Before Linux 6.7 a process that may connect to one may connect to all.
+    pub ports: Vec<u16>,
+    /// Whether it connects to Unix stream sockets. Their permissions say to which.
+    pub is_unix: bool,
 }
 
 /// What [`enter`] left, for a log line.
@@ -133,11 +144,11 @@ pub fn enter(request: &ConfineRequest) -> Result<Report, ConfineError> {
     // forbidden. Then the paths are opened, because the daemon's user may not be able to reach what root named.
     // Landlock and seccomp come last: they need no privilege once no_new_privs is set.
     let incomplete = paths::incomplete();
-    let paths = paths::Allowed::open(&request.paths)?;
+    let paths = paths::Allowed::open(&request.paths, &request.outbound.ports)?;
     let (user, kept) = rights::give_up(request.account.as_ref(), &request.kept)?;
     let mut missing = Vec::new();
     missing.extend(paths.restrict()?);
-    missing.extend(calls::restrict()?);
+    missing.extend(calls::restrict(&request.outbound)?);
     if request.confinement == Confinement::Require {
         missing.extend(incomplete);
         if !missing.is_empty() {

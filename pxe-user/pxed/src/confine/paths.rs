@@ -1,10 +1,11 @@
-//! Landlock: which files stay reachable; no new TCP port can be opened.
+//! Landlock: which files stay reachable; no new TCP port can be opened, and connections are possible to named ports only.
 
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath, PathFd,
-    Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort, PathBeneath,
+    PathFd, Ruleset, RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, RulesetStatus,
+    Scope,
 };
 
 use super::ConfineError;
@@ -32,7 +33,7 @@ pub(super) struct Allowed(Result<RulesetCreated, &'static str>);
 
 impl Allowed {
     /// Opens the paths with the present privileges.
-    pub(super) fn open(paths: &Paths) -> Result<Self, ConfineError> {
+    pub(super) fn open(paths: &Paths, ports: &[u16]) -> Result<Self, ConfineError> {
         let knows_moves = Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
             .handle_access(AccessFs::Refer)
@@ -40,7 +41,7 @@ impl Allowed {
         if paths.moves && !knows_moves {
             return Ok(Self(Err("paths are not restricted: Landlock with an [inbox] needs Linux 5.19")));
         }
-        Ok(Self(Ok(ruleset(paths).map_err(|error| refused(&error))?)))
+        Ok(Self(Ok(ruleset(paths, ports).map_err(|error| refused(&error))?)))
     }
 
     /// Forbids everything else. Returns a sentence if this kernel restricts no paths.
@@ -78,14 +79,17 @@ fn refused(error: &RulesetError) -> ConfineError {
     ConfineError::refused("paths (Landlock)")(error)
 }
 
-fn ruleset(paths: &Paths) -> Result<RulesetCreated, RulesetError> {
+fn ruleset(paths: &Paths, ports: &[u16]) -> Result<RulesetCreated, RulesetError> {
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        // No rule allows a port: all listening sockets are open already, and the daemon connects to no host.
+        // No rule allows to listen, because all listening sockets are open already.
         .handle_access(AccessNet::from_all(KNOWN))?
         .scope(scopes())?
         .create()?;
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
+    }
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     for path in paths.read.iter().map(PathBuf::as_path).chain(HOST.map(Path::new)) {
         ruleset = allow(ruleset, path, read)?;
@@ -128,13 +132,17 @@ fn allow(
 #[cfg(test)]
 mod tests {
     use std::io::ErrorKind::PermissionDenied;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
     use std::{fs, io, thread};
 
     use super::*;
 
     fn denied<T>(result: io::Result<T>) -> bool {
         result.is_err_and(|error| error.kind() == PermissionDenied)
+    }
+
+    fn listener() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").unwrap()
     }
 
     #[test]
@@ -162,8 +170,10 @@ mod tests {
         };
         let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
         let knows_ports = strictly.handle_access(AccessNet::from_all(ABI::V4)).is_ok();
+        let (allowed, other) = (listener(), listener());
+        let port = allowed.local_addr().unwrap().port();
         let restricted = || {
-            assert_eq!(Allowed::open(&paths).unwrap().restrict().unwrap(), None);
+            assert_eq!(Allowed::open(&paths, &[port]).unwrap().restrict().unwrap(), None);
             assert!(fs::read(path("served/file")).is_ok() && denied(fs::read(path("other/file"))));
             assert!(denied(fs::write(path("served/file"), "y")));
             assert!(denied(fs::remove_file(path("served/file"))));
@@ -172,6 +182,9 @@ mod tests {
             assert!(denied(fs::write(path("run/new"), "y")) && denied(fs::read(path("run/file"))));
             fs::remove_file(path("run/file")).unwrap();
             assert_eq!(denied(TcpListener::bind("127.0.0.1:0")), knows_ports, "no port is opened any more");
+            TcpStream::connect(allowed.local_addr().unwrap()).unwrap();
+            let refused = denied(TcpStream::connect(other.local_addr().unwrap()));
+            assert_eq!(refused, knows_ports, "only the port of the ledger is connected to");
         };
         thread::scope(|scope| scope.spawn(restricted).join().unwrap());
     }

@@ -10,7 +10,9 @@ use tokio::sync::mpsc::Receiver;
 
 use super::own_files::{belongs, directory_of, is_of_events, make, own_directories};
 use crate::config::Settings;
-use crate::confine::{self, Account, ConfineError, ConfineRequest, Confinement, Paths, RetainedCapability};
+use crate::confine::{
+    self, Account, ConfineError, ConfineRequest, Confinement, Outbound, Paths, RetainedCapability,
+};
 use pxe_content::boot::{self, Catalogue, Source};
 use pxe_content::inbox::Inbox;
 use pxe_engine::worker::upload_writer::Uploads;
@@ -65,7 +67,7 @@ impl ThreadPermit {
     }
 }
 
-/// Gives up all privileges but the capabilities `kept` and the paths of the settings. Warns about what could not be given up, and
+/// Gives up all privileges but the capabilities `kept`, the connections `outbound`, and the paths of the settings. Warns about what could not be given up, and
 /// about what the daemon's user cannot read. With [`Confinement::Off`], the daemon keeps everything.
 ///
 /// # Errors
@@ -74,7 +76,7 @@ pub(super) fn enter(
     settings: &Settings,
     config: Option<&Path>,
     catalogue: &Catalogue,
-    mut kept: Vec<RetainedCapability>,
+    (mut kept, outbound): (Vec<RetainedCapability>, Outbound),
 ) -> Result<ThreadPermit> {
     if settings.confinement == Confinement::Off {
         tracing::warn!("--confinement off: pxed keeps all its privileges");
@@ -98,7 +100,8 @@ pub(super) fn enter(
         hand_over(account, settings, &own)?;
     }
     let account_is_root = account.is_none() && rustix::process::geteuid().is_root();
-    let report = confine::enter(&ConfineRequest { confinement: settings.confinement, account, kept, paths })?;
+    let confinement = settings.confinement;
+    let report = confine::enter(&ConfineRequest { confinement, account, kept, paths, outbound })?;
     tracing::info!(
         user = report.user,
         capabilities = report.capabilities.join(" "),

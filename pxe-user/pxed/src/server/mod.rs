@@ -11,6 +11,7 @@
 //! | `supervise`, `watchdog`, `gauge_collector`, `refusal_notice` | the main thread, and what it reports |
 //! | `reload` | the settings in force, and their replacement |
 //! | `handover` | the state that one daemon leaves to the next |
+//! | `shared_ledger` | the database that several responders share; opened before the confinement |
 //! | `kernel_config`, `own_files`, `retry`, `thread_deps` | what several of these need |
 //!
 //! A start that fails leaves nothing behind: each part closes what it holds when it is dropped, and the kernel does the same if the
@@ -29,6 +30,7 @@ mod reload;
 mod retry;
 mod running;
 mod served_interface;
+mod shared_ledger;
 mod start;
 mod supervise;
 mod thread_deps;
@@ -42,6 +44,7 @@ pub use handover::{Inheritance, StoredHandover};
 pub use planning::{plan, plans};
 pub use reload::ConfigReader;
 use running::Running;
+pub use shared_ledger::shared_ledger;
 use start::Prepared;
 
 /// Serves until a signal or a successor ends the daemon. Resumes the transfers of a predecessor, as `inheritance` says; `reader`

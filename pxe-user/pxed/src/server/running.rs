@@ -24,7 +24,7 @@ use pxe_engine::worker::loader;
 use pxe_engine::worker::queues::LoaderQueue;
 use pxe_engine::worker::upload_writer::Uploads;
 use pxe_fleet::handle::{FleetHandle, Message};
-use pxe_fleet::thread::{FleetConfig, FleetDeps, wall_clock};
+use pxe_fleet::thread::{FleetConfig, FleetDeps, SharedLedger, wall_clock};
 
 /// A daemon that serves. Dropping it stops its threads, and detaches and closes everything.
 pub(super) struct Running {
@@ -58,10 +58,10 @@ impl Running {
     pub(super) fn start(confined: Confined) -> Result<Self> {
         let Confined { interfaces: opened, listeners, handover, hand_over_refused, context, permit } =
             confined;
-        let StartContext { offering, reader, catalogue, loader_queue, clock } = context;
+        let StartContext { offering, reader, catalogue, loader_queue, clock, ledger } = context;
         let settings = Arc::clone(offering.settings());
         let heartbeats = Heartbeats::default();
-        let (fleet, fleet_thread) = start_fleet(permit, &settings, clock, &heartbeats)?;
+        let (fleet, fleet_thread) = start_fleet(permit, &settings, ledger, (clock, &heartbeats))?;
         let gauges = GaugeCollector { hand_over_refused, ..GaugeCollector::default() };
         let mut live = LiveConfig::new(offering, catalogue, reader, Arc::clone(&loader_queue));
         let uploads = listeners.inbox.clone().map(|inbox| {
@@ -271,16 +271,17 @@ impl Drop for Running {
     }
 }
 
-/// Starts the thread of the fleet, and that of its store.
+/// Starts the threads of the fleet, its store, and the shared ledger, if there is one.
 fn start_fleet(
     permit: ThreadPermit,
     settings: &Settings,
-    clock: Clock,
-    heartbeats: &Heartbeats,
+    ledger: Option<SharedLedger>,
+    (clock, heartbeats): (Clock, &Heartbeats),
 ) -> Result<(FleetHandle, JoinHandle<()>)> {
     let (fleet, messages) = FleetHandle::new();
     let config = FleetConfig {
         state: settings.state.clone(),
+        ledger,
         events: settings.events.clone(),
         retention: settings.retention,
         silence: settings.silence,

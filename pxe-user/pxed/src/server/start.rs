@@ -21,15 +21,17 @@ use super::handover::{self, HandoverState, Inheritance, Predecessor};
 use super::open_interface::{OpenInterface, PreparedInterface};
 use super::planning::{check_descriptors, plans, raise_descriptor_limit};
 use super::reload::ConfigReader;
+use super::shared_ledger::shared_ledger;
 use super::web::WebListeners;
 use crate::config::Settings;
-use crate::confine::Account;
+use crate::confine::{Account, Outbound};
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_engine::clock::Clock;
 use pxe_engine::plan::Plan;
 use pxe_engine::responder::TransferSnapshot;
 use pxe_engine::worker::queues::LoaderQueue;
+use pxe_fleet::thread::SharedLedger;
 
 /// What all phases hand on.
 pub(super) struct StartContext {
@@ -38,6 +40,8 @@ pub(super) struct StartContext {
     pub(super) catalogue: Catalogue,
     pub(super) loader_queue: Arc<LoaderQueue>,
     pub(super) clock: Clock,
+    /// The shared ledger, if there is one.
+    pub(super) ledger: Option<SharedLedger>,
 }
 
 impl StartContext {
@@ -100,7 +104,10 @@ impl Prepared {
         let interfaces = plans(&settings)?.into_iter().map(prepare).collect::<Result<_>>()?;
         // The confinement needs the user. Fail now, while a predecessor still serves.
         Account::find(settings.user.as_deref())?;
-        Ok(Self { interfaces, context: StartContext { offering, reader, catalogue, loader_queue, clock } })
+        // The resolver may take its time, so this comes while a predecessor still serves.
+        let ledger = shared_ledger(&settings);
+        let context = StartContext { offering, reader, catalogue, loader_queue, clock, ledger };
+        Ok(Self { interfaces, context })
     }
 
     /// Takes over from a predecessor, if there is one, and opens everything that needs privileges.
@@ -144,7 +151,13 @@ impl Opened {
     pub(super) fn confine(self) -> Result<Confined> {
         let Self { interfaces, listeners, handover, hand_over_refused, context } = self;
         let kept = interfaces.iter().flat_map(|(interface, _)| interface.kept()).collect();
-        let permit = confined::enter(context.settings(), context.reader.file(), &context.catalogue, kept)?;
+        let target = context.ledger.as_ref().and_then(|ledger| ledger.target.as_ref().ok());
+        let outbound = target.map_or_else(Outbound::default, |target| Outbound {
+            ports: target.ports().to_vec(),
+            is_unix: !target.directories().is_empty(),
+        });
+        let (settings, file) = (context.settings(), context.reader.file());
+        let permit = confined::enter(settings, file, &context.catalogue, (kept, outbound))?;
         Ok(Confined { interfaces, listeners, handover, hand_over_refused, context, permit })
     }
 }

@@ -11,6 +11,7 @@
 
 mod files;
 mod host;
+mod ledger;
 mod report;
 mod show;
 
@@ -102,6 +103,7 @@ impl Check {
         report.settings(&settings);
         if !self.no_host {
             host::examine(report, file, &settings);
+            ledger::examine(report, file, &settings);
         }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Report {
     pub(super) missing: Vec<String>,
     /// The interfaces that pxed would serve.
     pub(super) interfaces: Vec<InterfacePlan>,
+    /// The shared ledger. `None` if there is none, or if it could not be looked at.
+    pub(super) ledger: Option<LedgerReport>,
     /// What the daemon would open, and its user. `None` if the options or the configuration have an error.
     pub(super) settings: Option<SettingsReport>,
 }
@@ -66,6 +68,33 @@ pub(super) struct InterfacePlan {
     pub(super) is_served_now: bool,
 }
 
+/// The shared ledger as the check found it.
+#[derive(Debug, Serialize)]
+pub(super) struct LedgerReport {
+    /// The name of this responder.
+    pub(super) responder: String,
+    /// PostgreSQL's version.
+    pub(super) server: String,
+    /// The schema's version. 0 if the start of pxed will make it.
+    pub(super) schema: i32,
+    /// The version that the start of pxed migrates an older schema to.
+    pub(super) newest_schema: i32,
+    /// The time for one statement, in milliseconds.
+    pub(super) latency_ms: f64,
+}
+
+impl std::fmt::Display for LedgerReport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { responder, server, schema, newest_schema, latency_ms } = self;
+        write!(f, "PostgreSQL {server}, {latency_ms} ms for a statement, this responder is {responder}; ")?;
+        match schema {
+            0 => write!(f, "the start makes schema {newest_schema}"),
+            schema if schema == newest_schema => write!(f, "schema {schema}"),
+            schema => write!(f, "the start migrates schema {schema} to {newest_schema}"),
+        }
+    }
+}
+
 /// What the daemon would open, and its user.
 #[derive(Debug, Serialize)]
 pub(super) struct SettingsReport {
@@ -76,6 +105,8 @@ pub(super) struct SettingsReport {
     board_token: bool,
     socket: PathBuf,
     state: Option<PathBuf>,
+    /// The shared ledger: database, servers and user.
+    ledger: Option<String>,
     inbox: Option<PathBuf>,
     events: Option<PathBuf>,
     /// The user that the daemon becomes. `None` for the default user.
@@ -135,6 +166,7 @@ impl Report {
             programs: BTreeMap::new(),
             missing: Vec::new(),
             interfaces: Vec::new(),
+            ledger: None,
             settings: None,
         }
     }
@@ -183,6 +215,7 @@ impl Report {
             board_token: settings.board.as_ref().is_some_and(|board| board.token_file.is_some()),
             socket,
             state: settings.state.clone(),
+            ledger: settings.ledger.as_ref().map(|ledger| ledger.url.to_string()),
             inbox: settings.inbox.as_ref().map(|inbox| inbox.directory.clone()),
             events: settings.events.clone(),
             user: settings.user.clone(),
@@ -217,6 +250,7 @@ impl SettingsReport {
             ("machines", self.access.clone().unwrap_or_else(|| "all".to_owned())),
             ("segment", segment),
             ("history", path(&self.state, "kept in memory: give `state` or --state to keep it")),
+            ("shared ledger", self.ledger.clone().unwrap_or_else(|| "off".to_owned())),
             ("uploads", path(&self.inbox, "off")),
             ("events", path(&self.events, "off")),
             ("user", self.user.clone().unwrap_or_else(|| "pxed, or nobody if there is none".to_owned())),

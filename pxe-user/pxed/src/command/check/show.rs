@@ -22,6 +22,9 @@ pub(super) fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     for (name, value) in report.settings.iter().flat_map(super::report::SettingsReport::lines) {
         writeln!(out, "{name}: {value}")?;
     }
+    if let Some(ledger) = &report.ledger {
+        writeln!(out, "shared ledger found: {ledger}")?;
+    }
     Ok(())
 }
 

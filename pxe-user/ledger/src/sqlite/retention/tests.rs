@@ -2,14 +2,13 @@
 
 use std::path::Path;
 
-use super::super::Batch;
-use super::super::database::{Database, MIGRATIONS, migrate};
+use super::super::{Database, MIGRATIONS, migrate};
 use super::*;
-use crate::board::Step;
+use crate::rows::{Rows, StepRow};
 
 const DAY_MS: u64 = 86_400_000;
 const RETENTION: Duration = Duration::from_secs(30 * 86400);
-const WALL: UnixMs = UnixMs(1_800_000_000_000);
+const WALL: u64 = 1_800_000_000_000;
 
 fn memory() -> Connection {
     let mut connection = Connection::open_in_memory().unwrap();
@@ -51,23 +50,16 @@ fn a_row_from_the_future_does_not_outlast_those_of_the_present() {
 
 /// Opens the database at the wall-clock time `wall`, and writes step `id` after `days` of running, by the
 /// monotonic clock. Returns the steps that were there before.
-fn run(directory: &Path, wall: UnixMs, id: u64, days: u64) -> Vec<u64> {
+fn run(directory: &Path, wall: u64, id: u64, days: u64) -> Vec<u64> {
     let (mut database, opened) = Database::open(directory, wall, RETENTION).unwrap();
-    let known = opened.steps.iter().map(|step| step.id).collect();
+    let known = opened.steps.iter().map(|id| id.parse().unwrap()).collect();
     for (day, id) in [(0, None), (days, Some(id))] {
-        let step = |id| Step {
-            id,
-            at: wall,
-            mac: "02:00:00:00:00:01".into(),
-            event: "told".into(),
-            text: String::new(),
-            facts: serde_json::Map::new(),
-        };
-        let batch = Batch {
+        let step = |id: u64| StepRow { id, at: wall, mac: "02:00:00:00:00:01".into(), json: id.to_string() };
+        let batch = Rows {
             now: wall,
             monotonic: Timestamp::from_micros(day * DAY_MS * 1000),
             steps: id.into_iter().map(step).collect(),
-            ..Batch::default()
+            ..Rows::default()
         };
         database.write(&batch, RETENTION).unwrap();
     }
@@ -77,9 +69,9 @@ fn run(directory: &Path, wall: UnixMs, id: u64, days: u64) -> Vec<u64> {
 #[test]
 fn a_start_with_a_clock_that_runs_ahead_and_back_deletes_nothing() {
     let place = tempfile::tempdir().unwrap();
-    let ahead = UnixMs(WALL.0 + 400 * DAY_MS);
+    let ahead = WALL + 400 * DAY_MS;
     let mut known = Vec::new();
-    for (id, wall) in [(1, WALL), (2, ahead), (3, WALL), (4, UnixMs(0)), (5, ahead)] {
+    for (id, wall) in [(1, WALL), (2, ahead), (3, WALL), (4, 0), (5, ahead)] {
         assert_eq!(run(place.path(), wall, id, 0), known);
         known.push(id);
     }
@@ -101,7 +93,7 @@ fn a_bounded_part_of_an_absence_is_believed() {
     let place = tempfile::tempdir().unwrap();
     run(place.path(), WALL, 1, 0);
     for (later, believed) in [(DAY_MS / 24, DAY_MS / 24), (400 * DAY_MS, DAY_MS)] {
-        let (_, opened) = Database::open(place.path(), UnixMs(WALL.0 + later), RETENTION).unwrap();
+        let (_, opened) = Database::open(place.path(), WALL + later, RETENTION).unwrap();
         assert_eq!(opened.absence, Some(Absence { written: WALL, believed }));
     }
 }

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use crate::absence::Absence;
-use crate::board::UnixMs;
+use crate::rows::Absence;
 use pxe_proto::time::Timestamp;
 
 /// How often old rows are deleted, by the monotonic clock.
@@ -49,22 +48,22 @@ impl LedgerClock {
 /// `None` if nothing was written yet.
 pub(super) fn resume(
     connection: &Connection,
-    now: UnixMs,
+    now: u64,
     retention: Duration,
 ) -> rusqlite::Result<(LedgerClock, Option<Absence>)> {
     let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?));
     let saved = connection.query_row("SELECT age, wall FROM clock", [], row).optional()?;
     let Some((age, wall)) = saved else { return Ok((LedgerClock::default(), None)) };
     let [age, written] = [age, wall].map(|value| u64::try_from(value).unwrap_or_default());
-    let believed = now.0.saturating_sub(written).min(millis(retention / ABSENCE_PART));
+    let believed = now.saturating_sub(written).min(millis(retention / ABSENCE_PART));
     let clock = LedgerClock { age: age.saturating_add(believed), last: None };
-    Ok((clock, Some(Absence { written: UnixMs(written), believed })))
+    Ok((clock, Some(Absence { written, believed })))
 }
 
 /// Stores the database's age and the wall-clock time.
-pub(super) fn save(transaction: &Transaction<'_>, age: u64, now: UnixMs) -> rusqlite::Result<()> {
+pub(super) fn save(transaction: &Transaction<'_>, age: u64, now: u64) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO clock VALUES (1, ?1, ?2)";
-    transaction.execute(sql, params![integer(age), integer(now.0)]).map(drop)
+    transaction.execute(sql, params![integer(age), integer(now)]).map(drop)
 }
 
 /// Deletes rows that are older than `retention`, and rows beyond the limit of each table. Each statement

@@ -1,4 +1,12 @@
 //! [`Database`]: SQLite. Opens and migrates the database, writes batches, and reads the history.
+//!
+//! Each batch is one transaction. With WAL and `synchronous = NORMAL`, committed data survives any end of this process.
+//! A power failure may lose the last moments before it, but does not damage the database
+//! (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
+
+mod export;
+mod retention;
+mod spool;
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -6,15 +14,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, Transaction, params};
 use rustix::fs::{FlockOperation, flock};
 
-use super::retention::{self, LedgerClock, integer};
-use super::{Batch, Opened, batch};
-use crate::board::{Boot, Step, Story, UnixMs};
-use crate::machine::Machine;
-use pxe_proto::mac::Mac;
+use crate::rows::{BootRow, ErrorRow, History, Loaded, LoadedMachine, MachineRow, Rows, StepRow};
 use pxe_proto::time::Timestamp;
+use retention::{LedgerClock, integer};
+use spool::Spool;
+pub use spool::Waiting;
 
 const FILE: &str = "pxed.db";
 const LOCK: &str = "pxed.lock";
@@ -22,12 +29,14 @@ const LOCK: &str = "pxed.lock";
 const BUSY: Duration = Duration::from_secs(1);
 /// Steps that are read at the start.
 const STEPS_READ: i64 = 4096;
+/// Boots of each machine that are read at the start.
+const BOOTS_READ: i64 = 32;
 /// Maximum number of steps, and of boots, in the history of one machine.
 const STORY_STEPS: i64 = 500;
 const STORY_BOOTS: i64 = 256;
 
 /// The migrations. The one with index n leads from `user_version` n to n + 1.
-pub(super) const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &["
     CREATE TABLE machines (mac TEXT PRIMARY KEY, json TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE boots (mac TEXT NOT NULL, at INTEGER NOT NULL, json TEXT NOT NULL, PRIMARY KEY (mac, at)) WITHOUT ROWID;
     CREATE INDEX boots_at ON boots (at);
@@ -52,23 +61,45 @@ pub(super) const MIGRATIONS: &[&str] = &["
 
 /// Why nothing is stored, with the remedy.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum DatabaseError {
+pub enum DatabaseError {
+    /// Another process holds the directory's lock.
     #[error("another pxed uses {0}: stop it, or give this one another directory")]
     Taken(PathBuf),
+    /// The disk is full.
     #[error("the disk of {0} is full: free some space")]
     Full(PathBuf),
+    /// Another program holds a lock of SQLite for longer than [`BUSY`].
     #[error("another program has locked {0}: end it")]
     Locked(PathBuf),
+    /// The file or its directory cannot be written.
     #[error(
         "{path} cannot be written ({reason}): check its owner, its permissions, and whether its file system is read-only"
     )]
-    Unwritable { path: PathBuf, reason: String },
+    Unwritable {
+        /// The file or directory.
+        path: PathBuf,
+        /// The system's reason.
+        reason: String,
+    },
+    /// The file is no database, or is damaged.
     #[error("{path} is damaged ({reason})")]
-    Damaged { path: PathBuf, reason: String },
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's reason.
+        reason: String,
+    },
+    /// The schema is newer than this program.
     #[error("{0} was written by a newer pxed: run that version, or use another directory")]
     Newer(PathBuf),
+    /// Any other error of SQLite.
     #[error("{path}: {reason}")]
-    Other { path: PathBuf, reason: String },
+    Other {
+        /// The file.
+        path: PathBuf,
+        /// SQLite's reason.
+        reason: String,
+    },
 }
 
 impl DatabaseError {
@@ -98,10 +129,12 @@ impl DatabaseError {
 }
 
 /// An open database, and the lock of its directory.
-pub(super) struct Database {
+pub struct Database {
     connection: Connection,
     path: PathBuf,
     clock: LedgerClock,
+    /// Batches for a shared database. `None` if there is none.
+    spool: Option<Spool>,
     /// When old rows were last deleted, on the monotonic clock.
     tidied: Option<Timestamp>,
     _lock: File,
@@ -109,11 +142,10 @@ pub(super) struct Database {
 
 impl Database {
     /// Opens the database in a directory. Moves a damaged one away, and creates a new one.
-    pub(super) fn open(
-        directory: &Path,
-        now: UnixMs,
-        retention: Duration,
-    ) -> Result<(Self, Opened), DatabaseError> {
+    ///
+    /// # Errors
+    /// Why nothing is stored there.
+    pub fn open(directory: &Path, now: u64, retention: Duration) -> Result<(Self, Loaded), DatabaseError> {
         let lock = lock(directory)?;
         match Self::open_locked(directory, lock, now, retention) {
             Err(DatabaseError::Damaged { .. }) => Self::replace(directory, now, retention),
@@ -123,13 +155,12 @@ impl Database {
 
     /// Moves a damaged database away, and creates a new one. Takes the directory's lock, so the caller must
     /// have released it.
-    pub(super) fn replace(
-        directory: &Path,
-        now: UnixMs,
-        retention: Duration,
-    ) -> Result<(Self, Opened), DatabaseError> {
+    ///
+    /// # Errors
+    /// Why nothing is stored there.
+    pub fn replace(directory: &Path, now: u64, retention: Duration) -> Result<(Self, Loaded), DatabaseError> {
         let lock = lock(directory)?;
-        let aside = format!("{FILE}.damaged-{}", now.0 / 1000);
+        let aside = format!("{FILE}.damaged-{}", now / 1000);
         for end in ["", "-wal", "-shm"] {
             let from = directory.join(format!("{FILE}{end}"));
             match std::fs::rename(&from, directory.join(format!("{aside}{end}"))) {
@@ -151,9 +182,9 @@ impl Database {
     fn open_locked(
         directory: &Path,
         lock: File,
-        now: UnixMs,
+        now: u64,
         retention: Duration,
-    ) -> Result<(Self, Opened), DatabaseError> {
+    ) -> Result<(Self, Loaded), DatabaseError> {
         let path = directory.join(FILE);
         // SQLite would create a file that all users can read. It gives its `-wal` and `-shm` files the
         // permissions of this one.
@@ -172,12 +203,15 @@ impl Database {
         let missing = MIGRATIONS.get(version as usize..).ok_or_else(|| DatabaseError::Newer(path.clone()))?;
         migrate(&mut connection, missing, version).map_err(sqlite)?;
         let (clock, absence) = retention::resume(&connection, now, retention).map_err(sqlite)?;
-        let opened = Opened { absence, ..load(&connection).map_err(sqlite)? };
-        Ok((Self { connection, path, clock, tidied: None, _lock: lock }, opened))
+        let opened = Loaded { absence, ..load(&connection).map_err(sqlite)? };
+        Ok((Self { connection, path, clock, spool: None, tidied: None, _lock: lock }, opened))
     }
 
     /// Writes a batch: all of it, or nothing.
-    pub(super) fn write(&mut self, batch: &Batch, retention: Duration) -> Result<(), DatabaseError> {
+    ///
+    /// # Errors
+    /// Why nothing was written.
+    pub fn write(&mut self, batch: &Rows, retention: Duration) -> Result<(), DatabaseError> {
         let sqlite = |error: rusqlite::Error| DatabaseError::of(&self.path, &error);
         let transaction = self.connection.transaction().map_err(sqlite)?;
         let age = self.clock.advance(batch.monotonic);
@@ -188,54 +222,48 @@ impl Database {
         if tidy {
             retention::tidy(&transaction, age, retention).map_err(sqlite)?;
         }
+        let spool = self.spool.as_ref().map(|spool| spool.append(&transaction, batch));
+        let spool = spool.transpose().map_err(sqlite)?;
         transaction.commit().map_err(sqlite)?;
+        self.spool = spool;
         if tidy {
             self.tidied = Some(batch.monotonic);
         }
         Ok(())
     }
 
-    /// Replaces the boots and steps of a history with those in the database. If they cannot be read, leaves
-    /// the history as it is, and logs a warning.
-    pub(super) fn complete(&self, mac: Mac, story: &mut Story) {
-        match self.story(mac) {
-            Ok((boots, steps)) => {
-                story.boots = boots;
-                story.steps = steps;
-            }
-            Err(error) => {
-                tracing::warn!(event = "story_unread", %mac, "{}", DatabaseError::of(&self.path, &error))
-            }
-        }
-    }
-
-    fn story(&self, mac: Mac) -> rusqlite::Result<(Vec<Boot>, Vec<Step>)> {
-        let mac = mac.to_string();
+    /// Reads the latest boots and steps of a machine.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub fn history(&self, mac: &str) -> Result<History, DatabaseError> {
         let sql = "SELECT json FROM boots WHERE mac = ?1 ORDER BY at DESC LIMIT ?2";
         let boots = self.texts(sql, params![mac, STORY_BOOTS])?;
         let sql = "SELECT json FROM steps WHERE mac = ?1 ORDER BY id DESC LIMIT ?2";
         let steps = self.texts(sql, params![mac, STORY_STEPS])?;
-        Ok((boots, steps))
+        Ok(History { boots, steps })
     }
 
-    /// Returns the steps after number `after`, oldest first. Returns none if they cannot be read.
-    pub(super) fn steps(&self, after: u64, most: usize) -> Vec<Step> {
+    /// Reads the JSON of the steps after number `after`, oldest first.
+    ///
+    /// # Errors
+    /// Why they cannot be read.
+    pub fn steps(&self, after: u64, most: usize) -> Result<Vec<String>, DatabaseError> {
         let sql = "SELECT json FROM steps WHERE id > ?1 ORDER BY id LIMIT ?2";
-        let after = i64::try_from(after).unwrap_or(i64::MAX);
-        self.texts(sql, params![after, i64::try_from(most).unwrap_or(i64::MAX)]).unwrap_or_default()
+        self.texts(sql, params![integer(after), i64::try_from(most).unwrap_or(i64::MAX)])
     }
 
-    /// Runs a query for one column of JSON. Leaves out values that cannot be read.
-    fn texts<T: serde::de::DeserializeOwned>(
-        &self,
-        sql: &str,
-        values: &[&dyn rusqlite::ToSql],
-    ) -> rusqlite::Result<Vec<T>> {
-        let mut statement = self.connection.prepare(sql)?;
-        let rows = statement.query_map(values, |row| row.get::<_, String>(0))?;
-        let texts = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-        Ok(texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect())
+    /// Runs a query for one column of texts.
+    fn texts(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) -> Result<Vec<String>, DatabaseError> {
+        let statement = self.connection.prepare(sql);
+        let read = statement.and_then(|mut statement| texts(&mut statement, values));
+        read.map_err(|error| DatabaseError::of(&self.path, &error))
     }
+}
+
+/// The first column of a query's rows.
+fn texts(statement: &mut Statement<'_>, values: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<String>> {
+    statement.query_map(values, |row| row.get(0))?.collect()
 }
 
 /// Creates the directory if needed, and locks it for this process.
@@ -273,46 +301,27 @@ pub(super) fn migrate(connection: &mut Connection, missing: &[&str], version: u3
     transaction.commit()
 }
 
-fn load(connection: &Connection) -> rusqlite::Result<Opened> {
-    let mut machines = Vec::new();
+fn load(connection: &Connection) -> rusqlite::Result<Loaded> {
     let mut statement = connection.prepare("SELECT mac, json FROM machines")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (mac, json): (String, String) = (row.get(0)?, row.get(1)?);
-        match batch::read(&mac, &json) {
-            Some(machine) => machines.push(machine),
-            None => tracing::warn!(
-                event = "machine_unread",
-                mac,
-                "skipped a machine's record that cannot be read"
-            ),
-        }
+    let rows = statement.query_map([], |row| Ok(MachineRow { mac: row.get(0)?, json: row.get(1)? }))?;
+    let mut latest = connection.prepare("SELECT json FROM boots WHERE mac = ?1 ORDER BY at DESC LIMIT ?2")?;
+    let mut machines = Vec::new();
+    for row in rows {
+        let row = row?;
+        let boots = texts(&mut latest, params![row.mac, BOOTS_READ])?;
+        machines.push(LoadedMachine { row, boots });
     }
-    load_boots(connection, &mut machines)?;
-    let mut statement = connection.prepare("SELECT json FROM steps ORDER BY id DESC LIMIT ?1")?;
-    let texts = statement.query_map([STEPS_READ], |row| row.get::<_, String>(0))?;
-    let texts = texts.collect::<rusqlite::Result<Vec<_>>>()?;
-    let steps: Vec<_> =
-        texts.iter().rev().filter_map(|text| serde_json::from_str::<Step>(text).ok()).collect();
+    let mut latest = connection.prepare("SELECT json FROM steps ORDER BY id DESC LIMIT ?1")?;
+    let mut steps = texts(&mut latest, params![STEPS_READ])?;
+    steps.reverse();
     let last: Option<i64> =
         connection.query_row("SELECT max(id) FROM steps", [], |row| row.get(0)).optional()?.flatten();
     let last_step = last.and_then(|last| u64::try_from(last).ok()).unwrap_or_default();
-    Ok(Opened { machines, steps, last_step, ..Opened::default() })
-}
-
-fn load_boots(connection: &Connection, machines: &mut [Machine]) -> rusqlite::Result<()> {
-    let sql = "SELECT json FROM boots WHERE mac = ?1 ORDER BY at DESC LIMIT 32";
-    let mut statement = connection.prepare(sql)?;
-    for machine in machines {
-        let rows = statement.query_map([&machine.shown.mac], |row| row.get::<_, String>(0))?;
-        let texts = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-        machine.boots = texts.iter().filter_map(|text| serde_json::from_str(text).ok()).collect();
-    }
-    Ok(())
+    Ok(Loaded { machines, steps, last_step, ..Loaded::default() })
 }
 
 /// Writes a batch's rows. `age` is the database's age now, in milliseconds.
-fn insert(transaction: &Transaction<'_>, batch: &Batch, age: i64) -> rusqlite::Result<()> {
+fn insert(transaction: &Transaction<'_>, batch: &Rows, age: i64) -> rusqlite::Result<()> {
     let mut forget = transaction.prepare("DELETE FROM machines WHERE mac = ?1")?;
     let mut forget_boots = transaction.prepare("DELETE FROM boots WHERE mac = ?1")?;
     for mac in &batch.forgotten {
@@ -320,27 +329,23 @@ fn insert(transaction: &Transaction<'_>, batch: &Batch, age: i64) -> rusqlite::R
         forget_boots.execute([mac])?;
     }
     let mut machine = transaction.prepare("INSERT OR REPLACE INTO machines VALUES (?1, ?2)")?;
-    for (mac, json) in &batch.machines {
+    for MachineRow { mac, json } in &batch.machines {
         machine.execute([mac, json])?;
     }
     let mut boot = transaction.prepare("INSERT OR REPLACE INTO boots VALUES (?1, ?2, ?3, ?4)")?;
-    for (mac, value) in &batch.boots {
-        boot.execute(params![mac, integer(value.at.0), json(value)?, age])?;
+    for BootRow { mac, at, json } in &batch.boots {
+        boot.execute(params![mac, integer(*at), json, age])?;
     }
     let mut step = transaction.prepare("INSERT OR REPLACE INTO steps VALUES (?1, ?2, ?3, ?4, ?5)")?;
-    for value in &batch.steps {
-        step.execute(params![integer(value.id), integer(value.at.0), value.mac, json(value)?, age])?;
+    for StepRow { id, at, mac, json } in &batch.steps {
+        step.execute(params![integer(*id), integer(*at), mac, json, age])?;
     }
     let sql = "INSERT OR REPLACE INTO errors VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut error = transaction.prepare(sql)?;
-    for (mac, test, address, value) in &batch.errors {
-        error.execute(params![mac, integer(test.0), address, integer(value.at.0), json(value)?, age])?;
+    for ErrorRow { mac, test, address, at, json } in &batch.errors {
+        error.execute(params![mac, integer(*test), address, integer(*at), json, age])?;
     }
     Ok(())
-}
-
-fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
-    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 #[cfg(test)]
@@ -352,7 +357,7 @@ mod tests {
     #[test]
     fn no_temporary_file_is_needed() {
         let directory = tempfile::tempdir().unwrap();
-        let (database, _) = Database::open(directory.path(), UnixMs(1), Duration::from_secs(1)).unwrap();
+        let (database, _) = Database::open(directory.path(), 1, Duration::from_secs(1)).unwrap();
         let kept: u32 = database.connection.pragma_query_value(None, "temp_store", |row| row.get(0)).unwrap();
         assert_eq!(kept, 2, "in memory");
     }

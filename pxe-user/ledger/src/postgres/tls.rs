@@ -1,0 +1,180 @@
+//! [`Tls`]: TLS for tokio-postgres, by rustls with the crypto provider ring, which needs only a C compiler to build for
+//! another architecture.
+
+use std::io;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio_rustls::client::TlsStream as RustlsStream;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::{Connect, TlsConnector};
+
+/// Where distributions keep the certificates of the authorities that they trust: Debian and Arch, Fedora, openSUSE.
+const SYSTEM: [&str; 3] =
+    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
+
+/// Makes TLS connections, or none with `sslmode=disable`.
+#[derive(Clone, Debug)]
+pub(super) struct Tls(Option<Arc<ClientConfig>>);
+
+impl Tls {
+    /// No TLS.
+    pub(super) fn off() -> Self {
+        Self(None)
+    }
+
+    /// TLS that accepts any certificate.
+    pub(super) fn unverified() -> Result<Self, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let verifier = Arc::new(AnyCertificate(Arc::clone(&provider)));
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        Ok(Self(Some(Arc::new(builder.with_no_client_auth()))))
+    }
+
+    /// TLS that accepts certificates of these authorities.
+    pub(super) fn verified(roots: RootCertStore) -> Result<Self, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        Ok(Self(Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))))
+    }
+}
+
+/// Reads the authorities of a file, or of the system. Certificates that rustls cannot use are left out, if others are left.
+pub(super) fn authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
+    let file = match file {
+        Some(file) => file,
+        None => SYSTEM.iter().map(Path::new).find(|path| path.exists()).ok_or("this system has none")?,
+    };
+    let read = CertificateDer::pem_file_iter(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(read.filter_map(Result::ok));
+    if roots.is_empty() {
+        return Err(format!("{} contains no certificate in PEM", file.display()));
+    }
+    Ok(roots)
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {
+    type Stream = Stream<S>;
+    type TlsConnect = Connector;
+    type Error = InvalidDnsNameError;
+
+    fn make_tls_connect(&mut self, host: &str) -> Result<Connector, InvalidDnsNameError> {
+        let Some(config) = &self.0 else { return Ok(Connector(None)) };
+        let name = ServerName::try_from(host.to_owned())?;
+        Ok(Connector(Some((TlsConnector::from(Arc::clone(config)), name))))
+    }
+}
+
+/// Makes one TLS connection.
+pub(super) struct Connector(Option<(TlsConnector, ServerName<'static>)>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> TlsConnect<S> for Connector {
+    type Stream = Stream<S>;
+    type Error = io::Error;
+    type Future = Handshake<S>;
+
+    fn connect(self, stream: S) -> Handshake<S> {
+        Handshake(self.0.map(|(connector, name)| Box::pin(connector.connect(name, stream))))
+    }
+}
+
+/// A handshake. Without TLS tokio-postgres makes none.
+pub(super) struct Handshake<S>(Option<Pin<Box<Connect<S>>>>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Future for Handshake<S> {
+    type Output = io::Result<Stream<S>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Some(connect) => connect.as_mut().poll(context).map_ok(|stream| Stream(Box::new(stream))),
+            None => Poll::Ready(Err(io::Error::other("TLS is off"))),
+        }
+    }
+}
+
+/// A connection over TLS.
+pub(super) struct Stream<S>(Box<RustlsStream<S>>);
+
+impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Stream<S> {
+    /// None: it would protect passwords where the certificate is not verified, and that is what `require` asks for.
+    fn channel_binding(&self) -> ChannelBinding {
+        ChannelBinding::none()
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+/// Accepts any certificate, for `sslmode=require`. The handshake's signature is still checked.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

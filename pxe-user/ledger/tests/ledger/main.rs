@@ -1,0 +1,6 @@
+//! Tests of the ledger. `engines` runs the same tests with SQLite and with a real PostgreSQL, which is started from the
+//! distribution's package. `trouble` has what only a database over a network can get wrong.
+
+mod engines;
+mod support;
+mod trouble;
