@@ -24,6 +24,8 @@ use super::stream;
 
 /// How long a responder may take until it serves: a debug build on a busy machine, too.
 const START: Duration = Duration::from_secs(60);
+/// Seconds in which a server may make itself ready to send the largest file over HTTP.
+const FIRST_LOAD: u32 = 4;
 /// Files at a time, where the system allows as many: a transfer has one or two, and there are up to 2000. Services have
 /// 1024 by default.
 pub(super) const FILES: u64 = 65_536;
@@ -126,6 +128,11 @@ impl Ground {
         let children = Children::default();
         if let Some([processor, _]) = self.cable.processors() {
             cable::pin_process(process.pid(), processor)?;
+        }
+        if let Play::Http { file: file @ (File::Large | File::Huge), .. } = case.play {
+            // What a server does with a large file when it is first asked for would be a great part of the run.
+            let first = Play::Http { connections: 1, file, from_one: true, seconds: FIRST_LOAD };
+            self.generate(&Case { play: first, ..case.clone() }, who, 0)?;
         }
         let before = account.time();
         let said = account.watch(&children, || self.generate(case, who, 0))?;
