@@ -152,14 +152,27 @@ fn draw(picture: &Curves, curves: &[Curve]) -> Result<String, Box<dyn std::error
             names.extend(line.last().map(|&(_, height)| (height, *who)));
         }
         names.sort_unstable();
-        let mut below = i32::MIN / 2;
-        for (height, who) in names {
-            below = height.max(below + LINE);
-            text(&area, who.title(), 13, (SIZE.0 - RIGHT + 10, below), HPos::Left)?;
+        let heights = apart(&names.iter().map(|(height, _)| *height).collect::<Vec<_>>(), SIZE.1 - BOTTOM);
+        for (height, (_, who)) in heights.into_iter().zip(names) {
+            text(&area, who.title(), 13, (SIZE.0 - RIGHT + 10, height), HPos::Left)?;
         }
         area.present()?;
     }
     Ok(svg)
+}
+
+/// Moves sorted heights so far apart that names fit, and none below the lowest: the scale stands there.
+fn apart(heights: &[i32], lowest: i32) -> Vec<i32> {
+    let mut moved = heights.to_vec();
+    for index in 1..moved.len() {
+        moved[index] = moved[index].max(moved[index - 1] + LINE);
+    }
+    let mut most = lowest;
+    for height in moved.iter_mut().rev() {
+        *height = (*height).min(most);
+        most = *height - LINE;
+    }
+    moved
 }
 
 /// Where a value is between two others on a logarithmic scale of so many pixels.
@@ -171,6 +184,12 @@ fn scaled(value: f64, low: f64, high: f64, pixels: i32) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_stand_apart_and_above_the_scale() {
+        assert_eq!(apart(&[10, 12, 300], 400), [10, 10 + LINE, 300]);
+        assert_eq!(apart(&[10, 395, 400], 400), [10, 400 - LINE, 400]);
+    }
 
     #[test]
     fn a_logarithmic_scale_has_equal_steps_for_equal_factors() {
