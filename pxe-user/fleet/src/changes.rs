@@ -77,7 +77,7 @@ impl Changes {
     pub(crate) fn put_before(&mut self, mut earlier: Self) {
         earlier.machines.retain(|mac| !self.forgotten.contains(mac));
         earlier.boots.retain(|(mac, _), _| !self.forgotten.contains(mac));
-        earlier.forgotten.retain(|mac| !self.machines.contains(mac));
+        earlier.forgotten.retain(|mac| !self.machines.contains(mac) && !self.resumed.contains(mac));
         earlier.resumed.retain(|mac| !self.forgotten.contains(mac));
         self.machines.extend(earlier.machines);
         self.resumed.extend(earlier.resumed);
@@ -165,7 +165,12 @@ impl ChangeLog {
 
     /// Marks a machine as one that came from the database.
     pub(crate) fn resumed(&mut self, mac: Mac) {
-        self.changes.resumed.insert(mac);
+        if self.changes.forgotten.remove(&mac) {
+            // Its row would have been deleted.
+            self.changes.machines.insert(mac);
+        } else {
+            self.changes.resumed.insert(mac);
+        }
     }
 
     /// Marks a machine as forgotten, and drops its boots, which need not be stored.

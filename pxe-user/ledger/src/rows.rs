@@ -78,6 +78,8 @@ pub struct EpochRow {
 
 /// Rows of all tables. A row replaces one with the same key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+// The spool of an older pxed may lack tables.
+#[serde(default)]
 pub struct Rows {
     /// The wall-clock time.
     pub now: u64,
@@ -102,17 +104,29 @@ pub struct Rows {
 }
 
 impl Rows {
-    /// Whether there is nothing to write.
+    /// The number of rows.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks whether rows are empty")]
+    pub fn len(&self) -> usize {
         let Self { now: _, monotonic: _, machines, forgotten, boots, steps, errors, epochs, counted } = self;
-        machines.is_empty()
-            && forgotten.is_empty()
-            && boots.is_empty()
-            && steps.is_empty()
-            && errors.is_empty()
-            && epochs.is_empty()
-            && counted.is_empty()
+        let lists = [machines.len(), forgotten.len(), boots.len(), steps.len(), errors.len()];
+        lists.iter().sum::<usize>() + epochs.len() + counted.len()
+    }
+
+    /// Cuts the rows into pieces of at most `most` rows, in the order in which they must be written.
+    #[must_use]
+    pub fn pieces(&self, most: usize) -> Vec<Self> {
+        let Self { now, monotonic, machines, forgotten, boots, steps, errors, epochs, counted } = self;
+        let none = || Self { now: *now, monotonic: *monotonic, ..Self::default() };
+        let mut pieces = Vec::new();
+        pieces.extend(forgotten.chunks(most).map(|rows| Self { forgotten: rows.to_vec(), ..none() }));
+        pieces.extend(epochs.chunks(most).map(|rows| Self { epochs: rows.to_vec(), ..none() }));
+        pieces.extend(machines.chunks(most).map(|rows| Self { machines: rows.to_vec(), ..none() }));
+        pieces.extend(boots.chunks(most).map(|rows| Self { boots: rows.to_vec(), ..none() }));
+        pieces.extend(steps.chunks(most).map(|rows| Self { steps: rows.to_vec(), ..none() }));
+        pieces.extend(errors.chunks(most).map(|rows| Self { errors: rows.to_vec(), ..none() }));
+        pieces.extend(counted.chunks(most).map(|rows| Self { counted: rows.to_vec(), ..none() }));
+        pieces
     }
 }
 
@@ -178,4 +192,28 @@ pub struct Known {
     pub sequence: u64,
     /// The greatest version of any machine.
     pub clock: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_have_all_rows_once_and_in_order() {
+        let machine = |n: u32| MachineRow { mac: n.to_string(), json: "{}".into() };
+        let rows = Rows {
+            now: 7,
+            machines: (0..5).map(machine).collect(),
+            forgotten: vec!["x".into()],
+            epochs: vec![EpochRow { mac: "x".into(), epoch: 1 }],
+            ..Rows::default()
+        };
+        let pieces = rows.pieces(2);
+        let lens: Vec<_> = pieces.iter().map(Rows::len).collect();
+        assert_eq!((rows.len(), lens), (7, vec![1, 1, 2, 2, 1]));
+        assert!(pieces.iter().all(|piece| piece.now == 7));
+        assert_eq!((pieces[0].forgotten.len(), pieces[1].epochs.len()), (1, 1), "before all others");
+        let machines: Vec<_> = pieces.iter().flat_map(|piece| piece.machines.clone()).collect();
+        assert_eq!(machines, rows.machines);
+    }
 }

@@ -323,7 +323,7 @@ fn is_news(shown: &LedgerState, state: &LedgerState) -> bool {
     let (before, now) = (shown.waiting, state.waiting);
     let is_other = (&shown.away, shown.is_behind) != (&state.away, state.is_behind);
     let grown = before.batches.abs_diff(now.batches) * 10 > before.batches;
-    is_other || before.dropped != now.dropped || state.is_behind && grown
+    is_other || (before.dropped, before.refused) != (now.dropped, now.refused) || state.is_behind && grown
 }
 
 /// Logs an error of the spool. The batches stay where they are, and are sent again.

@@ -11,6 +11,9 @@ pub(super) struct SharedLedgerLost {
     dropped: Option<Lost>,
     /// How many batches were dropped when all machines were last written again.
     rewritten: u64,
+    /// The database was away since then. A spool that is too small for what is written again would else cause that for
+    /// ever.
+    was_away: bool,
 }
 
 impl SharedLedgerLost {
@@ -35,18 +38,19 @@ impl SharedLedgerLost {
         }
         let since = self.away.as_ref().map_or(wall, |away| away.since);
         self.away = what.map(|what| Lost { what, since });
-        if waiting.dropped > 0 {
+        self.was_away |= state.away.is_some();
+        if waiting.dropped + waiting.refused > 0 {
             let what = format!(
                 "{} batches of history are missing in the shared ledger, because the spool was full or the database rejected \
                  them: this host still shows them. A larger `spool_mib` bridges a longer time",
-                waiting.dropped
+                waiting.dropped + waiting.refused
             );
             let since = self.dropped.as_ref().map_or(wall, |dropped| dropped.since);
             self.dropped = Some(Lost { what, since });
         }
-        let is_due = self.away.is_none() && waiting.dropped > self.rewritten;
+        let is_due = self.was_away && self.away.is_none() && waiting.dropped > self.rewritten;
         if is_due {
-            self.rewritten = waiting.dropped;
+            (self.rewritten, self.was_away) = (waiting.dropped, false);
         }
         is_due
     }

@@ -131,10 +131,17 @@ impl Publisher {
     /// Returns how long [`Self::flush`] has nothing to do. `asked` is true while a caller waits for an
     /// answer.
     pub(super) fn pause(&self, now: Timestamp, registry: &mut Registry, asked: bool) -> Duration {
-        if registry.changes().is_empty() && !self.stale && !self.rewrite || self.in_flight.is_some() {
-            return Duration::MAX;
-        }
-        self.shown_at.map_or(Duration::ZERO, |at| every(asked).saturating_sub(now.since(at)))
+        let shown_for = self.shown_at.map_or(Duration::MAX, |at| now.since(at));
+        let pause = every(asked).saturating_sub(shown_for);
+        // A batch that is not written in time is shown all the same.
+        let in_flight = self.in_flight.as_ref().filter(|batch| batch.shown.is_some());
+        let patience = in_flight.map(|batch| PATIENCE.saturating_sub(now.since(batch.since)));
+        let failing = self.failing.as_ref().filter(|_| self.in_flight.is_none());
+        let retry = failing.map(|failing| failing.retry.since(now).max(pause));
+        let has_changes = !registry.changes().is_empty() || self.stale || self.rewrite;
+        let waits = self.in_flight.is_some() && self.failing.is_none();
+        let show = (has_changes && !waits).then_some(pause);
+        [patience, retry, show].into_iter().flatten().min().unwrap_or(Duration::MAX)
     }
 
     /// Makes the next flush show the board, even if no machine has changed.

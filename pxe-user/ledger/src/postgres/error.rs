@@ -55,6 +55,11 @@ pub enum PostgresError {
     /// No server takes writes.
     #[error("the database {0} is read-only: promote a standby, or name the primary in the URL")]
     ReadOnly(String),
+    /// The database cannot hold all texts.
+    #[error(
+        "the database has the encoding {0}, which lacks most characters: create it with `createdb --encoding UTF8 --template template0`"
+    )]
+    Encoding(String),
     /// The server has no space, or no connections, left.
     #[error("the database is full ({0}): free some space there, or raise its limit")]
     Full(String),

@@ -183,7 +183,11 @@ async fn connect(target: &Target, at: &str) -> Result<Client, PostgresError> {
     // The task ends with the connection. Its error shows at the next operation, too.
     tokio::spawn(async move { drop(connection.await) });
     client.batch_execute(SESSION).await.map_err(failed)?;
-    Ok(client)
+    let row = client.query_one("SHOW server_encoding", &[]).await.map_err(failed)?;
+    match row.get::<_, String>(0) {
+        encoding if encoding == "UTF8" => Ok(client),
+        encoding => Err(PostgresError::Encoding(encoding)),
+    }
 }
 
 /// Takes the lease of the responder's name. Returns `None` if another process holds it.

@@ -21,7 +21,7 @@ const ROWS_OF_ONE_MAX: i64 = 256;
 /// Old boots that count become one row for each machine, rule and epoch: the count stays, and not each boot. A batch that is
 /// sent again has no effect on them, because the ledger knows its number.
 const ADD_UP: &str = "WITH old AS (DELETE FROM counted WHERE (mac, rule, boot) IN \
-    (SELECT mac, rule, boot FROM counted WHERE age < $1 AND boot NOT LIKE 'sum %' ORDER BY age LIMIT $2) RETURNING *) \
+    (SELECT mac, rule, boot FROM counted WHERE age < $1 AND boot NOT LIKE 'sum %' AND boot NOT LIKE 'before the move %' ORDER BY age LIMIT $2) RETURNING *) \
     INSERT INTO counted (mac, rule, boot, epoch, count, responder, sequence, age) \
     SELECT mac, rule, 'sum ' || epoch, epoch, sum(count), max(responder), max(sequence), max(age) \
     FROM old GROUP BY mac, rule, epoch \

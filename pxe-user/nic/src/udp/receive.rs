@@ -87,8 +87,9 @@ impl Receiver {
         let count = if count < 0 {
             let error = io::Error::last_os_error();
             if error.kind() != io::ErrorKind::WouldBlock {
-                // One error, such as an ICMP message, may stand in front of datagrams.
-                *was_full = true;
+                // If datagrams wait behind it, they are received with the next one. To try again at once could last for
+                // ever.
+                *was_full = false;
                 return Err(error);
             }
             0

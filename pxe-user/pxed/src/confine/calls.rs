@@ -30,7 +30,7 @@ mod free {
         SYS_statx, SYS_umask, SYS_unlinkat, SYS_utimensat, SYS_write, SYS_writev,
 
         SYS_accept4, SYS_bind, SYS_connect, SYS_getpeername, SYS_getsockname, SYS_getsockopt, SYS_recvfrom,
-        SYS_recvmmsg, SYS_recvmsg, SYS_sendmmsg, SYS_sendmsg, SYS_sendto, SYS_setsockopt, SYS_shutdown,
+        SYS_recvmmsg, SYS_recvmsg, SYS_setsockopt, SYS_shutdown,
         SYS_socketpair,
 
         SYS_exit, SYS_exit_group, SYS_getegid, SYS_geteuid, SYS_getgid, SYS_getpid, SYS_getrandom, SYS_gettid,
@@ -115,13 +115,28 @@ fn rules(outbound: &Outbound) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccomp
         socket(libc::AF_UNIX, libc::SOCK_DGRAM)?,
     ];
     if !outbound.ports.is_empty() {
-        sockets.push(socket(libc::AF_INET, libc::SOCK_STREAM)?);
-        sockets.push(socket(libc::AF_INET6, libc::SOCK_STREAM)?);
+        // TCP only, by its number or by default: Landlock limits the ports of no other protocol, such as MPTCP.
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            for protocol in [0, number(libc::IPPROTO_TCP)] {
+                let kind = SeccompCmpOp::MaskedEq(0xf);
+                let is_stream =
+                    SeccompCondition::new(1, SeccompCmpArgLen::Dword, kind, number(libc::SOCK_STREAM))?;
+                let conditions = vec![equal(0, number(family))?, is_stream, equal(2, protocol)?];
+                sockets.push(SeccompRule::new(conditions)?);
+            }
+        }
     }
     if outbound.is_unix {
         sockets.push(socket(libc::AF_UNIX, libc::SOCK_STREAM)?);
     }
     rules.insert(libc::SYS_socket, sockets);
+    // No send may connect (MSG_FASTOPEN): Landlock looks at connect(2) only.
+    let fast_open = number(libc::MSG_FASTOPEN);
+    for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {
+        let sends =
+            SeccompCondition::new(flags, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(fast_open), 0)?;
+        rules.insert(call, vec![SeccompRule::new(vec![sends])?]);
+    }
     // All ioctl requests are allowed, except those that insert input into a terminal: its next reader would take the
     // input for typed.
     let not = |request| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, request);

@@ -325,7 +325,17 @@ impl ServedInterface {
         if rates == self.rates && ranks == self.ranks {
             return Ok(());
         }
+        let before = (self.rates, self.ranks.clone());
         (self.rates, self.ranks) = (rates, ranks);
+        let result = self.configure();
+        if result.is_err() {
+            // The next reload tries again.
+            (self.rates, self.ranks) = before;
+        }
+        result
+    }
+
+    fn configure(&mut self) -> Result<()> {
         let config = self.config();
         let Some(programs) = &mut self.programs else { return Ok(()) };
         // Before the configuration, which makes the program look at them.

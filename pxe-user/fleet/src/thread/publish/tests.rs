@@ -23,8 +23,10 @@ fn what_hangs_is_waited_for_two_seconds_and_then_said() {
     let mut registry = Registry::new(Duration::from_secs(60), 1);
     publisher.stored(at(0), WALL, Answer::Opened(Box::default()), &mut registry);
     registry.uploaded(WALL, mac, "x", 1);
-    for (ms, shown) in [(1000, 0), (2900, 0), (3000, 1)] {
+    for (ms, shown, pause) in [(1000, 0, 2000), (2900, 0, 100), (3000, 1, u64::MAX)] {
         publisher.flush(at(ms), WALL, &mut registry, false);
+        let expected = if pause == u64::MAX { Duration::MAX } else { Duration::from_millis(pause) };
+        assert_eq!(publisher.pause(at(ms), &mut registry, false), expected, "the thread wakes in time");
         assert_eq!(board.load().machines.len(), shown, "at {ms} ms");
     }
     assert!(board.load().lost[0].what.contains("does not answer"));

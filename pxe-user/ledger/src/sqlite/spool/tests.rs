@@ -57,7 +57,7 @@ fn a_full_spool_drops_its_oldest_batches_and_counts_them() {
     for id in 1..=20 {
         write(&mut database, id);
     }
-    let Waiting { batches, bytes, dropped } = database.waiting();
+    let Waiting { batches, bytes, dropped, refused: _ } = database.waiting();
     assert!(bytes <= 1000 && batches >= 2, "{bytes}");
     assert_eq!(batches + dropped, 20);
     let ids: Vec<_> = taken(&mut database).into_iter().map(|(_, id)| id).collect();
