@@ -95,7 +95,14 @@ impl Postgres {
         fs::write(&password, PASSWORD)?;
         give(&password)?;
         let mut initdb = server.command("initdb");
-        initdb.args(["--no-sync", "--auth-local=trust", "--auth-host=scram-sha-256", "--username", USER]);
+        initdb.args([
+            "--no-sync",
+            "--encoding=UTF8",
+            "--auth-local=trust",
+            "--auth-host=scram-sha-256",
+            "--username",
+            USER,
+        ]);
         command::output(initdb.arg("--pwfile").arg(&password).arg("-D").arg(server.data()))?;
         let own = format!(
             "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\

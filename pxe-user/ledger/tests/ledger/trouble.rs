@@ -70,6 +70,13 @@ fn a_user_without_rights_and_a_read_only_database_are_named() {
     refused(&target(&server().url(&name)), "is read-only: promote a standby");
 }
 
+#[test]
+fn a_database_that_cannot_hold_all_texts_is_named() {
+    let sql = "CREATE DATABASE ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0";
+    server().sql("postgres", sql).unwrap();
+    refused(&target(&server().url("ascii")), "has the encoding SQL_ASCII");
+}
+
 /// A certificate that names 127.0.0.1, and its authority.
 struct Certificates {
     authority: String,

@@ -113,6 +113,20 @@ fn what_cannot_be_read_or_taken_holds_nothing_up() {
     database.drop_batch(2).unwrap();
     assert_eq!(taken(&mut database), [(3, 3)]);
     database.confirm().unwrap();
-    assert_eq!(database.waiting().batches, 0);
-    assert_eq!(database.waiting().dropped, 2);
+    let Waiting { batches, dropped, refused, .. } = database.waiting();
+    assert_eq!((batches, dropped, refused), (0, 0, 2));
+}
+
+#[test]
+fn many_rows_become_batches_that_the_database_takes_in_time() {
+    let place = tempfile::tempdir().unwrap();
+    let mut database = open_at(place.path(), u64::MAX);
+    let step = |id| StepRow { id, at: 1, mac: "02:00:00:00:00:01".into(), json: "{}".into() };
+    let steps: Vec<_> = (1..=ROWS_OF_ONE as u64 * 2 + 1).map(step).collect();
+    let rows = Rows { now: 1, steps: steps.clone(), ..Rows::default() };
+    database.write(&rows, Duration::MAX).unwrap();
+    let batches = database.take(u64::MAX).unwrap();
+    assert_eq!(batches.iter().map(|batch| batch.sequence).collect::<Vec<_>>(), [1, 2, 3]);
+    let spooled: Vec<_> = batches.into_iter().flat_map(|batch| batch.rows.steps).collect();
+    assert_eq!(spooled, steps);
 }
