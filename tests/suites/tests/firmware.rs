@@ -22,7 +22,7 @@ fn fetched(daemon: &Daemon, machine: &MachineSpec) -> Vec<String> {
 fn has_fetched(daemon: &Daemon, machine: &MachineSpec, expected: &[&str]) {
     let is_all = || Ok(fetched(daemon, machine).len() >= expected.len());
     let _ = clock::wait_until("the last file", Duration::from_secs(60), is_all);
-    assert_eq!(fetched(daemon, machine), expected, "{}", machine.name);
+    assert_eq!(fetched(daemon, machine), expected, "{}:\n{}", machine.name, daemon.log());
 }
 
 /// The main use: no configuration, a BIOS and two UEFI machines at once.
