@@ -9,6 +9,7 @@
 //! generator   the load generator's command line and reports
 //! stream      what others get through the interface
 //! programs    what its kernel programs cost for each packet
+//! awake       keeps idle processors from halting
 //! account     processor time and memory of a responder
 //! rights      what it may do while it serves
 //! run         one sample: start, load, look, stop
@@ -27,6 +28,7 @@
 //! kernel plays its machines (`generator::options`), number and length of each block, and every byte of one of 16.
 
 mod account;
+mod awake;
 mod cable;
 mod cases;
 mod faults;
@@ -63,6 +65,7 @@ pub use responders::{RESPONDERS, Responder, Who};
 pub use show::{Absent, Block, Look};
 pub use targets::{TARGETS, TargetResult};
 
+use awake::Awake;
 use cable::Cable;
 use peers::{Peer, Peers};
 use run::Ground;
@@ -192,6 +195,7 @@ pub fn measure(wish: &Wish) -> Result<Results> {
     let named = || wish.filter.clone().unwrap_or_default();
     ensure!(!cases.is_empty(), "no case has `{}` in its name", named());
     let _lock = alone()?;
+    let awake = Awake::ask();
     let peers = wish.peers()?;
     let cable = Cable::new(wish.setup)?;
     let root = files(cable.lab.folder(), &cases)?;
@@ -204,7 +208,7 @@ pub fn measure(wish: &Wish) -> Result<Results> {
         .iter()
         .filter_map(|responder| Some((responder.who, responder.missing(&ground.peers)?)))
         .collect();
-    let machine = Machine::here(&ground.cable, &ground.peers, wish.rounds);
+    let machine = Machine::here(&ground.cable, &awake, &ground.peers, wish.rounds);
     let samples = Samples::default();
     let setup = ground.cable.setup;
     let judge_limited = wish.judge_limited;

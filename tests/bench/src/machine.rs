@@ -6,6 +6,7 @@ use std::process::Command;
 use pxe_kit::command;
 use serde_json::{Value, json};
 
+use super::awake::Awake;
 use super::cable::Cable;
 use super::peers::{Peers, first_line};
 
@@ -16,7 +17,7 @@ pub struct Machine(pub Vec<(&'static str, String)>);
 impl Machine {
     /// This one.
     #[must_use]
-    pub fn here(cable: &Cable, peers: &Peers, rounds: usize) -> Self {
+    pub fn here(cable: &Cable, awake: &Awake, peers: &Peers, rounds: usize) -> Self {
         let uname = rustix::system::uname();
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let mut versions: Vec<String> =
@@ -32,6 +33,7 @@ impl Machine {
                 format!("{} {}", uname.sysname().to_string_lossy(), uname.release().to_string_lossy()),
             ),
             ("set-up", cable.setup.title().to_owned()),
+            ("idle processors", awake.title()),
             ("rounds", rounds.to_string()),
             (
                 "pxed",

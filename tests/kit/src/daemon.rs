@@ -220,6 +220,24 @@ impl Daemon {
         self.status()
     }
 
+    /// Waits until the kernel holds a file, cut into blocks of one more size than `before`, the last result. Returns the
+    /// bytes of all files that it holds.
+    ///
+    /// # Errors
+    /// If it never does. The error contains the log.
+    pub fn wait_offload(&self, before: u64) -> Result<u64> {
+        let held = || {
+            let metrics = self.get("/metrics")?;
+            let values = metrics.lines().filter_map(|line| line.strip_prefix("pxed_offload_bytes{"));
+            anyhow::Ok(
+                values.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+            )
+        };
+        clock::wait_until("the kernel holds the file", START, || Ok(held()? > before))
+            .with_context(|| self.log())?;
+        held()
+    }
+
     /// Waits until the daemon ends.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use pxe_kit::daemon::Daemon;
 use pxe_nic::programs::{Mode, Programs, takes_several_buffers};
 use pxe_tests::guest::{Case, ip, ip_says, say};
-use pxe_tests::machine;
+use pxe_tests::machine::{self, Offer};
 use rustix::process::Signal;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -155,9 +155,11 @@ fn churn(server: &str, machine: &str) -> Result<String> {
     let daemon = daemon::start(server, TREE, &[])?;
     let is_over = AtomicBool::new(false);
     let churned = daemon::serving(&daemon).and_then(|_| {
+        // pxed may refuse a file that changes during the first copy of it, and has an earlier copy later.
+        let offer = in_namespace(|| first_load(machine))?;
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| replace(&versions, &is_over));
-            let loaded = in_namespace(|| load_while_replaced(machine, &versions));
+            let loaded = in_namespace(|| load_while_replaced(&offer, &versions));
             is_over.store(true, Ordering::Relaxed);
             let replaced = writer.join().map_err(|_| anyhow::anyhow!("the writer panicked"))??;
             loaded?;
@@ -177,9 +179,14 @@ fn churn(server: &str, machine: &str) -> Result<String> {
 /// The number of transfers while the file is replaced.
 const CHURNED_LOADS: u32 = 12;
 
-fn load_while_replaced(interface: &str, versions: &[Vec<u8>; 2]) -> Result<()> {
+fn first_load(interface: &str) -> Result<Offer> {
     let offer = machine::discover(interface, DISCOVER)?;
     ip(&format!("address add {MACHINE} dev {interface}"))?;
+    machine::load_in_lock_step(offer.server, &offer.file)?;
+    Ok(offer)
+}
+
+fn load_while_replaced(offer: &Offer, versions: &[Vec<u8>; 2]) -> Result<()> {
     let mut seen = [false; 2];
     for _ in 0..CHURNED_LOADS {
         let bytes = machine::load_in_lock_step(offer.server, &offer.file)?;
