@@ -163,6 +163,7 @@ impl TransferReport {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let outcome = if is_all { unconfirmed(last, handed) } else { TransferOutcome::TimedOut };
+        tracing::debug!(?last, handed, ?outcome, "a client did not acknowledge all of a response");
         self.end(outcome, handed, arrived);
     }
 
