@@ -172,8 +172,7 @@ fn listed(sightings: &[Sighting], present: &BTreeSet<Arc<str>>) -> Vec<Member> {
 /// length of a whole lease: each responder renews its own before it reads.
 #[must_use]
 pub fn have_all_read(own: &str, sightings: &[Sighting], left: Duration, lease: Duration) -> bool {
-    let mut others =
-        sightings.iter().filter(|sighting| sighting.is_alive() && &*sighting.member.name != own);
+    let mut others = sightings.iter().filter(|sighting| sighting.is_alive() && &*sighting.member.name != own);
     others.all(|sighting| lease.saturating_sub(sighting.lease) < left)
 }
 

@@ -183,7 +183,8 @@ impl Model {
 
     fn renew(&mut self, index: usize) {
         let now = self.now;
-        let row = self.rows[index].get_or_insert(Row { known: now, since: now, renewed: now, has_left: false });
+        let row =
+            self.rows[index].get_or_insert(Row { known: now, since: now, renewed: now, has_left: false });
         if row.has_left || now.since(row.renewed) > LEASE {
             row.since = now;
         }
@@ -221,7 +222,8 @@ impl Model {
     }
 
     fn leave(&mut self, index: usize) {
-        let Some(responder) = self.running[index].as_mut().filter(|responder| responder.ends.is_none()) else {
+        let Some(responder) = self.running[index].as_mut().filter(|responder| responder.ends.is_none())
+        else {
             return;
         };
         responder.ends = Some(self.now + Duration::from_millis(200));
