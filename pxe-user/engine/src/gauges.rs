@@ -30,6 +30,17 @@ pub struct InterfaceGauges {
     pub offload_bytes: u64,
 }
 
+/// The segment, if it is shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SegmentGauges {
+    /// The segment's name.
+    pub name: String,
+    /// Which share of the machines is this responder's, in a sentence.
+    pub share: String,
+    /// Why its responders cannot be known now, what pxed does meanwhile, and the remedy. `None` if they are known.
+    pub problem: Option<String>,
+}
+
 /// The state of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
@@ -47,6 +58,8 @@ pub struct Gauges {
     pub reloads: u64,
     /// Why the last reload of the configuration was refused. `None` if it was not.
     pub config_problem: Option<String>,
+    /// With whom the segment is shared. `None` if it is not.
+    pub segment: Option<SegmentGauges>,
     /// Why this daemon did not resume the state that the previous daemon handed over. `None` if it did, or if
     /// there was no such state.
     pub hand_over_refused: Option<&'static str>,

@@ -2,8 +2,8 @@
 //!
 //! [`Segment`] is the list of responders. [`Segment::table`] gives each of the 256 buckets to one of those that are
 //! alive, and [`Table::ranks`] is one responder's part of it, in the form that the kernel programs and the responder
-//! read ([`pxe_common::segment`]). Today the list is that of `[segment]`, and all of it counts as alive. Another source
-//! of who is alive calls `table` again with the same list.
+//! read ([`pxe_common::segment`]). The list is that of `[segment]`, and all of it counts as alive; or it is in the shared
+//! ledger, and [`membership`] says who is alive.
 //!
 //! The table is made in two steps:
 //!
@@ -16,6 +16,8 @@
 //!
 //! All is integers, so all processors compute the same. The numbers are part of the protocol between responders: if one
 //! changes, responders of two versions disagree for as long as both run (`the_table_never_changes` below).
+
+pub mod membership;
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Real daemons that share one segment, beside a DHCP server: each machine is answered at once by exactly one of them, by
-//! weight; a daemon that is killed costs its machines one retry; a changed list moves the machines.
+//! weight; a daemon that is killed costs its machines one retry; a changed list moves the machines. Daemons with a shared
+//! ledger find one another in it, and one that stops moves its machines by itself.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -8,8 +9,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use pxe_common::segment::bucket;
+use pxe_engine::segment::membership::{LAG, SETTLE};
 use pxe_engine::segment::{Member, Segment, Table};
 use pxe_kit::daemon::Daemon;
+use pxe_kit::postgres::Postgres;
 use pxe_kit::{Lab, clock, namespace};
 use pxe_load::dhcp::{Answer, LEN_MAX, Next, Template, addressee, mac};
 use pxe_load::manners::Firmware;
@@ -33,27 +36,35 @@ const NAMES: [&str; 3] = ["a", "b", "c"];
 struct Responders {
     lab: Lab,
     weights: Vec<u32>,
+    /// The database in which they find one another. `None` if each has a list.
+    ledger: Option<Postgres>,
+    datapath: &'static str,
     daemons: Vec<Option<Daemon>>,
 }
 
 impl Responders {
-    fn start(weights: &[u32], datapath: &'static str) -> Self {
+    fn start(weights: &[u32], datapath: &'static str, ledger: Option<Postgres>) -> Self {
         let lab = Lab::builder().responders(weights.len()).router_advertisements(false).start().unwrap();
         let root = lab.folder().join("root");
         std::fs::create_dir(&root).unwrap();
         for (_, file) in FILES {
             std::fs::write(root.join(file), bytes(file)).unwrap();
         }
-        let mut all = Self { lab, weights: weights.to_vec(), daemons: Vec::new() };
+        let mut all = Self { lab, weights: weights.to_vec(), ledger, datapath, daemons: Vec::new() };
         let members: Vec<usize> = (0..weights.len()).collect();
         for own in 0..weights.len() {
             all.write(own, &members);
-            let host = all.lab.responders().nth(own).unwrap();
-            let config = all.config(own);
-            let arguments = ["--config", config.to_str().unwrap(), "--datapath", datapath];
-            all.daemons.push(Some(Daemon::start_on(&all.lab, host, host.interface(), &arguments).unwrap()));
+            all.daemons.push(Some(all.daemon(own, &[])));
         }
         all
+    }
+
+    /// Starts a daemon with more arguments.
+    fn daemon(&self, own: usize, more: &[&str]) -> Daemon {
+        let host = self.lab.responders().nth(own).unwrap();
+        let config = self.config(own);
+        let arguments = ["--config", config.to_str().unwrap(), "--datapath", self.datapath];
+        Daemon::start_on(&self.lab, host, host.interface(), &[&arguments, more].concat()).unwrap()
     }
 
     fn config(&self, own: usize) -> PathBuf {
@@ -63,13 +74,22 @@ impl Responders {
     /// Writes the configuration of a responder with these responders in its list.
     fn write(&self, own: usize, members: &[usize]) {
         let mut text = format!(
-            "root = {:?}\nboot_files = {{ bios = \"boot.0\", x64 = \"boot.efi\" }}\n[segment]\nname = \"lab\"\nresponder = \"{}\"\n",
-            self.lab.folder().join("root"),
-            NAMES[own]
+            "root = {:?}\nboot_files = {{ bios = \"boot.0\", x64 = \"boot.efi\" }}\n",
+            self.lab.folder().join("root")
         );
-        for member in members {
-            let (name, weight) = (NAMES[*member], self.weights[*member]);
-            text += &format!("[[segment.responders]]\nname = \"{name}\"\nweight = {weight}\n");
+        let name = NAMES[own];
+        if let Some(ledger) = &self.ledger {
+            let (state, url) = (self.lab.folder().join(format!("state-{name}")), ledger.url("postgres"));
+            text += &format!(
+                "state = {state:?}\n[ledger]\nurl = \"{url}\"\nresponder = \"{name}\"\n[segment]\nname = \"lab\"\nweight = {}\n",
+                self.weights[own]
+            );
+        } else {
+            text += &format!("[segment]\nname = \"lab\"\nresponder = \"{name}\"\n");
+            for member in members {
+                let (name, weight) = (NAMES[*member], self.weights[*member]);
+                text += &format!("[[segment.responders]]\nname = \"{name}\"\nweight = {weight}\n");
+            }
         }
         let new = self.config(own).with_extension("new");
         std::fs::write(&new, text).unwrap();
@@ -82,6 +102,30 @@ impl Responders {
         Segment::new(members.iter().map(member).collect()).unwrap().table(|_| true)
     }
 
+    /// The table of all responders, of which these are alive.
+    fn table_of(&self, alive: &[usize]) -> Table {
+        let all: Vec<usize> = (0..self.weights.len()).collect();
+        let member = |index: &usize| Member { name: NAMES[*index].into(), weight: self.weights[*index] };
+        let segment = Segment::new(all.iter().map(member).collect()).unwrap();
+        segment.table(|name| alive.iter().any(|index| NAMES[*index] == name))
+    }
+
+    /// Whether the table of these responders is in force in all daemons. The log says so at once, the board a little later.
+    fn have_table(&self, alive: &[usize]) -> bool {
+        let number = format!("table {:08x}", self.table_of(alive).digest());
+        self.running()
+            .all(|(_, daemon)| daemon.events("segment").last().is_some_and(|last| last.contains(&number)))
+    }
+
+    #[track_caller]
+    fn wait_table(&self, alive: &[usize]) {
+        let shown = || self.running().map(|(_, daemon)| daemon.events("segment")).collect::<Vec<_>>();
+        let waited = clock::wait_until("the responders have the table", Duration::from_secs(60), || {
+            Ok(self.have_table(alive))
+        });
+        assert!(waited.is_ok(), "{waited:?}: {:#?}", shown());
+    }
+
     fn kill(&mut self, index: usize) {
         let daemon = self.daemons[index].take().unwrap();
         daemon.signal(Signal::KILL).unwrap();
@@ -92,16 +136,21 @@ impl Responders {
         self.daemons.iter().enumerate().filter_map(|(index, daemon)| Some((index, daemon.as_ref()?)))
     }
 
-    /// Switches all machines on, in a thread of the clients' namespace.
+    /// Switches all machines on. Each loads its file.
     fn boot(&self) -> Vec<Boot> {
+        self.switch_on(true).join().unwrap()
+    }
+
+    /// Switches all machines on, in a thread of the clients' namespace.
+    fn switch_on(&self, loads: bool) -> thread::JoinHandle<Vec<Boot>> {
         let host = self.lab.client();
         let index = host.output("cat", &[&format!("/sys/class/net/{}/ifindex", host.interface())]).unwrap();
         let (namespace, index) = (host.namespace().to_owned(), index.trim().parse().unwrap());
         let run = move || {
             namespace::enter(&namespace).unwrap();
-            boot_all(index)
+            boot_all(index, loads)
         };
-        thread::spawn(run).join().unwrap()
+        thread::spawn(run)
     }
 
     /// The name of the responder at an address.
@@ -183,7 +232,9 @@ impl Network {
             }
             let (_, file) = FILES.into_iter().find(|(firmware, _)| *firmware == boot.firmware).unwrap();
             // The offer leads to the responder that sent it, and to no other.
-            assert_eq!(answer.follow(boot.firmware, file, from), Ok(Next::Load), "machine {machine}");
+            // A machine that was switched on again before it loaded its file gets an offer of another style (0012).
+            let next = answer.follow(boot.firmware, file, from);
+            assert!(matches!(next, Ok(Next::Load | Next::BootServer)), "machine {machine}: {next:?}");
             boot.answers.push(from);
             if boot.answers.len() == 1 {
                 taken.push(machine);
@@ -196,7 +247,7 @@ impl Network {
 }
 
 /// Boots all machines: half of them BIOS machines with iPXE, half UEFI.
-fn boot_all(interface: u32) -> Vec<Boot> {
+fn boot_all(interface: u32, loads: bool) -> Vec<Boot> {
     let mut network = Network { socket: PacketSocket::open(interface, 68).unwrap() };
     let start = clock::now();
     let epoch = u32::try_from(start.elapsed().as_nanos()).unwrap_or(0);
@@ -222,7 +273,7 @@ fn boot_all(interface: u32) -> Vec<Boot> {
         }
         thread::sleep(Duration::from_millis(1));
     }
-    for boot in &mut boots {
+    for boot in boots.iter_mut().filter(|_| loads) {
         let (_, file) = FILES.into_iter().find(|(firmware, _)| *firmware == boot.firmware).unwrap();
         boot.file = machine::load(boot.answers[0], file).unwrap();
         assert!(boot.file == bytes(file), "{file} from {}", boot.answers[0]);
@@ -232,8 +283,7 @@ fn boot_all(interface: u32) -> Vec<Boot> {
 
 /// Checks that each machine was answered at once, by its owner alone, and that the shares are those of the weights.
 #[track_caller]
-fn assert_shared(all: &Responders, members: &[usize], boots: &[Boot]) {
-    let table = all.table(members);
+fn assert_shared(all: &Responders, members: &[usize], table: &Table, boots: &[Boot]) {
     let mut shares: BTreeMap<&str, u32> = BTreeMap::new();
     for (machine, boot) in (0..).zip(boots) {
         let owner = &*table.order(bucket(mac(machine)))[0];
@@ -252,10 +302,10 @@ fn assert_shared(all: &Responders, members: &[usize], boots: &[Boot]) {
 
 /// The whole life of a segment: shared, one responder killed, the list corrected.
 fn share(weights: &[u32], datapath: &'static str) {
-    let mut all = Responders::start(weights, datapath);
+    let mut all = Responders::start(weights, datapath, None);
     let members: Vec<usize> = (0..weights.len()).collect();
     let boots = all.boot();
-    assert_shared(&all, &members, &boots);
+    assert_shared(&all, &members, &all.table(&members), &boots);
 
     let dead = 1;
     all.kill(dead);
@@ -289,6 +339,88 @@ fn share(weights: &[u32], datapath: &'static str) {
         let others = Daemon::count(&log, label);
         assert!(others > 0 || weights.len() == 1, "{label} is counted: {log}");
     }
+}
+
+/// Checks that each machine had to ask once.
+#[track_caller]
+fn assert_asked_once(boots: &[Boot]) {
+    let is_single = |boot: &Boot| boot.discovers == 1;
+    assert!(boots.iter().all(is_single), "{:?}", boots.iter().find(|boot| !is_single(boot)));
+}
+
+/// The whole life of a segment whose responders are in a shared ledger: they find one another; one stops in order, and
+/// comes back; one is replaced by a new process; one is killed; the database ends.
+fn share_by_ledger(weights: [u32; 3], datapath: &'static str) {
+    let mut all = Responders::start(&weights, datapath, Some(Postgres::start().unwrap()));
+    all.wait_table(&[0, 1, 2]);
+    assert_shared(&all, &[0, 1, 2], &all.table_of(&[0, 1, 2]), &all.boot());
+
+    // A responder counts for the list of those that are gone when it has settled.
+    thread::sleep(SETTLE + LAG * 2);
+    // In order: its machines move before it ends.
+    let boots = all.switch_on(false);
+    thread::sleep(PACE * MACHINES / 3);
+    let log = all.daemons[1].take().unwrap().stop().unwrap();
+    assert!(log.contains("the others have taken over"), "{log}");
+    assert!(all.have_table(&[0, 2]), "the others have taken over before it ended");
+    assert_asked_once(&boots.join().unwrap());
+    assert_shared(&all, &[0, 2], &all.table_of(&[0, 2]), &all.boot());
+
+    all.daemons[1] = Some(all.daemon(1, &[]));
+    all.wait_table(&[0, 1, 2]);
+    assert_asked_once(&all.boot());
+
+    // A successor on the same host: nothing moves.
+    let changes = |all: &Responders| {
+        all.daemons[1..].iter().flatten().map(|one| one.events("segment").len()).sum::<usize>()
+    };
+    let before = changes(&all);
+    let successor = all.daemon(0, &["--take-over"]);
+    assert!(all.daemons[0].replace(successor).unwrap().ended().unwrap().success());
+    all.wait_table(&[0, 1, 2]);
+    assert_asked_once(&all.boot());
+    assert_eq!(changes(&all), before);
+
+    // Killed: one more request until its lease ends, and none afterwards.
+    all.kill(1);
+    let table = all.table_of(&[0, 1, 2]);
+    for (machine, boot) in (0..).zip(all.boot()) {
+        let discovers = if *table.order(bucket(mac(machine)))[0] == *NAMES[1] { 2 } else { 1 };
+        assert_eq!(boot.discovers, discovers, "machine {machine}: {boot:?}");
+    }
+    all.wait_table(&[0, 2]);
+    assert_asked_once(&all.boot());
+
+    // Without the database, what is known stays.
+    all.ledger.as_ref().unwrap().kill().unwrap();
+    for (_, daemon) in all.running() {
+        let says =
+            || Ok(daemon.summary()?["segment"]["problem"].to_string().contains("keeps to the responders"));
+        clock::wait_until("the board says that the database is away", Duration::from_secs(60), says).unwrap();
+    }
+    thread::sleep(Duration::from_secs(10));
+    assert!(all.have_table(&[0, 2]));
+    assert_asked_once(&all.boot());
+    all.ledger.as_ref().unwrap().launch().unwrap();
+    for (_, daemon) in all.running() {
+        let is_well = || Ok(daemon.summary()?["segment"]["problem"].is_null());
+        clock::wait_until("the board says no more", Duration::from_secs(60), is_well).unwrap();
+    }
+    thread::sleep(Duration::from_secs(8));
+    assert!(all.have_table(&[0, 2]), "each came back within the grace");
+    for daemon in all.daemons.into_iter().flatten() {
+        daemon.stop().unwrap();
+    }
+}
+
+#[test]
+fn three_responders_find_one_another_in_a_ledger_over_xdp() {
+    share_by_ledger([2, 1, 1], "xdp");
+}
+
+#[test]
+fn three_responders_find_one_another_in_a_ledger_over_sockets() {
+    share_by_ledger([1, 1, 1], "socket");
 }
 
 #[test]

@@ -9,6 +9,7 @@
 //! | `write` | the statements of a batch |
 //! | `read` | what a responder, a check or a test reads back |
 //! | `retention` | age and deletion of old rows |
+//! | `members` | the responders that share a segment; a connection of its own |
 //! | `error` | why the database takes nothing, with the remedy |
 //!
 //! Calls block, each for [`OPERATION_MAX`] at most (a connection for [`CONNECTING_MAX`]), so only a thread that nothing waits
@@ -19,6 +20,7 @@
 //! process that has lost its name writes nothing.
 
 mod error;
+mod members;
 mod read;
 mod retention;
 mod schema;
@@ -35,6 +37,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::rows::{Known, NumberedRows};
 pub use error::PostgresError;
+pub use members::{LEASE, MemberLease, MemberRow, Members, members};
 pub use read::{Probe, probe};
 pub use target::{Target, TargetError};
 pub use url::{Protection, Server, Url, UrlError};
@@ -182,10 +185,17 @@ async fn connect(target: &Target, at: &str) -> Result<Client, PostgresError> {
     let (client, connection) = target.config.connect(target.tls.clone()).await.map_err(failed)?;
     // The task ends with the connection. Its error shows at the next operation, too.
     tokio::spawn(async move { drop(connection.await) });
+    open_session(&client, at).await?;
+    Ok(client)
+}
+
+/// Sets a new connection up.
+async fn open_session(client: &Client, at: &str) -> Result<(), PostgresError> {
+    let failed = |error| PostgresError::of(at, &error);
     client.batch_execute(SESSION).await.map_err(failed)?;
     let row = client.query_one("SHOW server_encoding", &[]).await.map_err(failed)?;
     match row.get::<_, String>(0) {
-        encoding if encoding == "UTF8" => Ok(client),
+        encoding if encoding == "UTF8" => Ok(()),
         encoding => Err(PostgresError::Encoding(encoding)),
     }
 }

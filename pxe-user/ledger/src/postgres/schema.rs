@@ -32,7 +32,7 @@ pub(super) const MIGRATIONS: &[&str] = &["
         responder TEXT NOT NULL, sequence BIGINT NOT NULL, age BIGINT NOT NULL, PRIMARY KEY (mac, rule, boot));
     CREATE INDEX counted_age ON counted (age);
     CREATE INDEX counted_written ON counted (responder, sequence);
-"];
+", super::members::MIGRATION];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;

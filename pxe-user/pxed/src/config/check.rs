@@ -49,6 +49,10 @@ fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> SettingsLayer {
     if raw.links.is_some() && raw.root.is_none() {
         diagnostics.at(None, Severity::Warning, "`links` has no effect without `root`");
     }
+    let own_in_ledger = raw
+        .ledger
+        .as_ref()
+        .map(|ledger| ledger.get_ref().responder.as_ref().map(|responder| responder.get_ref().clone()));
     let general = SettingsLayer {
         interfaces: Some(interfaces),
         address: raw.address,
@@ -77,7 +81,7 @@ fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> SettingsLayer {
         inbox: raw.inbox.map(|inbox| inbox_of(diagnostics, inbox)),
         ledger: raw.ledger.and_then(|ledger| ledger_of(diagnostics, ledger)),
         access: raw.access.map(|access| limits::access(diagnostics, access)),
-        segment: raw.segment.and_then(|segment| segment::segment(diagnostics, segment)),
+        segment: raw.segment.and_then(|segment| segment::segment(diagnostics, segment, own_in_ledger)),
         ..SettingsLayer::default()
     };
     let limits = limits::rate_limits(diagnostics, raw.limits);

@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use pxe_content::boot::ImageSpec;
 
 pub use problem::{Problem, Severity};
-pub use segment::{NotInSegment, SegmentSettings};
+pub use segment::{NotInSegment, Responders, SegmentSettings, share};
 pub use settings::{
     Board, Difference, Effect, InboxSettings, LedgerSettings, RuleAction, RuleSpec, Settings, SettingsLayer,
 };

@@ -204,14 +204,17 @@ pub(super) struct RateLimitKeys {
     expecting = "a table, such as `[segment]` with `name = \"lab-1\"`, and `[[segment.responders]]` below it"
 )]
 pub(super) struct Segment {
-    /// The segment's name, for logs.
+    /// The segment's name, the same on all of its responders.
     pub(super) name: String,
     /// This responder's name in the list; the host's name if not given.
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) responder: Option<Spanned<String>>,
-    /// All responders of the segment, this one included: the same list on each of them.
-    #[cfg_attr(test, schemars(with = "Vec<SegmentResponder>", length(min = 1, max = RESPONDERS_MAX)))]
-    pub(super) responders: Vec<Spanned<SegmentResponder>>,
+    /// Without a list: this responder's share of the machines, in proportion to the others' weights.
+    #[cfg_attr(test, schemars(with = "Option<u32>", range(min = 1, max = WEIGHT_MAX)))]
+    pub(super) weight: Option<Spanned<u32>>,
+    /// All responders of the segment, this one included; without a list, they find one another in the ledger.
+    #[cfg_attr(test, schemars(with = "Option<Vec<SegmentResponder>>", length(min = 1, max = RESPONDERS_MAX)))]
+    pub(super) responders: Option<Vec<Spanned<SegmentResponder>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -90,6 +90,7 @@ fn a_table_needs_only_the_keys_without_a_default() {
         "[access]\nallow = [\"52:54:00:00:00:01\"]",
         "[limits]\ndhcp_burst = 9",
         "[segment]\nname = \"a\"\n[[segment.responders]]\nname = \"a\"",
+        "[segment]\nname = \"a\"\n[ledger]\nurl = \"postgres://pxed@db/pxed\"",
         "[images.a]\nroot = \"/srv/a\"",
         "[[rules]]\naction = \"local\"",
     ] {
@@ -131,7 +132,8 @@ fn mistakes_are_refused() {
         "[ledger]\nurl = \"mysql://h/d\"",
         "[access]\nallow = []",
         "[limits]\ndhcp_burst = 0",
-        "[segment]\nname = \"a\"",
+        "[segment]\nweight = 1",
+        "[segment]\nname = \"a\"\nweight = 101",
         "[segment]\nname = \"a\"\nresponders = []",
         "[segment]\nname = \"a\"\n[[segment.responders]]\nname = \"a\"\nweight = 0",
         "[segment]\nname = \"a\"\n[[segment.responders]]\nname = \"a\"\nweight = 101",

@@ -180,7 +180,7 @@ settings! {
     tftp_rate: u32 = RateLimits::default().tftp.rate, "limits" => Reload;
     /// Requests for files from one IPv4 address at once.
     tftp_burst: u32 = RateLimits::default().tftp.burst, "limits" => Reload;
-    /// The responders that share the segment. `None` if this one is alone.
+    /// With whom this responder shares the segment. `None` if it is alone.
     segment: SegmentSettings, "segment" => Reload;
     /// The rules in the order of the file. The first rule that matches wins. Without any, all machines get the same.
     rules: Vec<RuleSpec> = Vec::new(), "rules" => Reload;

@@ -87,7 +87,10 @@ fn what_the_example_leaves_out_can_be_said() {
     assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
     assert!(config.rules[2].boot_server.is_some() && !config.access.is_open());
     let segment = config.segment.unwrap();
-    assert_eq!((&*segment.name, &*segment.own(), segment.segment.members().len()), ("lab-1", "a", 3));
+    assert_eq!(
+        (&*segment.name, &*segment.own(), segment.listed().unwrap().0.members().len()),
+        ("lab-1", "a", 3)
+    );
 }
 
 #[test]
@@ -256,8 +259,9 @@ fn who_shares_the_segment() {
     let (config, problems) = Config::parse(&with("responder = \"b\"\n"));
     assert_eq!(problems, []);
     let segment = config.unwrap().settings.segment.unwrap();
-    assert_eq!((segment.table().owned("a"), segment.ranks().owned()), (171, 85));
-    let share = segment.share();
+    let (list, table) = segment.listed().unwrap();
+    assert_eq!((table.owned("a"), table.owned("b")), (171, 85));
+    let share = share(&segment.own(), list, &table);
     assert!(
         share.contains("this responder (b) owns 85 of 256 buckets") && share.contains("(a 171, b 85; table "),
         "{share}"
@@ -281,7 +285,36 @@ fn who_shares_the_segment() {
     let many: String = (0..65).map(|n| format!("[[segment.responders]]\nname = \"r{n}\"\n")).collect();
     assert_problem(&format!("[segment]\nname = \"lab\"\n{many}"), &["line 1", "65 responders"]);
     assert_problem("[segment]\nname = \"lab\"\nresponders = []\n", &["line 1", "list all of them"]);
-    assert_problem("[segment]\nname = \"lab\"\n", &["line 1", "`responders`"]);
+    assert_problem("[segment]\nname = \"lab\"\n", &["line 1", "[[segment.responders]]", "[ledger]"]);
+}
+
+/// Without a list, the responders find one another in the ledger.
+#[test]
+fn who_shares_the_segment_by_the_ledger() {
+    let with = |ledger: &str, segment: &str| {
+        format!("[ledger]\nurl = \"postgres://pxed@db/pxed\"\n{ledger}[segment]\nname = \"lab\"\n{segment}")
+    };
+    let (config, problems) = Config::parse(&with("responder = \"rack-1\"\n", "weight = 3\n"));
+    assert_eq!(problems, []);
+    let segment = config.unwrap().settings.segment.unwrap();
+    assert_eq!((segment.responders.clone(), &*segment.own()), (Responders::InLedger { weight: 3 }, "rack-1"));
+    segment.require_own().unwrap();
+    let (config, problems) = Config::parse(&with("", ""));
+    assert_eq!(problems, []);
+    let segment = config.unwrap().settings.segment.unwrap();
+    assert_eq!((segment.responders, segment.responder), (Responders::InLedger { weight: 1 }, None));
+    // A list is a list, with a ledger, too.
+    let list = "responder = \"a\"\n[[segment.responders]]\nname = \"a\"\n";
+    let (config, problems) = Config::parse(&with("", list));
+    assert_eq!(problems, []);
+    assert!(config.unwrap().settings.segment.unwrap().listed().is_some());
+    assert_problem(
+        &with("", &format!("weight = 2\n{list}")),
+        &["line 5", "has a list", "entry of this responder"],
+    );
+    assert_problem(&with("", "responder = \"a\"\n"), &["line 5", "name in [ledger]"]);
+    assert_problem(&with("", "weight = 0\n"), &["line 5", "`weight` is 0", "from 1 to 100"]);
+    assert_problem(&with("", "weight = 101\n"), &["line 5", "from 1 to 100"]);
 }
 
 #[test]

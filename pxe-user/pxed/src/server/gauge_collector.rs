@@ -38,6 +38,7 @@ impl GaugeCollector {
             http_bytes: self.http_bytes.load(Ordering::Relaxed),
             reloads: self.reloads,
             config_problem: self.config_problem.clone(),
+            segment: live.segment_gauges(),
             hand_over_refused: self.hand_over_refused,
         };
         let has_changed = **self.shown.load() != gauges;

@@ -12,6 +12,7 @@
 //! | `reload` | the settings in force, and their replacement |
 //! | `handover` | the state that one daemon leaves to the next |
 //! | `shared_ledger` | the database that several responders share; opened before the confinement |
+//! | `segment_view`, `segment_members` | with whom the segment is shared, and how its responders are found in that database |
 //! | `kernel_config`, `own_files`, `retry`, `thread_deps` | what several of these need |
 //!
 //! A start that fails leaves nothing behind: each part closes what it holds when it is dropped, and the kernel does the same if the
@@ -29,6 +30,8 @@ mod refusal_notice;
 mod reload;
 mod retry;
 mod running;
+mod segment_members;
+mod segment_view;
 mod served_interface;
 mod shared_ledger;
 mod start;
@@ -44,6 +47,7 @@ pub use handover::{Inheritance, StoredHandover};
 pub use planning::{plan, plans};
 pub use reload::ConfigReader;
 use running::Running;
+pub(crate) use segment_members::sightings;
 pub use shared_ledger::shared_ledger;
 use start::Prepared;
 

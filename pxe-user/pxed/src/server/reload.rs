@@ -9,11 +9,14 @@ use anyhow::{Result, bail};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pxe_common::rate_limit::Rates;
 use pxe_common::segment::Ranks;
+use tokio::sync::Notify;
 
+use super::segment_view::{Found, SegmentView};
 use crate::config::{Effect, Settings};
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_content::rules::{Access, Policy};
+use pxe_engine::gauges::SegmentGauges;
 use pxe_engine::worker::queues::LoaderQueue;
 
 /// Reads the settings again: the configuration file, below the same command line.
@@ -34,19 +37,6 @@ pub(super) enum ReloadOutcome {
 
 /// What distinguishes the versions of a file: inode, time of the last change of its metadata (s, ns), length.
 type Stamp = (u64, i64, i64, u64);
-
-/// Our ranks among the responders of the segment. `None` if there are no others.
-fn ranks(settings: &Settings) -> Option<Arc<Ranks>> {
-    settings.segment.as_ref().map(|segment| Arc::new(segment.ranks()))
-}
-
-/// Logs who shares the segment.
-pub(super) fn log_segment(settings: &Settings) {
-    match &settings.segment {
-        Some(segment) => tracing::info!(event = "segment", segment = %segment.name, "{}", segment.share()),
-        None => tracing::info!(event = "segment", "the segment is not shared: pxed answers every machine"),
-    }
-}
 
 #[derive(Debug)]
 struct Stamps {
@@ -82,8 +72,16 @@ pub(super) struct LiveConfig {
     pub(super) access: Arc<ArcSwap<Access>>,
     /// The rate limits for requests of one source.
     pub(super) rates: Arc<ArcSwap<Rates>>,
-    /// Which machines of the segment are ours. `None` if we share the segment with nobody.
+    /// Which machines of the segment are ours. `None` if we share the segment with nobody, or know nobody.
     pub(super) ranks: Arc<ArcSwapOption<Ranks>>,
+    /// With whom we share the segment. `None` if with nobody.
+    segment: ArcSwapOption<SegmentView>,
+    /// The responders that the shared ledger has shown.
+    found: ArcSwapOption<Found>,
+    /// Why the responders in the shared ledger cannot be known now.
+    segment_problem: ArcSwapOption<String>,
+    /// Wakes the supervisor after [`Self::found`]. It applies the ranks to the kernel.
+    pub(super) found_others: Notify,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
     /// The queue of the loader, which follows the files of the catalogue.
@@ -102,10 +100,15 @@ impl LiveConfig {
         loader_queue: Arc<LoaderQueue>,
     ) -> Self {
         let settings = offering.settings();
+        let segment = SegmentView::new(settings.segment.as_ref(), None).map(Arc::new);
         Self {
             access: Arc::new(ArcSwap::from_pointee(settings.access.clone())),
             rates: Arc::new(ArcSwap::from_pointee(settings.rate_limits().rates())),
-            ranks: Arc::new(ArcSwapOption::from(ranks(settings))),
+            ranks: Arc::new(ArcSwapOption::from(segment.as_ref().and_then(|segment| segment.ranks.clone()))),
+            segment: ArcSwapOption::from(segment),
+            found: ArcSwapOption::default(),
+            segment_problem: ArcSwapOption::default(),
+            found_others: Notify::new(),
             offering: ArcSwap::from_pointee(offering),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
             policies: Vec::new(),
@@ -197,13 +200,61 @@ impl LiveConfig {
         }
         self.access.store(Arc::new(settings.access.clone()));
         self.rates.store(Arc::new(settings.rate_limits().rates()));
-        self.ranks.store(ranks(&settings));
         if running.segment != settings.segment {
-            log_segment(&settings);
+            self.share_segment(&settings);
+            self.log_segment();
         }
         self.offering.store(Arc::new(offering));
         self.publish();
         Ok(settings)
+    }
+
+    /// Publishes with whom the segment is shared by these settings.
+    fn share_segment(&self, settings: &Settings) {
+        let view = SegmentView::new(settings.segment.as_ref(), self.found.load().as_deref());
+        self.ranks.store(view.as_ref().and_then(|view| view.ranks.clone()));
+        self.segment.store(view.map(Arc::new));
+    }
+
+    /// Takes the responders that the shared ledger shows. Those of a segment that the settings no longer name change nothing.
+    pub(super) fn found(&self, found: Found) {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.found.load().as_deref() == Some(&found) {
+            return;
+        }
+        self.found.store(Some(Arc::new(found)));
+        let before = self.segment.load_full();
+        self.share_segment(&self.settings());
+        if before != self.segment.load_full() {
+            self.log_segment();
+            self.found_others.notify_one();
+        }
+    }
+
+    /// Publishes why the responders in the shared ledger cannot be known now, or that they are.
+    pub(super) fn segment_problem(&self, problem: Option<String>) {
+        let before = self.segment_problem.load();
+        match (before.as_deref(), &problem) {
+            (None, Some(problem)) => tracing::error!(event = "segment_problem", "{problem}"),
+            (Some(_), None) => {
+                tracing::info!(event = "segment_works", "the responders of the segment are known again")
+            }
+            _ => {}
+        }
+        if before.as_deref() != problem.as_ref() {
+            self.segment_problem.store(problem.map(Arc::new));
+        }
+    }
+
+    /// Logs with whom the segment is shared.
+    pub(super) fn log_segment(&self) {
+        SegmentView::log(self.segment.load().as_deref());
+    }
+
+    /// What the board says of the segment.
+    pub(super) fn segment_gauges(&self) -> Option<SegmentGauges> {
+        let problem = self.segment_problem.load();
+        self.segment.load().as_ref().map(|segment| segment.gauges(problem.as_ref().map(|text| text.as_str())))
     }
 
     /// Makes the rules of each interface anew. Returns whether any differ.

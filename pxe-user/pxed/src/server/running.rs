@@ -11,7 +11,9 @@ use anyhow::{Context as _, Result};
 use super::confined::ThreadPermit;
 use super::gauge_collector::GaugeCollector;
 use super::handover::{self, HandoverState, InterfaceState, Requester};
-use super::reload::{LiveConfig, ReloadOutcome, log_segment};
+use super::reload::{LiveConfig, ReloadOutcome};
+use super::segment_members::SegmentMembers;
+use super::segment_view::Enrolment;
 use super::served_interface::{self, ServedInterface};
 use super::start::{Confined, StartContext};
 use super::thread_deps::{beats, neighbour};
@@ -40,6 +42,10 @@ pub(super) struct Running {
     clock: Clock,
     heartbeats: Heartbeats,
     permit: ThreadPermit,
+    /// The shared ledger, if there is one.
+    ledger: Option<SharedLedger>,
+    /// Finds the segment's responders. `None` unless they are in the shared ledger.
+    members: Option<SegmentMembers>,
 }
 
 /// What [`Running::show`] has found.
@@ -61,7 +67,7 @@ impl Running {
         let StartContext { offering, reader, catalogue, loader_queue, clock, ledger } = context;
         let settings = Arc::clone(offering.settings());
         let heartbeats = Heartbeats::default();
-        let (fleet, fleet_thread) = start_fleet(permit, &settings, ledger, (clock, &heartbeats))?;
+        let (fleet, fleet_thread) = start_fleet(permit, &settings, ledger.clone(), (clock, &heartbeats))?;
         let gauges = GaugeCollector { hand_over_refused, ..GaugeCollector::default() };
         let mut live = LiveConfig::new(offering, catalogue, reader, Arc::clone(&loader_queue));
         let uploads = listeners.inbox.clone().map(|inbox| {
@@ -70,7 +76,7 @@ impl Running {
         });
         let uploads = uploads.transpose()?;
         if settings.segment.is_some() {
-            log_segment(&settings);
+            live.log_segment();
         }
         let mut interfaces = Vec::new();
         for (one, snapshots) in opened {
@@ -109,8 +115,11 @@ impl Running {
             clock,
             heartbeats,
             permit,
+            ledger,
+            members: None,
         };
         running.start_loader()?;
+        running.follow_segment(&settings)?;
         Ok(running)
     }
 
@@ -130,6 +139,25 @@ impl Running {
             alive: Box::new(beats(&self.heartbeats, "pxed-loader", Waits::ForDisks, self.clock)),
         };
         self.loader = Some(self.permit.spawn("pxed-loader", move || loader::run(&loader, refreshed))?);
+        Ok(())
+    }
+
+    /// Has the segment's responders found in the shared ledger, if these settings want that.
+    fn follow_segment(&mut self, settings: &Settings) -> Result<()> {
+        let enrolment = Enrolment::of(settings.segment.as_ref());
+        if enrolment.is_none() && self.members.is_none() {
+            return Ok(());
+        }
+        if self.members.is_none() {
+            // Only a restart applies [ledger].
+            let ledger = self.ledger.clone();
+            let ledger = ledger.context("[segment] needs [ledger], which only a restart of pxed applies")?;
+            self.members =
+                Some(SegmentMembers::start(self.permit, ledger, Arc::clone(&self.live), self.clock)?);
+        }
+        if let Some(members) = &self.members {
+            members.join(enrolment);
+        }
         Ok(())
     }
 
@@ -163,23 +191,17 @@ impl Running {
 
     /// Logs the outcome of a look at the configuration, and applies rates and segment to the kernel programs.
     pub(super) fn reloaded(&mut self, outcome: ReloadOutcome) {
-        let gauges = &mut self.gauges;
         match outcome {
             ReloadOutcome::Nothing => {}
             ReloadOutcome::Taken(settings) => {
-                gauges.reloads += 1;
-                gauges.config_problem = None;
+                self.gauges.reloads += 1;
+                self.gauges.config_problem = None;
                 let rules = settings.rules.len();
                 tracing::info!(event = "reloaded", rules, "applied the changed configuration");
-                let (rates, ranks) = (settings.rate_limits().rates(), self.live.ranks.load_full());
-                for served in &mut self.interfaces {
-                    if let Err(error) = served.set_limits(rates, ranks.clone()) {
-                        tracing::error!(
-                            event = "refused_config",
-                            "the kernel rejected the new limits or segment; those before stay: {error:#}"
-                        );
-                        gauges.config_problem = Some(format!("{error:#}"));
-                    }
+                self.set_limits(&settings);
+                if let Err(error) = self.follow_segment(&settings) {
+                    tracing::error!(event = "refused_config", "the new segment is not applied: {error:#}");
+                    self.gauges.config_problem = Some(format!("{error:#}"));
                 }
             }
             ReloadOutcome::Refused(error) => {
@@ -187,8 +209,35 @@ impl Running {
                     event = "refused_config",
                     "rejected the new configuration; the running configuration stays: {error:#}"
                 );
-                gauges.config_problem = Some(format!("{error:#}"));
+                self.gauges.config_problem = Some(format!("{error:#}"));
             }
+        }
+    }
+
+    /// Applies the ranks among the responders that the shared ledger has shown.
+    pub(super) fn found_others(&mut self) {
+        let settings = self.live.settings();
+        self.set_limits(&settings);
+    }
+
+    /// Applies rates and segment to the kernel programs.
+    fn set_limits(&mut self, settings: &Settings) {
+        let (rates, ranks) = (settings.rate_limits().rates(), self.live.ranks.load_full());
+        for served in &mut self.interfaces {
+            if let Err(error) = served.set_limits(rates, ranks.clone()) {
+                tracing::error!(
+                    event = "refused_config",
+                    "the kernel rejected the new limits or segment; those before stay: {error:#}"
+                );
+                self.gauges.config_problem = Some(format!("{error:#}"));
+            }
+        }
+    }
+
+    /// Lets the other responders of the segment take over the machines, before this daemon ends.
+    pub(super) fn leave_segment(&mut self) {
+        if let Some(members) = self.members.take() {
+            members.leave();
         }
     }
 

@@ -50,6 +50,12 @@ pub(super) fn run(mut running: Running) -> Result<()> {
     let runtime = running.permit().runtime(builder.enable_all()).context("cannot start the supervisor")?;
     let result = runtime.block_on(watch(&mut running));
     drop(runtime);
+    // A successor on this host renews the same lease. After a signal nobody may come: the service manager stores the state for a
+    // restart, but does not say whether there is one.
+    let has_successor = matches!(&result, Ok(End::HandOver(requester)) if !requester.is_kept());
+    if !has_successor {
+        running.leave_segment();
+    }
     if let Ok(End::HandOver(requester)) = &result {
         return running.hand_over(requester);
     }
@@ -77,6 +83,7 @@ async fn watch(running: &mut Running) -> Result<End> {
     let mut logs_tick = tokio::time::interval(READ_LOGS_EVERY);
     let mut requesters = requesters(running.interfaces())?;
     let (reload, mut reloaded) = watch_config(running)?;
+    let live = Arc::clone(running.live());
     let result = loop {
         tokio::select! {
             _ = interrupt.recv() => break Ok(End::Stop),
@@ -86,6 +93,7 @@ async fn watch(running: &mut Running) -> Result<End> {
             // Sending fails only if that thread has ended, which no error makes it do.
             _ = hangup.recv() => drop(reload.send(())),
             Some(outcome) = reloaded.recv() => running.reloaded(outcome),
+            () = live.found_others.notified() => running.found_others(),
             // One timer for both: an idle daemon should rarely wake.
             () = tokio::time::sleep_until(show_next) => {
                 let now = Instant::now();

@@ -129,7 +129,16 @@ struct Summary {
     image_bytes: u64,
     reloads: u64,
     config_problem: Option<String>,
+    segment: Option<Segment>,
     lost: Vec<Lost>,
+}
+
+/// With whom the segment is shared.
+#[derive(Serialize)]
+struct Segment {
+    name: String,
+    share: String,
+    problem: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -175,6 +184,11 @@ pub(super) async fn summary(State(api): State<Api>) -> impl IntoResponse {
         image_bytes: gauges.image_bytes,
         reloads: gauges.reloads,
         config_problem: gauges.config_problem.clone(),
+        segment: gauges.segment.clone().map(|shown| Segment {
+            name: shown.name,
+            share: shown.share,
+            problem: shown.problem,
+        }),
         lost: board.lost.clone(),
     })
 }

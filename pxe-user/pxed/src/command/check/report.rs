@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::config::{self, Problem, Severity};
-use pxe_engine::segment::Member;
+use crate::config::{self, Problem, Responders, Severity};
+use pxe_engine::segment::{Member, Segment, Table};
 
 /// All results. `pxed check --json` prints this as JSON.
 #[derive(Debug, Serialize)]
@@ -115,18 +115,18 @@ pub(super) struct SettingsReport {
     /// The machines that pxed serves. `None` for all machines.
     access: Option<String>,
     /// The responders that share the segment. `None` if this one is alone.
-    segment: Option<SegmentReport>,
+    pub(super) segment: Option<SegmentReport>,
 }
 
 /// Which responder of the segment owns how many of the 256 buckets of machines.
 #[derive(Debug, Serialize)]
-struct SegmentReport {
+pub(super) struct SegmentReport {
     name: String,
     /// This responder's name.
     responder: String,
     responders: Vec<ResponderReport>,
-    /// The same on every responder, if they have the same list.
-    table: String,
+    /// The same on every responder. `None` if the responders are in the shared ledger, and not known.
+    table: Option<String>,
     /// All of this as one sentence.
     #[serde(skip)]
     share: String,
@@ -141,19 +141,35 @@ struct ResponderReport {
 
 impl SegmentReport {
     fn new(settings: &config::SegmentSettings) -> Self {
-        let table = settings.table();
+        let mut report = Self {
+            name: settings.name.to_string(),
+            responder: settings.own().to_string(),
+            responders: Vec::new(),
+            table: None,
+            share: String::new(),
+        };
+        if let Responders::InLedger { weight } = settings.responders {
+            report.share = format!(
+                "this responder ({}) has weight {weight}, and finds the others in the shared ledger",
+                report.responder
+            );
+        }
+        if let Some((segment, table)) = settings.listed() {
+            report.show(segment, &table);
+        }
+        report
+    }
+
+    /// Shows a table of responders.
+    pub(super) fn show(&mut self, segment: &Segment, table: &Table) {
         let responder = |member: &Member| ResponderReport {
             name: member.name.to_string(),
             weight: member.weight,
             buckets: table.owned(&member.name),
         };
-        Self {
-            name: settings.name.to_string(),
-            responder: settings.own().to_string(),
-            responders: settings.segment.members().iter().map(responder).collect(),
-            table: format!("{:08x}", table.digest()),
-            share: settings.share(),
-        }
+        self.responders = segment.members().iter().map(responder).collect();
+        self.table = Some(format!("{:08x}", table.digest()));
+        self.share = config::share(&self.responder, segment, table);
     }
 }
 

@@ -30,6 +30,7 @@ use pxe_fleet::board::{Board, UnixMs};
 use pxe_web::api::client::Client;
 
 const MACHINES: &str = "/api/v1/machines";
+const SUMMARY: &str = "/api/v1/summary";
 
 /// How to show it.
 #[derive(Clone, Debug, Args)]
@@ -53,14 +54,19 @@ impl Status {
             }
             return block_on(watch::run(client));
         }
-        let body = block_on(async { Ok(client.get(MACHINES).await?) })?;
+        let (body, summary) =
+            block_on(async { Ok((client.get(MACHINES).await?, client.get(SUMMARY).await.ok())) })?;
         let mut out = std::io::stdout().lock();
         let written = if self.json {
             out.write_all(&body).and_then(|()| out.write_all(b"\n"))
         } else {
             let board: Board = serde_json::from_slice(&body)
                 .context("this program cannot read the daemon's answer: their versions differ")?;
-            table::write(&mut out, &board, now(), &table::Look::of_stdout())
+            let segment = segment(summary.as_deref().unwrap_or_default());
+            segment
+                .iter()
+                .try_for_each(|line| writeln!(out, "{}", text::escape(line)))
+                .and_then(|()| table::write(&mut out, &board, now(), &table::Look::of_stdout()))
         };
         match written {
             // The reader closed the pipe, as in `pxed status | head`.
@@ -68,6 +74,17 @@ impl Status {
             written => Ok(written?),
         }
     }
+}
+
+/// With whom the daemon shares its segment, in lines. None if with nobody.
+fn segment(summary: &[u8]) -> Vec<String> {
+    let summary: serde_json::Value = serde_json::from_slice(summary).unwrap_or_default();
+    let segment = &summary["segment"];
+    let (Some(name), Some(share)) = (segment["name"].as_str(), segment["share"].as_str()) else {
+        return Vec::new();
+    };
+    let problem = segment["problem"].as_str().map(str::to_owned);
+    [format!("segment {name}: {share}")].into_iter().chain(problem).collect()
 }
 
 async fn board(client: &Client) -> Result<Board> {

@@ -79,6 +79,7 @@ export const serverView = {
     $("server-facts").replaceChildren(facts([
       ["Version", summary.version], ["Up for", span(summary.uptime_s * 1000)], ["Machines", count(fleet.entries.size)],
       ["Sending", speed(summary.bytes_per_s)], ["Configuration", summary.config_problem ? "refused, see above" : "in force"], ["Kept", kept],
+      ["Segment", summary.segment ? `${summary.segment.name}: ${summary.segment.share}` : "not shared"],
     ]));
     const focused = $("interfaces").contains(document.activeElement);
     $("interfaces").replaceChildren(summary.interfaces.length ? table("Table of interfaces", [
