@@ -1,7 +1,9 @@
 //! The commands of `cargo xtask`, for what cargo cannot do. `main` parses the command line, and calls these modules.
 //!
 //! ```text
+//! cluster   responders that share a segment and a ledger, while something fails
 //! ebpf      rebuilds or checks the committed kernel objects
+//! scale     measures the fleet layers of many responders at one PostgreSQL
 //! setup     finds what is missing, and installs it by the system's package manager
 //! run       boots machines: on a real network, or two machines in the lab
 //! soak      boots machines for hours, while the daemon must not grow
@@ -12,9 +14,11 @@
 //! Each command sets up, builds, and calls a crate below `tests/` or `packaging/`, which does the work. No other crate may
 //! depend on this one.
 
+pub mod cluster;
 pub mod ebpf;
 pub mod miri;
 pub mod run;
+pub mod scale;
 pub mod setup;
 pub mod soak;
 pub mod test;

@@ -14,7 +14,7 @@ use pxe_kit::arch::Arch;
 use pxe_kit::command;
 use pxe_lab::fleet;
 use xtask::run::{self, Responder};
-use xtask::{ebpf, miri, setup, soak, test};
+use xtask::{cluster, ebpf, miri, scale, setup, soak, test};
 
 /// Sets up, runs and tests pxed.
 #[derive(Parser)]
@@ -101,6 +101,42 @@ enum Task {
         /// The daemon's datapath
         #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
         datapath: String,
+    },
+
+    /// Three responders share a segment and a ledger in PostgreSQL, and fail while machines boot
+    ///
+    /// All in network namespaces, beside a foreign DHCP server: a responder is killed, the database is away or does not
+    /// answer, responders restart, and random schedules of all that. Prints a table. Fails if a machine does not boot, or
+    /// if the ledger lacks a file that a machine has loaded, or has it twice.
+    Cluster {
+        /// Machines of each written schedule; 0: only the random ones
+        #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(..=5000))]
+        machines: u32,
+        /// Number of random schedules
+        #[arg(long, default_value_t = 10, value_name = "N")]
+        random: u64,
+        /// Seed of the first random schedule; the others follow
+        #[arg(long, default_value_t = 1, value_name = "SEED")]
+        seed: u64,
+        /// The daemons' datapath
+        #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
+        datapath: String,
+    },
+
+    /// Measure the fleet layers of many responders at one PostgreSQL: boots a second, delay to other boards, sizes
+    ///
+    /// Without network and datapath: the events that workers report are made up. PostgreSQL is started for it, in a
+    /// temporary folder.
+    Scale {
+        /// Responders, each with its own segment
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+        responders: u32,
+        /// Machines, for each row of the table
+        #[arg(long, default_values_t = [1000, 10_000, 100_000], value_delimiter = ',', value_name = "N")]
+        machines: Vec<u32>,
+        /// Steps whose way to another responder's board is measured
+        #[arg(long, default_value_t = 200, value_name = "N")]
+        probes: u32,
     },
 
     /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with Miri
@@ -239,6 +275,8 @@ fn main() -> ExitCode {
         Task::Soak { minutes, hours, datapath } => {
             soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)
         }
+        Task::Cluster { machines, random, seed, datapath } => cluster::run(machines, random, seed, &datapath),
+        Task::Scale { responders, machines, probes } => scale::run(responders, &machines, probes),
         Task::Miri => miri::run(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Ebpf { check: false } => ebpf::build(),

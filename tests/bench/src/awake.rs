@@ -2,8 +2,8 @@
 //!
 //! In a virtual machine, an idle processor halts and leaves its core to the host, and every wake-up by the other processor
 //! costs an exit to the host. A cable whose two ends wake each other for each packet then has two speeds, and falls from
-//! one into the other by chance: with AF_XDP, 100 to 400 MB/s or 600 to 800 by the same programs. Sleeping states of real
-//! processors do the same to a smaller extent.
+//! one into the other by chance: with AF_XDP, 100 to 400 MB/s or 600 to 800 by the same programs. Awake processors make the
+//! slow one rarer. Sleeping states of real processors do the same to a smaller extent.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;

@@ -37,6 +37,8 @@ pub struct Plan {
     pub interface: u32,
     /// How many machines.
     pub machines: u32,
+    /// The number of the first, which makes its addresses. 0 where the kernel plays the machines.
+    pub first: u32,
     /// Time over which they are switched on.
     pub power_on: Duration,
     /// What happens to frames on their way to the machines.
@@ -47,8 +49,8 @@ pub struct Plan {
     pub seed: u32,
     /// The longest that the run may take.
     pub limit: Duration,
-    /// Where frames for the server go.
-    pub peer: Mac,
+    /// For each of the script's servers, the Ethernet address that frames for it go to.
+    pub peers: Vec<Mac>,
     /// Least length of a TFTP frame, in bytes.
     pub pad: usize,
     /// What each machine does.
@@ -82,6 +84,14 @@ struct Fleet<'a> {
 /// # Errors
 /// When the interface cannot be had.
 pub fn run(plan: &Plan) -> Result<Report> {
+    run_with_machines(plan).map(|(report, _)| report)
+}
+
+/// Runs the plan, and returns also the machines as they are at its end.
+///
+/// # Errors
+/// When the interface cannot be had.
+pub fn run_with_machines(plan: &Plan) -> Result<(Report, Vec<Machine>)> {
     run_until_over(plan, |_| ())
 }
 
@@ -91,7 +101,7 @@ pub fn run(plan: &Plan) -> Result<Report> {
 /// When the interface cannot be had, or one machine had everything before the last had something.
 pub fn run_and_amid(plan: &Plan, act: impl FnOnce()) -> Result<Report> {
     let mut act = Some(act);
-    let report = run_until_over(plan, |machines| {
+    let (report, _) = run_until_over(plan, |machines| {
         let amid = |machine: &Machine| machine.counters.data_frames > 0 && !machine.is_over();
         if machines.iter().all(amid)
             && let Some(act) = act.take()
@@ -104,7 +114,7 @@ pub fn run_and_amid(plan: &Plan, act: impl FnOnce()) -> Result<Report> {
 }
 
 /// Runs the plan, and shows the machines from time to time.
-fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Report> {
+fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<(Report, Vec<Machine>)> {
     let mut wire = match plan.kernel {
         None => Wire::open(plan.interface)?,
         Some(_) => {
@@ -116,8 +126,8 @@ fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Repo
     let kernel = plan.kernel.map(|compare| Kernel::new(&mut wire.attached, plan.machines, compare, plan.pad));
     // Not the same fates on both ways: a request and its answer would be lost together.
     let back = Way::new(!plan.seed, plan.noise_back);
-    let voice = Voice::new(wire.tx, &plan.script, plan.peer, plan.pad, back);
-    let machines = (0..plan.machines).map(|index| Machine::new(index, &plan.script)).collect();
+    let voice = Voice::new(wire.tx, &plan.script, &plan.peers, plan.pad, back);
+    let machines = (0..plan.machines).map(|index| Machine::new(plan.first + index, &plan.script)).collect();
     let way = Way::new(plan.seed, plan.noise);
     let each = if let Dhcp::Rate(count) = plan.script.dhcp { count } else { 1 };
     let offers = Vec::with_capacity(plan.machines as usize * each as usize);
@@ -158,7 +168,7 @@ fn run_until_over(plan: &Plan, mut watch: impl FnMut(&[Machine])) -> Result<Repo
                 report.in_kernel = fleet.kernel.as_ref().map(Kernel::counts);
                 report.strangers = fleet.strangers.heard();
                 report.suffered = [fleet.way.suffered(), fleet.voice.suffered()];
-                return Ok(effort.finish(clock.now(), wire.rx.statistics(), report));
+                return Ok((effort.finish(clock.now(), wire.rx.statistics(), report), fleet.machines));
             }
         }
         fleet.voice.flush();
@@ -169,7 +179,8 @@ impl Fleet<'_> {
     fn switch_on(&mut self, now: Timestamp) {
         while self.on < self.plan.machines && now.as_micros() >= power_on_at(self.plan, self.on) {
             let (index, voice) = (self.on, &mut self.voice);
-            self.machines[index as usize].start(now, &self.plan.script, &mut |word| voice.say(index, word));
+            let number = self.plan.first + index;
+            self.machines[index as usize].start(now, &self.plan.script, &mut |word| voice.say(number, word));
             self.on += 1;
         }
     }
@@ -206,13 +217,14 @@ impl Fleet<'_> {
         let (from, to) = (datagram.from.port(), datagram.to.port());
         let script = &self.plan.script;
         let dhcp = matches!(from, 67 | 4011);
-        let index = if dhcp { addressee(datagram.payload) } else { index_of(*datagram.to.ip()) };
-        let Some(index) = index else { return };
+        let number = if dhcp { addressee(datagram.payload) } else { number_of(*datagram.to.ip()) };
+        let Some(number) = number else { return };
+        let Some(index) = number.checked_sub(self.plan.first) else { return };
         let Some(machine) = self.machines.get_mut(index as usize) else { return };
         let voice = &mut self.voice;
-        let mut say = |word| voice.say(index, word);
+        let mut say = |word| voice.say(number, word);
         if dhcp {
-            let took = machine.answer(now, script, from, to, datagram.payload, &mut say);
+            let took = machine.answer(now, script, datagram.from, to, datagram.payload, &mut say);
             self.offers.extend(took.map(|took| took.as_micros() as u32));
         } else {
             if let Some(kernel) = &mut self.kernel {
@@ -249,15 +261,15 @@ impl Fleet<'_> {
                 }
                 self.failed = std::mem::replace(&mut self.failed, Ok(())).and(asked);
             }
-            machine.on_time(now, script, &mut |word| voice.say(index, word));
+            machine.on_time(now, script, &mut |word| voice.say(self.plan.first + index, word));
             over &= machine.is_over();
         }
         over
     }
 }
 
-/// The machine with an address.
-fn index_of(address: Ipv4Addr) -> Option<u32> {
+/// The number of the machine with an address.
+fn number_of(address: Ipv4Addr) -> Option<u32> {
     address.to_bits().checked_sub(FIRST.to_bits())
 }
 

@@ -17,9 +17,11 @@
 //! | [`foreign`] | what the daemon's programs cost everybody else |
 //! | [`report`] | what came out |
 //! | [`pair`] | a daemon at one end of a cable, the machines at the other |
+//! | [`cluster`] | responders that share a segment and a ledger, while something fails |
 //! | [`soak`] | machines that boot again and again, and a daemon that must not grow |
 
 mod clock;
+pub mod cluster;
 pub mod dhcp;
 pub mod fleet;
 pub mod foreign;

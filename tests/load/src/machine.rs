@@ -1,5 +1,6 @@
 //! One simulated machine from power-on to its last file: asks who boots it, then loads one thing after the other. Pure.
 
+use std::net::SocketAddrV4;
 use std::time::Duration;
 
 use pxe_proto::tftp::Block;
@@ -26,6 +27,8 @@ pub struct Word {
     pub from: u16,
     /// The server's port.
     pub to: u16,
+    /// The number of the server in [`Script::servers`]. A DISCOVER goes to all.
+    pub server: u8,
 }
 
 /// The matter of a word.
@@ -109,6 +112,8 @@ pub struct Machine {
     began: Timestamp,
     index: u32,
     kind: Kind,
+    /// The server that it follows: see [`Word::server`].
+    server: u8,
     /// The item that it is at.
     item: u16,
     /// Transfers begun, for the port.
@@ -134,6 +139,7 @@ impl Machine {
             began: zero,
             index,
             kind: script.kind(index),
+            server: 0,
             item: 0,
             transfers: 0,
             transfer: Transfer::default(),
@@ -147,6 +153,16 @@ impl Machine {
     /// Whether it is done or gave up.
     pub fn is_over(&self) -> bool {
         matches!(self.state, State::Done | State::Failed(_))
+    }
+
+    /// The firmware or loader that it plays.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The number of the server whose offer it follows, in [`Script::servers`].
+    pub fn server(&self) -> u8 {
+        self.server
     }
 
     /// Switched on.
@@ -163,26 +179,30 @@ impl Machine {
         }
     }
 
-    /// A DHCP answer. The time from the first DISCOVER if it is an OFFER that the machine takes.
+    /// A DHCP answer from a server. The time from the first DISCOVER if it is an OFFER that the machine takes.
     pub fn answer(
         &mut self,
         now: Timestamp,
         script: &Script,
-        from: u16,
+        from: SocketAddrV4,
         to: u16,
         message: &[u8],
         say: &mut impl FnMut(Word),
     ) -> Option<Duration> {
         let answer = Answer::parse(message).filter(|answer| answer.xid == self.xid)?;
-        match (self.state, from) {
+        let server = script.server(*from.ip())?;
+        match (self.state, from.port()) {
             (State::Discovering, 67) if to == 68 && answer.is_offer() => {
                 let took = now.since(self.asked);
                 self.counters.offers += 1;
+                self.server = server;
                 self.offer(now, script, &answer, say);
                 Some(took)
             }
-            (State::AskingBootServer, 4011) if to == self.kind.firmware().boot_server_port() => {
-                match answer.follow_boot_server(self.kind.firmware(), script.boot_file(), script.server) {
+            (State::AskingBootServer, 4011)
+                if to == self.kind.firmware().boot_server_port() && server == self.server =>
+            {
+                match answer.follow_boot_server(self.kind.firmware(), script.boot_file(), *from.ip()) {
                     Ok(()) => self.load(now, script, say),
                     Err(failure) => self.give_up(now, script, failure),
                 }
@@ -197,7 +217,8 @@ impl Machine {
             Dhcp::Rate(count) if self.counters.offers < u64::from(count) => Ok(State::Discovering),
             Dhcp::Rate(_) => Ok(State::Done),
             Dhcp::Skip | Dhcp::Boot => {
-                match answer.follow(self.kind.firmware(), script.boot_file(), script.server) {
+                let server = script.address_of(self.server);
+                match answer.follow(self.kind.firmware(), script.boot_file(), server) {
                     Ok(Next::Load) => Ok(State::Loading),
                     Ok(Next::BootServer) => Ok(State::AskingBootServer),
                     Err(failure) => Err(failure),
@@ -226,9 +247,10 @@ impl Machine {
     fn question(&self) -> Word {
         let xid = self.xid;
         if self.state == State::Discovering {
-            return Word { what: What::Discover { xid }, from: 68, to: 67 };
+            return Word { what: What::Discover { xid }, from: 68, to: 67, server: self.server };
         }
-        Word { what: What::BootServer { xid }, from: self.kind.firmware().boot_server_port(), to: 4011 }
+        let from = self.kind.firmware().boot_server_port();
+        Word { what: What::BootServer { xid }, from, to: 4011, server: self.server }
     }
 
     fn patience(&self, script: &Script) -> Option<Duration> {
@@ -290,7 +312,7 @@ impl Machine {
 
     fn take(&mut self, now: Timestamp, script: &Script, step: ClientAction, say: &mut impl FnMut(Word)) {
         let to = self.transfer.server_port.unwrap_or(TFTP);
-        let word = |what| Word { what, from: self.port(script), to };
+        let word = |what| Word { what, from: self.port(script), to, server: self.server };
         match step {
             ClientAction::Nothing => {}
             ClientAction::Request => {

@@ -60,13 +60,16 @@ pub enum Crew {
     All(Kind),
     /// The machines are of [`Kind::BOOTING`] in turn.
     Mix,
+    /// The network cards' own programs in turn, without loaders after them.
+    Roms,
 }
 
 /// The whole of it.
 #[derive(Clone, Debug)]
 pub struct Script {
-    /// The server's address.
-    pub server: Ipv4Addr,
+    /// The addresses of the servers whose offers the machines follow: several share a segment. Machines that know all
+    /// already load from the first.
+    pub servers: Vec<Ipv4Addr>,
     /// The first port of a machine; each transfer has the next one.
     pub port: u16,
     /// How it begins.
@@ -87,7 +90,7 @@ impl Script {
     pub fn new(server: Ipv4Addr, dhcp: Dhcp, crew: Crew, blksize: u16, windowsize: u16) -> Self {
         let manners = |kind| Manners::of(kind, blksize, windowsize);
         let manners = [Kind::Plain, Kind::Ipxe, Kind::Edk2, Kind::Pxelinux, Kind::Grub].map(manners);
-        Self { server, port: PORT, dhcp, items: Vec::new(), again: 0, loads: 1, crew, manners }
+        Self { servers: vec![server], port: PORT, dhcp, items: Vec::new(), again: 0, loads: 1, crew, manners }
     }
 
     /// Puts the files and the look-ups in order: these miss behind the boot file, before the last file.
@@ -98,6 +101,16 @@ impl Script {
         self.items = files.into_iter().map(item).collect();
         self.items.splice(before..before, (0..misses).map(Item::Miss));
         self
+    }
+
+    /// The number of the server with an address.
+    pub fn server(&self, address: Ipv4Addr) -> Option<u8> {
+        self.servers.iter().position(|server| *server == address)?.try_into().ok()
+    }
+
+    /// The address of a server.
+    pub fn address_of(&self, server: u8) -> Ipv4Addr {
+        self.servers.get(usize::from(server)).copied().unwrap_or(Ipv4Addr::UNSPECIFIED)
     }
 
     /// Another version of the first file is as right.
@@ -112,6 +125,8 @@ impl Script {
         match self.crew {
             Crew::All(kind) => kind,
             Crew::Mix => Kind::BOOTING[index as usize % Kind::BOOTING.len()],
+            Crew::Roms if index.is_multiple_of(2) => Kind::Ipxe,
+            Crew::Roms => Kind::Edk2,
         }
     }
 

@@ -21,6 +21,8 @@ use super::script::{Item, Script, TFTP, address};
 
 /// Ethernet, IPv4, UDP and the four bytes of DATA: what a frame has beside a file's bytes.
 pub const OVERHEAD: usize = 46;
+/// To every host of the segment.
+const BROADCAST: Mac = Mac([0xff; 6]);
 /// The largest frame of an MTU of 1500.
 pub const FRAME_MAX: usize = 1514;
 
@@ -73,9 +75,10 @@ pub struct Voice<'a> {
     tx: Tx,
     script: &'a Script,
     discover: [Template; 2],
-    boot_server: [Template; 2],
-    /// The next hop's address.
-    peer: Mac,
+    /// For each server.
+    boot_server: Vec<[Template; 2]>,
+    /// For each server, the Ethernet address of the next hop.
+    peers: &'a [Mac],
     /// Least length of a TFTP frame, in bytes.
     pad: usize,
     /// Words that found no room.
@@ -85,14 +88,15 @@ pub struct Voice<'a> {
 
 impl<'a> Voice<'a> {
     /// A voice that says this script's words; `way` is what happens to them.
-    pub fn new(tx: Tx, script: &'a Script, peer: Mac, pad: usize, way: Way<(u32, Word)>) -> Self {
+    pub fn new(tx: Tx, script: &'a Script, peers: &'a [Mac], pad: usize, way: Way<(u32, Word)>) -> Self {
         let both = [Firmware::Ipxe, Firmware::Edk2];
+        let boot_server = |server: &Ipv4Addr| both.map(|firmware| Template::boot_server(firmware, *server));
         Self {
             tx,
             script,
             discover: both.map(Template::discover),
-            boot_server: both.map(|firmware| Template::boot_server(firmware, script.server)),
-            peer,
+            boot_server: script.servers.iter().map(boot_server).collect(),
+            peers,
             pad: pad.min(FRAME_MAX),
             held: VecDeque::new(),
             way,
@@ -128,15 +132,15 @@ impl<'a> Voice<'a> {
 
     fn try_say(&mut self, index: u32, word: Word) -> bool {
         let mut payload = [0; LEN_MAX];
-        let len = self.compose(index, word.what, &mut payload);
+        let len = self.compose(index, word, &mut payload);
         let payload = &payload[..len];
         let discover = matches!(word.what, What::Discover { .. });
         let (from, to) = match discover {
             true => (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST),
-            false => (address(index), self.script.server),
+            false => (address(index), self.script.address_of(word.server)),
         };
         let (from, to) = (SocketAddrV4::new(from, word.from), SocketAddrV4::new(to, word.to));
-        let link = Link::untagged(if discover { Mac([0xff; 6]) } else { self.peer });
+        let link = Link::untagged(if discover { BROADCAST } else { self.peer(word.server) });
         let pad = if matches!(word.to, 67 | 4011) { 0 } else { self.pad };
         self.tx.push(|frame| {
             padded(frame, pad, |frame| write_frame(frame, Mac(mac(index)), &link, from, to, &[], payload))
@@ -147,19 +151,26 @@ impl<'a> Voice<'a> {
     pub fn ask_as(&mut self, from: SocketAddrV4) -> Option<usize> {
         let mut payload = [0; LEN_MAX];
         let len = copy(&mut payload, &[b"\0\x01", self.script.boot_file().as_bytes(), b"\0octet\0"]);
-        let to = SocketAddrV4::new(self.script.server, TFTP);
-        let (mac, link) = (Mac(mac(from.ip().to_bits())), Link::untagged(self.peer));
+        let to = SocketAddrV4::new(self.script.address_of(0), TFTP);
+        let (mac, link) = (Mac(mac(from.ip().to_bits())), Link::untagged(self.peer(0)));
         let pushed = self.tx.push(|frame| write_frame(frame, mac, &link, from, to, &[], &payload[..len]));
         pushed.then_some(len)
     }
 
+    fn peer(&self, server: u8) -> Mac {
+        self.peers.get(usize::from(server)).copied().unwrap_or(BROADCAST)
+    }
+
     /// Writes a word's payload and returns its length.
-    fn compose(&self, index: u32, what: What, into: &mut [u8; LEN_MAX]) -> usize {
+    fn compose(&self, index: u32, word: Word, into: &mut [u8; LEN_MAX]) -> usize {
         let kind = self.script.kind(index);
         let firmware = kind.firmware() as usize;
-        match what {
+        match word.what {
             What::Discover { xid } => self.discover[firmware].write(index, address(index), xid, into),
-            What::BootServer { xid } => self.boot_server[firmware].write(index, address(index), xid, into),
+            What::BootServer { xid } => {
+                let Some(templates) = self.boot_server.get(usize::from(word.server)) else { return 0 };
+                templates[firmware].write(index, address(index), xid, into)
+            }
             What::Request { item, probe } => self.request(index, kind, item, probe, into),
             What::Ack(block) => {
                 let [high, low] = block.to_be_bytes();

@@ -32,12 +32,15 @@ pub const ALL: &[Group] = &[
     Group::Kernels,
     Group::Image,
     Group::Fleet,
+    Group::Database,
     Group::Bench,
     Group::Package,
     Group::Cross,
 ];
 /// The groups for the benchmark. Its other servers are downloaded with the tools of `Kernels`.
 pub const BENCH: &[Group] = &[Group::Build, Group::Lab, Group::Kernels, Group::Bench];
+/// The groups for responders that share a ledger.
+pub const CLUSTER: &[Group] = &[Group::Build, Group::Lab, Group::Database];
 /// The groups for builds for other architectures.
 pub const CROSS: &[Group] = &[Group::Build, Group::Cross];
 /// The groups for guests with other kernels.

@@ -25,6 +25,8 @@ pub enum Group {
     Image,
     /// The browser for the fleet's board.
     Fleet,
+    /// The database of a shared ledger.
+    Database,
     /// Tools of the benchmark.
     Bench,
     /// Tools that build and check packages.
@@ -46,6 +48,7 @@ impl Group {
             Self::Kernels => "other kernels",
             Self::Image => "memory test",
             Self::Fleet => "fleet",
+            Self::Database => "database",
             Self::Bench => "benchmark",
             Self::Package => "package",
             Self::Cross => "other architectures",
@@ -257,7 +260,7 @@ pub const NEEDS: &[Need] = &[
     need("mkfs.ext4", Group::Tests, Probe::Program(&["mkfs.ext4"]), ["e2fsprogs"; 5]),
     need(
         "PostgreSQL",
-        Group::Tests,
+        Group::Database,
         Probe::Postgres,
         ["postgresql", "postgresql-server", "postgresql", "postgresql-server", "postgresql"],
     ),

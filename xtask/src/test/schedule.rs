@@ -23,6 +23,7 @@ const SHARED: &[&str] =
 /// middle of a transfer, which would begin late on a busy host.
 const WAITING: &[&str] = &[
     "clients:",
+    "cluster:",
     "confined:",
     "docs:",
     "failures:",

@@ -24,6 +24,8 @@ struct Stage {
     said: Vec<Word>,
     /// The transaction of the server's answers, if not the machine's present one.
     xid: Option<u32>,
+    /// Who answers.
+    server: Ipv4Addr,
 }
 
 impl Stage {
@@ -31,7 +33,7 @@ impl Stage {
         let mut machine = Machine::new(3, &script);
         let mut said = Vec::new();
         machine.start(NOW, &script, &mut |word| said.push(word));
-        Self { script, machine, said, xid: None }
+        Self { script, machine, said, xid: None, server: SERVER }
     }
 
     fn said(&mut self) -> Vec<Word> {
@@ -43,11 +45,12 @@ impl Stage {
         let xid = self.xid.unwrap_or(self.machine.xid);
         Template::discover(Firmware::Ipxe).write(3, address(3), xid, &mut message);
         message[0] = 2;
-        message[20..24].copy_from_slice(&SERVER.octets());
+        message[20..24].copy_from_slice(&self.server.octets());
         message[108..108 + file.len()].copy_from_slice(file.as_bytes());
         let options = [&[53, 1, kind, 54, 4, 10, 50, 0, 1], &b"\x3c\x09PXEClient"[..], more, &[255]].concat();
         message[240..240 + options.len()].copy_from_slice(&options);
         let said = &mut self.said;
+        let from = SocketAddrV4::new(self.server, from);
         self.machine.answer(NOW, &self.script, from, to, &message, &mut |word| said.push(word))
     }
 
@@ -66,17 +69,17 @@ impl Stage {
 }
 
 fn request(item: u16, probe: bool, from: u16) -> Word {
-    Word { what: What::Request { item, probe }, from, to: 69 }
+    Word { what: What::Request { item, probe }, from, to: 69, server: 0 }
 }
 
 fn ack(block: u16, from: u16) -> Word {
-    Word { what: What::Ack(block), from, to: TID }
+    Word { what: What::Ack(block), from, to: TID, server: 0 }
 }
 
 #[test]
 fn pxelinux_loads_misses_and_loads_from_a_new_port_each_time() {
     let mut stage = Stage::start(script(Kind::Pxelinux, Dhcp::Boot, 1));
-    assert!(matches!(stage.said()[..], [Word { what: What::Discover { .. }, from: 68, to: 67 }]));
+    assert!(matches!(stage.said()[..], [Word { what: What::Discover { .. }, from: 68, to: 67, .. }]));
     assert_eq!(stage.answer(67, 68, 2, "small", DIRECT), Some(Duration::ZERO));
     assert_eq!(stage.said(), [request(0, false, 2070)]);
     assert_eq!(stage.packet(2070, b"\0\x06blksize\x001408\0tsize\x00600\0"), [ack(0, 2070)]);
@@ -95,7 +98,7 @@ fn edk2_asks_for_the_size_then_loads_from_another_port() {
     stage.answer(67, 68, 2, "small", DIRECT);
     assert!(stage.said().contains(&request(0, true, 2070)));
     let said = stage.packet(2070, b"\0\x06tsize\x00600\0blksize\x001468\0windowsize\x004\0");
-    assert_eq!(said, [Word { what: What::Abort, from: 2070, to: TID }, request(0, false, 2071)]);
+    assert_eq!(said, [Word { what: What::Abort, from: 2070, to: TID, server: 0 }, request(0, false, 2071)]);
     assert_eq!(stage.packet(2071, b"\0\x06blksize\x001468\0windowsize\x004\0"), [ack(0, 2071)]);
 }
 
@@ -106,7 +109,7 @@ fn a_bare_offer_sends_edk2_to_the_boot_server_from_its_own_port() {
     stage.said();
     stage.answer(67, 68, 2, "", b"");
     assert!(
-        matches!(stage.said()[..], [Word { what: What::BootServer { xid }, from: 4011, to: 4011 }] if xid != discovered)
+        matches!(stage.said()[..], [Word { what: What::BootServer { xid }, from: 4011, to: 4011, .. }] if xid != discovered)
     );
     assert!(matches!(stage.later(1)[..], [Word { what: What::BootServer { .. }, .. }]), "said again");
     assert_eq!(stage.answer(4011, 68, 5, "small", b""), None);
@@ -114,6 +117,23 @@ fn a_bare_offer_sends_edk2_to_the_boot_server_from_its_own_port() {
     stage.answer(4011, 4011, 5, "small", b"");
     assert_eq!(stage.said(), [request(0, true, 2070)]);
     assert_eq!((stage.machine.counters.offers, stage.machine.counters.repeats_discover), (1, 1));
+}
+
+#[test]
+fn of_several_servers_the_machine_follows_the_one_whose_offer_it_takes() {
+    let other = Ipv4Addr::new(10, 50, 0, 2);
+    let mut script = script(Kind::Ipxe, Dhcp::Boot, 0);
+    script.servers.push(other);
+    let mut stage = Stage::start(script);
+    stage.said();
+    stage.server = Ipv4Addr::new(10, 50, 0, 9);
+    assert_eq!(stage.answer(67, 68, 2, "small", DIRECT), None, "a stranger's offer is not taken");
+    stage.server = other;
+    assert!(stage.answer(67, 68, 2, "small", DIRECT).is_some());
+    assert_eq!(stage.said(), [Word { server: 1, ..request(0, false, 2070) }]);
+    stage.server = SERVER;
+    assert_eq!(stage.answer(67, 68, 2, "small", DIRECT), None, "the second offer comes too late");
+    assert_eq!(stage.machine.server(), 1);
 }
 
 #[test]

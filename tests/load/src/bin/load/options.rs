@@ -80,7 +80,8 @@ pub(crate) fn task(options: &Options) -> Result<(String, Task)> {
         noise_back: if options.both_ways { noise(options) } else { Noise::default() },
         seed: options.seed,
         limit: Duration::from_secs(options.limit),
-        peer,
+        peers: vec![peer],
+        first: 0,
         pad: options.pad,
         script,
         crowd: Crowd {
