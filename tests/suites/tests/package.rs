@@ -76,7 +76,9 @@ fn the_units_for_one_and_for_several_instances_agree() {
     let expected: Vec<String> = lines_of(&one)
         .into_iter()
         .map(|line| match line.split_once('=') {
-            Some(("Description", text)) => format!("Description={}", text.replacen("pxed,", "pxed for %i,", 1)),
+            Some(("Description", text)) => {
+                format!("Description={}", text.replacen("pxed,", "pxed for %i,", 1))
+            }
             Some(("ExecStart", _)) => "ExecStart=/usr/bin/pxed serve --config /etc/pxed/%i.toml \
                                        --state /var/lib/pxed@%i --socket /run/pxed@%i/pxed.sock"
                 .to_owned(),

@@ -223,7 +223,8 @@ fn instance() -> Result<String> {
     let config = "interfaces = [\"second\"]\nroot = \"/srv/root\"\nstate = \"/var/lib/pxed\"\n\
                   socket = \"/run/pxed/pxed.sock\"\n";
     fs::write(INSTANCE_CONFIG, config)?;
-    let log = || output(Command::new("journalctl").args(["--unit", "pxed@lab", "--no-pager", "--output", "cat"]));
+    let log =
+        || output(Command::new("journalctl").args(["--unit", "pxed@lab", "--no-pager", "--output", "cat"]));
     systemctl("start pxed@lab").with_context(|| log().unwrap_or_default())?;
     check_instance()?;
     let pxed: u32 = output(Command::new("id").args(["--user", "pxed"]))?.trim().parse()?;
