@@ -14,18 +14,13 @@ use crate::{cache, command};
 /// The folder's name in the cache.
 const NAME: &str = "kustomize-1";
 
-/// Whether the program is in the cache.
-#[must_use]
-pub fn is_there() -> bool {
-    command::cache_dir().is_ok_and(|cache| cache.join(NAME).is_dir())
-}
-
 /// Takes the program from the cache. The first call downloads it.
 ///
 /// # Errors
 /// If Debian's archive is not reachable.
 pub fn fetch() -> Result<PathBuf> {
     let folder = cache::folder(NAME, |folder| {
+        println!("setup: apt-get downloads kustomize into the cache");
         let lists = folder.join("apt");
         let sources = [Source { archive: Archive::Main, suite: "trixie" }];
         fs::create_dir_all(&lists)?;

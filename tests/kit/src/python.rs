@@ -11,7 +11,7 @@ use crate::{cache, command};
 
 /// The packages, each in a tested version: a checker with the schemas of Kubernetes' API, the types of the Prometheus Operator, and a
 /// checker of Ansible's roles. Change the number in [`name`] if they change.
-pub const PACKAGES: [&str; 4] = [
+const PACKAGES: [&str; 4] = [
     "kubernetes-validate==1.37.0",
     "cloudcoil-models-prometheus-operator==0.80.1.0",
     "ansible-lint==26.10.1",
@@ -29,18 +29,13 @@ fn python() -> Result<Command> {
     Ok(Command::new(command::find("python3").context("`python3` is not installed")?))
 }
 
-/// Whether the packages are in the cache.
-#[must_use]
-pub fn is_there() -> bool {
-    name().and_then(|name| Ok(command::cache_dir()?.join(name).is_dir())).unwrap_or(false)
-}
-
 /// Takes the packages from the cache. The first call downloads them.
 ///
 /// # Errors
 /// If the package index is not reachable, or Python or pip is not installed.
 pub fn fetch() -> Result<PathBuf> {
     cache::folder(&name()?, |folder| {
+        println!("setup: pip downloads {} into the cache", PACKAGES.join(", "));
         let mut pip = python()?;
         pip.args([
             "-m",

@@ -274,12 +274,6 @@ pub const NEEDS: &[Need] = &[
         ["systemd", "systemd", "systemd", "systemd", ""],
     ),
     need(
-        "Python",
-        Group::Tests,
-        Probe::Program(&["python3"]),
-        ["python3", "python3", "python", "python3", "python3"],
-    ),
-    need(
         "pip",
         Group::Tests,
         Probe::Program(&["pip3"]),

@@ -37,12 +37,8 @@ pub(super) fn ensure(group: Group) -> Result<()> {
         command::run(command::cargo().args(arguments))
             .with_context(|| format!("{name} was not built. Run: cargo {}", arguments.join(" ")))?;
     }
-    if group == Group::Tests && !python::is_there() {
-        println!("setup: pip downloads {} into the cache", python::PACKAGES.join(", "));
+    if group == Group::Tests {
         python::fetch()?;
-    }
-    if group == Group::Tests && !kustomize::is_there() {
-        println!("setup: apt-get downloads kustomize into the cache");
         kustomize::fetch()?;
     }
     Ok(())
