@@ -30,7 +30,7 @@ use storm::Seen;
 /// How long the ledger may take until it has everything, once all are up again.
 const DRAIN_MAX: Duration = Duration::from_secs(90);
 /// A responder that was killed may write what it had saved after its lease of 9 s, and after some attempts to connect.
-const SETTLE: Duration = Duration::from_secs(20);
+const SETTLE: Duration = Duration::from_secs(13);
 /// A responder that is killed takes along what it has not committed: the events of this time, which is generous.
 const UNCOMMITTED: Duration = Duration::from_secs(5);
 /// The greatest difference between a responder's share of the machines and its share of the weights.
