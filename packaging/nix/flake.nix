@@ -30,8 +30,8 @@
               --zsh <($out/bin/pxed completions zsh) \
               --fish <($out/bin/pxed completions fish)
             install -Dm644 docs/pxed.schema.json -t $out/share/pxed
-            install -Dm644 packaging/pxed.service -t $out/lib/systemd/system
-            substituteInPlace $out/lib/systemd/system/pxed.service \
+            install -Dm644 packaging/pxed.service packaging/pxed@.service -t $out/lib/systemd/system
+            substituteInPlace $out/lib/systemd/system/pxed.service $out/lib/systemd/system/pxed@.service \
               --replace-fail /usr/bin/pxed $out/bin/pxed \
               --replace-fail /usr/share/doc $out/share/doc
             install -Dm644 README.md CHANGELOG.md LICENSE-* -t $out/share/doc/pxed

@@ -3,6 +3,6 @@
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload || :
     if [ "$1" -ge 1 ]; then
-        systemctl try-restart pxed.service || :
+        systemctl try-restart pxed.service 'pxed@*.service' || :
     fi
 fi

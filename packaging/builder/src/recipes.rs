@@ -43,7 +43,9 @@ fn assets(table: &Value) -> Vec<(String, String)> {
 
 #[test]
 fn shells_accept_the_scripts() {
-    let scripts = files("rpm").into_iter().map(|path| ("sh", path));
+    let is_script = |path: &PathBuf| ["postinst", "prerm", "postrm"].iter().any(|name| path.ends_with(name));
+    let debian = files("debian").into_iter().filter(is_script);
+    let scripts = files("rpm").into_iter().chain(debian).map(|path| ("sh", path));
     for (shell, path) in scripts.chain([("bash", command::workspace().join("packaging/arch/PKGBUILD"))]) {
         command::output(Command::new(shell).arg("-n").arg(&path)).unwrap();
     }
@@ -106,6 +108,7 @@ fn recipes_install_what_packages_have() {
             "fish",
             "pxed man ",
             "pxed.service",
+            "pxed@.service",
             "pxed.schema.json",
             "docs monitoring",
             "LICENSE",

@@ -16,6 +16,8 @@
 //! cache      downloads and long builds, made once
 //! apt        Debian's packages, fetched and unpacked without installing anything
 //! unpacked   programs of those packages that run from the cache
+//! kustomize  renders manifests for Kubernetes
+//! python     programs of the Python package index, in the cache
 //! arch       the names of an architecture in Debian, Rust and GCC
 //! cross      a toolchain for each architecture, with an old C library
 //! elf        what a program needs from its system
@@ -56,12 +58,14 @@ pub mod daemon;
 pub mod dnsmasq;
 pub mod elf;
 pub mod firmware;
+pub mod kustomize;
 pub mod load;
 pub mod namespace;
 pub mod network;
 pub mod owner;
 pub mod postgres;
 pub mod process;
+pub mod python;
 pub mod tree;
 pub mod unpacked;
 

@@ -14,7 +14,7 @@ use pxe_kit::{Lab, daemon};
 use pxe_tests::podman::{CONTAINER, IMAGE, Podman};
 
 /// The cases of the program `installed`, in order.
-const CASES: [&str; 14] = [
+const CASES: [&str; 16] = [
     "installs",
     "unconfigured",
     "verifies",
@@ -27,7 +27,9 @@ const CASES: [&str; 14] = [
     "killed",
     "readdressed",
     "clock-set",
+    "instance",
     "stops",
+    "instance-stays",
     "purges",
 ];
 
@@ -61,6 +63,34 @@ fn the_unit_never_gives_up() {
     assert_eq!((value("Type"), value("WatchdogSec")), (vec!["notify"], vec!["1min"]));
 }
 
+/// The lines of a unit, without comments and empty lines.
+fn lines_of(unit: &str) -> Vec<&str> {
+    unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+}
+
+/// The template for further instances has each line of the unit. Only the lines that keep instances apart differ.
+#[test]
+fn the_units_for_one_and_for_several_instances_agree() {
+    let read = |name: &str| fs::read_to_string(workspace().join("packaging").join(name)).unwrap();
+    let (one, several) = (read("pxed.service"), read("pxed@.service"));
+    let expected: Vec<String> = lines_of(&one)
+        .into_iter()
+        .map(|line| match line.split_once('=') {
+            Some(("Description", text)) => {
+                format!("Description={}", text.replacen("pxed,", "pxed for %i,", 1))
+            }
+            Some(("ExecStart", _)) => "ExecStart=/usr/bin/pxed serve --config /etc/pxed/%i.toml \
+                                       --state /var/lib/pxed@%i --socket /run/pxed@%i/pxed.sock"
+                .to_owned(),
+            Some((name @ ("StateDirectory" | "RuntimeDirectory" | "LogsDirectory"), "pxed")) => {
+                format!("{name}=pxed@%i")
+            }
+            _ => line.to_owned(),
+        })
+        .collect();
+    assert_eq!(lines_of(&several), expected);
+}
+
 /// The package contains all files that docs/service.md names. The guest of the next test excludes documentation.
 #[test]
 fn the_package_has_all_of_the_documentation() {
@@ -79,6 +109,7 @@ fn the_package_has_all_of_the_documentation() {
     }
     // Files that the program generates, and the schema, which must exist on hosts without documentation.
     for path in [
+        "/usr/lib/systemd/system/pxed@.service",
         "/usr/share/man/man1/pxed.1.gz",
         "/usr/share/man/man1/pxed-serve.1.gz",
         "/usr/share/bash-completion/completions/pxed",

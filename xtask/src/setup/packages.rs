@@ -273,6 +273,12 @@ pub const NEEDS: &[Need] = &[
         Probe::Program(&["systemd-analyze"]),
         ["systemd", "systemd", "systemd", "systemd", ""],
     ),
+    need(
+        "pip",
+        Group::Tests,
+        Probe::Program(&["pip3"]),
+        ["python3-pip", "python3-pip", "python-pip", "python3-pip", "py3-pip"],
+    ),
     need("valgrind", Group::Tests, Probe::Program(&["valgrind"]), ["valgrind"; 5]),
     need(
         "ping",

@@ -1,7 +1,7 @@
-//! Programs that `cargo install` builds, each in a tested version.
+//! Programs that `cargo install` builds, each in a tested version, and those of the Python package index.
 
 use anyhow::{Context, Result};
-use pxe_kit::command;
+use pxe_kit::{command, kustomize, python};
 
 use super::packages::Group;
 
@@ -24,7 +24,7 @@ const TOOLS: &[Tool] = &[
     Tool { name: "cargo-cyclonedx", version: "0.5.9", group: Group::Package },
 ];
 
-/// Builds the missing programs of a group. Each takes at most two minutes.
+/// Builds the missing programs of a group. Each takes at most two minutes. The tests also use Python packages from the cache.
 ///
 /// # Errors
 /// If a build fails. The error contains the command to run by hand.
@@ -36,6 +36,10 @@ pub(super) fn ensure(group: Group) -> Result<()> {
         let arguments = ["install", "--quiet", "--debug", "--locked", name, "--version", version];
         command::run(command::cargo().args(arguments))
             .with_context(|| format!("{name} was not built. Run: cargo {}", arguments.join(" ")))?;
+    }
+    if group == Group::Tests {
+        python::fetch()?;
+        kustomize::fetch()?;
     }
     Ok(())
 }

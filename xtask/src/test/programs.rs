@@ -67,7 +67,8 @@ impl Programs {
     /// Whether one of the programs boots guests.
     pub(super) fn need_guests(&self) -> bool {
         self.0.iter().any(|program| {
-            ["kernels", "memory", "package", "fleet", "release", "setup"].contains(&&*program.name)
+            ["kernels", "memory", "package", "deployment", "fleet", "release", "setup"]
+                .contains(&&*program.name)
         })
     }
 }

@@ -34,7 +34,9 @@ pub(crate) const ALL: &[(&str, Case)] = &[
     ("killed", killed),
     ("readdressed", readdressed),
     ("clock-set", running::while_the_clock_is_set),
+    ("instance", instance),
     ("stops", stops),
+    ("instance-stays", instance_stays),
     ("purges", purges),
 ];
 
@@ -43,6 +45,10 @@ pub(crate) const CONFIG: &str = "/etc/pxed/pxed.toml";
 pub(crate) const SERVER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 2);
 pub(crate) const LATER: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 3);
 const MACHINE: &str = "10.99.0.100/24";
+/// The file and the address of the second pxed, and the address of its client.
+const INSTANCE_CONFIG: &str = "/etc/pxed/lab.toml";
+const SECOND: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 2);
+const SECOND_MACHINE: &str = "10.98.0.100/24";
 /// The machine's network namespace, and its interface there.
 pub(crate) const NAMESPACE: &str = "machine";
 const INTERFACE: &str = "machine";
@@ -86,12 +92,14 @@ fn unconfigured() -> Result<String> {
     Ok("ok".into())
 }
 
-/// systemd accepts every line of the unit. It also checks that the programs exist, so this runs after the installation.
+/// systemd accepts every line of the units. It also checks that the programs exist, so this runs after the installation.
 fn verifies() -> Result<String> {
-    let verify = Command::new("systemd-analyze").args(["verify", "--man=no", "pxed.service"]).output()?;
-    let said = String::from_utf8_lossy(&verify.stderr);
-    let ours: Vec<_> = said.lines().filter(|line| line.contains("pxed")).collect();
-    ensure!(verify.status.success() && ours.is_empty(), "{said}");
+    for unit in ["pxed.service", "pxed@lab.service"] {
+        let verify = Command::new("systemd-analyze").args(["verify", "--man=no", unit]).output()?;
+        let said = String::from_utf8_lossy(&verify.stderr);
+        let ours: Vec<_> = said.lines().filter(|line| line.contains("pxed")).collect();
+        ensure!(verify.status.success() && ours.is_empty(), "{said}");
+    }
     Ok("ok".into())
 }
 
@@ -202,6 +210,52 @@ fn readdressed() -> Result<String> {
     ip(&format!("address add {LATER}/24 dev server"))?;
     wait_for_another(pid)?;
     serve(LATER)
+}
+
+/// A second pxed serves another interface beside the first one, with a state, a socket and a log of its own.
+fn instance() -> Result<String> {
+    ip(&format!("link add second type veth peer name {INTERFACE}2 netns {NAMESPACE}"))?;
+    ip(&format!("address add {SECOND}/24 dev second"))?;
+    ip("link set second up")?;
+    ip(&format!("-n {NAMESPACE} address add {SECOND_MACHINE} dev {INTERFACE}2"))?;
+    ip(&format!("-n {NAMESPACE} link set {INTERFACE}2 up"))?;
+    // The keys name the first pxed's state and socket, as in a copy of its file. The unit's options override them.
+    let config = "interfaces = [\"second\"]\nroot = \"/srv/root\"\nstate = \"/var/lib/pxed\"\n\
+                  socket = \"/run/pxed/pxed.sock\"\n";
+    fs::write(INSTANCE_CONFIG, config)?;
+    let log =
+        || output(Command::new("journalctl").args(["--unit", "pxed@lab", "--no-pager", "--output", "cat"]));
+    systemctl("start pxed@lab").with_context(|| log().unwrap_or_default())?;
+    check_instance()?;
+    let pxed: u32 = output(Command::new("id").args(["--user", "pxed"]))?.trim().parse()?;
+    for (path, mode) in [("/var/lib/pxed@lab", 0o700), ("/var/log/pxed@lab", 0o750)] {
+        let metadata = fs::metadata(path).context(path)?;
+        let is = metadata.permissions().mode() & 0o7777;
+        ensure!(metadata.uid() == pxed && is == mode, "{path}: {} {is:o}", metadata.uid());
+    }
+    ensure!(Path::new("/var/lib/pxed@lab/pxed.db").is_file(), "no history of its own");
+    // The first one is not affected.
+    serve(LATER)
+}
+
+/// The second pxed sends a file, and its socket answers.
+fn check_instance() -> Result<()> {
+    let url = format!("tftp://{SECOND}/{BOOT_FILE}");
+    let got = Command::new("/bin/ip")
+        .args(["netns", "exec", NAMESPACE, "curl", "--silent", "--show-error", &url])
+        .output()?;
+    let error = String::from_utf8_lossy(&got.stderr);
+    ensure!(got.stdout == tree::bytes(BOOT_FILE_LEN), "{url}: {} bytes: {error}", got.stdout.len());
+    output(Command::new("pxed").args(["status", "--json", "--socket", "/run/pxed@lab/pxed.sock"])).map(drop)
+}
+
+/// The second pxed serves after the first one has stopped, until it is stopped itself.
+fn instance_stays() -> Result<String> {
+    check_instance()?;
+    systemctl("stop pxed@lab")?;
+    ensure!(!Path::new("/run/pxed@lab").exists(), "the socket's folder still exists");
+    fs::remove_file(INSTANCE_CONFIG)?;
+    Ok("ok".into())
 }
 
 /// After a stop, nothing is attached, and the state files belong to pxed with the right modes.
