@@ -166,6 +166,7 @@ pub fn run(wish: &Wish, mut line: impl FnMut(String)) -> Result<ClusterReport> {
 
 /// Plays one schedule with machines from the number `first` on. `seen` is what the machines have seen so far, of all schedules.
 fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mut Fetched) -> Result<Row> {
+    site.wait_shared()?;
     let began = clock::now();
     let storm = storm::start(site, schedule, first)?;
     let mut acts = schedule.acts.iter().peekable();

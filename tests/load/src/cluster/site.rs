@@ -4,11 +4,12 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use pxe_kit::daemon::Daemon;
 use pxe_kit::postgres::Postgres;
-use pxe_kit::{Host, Lab};
+use pxe_kit::{Host, Lab, clock};
 use pxe_proto::mac::Mac;
 use rustix::process::Signal;
 
@@ -21,6 +22,8 @@ pub const NAMES: [&str; RESPONDERS] = ["a", "b", "c"];
 pub const WEIGHTS: [u32; RESPONDERS] = [2, 1, 1];
 /// The file that all machines load.
 pub const FILE: &str = "boot.img";
+/// The longest that responders may take to find one another: a lease's end, and the time that a newcomer waits.
+const SHARED_MAX: Duration = Duration::from_secs(60);
 /// The database of the ledger.
 const DATABASE: &str = "postgres";
 /// The segment. Its addresses have room for machines, which the lab's own have not.
@@ -79,17 +82,32 @@ impl Site {
 
     fn configuration(&self, index: usize) -> String {
         let (folder, name, url) = (self.lab.folder(), NAMES[index], self.database.url(DATABASE));
-        let mut text = format!(
+        let weight = WEIGHTS[index];
+        format!(
             "root = {:?}\nstate = {:?}\nboot_files = {{ bios = \"{FILE}\", x64 = \"{FILE}\" }}\n\
              [ledger]\nurl = \"{url}\"\nresponder = \"{name}\"\n\
-             [segment]\nname = \"lab\"\nresponder = \"{name}\"\n",
+             [segment]\nname = \"lab\"\nweight = {weight}\n",
             folder.join("root"),
             folder.join(format!("state-{name}")),
-        );
-        for (name, weight) in NAMES.iter().zip(WEIGHTS) {
-            text += &format!("[[segment.responders]]\nname = \"{name}\"\nweight = {weight}\n");
-        }
-        text
+        )
+    }
+
+    /// Waits until all responders have found one another: each says that it shares the segment by the same table, with all.
+    ///
+    /// # Errors
+    /// If they do not.
+    pub(super) fn wait_shared(&self) -> Result<()> {
+        let table = |daemon: &Daemon| {
+            let last = daemon.events("segment").pop()?;
+            let has_all = NAMES.iter().all(|name| last.contains(&format!("{name} ")));
+            let number = last.split("table ").nth(1)?.get(..8)?.to_owned();
+            has_all.then_some(number)
+        };
+        let is_shared = || {
+            let tables: Vec<_> = self.daemons.iter().map(|daemon| daemon.as_ref().and_then(table)).collect();
+            Ok(tables.iter().all(|table| table.is_some() && *table == tables[0]))
+        };
+        clock::wait_until("the responders have found one another", SHARED_MAX, is_shared)
     }
 
     /// Does something to the site.
