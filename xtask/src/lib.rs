@@ -3,7 +3,6 @@
 //! ```text
 //! cluster   responders that share a segment and a ledger, while something fails
 //! ebpf      rebuilds or checks the committed kernel objects
-//! scale     measures the fleet layers of many responders at one PostgreSQL
 //! setup     finds what is missing, and installs it by the system's package manager
 //! run       boots machines: on a real network, or two machines in the lab
 //! soak      boots machines for hours, while the daemon must not grow
@@ -18,7 +17,6 @@ pub mod cluster;
 pub mod ebpf;
 pub mod miri;
 pub mod run;
-pub mod scale;
 pub mod setup;
 pub mod soak;
 pub mod test;

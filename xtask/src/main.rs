@@ -14,7 +14,7 @@ use pxe_kit::arch::Arch;
 use pxe_kit::command;
 use pxe_lab::fleet;
 use xtask::run::{self, Responder};
-use xtask::{cluster, ebpf, miri, scale, setup, soak, test};
+use xtask::{cluster, ebpf, miri, setup, soak, test};
 
 /// Sets up, runs and tests pxed.
 #[derive(Parser)]
@@ -121,22 +121,6 @@ enum Task {
         /// The daemons' datapath
         #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
         datapath: String,
-    },
-
-    /// Measure the fleet layers of many responders at one PostgreSQL: boots a second, delay to other boards, sizes
-    ///
-    /// Without network and datapath: the events that workers report are made up. PostgreSQL is started for it, in a
-    /// temporary folder.
-    Scale {
-        /// Responders, each with its own segment
-        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
-        responders: u32,
-        /// Machines, for each row of the table
-        #[arg(long, default_values_t = [1000, 10_000, 100_000], value_delimiter = ',', value_name = "N")]
-        machines: Vec<u32>,
-        /// Steps whose way to another responder's board is measured
-        #[arg(long, default_value_t = 200, value_name = "N")]
-        probes: u32,
     },
 
     /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with Miri
@@ -276,7 +260,6 @@ fn main() -> ExitCode {
             soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)
         }
         Task::Cluster { machines, random, seed, datapath } => cluster::run(machines, random, seed, &datapath),
-        Task::Scale { responders, machines, probes } => scale::run(responders, &machines, probes),
         Task::Miri => miri::run(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Ebpf { check: false } => ebpf::build(),

@@ -41,7 +41,6 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("pxe-packaging", &["pxe-kit"]),
     ("pxe-search", &["pxe-kit"]),
     ("pxe-clients", &["pxe-proto"]),
-    ("pxe-scale", &["pxe-proto", "pxe-content", "pxe-ledger", "pxe-fleet", "pxe-kit"]),
     ("pxe-load", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-kit", "pxe-clients"]),
     (
         "pxe-properties",
@@ -71,7 +70,6 @@ const FREE: &[(&str, &[&str])] = &[
     ("pxe-web", &["clap", "toml"]),
     ("pxe-clients", &["anyhow", "libc", "rustix", "serde_json"]),
     ("pxe-kit", &["aya", "rusqlite", "tokio"]),
-    ("pxe-scale", &["pxe-proto", "pxe-content", "pxe-ledger", "pxe-fleet", "pxe-kit"]),
     ("pxe-load", &["axum", "rusqlite", "tokio"]),
     ("pxe-tests", &["axum", "rusqlite"]),
     // The first `cargo xtask run` waits for the build of xtask.

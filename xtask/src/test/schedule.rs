@@ -16,8 +16,18 @@ use super::programs::{Program, Programs};
 /// The starts of the titles (`PROGRAM: TEST`) of tests that run beside each other: guests and emulated machines with
 /// one processor each, and set-up, which mostly waits for the network. They run in this order: long tests first, so
 /// that all lanes end at about the same time.
-const SHARED: &[&str] =
-    &["package:", "deploy", "release:", "fleet:", "kernels:", "setup:", "memory:", "firmware:", "relay:"];
+const SHARED: &[&str] = &[
+    "package:",
+    "deploy",
+    "release:",
+    "fleet:",
+    "kernels:",
+    "deployment:",
+    "setup:",
+    "memory:",
+    "firmware:",
+    "relay:",
+];
 /// Tests that run beside each other, but not beside those above: they mostly wait for the start of a daemon or for a
 /// client's time-out. All other tests run alone: some load the host so that others would be late, and some act in the
 /// middle of a transfer, which would begin late on a busy host.
