@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use pxe_guests::fetch_base;
 use pxe_kit::command::{output, workspace};
-use pxe_kit::{Lab, Process, daemon, kustomize, python};
+use pxe_kit::{Lab, Process, clock, daemon, kustomize, python};
 use pxe_tests::podman::{CONTAINER, IMAGE, Podman};
 use pxe_tests::root::Root;
 use pxed::config::Config;
@@ -294,8 +294,9 @@ fn pods_serve_with_their_rights_and_answer_their_probes() {
         let url = format!("tftp://{}/memtest86+x64.efi", host.address());
         let got = lab.client().command("curl").args(["--silent", "--show-error", &url]).output().unwrap();
         assert!(got.stdout.starts_with(b"MZ"), "{}", String::from_utf8_lossy(&got.stderr));
-        let status = String::from_utf8(podman.exec(&["pxed", "status"]).unwrap()).unwrap();
-        assert!(status.contains("1 machine"), "{status}");
+        // The board shows a machine when it is on the disk.
+        let is_shown = || Ok(String::from_utf8(podman.exec(&["pxed", "status"])?)?.contains("1 machine"));
+        clock::wait_until("the machine is on the board", LONG, is_shown).unwrap();
         board_is_where_it_should_be(&lab, name);
         // A changed ConfigMap arrives without a restart.
         volume.put("..second", &[("pxed.toml", &format!("style = \"menu\"\n{config}"))], 0o644);
