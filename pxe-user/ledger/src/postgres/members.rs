@@ -164,7 +164,7 @@ impl Members {
         })
     }
 
-    /// Notes that a responder has left, and notifies the others.
+    /// Notes that a responder has left. The others read it at once after [`notify`](Self::notify).
     ///
     /// # Errors
     /// Why it could not. Its lease then ends by itself.
@@ -172,8 +172,7 @@ impl Members {
         let Self { runtime, client, at, .. } = self;
         limited(runtime, at, OPERATION_MAX, async {
             let failed = |error| PostgresError::of(at, &error);
-            client.execute(LEAVE, &[&responder]).await.map_err(failed)?;
-            client.batch_execute(NOTIFY).await.map_err(failed)
+            client.execute(LEAVE, &[&responder]).await.map(drop).map_err(failed)
         })
     }
 

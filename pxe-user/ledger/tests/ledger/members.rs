@@ -81,6 +81,7 @@ fn one_that_leaves_is_seen_at_once() {
     let long = Duration::from_secs(30);
     let begin = now();
     b.leave("b").unwrap();
+    b.notify().unwrap();
     assert_eq!(a.wait(long, pending::<()>()).unwrap(), None, "a notification");
     assert!(begin.elapsed() < long);
     let rows = a.renew(&lease("a", "lab", 1)).unwrap();

@@ -207,7 +207,7 @@ impl Follower {
                     let own = self.joined.as_ref().map(|joined| Arc::clone(&joined.enrolment.responder));
                     self.join(enrolment);
                     if self.joined.is_none() {
-                        own.map_or(Ok(()), |own| members.leave(&own))?;
+                        own.map_or(Ok(()), |own| members.leave(&own).and_then(|()| members.notify()))?;
                         return Ok(End::Left);
                     }
                 }
@@ -242,7 +242,9 @@ impl Follower {
     fn leave(&self, members: &mut Members) -> Result<(), PostgresError> {
         let Some(Joined { enrolment, .. }) = &self.joined else { return Ok(()) };
         members.leave(&enrolment.responder)?;
+        // Before the others are notified: they may read before this thread runs again, and would seem to have read earlier.
         let left = self.clock.now();
+        members.notify()?;
         loop {
             // Before the read, so that it is not longer than the ledger's time since then.
             let since = self.clock.now().since(left);
