@@ -2,9 +2,12 @@
 //! read the password nor resolve a name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::config::{LedgerSettings, Settings};
-use pxe_fleet::thread::SharedLedger;
+use pxe_fleet::thread::{About, SharedLedger};
 use pxe_ledger::postgres::Target;
 
 /// The name of systemd's credential with the password (`LoadCredential=ledger-password:FILE`).
@@ -22,7 +25,13 @@ pub fn shared_ledger(settings: &Settings) -> Option<SharedLedger> {
         responder: responder.clone().unwrap_or_else(|| host.clone()),
         host,
         spool_max: *spool,
+        about: Arc::new(ArcSwap::from_pointee(about(settings))),
     })
+}
+
+/// What the other responders see of this one.
+fn about(settings: &Settings) -> About {
+    About { segment: settings.segment.as_ref().map(|segment| segment.name.to_string()), rules: None }
 }
 
 fn credential() -> Option<PathBuf> {
