@@ -253,7 +253,7 @@ pub struct Responder {
     pub version: Option<String>,
     /// How many batches wait on its host for the shared ledger.
     pub waiting: u64,
-    /// A digest of its rules. Responders with different digests have different rules.
+    /// A digest of its rules. Of two responders with the same version of pxed, different digests mean different rules.
     pub rules: Option<String>,
 }
 

@@ -522,8 +522,7 @@ impl Registry {
     /// Forgets the oldest strangers. Returns false if there are none.
     fn forget_strangers(&mut self) -> bool {
         let strangers = self.machines.values().filter(|machine| machine.is_stranger());
-        let mut order: Vec<_> =
-            strangers.map(|machine| (machine.shown.last_seen, machine.mac)).collect();
+        let mut order: Vec<_> = strangers.map(|machine| (machine.shown.last_seen, machine.mac)).collect();
         if order.len() > FORGOTTEN_AT_ONCE {
             order.select_nth_unstable(FORGOTTEN_AT_ONCE);
             order.truncate(FORGOTTEN_AT_ONCE);

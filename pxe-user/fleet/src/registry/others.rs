@@ -24,8 +24,7 @@ impl Registry {
         let image = theirs.shown.image.as_deref().map(Arc::from);
         match self.machines.get_mut(&mac) {
             Some(known) => {
-                let present =
-                    (known.version, known.shown.responder.as_deref().unwrap_or(&self.responder));
+                let present = (known.version, known.shown.responder.as_deref().unwrap_or(&self.responder));
                 if is_pending || !replaces((theirs.version, &responder), present) {
                     return;
                 }
@@ -39,8 +38,7 @@ impl Registry {
             }
             None => {
                 // A machine of this responder is not forgotten for one of another.
-                if self.machines.len() >= MACHINES_MAX && (theirs.is_stranger() || !self.forget_strangers())
-                {
+                if self.machines.len() >= MACHINES_MAX && (theirs.is_stranger() || !self.forget_strangers()) {
                     return;
                 }
                 let mut theirs = theirs;

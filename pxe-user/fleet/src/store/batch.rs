@@ -12,7 +12,9 @@ use crate::changes::{BootKey, Changes, Counted};
 use crate::handle::BootRecord;
 use crate::machine::{Machine, style_word};
 use crate::registry::Registry;
-use pxe_ledger::rows::{BootRow, CountedRow, EpochRow, ErrorRow, Loaded, MachineRow, OtherRow, Rows, StepRow};
+use pxe_ledger::rows::{
+    BootRow, CountedRow, EpochRow, ErrorRow, Loaded, MachineRow, OtherRow, Rows, StepRow,
+};
 use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;

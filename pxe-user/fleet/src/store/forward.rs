@@ -186,7 +186,9 @@ impl Forwarding {
             Some(_) => self.jobs.try_send(Job::Story(request)).err(),
             None => return request.answer(),
         };
-        if let Some(TrySendError::Full(Job::Story(request)) | TrySendError::Closed(Job::Story(request))) = request {
+        if let Some(TrySendError::Full(Job::Story(request)) | TrySendError::Closed(Job::Story(request))) =
+            request
+        {
             request.answer();
         }
     }

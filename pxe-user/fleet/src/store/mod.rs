@@ -32,10 +32,10 @@ pub(crate) use batch::Batch;
 use events::Events;
 pub(crate) use forward::LedgerState;
 use forward::{Forwarding, Report, StoryRequest};
-pub(crate) use reading::News;
 use pxe_ledger::rows::{History, Loaded};
 use pxe_ledger::sqlite::{Database, DatabaseError};
 use pxe_proto::mac::Mac;
+pub(crate) use reading::News;
 
 /// Capacity of the request queue: one batch, and questions.
 const REQUESTS_MAX: usize = 256;

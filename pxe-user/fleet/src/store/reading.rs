@@ -52,10 +52,7 @@ impl News {
     }
 
     fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-            && self.totals.is_empty()
-            && self.responders.is_none()
-            && self.listed.is_none()
+        self.rows.is_empty() && self.totals.is_empty() && self.responders.is_none() && self.listed.is_none()
     }
 }
 
@@ -87,11 +84,7 @@ impl Reading {
     }
 
     /// Reads what is new, and gives it to `report`.
-    pub(super) fn look(
-        &mut self,
-        ledger: &mut Postgres,
-        report: impl Fn(News),
-    ) -> Result<(), PostgresError> {
+    pub(super) fn look(&mut self, ledger: &mut Postgres, report: impl Fn(News)) -> Result<(), PostgresError> {
         for _ in 0..AT_ONCE {
             // Without a place, the fleet's thread is behind.
             let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { break };

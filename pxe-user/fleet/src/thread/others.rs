@@ -21,7 +21,8 @@ impl Fleet {
         }
         for totals in news.totals {
             let Ok(mac) = totals.mac.parse() else { continue };
-            let count = |(rule, boots): (String, u64)| (rule.into(), u32::try_from(boots).unwrap_or(u32::MAX));
+            let count =
+                |(rule, boots): (String, u64)| (rule.into(), u32::try_from(boots).unwrap_or(u32::MAX));
             self.registry.count(mac, totals.epoch, totals.counts.into_iter().map(count).collect());
         }
         if let Some(listed) = listed {

@@ -173,9 +173,10 @@ impl Publisher {
 
     /// Whether a machine has changes that were taken from the registry and are not stored yet, so that they have no version.
     pub(super) fn is_pending(&self, mac: Mac) -> bool {
-        let in_flight =
-            |batch: &InFlight| batch.everything || batch.changes.machines.contains(&mac);
-        self.rewrite || self.unwritten.machines.contains(&mac) || self.in_flight.as_ref().is_some_and(in_flight)
+        let in_flight = |batch: &InFlight| batch.everything || batch.changes.machines.contains(&mac);
+        self.rewrite
+            || self.unwritten.machines.contains(&mac)
+            || self.in_flight.as_ref().is_some_and(in_flight)
     }
 
     /// Whether all changes so far have been shown.

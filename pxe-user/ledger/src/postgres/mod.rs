@@ -42,8 +42,8 @@ use tokio_postgres::{Client, Row};
 
 use crate::rows::{Known, NumberedRows, Status};
 pub use error::PostgresError;
-use news::Questions;
 pub use news::Marks;
+use news::Questions;
 pub use notices::Woken;
 pub use read::{Probe, probe};
 pub use target::{Target, TargetError};
@@ -159,14 +159,8 @@ impl Postgres {
             let sql = "UPDATE responders SET leased = now(), pxed = $3, segment = $4, rules = $5, waiting = $6 \
                        WHERE name = $1 AND instance = $2 RETURNING (SELECT max(clock) FROM responders)";
             let waiting = write::number(status.waiting);
-            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] = [
-                &writer.responder,
-                &writer.instance,
-                &status.pxed,
-                &status.segment,
-                &status.rules,
-                &waiting,
-            ];
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+                [&writer.responder, &writer.instance, &status.pxed, &status.segment, &status.rules, &waiting];
             let row = client.query_opt(sql, &values).await.map_err(failed)?;
             match row {
                 Some(row) => Ok(unsigned(&row, 0)),

@@ -10,11 +10,13 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use pxe_common::rate_limit::Rates;
 use pxe_common::segment::Ranks;
 
+use super::shared_ledger::about;
 use crate::config::{Effect, Settings};
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_content::rules::{Access, Policy};
 use pxe_engine::worker::queues::LoaderQueue;
+use pxe_fleet::thread::About;
 
 /// Reads the settings again: the configuration file, below the same command line.
 pub struct ConfigReader {
@@ -84,6 +86,8 @@ pub(super) struct LiveConfig {
     pub(super) rates: Arc<ArcSwap<Rates>>,
     /// Which machines of the segment are ours. `None` if we share the segment with nobody.
     pub(super) ranks: Arc<ArcSwapOption<Ranks>>,
+    /// What other responders of a shared ledger see of this one. `None` without a shared ledger.
+    pub(super) about: Option<Arc<ArcSwap<About>>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
     /// The queue of the loader, which follows the files of the catalogue.
@@ -108,6 +112,7 @@ impl LiveConfig {
             ranks: Arc::new(ArcSwapOption::from(ranks(settings))),
             offering: ArcSwap::from_pointee(offering),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
+            about: None,
             policies: Vec::new(),
             stamps: Mutex::new(Stamps { read: reader.stamp(), seen: None }),
             reader,
@@ -202,6 +207,9 @@ impl LiveConfig {
             log_segment(&settings);
         }
         self.offering.store(Arc::new(offering));
+        if let Some(shown) = &self.about {
+            shown.store(Arc::new(about(&settings)));
+        }
         self.publish();
         Ok(settings)
     }

@@ -30,11 +30,31 @@ pub fn shared_ledger(settings: &Settings) -> Option<SharedLedger> {
 }
 
 /// What the other responders see of this one.
-fn about(settings: &Settings) -> About {
-    About { segment: settings.segment.as_ref().map(|segment| segment.name.to_string()), rules: None }
+pub(super) fn about(settings: &Settings) -> About {
+    About {
+        segment: settings.segment.as_ref().map(|segment| segment.name.to_string()),
+        rules: Some(format!("{:016x}", fnv(format!("{:?}", settings.rules).as_bytes()))),
+    }
+}
+
+/// FNV-1a (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>): shows a difference, and protects against nobody.
+fn fnv(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 fn credential() -> Option<PathBuf> {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
     Some(Path::new(&directory).join(CREDENTIAL)).filter(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_fnv_1a() {
+        assert_eq!(fnv(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv(b"foobar"), 0x8594_4171_f739_67e8);
+    }
 }

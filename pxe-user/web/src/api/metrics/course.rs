@@ -143,7 +143,7 @@ pub(in crate::api) async fn follow(fleet: FleetHandle, metrics: Arc<Metrics>) {
                 known.remove(mac);
                 continue;
             }
-            Ok(Update::Step { .. } | Update::Lost { .. }) => continue,
+            Ok(Update::Step { .. } | Update::Lost { .. } | Update::Responders { .. }) => continue,
             Err(RecvError::Lagged(_)) => {
                 updates = updates.resubscribe();
                 fleet.board().machines.iter().cloned().collect()
