@@ -41,6 +41,7 @@ impl Responder {
             responder: name.into(),
             host: name.into(),
             spool_max: SPOOL_MAX,
+            about: Arc::default(),
         };
         let config =
             FleetConfig { state: Some(folder.join(name)), ledger: Some(ledger), ..FleetConfig::default() };

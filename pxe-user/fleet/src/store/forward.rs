@@ -176,6 +176,8 @@ impl Forwarding {
         database.open_spool(self.config.spool_max, &name)?;
         if self.session.is_some() {
             database.adopt(&self.known)?;
+            // A new database lacks the machines of others.
+            self.must_read_again = true;
         }
         Ok(())
     }

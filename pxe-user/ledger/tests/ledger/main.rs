@@ -2,5 +2,6 @@
 //! distribution's package. `trouble` has what only a database over a network can get wrong.
 
 mod engines;
+mod news;
 mod support;
 mod trouble;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pxe_fleet::board::{Board, Responder, State, Story, Update};
+use pxe_fleet::board::{Board, Machine, Responder, State, Story, Update};
 use pxe_web::api::Api;
 use serde_json::{Value, json};
 
@@ -47,7 +47,8 @@ fn the_types_are_as_described() {
     let responders = vec![responder(), Responder::default()];
     let board = Board { machines, lost: vec![lost()], responders: responders.clone(), ..board(0) };
     check("Board", &serde_json::to_value(&board).unwrap());
-    let story: Story = story(full(1, State::Failed));
+    let foreign = Machine { responder: Some("rack-2".into()), ..full(1, State::Failed) };
+    let story: Story = story(foreign);
     check("Story", &serde_json::to_value(&story).unwrap());
     for update in [
         Update::Machine { revision: 1, machine: bare(1, State::Seen).into() },

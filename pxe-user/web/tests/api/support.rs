@@ -313,7 +313,6 @@ pub(crate) fn full(index: usize, state: State) -> Machine {
         relay: Some("10.1.0.1".into()),
         vlan: Some(42),
         interface: Some("eth0".into()),
-        responder: Some("rack-2".into()),
         why: Some("1 error at 0x12345678 (DIMM_A1)".into()),
         rule: Some("lab".into()),
         image: Some("memtest".into()),
