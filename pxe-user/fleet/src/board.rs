@@ -195,6 +195,8 @@ pub struct Machine {
     pub vlan: Option<u16>,
     /// The interface on which pxed last received a request from it.
     pub interface: Option<String>,
+    /// The responder that saw it last, if that is another one of a shared ledger. `None` if this one did.
+    pub responder: Option<String>,
     /// The state.
     pub state: State,
     /// Since when it has been in this state.
@@ -232,6 +234,29 @@ pub struct Lost {
     pub since: UnixMs,
 }
 
+/// A responder of a shared ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Responder {
+    /// Its name.
+    pub name: String,
+    /// It is the one that shows this board.
+    pub own: bool,
+    /// Its host's name.
+    pub host: String,
+    /// It runs, and is connected to the shared ledger.
+    pub alive: bool,
+    /// When it was last connected, if it is not alive. `None` if it is alive, or was stopped.
+    pub seen: Option<UnixMs>,
+    /// The name of its segment, if it is in one.
+    pub segment: Option<String>,
+    /// The version of pxed. `None` if it is too old to say so.
+    pub version: Option<String>,
+    /// How many batches wait on its host for the shared ledger.
+    pub waiting: u64,
+    /// A digest of its rules. Of two responders with the same version of pxed, different digests mean different rules.
+    pub rules: Option<String>,
+}
+
 /// The whole fleet at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Board {
@@ -244,6 +269,9 @@ pub struct Board {
     pub machines: Machines,
     /// What is not stored at present.
     pub lost: Vec<Lost>,
+    /// All responders of the shared ledger, as this one last knew them. Empty without one.
+    #[serde(default)]
+    pub responders: Vec<Responder>,
 }
 
 /// A step in a machine's history.
@@ -317,6 +345,13 @@ pub enum Update {
     Step {
         /// The step.
         step: Step,
+    },
+    /// [`Board::responders`] has changed.
+    Responders {
+        /// The board's revision with this change.
+        revision: u64,
+        /// The new list, complete.
+        responders: Vec<Responder>,
     },
     /// [`Board::lost`] has changed.
     Lost {

@@ -43,10 +43,13 @@ pub(crate) enum BootKey {
 pub(crate) struct Changes {
     /// Machines that are new or have changed.
     pub(crate) machines: HashSet<Mac>,
-    /// Machines that came from the database as they are there: they are to be shown, and need not be written.
+    /// Machines that came from a database as they are there: they are to be shown, and need not be written.
     pub(crate) resumed: HashSet<Mac>,
     /// Machines that the registry has forgotten.
     pub(crate) forgotten: HashSet<Mac>,
+    /// Machines of other responders that the registry has forgotten: they are to be shown no longer, and their rows are not
+    /// ours to delete.
+    pub(crate) dropped: HashSet<Mac>,
     /// New steps.
     pub(crate) steps: Vec<Step>,
     /// Number of steps that were dropped because too many waited for the store.
@@ -70,6 +73,7 @@ impl Changes {
         self.machines.is_empty()
             && self.resumed.is_empty()
             && self.forgotten.is_empty()
+            && self.dropped.is_empty()
             && self.steps.is_empty()
     }
 
@@ -82,6 +86,8 @@ impl Changes {
         self.machines.extend(earlier.machines);
         self.resumed.extend(earlier.resumed);
         self.forgotten.extend(earlier.forgotten);
+        earlier.dropped.retain(|mac| !self.machines.contains(mac) && !self.resumed.contains(mac));
+        self.dropped.extend(earlier.dropped);
         for (key, boot) in earlier.boots {
             self.boots.entry(key).or_insert(boot);
         }
@@ -160,6 +166,7 @@ impl ChangeLog {
     /// Marks a machine as changed.
     pub(crate) fn touch(&mut self, mac: Mac) {
         self.changes.forgotten.remove(&mac);
+        self.changes.dropped.remove(&mac);
         self.changes.machines.insert(mac);
     }
 
@@ -171,6 +178,21 @@ impl ChangeLog {
         } else {
             self.changes.resumed.insert(mac);
         }
+    }
+
+    /// Marks a machine of another responder as changed: it is shown, and not written.
+    pub(crate) fn show(&mut self, mac: Mac) {
+        // A row of ours that stays in the database has a lower version than theirs.
+        self.changes.forgotten.remove(&mac);
+        self.changes.dropped.remove(&mac);
+        self.changes.resumed.insert(mac);
+    }
+
+    /// Marks a machine of another responder as forgotten.
+    pub(crate) fn drop(&mut self, mac: Mac) {
+        self.forget(mac);
+        self.changes.forgotten.remove(&mac);
+        self.changes.dropped.insert(mac);
     }
 
     /// Marks a machine as forgotten, and drops its boots, which need not be stored.

@@ -1,7 +1,10 @@
 //! What the fleet is kept with, and the time of day that it shows.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
 
 use crate::board::UnixMs;
 use pxe_ledger::postgres::{Target, TargetError};
@@ -14,6 +17,15 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// Default of [`SharedLedger::spool_max`]: 64 MiB.
 pub const SPOOL_MAX: u64 = 64 << 20;
 
+/// What the other responders see of this one. It changes with the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// The segment's name, if this responder is in one.
+    pub segment: Option<String>,
+    /// A digest of the rules.
+    pub rules: Option<String>,
+}
+
 /// A database that several responders share, beside the directory of this host.
 #[derive(Clone, Debug)]
 pub struct SharedLedger {
@@ -25,6 +37,8 @@ pub struct SharedLedger {
     pub host: String,
     /// Maximum size of what waits for the database, in bytes.
     pub spool_max: u64,
+    /// What the other responders see of this one.
+    pub about: Arc<ArcSwap<About>>,
 }
 
 /// Configuration of the fleet.

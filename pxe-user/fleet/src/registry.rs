@@ -2,6 +2,7 @@
 //! machines when there are too many. Pure: `now` is an argument. The fleet's thread owns it.
 
 mod last_seen;
+mod others;
 
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
@@ -47,6 +48,8 @@ pub(crate) struct Registry {
     silence: u64,
     last_seen: LastSeen,
     change_log: ChangeLog,
+    /// This responder's name in a shared ledger. Empty without one.
+    responder: String,
 }
 
 impl Registry {
@@ -64,11 +67,16 @@ impl Registry {
             silence: u64::try_from(silence.as_millis()).unwrap_or(u64::MAX),
             last_seen: LastSeen::default(),
             change_log: ChangeLog::new(first_step),
+            responder: String::new(),
         }
     }
 
-    /// Returns the changes since the last call.
+    /// Returns the changes since the last call. Machines that have changed here belong to this responder from now on, so what
+    /// is written is always ours.
     pub(crate) fn take_changes(&mut self) -> Changes {
+        for mac in &self.change_log.changes.machines {
+            self.machines.get_mut(mac).into_iter().for_each(Machine::take_over);
+        }
         std::mem::take(&mut self.change_log.changes)
     }
 
@@ -335,7 +343,11 @@ impl Registry {
     /// in about a second, and else after the next event only.
     pub(crate) fn tick(&mut self, now: UnixMs) -> bool {
         let mut runs = false;
-        for machine in self.machines.values_mut() {
+        for (mac, machine) in &mut self.machines {
+            // The responder of a foreign machine runs its timers.
+            if machine.is_foreign() && !self.change_log.changes.machines.contains(mac) {
+                continue;
+            }
             runs |= machine.tick(now, self.silence, &mut self.change_log);
         }
         runs
@@ -345,7 +357,8 @@ impl Registry {
     /// stay right. Exception: the last-seen times of machines that only an earlier process saw are by the
     /// clock of then, and stay.
     pub(crate) fn clock_set(&mut self, by: i64) {
-        for (mac, machine) in &mut self.machines {
+        // The times of foreign machines are by the clock of their responders.
+        for (mac, machine) in self.machines.iter_mut().filter(|(_, machine)| !machine.is_foreign()) {
             let last_seen = machine.shown.last_seen;
             machine.clock_set(by);
             if self.last_seen.has(*mac) {
@@ -362,7 +375,7 @@ impl Registry {
         let retention = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
         let old = |machine: &&Machine| {
             let unseen = self.last_seen.unseen(now, machine.mac, machine.shown.last_seen);
-            machine.is_stranger() && unseen > retention
+            machine.is_stranger() && !machine.is_foreign() && unseen > retention
         };
         let macs: Vec<_> = self.machines.values().filter(old).map(|machine| machine.mac).collect();
         macs.into_iter().for_each(|mac| self.forget(mac));
@@ -497,23 +510,27 @@ impl Registry {
     }
 
     fn make_room(&mut self) {
-        if self.machines.len() < MACHINES_MAX {
+        if self.machines.len() < MACHINES_MAX || self.forget_strangers() {
             return;
         }
-        let mut order: Vec<_> = self
-            .machines
-            .values()
-            .map(|machine| (!machine.is_stranger(), machine.shown.last_seen, machine.mac))
-            .collect();
-        order.select_nth_unstable(FORGOTTEN_AT_ONCE);
-        let strangers = order.iter().take(FORGOTTEN_AT_ONCE).filter(|(real, ..)| !real).count();
         // Other machines are forgotten one at a time, and only if there are no strangers.
-        let count = if strangers > 0 { strangers } else { 1 };
-        order.truncate(FORGOTTEN_AT_ONCE);
-        order.sort_unstable();
-        for (_, _, mac) in order.into_iter().take(count) {
-            self.forget(mac);
+        let oldest = self.machines.values().min_by_key(|machine| (machine.shown.last_seen, machine.mac));
+        let oldest = oldest.map(|machine| machine.mac);
+        oldest.into_iter().for_each(|mac| self.forget(mac));
+    }
+
+    /// Forgets the oldest strangers. Returns false if there are none.
+    fn forget_strangers(&mut self) -> bool {
+        let strangers = self.machines.values().filter(|machine| machine.is_stranger());
+        let mut order: Vec<_> = strangers.map(|machine| (machine.shown.last_seen, machine.mac)).collect();
+        if order.len() > FORGOTTEN_AT_ONCE {
+            order.select_nth_unstable(FORGOTTEN_AT_ONCE);
+            order.truncate(FORGOTTEN_AT_ONCE);
         }
+        for (_, mac) in &order {
+            self.forget(*mac);
+        }
+        !order.is_empty()
     }
 
     fn forget(&mut self, mac: Mac) {
@@ -526,7 +543,7 @@ impl Registry {
         if self.boot_records.remove_mut(&mac) {
             self.boot_records_changed = true;
         }
-        self.change_log.forget(mac);
+        if machine.is_foreign() { self.change_log.drop(mac) } else { self.change_log.forget(mac) }
     }
 }
 

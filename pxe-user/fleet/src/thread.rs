@@ -12,6 +12,7 @@
 
 mod clock_watch;
 mod ledger;
+mod others;
 mod publish;
 mod questions;
 mod recent;
@@ -29,7 +30,7 @@ use tokio::sync::mpsc::Receiver;
 #[cfg(doc)]
 use super::board::Board;
 use super::board::UnixMs;
-pub use super::config::{FleetConfig, SPOOL_MAX, SharedLedger, wall_clock};
+pub use super::config::{About, FleetConfig, SPOOL_MAX, SharedLedger, wall_clock};
 use super::handle::{BootRecords, FleetHandle, Message};
 use super::journal::Journal;
 use super::registry::Registry;
@@ -93,7 +94,10 @@ pub fn spawn(
         let mut deps = deps;
         let now = (deps.wall)();
         let publisher = Publisher::new(now, board, updates, store);
-        let registry = Registry::new(config.silence, publisher.first_step(now));
+        let mut registry = Registry::new(config.silence, publisher.first_step(now));
+        let responder = config.ledger.as_ref().map(|ledger| ledger.responder.clone());
+        registry.set_responder(responder.as_deref().unwrap_or_default());
+        let started = (deps.monotonic)();
         let fleet = Fleet {
             registry,
             journal: Journal::default(),
@@ -103,6 +107,8 @@ pub fn spawn(
             retention: config.retention,
             deps,
             watch: ClockWatch::default(),
+            timers_wait: responder.is_some().then_some(started),
+            responder: responder.unwrap_or_default(),
         };
         runtime.block_on(fleet.run(receiver));
     };
@@ -119,6 +125,10 @@ struct Fleet {
     retention: Duration,
     deps: FleetDeps,
     watch: ClockWatch,
+    /// This responder's name in the shared ledger. Empty without one.
+    responder: String,
+    /// Since when the timers wait for what other responders wrote. `None` if they run.
+    timers_wait: Option<Timestamp>,
 }
 
 /// Why the thread's loop has woken.
@@ -167,7 +177,8 @@ impl Fleet {
             if now.since(ticked) >= tick_every {
                 ticked = now;
                 let wall = self.wall();
-                tick_every = if self.registry.tick(wall) { TICK_EVERY } else { IDLE_TICK_EVERY };
+                let runs = self.do_timers_wait(now) || self.registry.tick(wall);
+                tick_every = if runs { TICK_EVERY } else { IDLE_TICK_EVERY };
                 if now.since(expired) >= EXPIRE_EVERY {
                     expired = now;
                     self.registry.expire(wall, self.retention);
@@ -277,7 +288,13 @@ impl Fleet {
     fn stored(&mut self, answer: Answer) {
         let wall = self.wall();
         let now = (self.deps.monotonic)();
-        self.publisher.stored(now, wall, answer, &mut self.registry);
+        match answer {
+            Answer::News(news) => self.learn(wall, *news),
+            answer => {
+                self.look_at_ledger(&answer);
+                self.publisher.stored(now, wall, answer, &mut self.registry);
+            }
+        }
     }
 
     /// Publishes what has changed: boot records at once, the board after it is on disk. Then answers the

@@ -1,4 +1,5 @@
-//! [`Rows`]: what one transaction writes. [`Loaded`]: what a start reads. Times are milliseconds since 1970 (UTC).
+//! [`Rows`]: what one transaction writes. [`Loaded`]: what a start reads. [`Page`]: what other responders wrote. Times are
+//! milliseconds since 1970 (UTC).
 
 use pxe_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,73 @@ pub struct Known {
     pub sequence: u64,
     /// The greatest version of any machine.
     pub clock: u64,
+}
+
+/// A machine whose row in the shared ledger another responder wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OtherRow {
+    /// The Ethernet address as text.
+    pub mac: String,
+    /// The responder that wrote the row.
+    pub responder: String,
+    /// The row's version. The greatest one wins; of equal versions, the one of the greater responder.
+    pub version: u64,
+    /// The machine's JSON.
+    pub json: String,
+    /// The JSON of its latest boots, newest first, whoever saw them.
+    pub boots: Vec<String>,
+}
+
+/// What counts for a machine, over all responders.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TotalsRow {
+    /// The machine's Ethernet address.
+    pub mac: String,
+    /// Its greatest epoch.
+    pub epoch: u64,
+    /// By rule, how many boots count in this epoch.
+    pub counts: Vec<(String, u64)>,
+}
+
+/// What a responder says of itself when it renews its lease.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// The version of pxed.
+    pub pxed: String,
+    /// The name of its segment, if it has one.
+    pub segment: Option<String>,
+    /// A digest of its rules. Responders with different digests have different rules.
+    pub rules: Option<String>,
+    /// How many batches wait in its spool.
+    pub waiting: u64,
+}
+
+/// A responder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponderRow {
+    /// Its name.
+    pub name: String,
+    /// Its host's name.
+    pub host: String,
+    /// It holds the lease of its name.
+    pub is_alive: bool,
+    /// How many milliseconds ago it renewed its lease. `None` if it gave the lease up.
+    pub renewed_ago: Option<u64>,
+    /// What it said last.
+    pub status: Status,
+}
+
+/// A part of what is new in the shared ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// All responders, this one included.
+    pub responders: Vec<ResponderRow>,
+    /// Machines that other responders wrote.
+    pub machines: Vec<OtherRow>,
+    /// Machines for which a boot counts or an epoch was raised, whoever wrote that.
+    pub totals: Vec<TotalsRow>,
+    /// There is no more to read.
+    pub is_last: bool,
 }
 
 #[cfg(test)]

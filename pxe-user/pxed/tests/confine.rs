@@ -88,7 +88,7 @@ fn with_a_ledger(folder: &Path) {
     confine::enter(&ConfineRequest { outbound, ..request(folder) }).unwrap();
     let writer = Writer { responder: "r".into(), instance: "i".into(), host: "h".into() };
     let (mut ledger, _) = Postgres::connect(&target, writer).unwrap();
-    ledger.renew().unwrap();
+    ledger.renew(&pxe_ledger::rows::Status::default()).unwrap();
     assert!(denied(TcpStream::connect(other.local_addr().unwrap())) || !knows_ports(), "no other port");
     assert!(denied(UdpSocket::bind("127.0.0.1:0")) && denied(std::os::unix::net::UnixStream::connect("/x")));
     files(folder);

@@ -8,6 +8,7 @@
 //! | `verdict` | reports and console lines of a memory test |
 //! | `trust` | which requests and reports count as the machine's own |
 //! | `identity` | addresses, name, UUID, and other facts |
+//! | `owner` | which responder of a shared ledger a machine belongs to |
 //!
 //! ```text
 //!         Unanswered                 a file                payload, or quiet           report, MTLOG
@@ -27,6 +28,7 @@
 mod identity;
 mod loading;
 mod offers;
+mod owner;
 mod trust;
 mod verdict;
 
@@ -41,6 +43,7 @@ use super::handle::BootRecord;
 use super::smbios::Mapped;
 pub(crate) use loading::{ActiveTransfer, FinishedTransfer};
 pub(crate) use offers::{LastReply, style_word};
+pub(crate) use owner::replaces;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
 
@@ -111,6 +114,9 @@ pub(crate) struct Machine {
     /// When `shown.progress` was last updated.
     #[serde(skip)]
     progress_at: UnixMs,
+    /// The version of its row in the shared ledger, as of its responder's last write. 0 if there is none.
+    #[serde(skip)]
+    pub(crate) version: u64,
     #[serde(skip)]
     pub(crate) boot_record: BootRecord,
     #[serde(skip)]
@@ -161,6 +167,7 @@ impl Machine {
             relay: None,
             vlan: None,
             interface: None,
+            responder: None,
             state: State::Seen,
             since: now,
             why: None,
@@ -180,6 +187,7 @@ impl Machine {
             shown,
             console: None,
             progress_at: UnixMs(0),
+            version: 0,
             boot_record: BootRecord::default(),
             boots: VecDeque::new(),
             local: false,

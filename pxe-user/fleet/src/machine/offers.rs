@@ -155,17 +155,27 @@ impl Machine {
 
     /// Makes it boot by its rules from the beginning again.
     pub(crate) fn again(&mut self, now: UnixMs, change_log: &mut ChangeLog) {
-        self.boot_record.boots.clear();
         // Greater than the epochs that other responders give, also while this one does not see them.
-        self.epoch = now.0.max(self.epoch + 1);
+        self.reset_counts(now.0.max(self.epoch + 1));
         change_log.changes.epochs.insert(self.mac, self.epoch);
+        self.step(now, change_log, Draft::new("again", "boots by its rules from the beginning again"));
+        change_log.changes.boot_records = true;
+        if self.is_foreign() {
+            // Its responder learns it by the epoch. A row of ours would take the machine away from it.
+            change_log.show(self.mac);
+        } else {
+            change_log.touch(self.mac);
+        }
+    }
+
+    /// Begins a new epoch of its counts.
+    pub(super) fn reset_counts(&mut self, epoch: u64) {
+        self.boot_record.boots.clear();
+        self.epoch = epoch;
         self.returns = 0;
         // The machine may have moved to another network, so requests through a relay are accepted again.
         self.on_link = false;
         self.attempt.doubted = false;
-        self.step(now, change_log, Draft::new("again", "boots by its rules from the beginning again"));
-        change_log.changes.boot_records = true;
-        change_log.touch(self.mac);
     }
 }
 

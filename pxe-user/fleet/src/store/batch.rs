@@ -1,5 +1,7 @@
 //! [`Batch`]: what one transaction writes. [`Batch::rows`] makes the ledger's rows of it, and [`opened`] reads rows.
 
+use std::collections::HashMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +12,9 @@ use crate::changes::{BootKey, Changes, Counted};
 use crate::handle::BootRecord;
 use crate::machine::{Machine, style_word};
 use crate::registry::Registry;
-use pxe_ledger::rows::{BootRow, CountedRow, EpochRow, ErrorRow, Loaded, MachineRow, Rows, StepRow};
+use pxe_ledger::rows::{
+    BootRow, CountedRow, EpochRow, ErrorRow, Loaded, MachineRow, OtherRow, Rows, StepRow,
+};
 use pxe_proto::dhcp::Style;
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
@@ -34,7 +38,7 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
-    /// Makes the rows for `changes`. With `everything`, adds all machines of the registry and their boots.
+    /// Makes the rows for `changes`. With `everything`, adds all machines of this responder and their boots.
     pub(crate) fn new(
         (now, monotonic): (UnixMs, Timestamp),
         registry: &Registry,
@@ -44,10 +48,11 @@ impl Batch {
         let mut boots: Vec<_> =
             changes.boots.iter().map(|((mac, _), boot)| (mac.to_string(), boot.clone())).collect();
         let machines = if everything {
-            for machine in registry.machines() {
+            let own = || registry.machines().filter(|machine| !machine.is_foreign());
+            for machine in own() {
                 boots.extend(machine.boots.iter().map(|boot| (machine.shown.mac.clone(), boot.clone())));
             }
-            registry.machines().filter_map(row).collect()
+            own().filter_map(row).collect()
         } else {
             changes.machines.iter().filter_map(|mac| registry.machine(*mac)).filter_map(row).collect()
         };
@@ -121,8 +126,8 @@ fn json(value: &impl Serialize) -> Option<String> {
     serde_json::to_string(value).ok()
 }
 
-/// What the ledger had, as the fleet knows it. Leaves out what cannot be read.
-pub(super) fn opened(loaded: Loaded) -> Opened {
+/// What the ledger had, as the fleet knows it. Leaves out what cannot be read. `versions` and `others` are for a shared ledger.
+pub(super) fn opened(loaded: Loaded, versions: &HashMap<String, u64>, others: &[OtherRow]) -> Opened {
     let Loaded { machines, steps, last_step, absence, set_aside } = loaded;
     let machines = machines.into_iter().filter_map(|loaded| {
         let MachineRow { mac, json } = loaded.row;
@@ -131,16 +136,29 @@ pub(super) fn opened(loaded: Loaded) -> Opened {
             return None;
         };
         machine.boots = read_all(&loaded.boots);
+        machine.version = versions.get(&mac).copied().unwrap_or_default();
+        // An older pxed, or a copy of another host's directory, may have written a name.
+        machine.take_over();
         Some(machine)
     });
     Opened {
         machines: machines.collect(),
+        others: others.iter().filter_map(other).collect(),
         steps: read_all(&steps),
         last_step,
         absence: absence
             .map(|absence| Absence { written: UnixMs(absence.written), believed: absence.believed }),
         set_aside,
     }
+}
+
+/// A machine of another responder. Leaves out one that cannot be read: a later pxed may have written it.
+pub(super) fn other(row: &OtherRow) -> Option<Machine> {
+    let mut machine = read(&row.mac, &row.json)?;
+    machine.boots = read_all(&row.boots);
+    machine.version = row.version;
+    machine.shown.responder = Some(row.responder.clone());
+    Some(machine)
 }
 
 /// Reads values from JSON. Leaves out those that cannot be read.

@@ -5,20 +5,32 @@
 //!                                            <-reports-
 //! ```
 //! The store's thread never waits for the database: it writes each batch to this host's disk, rows and spool at once, and
-//! answers the fleet. The ledger's thread sends what the spool has, oldest first, and reports. Batches leave the spool after the
-//! database has committed them. One job is on its way at a time, and belongs to one connection (its session): what a thread
+//! answers the fleet. The ledger's thread sends what the spool has, oldest first, and reports. It also reads what other responders
+//! wrote (`reading`). Batches leave the spool after the database has committed them. One job is on its way at a time, and belongs to one connection (its session): what a thread
 //! reports about a connection that has ended in between cannot be taken for news.
 
 use std::io;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use super::batch;
+use super::reading::{News, Reading};
+use crate::board::Story;
 use crate::config::SharedLedger;
-use pxe_ledger::postgres::{LEASE_EVERY, Postgres, PostgresError, Writer};
-use pxe_ledger::rows::{Known, NumberedRows};
+use pxe_ledger::postgres::{Postgres, PostgresError, Woken, Writer};
+use pxe_ledger::rows::{History, Known, NumberedRows, Status};
 use pxe_ledger::sqlite::{Database, DatabaseError, Waiting};
+use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
+/// Jobs that wait: one of each kind, and questions.
+const JOBS_MAX: usize = 16;
 /// Pause between two attempts to connect.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// About the most bytes of batches in one transaction.
@@ -49,18 +61,54 @@ pub(crate) enum Report {
     Refused { session: u64, sequence: u64, why: String },
     /// There is no connection.
     Away { why: String },
+    /// Other responders have written.
+    News(Box<News>),
 }
 
 enum Job {
-    Write { session: u64, spool: String, batches: Vec<NumberedRows> },
+    Write {
+        session: u64,
+        spool: String,
+        batches: Vec<NumberedRows>,
+    },
     Tidy,
+    /// Complete the history of a machine that another responder saw last.
+    Story(StoryRequest),
+    /// Read everything again that other responders wrote: the fleet's thread could not take it.
+    ReadAgain,
+}
+
+/// A question for a machine's history, with what this host has of it.
+pub(super) struct StoryRequest {
+    pub(super) mac: Mac,
+    pub(super) story: Box<Story>,
+    pub(super) answer: oneshot::Sender<Option<Story>>,
+}
+
+impl StoryRequest {
+    /// Answers. Sending fails only if the caller no longer waits.
+    fn answer(self) {
+        let _ = self.answer.send(Some(*self.story));
+    }
+
+    /// Completes the history from the shared ledger, as far as it can be read, and answers.
+    fn answer_with(mut self, history: Option<&History>) {
+        if let Some(History { boots, steps }) = history {
+            self.story.boots = batch::read_all(boots);
+            self.story.steps = batch::read_all(steps);
+        }
+        self.answer();
+    }
 }
 
 /// The store's side: what is on its way, and what the board should say.
 pub(super) struct Forwarding {
     config: SharedLedger,
-    jobs: SyncSender<Job>,
-    ended: Receiver<()>,
+    jobs: mpsc::Sender<Job>,
+    ended: std::sync::mpsc::Receiver<()>,
+    /// How many batches wait, for the other responders.
+    waiting: Arc<AtomicU64>,
+    must_read_again: bool,
     /// The present connection. `None` while there is none.
     session: Option<u64>,
     is_sending: bool,
@@ -78,17 +126,37 @@ impl Forwarding {
         report: impl Fn(Report) -> bool + Send + 'static,
     ) -> io::Result<Self> {
         let instance = pxe_ledger::random_name()?;
-        let (jobs, received) = sync_channel(2);
+        let (jobs, received) = mpsc::channel(JOBS_MAX);
         let (ending, ended) = channel();
-        let worker =
-            Worker { config: config.clone(), instance, retention, jobs: received, report, session: 0 };
+        let waiting = Arc::<AtomicU64>::default();
+        let worker = Worker {
+            config: config.clone(),
+            instance,
+            retention,
+            runtime: tokio::runtime::Builder::new_current_thread().enable_time().build()?,
+            jobs: received,
+            report,
+            session: 0,
+            reading: Reading::new(),
+            waiting: Arc::clone(&waiting),
+        };
         std::thread::Builder::new().name("pxed-ledger".into()).spawn(move || {
             worker.run();
             // Nobody may wait for it any more.
             let _ = ending.send(());
         })?;
-        let (known, state) = <(Known, LedgerState)>::default();
-        Ok(Self { config, jobs, ended, session: None, is_sending: false, known, tidied: None, state })
+        Ok(Self {
+            config,
+            jobs,
+            ended,
+            waiting,
+            must_read_again: false,
+            session: None,
+            is_sending: false,
+            known: Known::default(),
+            tidied: None,
+            state: LedgerState::default(),
+        })
     }
 
     /// The name under which this responder writes.
@@ -108,8 +176,28 @@ impl Forwarding {
         database.open_spool(self.config.spool_max, &name)?;
         if self.session.is_some() {
             database.adopt(&self.known)?;
+            // A new database lacks the machines of others.
+            self.must_read_again = true;
         }
         Ok(())
+    }
+
+    /// Answers with a history that other responders have seen. Without a connection, it is as this host knows it.
+    pub(super) fn tell(&self, request: StoryRequest) {
+        let request = match self.session {
+            Some(_) => self.jobs.try_send(Job::Story(request)).err(),
+            None => return request.answer(),
+        };
+        if let Some(TrySendError::Full(Job::Story(request)) | TrySendError::Closed(Job::Story(request))) =
+            request
+        {
+            request.answer();
+        }
+    }
+
+    /// Has everything read again that other responders wrote.
+    pub(super) fn read_again(&mut self) {
+        self.must_read_again = true;
     }
 
     /// Handles a report. A batch that cannot be read from the disk, or removed from it, is sent again later.
@@ -143,6 +231,8 @@ impl Forwarding {
                 self.state.is_behind &= database.waiting().batches > 0;
                 Ok(())
             }
+            // The store's thread passes them on.
+            Report::News(_) => Ok(()),
             Report::Refused { session, .. } if is_stale(session) => Ok(()),
             Report::Refused { sequence, why, .. } => {
                 tracing::error!(
@@ -167,6 +257,10 @@ impl Forwarding {
 
     /// Sends the next batches, if there is a connection and nothing is on its way.
     pub(super) fn send_next(&mut self, database: &mut Database) -> Result<(), DatabaseError> {
+        self.waiting.store(database.waiting().batches, Ordering::Relaxed);
+        if self.must_read_again && self.session.is_some() {
+            self.must_read_again = self.jobs.try_send(Job::ReadAgain).is_err();
+        }
         let Some(session) = self.session.filter(|_| !self.is_sending && database.waiting().batches > 0)
         else {
             return Ok(());
@@ -205,9 +299,13 @@ struct Worker<R> {
     config: SharedLedger,
     instance: String,
     retention: Duration,
-    jobs: Receiver<Job>,
+    /// For the pauses without a connection.
+    runtime: Runtime,
+    jobs: mpsc::Receiver<Job>,
     report: R,
     session: u64,
+    reading: Reading,
+    waiting: Arc<AtomicU64>,
 }
 
 /// Why the thread stops using a connection.
@@ -248,25 +346,66 @@ impl<R: Fn(Report) -> bool> Worker<R> {
         if !(self.report)(Report::Connected { session: self.session, known }) {
             return End::Closed;
         }
+        // The others see this responder, and it sees them, without waiting for the first renewal.
+        if let Err(error) = self.renew(&mut ledger) {
+            return End::Failed(error.to_string());
+        }
         loop {
-            let done = match self.jobs.recv_timeout(LEASE_EVERY) {
-                Ok(Job::Write { session, spool, batches }) if session == self.session => {
-                    self.write(&mut ledger, &spool, &batches)
-                }
-                // For a connection that has ended. The store's thread sends the batches again.
-                Ok(Job::Write { .. }) => Ok(()),
-                Ok(Job::Tidy) => ledger.tidy(self.retention).map(drop),
-                Err(RecvTimeoutError::Timeout) => ledger.renew().map(drop),
-                Err(RecvTimeoutError::Disconnected) => {
+            let done = match ledger.wait(self.jobs.recv()) {
+                Woken::By(Some(job)) => self.work(&mut ledger, job),
+                Woken::By(None) => {
                     // If it fails, the lease ends by itself.
                     let _ = ledger.release();
                     return End::Closed;
                 }
+                Woken::Noticed => self.look(&mut ledger),
+                Woken::LeaseDue => self.renew(&mut ledger),
             };
             if let Err(error) = done {
                 return End::Failed(error.to_string());
             }
         }
+    }
+
+    fn work(&mut self, ledger: &mut Postgres, job: Job) -> Result<(), PostgresError> {
+        match job {
+            Job::Write { session, spool, batches } if session == self.session => {
+                self.write(ledger, &spool, &batches)
+            }
+            // For a connection that has ended. The store's thread sends the batches again.
+            Job::Write { .. } => Ok(()),
+            Job::Tidy => ledger.tidy(self.retention).map(drop),
+            Job::Story(request) => {
+                let history = ledger.history(&request.mac.to_string());
+                request.answer_with(history.as_ref().ok());
+                history.map(drop)
+            }
+            Job::ReadAgain => {
+                self.reading = Reading::new();
+                self.look(ledger)
+            }
+        }
+    }
+
+    /// Renews the lease, and looks at what is new: a notice may have been lost.
+    fn renew(&mut self, ledger: &mut Postgres) -> Result<(), PostgresError> {
+        let about = self.config.about.load();
+        ledger.renew(&Status {
+            pxed: env!("CARGO_PKG_VERSION").into(),
+            segment: about.segment.clone(),
+            rules: about.rules.clone(),
+            waiting: self.waiting.load(Ordering::Relaxed),
+        })?;
+        self.reading.tick();
+        self.look(ledger)
+    }
+
+    fn look(&mut self, ledger: &mut Postgres) -> Result<(), PostgresError> {
+        let report = &self.report;
+        // If nobody takes reports any more, the jobs end, too.
+        self.reading.look(ledger, |news| {
+            report(Report::News(Box::new(news)));
+        })
     }
 
     /// Writes the batches of a job. If the database rejects a row, writes them one by one, so that only its batch is lost.
@@ -295,14 +434,18 @@ impl<R: Fn(Report) -> bool> Worker<R> {
     }
 
     /// Waits. Returns true if the store's thread has ended.
-    fn is_closed_after(&self, pause: Duration) -> bool {
-        loop {
-            match self.jobs.recv_timeout(pause) {
-                // For a connection that has ended. There are two at most.
-                Ok(_) => {}
-                Err(RecvTimeoutError::Timeout) => return false,
-                Err(RecvTimeoutError::Disconnected) => return true,
-            }
-        }
+    fn is_closed_after(&mut self, pause: Duration) -> bool {
+        let Self { runtime, jobs, .. } = self;
+        runtime.block_on(async {
+            // Jobs are for a connection that has ended. There are a few at most.
+            let end = async {
+                while let Some(job) = jobs.recv().await {
+                    if let Job::Story(request) = job {
+                        request.answer();
+                    }
+                }
+            };
+            tokio::time::timeout(pause, end).await.is_ok()
+        })
     }
 }

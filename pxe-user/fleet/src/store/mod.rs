@@ -5,6 +5,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `forward` | sends batches to a database that several responders share; a thread of its own |
+//! | `reading` | what that thread reads there of other responders |
 //! | `batch` | what one transaction writes, and its rows |
 //! | `events` | the file with one line of JSON for each step |
 //!
@@ -13,6 +14,7 @@
 mod batch;
 mod events;
 mod forward;
+mod reading;
 
 use std::io;
 use std::path::PathBuf;
@@ -29,10 +31,11 @@ use super::machine::Machine;
 pub(crate) use batch::Batch;
 use events::Events;
 pub(crate) use forward::LedgerState;
-use forward::{Forwarding, Report};
-use pxe_ledger::rows::History;
+use forward::{Forwarding, Report, StoryRequest};
+use pxe_ledger::rows::{History, Loaded};
 use pxe_ledger::sqlite::{Database, DatabaseError};
 use pxe_proto::mac::Mac;
+pub(crate) use reading::News;
 
 /// Capacity of the request queue: one batch, and questions.
 const REQUESTS_MAX: usize = 256;
@@ -56,12 +59,14 @@ pub(crate) enum StoreRequest {
 /// The result of opening the database or of writing a batch. `events` says why the file of events cannot be
 /// written, if it cannot.
 pub(crate) enum Answer {
-    /// The batch is committed.
-    Written { events: Option<String> },
+    /// The batch is committed. `version` is that of its machines in the shared ledger.
+    Written { events: Option<String>, version: u64 },
     /// The database is open now. If a batch was the reason to open it, that batch is not written.
     Opened(Box<Opened>),
-    /// News of the shared ledger. No batch is the reason.
+    /// The state of the shared ledger. No batch is the reason.
     Ledger(LedgerState),
+    /// What other responders wrote to the shared ledger. No batch is the reason.
+    News(Box<News>),
     /// Nothing is written to the database.
     Failed { why: String, events: Option<String> },
 }
@@ -71,6 +76,8 @@ pub(crate) enum Answer {
 pub(crate) struct Opened {
     /// The machines, with their boot records and latest boots.
     pub(crate) machines: Vec<Machine>,
+    /// Machines that other responders wrote to the shared ledger, as of the last run.
+    pub(crate) others: Vec<Machine>,
     /// The latest steps, oldest first, and the greatest number of any step.
     pub(crate) steps: Vec<Step>,
     pub(crate) last_step: u64,
@@ -211,14 +218,21 @@ impl Store {
                     let _ = self.answers.send(answer);
                     self.forward();
                 }
-                StoreRequest::Story(mac, mut story, answer) => {
-                    self.complete(mac, &mut story);
-                    let _ = answer.send(Some(*story));
-                }
+                StoreRequest::Story(mac, mut story, answer) => match &self.forwarding {
+                    // This host has not seen what happened.
+                    Some(forwarding) if story.machine.responder.is_some() => {
+                        forwarding.tell(StoryRequest { mac, story, answer });
+                    }
+                    _ => {
+                        self.complete(mac, &mut story);
+                        let _ = answer.send(Some(*story));
+                    }
+                },
                 StoreRequest::Steps(after, most, answer) => {
                     let steps = self.database.as_ref().map(|database| database.steps(after, most));
                     let _ = answer.send(batch::read_all(&steps.and_then(Result::ok).unwrap_or_default()));
                 }
+                StoreRequest::Forwarded(Report::News(news)) => self.pass_on(news),
                 StoreRequest::Forwarded(report) => {
                     let done = self
                         .forwarding
@@ -246,6 +260,19 @@ impl Store {
         }
     }
 
+    /// Stores what other responders wrote, and passes it on.
+    fn pass_on(&mut self, mut news: Box<News>) {
+        let Some(database) = &mut self.database else {
+            // The fleet's thread must know this host's own machines first.
+            self.forwarding.iter_mut().for_each(Forwarding::read_again);
+            return;
+        };
+        let rows = std::mem::take(&mut news.rows);
+        warn(Some(database.learn(&rows)));
+        warn(news.listed.as_ref().map(|listed| database.keep_others(listed)));
+        let _ = self.answers.send(Answer::News(news));
+    }
+
     /// Replaces the boots and steps of a history with those in the database. If they cannot be read, leaves
     /// the history as it is, and logs a warning.
     fn complete(&self, mac: Mac, story: &mut Story) {
@@ -260,12 +287,12 @@ impl Store {
     }
 
     fn open(&mut self, now: UnixMs, events: Option<String>) -> Answer {
-        let Some(directory) = &self.directory else { return Answer::Written { events } };
+        let Some(directory) = &self.directory else { return Answer::Written { events, version: 0 } };
         let opened = Database::open(directory, now.0, self.retention);
-        match opened.and_then(|(database, loaded)| Ok((self.spooled(database)?, loaded))) {
-            Ok((database, loaded)) => {
+        match opened.and_then(|(database, loaded)| self.spooled(database, loaded)) {
+            Ok((database, opened)) => {
                 self.database = Some(database);
-                Answer::Opened(Box::new(batch::opened(loaded)))
+                Answer::Opened(Box::new(opened))
             }
             Err(error) => Answer::Failed { why: error.to_string(), events },
         }
@@ -274,7 +301,7 @@ impl Store {
     fn write(&mut self, batch: Batch) -> Answer {
         let events = self.events.as_mut().and_then(|events| events.append(&batch.steps).err());
         if self.directory.is_none() {
-            return Answer::Written { events };
+            return Answer::Written { events, version: 0 };
         }
         let Some(database) = &mut self.database else { return self.open(batch.now, events) };
         let responder = self.forwarding.as_ref().map_or("", Forwarding::responder);
@@ -283,7 +310,7 @@ impl Store {
                 if let Some(forwarding) = &mut self.forwarding {
                     forwarding.tidy(batch.monotonic);
                 }
-                Answer::Written { events }
+                Answer::Written { events, version: database.version() }
             }
             Err(error) => {
                 // The next attempt opens the database again. If it finds damage then, it replaces the
@@ -299,19 +326,24 @@ impl Store {
         }
     }
 
-    /// Gives a database that was opened a spool, if there is a shared ledger.
-    fn spooled(&mut self, mut database: Database) -> Result<Database, DatabaseError> {
+    /// Gives a database that was opened a spool, if there is a shared ledger. Returns it with what it contained.
+    fn spooled(
+        &mut self,
+        mut database: Database,
+        loaded: Loaded,
+    ) -> Result<(Database, Opened), DatabaseError> {
         self.forwarding.as_mut().map_or(Ok(()), |forwarding| forwarding.opened(&mut database))?;
-        Ok(database)
+        let opened = batch::opened(loaded, &database.versions()?, &database.others()?);
+        Ok((database, opened))
     }
 
     fn set_aside(&mut self, now: UnixMs, events: Option<String>) -> Answer {
-        let Some(directory) = &self.directory else { return Answer::Written { events } };
+        let Some(directory) = &self.directory else { return Answer::Written { events, version: 0 } };
         let replaced = Database::replace(directory, now.0, self.retention);
-        match replaced.and_then(|(database, loaded)| Ok((self.spooled(database)?, loaded))) {
-            Ok((database, loaded)) => {
+        match replaced.and_then(|(database, loaded)| self.spooled(database, loaded)) {
+            Ok((database, opened)) => {
                 self.database = Some(database);
-                Answer::Opened(Box::new(batch::opened(loaded)))
+                Answer::Opened(Box::new(opened))
             }
             Err(error) => Answer::Failed { why: error.to_string(), events },
         }

@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::ledger::SharedLedgerLost;
 use super::recent::Recent;
 use super::rows::Rows;
-use crate::board::{Board, Lost, Step, Story, UnixMs, Update};
+use crate::board::{Board, Lost, Responder, Step, Story, UnixMs, Update};
 use crate::changes::Changes;
 use crate::registry::Registry;
 use crate::store::{Answer, Batch, Opened, StoreHandle, StoreRequest};
@@ -70,6 +70,9 @@ pub(super) struct Publisher {
     resumed: bool,
     /// The shared ledger: since when it is away, and what it lacks.
     ledger: SharedLedgerLost,
+    /// The responders of the shared ledger, and whether the board has them.
+    responders: Vec<Responder>,
+    responders_shown: bool,
     /// Entries of [`Board::lost`]: a damaged database was replaced, steps were dropped, the file of events
     /// cannot be written.
     damaged: Option<Lost>,
@@ -109,6 +112,8 @@ impl Publisher {
             rewrite: false,
             resumed: false,
             ledger: SharedLedgerLost::default(),
+            responders: Vec::new(),
+            responders_shown: true,
             damaged: None,
             dropped: None,
             events: None,
@@ -157,6 +162,21 @@ impl Publisher {
     /// The database did not open in time.
     pub(super) fn is_slow(&mut self, wall: UnixMs) {
         self.fail(Timestamp::default(), wall, "the database does not answer: check its disk".into());
+    }
+
+    /// The responders of the shared ledger have changed.
+    pub(super) fn set_responders(&mut self, responders: Vec<Responder>) {
+        self.stale |= self.responders != responders;
+        self.responders_shown &= self.responders == responders;
+        self.responders = responders;
+    }
+
+    /// Whether a machine has changes that were taken from the registry and are not stored yet, so that they have no version.
+    pub(super) fn is_pending(&self, mac: Mac) -> bool {
+        let in_flight = |batch: &InFlight| batch.everything || batch.changes.machines.contains(&mac);
+        self.rewrite
+            || self.unwritten.machines.contains(&mac)
+            || self.in_flight.as_ref().is_some_and(in_flight)
     }
 
     /// Whether all changes so far have been shown.
@@ -251,11 +271,14 @@ impl Publisher {
         }
         let batch = self.in_flight.take();
         match answer {
-            Answer::Ledger(_) => {}
-            Answer::Written { events } => {
+            // Handled above, and by the fleet's thread.
+            Answer::Ledger(_) | Answer::News(_) => {}
+            Answer::Written { events, version } => {
                 self.events_fail(wall, events);
                 self.mend();
-                if let Some(shown) = batch.and_then(|batch| batch.shown) {
+                let Some(InFlight { changes, everything, shown, .. }) = batch else { return };
+                registry.stored((!everything).then_some(&changes.machines), version);
+                if let Some(shown) = shown {
                     self.publish(shown);
                 }
             }
@@ -302,6 +325,7 @@ impl Publisher {
             self.rewrite = true;
         } else {
             registry.resume(wall, opened.machines, opened.absence);
+            opened.others.into_iter().for_each(|machine| registry.learn(wall, machine, false));
             for step in opened.steps {
                 self.recent.push(step);
             }
@@ -359,7 +383,7 @@ impl Publisher {
             self.dropped = Some(Lost { what, since });
         }
         let mut updates = Vec::with_capacity(changes.machines.len() + changes.steps.len());
-        for mac in &changes.forgotten {
+        for mac in changes.forgotten.union(&changes.dropped) {
             self.rows.remove(*mac);
             self.revision += 1;
             updates.push(Arc::new(Update::Forgotten { revision: self.revision, mac: mac.to_string() }));
@@ -370,8 +394,19 @@ impl Publisher {
             let machine = self.rows.put(machine.mac, &machine.shown);
             updates.push(Arc::new(Update::Machine { revision: self.revision, machine }));
         }
+        if !std::mem::replace(&mut self.responders_shown, true) {
+            self.revision += 1;
+            let (revision, responders) = (self.revision, self.responders.clone());
+            updates.push(Arc::new(Update::Responders { revision, responders }));
+        }
         updates.extend(changes.steps.iter().map(|step| Arc::new(Update::Step { step: step.clone() })));
-        let board = Board { at: wall, revision: self.revision, machines: self.rows.all(), lost: Vec::new() };
+        let board = Board {
+            at: wall,
+            revision: self.revision,
+            machines: self.rows.all(),
+            lost: Vec::new(),
+            responders: self.responders.clone(),
+        };
         Shown { board: Arc::new(board), updates }
     }
 

@@ -2,6 +2,7 @@
 //! stored.
 
 mod clock;
+mod others;
 mod shared;
 mod trouble;
 
@@ -271,7 +272,7 @@ fn show_for_ever(state: &Path) {
                 Update::Machine { machine, .. } => writeln!(out, "shown {}.", machine.mac).unwrap(),
                 Update::Step { step } => writeln!(out, "shown {}.", step.id).unwrap(),
                 Update::Lost { lost } => panic!("{lost:?}"),
-                Update::Forgotten { .. } => {}
+                Update::Forgotten { .. } | Update::Responders { .. } => {}
             }
         }
         std::thread::sleep(Duration::from_micros(200));

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio_postgres::{AsyncMessage, Client, Row};
+use tokio_postgres::{Client, Row};
 
+use super::notices::drive;
 use super::{CONNECTING_MAX, OPERATION_MAX, PostgresError, Target};
 use super::{connect, limited, open_session, runtime, schema};
 
@@ -104,17 +105,12 @@ impl Members {
         let opened = limited(&runtime, &at, CONNECTING_MAX, async {
             let failed = |error| PostgresError::of(&at, &error);
             let connected = target.config.connect(target.tls.clone()).await;
-            let (mut client, mut connection) = connected.map_err(failed)?;
+            let (mut client, connection) = connected.map_err(failed)?;
             let (noticed, notices) = unbounded_channel();
-            tokio::spawn(async move {
-                // The task ends with the connection. Its error shows at the next operation, too.
-                while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-                    if let AsyncMessage::Notification(_) = message {
-                        // Nobody receives it if the value was dropped, and then the connection ends.
-                        let _ = noticed.send(());
-                    }
-                }
-            });
+            tokio::spawn(drive(connection, move |_| {
+                // Nobody receives it if the value was dropped, and then the connection ends.
+                let _ = noticed.send(());
+            }));
             open_session(&client, &at).await?;
             schema::migrate(&mut client, &at).await?;
             client.batch_execute(FORGET).await.map_err(failed)?;
@@ -207,7 +203,7 @@ impl Members {
 pub fn members(target: &Target, segment: &str) -> Result<Vec<MemberRow>, PostgresError> {
     let at = target.url.to_string();
     limited(&runtime()?, &at, CONNECTING_MAX, async {
-        let client = connect(target, &at).await?;
+        let (client, _) = connect(target, &at, "").await?;
         let failed = |error| PostgresError::of(&at, &error);
         // The migration with index n leads to version n + 1.
         let made = schema::MIGRATIONS.iter().position(|migration| *migration == MIGRATION);

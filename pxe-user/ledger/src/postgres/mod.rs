@@ -7,6 +7,8 @@
 //! | `tls` | TLS by rustls |
 //! | `schema` | tables and migrations |
 //! | `write` | the statements of a batch |
+//! | `notices` | how a responder learns at once that another one has written |
+//! | `news` | what other responders wrote since the last look |
 //! | `read` | what a responder, a check or a test reads back |
 //! | `retention` | age and deletion of old rows |
 //! | `members` | the responders that share a segment; a connection of its own |
@@ -21,6 +23,8 @@
 
 mod error;
 mod members;
+mod news;
+mod notices;
 mod read;
 mod retention;
 mod schema;
@@ -30,14 +34,20 @@ mod url;
 mod write;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_postgres::{Client, Row};
 
-use crate::rows::{Known, NumberedRows};
+use crate::rows::{Known, NumberedRows, Status};
 pub use error::PostgresError;
 pub use members::{LEASE, MemberLease, MemberRow, Members, members};
+pub use news::Marks;
+use news::Questions;
+pub use notices::Woken;
 pub use read::{Probe, probe};
 pub use target::{Target, TargetError};
 pub use url::{Protection, Server, Url, UrlError};
@@ -69,6 +79,11 @@ pub struct Postgres {
     runtime: Runtime,
     client: Client,
     statements: Statements,
+    questions: Questions,
+    /// Another responder has written.
+    notices: Arc<Notify>,
+    /// When the lease must be renewed.
+    lease_due: Instant,
     writer: Writer,
     at: String,
 }
@@ -88,7 +103,7 @@ impl Postgres {
         let at = target.url.to_string();
         let runtime = runtime()?;
         let opened = limited(&runtime, &at, CONNECTING_MAX, async {
-            let mut client = connect(target, &at).await?;
+            let (mut client, notices) = connect(target, &at, &writer.responder).await?;
             schema::migrate(&mut client, &at).await?;
             let failed = |error| PostgresError::of(&at, &error);
             let known = claim(&client, &writer).await.map_err(failed)?;
@@ -96,10 +111,13 @@ impl Postgres {
                 return Err(taken(&client, &writer).await.unwrap_or_else(failed));
             };
             let statements = Statements::prepare(&client).await.map_err(failed)?;
-            Ok((client, statements, known))
+            let questions = Questions::prepare(&client).await.map_err(failed)?;
+            client.batch_execute(notices::LISTEN).await.map_err(failed)?;
+            Ok((client, statements, questions, notices, known))
         });
-        let (client, statements, known) = opened?;
-        Ok((Self { runtime, client, statements, writer, at }, known))
+        let (client, statements, questions, notices, known) = opened?;
+        let lease_due = Instant::now() + LEASE_EVERY;
+        Ok((Self { runtime, client, statements, questions, notices, lease_due, writer, at }, known))
     }
 
     /// Writes batches, all of them or none, in one transaction. Skips those that the ledger has already.
@@ -107,7 +125,7 @@ impl Postgres {
     /// # Errors
     /// Why nothing was written, as far as the client knows: if the connection ended during the commit, it may be.
     pub fn write(&mut self, spool: &str, batches: &[NumberedRows]) -> Result<(), PostgresError> {
-        let Self { runtime, client, statements, writer, at } = self;
+        let Self { runtime, client, statements, writer, at, .. } = self;
         limited(runtime, at, OPERATION_MAX, async {
             let failed = |error| PostgresError::of(at, &error);
             let transaction = client.transaction().await.map_err(failed)?;
@@ -126,22 +144,27 @@ impl Postgres {
                 let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
                     [&writer.responder, &spool, &sequence, &clock];
                 transaction.execute(&statements.note, &values).await.map_err(failed)?;
+                transaction.execute(&statements.notify, &[&writer.responder]).await.map_err(failed)?;
             }
             transaction.commit().await.map_err(failed)
         })
     }
 
-    /// Renews the lease, and returns the greatest version of any machine.
+    /// Renews the lease, writes what the responder says of itself, and returns the greatest version of any machine.
     ///
     /// # Errors
     /// Why the lease is not renewed.
-    pub fn renew(&mut self) -> Result<u64, PostgresError> {
-        let Self { runtime, client, writer, at, .. } = self;
+    pub fn renew(&mut self, status: &Status) -> Result<u64, PostgresError> {
+        let Self { runtime, client, writer, lease_due, at, .. } = self;
+        *lease_due = Instant::now() + LEASE_EVERY;
         limited(runtime, at, OPERATION_MAX, async {
             let failed = |error| PostgresError::of(at, &error);
-            let sql = "UPDATE responders SET leased = now() WHERE name = $1 AND instance = $2 \
-                       RETURNING (SELECT max(clock) FROM responders)";
-            let row = client.query_opt(sql, &[&writer.responder, &writer.instance]).await.map_err(failed)?;
+            let sql = "UPDATE responders SET leased = now(), pxed = $3, segment = $4, rules = $5, waiting = $6 \
+                       WHERE name = $1 AND instance = $2 RETURNING (SELECT max(clock) FROM responders)";
+            let waiting = write::number(status.waiting);
+            let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+                [&writer.responder, &writer.instance, &status.pxed, &status.segment, &status.rules, &waiting];
+            let row = client.query_opt(sql, &values).await.map_err(failed)?;
             match row {
                 Some(row) => Ok(unsigned(&row, 0)),
                 None => Err(taken(client, writer).await.unwrap_or_else(failed)),
@@ -180,13 +203,23 @@ fn runtime() -> Result<Runtime, PostgresError> {
     runtime.map_err(|error| PostgresError::Other(error.to_string()))
 }
 
-async fn connect(target: &Target, at: &str) -> Result<Client, PostgresError> {
+/// Connects. The second value wakes when another responder than `own` has written.
+async fn connect(target: &Target, at: &str, own: &str) -> Result<(Client, Arc<Notify>), PostgresError> {
     let failed = |error| PostgresError::of(at, &error);
     let (client, connection) = target.config.connect(target.tls.clone()).await.map_err(failed)?;
-    // The task ends with the connection. Its error shows at the next operation, too.
-    tokio::spawn(async move { drop(connection.await) });
+    let notices = Arc::<Notify>::default();
+    let (own, noticed) = (own.to_owned(), Arc::clone(&notices));
+    tokio::spawn(async move {
+        let wake = |writer: &str| {
+            if writer != own {
+                noticed.notify_one();
+            }
+        };
+        notices::drive(connection, wake).await;
+        noticed.notify_one();
+    });
     open_session(&client, at).await?;
-    Ok(client)
+    Ok((client, notices))
 }
 
 /// Sets a new connection up.

@@ -35,7 +35,7 @@ pub struct Probe {
 pub fn probe(target: &Target, clock: impl Fn() -> Duration) -> Result<Probe, PostgresError> {
     let at = target.url.to_string();
     limited(&runtime()?, &at, CONNECTING_MAX, async {
-        let client = connect(target, &at).await?;
+        let (client, _) = connect(target, &at, "").await?;
         let failed = |error| PostgresError::of(&at, &error);
         let begin = clock();
         let server = client.query_one("SHOW server_version", &[]).await.map_err(failed)?.get(0);
@@ -77,7 +77,10 @@ impl Postgres {
     /// # Errors
     /// Why they cannot be read.
     pub fn history(&mut self, mac: &str) -> Result<History, PostgresError> {
-        let sql = "SELECT json::text FROM boots WHERE mac = $1 ORDER BY at DESC LIMIT $2";
+        // Two responders may have written the same boot, if the machine went from one to the other.
+        let sql = "SELECT json FROM (SELECT DISTINCT ON (at) at, boots.json::text AS json FROM boots \
+                   LEFT JOIN machines USING (mac, responder) WHERE mac = $1 \
+                   ORDER BY at DESC, machines.mac IS NOT NULL DESC LIMIT $2) AS latest ORDER BY at DESC";
         let boots = texts(&self.query(sql, &[&mac, &STORY_BOOTS])?);
         let sql = "SELECT json::text FROM steps WHERE mac = $1 ORDER BY at DESC, id DESC LIMIT $2";
         let steps = texts(&self.query(sql, &[&mac, &STORY_STEPS])?);

@@ -32,7 +32,12 @@ pub(super) const MIGRATIONS: &[&str] = &["
         responder TEXT NOT NULL, sequence BIGINT NOT NULL, age BIGINT NOT NULL, PRIMARY KEY (mac, rule, boot));
     CREATE INDEX counted_age ON counted (age);
     CREATE INDEX counted_written ON counted (responder, sequence);
-", super::members::MIGRATION];
+", super::members::MIGRATION, "
+    ALTER TABLE responders ADD COLUMN pxed TEXT NOT NULL DEFAULT '', ADD COLUMN segment TEXT, ADD COLUMN rules TEXT,
+        ADD COLUMN waiting BIGINT NOT NULL DEFAULT 0;
+    ALTER TABLE epochs ADD COLUMN responder TEXT NOT NULL DEFAULT '', ADD COLUMN sequence BIGINT NOT NULL DEFAULT 0;
+    CREATE INDEX epochs_written ON epochs (responder, sequence);
+"];
 
 /// The newest version that this program knows.
 pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;

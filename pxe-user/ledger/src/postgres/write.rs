@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement, Transaction};
 
+use super::notices::NOTIFY;
 use crate::rows::{NumberedRows, Rows};
 
 /// The statements of a batch, prepared for one connection.
@@ -15,6 +16,8 @@ pub(super) struct Statements {
     pub(super) lock: Statement,
     /// Notes the last batch.
     pub(super) note: Statement,
+    /// Wakes the other responders, which read what is new. PostgreSQL delivers it after the commit.
+    pub(super) notify: Statement,
     forget: Statement,
     forget_boots: Statement,
     machines: Statement,
@@ -54,8 +57,10 @@ impl Statements {
             SELECT $1, clock.age, u.mac, u.test, u.address, u.at, u.json::json \
             FROM clock, unnest($2::text[], $3::int8[], $4::text[], $5::int8[], $6::text[]) AS u(mac, test, address, at, json) \
             ON CONFLICT (mac, test, address, responder) DO UPDATE SET json = excluded.json, age = excluded.age";
-        let epochs = "INSERT INTO epochs (mac, epoch) SELECT * FROM unnest($1::text[], $2::int8[]) \
-            ON CONFLICT (mac) DO UPDATE SET epoch = greatest(epochs.epoch, excluded.epoch)";
+        let epochs = "INSERT INTO epochs (mac, epoch, responder, sequence) \
+            SELECT u.mac, u.epoch, $3, $4 FROM unnest($1::text[], $2::int8[]) AS u(mac, epoch) \
+            ON CONFLICT (mac) DO UPDATE SET epoch = excluded.epoch, responder = excluded.responder, \
+            sequence = excluded.sequence WHERE epochs.epoch < excluded.epoch";
         let outdated = "DELETE FROM counted USING epochs \
             WHERE counted.mac = epochs.mac AND epochs.mac = ANY($1) AND counted.epoch < epochs.epoch";
         // If two responders know different epochs, the older one: the machine then boots once more, not once less.
@@ -67,6 +72,7 @@ impl Statements {
         Ok(Self {
             lock: client.prepare(lock).await?,
             note: client.prepare(note).await?,
+            notify: client.prepare(NOTIFY).await?,
             forget: client.prepare(forget).await?,
             forget_boots: client.prepare(forget_boots).await?,
             machines: client.prepare(machines).await?,
@@ -130,7 +136,7 @@ impl Statements {
             *epoch = number(row.epoch).max(*epoch);
         }
         let (macs, values): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
-        run(&self.epochs, macs.len(), &[&macs, &values]).await?;
+        run(&self.epochs, macs.len(), &[&macs, &values, &responder, &sequence]).await?;
 
         let rows: BTreeMap<_, _> =
             counted.iter().map(|row| ((text(&row.mac), text(&row.rule), text(&row.boot)), row)).collect();

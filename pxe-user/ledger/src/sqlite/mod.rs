@@ -5,6 +5,7 @@
 //! (<https://www.sqlite.org/pragma.html#pragma_synchronous>).
 
 mod export;
+mod others;
 mod retention;
 mod spool;
 
@@ -224,6 +225,9 @@ impl Database {
         }
         let spool = self.spool.as_ref().map(|spool| spool.append(&transaction, batch));
         let spool = spool.transpose().map_err(sqlite)?;
+        if let Some(spool) = &spool {
+            others::written(&transaction, batch, spool.version()).map_err(sqlite)?;
+        }
         transaction.commit().map_err(sqlite)?;
         self.spool = spool;
         if tidy {

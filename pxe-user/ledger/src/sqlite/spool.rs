@@ -10,7 +10,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::retention::integer;
-use super::{Database, DatabaseError};
+use super::{Database, DatabaseError, others};
 use crate::rows::{Known, NumberedRows, Rows};
 
 const TABLES: &str = "
@@ -66,6 +66,13 @@ impl Database {
     #[must_use]
     pub fn waiting(&self) -> Waiting {
         self.spool.as_ref().map(|spool| spool.waiting).unwrap_or_default()
+    }
+
+    /// The version of the machines in the batch that was spooled last, or a greater one that another responder gave since. 0
+    /// without a spool.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.spool.as_ref().map_or(0, Spool::version)
     }
 
     /// The spool's name. Empty if there is none.
@@ -156,26 +163,34 @@ impl Database {
 }
 
 impl Spool {
-    /// Spools a batch. The caller keeps the result if the transaction is committed.
-    /// Adds rows, in batches of [`ROWS_OF_ONE`] at most: the database must take each of them within its time limit.
+    /// The greatest version that this responder has given or seen.
+    pub(super) fn version(&self) -> u64 {
+        self.clock
+    }
+
+    /// Another responder has given this version.
+    pub(super) fn observe(&mut self, version: u64) {
+        self.clock = self.clock.max(version);
+    }
+
+    /// Spools rows, in batches of [`ROWS_OF_ONE`] at most: the database must take each of them within its time limit. All of
+    /// them have one version. The caller keeps the result if the transaction is committed.
     pub(super) fn append(&self, transaction: &Transaction<'_>, rows: &Rows) -> rusqlite::Result<Self> {
-        if rows.len() <= ROWS_OF_ONE {
-            return self.append_one(transaction, rows);
+        if rows.len() == 0 {
+            return Ok(self.clone());
         }
-        rows.pieces(ROWS_OF_ONE)
-            .iter()
-            .try_fold(self.clone(), |spool, piece| spool.append_one(transaction, piece))
+        // Greater than all versions seen, and not behind those of a responder that wrote while this one was cut off.
+        let spool = Self { clock: self.clock.saturating_add(1).max(rows.now), ..self.clone() };
+        if rows.len() <= ROWS_OF_ONE {
+            return spool.append_one(transaction, rows);
+        }
+        rows.pieces(ROWS_OF_ONE).iter().try_fold(spool, |spool, piece| spool.append_one(transaction, piece))
     }
 
     fn append_one(&self, transaction: &Transaction<'_>, rows: &Rows) -> rusqlite::Result<Self> {
         let mut new = self.clone();
-        if rows.len() == 0 {
-            return Ok(new);
-        }
         let to_sql = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
         let json = serde_json::to_string(rows).map_err(to_sql)?;
-        // Greater than all versions seen, and not behind those of a responder that wrote while this one was cut off.
-        new.clock = self.clock.saturating_add(1).max(rows.now);
         let values = params![integer(new.next), integer(new.clock), json];
         transaction.execute("INSERT INTO spool VALUES (?1, ?2, ?3)", values)?;
         new.next += 1;
@@ -209,7 +224,7 @@ impl Spool {
         Ok(!found.is_empty())
     }
 
-    fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn save(&self, connection: &Connection) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO spool_state VALUES (1, ?1, ?2, ?3)";
         connection.execute(sql, params![self.name, integer(self.next), integer(self.clock)]).map(drop)
     }
@@ -228,6 +243,7 @@ impl Spool {
 fn open(connection: &mut Connection, bytes_max: u64, name: &str) -> rusqlite::Result<Spool> {
     let transaction = connection.transaction()?;
     transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(others::TABLES)?;
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
     let saved = transaction.query_row("SELECT name, next, clock FROM spool_state", [], row).optional()?;
     let (name, next, clock) = saved.unwrap_or((name.to_owned(), 1, 0));

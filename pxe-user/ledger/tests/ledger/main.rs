@@ -3,5 +3,6 @@
 
 mod engines;
 mod members;
+mod news;
 mod support;
 mod trouble;

@@ -8,7 +8,7 @@ use pxe_kit::postgres::{PASSWORD, Postgres as Server, USER};
 use pxe_ledger::postgres::{
     CONNECTING_MAX, LEASE_EVERY, OPERATION_MAX, Postgres, Target, TargetError, Url, probe,
 };
-use pxe_ledger::rows::{CountedRow, Rows};
+use pxe_ledger::rows::{CountedRow, Rows, Status};
 
 use crate::support::{
     Engine as _, RETENTION, SPOOL, Shared, batch, boot, connect, counted, database, epoch, machine, server,
@@ -150,7 +150,7 @@ fn a_name_in_use_is_refused_until_its_lease_ends() {
     // The process that has lost its name writes nothing any more.
     let error = first.write(SPOOL, &[batch(1, Rows::default())]).unwrap_err().to_string();
     assert!(error.contains("in use"), "{error}");
-    assert!(first.renew().is_err());
+    assert!(first.renew(&Status::default()).is_err());
     later.release().unwrap();
     Postgres::connect(&target, writer("rack-1", "third")).unwrap();
     assert!(LEASE_EVERY * 3 <= Duration::from_secs(9));

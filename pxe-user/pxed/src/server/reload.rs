@@ -12,12 +12,14 @@ use pxe_common::segment::Ranks;
 use tokio::sync::Notify;
 
 use super::segment_view::{Found, SegmentView};
+use super::shared_ledger::about;
 use crate::config::{Effect, Settings};
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_content::rules::{Access, Policy};
 use pxe_engine::gauges::SegmentGauges;
 use pxe_engine::worker::queues::LoaderQueue;
+use pxe_fleet::thread::About;
 
 /// Reads the settings again: the configuration file, below the same command line.
 pub struct ConfigReader {
@@ -82,6 +84,8 @@ pub(super) struct LiveConfig {
     segment_problem: ArcSwapOption<String>,
     /// Wakes the supervisor after [`Self::found`]. It applies the ranks to the kernel.
     pub(super) found_others: Notify,
+    /// What other responders of a shared ledger see of this one. `None` without a shared ledger.
+    pub(super) about: Option<Arc<ArcSwap<About>>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
     /// The queue of the loader, which follows the files of the catalogue.
@@ -111,6 +115,7 @@ impl LiveConfig {
             found_others: Notify::new(),
             offering: ArcSwap::from_pointee(offering),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
+            about: None,
             policies: Vec::new(),
             stamps: Mutex::new(Stamps { read: reader.stamp(), seen: None }),
             reader,
@@ -205,6 +210,9 @@ impl LiveConfig {
             self.log_segment();
         }
         self.offering.store(Arc::new(offering));
+        if let Some(shown) = &self.about {
+            shown.store(Arc::new(about(&settings)));
+        }
         self.publish();
         Ok(settings)
     }

@@ -67,9 +67,11 @@ impl Running {
         let StartContext { offering, reader, catalogue, loader_queue, clock, ledger } = context;
         let settings = Arc::clone(offering.settings());
         let heartbeats = Heartbeats::default();
+        let about = ledger.as_ref().map(|ledger| Arc::clone(&ledger.about));
         let (fleet, fleet_thread) = start_fleet(permit, &settings, ledger.clone(), (clock, &heartbeats))?;
         let gauges = GaugeCollector { hand_over_refused, ..GaugeCollector::default() };
         let mut live = LiveConfig::new(offering, catalogue, reader, Arc::clone(&loader_queue));
+        live.about = about;
         let uploads = listeners.inbox.clone().map(|inbox| {
             let alive = beats(&heartbeats, "pxed-inbox", Waits::ForDisks, clock);
             permit.start_uploads(inbox, settings.transfers, fleet.clone(), alive)

@@ -2,9 +2,12 @@
 //! read the password nor resolve a name.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
 
 use crate::config::{LedgerSettings, Settings};
-use pxe_fleet::thread::SharedLedger;
+use pxe_fleet::thread::{About, SharedLedger};
 use pxe_ledger::postgres::Target;
 
 /// The name of systemd's credential with the password (`LoadCredential=ledger-password:FILE`).
@@ -22,10 +25,36 @@ pub fn shared_ledger(settings: &Settings) -> Option<SharedLedger> {
         responder: responder.clone().unwrap_or_else(|| host.clone()),
         host,
         spool_max: *spool,
+        about: Arc::new(ArcSwap::from_pointee(about(settings))),
     })
+}
+
+/// What the other responders see of this one.
+pub(super) fn about(settings: &Settings) -> About {
+    About {
+        segment: settings.segment.as_ref().map(|segment| segment.name.to_string()),
+        rules: Some(format!("{:016x}", fnv(format!("{:?}", settings.rules).as_bytes()))),
+    }
+}
+
+/// FNV-1a (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>): shows a difference, and protects against nobody.
+fn fnv(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 fn credential() -> Option<PathBuf> {
     let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
     Some(Path::new(&directory).join(CREDENTIAL)).filter(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_fnv_1a() {
+        assert_eq!(fnv(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv(b"foobar"), 0x8594_4171_f739_67e8);
+    }
 }

@@ -30,6 +30,8 @@ pub(super) fn of(board: Arc<Board>, only: Option<Vec<State>>) -> impl Iterator<I
             let Some(machine) = machines.next() else {
                 chunk.extend_from_slice(br#"],"lost":"#);
                 let _ = serde_json::to_writer(&mut chunk, &board.lost);
+                chunk.extend_from_slice(br#","responders":"#);
+                let _ = serde_json::to_writer(&mut chunk, &board.responders);
                 chunk.push(b'}');
                 is_over = true;
                 break;

@@ -111,7 +111,7 @@ impl Viewer {
                 event.extend_from_slice(machine.json());
                 event.push(b'}');
             }
-            Update::Forgotten { revision, .. } => {
+            Update::Forgotten { revision, .. } | Update::Responders { revision, .. } => {
                 (*revision > self.revision).then_some(())?;
                 let _ = write!(event, "id: {revision}\ndata: ");
                 let _ = serde_json::to_writer(&mut event, update);

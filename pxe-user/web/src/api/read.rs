@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::problem::Problem;
 use super::{Api, FLEET_WAIT, chunks, throughput};
-use pxe_fleet::board::{Board, Lost, State as MachineState};
+use pxe_fleet::board::{EncodedMachine, Lost, State as MachineState};
 use pxe_fleet::handle::{FleetHandle, MachineSelector, Message, Unreachable};
 use pxe_proto::mac::Mac;
 
@@ -154,9 +154,11 @@ struct Interface {
 }
 
 /// The number of machines in each state. States without machines are included, with 0.
-pub(super) fn totals(board: &Board) -> BTreeMap<&'static str, usize> {
+pub(super) fn totals<'a>(
+    machines: impl Iterator<Item = &'a EncodedMachine>,
+) -> BTreeMap<&'static str, usize> {
     let mut totals: BTreeMap<_, _> = MachineState::ALL.iter().map(|state| (state.as_str(), 0)).collect();
-    for machine in board.machines.iter() {
+    for machine in machines {
         *totals.entry(machine.state.as_str()).or_default() += 1;
     }
     totals
@@ -178,7 +180,7 @@ pub(super) async fn summary(State(api): State<Api>) -> impl IntoResponse {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: api.started.elapsed().as_secs(),
         ready: gauges.ready,
-        totals: totals(&board),
+        totals: totals(board.machines.iter()),
         bytes_per_s: api.throughput.lock().map_or(0, |throughput| throughput.now()),
         interfaces: gauges.interfaces.iter().map(interface).collect(),
         image_bytes: gauges.image_bytes,

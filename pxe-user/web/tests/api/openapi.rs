@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use pxe_fleet::board::{Board, State, Story, Update};
+use pxe_fleet::board::{Board, Machine, Responder, State, Story, Update};
 use pxe_web::api::Api;
 use serde_json::{Value, json};
 
-use crate::support::{Server, bare, board, full, get, lost, mac, post, step, story};
+use crate::support::{Server, bare, board, full, get, lost, mac, post, responder, step, story};
 
 fn description() -> Value {
     serde_json::from_str(include_str!("../../../../docs/openapi.json")).unwrap()
@@ -44,13 +44,16 @@ fn the_types_are_as_described() {
     let machines = machines
         .flat_map(|(index, state)| [full(index, *state).into(), bare(index + 10, *state).into()])
         .collect();
-    let board = Board { machines, lost: vec![lost()], ..board(0) };
+    let responders = vec![responder(), Responder::default()];
+    let board = Board { machines, lost: vec![lost()], responders: responders.clone(), ..board(0) };
     check("Board", &serde_json::to_value(&board).unwrap());
-    let story: Story = story(full(1, State::Failed));
+    let foreign = Machine { responder: Some("rack-2".into()), ..full(1, State::Failed) };
+    let story: Story = story(foreign);
     check("Story", &serde_json::to_value(&story).unwrap());
     for update in [
         Update::Machine { revision: 1, machine: bare(1, State::Seen).into() },
         Update::Forgotten { revision: 2, mac: mac(1) },
+        Update::Responders { revision: 3, responders },
         Update::Step { step: step(1) },
         Update::Lost { lost: vec![lost()] },
     ] {
@@ -60,7 +63,7 @@ fn the_types_are_as_described() {
 
 #[tokio::test]
 async fn answers_are_as_described() {
-    let server = Server::start(Board { lost: vec![lost()], ..board(30) });
+    let server = Server::start(Board { lost: vec![lost()], responders: vec![responder()], ..board(30) });
     let machine = format!("/api/v1/machines/{}", mac(1));
     for (path, name) in [
         ("/api/v1/machines", "Board"),

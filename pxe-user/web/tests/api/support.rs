@@ -12,8 +12,8 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use pxe_engine::gauges::{Gauges, InterfaceGauges};
 use pxe_fleet::board::{
-    Board, Boot, Dimm, Lost, Machine, MemoryError, Progress, State, Step, Story, TestOutcome, UnixMs, Update,
-    Verdict,
+    Board, Boot, Dimm, Lost, Machine, MemoryError, Progress, Responder, State, Step, Story, TestOutcome,
+    UnixMs, Update, Verdict,
 };
 use pxe_fleet::claim::{Claim, ClaimRefusal};
 use pxe_fleet::handle::{FleetHandle, MachineSelector, Message, NameError};
@@ -266,6 +266,7 @@ pub(crate) fn bare(index: usize, state: State) -> Machine {
         relay: None,
         vlan: None,
         interface: None,
+        responder: None,
         state,
         since: UnixMs(1_700_000_000_000),
         why: None,
@@ -345,7 +346,21 @@ pub(crate) fn full(index: usize, state: State) -> Machine {
 /// A board of this many machines, in all states.
 pub(crate) fn board(machines: usize) -> Board {
     let machines = (0..machines).map(|index| full(index, State::ALL[index % 10]).into()).collect();
-    Board { at: UnixMs(1_700_000_100_000), revision: 7, machines, lost: vec![] }
+    Board { at: UnixMs(1_700_000_100_000), revision: 7, machines, ..Board::default() }
+}
+
+pub(crate) fn responder() -> Responder {
+    Responder {
+        name: "rack-2".into(),
+        own: false,
+        host: "host-2".into(),
+        alive: false,
+        seen: Some(UnixMs(1_700_000_000_000)),
+        segment: Some("lab".into()),
+        version: Some("1.0.0".into()),
+        waiting: 3,
+        rules: Some("0123456789abcdef".into()),
+    }
 }
 
 pub(crate) fn lost() -> Lost {

@@ -35,9 +35,9 @@ fn what_hangs_is_waited_for_two_seconds_and_then_said() {
     registry.uploaded(WALL, Mac([2, 0, 0, 0, 0, 2]), "x", 1);
     publisher.flush(at(3300), WALL, &mut registry, false);
     assert_eq!(board.load().machines.len(), 2);
-    publisher.stored(at(9000), WALL, Answer::Written { events: None }, &mut registry);
+    publisher.stored(at(9000), WALL, Answer::Written { events: None, version: 0 }, &mut registry);
     publisher.flush(at(9001), WALL, &mut registry, false);
-    publisher.stored(at(9002), WALL, Answer::Written { events: None }, &mut registry);
+    publisher.stored(at(9002), WALL, Answer::Written { events: None, version: 0 }, &mut registry);
     assert_eq!(board.load().lost, []);
 }
 

@@ -7,23 +7,29 @@ use pxe_ledger::postgres::{Target, Url};
 use super::*;
 use crate::board::Step;
 
-fn url(server: &Server) -> Url {
+pub(super) fn url(server: &Server) -> Url {
     Url::parse(&server.url("postgres")).unwrap()
 }
 
-fn shared(server: &Server, state: &Path) -> FleetConfig {
+pub(super) fn shared(server: &Server, state: &Path) -> FleetConfig {
+    shared_as("rack-1", server, state)
+}
+
+/// A responder of this name.
+pub(super) fn shared_as(responder: &str, server: &Server, state: &Path) -> FleetConfig {
     let ledger = SharedLedger {
         target: Target::open(&url(server), None, None),
-        responder: "rack-1".into(),
+        responder: responder.into(),
         host: "host".into(),
         spool_max: SPOOL_MAX,
+        about: Arc::default(),
     };
     FleetConfig { state: Some(state.to_owned()), ledger: Some(ledger), ..FleetConfig::default() }
 }
 
 /// Waits until SQL in the shared ledger returns `wanted`.
 #[track_caller]
-fn until_sql(server: &Server, sql: &str, wanted: &str) {
+pub(super) fn until_sql(server: &Server, sql: &str, wanted: &str) {
     let mut last = String::new();
     for _ in 0..PATIENCE / 10 {
         // The schema may not be there yet.
@@ -50,7 +56,7 @@ fn compare(fleet: &Running, server: &Server) {
 }
 
 /// Machines `from` to `to` appear, some every millisecond.
-fn storm(fleet: &Running, from: u32, to: u32) {
+pub(super) fn storm(fleet: &Running, from: u32, to: u32) {
     for n in from..to {
         fleet.told(n);
         std::thread::sleep(Duration::from_micros(500));

@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use ratatui::widgets::{Cell, Paragraph, Row as Cells, Table, Wrap};
 
 use super::colour::{colour, dim, style};
-use super::row::{HEADS, Row, totals};
+use super::row::{HEADS, Row, responders, totals};
 use super::story;
 use super::text::{cut, escape, width};
 use super::view::View;
@@ -17,10 +17,12 @@ use pxe_fleet::board::UnixMs;
 const BAR: usize = 10;
 /// At most this many lines of `not kept` are shown.
 const LOST_MAX: usize = 3;
+/// At most this many responders that are not alive are shown.
+const RESPONDERS_MAX: usize = 3;
 
 /// Draws the view. Returns the height of a page: the rows of machines, or the lines of a story, that fit.
 pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now: UnixMs) -> usize {
-    let notes = notes(view);
+    let notes = notes(view, now);
     let notes_height = u16::try_from(notes.len()).unwrap_or(0);
     let title = format!("pxed  {}", totals(view.machines()));
     let title_height = if width(&title) > usize::from(frame.area().width) { 2 } else { 1 };
@@ -42,14 +44,17 @@ pub(super) fn draw(frame: &mut Frame<'_>, view: &mut View, now: UnixMs) -> usize
     machines(frame, view, body, now)
 }
 
-fn notes(view: &View) -> Vec<Line<'static>> {
+fn notes(view: &View, now: UnixMs) -> Vec<Line<'static>> {
     let away = view.away.iter().map(|why| {
         Line::styled(format!("no connection, stale data: {}", escape(why)), Style::new().fg(Color::Red))
     });
     let lost = view.lost.iter().take(LOST_MAX);
     let lost = lost
         .map(|lost| Line::styled(format!("not kept: {}", escape(&lost.what)), Style::new().fg(Color::Red)));
-    away.chain(lost).collect()
+    let lines = responders(&view.responders, now).zip(&view.responders);
+    let dead = lines.filter(|(_, responder)| !responder.alive).take(RESPONDERS_MAX);
+    let dead = dead.map(|(line, _)| Line::styled(line, Style::new().fg(Color::Yellow)));
+    away.chain(lost).chain(dead).collect()
 }
 
 fn footer(view: &View) -> Line<'static> {

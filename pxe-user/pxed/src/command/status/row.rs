@@ -1,7 +1,7 @@
 //! One machine in a few words, for the table and for the live view. All texts are escaped.
 
 use super::text::{bytes, cut, escape, span};
-use pxe_fleet::board::{Machine, State, TestOutcome, UnixMs, Verdict};
+use pxe_fleet::board::{Machine, Responder, State, TestOutcome, UnixMs, Verdict};
 
 /// Width at which a name is cut, in columns.
 const NAME_MAX: usize = 32;
@@ -10,7 +10,7 @@ const NAME_MAX: usize = 32;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Row {
     pub(super) state: State,
-    /// The machine's name, if it has one, and its Ethernet address.
+    /// The machine's name, if it has one, its Ethernet address, and the responder that saw it, if that is another one.
     pub(super) machine: String,
     /// How long the machine has been in this state.
     pub(super) age: String,
@@ -29,16 +29,43 @@ impl Row {
         let (percent, doing) = doing(machine);
         Self {
             state: machine.state,
-            machine: match &machine.name {
-                Some(name) => format!("{} {}", cut(&escape(name), NAME_MAX), escape(&machine.mac)),
-                None => escape(&machine.mac),
-            },
+            machine: name(machine),
             age: span(now.0.saturating_sub(machine.since.0)),
             percent,
             doing,
             detail: escape(&detail(machine)),
         }
     }
+}
+
+fn name(machine: &Machine) -> String {
+    let name = machine.name.as_ref().map(|name| format!("{} ", cut(&escape(name), NAME_MAX)));
+    let responder = machine.responder.as_ref().map(|name| format!(" @{}", cut(&escape(name), NAME_MAX)));
+    format!("{}{}{}", name.unwrap_or_default(), escape(&machine.mac), responder.unwrap_or_default())
+}
+
+/// The responders of a shared ledger, one in a line. Rules that differ from those of the responder that is asked are marked.
+pub(super) fn responders(responders: &[Responder], now: UnixMs) -> impl Iterator<Item = String> {
+    let own = responders.iter().find(|responder| responder.own);
+    responders.iter().map(move |responder| {
+        let Responder { name, own: is_own, alive, seen, segment, version, waiting, rules, .. } = responder;
+        let mut text = format!("responder {}", escape(name));
+        // Another version of pxed may make another digest of the same rules.
+        let differ = rules.is_some()
+            && own.is_some_and(|own| own.version == *version && own.rules.is_some() && own.rules != *rules);
+        let mut add = |words: Option<String>| text.extend(words.map(|words| format!("  {words}")));
+        add(is_own.then(|| "this one".into()));
+        add(Some(match (alive, seen) {
+            (true, _) => "alive".into(),
+            (false, Some(seen)) => format!("not alive since {}", span(now.0.saturating_sub(seen.0))),
+            (false, None) => "stopped".into(),
+        }));
+        add(segment.as_ref().map(|segment| format!("segment {}", escape(segment))));
+        add(version.as_ref().map(|version| format!("pxed {}", escape(version))));
+        add((*waiting > 0).then(|| format!("{waiting} waiting")));
+        add(differ.then(|| "other rules".into()));
+        text
+    })
 }
 
 fn doing(machine: &Machine) -> (Option<u8>, String) {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
-use super::row::{HEADS, Row, totals};
+use super::row::{HEADS, Row, responders, totals};
 use super::text::{cut, escape, pad, width};
 use pxe_fleet::board::{Board, State, UnixMs};
 
@@ -33,6 +33,9 @@ pub(super) fn write(out: &mut impl Write, board: &Board, now: UnixMs, look: &Loo
     writeln!(out, "{}", fit(&totals(board.machines.iter().map(|card| &**card))))?;
     for lost in &board.lost {
         writeln!(out, "not kept: {}", escape(&lost.what))?;
+    }
+    for responder in responders(&board.responders, now) {
+        writeln!(out, "{}", fit(&responder))?;
     }
     if board.machines.is_empty() {
         return Ok(());

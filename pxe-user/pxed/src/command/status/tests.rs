@@ -8,7 +8,8 @@ use super::table::{Look, write};
 use super::text::{bytes, cut, escape, span, width};
 use super::view::{Action, View};
 use pxe_fleet::board::{
-    Board, Lost, Machine, MemoryError, Progress, State, Story, TestOutcome, UnixMs, Update, Verdict,
+    Board, Lost, Machine, MemoryError, Progress, Responder, State, Story, TestOutcome, UnixMs, Update,
+    Verdict,
 };
 
 const NOW: UnixMs = UnixMs(1_700_000_100_000);
@@ -119,6 +120,41 @@ fn a_table_tells_what_matters() {
          failed   node0001 02:00:00:00:00:01  5s                    1 error at 0x12345678 (DIMM_A1)\n\
          loading  node0002 02:00:00:00:00:02  5s     25% 2.0 KiB/s  memtest\n"
     );
+}
+
+#[test]
+fn responders_and_the_machines_of_others_are_in_the_table() {
+    let mut foreign = machine(1, State::Running);
+    foreign.responder = Some("rack-2".into());
+    let own = Responder {
+        name: "rack-1".into(),
+        own: true,
+        alive: true,
+        rules: Some("1".into()),
+        ..Responder::default()
+    };
+    let dead = Responder {
+        name: "rack-2\u{1b}".into(),
+        seen: Some(UnixMs(NOW.0 - 300_000)),
+        segment: Some("lab".into()),
+        waiting: 3,
+        rules: Some("2".into()),
+        ..Responder::default()
+    };
+    let board = Board {
+        machines: [foreign.into()].into_iter().collect(),
+        responders: vec![own, dead, Responder { name: "rack-3".into(), ..Responder::default() }],
+        ..Board::default()
+    };
+    let mut out = Vec::new();
+    write(&mut out, &board, NOW, &Look::default()).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("responder rack-1  this one  alive\n"), "{text}");
+    let second = r"responder rack-2\u{1b}  not alive since 5m  segment lab  3 waiting  other rules";
+    assert!(text.contains(second), "{text}");
+    assert!(text.contains("node0001 02:00:00:00:00:01 @rack-2"), "{text}");
+    let shown = screen(&mut view(board), 120, 20).join("\n");
+    assert!(shown.contains("responder rack-2") && !shown.contains("responder rack-1"), "{shown}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use pxe_fleet::board::EncodedMachine;
-use pxe_fleet::board::{Board, Lost, Machine, Story, Update};
+use pxe_fleet::board::{Board, Lost, Machine, Responder, Story, Update};
 
 /// What `watch` must do after a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub(super) struct View {
     order: Vec<String>,
     stale: bool,
     pub(super) lost: Vec<Lost>,
+    /// The responders of a shared ledger.
+    pub(super) responders: Vec<Responder>,
     /// The Ethernet address of the chosen machine. It stays chosen when its row moves.
     chosen: Option<String>,
     /// The row of the chosen machine. If that machine disappears, the machine in this row is chosen.
@@ -50,6 +52,7 @@ impl View {
     pub(super) fn board(&mut self, board: Board) {
         self.machines = board.machines.iter().map(|machine| (machine.mac.clone(), machine.clone())).collect();
         self.lost = board.lost;
+        self.responders = board.responders;
         self.away = None;
         self.stale = true;
     }
@@ -63,6 +66,7 @@ impl View {
                 self.machines.remove(&mac);
             }
             Update::Lost { lost } => self.lost = lost,
+            Update::Responders { responders, .. } => self.responders = responders,
             Update::Step { .. } => return,
         }
         self.stale = true;
@@ -195,8 +199,15 @@ impl View {
 }
 
 fn matches(machine: &Machine, words: &str) -> bool {
-    let texts =
-        [&machine.name, &machine.serial, &machine.address, &machine.why, &machine.rule, &machine.image];
+    let texts = [
+        &machine.name,
+        &machine.serial,
+        &machine.address,
+        &machine.why,
+        &machine.rule,
+        &machine.image,
+        &machine.responder,
+    ];
     let texts = texts.into_iter().flatten().map(String::as_str);
     let mut all = texts.chain([machine.mac.as_str(), machine.state.as_str()]);
     words.is_empty() || all.any(|text| text.to_lowercase().contains(words))

@@ -143,7 +143,7 @@ pub(in crate::api) async fn follow(fleet: FleetHandle, metrics: Arc<Metrics>) {
                 known.remove(mac);
                 continue;
             }
-            Ok(Update::Step { .. } | Update::Lost { .. }) => continue,
+            Ok(Update::Step { .. } | Update::Lost { .. } | Update::Responders { .. }) => continue,
             Err(RecvError::Lagged(_)) => {
                 updates = updates.resubscribe();
                 fleet.board().machines.iter().cloned().collect()
@@ -151,6 +151,11 @@ pub(in crate::api) async fn follow(fleet: FleetHandle, metrics: Arc<Metrics>) {
             Err(RecvError::Closed) => return,
         };
         for machine in &changed {
+            if machine.responder.is_some() {
+                // Its responder counts it.
+                known.insert(machine.mac.clone(), Known::of(machine));
+                continue;
+            }
             let before = known.entry(machine.mac.clone()).or_insert_with(|| Known::before(machine));
             if course.count(before, machine)
                 && let Ok(mac) = machine.mac.parse()

@@ -53,10 +53,12 @@ fn daemon(out: &mut MetricsText<'_>, gauges: &Gauges, uptime: u64) -> fmt::Resul
 }
 
 fn board(out: &mut MetricsText<'_>, board: &Board) -> fmt::Result {
-    let states = totals(board).into_iter().map(|(state, count)| (vec![("state", state)], count as u64));
+    // Each responder counts its own machines, so that a sum over the responders of a shared ledger is right.
+    let own = || board.machines.iter().filter(|machine| machine.responder.is_none());
+    let states = totals(own()).into_iter().map(|(state, count)| (vec![("state", state)], count as u64));
     out.gauges("machines", "Machines, by state", states)?;
     let with = |wanted: TestOutcome| {
-        let verdicts = board.machines.iter().filter_map(|machine| machine.verdict.as_ref());
+        let verdicts = own().filter_map(|machine| machine.verdict.as_ref());
         verdicts.filter(|verdict| verdict.outcome == wanted).count() as u64
     };
     let outcomes =

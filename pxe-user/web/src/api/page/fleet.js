@@ -5,7 +5,7 @@ import { now } from "./times.js";
 import { clean, rankOf } from "./words.js";
 
 /** The fleet as the server last described it. An entry is `{ machine, label, key, hay }`; `hay` is the text to search. */
-export const fleet = { entries: new Map(), totals: new Map(), base: 0, read: 0, lost: [], summary: null, throughput: null };
+export const fleet = { entries: new Map(), totals: new Map(), base: 0, read: 0, lost: [], responders: [], summary: null, throughput: null };
 /** The MAC addresses of machines that have changed since the last frame. */
 export const changed = new Set();
 const pending = { order: true, header: true, at: -Infinity, scheduled: false };
@@ -16,7 +16,7 @@ function entry(machine) {
   const label = machine.name || machine.mac;
   const hay = [machine.name, machine.mac, machine.mac.replace(/:/g, ""), machine.address, machine.serial, machine.uuid,
     machine.rule, machine.image, machine.arch, machine.firmware, machine.interface, machine.state, machine.why,
-    machine.relay, error && error.address, error && error.dimm].filter(Boolean).join("\n").toLowerCase();
+    machine.relay, machine.responder, error && error.address, error && error.dimm].filter(Boolean).join("\n").toLowerCase();
   // Numbers are padded, so that node 9 comes before node 10.
   const key = label.toLowerCase().replace(/\d+/g, (digits) => digits.padStart(8, "0"));
   return { machine, label: clean(label), key, hay };
@@ -42,6 +42,7 @@ export function takeBoard(board) {
   fleet.base = board.revision;
   board.machines.forEach(put);
   fleet.lost = board.lost;
+  fleet.responders = board.responders;
   fleet.read = now();
   pending.at = -Infinity;
   pending.header = true;
@@ -58,6 +59,9 @@ export function takeUpdate(update) {
     tally(fleet.entries.get(update.mac).machine.state, -1);
     fleet.entries.delete(update.mac);
     changed.add(update.mac);
+  } else if (update.kind === "responders") {
+    fleet.responders = update.responders;
+    pending.header = true;
   } else if (update.kind === "lost") {
     fleet.lost = update.lost;
     pending.header = true;

@@ -118,7 +118,7 @@ export const machineView = {
     return [facts([
       ["Name", machine.name], ["MAC", mono(machine.mac)], ["IPv4", mono(machine.address)], ["UUID", mono(machine.uuid)],
       ["Serial", mono(machine.serial)], ["Architecture", machine.arch], ["Firmware", machine.firmware],
-      ["Interface", machine.interface], ["VLAN", machine.vlan], ["Relay", mono(machine.relay)], ["Rule", machine.rule],
+      ["Interface", machine.interface], ["Seen by", machine.responder], ["VLAN", machine.vlan], ["Relay", mono(machine.relay)], ["Rule", machine.rule],
       ["Image", machine.image], ["Boots", `${machine.completed} of ${machine.boots} complete, ${many(machine.retransmits, "packet")} resent`],
       ["First seen", time(machine.first_seen, "clock")], ["Last heard", time(machine.last_seen, "clock")],
     ])];

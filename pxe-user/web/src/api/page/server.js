@@ -1,9 +1,9 @@
 // The view of the server: throughput, interfaces, and facts of the daemon.
 
-import { $, facts, h, mono, note, s, table, tell } from "./elements.js";
+import { $, facts, h, mono, note, s, table, tell, time } from "./elements.js";
 import { fleet } from "./fleet.js";
 import { clock, span } from "./times.js";
-import { count, many, speed } from "./words.js";
+import { clean, count, many, speed } from "./words.js";
 
 /** Plots bytes a second over the last minutes, in the size that the element has. */
 class Plot {
@@ -88,5 +88,15 @@ export const serverView = {
       ["Queues", (i) => i.queues, true], ["Transfers", (i) => i.transfers, true], ["Waiting", (i) => i.waiting, true],
     ], summary.interfaces) : note("No interface is served."));
     if (focused) $("interfaces").firstChild.focus({ preventScroll: true });
+    const { responders } = fleet;
+    const own = responders.find((r) => r.own);
+    // Another version of pxed may make another digest of the same rules.
+    const differs = (r) => own && r.version === own.version && own.rules && r.rules && r.rules !== own.rules;
+    $("responders").replaceChildren(...(responders.length ? [h("h2", {}, "Responders of the shared ledger"), table("Table of responders", [
+      ["Responder", (r) => clean(r.own ? `${r.name} (this one)` : r.name)], ["Host", (r) => clean(r.host)],
+      ["State", (r) => (r.alive ? "alive" : r.seen ? h("span", {}, "not alive, seen ", time(r.seen, "clock")) : "stopped")],
+      ["Segment", (r) => r.segment && clean(r.segment)], ["Version", (r) => r.version && clean(r.version)],
+      ["Rules", (r) => (differs(r) ? "others" : "")], ["Waiting", (r) => count(r.waiting), true],
+    ], responders)] : []));
   },
 };
