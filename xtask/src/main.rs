@@ -13,8 +13,10 @@ use pxe_guests::image;
 use pxe_kit::arch::Arch;
 use pxe_kit::command;
 use pxe_lab::fleet;
+use pxe_search::miri;
+use xtask::program::{Rights, become_program};
 use xtask::run::{self, Responder};
-use xtask::{cluster, ebpf, miri, setup, soak, test};
+use xtask::{ebpf, setup, test};
 
 /// Sets up, runs and tests pxed.
 #[derive(Parser)]
@@ -93,10 +95,10 @@ enum Task {
     /// last one.
     Soak {
         /// Minutes to run [default: 60]
-        #[arg(long, value_name = "N", allow_negative_numbers = true)]
+        #[arg(long, value_name = "N", value_parser = positive, allow_negative_numbers = true)]
         minutes: Option<f64>,
         /// Hours to run
-        #[arg(long, value_name = "N", conflicts_with = "minutes", allow_negative_numbers = true)]
+        #[arg(long, value_name = "N", conflicts_with = "minutes", value_parser = positive, allow_negative_numbers = true)]
         hours: Option<f64>,
         /// The daemon's datapath
         #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
@@ -121,6 +123,22 @@ enum Task {
         /// The daemons' datapath
         #[arg(long, default_value = "xdp", value_parser = ["xdp", "socket"])]
         datapath: String,
+    },
+
+    /// Measure the fleet layers of many responders at one PostgreSQL: boots a second, delay to other boards, sizes
+    ///
+    /// Without network and datapath: the events that workers report are made up. PostgreSQL is started for it, in a
+    /// temporary folder.
+    Scale {
+        /// Responders, each with its own segment
+        #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=100))]
+        responders: u32,
+        /// Machines, for each row of the table
+        #[arg(long, default_values_t = [1000, 10_000, 100_000], value_delimiter = ',', value_name = "N")]
+        machines: Vec<u32>,
+        /// Steps whose way to another responder's board is measured
+        #[arg(long, default_value_t = 200, value_name = "N")]
+        probes: u32,
     },
 
     /// Run the tests of unsafe code under Miri, which needs a nightly toolchain with Miri
@@ -227,6 +245,11 @@ enum Task {
     },
 }
 
+fn positive(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite() && *number > 0.0);
+    number.ok_or_else(|| "the time must be a positive number".to_owned())
+}
+
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Setup { purpose } => setup::ensure(purpose.groups()),
@@ -257,9 +280,22 @@ fn main() -> ExitCode {
             setup::ensure(setup::FUZZ).and_then(|()| pxe_search::run(target.as_deref(), time))
         }
         Task::Soak { minutes, hours, datapath } => {
-            soak::run(hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0), &datapath)
+            let minutes = hours.map(|hours| hours * 60.0).or(minutes).unwrap_or(60.0);
+            let args = [format!("--minutes={minutes}"), format!("--datapath={datapath}")];
+            become_program("soak", setup::BENCH, Rights::Root, &args)
         }
-        Task::Cluster { machines, random, seed, datapath } => cluster::run(machines, random, seed, &datapath),
+        Task::Cluster { machines, random, seed, datapath } => {
+            let numbers = [("machines", u64::from(machines)), ("random", random), ("seed", seed)];
+            let mut args: Vec<String> = numbers.iter().map(|(name, n)| format!("--{name}={n}")).collect();
+            args.push(format!("--datapath={datapath}"));
+            become_program("cluster", setup::CLUSTER, Rights::Root, &args)
+        }
+        Task::Scale { responders, machines, probes } => {
+            let machines = machines.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+            let numbers = [format!("--responders={responders}"), format!("--probes={probes}")];
+            let args = [&numbers[..], &[format!("--machines={machines}")]].concat();
+            become_program("scale", setup::CLUSTER, Rights::Own, &args)
+        }
         Task::Miri => miri::run(),
         Task::Ebpf { check: true } => ebpf::check(),
         Task::Ebpf { check: false } => ebpf::build(),

@@ -24,8 +24,8 @@ use pxe_content::boot::MachineFacts;
 use pxe_content::boot::Nonce;
 use pxe_proto::mac::Mac;
 
-/// Maximum number of machines. Beyond that the registry forgets strangers, so that a flood of invented
-/// addresses cannot use up the memory.
+/// Maximum number of this responder's machines. Beyond that the registry forgets strangers, so that a flood of invented
+/// addresses cannot use up the memory. Machines of other responders have a limit of their own.
 pub(crate) const MACHINES_MAX: usize = 65536;
 /// How many machines are forgotten at once. During a flood, the registry then need not search for the oldest
 /// machine at each packet.
@@ -36,6 +36,8 @@ const ROUTERS_MAX: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Registry {
     machines: HashMap<Mac, Machine>,
+    /// Which of them belong to other responders of a shared ledger.
+    foreign: HashSet<Mac>,
     by_address: HashMap<Ipv4Addr, Mac>,
     boot_records: BootRecords,
     boot_records_changed: bool,
@@ -58,6 +60,7 @@ impl Registry {
     pub(crate) fn new(silence: Duration, first_step: u64) -> Self {
         Self {
             machines: HashMap::new(),
+            foreign: HashSet::new(),
             by_address: HashMap::new(),
             boot_records: BootRecords::default(),
             boot_records_changed: false,
@@ -76,6 +79,7 @@ impl Registry {
     pub(crate) fn take_changes(&mut self) -> Changes {
         for mac in &self.change_log.changes.machines {
             self.machines.get_mut(mac).into_iter().for_each(Machine::take_over);
+            self.foreign.remove(mac);
         }
         std::mem::take(&mut self.change_log.changes)
     }
@@ -111,7 +115,7 @@ impl Registry {
         self.last_seen.begin(now);
         for mut before in machines {
             let mac = before.mac;
-            if self.machines.len() >= MACHINES_MAX && !self.machines.contains_key(&mac) {
+            if self.is_full() && !self.machines.contains_key(&mac) {
                 continue;
             }
             match self.machines.get_mut(&mac) {
@@ -509,19 +513,29 @@ impl Registry {
         self.boot_records_changed = true;
     }
 
+    /// Whether there is no room for another machine of this responder.
+    fn is_full(&self) -> bool {
+        self.machines.len() - self.foreign.len() >= MACHINES_MAX
+    }
+
+    /// The machines of this responder.
+    fn own(&self) -> impl Iterator<Item = &Machine> {
+        self.machines.values().filter(|machine| !machine.is_foreign())
+    }
+
     fn make_room(&mut self) {
-        if self.machines.len() < MACHINES_MAX || self.forget_strangers() {
+        if !self.is_full() || self.forget_strangers() {
             return;
         }
         // Other machines are forgotten one at a time, and only if there are no strangers.
-        let oldest = self.machines.values().min_by_key(|machine| (machine.shown.last_seen, machine.mac));
+        let oldest = self.own().min_by_key(|machine| (machine.shown.last_seen, machine.mac));
         let oldest = oldest.map(|machine| machine.mac);
         oldest.into_iter().for_each(|mac| self.forget(mac));
     }
 
-    /// Forgets the oldest strangers. Returns false if there are none.
+    /// Forgets the oldest strangers of this responder. Returns false if there are none.
     fn forget_strangers(&mut self) -> bool {
-        let strangers = self.machines.values().filter(|machine| machine.is_stranger());
+        let strangers = self.own().filter(|machine| machine.is_stranger());
         let mut order: Vec<_> = strangers.map(|machine| (machine.shown.last_seen, machine.mac)).collect();
         if order.len() > FORGOTTEN_AT_ONCE {
             order.select_nth_unstable(FORGOTTEN_AT_ONCE);
@@ -535,6 +549,7 @@ impl Registry {
 
     fn forget(&mut self, mac: Mac) {
         let Some(machine) = self.machines.remove(&mac) else { return };
+        self.foreign.remove(&mac);
         self.last_seen.remove(mac);
         if let Some(address) = machine.address().filter(|address| self.by_address.get(address) == Some(&mac))
         {

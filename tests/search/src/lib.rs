@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use pxe_kit::command;
 
 mod build;
+pub mod miri;
 
 use build::Sanitizer;
 

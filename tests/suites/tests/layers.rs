@@ -41,6 +41,7 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("pxe-packaging", &["pxe-kit"]),
     ("pxe-search", &["pxe-kit"]),
     ("pxe-clients", &["pxe-proto"]),
+    ("pxe-scale", &["pxe-proto", "pxe-content", "pxe-ledger", "pxe-fleet", "pxe-kit"]),
     ("pxe-load", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-kit", "pxe-clients"]),
     (
         "pxe-properties",

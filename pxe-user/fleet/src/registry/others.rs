@@ -4,10 +4,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::{MACHINES_MAX, Registry};
+use super::Registry;
 use crate::board::UnixMs;
 use crate::machine::{Machine, replaces};
 use pxe_proto::mac::Mac;
+
+/// Maximum number of machines of other responders. Those beyond it are in the shared ledger, and are not shown here.
+const FOREIGN_MAX: usize = pxe_ledger::sqlite::OTHERS_MAX as usize;
 
 impl Registry {
     /// Sets the name of this responder.
@@ -37,8 +40,7 @@ impl Registry {
                 self.last_seen.remove(mac);
             }
             None => {
-                // A machine of this responder is not forgotten for one of another.
-                if self.machines.len() >= MACHINES_MAX && (theirs.is_stranger() || !self.forget_strangers()) {
+                if self.foreign.len() >= FOREIGN_MAX {
                     return;
                 }
                 let mut theirs = theirs;
@@ -46,6 +48,7 @@ impl Registry {
                 self.machines.insert(mac, theirs);
             }
         }
+        self.foreign.insert(mac);
         self.images.extend(image);
         self.change_log.show(mac);
         self.stand(mac);
@@ -126,6 +129,7 @@ mod tests {
     fn a_foreign_machine_has_no_timers_and_is_not_written() {
         let mut registry = registry();
         registry.learn(UnixMs(1000), theirs("rack-2", 7), false);
+        assert_eq!(registry.foreign.len(), 1);
         assert!(!registry.tick(UnixMs(10_000_000)), "no timer runs");
         registry.clock_set(1000);
         registry.expire(UnixMs(u64::MAX / 2), Duration::from_secs(1));
@@ -143,7 +147,7 @@ mod tests {
         offered(&mut registry, 2000);
         assert!(registry.tick(UnixMs(2001)), "at once");
         assert!(registry.take_changes().machines.contains(&MAC));
-        assert_eq!(owner(&registry), None);
+        assert_eq!((owner(&registry), registry.foreign.len()), (None, 0));
         registry.tick(UnixMs(200_000));
         assert_eq!(registry.machine(MAC).unwrap().shown.state, State::Failed);
     }
@@ -206,7 +210,9 @@ mod tests {
         registry.take_changes();
         registry.keep(&HashSet::new());
         let changes = registry.take_changes();
-        assert!(registry.machine(MAC).is_none() && changes.forgotten.is_empty());
+        assert!(
+            registry.machine(MAC).is_none() && changes.forgotten.is_empty() && registry.foreign.is_empty()
+        );
         assert!(changes.dropped.contains(&MAC) && !changes.is_empty());
         offered(&mut registry, 1000);
         registry.keep(&HashSet::new());

@@ -47,6 +47,7 @@ pub use error::PostgresError;
 pub use members::{LEASE, MemberLease, MemberRow, Members, members};
 pub use news::Marks;
 use news::Questions;
+use notices::Looks;
 pub use notices::Woken;
 pub use read::{Probe, probe};
 pub use target::{Target, TargetError};
@@ -82,6 +83,8 @@ pub struct Postgres {
     questions: Questions,
     /// Another responder has written.
     notices: Arc<Notify>,
+    /// When what others wrote is read.
+    looks: Looks,
     /// When the lease must be renewed.
     lease_due: Instant,
     writer: Writer,
@@ -116,8 +119,9 @@ impl Postgres {
             Ok((client, statements, questions, notices, known))
         });
         let (client, statements, questions, notices, known) = opened?;
-        let lease_due = Instant::now() + LEASE_EVERY;
-        Ok((Self { runtime, client, statements, questions, notices, lease_due, writer, at }, known))
+        let now = Instant::now();
+        let (lease_due, looks) = (now + LEASE_EVERY, Looks::new(now));
+        Ok((Self { runtime, client, statements, questions, notices, looks, lease_due, writer, at }, known))
     }
 
     /// Writes batches, all of them or none, in one transaction. Skips those that the ledger has already.

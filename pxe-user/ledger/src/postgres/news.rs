@@ -16,8 +16,11 @@ use super::write::number;
 use super::{OPERATION_MAX, Postgres, PostgresError, limited, unsigned};
 use crate::rows::{OtherRow, Page, ResponderRow, Status, TotalsRow};
 
-/// A page ends with the batch that brings one of its tables to this many rows. A batch has a few thousand at most.
+/// A page has about this many rows of a table. It ends, for each of its responders, with a whole batch, which has a few
+/// thousand rows at most.
 const PAGE: i64 = 1000;
+/// A page has rows of so many responders at most.
+const AT_ONCE: usize = 16;
 /// Boots of a machine in a page.
 const BOOTS: i64 = 8;
 /// Maximum number of responders.
@@ -35,11 +38,18 @@ impl Marks {
     }
 }
 
+/// What a page has of its responders: the batches of each after `marks` up to `ends`. One index for all three.
+struct Range {
+    names: Vec<String>,
+    marks: Vec<i64>,
+    ends: Vec<i64>,
+}
+
 /// The statements of a look, prepared for one connection.
 pub(super) struct Questions {
     responders: Statement,
-    /// The number of the last batch of a page.
-    end: Statement,
+    /// The numbers of the last batches of a page.
+    ends: Statement,
     machines: Statement,
     changed: Statement,
     epochs: Statement,
@@ -52,65 +62,85 @@ impl Questions {
         let responders = "SELECT name, sequence, host, leased > now() - interval '9 s', \
             CASE WHEN isfinite(leased) THEN (extract(epoch FROM now() - leased) * 1000)::bigint END, \
             pxed, segment, rules, waiting FROM responders ORDER BY name LIMIT $1";
+        // OFFSET keeps PostgreSQL from joining in another order: for each responder, it looks into the index.
+        let of_range = |questions: &str| {
+            format!(
+                "unnest($1::text[], $2::int8[], $3::int8[]) AS page(name, after, up_to) \
+                 CROSS JOIN LATERAL ({questions} OFFSET 0) AS rows"
+            )
+        };
+        let written = "responder = page.name AND sequence > page.after AND sequence <= page.up_to";
         let full = |table: &str| {
             format!(
                 "(SELECT CASE WHEN count(*) = $4 THEN max(sequence) END FROM (SELECT sequence FROM {table} \
-                 WHERE responder = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $4) AS rows)"
+                 WHERE {written} ORDER BY sequence LIMIT $4) AS rows)"
             )
         };
-        // Without a full table, these are null, and the page ends with the last batch.
-        let end = format!(
-            "SELECT least($3::bigint, {}, {}, {})",
+        // Without a full table, these are null, and the page has all batches of the responder.
+        let ends = format!(
+            "SELECT least(up_to, {}, {}, {}) \
+             FROM unnest($1::text[], $2::int8[], $3::int8[]) WITH ORDINALITY AS page(name, after, up_to, place) ORDER BY place",
             full("machines"),
             full("counted"),
             full("epochs")
         );
         // Two responders may have written the same boot. The one that has the machine now knows more of it.
-        let machines = "SELECT mac, version, json::text, ARRAY(SELECT latest.json FROM (SELECT DISTINCT ON (at) at, \
-            boots.json::text AS json FROM boots WHERE boots.mac = machines.mac \
-            ORDER BY at DESC, boots.responder = machines.responder DESC LIMIT $4) AS latest ORDER BY latest.at DESC) \
-            FROM machines WHERE responder = $1 AND sequence > $2 AND sequence <= $3";
-        let changed = "SELECT mac FROM counted WHERE responder = $1 AND sequence > $2 AND sequence <= $3 \
-            UNION SELECT mac FROM epochs WHERE responder = $1 AND sequence > $2 AND sequence <= $3";
+        let machines = format!(
+            "SELECT rows.mac, rows.version, rows.json, page.name, ARRAY(SELECT latest.json FROM (SELECT DISTINCT ON (at) at, \
+             boots.json::text AS json FROM boots WHERE boots.mac = rows.mac \
+             ORDER BY at DESC, boots.responder = page.name DESC LIMIT $4) AS latest ORDER BY latest.at DESC) FROM {}",
+            of_range(&format!(
+                "SELECT mac, version, json::text AS json FROM machines WHERE {written} AND responder <> $5"
+            ))
+        );
+        let changed = format!(
+            "SELECT DISTINCT rows.mac FROM {}",
+            of_range(&format!(
+                "SELECT mac FROM (SELECT mac FROM counted WHERE {written} UNION ALL \
+                 SELECT mac FROM epochs WHERE {written}) AS both_tables"
+            ))
+        );
         let epochs = "SELECT mac, epoch FROM epochs WHERE mac = ANY($1)";
         let counts = "SELECT mac, rule, sum(count)::bigint FROM counted LEFT JOIN epochs USING (mac) \
             WHERE mac = ANY($1) AND counted.epoch >= coalesce(epochs.epoch, 0) GROUP BY mac, rule";
         let listed = "SELECT mac FROM machines WHERE mac > $1 ORDER BY mac LIMIT $2";
         Ok(Self {
             responders: client.prepare(responders).await?,
-            end: client.prepare(&end).await?,
-            machines: client.prepare(machines).await?,
-            changed: client.prepare(changed).await?,
+            ends: client.prepare(&ends).await?,
+            machines: client.prepare(&machines).await?,
+            changed: client.prepare(&changed).await?,
             epochs: client.prepare(epochs).await?,
             counts: client.prepare(counts).await?,
             listed: client.prepare(listed).await?,
         })
     }
 
-    /// The machines of a page, which `responder` wrote in the batches after `mark` up to `end`.
-    async fn machines(
-        &self,
-        client: &Client,
-        (responder, mark, end): (&str, i64, i64),
-    ) -> Result<Vec<OtherRow>, Error> {
-        let rows = client.query(&self.machines, &[&responder, &mark, &end, &BOOTS]).await?;
+    /// Where the page ends for each responder of `range`, which has all that is new of them.
+    async fn ends(&self, client: &Client, range: &Range) -> Result<Vec<i64>, Error> {
+        let Range { names, marks, ends } = range;
+        let each = (PAGE / number(names.len().max(1) as u64)).max(1);
+        let rows = client.query(&self.ends, &[names, marks, ends, &each]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// The machines of a page that others than `own` wrote.
+    async fn machines(&self, client: &Client, range: &Range, own: &str) -> Result<Vec<OtherRow>, Error> {
+        let Range { names, marks, ends } = range;
+        let rows = client.query(&self.machines, &[names, marks, ends, &BOOTS, &own]).await?;
         let machine = |row: &Row| OtherRow {
             mac: row.get(0),
-            responder: responder.to_owned(),
             version: unsigned(row, 1),
             json: row.get(2),
-            boots: row.get(3),
+            responder: row.get(3),
+            boots: row.get(4),
         };
         Ok(rows.iter().map(machine).collect())
     }
 
     /// What counts for the machines of a page.
-    async fn totals(
-        &self,
-        client: &Client,
-        (responder, mark, end): (&str, i64, i64),
-    ) -> Result<Vec<TotalsRow>, Error> {
-        let changed = client.query(&self.changed, &[&responder, &mark, &end]).await?;
+    async fn totals(&self, client: &Client, range: &Range) -> Result<Vec<TotalsRow>, Error> {
+        let Range { names, marks, ends } = range;
+        let changed = client.query(&self.changed, &[names, marks, ends]).await?;
         let macs: Vec<String> = changed.iter().map(|row| row.get(0)).collect();
         if macs.is_empty() {
             return Ok(Vec::new());
@@ -143,21 +173,29 @@ impl Postgres {
             let rows = client.query(&questions.responders, &[&RESPONDERS_MAX]).await.map_err(failed)?;
             let mut page =
                 Page { responders: rows.iter().map(responder).collect(), is_last: true, ..Page::default() };
-            let mut new = rows.iter().filter_map(|row| {
+            let mut range = Range { names: Vec::new(), marks: Vec::new(), ends: Vec::new() };
+            let new = rows.iter().filter_map(|row| {
                 let (name, last) = (row.get::<_, &str>(0), row.get::<_, i64>(1));
                 let mark = marks.of(name, last);
                 (mark < last).then_some((name, mark, last))
             });
-            let Some((name, mark, last)) = new.next() else { return Ok(page) };
-            let end = client.query_one(&questions.end, &[&name, &mark, &last, &PAGE]).await;
-            let end: i64 = end.map_err(failed)?.get(0);
-            page.is_last = end == last && new.next().is_none();
-            let range = (name, mark, end);
-            if name != writer.responder {
-                page.machines = questions.machines(client, range).await.map_err(failed)?;
+            for (name, mark, last) in new {
+                page.is_last &= range.names.len() < AT_ONCE;
+                if page.is_last {
+                    range.names.push(name.to_owned());
+                    range.marks.push(mark);
+                    range.ends.push(last);
+                }
             }
-            page.totals = questions.totals(client, range).await.map_err(failed)?;
-            marks.0.insert(name.to_owned(), end);
+            if range.names.is_empty() {
+                return Ok(page);
+            }
+            let ends = questions.ends(client, &range).await.map_err(failed)?;
+            page.is_last &= ends == range.ends;
+            range.ends = ends;
+            page.machines = questions.machines(client, &range, &writer.responder).await.map_err(failed)?;
+            page.totals = questions.totals(client, &range).await.map_err(failed)?;
+            marks.0.extend(range.names.into_iter().zip(range.ends));
             Ok(page)
         })
     }

@@ -19,6 +19,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Statement, Transac
 use rustix::fs::{FlockOperation, flock};
 
 use crate::rows::{BootRow, ErrorRow, History, Loaded, LoadedMachine, MachineRow, Rows, StepRow};
+pub use others::OTHERS_MAX;
 use pxe_proto::time::Timestamp;
 use retention::{LedgerClock, integer};
 use spool::Spool;
@@ -224,9 +225,10 @@ impl Database {
             retention::tidy(&transaction, age, retention).map_err(sqlite)?;
         }
         let spool = self.spool.as_ref().map(|spool| spool.append(&transaction, batch));
-        let spool = spool.transpose().map_err(sqlite)?;
-        if let Some(spool) = &spool {
-            others::written(&transaction, batch, spool.version()).map_err(sqlite)?;
+        let mut spool = spool.transpose().map_err(sqlite)?;
+        if let Some(spool) = &mut spool {
+            let taken_over = others::written(&transaction, batch, spool.version()).map_err(sqlite)?;
+            spool.others = spool.others.saturating_sub(taken_over);
         }
         transaction.commit().map_err(sqlite)?;
         self.spool = spool;

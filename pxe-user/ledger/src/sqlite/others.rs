@@ -18,7 +18,7 @@ pub(super) const TABLES: &str = "
         json TEXT NOT NULL, boots TEXT NOT NULL) WITHOUT ROWID;
 ";
 /// Maximum number of machines of other responders: as many as the fleet keeps in memory.
-const OTHERS_MAX: i64 = 65536;
+pub const OTHERS_MAX: u64 = 1 << 18;
 
 impl Database {
     /// Stores what other responders wrote. From now on, this responder's versions are greater than theirs.
@@ -32,8 +32,10 @@ impl Database {
         let done = (|| {
             let transaction = self.connection.transaction()?;
             spool.save(&transaction)?;
-            put(&transaction, rows)?;
-            transaction.commit()
+            let others = put(&transaction, rows, spool.others)?;
+            transaction.commit()?;
+            spool.others = others;
+            Ok(())
         })();
         done.map_err(|error| DatabaseError::of(&self.path, &error))
     }
@@ -44,9 +46,7 @@ impl Database {
     /// # Errors
     /// Why they are still there.
     pub fn keep_others(&mut self, listed: &HashSet<String>) -> Result<(), DatabaseError> {
-        if self.spool.is_none() {
-            return Ok(());
-        }
+        let Some(spool) = &mut self.spool else { return Ok(()) };
         let done = (|| {
             let transaction = self.connection.transaction()?;
             let older = "SELECT mac FROM others LEFT JOIN versions USING (mac) \
@@ -59,7 +59,10 @@ impl Database {
                 }
                 transaction.execute("DELETE FROM others WHERE mac = ?1", [mac])?;
             }
-            transaction.commit()
+            let others = count(&transaction)?;
+            transaction.commit()?;
+            spool.others = others;
+            Ok(())
         })();
         done.map_err(|error| DatabaseError::of(&self.path, &error))
     }
@@ -108,24 +111,31 @@ impl Database {
     }
 }
 
-/// Notes the version of the machines of a batch of this responder.
-pub(super) fn written(transaction: &Transaction<'_>, rows: &Rows, version: u64) -> rusqlite::Result<()> {
+/// Notes the version of the machines of a batch of this responder. Returns how many of them were those of others before.
+pub(super) fn written(transaction: &Transaction<'_>, rows: &Rows, version: u64) -> rusqlite::Result<u64> {
     let mut forget = transaction.prepare("DELETE FROM versions WHERE mac = ?1")?;
     for mac in &rows.forgotten {
         forget.execute([mac])?;
     }
     let mut note = transaction.prepare("INSERT OR REPLACE INTO versions VALUES (?1, ?2)")?;
     let mut take_over = transaction.prepare("DELETE FROM others WHERE mac = ?1")?;
+    let mut taken_over = 0;
     for machine in &rows.machines {
         note.execute(params![machine.mac, integer(version)])?;
-        take_over.execute([&machine.mac])?;
+        taken_over += take_over.execute([&machine.mac])? as u64;
     }
-    Ok(())
+    Ok(taken_over)
 }
 
-fn put(transaction: &Transaction<'_>, rows: &[OtherRow]) -> rusqlite::Result<()> {
+/// Number of machines of other responders.
+pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+    let count: i64 = connection.query_row("SELECT count(*) FROM others", [], |row| row.get(0))?;
+    Ok(count.unsigned_abs())
+}
+
+/// Stores rows, beside `count` machines that there are. Returns how many there are then.
+fn put(transaction: &Transaction<'_>, rows: &[OtherRow], mut count: u64) -> rusqlite::Result<u64> {
     let to_sql = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
-    let mut count: i64 = transaction.query_row("SELECT count(*) FROM others", [], |row| row.get(0))?;
     let mut known = transaction.prepare("SELECT mac FROM others WHERE mac = ?1")?;
     let sql = "INSERT INTO others VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (mac) DO UPDATE SET \
                responder = excluded.responder, version = excluded.version, json = excluded.json, boots = excluded.boots \
@@ -136,11 +146,11 @@ fn put(transaction: &Transaction<'_>, rows: &[OtherRow]) -> rusqlite::Result<()>
         if !is_known && count >= OTHERS_MAX {
             continue;
         }
-        count += i64::from(!is_known);
+        count += u64::from(!is_known);
         let boots = serde_json::to_string(boots).map_err(to_sql)?;
         insert.execute(params![mac, responder, integer(*version), json, boots])?;
     }
-    Ok(())
+    Ok(count)
 }
 
 fn macs(connection: &Connection) -> rusqlite::Result<Vec<String>> {
@@ -184,6 +194,22 @@ mod tests {
         assert_eq!(database.others().unwrap(), []);
         assert_eq!(database.versions().unwrap(), HashMap::from([("a".to_owned(), NOW + 8)]));
         assert_eq!(database.version(), NOW + 8);
+    }
+
+    #[test]
+    fn the_number_of_machines_of_others_is_that_of_the_rows() {
+        let (_place, mut database) = open();
+        let held = |database: &Database| {
+            let counted = count(&database.connection).unwrap();
+            (database.spool.as_ref().unwrap().others, counted)
+        };
+        database.learn(&[other("a", "r2", 1), other("b", "r2", 1), other("a", "r2", 2)]).unwrap();
+        assert_eq!(held(&database), (2, 2));
+        write(&mut database, "a");
+        write(&mut database, "c");
+        assert_eq!(held(&database), (1, 1));
+        database.keep_others(&HashSet::new()).unwrap();
+        assert_eq!(held(&database), (0, 0));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(super) struct Spool {
     bytes_max: u64,
     /// The last batch that is being sent. It is not dropped.
     sending: u64,
+    /// Number of machines of other responders. To count them would read all of them.
+    pub(super) others: u64,
 }
 
 impl Database {
@@ -248,7 +250,9 @@ fn open(connection: &mut Connection, bytes_max: u64, name: &str) -> rusqlite::Re
     let saved = transaction.query_row("SELECT name, next, clock FROM spool_state", [], row).optional()?;
     let (name, next, clock) = saved.unwrap_or((name.to_owned(), 1, 0));
     let (next, clock) = (next.unsigned_abs(), clock.unsigned_abs());
-    let mut spool = Spool { name, next, clock, waiting: Waiting::default(), bytes_max, sending: 0 };
+    let mut spool =
+        Spool { name, next, clock, waiting: Waiting::default(), bytes_max, sending: 0, others: 0 };
+    spool.others = others::count(&transaction)?;
     spool.save(&transaction)?;
     spool.count(&transaction)?;
     transaction.commit()?;
