@@ -206,8 +206,8 @@ pub struct OtherRow {
     pub version: u64,
     /// The machine's JSON.
     pub json: String,
-    /// The JSON of its latest boots, newest first, whoever saw them.
-    pub boots: Vec<String>,
+    /// The JSON of its latest boot, whoever saw it.
+    pub boot: Option<String>,
 }
 
 /// What counts for a machine, over all responders.

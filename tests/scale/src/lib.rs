@@ -4,7 +4,11 @@
 //! | file | noun |
 //! |---|---|
 //! | [`responder`] | one responder's fleet, without its datapath, and machines that boot there |
+//! | `reader` | a reader of a responder's API |
+//! | `usage` | processor time and memory |
 //! | [`measure`] | what is measured, and the table |
 
 pub mod measure;
+mod reader;
 pub mod responder;
+mod usage;

@@ -12,14 +12,14 @@ use pxe_kit::clock;
 use pxe_kit::postgres::Postgres;
 use tokio::sync::broadcast::error::TryRecvError;
 
+use crate::reader::{self, Answer};
 use crate::responder::{Responder, image, mac};
+use crate::usage::{Processors, resident};
 
 /// The database of the ledger.
 const DATABASE: &str = "postgres";
 /// How the server is set up beside its defaults: a commit is on the disk before it is confirmed.
 const SETTINGS: &str = "fsync = on\nmax_connections = 200\nshared_buffers = 256MB\n";
-/// Bytes in a page of memory, on all processors that pxed is built for.
-const PAGE: u64 = 4096;
 /// The longest that everything may take to be in the database.
 const DRAIN_MAX: Duration = Duration::from_secs(1800);
 /// The longest that a step may take to another board. It only stops a measurement that hangs.
@@ -27,7 +27,12 @@ const LAG_MAX: Duration = Duration::from_secs(60);
 /// Time between two looks at a board that has no change.
 const LOOK_EVERY: Duration = Duration::from_micros(500);
 /// Boots a second, of all responders together, while the lag is measured.
-const BACKGROUND: u32 = 100;
+const BACKGROUND: u32 = 20;
+/// A minute after its files, a machine's timer changes its state. All machines boot at once here, so all change again then, and
+/// the lag is measured when that is over.
+const AFTERMATH: Duration = Duration::from_secs(70);
+/// Without a change of any board for so long, everything has arrived.
+const CALM: Duration = Duration::from_secs(3);
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -43,11 +48,14 @@ pub struct Wish {
 /// Figures of one row.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Row {
+    responders: u32,
     machines: u32,
-    /// Seconds until all boots were reported to the fleets.
-    reported: f64,
-    /// Seconds until the database had all of them.
+    /// Seconds until the database had all boots.
     shared: f64,
+    /// Seconds until each board had all machines.
+    shown: f64,
+    /// Processor time of both together until then.
+    processors: Processors,
     /// Rows of all tables.
     rows: u64,
     /// Seconds from a step to another responder's board: median, 99th percentile, longest.
@@ -56,6 +64,8 @@ pub struct Row {
     database: u64,
     /// Bytes of this process, which has all responders.
     memory: u64,
+    /// What a reader of the API saw.
+    answer: Answer,
 }
 
 /// The table.
@@ -88,10 +98,10 @@ fn row(wish: &Wish, machines: u32, line: &mut impl FnMut(String)) -> Result<Row>
     let responders: Vec<Responder> = (0..wish.responders).map(start).collect::<Result<_>>()?;
     let at = |machine: u32| &responders[(machine % wish.responders) as usize];
 
+    let postmaster = postmaster(&server)?;
+    let idle = Processors::now(postmaster)?;
     let began = clock::now();
     (0..machines).for_each(|machine| at(machine).boot(machine, &image));
-    let reported = began.elapsed().as_secs_f64();
-    line(format!("  reported after {reported:.1} s"));
     let count = |table: &str| -> Result<u64> {
         Ok(server.sql(DATABASE, &format!("SELECT count(*) FROM pxed.{table}"))?.parse()?)
     };
@@ -100,6 +110,24 @@ fn row(wish: &Wish, machines: u32, line: &mut impl FnMut(String)) -> Result<Row>
     clock::wait_until("the database has all boots", DRAIN_MAX, has_all)?;
     let shared = began.elapsed().as_secs_f64();
     line(format!("  in the database after {shared:.1} s"));
+    let shows_all = |responder: &Responder| responder.handle().board().machines.len() >= machines as usize;
+    let show_all = || Ok(responders.iter().all(shows_all));
+    clock::wait_until("each board has all machines", DRAIN_MAX, show_all)?;
+    let shown = began.elapsed().as_secs_f64();
+    let processors = Processors::now(postmaster)?.since(idle);
+    line(format!("  on each board after {shown:.1} s"));
+
+    thread::sleep(AFTERMATH.saturating_sub(began.elapsed()));
+    let mut last = (Vec::new(), clock::now());
+    let are_calm = || {
+        let revisions: Vec<_> =
+            responders.iter().map(|responder| responder.handle().board().revision).collect();
+        if revisions != last.0 {
+            last = (revisions, clock::now());
+        }
+        Ok(last.1.elapsed() >= CALM)
+    };
+    clock::wait_until("the boards are calm", DRAIN_MAX, are_calm)?;
 
     let is_over = AtomicBool::new(false);
     let lag = thread::scope(|scope| {
@@ -124,8 +152,19 @@ fn row(wish: &Wish, machines: u32, line: &mut impl FnMut(String)) -> Result<Row>
     let database = server.sql(DATABASE, &size)?.parse()?;
     let tables = ["machines", "boots", "steps", "counted"];
     let rows = tables.into_iter().map(count).sum::<Result<u64>>()?;
+    let answer = match responders.first() {
+        Some(first) => reader::read_all(first.handle(), folder.path())?,
+        None => Answer::default(),
+    };
+    line(format!(
+        "  API: first machine after {:.3} s, {:.1} MB after {:.2} s",
+        answer.first,
+        answer.bytes as f64 / 1e6,
+        answer.whole
+    ));
     responders.into_iter().try_for_each(Responder::stop)?;
-    Ok(Row { machines, reported, shared, rows, lag, database, memory })
+    let responders = wish.responders;
+    Ok(Row { responders, machines, shared, shown, processors, rows, lag, database, memory, answer })
 }
 
 /// Seconds from a new machine's offer at one responder until another one's board shows it.
@@ -165,37 +204,53 @@ fn percentiles(mut values: Vec<f64>) -> [f64; 3] {
     [0.5, 0.99, 1.0].map(|share| values.get((last * share).round() as usize).copied().unwrap_or_default())
 }
 
-/// This process' memory in bytes.
-fn resident() -> Result<u64> {
-    let text = fs::read_to_string("/proc/self/statm")?;
-    let pages: u64 = text.split(' ').nth(1).context("statm has no second number")?.parse()?;
-    Ok(pages * PAGE)
+/// The number of PostgreSQL's first process: the first line of its postmaster.pid.
+fn postmaster(server: &Postgres) -> Result<u32> {
+    let path = server.folder().join("data/postmaster.pid");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    text.lines().next().and_then(|line| line.parse().ok()).context("postmaster.pid has no number")
 }
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wish, rows } = self;
-        writeln!(f, "{} responders, one PostgreSQL, {} processors", wish.responders, processors())?;
-        writeln!(
-            f,
-            "machines  boots/s  in the database/s  rows/boot  lag p50    p99    max  bytes/boot in the database  MB/responder"
-        )?;
+        writeln!(f, "{} responders, one PostgreSQL, {} processors for all", wish.responders, processors())?;
+        let titles = [
+            "machines",
+            "in the database, s",
+            "on each board, s",
+            "database, ms CPU/boot",
+            "responder, us CPU/boot",
+            "lag p50, s",
+            "p99",
+            "max",
+            "rows/boot",
+            "bytes/boot",
+            "MB/responder",
+            "API first, ms",
+            "whole, s",
+        ];
+        writeln!(f, "| {} |", titles.join(" | "))?;
+        writeln!(f, "|{}", "---|".repeat(titles.len()))?;
         for row in rows {
-            let machines = f64::from(row.machines);
-            let boots = machines.max(1.0);
-            let [p50, p99, max] = row.lag;
-            writeln!(
-                f,
-                "{:8}  {:7.0}  {:17.0}  {:9.1}  {p50:6.2}s  {p99:5.2}s  {max:5.2}s  {:26.0}  {:12.1}",
-                row.machines,
-                machines / row.reported,
-                machines / row.shared,
-                row.rows as f64 / boots,
-                row.database as f64 / boots,
-                row.memory as f64 / f64::from(wish.responders) / 1e6,
-            )?;
+            writeln!(f, "{row}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let boots = f64::from(self.machines.max(1));
+        let responders = f64::from(self.responders.max(1));
+        let [p50, p99, max] = self.lag;
+        write!(f, "| {} | {:.1} | {:.1} ", self.machines, self.shared, self.shown)?;
+        let Processors { responders: fleets, database } = self.processors;
+        write!(f, "| {:.2} | {:.0} ", database / boots * 1e3, fleets / boots / responders * 1e6)?;
+        write!(f, "| {p50:.2} | {p99:.2} | {max:.2} ")?;
+        write!(f, "| {:.1} | {:.0} ", self.rows as f64 / boots, self.database as f64 / boots)?;
+        write!(f, "| {:.1} ", self.memory as f64 / responders / 1e6)?;
+        write!(f, "| {:.1} | {:.2} |", self.answer.first * 1e3, self.answer.whole)
     }
 }
 

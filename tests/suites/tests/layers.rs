@@ -41,7 +41,10 @@ const TOOLS: &[(&str, &[&str])] = &[
     ("pxe-packaging", &["pxe-kit"]),
     ("pxe-search", &["pxe-kit"]),
     ("pxe-clients", &["pxe-proto"]),
-    ("pxe-scale", &["pxe-proto", "pxe-content", "pxe-ledger", "pxe-fleet", "pxe-kit"]),
+    (
+        "pxe-scale",
+        &["pxe-proto", "pxe-content", "pxe-ledger", "pxe-fleet", "pxe-engine", "pxe-web", "pxe-kit"],
+    ),
     ("pxe-load", &["pxe-common", "pxe-proto", "pxe-nic", "pxe-kit", "pxe-clients"]),
     (
         "pxe-properties",

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Machine;
+use super::{BOOTS_SHOWN, Machine};
 use crate::board::UnixMs;
 
 /// Whether a row of another responder replaces the present one: the greater version wins; of equal versions, the one of the
@@ -30,9 +30,11 @@ impl Machine {
         theirs.listening = now;
         theirs.console = theirs.console.or(self.console.take());
         theirs.boot_record.style = theirs.boot_record.style.or(self.boot_record.style);
-        if theirs.boots.is_empty() {
-            theirs.boots = std::mem::take(&mut self.boots);
-        }
+        // The row has the latest boot only.
+        let latest = theirs.boots.front().map(|boot| boot.at);
+        let older = std::mem::take(&mut self.boots).into_iter();
+        theirs.boots.extend(older.filter(|boot| latest.is_none_or(|latest| boot.at < latest)));
+        theirs.boots.truncate(BOOTS_SHOWN);
         theirs.count(self.epoch, std::mem::take(&mut self.boot_record.boots));
         *self = theirs;
     }
@@ -120,6 +122,13 @@ mod tests {
         theirs.shown.name = Some("one".into());
         known.learn(UnixMs(9), theirs);
         assert!(known.on_link && known.is_foreign() && known.boots.len() == 1);
+        let mut later = known.clone();
+        let at = |n| crate::board::Boot { at: UnixMs(n), ..crate::board::Boot::default() };
+        later.boots = [at(7)].into();
+        known.learn(UnixMs(9), later.clone());
+        later.boots = [at(7)].into();
+        known.learn(UnixMs(9), later);
+        assert_eq!(known.boots, [at(7), at(0)], "the latest one once, and the older one");
         assert_eq!((known.boot_record.boots_by("lab"), known.shown.name.as_deref()), (3, Some("one")));
         // Another responder had it begin again: it may have moved behind a relay.
         known.learn(UnixMs(10), machine(6, 0));

@@ -155,7 +155,7 @@ pub(super) fn opened(loaded: Loaded, versions: &HashMap<String, u64>, others: &[
 /// A machine of another responder. Leaves out one that cannot be read: a later pxed may have written it.
 pub(super) fn other(row: &OtherRow) -> Option<Machine> {
     let mut machine = read(&row.mac, &row.json)?;
-    machine.boots = read_all(&row.boots);
+    machine.boots = read_all(row.boot.as_slice());
     machine.version = row.version;
     machine.shown.responder = Some(row.responder.clone());
     Some(machine)

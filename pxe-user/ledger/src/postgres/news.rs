@@ -21,8 +21,6 @@ use crate::rows::{OtherRow, Page, ResponderRow, Status, TotalsRow};
 const PAGE: i64 = 1000;
 /// A page has rows of so many responders at most.
 const AT_ONCE: usize = 16;
-/// Boots of a machine in a page.
-const BOOTS: i64 = 8;
 /// Maximum number of responders.
 const RESPONDERS_MAX: i64 = 1000;
 
@@ -86,11 +84,10 @@ impl Questions {
         );
         // Two responders may have written the same boot. The one that has the machine now knows more of it.
         let machines = format!(
-            "SELECT rows.mac, rows.version, rows.json, page.name, ARRAY(SELECT latest.json FROM (SELECT DISTINCT ON (at) at, \
-             boots.json::text AS json FROM boots WHERE boots.mac = rows.mac \
-             ORDER BY at DESC, boots.responder = page.name DESC LIMIT $4) AS latest ORDER BY latest.at DESC) FROM {}",
+            "SELECT rows.mac, rows.version, rows.json, page.name, (SELECT boots.json::text FROM boots WHERE boots.mac = rows.mac \
+             ORDER BY at DESC, boots.responder = page.name DESC LIMIT 1) FROM {}",
             of_range(&format!(
-                "SELECT mac, version, json::text AS json FROM machines WHERE {written} AND responder <> $5"
+                "SELECT mac, version, json::text AS json FROM machines WHERE {written} AND responder <> $4"
             ))
         );
         let changed = format!(
@@ -126,13 +123,13 @@ impl Questions {
     /// The machines of a page that others than `own` wrote.
     async fn machines(&self, client: &Client, range: &Range, own: &str) -> Result<Vec<OtherRow>, Error> {
         let Range { names, marks, ends } = range;
-        let rows = client.query(&self.machines, &[names, marks, ends, &BOOTS, &own]).await?;
+        let rows = client.query(&self.machines, &[names, marks, ends, &own]).await?;
         let machine = |row: &Row| OtherRow {
             mac: row.get(0),
             version: unsigned(row, 1),
             json: row.get(2),
             responder: row.get(3),
-            boots: row.get(4),
+            boot: row.get(4),
         };
         Ok(rows.iter().map(machine).collect())
     }

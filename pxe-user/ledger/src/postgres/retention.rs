@@ -9,6 +9,8 @@ use std::time::Duration;
 use super::write::number;
 use super::{OPERATION_MAX, Postgres, PostgresError, limited};
 
+/// The shortest time between two passes, whoever makes them. Each responder asks about once a minute.
+const TIDY_EVERY: f64 = 50.0;
 /// The key of the advisory lock under which one responder deletes.
 const LOCK: i64 = 0x7078_6565;
 /// Maximum number of rows that one statement of a pass deletes.
@@ -29,8 +31,8 @@ const ADD_UP: &str = "WITH old AS (DELETE FROM counted WHERE (mac, rule, boot) I
     sequence = excluded.sequence, responder = excluded.responder";
 
 impl Postgres {
-    /// Deletes rows that are older than `retention`, and surplus ones of this responder's machines. Returns false if another
-    /// responder does so at the moment.
+    /// Deletes rows that are older than `retention`, and surplus ones of each machine. Returns false if another responder does
+    /// so at the moment, or did so within [`TIDY_EVERY`] seconds.
     ///
     /// # Errors
     /// Why nothing was deleted.
@@ -45,10 +47,13 @@ impl Postgres {
             if !locked.map_err(failed)?.get::<_, bool>(0) {
                 return Ok(false);
             }
+            // A last pass in the future was before the server's clock was set back.
             let sql = "UPDATE clock SET wall = now(), \
                        age = age + least(greatest(extract(epoch FROM now() - wall) * 1000, 0), $1::bigint)::bigint \
-                       RETURNING age";
-            let age: i64 = transaction.query_one(sql, &[&most]).await.map_err(failed)?.get(0);
+                       WHERE wall NOT BETWEEN now() - make_interval(secs => $2) AND now() RETURNING age";
+            let row = transaction.query_opt(sql, &[&most, &TIDY_EVERY]).await.map_err(failed)?;
+            let Some(row) = row else { return Ok(false) };
+            let age: i64 = row.get(0);
             let oldest = age.saturating_sub(retention);
             for (table, key) in [
                 ("steps", "responder, id"),

@@ -15,7 +15,7 @@ use crate::rows::{OtherRow, Rows};
 pub(super) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS versions (mac TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS others (mac TEXT PRIMARY KEY, responder TEXT NOT NULL, version INTEGER NOT NULL,
-        json TEXT NOT NULL, boots TEXT NOT NULL) WITHOUT ROWID;
+        json TEXT NOT NULL, boot TEXT) WITHOUT ROWID;
 ";
 /// Maximum number of machines of other responders: as many as the fleet keeps in memory.
 pub const OTHERS_MAX: u64 = 1 << 18;
@@ -77,15 +77,14 @@ impl Database {
         }
         let read = || {
             let mut statement =
-                self.connection.prepare("SELECT mac, responder, version, json, boots FROM others")?;
+                self.connection.prepare("SELECT mac, responder, version, json, boot FROM others")?;
             let rows = statement.query_map([], |row| {
-                let boots: String = row.get(4)?;
                 Ok(OtherRow {
                     mac: row.get(0)?,
                     responder: row.get(1)?,
                     version: row.get::<_, i64>(2)?.unsigned_abs(),
                     json: row.get(3)?,
-                    boots: serde_json::from_str(&boots).unwrap_or_default(),
+                    boot: row.get(4)?,
                 })
             })?;
             rows.collect::<rusqlite::Result<_>>()
@@ -135,20 +134,18 @@ pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
 
 /// Stores rows, beside `count` machines that there are. Returns how many there are then.
 fn put(transaction: &Transaction<'_>, rows: &[OtherRow], mut count: u64) -> rusqlite::Result<u64> {
-    let to_sql = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
     let mut known = transaction.prepare("SELECT mac FROM others WHERE mac = ?1")?;
     let sql = "INSERT INTO others VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (mac) DO UPDATE SET \
-               responder = excluded.responder, version = excluded.version, json = excluded.json, boots = excluded.boots \
+               responder = excluded.responder, version = excluded.version, json = excluded.json, boot = excluded.boot \
                WHERE (others.version, others.responder) < (excluded.version, excluded.responder)";
     let mut insert = transaction.prepare(sql)?;
-    for OtherRow { mac, responder, version, json, boots } in rows {
+    for OtherRow { mac, responder, version, json, boot } in rows {
         let is_known = known.exists([mac])?;
         if !is_known && count >= OTHERS_MAX {
             continue;
         }
         count += u64::from(!is_known);
-        let boots = serde_json::to_string(boots).map_err(to_sql)?;
-        insert.execute(params![mac, responder, integer(*version), json, boots])?;
+        insert.execute(params![mac, responder, integer(*version), json, boot])?;
     }
     Ok(count)
 }
