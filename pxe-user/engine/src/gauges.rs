@@ -60,6 +60,8 @@ pub struct Gauges {
     pub config_problem: Option<String>,
     /// With whom the segment is shared. `None` if it is not.
     pub segment: Option<SegmentGauges>,
+    /// Which other proxyDHCP servers answer machines here, and the remedy. `None` if none was seen.
+    pub foreign_proxies: Option<String>,
     /// Why this daemon did not resume the state that the previous daemon handed over. `None` if it did, or if
     /// there was no such state.
     pub hand_over_refused: Option<&'static str>,

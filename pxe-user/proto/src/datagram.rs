@@ -42,6 +42,12 @@ impl Link {
         Some(link)
     }
 
+    /// The link to everybody in the client's network.
+    #[must_use]
+    pub fn to_all(self) -> Self {
+        Self { peer: Mac([0xff; 6]), ..self }
+    }
+
     /// The VLAN identifier in the innermost tag; `None` if the frame had no tag.
     pub fn vlan(&self) -> Option<u16> {
         self.tags().last().map(|[_, _, high, low]| u16::from_be_bytes([high & 0x0f, *low]))

@@ -96,6 +96,23 @@ impl Responders {
         std::fs::rename(&new, self.config(own)).unwrap();
     }
 
+    /// Gives each responder a new list, and waits until it is in force.
+    fn relist(&self, members: impl Fn(usize) -> Vec<usize>) {
+        for (own, daemon) in self.running() {
+            let before = daemon.events("segment").len();
+            self.write(own, &members(own));
+            let is_read = || Ok(daemon.events("segment").len() > before);
+            clock::wait_until("the list is read", Duration::from_secs(10), is_read).unwrap();
+        }
+    }
+
+    /// What each board says of other proxyDHCP servers.
+    fn notices(&self) -> Vec<Option<String>> {
+        let notice =
+            |daemon: &Daemon| daemon.summary().unwrap()["foreign_proxies"].as_str().map(str::to_owned);
+        self.running().map(|(_, daemon)| notice(daemon)).collect()
+    }
+
     /// The table that the responders compute from this list.
     fn table(&self, members: &[usize]) -> Table {
         let member = |index: &usize| Member { name: NAMES[*index].into(), weight: self.weights[*index] };
@@ -341,6 +358,27 @@ fn share(weights: &[u32], datapath: &'static str) {
     }
 }
 
+/// Each daemon has a list with only itself, so both answer every machine: a mistake that the board and the log name.
+fn name_each_other(datapath: &'static str) {
+    let all = Responders::start(&[1, 1], datapath, None);
+    assert_eq!(all.notices(), [None, None]);
+    all.relist(|own| vec![own]);
+    all.boot();
+    let both = |all: &Responders| all.notices().iter().all(Option::is_some);
+    clock::wait_until("each names the other", Duration::from_secs(10), || Ok(both(&all))).unwrap();
+    for (own, notice) in all.notices().into_iter().enumerate() {
+        let other = all.lab.responders().nth(1 - own).unwrap().address().to_string();
+        assert!(notice.unwrap().contains(&format!("machines here: {other}. A machine")));
+    }
+    // A list with both is the remedy, and its effect shows at once.
+    all.relist(|_| vec![0, 1]);
+    let none = |all: &Responders| all.notices().iter().all(Option::is_none);
+    clock::wait_until("both share", Duration::from_secs(10), || Ok(none(&all))).unwrap();
+    for daemon in all.daemons.into_iter().flatten() {
+        assert_eq!(daemon.events("foreign_proxy").len(), 2, "one line for the beginning, one for the end");
+    }
+}
+
 /// Checks that each machine had to ask once.
 #[track_caller]
 fn assert_asked_once(boots: &[Boot]) {
@@ -441,4 +479,14 @@ fn two_responders_share_a_segment_over_sockets_and_one_may_be_killed() {
 #[test]
 fn three_responders_share_a_segment_by_weight_over_sockets_and_one_may_be_killed() {
     share(&[2, 1, 1], "socket");
+}
+
+#[test]
+fn two_responders_that_do_not_share_a_segment_name_each_other_over_xdp() {
+    name_each_other("xdp");
+}
+
+#[test]
+fn two_responders_that_do_not_share_a_segment_name_each_other_over_sockets() {
+    name_each_other("socket");
 }

@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use pxe_common::Service;
@@ -22,10 +23,15 @@ use pxe_proto::dhcp::{self, Arch, Class, Ignored, Message, Printable, Request, S
 use pxe_proto::mac::Mac;
 use pxe_proto::time::Timestamp;
 
-/// Answers DHCP requests. Its only state is what it has learnt about the machines' firmware.
+/// The shortest time between two offers that are broadcast.
+const BROADCAST_EVERY: Duration = Duration::from_secs(60);
+
+/// Answers DHCP requests. Its state is what it has learnt about the machines' firmware.
 #[derive(Debug, Default)]
 pub(super) struct DhcpService {
     quirks: FirmwareQuirks,
+    /// When an offer was last broadcast.
+    broadcast: Option<Timestamp>,
 }
 
 impl DhcpService {
@@ -113,7 +119,12 @@ impl DhcpService {
         match decided.reply(&request, port, datagram.from, style, &mut out) {
             Ok(reply) => {
                 let from = SocketAddrV4::new(settings.address, reply.from_port);
-                host.control(&Route { link: datagram.link, from, to: reply.to }, &out[..reply.len]);
+                let may_be_broadcast = reply.broadcast && !reply.summary.ack && origin == Origin::Link;
+                let link = match datagram.link.neighbour() {
+                    Some(_) if may_be_broadcast && self.is_broadcast_due(now) => datagram.link.to_all(),
+                    _ => datagram.link,
+                };
+                host.control(&Route { link, from, to: reply.to }, &out[..reply.len]);
                 counters.count(if reply.summary.ack { Counter::Acks } else { Counter::Offers });
                 host.record(replied(requester, &reply.summary, decision.is_local));
                 Ok(())
@@ -126,6 +137,16 @@ impl DhcpService {
                 Err(ignored)
             }
         }
+    }
+
+    /// Whether it is time for an offer that everybody in the network sees, to a machine that asks for one (RFC 2131, section
+    /// 4.1). All others go to the machine alone: but then nobody would see that there is a second proxyDHCP server.
+    fn is_broadcast_due(&mut self, now: Timestamp) -> bool {
+        let is_due = self.broadcast.is_none_or(|last| now.since(last) >= BROADCAST_EVERY);
+        if is_due {
+            self.broadcast = Some(now);
+        }
+        is_due
     }
 
     /// Returns the style for a machine, after learning from this DISCOVER whether its firmware understood the

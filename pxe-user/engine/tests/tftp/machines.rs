@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use pxe_engine::counters::Counter;
 use pxe_fleet::event::Event;
 use pxe_proto::dhcp::{Arch, Style};
+use pxe_proto::mac::Mac;
 
 use crate::support::*;
 
@@ -67,5 +68,19 @@ fn offers_come_from_our_address_and_port_67() {
     let sent = lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet("ovmf-discover"));
     assert_eq!(sent[0].route.from, SocketAddrV4::new(SERVER, 67));
     assert_eq!(sent[0].route.to, SocketAddrV4::new(Ipv4Addr::BROADCAST, 68));
-    assert_eq!(Some(sent[0].route.link.peer), machine(&packet("ovmf-discover")));
+}
+
+/// Of the offers to machines that ask for broadcast ones, one in a minute is. Then others see that pxed is there.
+#[test]
+fn an_offer_goes_to_its_machine_alone_and_once_a_minute_to_all() {
+    let mut lab = Lab::telling(Arch::X64);
+    let mut peer =
+        |lab: &mut Lab, name: &str| lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet(name))[0].route.link.peer;
+    let (all, alone) = (Mac([0xff; 6]), machine(&packet("ovmf-discover")).unwrap());
+    assert_eq!(peer(&mut lab, "ovmf-discover"), all);
+    assert_eq!(peer(&mut lab, "ovmf-discover"), alone);
+    lab.wait(59_000);
+    assert_eq!(peer(&mut lab, "ovmf-discover"), alone);
+    lab.wait(1000);
+    assert_eq!(peer(&mut lab, "ovmf-discover"), all);
 }

@@ -8,6 +8,9 @@ use super::ignored::Malformed;
 use super::options::{Items, code};
 use crate::mac::Mac;
 
+/// The message type of an offer (RFC 2132, section 9.6).
+const OFFER: u8 = 2;
+
 /// A DHCP message. Only its length and its cookie are checked, so any field or option may be missing or
 /// wrong.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +77,16 @@ impl<'a> MessageView<'a> {
         <[u8; 4]>::try_from(self.option(code::SERVER_ID)?).ok().map(Ipv4Addr::from)
     }
 
+    /// Whether it is what a proxyDHCP server sends first: an offer for PXE clients that assigns no address (PXE 2.1, section
+    /// 2.2.3).
+    #[must_use]
+    pub fn is_proxy_offer(&self) -> bool {
+        self.is_reply()
+            && self.message() == Some(Message::of(OFFER))
+            && self.yiaddr().is_unspecified()
+            && self.option(code::CLASS).is_some_and(|class| class.starts_with(b"PXEClient"))
+    }
+
     /// The first part of an option; `None` if the option is absent.
     #[must_use]
     pub fn option(&self, code: u8) -> Option<&'a [u8]> {
@@ -113,6 +126,28 @@ mod tests {
         assert_eq!(view.options().map(|(code, _)| code).collect::<Vec<_>>(), [53, 54, 43]);
         assert_eq!(view.option(43).map(|value| tags(value).collect::<Vec<_>>()), Some(vec![(6, &[8][..])]));
         assert!(MessageView::parse(&packet[..OPTIONS_AT - 1]).is_err());
+    }
+
+    #[test]
+    fn a_proxys_offer_assigns_no_address_and_names_its_class() {
+        let offer = |kind, yiaddr: [u8; 4], options: &[u8]| {
+            let mut packet = vec![0; OPTIONS_AT];
+            packet[0] = 2;
+            packet[16..20].copy_from_slice(&yiaddr);
+            packet[COOKIE_AT..].copy_from_slice(&COOKIE);
+            packet.extend([53, 1, kind]);
+            packet.extend_from_slice(options);
+            packet
+        };
+        let class = b"\x3c\x09PXEClient\xff";
+        for (packet, is_proxys) in [
+            (offer(2, [0; 4], class), true),
+            (offer(5, [0; 4], class), false),
+            (offer(2, [10, 0, 0, 9], class), false),
+            (offer(2, [0; 4], &[255]), false),
+        ] {
+            assert_eq!(MessageView::parse(&packet).unwrap().is_proxy_offer(), is_proxys, "{packet:?}");
+        }
     }
 
     proptest::proptest! {

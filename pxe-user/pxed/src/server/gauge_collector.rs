@@ -23,6 +23,8 @@ pub(super) struct GaugeCollector {
     pub(super) reloads: u64,
     /// Why the last changed configuration was rejected. `None` if it was applied.
     pub(super) config_problem: Option<String>,
+    /// Which other proxyDHCP servers answer here, with the remedy. `None` if none does.
+    pub(super) foreign_proxies: Option<String>,
     /// Why the state of a predecessor was refused, if it was.
     pub(super) hand_over_refused: Option<&'static str>,
 }
@@ -39,6 +41,7 @@ impl GaugeCollector {
             reloads: self.reloads,
             config_problem: self.config_problem.clone(),
             segment: live.segment_gauges(),
+            foreign_proxies: self.foreign_proxies.clone(),
             hand_over_refused: self.hand_over_refused,
         };
         let has_changed = **self.shown.load() != gauges;

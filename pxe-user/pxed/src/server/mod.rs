@@ -19,6 +19,7 @@
 //! process dies. No file here may start a thread by itself: see `confined::ThreadPermit`.
 
 mod confined;
+mod foreign_proxies;
 mod gauge_collector;
 mod handover;
 mod kernel_config;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use pxe_common::abi::{self, Config};
 
+use super::foreign_proxies::OfferListener;
 use super::handover::InterfaceState;
 use super::kernel_config::{config, slots_each};
 use super::preconditions;
@@ -27,6 +28,8 @@ pub(super) struct OpenInterface {
     pub(super) plan: Plan,
     pub(super) dhcp: DhcpPath,
     pub(super) path: Path,
+    /// `None` if the host refuses it.
+    pub(super) offers: Option<OfferListener>,
     pub(super) lock: InterfaceLock,
 }
 
@@ -108,7 +111,8 @@ impl PreparedInterface {
                 std::mem::take(&mut interface_state.sockets),
             )?)),
         };
-        Ok(OpenInterface { dhcp, plan: self.plan, path, lock })
+        let offers = OfferListener::open(&self.plan.interface);
+        Ok(OpenInterface { dhcp, plan: self.plan, path, offers, lock })
     }
 
     /// Tries the planned modes in turn. `None` means plain sockets, by plan or after all have failed.

@@ -259,6 +259,11 @@ impl LiveConfig {
         SegmentView::log(self.segment.load().as_deref());
     }
 
+    /// How many other responders share the segment. `None` if the shared ledger has not named them yet.
+    pub(super) fn sharing(&self) -> Option<usize> {
+        self.segment.load().as_ref().map_or(Some(0), |segment| segment.others)
+    }
+
     /// What the board says of the segment.
     pub(super) fn segment_gauges(&self) -> Option<SegmentGauges> {
         let problem = self.segment_problem.load();

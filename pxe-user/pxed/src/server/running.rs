@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use anyhow::{Context as _, Result};
 
 use super::confined::ThreadPermit;
+use super::foreign_proxies::ForeignProxies;
 use super::gauge_collector::GaugeCollector;
 use super::handover::{self, HandoverState, InterfaceState, Requester};
 use super::reload::{LiveConfig, ReloadOutcome};
@@ -38,6 +39,7 @@ pub(super) struct Running {
     web: Option<Web>,
     uploads: Option<Uploads>,
     gauges: GaugeCollector,
+    foreign_proxies: ForeignProxies,
     live: Arc<LiveConfig>,
     clock: Clock,
     heartbeats: Heartbeats,
@@ -113,6 +115,7 @@ impl Running {
             web: Some(web),
             uploads,
             gauges,
+            foreign_proxies: ForeignProxies::default(),
             live,
             clock,
             heartbeats,
@@ -187,8 +190,26 @@ impl Running {
     pub(super) fn show(&mut self, watchdog: &mut Watchdog) -> Shown {
         let (hanging, is_well) = watchdog.look(self.clock.now(), &self.heartbeats);
         self.gauges.hanging = hanging.to_vec();
+        self.look_for_others();
         let has_changed = self.gauges.show(&self.interfaces, &self.live);
         Shown { is_well, has_changed }
+    }
+
+    /// Looks which other proxyDHCP servers have sent offers.
+    fn look_for_others(&mut self) {
+        let now = self.clock.now();
+        let own: Vec<_> = self.interfaces.iter().map(|served| served.plan.subnet.address).collect();
+        for listener in self.interfaces.iter_mut().filter_map(|served| served.offers.as_mut()) {
+            self.foreign_proxies.look(now, listener, &own);
+        }
+        let problem = self.foreign_proxies.problem(now, self.live.sharing());
+        if problem != self.gauges.foreign_proxies {
+            match &problem {
+                Some(problem) => tracing::warn!(event = "foreign_proxy", "{problem}"),
+                None => tracing::info!(event = "foreign_proxy", "no other proxyDHCP server is seen any more"),
+            }
+            self.gauges.foreign_proxies = problem;
+        }
     }
 
     /// Logs the outcome of a look at the configuration, and applies rates and segment to the kernel programs.

@@ -44,6 +44,8 @@ pub(super) struct SegmentView {
     pub(super) name: Arc<str>,
     /// This responder's ranks. `None` while it knows of no other and answers every machine.
     pub(super) ranks: Option<Arc<Ranks>>,
+    /// How many other responders there are, alive or not. `None` while it is not known.
+    pub(super) others: Option<usize>,
     /// This responder's share, in words.
     pub(super) share: String,
 }
@@ -53,9 +55,10 @@ impl SegmentView {
     pub(super) fn new(settings: Option<&SegmentSettings>, found: Option<&Found>) -> Option<Self> {
         let settings = settings?;
         let (name, own) = (Arc::clone(&settings.name), settings.own());
-        let of_table = |segment, table: &pxe_engine::segment::Table| Self {
+        let of_table = |segment: &pxe_engine::segment::Segment, table: &pxe_engine::segment::Table| Self {
             name: Arc::clone(&name),
             ranks: Some(Arc::new(table.ranks(&own))),
+            others: Some(segment.members().len().saturating_sub(1)),
             share: share(&own, segment, table),
         };
         if let Some((segment, table)) = settings.listed() {
@@ -68,7 +71,7 @@ impl SegmentView {
         let share = format!(
             "the shared ledger has not named its responders yet, so this one ({own}) answers every machine"
         );
-        Some(Self { name, ranks: None, share })
+        Some(Self { name, ranks: None, others: None, share })
     }
 
     /// Logs who shares the segment.

@@ -11,6 +11,7 @@ use pxe_common::rate_limit::Rates;
 use pxe_common::segment::Ranks;
 
 use super::confined::ThreadPermit;
+use super::foreign_proxies::OfferListener;
 use super::handover::InterfaceState;
 use super::kernel_config::{config, offload_words, slots_each, transfers_each};
 use super::open_interface::{OpenInterface, Path, Xdp};
@@ -76,6 +77,8 @@ pub(super) struct ServedInterface {
     threads: Vec<JoinHandle<WorkerHandover>>,
     /// Transfers of a predecessor that no worker has resumed yet.
     snapshots: Vec<TransferSnapshot>,
+    /// Offers of other proxyDHCP servers. `None` if the host refuses the socket.
+    pub(super) offers: Option<OfferListener>,
     pub(super) lock: InterfaceLock,
 }
 
@@ -89,7 +92,7 @@ impl ServedInterface {
         snapshots: Vec<TransferSnapshot>,
         shared: &Shared<'_>,
     ) -> Result<Self> {
-        let OpenInterface { plan, dhcp, path, lock } = opened;
+        let OpenInterface { plan, dhcp, path, offers, lock } = opened;
         let live = shared.live;
         let policy = live.offering.load().policy(plan.subnet.address, &live.catalogue.load());
         let mut served = Self {
@@ -106,6 +109,7 @@ impl ServedInterface {
             queues: Arc::default(),
             threads: Vec::new(),
             snapshots,
+            offers,
             lock,
             plan,
         };

@@ -130,6 +130,7 @@ struct Summary {
     reloads: u64,
     config_problem: Option<String>,
     segment: Option<Segment>,
+    foreign_proxies: Option<String>,
     lost: Vec<Lost>,
 }
 
@@ -191,6 +192,7 @@ pub(super) async fn summary(State(api): State<Api>) -> impl IntoResponse {
             share: shown.share,
             problem: shown.problem,
         }),
+        foreign_proxies: gauges.foreign_proxies.clone(),
         lost: board.lost.clone(),
     })
 }

@@ -62,8 +62,8 @@ impl Status {
         } else {
             let board: Board = serde_json::from_slice(&body)
                 .context("this program cannot read the daemon's answer: their versions differ")?;
-            let segment = segment(summary.as_deref().unwrap_or_default());
-            segment
+            let network = network(summary.as_deref().unwrap_or_default());
+            network
                 .iter()
                 .try_for_each(|line| writeln!(out, "{}", text::escape(line)))
                 .and_then(|()| table::write(&mut out, &board, now(), &table::Look::of_stdout()))
@@ -76,15 +76,14 @@ impl Status {
     }
 }
 
-/// With whom the daemon shares its segment, in lines. None if with nobody.
-fn segment(summary: &[u8]) -> Vec<String> {
+/// With whom the daemon shares its segment, and who else answers there, in lines. None if nobody.
+fn network(summary: &[u8]) -> Vec<String> {
     let summary: serde_json::Value = serde_json::from_slice(summary).unwrap_or_default();
     let segment = &summary["segment"];
-    let (Some(name), Some(share)) = (segment["name"].as_str(), segment["share"].as_str()) else {
-        return Vec::new();
-    };
-    let problem = segment["problem"].as_str().map(str::to_owned);
-    [format!("segment {name}: {share}")].into_iter().chain(problem).collect()
+    let shared = segment["name"].as_str().zip(segment["share"].as_str());
+    let shared = shared.map(|(name, share)| format!("segment {name}: {share}"));
+    let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
+    shared.into_iter().chain(text(&segment["problem"])).chain(text(&summary["foreign_proxies"])).collect()
 }
 
 async fn board(client: &Client) -> Result<Board> {

@@ -3,7 +3,7 @@ use ratatui::backend::TestBackend;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::draw::{bar, draw};
-use super::segment;
+use super::network;
 use super::table::{Look, write};
 use super::text::{bytes, cut, escape, span, width};
 use super::view::{Action, View};
@@ -254,9 +254,10 @@ fn the_smallest_screens_do_no_harm() {
 
 #[test]
 fn who_shares_the_segment_comes_first() {
-    let of = |value: &str| segment(format!("{{\"segment\":{value}}}").as_bytes());
+    let of = |value: &str| network(format!("{{\"segment\":{value}}}").as_bytes());
     assert_eq!(of("null"), [""; 0]);
-    assert_eq!(segment(b""), [""; 0], "a daemon of an earlier version");
+    assert_eq!(network(b""), [""; 0], "a daemon of an earlier version");
+    assert_eq!(network(br#"{"segment":null,"foreign_proxies":"another one"}"#), ["another one"]);
     assert_eq!(of(r#"{"name":"lab","share":"all","problem":null}"#), ["segment lab: all"]);
     assert_eq!(of(r#"{"name":"lab","share":"all","problem":"away"}"#), ["segment lab: all", "away"]);
 }

@@ -25,13 +25,15 @@ export function drawHeader() {
 function drawBanners() {
   const problem = fleet.summary && fleet.summary.config_problem;
   const segment = fleet.summary && fleet.summary.segment && fleet.summary.segment.problem;
-  const key = JSON.stringify([problem, segment, fleet.lost]);
+  const proxies = fleet.summary && fleet.summary.foreign_proxies;
+  const key = JSON.stringify([problem, segment, proxies, fleet.lost]);
   if ($("banners").shown === key) return;
   $("banners").shown = key;
   const banner = (title, text, ...more) => h("p", { className: "banner" }, h("b", {}, title), h("bdi", {}, clean(text)), ...more);
   $("banners").replaceChildren(
     ...(problem ? [banner("The configuration file was rejected; the running configuration stays.", problem)] : []),
     ...(segment ? [banner("Responders.", segment)] : []),
+    ...(proxies ? [banner("Not alone.", proxies)] : []),
     ...fleet.lost.map((item) => banner("Not kept.", item.what, " ", h("small", {}, "(", time(item.since, "for"), ")"))));
 }
 
