@@ -58,6 +58,8 @@ pub struct Gauges {
     pub reloads: u64,
     /// Why the last reload of the configuration was refused. `None` if it was not.
     pub config_problem: Option<String>,
+    /// This responder's name in the shared ledger and on the segment. `None` if it is alone.
+    pub responder: Option<String>,
     /// With whom the segment is shared. `None` if it is not.
     pub segment: Option<SegmentGauges>,
     /// Which other proxyDHCP servers answer machines here, and the remedy. `None` if none was seen.

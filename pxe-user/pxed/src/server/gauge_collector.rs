@@ -23,6 +23,8 @@ pub(super) struct GaugeCollector {
     pub(super) reloads: u64,
     /// Why the last changed configuration was rejected. `None` if it was applied.
     pub(super) config_problem: Option<String>,
+    /// This responder's name. `None` if it shares nothing with others.
+    pub(super) responder: Option<String>,
     /// Which other proxyDHCP servers answer here, with the remedy. `None` if none does.
     pub(super) foreign_proxies: Option<String>,
     /// Why the state of a predecessor was refused, if it was.
@@ -40,6 +42,7 @@ impl GaugeCollector {
             http_bytes: self.http_bytes.load(Ordering::Relaxed),
             reloads: self.reloads,
             config_problem: self.config_problem.clone(),
+            responder: self.responder.clone(),
             segment: live.segment_gauges(),
             foreign_proxies: self.foreign_proxies.clone(),
             hand_over_refused: self.hand_over_refused,

@@ -71,7 +71,10 @@ impl Running {
         let heartbeats = Heartbeats::default();
         let about = ledger.as_ref().map(|ledger| Arc::clone(&ledger.about));
         let (fleet, fleet_thread) = start_fleet(permit, &settings, ledger.clone(), (clock, &heartbeats))?;
-        let gauges = GaugeCollector { hand_over_refused, ..GaugeCollector::default() };
+        let responder = ledger.as_ref().map(|ledger| ledger.responder.clone());
+        let responder =
+            responder.or_else(|| settings.segment.as_ref().map(|segment| segment.own().to_string()));
+        let gauges = GaugeCollector { hand_over_refused, responder, ..GaugeCollector::default() };
         let mut live = LiveConfig::new(offering, catalogue, reader, Arc::clone(&loader_queue));
         live.about = about;
         let uploads = listeners.inbox.clone().map(|inbox| {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pxe_fleet::board::{Board, State};
+use pxe_fleet::board::{Board, Responder, State};
 use pxe_web::api::metrics::Refused;
 
 use crate::support::{Server, bare, board, change, full, get, lost};
@@ -71,7 +71,9 @@ async fn scrape(server: &Server) -> (Series, BTreeMap<String, String>) {
 
 #[tokio::test]
 async fn what_is_shown_is_counted() {
-    let server = Server::start(Board { lost: vec![lost()], ..board(25) });
+    let responder = |own, alive, waiting| Responder { own, alive, waiting, ..Responder::default() };
+    let responders = vec![responder(false, true, 9), responder(true, true, 4), responder(false, false, 0)];
+    let server = Server::start(Board { lost: vec![lost()], responders, ..board(25) });
     let (series, _) = scrape(&server).await;
     for (name, value) in [
         ("pxed_machines{state=\"failed\"}", 3.0),
@@ -80,6 +82,11 @@ async fn what_is_shown_is_counted() {
         ("pxed_lost", 1.0),
         ("pxed_ready", 1.0),
         ("pxed_config_refused", 0.0),
+        ("pxed_foreign_proxies", 1.0),
+        (r#"pxed_responder_info{responder="rack-1",segment="lab"}"#, 1.0),
+        (r#"pxed_responders{alive="true"}"#, 2.0),
+        (r#"pxed_responders{alive="false"}"#, 1.0),
+        ("pxed_ledger_waiting", 4.0),
         (r#"pxed_tftp_sent_bytes_total{interface="eth\"0\\"}"#, 1_000_000.0),
         (r#"pxed_transfers{interface="eth\"0\\"}"#, 2.0),
         (r#"pxed_events_total{interface="eth\"0\\",event="tftp_complete"}"#, 8.0),
@@ -140,7 +147,8 @@ async fn ten_times_the_machines_are_not_one_series_more() {
 
 #[tokio::test]
 async fn the_dashboard_and_the_alerts_name_only_what_there_is() {
-    let server = Server::over(board(20), Some("127.0.0.1:0"), None);
+    let responders = vec![Responder { own: true, ..Responder::default() }];
+    let server = Server::over(Board { responders, ..board(20) }, Some("127.0.0.1:0"), None);
     until(&server, "pxed_boots_total", 0.0).await;
     // Some series exist only after their first event.
     change(&server.fleet, bare(100, State::Offered));

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use pxe_engine::gauges::{Gauges, InterfaceGauges};
+use pxe_engine::gauges::{Gauges, InterfaceGauges, SegmentGauges};
 use pxe_fleet::board::{
     Board, Boot, Dimm, Lost, Machine, MemoryError, Progress, Responder, State, Step, Story, TestOutcome,
     UnixMs, Update, Verdict,
@@ -400,5 +400,14 @@ pub(crate) fn gauges() -> Gauges {
         waiting: 1,
         offload_bytes: 4096,
     };
-    Gauges { interfaces: vec![interface], ready: true, image_bytes: 300_000, ..Gauges::default() }
+    let segment = SegmentGauges { name: "lab".into(), ..SegmentGauges::default() };
+    Gauges {
+        interfaces: vec![interface],
+        ready: true,
+        image_bytes: 300_000,
+        responder: Some("rack-1".into()),
+        segment: Some(segment),
+        foreign_proxies: Some("another proxyDHCP server: 10.1.0.7".into()),
+        ..Gauges::default()
+    }
 }

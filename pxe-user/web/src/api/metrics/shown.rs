@@ -36,6 +36,21 @@ impl Collector for Shown {
 
 fn daemon(out: &mut MetricsText<'_>, gauges: &Gauges, uptime: u64) -> fmt::Result {
     out.gauges("build_info", "Which pxed this is", [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)])?;
+    if let Some(responder) = &gauges.responder {
+        let segment = gauges.segment.as_ref().map_or("", |segment| segment.name.as_str());
+        let text = "Which responder this is: its names in the shared ledger and on the segment";
+        out.gauges(
+            "responder_info",
+            text,
+            [(vec![("responder", responder.as_str()), ("segment", segment)], 1)],
+        )?;
+    }
+    let others = gauges.foreign_proxies.is_some().into();
+    out.gauge(
+        "foreign_proxies",
+        "1 when another proxyDHCP server answers machines: the board says which",
+        others,
+    )?;
     out.gauge("uptime_seconds", "Seconds since the start", uptime)?;
     out.gauge("ready", "1 when everything is set up", gauges.ready.into())?;
     out.gauge("image_bytes", "Bytes of boot files in memory", gauges.image_bytes)?;
@@ -65,6 +80,14 @@ fn board(out: &mut MetricsText<'_>, board: &Board) -> fmt::Result {
         [("testing", TestOutcome::Testing), ("pass", TestOutcome::Pass), ("fail", TestOutcome::Fail)];
     let outcomes = outcomes.map(|(word, outcome)| (vec![("outcome", word)], with(outcome)));
     out.gauges("machines_tested", "Machines whose memory is or was tested, by outcome", outcomes)?;
+    let alive = |alive| board.responders.iter().filter(|responder| responder.alive == alive).count() as u64;
+    if !board.responders.is_empty() {
+        let states = [("true", alive(true)), ("false", alive(false))];
+        let states = states.map(|(word, count)| (vec![("alive", word)], count));
+        out.gauges("responders", "Responders of the shared ledger", states)?;
+        let waiting = board.responders.iter().find(|responder| responder.own).map_or(0, |own| own.waiting);
+        out.gauge("ledger_waiting", "Batches that wait on this host for the shared ledger", waiting)?;
+    }
     out.gauge("lost", "What is not kept as it should be: the board says more", board.lost.len() as u64)
 }
 
