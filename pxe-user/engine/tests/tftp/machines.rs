@@ -74,7 +74,7 @@ fn offers_come_from_our_address_and_port_67() {
 #[test]
 fn an_offer_goes_to_its_machine_alone_and_once_a_minute_to_all() {
     let mut lab = Lab::telling(Arch::X64);
-    let mut peer =
+    let peer =
         |lab: &mut Lab, name: &str| lab.say_as(DHCP_CLIENT, DHCP_SERVERS, &packet(name))[0].route.link.peer;
     let (all, alone) = (Mac([0xff; 6]), machine(&packet("ovmf-discover")).unwrap());
     assert_eq!(peer(&mut lab, "ovmf-discover"), all);
