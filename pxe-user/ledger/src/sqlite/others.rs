@@ -12,10 +12,11 @@ use super::retention::integer;
 use super::{Database, DatabaseError};
 use crate::rows::{OtherRow, Rows};
 
+/// `others` has row numbers: rows of a kilobyte in a table without them take an overflow page of 4096 bytes each.
 pub(super) const TABLES: &str = "
     CREATE TABLE IF NOT EXISTS versions (mac TEXT PRIMARY KEY, version INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS others (mac TEXT PRIMARY KEY, responder TEXT NOT NULL, version INTEGER NOT NULL,
-        json TEXT NOT NULL, boot TEXT) WITHOUT ROWID;
+        json TEXT NOT NULL, boot TEXT);
 ";
 /// Maximum number of machines of other responders: as many as the fleet keeps in memory.
 pub const OTHERS_MAX: u64 = 1 << 18;
