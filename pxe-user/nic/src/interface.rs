@@ -147,6 +147,17 @@ impl Interface {
     }
 }
 
+/// Returns whether frames can leave this interface: it is up and has a carrier. `None` if there is no such interface, or the
+/// system does not say.
+pub fn has_link(name: &str) -> Option<bool> {
+    match std::fs::read_to_string(Path::new("/sys/class/net").join(name).join("carrier")) {
+        Ok(text) => Some(text.trim() == "1"),
+        // An interface that is down has no carrier to read.
+        Err(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// Returns the current name of the interface with this index; `None` if it no longer exists.
 pub fn name_of(index: u32) -> Option<String> {
     let sys = Path::new("/sys/class/net");

@@ -5,7 +5,8 @@
 //! SIGTERM  --Leave-> thread: leave, wait until the others have read it                    kernel maps, log, board
 //! ```
 //! It has a connection of its own, and only it waits for that. While the database is away, what is known stays in force. A
-//! hand-over to another process on this host leaves nothing: the successor renews the same lease.
+//! hand-over to another process on this host leaves nothing: the successor renews the same lease. A responder without a link
+//! leaves, and comes back with the link.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,12 +24,15 @@ use pxe_engine::segment::Member;
 use pxe_engine::segment::membership::{Membership, Sighting, have_all_read};
 use pxe_fleet::thread::SharedLedger;
 use pxe_ledger::postgres::{LEASE, LEASE_EVERY, MemberLease, MemberRow, Members, PostgresError};
+use pxe_nic::interface::has_link;
 
 /// Pause between two attempts to connect.
 const RETRY_EVERY: Duration = Duration::from_secs(2);
 /// Shortest pause between two reads, so that a clock that runs a little slower than the server's does not read again and
 /// again.
 const READ_EVERY: Duration = Duration::from_millis(50);
+/// Between two looks for a link that is gone.
+const LINK_EVERY: Duration = Duration::from_secs(1);
 /// The most time that leaving takes, with everything.
 const LEAVING_MAX: Duration = Duration::from_secs(2);
 /// How long a responder that leaves waits for the others to read that.
@@ -115,6 +119,8 @@ struct Joined {
     membership: Membership,
     /// The others have not been notified of it yet.
     is_news: bool,
+    /// It has left, because it has no link.
+    is_unplugged: bool,
 }
 
 /// Why the thread stops using a connection.
@@ -189,7 +195,7 @@ impl Follower {
             // Another weight is no reason to forget who is there.
             let known = before.filter(|joined| is_same(joined, &enrolment)).map(|joined| joined.membership);
             let membership = known.unwrap_or_else(|| Membership::new(Arc::clone(&enrolment.responder)));
-            Joined { enrolment, membership, is_news: true }
+            Joined { enrolment, membership, is_news: true, is_unplugged: false }
         });
     }
 
@@ -220,7 +226,24 @@ impl Follower {
                 Err(TryRecvError::Disconnected) => return Ok(End::Closed),
                 Err(TryRecvError::Empty) => {}
             }
+            let names = self.live.settings().interfaces.clone();
             let Some(joined) = &mut self.joined else { return Ok(End::Left) };
+            if is_unplugged(&names, has_link) {
+                if !std::mem::replace(&mut joined.is_unplugged, true) {
+                    members.leave(&joined.enrolment.responder)?;
+                    members.notify()?;
+                }
+                // What is known stays in force, so that this responder serves as soon as the link is back.
+                self.live.segment_problem(Some(format!(
+                    "segment {}: no link on {}, so no machine reaches this responder. It has left the segment, and the \
+                     others take over its machines. It comes back with the link: check the cable and the switch's port",
+                    joined.enrolment.segment,
+                    names.join(", ")
+                )));
+                members.wait(LINK_EVERY, self.wake.notified())?;
+                continue;
+            }
+            joined.is_news |= std::mem::take(&mut joined.is_unplugged);
             let lease = MemberLease {
                 responder: joined.enrolment.responder.to_string(),
                 segment: joined.enrolment.segment.to_string(),
@@ -294,6 +317,11 @@ impl Follower {
     }
 }
 
+/// Whether no interface has a link. One that does not say counts as having one.
+fn is_unplugged(names: &[String], has_link: impl Fn(&str) -> Option<bool>) -> bool {
+    !names.is_empty() && names.iter().all(|name| has_link(name) == Some(false))
+}
+
 /// Takes rows that were read, and publishes what has changed. Returns when the next read is due at the latest.
 fn show(live: &LiveConfig, joined: &mut Joined, clock: Clock, rows: &[MemberRow]) -> Duration {
     let Joined { enrolment, membership, .. } = joined;
@@ -326,4 +354,24 @@ pub(crate) fn sightings(rows: &[MemberRow]) -> Vec<Sighting> {
         has_left: row.has_left,
     };
     rows.iter().map(sighting).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_responder_is_unplugged_when_all_of_its_interfaces_are() {
+        let link = |name: &str| match name {
+            "down" => Some(false),
+            "up" => Some(true),
+            _ => None,
+        };
+        let unplugged = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            is_unplugged(&names, link)
+        };
+        assert!(unplugged(&["down"]) && unplugged(&["down", "down"]));
+        assert!(!unplugged(&["down", "up"]) && !unplugged(&["down", "silent"]) && !unplugged(&[]));
+    }
 }
