@@ -65,8 +65,23 @@ impl Daemon {
     /// # Errors
     /// As for [`start`](Self::start).
     pub fn start_on(lab: &Lab, host: &Host, interface: &str, arguments: &[&str]) -> Result<Self> {
+        Self::start_with(lab, host, interface, arguments, &[])
+    }
+
+    /// Like [`start_on`](Self::start_on), with variables in its environment.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_with(
+        lab: &Lab,
+        host: &Host,
+        interface: &str,
+        arguments: &[&str],
+        variables: &[(&str, String)],
+    ) -> Result<Self> {
         let program = program();
-        let command = host.command(program.to_str().context("the path is not UTF-8")?);
+        let mut command = host.command(program.to_str().context("the path is not UTF-8")?);
+        command.envs(variables.iter().map(|(name, value)| (name, value)));
         let daemon = Self::launch(lab, interface, command, arguments, Stdio::null())?;
         daemon.wait_ready()?;
         Ok(daemon)

@@ -21,6 +21,7 @@
 //! arch       the names of an architecture in Debian, Rust and GCC
 //! cross      a toolchain for each architecture, with an old C library
 //! elf        what a program needs from its system
+//! faketime   programs with a clock of their own
 //! ```
 //!
 //! # A network
@@ -57,6 +58,7 @@ pub mod cross;
 pub mod daemon;
 pub mod dnsmasq;
 pub mod elf;
+pub mod faketime;
 pub mod firmware;
 pub mod kustomize;
 pub mod load;

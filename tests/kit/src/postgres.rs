@@ -1,6 +1,8 @@
 //! A PostgreSQL server of a test's own, from the distribution's package: in a temporary folder, as an ordinary user, on a free
 //! port of the loopback interface and a Unix socket.
 //!
+//! `replication` makes one server the standby of another.
+//!
 //! PostgreSQL refuses to run as root, so root starts it as `nobody`. A watcher, a shell that waits for the end of its input,
 //! ends the server and removes the folder: when the value is dropped, and also when the test's process is killed.
 
@@ -17,6 +19,8 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{clock, command};
+
+mod replication;
 
 /// The user and group that root runs the server as: `nobody`, on all distributions.
 const NOBODY: u32 = 65534;
@@ -79,18 +83,7 @@ impl Postgres {
     /// # Errors
     /// If it does not start.
     pub fn start_with(settings: &str, prepare: impl FnOnce(&Path) -> Result<()>) -> Result<Self> {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let programs = programs()?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("pxed-postgres-{}-{number}", std::process::id()));
-        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let mut watch = Command::new("sh");
-        watch.args(["-c", WATCH, "watch"]).arg(&folder).stdin(Stdio::piped());
-        // Output that a killed test leaves open would keep whoever waits for its end.
-        let watcher = watch.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let server = Self { programs, folder, port, watcher };
-        give(&server.folder)?;
+        let server = Self::empty()?;
         let password = server.folder.join("password");
         fs::write(&password, PASSWORD)?;
         give(&password)?;
@@ -104,20 +97,43 @@ impl Postgres {
             USER,
         ]);
         command::output(initdb.arg("--pwfile").arg(&password).arg("-D").arg(server.data()))?;
-        let own = format!(
-            "listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{}'\nfsync = off\n\
-             shared_buffers = 32MB\n{settings}\n",
-            server.folder.display()
-        );
-        let configuration = server.data().join("postgresql.conf");
-        let text = fs::read_to_string(&configuration)? + &own;
-        fs::write(&configuration, text)?;
+        server.configure(settings)?;
         prepare(&server.data())?;
         for entry in fs::read_dir(server.data())? {
             give(&entry?.path())?;
         }
         server.launch()?;
         Ok(server)
+    }
+
+    /// A folder and a port for a server, without data.
+    fn empty() -> Result<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let programs = programs()?;
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("pxed-postgres-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let mut watch = Command::new("sh");
+        watch.args(["-c", WATCH, "watch"]).arg(&folder).stdin(Stdio::piped());
+        // Output that a killed test leaves open would keep whoever waits for its end.
+        let watcher = watch.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let server = Self { programs, folder, port, watcher };
+        give(&server.folder)?;
+        Ok(server)
+    }
+
+    /// Adds the server's own settings, then these, to its configuration. PostgreSQL uses the last value of each.
+    fn configure(&self, settings: &str) -> Result<()> {
+        let own = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\nfsync = off\n\
+             shared_buffers = 32MB\n{settings}\n",
+            self.port,
+            self.folder.display()
+        );
+        let configuration = self.data().join("postgresql.conf");
+        let text = fs::read_to_string(&configuration)? + &own;
+        Ok(fs::write(&configuration, text)?)
     }
 
     /// Starts the server, which must not run, and waits until it answers.

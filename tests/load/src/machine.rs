@@ -102,6 +102,8 @@ pub struct Machine {
     pub state: State,
     /// When it was switched on.
     pub started: Timestamp,
+    /// When it had an OFFER for the first time.
+    pub offered: Option<Timestamp>,
     /// When it had everything.
     pub finished: Timestamp,
     /// Its counts.
@@ -133,6 +135,7 @@ impl Machine {
         Self {
             state: State::Off,
             started: zero,
+            offered: None,
             finished: zero,
             counters: Counters::default(),
             times: Vec::new(),
@@ -195,6 +198,7 @@ impl Machine {
             (State::Discovering, 67) if to == 68 && answer.is_offer() => {
                 let took = now.since(self.asked);
                 self.counters.offers += 1;
+                self.offered.get_or_insert(now);
                 self.server = server;
                 self.offer(now, script, &answer, say);
                 Some(took)

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use pxe_common::segment::bucket;
+use pxe_engine::segment::{Member, Segment};
 use pxe_guests::loaders::{self, Platform};
 use pxe_kit::daemon::Daemon;
+use pxe_kit::postgres::Postgres;
 use pxe_kit::{Lab, clock, firmware, tree};
 use pxe_lab::{BootOutcome, Card, Expect, Firmware, MachineSpec};
 use pxe_tests::neighbours::{all_run, boot, dhcp_server, machine};
@@ -97,6 +100,47 @@ fn without_the_kernels_help_the_same_machines_run_memtest() {
     all_run(&lab, &daemon, &machines).unwrap();
     let log = daemon.stop().unwrap();
     assert_eq!(Daemon::count(&log, "tftp_data_by_kernel"), 0, "{log}");
+}
+
+/// Three responders have found one another in the ledger. The database and the responder that owns the machine are killed
+/// before the machine starts, so that nobody can take the machine over: its ROM asks again, and another one boots it.
+#[test]
+fn a_bios_machine_boots_when_the_responder_that_owns_it_is_killed() {
+    let ledger = Postgres::start().unwrap();
+    let lab = Lab::builder().machines(1).responders(3).start().unwrap();
+    let names = ["a", "b", "c"];
+    let member = |name: &&str| Member { name: (*name).into(), weight: 1 };
+    let table = Segment::new(names.iter().map(member).collect()).unwrap().table(|_| true);
+    let mut daemons = Vec::new();
+    for (host, name) in lab.responders().zip(names) {
+        let config = lab.folder().join(format!("{name}.toml"));
+        let (state, url) = (lab.folder().join(format!("state-{name}")), ledger.url("postgres"));
+        let text = format!(
+            "state = {state:?}\n[ledger]\nurl = \"{url}\"\nresponder = \"{name}\"\n[segment]\nname = \"lab\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let arguments = ["--config", config.to_str().unwrap(), "--datapath", "xdp"];
+        daemons.push(Daemon::start_on(&lab, host, host.interface(), &arguments).unwrap());
+    }
+    let number = format!("table {:08x}", table.digest());
+    let shares = |daemon: &Daemon| daemon.events("segment").last().is_some_and(|last| last.contains(&number));
+    let all_share = || Ok(daemons.iter().all(shares));
+    clock::wait_until("the responders share the segment", Duration::from_secs(60), all_share).unwrap();
+
+    let machine = machine("bios", Firmware::Bios, 0);
+    let mac = pxe_kit::load::mac(&machine.mac()).unwrap();
+    let owner = names.iter().position(|name| *table.order(bucket(mac))[0] == **name).unwrap();
+    ledger.kill().unwrap();
+    let killed = daemons.remove(owner);
+    killed.signal(rustix::process::Signal::KILL).unwrap();
+    killed.ended().unwrap();
+    all_run(&lab, &daemons[0], std::slice::from_ref(&machine)).unwrap();
+    assert!(daemons.iter().all(shares), "nobody has taken the machine over");
+    let by: Vec<_> = daemons.iter().map(|daemon| fetched(daemon, &machine)).collect();
+    assert!(by.concat().contains(&"memtest86+x64".to_owned()), "{by:?}");
+    for daemon in daemons {
+        daemon.stop().unwrap();
+    }
 }
 
 /// The boot tree of the usual recipe works unchanged: PXELINUX, links out of the tree, a kernel without `.bin`.

@@ -264,6 +264,12 @@ pub const NEEDS: &[Need] = &[
         Probe::Postgres,
         ["postgresql", "postgresql-server", "postgresql", "postgresql-server", "postgresql"],
     ),
+    need(
+        "faketime",
+        Group::Database,
+        Probe::Program(&["faketime"]),
+        ["faketime", "libfaketime", "libfaketime", "libfaketime", "libfaketime"],
+    ),
     need("podman", Group::Tests, Probe::Program(&["podman"]), ["podman"; 5]),
     // Podman's default runtime, crun, rejects hosts with both versions of cgroups.
     need("runc", Group::Tests, Probe::Program(&["runc"]), ["runc"; 5]),

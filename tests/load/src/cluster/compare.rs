@@ -1,6 +1,7 @@
 //! [`Differences`] between what machines saw and what the ledger says. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// How many whole files a machine got from a responder: by the machine's Ethernet address and the responder's name.
 pub type Fetched = BTreeMap<(String, String), u64>;
@@ -31,6 +32,23 @@ pub fn compare(seen: &Fetched, excusable: &Fetched, ledger: &Fetched) -> Differe
     differences
 }
 
+/// How many rows that a server showed are not in its successor.
+#[must_use]
+pub fn lost(shown: &BTreeSet<String>, successor: &BTreeSet<String>) -> usize {
+    shown.difference(successor).count()
+}
+
+/// By how much the times that a responder `wrote` may be off: the server's clock is read before and after the machines boot.
+const CLOCK_OFF: Duration = Duration::from_secs(5);
+
+/// Whether the first and the last time that a responder `wrote` are by a clock that is ahead of the database's by `ahead`
+/// seconds. `between` is the time by the database's clock. All are in milliseconds.
+#[must_use]
+pub fn is_by_clock(wrote: [i64; 2], between: [i64; 2], ahead: i32) -> bool {
+    let (ahead, off) = (i64::from(ahead) * 1000, CLOCK_OFF.as_millis() as i64);
+    wrote[0] >= between[0] + ahead - off && wrote[1] <= between[1] + ahead + off
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +75,23 @@ mod tests {
         let excusable = fetched(&[("m", "a", 1), ("n", "a", 1)]);
         let differences = compare(&seen, &excusable, &Fetched::new());
         assert_eq!(differences, Differences { missing: 3, excused: 1, surplus: 0 });
+    }
+
+    #[test]
+    fn rows_are_lost_that_a_successor_lacks_or_has_otherwise() {
+        let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<BTreeSet<_>>();
+        let shown = rows(&["a|1|x", "a|2|y"]);
+        assert_eq!(lost(&shown, &rows(&["a|1|x", "a|2|y", "b|1|z"])), 0);
+        assert_eq!(lost(&shown, &rows(&["a|1|x", "a|2|z"])), 1);
+    }
+
+    #[test]
+    fn a_clock_is_recognized_by_the_times_that_it_wrote() {
+        let between = [1_000_000, 1_020_000];
+        assert!(is_by_clock([1_001_000, 1_019_000], between, 0));
+        assert!(is_by_clock([1_061_000, 1_079_000], between, 60));
+        assert!(is_by_clock([941_000, 959_000], between, -60));
+        assert!(!is_by_clock([1_001_000, 1_019_000], between, 60));
+        assert!(!is_by_clock([941_000, 1_019_000], between, 0));
     }
 }

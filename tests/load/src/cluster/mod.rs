@@ -4,11 +4,13 @@
 //! | file | noun |
 //! |---|---|
 //! | [`schedule`] | what fails when, written down or drawn from a seed; pure |
-//! | [`site`] | the network, the database and the responders |
+//! | [`site`] | the network and the responders |
+//! | `database` | the servers of the ledger: a primary, its standby, and their network |
 //! | [`storm`] | machines that are switched on together, and what each of them saw |
 //! | [`compare`] | what the ledger lacks, and what it has too often; pure |
+//! | [`report`] | what came of each schedule, as a table and as a verdict; pure |
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,13 +20,16 @@ use anyhow::{Context as _, Result, ensure};
 use pxe_kit::clock;
 
 pub mod compare;
+mod database;
+pub mod report;
 pub mod schedule;
 pub mod site;
 pub mod storm;
 
 use compare::{Differences, Fetched};
+use report::{ClusterReport, Promoted, Row};
 use schedule::{Act, Schedule};
-use site::{NAMES, Site, WEIGHTS};
+use site::{NAMES, Site};
 use storm::Seen;
 
 /// How long the ledger may take until it has everything, once all are up again.
@@ -33,8 +38,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(90);
 const SETTLE: Duration = Duration::from_secs(13);
 /// A responder that is killed takes along what it has not committed: the events of this time, which is generous.
 const UNCOMMITTED: Duration = Duration::from_secs(5);
-/// The greatest difference between a responder's share of the machines and its share of the weights.
-const SHARE_OFF: f64 = 0.1;
+/// If a responder is cut off from a machine that has just loaded a file, the last acknowledgement gets lost, and the responder
+/// does not know that the file arrived.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(1);
 
 /// What is wanted.
 #[derive(Clone, Debug)]
@@ -45,100 +51,6 @@ pub struct Wish {
     pub datapath: String,
     /// Somebody wants it to end.
     pub interrupted: Arc<AtomicBool>,
-}
-
-/// What came of one schedule.
-#[derive(Clone, Debug)]
-pub struct Row {
-    /// The schedule.
-    pub schedule: Schedule,
-    /// What each machine saw.
-    pub seen: Vec<Seen>,
-    /// Where the ledger differs from it, and why that is right.
-    pub differences: Differences,
-    /// From the moment when all were up again, in seconds, until the ledger had everything.
-    pub drained: f64,
-}
-
-/// What came of all of them.
-#[derive(Clone, Debug, Default)]
-pub struct ClusterReport(pub Vec<Row>);
-
-impl Row {
-    fn booted(&self) -> usize {
-        self.seen.iter().filter(|seen| seen.booted).count()
-    }
-
-    /// The machines that a responder served.
-    fn served(&self, server: usize) -> usize {
-        self.seen.iter().filter(|seen| seen.booted && usize::from(seen.server) == server).count()
-    }
-
-    /// # Errors
-    /// If something is not as it must be, in a sentence.
-    fn check(&self) -> Result<()> {
-        let (name, machines) = (&self.schedule.name, self.seen.len());
-        ensure!(
-            self.booted() == machines,
-            "{name}: {} of {machines} machines did not boot",
-            machines - self.booted()
-        );
-        let Differences { missing, excused: _, surplus } = self.differences;
-        ensure!(missing == 0, "{name}: the ledger lacks {missing} files that machines have loaded");
-        ensure!(surplus == 0, "{name}: the ledger has {surplus} files that no machine has loaded");
-        if !self.schedule.acts.is_empty() {
-            return Ok(());
-        }
-        let total: u32 = WEIGHTS.iter().sum();
-        for (server, weight) in WEIGHTS.iter().enumerate() {
-            let fair = machines as f64 * f64::from(*weight) / f64::from(total);
-            let share = self.served(server) as f64;
-            let responder = NAMES[server];
-            ensure!(
-                (share / fair - 1.0).abs() <= SHARE_OFF,
-                "{name}: {responder} served {share} machines, by its weight {fair}"
-            );
-        }
-        Ok(())
-    }
-}
-
-impl ClusterReport {
-    /// # Errors
-    /// If something is not as it must be, in a sentence.
-    pub fn check(&self) -> Result<()> {
-        self.0.iter().try_for_each(Row::check)
-    }
-}
-
-impl fmt::Display for ClusterReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.0.iter().map(|row| row.schedule.name.len()).max().unwrap_or(0).max(8);
-        let head =
-            "machines  booted   served by a/b/c  again      p50      max  lacks  surplus  unsaved  drained";
-        writeln!(f, "{:width$}  {head}", "schedule")?;
-        for row in &self.0 {
-            let mut times: Vec<f64> =
-                row.seen.iter().filter(|seen| seen.booted).map(|seen| seen.took.as_secs_f64()).collect();
-            let [p50, _, max] = crate::report::percentiles(&mut times);
-            let again = row.seen.iter().filter(|seen| seen.asked_again > 0).count();
-            let served = [0, 1, 2].map(|server| row.served(server).to_string()).join("/");
-            let Differences { missing, excused, surplus } = row.differences;
-            writeln!(
-                f,
-                "{:width$}  {:8}  {:6}  {served:>16}  {again:5}  {p50:6.2}s  {max:6.2}s  {missing:5}  {surplus:7}  {excused:7}  {:6.1}s",
-                row.schedule.name,
-                row.seen.len(),
-                row.booted(),
-                row.drained,
-            )?;
-        }
-        writeln!(
-            f,
-            "again: machines that had to ask more than once. unsaved: files that a killed responder had sent in its last \
-             moments and not yet saved. drained: from the moment when all were up again until the ledger had everything."
-        )
-    }
 }
 
 /// Runs all schedules. `line` gets what is going on.
@@ -164,21 +76,34 @@ pub fn run(wish: &Wish, mut line: impl FnMut(String)) -> Result<ClusterReport> {
     Ok(report)
 }
 
+/// What may be missing in the ledger after an act: files that this responder sent about then. `None` if nothing may be.
+fn excuse(act: Act) -> Option<(usize, Duration)> {
+    match act {
+        Act::Kill(responder) => Some((responder, UNCOMMITTED)),
+        Act::Unplug(responder) | Act::Isolate(responder) => Some((responder, UNACKNOWLEDGED)),
+        _ => None,
+    }
+}
+
 /// Plays one schedule with machines from the number `first` on. `seen` is what the machines have seen so far, of all schedules.
 fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mut Fetched) -> Result<Row> {
+    site.database.pair()?;
+    site.set_clocks(schedule.clocks)?;
     site.wait_shared()?;
-    let began = clock::now();
+    site.promotion = None;
+    let (began, began_at) = (clock::now(), site.database.now()?);
     let storm = storm::start(site, schedule, first)?;
     let mut acts = schedule.acts.iter().peekable();
-    // When each responder was killed.
-    let mut killed: Vec<(usize, Duration)> = Vec::new();
+    // Responders that may have lost something, when, and by how much earlier or later that was.
+    let mut excuses: Vec<(usize, Duration, Duration)> = Vec::new();
     while !storm.is_over() || acts.peek().is_some() {
         ensure!(!wish.interrupted.load(Ordering::Relaxed), "interrupted, so there is no verdict");
         if let Some((_, act)) = acts.next_if(|(at, _)| began.elapsed() >= *at) {
-            if let Act::Kill(responder) = act {
-                killed.push((*responder, began.elapsed()));
+            let before = began.elapsed();
+            site.carry_out(*act).with_context(|| format!("{act:?}"))?;
+            if let Some((responder, off)) = excuse(*act) {
+                excuses.push((responder, before, off));
             }
-            site.carry_out(*act)?;
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -188,10 +113,10 @@ fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mu
     let mut excusable = Fetched::new();
     for machine in all.iter().filter(|machine| machine.booted) {
         let key = (machine.mac(), NAMES[usize::from(machine.server)].to_owned());
-        let is_excusable = killed.iter().any(|(responder, at)| {
+        let is_excusable = excuses.iter().any(|(responder, at, off)| {
             *responder == usize::from(machine.server)
-                && machine.finished <= *at + UNCOMMITTED
-                && *at <= machine.finished + UNCOMMITTED
+                && machine.finished <= *at + *off
+                && *at <= machine.finished + *off
         });
         if is_excusable {
             *excusable.entry(key.clone()).or_default() += 1;
@@ -200,7 +125,7 @@ fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mu
     }
     let mut differences = Differences::default();
     let has_all = || {
-        let ledger = site.fetched()?;
+        let ledger = site.database.fetched()?;
         differences = compare::compare(seen, &excusable, &ledger);
         // What a killed responder took along never comes, but what it had saved does.
         let is_settled = differences.excused == 0 || restored.elapsed() > SETTLE;
@@ -210,6 +135,25 @@ fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mu
     let _ = clock::wait_until("the ledger has everything", DRAIN_MAX, has_all);
     let drained = restored.elapsed().as_secs_f64();
     // From here on the ledger is what has been seen: each schedule is judged for itself.
-    *seen = site.fetched()?;
-    Ok(Row { schedule: schedule.clone(), seen: all, differences, drained })
+    *seen = site.database.fetched()?;
+    let macs: Vec<String> = all.iter().map(Seen::mac).collect();
+    let wrote = match (macs.iter().min(), macs.iter().max()) {
+        (Some(first), Some(last)) => site.database.written([first, last])?,
+        _ => BTreeMap::new(),
+    };
+    let promotion = site.promotion.take().map(|promotion| Promoted {
+        timelines: promotion.timelines,
+        rows: promotion.before.len(),
+        lost: compare::lost(&promotion.before, &promotion.after),
+    });
+    Ok(Row {
+        schedule: schedule.clone(),
+        seen: all,
+        differences,
+        drained,
+        promotion,
+        wrote,
+        between: [began_at, site.database.now()?],
+        disordered: site.database.disordered()?,
+    })
 }

@@ -32,6 +32,10 @@ pub struct Seen {
     pub server: u8,
     /// DISCOVERs that it repeated, and times that it began again.
     pub asked_again: u64,
+    /// From power-on to its first OFFER.
+    pub waited: Duration,
+    /// How long its firmware waits before it asks again: at first, and then, in order.
+    pub waits: [Duration; 3],
     /// From power-on to its last byte.
     pub took: Duration,
     /// When it had its file, since the storm's beginning.
@@ -45,6 +49,9 @@ impl Seen {
             booted: machine.state == State::Done,
             server: machine.server(),
             asked_again: machine.counters.repeats_discover + machine.counters.begun_again,
+            waited: machine.offered.map_or(Duration::MAX, |offered| offered.since(machine.started)),
+            waits: [0, 1, 2]
+                .map(|repeats| machine.kind().firmware().discover_wait(repeats).unwrap_or_default()),
             took: machine.finished.since(machine.started),
             finished: machine.finished.since(pxe_proto::time::Timestamp::default()),
         }
