@@ -1,8 +1,6 @@
 //! The shared ledger of the settings, ready to connect to. It is opened before the confinement: afterwards pxed can neither
 //! read the password nor resolve a name.
 
-use std::path::{Path, PathBuf};
-
 use crate::config::{LedgerSettings, Settings};
 use pxe_fleet::thread::SharedLedger;
 use pxe_ledger::postgres::Target;
@@ -15,7 +13,7 @@ const CREDENTIAL: &str = "ledger-password";
 #[must_use]
 pub fn shared_ledger(settings: &Settings) -> Option<SharedLedger> {
     let LedgerSettings { url, password_file, ca_file, responder, spool } = settings.ledger.as_ref()?;
-    let password = password_file.clone().or_else(credential);
+    let password = password_file.clone().or_else(|| pxe_outbound::credential(CREDENTIAL));
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Some(SharedLedger {
         target: Target::open(url, password.as_deref(), ca_file.as_deref()),
@@ -23,9 +21,4 @@ pub fn shared_ledger(settings: &Settings) -> Option<SharedLedger> {
         host,
         spool_max: *spool,
     })
-}
-
-fn credential() -> Option<PathBuf> {
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
-    Some(Path::new(&directory).join(CREDENTIAL)).filter(|path| path.exists())
 }
