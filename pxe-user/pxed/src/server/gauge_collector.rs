@@ -39,6 +39,7 @@ impl GaugeCollector {
             reloads: self.reloads,
             config_problem: self.config_problem.clone(),
             segment: live.segment_gauges(),
+            images: live.images.load().to_vec(),
             hand_over_refused: self.hand_over_refused,
         };
         let has_changed = **self.shown.load() != gauges;

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use super::confined::ThreadPermit;
 use super::gauge_collector::GaugeCollector;
 use super::handover::{self, HandoverState, InterfaceState, Requester};
+use super::image_sources::ImageSources;
 use super::reload::{LiveConfig, ReloadOutcome};
 use super::segment_members::SegmentMembers;
 use super::segment_view::Enrolment;
@@ -46,6 +47,8 @@ pub(super) struct Running {
     ledger: Option<SharedLedger>,
     /// Finds the segment's responders. `None` unless they are in the shared ledger.
     members: Option<SegmentMembers>,
+    /// Fetches images from elsewhere. `None` unless there are some.
+    images: Option<ImageSources>,
 }
 
 /// What [`Running::show`] has found.
@@ -64,12 +67,12 @@ impl Running {
     pub(super) fn start(confined: Confined) -> Result<Self> {
         let Confined { interfaces: opened, listeners, handover, hand_over_refused, context, permit } =
             confined;
-        let StartContext { offering, reader, catalogue, loader_queue, clock, ledger } = context;
+        let StartContext { offering, reader, catalogue, loader_queue, clock, ledger, images } = context;
         let settings = Arc::clone(offering.settings());
         let heartbeats = Heartbeats::default();
         let (fleet, fleet_thread) = start_fleet(permit, &settings, ledger.clone(), (clock, &heartbeats))?;
         let gauges = GaugeCollector { hand_over_refused, ..GaugeCollector::default() };
-        let mut live = LiveConfig::new(offering, catalogue, reader, Arc::clone(&loader_queue));
+        let mut live = LiveConfig::new(offering, (catalogue, images), reader, Arc::clone(&loader_queue));
         let uploads = listeners.inbox.clone().map(|inbox| {
             let alive = beats(&heartbeats, "pxed-inbox", Waits::ForDisks, clock);
             permit.start_uploads(inbox, settings.transfers, fleet.clone(), alive)
@@ -117,9 +120,11 @@ impl Running {
             permit,
             ledger,
             members: None,
+            images: None,
         };
         running.start_loader()?;
         running.follow_segment(&settings)?;
+        running.images = ImageSources::start(permit, &settings, &running.live, clock)?;
         Ok(running)
     }
 
@@ -199,6 +204,9 @@ impl Running {
                 let rules = settings.rules.len();
                 tracing::info!(event = "reloaded", rules, "applied the changed configuration");
                 self.set_limits(&settings);
+                if let Some(images) = &self.images {
+                    images.replace(settings.sources.clone());
+                }
                 if let Err(error) = self.follow_segment(&settings) {
                     tracing::error!(event = "refused_config", "the new segment is not applied: {error:#}");
                     self.gauges.config_problem = Some(format!("{error:#}"));
@@ -298,6 +306,7 @@ impl Running {
         }
         self.web = None;
         self.uploads = None;
+        self.images = None;
         self.loader_queue.waker().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();

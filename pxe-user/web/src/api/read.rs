@@ -130,6 +130,7 @@ struct Summary {
     reloads: u64,
     config_problem: Option<String>,
     segment: Option<Segment>,
+    images: Vec<Image>,
     lost: Vec<Lost>,
 }
 
@@ -138,6 +139,15 @@ struct Summary {
 struct Segment {
     name: String,
     share: String,
+    problem: Option<String>,
+}
+
+/// An image that comes from elsewhere.
+#[derive(Serialize)]
+struct Image {
+    name: String,
+    source: String,
+    files: u64,
     problem: Option<String>,
 }
 
@@ -174,6 +184,12 @@ pub(super) async fn summary(State(api): State<Api>) -> impl IntoResponse {
         transfers: shown.transfers,
         waiting: shown.waiting,
     };
+    let image = |shown: &pxe_engine::gauges::ImageGauges| Image {
+        name: shown.name.clone(),
+        source: shown.source.clone(),
+        files: shown.files,
+        problem: shown.problem.clone(),
+    };
     Json(Summary {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: api.started.elapsed().as_secs(),
@@ -189,6 +205,7 @@ pub(super) async fn summary(State(api): State<Api>) -> impl IntoResponse {
             share: shown.share,
             problem: shown.problem,
         }),
+        images: gauges.images.iter().map(image).collect(),
         lost: board.lost.clone(),
     })
 }

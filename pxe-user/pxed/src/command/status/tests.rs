@@ -218,9 +218,9 @@ fn the_smallest_screens_do_no_harm() {
 
 #[test]
 fn who_shares_the_segment_comes_first() {
-    let of = |value: &str| segment(format!("{{\"segment\":{value}}}").as_bytes());
+    let of = |value: &str| segment(&serde_json::from_str(&format!("{{\"segment\":{value}}}")).unwrap());
     assert_eq!(of("null"), [""; 0]);
-    assert_eq!(segment(b""), [""; 0], "a daemon of an earlier version");
+    assert_eq!(segment(&serde_json::Value::Null), [""; 0], "a daemon of an earlier version");
     assert_eq!(of(r#"{"name":"lab","share":"all","problem":null}"#), ["segment lab: all"]);
     assert_eq!(of(r#"{"name":"lab","share":"all","problem":"away"}"#), ["segment lab: all", "away"]);
 }
