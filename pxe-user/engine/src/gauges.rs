@@ -41,6 +41,25 @@ pub struct SegmentGauges {
     pub problem: Option<String>,
 }
 
+/// An image that comes from elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageGauges {
+    /// The image's name.
+    pub name: String,
+    /// The folder of its files.
+    pub source: String,
+    /// The number of its files that pxed has. 0: it is not here yet.
+    pub files: u64,
+    /// How often a new version was complete since the start.
+    pub fetched: u64,
+    /// How often it could not be fetched since the start, by reason.
+    pub failures: Vec<(&'static str, u64)>,
+    /// The label of the present problem. `None` if the last look worked.
+    pub reason: Option<&'static str>,
+    /// Why it cannot be fetched now, the remedy, and what machines get meanwhile. `None` if the last look worked.
+    pub problem: Option<String>,
+}
+
 /// The state of the daemon.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
@@ -64,6 +83,8 @@ pub struct Gauges {
     pub segment: Option<SegmentGauges>,
     /// Which other proxyDHCP servers answer machines here, and the remedy. `None` if none was seen.
     pub foreign_proxies: Option<String>,
+    /// The images that come from elsewhere.
+    pub images: Vec<ImageGauges>,
     /// Why this daemon did not resume the state that the previous daemon handed over. `None` if it did, or if
     /// there was no such state.
     pub hand_over_refused: Option<&'static str>,

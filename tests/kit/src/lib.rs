@@ -10,6 +10,7 @@
 //! daemon     the daemon under test
 //! load       the load generator's options
 //! tree       files to serve
+//! store      an S3 store and a web server, with TLS
 //! postgres   a PostgreSQL server for one test
 //! dnsmasq    the network's DHCP server, and the responder that pxed is compared with
 //! firmware   where distributions install firmware, boot loaders and memtest86+
@@ -68,6 +69,7 @@ pub mod owner;
 pub mod postgres;
 pub mod process;
 pub mod python;
+pub mod store;
 pub mod tree;
 pub mod unpacked;
 

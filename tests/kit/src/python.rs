@@ -9,20 +9,21 @@ use anyhow::{Context as _, Result};
 
 use crate::{cache, command};
 
-/// The packages, each in a tested version: a checker with the schemas of Kubernetes' API, the types of the Prometheus Operator, and a
-/// checker of Ansible's roles. Change the number in [`name`] if they change.
-const PACKAGES: [&str; 4] = [
+/// The packages, each in a tested version: a checker with the schemas of Kubernetes' API, the types of the Prometheus Operator, a
+/// checker of Ansible's roles, and an S3 store. Change the number in [`name`] if they change.
+const PACKAGES: [&str; 5] = [
     "kubernetes-validate==1.37.0",
     "cloudcoil-models-prometheus-operator==0.80.1.0",
     "ansible-lint==26.10.1",
     "ansible-core==2.19.14",
+    "moto[s3,server]==5.2.1",
 ];
 
 /// The folder's name in the cache. Some packages contain machine code for one version of Python.
 fn name() -> Result<String> {
     let version = "import sys; print('%d.%d' % sys.version_info[:2])";
     let version = command::output(python()?.args(["-c", version]))?;
-    Ok(format!("python-1-{}", version.trim()))
+    Ok(format!("python-2-{}", version.trim()))
 }
 
 fn python() -> Result<Command> {

@@ -41,6 +41,7 @@ const WAITING: &[&str] = &[
     "faults_load: machines_end_well_when_a_third",
     "faults_load: machines_end_well_when_frames",
     "faults_neighbours:",
+    "images:",
     "path_mtu:",
     "preconditions:",
     "rules:",

@@ -167,6 +167,8 @@ impl Catalogue {
             if let Some((root, links)) = &image_spec.root {
                 let mount = Mount::directory(&image_spec.name, root, *links, earlier);
                 mounts.push(mount.map_err(|error| error.of_image(&image_spec.name))?);
+            } else if let Some(stored) = &image_spec.stored {
+                mounts.push(Mount::stored(&image_spec.name, stored)?);
             }
         }
         if config.image_specs.iter().any(ImageSpec::is_written) {
@@ -246,7 +248,7 @@ impl Catalogue {
         let closed = self.mounts.iter().filter(|mount| !mount.tree.is_open_to_us());
         closed.filter_map(|mount| match &mount.kind {
             Kind::Tree(root) => Some(root.as_path()),
-            Kind::Virtual(_) => None,
+            Kind::Virtual(_) | Kind::Stored(_) => None,
         })
     }
 
@@ -259,7 +261,7 @@ impl Catalogue {
         let is_written = self.machine_file(name).is_some();
         let (mount, inside) = self.place(name);
         match &mount.kind {
-            Kind::Virtual(table) if !is_written && !table.contains(&inside) => {
+            Kind::Virtual(table) | Kind::Stored(table) if !is_written && !table.contains(&inside) => {
                 Lookup::Refused(Refusal::NotFound)
             }
             _ => Lookup::NotLoaded,
@@ -383,7 +385,7 @@ impl Catalogue {
                 .collect();
         }
         match &self.top().kind {
-            Kind::Virtual(table) => table.missing(),
+            Kind::Virtual(table) | Kind::Stored(table) => table.missing(),
             Kind::Tree(root) => usual::missing(self.top(), root, &self.boot_files),
         }
     }

@@ -93,13 +93,17 @@ impl Mount {
     fn entries(&self) -> Vec<Entry> {
         let mut entries = Vec::new();
         match &self.kind {
-            Kind::Virtual(table) => entries.extend(table.iter().map(|(name, content)| match content {
-                Content::Generated(bytes) => {
-                    let content = Digest::of(bytes.as_slice()).map_err(Refusal::from);
-                    Entry { name: *name, origin: Origin::Generated, content }
-                }
-                Content::File(path) => entry(*name, self.find(name), Path::new("/").join(&**path).as_path()),
-            })),
+            Kind::Virtual(table) | Kind::Stored(table) => {
+                entries.extend(table.iter().map(|(name, content)| match content {
+                    Content::Generated(bytes) => {
+                        let content = Digest::of(bytes.as_slice()).map_err(Refusal::from);
+                        Entry { name: *name, origin: Origin::Generated, content }
+                    }
+                    Content::File(path) => {
+                        entry(*name, self.find(name), Path::new("/").join(&**path).as_path())
+                    }
+                }))
+            }
             Kind::Tree(root) => self.walk(&mut |name, found| {
                 entries.push(entry(name, found, &root.join(name.to_string())));
                 true

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::names::FileName;
 use super::tree::Links;
 use pxe_proto::dhcp::Arch;
 
@@ -15,6 +16,8 @@ pub struct ImageSpec {
     pub name: Arc<str>,
     /// The directory of the image's own files. `None`: its files are among those for all machines.
     pub root: Option<(PathBuf, Links)>,
+    /// The files of a store elsewhere, as far as this host has them. `None`: the image comes from this host.
+    pub stored: Option<Stored>,
     /// The boot programs, by architecture, as the configuration names them.
     pub boot_files: Vec<(Arch, String)>,
     /// The kernel, which every boot loader can start.
@@ -34,7 +37,29 @@ pub struct ImageSpec {
     pub payload: Option<String>,
 }
 
+/// The files of an image in a cache, which pxed fetches from elsewhere. A new version replaces all of them at
+/// once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// The directory of the cache.
+    pub directory: PathBuf,
+    /// The name of each file, and its path below the directory. Empty: nothing is there yet.
+    pub files: Vec<(FileName, String)>,
+}
+
 impl ImageSpec {
+    /// Whether the image's files are its own, so that their names begin with the image's name.
+    #[must_use]
+    pub fn has_own_files(&self) -> bool {
+        self.root.is_some() || self.stored.is_some()
+    }
+
+    /// Whether the image comes from a store elsewhere, and none of its files is here yet.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.files.is_empty())
+    }
+
     /// Whether pxed writes a text for boot loaders.
     pub(super) fn is_written(&self) -> bool {
         self.kernel.is_some() || self.ipxe.is_some() || self.pxelinux.is_some() || self.grub.is_some()
@@ -43,7 +68,7 @@ impl ImageSpec {
     /// The complete name of one of the image's files.
     pub(super) fn whole(&self, file: &str) -> String {
         let file = file.trim_start_matches('/');
-        if self.root.is_some() { format!("{}/{file}", self.name) } else { file.to_owned() }
+        if self.has_own_files() { format!("{}/{file}", self.name) } else { file.to_owned() }
     }
 
     /// The complete name of the last file that a boot needs, as far as the configuration determines it.
@@ -55,6 +80,6 @@ impl ImageSpec {
     /// Whether pxed can recognise a complete boot. A rule that counts boots needs that.
     #[must_use]
     pub fn has_payload(&self) -> bool {
-        self.payload().is_some() || self.root.is_none() && !self.is_written() && self.boot_files.is_empty()
+        self.payload().is_some() || !self.has_own_files() && !self.is_written() && self.boot_files.is_empty()
     }
 }

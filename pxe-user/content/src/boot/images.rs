@@ -135,12 +135,18 @@ impl Catalogue {
 
     /// The mount of an image's own files. `None` if the image has no root of its own.
     fn root_of(&self, image_spec: &ImageSpec) -> Option<&Mount> {
-        self.mounts.iter().find(|mount| image_spec.root.is_some() && mount.prefix() == &*image_spec.name)
+        self.mounts.iter().find(|mount| image_spec.has_own_files() && mount.prefix() == &*image_spec.name)
     }
 
     /// One sentence for each file of an image that does not exist or cannot be served.
     #[must_use]
     pub fn missing_of(&self, image_spec: &ImageSpec) -> Vec<String> {
+        if image_spec.is_awaited() {
+            return vec![format!(
+                "image `{}` is not here yet: pxed serves it when its source has answered",
+                image_spec.name
+            )];
+        }
         let files = image_spec.kernel.iter().chain(&image_spec.initrd).chain(&image_spec.payload);
         let files = files.chain(image_spec.boot_files.iter().map(|(_, file)| file));
         let missing = files.filter_map(|file| {

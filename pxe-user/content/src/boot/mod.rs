@@ -66,7 +66,7 @@ pub use entries::Preview;
 pub use error::CatalogueError;
 pub use facts::{MachineFacts, ServedAt};
 pub use image::{Digest, Image, Origin, Role};
-pub use image_spec::ImageSpec;
+pub use image_spec::{ImageSpec, Stored};
 pub use machine_files::{LoaderKind, is_looked_for, last_resort};
 pub use names::FileName;
 pub use nonce::{InvalidNonce, Nonce};

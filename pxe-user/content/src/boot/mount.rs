@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::error::CatalogueError;
 use super::generated::{Content, Virtual};
+use super::image_spec::Stored;
 use super::names::FileName;
 use super::refusal::Refusal;
 use super::tree::{Links, Readers, ResolvedFile, Tree};
@@ -18,6 +19,8 @@ pub(super) enum Kind {
     Tree(PathBuf),
     /// A table translates names into paths and generated contents.
     Virtual(Virtual),
+    /// A table translates names into paths in a cache. The files are loaded when a machine asks for them.
+    Stored(Virtual),
 }
 
 /// One part of the names that pxed serves.
@@ -67,6 +70,15 @@ impl Mount {
         Ok(Self { prefix: String::new(), kind: Kind::Virtual(Virtual::of(files)), tree })
     }
 
+    /// Serves an image's files from a cache that only the daemon writes to.
+    pub(super) fn stored(prefix: &str, stored: &Stored) -> Result<Self, CatalogueError> {
+        // Without files the directory may not exist yet.
+        let directory = if stored.files.is_empty() { Path::new("/") } else { &stored.directory };
+        let tree = Tree::open(directory, Links::Stay, Readers::Daemon);
+        let tree = tree.map_err(|errno| failed(directory, errno))?;
+        Ok(Self { prefix: prefix.to_owned(), kind: Kind::Stored(Virtual::of(&stored.files)), tree })
+    }
+
     /// The rest of a name in this mount, without the prefix. `None` if the name lies in another mount.
     pub(super) fn inside(&self, name: &FileName) -> Option<FileName> {
         if self.prefix.is_empty() {
@@ -91,7 +103,7 @@ impl Mount {
     pub(super) fn find(&self, inside: &FileName) -> Result<ResolvedFile, Refusal> {
         let path = match &self.kind {
             Kind::Tree(_) => inside.as_bytes(),
-            Kind::Virtual(table) => match table.get(inside) {
+            Kind::Virtual(table) | Kind::Stored(table) => match table.get(inside) {
                 Some(Content::File(path)) => path.as_bytes(),
                 _ => return Err(Refusal::NotFound),
             },

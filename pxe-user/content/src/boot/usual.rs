@@ -114,7 +114,7 @@ pub(super) fn choose(mount: &Mount, given: &[(Arch, FileName)], wanted: Wanted) 
         |name: &&str| name.parse().is_ok_and(|name| wanted.has(&name) && mount.probe(&name).is_ok());
     let usual: Vec<(Arch, &str)> = match &mount.kind {
         Kind::Virtual(table) => table.programs().collect(),
-        Kind::Tree(_) => USUAL
+        Kind::Tree(_) | Kind::Stored(_) => USUAL
             .iter()
             .filter_map(|(arch, names)| Some((*arch, names.iter().copied().find(is_there)?)))
             .collect(),

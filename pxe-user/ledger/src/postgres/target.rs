@@ -1,14 +1,13 @@
 //! [`Target`]: everything that a connection needs from this host. It is made before the confinement, because afterwards
 //! pxed can neither read these files nor resolve a name.
 
-use std::fs;
-use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use pxe_outbound::{NameError, SecretError, TlsError, resolve, secret};
 use tokio_postgres::Config;
 
-use super::tls::{self, Tls};
+use super::tls::Tls;
 use super::url::{Protection, Server, Url};
 
 /// The time limit for a TCP connection to one server.
@@ -19,36 +18,15 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
 /// Why a database cannot be connected to. All of it needs a change on this host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    /// The password's file cannot be read.
-    #[error("cannot read the password from {}: {reason}. Name a file that root can read", .path.display())]
-    Password {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        reason: String,
-    },
-    /// The password's file is empty.
-    #[error("{} is empty: write the password into it, on one line", .0.display())]
-    NoPassword(PathBuf),
-    /// The authorities' certificates cannot be read.
-    #[error(
-        "cannot read the certificates of authorities ({0}): name a file with the authority of the database as `ca_file`"
-    )]
-    Authorities(String),
+    /// The password's file cannot be used.
+    #[error(transparent)]
+    Password(#[from] SecretError),
     /// A host's name does not resolve.
-    #[error(
-        "cannot find the address of {host} ({reason}): correct the URL, or start pxed again when the name resolves. pxed looks \
-         names up at its start only"
-    )]
-    Name {
-        /// The host.
-        host: String,
-        /// The resolver's reason.
-        reason: String,
-    },
-    /// rustls rejects its settings.
-    #[error("cannot set up TLS: {0}")]
-    Tls(String),
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// A database, ready to connect to. Its `Debug` shows no password.
@@ -72,7 +50,7 @@ impl Target {
         config.connect_timeout(CONNECT_MAX).tcp_user_timeout(UNACKNOWLEDGED_MAX);
         config.keepalives_idle(Duration::from_secs(10)).keepalives_interval(Duration::from_secs(2));
         if let Some(path) = password {
-            config.password(read_password(path)?);
+            config.password(secret("the password", path, 1)?.concat());
         }
         let (mut ports, mut directories) = (Vec::new(), Vec::new());
         for server in &url.servers {
@@ -90,11 +68,10 @@ impl Target {
             }
         }
         let tls = match url.protection {
-            Protection::Plain => Ok(Tls::off()),
-            Protection::Encrypted => Tls::unverified(),
-            Protection::Verified => Tls::verified(tls::authorities(ca).map_err(TargetError::Authorities)?),
+            Protection::Plain => Tls::off(),
+            Protection::Encrypted => Tls::unverified().map_err(|error| TlsError::Tls(error.to_string()))?,
+            Protection::Verified => Tls::verified(pxe_outbound::verified(ca)?),
         };
-        let tls = tls.map_err(|error| TargetError::Tls(error.to_string()))?;
         Ok(Self { config, tls, url: url.clone(), ports, directories })
     }
 
@@ -109,23 +86,4 @@ impl Target {
     pub fn directories(&self) -> &[PathBuf] {
         &self.directories
     }
-}
-
-fn read_password(path: &Path) -> Result<String, TargetError> {
-    let text = fs::read_to_string(path)
-        .map_err(|error| TargetError::Password { path: path.to_owned(), reason: error.to_string() })?;
-    let line = text.lines().next().unwrap_or_default();
-    if line.is_empty() { Err(TargetError::NoPassword(path.to_owned())) } else { Ok(line.to_owned()) }
-}
-
-fn resolve(host: &str, port: u16) -> Result<Vec<IpAddr>, TargetError> {
-    let failed = |reason: String| TargetError::Name { host: host.to_owned(), reason };
-    let found = (host, port).to_socket_addrs().map_err(|error| failed(error.to_string()))?;
-    let mut addresses = Vec::new();
-    for address in found.map(|address| address.ip()) {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    if addresses.is_empty() { Err(failed("the name has no address".into())) } else { Ok(addresses) }
 }

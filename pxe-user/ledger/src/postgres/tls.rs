@@ -2,7 +2,6 @@
 //! another architecture.
 
 use std::io;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,14 +11,9 @@ use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream}
 use tokio_rustls::client::TlsStream as RustlsStream;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName, UnixTime};
-use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use tokio_rustls::rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use tokio_rustls::{Connect, TlsConnector};
-
-/// Where distributions keep the certificates of the authorities that they trust: Debian and Arch, Fedora, openSUSE.
-const SYSTEM: [&str; 3] =
-    ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem"];
 
 /// Makes TLS connections, or none with `sslmode=disable`.
 #[derive(Clone, Debug)]
@@ -40,27 +34,10 @@ impl Tls {
         Ok(Self(Some(Arc::new(builder.with_no_client_auth()))))
     }
 
-    /// TLS that accepts certificates of these authorities.
-    pub(super) fn verified(roots: RootCertStore) -> Result<Self, Error> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-        Ok(Self(Some(Arc::new(builder.with_root_certificates(roots).with_no_client_auth()))))
+    /// TLS that verifies the server's certificate.
+    pub(super) fn verified(config: Arc<ClientConfig>) -> Self {
+        Self(Some(config))
     }
-}
-
-/// Reads the authorities of a file, or of the system. Certificates that rustls cannot use are left out, if others are left.
-pub(super) fn authorities(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let file = match file {
-        Some(file) => file,
-        None => SYSTEM.iter().map(Path::new).find(|path| path.exists()).ok_or("this system has none")?,
-    };
-    let read = CertificateDer::pem_file_iter(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(read.filter_map(Result::ok));
-    if roots.is_empty() {
-        return Err(format!("{} contains no certificate in PEM", file.display()));
-    }
-    Ok(roots)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for Tls {

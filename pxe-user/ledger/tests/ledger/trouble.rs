@@ -49,9 +49,9 @@ fn each_mistake_is_named_with_its_remedy() {
     refused(&target("postgres://u@127.0.0.1:1/d?sslmode=disable"), "check that PostgreSQL runs");
     let url = |text: &str| Url::parse(text).unwrap();
     let missing = Target::open(&url(&plain), Some(Path::new("/nonexistent")), None).unwrap_err();
-    assert!(matches!(missing, TargetError::Password { .. }), "{missing}");
+    assert!(matches!(missing, TargetError::Password(_)), "{missing}");
     let empty = Target::open(&url(&plain), Some(&file("empty", "\n")), None).unwrap_err();
-    assert!(matches!(empty, TargetError::NoPassword(_)), "{empty}");
+    assert!(matches!(empty, TargetError::Password(_)), "{empty}");
     let unknown = Target::open(&url("postgres://u@no-such-host.invalid/d"), None, None).unwrap_err();
     assert!(unknown.to_string().contains("start pxed again"), "{unknown}");
     let text = format!("{:?}", target_with(&plain, &right, None));

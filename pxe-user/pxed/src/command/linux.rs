@@ -96,6 +96,7 @@ impl Linux {
         }
         let mut names = names.into_iter();
         settings.kernel_files = files;
+        settings.sources.clear();
         settings.images = vec![ImageSpec {
             name: NAME.into(),
             kernel: names.next(),

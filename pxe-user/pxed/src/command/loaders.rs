@@ -62,7 +62,7 @@ fn missing_in(catalogue: &Catalogue, reader: LoaderKind, config: &str) -> Vec<St
 /// The files that configurations in an image's tree load by a name that leads out of the tree, one sentence for each.
 pub(super) fn lost(catalogue: &Catalogue, image_spec: &ImageSpec) -> Vec<String> {
     // With `kernel`, pxed writes the configurations, and they contain whole names.
-    if image_spec.root.is_none() || image_spec.kernel.is_some() {
+    if !image_spec.has_own_files() || image_spec.kernel.is_some() {
         return Vec::new();
     }
     let mut lost: Vec<String> = CONFIGS

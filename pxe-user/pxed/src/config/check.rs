@@ -11,17 +11,19 @@ use super::diagnostics::Diagnostics;
 use super::problem::{Problem, Severity};
 use super::raw::{self, Raw};
 use super::settings::{Board, InboxSettings, LedgerSettings, RuleSpec, SettingsLayer};
-use super::{limits, rule, segment};
+use super::{limits, rule, segment, upstream};
 use pxe_content::boot::{ImageSpec, Links};
 use pxe_fleet::thread::SPOOL_MAX;
 use pxe_ledger::postgres;
 use pxe_proto::dhcp::Url;
+use pxe_upstream::source::Source;
 
 /// The settings as far as they can be understood, the line of each image, and all problems. `is_whole` means that nothing was
 /// removed from the file.
 pub(super) fn check(text: &str, mut raw: Raw, is_whole: bool) -> (SettingsLayer, Vec<usize>, Vec<Problem>) {
     let mut diagnostics = Diagnostics::new(text);
     let image_lines: Vec<usize> = raw.images.values().map(|image| diagnostics.line(image.span())).collect();
+    let sources = sources(&mut diagnostics, &raw.images, &image_lines);
     let images = image_specs(&mut diagnostics, std::mem::take(&mut raw.images));
     let booted: Vec<String> =
         raw.rules.iter().filter_map(|rule| Some(rule.get_ref().image.as_ref()?.get_ref().clone())).collect();
@@ -30,7 +32,9 @@ pub(super) fn check(text: &str, mut raw: Raw, is_whole: bool) -> (SettingsLayer,
     let general = general(&mut diagnostics, raw);
     unused_images(&mut diagnostics, &images, &image_lines, &booted);
     unserved_interfaces(&mut diagnostics, &rules, general.interfaces.as_deref().unwrap_or_default());
-    let layer = SettingsLayer { images: Some(images), rules: Some(rules), ..general };
+    upstream::together(&mut diagnostics, &sources, &general.upstream.clone().unwrap_or_default());
+    let sources = Some(sources.into_iter().map(|(source, _)| source).collect());
+    let layer = SettingsLayer { images: Some(images), sources, rules: Some(rules), ..general };
     (layer, image_lines, diagnostics.into_problems())
 }
 
@@ -80,6 +84,7 @@ fn general(diagnostics: &mut Diagnostics<'_>, raw: Raw) -> SettingsLayer {
         board: raw.board.map(|board| board_of(diagnostics, board)),
         inbox: raw.inbox.map(|inbox| inbox_of(diagnostics, inbox)),
         ledger: raw.ledger.and_then(|ledger| ledger_of(diagnostics, ledger)),
+        upstream: raw.upstream.map(|table| upstream::upstream(diagnostics, table)),
         access: raw.access.map(|access| limits::access(diagnostics, access)),
         segment: raw.segment.and_then(|segment| segment::segment(diagnostics, segment, own_in_ledger)),
         ..SettingsLayer::default()
@@ -155,6 +160,19 @@ fn fleet(diagnostics: &mut Diagnostics<'_>, raw: raw::Fleet) -> SettingsLayer {
     }
 }
 
+/// The sources of images that come from elsewhere, each with the line of its image.
+fn sources(
+    diagnostics: &mut Diagnostics<'_>,
+    images: &BTreeMap<String, Spanned<raw::Image>>,
+    lines: &[usize],
+) -> Vec<(Source, usize)> {
+    let all = images.iter().zip(lines);
+    all.filter_map(|((name, image), line)| {
+        Some((upstream::source(diagnostics, name, image.get_ref())?, *line))
+    })
+    .collect()
+}
+
 fn image_specs(
     diagnostics: &mut Diagnostics<'_>,
     images: BTreeMap<String, Spanned<raw::Image>>,
@@ -190,6 +208,7 @@ fn image_spec(diagnostics: &mut Diagnostics<'_>, name: &str, image: Spanned<raw:
     let inner = |text: Option<Spanned<String>>| text.map(Spanned::into_inner);
     ImageSpec {
         name: name.into(),
+        stored: upstream::stored(&image),
         root: image.root.map(|root: PathBuf| (root, links(image.links))),
         boot_files: diagnostics.boot_files(image.boot_files),
         kernel: inner(image.kernel),

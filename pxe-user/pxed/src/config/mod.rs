@@ -22,6 +22,7 @@ mod schema;
 mod schema_types;
 mod segment;
 mod settings;
+mod upstream;
 pub(crate) mod words;
 
 use std::path::{Path, PathBuf};
@@ -33,6 +34,7 @@ pub use segment::{NotInSegment, Responders, SegmentSettings, share};
 pub use settings::{
     Board, Difference, Effect, InboxSettings, LedgerSettings, RuleAction, RuleSpec, Settings, SettingsLayer,
 };
+pub use upstream::UpstreamSettings;
 
 /// The JSON schema of `pxed.toml`, for editors.
 pub const SCHEMA: &str = include_str!("../../../../docs/pxed.schema.json");

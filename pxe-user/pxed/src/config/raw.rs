@@ -111,6 +111,9 @@ pub(super) struct Raw {
     /// A PostgreSQL database that several responders share; it needs `state`.
     #[cfg_attr(test, schemars(with = "Ledger"))]
     pub(super) ledger: Option<Spanned<Ledger>>,
+    /// What all images with a `source` share.
+    #[cfg_attr(test, schemars(with = "Upstream"))]
+    pub(super) upstream: Option<Spanned<Upstream>>,
     /// What machines boot, by name; the files of an image with a root are served below its name.
     #[cfg_attr(test, schemars(schema_with = "schema_types::images::<Image>"))]
     pub(super) images: BTreeMap<String, Spanned<Image>>,
@@ -271,6 +274,33 @@ pub(super) struct Ledger {
     pub(super) spool_mib: Option<Spanned<u64>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(
+    deny_unknown_fields,
+    default,
+    expecting = "a table, such as `[upstream]` with `s3_endpoint = \"https://s3.example\"` below it"
+)]
+pub(super) struct Upstream {
+    /// The directory for fetched files; if not given, one below `state`, or /var/cache/pxed (read at the start).
+    pub(super) cache: Option<PathBuf>,
+    /// Most MiB in the cache; an old and a new version of an image must fit (read at the start).
+    #[cfg_attr(test, schemars(with = "Option<u64>", range(min = 1, max = MIB_MAX)))]
+    pub(super) cache_mib: Option<Spanned<u64>>,
+    /// Minutes between two looks at a source whose files are not all pinned by `sha256` (read at the start).
+    #[cfg_attr(test, schemars(with = "Option<u32>", range(min = 1)))]
+    pub(super) every_minutes: Option<Spanned<u32>>,
+    /// A file with the authorities of the servers' certificates, in PEM; the system's if not given (read at the start).
+    pub(super) ca_file: Option<PathBuf>,
+    /// The store of `s3://` sources: `https://HOST:PORT` (read at the start).
+    #[cfg_attr(test, schemars(with = "Option<String>", regex(pattern = r"^https?://")))]
+    pub(super) s3_endpoint: Option<Spanned<String>>,
+    /// The store's region; us-east-1 if not given (read at the start).
+    pub(super) s3_region: Option<String>,
+    /// A file with the key's ID and the secret key, on two lines (read at the start).
+    pub(super) s3_credentials_file: Option<PathBuf>,
+}
+
 /// What machines boot; an empty table is what machines get without rules.
 #[derive(Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -284,6 +314,15 @@ pub(super) struct Image {
     pub(super) root: Option<PathBuf>,
     /// Follow links out of `root` that root or its owner made.
     pub(super) links: Option<bool>,
+    /// The folder elsewhere that has the image's files: `https://HOST/FOLDER/` or `s3://BUCKET/PREFIX/`.
+    #[cfg_attr(test, schemars(with = "String", regex(pattern = r"^(https?|s3)://.*/$")))]
+    pub(super) source: Option<Spanned<String>>,
+    /// More files of `source`, beside those that other keys name; without any, all below the prefix.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
+    pub(super) files: Vec<Spanned<String>>,
+    /// The SHA-256 that files of `source` must have; pxed asks for no changes of such files.
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, String>"))]
+    pub(super) sha256: BTreeMap<String, Spanned<String>>,
     /// The file that each architecture starts with.
     #[cfg_attr(test, schemars(schema_with = "schema_types::by_arch"))]
     pub(super) boot_files: BTreeMap<String, Spanned<String>>,

@@ -92,6 +92,8 @@ fn a_table_needs_only_the_keys_without_a_default() {
         "[segment]\nname = \"a\"\n[[segment.responders]]\nname = \"a\"",
         "[segment]\nname = \"a\"\n[ledger]\nurl = \"postgres://pxed@db/pxed\"",
         "[images.a]\nroot = \"/srv/a\"",
+        "[images.a]\nsource = \"https://files.example/a/\"\nkernel = \"k\"",
+        "[upstream]\ncache_mib = 1",
         "[[rules]]\naction = \"local\"",
     ] {
         assert_eq!(complaints(text), [] as [String; 0], "{text}");
@@ -118,6 +120,9 @@ fn mistakes_are_refused() {
         "confinement = \"on\"",
         "address = 10",
         "memory_mib = 0",
+        "[images.a]\nsource = \"files.example\"",
+        "[upstream]\nevery_minutes = 0",
+        "[upstream]\ns3_endpoint = \"s3.example\"",
         "memory_mib = \"1G\"",
         "menu_timeout = 256",
         "boot_files = { x46 = \"a.efi\" }",

@@ -15,13 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::segment::SegmentSettings;
+use super::upstream::UpstreamSettings;
 use crate::confine::Confinement;
-use pxe_content::boot::{self, FileName, ImageSpec, Links, Source};
+use pxe_content::boot::{self, FileName, ImageSpec, Links};
 use pxe_content::rules::{Access, Matcher, RuleLimits};
 use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_engine::responder::{RateLimit, RateLimits};
 use pxe_ledger::postgres;
 use pxe_proto::dhcp::{Arch, Style, Url};
+use pxe_upstream::source::Source;
 
 /// What it takes to apply a change of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -149,6 +151,8 @@ settings! {
     events: PathBuf, "fleet" => Restart;
     /// The database that several responders share. `None` for this host's alone.
     ledger: LedgerSettings, "ledger" => Restart;
+    /// What the sources of images share.
+    upstream: UpstreamSettings = UpstreamSettings::default(), "upstream" => Restart;
     /// The boot tree for every machine without an image of its own, and what pxed does with links that lead out of it. `None` for
     /// what is installed on this host.
     root: (PathBuf, Links), "root" => Files;
@@ -160,6 +164,8 @@ settings! {
     memory: u64, "memory_mib" => Files;
     /// The images, sorted by name.
     images: Vec<ImageSpec> = Vec::new(), "images" => Files;
+    /// Where images that come from elsewhere have their files, sorted by the image's name.
+    sources: Vec<Source> = Vec::new(), "images" => Files;
     /// How pxed offers boot files, unless a rule has its own style. `None`: direct, unless a machine needs another.
     style: Style, "style" => Reload;
     /// The text of the boot menu's prompt.
@@ -203,9 +209,9 @@ impl Settings {
     #[must_use]
     pub fn files(&self) -> boot::Config {
         let source = match &self.root {
-            _ if !self.kernel_files.is_empty() => Source::Single(self.kernel_files.clone()),
-            Some((root, links)) => Source::Tree { root: root.clone(), links: *links },
-            None => Source::Virtual { system: "/".into() },
+            _ if !self.kernel_files.is_empty() => boot::Source::Single(self.kernel_files.clone()),
+            Some((root, links)) => boot::Source::Tree { root: root.clone(), links: *links },
+            None => boot::Source::Virtual { system: "/".into() },
         };
         boot::Config {
             source,

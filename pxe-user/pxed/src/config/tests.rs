@@ -64,10 +64,20 @@ pub(super) fn with_every_key(text: &str) -> String {
     let is_key = |line: &str| {
         line.strip_prefix("# ").is_some_and(|rest| {
             let word = rest.split([' ', '=']).next().unwrap_or_default();
-            ["[inbox]", "[access]", "[ledger]", "[segment]", "[[segment.responders]]"]
-                .iter()
-                .any(|table| rest.starts_with(table))
-                || rest.contains(" = ") && word.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            [
+                "[inbox]",
+                "[access]",
+                "[ledger]",
+                "[segment]",
+                "[[segment.responders]]",
+                "[upstream]",
+                "[images.",
+                "[[rules]]",
+            ]
+            .iter()
+            .any(|table| rest.starts_with(table))
+                || rest.contains(" = ")
+                    && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         })
     };
     let lines = text.lines().map(|line| if is_key(line) { &line[2..] } else { line });
@@ -81,12 +91,24 @@ fn what_the_example_leaves_out_can_be_said() {
     assert_eq!(problems, []);
     let config = Settings::new(config.unwrap().settings);
     assert!(config.root.is_some() && config.inbox.is_some() && config.events.is_some());
-    let ledger = config.ledger.unwrap();
+    let ledger = config.ledger.as_ref().unwrap();
     assert!(ledger.password_file.is_some() && ledger.ca_file.is_some() && ledger.responder.is_some());
-    assert!(config.address.is_some() && config.board.unwrap().token_file.is_some());
+    assert!(config.address.is_some() && config.board.as_ref().unwrap().token_file.is_some());
     assert_eq!((config.boot_files.len(), config.http_urls.len()), (2, 1));
     assert!(config.rules[2].boot_server.is_some() && !config.access.is_open());
-    let segment = config.segment.unwrap();
+    let upstream = &config.upstream;
+    assert_eq!(
+        (upstream.cache_max, upstream.every.as_secs()),
+        (8 << 30, 300),
+        "what is written is the default"
+    );
+    let target = &upstream.target;
+    assert!(target.ca_file.is_some() && target.s3_endpoint.is_some() && target.s3_credentials_file.is_some());
+    let names: Vec<_> = config.sources[0].files.keys().map(String::as_str).collect();
+    assert_eq!(names, ["initrd.img", "preseed.cfg", "vmlinuz"]);
+    assert!(config.sources[0].files["vmlinuz"].is_some() && !config.sources[0].is_pinned());
+    assert_eq!(config.cache_directory().unwrap(), Path::new("/var/cache/pxed"));
+    let segment = config.segment.as_ref().unwrap();
     assert_eq!(
         (&*segment.name, &*segment.own(), segment.listed().unwrap().0.members().len()),
         ("lab-1", "a", 3)
@@ -134,6 +156,21 @@ fn what_is_wrong_is_said_with_its_line() {
         ("[images.a]\nipxe = \"kernel x\"\n", &["line 2", "#!ipxe"]),
         ("[images.a]\nboot_files = { x64 = \"a\", amd64 = \"b\" }\n", &["twice"]),
         ("[board]\nlisten = \"0.0.0.0:80\"\n", &["token"]),
+        ("[images.a]\nsource = \"ftp://h/\"\n", &["line 2", "image `a`", "https://HOST/FOLDER/"]),
+        ("[images.a]\nfiles = [\"x\"]\n", &["line 2", "need a `source`"]),
+        ("[images.a]\nsource = \"https://h/\"\n", &["line 2", "no list of its files"]),
+        (
+            "[images.a]\nroot = \"/x\"\nsource = \"https://h/\"\nkernel = \"k\"\n",
+            &["line 3", "`root` and `source`"],
+        ),
+        ("[images.a]\nsource = \"http://h/\"\nkernel = \"k\"\n", &["line 2", "not pinned: k"]),
+        ("[images.a]\nsource = \"s3://b/\"\n", &["line 1", "add `[upstream]` with `s3_endpoint"]),
+        (
+            "[upstream]\ns3_endpoint = \"http://h\"\n[images.a]\nsource = \"s3://b/\"\n",
+            &["line 3", "without TLS"],
+        ),
+        ("[upstream]\ns3_endpoint = \"h\"\n", &["line 2", "no S3 store"]),
+        ("[upstream]\nevery_minutes = 0\n", &["line 2", "must be at least 1"]),
         ("[ledger]\n", &["line 1", "`ledger` needs the key `url`"]),
         ("[ledger]\nurl = \"mysql://h/d\"\n", &["line 2", "postgres://"]),
         ("[ledger]\nurl = \"postgres://u:p@h/d\"\n", &["line 2", "`password_file`"]),

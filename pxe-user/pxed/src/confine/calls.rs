@@ -104,7 +104,7 @@ fn rules(outbound: &Outbound) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccomp
     let number = |value: i32| u64::from(value.unsigned_abs());
     rules.insert(libc::SYS_bpf, one_of(0, &BPF_COMMANDS)?);
     // Netlink is for the list of addresses, and Unix datagrams are for messages to the service manager. Stream sockets are
-    // for the shared ledger. Without one, no stream socket can be created, so pxed cannot connect to another program's.
+    // for the shared ledger and for images from elsewhere. Without them, no stream socket can be created, so pxed cannot connect to another program's.
     let socket = |family, kind| {
         let is_kind =
             SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(0xf), number(kind))?;
@@ -130,7 +130,7 @@ fn rules(outbound: &Outbound) -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccomp
         sockets.push(socket(libc::AF_UNIX, libc::SOCK_STREAM)?);
     }
     rules.insert(libc::SYS_socket, sockets);
-    // With a shared ledger no send may connect (MSG_FASTOPEN): Landlock looks at connect(2) only. Without one the calls are
+    // With such connections no send may connect (MSG_FASTOPEN): Landlock looks at connect(2) only. Without them the calls are
     // allowed whatever their arguments are, which the kernel decides without the filter: they are on the datapath.
     let fast_open = number(libc::MSG_FASTOPEN);
     for (call, flags) in [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)] {

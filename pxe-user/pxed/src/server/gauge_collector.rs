@@ -45,6 +45,7 @@ impl GaugeCollector {
             responder: self.responder.clone(),
             segment: live.segment_gauges(),
             foreign_proxies: self.foreign_proxies.clone(),
+            images: live.images.load().to_vec(),
             hand_over_refused: self.hand_over_refused,
         };
         let has_changed = **self.shown.load() != gauges;

@@ -12,6 +12,7 @@
 //! | `reload` | the settings in force, and their replacement |
 //! | `handover` | the state that one daemon leaves to the next |
 //! | `shared_ledger` | the database that several responders share; opened before the confinement |
+//! | `image_sources` | the thread that fetches images from elsewhere |
 //! | `segment_view`, `segment_members` | with whom the segment is shared, and how its responders are found in that database |
 //! | `kernel_config`, `own_files`, `retry`, `thread_deps` | what several of these need |
 //!
@@ -22,6 +23,7 @@ mod confined;
 mod foreign_proxies;
 mod gauge_collector;
 mod handover;
+mod image_sources;
 mod kernel_config;
 mod open_interface;
 mod own_files;

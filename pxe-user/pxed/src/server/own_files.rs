@@ -14,7 +14,8 @@ const EVENT_MAX: u64 = 64 * 1024;
 /// The directories that only the daemon writes to.
 pub(super) fn own_directories(settings: &Settings) -> Vec<PathBuf> {
     let inbox = settings.inbox.as_ref().map(|inbox| inbox.directory.clone());
-    settings.state.clone().into_iter().chain(inbox).collect()
+    // The cache may lie in `state`, which comes first.
+    settings.state.clone().into_iter().chain(inbox).chain(settings.cache_directory()).collect()
 }
 
 /// Makes a directory that only the daemon may enter. The missing directories above it are for all users.

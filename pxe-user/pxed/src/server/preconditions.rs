@@ -149,10 +149,11 @@ pub fn of_configuration(settings: &Settings) -> Vec<UnmetCondition> {
             None
         }
     };
-    let own = own_directories(settings);
+    let (own, cache) = (own_directories(settings), settings.cache_directory());
     for (key, directory) in [
         ("state", settings.state.as_deref()),
         ("inbox", settings.inbox.as_ref().map(|inbox| inbox.directory.as_path())),
+        ("upstream", cache.as_deref()),
     ] {
         let Some(directory) = directory else { continue };
         unmet.extend(can_be_made(directory).map_err(|error| UnmetCondition::passing(key, error)).err());

@@ -5,21 +5,25 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use pxe_common::rate_limit::Rates;
 use pxe_common::segment::Ranks;
 use tokio::sync::Notify;
 
+use super::image_sources::OpenedSources;
 use super::segment_view::{Found, SegmentView};
 use super::shared_ledger::about;
 use crate::config::{Effect, Settings};
+use crate::image_cache;
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_content::rules::{Access, Policy};
-use pxe_engine::gauges::SegmentGauges;
+use pxe_engine::gauges::{ImageGauges, SegmentGauges};
 use pxe_engine::worker::queues::LoaderQueue;
 use pxe_fleet::thread::About;
+use pxe_upstream::follower::StoredImages;
+use pxe_upstream::target::Target;
 
 /// Reads the settings again: the configuration file, below the same command line.
 pub struct ConfigReader {
@@ -86,6 +90,12 @@ pub(super) struct LiveConfig {
     pub(super) found_others: Notify,
     /// What other responders of a shared ledger see of this one. `None` without a shared ledger.
     pub(super) about: Option<Arc<ArcSwap<About>>>,
+    /// Where images from elsewhere may come from. `None` if none did at the start.
+    pub(super) image_target: Option<Arc<Target>>,
+    /// The files of images from elsewhere.
+    stored: ArcSwap<StoredImages>,
+    /// What the board shows of these images.
+    pub(super) images: ArcSwap<Vec<ImageGauges>>,
     policies: Vec<(Ipv4Addr, Arc<ArcSwap<Policy>>)>,
     reader: ConfigReader,
     /// The queue of the loader, which follows the files of the catalogue.
@@ -99,7 +109,7 @@ pub(super) struct LiveConfig {
 impl LiveConfig {
     pub(super) fn new(
         offering: Offering,
-        catalogue: Catalogue,
+        (catalogue, images): (Catalogue, OpenedSources),
         reader: ConfigReader,
         loader_queue: Arc<LoaderQueue>,
     ) -> Self {
@@ -113,6 +123,9 @@ impl LiveConfig {
             found: ArcSwapOption::default(),
             segment_problem: ArcSwapOption::default(),
             found_others: Notify::new(),
+            image_target: images.target,
+            stored: ArcSwap::from_pointee(images.stored),
+            images: ArcSwap::default(),
             offering: ArcSwap::from_pointee(offering),
             catalogue: Arc::new(ArcSwap::from_pointee(catalogue)),
             about: None,
@@ -190,18 +203,19 @@ impl LiveConfig {
         if let Some(segment) = &settings.segment {
             segment.require_own()?;
         }
+        self.require_sources(&settings)?;
+        // Before the catalogue is opened, because it has the images that were fetched last.
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = || image_cache::with(&settings, &self.stored.load());
         let catalogue = match difference.has(Effect::Files) {
-            true => Some(self.catalogue.load().reopen(settings.files())?),
+            true => Some(self.catalogue.load().reopen(files())?),
             false => None,
         };
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(catalogue) = catalogue {
             for missing in catalogue.missing() {
                 tracing::warn!("{missing}");
             }
-            self.catalogue.store(Arc::new(catalogue));
-            // The loader waits for changes of the old catalogue's files.
-            self.loader_queue.waker().wake();
+            self.replace_catalogue(catalogue);
         }
         self.access.store(Arc::new(settings.access.clone()));
         self.rates.store(Arc::new(settings.rate_limits().rates()));
@@ -215,6 +229,44 @@ impl LiveConfig {
         }
         self.publish();
         Ok(settings)
+    }
+
+    fn replace_catalogue(&self, catalogue: Catalogue) {
+        self.catalogue.store(Arc::new(catalogue));
+        // The loader waits for changes of the old catalogue's files.
+        self.loader_queue.waker().wake();
+    }
+
+    /// Checks that the confined daemon can reach the sources of these settings.
+    fn require_sources(&self, settings: &Settings) -> Result<()> {
+        for source in &settings.sources {
+            let target = self.image_target.as_ref();
+            let target = target.context("no image came from elsewhere at the start of pxed: restart pxed")?;
+            target.require(source).with_context(|| format!("image `{}`", source.image))?;
+        }
+        Ok(())
+    }
+
+    /// Serves these files of images from elsewhere from now on: each image whole, and all at once. Running transfers keep the
+    /// old ones.
+    ///
+    /// # Errors
+    /// When the catalogue cannot be opened. The old one stays then.
+    pub(super) fn fetched(&self, stored: StoredImages) -> Result<()> {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if **self.stored.load() == stored {
+            return Ok(());
+        }
+        let catalogue = self.catalogue.load().reopen(image_cache::with(&self.settings(), &stored))?;
+        self.stored.store(Arc::new(stored));
+        self.replace_catalogue(catalogue);
+        self.publish();
+        Ok(())
+    }
+
+    /// Publishes what the board shows of images from elsewhere.
+    pub(super) fn show_images(&self, images: Vec<ImageGauges>) {
+        self.images.store(Arc::new(images));
     }
 
     /// Publishes with whom the segment is shared by these settings.

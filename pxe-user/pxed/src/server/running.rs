@@ -12,6 +12,7 @@ use super::confined::ThreadPermit;
 use super::foreign_proxies::ForeignProxies;
 use super::gauge_collector::GaugeCollector;
 use super::handover::{self, HandoverState, InterfaceState, Requester};
+use super::image_sources::ImageSources;
 use super::reload::{LiveConfig, ReloadOutcome};
 use super::segment_members::SegmentMembers;
 use super::segment_view::Enrolment;
@@ -48,6 +49,8 @@ pub(super) struct Running {
     ledger: Option<SharedLedger>,
     /// Finds the segment's responders. `None` unless they are in the shared ledger.
     members: Option<SegmentMembers>,
+    /// Fetches images from elsewhere. `None` unless there are some.
+    images: Option<ImageSources>,
 }
 
 /// What [`Running::show`] has found.
@@ -66,7 +69,7 @@ impl Running {
     pub(super) fn start(confined: Confined) -> Result<Self> {
         let Confined { interfaces: opened, listeners, handover, hand_over_refused, context, permit } =
             confined;
-        let StartContext { offering, reader, catalogue, loader_queue, clock, ledger } = context;
+        let StartContext { offering, reader, catalogue, loader_queue, clock, ledger, images } = context;
         let settings = Arc::clone(offering.settings());
         let heartbeats = Heartbeats::default();
         let about = ledger.as_ref().map(|ledger| Arc::clone(&ledger.about));
@@ -75,7 +78,7 @@ impl Running {
         let responder =
             responder.or_else(|| settings.segment.as_ref().map(|segment| segment.own().to_string()));
         let gauges = GaugeCollector { hand_over_refused, responder, ..GaugeCollector::default() };
-        let mut live = LiveConfig::new(offering, catalogue, reader, Arc::clone(&loader_queue));
+        let mut live = LiveConfig::new(offering, (catalogue, images), reader, Arc::clone(&loader_queue));
         live.about = about;
         let uploads = listeners.inbox.clone().map(|inbox| {
             let alive = beats(&heartbeats, "pxed-inbox", Waits::ForDisks, clock);
@@ -125,9 +128,11 @@ impl Running {
             permit,
             ledger,
             members: None,
+            images: None,
         };
         running.start_loader()?;
         running.follow_segment(&settings)?;
+        running.images = ImageSources::start(permit, &settings, &running.live, clock)?;
         Ok(running)
     }
 
@@ -225,6 +230,9 @@ impl Running {
                 let rules = settings.rules.len();
                 tracing::info!(event = "reloaded", rules, "applied the changed configuration");
                 self.set_limits(&settings);
+                if let Some(images) = &self.images {
+                    images.replace(settings.sources.clone());
+                }
                 if let Err(error) = self.follow_segment(&settings) {
                     tracing::error!(event = "refused_config", "the new segment is not applied: {error:#}");
                     self.gauges.config_problem = Some(format!("{error:#}"));
@@ -324,6 +332,7 @@ impl Running {
         }
         self.web = None;
         self.uploads = None;
+        self.images = None;
         self.loader_queue.waker().stop();
         if let Some(thread) = self.loader.take() {
             let _ = thread.join();

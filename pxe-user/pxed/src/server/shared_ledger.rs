@@ -1,7 +1,6 @@
 //! The shared ledger of the settings, ready to connect to. It is opened before the confinement: afterwards pxed can neither
 //! read the password nor resolve a name.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -18,7 +17,7 @@ const CREDENTIAL: &str = "ledger-password";
 #[must_use]
 pub fn shared_ledger(settings: &Settings) -> Option<SharedLedger> {
     let LedgerSettings { url, password_file, ca_file, responder, spool } = settings.ledger.as_ref()?;
-    let password = password_file.clone().or_else(credential);
+    let password = password_file.clone().or_else(|| pxe_outbound::credential(CREDENTIAL));
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Some(SharedLedger {
         target: Target::open(url, password.as_deref(), ca_file.as_deref()),
@@ -41,11 +40,6 @@ pub(super) fn about(settings: &Settings) -> About {
 fn fnv(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
-}
-
-fn credential() -> Option<PathBuf> {
-    let directory = std::env::var_os("CREDENTIALS_DIRECTORY")?;
-    Some(Path::new(&directory).join(CREDENTIAL)).filter(|path| path.exists())
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result};
 
 use super::confined::{self, ThreadPermit};
 use super::handover::{self, HandoverState, Inheritance, Predecessor};
+use super::image_sources::OpenedSources;
 use super::open_interface::{OpenInterface, PreparedInterface};
 use super::planning::{check_descriptors, plans, raise_descriptor_limit};
 use super::reload::ConfigReader;
@@ -25,6 +26,7 @@ use super::shared_ledger::shared_ledger;
 use super::web::WebListeners;
 use crate::config::Settings;
 use crate::confine::{Account, Outbound};
+use crate::image_cache;
 use crate::offering::Offering;
 use pxe_content::boot::Catalogue;
 use pxe_engine::clock::Clock;
@@ -42,6 +44,8 @@ pub(super) struct StartContext {
     pub(super) clock: Clock,
     /// The shared ledger, if there is one.
     pub(super) ledger: Option<SharedLedger>,
+    /// Images from elsewhere.
+    pub(super) images: OpenedSources,
 }
 
 impl StartContext {
@@ -90,7 +94,8 @@ impl Prepared {
         let settings = Arc::clone(offering.settings());
         raise_descriptor_limit();
         check_descriptors(&settings)?;
-        let catalogue = Catalogue::open(settings.files())?;
+        let images = OpenedSources::open(&settings);
+        let catalogue = Catalogue::open(image_cache::with(&settings, &images.stored))?;
         for missing in catalogue.missing() {
             tracing::warn!("{missing}");
         }
@@ -106,7 +111,7 @@ impl Prepared {
         Account::find(settings.user.as_deref())?;
         // The resolver may take its time, so this comes while a predecessor still serves.
         let ledger = shared_ledger(&settings);
-        let context = StartContext { offering, reader, catalogue, loader_queue, clock, ledger };
+        let context = StartContext { offering, reader, catalogue, loader_queue, clock, ledger, images };
         Ok(Self { interfaces, context })
     }
 
@@ -152,10 +157,11 @@ impl Opened {
         let Self { interfaces, listeners, handover, hand_over_refused, context } = self;
         let kept = interfaces.iter().flat_map(|(interface, _)| interface.kept()).collect();
         let target = context.ledger.as_ref().and_then(|ledger| ledger.target.as_ref().ok());
-        let outbound = target.map_or_else(Outbound::default, |target| Outbound {
+        let mut outbound = target.map_or_else(Outbound::default, |target| Outbound {
             ports: target.ports().to_vec(),
             is_unix: !target.directories().is_empty(),
         });
+        outbound.ports.extend(context.images.ports());
         let (settings, file) = (context.settings(), context.reader.file());
         let permit = confined::enter(settings, file, &context.catalogue, (kept, outbound))?;
         Ok(Confined { interfaces, listeners, handover, hand_over_refused, context, permit })

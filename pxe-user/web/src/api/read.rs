@@ -131,6 +131,7 @@ struct Summary {
     config_problem: Option<String>,
     segment: Option<Segment>,
     foreign_proxies: Option<String>,
+    images: Vec<Image>,
     lost: Vec<Lost>,
 }
 
@@ -139,6 +140,15 @@ struct Summary {
 struct Segment {
     name: String,
     share: String,
+    problem: Option<String>,
+}
+
+/// An image that comes from elsewhere.
+#[derive(Serialize)]
+struct Image {
+    name: String,
+    source: String,
+    files: u64,
     problem: Option<String>,
 }
 
@@ -177,6 +187,12 @@ pub(super) async fn summary(State(api): State<Api>) -> impl IntoResponse {
         transfers: shown.transfers,
         waiting: shown.waiting,
     };
+    let image = |shown: &pxe_engine::gauges::ImageGauges| Image {
+        name: shown.name.clone(),
+        source: shown.source.clone(),
+        files: shown.files,
+        problem: shown.problem.clone(),
+    };
     Json(Summary {
         version: env!("CARGO_PKG_VERSION"),
         uptime_s: api.started.elapsed().as_secs(),
@@ -193,6 +209,7 @@ pub(super) async fn summary(State(api): State<Api>) -> impl IntoResponse {
             problem: shown.problem,
         }),
         foreign_proxies: gauges.foreign_proxies.clone(),
+        images: gauges.images.iter().map(image).collect(),
         lost: board.lost.clone(),
     })
 }

@@ -3,6 +3,7 @@
 use super::report::{ImagePrograms, Report};
 use crate::command::{catalogue, loaders};
 use crate::config::{Config, Settings};
+use crate::image_cache;
 use pxe_content::boot::{self, Catalogue, CatalogueError, ImageSpec, Source};
 use pxe_proto::dhcp::Arch;
 
@@ -10,7 +11,7 @@ use pxe_proto::dhcp::Arch;
 const COMMON: [Arch; 6] = [Arch(0), Arch(6), Arch(7), Arch(9), Arch(10), Arch(11)];
 
 pub(super) fn examine(report: &mut Report, file: &Config, settings: &Settings) {
-    let files = settings.files();
+    let files = image_cache::files(settings);
     let line = |image_spec: &ImageSpec| file.line_of_image(&image_spec.name);
     for image_spec in file.images() {
         if let Some(text) = hides(&files, image_spec) {
@@ -30,10 +31,14 @@ pub(super) fn examine(report: &mut Report, file: &Config, settings: &Settings) {
     }
     let Some(catalogue) = opened.catalogue else { return };
     for image_spec in
-        catalogue.image_specs().iter().filter(|image_spec| opened.is_whole || image_spec.root.is_some())
+        catalogue.image_specs().iter().filter(|image_spec| opened.is_whole || image_spec.has_own_files())
     {
         for missing in catalogue.missing_of(image_spec) {
-            report.error(line(image_spec), missing);
+            // Before the first start no cache has anything. `sources` asks whether it will.
+            match image_spec.is_awaited() {
+                true => report.warning(line(image_spec), missing),
+                false => report.error(line(image_spec), missing),
+            }
         }
         let warnings = [
             catalogue.conflicts_of(image_spec),
@@ -46,7 +51,7 @@ pub(super) fn examine(report: &mut Report, file: &Config, settings: &Settings) {
     }
     // With rules, machines get images. They get the tree only through an image that has no root of its own.
     let images = catalogue.image_specs();
-    let is_offered = images.is_empty() || images.iter().any(|image_spec| image_spec.root.is_none());
+    let is_offered = images.is_empty() || images.iter().any(|image_spec| !image_spec.has_own_files());
     if opened.is_whole && is_offered && is_tree {
         for text in loaders::missing(&catalogue) {
             report.warning(file.line_of_key("root"), text);
@@ -60,7 +65,7 @@ fn hides(files: &boot::Config, image_spec: &ImageSpec) -> Option<String> {
     let Source::Tree { root, .. } = &files.source else { return None };
     let path = root.join(&*image_spec.name);
     // The image has only the names below its own name, so pxed still serves a file of that name.
-    let hidden = image_spec.root.is_some() && path.is_dir();
+    let hidden = image_spec.has_own_files() && path.is_dir();
     hidden.then(|| {
         format!(
             "image `{}` hides the directory {}: no machine gets its files. Give the image or the directory another name",

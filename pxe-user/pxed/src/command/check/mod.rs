@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `report` | all results, as data |
 //! | `files` | images and boot programs |
+//! | `ledger`, `sources` | the shared ledger, and the sources of images from elsewhere |
 //! | `host` | interfaces, ports, users, directories |
 //! | `show` | the report as text |
 
@@ -14,6 +15,7 @@ mod host;
 mod ledger;
 mod report;
 mod show;
+mod sources;
 
 use std::io::Write as _;
 use std::sync::Arc;
@@ -104,6 +106,7 @@ impl Check {
         if !self.no_host {
             host::examine(report, file, &settings);
             ledger::examine(report, file, &settings);
+            sources::examine(report, file, &settings);
         }
     }
 }

@@ -34,6 +34,7 @@ use clap::Args;
 use super::catalogue::{self, LeftOut};
 use super::offer::Offer;
 use crate::config::{Config, Settings};
+use crate::image_cache;
 use crate::offering::Offering;
 use pxe_content::boot::ServedAt;
 use pxe_nic::interface::{Interface, InterfaceError};
@@ -131,7 +132,7 @@ impl Explain {
             bail!("{error}. Leave --interface out, or name one of the configuration's");
         }
         let server = settings.address.or(here_address.ok().map(|subnet| subnet.address)).unwrap_or(EXAMPLE);
-        let mut opened = catalogue::open(settings.files());
+        let mut opened = catalogue::open(image_cache::files(&settings));
         let Some(catalogue) = opened.catalogue.take() else {
             bail!(
                 opened

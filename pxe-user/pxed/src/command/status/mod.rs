@@ -24,6 +24,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use serde_json::Value;
 
 use super::options::{Socket, block_on};
 use pxe_fleet::board::{Board, UnixMs};
@@ -62,8 +63,9 @@ impl Status {
         } else {
             let board: Board = serde_json::from_slice(&body)
                 .context("this program cannot read the daemon's answer: their versions differ")?;
-            let network = network(summary.as_deref().unwrap_or_default());
-            network
+            let summary = serde_json::from_slice(summary.as_deref().unwrap_or_default()).unwrap_or_default();
+            [network(&summary), images(&summary)]
+                .concat()
                 .iter()
                 .try_for_each(|line| writeln!(out, "{}", text::escape(line)))
                 .and_then(|()| table::write(&mut out, &board, now(), &table::Look::of_stdout()))
@@ -77,13 +79,18 @@ impl Status {
 }
 
 /// With whom the daemon shares its segment, and who else answers there, in lines. None if nobody.
-fn network(summary: &[u8]) -> Vec<String> {
-    let summary: serde_json::Value = serde_json::from_slice(summary).unwrap_or_default();
+fn network(summary: &Value) -> Vec<String> {
     let segment = &summary["segment"];
     let shared = segment["name"].as_str().zip(segment["share"].as_str());
     let shared = shared.map(|(name, share)| format!("segment {name}: {share}"));
     let text = |value: &serde_json::Value| value.as_str().map(str::to_owned);
     shared.into_iter().chain(text(&segment["problem"])).chain(text(&summary["foreign_proxies"])).collect()
+}
+
+/// What the images from elsewhere lack, in lines.
+fn images(summary: &Value) -> Vec<String> {
+    let images = summary["images"].as_array().into_iter().flatten();
+    images.filter_map(|image| image["problem"].as_str().map(str::to_owned)).collect()
 }
 
 async fn board(client: &Client) -> Result<Board> {

@@ -254,10 +254,12 @@ fn the_smallest_screens_do_no_harm() {
 
 #[test]
 fn who_shares_the_segment_comes_first() {
-    let of = |value: &str| network(format!("{{\"segment\":{value}}}").as_bytes());
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    let of = |value: &str| network(&json(&format!("{{\"segment\":{value}}}")));
     assert_eq!(of("null"), [""; 0]);
-    assert_eq!(network(b""), [""; 0], "a daemon of an earlier version");
-    assert_eq!(network(br#"{"segment":null,"foreign_proxies":"another one"}"#), ["another one"]);
+    assert_eq!(network(&serde_json::Value::Null), [""; 0], "a daemon of an earlier version");
+    let foreign = network(&json(r#"{"segment":null,"foreign_proxies":"another one"}"#));
+    assert_eq!(foreign, ["another one"]);
     assert_eq!(of(r#"{"name":"lab","share":"all","problem":null}"#), ["segment lab: all"]);
     assert_eq!(of(r#"{"name":"lab","share":"all","problem":"away"}"#), ["segment lab: all", "away"]);
 }

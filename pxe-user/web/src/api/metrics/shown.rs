@@ -62,6 +62,19 @@ fn daemon(out: &mut MetricsText<'_>, gauges: &Gauges, uptime: u64) -> fmt::Resul
         "1 when the configuration file was refused and an older one is in force",
         refused,
     )?;
+    let (mut fetched, mut failures, mut here) = (Vec::new(), Vec::new(), Vec::new());
+    for image in &gauges.images {
+        let name = ("image", image.name.as_str());
+        fetched.push((vec![name], image.fetched));
+        here.push((vec![name], image.files));
+        failures
+            .extend(image.failures.iter().map(|(reason, count)| (vec![name, ("reason", reason)], *count)));
+    }
+    out.gauges("image_files", "Files here of an image from elsewhere; 0: it is not here yet", here)?;
+    out.counters("image_fetched", "New versions of an image from elsewhere", fetched)?;
+    out.counters("image_fetch_failures", "Failed looks at an image's source, by reason", failures)?;
+    let failing = gauges.images.iter().filter(|image| image.problem.is_some()).count() as u64;
+    out.gauge("image_sources_failing", "Images from elsewhere whose last look failed", failing)?;
     let reason = gauges.hand_over_refused.map(|reason| (vec![("reason", reason)], 1));
     let text = "1 when the previous pxed's transfers could not be resumed, by reason";
     out.gauges("hand_over_refused", text, reason)

@@ -26,7 +26,8 @@ function drawBanners() {
   const problem = fleet.summary && fleet.summary.config_problem;
   const segment = fleet.summary && fleet.summary.segment && fleet.summary.segment.problem;
   const proxies = fleet.summary && fleet.summary.foreign_proxies;
-  const key = JSON.stringify([problem, segment, proxies, fleet.lost]);
+  const images = ((fleet.summary && fleet.summary.images) || []).filter((image) => image.problem);
+  const key = JSON.stringify([problem, segment, proxies, images, fleet.lost]);
   if ($("banners").shown === key) return;
   $("banners").shown = key;
   const banner = (title, text, ...more) => h("p", { className: "banner" }, h("b", {}, title), h("bdi", {}, clean(text)), ...more);
@@ -34,6 +35,7 @@ function drawBanners() {
     ...(problem ? [banner("The configuration file was rejected; the running configuration stays.", problem)] : []),
     ...(segment ? [banner("Responders.", segment)] : []),
     ...(proxies ? [banner("Not alone.", proxies)] : []),
+    ...images.map((image) => banner("Image.", image.problem)),
     ...fleet.lost.map((item) => banner("Not kept.", item.what, " ", h("small", {}, "(", time(item.since, "for"), ")"))));
 }
 
