@@ -23,6 +23,7 @@ use pxe_engine::plan::{DatapathChoice, ModeChoice, OffloadChoice};
 use pxe_engine::responder::{RateLimit, RateLimits};
 use pxe_ledger::postgres;
 use pxe_proto::dhcp::{Arch, Style, Url};
+use pxe_upstream::cache::Cache;
 use pxe_upstream::source::Source;
 
 /// What it takes to apply a change of a setting.
@@ -220,6 +221,18 @@ impl Settings {
             memory: self.memory,
             ..boot::Config::default()
         }
+    }
+
+    /// The directory of the cache. `None` if no image comes from elsewhere.
+    #[must_use]
+    pub fn cache_directory(&self) -> Option<PathBuf> {
+        (!self.sources.is_empty()).then(|| self.upstream.cache_directory(self.state.as_deref()))
+    }
+
+    /// The cache, if an image comes from elsewhere.
+    #[must_use]
+    pub fn cache(&self) -> Option<Cache> {
+        self.cache_directory().map(|directory| Cache::new(directory, self.upstream.cache_max))
     }
 
     /// The rate limits for requests of one source.

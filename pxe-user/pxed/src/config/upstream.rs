@@ -6,10 +6,9 @@ use std::time::Duration;
 use toml::Spanned;
 
 use super::diagnostics::Diagnostics;
+use super::problem::Severity;
 use super::raw;
-use super::settings::Settings;
 use pxe_content::boot::Stored;
-use pxe_upstream::cache::Cache;
 use pxe_upstream::source::{Location, Source, endpoint};
 use pxe_upstream::target;
 
@@ -43,21 +42,11 @@ impl Default for UpstreamSettings {
     }
 }
 
-impl Settings {
-    /// The directory of the cache. `None` if no image comes from elsewhere.
-    #[must_use]
-    pub fn cache_directory(&self) -> Option<PathBuf> {
-        if self.sources.is_empty() {
-            return None;
-        }
-        let below = || self.state.as_ref().map(|state| state.join(BELOW_STATE));
-        Some(self.upstream.cache.clone().or_else(below).unwrap_or_else(|| Path::new(CACHE).to_owned()))
-    }
-
-    /// The cache, if an image comes from elsewhere.
-    #[must_use]
-    pub fn cache(&self) -> Option<Cache> {
-        self.cache_directory().map(|directory| Cache::new(directory, self.upstream.cache_max))
+impl UpstreamSettings {
+    /// The directory of the cache. `state` is the directory for what pxed knows of machines.
+    pub(super) fn cache_directory(&self, state: Option<&Path>) -> PathBuf {
+        let below = || state.map(|state| state.join(BELOW_STATE));
+        self.cache.clone().or_else(below).unwrap_or_else(|| Path::new(CACHE).to_owned())
     }
 }
 
@@ -136,7 +125,7 @@ pub(super) fn together(
         };
         if let Err(error) = error {
             let text = format!("image `{}`: {error}", source.image);
-            diagnostics.at(Some(*line), super::problem::Severity::Error, text);
+            diagnostics.at(Some(*line), Severity::Error, text);
         }
     }
 }

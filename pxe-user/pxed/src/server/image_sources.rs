@@ -1,4 +1,4 @@
-//! [`ImageSources`]: the thread that fetches images from elsewhere, and what it needs from before the confinement.
+//! [`ImageSources`]: the thread that fetches images from elsewhere.
 //!
 //! ```text
 //! settings --replace--> thread: ask, download, verify (pxe_upstream) --> LiveConfig::fetched: the catalogue, whole or not at all
@@ -16,36 +16,12 @@ use anyhow::{Context as _, Result};
 use super::confined::ThreadPermit;
 use super::reload::LiveConfig;
 use crate::config::Settings;
-use crate::image_cache;
 use pxe_engine::clock::Clock;
 use pxe_engine::gauges::ImageGauges;
 use pxe_proto::time::Timestamp;
 use pxe_upstream::FetchError;
-use pxe_upstream::follower::{Follower, Outcome, StoredImages, Turn};
+use pxe_upstream::follower::{Follower, Outcome, Turn};
 use pxe_upstream::source::Source;
-use pxe_upstream::target::Target;
-
-/// What the start has opened.
-pub(super) struct OpenedSources {
-    /// What the cache has.
-    pub(super) stored: StoredImages,
-    /// Addresses, authorities and credentials. `None` if no image comes from elsewhere.
-    pub(super) target: Option<Arc<Target>>,
-}
-
-impl OpenedSources {
-    /// Reads the cache, and resolves the names of the servers. What does not work is shown later: pxed serves all the same.
-    pub(super) fn open(settings: &Settings) -> Self {
-        let is_needed = !settings.sources.is_empty();
-        let open = || Arc::new(Target::open(settings.upstream.target.clone(), &settings.sources));
-        Self { stored: image_cache::stored(settings), target: is_needed.then(open) }
-    }
-
-    /// The TCP ports of the servers.
-    pub(super) fn ports(&self) -> Vec<u16> {
-        self.target.as_ref().map(|target| target.ports()).unwrap_or_default()
-    }
-}
 
 /// The handle of the thread. Dropping it ends the thread after the look that it is at.
 pub(super) struct ImageSources {

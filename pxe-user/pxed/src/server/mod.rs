@@ -12,7 +12,7 @@
 //! | `reload` | the settings in force, and their replacement |
 //! | `handover` | the state that one daemon leaves to the next |
 //! | `shared_ledger` | the database that several responders share; opened before the confinement |
-//! | `image_sources` | the thread that fetches images from elsewhere |
+//! | `opened_sources`, `image_sources` | what images from elsewhere need from before the confinement, and the thread that fetches them |
 //! | `segment_view`, `segment_members` | with whom the segment is shared, and how its responders are found in that database |
 //! | `kernel_config`, `own_files`, `retry`, `thread_deps` | what several of these need |
 //!
@@ -26,6 +26,7 @@ mod handover;
 mod image_sources;
 mod kernel_config;
 mod open_interface;
+mod opened_sources;
 mod own_files;
 mod planning;
 pub mod preconditions;

@@ -11,7 +11,7 @@ use pxe_common::rate_limit::Rates;
 use pxe_common::segment::Ranks;
 use tokio::sync::Notify;
 
-use super::image_sources::OpenedSources;
+use super::opened_sources::OpenedSources;
 use super::segment_view::{Found, SegmentView};
 use super::shared_ledger::about;
 use crate::config::{Effect, Settings};

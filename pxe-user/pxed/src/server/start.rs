@@ -18,8 +18,8 @@ use anyhow::{Context as _, Result};
 
 use super::confined::{self, ThreadPermit};
 use super::handover::{self, HandoverState, Inheritance, Predecessor};
-use super::image_sources::OpenedSources;
 use super::open_interface::{OpenInterface, PreparedInterface};
+use super::opened_sources::OpenedSources;
 use super::planning::{check_descriptors, plans, raise_descriptor_limit};
 use super::reload::ConfigReader;
 use super::shared_ledger::shared_ledger;
