@@ -98,7 +98,7 @@ mod tests {
         let workspace = workspace().unwrap();
         let of = |file: &str| concerned(&workspace, &[file.to_owned()]).into_iter().collect::<Vec<_>>();
         let web = of("pxe-user/web/src/lib.rs");
-        assert_eq!(web, ["pxe-properties", "pxe-tests", "pxe-web", "pxed"]);
+        assert_eq!(web, ["pxe-properties", "pxe-scale", "pxe-tests", "pxe-web", "pxed"]);
         let proto = of("pxe-user/proto/src/mac.rs");
         assert!(web.iter().all(|name| proto.contains(name)) && proto.contains(&"pxe-engine".to_owned()));
         assert!(!proto.contains(&"pxe-nic".to_owned()), "{proto:?}");

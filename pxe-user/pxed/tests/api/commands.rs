@@ -33,9 +33,10 @@ async fn status_as_json_is_the_board_and_as_text_a_table() {
     assert_eq!(read, *server.fleet.board());
     let table = pxed(&server, &["status"], "").await;
     let lines: Vec<_> = text(&table.stdout).lines().collect();
-    assert_eq!(lines.len(), 14, "{lines:#?}");
-    assert!(lines[0].starts_with("12 machines  2 failed"));
-    assert!(lines[2].starts_with("failed    rack00-node00"), "{}", lines[2]);
+    assert_eq!(lines.len(), 16, "{lines:#?}");
+    assert_eq!(lines[..2], ["segment lab: ", "another proxyDHCP server: 10.1.0.7"]);
+    assert!(lines[2].starts_with("12 machines  2 failed"));
+    assert!(lines[4].starts_with("failed    rack00-node00"), "{}", lines[4]);
     assert!(!text(&table.stdout).contains('\u{1b}'), "no colour in a pipe");
     let watch = pxed(&server, &["status", "--watch"], "").await;
     assert!(text(&watch.stderr).contains("--watch needs a terminal"));
