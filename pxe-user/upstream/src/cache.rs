@@ -11,7 +11,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use pxe_content::boot::{Digest, Stored};
@@ -72,8 +72,10 @@ impl Cache {
         fs::symlink_metadata(self.blob(digest)).ok().filter(fs::Metadata::is_file).map(|found| found.len())
     }
 
-    /// Removes what an earlier process has not finished.
+    /// Makes the directory, and removes what an earlier process has not finished.
     pub(crate) fn tidy(&self) {
+        // If it cannot be made, the first file that is written says why.
+        let _ = fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory);
         for path in self.files(PARTIAL) {
             let _ = fs::remove_file(path);
         }
@@ -103,15 +105,14 @@ impl Cache {
             let path = self.blob(&digest);
             fs::remove_file(&path).map_err(|error| disk("remove", &path, &error))?;
         }
-        // One thread writes one file at a time.
-        let path = self.directory.join(format!("{PARTIAL}download"));
+        let path = self.partial();
         let file = create(&path).map_err(|error| disk("write", &path, &error))?;
         Ok(Partial { cache: self, path, file, hash: Sha256::new(), size: 0 })
     }
 
     /// Notes that this version is in force from now on.
     pub(crate) fn publish(&self, image: &str, version: &Version) -> Result<(), FetchError> {
-        let path = self.directory.join(format!("{PARTIAL}note"));
+        let path = self.partial();
         let failed = |error: io::Error| disk("write", &path, &error);
         let text = serde_json::to_vec(version).map_err(|error| failed(error.into()))?;
         let mut file = create(&path).map_err(failed)?;
@@ -149,6 +150,11 @@ impl Cache {
 
     fn blob(&self, digest: &Digest) -> PathBuf {
         self.directory.join(format!("{BLOB}{digest}"))
+    }
+
+    /// The file that is being written. One thread writes one file at a time. A predecessor that ends meanwhile has another one.
+    fn partial(&self) -> PathBuf {
+        self.directory.join(format!("{PARTIAL}{}", std::process::id()))
     }
 
     fn note(&self, image: &str) -> PathBuf {

@@ -122,30 +122,24 @@ impl Thread {
 
     fn show(&mut self, Turn { image, outcome }: Turn) {
         let Some(shown) = self.shown.get_mut(&image) else { return };
-        let image = &*image;
-        match outcome {
+        let has_failed_before = shown.problem.is_some();
+        match &outcome {
             Ok(outcome) => {
-                if shown.problem.take().is_some() {
-                    shown.reason = None;
-                    tracing::info!(event = "image_source_works", image, "the image's source answers again");
-                }
-                if let Outcome::New { files, bytes } = outcome {
-                    shown.fetched += 1;
-                    let text = "a new version of the image is complete: machines get it from now on";
-                    tracing::info!(
-                        event = "image_fetched",
-                        image,
-                        files,
-                        bytes,
-                        source = shown.source,
-                        "{text}"
-                    );
-                    return self.publish();
-                }
+                shown.fetched += u64::from(*outcome != Outcome::Same);
+                (shown.reason, shown.problem) = (None, None);
             }
-            Err(error) => fail(shown, &error),
+            Err(error) => fail(shown, error),
         }
-        self.live.show_images(self.shown.values().cloned().collect());
+        // Also if nothing is new: the catalogue may have rejected the last version, because of another image.
+        self.publish();
+        let image = &*image;
+        if has_failed_before && outcome.is_ok() {
+            tracing::info!(event = "image_source_works", image, "the image's source answers again");
+        }
+        if let Ok(Outcome::New { files, bytes }) = outcome {
+            let text = "a new version of the image is complete: machines get it from now on";
+            tracing::info!(event = "image_fetched", image, files, bytes, "{text}");
+        }
     }
 
     fn publish(&mut self) {

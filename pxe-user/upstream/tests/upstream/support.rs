@@ -26,7 +26,6 @@ impl Place {
     /// A place for a cache of 1000 bytes. `authority` is that of the servers, in PEM.
     pub(crate) fn new(authority: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("cache")).unwrap();
         let ca_file = folder.path().join("ca.pem");
         fs::write(&ca_file, authority).unwrap();
         let settings = Settings {
