@@ -214,32 +214,3 @@ fn a_machine_that_its_responder_has_forgotten_leaves_the_other_boards() {
     first.stop();
     second.stop();
 }
-
-/// Prints the time from a step on one responder to the board of another. It asserts no time.
-#[test]
-fn the_time_to_the_other_board() {
-    const COUNT: u32 = 200;
-    let (place, server) = (tempfile::tempdir().unwrap(), Server::start().unwrap());
-    let start = |name: &str| Running::start(shared_as(name, &server, &place.path().join(name)));
-    let (first, second) = (start("rack-1"), start("rack-2"));
-    second.until(|board| is_alive(board, "rack-1"));
-    let clock = Clock::start();
-    let mut took = Vec::new();
-    for n in 0..COUNT {
-        let begin = clock.now();
-        first.told(n);
-        // Looks more often than `until`, whose pause would be a part of the result.
-        while !has(&second.handle.board(), n) {
-            std::thread::sleep(Duration::from_millis(1));
-            assert!(clock.now().since(begin) < ANSWER_WAIT, "machine {n} does not arrive");
-        }
-        took.push(clock.now().since(begin));
-        // So that steps come at all points of the pauses between boards.
-        std::thread::sleep(Duration::from_millis(u64::from(n * 37 % 211)));
-    }
-    took.sort();
-    let at = |percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
-    println!("step to other board, {COUNT} steps: p50 {:?}, p99 {:?}, most {:?}", at(50), at(99), at(100));
-    first.stop();
-    second.stop();
-}
