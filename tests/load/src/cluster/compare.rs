@@ -17,18 +17,48 @@ pub struct Differences {
     pub surplus: u64,
 }
 
-/// Compares what machines `seen` have, of which these are `excusable`, with the `ledger`.
+/// What machines and a ledger say about files so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// What machines have loaded.
+    pub seen: Fetched,
+    /// What the ledger may have beyond that: a responder counts a file as loaded if only the last acknowledgement is missing, 45 s
+    /// later. If it was cut off just then, the machine may have loaded the file from another one.
+    pub unsure: Fetched,
+}
+
+impl Known {
+    /// The `ledger` is what has been seen from now on, so that each schedule is judged for itself. What it lacks was excused,
+    /// and may still come.
+    pub fn settle(&mut self, ledger: Fetched) {
+        for (key, has) in &ledger {
+            let came = has.saturating_sub(self.seen.get(key).copied().unwrap_or(0));
+            if let Some(unsure) = self.unsure.get_mut(key) {
+                *unsure = unsure.saturating_sub(came);
+            }
+        }
+        for (key, wanted) in std::mem::replace(&mut self.seen, ledger) {
+            let missing = wanted.saturating_sub(self.seen.get(&key).copied().unwrap_or(0));
+            *self.unsure.entry(key).or_default() += missing;
+        }
+        self.unsure.retain(|_, count| *count > 0);
+    }
+}
+
+/// Compares what is `known`, of which these files are `excusable`, with the `ledger`.
 #[must_use]
-pub fn compare(seen: &Fetched, excusable: &Fetched, ledger: &Fetched) -> Differences {
+pub fn compare(known: &Known, excusable: &Fetched, ledger: &Fetched) -> Differences {
     let count = |of: &Fetched, key| of.get(key).copied().unwrap_or(0);
     let mut differences = Differences::default();
-    for (key, wanted) in seen {
+    for (key, wanted) in &known.seen {
         let missing = wanted.saturating_sub(count(ledger, key));
         let excused = missing.min(count(excusable, key));
         differences.excused += excused;
         differences.missing += missing - excused;
     }
-    differences.surplus = ledger.iter().map(|(key, has)| has.saturating_sub(count(seen, key))).sum();
+    for (key, has) in ledger {
+        differences.surplus += has.saturating_sub(count(&known.seen, key) + count(&known.unsure, key));
+    }
     differences
 }
 
@@ -59,22 +89,47 @@ mod tests {
         entries.iter().map(key).collect()
     }
 
+    fn knows(seen: &[(&str, &str, u64)], unsure: &[(&str, &str, u64)]) -> Known {
+        Known { seen: fetched(seen), unsure: fetched(unsure) }
+    }
+
     #[test]
     fn each_machine_and_responder_is_compared_by_itself() {
-        let seen = fetched(&[("m", "a", 2), ("n", "a", 1), ("o", "b", 1)]);
+        let known = knows(&[("m", "a", 2), ("n", "a", 1), ("o", "b", 1)], &[]);
         let none = Fetched::new();
-        assert_eq!(compare(&seen, &none, &seen), Differences::default());
+        assert_eq!(compare(&known, &none, &known.seen), Differences::default());
         let ledger = fetched(&[("m", "a", 1), ("n", "b", 1), ("o", "b", 3)]);
-        let differences = compare(&seen, &none, &ledger);
+        let differences = compare(&known, &none, &ledger);
         assert_eq!(differences, Differences { missing: 2, excused: 0, surplus: 3 });
     }
 
     #[test]
     fn an_excuse_is_for_one_responder_and_no_more_than_it_says() {
-        let seen = fetched(&[("m", "a", 3), ("n", "b", 1)]);
+        let known = knows(&[("m", "a", 3), ("n", "b", 1)], &[]);
         let excusable = fetched(&[("m", "a", 1), ("n", "a", 1)]);
-        let differences = compare(&seen, &excusable, &Fetched::new());
+        let differences = compare(&known, &excusable, &Fetched::new());
         assert_eq!(differences, Differences { missing: 3, excused: 1, surplus: 0 });
+    }
+
+    #[test]
+    fn a_file_whose_end_is_unsure_may_come_once_and_late() {
+        let mut known = knows(&[("m", "b", 1)], &[("m", "a", 1)]);
+        let (without, with) = (known.seen.clone(), fetched(&[("m", "a", 1), ("m", "b", 1)]));
+        let none = Fetched::new();
+        for ledger in [&without, &with] {
+            assert_eq!(compare(&known, &none, ledger), Differences::default());
+        }
+        known.settle(without);
+        assert_eq!(compare(&known, &none, &with), Differences::default());
+        known.settle(with);
+        assert_eq!(known.unsure, none);
+        let twice = fetched(&[("m", "a", 2), ("m", "b", 1)]);
+        assert_eq!(compare(&known, &none, &twice).surplus, 1);
+        // What was excused may come later, once.
+        let mut known = knows(&[("m", "a", 1)], &[]);
+        known.settle(Fetched::new());
+        assert_eq!(compare(&known, &none, &fetched(&[("m", "a", 1)])), Differences::default());
+        assert_eq!(compare(&known, &none, &fetched(&[("m", "a", 2)])).surplus, 1);
     }
 
     #[test]

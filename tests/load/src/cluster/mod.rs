@@ -26,7 +26,7 @@ pub mod schedule;
 pub mod site;
 pub mod storm;
 
-use compare::{Differences, Fetched};
+use compare::{Differences, Fetched, Known};
 use report::{ClusterReport, Promoted, Row};
 use schedule::{Act, Schedule};
 use site::{NAMES, Site};
@@ -59,11 +59,11 @@ pub struct Wish {
 /// If something does not start, or somebody interrupts. That a machine does not boot is no error but a row.
 pub fn run(wish: &Wish, mut line: impl FnMut(String)) -> Result<ClusterReport> {
     let mut site = Site::start(&wish.datapath)?;
-    let (mut report, mut seen) = (ClusterReport::default(), Fetched::new());
+    let (mut report, mut known) = (ClusterReport::default(), Known::default());
     let mut first = 0;
     for schedule in &wish.schedules {
         line(format!("{}: {schedule}", schedule.name));
-        let row = play(&mut site, wish, schedule, first, &mut seen)
+        let row = play(&mut site, wish, schedule, first, &mut known)
             .with_context(|| format!("{}: {schedule}\n{}", schedule.name, site.logs()))?;
         first += schedule.machines;
         let is_bad = row.check().is_err();
@@ -85,8 +85,22 @@ fn excuse(act: Act) -> Option<(usize, Duration)> {
     }
 }
 
-/// Plays one schedule with machines from the number `first` on. `seen` is what the machines have seen so far, of all schedules.
-fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mut Fetched) -> Result<Row> {
+/// The files that a responder which was cut off may count as loaded, although their machines gave it up: one of each machine
+/// that began again.
+fn unsure(all: &[Seen], acts: &[(Duration, Act)]) -> Fetched {
+    let cut = acts.iter().filter_map(|(_, act)| match act {
+        Act::Unplug(responder) | Act::Isolate(responder) => Some(*responder),
+        _ => None,
+    });
+    let files = |responder: usize| {
+        let again = all.iter().filter(|seen| seen.has_begun_again);
+        again.map(move |seen| ((seen.mac(), NAMES[responder].to_owned()), 1))
+    };
+    cut.flat_map(files).collect()
+}
+
+/// Plays one schedule with machines from the number `first` on. `known` is what was known before, of all schedules.
+fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, known: &mut Known) -> Result<Row> {
     site.database.pair()?;
     site.set_clocks(schedule.clocks)?;
     site.wait_shared()?;
@@ -110,6 +124,7 @@ fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mu
     let all = storm.end()?;
     site.restore()?;
     let restored = clock::now();
+    known.unsure.extend(unsure(&all, &schedule.acts));
     let mut excusable = Fetched::new();
     for machine in all.iter().filter(|machine| machine.booted) {
         let key = (machine.mac(), NAMES[usize::from(machine.server)].to_owned());
@@ -121,12 +136,12 @@ fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mu
         if is_excusable {
             *excusable.entry(key.clone()).or_default() += 1;
         }
-        *seen.entry(key).or_default() += 1;
+        *known.seen.entry(key).or_default() += 1;
     }
     let mut differences = Differences::default();
     let has_all = || {
         let ledger = site.database.fetched()?;
-        differences = compare::compare(seen, &excusable, &ledger);
+        differences = compare::compare(known, &excusable, &ledger);
         // What a killed responder took along never comes, but what it had saved does.
         let is_settled = differences.excused == 0 || restored.elapsed() > SETTLE;
         Ok(differences.missing == 0 && is_settled)
@@ -134,8 +149,7 @@ fn play(site: &mut Site, wish: &Wish, schedule: &Schedule, first: u32, seen: &mu
     // If it never has, that is no error but a row.
     let _ = clock::wait_until("the ledger has everything", DRAIN_MAX, has_all);
     let drained = restored.elapsed().as_secs_f64();
-    // From here on the ledger is what has been seen: each schedule is judged for itself.
-    *seen = site.database.fetched()?;
+    known.settle(site.database.fetched()?);
     let macs: Vec<String> = all.iter().map(Seen::mac).collect();
     let wrote = match (macs.iter().min(), macs.iter().max()) {
         (Some(first), Some(last)) => site.database.written([first, last])?,

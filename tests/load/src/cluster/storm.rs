@@ -32,6 +32,8 @@ pub struct Seen {
     pub server: u8,
     /// DISCOVERs that it repeated, and times that it began again.
     pub asked_again: u64,
+    /// It gave a responder up, and began again.
+    pub has_begun_again: bool,
     /// From power-on to its first OFFER.
     pub waited: Duration,
     /// How long its firmware waits before it asks again: at first, and then, in order.
@@ -49,6 +51,7 @@ impl Seen {
             booted: machine.state == State::Done,
             server: machine.server(),
             asked_again: machine.counters.repeats_discover + machine.counters.begun_again,
+            has_begun_again: machine.counters.begun_again > 0,
             waited: machine.offered.map_or(Duration::MAX, |offered| offered.since(machine.started)),
             waits: [0, 1, 2]
                 .map(|repeats| machine.kind().firmware().discover_wait(repeats).unwrap_or_default()),
