@@ -211,14 +211,7 @@ fn create(path: &Path) -> io::Result<File> {
 }
 
 fn digest_of(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let (mut hash, mut buffer) = (Sha256::new(), vec![0; 1 << 17]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(Digest(hash.finalize().into())),
-            len => hash.update(&buffer[..len]),
-        }
-    }
+    Ok(Digest::of(File::open(path)?)?.1)
 }
 
 fn disk(what: &'static str, path: &Path, error: &io::Error) -> FetchError {

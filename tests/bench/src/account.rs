@@ -11,21 +11,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use pxe_kit::figures::{Time, time_of};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::programs::Runs;
 use super::rights::Rights;
 
 const PREFIX: &str = "pxed-bench-";
-
-/// Processor time, in seconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub(super) struct Time {
-    /// In the programs.
-    pub user: f64,
-    /// In the kernel on the programs' behalf.
-    pub system: f64,
-}
 
 /// Memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -210,17 +202,6 @@ fn make_group() -> Option<PathBuf> {
     Some(group)
 }
 
-/// Processor time of a process, and of its children that it waited for: fields 14 to 17 of its stat file.
-pub(super) fn time_of(pid: u32) -> Time {
-    // Linux shows these in units of 1/100 s to user space on every architecture.
-    const TICKS: f64 = 100.0;
-    let stat = read(&PathBuf::from(format!("/proc/{pid}/stat")));
-    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(4);
-    let ticks: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
-    let [user, system, childrens_user, childrens_system] = ticks[..] else { return Time::default() };
-    Time { user: (user + childrens_user) / TICKS, system: (system + childrens_system) / TICKS }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,11 +213,6 @@ mod tests {
         assert_eq!(field(text, "VmHWM:"), Some(1234.0));
         assert_eq!(field(text, "broken"), None);
         assert_eq!(field(text, "user"), None);
-    }
-
-    #[test]
-    fn a_process_that_is_gone_used_nothing() {
-        assert_eq!(time_of(u32::MAX), Time::default());
     }
 
     #[test]

@@ -11,12 +11,13 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
+use pxe_kit::figures::{Time, time_of};
 use pxe_kit::load::Options;
 use pxe_kit::{Process, clock};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::account::{Account, Time, time_of};
+use super::account::Account;
 use super::cable::SERVER;
 use super::cases::{Case, File, Play};
 use super::generator;

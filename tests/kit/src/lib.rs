@@ -23,6 +23,7 @@
 //! cross      a toolchain for each architecture, with an old C library
 //! elf        what a program needs from its system
 //! faketime   programs with a clock of their own
+//! figures    percentiles, and the processor time of a process
 //! ```
 //!
 //! # A network
@@ -60,6 +61,7 @@ pub mod daemon;
 pub mod dnsmasq;
 pub mod elf;
 pub mod faketime;
+pub mod figures;
 pub mod firmware;
 pub mod kustomize;
 pub mod load;

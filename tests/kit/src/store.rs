@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use rustix::process::Signal;
 
 use crate::{Process, clock, command, python};
 
@@ -132,14 +131,6 @@ impl S3 {
     pub fn remove(&self, key: &str) -> Result<()> {
         let url = format!("{}/{BUCKET}/{key}", self.endpoint());
         command::output(self.curl(&url).args(["--request", "DELETE", "--path-as-is"])).map(drop)
-    }
-
-    /// Freezes the store: connections stay without an answer.
-    ///
-    /// # Errors
-    /// If it has ended.
-    pub fn freeze(&self) -> Result<()> {
-        self.process.signal(Signal::STOP)
     }
 
     /// Ends the store's process, and keeps the value.

@@ -10,13 +10,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use pxe_kit::figures::percentiles;
 use pxe_nic::xsk::Statistics;
 use pxe_proto::time::Timestamp;
 use rustix::event::{Timespec, epoll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use super::report::{Effort, Report, percentiles};
+use super::report::{Effort, Report};
 use crate::clock::Clock;
 
 /// Of one of so many connections every byte is compared.

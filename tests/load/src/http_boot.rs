@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use pxe_kit::figures::percentiles;
 use pxe_nic::xsk::Statistics;
 use pxe_proto::time::Timestamp;
 use rustix::event::{Timespec, epoll};
@@ -18,7 +19,7 @@ use rustix::io::Errno;
 
 use super::dhcp::{Answer, LEN_MAX, Template, addressee};
 use super::http::{Client, Connection, ReadOutcome};
-use super::report::{Effort, Report, offer_percentiles, percentiles};
+use super::report::{Effort, Report, offer_percentiles};
 use crate::clock::Clock;
 
 /// DHCP servers and relays.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pxe_kit::figures::{at, percentiles};
 use pxe_nic::xsk::Statistics;
 use pxe_proto::time::Timestamp;
 use serde_json::{Map, Value};
@@ -205,22 +206,10 @@ impl Counters {
     }
 }
 
-/// The median, the 99th percentile and the largest; 0 of none. The values get sorted.
-pub fn percentiles(values: &mut [f64]) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    [0.5, 0.99, 1.0].map(|share| at(values, share).unwrap_or_default())
-}
-
 /// Median, 99th percentile and 99.9th of the time to an offer, in seconds. `offers` are in microseconds, and get sorted.
 pub fn offer_percentiles(offers: &mut [u32]) -> [f64; 3] {
     offers.sort_unstable();
     [0.5, 0.99, 0.999].map(|share| f64::from(at(offers, share).unwrap_or_default()) / 1e6)
-}
-
-/// The value below which this share of the sorted values lies.
-fn at<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
-    let index = ((sorted.len() as f64 - 1.0).max(0.0) * share).round() as usize;
-    sorted.get(index).copied()
 }
 
 /// What a run costs the generator.
@@ -277,13 +266,6 @@ mod tests {
     use super::*;
     use crate::manners::Kind;
     use crate::script::Crew;
-
-    #[test]
-    fn percentiles_are_of_the_sorted_values() {
-        let values: Vec<u32> = (1..=101).collect();
-        assert_eq!([0.5, 0.99, 1.0].map(|share| at(&values, share)), [Some(51), Some(100), Some(101)]);
-        assert_eq!(at::<u32>(&[], 0.5), None);
-    }
 
     #[test]
     fn repeats_are_told_apart_and_in_sum_and_absent_figures_are_not_there() {

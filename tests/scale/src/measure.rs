@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use pxe_fleet::board::Update;
 use pxe_kit::clock;
+use pxe_kit::figures::percentiles;
 use pxe_kit::postgres::Postgres;
 use tokio::sync::broadcast::error::TryRecvError;
 
@@ -144,7 +145,7 @@ fn row(wish: &Wish, machines: u32, line: &mut impl FnMut(String)) -> Result<Row>
         is_over.store(true, Ordering::Relaxed);
         lags
     });
-    let lag = percentiles(lag?);
+    let lag = percentiles(&mut lag?);
     line(format!("  to another board: p50 {:.2} s, p99 {:.2} s, at most {:.2} s", lag[0], lag[1], lag[2]));
 
     let memory = resident()?.saturating_sub(before);
@@ -195,13 +196,6 @@ fn lag(responders: &[Responder], machine: u32) -> Result<f64> {
         }
     }
     anyhow::bail!("machine {wanted} is not on another board after {LAG_MAX:?}")
-}
-
-/// The median, the 99th percentile and the largest.
-fn percentiles(mut values: Vec<f64>) -> [f64; 3] {
-    values.sort_by(f64::total_cmp);
-    let last = values.len().saturating_sub(1) as f64;
-    [0.5, 0.99, 1.0].map(|share| values.get((last * share).round() as usize).copied().unwrap_or_default())
 }
 
 /// The number of PostgreSQL's first process: the first line of its postmaster.pid.
@@ -256,15 +250,4 @@ impl fmt::Display for Row {
 
 fn processors() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_of_the_sorted_values() {
-        assert_eq!(percentiles((1..=101).rev().map(f64::from).collect()), [51.0, 100.0, 101.0]);
-        assert_eq!(percentiles(Vec::new()), [0.0; 3]);
-    }
 }

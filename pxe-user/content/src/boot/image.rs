@@ -214,7 +214,10 @@ pub struct Digest(pub [u8; 32]);
 
 impl Digest {
     /// Reads `source` to its end. Returns the number of bytes as well.
-    pub(super) fn of(mut source: impl Read) -> io::Result<(u64, Self)> {
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn of(mut source: impl Read) -> io::Result<(u64, Self)> {
         let mut hash = Sha256::new();
         let mut buffer = vec![0; 1 << 17];
         let mut size = 0;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::{LedgerSettings, Settings};
+use pxe_content::boot::Digest;
 use pxe_fleet::thread::{About, SharedLedger};
 use pxe_ledger::postgres::Target;
 
@@ -30,25 +31,10 @@ pub fn shared_ledger(settings: &Settings) -> Option<SharedLedger> {
 
 /// What the other responders see of this one.
 pub(super) fn about(settings: &Settings) -> About {
+    // The beginning of the digest is enough to see a difference.
+    let rules = Digest::of(format!("{:?}", settings.rules).as_bytes());
     About {
         segment: settings.segment.as_ref().map(|segment| segment.name.to_string()),
-        rules: Some(format!("{:016x}", fnv(format!("{:?}", settings.rules).as_bytes()))),
-    }
-}
-
-/// FNV-1a (<https://datatracker.ietf.org/doc/html/draft-eastlake-fnv>): shows a difference, and protects against nobody.
-fn fnv(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_digest_is_fnv_1a() {
-        assert_eq!(fnv(b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(fnv(b"foobar"), 0x8594_4171_f739_67e8);
+        rules: rules.ok().map(|(_, digest)| digest.to_string().chars().take(16).collect()),
     }
 }

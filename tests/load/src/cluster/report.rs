@@ -5,12 +5,12 @@ use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use pxe_kit::figures::percentiles;
 
 use super::compare::{self, Differences};
 use super::schedule::{Act, Schedule};
 use super::site::{NAMES, WEIGHTS};
 use super::storm::Seen;
-use crate::report;
 
 /// The greatest difference between a responder's share of the machines and its share of the weights.
 const SHARE_OFF: f64 = 0.1;
@@ -161,7 +161,7 @@ impl fmt::Display for ClusterReport {
         for row in &self.0 {
             let mut times: Vec<f64> =
                 row.seen.iter().filter(|seen| seen.booted).map(|seen| seen.took.as_secs_f64()).collect();
-            let [p50, _, max] = report::percentiles(&mut times);
+            let [p50, _, max] = percentiles(&mut times);
             let offer = row
                 .seen
                 .iter()
